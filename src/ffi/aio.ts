@@ -1,0 +1,131 @@
+import { constants } from "node:fs";
+import type { Pointer } from "bun:ffi";
+import { IOCB_CMD_POLL, IOCB_FLAG_RESFD } from "../uapi/aio.ts";
+import { IO_EVENT, IOCB } from "../uapi/layout.ts";
+import { syscallNumbers } from "../uapi/syscalls.ts";
+import { Descriptor } from "./descriptor.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import { BpfError } from "./error.ts";
+import { libc, syscalls } from "./libc.ts";
+import { architecture } from "./platform.ts";
+import { allocateScratch, getUint64, type Scratch, setUint64 } from "./scratch.ts";
+import { POLLIN } from "./socket.ts";
+
+const numbers = syscallNumbers[architecture];
+/** Polls that can be in flight at once. */
+const maxEvents = 1024;
+const eventsPerCall = 64;
+/** EFD_CLOEXEC: the value of O_CLOEXEC, which is the same on x86-64 and arm64. */
+const EFD_CLOEXEC = 0o2000000;
+
+/** A counter that can be waited for (eventfd(2)), non-blocking and closed on exec. */
+export function eventDescriptor(name: string): Descriptor {
+  const fd = libc.eventfd(0, constants.O_NONBLOCK | EFD_CLOEXEC);
+  if (fd < 0) {
+    throw new BpfError({ errno: lastErrno(), syscall: "eventfd", doing: `make the ${name}` });
+  }
+  return new Descriptor(fd, name);
+}
+
+/** The part of Linux AIO that wakes an event loop: polls that count up an eventfd (kernel 4.19). */
+export class Aio implements Disposable {
+  readonly #context: number;
+  readonly #events: Scratch;
+  /** The control block of each poll in flight, by its `userData`: the kernel knows it by its address. */
+  readonly #blocks = new Map<number, Scratch>();
+  #disposed = false;
+
+  /** @throws {BpfError} where AIO is not built into the kernel or no context is left */
+  constructor() {
+    using context = allocateScratch(8);
+    const address = context.address as Pointer;
+    if (syscalls.io_setup(numbers.io_setup, maxEvents, address) < 0) {
+      throw new BpfError({
+        errno: lastErrno(),
+        syscall: "io_setup",
+        doing: "set up asynchronous I/O",
+        hint: "The kernel was built without CONFIG_AIO, or fs.aio-max-nr is reached",
+      });
+    }
+    this.#context = getUint64(context.view, 0);
+    this.#events = allocateScratch(eventsPerCall * IO_EVENT.sizeof);
+  }
+
+  /** Once `fd` is readable: completes with `userData` and counts up `eventfd`. Fires once. */
+  poll(fd: number, userData: number, eventfd: number): void {
+    const block = allocateScratch(IOCB.sizeof);
+    const { view } = block;
+    setUint64(view, IOCB.aio_data, userData);
+    view.setUint16(IOCB.aio_lio_opcode, IOCB_CMD_POLL, true);
+    view.setUint32(IOCB.aio_fildes, fd, true);
+    setUint64(view, IOCB.aio_buf, POLLIN);
+    view.setUint32(IOCB.aio_flags, IOCB_FLAG_RESFD, true);
+    view.setUint32(IOCB.aio_resfd, eventfd, true);
+    using list = allocateScratch(8);
+    setUint64(list.view, 0, block.address);
+    const context = this.#context as Pointer;
+    if (syscalls.io_submit(numbers.io_submit, context, 1, list.address as Pointer) !== 1) {
+      const errno = lastErrno();
+      block[Symbol.dispose]();
+      throw new BpfError({
+        errno,
+        syscall: "io_submit",
+        doing: "wait for a descriptor",
+        hint:
+          errnoName(errno) === "EAGAIN"
+            ? `At most ${maxEvents} descriptors can be waited for at once`
+            : undefined,
+      });
+    }
+    this.#blocks.set(userData, block);
+  }
+
+  /** Takes back a poll: until then it keeps what the descriptor belongs to alive. */
+  cancel(userData: number): void {
+    const block = this.#blocks.get(userData);
+    if (block === undefined) return;
+    const context = this.#context as Pointer;
+    const events = this.#events.address as Pointer;
+    // Its completion comes through the queue in any case (EINPROGRESS), or is there already (EINVAL).
+    syscalls.io_cancel(numbers.io_cancel, context, block.address as Pointer, events);
+  }
+
+  /** Calls `fn` with the `userData` of each poll that completed since the last time. */
+  reap(fn: (userData: number) => void): void {
+    for (;;) {
+      if (this.#disposed) return;
+      const count = syscalls.io_getevents(
+        numbers.io_getevents,
+        this.#context as Pointer,
+        0,
+        eventsPerCall,
+        this.#events.address as Pointer,
+        null,
+      );
+      if (count < 0) {
+        const errno = lastErrno();
+        if (errnoName(errno) === "EINTR") continue;
+        throw new BpfError({ errno, syscall: "io_getevents", doing: "wait for a descriptor" });
+      }
+      // Read before `fn` is called: it may start polls, or end all this.
+      const completed = Array.from({ length: count }, (_, index) =>
+        getUint64(this.#events.view, index * IO_EVENT.sizeof + IO_EVENT.data),
+      );
+      for (const userData of completed) {
+        this.#blocks.get(userData)?.[Symbol.dispose]();
+        this.#blocks.delete(userData);
+      }
+      for (const userData of completed) fn(userData);
+      if (count < eventsPerCall) return;
+    }
+  }
+
+  /** Ends all polls. */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    syscalls.io_destroy(numbers.io_destroy, this.#context as Pointer);
+    for (const block of this.#blocks.values()) block[Symbol.dispose]();
+    this.#events[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,124 @@
+import type { Pointer } from "bun:ffi";
+import { bpfCommands } from "../uapi/enumerations.ts";
+import { syscallNumbers } from "../uapi/syscalls.ts";
+import { type Capability, explainPermission } from "./capabilities.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import { BpfError } from "./error.ts";
+import { syscalls } from "./libc.ts";
+import { architecture } from "./platform.ts";
+import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
+
+const bpfNumber = syscallNumbers[architecture]?.bpf ?? -1;
+
+/** A command of bpf(2), as the kernel spells it. */
+export type BpfCommand = keyof typeof bpfCommands;
+
+/** bpf(2) itself, for calls so frequent that nothing may stand before them: -1 on failure, and then `lastErrno()`. */
+export function bpf(command: number, attrAddress: number, attrSize: number): number {
+  return syscalls.bpf(bpfNumber, command, attrAddress as Pointer, attrSize);
+}
+
+/** Capabilities that explain a refusal of most commands. */
+const usualCapabilities: readonly Capability[] = ["CAP_BPF"];
+
+/** What a call through {@link BpfAttr} is for, so that its failure can be explained. */
+export interface BpfCallContext {
+  /** To follow "cannot": `"create the hash map counts"`. */
+  readonly doing: string;
+  /** What the kernel asks for this; CAP_BPF by default. */
+  readonly needs?: readonly Capability[];
+  /** Explains errors that mean something particular here, by name; asked for only on failure. */
+  readonly hints?: Readonly<Record<string, string | (() => string | undefined)>>;
+}
+
+/**
+ * A `union bpf_attr` being filled in, with the strings and data that it points to: all in memory that stays in place.
+ *
+ * Only as many bytes are passed as the caller names: kernels that do not know a later field accept the call as long as
+ * they never see it, or see it as zero.
+ */
+export class BpfAttr implements Disposable {
+  readonly #attr: Scratch;
+  readonly #parts: Scratch[] = [];
+  readonly #size: number;
+
+  /** @param size bytes passed to the kernel, usually the `sizeof` of a layout */
+  constructor(size: number) {
+    this.#attr = allocateScratch(size);
+    this.#size = size;
+  }
+
+  u32(offset: number, value: number): this {
+    this.#attr.view.setUint32(offset, value, true);
+    return this;
+  }
+
+  u64(offset: number, value: number | bigint): this {
+    if (typeof value === "bigint") this.#attr.view.setBigUint64(offset, value, true);
+    else setUint64(this.#attr.view, offset, value);
+    return this;
+  }
+
+  /** Characters in place, as in a name field: at most `length - 1` bytes of them. */
+  text(offset: number, value: string, length: number): this {
+    const bytes = Buffer.from(value);
+    this.#attr.bytes.set(bytes.subarray(0, length - 1), offset);
+    return this;
+  }
+
+  /** A pointer to memory that the caller owns. */
+  pointer(offset: number, memory: Scratch): this {
+    return this.u64(offset, memory.address);
+  }
+
+  /** A pointer to a NUL-terminated copy of a string, which lives as long as this. */
+  string(offset: number, value: string): this {
+    this.memory(offset, Buffer.from(`${value}\0`));
+    return this;
+  }
+
+  /** A pointer to a copy of `data`, or to `data` zeroed bytes, which lives as long as this. */
+  memory(offset: number, data: Uint8Array | number): Scratch {
+    const part = allocateScratch(typeof data === "number" ? data : data.byteLength);
+    this.#parts.push(part);
+    if (typeof data !== "number") part.bytes.set(data);
+    this.pointer(offset, part);
+    return part;
+  }
+
+  /** What the kernel wrote at `offset`. */
+  readU32(offset: number): number {
+    return this.#attr.view.getUint32(offset, true);
+  }
+
+  /** The call's result, or -1 with `lastErrno()`, for callers that go on after a failure. */
+  tryCall(command: BpfCommand): number {
+    return bpf(bpfCommands[command], this.#attr.address, this.#size);
+  }
+
+  /** The call's result. @throws {BpfError} with what `context` says of the failure */
+  call(command: BpfCommand, context: BpfCallContext): number {
+    const result = this.tryCall(command);
+    if (result < 0) throw bpfError(command, lastErrno(), context);
+    return result;
+  }
+
+  [Symbol.dispose](): void {
+    for (const part of this.#parts) part[Symbol.dispose]();
+    this.#attr[Symbol.dispose]();
+  }
+}
+
+/** The error for a failed command of bpf(2). */
+export function bpfError(command: BpfCommand, errno: number, context: BpfCallContext): BpfError {
+  const code = errnoName(errno);
+  const particular = context.hints?.[code];
+  const hint = typeof particular === "function" ? particular() : particular;
+  const refused = code === "EPERM" || code === "EACCES";
+  return new BpfError({
+    errno,
+    syscall: `bpf(${command})`,
+    doing: context.doing,
+    hint: hint ?? (refused ? explainPermission(context.needs ?? usualCapabilities) : undefined),
+  });
+}

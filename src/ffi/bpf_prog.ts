@@ -1,0 +1,155 @@
+import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
+import { BpfAttr, bpfError } from "./bpf.ts";
+import type { Capability } from "./capabilities.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import type { BpfError } from "./error.ts";
+
+/** The fields of BPF_PROG_LOAD that are used here. */
+export interface ProgramLoad {
+  readonly type: number;
+  readonly expectedAttachType: number;
+  /** The function, tracepoint or struct in the kernel's BTF that the program is for, or 0. */
+  readonly attachBtfId: number;
+  /** 8 bytes an instruction slot. */
+  readonly instructions: Uint8Array;
+  readonly license: string;
+  readonly name: string;
+}
+
+/** How {@link tryLoadProgram} ended. */
+export type LoadResult =
+  | { readonly fd: number; readonly log: string }
+  | { readonly errno: number; readonly log: string };
+
+/** What the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
+export type LogLevel = number;
+
+const smallestLog = 64 * 1024;
+/** Kernels before 5.2 take no more than 2^24 - 1 bytes. */
+const largestLog = 2 ** 24 - 1;
+
+/**
+ * Loads a program, with a log where one is asked for: the buffer grows until the log fits.
+ */
+export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadResult {
+  for (let logSize = logLevel === 0 ? 0 : smallestLog; ; logSize = Math.min(logSize * 8, largestLog)) {
+    const result = loadWithLog(program, logLevel, logSize);
+    const isCutOff = "errno" in result && errnoName(result.errno) === "ENOSPC" && logLevel !== 0;
+    if (!isCutOff || logSize === largestLog) return result;
+  }
+}
+
+function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): LoadResult {
+  using attr = new BpfAttr(PROG_LOAD.attach_prog_fd);
+  attr
+    .u32(PROG_LOAD.prog_type, program.type)
+    .u32(PROG_LOAD.insn_cnt, program.instructions.byteLength / 8)
+    .string(PROG_LOAD.license, program.license)
+    .text(PROG_LOAD.prog_name, program.name, BPF_OBJ_NAME_LEN)
+    .u32(PROG_LOAD.expected_attach_type, program.expectedAttachType)
+    .u32(PROG_LOAD.attach_btf_id, program.attachBtfId);
+  attr.memory(PROG_LOAD.insns, program.instructions);
+  const log = logLevel === 0 ? undefined : attr.memory(PROG_LOAD.log_buf, logSize);
+  if (log !== undefined) attr.u32(PROG_LOAD.log_level, logLevel).u32(PROG_LOAD.log_size, logSize);
+  const fd = attr.tryCall("BPF_PROG_LOAD");
+  const errno = fd < 0 ? lastErrno() : 0;
+  const end = log?.bytes.indexOf(0) ?? 0;
+  const text = log === undefined ? "" : Buffer.from(log.bytes.subarray(0, end)).toString("utf8");
+  return fd < 0 ? { errno, log: text } : { fd, log: text };
+}
+
+/** The error for a refused load that is not the verifier's. */
+export function loadError(
+  errno: number,
+  what: string,
+  needs: readonly Capability[],
+  hint: string | undefined,
+): BpfError {
+  return bpfError("BPF_PROG_LOAD", errno, {
+    doing: `load the ${what}`,
+    needs,
+    hints: {
+      ...(hint === undefined ? {} : { EINVAL: hint }),
+      E2BIG: "The program has more instructions than the kernel takes",
+      ENOMEM: "The kernel has no memory for it",
+    },
+  });
+}
+
+/** Input of BPF_PROG_TEST_RUN. */
+export interface TestRunInput {
+  readonly data: Uint8Array | undefined;
+  readonly context: Uint8Array | undefined;
+  readonly repeat: number;
+}
+
+/** What BPF_PROG_TEST_RUN gives back. */
+export interface TestRunOutput {
+  readonly returnValue: number;
+  /** Nanoseconds of one run, averaged over `repeat`. */
+  readonly duration: number;
+  readonly data: Uint8Array<ArrayBuffer>;
+  readonly context: Uint8Array<ArrayBuffer>;
+}
+
+/** A program may lengthen its packet: room for that, as the kernel's own selftests leave. */
+const packetHeadroom = 512;
+
+/** Runs a program once or more without attaching it (kernel 4.12; what can be run this way differs by type). */
+export function testRunProgram(fd: number, input: TestRunInput, what: string): TestRunOutput {
+  const { data, context, repeat } = input;
+  using attr = new BpfAttr(PROG_TEST_RUN.flags);
+  attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat);
+  const dataOut = prepare(attr, data, data === undefined ? 0 : data.byteLength + packetHeadroom, {
+    input: PROG_TEST_RUN.data_in,
+    inputSize: PROG_TEST_RUN.data_size_in,
+    output: PROG_TEST_RUN.data_out,
+    outputSize: PROG_TEST_RUN.data_size_out,
+  });
+  // A context goes in as is, and comes back where the type gives it back.
+  const contextOut = prepare(attr, context, 0, {
+    input: PROG_TEST_RUN.ctx_in,
+    inputSize: PROG_TEST_RUN.ctx_size_in,
+    output: PROG_TEST_RUN.ctx_out,
+    outputSize: PROG_TEST_RUN.ctx_size_out,
+  });
+  attr.call("BPF_PROG_TEST_RUN", {
+    doing: `run the ${what}`,
+    hints: {
+      EINVAL: "The kernel refuses this input for this type of program: packets need 14 bytes of data at least, tracing programs take a context of 8 bytes an argument and no data, and some take no repeat",
+      ENOTSUPP: "This type of program cannot be run this way",
+      EOPNOTSUPP: "This type of program cannot be run this way",
+    },
+  });
+  return {
+    returnValue: attr.readU32(PROG_TEST_RUN.retval),
+    duration: attr.readU32(PROG_TEST_RUN.duration),
+    data: dataOut.slice(0, attr.readU32(PROG_TEST_RUN.data_size_out)),
+    context: contextOut.slice(0, attr.readU32(PROG_TEST_RUN.ctx_size_out)),
+  };
+}
+
+interface BufferFields {
+  readonly input: number;
+  readonly inputSize: number;
+  readonly output: number;
+  readonly outputSize: number;
+}
+
+/** Points the attr to a copy of the input and to room for the output; returns that room. */
+function prepare(
+  attr: BpfAttr,
+  input: Uint8Array | undefined,
+  room: number,
+  fields: BufferFields,
+): Uint8Array<ArrayBuffer> {
+  if (input !== undefined) {
+    attr.memory(fields.input, input);
+    attr.u32(fields.inputSize, input.byteLength);
+  }
+  if (room === 0) return new Uint8Array(0);
+  const output = attr.memory(fields.output, room);
+  attr.u32(fields.outputSize, room);
+  return output.bytes as Uint8Array<ArrayBuffer>;
+}

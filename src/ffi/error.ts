@@ -1,0 +1,76 @@
+import { errnoDescription, errnoName } from "./errno.ts";
+
+/** What a {@link BpfError} is made from. */
+export interface BpfErrorOptions {
+  readonly errno: number;
+  /** The call that failed, with its command: `"bpf(BPF_MAP_CREATE)"`. */
+  readonly syscall: string;
+  /** What was being done, to follow "cannot": `"create the hash map counts"`. */
+  readonly doing: string;
+  /** The likely cause and the remedy. */
+  readonly hint?: string | undefined;
+}
+
+/**
+ * A refusal by the kernel.
+ *
+ * The message is one line that says what could not be done, which call failed how, and what helps; the parts are
+ * properties as well.
+ *
+ * @example
+ * ```ts
+ * import { BpfError, HashMap, t } from "bun-bpf";
+ * try {
+ *   using counts = new HashMap({ key: t.u32, value: t.u64, maxEntries: 1024 });
+ *   console.log(`created map ${counts.id}`);
+ * } catch (error) {
+ *   if (!(error instanceof BpfError) || error.code !== "EPERM") throw error;
+ *   console.error(error.hint);
+ * }
+ * ```
+ */
+export class BpfError extends Error {
+  override readonly name: string = "BpfError";
+  /** The kernel's name for the error: `"EPERM"`. */
+  readonly code: string;
+  /** The kernel's number for the error: `1`. */
+  readonly errno: number;
+  /** The call that failed, with its command: `"bpf(BPF_MAP_CREATE)"`. */
+  readonly syscall: string;
+  /** The likely cause and the remedy, where one is known. */
+  readonly hint: string | undefined;
+
+  constructor({ errno, syscall, doing, hint }: BpfErrorOptions) {
+    const code = errnoName(errno);
+    const description = errnoDescription(errno);
+    super(
+      `cannot ${doing}: ${syscall}: ${code}${description && ` (${description})`}${hint === undefined ? "" : `. ${hint}`}`,
+    );
+    this.code = code;
+    this.errno = errno;
+    this.syscall = syscall;
+    this.hint = hint;
+  }
+}
+
+/**
+ * What a method of a disposed object throws, always the same way.
+ *
+ * @example
+ * ```ts
+ * import { HashMap, DisposedError, t } from "bun-bpf";
+ * const map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+ * map[Symbol.dispose]();
+ * try {
+ *   map.get(1);
+ * } catch (error) {
+ *   console.log(error instanceof DisposedError); // true
+ * }
+ * ```
+ */
+export class DisposedError extends Error {
+  override readonly name: string = "DisposedError";
+  constructor(what: string) {
+    super(`${what} is disposed: it cannot be used any more`);
+  }
+}

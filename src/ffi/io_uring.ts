@@ -1,0 +1,221 @@
+import type { Pointer } from "bun:ffi";
+import {
+  IORING_ENTER_GETEVENTS,
+  IORING_FEAT_CQE_SKIP,
+  IORING_FEAT_NODROP,
+  IORING_FEAT_SINGLE_MMAP,
+  IORING_OFF_SQES,
+  IORING_OFF_SQ_RING,
+  IORING_OP_POLL_ADD,
+  IORING_OP_POLL_REMOVE,
+  IORING_OP_SEND,
+  IORING_SQ_CQ_OVERFLOW,
+  IOSQE_CQE_SKIP_SUCCESS,
+  IOSQE_IO_LINK,
+} from "../uapi/io_uring.ts";
+import { IO_URING_CQE, IO_URING_PARAMS, IO_URING_SQE } from "../uapi/layout.ts";
+import { syscallNumbers } from "../uapi/syscalls.ts";
+import { Descriptor } from "./descriptor.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import { BpfError } from "./error.ts";
+import { syscalls } from "./libc.ts";
+import { MappedMemory } from "./memory.ts";
+import { architecture } from "./platform.ts";
+import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
+import { POLLIN, sendWithoutBlocking } from "./socket.ts";
+
+const numbers = syscallNumbers[architecture];
+const what = "io_uring instance";
+/** Requests in flight are not bounded by this: each is submitted at once, and takes a slot only for that moment. */
+const submissionEntries = 64;
+
+/**
+ * The part of io_uring that wakes an event loop: a poll of any descriptor, linked to the sending of one byte.
+ *
+ * No thread and no system call is spent while nothing happens. `userData` numbers are safe integers above 0.
+ */
+export class IoUring implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #rings: MappedMemory;
+  readonly #entries: MappedMemory;
+  /** The byte that is sent: its address is in the submissions. */
+  readonly #payload: Scratch;
+  readonly #words: Int32Array<ArrayBuffer>;
+  readonly #submissions: DataView;
+  readonly #completions: DataView;
+  readonly #skipsSuccess: boolean;
+  readonly #submissionTail: number;
+  readonly #submissionMask: number;
+  readonly #submissionFlags: number;
+  readonly #submissionArray: number;
+  readonly #completionHead: number;
+  readonly #completionTail: number;
+  readonly #completionMask: number;
+  readonly #completionsOffset: number;
+  #pending = 0;
+
+  /** @throws {BpfError} where io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or lacks what is needed (5.5) */
+  constructor() {
+    using params = allocateScratch(IO_URING_PARAMS.sizeof);
+    const fd = syscalls.io_uring_setup(
+      numbers.io_uring_setup,
+      submissionEntries,
+      params.address as Pointer,
+    );
+    if (fd < 0) throw setupError(lastErrno());
+    this.#descriptor = new Descriptor(fd, what);
+    const param = (offset: number) => params.view.getUint32(offset, true);
+    const features = param(IO_URING_PARAMS.features);
+    const needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP;
+    if ((features & needed) !== needed) {
+      this.#descriptor[Symbol.dispose]();
+      throw new Error("this kernel's io_uring is too old: completions may be dropped before 5.5");
+    }
+    this.#skipsSuccess = (features & IORING_FEAT_CQE_SKIP) !== 0;
+
+    const sqEntries = param(IO_URING_PARAMS.sq_entries);
+    const cqEntries = param(IO_URING_PARAMS.cq_entries);
+    this.#submissionArray = param(IO_URING_PARAMS.sq_off_array) / 4;
+    this.#completionsOffset = param(IO_URING_PARAMS.cq_off_cqes);
+    const ringBytes = Math.max(
+      param(IO_URING_PARAMS.sq_off_array) + sqEntries * 4,
+      this.#completionsOffset + cqEntries * IO_URING_CQE.sizeof,
+    );
+    try {
+      this.#rings = this.#map(IORING_OFF_SQ_RING, ringBytes);
+      this.#entries = this.#map(IORING_OFF_SQES, sqEntries * IO_URING_SQE.sizeof);
+    } catch (error) {
+      this.#descriptor[Symbol.dispose]();
+      throw error;
+    }
+    this.#words = new Int32Array(this.#rings.buffer, 0, Math.floor(ringBytes / 4));
+    this.#completions = new DataView(this.#rings.buffer);
+    this.#submissions = new DataView(this.#entries.buffer);
+    this.#submissionTail = param(IO_URING_PARAMS.sq_off_tail) / 4;
+    this.#submissionFlags = param(IO_URING_PARAMS.sq_off_flags) / 4;
+    this.#completionHead = param(IO_URING_PARAMS.cq_off_head) / 4;
+    this.#completionTail = param(IO_URING_PARAMS.cq_off_tail) / 4;
+    this.#submissionMask = this.#words[param(IO_URING_PARAMS.sq_off_ring_mask) / 4] as number;
+    this.#completionMask = this.#words[param(IO_URING_PARAMS.cq_off_ring_mask) / 4] as number;
+    this.#payload = allocateScratch(1);
+  }
+
+  #map(offset: number, length: number): MappedMemory {
+    const { fd } = this.#descriptor;
+    return MappedMemory.ofFile({ fd, offset, length, writable: true, what });
+  }
+
+  /** Once `fd` is readable: completes with `userData` and then sends a byte on `socket`. Fires once. */
+  pollAndSend(fd: number, userData: number, socket: number): void {
+    const poll = this.#next();
+    const view = this.#submissions;
+    view.setUint8(poll + IO_URING_SQE.opcode, IORING_OP_POLL_ADD);
+    view.setUint8(poll + IO_URING_SQE.flags, IOSQE_IO_LINK);
+    view.setInt32(poll + IO_URING_SQE.fd, fd, true);
+    view.setUint32(poll + IO_URING_SQE.poll32_events, POLLIN, true);
+    setUint64(view, poll + IO_URING_SQE.user_data, userData);
+
+    const send = this.#next();
+    view.setUint8(send + IO_URING_SQE.opcode, IORING_OP_SEND);
+    view.setUint8(send + IO_URING_SQE.flags, this.#skipsSuccess ? IOSQE_CQE_SKIP_SUCCESS : 0);
+    view.setInt32(send + IO_URING_SQE.fd, socket, true);
+    setUint64(view, send + IO_URING_SQE.addr, this.#payload.address);
+    view.setUint32(send + IO_URING_SQE.len, 1, true);
+    // A full socket means that the loop has its wake-up waiting already: the failure does not matter.
+    view.setUint32(send + IO_URING_SQE.msg_flags, sendWithoutBlocking, true);
+    this.#submit();
+  }
+
+  /** Takes back a poll: until then it keeps what the descriptor belongs to alive. */
+  cancelPoll(userData: number): void {
+    const at = this.#next();
+    const view = this.#submissions;
+    view.setUint8(at + IO_URING_SQE.opcode, IORING_OP_POLL_REMOVE);
+    view.setInt32(at + IO_URING_SQE.fd, -1, true);
+    setUint64(view, at + IO_URING_SQE.addr, userData);
+    this.#submit();
+  }
+
+  /** Calls `fn` with the `userData` of each poll that completed since the last time. */
+  reap(fn: (userData: number) => void): void {
+    const words = this.#words;
+    for (;;) {
+      let head = words[this.#completionHead] as number;
+      const tail = Atomics.load(words, this.#completionTail);
+      if (head === tail) {
+        if ((Atomics.load(words, this.#submissionFlags) & IORING_SQ_CQ_OVERFLOW) === 0) return;
+        this.#enter(0, IORING_ENTER_GETEVENTS);
+        continue;
+      }
+      while (head !== tail) {
+        const at =
+          this.#completionsOffset + (head & this.#completionMask) * IO_URING_CQE.sizeof;
+        const userData = this.#completions.getUint32(at + IO_URING_CQE.user_data, true);
+        const upper = this.#completions.getUint32(at + IO_URING_CQE.user_data + 4, true);
+        head = (head + 1) | 0;
+        Atomics.store(words, this.#completionHead, head);
+        // Zero is the sending of the byte, or a cancellation.
+        if (userData !== 0 || upper !== 0) fn(upper * 0x1_0000_0000 + userData);
+        if (this.#rings.disposed) return;
+      }
+    }
+  }
+
+  /** The offset of a zeroed submission. */
+  #next(): number {
+    const index = ((this.#words[this.#submissionTail] as number) + this.#pending) & this.#submissionMask;
+    this.#pending++;
+    this.#words[this.#submissionArray + index] = index;
+    const at = index * IO_URING_SQE.sizeof;
+    for (let word = 0; word < IO_URING_SQE.sizeof; word += 4) {
+      this.#submissions.setUint32(at + word, 0, true);
+    }
+    return at;
+  }
+
+  #submit(): void {
+    const count = this.#pending;
+    this.#pending = 0;
+    Atomics.add(this.#words, this.#submissionTail, count);
+    this.#enter(count, 0);
+  }
+
+  #enter(submitted: number, flags: number): void {
+    let left = submitted;
+    do {
+      const result = syscalls.io_uring_enter(
+        numbers.io_uring_enter,
+        this.#descriptor.fd,
+        left,
+        0,
+        flags,
+        null,
+        0,
+      );
+      if (result >= 0) {
+        left -= result;
+        continue;
+      }
+      const errno = lastErrno();
+      if (errnoName(errno) === "EINTR") continue;
+      throw new BpfError({ errno, syscall: "io_uring_enter", doing: "wait for a descriptor" });
+    } while (left > 0);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#descriptor.disposed) return;
+    this.#descriptor[Symbol.dispose]();
+    this.#rings[Symbol.dispose]();
+    this.#entries[Symbol.dispose]();
+    this.#payload[Symbol.dispose]();
+  }
+}
+
+function setupError(errno: number): BpfError {
+  return new BpfError({
+    errno,
+    syscall: "io_uring_setup",
+    doing: "set up io_uring",
+    hint: "The container's seccomp profile or the sysctl kernel.io_uring_disabled forbids it, or the kernel is older than 5.1",
+  });
+}

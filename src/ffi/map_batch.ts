@@ -1,0 +1,190 @@
+import { bpfCommands } from "../uapi/enumerations.ts";
+import { MAP_BATCH } from "../uapi/layout.ts";
+import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
+import type { Descriptor } from "./descriptor.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import { MappedMemory } from "./memory.ts";
+import { setUint64 } from "./scratch.ts";
+
+/** How a batch call ended. `"unsupported"`: this map or kernel has no such call. */
+export type BatchResult = "more" | "end" | "unsupported";
+
+const attrSize = 64;
+
+function roundUp8(size: number): number {
+  return Math.ceil(size / 8) * 8;
+}
+
+/**
+ * Room for many keys and values, and the calls of bpf(2) that move them at once (kernel 5.6).
+ *
+ * Keys and values lie densely from `keysOffset` and `valuesOffset` of `view`, as the kernel packs them; both change when
+ * the room grows. The memory is a mapping of its own, so that an abandoned walk gives it back with its views.
+ */
+export class MapBatch implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #keySize: number;
+  readonly #valueSize: number;
+  readonly #what: string;
+  readonly #cursorSize: number;
+  #memory: MappedMemory;
+  #capacity: number;
+  /** Which of the two cursors the kernel wrote last. */
+  #cursor = 0;
+  #started = false;
+  view: DataView;
+  bytes: Uint8Array;
+  readonly keysOffset: number;
+  valuesOffset = 0;
+  /** Entries that the last call moved. */
+  count = 0;
+
+  /** @param capacity entries; @param valueSize bytes that the kernel copies for each value */
+  constructor(
+    descriptor: Descriptor,
+    keySize: number,
+    valueSize: number,
+    capacity: number,
+    what: string,
+  ) {
+    this.#descriptor = descriptor;
+    this.#keySize = keySize;
+    this.#valueSize = valueSize;
+    this.#what = what;
+    // Opaque: a bucket's number for hash maps, a key for others.
+    this.#cursorSize = roundUp8(Math.max(keySize, 4));
+    this.keysOffset = attrSize + 2 * this.#cursorSize;
+    this.#capacity = capacity;
+    this.#memory = this.#map(capacity);
+    this.view = new DataView(this.#memory.buffer);
+    this.bytes = new Uint8Array(this.#memory.buffer);
+  }
+
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /** Where key `index` is in `view`. */
+  keyOffset(index: number): number {
+    return this.keysOffset + index * this.#keySize;
+  }
+
+  /** Where value `index` is in `view`. */
+  valueOffset(index: number): number {
+    return this.valuesOffset + index * this.#valueSize;
+  }
+
+  /**
+   * Fetches the next entries of the map, from its beginning at the first call.
+   * Grows where a bucket of the map holds more entries than there is room for.
+   */
+  lookup(): BatchResult {
+    for (;;) {
+      const { view } = this;
+      const inBatch = attrSize + this.#cursor * this.#cursorSize;
+      const outBatch = attrSize + (1 - this.#cursor) * this.#cursorSize;
+      const { address } = this.#memory;
+      setUint64(view, MAP_BATCH.in_batch, this.#started ? address + inBatch : 0);
+      setUint64(view, MAP_BATCH.out_batch, address + outBatch);
+      const code = this.#call("BPF_MAP_LOOKUP_BATCH", 0, this.#capacity, 0);
+      if (code === "ENOSPC") {
+        this.grow(this.#capacity * 2);
+        continue;
+      }
+      if (code !== undefined && code !== "ENOENT") {
+        if (!this.#started && isUnsupported(code)) return "unsupported";
+        throw this.#error("BPF_MAP_LOOKUP_BATCH", "walk over");
+      }
+      this.#started = true;
+      this.#cursor = 1 - this.#cursor;
+      return code === "ENOENT" ? "end" : "more";
+    }
+  }
+
+  /** Stores entries `start` to `start + count`; `this.count` says how many were before the first refusal. */
+  update(start: number, count: number, elementFlags: number): BatchResult {
+    const code = this.#call("BPF_MAP_UPDATE_BATCH", start, count, elementFlags);
+    if (code === undefined) return "end";
+    if (this.count === 0 && isUnsupported(code)) return "unsupported";
+    throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in");
+  }
+
+  /** Deletes the keys from `start` on; stops at the first absent one with `"more"`, `this.count` being those before it. */
+  delete(start: number, count: number): BatchResult {
+    const code = this.#call("BPF_MAP_DELETE_BATCH", start, count, 0);
+    if (code === undefined) return "end";
+    if (code === "ENOENT") return "more";
+    if (this.count === 0 && isUnsupported(code)) return "unsupported";
+    throw this.#error("BPF_MAP_DELETE_BATCH", "delete keys of");
+  }
+
+  /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
+  grow(capacity: number): void {
+    const larger = this.#map(capacity);
+    const bytes = new Uint8Array(larger.buffer);
+    bytes.set(this.bytes.subarray(0, this.keysOffset));
+    this.#memory[Symbol.dispose]();
+    this.#memory = larger;
+    this.#capacity = capacity;
+    this.view = new DataView(larger.buffer);
+    this.bytes = bytes;
+  }
+
+  #map(capacity: number): MappedMemory {
+    this.valuesOffset = this.keysOffset + roundUp8(capacity * this.#keySize);
+    return MappedMemory.anonymous(
+      this.valuesOffset + capacity * this.#valueSize,
+      `batch of ${this.#what}`,
+    );
+  }
+
+  /** The name of the error, or `undefined`; sets `count`. */
+  #call(
+    command: BpfCommand,
+    start: number,
+    count: number,
+    elementFlags: number,
+  ): string | undefined {
+    const { view } = this;
+    const { address } = this.#memory;
+    setUint64(view, MAP_BATCH.keys, address + this.keyOffset(start));
+    setUint64(view, MAP_BATCH.values, address + this.valueOffset(start));
+    view.setUint32(MAP_BATCH.count, count, true);
+    // Asked for at each call: once the map is disposed of, its number may be another file's.
+    view.setUint32(MAP_BATCH.map_fd, this.#descriptor.fd, true);
+    setUint64(view, MAP_BATCH.elem_flags, elementFlags);
+    const result = bpf(bpfCommands[command], address, MAP_BATCH.sizeof);
+    if (result === 0) {
+      this.count = view.getUint32(MAP_BATCH.count, true);
+      return undefined;
+    }
+    this.#errno = lastErrno();
+    const code = errnoName(this.#errno);
+    // An early refusal leaves the count as it was asked for; a later one lowers it, except at the end of a walk.
+    const untouched = code !== "ENOENT" && view.getUint32(MAP_BATCH.count, true) === count;
+    // After EFAULT the count means nothing.
+    this.count = untouched || code === "EFAULT" ? 0 : view.getUint32(MAP_BATCH.count, true);
+    return code;
+  }
+
+  #errno = 0;
+
+  #error(command: BpfCommand, doing: string) {
+    return bpfError(command, this.#errno, {
+      doing: `${doing} ${this.#what}`,
+      hints: {
+        E2BIG: "The map is full (maxEntries), or an index is past its end",
+        EPERM: "The map is frozen, or was created or opened without this access",
+      },
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+/** EINVAL is what kernels before 5.6 answer to commands that they do not know. */
+function isUnsupported(code: string): boolean {
+  return code === "ENOTSUPP" || code === "EOPNOTSUPP" || code === "EINVAL";
+}

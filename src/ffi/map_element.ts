@@ -1,0 +1,140 @@
+import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { bpfCommands } from "../uapi/enumerations.ts";
+import { MAP_ELEM } from "../uapi/layout.ts";
+import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
+
+const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM } = bpfCommands;
+const { BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_GET_NEXT_KEY } = bpfCommands;
+
+/** Where the key is in {@link MapElement.view}: behind two attrs, one for elements and one for the walk over keys. */
+export const elementKeyOffset = 64;
+
+function roundUp8(size: number): number {
+  return Math.ceil(size / 8) * 8;
+}
+
+/** Hints for errors of element operations, whatever the map. */
+const hints = {
+  E2BIG: "The map is full (maxEntries), or the index is past its end",
+  ENOMEM: "The kernel could not allocate the element",
+  EPERM: "The map is frozen, or was created or opened without this access",
+  EBUSY: "Another update of this bucket was under way on this CPU, as happens in programs that interrupt one another",
+};
+
+/**
+ * A key and a value at fixed addresses, and the calls of bpf(2) on one element of a map.
+ *
+ * The attr is filled in once: a call writes the key, changes the flags and asks the kernel. The owner writes the key at
+ * {@link elementKeyOffset} and the value at `valueOffset` of `view` before the call, and reads the value there after it.
+ */
+export class MapElement implements Disposable {
+  readonly view: DataView;
+  /** Where the value is in `view`. */
+  readonly valueOffset: number;
+  /** Where {@link nextKey} puts its answer in `view`. */
+  readonly nextKeyOffset: number;
+  readonly #scratch: Scratch;
+  readonly #address: number;
+  readonly #keySize: number;
+  readonly #valueSize: number;
+  readonly #what: string;
+
+  constructor(fd: number, keySize: number, valueSize: number, what: string) {
+    this.nextKeyOffset = elementKeyOffset + roundUp8(keySize);
+    this.valueOffset = this.nextKeyOffset + roundUp8(keySize);
+    this.#keySize = keySize;
+    this.#valueSize = valueSize;
+    this.#what = what;
+    this.#scratch = allocateScratch(this.valueOffset + valueSize);
+    this.#address = this.#scratch.address;
+    const view = this.#scratch.view;
+    this.view = view;
+    for (const attr of [0, MAP_ELEM.sizeof]) {
+      view.setUint32(attr + MAP_ELEM.map_fd, fd, true);
+      setUint64(view, attr + MAP_ELEM.key, this.#address + elementKeyOffset);
+    }
+    setUint64(view, MAP_ELEM.value, this.#address + this.valueOffset);
+    setUint64(view, MAP_ELEM.sizeof + MAP_ELEM.next_key, this.#address + this.nextKeyOffset);
+  }
+
+  /** Fetches the value of the key; false when there is none. */
+  lookup(flags: number): boolean {
+    this.view.setUint32(MAP_ELEM.flags, flags, true);
+    if (bpf(BPF_MAP_LOOKUP_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
+    return this.#refused("BPF_MAP_LOOKUP_ELEM", "look up a key in");
+  }
+
+  /** Stores the value; false when BPF_NOEXIST or BPF_EXIST forbids it. */
+  update(flags: number): boolean {
+    this.view.setUint32(MAP_ELEM.flags, flags, true);
+    if (bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
+    const errno = lastErrno();
+    const code = errnoName(errno);
+    if (code === "EEXIST" && (flags & BPF_NOEXIST) !== 0) return false;
+    if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
+    throw bpfError("BPF_MAP_UPDATE_ELEM", errno, { doing: `store a value in ${this.#what}`, hints });
+  }
+
+  /** Deletes the key; false when it is absent. */
+  delete(): boolean {
+    if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.flags) === 0) return true;
+    return this.#refused("BPF_MAP_DELETE_ELEM", "delete a key of");
+  }
+
+  /** Fetches the value and deletes the key in one step; `undefined` where map or kernel cannot (hash maps: 5.14). */
+  lookupAndDelete(): boolean | undefined {
+    this.view.setUint32(MAP_ELEM.flags, 0, true);
+    if (bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
+    const code = errnoName(lastErrno());
+    if (code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOTSUPP") return undefined;
+    return this.#refused("BPF_MAP_LOOKUP_AND_DELETE_ELEM", "take a key of");
+  }
+
+  /**
+   * Puts the key after the one at `nextKeyOffset` there; false after the last.
+   * With `first`, or when that key was deleted meanwhile, the walk starts from the first key.
+   */
+  nextKey(first: boolean): boolean {
+    const { view } = this;
+    const attr = MAP_ELEM.sizeof;
+    setUint64(view, attr + MAP_ELEM.key, first ? 0 : this.#address + this.nextKeyOffset);
+    if (bpf(BPF_MAP_GET_NEXT_KEY, this.#address + attr, MAP_ELEM.flags) === 0) return true;
+    return this.#refused("BPF_MAP_GET_NEXT_KEY", "walk over the keys of");
+  }
+
+  /** Writes the key from bytes. */
+  setKey(key: Uint8Array): void {
+    this.#scratch.bytes.set(key, elementKeyOffset);
+  }
+
+  /** Writes the value from bytes. */
+  setValue(value: Uint8Array): void {
+    this.#scratch.bytes.set(value, this.valueOffset);
+  }
+
+  /** Makes the key that {@link nextKey} found the key of the next call. */
+  useNextKey(): void {
+    const { nextKeyOffset } = this;
+    this.#scratch.bytes.copyWithin(elementKeyOffset, nextKeyOffset, nextKeyOffset + this.#keySize);
+  }
+
+  /** Copies key and value out. */
+  copyTo(target: Uint8Array, keyOffset: number, valueOffset: number): void {
+    const { bytes } = this.#scratch;
+    target.set(bytes.subarray(elementKeyOffset, elementKeyOffset + this.#keySize), keyOffset);
+    target.set(bytes.subarray(this.valueOffset, this.valueOffset + this.#valueSize), valueOffset);
+  }
+
+  /** False for "no such key", an error for all else. */
+  #refused(command: BpfCommand, doing: string): false {
+    const errno = lastErrno();
+    if (errnoName(errno) === "ENOENT") return false;
+    throw bpfError(command, errno, { doing: `${doing} ${this.#what}`, hints });
+  }
+
+  [Symbol.dispose](): void {
+    this.#scratch[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,133 @@
+import { type Pointer, toArrayBuffer } from "bun:ffi";
+import {
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from "../uapi/mman.ts";
+import { lastErrno } from "./errno.ts";
+import { BpfError, DisposedError } from "./error.ts";
+import { libc, libcAddresses } from "./libc.ts";
+
+/** `toArrayBuffer` with the deallocator that it takes but its declaration lacks. */
+const toArrayBufferWithDeallocator = toArrayBuffer as (
+  address: Pointer,
+  byteOffset: number,
+  byteLength: number,
+  deallocatorContext: Pointer,
+  deallocator: Pointer,
+) => ArrayBuffer;
+
+let cachedPageSize = 0;
+
+/** The system's page size in bytes: 4, 16 or 64 KiB. */
+export function pageSize(): number {
+  cachedPageSize ||= libc.getpagesize();
+  return cachedPageSize;
+}
+
+/** Rounds up to whole pages. */
+export function roundUpToPage(length: number): number {
+  const size = pageSize();
+  return Math.ceil(length / size) * size;
+}
+
+/** What {@link MappedMemory.ofFile} maps. */
+export interface FileMapping {
+  readonly fd: number;
+  /** From where in the file, in bytes; a multiple of the page size. */
+  readonly offset: number;
+  /** How much, in bytes. */
+  readonly length: number;
+  /** Whether stores are allowed: a store to a read-only mapping ends the process. */
+  readonly writable: boolean;
+  /** What it is, for errors. */
+  readonly what: string;
+}
+
+/**
+ * Memory from mmap(2): its address never changes, so the kernel may hold it.
+ *
+ * Disposal detaches every view at once and then unmaps: a view that somebody kept has length 0 from then on and cannot
+ * reach the address any more. The engine does both in one step, because munmap(2) itself is the buffer's deallocator.
+ */
+export class MappedMemory implements Disposable {
+  readonly address: number;
+  readonly length: number;
+  readonly #buffer: ArrayBuffer;
+  readonly #what: string;
+
+  private constructor(address: number, length: number, what: string) {
+    this.address = address;
+    this.length = length;
+    this.#what = what;
+    // munmap(address, length): the engine passes the memory's address and then the context, which is the length.
+    this.#buffer = toArrayBufferWithDeallocator(
+      address as Pointer,
+      0,
+      length,
+      length as Pointer,
+      libcAddresses.munmap,
+    );
+  }
+
+  /** Zeroed private memory, rounded up to whole pages. */
+  static anonymous(length: number, what: string): MappedMemory {
+    const size = roundUpToPage(length);
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    return MappedMemory.#map(size, PROT_READ | PROT_WRITE, flags, -1, 0, what);
+  }
+
+  /** The kernel's memory behind a descriptor, shared with the kernel. */
+  static ofFile({ fd, offset, length, writable, what }: FileMapping): MappedMemory {
+    const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    return MappedMemory.#map(length, protection, MAP_SHARED, fd, offset, what);
+  }
+
+  static #map(
+    length: number,
+    protection: number,
+    flags: number,
+    fd: number,
+    offset: number,
+    what: string,
+  ): MappedMemory {
+    const address = libc.mmap(null, length, protection, flags, fd, offset);
+    if (typeof address !== "number" || address < 0) {
+      throw new BpfError({
+        errno: lastErrno(),
+        syscall: "mmap",
+        doing: `map ${length} bytes of the ${what}`,
+      });
+    }
+    return new MappedMemory(address, length, what);
+  }
+
+  /** All of the memory. @throws {DisposedError} after disposal */
+  get buffer(): ArrayBuffer {
+    if (this.#buffer.detached) throw new DisposedError(this.#what);
+    return this.#buffer;
+  }
+
+  get disposed(): boolean {
+    return this.#buffer.detached;
+  }
+
+  /**
+   * Detaches all views and unmaps; a second call does nothing.
+   *
+   * @throws {Error} while an asynchronous operation of Bun reads or writes a view of it (say, `Bun.write(file, view)`):
+   *   the memory then stays as it is, and disposing can be tried again
+   */
+  [Symbol.dispose](): void {
+    if (this.#buffer.detached) return;
+    this.#buffer.transfer(0);
+    // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
+    if (!this.#buffer.detached) {
+      throw new Error(
+        `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
+      );
+    }
+  }
+}

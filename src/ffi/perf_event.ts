@@ -1,0 +1,69 @@
+import type { Pointer } from "bun:ffi";
+import { PERF_EVENT_ATTR } from "../uapi/layout.ts";
+import {
+  PERF_EVENT_IOC_ENABLE,
+  PERF_EVENT_IOC_SET_BPF,
+  PERF_FLAG_FD_CLOEXEC,
+  PERF_TYPE_TRACEPOINT,
+} from "../uapi/perf_event.ts";
+import { syscallNumbers } from "../uapi/syscalls.ts";
+import { explainPermission } from "./capabilities.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import { BpfError } from "./error.ts";
+import { libc, syscalls } from "./libc.ts";
+import { architecture } from "./platform.ts";
+import { allocateScratch, setUint64 } from "./scratch.ts";
+
+const perfEventOpenNumber = syscallNumbers[architecture]?.perf_event_open ?? -1;
+
+/** The first published size of the struct (PERF_ATTR_SIZE_VER0), which every kernel takes. */
+const attrSize = 64;
+
+function perfError(errno: number, syscall: string, doing: string): BpfError {
+  const refused = ["EPERM", "EACCES"].includes(errnoName(errno));
+  return new BpfError({
+    errno,
+    syscall,
+    doing,
+    hint: refused ? explainPermission(["CAP_PERFMON"]) : undefined,
+  });
+}
+
+/**
+ * Opens the perf event of a tracepoint, for all processes. A program on it runs on every CPU, although the event is
+ * opened on one: programs hang on the tracepoint itself.
+ */
+export function openTracepointEvent(tracepointId: number, what: string): number {
+  using attr = allocateScratch(attrSize);
+  const { view } = attr;
+  view.setUint32(PERF_EVENT_ATTR.type, PERF_TYPE_TRACEPOINT, true);
+  view.setUint32(PERF_EVENT_ATTR.size, attrSize, true);
+  setUint64(view, PERF_EVENT_ATTR.config, tracepointId);
+  const allProcesses = -1;
+  const firstCpu = 0;
+  const noGroup = -1;
+  const fd = syscalls.perf_event_open(
+    perfEventOpenNumber,
+    attr.address as Pointer,
+    allProcesses,
+    firstCpu,
+    noGroup,
+    PERF_FLAG_FD_CLOEXEC,
+  );
+  if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
+  return fd;
+}
+
+/** Sets a perf event's program, for kernels without links for perf events (before 5.15): it goes when the event closes. */
+export function setPerfEventProgram(eventFd: number, programFd: number, what: string): void {
+  if (libc.ioctl(eventFd, PERF_EVENT_IOC_SET_BPF, programFd) < 0) {
+    throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_SET_BPF)", `attach to the ${what}`);
+  }
+}
+
+/** Starts a perf event. */
+export function enablePerfEvent(eventFd: number, what: string): void {
+  if (libc.ioctl(eventFd, PERF_EVENT_IOC_ENABLE, 0) < 0) {
+    throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_ENABLE)", `enable the ${what}`);
+  }
+}

@@ -1,0 +1,70 @@
+import { MappedMemory, pageSize } from "./memory.ts";
+
+/**
+ * The pages that a BPF ring buffer shares with user space (kernel/bpf/ringbuf.c).
+ *
+ * The consumer's page is writable; the producer's page and the data are not. The data is mapped twice in a row, so that a
+ * record that wraps around the end is still one run of bytes.
+ */
+export class RingMemory implements Disposable {
+  /** The data, twice: record at position `p` is at `p & (size - 1)`. */
+  readonly data: DataView;
+  readonly #consumerPage: MappedMemory;
+  readonly #producerPages: MappedMemory;
+  // 64-bit views because Atomics.load on a narrower view of read-only memory ends the process once it is compiled: the
+  // engine then emits a read-modify-write.
+  readonly #consumer: BigUint64Array<ArrayBuffer>;
+  readonly #producer: BigUint64Array<ArrayBuffer>;
+
+  /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
+  constructor(fd: number, size: number, what: string) {
+    const page = pageSize();
+    this.#consumerPage = MappedMemory.ofFile({ fd, offset: 0, length: page, writable: true, what });
+    const length = page + 2 * size;
+    try {
+      const mapping = { fd, offset: page, length, writable: false, what };
+      this.#producerPages = MappedMemory.ofFile(mapping);
+    } catch (error) {
+      this.#consumerPage[Symbol.dispose]();
+      throw error;
+    }
+    this.#consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
+    this.#producer = new BigUint64Array(this.#producerPages.buffer, 0, 1);
+    this.data = new DataView(this.#producerPages.buffer, page, 2 * size);
+  }
+
+  /** How far programs have reserved, in bytes since the ring's creation; what it covers may be read after this. */
+  producerPosition(): number {
+    return Number(Atomics.load(this.#producer, 0));
+  }
+
+  /** How far records were released, in bytes since the ring's creation. */
+  consumerPosition(): number {
+    return Number(Atomics.load(this.#consumer, 0));
+  }
+
+  /** Releases all records before `position`: programs may overwrite them from now on. */
+  release(position: number): void {
+    Atomics.store(this.#consumer, 0, BigInt(position));
+  }
+
+  /**
+   * Detaches every view and unmaps; a second call does nothing.
+   *
+   * @throws {Error} while an asynchronous operation of Bun uses a view of the data
+   */
+  [Symbol.dispose](): void {
+    this.#producerPages[Symbol.dispose]();
+    this.#consumerPage[Symbol.dispose]();
+  }
+}
+
+/** Orders the loads before it and those after it, on machines that reorder loads; x86-64 does not. */
+export const loadFence: () => void =
+  process.arch === "x64"
+    ? () => {}
+    : () => {
+        Atomics.add(fenceCell, 0, 0);
+      };
+
+const fenceCell = new Int32Array(1);

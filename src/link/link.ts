@@ -1,0 +1,121 @@
+import { unlinkSync } from "node:fs";
+import { detachLink, updateLink } from "../ffi/bpf_link.ts";
+import { objectInfo, pinObject } from "../ffi/bpf_object.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { bpfLinkTypes } from "../uapi/enumerations.ts";
+import { LINK_INFO } from "../uapi/layout.ts";
+
+/** A kind of link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw-tracepoint"`. */
+export type LinkTypeName = string;
+
+/** What the kernel says of a link. */
+export interface LinkInfo {
+  readonly id: number;
+  readonly type: LinkTypeName;
+  /** The id of the attached program; 0 after {@link Link.detach}. */
+  readonly programId: number;
+}
+
+/** What of a program a link needs: a live one. */
+export interface LinkedProgram {
+  readonly fd: number;
+}
+
+/**
+ * An attachment of a program: it runs from the link's creation until its disposal.
+ *
+ * A link lives until it is disposed of (`using`, or `link[Symbol.dispose]()`), or the process ends, or, if pinned, until
+ * the pin is removed. Garbage collection never detaches a probe.
+ *
+ * @example
+ * ```ts
+ * import { asm, Program } from "bun-bpf";
+ * using program = new Program({
+ *   section: "raw_tp/sched_process_exec",
+ *   license: "GPL",
+ *   code: [asm.mov(asm.r0, 0), asm.exit()],
+ * });
+ * using link = program.attach();
+ * console.log(link.info().type); // raw-tracepoint
+ * ```
+ */
+export class Link implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #what: string;
+  #pinnedAt: string | undefined;
+
+  /** @internal Programs make links: `program.attach()`. */
+  constructor(fd: number, what: string) {
+    this.#what = what;
+    this.#descriptor = new Descriptor(fd, what);
+  }
+
+  /** The descriptor, owned by this object. @throws {DisposedError} after disposal */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  /** Whether it was disposed of. */
+  get disposed(): boolean {
+    return this.#descriptor.disposed;
+  }
+
+  /** The link for messages: `raw_tp link to sched_switch`. */
+  toString(): string {
+    return this.#what;
+  }
+
+  /** What the kernel says of the link now (kernel 5.8). @throws {BpfError} `EINVAL` before that */
+  info(): LinkInfo {
+    using info = objectInfo(this.fd, LINK_INFO.raw_tracepoint_tp_name, this.#what);
+    const u32 = (offset: number) => info.view.getUint32(offset, true);
+    return {
+      id: u32(LINK_INFO.id),
+      type: linkTypeName(u32(LINK_INFO.type)),
+      programId: u32(LINK_INFO.prog_id),
+    };
+  }
+
+  /** Puts another program of the same kind in place, without a gap (kernel 5.7). @throws {BpfError} `EINVAL` where the kind of link cannot */
+  update(program: LinkedProgram): this {
+    updateLink(this.fd, program.fd, this.#what);
+    return this;
+  }
+
+  /**
+   * Detaches for everybody who holds the link; it stays open, defunct (kernel 5.9).
+   *
+   * @throws {BpfError} `EOPNOTSUPP` where the kind of link cannot: dispose of it instead
+   */
+  detach(): this {
+    detachLink(this.fd, this.#what);
+    return this;
+  }
+
+  /** Gives the link a path on a BPF file system: the program stays attached after this process (kernel 5.7). @throws {BpfError} */
+  pin(path: string): this {
+    pinObject(this.fd, path, this.#what);
+    this.#pinnedAt = path;
+    return this;
+  }
+
+  /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
+  unpin(path: string | undefined = this.#pinnedAt): this {
+    if (path === undefined) {
+      throw new TypeError(`${this.#what} was not pinned here: give unpin() the path`);
+    }
+    unlinkSync(path);
+    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
+    return this;
+  }
+
+  /** Closes the link, which detaches the program unless it is pinned; a second call does nothing. */
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}
+
+function linkTypeName(number: number): LinkTypeName {
+  const name = Object.entries(bpfLinkTypes).find(([, value]) => value === number)?.[0];
+  return name === undefined ? `type-${number}` : name.toLowerCase().replaceAll("_", "-");
+}

@@ -1,0 +1,144 @@
+import { unlinkSync } from "node:fs";
+import { freezeKernelMap } from "../ffi/bpf_map.ts";
+import { pinObject } from "../ffi/bpf_object.ts";
+import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import { describeMap, type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
+import type { MapTypeName } from "./spec.ts";
+
+/**
+ * What every kind of map has: a descriptor, an identity in the kernel, and an end.
+ *
+ * A map lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends; the kernel keeps it for
+ * as long as a program uses it or a path pins it. Garbage collection never closes it.
+ */
+export abstract class BpfMap implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #info: MapInfo;
+  #pinnedAt: string | undefined;
+
+  /** @internal Classes of maps are constructed by their own options. */
+  protected constructor(handle: MapHandle, pinnedAt?: string) {
+    this.#descriptor = handle.descriptor;
+    this.#info = handle.info;
+    this.#pinnedAt = pinnedAt;
+  }
+
+  /** @internal */
+  protected get descriptor(): Descriptor {
+    return this.#descriptor;
+  }
+
+  /** The descriptor, owned by this object: duplicate it to keep it. @throws {DisposedError} after disposal */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  /** The kernel's id of the map, as `bpftool map` shows it. */
+  get id(): number {
+    return this.#info.id;
+  }
+
+  /** The name given at creation; may be empty. */
+  get name(): string {
+    return this.#info.name;
+  }
+
+  /** The kind of map: `"hash"`, `"lru-hash"`, ... */
+  get type(): MapTypeName {
+    return this.#info.type;
+  }
+
+  /** Bytes of a key; 0 for kinds without keys. */
+  get keySize(): number {
+    return this.#info.keySize;
+  }
+
+  /** Bytes of a value; 0 for kinds without values. */
+  get valueSize(): number {
+    return this.#info.valueSize;
+  }
+
+  /** How many entries the map holds at most; for a ring buffer, its size in bytes. */
+  get maxEntries(): number {
+    return this.#info.maxEntries;
+  }
+
+  /** The kernel's bits (`BPF_F_*`) that the map was created with. */
+  get flags(): number {
+    return this.#info.flags;
+  }
+
+  /** Whether {@link Symbol.dispose} was called. */
+  get disposed(): boolean {
+    return this.#descriptor.disposed;
+  }
+
+  /** The map for messages: `hash map "counts"`. */
+  toString(): string {
+    return describeMap(this.#info);
+  }
+
+  /** What the kernel says of the map now (kernel 4.13). @throws {BpfError} */
+  info(): MapInfo {
+    return readMapInfo(this.fd, `${this}`);
+  }
+
+  /**
+   * Forbids user space to change the map from now on, for good; programs may still (kernel 5.2).
+   *
+   * @throws {BpfError} `EBUSY` when it is frozen already or mapped writable
+   */
+  freeze(): this {
+    freezeKernelMap(this.fd, `${this}`);
+    return this;
+  }
+
+  /**
+   * Gives the map a path on a BPF file system, which keeps it alive after this process (kernel 4.4).
+   *
+   * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
+   *
+   * @example
+   * ```ts
+   * import { HashMap, t } from "bun-bpf";
+   * using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 16 });
+   * try {
+   *   map.pin("/sys/fs/bpf/counts");
+   *   map.unpin();
+   * } catch (error) {
+   *   console.error(String(error)); // where no BPF file system is mounted
+   * }
+   * ```
+   */
+  pin(path: string): this {
+    pinObject(this.fd, path, `${this}`);
+    this.#pinnedAt = path;
+    return this;
+  }
+
+  /**
+   * Removes a path at which the map is pinned: by default the one that this object pinned or opened it at.
+   *
+   * @throws {TypeError} when neither is known; and what `fs.unlinkSync` throws
+   */
+  unpin(path: string | undefined = this.#pinnedAt): this {
+    if (path === undefined) throw new TypeError(`${this} was not pinned here: give unpin() the path`);
+    unlinkSync(path);
+    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
+    return this;
+  }
+
+  /** A second object for the same map, with a descriptor and a life of its own. */
+  abstract dup(): BpfMap;
+
+  /** @internal A handle with a descriptor of its own. */
+  protected duplicateHandle(): MapHandle {
+    const descriptor = new Descriptor(duplicate(this.fd, `${this}`), `${this}`);
+    return { descriptor, info: this.#info };
+  }
+
+  /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,143 @@
+import { createKernelMap } from "../ffi/bpf_map.ts";
+import { objectInfo, openById, openPinned, pinObject, readName } from "../ffi/bpf_object.ts";
+import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import { checkCount } from "../types/argument.ts";
+import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { MAP_INFO } from "../uapi/layout.ts";
+import { type MapSpec, mapTypeName, type MapTypeName, mapTypeNumber } from "./spec.ts";
+
+/** What the kernel says of a map. */
+export interface MapInfo {
+  readonly id: number;
+  readonly type: MapTypeName;
+  /** Bytes. */
+  readonly keySize: number;
+  /** Bytes of one value as programs see it. */
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  /** The kernel's bits (`BPF_F_*`). */
+  readonly flags: number;
+  /** Empty where the creator gave none. */
+  readonly name: string;
+  /** The id of the BTF that describes key and value, or 0. */
+  readonly btfId: number;
+  /** The key's type in that BTF, or 0. */
+  readonly btfKeyTypeId: number;
+  /** The value's type in that BTF, or 0. */
+  readonly btfValueTypeId: number;
+}
+
+/** An open map: the descriptor, owned, and what the kernel says of it. */
+export interface MapHandle {
+  readonly descriptor: Descriptor;
+  readonly info: MapInfo;
+}
+
+/** What of a map must be the same for a class to work on it: all of a spec, or the part that is known. */
+export type ExpectedMap = Pick<MapSpec, "type"> & Partial<MapSpec>;
+
+/** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */
+export function describeMap(map: { type: string; name: string; id?: number }): string {
+  if (map.name !== "") return `${map.type} map "${map.name}"`;
+  return map.id === undefined ? `${map.type} map` : `${map.type} map ${map.id}`;
+}
+
+/** Asks the kernel about a map (kernel 4.13). */
+export function readMapInfo(fd: number, what: string): MapInfo {
+  using info = objectInfo(fd, MAP_INFO.sizeof, what);
+  const u32 = (offset: number) => info.view.getUint32(offset, true);
+  return {
+    id: u32(MAP_INFO.id),
+    type: mapTypeName(u32(MAP_INFO.type)),
+    keySize: u32(MAP_INFO.key_size),
+    valueSize: u32(MAP_INFO.value_size),
+    maxEntries: u32(MAP_INFO.max_entries),
+    flags: u32(MAP_INFO.map_flags),
+    name: readName(info, MAP_INFO.name, BPF_OBJ_NAME_LEN),
+    btfId: u32(MAP_INFO.btf_id),
+    btfKeyTypeId: u32(MAP_INFO.btf_key_type_id),
+    btfValueTypeId: u32(MAP_INFO.btf_value_type_id),
+  };
+}
+
+/** Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned. */
+export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHandle {
+  const what = describeMap(spec);
+  const pinned = pin === undefined ? undefined : openPinned(pin, what);
+  if (pinned !== undefined) return adopt(pinned, spec, `pinned at ${pin}`);
+  const fd = createKernelMap(
+    {
+      type: mapTypeNumber(spec.type),
+      keySize: spec.keySize,
+      valueSize: spec.valueSize,
+      maxEntries: spec.maxEntries,
+      flags: spec.numaNode === -1 ? spec.flags : spec.flags | BPF_F_NUMA_NODE,
+      numaNode: Math.max(spec.numaNode, 0),
+      name: spec.name,
+    },
+    what,
+  );
+  const handle = adopt(fd, { type: spec.type }, "just created");
+  if (pin !== undefined) {
+    try {
+      pinObject(handle.descriptor.fd, pin, what);
+    } catch (error) {
+      handle.descriptor[Symbol.dispose]();
+      throw error;
+    }
+  }
+  return handle;
+}
+
+/** Opens the map pinned at a path. @throws {Error} where nothing is pinned or it does not fit */
+export function openMapHandle(path: string, expected: ExpectedMap): MapHandle {
+  if (typeof path !== "string") throw new TypeError("path: expected a string");
+  const fd = openPinned(path, `${expected.type} map`);
+  if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
+  return adopt(fd, expected, `pinned at ${path}`);
+}
+
+/** Opens a map by its id. */
+export function mapHandleById(id: number, expected: ExpectedMap): MapHandle {
+  checkCount("id", id, 1, 0xffffffff);
+  return adopt(openById("map", id), expected, `with id ${id}`);
+}
+
+/** Opens a map through somebody else's descriptor, which stays theirs: this is a duplicate. */
+export function mapHandleFromFd(fd: number, expected: ExpectedMap): MapHandle {
+  checkCount("fd", fd, 0, 0x7fffffff);
+  return adopt(duplicate(fd, `${expected.type} map`), expected, `of descriptor ${fd}`);
+}
+
+function adopt(fd: number, expected: ExpectedMap, where: string): MapHandle {
+  const descriptor = new Descriptor(fd, `map ${where}`);
+  try {
+    const info = readMapInfo(descriptor.fd, descriptor.what);
+    descriptor.what = describeMap(info);
+    checkCompatible(expected, info, where);
+    return { descriptor, info };
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Flags that belong to the moment of creation: the kernel does not keep them, or adds them by itself. */
+const passingFlags = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY;
+
+const comparedAttributes = ["type", "keySize", "valueSize", "maxEntries", "flags"] as const;
+
+function comparable(map: Partial<MapSpec>, name: (typeof comparedAttributes)[number]) {
+  const value = map[name];
+  return name === "flags" && typeof value === "number" ? value & ~passingFlags : value;
+}
+
+/** @throws {TypeError} that lists each attribute in which a map differs from what is expected */
+function checkCompatible(expected: ExpectedMap, info: MapInfo, where: string): void {
+  const differences = comparedAttributes
+    .filter((name) => expected[name] !== undefined)
+    .filter((name) => comparable(expected, name) !== comparable(info, name))
+    .map((name) => `${name} is ${info[name]}, not ${expected[name]}`);
+  if (differences.length === 0) return;
+  throw new TypeError(`the map ${where} does not fit: ${differences.join("; ")}`);
+}

@@ -1,0 +1,164 @@
+import {
+  BPF_F_CLONE,
+  BPF_F_INNER_MAP,
+  BPF_F_MMAPABLE,
+  BPF_F_NO_COMMON_LRU,
+  BPF_F_NO_PREALLOC,
+  BPF_F_PRESERVE_ELEMS,
+  BPF_F_RDONLY,
+  BPF_F_RDONLY_PROG,
+  BPF_F_STACK_BUILD_ID,
+  BPF_F_WRONLY,
+  BPF_F_WRONLY_PROG,
+  BPF_F_ZERO_SEED,
+  BPF_OBJ_NAME_LEN,
+} from "../uapi/bpf.ts";
+import { bpfMapTypes } from "../uapi/enumerations.ts";
+import { checkCount } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
+import { suggest } from "../types/suggestion.ts";
+
+type Hyphenated<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Lowercase<Head>}-${Hyphenated<Tail>}`
+  : Lowercase<Name>;
+
+/** A kind of map: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru-hash"`. */
+export type MapTypeName = Hyphenated<Exclude<keyof typeof bpfMapTypes, "UNSPEC">>;
+
+/** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no-prealloc"`. */
+export type MapFlag = keyof typeof mapFlags;
+
+const mapFlags = {
+  /** Allocate elements as they come, not all at creation. */
+  "no-prealloc": BPF_F_NO_PREALLOC,
+  /** A list of least recently used elements for each CPU, instead of one for all. */
+  "no-common-lru": BPF_F_NO_COMMON_LRU,
+  /** This process's descriptor may only read. */
+  rdonly: BPF_F_RDONLY,
+  /** This process's descriptor may only write. */
+  wronly: BPF_F_WRONLY,
+  /** Stack traces as build ids and offsets. */
+  "stack-build-id": BPF_F_STACK_BUILD_ID,
+  /** A hash function without a random seed: for reproducible measurements only. */
+  "zero-seed": BPF_F_ZERO_SEED,
+  /** Programs may only read. */
+  "rdonly-prog": BPF_F_RDONLY_PROG,
+  /** Programs may only write. */
+  "wronly-prog": BPF_F_WRONLY_PROG,
+  /** A socket's storage is copied to the sockets it accepts. */
+  clone: BPF_F_CLONE,
+  /** The values can be mapped into a process. */
+  mmapable: BPF_F_MMAPABLE,
+  /** Perf events stay in the map when the descriptor that put them there is closed. */
+  "preserve-elems": BPF_F_PRESERVE_ELEMS,
+  /** An array that can be an inner map whatever its number of entries. */
+  "inner-map": BPF_F_INNER_MAP,
+} as const;
+
+/** What a map is: plain data, the same on every machine. */
+export interface MapSpec {
+  readonly type: MapTypeName;
+  /** Bytes; 0 for kinds without keys. */
+  readonly keySize: number;
+  /** Bytes of one value as the kernel's programs see it; 0 for kinds without values. */
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  /** The kernel's bits. */
+  readonly flags: number;
+  /** At most 15 characters of `A-Z a-z 0-9 _ .`; may be empty. */
+  readonly name: string;
+  /** The NUMA node to allocate on, or -1 for any. */
+  readonly numaNode: number;
+}
+
+const numbersByName: ReadonlyMap<string, number> = new Map(
+  Object.entries(bpfMapTypes).map(([name, number]) => [
+    name.toLowerCase().replaceAll("_", "-"),
+    number,
+  ]),
+);
+
+const namesByNumber: ReadonlyMap<number, MapTypeName> = new Map(
+  // The kernel gave deprecated kinds a second name, which comes first in its list: the later one stays.
+  [...numbersByName].map(([name, number]) => [number, name as MapTypeName]),
+);
+
+/** The kernel's number for a kind of map. */
+export function mapTypeNumber(type: MapTypeName): number {
+  const number = numbersByName.get(type);
+  if (number === undefined || number === 0) {
+    throw new TypeError(
+      `type: unknown kind of map ${describe(type)}: ${suggest(String(type), [...numbersByName.keys()].slice(1))}`,
+    );
+  }
+  return number;
+}
+
+/** The name of a kind of map, also for kinds that are newer than this library. */
+export function mapTypeName(number: number): MapTypeName {
+  return namesByNumber.get(number) ?? (`type-${number}` as MapTypeName);
+}
+
+/** Options that every kind of map takes. */
+export interface CommonMapOptions {
+  /** Shown by `bpftool map`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
+  readonly name?: string;
+  /** Names of flags, or the kernel's bits. @default none */
+  readonly flags?: readonly MapFlag[] | number;
+  /** The NUMA node to allocate the map on. @default wherever the creating thread runs */
+  readonly numaNode?: number;
+  /** A path on a BPF file system: the map pinned there is used if it fits, or else this one is pinned there. */
+  readonly pin?: string;
+}
+
+/** The names of {@link CommonMapOptions}, for checks of misspelt ones. */
+export const commonMapOptionNames = ["name", "flags", "numaNode", "pin"] as const;
+
+/** Checks the options that every kind of map takes, and completes a spec with them. */
+export function mapSpec(
+  options: CommonMapOptions,
+  kind: Pick<MapSpec, "type" | "keySize" | "valueSize" | "maxEntries">,
+): MapSpec {
+  const { name = "", numaNode = -1 } = options;
+  checkCount("maxEntries", kind.maxEntries, 1, 0xffffffff);
+  checkCount("numaNode", numaNode, -1, 0x7fffffff);
+  checkName(name);
+  if (options.pin !== undefined && (typeof options.pin !== "string" || options.pin === "")) {
+    throw new TypeError(
+      `pin: expected a path on a BPF file system, got ${describe(options.pin)}`,
+    );
+  }
+  return { ...kind, name, numaNode, flags: flagBits(options.flags) };
+}
+
+/** Checks a name for the kernel. */
+export function checkName(name: string): void {
+  if (typeof name !== "string") {
+    throw new TypeError(`name: expected a string, got ${describe(name)}`);
+  }
+  if (!/^[A-Za-z0-9_.]*$/.test(name) || name.length >= BPF_OBJ_NAME_LEN) {
+    throw new RangeError(
+      `name: the kernel takes at most ${BPF_OBJ_NAME_LEN - 1} characters of A-Z a-z 0-9 _ . , got ${describe(name)}`,
+    );
+  }
+}
+
+function flagBits(flags: CommonMapOptions["flags"]): number {
+  if (flags === undefined) return 0;
+  if (typeof flags === "number") {
+    checkCount("flags", flags, 0, 0xffffffff);
+    return flags;
+  }
+  if (!Array.isArray(flags)) {
+    throw new TypeError(`flags: expected an array of names or a number, got ${describe(flags)}`);
+  }
+  let bits = 0;
+  for (const flag of flags as readonly MapFlag[]) {
+    const bit = Object.hasOwn(mapFlags, flag) ? mapFlags[flag] : undefined;
+    if (bit === undefined) {
+      throw new TypeError(`flags: unknown flag ${describe(flag)}: ${suggest(String(flag), Object.keys(mapFlags))}`);
+    }
+    bits |= bit;
+  }
+  return bits;
+}

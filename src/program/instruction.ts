@@ -1,0 +1,104 @@
+/**
+ * @module What a BPF program is before the kernel sees it: plain data, the same on every machine.
+ *
+ * The functions of `asm` make it, an object file or a compiler may make it as well, and
+ * `assemble()` turns it into bytes. A reference stays a name until then, so a program can be built,
+ * printed and tested where there is no BPF at all.
+ */
+
+/** The number of a register: 0 to 10. */
+export type RegisterNumber = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10;
+
+/**
+ * A register, as an operand. An object rather than a number, so that `add(r1, r2)` and `add(r1, 2)`
+ * differ for the type checker and at run time.
+ */
+export interface Register<Index extends RegisterNumber = RegisterNumber> {
+  readonly register: Index;
+}
+
+/** A register that an instruction may write: every one but `r10`, the frame pointer. */
+export type WritableRegister = Register<Exclude<RegisterNumber, 10>>;
+
+/** A map that exists already: all that an instruction needs of it is its file descriptor. */
+export interface LiveMap {
+  readonly fd: number;
+}
+
+/** The map that an instruction refers to: by the name that the program's `maps` give it, or live. */
+export type MapReference = string | LiveMap;
+
+/** What an instruction refers to, until `assemble()` writes the number into it. */
+export type Reference =
+  /** The target of a jump: a label of the same function. */
+  | { readonly kind: "label"; readonly name: string }
+  /** The address of a map. */
+  | { readonly kind: "map"; readonly map: MapReference }
+  /** The address of a byte in the value of a map that has one entry, such as `.data` of an object. */
+  | { readonly kind: "mapValue"; readonly map: MapReference; readonly offset: number }
+  /** A function of the program: called, or its address taken for a callback. */
+  | { readonly kind: "function"; readonly name: string }
+  /** A variable of the kernel or of one of its modules, by BTF. */
+  | { readonly kind: "kernelSymbol"; readonly name: string }
+  /** A function of the kernel or of one of its modules, by BTF. */
+  | { readonly kind: "kernelFunction"; readonly name: string };
+
+/** Where an instruction came from, for errors, verifier logs and line information. */
+export interface SourcePosition {
+  readonly file: string;
+  /** Counted from 1. */
+  readonly line: number;
+  /** Counted from 1. */
+  readonly column?: number;
+  /** The text of the line. */
+  readonly text?: string;
+}
+
+/** One instruction: the fields of the kernel's `struct bpf_insn`, and what they stand for. */
+export interface Instruction {
+  readonly opcode: number;
+  readonly dst: number;
+  readonly src: number;
+  readonly offset: number;
+  /**
+   * A signed 32-bit number; a bigint of 64 unsigned bits exactly if the instruction takes two slots,
+   * which `lddw` alone does.
+   */
+  readonly imm: number | bigint;
+  /** Names this place, as `label()` in front of the instruction does. */
+  readonly label?: string;
+  readonly reference?: Reference;
+  readonly source?: SourcePosition;
+}
+
+/**
+ * Names the place of the next instruction. An item of its own, because several labels may share a
+ * place and a snippet may end in one.
+ */
+export interface Label {
+  readonly label: string;
+}
+
+/** The next instruction is the first of a function. Labels belong to the function they are in. */
+export interface FunctionStart {
+  readonly function: string;
+}
+
+/** One item of a program. */
+export type CodeItem = Instruction | Label | FunctionStart;
+
+/**
+ * The code of a program. Arrays nest to any depth, so that a snippet is a function that returns an
+ * array.
+ */
+export type Code = readonly (CodeItem | Code)[];
+
+/** Whether an item of a program is an instruction, rather than a mark between instructions. */
+export function isInstruction(item: CodeItem): item is Instruction {
+  return "opcode" in item;
+}
+
+/** How many 8-byte slots an instruction takes: two for `lddw`, one for everything else. */
+export function slotsOf(instruction: Instruction): 1 | 2 {
+  return typeof instruction.imm === "bigint" ? 2 : 1;
+}

@@ -1,0 +1,310 @@
+import { unlinkSync } from "node:fs";
+import { Btf } from "../btf/btf.ts";
+import { objectInfo, pinObject } from "../ffi/bpf_object.ts";
+import { loadError, testRunProgram, tryLoadProgram } from "../ffi/bpf_prog.ts";
+import { hasCapability } from "../ffi/capabilities.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { errnoName } from "../ffi/errno.ts";
+import type { Link } from "../link/link.ts";
+import { checkName } from "../maps/spec.ts";
+import { checkCount, checkOptions } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
+import { suggest } from "../types/suggestion.ts";
+import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
+import { PROG_INFO } from "../uapi/layout.ts";
+import { assemble, type KernelReference } from "./assembler.ts";
+import type { Code, LiveMap, MapReference } from "./instruction.ts";
+import { parseSection, type Section } from "./section.ts";
+import { VerifierError } from "./verifier_error.ts";
+
+/** What a program is: plain data, the same on every machine. */
+export interface ProgramSpec {
+  /** Which kind of program this is, and of what: `"tp_btf/sched_process_exec"`, `"socket"`; libbpf's names. */
+  readonly section: string;
+  /** The instructions, from `asm` or elsewhere; arrays in it are flattened. */
+  readonly code: Code;
+  /** The program's license: many helpers are for `"GPL"` and compatible ones only. */
+  readonly license: string;
+  /** Shown by `bpftool prog`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
+  readonly name?: string;
+}
+
+/** How much the verifier writes into {@link Program.log}, whether it accepts the program or not. */
+export type VerifierLog = keyof typeof logLevels;
+
+const logLevels = {
+  /** Nothing; a rejected program is loaded a second time to get the log of the error. */
+  none: 0,
+  /** Each instruction with the verifier's state, along the paths it takes. */
+  instructions: 1,
+  /** The same with the state of all registers at each instruction. */
+  verbose: 2,
+  /** Only how much work it was. */
+  statistics: 4,
+} as const;
+
+/** Options of {@link Program}. */
+export interface ProgramOptions extends ProgramSpec {
+  /** The maps that the code refers to by name. */
+  readonly maps?: Readonly<Record<string, LiveMap>>;
+  /** What the verifier writes on success. @default "none" */
+  readonly log?: VerifierLog;
+}
+
+/** Input of {@link Program.testRun}. */
+export interface TestRunOptions {
+  /** The packet, for programs that get one: 14 bytes at least. */
+  readonly data?: Uint8Array;
+  /** The context as the program sees it: for a raw tracepoint, 8 bytes an argument. */
+  readonly ctx?: Uint8Array;
+  /** How often it runs. @default 1 */
+  readonly repeat?: number;
+}
+
+/** Result of {@link Program.testRun}. */
+export interface TestRunResult {
+  /** What the program returned, in r0. */
+  readonly returnValue: number;
+  /** Nanoseconds of one run, averaged over `repeat`. */
+  readonly duration: number;
+  /** The packet as the program left it; empty where none went in. */
+  readonly data: Uint8Array<ArrayBuffer>;
+}
+
+/** What the kernel says of a program. */
+export interface ProgramInfo {
+  readonly id: number;
+  /** The kernel's number (`BPF_PROG_TYPE_*`). */
+  readonly type: number;
+  readonly name: string;
+  /** Hash of the instructions, 16 hexadecimal digits: the same for the same code. */
+  readonly tag: string;
+  /** Bytes of machine code; 0 when the kernel interprets. */
+  readonly jitedSize: number;
+  /** Bytes of instructions after the verifier's rewriting. */
+  readonly translatedSize: number;
+}
+
+/**
+ * A program in the kernel: checked by the verifier, ready to be attached or run.
+ *
+ * Kernel 3.18 for programs at all; each section says more. It lives until it is disposed of (`using`, or
+ * `program[Symbol.dispose]()`) or the process ends; links keep the kernel's program alive by themselves.
+ *
+ * @throws {VerifierError} when the verifier rejects the program, with its reason
+ * @throws {BpfError} `EPERM` without the capabilities that the kind of program needs
+ * @throws {AssemblerError} when labels or references of the code do not resolve
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { asm, Program } from "bun-bpf";
+ * using program = new Program({
+ *   section: "socket",
+ *   license: "GPL",
+ *   code: [asm.mov(asm.r0, 7), asm.exit()],
+ * });
+ * console.log(program.testRun({ data: new Uint8Array(14) }).returnValue); // 7
+ * ```
+ */
+export class Program implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #section: Section;
+  #pinnedAt: string | undefined;
+  /** What the verifier wrote, if the option `log` asked for it. */
+  readonly log: string;
+
+  constructor(options: ProgramOptions) {
+    checkOptions("Program", options, ["section", "code", "license", "name", "maps", "log"]);
+    const { code, license, name = "", maps = {}, log = "none" } = options;
+    if (typeof license !== "string") {
+      throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
+    }
+    if (!Object.hasOwn(logLevels, log)) {
+      throw new TypeError(
+        `log: unknown ${describe(log)}: ${suggest(String(log), Object.keys(logLevels))}`,
+      );
+    }
+    checkName(name);
+    this.#section = parseSection(options.section);
+    const { bytes } = assemble(code, resolver(maps));
+    const what = name === "" ? `${options.section} program` : `${options.section} program "${name}"`;
+    const loaded = load(this.#section, { license, name, what, bytes, logLevel: logLevels[log] });
+    this.#descriptor = new Descriptor(loaded.fd, what);
+    this.log = loaded.log;
+  }
+
+  /** The descriptor, owned by this object. @throws {DisposedError} after disposal */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  /** The section's name that the program was loaded by. */
+  get section(): string {
+    return this.#section.name;
+  }
+
+  /** Whether it was disposed of. */
+  get disposed(): boolean {
+    return this.#descriptor.disposed;
+  }
+
+  /** The program for messages: `socket program "filter"`. */
+  toString(): string {
+    return this.#descriptor.what;
+  }
+
+  /** What the kernel says of the program now (kernel 4.13). */
+  info(): ProgramInfo {
+    using info = objectInfo(this.fd, PROG_INFO.nr_map_ids, `${this}`);
+    using named = objectInfo(this.fd, PROG_INFO.ifindex, `${this}`);
+    const u32 = (offset: number) => info.view.getUint32(offset, true);
+    const nameBytes = Buffer.from(named.bytes.slice(PROG_INFO.name, PROG_INFO.ifindex));
+    return {
+      id: u32(PROG_INFO.id),
+      type: u32(PROG_INFO.type),
+      name: nameBytes.toString("utf8", 0, nameBytes.indexOf(0)),
+      tag: Buffer.from(info.bytes.slice(PROG_INFO.tag, PROG_INFO.jited_prog_len)).toString("hex"),
+      jitedSize: u32(PROG_INFO.jited_prog_len),
+      translatedSize: u32(PROG_INFO.xlated_prog_len),
+    };
+  }
+
+  /**
+   * Attaches the program: from now on it runs, until the link is disposed of.
+   *
+   * @param target what to attach to, where the section's name does not say: `"syscalls/sys_enter_openat"` for `tp`
+   * @throws {BpfError} when the kernel refuses
+   * @throws {TypeError} without a target, with two, or for a kind of program that has nothing to attach to
+   * @throws {RangeError} when the kernel has no such tracepoint
+   */
+  attach(target?: string): Link {
+    const { kind, name, target: own } = this.#section;
+    if (kind.attach === undefined) {
+      throw new TypeError(`a program of section "${name}" is not attached by name: its fd is for that`);
+    }
+    if (own !== undefined && target !== undefined) {
+      throw new TypeError(`attach: section "${name}" names its target already, got ${describe(target)}`);
+    }
+    const chosen = own ?? target;
+    if (typeof chosen !== "string" || chosen === "") {
+      throw new TypeError(
+        `attach: section "${name}" needs a target such as "${kind.targetExample}", got ${describe(chosen)}`,
+      );
+    }
+    return kind.attach(this, chosen);
+  }
+
+  /**
+   * Runs the program without attaching it (kernel 4.12 for packets, 5.10 for raw tracepoints).
+   *
+   * @throws {BpfError} `EINVAL` for input that its type does not take, `ENOTSUPP` for a type that cannot be run
+   */
+  testRun(options: TestRunOptions = {}): TestRunResult {
+    checkOptions("testRun", options, ["data", "ctx", "repeat"]);
+    const { data, ctx, repeat } = options;
+    for (const [name, bytes] of Object.entries({ data, ctx })) {
+      if (bytes !== undefined && !(bytes instanceof Uint8Array)) {
+        throw new TypeError(`${name}: expected a Uint8Array, got ${describe(bytes)}`);
+      }
+    }
+    if (repeat !== undefined) checkCount("repeat", repeat, 1, 0xffffffff);
+    const input = { data, context: ctx, repeat: repeat ?? 0 };
+    const { returnValue, duration, data: dataOut } = testRunProgram(this.fd, input, `${this}`);
+    return { returnValue, duration, data: dataOut };
+  }
+
+  /** Gives the program a path on a BPF file system, which keeps it alive after this process (kernel 4.4). @throws {BpfError} */
+  pin(path: string): this {
+    pinObject(this.fd, path, `${this}`);
+    this.#pinnedAt = path;
+    return this;
+  }
+
+  /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
+  unpin(path: string | undefined = this.#pinnedAt): this {
+    if (path === undefined) throw new TypeError(`${this} was not pinned here: give unpin() the path`);
+    unlinkSync(path);
+    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
+    return this;
+  }
+
+  /** Closes the descriptor; a second call does nothing. Links of the program stay attached. */
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}
+
+interface Load {
+  readonly license: string;
+  readonly name: string;
+  readonly what: string;
+  readonly bytes: Uint8Array;
+  readonly logLevel: number;
+}
+
+function load(section: Section, { license, name, what, bytes, logLevel }: Load) {
+  const { programType, attachType, needs } = section.kind;
+  const program = {
+    type: bpfProgTypes[programType],
+    expectedAttachType: attachType === undefined ? 0 : bpfAttachTypes[attachType],
+    attachBtfId: attachBtfId(section),
+    instructions: bytes,
+    license,
+    name,
+  };
+  const result = tryLoadProgram(program, logLevel);
+  if ("fd" in result) return result;
+  const isPrivilegeMissing =
+    errnoName(result.errno) === "EPERM" && !needs.every(hasCapabilityOrAdmin);
+  // Without a log the kernel says no more than a number: it is asked again for the reason.
+  const { log } =
+    isPrivilegeMissing || result.log !== "" ? result : tryLoadProgram(program, logLevels.instructions);
+  if (log.trim() === "") {
+    const hint = `The kernel refuses the ${what} before looking at its instructions: it may not know this type of program`;
+    throw loadError(result.errno, what, needs, hint);
+  }
+  throw new VerifierError(
+    { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}` },
+    log,
+  );
+}
+
+function hasCapabilityOrAdmin(capability: Parameters<typeof hasCapability>[0]): boolean {
+  return hasCapability("CAP_SYS_ADMIN") || hasCapability(capability);
+}
+
+function attachBtfId({ kind, target }: Section): number {
+  if (kind.btfTypedefPrefix === undefined) return 0;
+  const id = Btf.kernel().find("typedef", `${kind.btfTypedefPrefix}${target}`);
+  if (id === undefined) {
+    throw new RangeError(`this kernel has no tracepoint ${target}, or no type information for it`);
+  }
+  return id;
+}
+
+function resolver(maps: Readonly<Record<string, LiveMap>>) {
+  if (typeof maps !== "object" || maps === null) {
+    throw new TypeError(`maps: expected an object of maps by name, got ${describe(maps)}`);
+  }
+  return {
+    map: (reference: MapReference): number => {
+      if (typeof reference !== "string") return reference.fd;
+      const map = Object.hasOwn(maps, reference) ? maps[reference] : undefined;
+      if (map === undefined) {
+        throw new TypeError(
+          `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
+        );
+      }
+      return map.fd;
+    },
+    kernelSymbol: (name: string): KernelReference => ({ id: kernelBtfId("var", name) }),
+    kernelFunction: (name: string): KernelReference => ({ id: kernelBtfId("func", name) }),
+  };
+}
+
+function kernelBtfId(kind: "var" | "func", name: string): number {
+  const id = Btf.kernel().find(kind, name);
+  if (id === undefined) throw new RangeError(`the kernel's type information has no ${kind} ${name}`);
+  return id;
+}

@@ -1,0 +1,281 @@
+import { pageSize } from "../ffi/memory.ts";
+import { watch } from "../loop/reactor.ts";
+import { BpfMap } from "../maps/bpf_map.ts";
+import {
+  createMapHandle,
+  type MapHandle,
+  mapHandleById,
+  mapHandleFromFd,
+  openMapHandle,
+} from "../maps/handle.ts";
+import { type CommonMapOptions, commonMapOptionNames, mapSpec } from "../maps/spec.ts";
+import { checkCount, checkOptions, checkType } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
+import type { Type } from "../types/type.ts";
+import { EventIterator } from "./event_iterator.ts";
+import { type RawRecordCallback, RingReader } from "./reader.ts";
+
+/** The type of a ring buffer's events. */
+export interface RingBufTypes<E> {
+  /** The layout of a record. Records may be longer, never shorter. */
+  readonly event: Type<E>;
+}
+
+/** Options of {@link RingBuf}. */
+export interface RingBufOptions<E> extends CommonMapOptions, RingBufTypes<E> {
+  /** Bytes: a power of two and a multiple of the page size (4096 on x86-64). */
+  readonly size: number;
+}
+
+/** How much a synchronous drain takes. */
+export interface DrainOptions {
+  /** Records at the most: what is left stays in the ring. @default all that are there */
+  readonly limit?: number;
+}
+
+/**
+ * A ring buffer: programs write records of any length, one consumer reads them in order.
+ *
+ * Kernel 5.8. The kernel's pages are mapped and records are decoded from where they lie. Records that do not fit are lost
+ * at the program's side, where the reserving helper returns NULL: count them there.
+ *
+ * One consumer at a time: `drain`, `drainRaw` or one asynchronous iteration.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.8
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { asm, Program, RingBuf, t } from "bun-bpf";
+ * const { r0, r1, r2, r3, r4 } = asm;
+ * using ring = new RingBuf({ size: 64 * 1024, event: t.struct({ value: t.u64n }) });
+ * using program = new Program({
+ *   section: "socket",
+ *   license: "GPL",
+ *   maps: { ring },
+ *   code: [
+ *     asm.stdw(asm.fp, -8, 42),
+ *     asm.ldMap(r1, "ring"),
+ *     asm.mov(r2, asm.fp),
+ *     asm.add(r2, -8),
+ *     asm.mov(r3, 8),
+ *     asm.mov(r4, 0),
+ *     asm.call("ringbuf_output"),
+ *     asm.mov(r0, 0),
+ *     asm.exit(),
+ *   ],
+ * });
+ * program.testRun({ data: new Uint8Array(14) });
+ * for await (const event of ring) {
+ *   console.log(event.value); // 42
+ *   break;
+ * }
+ * ```
+ */
+export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
+  readonly #eventType: Type<E>;
+  #reader: RingReader | undefined;
+  #iterator: EventIterator<E> | undefined;
+  #isDraining = false;
+
+  constructor(options: RingBufOptions<E>);
+  /** @internal */
+  constructor(types: RingBufTypes<E>, existing: MapHandle, pinnedAt?: string);
+  constructor(
+    options: RingBufOptions<E> | RingBufTypes<E>,
+    existing?: MapHandle,
+    pinnedAt?: string,
+  ) {
+    if (existing === undefined) {
+      const created = options as RingBufOptions<E>;
+      super(createRingBuf(created), created.pin);
+    } else {
+      super(existing, pinnedAt);
+    }
+    this.#eventType = options.event;
+    try {
+      // The size is the kernel's, not the caller's: this may be a ring that somebody else made.
+      this.#reader = new RingReader(this.fd, this.maxEntries, `${this}`);
+    } catch (error) {
+      super[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens the ring buffer pinned at a path on a BPF file system. Its size is asked of the kernel.
+   *
+   * @throws {TypeError} when it is another kind of map
+   * @throws {Error} when nothing is pinned there
+   */
+  static open<E>(path: string, types: RingBufTypes<E>): RingBuf<E> {
+    return new RingBuf(types, openMapHandle(path, expected(types)), path);
+  }
+
+  /** Opens a ring buffer by its id (CAP_SYS_ADMIN). @throws as {@link open} */
+  static fromId<E>(id: number, types: RingBufTypes<E>): RingBuf<E> {
+    return new RingBuf(types, mapHandleById(id, expected(types)));
+  }
+
+  /** Opens the ring buffer behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
+  static fromFd<E>(fd: number, types: RingBufTypes<E>): RingBuf<E> {
+    return new RingBuf(types, mapHandleFromFd(fd, expected(types)));
+  }
+
+  /** The layout that records are decoded with. */
+  get types(): RingBufTypes<E> {
+    return { event: this.#eventType };
+  }
+
+  /** The ring's size in bytes: `maxEntries`. */
+  get size(): number {
+    return this.maxEntries;
+  }
+
+  /** Bytes that wait in the ring now, headers and discarded records included. */
+  get backlog(): number {
+    return this.#liveReader().backlog;
+  }
+
+  /**
+   * Calls `fn` with each event that is there, decoded; returns how many.
+   *
+   * When `fn` throws, the event that it was called with counts as delivered; those behind it stay in the ring.
+   *
+   * @throws {RangeError} for a record that is shorter than the event's type
+   * @throws {Error} when the ring has another consumer already
+   */
+  drain(fn: (event: E) => void, options: DrainOptions = {}): number {
+    const type = this.#eventType;
+    return this.drainRaw((view, offset, length) => {
+      if (length < type.size) throw this.#tooShort(length);
+      fn(type.read(view, offset));
+    }, options);
+  }
+
+  /**
+   * Calls `fn` with the place of each record that is there, without copying or allocating; returns how many.
+   *
+   * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time, and the
+   * record is valid during the call only: afterwards programs overwrite it.
+   *
+   * @throws {Error} when the ring has another consumer already
+   *
+   * @example
+   * ```ts
+   * import { RingBuf, t } from "bun-bpf";
+   * using ring = new RingBuf({ size: 4096, event: t.u64 });
+   * let bytes = 0;
+   * ring.drainRaw((_view, _offset, length) => {
+   *   bytes += length;
+   * });
+   * console.log(bytes); // 0
+   * ```
+   */
+  drainRaw(fn: RawRecordCallback, options: DrainOptions = {}): number {
+    checkOptions("drain", options, ["limit"]);
+    const { limit = Number.MAX_SAFE_INTEGER } = options;
+    checkCount("limit", limit, 1, Number.MAX_SAFE_INTEGER);
+    if (typeof fn !== "function") {
+      throw new TypeError(`drain: expected a function, got ${describe(fn)}`);
+    }
+    const reader = this.#liveReader();
+    this.#refuseSecondConsumer();
+    this.#isDraining = true;
+    try {
+      return reader.drain(fn, limit);
+    } finally {
+      this.#isDraining = false;
+    }
+  }
+
+  /**
+   * The events as they come, decoded one by one. The process stays alive while the loop waits; nothing runs meanwhile.
+   *
+   * Leaving the loop ends the iteration and keeps what was not delivered in the ring. Disposing of the ring ends it too.
+   *
+   * @throws {RangeError} for a record that is shorter than the event's type
+   * @throws {Error} when the ring has another consumer already
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<E> {
+    const reader = this.#liveReader();
+    this.#refuseSecondConsumer();
+    const type = this.#eventType;
+    this.#iterator = new EventIterator(
+      reader,
+      (view, offset, length) => {
+        if (length < type.size) throw this.#tooShort(length);
+        return type.read(view, offset);
+      },
+      (onReady) => watch(() => this.fd, onReady),
+      () => {
+        this.#iterator = undefined;
+      },
+    );
+    return this.#iterator;
+  }
+
+  override dup(): RingBuf<E> {
+    return new RingBuf(this.types, this.duplicateHandle());
+  }
+
+  /**
+   * Ends the iteration, releases what was delivered, detaches every view and closes the descriptor; a second call does
+   * nothing.
+   *
+   * @throws {Error} while an asynchronous operation of Bun uses a view of the ring
+   */
+  override [Symbol.dispose](): void {
+    const reader = this.#reader;
+    if (reader === undefined) return;
+    // First what may refuse, so that a refusal leaves all as it was.
+    reader[Symbol.dispose]();
+    this.#reader = undefined;
+    this.#iterator?.finish();
+    super[Symbol.dispose]();
+  }
+
+  /** The same as `Symbol.dispose`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]();
+  }
+
+  #liveReader(): RingReader {
+    if (this.#reader === undefined) throw this.descriptor.refusal();
+    return this.#reader;
+  }
+
+  #refuseSecondConsumer(): void {
+    if (this.#isDraining || this.#iterator !== undefined) {
+      throw new Error(
+        `${this} has a consumer already: end that ${this.#isDraining ? "drain" : "iteration"} first`,
+      );
+    }
+  }
+
+  #tooShort(length: number): RangeError {
+    const { name, size } = this.#eventType;
+    return new RangeError(
+      `a record of ${this} has ${length} bytes, but its event type ${name} takes ${size}`,
+    );
+  }
+}
+
+function expected({ event }: RingBufTypes<unknown>) {
+  checkType("event", event);
+  return { type: "ringbuf", keySize: 0, valueSize: 0 } as const;
+}
+
+function createRingBuf(options: RingBufOptions<unknown>): MapHandle {
+  checkOptions("RingBuf", options, ["event", "size", ...commonMapOptionNames]);
+  const kind = expected(options);
+  const { size } = options;
+  const page = pageSize();
+  if (!Number.isInteger(size) || size < page || size > 2 ** 31 || Math.log2(size) % 1 !== 0) {
+    const nearest = 2 ** Math.max(Math.ceil(Math.log2(Number(size) || 1)), Math.log2(page));
+    throw new RangeError(
+      `size: a ring buffer takes a power of two that is a multiple of the page size (${page}) and at most 2^31, got ${describe(size)}${nearest <= 2 ** 31 ? `; ${nearest} would do` : ""}`,
+    );
+  }
+  return createMapHandle(mapSpec(options, { ...kind, maxEntries: size }), options.pin);
+}

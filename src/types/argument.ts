@@ -1,0 +1,77 @@
+import { describe } from "./refusal.ts";
+import { suggest } from "./suggestion.ts";
+import type { Type } from "./type.ts";
+
+/** No layout is larger: the kernel holds the sizes of keys and values in a signed 32-bit integer. */
+export const LARGEST_SIZE = 0x7fffffff;
+
+/**
+ * Checks an argument that counts something.
+ *
+ * @throws {RangeError} when it is not an integer from `min` to `max`
+ */
+export function checkCount(what: string, value: number, min: number, max = LARGEST_SIZE): void {
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(
+      `${what}: expected an integer from ${min} to ${max}, got ${describe(value)}`,
+    );
+  }
+}
+
+/**
+ * Checks the size of a whole layout.
+ *
+ * @throws {RangeError} when it is larger than any key or value can be
+ */
+export function checkSize(what: string, size: number): void {
+  if (size > LARGEST_SIZE) {
+    throw new RangeError(`${what}: ${size} bytes are more than the largest type, ${LARGEST_SIZE}`);
+  }
+}
+
+/**
+ * Checks an alignment.
+ *
+ * @throws {RangeError} when it is not a power of two
+ */
+export function checkAlign(what: string, align: number): void {
+  checkCount(what, align, 1, 4096);
+  if ((align & (align - 1)) !== 0) {
+    throw new RangeError(`${what}: expected a power of two, got ${align}`);
+  }
+}
+
+/**
+ * Checks that an argument is an object whose own names are all known.
+ *
+ * @throws {TypeError} naming the option that is not, with a hint
+ */
+export function checkOptions(what: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`${what}: expected an object, got ${describe(options)}`);
+  }
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    throw new TypeError(`${what}: unknown option ${JSON.stringify(name)}: ${suggest(name, known)}`);
+  }
+}
+
+/**
+ * Checks that an argument is a type.
+ *
+ * @throws {TypeError} when it is not
+ */
+export function checkType(what: string, type: Type<unknown>): void {
+  if (
+    typeof type !== "object" ||
+    type === null ||
+    typeof type.size !== "number" ||
+    typeof type.align !== "number" ||
+    typeof type.read !== "function" ||
+    typeof type.write !== "function"
+  ) {
+    const hint =
+      typeof type === "function" ? ": was it meant to be called, as in t.bytes(16)?" : "";
+    throw new TypeError(`${what}: expected a type such as t.u32, got ${describe(type)}${hint}`);
+  }
+}

@@ -1,0 +1,105 @@
+import { checkCount, checkSize, checkType } from "./argument.ts";
+import { emitPartRead, emitPartWrite } from "./compile.ts";
+import { defineType } from "./define.ts";
+import { type Recipe, recipeOf } from "./recipe.ts";
+import { elementPath, refuseRange, refuseType } from "./refusal.ts";
+import { Place } from "./source.ts";
+import type { ArrayType, Type } from "./type.ts";
+
+/** An array of no more values than this is written out element by element; else it is a loop. */
+const LONGEST_UNROLLED = 32;
+
+/**
+ * `T[n]`: exactly `length` elements, as an array. Writing takes arrays only; for raw bytes, and for
+ * typed arrays, there is {@link bytes}.
+ *
+ * @param length from 1 on; C's flexible array members have no fixed size and so no type here
+ * @throws {RangeError} when the length is not an integer from 1 on, or the size is over 2^31 - 1 bytes
+ * @throws {TypeError} when the element is not a type
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Histogram = t.array(t.u64n, 64);
+ * const view = new DataView(new ArrayBuffer(Histogram.size));
+ * Histogram.write(view, 0, new Array(64).fill(0));
+ * console.log(Histogram.read(view, 0).length); // 64
+ * ```
+ */
+export function array<T>(element: Type<T>, length: number): ArrayType<T> {
+  checkType("array(element)", element);
+  checkCount("array(length)", length, 1);
+  const name = `array(${element.name}, ${length})`;
+  const size = element.size * length;
+  checkSize(name, size);
+  return defineType<T[], ArrayType<T>>(
+    { kind: "array", name, size, align: element.align, element, length },
+    arrayRecipe(recipeOf(element), element.size, length, name),
+  );
+}
+
+function arrayRecipe<T>(
+  element: Recipe<T>,
+  stride: number,
+  length: number,
+  name: string,
+): Recipe<T[]> {
+  const unrolled = element.weight * length <= LONGEST_UNROLLED;
+  function check(value: unknown, path: string): asserts value is unknown[] {
+    const expected = `an array of ${length} (${name})`;
+    if (!Array.isArray(value)) refuseType(path, expected, value);
+    if (value.length !== length) refuseRange(path, expected, value);
+  }
+  return {
+    weight: unrolled ? element.weight * length : element.weight + 1,
+    emitRead(source, place) {
+      if (unrolled) {
+        const parts = Array.from({ length }, (_, index) =>
+          emitPartRead(source, element, place.plus(index * stride)),
+        );
+        return `[${parts.join(", ")}]`;
+      }
+      const values = source.variable("values");
+      const index = source.variable("index");
+      const at = source.variable("offset");
+      source.line(`const ${values} = new Array(${length});`);
+      source.line(`for (let ${index} = 0; ${index} < ${length}; ${index}++) {`);
+      source.line(`const ${at} = ${place} + ${index} * ${stride};`);
+      source.line(`${values}[${index}] = ${emitPartRead(source, element, new Place(at))};`);
+      source.line("}");
+      return values;
+    },
+    emitWrite(source, place, value, path) {
+      source.line(
+        `if (!Array.isArray(${value}) || ${value}.length !== ${length}) ${source.capture(check)}(${value}, ${path});`,
+      );
+      const pathOf = source.capture(elementPath);
+      if (unrolled) {
+        for (let index = 0; index < length; index++) {
+          const item = source.variable("item");
+          source.line(`const ${item} = ${value}[${index}];`);
+          const at = place.plus(index * stride);
+          emitPartWrite(source, element, at, item, `${pathOf}(${path}, ${index})`);
+        }
+        return;
+      }
+      const index = source.variable("index");
+      const at = source.variable("offset");
+      const item = source.variable("item");
+      source.line(`for (let ${index} = 0; ${index} < ${length}; ${index}++) {`);
+      source.line(`const ${at} = ${place} + ${index} * ${stride};`);
+      source.line(`const ${item} = ${value}[${index}];`);
+      emitPartWrite(source, element, new Place(at), item, `${pathOf}(${path}, ${index})`);
+      source.line("}");
+    },
+    read: (view, offset) =>
+      Array.from({ length }, (_, index) => element.read(view, offset + index * stride)),
+    write(view, offset, value, path) {
+      check(value, path);
+      for (let index = 0; index < length; index++) {
+        element.write(view, offset + index * stride, value[index], elementPath(path, index));
+      }
+    },
+  };
+}

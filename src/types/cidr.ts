@@ -1,0 +1,155 @@
+import { defineType } from "./define.ts";
+import { formatIpv4, parseIpv4 } from "./ipv4.ts";
+import { formatIpv6, ipv6Hint, parseIpv6, readGroups, writeGroups } from "./ipv6.ts";
+import { LITTLE_ENDIAN } from "./memory.ts";
+import { scalarRecipe } from "./recipe.ts";
+import { refuseRange, refuseType } from "./refusal.ts";
+import type { Type } from "./type.ts";
+
+/** One family of addresses, as the two types need it; `Address` is its parsed form. */
+interface Family<Address> {
+  readonly kind: string;
+  readonly bits: number;
+  /** A network, for messages. */
+  readonly sample: string;
+  parse(text: string): Address | undefined;
+  format(address: Address): string;
+  equal(a: Address, b: Address): boolean;
+  read(view: DataView, offset: number): Address;
+  write(view: DataView, offset: number, address: Address): void;
+  /** The address with the bits beyond the prefix cleared. */
+  mask(address: Address, prefix: number): Address;
+  hint(text: string): string;
+}
+
+/** The length of the prefix comes first, in the machine's byte order. */
+const PREFIX_SIZE = 4;
+
+function cidr<Address>(family: Family<Address>): Type<string> {
+  const { kind, bits, sample } = family;
+
+  function parse(text: string): { address: Address; prefix: number } | undefined {
+    const slash = text.indexOf("/");
+    if (slash < 0) return undefined;
+    const digits = text.slice(slash + 1);
+    if (!/^(0|[1-9][0-9]{0,2})$/.test(digits) || Number(digits) > bits) return undefined;
+    const address = family.parse(text.slice(0, slash));
+    return address === undefined ? undefined : { address, prefix: Number(digits) };
+  }
+
+  /** The canonical text of a network. */
+  function canonical(address: Address, prefix: number): string {
+    return `${family.format(family.mask(address, prefix))}/${prefix}`;
+  }
+
+  return defineType<string, Type<string>>(
+    { kind, name: kind, size: PREFIX_SIZE + bits / 8, align: 4 },
+    scalarRecipe({
+      read(view, offset) {
+        const prefix = view.getUint32(offset, LITTLE_ENDIAN);
+        const address = family.read(view, offset + PREFIX_SIZE);
+        // No network: show what is there rather than hide it.
+        if (prefix > bits) return `${family.format(address)}/${prefix}`;
+        return canonical(address, prefix);
+      },
+      write(view, offset, value) {
+        const network = typeof value === "string" ? parse(value) : undefined;
+        if (network === undefined) return false;
+        const { address, prefix } = network;
+        if (!family.equal(address, family.mask(address, prefix))) return false;
+        view.setUint32(offset, prefix, LITTLE_ENDIAN);
+        family.write(view, offset + PREFIX_SIZE, address);
+        return true;
+      },
+      refuse(value, path) {
+        const expected = `a network such as ${JSON.stringify(sample)} (${kind})`;
+        if (typeof value !== "string") return refuseType(path, expected, value);
+        const network = parse(value);
+        if (network !== undefined) {
+          const { address, prefix } = network;
+          const meant = JSON.stringify(canonical(address, prefix));
+          return refuseRange(
+            path,
+            expected,
+            value,
+            `bits are set beyond the prefix; the network is ${meant}`,
+          );
+        }
+        const single = family.parse(value);
+        const hint =
+          single === undefined
+            ? family.hint(value)
+            : `for one address, write ${JSON.stringify(canonical(single, bits))}`;
+        return refuseRange(path, expected, value, hint);
+      },
+    }),
+  );
+}
+
+/**
+ * The key of an LPM trie of IPv4 networks, as text, `"10.0.0.0/8"`: a `__u32` prefix length in the
+ * machine's byte order, then the address in network order: 8 bytes, aligned to 4, the same as
+ * `struct { __u32 prefixlen; __be32 addr; }`.
+ *
+ * Writing refuses bits beyond the prefix, as in `"10.1.2.3/8"`, for they are mostly a slip; look up one
+ * address as `"10.1.2.3/32"`. Reading clears them: the trie ignores them, so what was read can be
+ * written.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const view = new DataView(new ArrayBuffer(t.cidr4.size));
+ * t.cidr4.write(view, 0, "10.0.0.0/8");
+ * console.log(t.u32.read(view, 0), t.ipv4.read(view, 4)); // 8 10.0.0.0
+ * ```
+ */
+export const cidr4: Type<string> = cidr<number>({
+  kind: "cidr4",
+  bits: 32,
+  sample: "10.0.0.0/8",
+  parse(text) {
+    const address = parseIpv4(text, 0, text.length);
+    return address < 0 ? undefined : address;
+  },
+  format: formatIpv4,
+  equal: (a, b) => a === b,
+  read: (view, offset) => view.getUint32(offset),
+  write: (view, offset, address) => view.setUint32(offset, address),
+  // A shift by 32 is a shift by 0.
+  mask: (address, prefix) => (prefix === 0 ? 0 : (address & (-1 << (32 - prefix))) >>> 0),
+  hint: () => "",
+});
+
+/**
+ * The key of an LPM trie of IPv6 networks, as text, `"2001:db8::/32"`: a `__u32` prefix length in the
+ * machine's byte order, then the address in network order: 20 bytes, aligned to 4, the same as
+ * `struct { __u32 prefixlen; struct in6_addr addr; }`.
+ *
+ * Bits beyond the prefix are treated as by {@link cidr4}.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const view = new DataView(new ArrayBuffer(t.cidr6.size));
+ * t.cidr6.write(view, 0, "2001:db8::/32");
+ * console.log(t.u32.read(view, 0), t.ipv6.read(view, 4)); // 32 2001:db8::
+ * ```
+ */
+export const cidr6: Type<string> = cidr<number[]>({
+  kind: "cidr6",
+  bits: 128,
+  sample: "2001:db8::/32",
+  parse: parseIpv6,
+  format: formatIpv6,
+  equal: (a, b) => a.every((group, index) => group === b[index]),
+  read: readGroups,
+  write: writeGroups,
+  mask: (groups, prefix) =>
+    groups.map((group, index) => {
+      const kept = Math.min(16, Math.max(0, prefix - index * 16));
+      return group & (0xffff << (16 - kept)) & 0xffff;
+    }),
+  hint: ipv6Hint,
+});

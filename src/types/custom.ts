@@ -1,0 +1,77 @@
+import { checkAlign, checkCount, checkOptions } from "./argument.ts";
+import { defineType } from "./define.ts";
+import { zero } from "./memory.ts";
+import { calledRecipe } from "./recipe.ts";
+import { describe } from "./refusal.ts";
+import type { Type } from "./type.ts";
+
+/** What {@link custom} needs to know. */
+export interface CustomOptions<T> {
+  /** How many bytes a value takes, padding included: a multiple of `align`, from 1 on. */
+  readonly size: number;
+  /**
+   * The alignment in bytes: a power of two.
+   *
+   * @default 1
+   */
+  readonly align?: number;
+  /**
+   * What errors and the names of surrounding types call it.
+   *
+   * @default "custom(<size>)"
+   */
+  readonly name?: string;
+  /** Decodes a value. It is called without `this`, and must not keep the view. */
+  read(view: DataView, offset: number): T;
+  /**
+   * Checks and encodes a value. It is called without `this`, and after all `size` bytes were set to
+   * zero, so that it need not write padding.
+   */
+  write(view: DataView, offset: number, value: T): void;
+}
+
+/**
+ * A type whose decoding and encoding are your own functions: for bit fields, unions, and values that
+ * deserve a class.
+ *
+ * @throws {RangeError} when the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
+ * alignment, or the alignment is not a power of two
+ * @throws {TypeError} when an option is misspelt or a function is missing
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Timestamp = t.custom<Date>({
+ *   name: "timestamp",
+ *   size: 8,
+ *   align: 8,
+ *   read: (view, offset) => new Date(t.u64n.read(view, offset)),
+ *   write: (view, offset, date) => t.u64n.write(view, offset, date.getTime()),
+ * });
+ * const Login = t.struct({ uid: t.u32, at: Timestamp });
+ * console.log(Login.fields.at.offset); // 8
+ * ```
+ */
+export function custom<T>(options: CustomOptions<T>): Type<T> {
+  checkOptions("custom(options)", options, ["size", "align", "name", "read", "write"]);
+  const { size, align = 1, name = `custom(${size})`, read, write } = options;
+  checkCount("custom(options): size", size, 1);
+  checkAlign("custom(options): align", align);
+  if (size % align !== 0) {
+    throw new RangeError(
+      `custom(options): size: expected a multiple of align, ${align}, got ${size}`,
+    );
+  }
+  for (const [what, method] of Object.entries({ read, write })) {
+    if (typeof method === "function") continue;
+    throw new TypeError(`custom(options): ${what}: expected a function, got ${describe(method)}`);
+  }
+  return defineType<T, Type<T>>(
+    { kind: "custom", name, size, align },
+    calledRecipe<T>(read, (view, offset, value) => {
+      zero(view, offset, size);
+      write(view, offset, value);
+    }),
+  );
+}

@@ -1,0 +1,178 @@
+import { checkOptions, checkSize, checkType } from "./argument.ts";
+import { emitPartRead, emitPartWrite } from "./compile.ts";
+import { defineType } from "./define.ts";
+import { type Layout, layOut, type Member } from "./layout.ts";
+import { zero } from "./memory.ts";
+import { type Recipe, recipeOf } from "./recipe.ts";
+import { describe, memberPath, refuseType } from "./refusal.ts";
+import type { Source, Place } from "./source.ts";
+import { suggest } from "./suggestion.ts";
+import type { Fields, StructType, StructValue } from "./type.ts";
+
+/** How a struct is laid out. */
+export interface StructOptions {
+  /**
+   * Whether members follow each other without padding, as with `__attribute__((packed))`.
+   *
+   * @default false
+   */
+  readonly packed?: boolean;
+}
+
+/**
+ * A C struct, as a plain object. Members lie in the order given, each at its natural alignment, and the
+ * end is padded, as a C compiler does it. Padding is always written as zero: a hash map compares it.
+ *
+ * Writing takes any object that has the fields, also by getters or from its class, and refuses one with
+ * other fields of its own.
+ *
+ * @throws {TypeError} when there is no field, a field is not a type, its name is a number (which
+ * JavaScript would move to the front), or an option is misspelt
+ * @throws {RangeError} when the size is over 2^31 - 1 bytes
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Event = t.struct({ pid: t.u32, comm: t.cstring(16), ts: t.u64n });
+ * console.log(Event.size, Event.fields.ts.offset); // 32 24
+ *
+ * const view = new DataView(new ArrayBuffer(Event.size));
+ * Event.write(view, 0, { pid: 1, comm: "systemd", ts: 5 });
+ * console.log(Event.read(view, 0)); // { pid: 1, comm: "systemd", ts: 5 }
+ *
+ * const Header = t.struct({ kind: t.u8, length: t.be32 }, { packed: true });
+ * console.log(Header.size); // 5
+ * ```
+ */
+export function struct<F extends Fields>(fields: F, options: StructOptions = {}): StructType<F> {
+  checkOptions("struct(options)", options, ["packed"]);
+  const { packed = false } = options;
+  if (typeof packed !== "boolean") {
+    throw new TypeError(`struct(options): packed: expected true or false, got ${describe(packed)}`);
+  }
+  const entries = checkFields(fields);
+  const layout = layOut(entries, packed);
+  const list = entries.map(([field, type]) => `${memberPath("", field)}: ${type.name}`).join(", ");
+  const name = `${packed ? "packed " : ""}struct { ${list} }`;
+  checkSize(name, layout.size);
+  // Without a prototype, so that a member may be called "constructor", and "__proto__" is a name.
+  const described = Object.create(null) as Record<string, unknown>;
+  for (const member of layout.members) {
+    described[member.name] = Object.freeze({ type: member.type, offset: member.offset });
+  }
+  return defineType<StructValue<F>, StructType<F>>(
+    {
+      kind: "struct",
+      name,
+      size: layout.size,
+      align: layout.align,
+      fields: Object.freeze(described) as StructType<F>["fields"],
+      packed,
+    },
+    structRecipe(layout, name) as Recipe<StructValue<F>>,
+  );
+}
+
+function checkFields(fields: Fields): [string, Fields[string]][] {
+  if (typeof fields !== "object" || fields === null) {
+    throw new TypeError(`struct(fields): expected an object of types, got ${describe(fields)}`);
+  }
+  const entries = Object.entries(fields);
+  if (entries.length === 0) throw new TypeError("struct(fields): a struct needs a field");
+  for (const [name, type] of entries) {
+    checkType(`struct(fields): field ${JSON.stringify(name)}`, type);
+    if (/^(0|[1-9][0-9]*)$/.test(name)) {
+      throw new TypeError(
+        `struct(fields): the name ${JSON.stringify(name)} is a number, which JavaScript moves before the others`,
+      );
+    }
+  }
+  return entries;
+}
+
+type Value = Record<string, unknown>;
+
+function structRecipe({ members, gaps }: Layout, structName: string): Recipe<Value> {
+  const parts = members.map((member) => ({ ...member, recipe: recipeOf(member.type) }));
+  const names = members.map(({ name }) => name);
+
+  function refuse(value: unknown, path: string): never {
+    refuseType(path, `an object (${structName})`, value);
+  }
+
+  function checkKeys(value: object, path: string): void {
+    for (const key of Object.keys(value)) {
+      if (names.includes(key)) continue;
+      const field = JSON.stringify(memberPath(path, key));
+      throw new TypeError(`unknown field ${field}: ${suggest(key, names)}`);
+    }
+  }
+
+  function checkPresent(value: object, { name, type }: Member, path: string): void {
+    checkKeys(value, path);
+    // A custom type may well stand for undefined.
+    if (name in value) return;
+    const field = JSON.stringify(memberPath(path, name));
+    throw new TypeError(`missing field ${field}: expected ${type.name}`);
+  }
+
+  return {
+    weight: parts.reduce((sum, { recipe }) => sum + recipe.weight, 0),
+    emitRead(source, place) {
+      const properties = parts.map(({ name, offset, recipe }) => {
+        // A plain key "__proto__" would set the prototype.
+        const key = name === "__proto__" ? '["__proto__"]' : JSON.stringify(name);
+        return `${key}: ${emitPartRead(source, recipe, place.plus(offset))}`;
+      });
+      return `{ ${properties.join(", ")} }`;
+    },
+    emitWrite(source, place, value, path) {
+      source.line(
+        `if (typeof ${value} !== "object" || ${value} === null) ${source.capture(refuse)}(${value}, ${path});`,
+      );
+      // The engine keeps the keys of objects made alike: counting them costs less than 1 ns.
+      source.line(
+        `if (Object.keys(${value}).length !== ${names.length}) ${source.capture(checkKeys)}(${value}, ${path});`,
+      );
+      for (const { recipe, ...member } of parts) {
+        const field = source.variable("field");
+        const name = JSON.stringify(member.name);
+        source.line(`const ${field} = ${value}[${name}];`);
+        source.line(
+          `if (${field} === undefined) ${source.capture(checkPresent)}(${value}, ${source.capture(member)}, ${path});`,
+        );
+        const at = place.plus(member.offset);
+        const memberPathOf = source.capture(memberPath);
+        emitPartWrite(source, recipe, at, field, `${memberPathOf}(${path}, ${name})`);
+      }
+      for (const gap of gaps) emitZero(source, place.plus(gap.offset), gap.length);
+    },
+    read(view, offset) {
+      // By definition, not by assignment, which the name "__proto__" would turn into something else.
+      return Object.fromEntries(
+        parts.map((part) => [part.name, part.recipe.read(view, offset + part.offset)]),
+      );
+    },
+    write(view, offset, value, path) {
+      if (typeof value !== "object" || value === null) return refuse(value, path);
+      if (Object.keys(value).length !== names.length) checkKeys(value, path);
+      for (const { recipe, ...member } of parts) {
+        const field = (value as Value)[member.name];
+        if (field === undefined) checkPresent(value, member, path);
+        recipe.write(view, offset + member.offset, field, memberPath(path, member.name));
+      }
+      for (const gap of gaps) zero(view, offset + gap.offset, gap.length);
+    },
+  };
+}
+
+/** Zeroes padding in as few stores as it takes. */
+function emitZero(source: Source, place: Place, length: number): void {
+  let done = 0;
+  for (const bytes of [4, 2, 1]) {
+    for (; length - done >= bytes; done += bytes) {
+      source.line(`view.setUint${bytes * 8}(${place.plus(done)}, 0);`);
+    }
+  }
+}

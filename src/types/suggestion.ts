@@ -1,0 +1,41 @@
+/**
+ * `did you mean "packed"?` when one of the known names is close to what was written, and
+ * `known names: ...` otherwise.
+ */
+export function suggest(name: string, known: readonly string[]): string {
+  let best: string | undefined;
+  // A third of the letters may be wrong: more than that is a different word.
+  let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  if (best !== undefined) return `did you mean ${JSON.stringify(best)}?`;
+  return `known names: ${known.map((candidate) => JSON.stringify(candidate)).join(", ")}`;
+}
+
+/** How many letters to insert, delete, replace or swap with their neighbour. */
+function editDistance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
+  for (let row = 1; row <= a.length; row++) {
+    const above = rows[row - 1]!;
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1];
+      let best = Math.min(
+        above[column - 1]! + (same ? 0 : 1),
+        above[column]! + 1,
+        current[column - 1]! + 1,
+      );
+      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
+        best = Math.min(best, rows[row - 2]![column - 2]! + 1);
+      }
+      current.push(best);
+    }
+    rows.push(current);
+  }
+  return rows[a.length]![b.length]!;
+}

@@ -1,0 +1,141 @@
+/**
+ * A C layout paired with the JavaScript value it decodes to.
+ *
+ * Every type is immutable plain data with two methods, which may be taken off the object and called
+ * alone (they do not use `this`), although `type.read(view, offset)` is the fastest way to call them:
+ * the method compiles itself at its first call and is then replaced by the compiled function.
+ *
+ * `size` and `align` are in bytes; `size` includes tail padding, so that arrays are packed at `size`.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const view = new DataView(new ArrayBuffer(t.u32.size));
+ * t.u32.write(view, 0, 4026531840);
+ * console.log(t.u32.read(view, 0)); // 4026531840
+ * ```
+ */
+export interface Type<T> {
+  /** Which family the type belongs to: `"u32"`, `"struct"`, `"array"`, ... */
+  readonly kind: string;
+  /** A readable description: `"u32"`, `"bytes(16)"`, `"struct { pid: u32, ts: u64 }"`. */
+  readonly name: string;
+  /** What C's `sizeof` gives, in bytes, tail padding included. */
+  readonly size: number;
+  /** What C's `_Alignof` gives, in bytes: a power of two. */
+  readonly align: number;
+  /**
+   * Decodes the value at `offset` bytes into the view. The result never aliases the view's memory.
+   *
+   * @throws {RangeError} when the bytes lie outside the view (from DataView itself)
+   * @throws {TypeError} when the view's buffer is detached (from DataView itself)
+   */
+  read(view: DataView, offset: number): T;
+  /**
+   * Encodes the value at `offset` bytes into the view. All `size` bytes are written, padding as zero.
+   * A value that is refused may have been written in part.
+   *
+   * @throws {TypeError} when the value, or a part of it, has the wrong JavaScript type, or a struct
+   * lacks a field or has one too many; the message names the field
+   * @throws {RangeError} when a number is out of range, a length is wrong, a text does not parse, or
+   * the bytes lie outside the view
+   */
+  write(view: DataView, offset: number, value: T): void;
+}
+
+/**
+ * The JavaScript type that a layout decodes to.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Event = t.struct({ pid: t.u32, ts: t.u64 });
+ * type Event = t.Infer<typeof Event>; // { pid: number; ts: bigint }
+ * const event: Event = { pid: 1, ts: 0n };
+ * console.log(event.pid);
+ * ```
+ */
+export type Infer<X> = X extends Type<infer T> ? T : never;
+
+/** The kinds of integer that {@link IntegerType} covers. */
+export type IntegerKind =
+  | "u8"
+  | "u16"
+  | "u32"
+  | "u64"
+  | "u64n"
+  | "i8"
+  | "i16"
+  | "i32"
+  | "i64"
+  | "i64n"
+  | "be16"
+  | "be32"
+  | "be64";
+
+/**
+ * An integer of 1, 2, 4 or 8 bytes.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * console.log(t.i16.min, t.i16.max, t.be16.byteOrder); // -32768 32767 "big"
+ * ```
+ */
+export interface IntegerType<T extends number | bigint> extends Type<T> {
+  readonly kind: IntegerKind;
+  /** Whether the type has negative values. */
+  readonly signed: boolean;
+  /** The smallest value that can be written. */
+  readonly min: T;
+  /** The largest value that can be written. */
+  readonly max: T;
+  /** `"native"` is the machine's own order; `"big"` is the network's. */
+  readonly byteOrder: "native" | "big";
+}
+
+/** A fixed number of raw bytes: what {@link bytes} makes. */
+export interface BytesType extends Type<Uint8Array> {
+  readonly kind: "bytes";
+  /** How many bytes: the same as `size`. */
+  readonly length: number;
+}
+
+/** A NUL-terminated string in a fixed number of bytes: what {@link cstring} makes. */
+export interface CStringType extends Type<string> {
+  readonly kind: "cstring";
+  /** How many bytes, the terminating NUL included: the same as `size`. */
+  readonly length: number;
+}
+
+/** A C array of fixed length: what {@link array} makes. */
+export interface ArrayType<T> extends Type<T[]> {
+  readonly kind: "array";
+  /** The type of one element; elements lie `element.size` bytes apart. */
+  readonly element: Type<T>;
+  /** How many elements. */
+  readonly length: number;
+}
+
+/** The members of a struct, in the order in which they lie in memory. */
+export type Fields = Readonly<Record<string, Type<unknown>>>;
+
+/**
+ * The JavaScript object that a struct with these members decodes to. (The `& {}` makes editors show its
+ * properties rather than this name.)
+ */
+export type StructValue<F extends Fields> = { [K in keyof F]: Infer<F[K]> } & {};
+
+/** A C struct: what {@link struct} makes. */
+export interface StructType<F extends Fields> extends Type<StructValue<F>> {
+  readonly kind: "struct";
+  /** Each member's type, and its offset in bytes from the start of the struct, in memory order. */
+  readonly fields: {
+    readonly [K in keyof F]: { readonly type: F[K]; readonly offset: number };
+  };
+  /** Whether the struct was declared without padding. */
+  readonly packed: boolean;
+}

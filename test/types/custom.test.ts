@@ -1,0 +1,104 @@
+import { describe, expect, test } from "bun:test";
+import * as t from "../../src/types/t.ts";
+import { encode, refusal, roundTrip } from "./bytes-of.ts";
+
+const Timestamp = t.custom<Date>({
+  name: "timestamp",
+  size: 8,
+  align: 8,
+  read: (view, offset) => new Date(t.u64n.read(view, offset)),
+  write: (view, offset, date) => t.u64n.write(view, offset, date.getTime()),
+});
+
+test("a custom type describes itself", () => {
+  expect(Timestamp).toMatchObject({ kind: "custom", name: "timestamp", size: 8, align: 8 });
+  const plain = t.custom({ size: 3, read: () => 0, write: () => {} });
+  expect(plain).toMatchObject({ kind: "custom", name: "custom(3)", align: 1 });
+});
+
+test("its functions do the work, alone and within others", () => {
+  const date = new Date(1_700_000_000_000);
+  expect(roundTrip(Timestamp, date)).toEqual(date);
+  const Login = t.struct({ uid: t.u32, at: Timestamp, more: t.array(Timestamp, 2) });
+  expect(Login.fields.at.offset).toBe(8);
+  expect(roundTrip(Login, { uid: 1, at: date, more: [date, date] })).toEqual({
+    uid: 1,
+    at: date,
+    more: [date, date],
+  });
+});
+
+test("what it does not write is zero", () => {
+  const First = t.custom<number>({
+    size: 40,
+    read: (view, offset) => view.getUint8(offset),
+    write: (view, offset, value) => view.setUint8(offset, value),
+  });
+  expect(encode(First, 5)).toBe("05".padEnd(80, "0"));
+  expect(encode(t.struct({ a: t.u8, b: First }), { a: 1, b: 5 })).toBe("0105".padEnd(82, "0"));
+});
+
+test("it may stand for undefined, if the field is there", () => {
+  const Nothing = t.custom<undefined>({ size: 1, read: () => undefined, write: () => {} });
+  const type = t.struct({ a: t.u8, nothing: Nothing });
+  expect(encode(type, { a: 1, nothing: undefined })).toBe("0100");
+  expect(refusal(type, { a: 1 })).toBe('TypeError: missing field "nothing": expected custom(1)');
+});
+
+test("its own errors come through", () => {
+  const Never = t.custom<number>({
+    size: 1,
+    read: () => 0,
+    write() {
+      throw new RangeError("never");
+    },
+  });
+  expect(refusal(Never, 1)).toBe("RangeError: never");
+  expect(refusal(t.struct({ a: Never }), { a: 1 })).toBe("RangeError: never");
+});
+
+test("a type that another library made works like one of ours", () => {
+  const foreign: t.Type<string> = {
+    kind: "hex",
+    name: "hex",
+    size: 1,
+    align: 1,
+    read(view, offset) {
+      return `${this.kind}:${view.getUint8(offset)}`;
+    },
+    write(view, offset, value) {
+      view.setUint8(offset, Number(value.slice(4)));
+    },
+  };
+  const type = t.struct({ a: foreign, b: t.array(foreign, 2) });
+  const value = { a: "hex:1", b: ["hex:2", "hex:3"] };
+  expect(encode(type, value)).toBe("010203");
+  expect(roundTrip(type, value)).toEqual(value);
+});
+
+describe("declaring", () => {
+  const working = { size: 8, align: 8, read: () => 0, write: () => {} };
+
+  test.each([
+    [{ size: 0 }, "size: expected an integer from 1"],
+    [{ size: 1.5 }, "size: expected an integer from 1"],
+    [{ align: 0 }, "align: expected an integer from 1"],
+    [{ align: 3 }, "align: expected a power of two, got 3"],
+    [{ size: 12 }, "size: expected a multiple of align, 8, got 12"],
+  ])("refuses %p", (change, message) => {
+    expect(() => t.custom({ ...working, ...change })).toThrow(RangeError);
+    expect(() => t.custom({ ...working, ...change })).toThrow(message);
+  });
+
+  test("refuses a missing function", () => {
+    expect(() => t.custom({ ...working, read: undefined } as never)).toThrow(
+      new TypeError("custom(options): read: expected a function, got undefined"),
+    );
+  });
+
+  test("refuses a misspelt option, with a hint", () => {
+    expect(() => t.custom({ ...working, alignn: 8 } as never)).toThrow(
+      new TypeError('custom(options): unknown option "alignn": did you mean "align"?'),
+    );
+  });
+});

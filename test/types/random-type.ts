@@ -1,0 +1,104 @@
+import * as t from "../../src/types/t.ts";
+import type { Random } from "./random.ts";
+
+/** A type, and a way to make values of it. */
+export interface Sample {
+  readonly type: t.Type<unknown>;
+  value(): unknown;
+}
+
+const TEXTS = ["", "a", "bash", "é", "日本", "🐝", "kworker/0:1", "\u0080"];
+const CODECS = { size: 3, read: readThree, write: writeThree };
+
+function readThree(view: DataView, offset: number): string {
+  return `${view.getUint16(offset)},${view.getUint8(offset + 2)}`;
+}
+
+function writeThree(view: DataView, offset: number, value: string): void {
+  const [first, second] = value.split(",").map(Number);
+  view.setUint16(offset, first!);
+  view.setUint8(offset + 2, second!);
+}
+
+/** A random type of at most `depth` levels of structs and arrays. */
+export function randomType(random: Random, depth: number): Sample {
+  const shape = depth === 0 ? 0 : random.below(4);
+  if (shape === 1) return randomArray(random, depth);
+  return shape === 0 ? randomScalar(random) : randomStruct(random, depth);
+}
+
+function randomStruct(random: Random, depth: number): Sample {
+  const length = 1 + random.below(6);
+  const names = random.pick([
+    ["a", "b", "c", "d", "e", "f"],
+    ["__proto__", "x y", "", "constructor", '"', "é"],
+  ]);
+  const parts = names
+    .slice(0, length)
+    .map((name) => ({ name, sample: randomType(random, depth - 1) }));
+  const fields = Object.fromEntries(parts.map(({ name, sample }) => [name, sample.type]));
+  return {
+    type: t.struct(fields, { packed: random.below(3) === 0 }),
+    value: () => Object.fromEntries(parts.map(({ name, sample }) => [name, sample.value()])),
+  };
+}
+
+function randomArray(random: Random, depth: number): Sample {
+  const length = random.pick([1, 2, 3, 5, 33, 70]);
+  const element = randomType(random, depth - 1);
+  return {
+    type: t.array(element.type, length),
+    value: () => Array.from({ length }, () => element.value()),
+  };
+}
+
+function randomScalar(random: Random): Sample {
+  const integer = random.pick([
+    t.u8,
+    t.u16,
+    t.u32,
+    t.i8,
+    t.i16,
+    t.i32,
+    t.u64n,
+    t.i64n,
+    t.be16,
+    t.be32,
+  ]);
+  const wide = random.pick([t.u64, t.i64, t.be64]);
+  const length = random.pick([1, 2, 5, 16, 17, 40]);
+  const address = () => Array.from({ length: 4 }, () => random.below(256)).join(".");
+  return random.pick<Sample>([
+    {
+      type: integer,
+      value: () =>
+        random.pick([
+          integer.min,
+          integer.max,
+          0,
+          integer.min + random.below(integer.max - integer.min + 1),
+        ]),
+    },
+    {
+      type: wide,
+      value: () => {
+        const bits = random.bits64() >> BigInt(random.below(64));
+        return wide.signed ? BigInt.asIntN(64, bits) : bits;
+      },
+    },
+    { type: t.bool, value: () => random.below(2) === 1 },
+    {
+      type: t.bytes(length),
+      value: () => Uint8Array.from({ length }, () => random.below(256)),
+    },
+    {
+      type: t.cstring(length),
+      value: () => random.pick(TEXTS.filter((text) => Buffer.byteLength(text) < length)),
+    },
+    { type: t.ipv4, value: address },
+    { type: t.ipv6, value: () => `2001:db8::${(1 + random.below(65535)).toString(16)}` },
+    { type: t.mac, value: () => `02:42:ac:11:00:${(16 + random.below(240)).toString(16)}` },
+    { type: t.cidr4, value: () => `${address()}/32` },
+    { type: t.custom(CODECS), value: () => `${random.below(65536)},${random.below(256)}` },
+  ]);
+}

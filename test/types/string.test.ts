@@ -1,0 +1,139 @@
+import { describe, expect, test } from "bun:test";
+import * as t from "../../src/types/t.ts";
+import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+
+const hexOf = (text: string): string => Buffer.from(text, "utf8").toHex();
+
+// 16 has a reader of its own; 3 is shorter than a word; 17 and 67 end within one.
+describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
+  const type = t.cstring(length);
+
+  test("describes itself", () => {
+    expect(type).toMatchObject({
+      kind: "cstring",
+      name: `cstring(${length})`,
+      size: length,
+      align: 1,
+      length,
+    });
+  });
+
+  test("keeps every length that leaves room for the NUL, and zeroes the rest", () => {
+    for (let used = 0; used < length; used++) {
+      const text = "abcdefghijklmnopqrstuvwxyz".repeat(12).slice(0, used);
+      expect(encode(type, text)).toBe(hexOf(text).padEnd(length * 2, "0"));
+      expect(roundTrip(type, text)).toBe(text);
+    }
+  });
+
+  test("reads to the first NUL, whatever follows", () => {
+    for (let used = 0; used < length; used++) {
+      const hex = "61".repeat(used) + "00" + "ff".repeat(length - used - 1);
+      expect(decode(type, hex)).toBe("a".repeat(used));
+    }
+  });
+
+  test("reads to the end when there is no NUL", () => {
+    expect(decode(type, "61".repeat(length))).toBe("a".repeat(length));
+  });
+
+  test("reads what is not UTF-8 as U+FFFD, as TextDecoder does", () => {
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    for (const hex of ["ff", "c3", "eda080", "f09f90", "80", "61ff62", "efbbbf61", "c0af"]) {
+      const padded = hex.padEnd(length * 2, "0").slice(0, length * 2);
+      const used = Math.min(length, hex.length / 2);
+      const expected = decoder.decode(Uint8Array.fromHex(padded).subarray(0, used));
+      expect(decode(type, padded)).toBe(expected);
+    }
+  });
+
+  test("refuses a string that is too long", () => {
+    const text = "x".repeat(length);
+    expect(refusal(type, text)).toStartWith(
+      `RangeError: expected a string of at most ${length - 1} bytes of UTF-8 (cstring(${length})), got "x`,
+    );
+    expect(refusal(type, text)).toEndWith(`: it takes ${length} bytes`);
+  });
+
+  test.each([1, null, undefined, true, 5n, [["a"]], new Uint8Array(1)])("refuses %p", (value) => {
+    expect(refusal(type, value)).toStartWith("TypeError: expected a string of at most ");
+  });
+
+  test("throws outside the view, as DataView does", () => {
+    const view = new DataView(new ArrayBuffer(length + 4), 2, length + 1);
+    for (const offset of [-1, 2]) {
+      expect(() => type.read(view, offset)).toThrow(RangeError);
+      expect(() => type.write(view, offset, "")).toThrow(RangeError);
+    }
+  });
+
+  test("throws on a detached buffer, as DataView does, also when it was used before", () => {
+    const buffer = new ArrayBuffer(length);
+    const view = new DataView(buffer);
+    type.write(view, 0, "");
+    type.read(view, 0);
+    buffer.transfer();
+    expect(() => type.read(view, 0)).toThrow(TypeError);
+    expect(() => type.write(view, 0, "")).toThrow(TypeError);
+  });
+});
+
+describe.each([16, 100])("text beyond ASCII in cstring(%d)", (length) => {
+  const type = t.cstring(length);
+
+  test.each(["é", "héllo", "日本語", "🐝🐝🐝", "a\u{10ffff}b", "\ufeffbom", "\u0080\u07ff\u0800"])(
+    "keeps %p",
+    (text) => {
+      expect(encode(type, text)).toBe(hexOf(text).padEnd(length * 2, "0"));
+      expect(roundTrip(type, text)).toBe(text);
+    },
+  );
+
+  test("counts bytes, not characters", () => {
+    const fits = "é".repeat((length - 1) >> 1);
+    expect(roundTrip(type, fits)).toBe(fits);
+    expect(refusal(type, `${fits}é`)).toEndWith(`: it takes ${fits.length * 2 + 2} bytes`);
+  });
+
+  test.each(["a\0b", "\0", "é\0"])("refuses the NUL in %p", (text) => {
+    expect(refusal(type, text)).toStartWith("RangeError: ");
+    expect(refusal(type, text)).toEndWith(`: a NUL at index ${text.indexOf("\0")} would cut it`);
+  });
+
+  test.each(["\ud800", "a\udc00b"])("refuses the lone surrogate in %p", (text) => {
+    expect(refusal(type, text)).toEndWith(": a lone surrogate has no UTF-8");
+  });
+});
+
+test("a task's name is never mistaken for another, however many there are", () => {
+  const type = t.cstring(16);
+  const view = new DataView(new ArrayBuffer(16));
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 3000; i++) {
+      const name = `worker/${i.toString(7)}`;
+      type.write(view, 0, name);
+      expect(type.read(view, 0)).toBe(name);
+      expect(type.read(view, 0)).toBe(name);
+    }
+  }
+});
+
+test("names that differ in one byte are told apart", () => {
+  const type = t.cstring(16);
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  for (let index = 0; index < 16; index++) {
+    for (const byte of [0x61, 0x62, 0xe9, 0x00]) {
+      bytes.fill(0x7a);
+      bytes[index] = byte;
+      const end = bytes.indexOf(0);
+      const text = new TextDecoder().decode(bytes.subarray(0, end < 0 ? 16 : end));
+      expect(type.read(view, 0)).toBe(text);
+    }
+  }
+});
+
+test.each([0, -1, 1.5, 2 ** 31, NaN, "16"])("cstring(%p) is refused", (length) => {
+  expect(() => t.cstring(length as number)).toThrow(RangeError);
+  expect(() => t.cstring(length as number)).toThrow("cstring(length): expected an integer from 1");
+});
