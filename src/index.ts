@@ -11,6 +11,7 @@ export {
   type BtfMember,
   type BtfType,
 } from "./btf/btf.ts";
+export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { ArrayMap, type ArrayMapOptions, type ArrayMapTypes } from "./maps/array_map.ts";
 export { BpfMap } from "./maps/bpf_map.ts";
@@ -20,9 +21,32 @@ export { BatchError, KeyedMap, type KeyedMapTypes } from "./maps/keyed_map.ts";
 export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/spec.ts";
 export { Link, type LinkedProgram, type LinkInfo, type LinkTypeName } from "./link/link.ts";
 export * as asm from "./program/asm.ts";
-export { assemble, type Assembled, AssemblerError, type Resolver } from "./program/assembler.ts";
-export { disassemble } from "./program/disassembler.ts";
-export type { Code, Instruction, LiveMap, Register, SourcePosition } from "./program/instruction.ts";
+export {
+  assemble,
+  type Assembled,
+  AssemblerError,
+  type FunctionPlace,
+  type KernelReference,
+  type PlacedInstruction,
+  type Resolver,
+  type SourceLine,
+} from "./program/assembler.ts";
+export { disassemble, disassembleInstruction } from "./program/disassembler.ts";
+export { decode, encode } from "./program/encode.ts";
+export type {
+  Code,
+  CodeItem,
+  FunctionStart,
+  Instruction,
+  Label,
+  LiveMap,
+  MapReference,
+  Reference,
+  Register,
+  RegisterNumber,
+  SourcePosition,
+  WritableRegister,
+} from "./program/instruction.ts";
 export {
   Program,
   type ProgramInfo,
