@@ -343,7 +343,9 @@ async function watch(options: Options): Promise<void> {
 
   using resources = new DisposableStack();
   const attach = (section: string, code: Code): Link => {
-    const program = resources.use(new Program({ section, code, maps, license: "GPL", name: "execsnoop" }));
+    const program = resources.use(
+      new Program({ section, code, maps, license: "GPL", name: "execsnoop" }),
+    );
     return resources.use(program.attach());
   };
   attach("tp_btf/sched_process_exec", succeeded(kernel));
@@ -391,7 +393,8 @@ try {
     error instanceof SyntaxError ||
     String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS");
   if (isUsage) {
-    console.error(`execsnoop: ${(error as Error).message}. Try --help`);
+    const [reason] = (error as Error).message.split("\n");
+    console.error(`execsnoop: ${reason} (see --help)`);
     process.exit(2);
   }
   if (!(error instanceof BpfError)) throw error;

@@ -29,13 +29,13 @@ export interface LinkedProgram {
  *
  * @example
  * ```ts
- * import { asm, Program } from "bun-bpf";
+ * import { asm, type Link, Program } from "bun-bpf";
  * using program = new Program({
  *   section: "raw_tp/sched_process_exec",
  *   license: "GPL",
  *   code: [asm.mov(asm.r0, 0), asm.exit()],
  * });
- * using link = program.attach();
+ * using link: Link = program.attach();
  * console.log(link.info().type); // raw-tracepoint
  * ```
  */

@@ -13,6 +13,16 @@ interface Culprit {
 /**
  * A program cannot be assembled: a label that is missing or too far away, a reference that nothing
  * resolves, an end without `exit()`. The message quotes the instruction and says where it came from.
+ *
+ * @example
+ * ```ts
+ * import { asm, assemble, AssemblerError } from "bun-bpf";
+ * try {
+ *   assemble([asm.ja("nowhere"), asm.exit()]);
+ * } catch (error) {
+ *   console.log(error instanceof AssemblerError && error.index); // 0
+ * }
+ * ```
  */
 export class AssemblerError extends Error {
   override readonly name = "AssemblerError";

@@ -1,21 +1,18 @@
 import { unlinkSync } from "node:fs";
-import { Btf } from "../btf/btf.ts";
 import { objectInfo, pinObject } from "../ffi/bpf_object.ts";
-import { loadError, testRunProgram, tryLoadProgram } from "../ffi/bpf_prog.ts";
-import { hasCapability } from "../ffi/capabilities.ts";
+import { testRunProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { errnoName } from "../ffi/errno.ts";
 import type { Link } from "../link/link.ts";
 import { checkName } from "../maps/spec.ts";
 import { checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import { suggest } from "../types/suggestion.ts";
-import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
-import { assemble, type KernelReference } from "./assembler.ts";
-import type { Code, LiveMap, MapReference } from "./instruction.ts";
+import { assemble } from "./assembler.ts";
+import type { Code, LiveMap } from "./instruction.ts";
+import { kernelResolver } from "./kernel_resolver.ts";
+import { loadProgram, logLevels } from "./load.ts";
 import { parseSection, type Section } from "./section.ts";
-import { VerifierError } from "./verifier_error.ts";
 
 /** What a program is: plain data, the same on every machine. */
 export interface ProgramSpec {
@@ -31,17 +28,6 @@ export interface ProgramSpec {
 
 /** How much the verifier writes into {@link Program.log}, whether it accepts the program or not. */
 export type VerifierLog = keyof typeof logLevels;
-
-const logLevels = {
-  /** Nothing; a rejected program is loaded a second time to get the log of the error. */
-  none: 0,
-  /** Each instruction with the verifier's state, along the paths it takes. */
-  instructions: 1,
-  /** The same with the state of all registers at each instruction. */
-  verbose: 2,
-  /** Only how much work it was. */
-  statistics: 4,
-} as const;
 
 /** Options of {@link Program}. */
 export interface ProgramOptions extends ProgramSpec {
@@ -127,9 +113,11 @@ export class Program implements Disposable {
     }
     checkName(name);
     this.#section = parseSection(options.section);
-    const { bytes } = assemble(code, resolver(maps));
-    const what = name === "" ? `${options.section} program` : `${options.section} program "${name}"`;
-    const loaded = load(this.#section, { license, name, what, bytes, logLevel: logLevels[log] });
+    const assembled = assemble(code, kernelResolver(maps));
+    const what =
+      name === "" ? `${options.section} program` : `${options.section} program "${name}"`;
+    const request = { license, name, what, assembled, logLevel: logLevels[log] };
+    const loaded = loadProgram(this.#section, request);
     this.#descriptor = new Descriptor(loaded.fd, what);
     this.log = loaded.log;
   }
@@ -181,10 +169,14 @@ export class Program implements Disposable {
   attach(target?: string): Link {
     const { kind, name, target: own } = this.#section;
     if (kind.attach === undefined) {
-      throw new TypeError(`a program of section "${name}" is not attached by name: its fd is for that`);
+      throw new TypeError(
+        `a program of section "${name}" is not attached by name: its fd is for that`,
+      );
     }
     if (own !== undefined && target !== undefined) {
-      throw new TypeError(`attach: section "${name}" names its target already, got ${describe(target)}`);
+      throw new TypeError(
+        `attach: section "${name}" names its target already, got ${describe(target)}`,
+      );
     }
     const chosen = own ?? target;
     if (typeof chosen !== "string" || chosen === "") {
@@ -223,7 +215,8 @@ export class Program implements Disposable {
 
   /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
   unpin(path: string | undefined = this.#pinnedAt): this {
-    if (path === undefined) throw new TypeError(`${this} was not pinned here: give unpin() the path`);
+    if (path === undefined)
+      throw new TypeError(`${this} was not pinned here: give unpin() the path`);
     unlinkSync(path);
     if (path === this.#pinnedAt) this.#pinnedAt = undefined;
     return this;
@@ -233,78 +226,4 @@ export class Program implements Disposable {
   [Symbol.dispose](): void {
     this.#descriptor[Symbol.dispose]();
   }
-}
-
-interface Load {
-  readonly license: string;
-  readonly name: string;
-  readonly what: string;
-  readonly bytes: Uint8Array;
-  readonly logLevel: number;
-}
-
-function load(section: Section, { license, name, what, bytes, logLevel }: Load) {
-  const { programType, attachType, needs } = section.kind;
-  const program = {
-    type: bpfProgTypes[programType],
-    expectedAttachType: attachType === undefined ? 0 : bpfAttachTypes[attachType],
-    attachBtfId: attachBtfId(section),
-    instructions: bytes,
-    license,
-    name,
-  };
-  const result = tryLoadProgram(program, logLevel);
-  if ("fd" in result) return result;
-  const isPrivilegeMissing =
-    errnoName(result.errno) === "EPERM" && !needs.every(hasCapabilityOrAdmin);
-  // Without a log the kernel says no more than a number: it is asked again for the reason.
-  const { log } =
-    isPrivilegeMissing || result.log !== "" ? result : tryLoadProgram(program, logLevels.instructions);
-  if (log.trim() === "") {
-    const hint = `The kernel refuses the ${what} before looking at its instructions: it may not know this type of program`;
-    throw loadError(result.errno, what, needs, hint);
-  }
-  throw new VerifierError(
-    { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}` },
-    log,
-  );
-}
-
-function hasCapabilityOrAdmin(capability: Parameters<typeof hasCapability>[0]): boolean {
-  return hasCapability("CAP_SYS_ADMIN") || hasCapability(capability);
-}
-
-function attachBtfId({ kind, target }: Section): number {
-  if (kind.btfTypedefPrefix === undefined) return 0;
-  const id = Btf.kernel().find("typedef", `${kind.btfTypedefPrefix}${target}`);
-  if (id === undefined) {
-    throw new RangeError(`this kernel has no tracepoint ${target}, or no type information for it`);
-  }
-  return id;
-}
-
-function resolver(maps: Readonly<Record<string, LiveMap>>) {
-  if (typeof maps !== "object" || maps === null) {
-    throw new TypeError(`maps: expected an object of maps by name, got ${describe(maps)}`);
-  }
-  return {
-    map: (reference: MapReference): number => {
-      if (typeof reference !== "string") return reference.fd;
-      const map = Object.hasOwn(maps, reference) ? maps[reference] : undefined;
-      if (map === undefined) {
-        throw new TypeError(
-          `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
-        );
-      }
-      return map.fd;
-    },
-    kernelSymbol: (name: string): KernelReference => ({ id: kernelBtfId("var", name) }),
-    kernelFunction: (name: string): KernelReference => ({ id: kernelBtfId("func", name) }),
-  };
-}
-
-function kernelBtfId(kind: "var" | "func", name: string): number {
-  const id = Btf.kernel().find(kind, name);
-  if (id === undefined) throw new RangeError(`the kernel's type information has no ${kind} ${name}`);
-  return id;
 }

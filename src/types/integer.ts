@@ -91,8 +91,8 @@ export const i32: IntegerType<number> = integer("Int32", 4, {
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 /**
- * `__u64`: an unsigned integer of 8 bytes, as a bigint: exact, and several times dearer than
- * {@link u64n}.
+ * `__u64`: an unsigned integer of 8 bytes, as a bigint: exact, and twice as dear as
+ * {@link u64n}, which leaves no garbage.
  *
  * @example
  * ```ts
@@ -108,8 +108,8 @@ export const u64: IntegerType<bigint> = integer("BigUint64", 8, {
 });
 
 /**
- * `__s64`: a signed integer of 8 bytes, as a bigint: exact, and several times dearer than
- * {@link i64n}.
+ * `__s64`: a signed integer of 8 bytes, as a bigint: exact, and twice as dear as
+ * {@link i64n}, which leaves no garbage.
  *
  * @example
  * ```ts

@@ -1,0 +1,61 @@
+// The same loops as maps.ts, with libbpf: maps-peer MAP_ID OPERATION. Prints nanoseconds for each operation, the median
+// of the samples.
+#include <bpf/bpf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { SAMPLES = 41, PER_SAMPLE = 5000, KEYS = 512 };
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static unsigned long long sum;
+
+static int run(int fd, const char *operation, unsigned key) {
+  unsigned long long value;
+  if (!strcmp(operation, "get")) {
+    int failed = bpf_map_lookup_elem(fd, &key, &value);
+    sum += value;
+    return failed;
+  }
+  if (!strcmp(operation, "miss")) {
+    key += KEYS;
+    return !bpf_map_lookup_elem(fd, &key, &value);
+  }
+  if (!strcmp(operation, "set")) {
+    value = key;
+    return bpf_map_update_elem(fd, &key, &value, BPF_ANY);
+  }
+  if (!strcmp(operation, "add + delete")) {
+    key += KEYS;
+    value = key;
+    return bpf_map_update_elem(fd, &key, &value, BPF_NOEXIST) || bpf_map_delete_elem(fd, &key);
+  }
+  return 1;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 3) return 2;
+  int fd = bpf_map_get_fd_by_id(atoi(argv[1]));
+  if (fd < 0) return 1;
+  double samples[SAMPLES];
+  for (int sample = 0; sample < SAMPLES; sample++) {
+    double start = now();
+    for (unsigned i = 0; i < PER_SAMPLE; i++)
+      if (run(fd, argv[2], i % KEYS)) return 1;
+    samples[sample] = (now() - start) / PER_SAMPLE;
+  }
+  qsort(samples, SAMPLES, sizeof(double), compare);
+  printf("%.1f\n", samples[SAMPLES / 2]);
+  return sum == 1;
+}

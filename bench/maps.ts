@@ -1,0 +1,50 @@
+// Operations on one element of a hash map (u32 to u64), beside the same loops in C with libbpf on the same map, in turn:
+// bun bench/maps.ts
+import { do_not_optimize, measure } from "mitata";
+import { HashMap, t } from "../src/index.ts";
+import { buildPeer, median } from "./peer.ts";
+
+const rounds = 9;
+const keys = 512;
+/** Operations that are timed together: reading the clock takes a tenth of one. */
+const perSample = 5000;
+
+using map = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096, name: "bench" });
+for (let key = 0; key < keys; key++) map.set(key, key);
+
+const operations: Readonly<Record<string, (key: number) => unknown>> = {
+  get: (key) => map.get(key),
+  miss: (key) => map.get(keys + key),
+  set: (key) => map.set(key, key),
+  "add + delete": (key) => map.add(keys + key, key) && map.delete(keys + key),
+};
+
+/** A loop of its own for each operation, as a program would have it: the engine compiles it for that operation alone. */
+const loops = Object.entries(operations).map(([name, operation]) => {
+  const loop = new Function(
+    "operation, sink",
+    `return () => { for (let i = 0; i < ${perSample}; i++) sink(operation(i % ${keys})); } // ${name}`,
+  )(operation, do_not_optimize) as () => void;
+  return { name, loop };
+});
+
+const peer = buildPeer("maps");
+const figures = new Map<string, { here: number[]; there: number[] }>(
+  Object.keys(operations).map((name) => [name, { here: [], there: [] }]),
+);
+// In turn, so that both see the same weather on a shared machine.
+for (let round = 0; round < rounds; round++) {
+  for (const { name, loop } of loops) {
+    const stats = await measure(loop, { min_cpu_time: 200e6 });
+    figures.get(name)?.here.push(stats.p50 / perSample);
+    if (peer !== undefined) figures.get(name)?.there.push(Number(peer.run(`${map.id}`, name)));
+  }
+}
+
+console.log(`hash map, u32 to u64: medians of ${rounds} rounds, ns for each operation\n`);
+console.log(`${"".padEnd(14)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"ratio".padStart(9)}`);
+for (const [name, { here, there }] of figures) {
+  const ratios = here.map((own, round) => own / (there[round] ?? Number.NaN));
+  const row = [median(here).toFixed(0), median(there).toFixed(0), median(ratios).toFixed(2)];
+  console.log(`${name.padEnd(14)}${row.map((text) => text.padStart(9)).join("")}`);
+}

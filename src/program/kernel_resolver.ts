@@ -1,0 +1,33 @@
+import { Btf } from "../btf/btf.ts";
+import { describe } from "../types/refusal.ts";
+import { suggest } from "../types/suggestion.ts";
+import type { KernelReference } from "./assembler.ts";
+import type { LiveMap, MapReference } from "./instruction.ts";
+
+/** What finds the maps that a program names among those given, and the kernel's symbols in its type information. */
+export function kernelResolver(maps: Readonly<Record<string, LiveMap>>) {
+  if (typeof maps !== "object" || maps === null) {
+    throw new TypeError(`maps: expected an object of maps by name, got ${describe(maps)}`);
+  }
+  return {
+    map: (reference: MapReference): number => {
+      if (typeof reference !== "string") return reference.fd;
+      const map = Object.hasOwn(maps, reference) ? maps[reference] : undefined;
+      if (map === undefined) {
+        throw new TypeError(
+          `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
+        );
+      }
+      return map.fd;
+    },
+    kernelSymbol: (name: string): KernelReference => ({ id: kernelBtfId("var", name) }),
+    kernelFunction: (name: string): KernelReference => ({ id: kernelBtfId("func", name) }),
+  };
+}
+
+function kernelBtfId(kind: "var" | "func", name: string): number {
+  const id = Btf.kernel().find(kind, name);
+  if (id === undefined)
+    throw new RangeError(`the kernel's type information has no ${kind} ${name}`);
+  return id;
+}

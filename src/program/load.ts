@@ -1,0 +1,86 @@
+import { Btf } from "../btf/btf.ts";
+import { loadBtf } from "../ffi/bpf_btf.ts";
+import { loadError, tryLoadProgram } from "../ffi/bpf_prog.ts";
+import { hasCapability } from "../ffi/capabilities.ts";
+import { errnoName } from "../ffi/errno.ts";
+import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
+import type { Assembled } from "./assembler.ts";
+import { functionTypes } from "./function_types.ts";
+import type { Section } from "./section.ts";
+import { VerifierError } from "./verifier_error.ts";
+
+/** How much the verifier writes, by the names that the option `log` takes. */
+export const logLevels = {
+  /** Nothing; a rejected program is loaded a second time to get the log of the error. */
+  none: 0,
+  /** Each instruction with the verifier's state, along the paths it takes. */
+  instructions: 1,
+  /** The same with the state of all registers at each instruction. */
+  verbose: 2,
+  /** Only how much work it was. */
+  statistics: 4,
+} as const;
+
+/** What is loaded, beside its section. */
+export interface Load {
+  readonly license: string;
+  readonly name: string;
+  readonly what: string;
+  readonly assembled: Assembled;
+  readonly logLevel: number;
+}
+
+/**
+ * Loads a program into the kernel: its descriptor, and what the verifier wrote.
+ *
+ * @throws {VerifierError} when the verifier rejects it
+ * @throws {BpfError} when the kernel refuses it for another reason
+ */
+export function loadProgram(
+  section: Section,
+  { license, name, what, assembled, logLevel }: Load,
+): { readonly fd: number; readonly log: string } {
+  const { programType, attachType, needs } = section.kind;
+  const types = functionTypes(assembled);
+  // The program keeps the kernel's copy of the types: this descriptor is for the load only.
+  using btf = types === undefined ? undefined : loadBtf(types.btf, `types of the ${what}`);
+  const program = {
+    type: bpfProgTypes[programType],
+    expectedAttachType: attachType === undefined ? 0 : bpfAttachTypes[attachType],
+    attachBtfId: attachBtfId(section),
+    instructions: assembled.bytes,
+    license,
+    name,
+    functionInfo: btf && types && { btfFd: btf.fd, records: types.records },
+  };
+  const result = tryLoadProgram(program, logLevel);
+  if ("fd" in result) return result;
+  const isPrivilegeMissing =
+    errnoName(result.errno) === "EPERM" && !needs.every(hasCapabilityOrAdmin);
+  // Without a log the kernel says no more than a number: it is asked again for the reason.
+  const { log } =
+    isPrivilegeMissing || result.log !== ""
+      ? result
+      : tryLoadProgram(program, logLevels.instructions);
+  if (log.trim() === "") {
+    const hint = `The kernel refuses the ${what} before looking at its instructions: it may not know this type of program`;
+    throw loadError(result.errno, what, needs, hint);
+  }
+  throw new VerifierError(
+    { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}` },
+    log,
+  );
+}
+
+function hasCapabilityOrAdmin(capability: Parameters<typeof hasCapability>[0]): boolean {
+  return hasCapability("CAP_SYS_ADMIN") || hasCapability(capability);
+}
+
+function attachBtfId({ kind, target }: Section): number {
+  if (kind.btfTypedefPrefix === undefined) return 0;
+  const id = Btf.kernel().find("typedef", `${kind.btfTypedefPrefix}${target}`);
+  if (id === undefined) {
+    throw new RangeError(`this kernel has no tracepoint ${target}, or no type information for it`);
+  }
+  return id;
+}

@@ -1,0 +1,127 @@
+/** What the documentation shows is what happens: every example is type-checked and run. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bpfTest } from "./support/privilege.ts";
+import { packageRoot, runBun } from "./support/run.ts";
+
+interface Example {
+  /** The file, and which example in it. */
+  readonly name: string;
+  readonly code: string;
+  /** What its `console.log` lines say, in a comment, that they print. */
+  readonly output: readonly string[];
+}
+
+function exampleOf(name: string, code: string): Example {
+  const output = [...code.matchAll(/^\s*console\.log\(.*\);\s*\/\/ (.*)$/gm)].map(
+    ([, text]) => text as string,
+  );
+  return { name, code, output };
+}
+
+/** Objects are printed over several lines, and strings of their own without quotes. */
+function withoutLayout(text: string): string {
+  return text.replace(/[\s,"]+/g, "");
+}
+
+function examplesInComments(path: string): Example[] {
+  const text = readFileSync(join(packageRoot, path), "utf8");
+  return [...text.matchAll(/^( *)\* ```ts\n([\s\S]*?)^ *\* ```$/gm)].map(([, , body], index) =>
+    exampleOf(`${path} #${index + 1}`, (body as string).replace(/^ *\* ?/gm, "")),
+  );
+}
+
+function examplesInReadme(): Example[] {
+  const text = readFileSync(join(packageRoot, "README.md"), "utf8");
+  return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, body], index) =>
+    exampleOf(`README.md #${index + 1}`, body as string),
+  );
+}
+
+const sources = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)].sort();
+const examples = [...sources.flatMap(examplesInComments), ...examplesInReadme()];
+let folder = "";
+
+function fileOf(example: Example): string {
+  return join(folder, `${example.name.replace(/\W+/g, "-")}.ts`);
+}
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "documentation-"));
+  mkdirSync(join(folder, "node_modules/@types"), { recursive: true });
+  symlinkSync(packageRoot, join(folder, "node_modules/bun-bpf"));
+  symlinkSync(join(packageRoot, "node_modules/bun-types"), join(folder, "node_modules/bun-types"));
+  symlinkSync(
+    join(packageRoot, "node_modules/@types/node"),
+    join(folder, "node_modules/@types/node"),
+  );
+  writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+  const configuration = {
+    extends: join(packageRoot, "tsconfig.json"),
+    compilerOptions: {
+      noUnusedLocals: false,
+      paths: { "bun-bpf": [join(packageRoot, "src/index.ts")] },
+    },
+    include: ["*.ts"],
+  };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(configuration));
+  for (const example of examples) writeFileSync(fileOf(example), example.code);
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("the README", () => {
+  const readme = readFileSync(join(packageRoot, "README.md"), "utf8");
+
+  test("names the commands that the checks run", () => {
+    const checks = readFileSync(join(packageRoot, ".ci/run"), "utf8");
+    for (const command of ["npm install", "npm test"]) {
+      expect(readme).toContain(command);
+      expect(checks).toContain(command);
+    }
+  });
+
+  test("shows what execsnoop prints of itself", async () => {
+    const { stdout } = await runBun([join(packageRoot, "examples/execsnoop.ts"), "--help"]);
+    expect(readme).toContain(stdout.trimEnd());
+  });
+
+  bpfTest("shows the columns that execsnoop has", async () => {
+    const script = join(packageRoot, "examples/execsnoop.ts");
+    const { stdout } = await runBun([script, "--duration", "0.1"]);
+    expect(readme).toContain(stdout.split("\n", 1)[0] as string);
+  });
+});
+
+describe("the documentation", () => {
+  test("has examples for all that is public", () => {
+    const names = Object.keys(require("../src/index.ts") as object);
+    const text = examples.map(({ code }) => code).join("\n");
+    const lacking = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
+    // What only other classes build upon is shown by those.
+    expect(lacking.filter((name) => !["BpfMap", "KeyedMap"].includes(name))).toEqual([]);
+  });
+
+  test("type-checks in all its examples", async () => {
+    const { stdout, stderr, exitCode } = await runBun(["check", "--no-pretty"], { cwd: folder });
+    expect(`${stdout}${exitCode === 0 ? "" : stderr}`).toBe("");
+  });
+
+  for (const example of examples) {
+    bpfTest(`runs the example ${example.name}`, async () => {
+      const { stdout, stderr, exitCode } = await runBun([fileOf(example)], { cwd: folder });
+      expect({ exitCode, stderr: exitCode === 0 ? "" : stderr }).toEqual({
+        exitCode: 0,
+        stderr: "",
+      });
+      let rest = withoutLayout(stdout);
+      for (const expected of example.output) {
+        const place = rest.indexOf(withoutLayout(expected));
+        expect(place, `"${expected}" printed, in:\n${stdout}`).not.toBe(-1);
+        rest = rest.slice(place + withoutLayout(expected).length);
+      }
+    });
+  }
+});

@@ -1,0 +1,108 @@
+/** What is published works in somebody else's project: installed, imported, type-checked. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bpfTest } from "./support/privilege.ts";
+import { packageRoot, run, runBun } from "./support/run.ts";
+
+let folder = "";
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "package-"));
+  const pack = ["npm", "pack", "--pack-destination", folder, packageRoot];
+  // Declarations are made on the way, by the script that packing runs.
+  const packed = await run(pack, { cwd: folder });
+  if (packed.exitCode !== 0) throw new Error(`npm pack: ${packed.stderr}`);
+  const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"));
+  await Bun.write(join(folder, "package.json"), '{ "name": "consumer", "type": "module" }');
+  const added = await runBun(["add", `./${archive}`], { cwd: folder });
+  if (added.exitCode !== 0) throw new Error(`bun add: ${added.stderr}`);
+}, 60_000);
+
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+  rmSync(join(packageRoot, "dist"), { recursive: true, force: true });
+});
+
+/** The strictest settings that a consumer may have: declarations are checked too, and imports as Node resolves them. */
+const strictest = {
+  compilerOptions: {
+    strict: true,
+    noEmit: true,
+    skipLibCheck: false,
+    exactOptionalPropertyTypes: true,
+    noUncheckedIndexedAccess: true,
+    target: "ESNext",
+    lib: ["ESNext"],
+    module: "NodeNext",
+    customConditions: ["bun"],
+    types: [],
+  },
+};
+
+describe("the package", () => {
+  test("holds the sources, the declarations and the license, and nothing of its development", async () => {
+    const root = join(folder, "node_modules/bun-bpf");
+    const files = [...new Bun.Glob("**/*").scanSync(root)];
+    expect(files).toContain("src/index.ts");
+    expect(files).toContain("dist/index.d.ts");
+    expect(files).toContain("LICENSE");
+    expect(files).toContain("README.md");
+    expect(files).toContain("examples/execsnoop.ts");
+    expect(files.filter((name) => /(^test|^bench|generate|tsconfig)/.test(name))).toEqual([]);
+  });
+
+  test("has no dependency at run time", () => {
+    const installed = readdirSync(join(folder, "node_modules")).filter((name) => name !== ".bin");
+    expect(installed).toEqual(["bun-bpf"]);
+  });
+
+  test("has types that are exact under the strictest settings", async () => {
+    await Bun.write(
+      join(folder, "types.ts"),
+      `import { ArrayMap, asm, HashMap, Program, RingBuf, t } from "bun-bpf";
+declare const map: HashMap<number, { pid: number; time: bigint }>;
+export const time: bigint | undefined = map.get(1)?.time;
+// @ts-expect-error a key is a number
+map.get("1");
+// @ts-expect-error an array has no deletion
+(null as unknown as ArrayMap<number>).delete;
+// @ts-expect-error a register that cannot be written
+export const code = [asm.mov(asm.fp, 0)];
+const Event = t.struct({ pid: t.u32, name: t.cstring(16) });
+export type Event = t.Infer<typeof Event>;
+export const event: Event = { pid: 1, name: "init" };
+export const ring = (): RingBuf<Event> => new RingBuf({ size: 4096, event: Event });
+export const load = (): Program => new Program({ section: "xdp", license: "GPL", code: [] });
+`,
+    );
+    await Bun.write(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({ ...strictest, files: ["types.ts"] }),
+    );
+    const { stdout, exitCode } = await runBun(["check", "--no-pretty"], { cwd: folder });
+    expect({ stdout, exitCode }).toMatchObject({ exitCode: 0 });
+  });
+
+  bpfTest("works when installed", async () => {
+    await Bun.write(
+      join(folder, "main.ts"),
+      `import { HashMap, t } from "bun-bpf";
+using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+console.log(map.set(1, 2n).get(1));
+`,
+    );
+    const { stdout, stderr } = await runBun(["main.ts"], { cwd: folder });
+    expect({ stdout, stderr }).toEqual({ stdout: "2n\n", stderr: "" });
+  });
+
+  bpfTest("works when compiled into an executable", async () => {
+    const built = await runBun(["build", "--compile", "main.ts", "--outfile", "main"], {
+      cwd: folder,
+    });
+    expect(built.exitCode).toBe(0);
+    const { stdout } = await run([join(folder, "main")], { cwd: folder });
+    expect(stdout).toBe("2n\n");
+  });
+});
