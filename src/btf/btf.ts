@@ -1,142 +1,25 @@
-import { readFileSync } from "node:fs";
 import {
   BTF_KIND_ARRAY,
-  BTF_KIND_CONST,
-  BTF_KIND_DATASEC,
-  BTF_KIND_DECL_TAG,
   BTF_KIND_ENUM,
   BTF_KIND_ENUM64,
-  BTF_KIND_FLOAT,
-  BTF_KIND_FUNC,
-  BTF_KIND_FUNC_PROTO,
-  BTF_KIND_FWD,
-  BTF_KIND_INT,
-  BTF_KIND_PTR,
-  BTF_KIND_RESTRICT,
   BTF_KIND_STRUCT,
-  BTF_KIND_TYPEDEF,
-  BTF_KIND_TYPE_TAG,
   BTF_KIND_UNION,
-  BTF_KIND_UNKN,
-  BTF_KIND_VAR,
-  BTF_KIND_VOLATILE,
 } from "../uapi/btf.ts";
+import type { BtfEnumerator, BtfField, BtfKind, BtfMember, BtfType } from "./description.ts";
+import { kindMask, kindNames, parseRawBtf, type RawBtf, sizedKinds } from "./format.ts";
+import { readKernelBtf } from "./kernel.ts";
 
-/** What a BTF type is, as the kernel's `BTF_KIND_*` names it. */
-export type BtfKind =
-  | "void"
-  | "int"
-  | "ptr"
-  | "array"
-  | "struct"
-  | "union"
-  | "enum"
-  | "fwd"
-  | "typedef"
-  | "volatile"
-  | "const"
-  | "restrict"
-  | "func"
-  | "func_proto"
-  | "var"
-  | "datasec"
-  | "float"
-  | "decl_tag"
-  | "type_tag"
-  | "enum64";
+export type { BtfEnumerator, BtfField, BtfKind, BtfMember, BtfType } from "./description.ts";
 
-const kindNames: Readonly<Record<number, BtfKind>> = {
-  [BTF_KIND_UNKN]: "void",
-  [BTF_KIND_INT]: "int",
-  [BTF_KIND_PTR]: "ptr",
-  [BTF_KIND_ARRAY]: "array",
-  [BTF_KIND_STRUCT]: "struct",
-  [BTF_KIND_UNION]: "union",
-  [BTF_KIND_ENUM]: "enum",
-  [BTF_KIND_FWD]: "fwd",
-  [BTF_KIND_TYPEDEF]: "typedef",
-  [BTF_KIND_VOLATILE]: "volatile",
-  [BTF_KIND_CONST]: "const",
-  [BTF_KIND_RESTRICT]: "restrict",
-  [BTF_KIND_FUNC]: "func",
-  [BTF_KIND_FUNC_PROTO]: "func_proto",
-  [BTF_KIND_VAR]: "var",
-  [BTF_KIND_DATASEC]: "datasec",
-  [BTF_KIND_FLOAT]: "float",
-  [BTF_KIND_DECL_TAG]: "decl_tag",
-  [BTF_KIND_TYPE_TAG]: "type_tag",
-  [BTF_KIND_ENUM64]: "enum64",
-};
-
-/** 32-bit words that follow a type's three header words: a fixed part, and a part per `vlen` entry. */
-const trailingWords: Readonly<Record<number, readonly [fixed: number, perEntry: number]>> = {
-  [BTF_KIND_INT]: [1, 0],
-  [BTF_KIND_PTR]: [0, 0],
-  [BTF_KIND_ARRAY]: [3, 0],
-  [BTF_KIND_STRUCT]: [0, 3],
-  [BTF_KIND_UNION]: [0, 3],
-  [BTF_KIND_ENUM]: [0, 2],
-  [BTF_KIND_FWD]: [0, 0],
-  [BTF_KIND_TYPEDEF]: [0, 0],
-  [BTF_KIND_VOLATILE]: [0, 0],
-  [BTF_KIND_CONST]: [0, 0],
-  [BTF_KIND_RESTRICT]: [0, 0],
-  [BTF_KIND_FUNC]: [0, 0],
-  [BTF_KIND_FUNC_PROTO]: [0, 2],
-  [BTF_KIND_VAR]: [1, 0],
-  [BTF_KIND_DATASEC]: [0, 3],
-  [BTF_KIND_FLOAT]: [0, 0],
-  [BTF_KIND_DECL_TAG]: [1, 0],
-  [BTF_KIND_TYPE_TAG]: [0, 0],
-  [BTF_KIND_ENUM64]: [0, 3],
-};
-
-const btfMagic = 0xeb9f;
 const pointerSize = 8;
-
-/** One type of a {@link Btf}. `typeId` is the type it refers to where its kind refers to one (0 is void). */
-export interface BtfType {
-  readonly id: number;
-  readonly kind: BtfKind;
-  /** The C name; empty for anonymous types. */
-  readonly name: string;
-  /** Bytes, for kinds that have a size of their own; 0 otherwise. */
-  readonly size: number;
-  /** The type pointed to, aliased, qualified or returned; 0 for none or void. */
-  readonly typeId: number;
-  /** `BTF_KIND_ARRAY`: number of elements; 0 otherwise. */
-  readonly length: number;
-}
-
-/** A member of a struct or union. */
-export interface BtfMember {
-  readonly name: string;
-  readonly typeId: number;
-  /** From the start of the struct that was asked about, in bits. */
-  readonly bitOffset: number;
-  /** Width in bits for a bit-field, 0 otherwise. */
-  readonly bitSize: number;
-}
-
-/** A place inside a struct, in bytes. */
-export interface BtfField {
-  /** From the start of the struct. */
-  readonly offset: number;
-  readonly size: number;
-  readonly typeId: number;
-}
-
-/** A named number of an enum; a bigint where a number would not hold it. */
-export interface BtfEnumerator {
-  readonly name: string;
-  readonly value: number | bigint;
-}
+/** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
+const longestChain = 32;
 
 /**
  * Type information in the BPF Type Format: what the kernel says of its own structs, functions and tracepoints.
  *
  * Reading is lazy: parsing finds where each type starts, and a type is decoded when it is asked for.
- * Kernel 4.18 for BTF itself; 5.2 with `CONFIG_DEBUG_INFO_BTF` for the running kernel's.
+ * Kernel 4.18 for BTF itself; 5.4 with `CONFIG_DEBUG_INFO_BTF` for the running kernel's.
  * Format: the kernel's Documentation/bpf/btf.rst.
  *
  * @example
@@ -154,7 +37,7 @@ export class Btf {
   /** Index into #words of each type, by type id. */
   readonly #starts: Uint32Array;
 
-  private constructor(words: Uint32Array, strings: Buffer, starts: Uint32Array) {
+  private constructor({ words, strings, starts }: RawBtf) {
     this.#words = words;
     this.#strings = strings;
     this.#starts = starts;
@@ -176,34 +59,7 @@ export class Btf {
    * @throws {RangeError} when the bytes are not BTF of this machine's byte order
    */
   static parse(bytes: Uint8Array): Btf {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (bytes.byteLength < 24 || view.getUint16(0, true) !== btfMagic) {
-      throw new RangeError("not BTF: the magic number 0xeb9f is missing");
-    }
-    const headerLength = view.getUint32(4, true);
-    const typeStart = headerLength + view.getUint32(8, true);
-    const typeLength = view.getUint32(12, true);
-    const stringStart = headerLength + view.getUint32(16, true);
-    const stringLength = view.getUint32(20, true);
-    if (
-      typeStart + typeLength > bytes.byteLength ||
-      stringStart + stringLength > bytes.byteLength ||
-      typeLength % 4 !== 0
-    ) {
-      throw new RangeError(
-        `BTF is cut off: its header speaks of ${Math.max(typeStart + typeLength, stringStart + stringLength)} bytes, there are ${bytes.byteLength}`,
-      );
-    }
-    // A Uint32Array needs an aligned start, which a section of an object file does not promise.
-    const words = new Uint32Array(
-      (bytes.byteOffset + typeStart) % 4 === 0
-        ? bytes.buffer
-        : bytes.slice(typeStart, typeStart + typeLength).buffer,
-      (bytes.byteOffset + typeStart) % 4 === 0 ? bytes.byteOffset + typeStart : 0,
-      typeLength / 4,
-    );
-    const strings = Buffer.from(bytes.buffer, bytes.byteOffset + stringStart, stringLength);
-    return new Btf(words, strings, findStarts(words));
+    return new Btf(parseRawBtf(bytes));
   }
 
   /** Number of types, void (id 0) included. */
@@ -324,16 +180,23 @@ export class Btf {
   /** Follows typedefs and qualifiers (const, volatile, restrict, type tags) to the type behind them. */
   resolve(id: number): BtfType {
     let type = this.type(id);
-    while (transparentKinds.has(type.kind)) type = this.type(type.typeId);
+    for (let steps = 0; transparentKinds.has(type.kind); steps++) {
+      if (steps === longestChain) throw endless(id);
+      type = this.type(type.typeId);
+    }
     return type;
   }
 
   /** Bytes that a value of this type takes. */
   sizeOf(id: number): number {
-    const type = this.resolve(id);
-    if (type.kind === "ptr") return pointerSize;
-    if (type.kind === "array") return type.length * this.sizeOf(type.typeId);
-    return type.size;
+    let type = this.resolve(id);
+    let count = 1;
+    for (let steps = 0; type.kind === "array"; steps++) {
+      if (steps === longestChain) throw endless(id);
+      count *= type.length;
+      type = this.resolve(type.typeId);
+    }
+    return count * (type.kind === "ptr" ? pointerSize : type.size);
   }
 
   /**
@@ -358,7 +221,7 @@ export class Btf {
       const type = this.resolve(typeId);
       const member =
         type.kind === "struct" || type.kind === "union"
-          ? this.#member(type.id, name, 0)
+          ? this.#member(type.id, name, 0, new Set())
           : undefined;
       if (member === undefined)
         throw new RangeError(`${structName} has no field ${path} in this BTF`);
@@ -369,13 +232,21 @@ export class Btf {
     return { offset: bitOffset / 8, size: this.sizeOf(typeId), typeId };
   }
 
-  #member(structId: number, name: string, base: number): BtfMember | undefined {
+  /** @param searched structs that were looked through in vain: one that comes again, or is inside itself, is passed over */
+  #member(
+    structId: number,
+    name: string,
+    base: number,
+    searched: Set<number>,
+  ): BtfMember | undefined {
+    if (searched.has(structId)) return undefined;
+    searched.add(structId);
     for (const member of this.members(structId)) {
       if (member.name === name) return { ...member, bitOffset: base + member.bitOffset };
       if (member.name !== "") continue;
       const inner = this.resolve(member.typeId);
       if (inner.kind !== "struct" && inner.kind !== "union") continue;
-      const found = this.#member(inner.id, name, base + member.bitOffset);
+      const found = this.#member(inner.id, name, base + member.bitOffset, searched);
       if (found !== undefined) return found;
     }
     return undefined;
@@ -390,7 +261,7 @@ export class Btf {
   }
 
   #kind(at: number): number {
-    return ((this.#words[at + 1] as number) >>> 24) & 0x1f;
+    return ((this.#words[at + 1] as number) >>> 24) & kindMask;
   }
 
   #string(offset: number): string {
@@ -411,44 +282,10 @@ export class Btf {
   }
 }
 
-const sizedKinds = new Set([
-  BTF_KIND_INT,
-  BTF_KIND_STRUCT,
-  BTF_KIND_UNION,
-  BTF_KIND_ENUM,
-  BTF_KIND_DATASEC,
-  BTF_KIND_FLOAT,
-  BTF_KIND_ENUM64,
-]);
-
 const transparentKinds = new Set<BtfKind>(["typedef", "volatile", "const", "restrict", "type_tag"]);
 
-function findStarts(words: Uint32Array): Uint32Array {
-  // A type takes three words at least, so this bound holds every index.
-  const starts = new Uint32Array(Math.floor(words.length / 3) + 1);
-  let count = 1;
-  for (let at = 0; at < words.length;) {
-    starts[count++] = at;
-    const info = words[at + 1] as number;
-    const trailing = trailingWords[(info >>> 24) & 0x1f];
-    if (trailing === undefined) {
-      throw new RangeError(
-        `BTF type ${count - 1} has the unknown kind ${(info >>> 24) & 0x1f}: it comes from a newer kernel`,
-      );
-    }
-    at += 3 + trailing[0] + trailing[1] * (info & 0xffff);
-  }
-  return starts.slice(0, count);
-}
-
-function readKernelBtf(): Uint8Array {
-  const path = "/sys/kernel/btf/vmlinux";
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new Error(
-      `cannot read the kernel's type information at ${path}: it needs a kernel with CONFIG_DEBUG_INFO_BTF (5.4 or later) and /sys mounted`,
-      { cause },
-    );
-  }
+function endless(id: number): RangeError {
+  return new RangeError(
+    `BTF type ${id} leads through more than ${longestChain} others: the bytes are damaged`,
+  );
 }

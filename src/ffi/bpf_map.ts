@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
-import { explainPermission } from "./capabilities.ts";
+import { explainPermission, hasCapability } from "./capabilities.ts";
 
 /** The fields of BPF_MAP_CREATE that every kind of map has. */
 export interface MapCreation {
@@ -45,6 +45,10 @@ export function freezeKernelMap(fd: number, what: string): void {
   attr.call("BPF_MAP_FREEZE", {
     doing: `freeze the ${what}`,
     hints: {
+      EPERM: () =>
+        hasCapability("CAP_BPF")
+          ? "The map is frozen already, or was opened without the right to write"
+          : undefined,
       EBUSY: "The map is frozen already, or its memory is mapped writable",
       EINVAL: "BPF_MAP_FREEZE needs kernel 5.2",
     },

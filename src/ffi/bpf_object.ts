@@ -1,3 +1,4 @@
+import { readlinkSync } from "node:fs";
 import { GET_ID, GET_INFO_BY_FD, OBJ } from "../uapi/layout.ts";
 import { BpfAttr, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
@@ -22,6 +23,22 @@ const nextIdCommands = {
 
 const onlyOnBpffs =
   "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first";
+
+/**
+ * What kind of BPF object a descriptor is of; `undefined` where that is not known, also when it is of none.
+ *
+ * The kernel's information has another layout for each kind but does not say which: read as another's it is nonsense.
+ */
+export function objectKind(fd: number): ObjectKind | undefined {
+  let target: string;
+  try {
+    target = readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+  const kind = /^anon_inode:\[?(?:bpf[-_])?(map|prog|link|btf)\b/.exec(target)?.[1];
+  return kind as ObjectKind | undefined;
+}
 
 /** Gives an object a name on a BPF file system (kernel 4.4). */
 export function pinObject(fd: number, path: string, what: string): void {

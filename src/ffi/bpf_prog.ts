@@ -11,16 +11,33 @@ export interface ProgramLoad {
   readonly expectedAttachType: number;
   /** The function, tracepoint or struct in the kernel's BTF that the program is for, or 0. */
   readonly attachBtfId: number;
+  /** The kernel's bits, `BPF_F_*`. */
+  readonly flags: number;
   /** 8 bytes an instruction slot. */
   readonly instructions: Uint8Array;
   readonly license: string;
   readonly name: string;
+  /** What the program's functions are, where the verifier asks for it. */
+  readonly functionInfo?: FunctionInfo | undefined;
 }
+
+/** Types of a program's functions. */
+export interface FunctionInfo {
+  /** A descriptor of the BTF that has them. */
+  readonly btfFd: number;
+  /** An array of `struct bpf_func_info`. */
+  readonly records: Uint8Array;
+}
+
+/** Bytes of `struct bpf_func_info`: the first slot of a function, and its type. */
+export const functionRecordSize = 8;
+
+/** How often an interrupted load is begun anew; as many as libbpf does. */
+const loadAttempts = 5;
 
 /** How {@link tryLoadProgram} ended. */
 export type LoadResult =
-  | { readonly fd: number; readonly log: string }
-  | { readonly errno: number; readonly log: string };
+  { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
 
 /** What the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
 export type LogLevel = number;
@@ -33,7 +50,11 @@ const largestLog = 2 ** 24 - 1;
  * Loads a program, with a log where one is asked for: the buffer grows until the log fits.
  */
 export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadResult {
-  for (let logSize = logLevel === 0 ? 0 : smallestLog; ; logSize = Math.min(logSize * 8, largestLog)) {
+  for (
+    let logSize = logLevel === 0 ? 0 : smallestLog;
+    ;
+    logSize = Math.min(logSize * 8, largestLog)
+  ) {
     const result = loadWithLog(program, logLevel, logSize);
     const isCutOff = "errno" in result && errnoName(result.errno) === "ENOSPC" && logLevel !== 0;
     if (!isCutOff || logSize === largestLog) return result;
@@ -46,14 +67,28 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
     .u32(PROG_LOAD.prog_type, program.type)
     .u32(PROG_LOAD.insn_cnt, program.instructions.byteLength / 8)
     .string(PROG_LOAD.license, program.license)
+    .u32(PROG_LOAD.prog_flags, program.flags)
     .text(PROG_LOAD.prog_name, program.name, BPF_OBJ_NAME_LEN)
     .u32(PROG_LOAD.expected_attach_type, program.expectedAttachType)
     .u32(PROG_LOAD.attach_btf_id, program.attachBtfId);
   attr.memory(PROG_LOAD.insns, program.instructions);
+  const { functionInfo } = program;
+  if (functionInfo !== undefined) {
+    attr
+      .u32(PROG_LOAD.prog_btf_fd, functionInfo.btfFd)
+      .u32(PROG_LOAD.func_info_rec_size, functionRecordSize)
+      .u32(PROG_LOAD.func_info_cnt, functionInfo.records.byteLength / functionRecordSize);
+    attr.memory(PROG_LOAD.func_info, functionInfo.records);
+  }
   const log = logLevel === 0 ? undefined : attr.memory(PROG_LOAD.log_buf, logSize);
   if (log !== undefined) attr.u32(PROG_LOAD.log_level, logLevel).u32(PROG_LOAD.log_size, logSize);
-  const fd = attr.tryCall("BPF_PROG_LOAD");
-  const errno = fd < 0 ? lastErrno() : 0;
+  let fd = attr.tryCall("BPF_PROG_LOAD");
+  let errno = fd < 0 ? lastErrno() : 0;
+  // The verifier gives up when a signal comes, and the wake-up of a consumer is one for it.
+  for (let attempt = 1; attempt < loadAttempts && errnoName(errno) === "EAGAIN"; attempt++) {
+    fd = attr.tryCall("BPF_PROG_LOAD");
+    errno = fd < 0 ? lastErrno() : 0;
+  }
   const end = log?.bytes.indexOf(0) ?? 0;
   const text = log === undefined ? "" : Buffer.from(log.bytes.subarray(0, end)).toString("utf8");
   return fd < 0 ? { errno, log: text } : { fd, log: text };
@@ -117,7 +152,10 @@ export function testRunProgram(fd: number, input: TestRunInput, what: string): T
   attr.call("BPF_PROG_TEST_RUN", {
     doing: `run the ${what}`,
     hints: {
-      EINVAL: "The kernel refuses this input for this type of program: packets need 14 bytes of data at least, tracing programs take a context of 8 bytes an argument and no data, and some take no repeat",
+      EINVAL:
+        "The kernel refuses this input for this type of program: packets need 14 bytes of data at least, tracing programs take a context of 8 bytes an argument and no data, and some take no repeat",
+      EINTR:
+        "A signal came between two of the runs, so that fewer were made than asked for. The wake-up of a consumer that waits for a ring buffer is one: run once at a time then, or drain when the run is over",
       ENOTSUPP: "This type of program cannot be run this way",
       EOPNOTSUPP: "This type of program cannot be run this way",
     },

@@ -81,13 +81,16 @@ export class IoUring implements Disposable {
       param(IO_URING_PARAMS.sq_off_array) + sqEntries * 4,
       this.#completionsOffset + cqEntries * IO_URING_CQE.sizeof,
     );
+    let rings: MappedMemory | undefined;
     try {
-      this.#rings = this.#map(IORING_OFF_SQ_RING, ringBytes);
+      rings = this.#map(IORING_OFF_SQ_RING, ringBytes);
       this.#entries = this.#map(IORING_OFF_SQES, sqEntries * IO_URING_SQE.sizeof);
     } catch (error) {
+      rings?.[Symbol.dispose]();
       this.#descriptor[Symbol.dispose]();
       throw error;
     }
+    this.#rings = rings;
     this.#words = new Int32Array(this.#rings.buffer, 0, Math.floor(ringBytes / 4));
     this.#completions = new DataView(this.#rings.buffer);
     this.#submissions = new DataView(this.#entries.buffer);
@@ -148,8 +151,7 @@ export class IoUring implements Disposable {
         continue;
       }
       while (head !== tail) {
-        const at =
-          this.#completionsOffset + (head & this.#completionMask) * IO_URING_CQE.sizeof;
+        const at = this.#completionsOffset + (head & this.#completionMask) * IO_URING_CQE.sizeof;
         const userData = this.#completions.getUint32(at + IO_URING_CQE.user_data, true);
         const upper = this.#completions.getUint32(at + IO_URING_CQE.user_data + 4, true);
         head = (head + 1) | 0;
@@ -163,7 +165,8 @@ export class IoUring implements Disposable {
 
   /** The offset of a zeroed submission. */
   #next(): number {
-    const index = ((this.#words[this.#submissionTail] as number) + this.#pending) & this.#submissionMask;
+    const index =
+      ((this.#words[this.#submissionTail] as number) + this.#pending) & this.#submissionMask;
     this.#pending++;
     this.#words[this.#submissionArray + index] = index;
     const at = index * IO_URING_SQE.sizeof;

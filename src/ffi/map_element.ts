@@ -20,7 +20,8 @@ const hints = {
   E2BIG: "The map is full (maxEntries), or the index is past its end",
   ENOMEM: "The kernel could not allocate the element",
   EPERM: "The map is frozen, or was created or opened without this access",
-  EBUSY: "Another update of this bucket was under way on this CPU, as happens in programs that interrupt one another",
+  EBUSY:
+    "Another update of this bucket was under way on this CPU, as happens in programs that interrupt one another",
 };
 
 /**
@@ -74,12 +75,16 @@ export class MapElement implements Disposable {
     const code = errnoName(errno);
     if (code === "EEXIST" && (flags & BPF_NOEXIST) !== 0) return false;
     if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
-    throw bpfError("BPF_MAP_UPDATE_ELEM", errno, { doing: `store a value in ${this.#what}`, hints });
+    throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
+      doing: `store a value in ${this.#what}`,
+      hints,
+    });
   }
 
   /** Deletes the key; false when it is absent. */
   delete(): boolean {
-    if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.flags) === 0) return true;
+    // The attr ends behind the key: the kernel refuses this command when a later field is not zero.
+    if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
     return this.#refused("BPF_MAP_DELETE_ELEM", "delete a key of");
   }
 

@@ -1,12 +1,6 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
-import {
-  MAP_ANONYMOUS,
-  MAP_PRIVATE,
-  MAP_SHARED,
-  PROT_READ,
-  PROT_WRITE,
-} from "../uapi/mman.ts";
-import { lastErrno } from "./errno.ts";
+import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../uapi/mman.ts";
+import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError, DisposedError } from "./error.ts";
 import { libc, libcAddresses } from "./libc.ts";
 
@@ -44,6 +38,8 @@ export interface FileMapping {
   readonly writable: boolean;
   /** What it is, for errors. */
   readonly what: string;
+  /** Explains a refusal for want of permission. */
+  readonly hint?: string;
 }
 
 /**
@@ -80,9 +76,9 @@ export class MappedMemory implements Disposable {
   }
 
   /** The kernel's memory behind a descriptor, shared with the kernel. */
-  static ofFile({ fd, offset, length, writable, what }: FileMapping): MappedMemory {
+  static ofFile({ fd, offset, length, writable, what, hint }: FileMapping): MappedMemory {
     const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    return MappedMemory.#map(length, protection, MAP_SHARED, fd, offset, what);
+    return MappedMemory.#map(length, protection, MAP_SHARED, fd, offset, what, hint);
   }
 
   static #map(
@@ -92,13 +88,17 @@ export class MappedMemory implements Disposable {
     fd: number,
     offset: number,
     what: string,
+    hint?: string,
   ): MappedMemory {
     const address = libc.mmap(null, length, protection, flags, fd, offset);
     if (typeof address !== "number" || address < 0) {
+      const errno = lastErrno();
+      const code = errnoName(errno);
       throw new BpfError({
-        errno: lastErrno(),
+        errno,
         syscall: "mmap",
         doing: `map ${length} bytes of the ${what}`,
+        hint: code === "EPERM" || code === "EACCES" ? hint : undefined,
       });
     }
     return new MappedMemory(address, length, what);

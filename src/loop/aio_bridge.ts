@@ -21,13 +21,19 @@ const lingerMilliseconds = 10;
 export class AioBridge implements Bridge {
   readonly name = "aio";
   readonly #aio = new Aio();
-  readonly #counter: Descriptor = eventDescriptor("wake-up counter");
+  readonly #counter: Descriptor;
   readonly #onReady: (id: number) => void;
   #reader: Reader | undefined;
   #linger: ReturnType<typeof setTimeout> | undefined;
 
   constructor(onReady: (id: number) => void) {
     this.#onReady = onReady;
+    try {
+      this.#counter = eventDescriptor("wake-up counter");
+    } catch (error) {
+      this.#aio[Symbol.dispose]();
+      throw error;
+    }
   }
 
   arm(fd: number, id: number): void {

@@ -35,7 +35,7 @@ export class IoUringBridge implements Bridge {
 
   constructor(onReady: (id: number) => void) {
     this.#onReady = onReady;
-    const [sender, receiver] = socketPair("wake-up socket");
+    const [sender, receiver] = this.#socketPair();
     this.#sender = sender;
     const opened = connectDescriptor({
       // From here on Bun closes it.
@@ -57,6 +57,15 @@ export class IoUringBridge implements Bridge {
         });
       },
     );
+  }
+
+  #socketPair(): ReturnType<typeof socketPair> {
+    try {
+      return socketPair("wake-up socket");
+    } catch (error) {
+      this.#ring[Symbol.dispose]();
+      throw error;
+    }
   }
 
   #opened(socket: Socket): void {

@@ -2,7 +2,7 @@ import { MappedMemory, roundUpToPage } from "../ffi/memory.ts";
 import { checkCount, checkOptions, checkType } from "../types/argument.ts";
 import { u32 } from "../types/integer.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_F_MMAPABLE, BPF_F_RDONLY } from "../uapi/bpf.ts";
+import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 import {
   createMapHandle,
   type MapHandle,
@@ -54,13 +54,12 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
     existing?: MapHandle,
     pinnedAt?: string,
   ) {
-    const types = { key: u32, value: options.value };
     if (existing !== undefined) {
-      super(existing, types, pinnedAt);
+      super(existing, { key: u32, value: options.value }, pinnedAt);
       return;
     }
     const created = options as ArrayMapOptions<V>;
-    super(createArrayMap(created), types, created.pin);
+    super(createArrayMap(created), { key: u32, value: created.value }, created.pin);
   }
 
   /**
@@ -88,8 +87,41 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
     return this.maxEntries;
   }
 
+  /**
+   * Stores the value at an index.
+   *
+   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   */
+  override set(index: number, value: V): this {
+    this.#checkIndex(index);
+    return super.set(index, value);
+  }
+
+  /**
+   * Stores many values, in one call where the kernel can (5.6), in the order given.
+   * All pairs are checked before the first is stored.
+   *
+   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
+   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   */
+  override setMany(pairs: Iterable<readonly [index: number, value: V]>): this {
+    const list = [...pairs];
+    for (const [index] of list) this.#checkIndex(index);
+    return super.setMany(list);
+  }
+
+  /** What is no index of any array is refused by the key's type, in the kernel's stead. */
+  #checkIndex(index: number): void {
+    if (typeof index !== "number" || index < this.length) return;
+    void this.fd;
+    throw new RangeError(
+      `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${index}`,
+    );
+  }
+
   /** The value at an index; a negative one counts from the end; `undefined` outside. */
   at(index: number): V | undefined {
+    void this.fd;
     const place = Math.trunc(index) || 0;
     const absolute = place < 0 ? place + this.length : place;
     return absolute < 0 || absolute >= this.length ? undefined : this.get(absolute);
@@ -109,10 +141,13 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
   /**
    * The kernel's own memory of the values, no copy: value `i` is at `i * stride`. For arrays with `mmap: true`.
    *
-   * The kernel and its programs change it at any time. The engine may read a place once for a whole loop that calls
-   * nothing: call something in a loop that waits for a change. Disposal detaches the view.
+   * The kernel and its programs change it at any time. In a loop that waits for a change, read it by `Atomics.load` of an
+   * integer array over `view.buffer`, or call a method of the map in the loop: a plain read may be done once for the whole
+   * loop, and a call of `Date.now()` or `performance.now()` there does not keep the engine from that. Disposal detaches the
+   * view.
    *
    * @throws {TypeError} when the array was not created with `mmap: true`
+   * @throws {BpfError} when it may not be written by this process: it is frozen, or has a flag that forbids it
    *
    * @example
    * ```ts
@@ -129,10 +164,16 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
       throw new TypeError(`${this} has no view: create it with { mmap: true }`);
     }
     const length = this.stride * this.length;
-    const writable = (this.flags & BPF_F_RDONLY) === 0;
     const size = roundUpToPage(length);
-    const what = `${this}`;
-    this.#mapping = MappedMemory.ofFile({ fd, offset: 0, length: size, writable, what });
+    // Always writable: a store to a read-only mapping would end the process, where a refusal here is an error.
+    this.#mapping = MappedMemory.ofFile({
+      fd,
+      offset: 0,
+      length: size,
+      writable: true,
+      what: `${this}`,
+      hint: "A view is writable, which the kernel refuses for a map that is frozen or has the flag rdonly, wronly or rdonly-prog: use get() and set()",
+    });
     this.#view = new DataView(this.#mapping.buffer, 0, length);
     return this.#view;
   }

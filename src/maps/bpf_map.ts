@@ -3,7 +3,7 @@ import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { pinObject } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { describeMap, type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
-import type { MapTypeName } from "./spec.ts";
+import { checkPinPath, type MapTypeName } from "./spec.ts";
 
 /**
  * What every kind of map has: a descriptor, an identity in the kernel, and an end.
@@ -86,7 +86,7 @@ export abstract class BpfMap implements Disposable {
   /**
    * Forbids user space to change the map from now on, for good; programs may still (kernel 5.2).
    *
-   * @throws {BpfError} `EBUSY` when it is frozen already or mapped writable
+   * @throws {BpfError} `EPERM` when it is frozen already, `EBUSY` when it is mapped writable
    */
   freeze(): this {
     freezeKernelMap(this.fd, `${this}`);
@@ -111,7 +111,9 @@ export abstract class BpfMap implements Disposable {
    * ```
    */
   pin(path: string): this {
-    pinObject(this.fd, path, `${this}`);
+    const { fd } = this;
+    checkPinPath("path", path);
+    pinObject(fd, path, `${this}`);
     this.#pinnedAt = path;
     return this;
   }
@@ -122,7 +124,9 @@ export abstract class BpfMap implements Disposable {
    * @throws {TypeError} when neither is known; and what `fs.unlinkSync` throws
    */
   unpin(path: string | undefined = this.#pinnedAt): this {
-    if (path === undefined) throw new TypeError(`${this} was not pinned here: give unpin() the path`);
+    void this.fd;
+    if (path === undefined)
+      throw new TypeError(`${this} was not pinned here: give unpin() the path`);
     unlinkSync(path);
     if (path === this.#pinnedAt) this.#pinnedAt = undefined;
     return this;

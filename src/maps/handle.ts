@@ -1,10 +1,23 @@
 import { createKernelMap } from "../ffi/bpf_map.ts";
-import { objectInfo, openById, openPinned, pinObject, readName } from "../ffi/bpf_object.ts";
+import {
+  objectInfo,
+  objectKind,
+  openById,
+  openPinned,
+  pinObject,
+  readName,
+} from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { checkCount } from "../types/argument.ts";
 import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_INFO } from "../uapi/layout.ts";
-import { type MapSpec, mapTypeName, type MapTypeName, mapTypeNumber } from "./spec.ts";
+import {
+  checkPinPath,
+  type MapSpec,
+  mapTypeName,
+  type MapTypeName,
+  mapTypeNumber,
+} from "./spec.ts";
 
 /** What the kernel says of a map. */
 export interface MapInfo {
@@ -63,11 +76,13 @@ export function readMapInfo(fd: number, what: string): MapInfo {
 /** Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned. */
 export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHandle {
   const what = describeMap(spec);
+  // Before any other call, so that an unknown kind of map is refused as an argument.
+  const type = mapTypeNumber(spec.type);
   const pinned = pin === undefined ? undefined : openPinned(pin, what);
   if (pinned !== undefined) return adopt(pinned, spec, `pinned at ${pin}`);
   const fd = createKernelMap(
     {
-      type: mapTypeNumber(spec.type),
+      type,
       keySize: spec.keySize,
       valueSize: spec.valueSize,
       maxEntries: spec.maxEntries,
@@ -91,7 +106,7 @@ export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHand
 
 /** Opens the map pinned at a path. @throws {Error} where nothing is pinned or it does not fit */
 export function openMapHandle(path: string, expected: ExpectedMap): MapHandle {
-  if (typeof path !== "string") throw new TypeError("path: expected a string");
+  checkPinPath("path", path);
   const fd = openPinned(path, `${expected.type} map`);
   if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
   return adopt(fd, expected, `pinned at ${path}`);
@@ -112,7 +127,12 @@ export function mapHandleFromFd(fd: number, expected: ExpectedMap): MapHandle {
 function adopt(fd: number, expected: ExpectedMap, where: string): MapHandle {
   const descriptor = new Descriptor(fd, `map ${where}`);
   try {
-    const info = readMapInfo(descriptor.fd, descriptor.what);
+    const { fd } = descriptor;
+    const kind = objectKind(fd);
+    if (kind !== undefined && kind !== "map") {
+      throw new TypeError(`the map ${where} does not fit: it is no map but a BPF ${kind}`);
+    }
+    const info = readMapInfo(fd, descriptor.what);
     descriptor.what = describeMap(info);
     checkCompatible(expected, info, where);
     return { descriptor, info };

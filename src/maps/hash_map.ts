@@ -110,9 +110,11 @@ export class HashMap<K, V> extends KeyedMap<K, V> {
   /**
    * Deletes many keys, in one call where the kernel can (5.6); how many were there.
    *
+   * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
    * @throws {TypeError | RangeError} for a key that its type refuses: the map is as before
    */
   deleteMany(keys: Iterable<K>): number {
+    void this.fd;
     const list = [...keys];
     if (list.length === 0) return 0;
     using batch = this.batchOfKeys(list);

@@ -3,9 +3,12 @@ import { MapBatch } from "../ffi/map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/map_element.ts";
 import { checkType } from "../types/argument.ts";
 import type { Type } from "../types/type.ts";
+import { BatchError } from "./batch_error.ts";
 import { BpfMap } from "./bpf_map.ts";
 import type { MapHandle } from "./handle.ts";
 import { MapWalk, type WalkedMap } from "./walk.ts";
+
+export { BatchError };
 
 /** The types of a map's keys and values. */
 export interface KeyedMapTypes<K, V> {
@@ -17,33 +20,6 @@ export interface KeyedMapTypes<K, V> {
 export function checkTypes(types: KeyedMapTypes<unknown, unknown>): void {
   checkType("key", types.key);
   checkType("value", types.value);
-}
-
-/**
- * A refusal in the midst of many: the map has the first `applied` of them.
- *
- * @example
- * ```ts
- * import { BatchError, HashMap, t } from "bun-bpf";
- * using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 2 });
- * try {
- *   map.setMany([[1, 1], [2, 2], [3, 3]]);
- * } catch (error) {
- *   if (error instanceof BatchError) console.log(error.applied); // 2
- * }
- * ```
- */
-export class BatchError extends BpfError {
-  override readonly name = "BatchError";
-  /** How many were applied, counted from the first one given. */
-  readonly applied: number;
-
-  /** @internal */
-  constructor(cause: BpfError, applied: number, total: number, doing: string) {
-    const { errno, syscall, hint } = cause;
-    super({ errno, syscall, doing: `${doing} (${applied} of ${total} were applied)`, hint });
-    this.applied = applied;
-  }
 }
 
 /** Maps with a value for each key: look-ups, updates and walks. */
@@ -97,6 +73,8 @@ export abstract class KeyedMap<K, V> extends BpfMap {
    * The kernel has no call for chosen keys: this is a look-up for each.
    */
   getMany(keys: Iterable<K>): (V | undefined)[] {
+    // None may be asked for: a disposed map refuses all the same.
+    void this.fd;
     return Array.from(keys, (key) => this.get(key));
   }
 
@@ -108,6 +86,7 @@ export abstract class KeyedMap<K, V> extends BpfMap {
    * @throws {TypeError | RangeError} for a key or value that its type refuses: the map is as before
    */
   setMany(pairs: Iterable<readonly [key: K, value: V]>): this {
+    void this.fd;
     const list = Array.isArray(pairs) ? (pairs as readonly (readonly [K, V])[]) : [...pairs];
     if (list.length === 0) return this;
     using batch = this.#newBatch(list.length);
@@ -144,7 +123,7 @@ export abstract class KeyedMap<K, V> extends BpfMap {
   *entries(): Generator<[key: K, value: V], undefined, undefined> {
     using walk = this.walk();
     while (walk.next()) {
-      for (let i = 0; i < walk.count; i++) {
+      for (let i = 0; walk.has(i); i++) {
         const key = this.#keyType.read(walk.view, walk.keyOffset(i));
         yield [key, this.#valueType.read(walk.view, walk.valueOffset(i))];
       }
@@ -156,7 +135,7 @@ export abstract class KeyedMap<K, V> extends BpfMap {
   *keys(): Generator<K, undefined, undefined> {
     using walk = this.walk();
     while (walk.next()) {
-      for (let i = 0; i < walk.count; i++) {
+      for (let i = 0; walk.has(i); i++) {
         yield this.#keyType.read(walk.view, walk.keyOffset(i));
       }
     }
@@ -167,7 +146,7 @@ export abstract class KeyedMap<K, V> extends BpfMap {
   *values(): Generator<V, undefined, undefined> {
     using walk = this.walk();
     while (walk.next()) {
-      for (let i = 0; i < walk.count; i++) {
+      for (let i = 0; walk.has(i); i++) {
         yield this.#valueType.read(walk.view, walk.valueOffset(i));
       }
     }

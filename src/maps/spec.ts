@@ -123,12 +123,15 @@ export function mapSpec(
   checkCount("maxEntries", kind.maxEntries, 1, 0xffffffff);
   checkCount("numaNode", numaNode, -1, 0x7fffffff);
   checkName(name);
-  if (options.pin !== undefined && (typeof options.pin !== "string" || options.pin === "")) {
-    throw new TypeError(
-      `pin: expected a path on a BPF file system, got ${describe(options.pin)}`,
-    );
-  }
+  if (options.pin !== undefined) checkPinPath("pin", options.pin);
   return { ...kind, name, numaNode, flags: flagBits(options.flags) };
+}
+
+/** Checks a path for the kernel, to which a NUL would be its end. */
+export function checkPinPath(what: string, path: string): void {
+  if (typeof path !== "string" || path === "" || path.includes("\0")) {
+    throw new TypeError(`${what}: expected a path on a BPF file system, got ${describe(path)}`);
+  }
 }
 
 /** Checks a name for the kernel. */
@@ -156,7 +159,9 @@ function flagBits(flags: CommonMapOptions["flags"]): number {
   for (const flag of flags as readonly MapFlag[]) {
     const bit = Object.hasOwn(mapFlags, flag) ? mapFlags[flag] : undefined;
     if (bit === undefined) {
-      throw new TypeError(`flags: unknown flag ${describe(flag)}: ${suggest(String(flag), Object.keys(mapFlags))}`);
+      throw new TypeError(
+        `flags: unknown flag ${describe(flag)}: ${suggest(String(flag), Object.keys(mapFlags))}`,
+      );
     }
     bits |= bit;
   }

@@ -1,6 +1,8 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
 import { MapBatch } from "../ffi/map_batch.ts";
 import { MapElement } from "../ffi/map_element.ts";
+import { BatchError } from "./batch_error.ts";
 
 /** Memory that a walk takes at the most, unless one bucket of the map holds more. */
 const largestBatchBytes = 256 * 1024;
@@ -28,12 +30,17 @@ export class MapWalk implements Disposable {
   #state: "batches" | "keys" | "ended" = "batches";
   /** For the walk by keys only. */
   #element: MapElement | undefined;
+  /** Whether the element holds a key that is still to be visited. */
+  #isKeyAhead = false;
   #steps = 0;
 
   constructor(map: WalkedMap) {
     this.#map = map;
     const entrySize = map.keySize + map.valueSize;
-    this.#largest = Math.max(1, Math.min(map.maxEntries, Math.floor(largestBatchBytes / entrySize)));
+    this.#largest = Math.max(
+      1,
+      Math.min(map.maxEntries, Math.floor(largestBatchBytes / entrySize)),
+    );
     const first = Math.min(this.#largest, firstBatchEntries);
     this.#batch = new MapBatch(map.descriptor, map.keySize, map.valueSize, first, map.what);
   }
@@ -52,6 +59,12 @@ export class MapWalk implements Disposable {
 
   valueOffset(index: number): number {
     return this.#batch.valueOffset(index);
+  }
+
+  /** Whether the chunk has an entry `index`. @throws {DisposedError} once the map is disposed of */
+  has(index: number): boolean {
+    void this.#map.descriptor.fd;
+    return index < this.#batch.count;
   }
 
   /** Fetches the next chunk, which may be empty; false when there is none. */
@@ -79,23 +92,26 @@ export class MapWalk implements Disposable {
     const { keySize, valueSize, descriptor, what, maxEntries } = this.#map;
     // Asked for at each chunk: it throws once the map is disposed of.
     const { fd } = descriptor;
-    this.#element ??= new MapElement(fd, keySize, valueSize, what);
+    if (this.#element === undefined) {
+      this.#element = new MapElement(fd, keySize, valueSize, what);
+      this.#isKeyAhead = this.#element.nextKey(true);
+    }
     const element = this.#element;
     const { bytes, capacity } = this.#batch;
+    // The kernel starts again from the first key when the one that it is to go on from was deleted meanwhile. So the walk
+    // is always one key ahead of what it hands out, and ends in any case: twice round is enough.
+    const largest = 2 * maxEntries;
     let count = 0;
-    // The kernel starts again from the first key when the last one was deleted meanwhile: twice round is enough.
-    while (count < capacity && this.#steps < 2 * maxEntries) {
-      if (!element.nextKey(this.#steps === 0)) {
-        this.#state = "ended";
-        break;
-      }
+    while (this.#isKeyAhead && count < capacity && this.#steps < largest) {
       this.#steps++;
       element.useNextKey();
-      if (!element.lookup(0)) continue;
-      element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
-      count++;
+      if (element.lookup(0)) {
+        element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
+        count++;
+      }
+      this.#isKeyAhead = element.nextKey(false);
     }
-    if (this.#steps >= 2 * maxEntries) this.#state = "ended";
+    if (!this.#isKeyAhead || this.#steps >= largest) this.#state = "ended";
     this.#batch.count = count;
     return true;
   }
@@ -108,26 +124,32 @@ export class MapWalk implements Disposable {
 
 /**
  * Deletes the first `count` keys of a batch; absent ones do not matter. Returns how many were there.
+ *
+ * @throws {BatchError} when the kernel refuses one; it says how many keys are done, the absent ones included
  */
 export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): number {
   let deleted = 0;
-  for (let start = 0; start < count; ) {
-    const result = batch.delete(start, count - start);
-    if (result === "unsupported") return deleted + deleteSingly(batch, start, count, map);
-    deleted += batch.count;
-    // It stopped at an absent key: go on behind that.
-    start += batch.count + (result === "more" ? 1 : 0);
+  let done = 0;
+  try {
+    while (done < count) {
+      batch.count = 0;
+      const result = batch.delete(done, count - done);
+      if (result === "unsupported") break;
+      deleted += batch.count;
+      // It stopped at an absent key: go on behind that.
+      done += batch.count + (result === "more" ? 1 : 0);
+      batch.count = 0;
+    }
+    if (done === count) return deleted;
+    using element = new MapElement(map.descriptor.fd, map.keySize, map.valueSize, map.what);
+    for (; done < count; done++) {
+      const offset = batch.keyOffset(done);
+      element.setKey(batch.bytes.subarray(offset, offset + map.keySize));
+      if (element.delete()) deleted++;
+    }
+    return deleted;
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    throw new BatchError(error, done + batch.count, count, `delete keys of ${map.what}`);
   }
-  return deleted;
-}
-
-function deleteSingly(batch: MapBatch, start: number, count: number, map: WalkedMap): number {
-  using element = new MapElement(map.descriptor.fd, map.keySize, map.valueSize, map.what);
-  let deleted = 0;
-  for (let i = start; i < count; i++) {
-    const offset = batch.keyOffset(i);
-    element.setKey(batch.bytes.subarray(offset, offset + map.keySize));
-    if (element.delete()) deleted++;
-  }
-  return deleted;
 }

@@ -3,6 +3,7 @@ import { loadBtf } from "../ffi/bpf_btf.ts";
 import { loadError, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { hasCapability } from "../ffi/capabilities.ts";
 import { errnoName } from "../ffi/errno.ts";
+import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import type { Assembled } from "./assembler.ts";
 import { functionTypes } from "./function_types.ts";
@@ -13,9 +14,9 @@ import { VerifierError } from "./verifier_error.ts";
 export const logLevels = {
   /** Nothing; a rejected program is loaded a second time to get the log of the error. */
   none: 0,
-  /** Each instruction with the verifier's state, along the paths it takes. */
+  /** Each instruction of the path that is rejected, with the verifier's state; for an accepted program, the statistics. */
   instructions: 1,
-  /** The same with the state of all registers at each instruction. */
+  /** Each instruction of every path with the state of all registers, also for an accepted program. */
   verbose: 2,
   /** Only how much work it was. */
   statistics: 4,
@@ -40,7 +41,7 @@ export function loadProgram(
   section: Section,
   { license, name, what, assembled, logLevel }: Load,
 ): { readonly fd: number; readonly log: string } {
-  const { programType, attachType, needs } = section.kind;
+  const { programType, attachType, isSleepable = false, needs } = section.kind;
   const types = functionTypes(assembled);
   // The program keeps the kernel's copy of the types: this descriptor is for the load only.
   using btf = types === undefined ? undefined : loadBtf(types.btf, `types of the ${what}`);
@@ -48,6 +49,7 @@ export function loadProgram(
     type: bpfProgTypes[programType],
     expectedAttachType: attachType === undefined ? 0 : bpfAttachTypes[attachType],
     attachBtfId: attachBtfId(section),
+    flags: isSleepable ? BPF_F_SLEEPABLE : 0,
     instructions: assembled.bytes,
     license,
     name,
@@ -58,10 +60,13 @@ export function loadProgram(
   const isPrivilegeMissing =
     errnoName(result.errno) === "EPERM" && !needs.every(hasCapabilityOrAdmin);
   // Without a log the kernel says no more than a number: it is asked again for the reason.
-  const { log } =
+  const explained =
     isPrivilegeMissing || result.log !== ""
       ? result
       : tryLoadProgram(program, logLevels.instructions);
+  // What was in the way the first time (memory, say) may be gone.
+  if ("fd" in explained) return { fd: explained.fd, log: "" };
+  const { log } = explained;
   if (log.trim() === "") {
     const hint = `The kernel refuses the ${what} before looking at its instructions: it may not know this type of program`;
     throw loadError(result.errno, what, needs, hint);

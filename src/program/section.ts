@@ -17,6 +17,8 @@ export interface SectionKind {
   readonly attachType?: keyof typeof bpfAttachTypes;
   /** The prefix of the typedef in the kernel's BTF that the program is loaded for; the target is the rest of its name. */
   readonly btfTypedefPrefix?: string;
+  /** Whether the program may sleep; some kinds are refused without. */
+  readonly isSleepable?: boolean;
   /** How the program is attached; without it, the program can be loaded, run by `testRun()`, and attached by others. */
   readonly attach?: Attach;
   /** An example of a target; without it, the section takes none. */
@@ -63,7 +65,7 @@ const sectionKinds: Readonly<Record<string, SectionKind>> = {
   classifier,
   action: { programType: "SCHED_ACT", needs: networking },
   xdp: { programType: "XDP", attachType: "XDP", needs: networking },
-  syscall: { programType: "SYSCALL", needs: ["CAP_BPF"] },
+  syscall: { programType: "SYSCALL", isSleepable: true, needs: ["CAP_BPF"] },
 };
 
 /** A section's name, understood. */

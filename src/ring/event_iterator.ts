@@ -44,21 +44,21 @@ export class EventIterator<E> implements AsyncIterableIterator<E> {
 
   next(): Promise<IteratorResult<E, undefined>> {
     if (this.#ended) return Promise.resolve({ done: true, value: undefined });
-    if (this.#waiting.length === 0 && this.#sinceTurn < eventsPerTurn) {
-      try {
-        if (this.#takeOne()) return Promise.resolve({ done: false, value: this.#event as E });
-      } catch (error) {
-        this.finish();
-        return Promise.reject(error);
+    const mayTake = this.#waiting.length === 0 && this.#sinceTurn < eventsPerTurn;
+    try {
+      if (mayTake && this.#takeOne()) {
+        return Promise.resolve({ done: false, value: this.#event as E });
       }
+      const waiter = Promise.withResolvers<IteratorResult<E, undefined>>();
+      this.#waiting.push(waiter);
+      if (mayTake) this.#sleep();
+      else if (this.#waiting.length === 1) this.#turn = setImmediate(() => this.#wake());
+      return waiter.promise;
+    } catch (error) {
+      // Also when the wait cannot begin: an iteration that is stuck would keep the ring from its next consumer.
+      this.finish();
+      return Promise.reject(error);
     }
-    const waiter = Promise.withResolvers<IteratorResult<E, undefined>>();
-    this.#waiting.push(waiter);
-    if (this.#waiting.length === 1) {
-      if (this.#sinceTurn < eventsPerTurn) this.#sleep();
-      else this.#turn = setImmediate(() => this.#wake());
-    }
-    return waiter.promise;
   }
 
   async return(): Promise<IteratorResult<E, undefined>> {

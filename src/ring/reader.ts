@@ -1,8 +1,20 @@
-import { loadFence, RingMemory } from "../ffi/ring_memory.ts";
+import { loadFence } from "../ffi/ring_memory.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 
 /** A record in place: where its payload is in the ring's memory, valid during the call only. */
 export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
+
+/** The memory that a ring buffer's consumer shares with the kernel: `RingMemory`, or a test's own. */
+export interface SharedRing extends Disposable {
+  /** The data, twice in a row: the record at position `p` is at `p & (size - 1)`. */
+  readonly data: DataView;
+  /** How far programs have reserved, in bytes since the ring's creation. */
+  producerPosition(): number;
+  /** How far records were released, in bytes since the ring's creation. */
+  consumerPosition(): number;
+  /** Releases all records before `position`. */
+  release(position: number): void;
+}
 
 const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
 
@@ -16,21 +28,20 @@ export type DrainEnd = "empty" | "busy" | "limit";
  * others, at the latest when the drain ends. A record whose callback throws counts as delivered.
  */
 export class RingReader implements Disposable {
-  readonly #memory: RingMemory;
+  readonly #memory: SharedRing;
   readonly #size: number;
   readonly #what: string;
   /** Up to here records were delivered; bytes since the ring's creation. */
-  #delivered: number;
-  #released: number;
+  #delivered = 0;
+  #released = 0;
   #disposed = false;
   #end: DrainEnd = "empty";
 
-  constructor(fd: number, size: number, what: string) {
-    this.#memory = new RingMemory(fd, size, what);
+  /** @param memory owned from here on */
+  constructor(memory: SharedRing, size: number, what: string) {
+    this.#memory = memory;
     this.#size = size;
     this.#what = what;
-    this.#delivered = this.#memory.consumerPosition();
-    this.#released = this.#delivered;
   }
 
   /** Why the last drain stopped. */
@@ -40,28 +51,31 @@ export class RingReader implements Disposable {
 
   /** Bytes that wait in the ring, headers and discarded records included. */
   get backlog(): number {
-    return this.#memory.producerPosition() - this.#delivered;
+    return this.#memory.producerPosition() - this.#memory.consumerPosition();
   }
 
-  /** Calls `fn` with each record that is there, at most `limit` of them; how many it was. */
+  /**
+   * Calls `fn` with each record that is there at the start, at most `limit` of them; how many it was.
+   *
+   * What programs add meanwhile is left for the next drain: a program that keeps pace with `fn` would hold it for ever.
+   */
   drain(fn: RawRecordCallback, limit: number): number {
     const { data } = this.#memory;
     const mask = this.#size - 1;
     // Programs may go on filling the ring during a long drain only if what was delivered is released now and then.
     const releaseAfter = this.#size / 4;
-    let count = 0;
-    let position = this.#delivered;
+    // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
+    let position = this.#memory.consumerPosition();
+    const producer = this.#memory.producerPosition();
+    this.#checkPositions(position, producer);
+    this.#delivered = position;
+    this.#released = position;
     // Kept beside the position, which outgrows the integers that the engine is fast with.
     let offset = position % this.#size;
-    let producer = this.#memory.producerPosition();
+    let count = 0;
     this.#end = "empty";
     try {
-      for (;;) {
-        if (position === producer) {
-          this.#release();
-          producer = this.#memory.producerPosition();
-          if (position === producer) break;
-        }
+      while (position !== producer) {
         if (count >= limit) {
           this.#end = "limit";
           break;
@@ -74,7 +88,7 @@ export class RingReader implements Disposable {
         loadFence();
         const length = header & lengthMask;
         const advance = (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
-        if (position + advance > producer) throw this.#corrupt(position, length, producer);
+        if (position + advance > producer) throw this.#corruptRecord(position, length, producer);
         const payload = offset + BPF_RINGBUF_HDR_SZ;
         position += advance;
         offset = (offset + advance) & mask;
@@ -98,9 +112,22 @@ export class RingReader implements Disposable {
     this.#memory.release(this.#delivered);
   }
 
-  #corrupt(position: number, length: number, producer: number): Error {
+  #checkPositions(consumer: number, producer: number): void {
+    if (consumer <= producer && producer - consumer <= this.#size && consumer % 8 === 0) return;
+    throw this.#corrupt(
+      `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.#size} bytes`,
+    );
+  }
+
+  #corruptRecord(position: number, length: number, producer: number): Error {
+    return this.#corrupt(
+      `at position ${position} a record claims ${length} bytes, but programs have written up to ${producer} only`,
+    );
+  }
+
+  #corrupt(finding: string): Error {
     return new Error(
-      `${this.#what} is corrupt: at position ${position} a record claims ${length} bytes, but programs have written up to ${producer} only; was its memory changed by another process?`,
+      `${this.#what} is corrupt: ${finding}; was its memory changed by another process?`,
     );
   }
 

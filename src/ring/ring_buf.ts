@@ -1,4 +1,5 @@
 import { pageSize } from "../ffi/memory.ts";
+import { RingMemory } from "../ffi/ring_memory.ts";
 import { watch } from "../loop/reactor.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import {
@@ -95,7 +96,8 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
     this.#eventType = options.event;
     try {
       // The size is the kernel's, not the caller's: this may be a ring that somebody else made.
-      this.#reader = new RingReader(this.fd, this.maxEntries, `${this}`);
+      const what = `${this}`;
+      this.#reader = new RingReader(new RingMemory(this.fd, this.size, what), this.size, what);
     } catch (error) {
       super[Symbol.dispose]();
       throw error;
@@ -146,6 +148,7 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
    * @throws {Error} when the ring has another consumer already
    */
   drain(fn: (event: E) => void, options: DrainOptions = {}): number {
+    checkCallback(fn);
     const type = this.#eventType;
     return this.drainRaw((view, offset, length) => {
       if (length < type.size) throw this.#tooShort(length);
@@ -176,9 +179,7 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
     checkOptions("drain", options, ["limit"]);
     const { limit = Number.MAX_SAFE_INTEGER } = options;
     checkCount("limit", limit, 1, Number.MAX_SAFE_INTEGER);
-    if (typeof fn !== "function") {
-      throw new TypeError(`drain: expected a function, got ${describe(fn)}`);
-    }
+    checkCallback(fn);
     const reader = this.#liveReader();
     this.#refuseSecondConsumer();
     this.#isDraining = true;
@@ -259,6 +260,11 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
       `a record of ${this} has ${length} bytes, but its event type ${name} takes ${size}`,
     );
   }
+}
+
+function checkCallback(fn: unknown): void {
+  if (typeof fn === "function") return;
+  throw new TypeError(`drain: expected a function, got ${describe(fn)}`);
 }
 
 function expected({ event }: RingBufTypes<unknown>) {

@@ -6,7 +6,7 @@ export const packageRoot = join(import.meta.dir, "../..");
 /** How a command ended. */
 export interface Run {
   readonly exitCode: number | null;
-  readonly signalCode: string | null;
+  readonly signalCode: NodeJS.Signals | number | null;
   readonly stdout: string;
   readonly stderr: string;
 }

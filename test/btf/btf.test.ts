@@ -1,0 +1,289 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { Btf } from "../../src/index.ts";
+import { run } from "../support/run.ts";
+
+const vmlinux = "/sys/kernel/btf/vmlinux";
+const hasBtf = existsSync(vmlinux);
+/** A test of the running kernel's types; skipped, with the reason in its name, where it has none. */
+function kernelTest(name: string, body: () => void): void {
+  if (hasBtf) test(name, body);
+  else test.skip(`${name} (skipped: the kernel has no ${vmlinux})`, body);
+}
+
+describe("the kernel's types", () => {
+  kernelTest("are read once", () => {
+    expect(Btf.kernel()).toBe(Btf.kernel());
+    expect(Btf.kernel().length).toBeGreaterThan(10_000);
+  });
+
+  kernelTest("find a field of a struct, also of what is in it", () => {
+    const btf = Btf.kernel();
+    expect(btf.field("task_struct", "tgid").size).toBe(4);
+    expect(btf.field("task_struct", "real_parent").size).toBe(8);
+    expect(btf.field("task_struct", "comm").size).toBe(16);
+    expect(btf.field("list_head", "prev")).toMatchObject({ offset: 8, size: 8 });
+    const inner = btf.field("task_struct", "se.load.weight");
+    expect(inner.offset).toBe(
+      btf.field("task_struct", "se").offset +
+        btf.field("sched_entity", "load").offset +
+        btf.field("load_weight", "weight").offset,
+    );
+  });
+
+  kernelTest("find a field through anonymous structs and unions, as C does", () => {
+    const btf = Btf.kernel();
+    // mm_struct has had most of its fields in an anonymous struct since 4.20.
+    const structId = btf.find("struct", "mm_struct") ?? expect.unreachable();
+    const declared = btf.members(structId).map(({ name }) => name);
+    expect(declared).toContain("");
+    expect(declared).not.toContain("arg_start");
+    const start = btf.field("mm_struct", "arg_start");
+    expect(start.size).toBe(8);
+    expect(btf.field("mm_struct", "arg_end").offset).toBe(start.offset + 8);
+  });
+
+  kernelTest("resolve typedefs and qualifiers, and know sizes", () => {
+    const btf = Btf.kernel();
+    const u64 = btf.find("typedef", "u64") ?? expect.unreachable();
+    expect(btf.resolve(u64)).toMatchObject({ kind: "int", size: 8 });
+    expect(btf.sizeOf(u64)).toBe(8);
+    const comm = btf.field("task_struct", "comm");
+    expect(btf.type(comm.typeId)).toMatchObject({ kind: "array", length: 16 });
+    expect(btf.type(0)).toMatchObject({ kind: "void", name: "" });
+    const void_ = btf.find("func", "schedule") ?? expect.unreachable();
+    expect(btf.type(void_)).toMatchObject({ kind: "func", name: "schedule" });
+  });
+
+  kernelTest("have enumerators, signed and unsigned", () => {
+    const btf = Btf.kernel();
+    const id = btf.find("enum", "bpf_map_type") ?? expect.unreachable();
+    expect(btf.enumerators(id)).toContainEqual({ name: "BPF_MAP_TYPE_RINGBUF", value: 27 });
+    expect(() => btf.enumerators(1)).toThrow("not an enum");
+  });
+
+  kernelTest("that are absent are undefined or a RangeError", () => {
+    const btf = Btf.kernel();
+    expect(btf.find("struct", "no_such_struct")).toBeUndefined();
+    // The name exists, as another kind.
+    expect(btf.find("func", "task_struct")).toBeUndefined();
+    expect(() => btf.field("no_such_struct", "x")).toThrow(
+      new RangeError("this BTF has no struct or union no_such_struct"),
+    );
+    expect(() => btf.field("task_struct", "no_such_field")).toThrow(
+      new RangeError("task_struct has no field no_such_field in this BTF"),
+    );
+    expect(() => btf.field("task_struct", "tgid.x")).toThrow("has no field tgid.x");
+    expect(() => btf.field("task_struct", "in_execve")).toThrow("is a bit-field");
+    for (const id of [-1, btf.length, 0.5]) expect(() => btf.type(id)).toThrow(RangeError);
+    expect(() => btf.members(1)).toThrow("only structs and unions have members");
+  });
+});
+
+/** What bpftool prints of a struct, as JSON. */
+interface PrintedType {
+  readonly id: number;
+  readonly kind: string;
+  readonly name: string;
+  readonly size: number;
+  readonly members?: readonly {
+    readonly name: string;
+    readonly type_id: number;
+    readonly bits_offset: number;
+    readonly bitfield_size?: number;
+  }[];
+}
+
+const bpftool = hasBtf ? Bun.which("bpftool") : null;
+test.skipIf(bpftool === null)(
+  `every struct and union is as bpftool reads it${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
+  async () => {
+    const { stdout } = await run([bpftool as string, "-j", "btf", "dump", "file", vmlinux]);
+    const { types } = JSON.parse(stdout) as { types: readonly PrintedType[] };
+    const btf = Btf.kernel();
+    expect(btf.length).toBe(types.length + 1);
+    let compared = 0;
+    for (const { id, kind, name, size, members = [] } of types) {
+      if (kind !== "STRUCT" && kind !== "UNION") continue;
+      const expected = {
+        type: { id, kind: kind.toLowerCase(), name: name === "(anon)" ? "" : name, size },
+        members: members.map((member) => ({
+          name: member.name === "(anon)" ? "" : member.name,
+          typeId: member.type_id,
+          bitOffset: member.bits_offset,
+          bitSize: member.bitfield_size ?? 0,
+        })),
+      };
+      const { typeId: _typeId, length: _length, ...type } = btf.type(id);
+      if (!Bun.deepEquals({ type, members: btf.members(id) }, expected, true)) {
+        expect({ type, members: btf.members(id) }).toEqual(expected as never);
+      }
+      compared++;
+    }
+    expect(compared).toBeGreaterThan(5000);
+  },
+);
+
+/** Raw BTF from types given as words. */
+function encode(types: readonly (readonly number[])[], strings = "\0name\0"): Uint8Array {
+  const words = types.flat();
+  const bytes = new Uint8Array(24 + words.length * 4 + strings.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, 0xeb9f, true);
+  view.setUint8(2, 1);
+  const header = [24, 0, words.length * 4, words.length * 4, strings.length];
+  for (const [index, word] of [...header, ...words].entries()) {
+    view.setUint32(4 + index * 4, word, true);
+  }
+  bytes.set(Buffer.from(strings), 24 + words.length * 4);
+  return bytes;
+}
+
+const int = [1, 1 << 24, 4, 32];
+const kinds = { struct: 4, enum: 6, typedef: 8, array: 3, enum64: 19 };
+const named = 1;
+
+describe("bytes that are no BTF", () => {
+  test("have another magic number, or another byte order", () => {
+    for (const bytes of [new Uint8Array(0), new Uint8Array(100), Uint8Array.of(0xeb, 0x9f, 1, 0)]) {
+      expect(() => Btf.parse(bytes)).toThrow(
+        new RangeError("not BTF of a little-endian machine: the magic number 0xeb9f is missing"),
+      );
+    }
+  });
+
+  test("are cut off, wherever that is", () => {
+    const whole = encode([int, [named, (kinds.struct << 24) | 1, 4, named, 1, 0]]);
+    expect(Btf.parse(whole).length).toBe(3);
+    for (let length = 2; length < whole.length; length++) {
+      expect(() => Btf.parse(whole.slice(0, length))).toThrow(/^BTF is cut off: its header/);
+    }
+    // The header is right, but the last struct claims a member too many.
+    expect(() =>
+      Btf.parse(encode([int, [named, (kinds.struct << 24) | 2, 4, named, 1, 0]])),
+    ).toThrow("BTF is cut off: type 2 goes beyond the end of the types");
+    expect(() => Btf.parse(encode([int, [0]]))).toThrow("BTF is cut off: type 1 goes beyond");
+  });
+
+  test("have a kind from the future, or none", () => {
+    expect(() => Btf.parse(encode([int, [0, 31 << 24, 0]]))).toThrow(
+      "BTF type 2 has the unknown kind 31: it comes from a newer kernel, or the bytes are damaged",
+    );
+    expect(() => Btf.parse(encode([[0, 0, 0]]))).toThrow("unknown kind 0");
+  });
+
+  test("have names without an end", () => {
+    for (const strings of ["", "\0name", "name\0"]) {
+      expect(() => Btf.parse(encode([int], strings))).toThrow(
+        "BTF is damaged: its strings do not begin and end with a NUL",
+      );
+    }
+  });
+
+  test("have types that lead back to themselves", () => {
+    const typedefs = Btf.parse(
+      encode([
+        [named, kinds.typedef << 24, 2],
+        [named, kinds.typedef << 24, 1],
+      ]),
+    );
+    expect(() => typedefs.resolve(1)).toThrow("BTF type 1 leads through more than 32 others");
+    const arrays = Btf.parse(encode([[0, kinds.array << 24, 0, 1, 1, 2]]));
+    expect(() => arrays.sizeOf(1)).toThrow("BTF type 1 leads through more than 32 others");
+  });
+
+  test("have anonymous structs inside themselves, or inside one another many times over", () => {
+    // Each of 40 structs has two anonymous members of the next one: 2^40 ways to the last.
+    const depth = 40;
+    const structs = Array.from({ length: depth }, (_, index) => [
+      ...[index === 0 ? named : 0, (kinds.struct << 24) | 2, 8],
+      ...[0, Math.min(index + 2, depth), 0],
+      ...[0, Math.min(index + 2, depth), 32],
+    ]);
+    const btf = Btf.parse(encode(structs));
+    expect(() => btf.field("name", "absent")).toThrow("name has no field absent in this BTF");
+  });
+});
+
+test("types are read from any alignment, as in a section of an object file", () => {
+  const raw = encode([int, [named, (kinds.struct << 24) | 1, 4, named, 1, 0]]);
+  for (let shift = 0; shift < 8; shift++) {
+    const shifted = new Uint8Array(raw.length + 8);
+    shifted.set(raw, shift);
+    const btf = Btf.parse(shifted.subarray(shift, shift + raw.length));
+    expect(btf.field("name", "name")).toEqual({ offset: 0, size: 4, typeId: 1 });
+  }
+});
+
+test("enumerators of 64 bits are numbers where they fit, and bigints otherwise", () => {
+  const signed = 1 << 31;
+  const strings = "\0E\0small\0large\0";
+  const values = [3, 7, 0, 9, 0xffff_ffff, 0xffff_ffff];
+  const [unsigned, negative] = [0, signed].map((flag) =>
+    Btf.parse(encode([[1, (kinds.enum64 << 24) | flag | 2, 8, ...values]], strings)).enumerators(1),
+  );
+  expect(unsigned).toEqual([
+    { name: "small", value: 7 },
+    { name: "large", value: 2n ** 64n - 1n },
+  ]);
+  expect(negative).toEqual([
+    { name: "small", value: 7 },
+    { name: "large", value: -1 },
+  ]);
+  const narrow = [1, ((kinds.enum << 24) | signed | 1) >>> 0, 4, 3, 0xffff_fffe];
+  expect(Btf.parse(encode([narrow], strings)).enumerators(1)).toEqual([
+    { name: "small", value: -2 },
+  ]);
+});
+
+test("no bytes make it endless, or fail with anything but a RangeError", () => {
+  const seed = (Math.random() * 0x1_0000_0000) >>> 0;
+  let state = seed;
+  const random = (bound: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return (state >>> 8) % bound;
+  };
+  const whole = encode([
+    int,
+    [named, (kinds.struct << 24) | 2, 8, named, 3, 0, 0, 4, 32],
+    [0, kinds.array << 24, 0, 1, 1, 2],
+    [0, (kinds.struct << 24) | 1, 4, named, 5, 0],
+    [named, kinds.typedef << 24, 1],
+    [named, (kinds.enum << 24) | 1, 4, named, 5],
+  ]);
+  let parsed = 0;
+  for (let round = 0; round < 20_000; round++) {
+    const bytes = whole.slice();
+    for (let count = 1 + random(4); count > 0; count--) bytes[random(bytes.length)] = random(256);
+    try {
+      const btf = Btf.parse(bytes);
+      parsed++;
+      for (let id = 0; id < btf.length; id++) {
+        for (const use of [
+          () => btf.type(id),
+          () => btf.resolve(id),
+          () => btf.sizeOf(id),
+          () => btf.members(id),
+          () => btf.enumerators(id),
+          () => btf.field("name", "absent"),
+        ]) {
+          attempt(use, seed);
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw new Error(`seed ${seed}`, { cause: error });
+    }
+  }
+  expect(parsed).toBeGreaterThan(1000);
+});
+
+function attempt(use: () => unknown, seed: number): void {
+  try {
+    use();
+  } catch (error) {
+    const isStackOverflow = /call stack/.test(String(error));
+    if (!(error instanceof RangeError) || isStackOverflow) {
+      throw new Error(`seed ${seed}`, { cause: error });
+    }
+  }
+}

@@ -1,0 +1,14 @@
+// A Worker that changes an array map through a descriptor of its own, a while after it was told to.
+import { ArrayMap, t } from "../../../src/index.ts";
+
+declare const self: Worker;
+
+self.onmessage = ({ data }: MessageEvent<{ fd: number; delay: number }>) => {
+  {
+    using map = ArrayMap.fromFd(data.fd, { value: t.u32 });
+    Bun.sleepSync(data.delay);
+    map.set(1, 77);
+  }
+  self.postMessage("done");
+};
+self.postMessage("ready");

@@ -1,0 +1,92 @@
+import { describe, expect, test } from "bun:test";
+import { explainPermission, hasCapability } from "../../src/ffi/capabilities.ts";
+import { errnoDescription, errnoName } from "../../src/ffi/errno.ts";
+import { bpfError } from "../../src/ffi/bpf.ts";
+import { BpfError, DisposedError, HashMap, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+
+describe("names of errors", () => {
+  test("are those of errno.h, and the kernel's own for 524", () => {
+    expect([1, 2, 7, 16, 22, 524].map(errnoName)).toEqual([
+      "EPERM",
+      "ENOENT",
+      "E2BIG",
+      "EBUSY",
+      "EINVAL",
+      "ENOTSUPP",
+    ]);
+    expect([errnoName(11), errnoName(35), errnoName(95)]).toEqual([
+      "EAGAIN",
+      "EDEADLK",
+      "EOPNOTSUPP",
+    ]);
+    expect(errnoName(4000)).toBe("errno 4000");
+    expect(errnoDescription(1)).toBe("operation not permitted");
+    expect([errnoDescription(524), errnoDescription(4000)]).toEqual([
+      "operation is not supported",
+      "",
+    ]);
+  });
+});
+
+describe("a refusal by the kernel", () => {
+  test("is one line with what, how and why, and the same in parts", () => {
+    const options = { errno: 7, syscall: "bpf(X)", doing: "do it", hint: "Try less" };
+    const error = new BpfError(options);
+    expect(error.message).toMatch(/^cannot do it: bpf\(X\): E2BIG \(.+\)\. Try less$/);
+    expect(error).toMatchObject({ name: "BpfError", code: "E2BIG", errno: 7, syscall: "bpf(X)" });
+    expect(error.hint).toBe("Try less");
+    const bare = new BpfError({ errno: 4000, syscall: "bpf(X)", doing: "do it" });
+    expect(bare.message).toBe("cannot do it: bpf(X): errno 4000");
+    expect(bare.hint).toBeUndefined();
+    expect(error instanceof Error).toBe(true);
+  });
+
+  test("takes the hint for its code, made only when needed", () => {
+    let made = 0;
+    const hints = { EBUSY: "Wait", EINVAL: () => `made ${++made}` };
+    const hintFor = (errno: number) =>
+      bpfError("BPF_MAP_CREATE", errno, { doing: "do it", hints }).hint;
+    expect([hintFor(16), hintFor(2), made]).toEqual(["Wait", undefined, 0]);
+    expect(hintFor(22)).toBe("made 1");
+    expect(hintFor(1)).toContain("CAP_BPF");
+  });
+
+  bpfTest("comes from the kernel with the call that failed", () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "one" });
+    map.set(1, 1);
+    expect(() => map.set(2, 2)).toThrow(
+      /^cannot store a value in hash map "one": bpf\(BPF_MAP_UPDATE_ELEM\): E2BIG \(.+\)\. The map is full/,
+    );
+  });
+});
+
+test("use after disposal is an error of its own name", () => {
+  const error = new DisposedError('hash map "a"');
+  expect(error).toMatchObject({ name: "DisposedError" });
+  expect(error instanceof BpfError).toBe(false);
+  expect(error.message).toBe('hash map "a" is disposed: it cannot be used any more');
+});
+
+describe("the explanation of a refusal", () => {
+  const print = (code: string) => [
+    "-e",
+    `import { explainPermission, hasCapability } from "./src/ffi/capabilities.ts"; ${code}`,
+  ];
+
+  test("names every capability that is missing, and how to get them", async () => {
+    const code = `console.log(hasCapability("CAP_BPF"), explainPermission(["CAP_BPF", "CAP_PERFMON"]))`;
+    const preload = ["--preload", "./test/support/drop_capabilities.ts"];
+    const { stdout, stderr } = await runBun([...preload, ...print(code)]);
+    expect(stderr).toBe("");
+    expect(stdout).toMatch(
+      /^false This process lacks CAP_BPF and CAP_PERFMON: run as root \(sudo -E\), .*setcap cap_bpf,cap_perfmon\+ep.*--cap-add BPF --cap-add PERFMON/,
+    );
+  });
+
+  bpfTest("looks for another cause where nothing is missing", () => {
+    if (!hasCapability("CAP_BPF")) return;
+    expect(explainPermission(["CAP_BPF"])).toMatch(/has CAP_BPF, so something else|locked down/);
+  });
+});

@@ -1,0 +1,139 @@
+import { describe, expect, test } from "bun:test";
+import { closeSync, constants, openSync, readFileSync, readSync, rmSync, write } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { MappedMemory, pageSize, roundUpToPage } from "../../src/ffi/memory.ts";
+import { ArrayMap, BpfError, DisposedError, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+
+/** Whether an address is mapped in this process. */
+function isMapped(address: number): boolean {
+  return readFileSync("/proc/self/maps", "utf8")
+    .split("\n")
+    .map((line) =>
+      line
+        .split(" ", 1)[0]
+        ?.split("-")
+        .map((hex) => Number.parseInt(hex, 16)),
+    )
+    .some((range) => range?.[0] !== undefined && range[0] <= address && address < (range[1] ?? 0));
+}
+
+describe("mapped memory", () => {
+  test("is whole pages of zeros, at a page's beginning", () => {
+    using memory = MappedMemory.anonymous(pageSize() + 1, "memory");
+    expect(memory.length).toBe(2 * pageSize());
+    expect(memory.buffer.byteLength).toBe(memory.length);
+    expect(memory.address % pageSize()).toBe(0);
+    expect(new Uint8Array(memory.buffer).every((byte) => byte === 0)).toBe(true);
+    expect([roundUpToPage(1), roundUpToPage(pageSize())]).toEqual([pageSize(), pageSize()]);
+  });
+
+  test("is unmapped by disposal, and every view of it is empty from then on", () => {
+    const memory = MappedMemory.anonymous(64 * 1024, "scratch");
+    const { buffer, address } = memory;
+    const bytes = new Uint8Array(buffer).fill(7);
+    const view = new DataView(buffer, 8, 16);
+    expect([isMapped(address), memory.disposed]).toEqual([true, false]);
+    memory[Symbol.dispose]();
+    expect([isMapped(address), memory.disposed]).toEqual([false, true]);
+    expect([bytes.length, bytes[0], buffer.byteLength]).toEqual([0, undefined, 0]);
+    bytes[0] = 1;
+    expect(() => view.getUint8(0)).toThrow(TypeError);
+    expect(() => view.setUint8(0, 1)).toThrow(TypeError);
+    memory[Symbol.dispose]();
+    expect(() => memory.buffer).toThrow(new DisposedError("scratch"));
+  });
+
+  test("that nobody holds is unmapped when it is collected", () => {
+    const addresses = new Set<number>();
+    for (let i = 0; i < 200; i++) addresses.add(MappedMemory.anonymous(1 << 20, "lost").address);
+    Bun.gc(true);
+    expect([...addresses].filter(isMapped).length).toBeLessThan(20);
+  });
+
+  test("that the kernel refuses is an error that says what was wanted", () => {
+    const absurd = () => MappedMemory.anonymous(2 ** 47, "batch");
+    expect(absurd).toThrow(BpfError);
+    expect(absurd).toThrow(/^cannot map 140737488355328 bytes of the batch: mmap: ENOMEM/);
+    const ofFile = { fd: -1, offset: 0, length: 4096, writable: true, what: "map", hint: "no" };
+    // The hint is about permission, which this is not.
+    expect(() => MappedMemory.ofFile(ofFile)).toThrow(/mmap: EBADF \(bad file descriptor\)$/);
+  });
+});
+
+/** More than a pipe holds (64 KiB): a write of it waits until something is read. */
+const length = 256 * 1024;
+
+/** A pipe to which Bun writes a view in a thread, with the view's memory in its hands until all of it is read. */
+class BlockedWrite implements Disposable {
+  readonly #path = join(tmpdir(), `bun-bpf-${process.pid}-${Math.random()}`);
+  readonly #fd: number;
+  readonly #reader: number;
+  #unread = length;
+  readonly written: Promise<number>;
+
+  constructor(view: Uint8Array) {
+    Bun.spawnSync(["mkfifo", this.#path]);
+    // Opened for both, it waits for no peer.
+    this.#fd = openSync(this.#path, "r+");
+    this.#reader = openSync(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    write(this.#fd, view, (error, count) => (error ? reject(error) : resolve(count)));
+    this.written = promise;
+  }
+
+  /** Lets the write end. It does not wait for ever, as the write may have failed in the midst. */
+  readAll(): void {
+    const bytes = new Uint8Array(length);
+    const deadline = performance.now() + 1000;
+    while (this.#unread > 0 && performance.now() < deadline) {
+      try {
+        this.#unread -= readSync(this.#reader, bytes, 0, this.#unread, null);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+        Bun.sleepSync(1);
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    // A test that failed must not leave a thread waiting: the process would not end.
+    this.readAll();
+    closeSync(this.#fd);
+    closeSync(this.#reader);
+    rmSync(this.#path);
+  }
+}
+
+describe("memory that an asynchronous operation uses", () => {
+  test("refuses to be disposed of, stays whole, and goes afterwards", async () => {
+    const memory = MappedMemory.anonymous(length, "scratch");
+    const bytes = new Uint8Array(memory.buffer).fill(5);
+    using writing = new BlockedWrite(bytes);
+    for (let attempt = 0; attempt < 2; attempt++) {
+      expect(() => memory[Symbol.dispose]()).toThrow(
+        "the scratch cannot be disposed of yet: an asynchronous operation uses its memory; await that first",
+      );
+      expect([memory.disposed, bytes.length, bytes[length - 1]]).toEqual([false, length, 5]);
+    }
+    writing.readAll();
+    expect(await writing.written).toBe(length);
+    memory[Symbol.dispose]();
+    expect([memory.disposed, bytes.length]).toEqual([true, 0]);
+  });
+
+  bpfTest("keeps its map as it is, too", async () => {
+    const map = new ArrayMap({ value: t.bytes(length), maxEntries: 1, mmap: true, name: "busy" });
+    using writing = new BlockedWrite(new Uint8Array(map.view.buffer));
+    expect(() => map[Symbol.dispose]()).toThrow(/^the array map "busy" cannot be disposed of yet/);
+    expect(map.disposed).toBe(false);
+    expect(map.set(0, new Uint8Array(length).fill(3)).view.getUint8(length - 1)).toBe(3);
+    writing.readAll();
+    await writing.written;
+    const { view } = map;
+    map[Symbol.dispose]();
+    expect(map.disposed).toBe(true);
+    expect(() => view.getUint8(0)).toThrow(TypeError);
+  });
+});

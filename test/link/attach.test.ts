@@ -1,0 +1,105 @@
+import { describe, expect } from "bun:test";
+import { readdirSync } from "node:fs";
+import { Descriptor } from "../../src/ffi/descriptor.ts";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import { HashMap, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
+
+/**
+ * Each kind of attachment: the section of its program, what the kernel calls the link, and how often it is made and
+ * disposed of. The end of a perf event waits for grace periods of the kernel's, some 70 ms.
+ */
+const kinds = [
+  ["raw_tp/sched_process_exec", "raw-tracepoint", 1000],
+  ["tp_btf/sched_process_exec", "raw-tracepoint", 1000],
+  ["tp/sched/sched_process_exec", "perf-event", 20],
+] as const;
+
+for (const [section, type, rounds] of kinds) {
+  describe(section, () => {
+    bpfTest("counts execs from its attachment to its disposal", async () => {
+      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using program = execCounter(section, counts);
+      expect(await execsOfATestProcess(counts)).toBe(0);
+      {
+        using link = program.attach();
+        expect(await execsOfATestProcess(counts)).toBe(1);
+        expect(link.disposed).toBe(false);
+      }
+      expect(await execsOfATestProcess(counts)).toBe(0);
+    });
+
+    bpfTest("says what it is", () => {
+      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using program = execCounter(section, counts);
+      using link = program.attach();
+      const info = link.info();
+      expect(info).toMatchObject({ type, programId: program.info().id });
+      expect(info.id).toBeGreaterThan(0);
+      expect(`${link}`).toEndWith(`link to ${section.slice(section.indexOf("/") + 1)}`);
+    });
+
+    bpfTest("outlives its program's object, and garbage collection", async () => {
+      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      const attach = () => {
+        using program = execCounter(section, counts);
+        program.attach();
+      };
+      const before = openDescriptors();
+      attach();
+      // The link's object is unreachable from here on: only what it opened is left.
+      const left = openDescriptors().difference(before);
+      for (let round = 0; round < 5; round++) Bun.gc(true);
+      expect(await execsOfATestProcess(counts)).toBe(1);
+      for (const fd of left) new Descriptor(Number(fd), "lost link")[Symbol.dispose]();
+      expect(await execsOfATestProcess(counts)).toBe(0);
+    });
+
+    bpfTest("pinned, stays attached until the pin is removed", async () => {
+      using bpffs = new DetachedMount("bpf");
+      const path = `${bpffs.path}/link`;
+      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using program = execCounter(section, counts);
+      const link = program.attach();
+      expect(() => link.unpin()).toThrow("was not pinned here: give unpin() the path");
+      expect(link.pin(path)).toBe(link);
+      link[Symbol.dispose]();
+      expect(await execsOfATestProcess(counts)).toBe(1);
+      link.unpin();
+      // The kernel frees what no name and no descriptor holds after a grace period.
+      await Bun.sleep(50);
+      expect(await execsOfATestProcess(counts)).toBe(0);
+    });
+
+    bpfTest("can neither change its program nor be detached, and says what to do instead", () => {
+      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using program = execCounter(section, counts);
+      using link = program.attach();
+      expect(() => link.update(program)).toThrow(
+        /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach anew and dispose of this one/,
+      );
+      expect(() => link.detach()).toThrow(
+        /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of it and remove its pins/,
+      );
+    });
+
+    bpfTest("made and disposed of over and over, leaves nothing open", () => {
+      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using program = execCounter(section, counts);
+      const before = countResources();
+      const descriptors = openDescriptors().size;
+      for (let round = 0; round < rounds; round++) {
+        using _link = program.attach();
+      }
+      expect(countResources()).toEqual(before);
+      expect(openDescriptors().size).toBe(descriptors);
+    });
+  });
+}
+
+/** The descriptors that this process has open. */
+function openDescriptors(): Set<string> {
+  return new Set(readdirSync("/proc/self/fd"));
+}

@@ -1,0 +1,45 @@
+import { asm, type HashMap, type LiveMap, Program } from "../../src/index.ts";
+
+const { r0, r1, r2, r3, r4, r10 } = asm;
+
+/** A program for an exec's tracepoint, by any kind of attachment: counts execs by the id of the process. */
+export function execCounter(section: string, counts: LiveMap): Program {
+  return new Program({
+    section,
+    license: "GPL",
+    name: "exec_counter",
+    maps: { counts },
+    code: [
+      asm.call("get_current_pid_tgid"),
+      asm.rsh(r0, 32),
+      asm.stxw(r10, -4, r0),
+      asm.ldMap(r1, "counts"),
+      asm.mov(r2, r10),
+      asm.add(r2, -4),
+      asm.call("map_lookup_elem"),
+      asm.jeq(r0, 0, "first"),
+      asm.mov(r1, 1),
+      asm.atomicAdd(r0, 0, r1),
+      asm.ja("out"),
+      asm.label("first"),
+      asm.stdw(r10, -16, 1),
+      asm.ldMap(r1, "counts"),
+      asm.mov(r2, r10),
+      asm.add(r2, -4),
+      asm.mov(r3, r10),
+      asm.add(r3, -16),
+      asm.mov(r4, 0),
+      asm.call("map_update_elem"),
+      asm.label("out"),
+      asm.mov(r0, 0),
+      asm.exit(),
+    ],
+  });
+}
+
+/** Starts a process of our own, and tells how many execs of it were counted. */
+export async function execsOfATestProcess(counts: HashMap<number, number>): Promise<number> {
+  const child = Bun.spawn(["/bin/true"]);
+  await child.exited;
+  return counts.take(child.pid) ?? 0;
+}

@@ -1,0 +1,65 @@
+import { expect } from "bun:test";
+import { readFileSync } from "node:fs";
+import { BpfAttr } from "../../src/ffi/bpf.ts";
+import { asm, DisposedError, Link, type LinkedProgram, Program } from "../../src/index.ts";
+import { bpfAttachTypes } from "../../src/uapi/enumerations.ts";
+import { LINK_CREATE } from "../../src/uapi/layout.ts";
+import { bpfTest } from "../support/privilege.ts";
+
+/** TCX_NEXT: leave the packet to whoever comes next. */
+const next = -1;
+
+function classifier(): Program {
+  return new Program({
+    section: "tc",
+    license: "GPL",
+    code: [asm.mov(asm.r0, next), asm.exit()],
+  });
+}
+
+/** A link of a kind that can do everything: to the loopback interface (kernel 6.6). */
+function attachToLoopback(program: LinkedProgram): Link {
+  using attr = new BpfAttr(LINK_CREATE.tcx_expected_revision + 8);
+  attr
+    .u32(LINK_CREATE.prog_fd, program.fd)
+    .u32(LINK_CREATE.target_ifindex, Number(readFileSync("/sys/class/net/lo/ifindex", "utf8")))
+    .u32(LINK_CREATE.attach_type, bpfAttachTypes.TCX_INGRESS);
+  return new Link(attr.call("BPF_LINK_CREATE", { doing: "attach to lo" }), "tcx link to lo");
+}
+
+bpfTest("a link changes its program, where its kind can", () => {
+  using first = classifier();
+  using second = classifier();
+  using link = attachToLoopback(first);
+  expect(link.info()).toMatchObject({ type: "tcx", programId: first.info().id });
+  expect(link.update(second)).toBe(link);
+  expect(link.info().programId).toBe(second.info().id);
+});
+
+bpfTest("a link is detached and stays open, where its kind can", () => {
+  using program = classifier();
+  using link = attachToLoopback(program);
+  const { id } = link.info();
+  expect(link.detach()).toBe(link);
+  expect(link.disposed).toBe(false);
+  expect(link.info().id).toBe(id);
+  using again = attachToLoopback(program);
+  expect(again.info().id).not.toBe(id);
+});
+
+bpfTest("everything but disposal throws DisposedError after disposal", () => {
+  using program = classifier();
+  const link = attachToLoopback(program);
+  link[Symbol.dispose]();
+  link[Symbol.dispose]();
+  expect(link.disposed).toBe(true);
+  for (const use of [
+    () => link.fd,
+    () => link.info(),
+    () => link.update(program),
+    () => link.detach(),
+    () => link.pin("/nowhere"),
+  ]) {
+    expect(use).toThrow(DisposedError);
+  }
+});

@@ -1,0 +1,86 @@
+import { test } from "bun:test";
+import { writeSync } from "node:fs";
+import { eventDescriptor } from "../../src/ffi/aio.ts";
+import type { Descriptor } from "../../src/ffi/descriptor.ts";
+import type { BridgeName } from "../../src/loop/bridge.ts";
+import { bridgeInUse, watch } from "../../src/loop/reactor.ts";
+
+/** The variable that forces a bridge. */
+export const bridgeVariable = "BUN_BPF_LOOP";
+
+/** The bridges, and why one cannot be tested here. */
+export const bridges: readonly { name: BridgeName; obstacle: string | undefined }[] = (
+  ["io_uring", "aio"] as const
+).map((name) => ({ name, obstacle: findObstacle(name) }));
+
+function findObstacle(name: BridgeName): string | undefined {
+  try {
+    withBridge(name, () => {
+      using _watch = watch(
+        () => -1,
+        () => {},
+      );
+    });
+    return undefined;
+  } catch (error) {
+    return String(error);
+  }
+}
+
+/** Runs `body` while this bridge is forced: it is opened by the first watch, and closed with the last. */
+export function withBridge<Result>(name: BridgeName, body: () => Result): Result {
+  const before = process.env[bridgeVariable];
+  process.env[bridgeVariable] = name;
+  const restore = () => {
+    if (before === undefined) delete process.env[bridgeVariable];
+    else process.env[bridgeVariable] = before;
+  };
+  let result: Result;
+  try {
+    result = body();
+  } catch (error) {
+    restore();
+    throw error;
+  }
+  if (!(result instanceof Promise)) {
+    restore();
+    return result;
+  }
+  return result.finally(restore) as Result;
+}
+
+/** A test for each bridge; skipped, with the reason in its name, where the system forbids that bridge. */
+export function bridgeTest(
+  name: string,
+  body: (bridge: BridgeName) => void | Promise<void>,
+  define: typeof test = test,
+): void {
+  for (const { name: bridge, obstacle } of bridges) {
+    if (obstacle === undefined) {
+      define(`${bridge}: ${name}`, async () => {
+        if (bridgeInUse() !== undefined) throw new Error("an earlier test left a watch open");
+        await withBridge(bridge, async () => body(bridge));
+        if (bridgeInUse() !== undefined) throw new Error("this test left a watch open");
+      });
+    } else {
+      test.skip(`${bridge}: ${name} (skipped: ${obstacle})`, () => {});
+    }
+  }
+}
+
+/** A descriptor that becomes readable when the test says so. */
+export class Signal implements Disposable {
+  readonly #descriptor: Descriptor = eventDescriptor("signal");
+
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  raise(): void {
+    writeSync(this.fd, new Uint8Array(BigUint64Array.of(1n).buffer));
+  }
+
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}

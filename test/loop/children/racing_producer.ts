@@ -1,0 +1,25 @@
+/** @module A Worker that makes records at random intervals around the time that the consumer needs to fall asleep. */
+import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+
+declare const self: Worker;
+
+/** What the Worker is told. */
+export interface RaceOrder {
+  readonly programFd: number;
+  readonly records: number;
+  readonly packet: Uint8Array;
+}
+
+self.onmessage = ({ data }: MessageEvent<RaceOrder>) => {
+  const { programFd, records, packet } = data;
+  const input = { data: packet, context: undefined, repeat: 1 };
+  let made = 0;
+  while (made < records) {
+    // A full ring is tried again: the program counts only what it submitted.
+    if (testRunProgram(programFd, input, "counter").returnValue === 0) made++;
+    // From nothing to about 50 µs, and now and then long enough for any bridge to be asleep.
+    const pause = Math.random();
+    if (pause > 0.999) Bun.sleepSync(1);
+    else for (let spin = Math.floor(pause * 20_000); spin > 0; spin--);
+  }
+};

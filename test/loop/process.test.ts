@@ -1,0 +1,129 @@
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { BridgeName } from "../../src/loop/bridge.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { packageRoot, runBun } from "../support/run.ts";
+import { bridges, bridgeVariable } from "./bridges.ts";
+
+const children = `${import.meta.dir}/children`;
+const timeout = 20_000;
+
+for (const { name, obstacle } of bridges) {
+  test.skipIf(obstacle !== undefined)(
+    `${name}: an armed wait keeps the process alive, and the end of it lets it go`,
+    async () => {
+      const env = { [bridgeVariable]: name };
+      const ended = await runBun([`${children}/armed_or_not.ts`], { timeout, env });
+      expect(ended).toMatchObject({ exitCode: 0, stdout: "ready\nexit\n", stderr: "" });
+    },
+  );
+}
+
+test("AIO takes over where io_uring is forbidden", async () => {
+  const args = [`${children}/forbidden.ts`, "io_uring_setup"];
+  const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
+  expect(ended).toMatchObject({ exitCode: 0, stdout: "woken by aio\n", stderr: "" });
+});
+
+test("where both are forbidden, one error says what stands in the way of each", async () => {
+  const args = [`${children}/forbidden.ts`, "io_uring_setup", "io_setup"];
+  const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
+  expect(ended.exitCode).toBe(0);
+  expect(ended.stdout).toStartWith(
+    "true AggregateError: nothing on this system can wake the event",
+  );
+  expect(ended.stdout).toContain("io_uring_setup: EPERM");
+  expect(ended.stdout).toContain("io_setup: EPERM");
+});
+
+/** How often a process's threads woke up, and how long they ran in hundredths of a second, since it began. */
+function activity(pid: number): { wakeUps: number; ticks: number } {
+  let wakeUps = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    const status = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
+    wakeUps += Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1]);
+  }
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return { wakeUps, ticks: Number(fields[11]) + Number(fields[12]) };
+}
+
+/** Starts a child, lets it come to rest, and looks at it. */
+async function observe<Result>(
+  file: string,
+  bridge: BridgeName | "",
+  look: (pid: number) => Promise<Result>,
+): Promise<Result> {
+  await using child = Bun.spawn([process.execPath, `${children}/${file}`], {
+    cwd: packageRoot,
+    env: { ...process.env, [bridgeVariable]: bridge },
+    stdout: "pipe",
+  });
+  await child.stdout.getReader().read();
+  // The compiler's and the collector's threads have work left from the start.
+  await Bun.sleep(1000);
+  try {
+    return await look(child.pid);
+  } finally {
+    child.kill("SIGKILL");
+  }
+}
+
+async function whatItDoes(pid: number): Promise<{ wakeUps: number; ticks: number }> {
+  const before = activity(pid);
+  await Bun.sleep(2500);
+  const after = activity(pid);
+  return { wakeUps: after.wakeUps - before.wakeUps, ticks: after.ticks - before.ticks };
+}
+
+const usable = bridges.filter(({ obstacle }) => obstacle === undefined);
+
+bpfTest(
+  "a process that waits for a ring wakes up no more than an idle Bun",
+  async () => {
+    const [own, ...waiting] = await Promise.all([
+      observe("idle_bun.ts", "", whatItDoes),
+      ...usable.map(({ name }) => observe("idle_ring.ts", name, whatItDoes)),
+    ]);
+    for (const [index, seen] of waiting.entries()) {
+      const { name } = usable[index] as { name: BridgeName };
+      // Bun's collector has timers of its own, some 5 to 15 a second in all; a poll of ours every 20 ms would be 125.
+      expect({ name, seen, own }).toSatisfy(() => seen.wakeUps <= own.wakeUps + 60);
+      expect({ name, seen, own }).toSatisfy(() => seen.ticks <= own.ticks + 3);
+    }
+  },
+  15_000,
+);
+
+const strace = Bun.which("strace");
+
+/** What only this library calls: each of them would be a wake-up of ours. */
+const ownCalls = "bpf,io_uring_enter,io_submit,io_getevents,io_cancel,recvfrom,ioctl";
+
+/** The calls of a process in two seconds, of those that are ours. */
+async function tracedCalls(pid: number): Promise<string> {
+  const log = join(tmpdir(), `bun-bpf-strace-${pid}`);
+  const args = [`--trace=${ownCalls}`, "-f", "-qq", "--signal=none", "-o", log, "-p", `${pid}`];
+  const tracer = Bun.spawn([strace as string, ...args], { stderr: "ignore" });
+  await Bun.sleep(2000);
+  tracer.kill("SIGINT");
+  await tracer.exited;
+  const calls = await Bun.file(log).text();
+  await rm(log);
+  return calls;
+}
+
+const traceTest = strace === null ? test.skip : bpfTest;
+traceTest(
+  `a process that waits for a ring makes no system call of its own${strace === null ? " (skipped: there is no strace)" : ""}`,
+  async () => {
+    for (const calls of await Promise.all(
+      usable.map(({ name }) => observe("idle_ring.ts", name, tracedCalls)),
+    )) {
+      expect(calls).toBe("");
+    }
+  },
+  15_000,
+);

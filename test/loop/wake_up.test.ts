@@ -1,0 +1,157 @@
+import { expect } from "bun:test";
+import { ArrayMap, asm, Program, RingBuf, t } from "../../src/index.ts";
+import { counter, counterState, countedEvent, packet, Producer } from "../ring/producer.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { bridgeTest } from "./bridges.ts";
+import type { RaceOrder } from "./children/racing_producer.ts";
+
+/** A program that takes its time, some 20 ms or more, between reserving a record and submitting it. */
+function slowProducer(ring: RingBuf<number>): Program {
+  const { r0, r1, r2, r3, r4, r6 } = asm;
+  const mostRepetitions = 1 << 23;
+  return new Program({
+    section: "socket",
+    license: "GPL",
+    maps: { ring },
+    code: [
+      ...[asm.ldMap(r1, "ring"), asm.mov(r2, 8), asm.mov(r3, 0), asm.call("ringbuf_reserve")],
+      ...[asm.jeq(r0, 0, "full"), asm.mov(r6, r0), asm.stdw(r6, 0, 1)],
+      ...[asm.mov(r1, mostRepetitions), asm.ldFunc(r2, "wait"), asm.mov(r3, 0), asm.mov(r4, 0)],
+      ...[asm.call("loop"), asm.mov(r1, r6), asm.mov(r2, 0), asm.call("ringbuf_submit")],
+      ...[asm.label("full"), asm.mov(r0, 0), asm.exit()],
+      ...[asm.func("wait"), asm.mov(r0, 0), asm.exit()],
+    ],
+  });
+}
+
+const children = `${import.meta.dir}/children`;
+
+bridgeTest(
+  "2,000 records, each after the loop fell asleep, are delivered one by one",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    let expected = 0;
+    setImmediate(() => producer.putNumber(0));
+    for await (const event of ring) {
+      expect(event).toBe(expected++);
+      if (expected === 2000) break;
+      setImmediate(() => producer.putNumber(expected));
+    }
+    expect(ring.backlog).toBe(0);
+  },
+  bpfTest,
+);
+
+bridgeTest(
+  "no wake-up is lost between a drain and the wait after it",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: countedEvent });
+    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using program = counter(ring, state);
+    const order: RaceOrder = { programFd: program.fd, records: 20_000, packet };
+    const worker = new Worker(`${children}/racing_producer.ts`, { ref: false });
+    worker.postMessage(order);
+    let expected = 0;
+    for await (const { sequence } of ring) {
+      expect(sequence).toBe(expected++);
+      if (expected === order.records) break;
+    }
+    worker.terminate();
+    expect(expected).toBe(order.records);
+  },
+  bpfTest,
+);
+
+bridgeTest(
+  "64 rings wake one loop, each its own consumer",
+  async () => {
+    const rings = Array.from({ length: 64 }, () => new RingBuf({ size: 4096, event: t.u32 }));
+    const producers = rings.map((ring) => new Producer(ring));
+    const consume = async (ring: RingBuf<number>, index: number) => {
+      let expected = index * 1000;
+      for await (const event of ring) {
+        expect(event).toBe(expected++);
+        if (expected === index * 1000 + 20) return;
+      }
+    };
+    try {
+      const consumers = rings.map(consume);
+      for (let round = 0; round < 20; round++) {
+        for (const [index, producer] of producers.entries()) {
+          producer.putNumber(index * 1000 + round);
+        }
+        await Bun.sleep(round % 3);
+      }
+      await Promise.all(consumers);
+    } finally {
+      for (const disposable of [...rings, ...producers]) disposable[Symbol.dispose]();
+    }
+  },
+  bpfTest,
+);
+
+bridgeTest(
+  "iterations that begin, wait and end leave nothing open",
+  async (bridge) => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    const before = countResources();
+    // Each end of an AIO context waits for a grace period of the kernel's, tens of milliseconds.
+    for (let round = bridge === "aio" ? 30 : 1000; round > 0; round--) {
+      const iterator = ring[Symbol.asyncIterator]();
+      const next = iterator.next();
+      await iterator.return?.();
+      expect(await next).toEqual({ done: true, value: undefined });
+    }
+    // Bun closes its end of the socket in a later turn of the loop.
+    await Bun.sleep(30);
+    expect(countResources()).toEqual(before);
+  },
+  bpfTest,
+);
+
+bridgeTest(
+  "a record that is reserved for long is waited for, and comes before those behind it",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    using slow = slowProducer(ring);
+    const worker = new Worker(`${children}/racing_producer.ts`, { ref: false });
+    const order: RaceOrder = { programFd: slow.fd, records: 1, packet };
+    worker.postMessage(order);
+    // The head is reserved as soon as there is a backlog.
+    while (ring.backlog === 0) await Bun.sleep(0);
+    producer.putNumber(2);
+    expect(ring.drain(() => expect.unreachable("the head is not submitted yet"))).toBe(0);
+    const events: number[] = [];
+    for await (const event of ring) {
+      events.push(event);
+      if (events.length === 2) break;
+    }
+    worker.terminate();
+    expect(events).toEqual([1, 2]);
+  },
+  bpfTest,
+);
+
+bridgeTest(
+  "a Worker has a loop of its own",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    const worker = new Worker(`${children}/consumer_worker.ts`, {
+      env: { ...process.env } as Record<string, string>,
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    worker.onmessage = ({ data }) => {
+      if (data === "ready") for (let value = 0; value < 50; value++) producer.putNumber(value);
+      else resolve(data);
+    };
+    worker.onerror = ({ message }) => reject(new Error(message));
+    worker.postMessage(ring.fd);
+    expect(await promise).toBe(50);
+    worker.terminate();
+  },
+  bpfTest,
+);

@@ -1,0 +1,101 @@
+import { ArrayMap, HashMap, t } from "../../src/index.ts";
+
+/** A construction that must be refused before any call of the kernel. */
+export interface BadConstruction {
+  readonly what: string;
+  readonly construct: () => Disposable;
+  readonly error: "TypeError" | "RangeError";
+  /** What the message must name: the option, and what was expected. */
+  readonly says: RegExp;
+}
+
+/** Options as they come from JavaScript: `any`, as no compiler would let them pass otherwise. */
+type Unchecked = any;
+
+function hash(what: string, options: object, error: BadConstruction["error"], says: RegExp) {
+  const all: Unchecked = { key: t.u32, value: t.u64, maxEntries: 4, ...options };
+  return { what: `HashMap with ${what}`, construct: () => new HashMap(all), error, says };
+}
+
+function array(what: string, options: object, error: BadConstruction["error"], says: RegExp) {
+  const all: Unchecked = { value: t.u64, maxEntries: 4, ...options };
+  return { what: `ArrayMap with ${what}`, construct: () => new ArrayMap(all), error, says };
+}
+
+const none: Unchecked = undefined;
+const entries = /maxEntries: expected an integer from 1 to 4294967295, got /;
+
+export const badConstructions: readonly BadConstruction[] = [
+  {
+    what: "HashMap without options",
+    construct: () => new HashMap(none),
+    error: "TypeError",
+    says: /HashMap: expected an object, got undefined/,
+  },
+  {
+    what: "ArrayMap without options",
+    construct: () => new ArrayMap(none),
+    error: "TypeError",
+    says: /ArrayMap: expected an object, got undefined/,
+  },
+  ...([0, -1, 1.5, 2 ** 32, Number.NaN, "4", 4n, undefined] as const).flatMap((maxEntries) => [
+    hash(`maxEntries ${String(maxEntries)}`, { maxEntries }, "RangeError", entries),
+    array(`maxEntries ${String(maxEntries)}`, { maxEntries }, "RangeError", entries),
+  ]),
+  hash(
+    "maxEntires",
+    { maxEntires: 4 },
+    "TypeError",
+    /HashMap: unknown option "maxEntires": did you mean "maxEntries"\?/,
+  ),
+  array(
+    "vlaue",
+    { vlaue: t.u32 },
+    "TypeError",
+    /ArrayMap: unknown option "vlaue": did you mean "value"\?/,
+  ),
+  array("a key", { key: t.u32 }, "TypeError", /unknown option "key": known names: "value"/),
+  hash("mmap", { mmap: true }, "TypeError", /unknown option "mmap"/),
+  hash("a key that is a name", { key: "u32" }, "TypeError", /key: expected a type .* got "u32"/),
+  hash("a key that is missing", { key: undefined }, "TypeError", /key: expected a type/),
+  hash("a value not called", { value: t.bytes }, "TypeError", /value: .* meant to be called/),
+  array("a value of null", { value: null }, "TypeError", /value: expected a type .* got null/),
+  array("mmap as a number", { mmap: 1 }, "TypeError", /mmap: expected true or false/),
+  hash("a name of 16", { name: "a".repeat(16) }, "RangeError", /name: .* at most 15 characters/),
+  hash(
+    "a name with a space",
+    { name: "a b" },
+    "RangeError",
+    /name: .*A-Z a-z 0-9 _ \. , got "a b"/,
+  ),
+  hash("a name with a NUL", { name: "a\0" }, "RangeError", /name: /),
+  hash("a name beyond ASCII", { name: "zähler" }, "RangeError", /name: /),
+  hash("a name as a number", { name: 5 }, "TypeError", /name: expected a string, got 5/),
+  hash("an unknown flag", { flags: ["no-preallocs"] }, "TypeError", /flags: .*"no-prealloc"\?/),
+  hash("a flag of Object", { flags: ["toString"] }, "TypeError", /flags: unknown flag "toString"/),
+  hash("flags as a word", { flags: "rdonly" }, "TypeError", /flags: expected an array of names/),
+  hash("negative flags", { flags: -1 }, "RangeError", /flags: expected an integer from 0 to/),
+  hash("flags of 33 bits", { flags: 2 ** 32 }, "RangeError", /flags: expected an integer/),
+  hash("half a NUMA node", { numaNode: 0.5 }, "RangeError", /numaNode: expected an integer/),
+  hash("NUMA node -2", { numaNode: -2 }, "RangeError", /numaNode: expected an integer from -1/),
+  hash("pin as a number", { pin: 7 }, "TypeError", /pin: expected a path .* got 7/),
+  hash("an empty pin", { pin: "" }, "TypeError", /pin: expected a path .* got ""/),
+  hash("a pin with a NUL", { pin: "/sys/fs/bpf/a\0b" }, "TypeError", /pin: expected a path/),
+];
+
+/** What is wrong with the refusal of a construction, or `undefined` when all is right. */
+export function misjudgement({
+  what,
+  construct,
+  error,
+  says,
+}: BadConstruction): string | undefined {
+  try {
+    using _map = construct();
+    return `${what} was accepted`;
+  } catch (thrown) {
+    if (!(thrown instanceof Error)) return `${what} threw ${String(thrown)}`;
+    if (thrown.constructor.name === error && says.test(thrown.message)) return undefined;
+    return `${what} threw ${thrown.constructor.name}: ${thrown.message}`;
+  }
+}

@@ -1,0 +1,22 @@
+import { closeSync } from "node:fs";
+import { createKernelMap } from "../../src/ffi/bpf_map.ts";
+import { HashMap, t } from "../../src/index.ts";
+import { mapHandleFromFd } from "../../src/maps/handle.ts";
+import { mapTypeNumber } from "../../src/maps/spec.ts";
+
+/**
+ * A hash map for which the kernel has none of the batch calls: the walk by keys and the single calls do all the work, as
+ * they do for any map before kernel 5.6.
+ *
+ * It is a `devmap-hash`: its keys are free, its values are network interfaces, of which 1 is the loopback's everywhere.
+ */
+export function batchlessMap(maxEntries: number): HashMap<number, number> {
+  const type = "devmap-hash";
+  const kind = { keySize: 4, valueSize: 4, maxEntries, flags: 0, numaNode: 0, name: "batchless" };
+  const fd = createKernelMap({ type: mapTypeNumber(type), ...kind }, type);
+  try {
+    return new HashMap({ key: t.u32, value: t.u32 }, mapHandleFromFd(fd, { type }));
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,180 @@
+import { describe, expect } from "bun:test";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import { ArrayMap, asm, BpfError, HashMap, Program, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+
+const types = { key: t.u32, value: t.u64 } as const;
+const options = { ...types, maxEntries: 4 } as const;
+
+describe("what a map says of itself", () => {
+  bpfTest("is what it was created with", () => {
+    using map = new HashMap({ ...options, name: "counts", flags: ["no-prealloc", "zero-seed"] });
+    expect(map.name).toBe("counts");
+    expect(map.type).toBe("hash");
+    expect([map.keySize, map.valueSize, map.maxEntries]).toEqual([4, 8, 4]);
+    expect(map.flags).toBe(1 | 64);
+    expect(map.id).toBeGreaterThan(0);
+    expect(map.fd).toBeGreaterThan(2);
+    expect(map.types).toEqual(types);
+    expect(`${map}`).toBe('hash map "counts"');
+    expect(map.info()).toMatchObject({
+      id: map.id,
+      type: "hash",
+      keySize: 4,
+      valueSize: 8,
+      maxEntries: 4,
+      flags: 1 | 64,
+      name: "counts",
+      btfId: 0,
+    });
+  });
+
+  bpfTest("is what the kernel says to others", () => {
+    using map = new ArrayMap({ value: t.u32, maxEntries: 7, numaNode: 0 });
+    const fdinfo = readFileSync(`/proc/self/fdinfo/${map.fd}`, "utf8");
+    expect(fdinfo).toMatch(/^map_type:\t2$/m);
+    expect(fdinfo).toMatch(/^max_entries:\t7$/m);
+    expect(fdinfo).toMatch(new RegExp(`^map_id:\t${map.id}$`, "m"));
+    expect(`${map}`).toBe(`array map ${map.id}`);
+  });
+
+  bpfTest("the longest name is kept, and bits serve as flags", () => {
+    using map = new HashMap({ ...options, name: "a_23456789.BCDE", flags: 1 });
+    expect([map.name, map.flags]).toEqual(["a_23456789.BCDE", 1]);
+  });
+
+  bpfTest("what the kernel refuses is explained", () => {
+    const refused = () => new HashMap({ ...options, flags: ["stack-build-id"], name: "odd" });
+    expect(refused).toThrow(BpfError);
+    expect(refused).toThrow(
+      /cannot create the hash map "odd": bpf\(BPF_MAP_CREATE\): EINVAL .*flags 0x20$/,
+    );
+  });
+});
+
+describe("a frozen map", () => {
+  bpfTest("is read but not written", () => {
+    using map = new HashMap(options);
+    expect(map.set(1, 1n).freeze()).toBe(map);
+    expect(map.get(1)).toBe(1n);
+    for (const write of [() => map.set(2, 2n), () => map.delete(1), () => map.clear()]) {
+      expect(write).toThrow(expect.objectContaining({ code: "EPERM" }));
+      expect(write).toThrow(/The map is frozen/);
+    }
+    expect(() => map.freeze()).toThrow(/EPERM.*The map is frozen already/);
+    expect(map.toMap()).toEqual(new Map([[1, 1n]]));
+  });
+});
+
+describe("another object for the same map", () => {
+  bpfTest("comes from dup, fromFd and fromId, and lives on alone", () => {
+    const first = new HashMap({ ...options, name: "shared" });
+    using dup = first.dup();
+    using byFd = HashMap.fromFd(first.fd, types);
+    using byId = HashMap.fromId(first.id, types);
+    first.set(1, 5n);
+    first[Symbol.dispose]();
+    for (const other of [dup, byFd, byId]) {
+      expect([other.id, other.name, other.get(1)]).toEqual([first.id, "shared", 5n]);
+    }
+    using array = new ArrayMap({ value: t.u32, maxEntries: 2 });
+    using again = ArrayMap.fromId(array.id, { value: t.u32 });
+    expect(again.set(1, 3).dup()[Symbol.dispose]()).toBeUndefined();
+    expect(array.get(1)).toBe(3);
+  });
+
+  bpfTest("is refused when sizes or kind differ, with each difference", () => {
+    using map = new HashMap({ ...options, name: "small" });
+    expect(() => HashMap.fromId(map.id, { key: t.u64, value: t.u32 })).toThrow(
+      new TypeError(
+        `the map with id ${map.id} does not fit: keySize is 4, not 8; valueSize is 8, not 4`,
+      ),
+    );
+    expect(() => ArrayMap.fromFd(map.fd, { value: t.u64 })).toThrow(/type is hash, not array/);
+  });
+
+  bpfTest("is refused for what is no map", () => {
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      code: [asm.mov(asm.r0, 0), asm.exit()],
+    });
+    // A socket filter has the number that a hash map has among maps: only its kind tells them apart.
+    expect(() => HashMap.fromFd(program.fd, types)).toThrow(
+      new TypeError(
+        `the map of descriptor ${program.fd} does not fit: it is no map but a BPF prog`,
+      ),
+    );
+    const file = openSync("/dev/null", "r");
+    expect(() => HashMap.fromFd(file, types)).toThrow(/EINVAL.*not of a BPF object/);
+    closeSync(file);
+    expect(() => HashMap.fromFd(file, types)).toThrow(expect.objectContaining({ code: "EBADF" }));
+    for (const bad of [-1, 1.5, "3"]) {
+      expect(() => HashMap.fromFd(bad as number, types)).toThrow(/^fd: expected an integer/);
+    }
+    for (const bad of [0, -1, 2 ** 32]) {
+      expect(() => HashMap.fromId(bad, types)).toThrow(/^id: expected an integer from 1/);
+    }
+    expect(() => HashMap.fromId(0x7fffffff, types)).toThrow(
+      expect.objectContaining({ code: "ENOENT", syscall: "bpf(BPF_MAP_GET_FD_BY_ID)" }),
+    );
+    expect(() => HashMap.fromId(1, { key: t.u32 } as never)).toThrow(/^value: expected a type/);
+  });
+});
+
+describe("a pin", () => {
+  bpfTest("keeps a map for whoever opens the path", () => {
+    using mount = new DetachedMount("bpf");
+    const path = `${mount.path}/counts`;
+    const map = new HashMap({ ...options, name: "counts" });
+    expect(map.set(1, 5n).pin(path)).toBe(map);
+    expect(existsSync(path)).toBe(true);
+    map[Symbol.dispose]();
+    using opened = HashMap.open(path, types);
+    expect([opened.name, opened.get(1)]).toEqual(["counts", 5n]);
+    expect(opened.unpin()).toBe(opened);
+    expect(existsSync(path)).toBe(false);
+    expect(() => opened.unpin()).toThrow(/was not pinned here: give unpin\(\) the path/);
+    expect(() => HashMap.open(path, types)).toThrow(/nothing is pinned at/);
+  });
+
+  bpfTest("as an option creates the map once and opens it from then on", () => {
+    using mount = new DetachedMount("bpf");
+    const pin = `${mount.path}/counts`;
+    using first = new HashMap({ ...options, pin });
+    using second = new HashMap({ ...options, pin });
+    expect(second.id).toBe(first.id);
+    const other = () => new HashMap({ ...options, maxEntries: 5, flags: ["no-prealloc"], pin });
+    expect(other).toThrow(
+      new TypeError(
+        `the map pinned at ${pin} does not fit: maxEntries is 4, not 5; flags is 0, not 1`,
+      ),
+    );
+    using array = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    expect(() => array.pin(pin)).toThrow(expect.objectContaining({ code: "EEXIST" }));
+    expect(() => ArrayMap.open(pin, { value: t.u64 })).toThrow(/type is hash, not array/);
+    second.unpin(pin);
+    expect(existsSync(pin)).toBe(false);
+  });
+
+  bpfTest("elsewhere than on a BPF file system is refused, and nothing is left", () => {
+    using map = new HashMap(options);
+    for (const pin of [
+      () => map.pin("/tmp/bun-bpf-pin"),
+      () => new HashMap({ ...options, pin: "/tmp/bun-bpf-pin" }),
+    ]) {
+      expect(pin).toThrow(BpfError);
+      expect(pin).toThrow(/A pin must be on a BPF file system: mount one with/);
+    }
+    expect(existsSync("/tmp/bun-bpf-pin")).toBe(false);
+  });
+
+  bpfTest("takes a string without a NUL", () => {
+    using map = new HashMap(options);
+    for (const path of ["", 5, undefined, "/sys/fs/bpf/a\0b"]) {
+      expect(() => map.pin(path as string)).toThrow(/^path: expected a path on a BPF file system/);
+      expect(() => HashMap.open(path as string, types)).toThrow(/^path: expected a path/);
+    }
+  });
+});

@@ -1,0 +1,211 @@
+import { describe, expect } from "bun:test";
+import { allocateScratch } from "../../src/ffi/scratch.ts";
+import { DisposedError, HashMap, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { batchlessMap } from "./batchless.ts";
+
+// The only value that both maps take: see batchlessMap.
+const value = 1;
+
+const makers: readonly [name: string, make: (maxEntries: number) => HashMap<number, number>][] = [
+  ["in batches", (maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries })],
+  ["key by key, where the kernel has no batches", batchlessMap],
+];
+
+function filled(make: (maxEntries: number) => HashMap<number, number>, count: number) {
+  const map = make(2 * count);
+  map.setMany(Array.from({ length: count }, (_, key) => [key, value] as const));
+  return map;
+}
+
+function sorted(keys: Iterable<number>): number[] {
+  return [...keys].sort((a, b) => a - b);
+}
+
+function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, key) => key);
+}
+
+// Above the first chunk of a walk, and above the second.
+const count = 500;
+
+for (const [name, make] of makers) {
+  describe(`a walk ${name}`, () => {
+    bpfTest("sees every entry once, by each way to ask for them", () => {
+      using map = filled(make, count);
+      const pairs = upTo(count).map((key) => [key, value] as [number, number]);
+      const byKey = (a: [number, number], b: [number, number]) => a[0] - b[0];
+      expect([...map].sort(byKey)).toEqual(pairs);
+      expect([...map.entries()].sort(byKey)).toEqual(pairs);
+      expect(sorted(map.keys())).toEqual(upTo(count));
+      expect([...map.values()]).toEqual(pairs.map(() => value));
+      expect(map.toMap()).toEqual(new Map([...map]));
+      expect(map.count()).toBe(count);
+      const seen: number[] = [];
+      map.forEach((of, key, self) => {
+        if (of === value && self === map) seen.push(key);
+      });
+      expect(sorted(seen)).toEqual(upTo(count));
+    });
+
+    bpfTest("over nothing ends at once", () => {
+      using map = make(4);
+      expect([...map]).toEqual([]);
+      expect(map.count()).toBe(0);
+    });
+
+    bpfTest("sees all others when the entry at hand is deleted", () => {
+      using map = filled(make, count);
+      const seen: number[] = [];
+      for (const key of map.keys()) {
+        seen.push(key);
+        expect(map.delete(key)).toBe(true);
+      }
+      expect(sorted(seen)).toEqual(upTo(count));
+      expect(map.count()).toBe(0);
+    });
+
+    bpfTest("sees none twice when some entries at hand are deleted", () => {
+      for (const every of [2, 3, 64]) {
+        using map = filled(make, count);
+        const seen: number[] = [];
+        for (const key of map.keys()) {
+          if (seen.push(key) % every === 0) map.delete(key);
+        }
+        expect(sorted(seen)).toEqual(upTo(count));
+      }
+    });
+
+    bpfTest("ends when everything is deleted during it", () => {
+      using map = filled(make, count);
+      let seen = 0;
+      for (const _entry of map) {
+        if (++seen === 10) map.deleteMany(upTo(count));
+      }
+      expect(seen).toBeLessThan(count);
+      expect(map.count()).toBe(0);
+    });
+
+    bpfTest("ends, with all that was there, when entries are added during it", () => {
+      using map = filled(make, count);
+      let next = count;
+      const seen = new Set<number>();
+      for (const key of map.keys()) {
+        seen.add(key);
+        if (next < 2 * count) map.set(next++, value);
+      }
+      for (const key of upTo(count)) expect(seen.has(key)).toBe(true);
+    });
+
+    bpfTest("ends when each entry is replaced by a new one during it", () => {
+      using map = filled(make, count);
+      let next = count;
+      let steps = 0;
+      for (const key of map.keys()) {
+        steps++;
+        map.delete(key);
+        map.set(next++, value);
+      }
+      expect(steps).toBeLessThanOrEqual(4 * count);
+      expect(map.count()).toBe(count);
+    });
+
+    bpfTest("ends when everything is replaced at each of its steps", () => {
+      using map = filled(make, 100);
+      let next = count;
+      let steps = 0;
+      for (const _key of map.keys()) {
+        if (++steps > 10_000) throw new Error("it does not end");
+        map.clear();
+        map.setMany(upTo(100).map(() => [next++, value] as const));
+      }
+      expect(map.count()).toBe(100);
+    });
+
+    bpfTest("sees all of a full map", () => {
+      using map = make(count);
+      map.setMany(upTo(count).map((key) => [key, value] as const));
+      expect(sorted(map.keys())).toEqual(upTo(count));
+    });
+
+    bpfTest("does not disturb another, nor does a look-up between its steps", () => {
+      using map = filled(make, count);
+      const [first, second] = [map.keys(), map.entries()];
+      const seen: [number[], number[]] = [[], []];
+      for (let i = 0; i < count; i++) {
+        const { value: key } = first.next();
+        seen[0].push(key ?? -1);
+        map.get(i);
+        map.delete(2 * count);
+        if (i % 2 === 0) seen[1].push(second.next().value?.[0] ?? -1);
+      }
+      for (const [key] of second) seen[1].push(key);
+      expect(first.next().done).toBe(true);
+      expect(sorted(seen[0])).toEqual(upTo(count));
+      expect(sorted(seen[1])).toEqual(upTo(count));
+    });
+
+    bpfTest("throws at its next step once the map is disposed of, and not at a break", () => {
+      for (const size of [2, count]) {
+        for (const walk of ["keys", "values", "entries"] as const) {
+          const map = filled(make, size);
+          const steps = map[walk]();
+          steps.next();
+          map[Symbol.dispose]();
+          expect(() => steps.next()).toThrow(DisposedError);
+          expect(steps.next().done).toBe(true);
+        }
+      }
+      const map = filled(make, count);
+      for (const _entry of map) {
+        map[Symbol.dispose]();
+        break;
+      }
+    });
+
+    bpfTest("serves deleteMany, drain and clear", () => {
+      using map = filled(make, count);
+      expect(map.deleteMany([1, 2, 5 * count, 3, 1])).toBe(3);
+      expect(sorted([...map.drain()].map(([key]) => key))).toEqual([0, ...upTo(count).slice(4)]);
+      map.setMany(upTo(count).map((key) => [key, value] as const)).clear();
+      expect(map.count()).toBe(0);
+      expect([map.add(7, value), map.add(7, value), map.take(7), map.take(7)]).toEqual([
+        true,
+        false,
+        value,
+        undefined,
+      ]);
+    });
+  });
+}
+
+bpfTest("a walk key by key gives back its memory when it is broken off", () => {
+  // As much as the element of such a map takes: what was given back last is handed out first.
+  const length = 128;
+  using map = filled(batchlessMap, 10);
+  const probe = () => {
+    using scratch = allocateScratch(length);
+    return scratch.address;
+  };
+  const before = probe();
+  for (const _key of map.keys()) {
+    expect(probe()).not.toBe(before);
+    break;
+  }
+  expect(probe()).toBe(before);
+});
+
+bpfTest("a partial setMany without batches says how many were stored", () => {
+  using map = batchlessMap(8);
+  // No interface has this number: the kernel refuses the third pair.
+  const pairs = [
+    [1, value],
+    [2, value],
+    [3, 0x7ffffff0],
+    [4, value],
+  ] as const;
+  expect(() => map.setMany(pairs)).toThrow(
+    expect.objectContaining({ name: "BatchError", applied: 2, code: "EINVAL" }),
+  );
+  expect(sorted(map.keys())).toEqual([1, 2]);
+});

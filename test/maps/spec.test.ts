@@ -1,0 +1,71 @@
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { checkPinPath, mapTypeName, mapTypeNumber } from "../../src/maps/spec.ts";
+import { runBun } from "../support/run.ts";
+import { badConstructions, misjudgement } from "./bad_options.ts";
+
+describe("options of maps", () => {
+  for (const bad of badConstructions) {
+    test(`refuse ${bad.what}`, () => {
+      expect(misjudgement(bad)).toBeUndefined();
+    });
+  }
+});
+
+/** With 0 here, anyone may create maps, and there is no refusal to look at. */
+const unprivilegedBpfDisabled = readFileSync("/proc/sys/kernel/unprivileged_bpf_disabled", "utf8");
+
+describe("without capabilities", () => {
+  test.skipIf(unprivilegedBpfDisabled.trim() === "0")(
+    "a map is refused with EPERM and the remedy, and bad options before that",
+    async () => {
+      const preload = "./test/support/drop_capabilities.ts";
+      const child = await runBun(["--preload", preload, "test/maps/children/unprivileged.ts"]);
+      expect(child.stderr).toBe("");
+      const report = JSON.parse(child.stdout);
+      for (const kind of ["hash", "array"]) {
+        expect(report[kind]).toMatchObject({
+          name: "BpfError",
+          code: "EPERM",
+          errno: 1,
+          syscall: "bpf(BPF_MAP_CREATE)",
+        });
+        expect(report[kind].hint).toContain("This process lacks CAP_BPF: run as root");
+        expect(report[kind].hint).toContain("setcap cap_bpf,cap_perfmon+ep");
+        expect(report[kind].message).not.toContain("\n");
+      }
+      expect(report.hash.message).toStartWith(
+        'cannot create the hash map "counts": bpf(BPF_MAP_CREATE): EPERM (operation not permitted). ',
+      );
+      // Had a call of the kernel come first, these would have been refused with EPERM.
+      expect(report.misjudged).toEqual([]);
+    },
+  );
+});
+
+describe("kinds of map", () => {
+  test("have one name for each number, the newer one where the kernel has two", () => {
+    expect(mapTypeNumber("hash")).toBe(1);
+    expect(mapTypeName(1)).toBe("hash");
+    expect(mapTypeName(mapTypeNumber("lru-percpu-hash"))).toBe("lru-percpu-hash");
+    expect(mapTypeName(mapTypeNumber("cgroup-storage-deprecated" as "hash"))).toBe(
+      "cgroup-storage",
+    );
+  });
+
+  test("that are newer than the library keep their number", () => {
+    expect<string>(mapTypeName(9999)).toBe("type-9999");
+  });
+
+  test("that do not exist are refused with a hint", () => {
+    expect(() => mapTypeNumber("hsah" as "hash")).toThrow('did you mean "hash"?');
+    expect(() => mapTypeNumber("unspec" as "hash")).toThrow(TypeError);
+  });
+});
+
+test("a path for a pin has no NUL, which would end it early", () => {
+  checkPinPath("path", "/sys/fs/bpf/a");
+  for (const path of ["", "a\0b", 5, undefined]) {
+    expect(() => checkPinPath("path", path as string)).toThrow(TypeError);
+  }
+});

@@ -1,0 +1,118 @@
+import { describe, expect } from "bun:test";
+import { closeSync, readFileSync } from "node:fs";
+import { createKernelMap } from "../../src/ffi/bpf_map.ts";
+import { Descriptor, duplicate } from "../../src/ffi/descriptor.ts";
+import { MapBatch } from "../../src/ffi/map_batch.ts";
+import { HashMap, t } from "../../src/index.ts";
+import { mapHandleFromFd } from "../../src/maps/handle.ts";
+import { mapTypeNumber } from "../../src/maps/spec.ts";
+import { bpfTest } from "../support/privilege.ts";
+
+/** The size of this process's address space in bytes. */
+function addressSpace(): number {
+  const kilobytes = /^VmSize:\s*(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+  return Number(kilobytes) * 1024;
+}
+
+const mebibyte = 1024 * 1024;
+
+describe("the room of a walk", () => {
+  bpfTest("grows where a bucket holds more than fits", () => {
+    using map = new HashMap({ key: t.u64n, value: t.u32, maxEntries: 4096, flags: ["zero-seed"] });
+    map.setMany(Array.from({ length: 4096 }, (_, key) => [key, key + 1] as const));
+    using descriptor = new Descriptor(duplicate(map.fd, "map"), "map");
+    using batch = new MapBatch(descriptor, map.keySize, map.valueSize, 1, "map");
+    const seen = new Map<number, number>();
+    for (let result = "more"; result === "more";) {
+      result = batch.lookup();
+      for (let i = 0; i < batch.count; i++) {
+        const key = t.u64n.read(batch.view, batch.keyOffset(i));
+        expect(seen.has(key)).toBe(false);
+        seen.set(key, t.u32.read(batch.view, batch.valueOffset(i)));
+      }
+    }
+    expect(seen).toEqual(map.toMap());
+    // Of 4096 keys in as many buckets, the fullest bucket has about 6.
+    expect(batch.capacity).toBeWithin(2, 65);
+  });
+
+  bpfTest("holds one entry at least, however large that is", () => {
+    const value = t.bytes(300 * 1024);
+    using map = new HashMap({ key: t.u32, value, maxEntries: 32, flags: ["no-prealloc"] });
+    for (let key = 0; key < 32; key++) map.set(key, new Uint8Array(value.size).fill(key + 1));
+    let right = 0;
+    for (const [key, bytes] of map) if (bytes[0] === key + 1 && bytes.at(-1) === key + 1) right++;
+    expect(right).toBe(32);
+    map.clear();
+    expect(map.count()).toBe(0);
+  });
+
+  bpfTest("is not that of maxEntries", () => {
+    // An LPM trie takes the largest number there is; its batches go on from a key, here one of 20 bytes.
+    const type = "lpm-trie";
+    const kind = { keySize: 20, valueSize: 4, maxEntries: 2 ** 32 - 1, flags: 1, numaNode: 0 };
+    const fd = createKernelMap({ type: mapTypeNumber(type), ...kind, name: "huge" }, type);
+    using map = new HashMap({ key: t.cidr6, value: t.u32 }, mapHandleFromFd(fd, { type }));
+    closeSync(fd);
+    expect(map.maxEntries).toBe(2 ** 32 - 1);
+    for (let i = 0; i < 1000; i++) map.set(`fd00:${i}::/32`, i);
+    const before = addressSpace();
+    const walk = map.entries();
+    expect(walk.next().done).toBe(false);
+    expect(addressSpace() - before).toBeLessThan(16 * mebibyte);
+    expect([...walk]).toHaveLength(999);
+    map.clear();
+    expect(map.count()).toBe(0);
+  });
+});
+
+describe("the memory of a walk", () => {
+  // The largest room is 256 KiB: a thousand walks that kept theirs would hold 250 MiB.
+  const bytes = 1024;
+  function full() {
+    const map = new HashMap({ key: t.u32, value: t.bytes(bytes), maxEntries: 512 });
+    return map.setMany(Array.from({ length: 512 }, (_, key) => [key, new Uint8Array(bytes)]));
+  }
+
+  const endings: readonly [string, (map: ReturnType<typeof full>) => void][] = [
+    ["that ends", (map) => void map.count()],
+    [
+      "broken off",
+      (map) => {
+        let steps = 0;
+        for (const _entry of map) if (++steps > 400) break;
+      },
+    ],
+    [
+      "left by an error",
+      (map) => {
+        let steps = 0;
+        const fail = () => {
+          for (const _key of map.keys()) if (++steps > 400) throw new Error("left");
+        };
+        expect(fail).toThrow("left");
+      },
+    ],
+  ];
+  for (const [name, walk] of endings) {
+    bpfTest(`is given back at once by a walk ${name}`, () => {
+      using map = full();
+      walk(map);
+      const before = addressSpace();
+      for (let round = 0; round < 1000; round++) walk(map);
+      expect(addressSpace() - before).toBeLessThan(64 * mebibyte);
+    });
+  }
+
+  bpfTest("is given back by a walk that nobody ends when it is collected", () => {
+    using map = full();
+    const before = addressSpace();
+    for (let round = 0; round < 1000; round++) {
+      const walk = map.values();
+      for (let i = 0; i < 70; i++) walk.next();
+      if (round % 100 === 0) Bun.gc(true);
+    }
+    Bun.gc(true);
+    expect(addressSpace() - before).toBeLessThan(64 * mebibyte);
+  });
+});

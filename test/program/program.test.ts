@@ -1,0 +1,232 @@
+import { expect, test } from "bun:test";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import {
+  ArrayMap,
+  asm,
+  BpfError,
+  type Code,
+  DisposedError,
+  HashMap,
+  Program,
+  t,
+} from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+
+const { r0, r1, r2, r3, r4, r6, r10 } = asm;
+const packet = new Uint8Array(14);
+
+/** A socket filter with this code. */
+function socket(code: Code, rest: Partial<ConstructorParameters<typeof Program>[0]> = {}) {
+  return new Program({ section: "socket", license: "GPL", code, ...rest });
+}
+
+bpfTest("a program runs and returns what is in r0", () => {
+  using program = socket([asm.mov(r0, 7), asm.exit()], { name: "seven" });
+  const result = program.testRun({ data: packet });
+  expect(result.returnValue).toBe(7);
+  expect(result.data).toEqual(packet);
+  expect(result.duration).toBeGreaterThanOrEqual(0);
+  expect(`${program}`).toBe('socket program "seven"');
+  expect(program.section).toBe("socket");
+  expect(program.log).toBe("");
+});
+
+bpfTest("a program sees its packet, and what it changes comes back", () => {
+  using program = new Program({
+    section: "tc",
+    license: "GPL",
+    code: [
+      asm.mov(r6, r1),
+      asm.stw(r10, -4, 0x44332211),
+      asm.mov(r2, 2),
+      asm.mov(r3, r10),
+      asm.add(r3, -4),
+      asm.mov(r4, 4),
+      asm.mov(asm.r5, 0),
+      asm.call("skb_store_bytes"),
+      asm.ldxw(r0, r6, 0),
+      asm.exit(),
+    ],
+  });
+  const data = Uint8Array.from({ length: 64 }, (_, index) => index);
+  const { returnValue, data: changed } = program.testRun({ data });
+  expect(returnValue).toBe(64);
+  expect([...changed.subarray(0, 8)]).toEqual([0, 1, 0x11, 0x22, 0x33, 0x44, 6, 7]);
+  expect(changed.length).toBe(64);
+  // A copy went in, not the caller's memory.
+  expect(data[2]).toBe(2);
+});
+
+bpfTest("repeat runs it as often as asked", () => {
+  using state = new ArrayMap({ value: t.u64n, maxEntries: 1 });
+  using program = socket(
+    [
+      asm.ldMapValue(r1, "state", 0),
+      asm.mov(r2, 1),
+      asm.atomicAdd(r1, 0, r2),
+      asm.mov(r0, 0),
+    ].concat(asm.exit()),
+    { maps: { state } },
+  );
+  program.testRun({ data: packet });
+  expect(state.get(0)).toBe(1);
+  program.testRun({ data: packet, repeat: 1000 });
+  expect(state.get(0)).toBe(1001);
+});
+
+bpfTest("a raw tracepoint reads the context that it is given, 8 bytes an argument", () => {
+  using program = new Program({
+    section: "raw_tp",
+    license: "GPL",
+    code: [asm.ldxdw(r0, r1, 8), asm.exit()],
+  });
+  const ctx = new Uint8Array(new BigUint64Array([1n, 0x1234n]).buffer);
+  expect(program.testRun({ ctx }).returnValue).toBe(0x1234);
+});
+
+bpfTest("input that the kernel refuses is a BpfError that says what is wanted", () => {
+  using program = socket([asm.mov(r0, 0), asm.exit()]);
+  for (const options of [{}, { data: new Uint8Array(13) }, { data: new Uint8Array(0) }]) {
+    const run = () => program.testRun(options);
+    expect(run).toThrow(BpfError);
+    expect(run).toThrow(/bpf\(BPF_PROG_TEST_RUN\): EINVAL .*packets need 14 bytes/);
+  }
+  using tracepoint = new Program({
+    section: "tp",
+    license: "GPL",
+    code: [asm.mov(r0, 0), asm.exit()],
+  });
+  expect(() => tracepoint.testRun({ ctx: new Uint8Array(8) })).toThrow("cannot be run this way");
+});
+
+bpfTest("arguments of testRun are checked first", () => {
+  using program = socket([asm.mov(r0, 0), asm.exit()]);
+  // @ts-expect-error: wrong on purpose
+  expect(() => program.testRun({ data: [1, 2] })).toThrow("data: expected a Uint8Array");
+  // @ts-expect-error: wrong on purpose
+  expect(() => program.testRun({ ctx: "no" })).toThrow("ctx: expected a Uint8Array");
+  expect(() => program.testRun({ data: packet, repeat: 0 })).toThrow(RangeError);
+  // @ts-expect-error: misspelt on purpose
+  expect(() => program.testRun({ dada: packet })).toThrow('did you mean "data"?');
+});
+
+bpfTest("maps are found by name, or given as they are", () => {
+  using counts = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
+  counts.set(5, 99);
+  for (const reference of ["counts", counts] as const) {
+    using program = socket(
+      [
+        asm.stw(r10, -4, 5),
+        asm.ldMap(r1, reference),
+        asm.mov(r2, r10),
+        asm.add(r2, -4),
+        asm.call("map_lookup_elem"),
+        asm.jeq(r0, 0, "absent"),
+        asm.ldxw(r0, r0, 0),
+        asm.label("absent"),
+        asm.exit(),
+      ],
+      { maps: { counts } },
+    );
+    expect(program.testRun({ data: packet }).returnValue).toBe(99);
+  }
+});
+
+test("a map that is not given is an error with a hint", () => {
+  const load = (maps: Record<string, { fd: number }>) =>
+    socket([asm.ldMap(r1, "counts"), asm.mov(r0, 0), asm.exit()], { maps });
+  expect(() => load({ count: { fd: 9 } })).toThrow('did you mean "count"?');
+  expect(() => load({})).toThrow('refers to a map "counts" that is not given');
+  // A name that every object inherits is no map.
+  expect(() =>
+    socket([asm.ldMap(r1, "toString"), asm.mov(r0, 0), asm.exit()], { maps: {} }),
+  ).toThrow("that is not given");
+});
+
+bpfTest("a map that was disposed of is refused as such", () => {
+  const counts = new ArrayMap({ value: t.u32, maxEntries: 1 });
+  counts[Symbol.dispose]();
+  const load = () => socket([asm.ldMap(r1, counts), asm.mov(r0, 0), asm.exit()]);
+  expect(load).toThrow(DisposedError);
+});
+
+bpfTest("the values of an array map are read and written without a call", () => {
+  using state = new ArrayMap({ value: t.array(t.u32, 4), maxEntries: 1 });
+  state.set(0, [10, 20, 30, 40]);
+  using program = socket(
+    [asm.ldMapValue(r1, "state", 8), asm.ldxw(r0, r1, 0), asm.stw(r1, 4, 77), asm.exit()],
+    { maps: { state } },
+  );
+  expect(program.testRun({ data: packet }).returnValue).toBe(30);
+  expect(state.get(0)).toEqual([10, 20, 30, 77]);
+});
+
+test("options are checked before the kernel sees them", () => {
+  const code = [asm.mov(r0, 0), asm.exit()];
+  // @ts-expect-error: misspelt on purpose
+  expect(() => socket(code, { licence: "GPL" })).toThrow('did you mean "license"?');
+  // @ts-expect-error: wrong on purpose
+  expect(() => socket(code, { license: 1 })).toThrow('license: expected a string such as "GPL"');
+  // @ts-expect-error: misspelt on purpose
+  expect(() => socket(code, { log: "verbos" })).toThrow('did you mean "verbose"?');
+  // @ts-expect-error: wrong on purpose
+  expect(() => socket(code, { log: "toString" })).toThrow("log: unknown");
+  // @ts-expect-error: wrong on purpose
+  expect(() => socket(code, { maps: null })).toThrow("maps: expected an object of maps by name");
+  expect(() => socket(code, { name: "sixteen letters!" })).toThrow(RangeError);
+  expect(() => socket(code, { name: "sixteen_letters_" })).toThrow("at most 15 characters");
+  expect(() => socket([])).toThrow("the program is empty");
+});
+
+bpfTest("a program says what it is", () => {
+  using program = socket([asm.mov(r0, 1), asm.exit()], { name: "fifteen_letters" });
+  using same = socket([asm.mov(r0, 1), asm.exit()]);
+  using other = socket([asm.mov(r0, 2), asm.exit()]);
+  const info = program.info();
+  expect(info).toMatchObject({ type: 1, name: "fifteen_letters" });
+  expect(info.id).toBeGreaterThan(0);
+  expect(info.tag).toMatch(/^[0-9a-f]{16}$/);
+  expect(info.translatedSize).toBeGreaterThanOrEqual(16);
+  expect([same.info().tag, other.info().tag === info.tag]).toEqual([info.tag, false]);
+  expect(`${same}`).toBe("socket program");
+});
+
+bpfTest("a pinned program outlives its object, until it is unpinned", () => {
+  using bpffs = new DetachedMount("bpf");
+  const path = `${bpffs.path}/program`;
+  using program = socket([asm.mov(r0, 0), asm.exit()]);
+  expect(() => program.unpin()).toThrow("was not pinned here");
+  expect(program.pin(path)).toBe(program);
+  expect(() => program.pin(path)).toThrow(/EEXIST.*remove it, or open what is pinned there/);
+  program.unpin();
+  program.pin(path).unpin(path);
+  expect(() => program.pin("/tmp/bun-bpf-no-bpffs")).toThrow(/must be on a BPF file system/);
+});
+
+bpfTest("disposal is once and for all", () => {
+  const program = socket([asm.mov(r0, 0), asm.exit()]);
+  program[Symbol.dispose]();
+  program[Symbol.dispose]();
+  expect(program.disposed).toBe(true);
+  for (const use of [
+    () => program.fd,
+    () => program.info(),
+    () => program.testRun({ data: packet }),
+    () => program.pin("/nowhere"),
+  ]) {
+    expect(use).toThrow(DisposedError);
+  }
+});
+
+bpfTest("1,000 programs, run and disposed of, leave nothing open", () => {
+  const before = countResources();
+  for (let round = 0; round < 1000; round++) {
+    using program = socket([asm.mov(r0, 0), asm.exit()]);
+    program.testRun({ data: packet });
+  }
+  for (let round = 0; round < 100; round++) {
+    expect(() => socket([asm.exit()])).toThrow("R0 !read_ok");
+  }
+  expect(countResources()).toEqual(before);
+});

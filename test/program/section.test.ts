@@ -1,0 +1,132 @@
+import { describe, expect, test } from "bun:test";
+import { asm, BpfError, Program } from "../../src/index.ts";
+import { parseSection } from "../../src/program/section.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+
+const code = [asm.mov(asm.r0, 0), asm.exit()];
+
+function load(section: string): Program {
+  return new Program({ section, license: "GPL", code });
+}
+
+describe("the name of a section", () => {
+  test("is a kind of program and, behind the first slash, its target", () => {
+    expect(parseSection("tp/sched/sched_process_exec")).toMatchObject({
+      name: "tp/sched/sched_process_exec",
+      target: "sched/sched_process_exec",
+      kind: { programType: "TRACEPOINT" },
+    });
+    expect(parseSection("raw_tp").target).toBeUndefined();
+    expect(parseSection("tp_btf/sched_switch").kind).toMatchObject({
+      programType: "TRACING",
+      attachType: "TRACE_RAW_TP",
+    });
+  });
+
+  test("has libbpf's long and short forms", () => {
+    for (const [short, long] of [
+      ["tp", "tracepoint"],
+      ["raw_tp", "raw_tracepoint"],
+      ["tc", "classifier"],
+    ] as const) {
+      expect(parseSection(short).kind).toBe(parseSection(long).kind);
+    }
+  });
+
+  test("that is unknown is a TypeError with a hint", () => {
+    expect(() => parseSection("tp_bft/sched_switch")).toThrow(
+      'section: unknown "tp_bft/sched_switch": did you mean "tp_btf"?',
+    );
+    expect(() => parseSection("")).toThrow("known names:");
+    expect(() => parseSection("constructor")).toThrow("unknown");
+    // @ts-expect-error: wrong on purpose
+    expect(() => parseSection(undefined)).toThrow('expected a name such as "tp_btf/sched_switch"');
+  });
+
+  test("takes a target exactly where one belongs", () => {
+    for (const name of ["raw_tp/", "tp/", "tp_btf/", "tp_btf"]) {
+      expect(() => parseSection(name)).toThrow(/needs a target, as in "/);
+    }
+    for (const name of ["socket/x", "xdp/eth0", "tc/", "syscall/1"]) {
+      expect(() => parseSection(name)).toThrow("takes no target");
+    }
+  });
+});
+
+describe("the kernel", () => {
+  bpfTest("loads a program of every section", () => {
+    for (const section of [
+      "socket",
+      "raw_tp",
+      "raw_tracepoint/sched_switch",
+      "tp_btf/sched_switch",
+      "tp",
+      "tracepoint/sched/sched_switch",
+      "tc",
+      "classifier",
+      "action",
+      "xdp",
+      "syscall",
+    ]) {
+      using program = load(section);
+      expect(program.info().id).toBeGreaterThan(0);
+      expect(program.section).toBe(section);
+    }
+  });
+
+  bpfTest("has no such tracepoint: a RangeError before it is asked", () => {
+    expect(() => load("tp_btf/no_such_tracepoint")).toThrow(
+      new RangeError(
+        "this kernel has no tracepoint no_such_tracepoint, or no type information for it",
+      ),
+    );
+  });
+});
+
+describe("attaching", () => {
+  bpfTest("wants one target, and says how one looks", () => {
+    using anywhere = load("tp");
+    expect(() => anywhere.attach()).toThrow(
+      'attach: section "tp" needs a target such as "syscalls/sys_enter_openat", got undefined',
+    );
+    expect(() => anywhere.attach("")).toThrow("needs a target");
+    using bound = load("raw_tp/sched_switch");
+    expect(() => bound.attach("sched_wakeup")).toThrow('"raw_tp/sched_switch" names its target');
+    using socket = load("socket");
+    expect(() => socket.attach()).toThrow("is not attached by name");
+  });
+
+  bpfTest("to what does not exist is an error that names it", () => {
+    using raw = load("raw_tp/no_such_tracepoint");
+    expect(() => raw.attach()).toThrow(BpfError);
+    expect(() => raw.attach()).toThrow(/ENOENT.*This kernel has no tracepoint no_such_tracepoint/);
+    using classic = load("tp/sched/no_such_tracepoint");
+    expect(() => classic.attach()).toThrow(
+      new RangeError("this kernel has no tracepoint sched/no_such_tracepoint (category/name)"),
+    );
+    using vague = load("tp");
+    expect(() => vague.attach("sched_switch")).toThrow("(category/name)");
+  });
+});
+
+describe("without privilege", () => {
+  bpfTest("the error names the capabilities that are missing", async () => {
+    const child = `${import.meta.dir}/children/load_sections.ts`;
+    const ended = await runBun(["--preload", "./test/support/drop_capabilities.ts", child]);
+    const errors = JSON.parse(ended.stdout) as Record<string, { code: string; hint: string }>;
+    for (const [section, missing] of [
+      ["raw_tp", "CAP_BPF and CAP_PERFMON"],
+      ["tp_btf/sched_switch", "CAP_BPF and CAP_PERFMON"],
+      ["tp", "CAP_BPF and CAP_PERFMON"],
+      ["xdp", "CAP_BPF and CAP_NET_ADMIN"],
+    ] as const) {
+      expect(errors[section]).toMatchObject({
+        name: "BpfError",
+        code: "EPERM",
+        syscall: "bpf(BPF_PROG_LOAD)",
+        hint: expect.stringContaining(`This process lacks ${missing}: run as root`),
+      });
+    }
+  });
+});

@@ -1,0 +1,154 @@
+import { ArrayMap, asm, type LiveMap, Program, t } from "../../src/index.ts";
+
+const { r0, r1, r2, r3, r4, r6, r7, r8 } = asm;
+
+/** Socket filters want a packet of an Ethernet header at least. */
+export const packet: Uint8Array = new Uint8Array(14);
+
+/** What the program is asked to do. */
+const actions = { output: 0, submit: 1, discard: 2 } as const;
+
+/** Bytes of the records that are reserved rather than copied: the kernel wants that to be a constant. */
+export const reservedSize = 24;
+const headerSize = 16;
+
+/** A flag of `bpf_ringbuf_submit()` and its kin. */
+export interface PutOptions {
+  readonly flags?: number;
+}
+
+/** Makes records of a ring buffer on demand: each call runs a program in the kernel. */
+export class Producer implements Disposable {
+  readonly #request: ArrayMap<Uint8Array>;
+  readonly #program: Program;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+
+  /** @param largest bytes of the longest record */
+  constructor(ring: LiveMap, largest = 64) {
+    this.#bytes = new Uint8Array(headerSize + largest);
+    this.#view = new DataView(this.#bytes.buffer);
+    this.#request = new ArrayMap({ value: t.bytes(this.#bytes.length), maxEntries: 1 });
+    this.#program = new Program({
+      section: "socket",
+      license: "GPL",
+      name: "producer",
+      maps: { ring, request: this.#request },
+      code: [
+        asm.ldMapValue(r6, "request", 0),
+        asm.ldxw(r7, r6, 0),
+        asm.ldxdw(r8, r6, 8),
+        asm.ldMap(r1, "ring"),
+        asm.jne(r7, actions.output, "reserve"),
+        asm.mov(r2, r6),
+        asm.add(r2, headerSize),
+        asm.ldxw(r3, r6, 4),
+        asm.jgt(r3, largest, "failed"),
+        asm.mov(r4, r8),
+        asm.call("ringbuf_output"),
+        asm.exit(),
+        asm.label("reserve"),
+        asm.mov(r2, reservedSize),
+        asm.mov(r3, 0),
+        asm.call("ringbuf_reserve"),
+        asm.jeq(r0, 0, "failed"),
+        asm.mov(r1, r0),
+        asm.stdw(r1, 0, -1),
+        asm.stdw(r1, 8, -1),
+        asm.stdw(r1, 16, -1),
+        asm.mov(r2, r8),
+        asm.jeq(r7, actions.discard, "discard"),
+        asm.call("ringbuf_submit"),
+        asm.mov(r0, 0),
+        asm.exit(),
+        asm.label("discard"),
+        asm.call("ringbuf_discard"),
+        asm.mov(r0, 0),
+        asm.exit(),
+        asm.label("failed"),
+        asm.mov(r0, -1),
+        asm.exit(),
+      ],
+    });
+  }
+
+  /** Copies a record into the ring; false when it is full. */
+  put(payload: Uint8Array, options: PutOptions = {}): boolean {
+    this.#bytes.set(payload, headerSize);
+    return this.#run(actions.output, payload.length, options);
+  }
+
+  /** Puts a record of one 32-bit number. */
+  putNumber(value: number, options: PutOptions = {}): boolean {
+    return this.put(new Uint8Array(Uint32Array.of(value).buffer), options);
+  }
+
+  /** Reserves a record of {@link reservedSize} bytes, all ones, and submits it. */
+  submit(options: PutOptions = {}): boolean {
+    return this.#run(actions.submit, 0, options);
+  }
+
+  /** Reserves a record and gives it up again: it takes room that the consumer has to pass over. */
+  discard(options: PutOptions = {}): boolean {
+    return this.#run(actions.discard, 0, options);
+  }
+
+  #run(action: number, length: number, { flags = 0 }: PutOptions): boolean {
+    this.#view.setUint32(0, action, true);
+    this.#view.setUint32(4, length, true);
+    this.#view.setUint32(8, flags, true);
+    this.#request.set(0, this.#bytes);
+    return this.#program.testRun({ data: packet }).returnValue === 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.#program[Symbol.dispose]();
+    this.#request[Symbol.dispose]();
+  }
+}
+
+/** The records of a {@link counter}. */
+export const countedEvent = t.struct({
+  sequence: t.u32,
+  padding: t.u32,
+});
+
+/** How far a {@link counter} got. */
+export const counterState = t.struct({
+  next: t.u64n,
+  lost: t.u64n,
+});
+
+/**
+ * A program that submits one record a run, numbered from 0 upwards; a number that found no room is counted as lost in
+ * `state` and comes again.
+ */
+export function counter(ring: LiveMap, state: LiveMap): Program {
+  return new Program({
+    section: "socket",
+    license: "GPL",
+    name: "counter",
+    maps: { ring, state },
+    code: [
+      asm.ldMap(r1, "ring"),
+      asm.mov(r2, 8),
+      asm.mov(r3, 0),
+      asm.call("ringbuf_reserve"),
+      asm.ldMapValue(r6, "state", 0),
+      asm.jeq(r0, 0, "full"),
+      asm.mov(r2, 1),
+      asm.atomicFetchAdd(r6, 0, r2),
+      asm.stxdw(r0, 0, r2),
+      asm.mov(r1, r0),
+      asm.mov(r2, 0),
+      asm.call("ringbuf_submit"),
+      asm.mov(r0, 0),
+      asm.exit(),
+      asm.label("full"),
+      asm.mov(r2, 1),
+      asm.atomicAdd(r6, 8, r2),
+      asm.mov(r0, 1),
+      asm.exit(),
+    ],
+  });
+}

@@ -1,0 +1,222 @@
+import { expect, test } from "bun:test";
+import type { Watch } from "../../src/loop/reactor.ts";
+import { EventIterator } from "../../src/ring/event_iterator.ts";
+import { RingReader } from "../../src/ring/reader.ts";
+import { FakeRing } from "./fake_ring.ts";
+
+const everything = Number.MAX_SAFE_INTEGER;
+
+function drained(reader: RingReader, limit = everything): number[] {
+  const events: number[] = [];
+  reader.drain((view, offset) => void events.push(view.getUint32(offset, true)), limit);
+  return events;
+}
+
+test("a record that is reserved and not submitted stops the drain and everything behind it", () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  memory.putNumber(1);
+  const busy = memory.reserve(4);
+  memory.putNumber(3);
+  expect(drained(reader)).toEqual([1]);
+  expect(reader.end).toBe("busy");
+  expect(memory.consumer).toBe(busy);
+  memory.set(busy + 8, 2);
+  memory.commit(busy, 4);
+  expect(drained(reader)).toEqual([2, 3]);
+  expect(reader.end).toBe("empty");
+});
+
+test("why a drain stopped", () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  expect(drained(reader)).toEqual([]);
+  expect(reader.end).toBe("empty");
+  memory.putNumber(1);
+  memory.putNumber(2);
+  expect(drained(reader, 1)).toEqual([1]);
+  expect(reader.end).toBe("limit");
+  expect(drained(reader, 1)).toEqual([2]);
+  expect(reader.end).toBe("empty");
+});
+
+test("positions beyond 32 bits and beyond the size are followed", () => {
+  const memory = new FakeRing();
+  memory.producer = memory.consumer = 2 ** 40 + 4096 - 8;
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  for (let value = 0; value < 1000; value++) {
+    memory.putNumber(value);
+    expect(drained(reader)).toEqual([value]);
+  }
+  expect(memory.consumer).toBe(2 ** 40 + 4096 - 8 + 1000 * 16);
+});
+
+/** An iterator over a fake ring whose wake-ups the test counts and makes. */
+function iterate(memory: FakeRing) {
+  const reader = new RingReader(memory, memory.size, "fake ring");
+  const waits = { armed: 0, wake: () => {}, failure: undefined as Error | undefined };
+  const watch = (onReady: () => void): Watch => {
+    waits.wake = onReady;
+    return {
+      arm() {
+        if (waits.failure !== undefined) throw waits.failure;
+        waits.armed++;
+      },
+      disarm() {},
+      [Symbol.dispose]() {},
+    };
+  };
+  let ended = false;
+  const iterator = new EventIterator(
+    reader,
+    (view, offset) => view.getUint32(offset, true),
+    watch,
+    () => {
+      ended = true;
+    },
+  );
+  return { iterator, waits, ended: () => ended };
+}
+
+test("waiting for a busy record neither spins nor loses it", async () => {
+  const memory = new FakeRing();
+  const { iterator, waits } = iterate(memory);
+  const busy = memory.reserve(4);
+  const next = iterator.next();
+  const started = performance.now();
+  await Bun.sleep(100);
+  // The kernel would report the ring as readable at once: to arm a wait for it is to spin.
+  expect(waits.armed).toBe(0);
+  expect(memory.looks).toBeGreaterThan(1);
+  expect(memory.looks).toBeLessThan(performance.now() - started + 20);
+  memory.set(busy + 8, 5);
+  memory.commit(busy, 4);
+  expect(await next).toEqual({ done: false, value: 5 });
+  const looks = memory.looks;
+  const waiting = iterator.next();
+  await Bun.sleep(20);
+  expect(waits.armed).toBe(1);
+  // An empty ring is not looked at until the kernel says so.
+  expect(memory.looks).toBe(looks + 1);
+  await iterator.return();
+  expect(await waiting).toEqual({ done: true, value: undefined });
+});
+
+test("a busy record that is given up is waited past", async () => {
+  const memory = new FakeRing();
+  const { iterator, waits } = iterate(memory);
+  const busy = memory.reserve(4);
+  const next = iterator.next();
+  await Bun.sleep(5);
+  memory.commit(busy, 4, { discard: true });
+  await Bun.sleep(20);
+  expect(waits.armed).toBe(1);
+  memory.putNumber(8);
+  waits.wake();
+  expect(await next).toEqual({ done: false, value: 8 });
+});
+
+test("the end of an iteration stops looking for a busy record", async () => {
+  const memory = new FakeRing();
+  const { iterator } = iterate(memory);
+  memory.reserve(4);
+  const next = iterator.next();
+  await iterator.return();
+  expect(await next).toEqual({ done: true, value: undefined });
+  const { looks } = memory;
+  await Bun.sleep(10);
+  expect(memory.looks).toBe(looks);
+});
+
+test("a wake-up for nothing goes back to sleep", async () => {
+  const memory = new FakeRing();
+  const { iterator, waits } = iterate(memory);
+  const next = iterator.next();
+  waits.wake();
+  waits.wake();
+  expect(waits.armed).toBe(3);
+  memory.putNumber(1);
+  waits.wake();
+  expect(await next).toEqual({ done: false, value: 1 });
+});
+
+test("a wait that cannot begin is an error of next(), and ends the iteration", async () => {
+  const memory = new FakeRing();
+  const { iterator, waits, ended } = iterate(memory);
+  waits.failure = new Error("no wait today");
+  await expect(iterator.next()).rejects.toThrow("no wait today");
+  expect(ended()).toBe(true);
+  expect(await iterator.next()).toEqual({ done: true, value: undefined });
+});
+
+test("a record that claims more than programs have written is an error, again and again", () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  memory.putNumber(1);
+  memory.putNumber(2);
+  memory.setHeader(16, 1000, 0);
+  const events: number[] = [];
+  const drain = () =>
+    reader.drain((view, offset) => void events.push(view.getUint32(offset, true)), everything);
+  const message =
+    "fake ring is corrupt: at position 16 a record claims 1000 bytes, but programs have written up to 32 only; was its memory changed by another process?";
+  expect(drain).toThrow(message);
+  expect(drain).toThrow(message);
+  expect(events).toEqual([1]);
+  expect(memory.consumer).toBe(16);
+});
+
+test("positions that cannot be are an error before anything is read", () => {
+  for (const [consumer, producer] of [
+    [16, 0],
+    [0, 4096 + 8],
+    [4, 16],
+  ] as const) {
+    const memory = new FakeRing();
+    using reader = new RingReader(memory, memory.size, "fake ring");
+    Object.assign(memory, { consumer, producer });
+    expect(() => drained(reader)).toThrow(
+      `fake ring is corrupt: its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of 4096 bytes`,
+    );
+  }
+});
+
+test("no content of the memory makes a drain endless or read outside it", () => {
+  const seed = (Math.random() * 0x1_0000_0000) >>> 0;
+  let state = seed;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return state >>> 0;
+  };
+  for (let round = 0; round < 2000; round++) {
+    const memory = new FakeRing();
+    using reader = new RingReader(memory, memory.size, "fake ring");
+    for (let at = 0; at < memory.size; at += 4) {
+      // Mostly lengths that could be, so that a walk gets somewhere.
+      memory.set(at, random() % 4 === 0 ? random() : random() % 256);
+    }
+    memory.consumer = random() % 5 === 0 ? random() : (random() >>> 12) * 8;
+    memory.producer = memory.consumer + (random() % 5 === 0 ? random() : (random() % 520) * 8);
+    let count = 0;
+    try {
+      reader.drain((view, offset, length) => {
+        count++;
+        if (offset + length > view.byteLength) throw new Error("outside");
+      }, everything);
+    } catch (error) {
+      if (!`${error}`.includes("is corrupt")) throw new Error(`seed ${seed}`, { cause: error });
+    }
+    if (count > memory.size / 8) throw new Error(`${count} records in one ring, seed ${seed}`);
+  }
+});
+
+test("disposal unmaps once and releases what was delivered", () => {
+  const memory = new FakeRing();
+  const reader = new RingReader(memory, memory.size, "fake ring");
+  memory.putNumber(1);
+  reader.drain(() => reader[Symbol.dispose](), everything);
+  expect([memory.disposed, memory.consumer]).toEqual([true, 16]);
+  memory.disposed = false;
+  reader[Symbol.dispose]();
+  expect(memory.disposed).toBe(false);
+});

@@ -1,0 +1,88 @@
+import { expect } from "bun:test";
+import { RingBuf, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { Producer } from "./producer.ts";
+
+/** A generator of numbers below `bound` that a printed seed repeats (mulberry32). */
+function randomNumbers(seed: number): (bound: number) => number {
+  let state = seed;
+  return (bound) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000) * bound);
+  };
+}
+
+/** The bytes of a record that can be told from every other: its number, then a pattern made of it. */
+function payload(sequence: number, length: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, index) => (sequence * 7 + index * 13 + length) & 0xff);
+}
+
+bpfTest("records of every length come whole and in order, over hundreds of wrap-arounds", () => {
+  const seed = (Math.random() * 0x1_0000_0000) >>> 0;
+  const random = randomNumbers(seed);
+  const size = 8192;
+  using ring = new RingBuf({ size, event: t.u8 });
+  using producer = new Producer(ring, size / 4);
+  const expected: { sequence: number; length: number }[] = [];
+  let bytes = 0;
+  let lost = 0;
+  let received = 0;
+  const drain = (limit: number) => {
+    ring.drainRaw(
+      (view, offset, length) => {
+        const next = expected.shift();
+        if (next === undefined) return expect.unreachable(`more than was put, seed ${seed}`);
+        const { sequence } = next;
+        const got = new Uint8Array(view.buffer, view.byteOffset + offset, length);
+        if (Buffer.compare(got, payload(sequence, next.length)) !== 0) {
+          expect.unreachable(`record ${sequence} of ${next.length} bytes differs, seed ${seed}`);
+        }
+        received++;
+      },
+      { limit },
+    );
+  };
+  for (let sequence = 0; sequence < 6000; sequence++) {
+    if (random(10) === 0) {
+      producer.discard();
+      bytes += 32;
+    }
+    // Every eighth has no bytes at all, or as many as fit: the ends of the range are where mistakes are.
+    const length = [0, size / 4][random(8)] ?? random(size / 4 + 1);
+    if (producer.put(payload(sequence, length))) {
+      expected.push({ sequence, length });
+      bytes += length + 8;
+    } else {
+      lost++;
+    }
+    if (random(3) === 0) drain(1 + random(5));
+  }
+  drain(Number.MAX_SAFE_INTEGER);
+  expect({ seed, left: expected.length, backlog: ring.backlog }).toEqual({
+    seed,
+    left: 0,
+    backlog: 0,
+  });
+  expect(received + lost).toBe(6000);
+  expect(bytes / size).toBeGreaterThan(100);
+});
+
+bpfTest("one record may take all of the ring", () => {
+  using ring = new RingBuf({ size: 4096, event: t.u8 });
+  // Less its header, and the 8 bytes by which the kernel tells a full ring from an empty one.
+  const longest = 4096 - 16;
+  using producer = new Producer(ring, longest);
+  for (let round = 0; round < 20; round++) {
+    expect(producer.put(payload(round, longest))).toBe(true);
+    expect(producer.put(payload(round, 0))).toBe(false);
+    const lengths: number[] = [];
+    ring.drainRaw((view, offset, length) => {
+      lengths.push(length);
+      const got = new Uint8Array(view.buffer, view.byteOffset + offset, length);
+      expect(Buffer.compare(got, payload(round, length))).toBe(0);
+    });
+    expect(lengths).toEqual([longest]);
+  }
+});
