@@ -8,6 +8,7 @@ import {
   readName,
 } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
 import { checkCount } from "../types/argument.ts";
 import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_INFO } from "../uapi/layout.ts";
@@ -98,6 +99,8 @@ export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHand
       pinObject(handle.descriptor.fd, pin, what);
     } catch (error) {
       handle.descriptor[Symbol.dispose]();
+      // Another process pinned its own meanwhile: that one it is, then.
+      if (error instanceof BpfError && error.code === "EEXIST") return openMapHandle(pin, spec);
       throw error;
     }
   }
