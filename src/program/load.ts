@@ -74,6 +74,7 @@ export function loadProgram(
   throw new VerifierError(
     { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}` },
     log,
+    assembled,
   );
 }
 

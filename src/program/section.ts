@@ -79,14 +79,18 @@ export interface Section {
 /** Understands the name of a section. @throws {TypeError} for an unknown one, or a target where none belongs */
 export function parseSection(name: string): Section {
   if (typeof name !== "string") {
-    throw new TypeError(`section: expected a name such as "tp_btf/sched_switch", got ${describe(name)}`);
+    throw new TypeError(
+      `section: expected a name such as "tp_btf/sched_switch", got ${describe(name)}`,
+    );
   }
   const slash = name.indexOf("/");
   const prefix = slash === -1 ? name : name.slice(0, slash);
   const target = slash === -1 ? undefined : name.slice(slash + 1);
   const kind = Object.hasOwn(sectionKinds, prefix) ? sectionKinds[prefix] : undefined;
   if (kind === undefined) {
-    throw new TypeError(`section: unknown ${describe(name)}: ${suggest(prefix, Object.keys(sectionKinds))}`);
+    throw new TypeError(
+      `section: unknown ${describe(name)}: ${suggest(prefix, Object.keys(sectionKinds))}`,
+    );
   }
   if (target !== undefined && kind.targetExample === undefined) {
     throw new TypeError(`section: ${prefix} takes no target, got ${describe(name)}`);

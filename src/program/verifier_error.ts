@@ -1,10 +1,13 @@
 import { BpfError, type BpfErrorOptions } from "../ffi/error.ts";
+import type { Assembled, PlacedInstruction } from "./assembler.ts";
 
 /** Lines of the log that a message quotes. */
 const quotedLines = 12;
 
 /**
  * The verifier rejected a program: the message ends with what it said last, `log` has all of it.
+ *
+ * Where the program has labels, functions or source positions, the message says by them where the verifier stopped.
  *
  * @example
  * ```ts
@@ -20,13 +23,39 @@ export class VerifierError extends BpfError {
   override readonly name = "VerifierError";
   /** The verifier's whole log. */
   readonly log: string;
+  /** The last instruction that the log shows, as it was given to the program; `undefined` where it shows none. */
+  readonly instruction: PlacedInstruction | undefined;
 
   /** @internal */
-  constructor(options: BpfErrorOptions, log: string) {
+  constructor(options: BpfErrorOptions, log: string, program: Assembled) {
     super(options);
     this.log = log;
-    this.message = `${this.message}\n${summarize(log)}`;
+    this.instruction = lastInstruction(log, program);
+    const place = this.instruction && describePlace(this.instruction, program);
+    this.message = [this.message, ...(place ? [`  ${place}`] : []), summarize(log)].join("\n");
   }
+}
+
+/** The log shows each instruction that it looks at as `5: (61) r0 = ...`, by its slot. */
+function lastInstruction(log: string, { bySlot }: Assembled): PlacedInstruction | undefined {
+  const slot = [...log.matchAll(/^(\d+): \([0-9a-f]{2}\)/gm)].at(-1)?.[1];
+  return slot === undefined ? undefined : bySlot[Number(slot)];
+}
+
+/** Where an instruction is in the terms of who wrote it; empty for a program without names and positions. */
+function describePlace(placed: PlacedInstruction, { instructions }: Assembled): string {
+  const { slot, index, instruction } = placed;
+  const { source } = instruction;
+  const before = instructions.slice(0, index + 1);
+  const label = before
+    .findLast((other) => other.function === placed.function && other.labels.length > 0)
+    ?.labels.at(-1);
+  const parts = [
+    ...(source === undefined ? [] : [`from ${source.file}:${source.line}`]),
+    ...(label === undefined ? [] : [`behind label ${JSON.stringify(label)}`]),
+    ...(placed.function === "" ? [] : [`in function ${JSON.stringify(placed.function)}`]),
+  ];
+  return parts.length === 0 ? "" : `at slot ${slot}, ${parts.join(", ")}:`;
 }
 
 /** The end of a log, where the reason is, without the statistics that follow it. */

@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test";
-import { ArrayMap, asm, type Code, Program, RingBuf, t, VerifierError } from "../../src/index.ts";
+import {
+  ArrayMap,
+  asm,
+  assemble,
+  type Code,
+  Program,
+  RingBuf,
+  t,
+  VerifierError,
+} from "../../src/index.ts";
 import type { VerifierLog } from "../../src/index.ts";
 import { VerifierError as Subject } from "../../src/program/verifier_error.ts";
 import { Producer } from "../ring/producer.ts";
@@ -136,17 +145,42 @@ bpfTest("a load that a consumer's wake-up interrupts is begun anew", async () =>
 
 test("the message quotes the end of the log without the statistics behind it", () => {
   const options = { errno: 22, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
+  const program = assemble([asm.exit()]);
   const first = new Subject(
     options,
     "0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000) max_states_per_insn 0\n",
+    program,
   );
   expect(first.message).toBe(
     "cannot load the program: bpf(BPF_PROG_LOAD): EINVAL (invalid argument)\n  0: (95) exit\n  R0 !read_ok",
   );
   const log = Array.from({ length: 20 }, (_, line) => `line ${line}`).join("\n");
-  const second = new Subject(options, `${log}\nverification time 7 usec\nstack depth 8\n\n`);
+  const second = new Subject(
+    options,
+    `${log}\nverification time 7 usec\nstack depth 8\n\n`,
+    program,
+  );
   expect(second.message).toEndWith(
     `\n  ...\n${Array.from({ length: 12 }, (_, line) => `  line ${line + 8}`).join("\n")}`,
   );
   expect(second.log).toEndWith("stack depth 8\n\n");
 });
+
+bpfTest(
+  "the message says by labels, functions and source positions where the verifier stopped",
+  () => {
+    const source = { file: "count.bpf", line: 7 };
+    const error = rejection([
+      asm.func("main"),
+      asm.lddw(r6, 1n),
+      asm.label("start"),
+      asm.mov(r1, 0),
+      asm.withSource(asm.ldxw(r0, r1, 0), source),
+      asm.exit(),
+    ]);
+    expect(error.message).toContain(
+      '\n  at slot 3, from count.bpf:7, behind label "start", in function "main":\n',
+    );
+    expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
+  },
+);
