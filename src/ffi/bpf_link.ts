@@ -39,7 +39,9 @@ export function updateLink(linkFd: number, programFd: number, what: string): voi
   attr.u32(LINK_UPDATE.link_fd, linkFd).u32(LINK_UPDATE.new_prog_fd, programFd);
   attr.call("BPF_LINK_UPDATE", {
     doing: `replace the program of the ${what}`,
-    hints: { EINVAL: "This kind of link cannot change its program: attach anew and dispose of this one" },
+    hints: {
+      EINVAL: "This kind of link cannot change its program: attach anew and dispose of this one",
+    },
   });
 }
 
@@ -50,7 +52,8 @@ export function detachLink(linkFd: number, what: string): void {
   attr.call("BPF_LINK_DETACH", {
     doing: `detach the ${what}`,
     hints: {
-      EOPNOTSUPP: "This kind of link is detached only by closing it everywhere: dispose of it and remove its pins",
+      EOPNOTSUPP:
+        "This kind of link is detached only by closing it everywhere: dispose of it and remove its pins",
     },
   });
 }

@@ -1,4 +1,11 @@
-import { dlopen, type FFIFunction, FFIType, linkSymbols, type Library, type Pointer } from "bun:ffi";
+import {
+  dlopen,
+  type FFIFunction,
+  FFIType,
+  linkSymbols,
+  type Library,
+  type Pointer,
+} from "bun:ffi";
 import { architecture, platformObstacle } from "./platform.ts";
 
 /** The names of the C library, glibc's before musl's; on musl a file of glibc's name does not exist or is a link to musl. */
@@ -193,7 +200,9 @@ interface LibC {
   readonly addresses: Addresses;
 }
 
-function openLibrary<Symbols extends Record<string, FFIFunction>>(symbols: Symbols): Library<Symbols> {
+function openLibrary<Symbols extends Record<string, FFIFunction>>(
+  symbols: Symbols,
+): Library<Symbols> {
   let failure: unknown;
   for (const name of libraryNames) {
     try {

@@ -25,10 +25,7 @@ export class DetachedMount implements Disposable {
     using name = allocateScratch(type.length + 1);
     name.bytes.set(Buffer.from(type));
     const address = name.address as Pointer;
-    using context = this.#own(
-      syscalls.fsopen(numbers.fsopen, address, FSOPEN_CLOEXEC),
-      "fsopen",
-    );
+    using context = this.#own(syscalls.fsopen(numbers.fsopen, address, FSOPEN_CLOEXEC), "fsopen");
     const created = syscalls.fsconfig(
       numbers.fsconfig,
       context.fd,

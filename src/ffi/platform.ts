@@ -5,7 +5,8 @@ const minimumBun = "1.4.5";
 export type Architecture = "x64" | "arm64";
 
 function findObstacle(): string | undefined {
-  if (typeof Bun === "undefined") {
+  const bun = process.versions.bun;
+  if (bun === undefined) {
     return "bun-bpf runs on Bun: start the program with `bun FILE` (https://bun.com)";
   }
   if (process.platform !== "linux") {
@@ -14,8 +15,8 @@ function findObstacle(): string | undefined {
   if (process.arch !== "x64" && process.arch !== "arm64") {
     return `bun-bpf knows the kernel's interface on x86-64 and arm64 only, and this is ${process.arch}`;
   }
-  if (Bun.semver.order(Bun.version, minimumBun) < 0) {
-    return `bun-bpf needs Bun ${minimumBun} or later, and this is ${Bun.version}: run \`bun upgrade\``;
+  if (Bun.semver.order(bun, minimumBun) < 0) {
+    return `bun-bpf needs Bun ${minimumBun} or later, and this is ${bun}: run \`bun upgrade\``;
   }
   return undefined;
 }

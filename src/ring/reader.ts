@@ -31,7 +31,9 @@ export class RingReader implements Disposable {
   readonly #memory: SharedRing;
   readonly #size: number;
   readonly #what: string;
-  /** Up to here records were delivered; bytes since the ring's creation. */
+  /** Where the last drain began, in bytes since the ring's creation. */
+  #start = 0;
+  /** Bytes from there on that were delivered, and those that were released. */
   #delivered = 0;
   #released = 0;
   #disposed = false;
@@ -65,17 +67,21 @@ export class RingReader implements Disposable {
     // Programs may go on filling the ring during a long drain only if what was delivered is released now and then.
     const releaseAfter = this.#size / 4;
     // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
-    let position = this.#memory.consumerPosition();
+    const start = this.#memory.consumerPosition();
     const producer = this.#memory.producerPosition();
-    this.#checkPositions(position, producer);
-    this.#delivered = position;
-    this.#released = position;
-    // Kept beside the position, which outgrows the integers that the engine is fast with.
-    let offset = position % this.#size;
+    this.#checkPositions(start, producer);
+    this.#start = start;
+    this.#delivered = 0;
+    this.#released = 0;
+    // All that the loop counts in is less than the ring's size: positions outgrow the integers that the engine is fast
+    // with once 2 GiB have passed.
+    const available = (producer - start) | 0;
+    let done = 0;
+    let offset = (start % this.#size) | 0;
     let count = 0;
     this.#end = "empty";
     try {
-      while (position !== producer) {
+      while (done !== available) {
         if (count >= limit) {
           this.#end = "limit";
           break;
@@ -88,16 +94,16 @@ export class RingReader implements Disposable {
         loadFence();
         const length = header & lengthMask;
         const advance = (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
-        if (position + advance > producer) throw this.#corruptRecord(position, length, producer);
+        if (advance > available - done) throw this.#corruptRecord(start + done, length, producer);
         const payload = offset + BPF_RINGBUF_HDR_SZ;
-        position += advance;
+        done += advance;
         offset = (offset + advance) & mask;
-        this.#delivered = position;
+        this.#delivered = done;
         if ((header & BPF_RINGBUF_DISCARD_BIT) !== 0) continue;
         count++;
         fn(data, payload, length);
         if (this.#disposed) break;
-        if (position - this.#released >= releaseAfter) this.#release();
+        if (done - this.#released >= releaseAfter) this.#release();
       }
     } finally {
       this.#release();
@@ -109,11 +115,11 @@ export class RingReader implements Disposable {
   #release(): void {
     if (this.#disposed || this.#released === this.#delivered) return;
     this.#released = this.#delivered;
-    this.#memory.release(this.#delivered);
+    this.#memory.release(this.#start + this.#delivered);
   }
 
   #checkPositions(consumer: number, producer: number): void {
-    if (consumer <= producer && producer - consumer <= this.#size && consumer % 8 === 0) return;
+    if (consumer <= producer && producer - consumer < this.#size && consumer % 8 === 0) return;
     throw this.#corrupt(
       `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.#size} bytes`,
     );
