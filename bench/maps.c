@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SAMPLES = 41, PER_SAMPLE = 5000, KEYS = 512 };
+enum { SAMPLES = 41, PER_SAMPLE = 2048, KEYS = 512 };
 
 static double now(void) {
   struct timespec t;
@@ -36,10 +36,14 @@ static int run(int fd, const char *operation, unsigned key) {
     value = key;
     return bpf_map_update_elem(fd, &key, &value, BPF_ANY);
   }
-  if (!strcmp(operation, "add + delete")) {
+  if (!strcmp(operation, "add")) {
     key += KEYS;
     value = key;
-    return bpf_map_update_elem(fd, &key, &value, BPF_NOEXIST) || bpf_map_delete_elem(fd, &key);
+    return bpf_map_update_elem(fd, &key, &value, BPF_NOEXIST);
+  }
+  if (!strcmp(operation, "delete")) {
+    key += KEYS;
+    return bpf_map_delete_elem(fd, &key);
   }
   return 1;
 }
@@ -48,12 +52,22 @@ int main(int argc, char **argv) {
   if (argc != 3) return 2;
   int fd = bpf_map_get_fd_by_id(atoi(argv[1]));
   if (fd < 0) return 1;
+  const char *operation = argv[2];
+  int adds = !strcmp(operation, "add"), deletes = !strcmp(operation, "delete");
+  // Keys that are added or deleted are each used once; others come again and again.
+  unsigned keys = adds || deletes ? PER_SAMPLE : KEYS;
   double samples[SAMPLES];
   for (int sample = 0; sample < SAMPLES; sample++) {
+    if (deletes)
+      for (unsigned i = 0; i < PER_SAMPLE; i++)
+        if (run(fd, "add", i)) return 1;
     double start = now();
     for (unsigned i = 0; i < PER_SAMPLE; i++)
-      if (run(fd, argv[2], i % KEYS)) return 1;
+      if (run(fd, operation, i % keys)) return 1;
     samples[sample] = (now() - start) / PER_SAMPLE;
+    if (adds)
+      for (unsigned i = 0; i < PER_SAMPLE; i++)
+        if (run(fd, "delete", i)) return 1;
   }
   qsort(samples, SAMPLES, sizeof(double), compare);
   printf("%.1f\n", samples[SAMPLES / 2]);

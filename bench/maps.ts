@@ -7,36 +7,63 @@ import { buildPeer, median } from "./peer.ts";
 const rounds = 9;
 const keys = 512;
 /** Operations that are timed together: reading the clock takes a tenth of one. */
-const perSample = 5000;
+const perSample = 2048;
 
 using map = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096, name: "bench" });
 for (let key = 0; key < keys; key++) map.set(key, key);
 
-const operations: Readonly<Record<string, (key: number) => unknown>> = {
-  get: (key) => map.get(key),
-  miss: (key) => map.get(keys + key),
-  set: (key) => map.set(key, key),
-  "add + delete": (key) => map.add(keys + key, key) && map.delete(keys + key),
-};
+interface Operation {
+  readonly name: string;
+  readonly run: (key: number) => unknown;
+  /** Keys that are used: as many as there are operations in a sample, where each works once for a key. */
+  readonly keys: number;
+  /** Before each sample, not timed. */
+  readonly prepare?: () => void;
+}
+
+const sampleKeys = Array.from({ length: perSample }, (_, key) => keys + key);
+
+const operations: readonly Operation[] = [
+  { name: "get", run: (key) => map.get(key), keys },
+  { name: "miss", run: (key) => map.get(keys + key), keys },
+  { name: "set", run: (key) => map.set(key, key), keys },
+  {
+    name: "add",
+    run: (key) => map.add(keys + key, key),
+    keys: perSample,
+    prepare: () => map.deleteMany(sampleKeys),
+  },
+  {
+    name: "delete",
+    run: (key) => map.delete(keys + key),
+    keys: perSample,
+    prepare: () => map.setMany(sampleKeys.map((key) => [key, key])),
+  },
+];
 
 /** A loop of its own for each operation, as a program would have it: the engine compiles it for that operation alone. */
-const loops = Object.entries(operations).map(([name, operation]) => {
+const loops = operations.map(({ name, run, keys: used, prepare }) => {
   const loop = new Function(
     "operation, sink",
-    `return () => { for (let i = 0; i < ${perSample}; i++) sink(operation(i % ${keys})); } // ${name}`,
-  )(operation, do_not_optimize) as () => void;
-  return { name, loop };
+    `return () => { for (let i = 0; i < ${perSample}; i++) sink(operation(i % ${used})); } // ${name}`,
+  )(run, do_not_optimize) as () => void;
+  return { name, loop, prepare };
 });
 
 const peer = buildPeer("maps");
 const figures = new Map<string, { here: number[]; there: number[] }>(
-  Object.keys(operations).map((name) => [name, { here: [], there: [] }]),
+  operations.map(({ name }) => [name, { here: [], there: [] }]),
 );
 // In turn, so that both see the same weather on a shared machine.
 for (let round = 0; round < rounds; round++) {
-  for (const { name, loop } of loops) {
-    const stats = await measure(loop, { min_cpu_time: 200e6 });
+  for (const { name, loop, prepare } of loops) {
+    const samples = function* () {
+      // What a parameter's function does is not timed.
+      yield { 0: () => prepare?.(), bench: () => loop() };
+    };
+    const stats = await measure(samples, { min_cpu_time: 150e6, inner_gc: false });
     figures.get(name)?.here.push(stats.p50 / perSample);
+    map.deleteMany(sampleKeys);
     if (peer !== undefined) figures.get(name)?.there.push(Number(peer.run(`${map.id}`, name)));
   }
 }

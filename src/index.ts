@@ -14,10 +14,11 @@ export {
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { ArrayMap, type ArrayMapOptions, type ArrayMapTypes } from "./maps/array_map.ts";
+export { BatchError } from "./maps/batch_error.ts";
 export { BpfMap } from "./maps/bpf_map.ts";
 export type { MapInfo } from "./maps/handle.ts";
 export { HashMap, type HashMapOptions } from "./maps/hash_map.ts";
-export { BatchError, KeyedMap, type KeyedMapTypes } from "./maps/keyed_map.ts";
+export { KeyedMap, type KeyedMapTypes } from "./maps/keyed_map.ts";
 export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/spec.ts";
 export { Link, type LinkedProgram, type LinkInfo, type LinkTypeName } from "./link/link.ts";
 export * as asm from "./program/asm.ts";
@@ -58,5 +59,10 @@ export {
 } from "./program/program.ts";
 export { VerifierError } from "./program/verifier_error.ts";
 export type { RawRecordCallback } from "./ring/reader.ts";
-export { type DrainOptions, RingBuf, type RingBufOptions, type RingBufTypes } from "./ring/ring_buf.ts";
+export {
+  type DrainOptions,
+  RingBuf,
+  type RingBufOptions,
+  type RingBufTypes,
+} from "./ring/ring_buf.ts";
 export * as t from "./types/t.ts";

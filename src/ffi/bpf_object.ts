@@ -55,10 +55,14 @@ export function pinObject(fd: number, path: string, what: string): void {
   });
 }
 
-/** Opens what is pinned at a path, or `undefined` where there is nothing. */
-export function openPinned(path: string, what: string): number | undefined {
+/**
+ * Opens what is pinned at a path, or `undefined` where there is nothing.
+ *
+ * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor that may do only that (kernel 4.15)
+ */
+export function openPinned(path: string, what: string, flags = 0): number | undefined {
   using attr = new BpfAttr(OBJ.path_fd);
-  attr.string(OBJ.pathname, path);
+  attr.string(OBJ.pathname, path).u32(OBJ.file_flags, flags);
   const fd = attr.tryCall("BPF_OBJ_GET");
   if (fd >= 0) return fd;
   const errno = lastErrno();

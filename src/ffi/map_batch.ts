@@ -1,5 +1,6 @@
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { MAP_BATCH } from "../uapi/layout.ts";
+import { roundUp8 } from "./align.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import type { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./errno.ts";
@@ -10,10 +11,6 @@ import { setUint64 } from "./scratch.ts";
 export type BatchResult = "more" | "end" | "unsupported";
 
 const attrSize = 64;
-
-function roundUp8(size: number): number {
-  return Math.ceil(size / 8) * 8;
-}
 
 /**
  * Room for many keys and values, and the calls of bpf(2) that move them at once (kernel 5.6).
@@ -32,6 +29,8 @@ export class MapBatch implements Disposable {
   /** Which of the two cursors the kernel wrote last. */
   #cursor = 0;
   #started = false;
+  /** Of the last call that failed. */
+  #errno = 0;
   view: DataView;
   bytes: Uint8Array;
   readonly keysOffset: number;
@@ -56,6 +55,7 @@ export class MapBatch implements Disposable {
     this.keysOffset = attrSize + 2 * this.#cursorSize;
     this.#capacity = capacity;
     this.#memory = this.#map(capacity);
+    this.valuesOffset = this.#valuesOffsetFor(capacity);
     this.view = new DataView(this.#memory.buffer);
     this.bytes = new Uint8Array(this.#memory.buffer);
   }
@@ -121,6 +121,7 @@ export class MapBatch implements Disposable {
   /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
   grow(capacity: number): void {
     const larger = this.#map(capacity);
+    this.valuesOffset = this.#valuesOffsetFor(capacity);
     const bytes = new Uint8Array(larger.buffer);
     bytes.set(this.bytes.subarray(0, this.keysOffset));
     this.#memory[Symbol.dispose]();
@@ -131,11 +132,12 @@ export class MapBatch implements Disposable {
   }
 
   #map(capacity: number): MappedMemory {
-    this.valuesOffset = this.keysOffset + roundUp8(capacity * this.#keySize);
-    return MappedMemory.anonymous(
-      this.valuesOffset + capacity * this.#valueSize,
-      `batch of ${this.#what}`,
-    );
+    const length = this.#valuesOffsetFor(capacity) + capacity * this.#valueSize;
+    return MappedMemory.anonymous(length, `batch of ${this.#what}`);
+  }
+
+  #valuesOffsetFor(capacity: number): number {
+    return this.keysOffset + roundUp8(capacity * this.#keySize);
   }
 
   /** The name of the error, or `undefined`; sets `count`. */
@@ -166,8 +168,6 @@ export class MapBatch implements Disposable {
     this.count = untouched || code === "EFAULT" ? 0 : view.getUint32(MAP_BATCH.count, true);
     return code;
   }
-
-  #errno = 0;
 
   #error(command: BpfCommand, doing: string) {
     return bpfError(command, this.#errno, {

@@ -1,6 +1,7 @@
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
+import { roundUp8 } from "./align.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
@@ -10,10 +11,6 @@ const { BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_GET_NEXT_KEY } = bpfCommands;
 
 /** Where the key is in {@link MapElement.view}: behind two attrs, one for elements and one for the walk over keys. */
 export const elementKeyOffset = 64;
-
-function roundUp8(size: number): number {
-  return Math.ceil(size / 8) * 8;
-}
 
 /** Hints for errors of element operations, whatever the map. */
 const hints = {
@@ -123,6 +120,18 @@ export class MapElement implements Disposable {
   useNextKey(): void {
     const { nextKeyOffset } = this;
     this.#scratch.bytes.copyWithin(elementKeyOffset, nextKeyOffset, nextKeyOffset + this.#keySize);
+  }
+
+  /** Makes the key of this element the one that {@link nextKey} goes on from. */
+  seek(): void {
+    const end = elementKeyOffset + this.#keySize;
+    this.#scratch.bytes.copyWithin(this.nextKeyOffset, elementKeyOffset, end);
+  }
+
+  /** Copies the key out. */
+  copyKeyTo(target: Uint8Array, offset: number): void {
+    const key = this.#scratch.bytes.subarray(elementKeyOffset, elementKeyOffset + this.#keySize);
+    target.set(key, offset);
   }
 
   /** Copies key and value out. */

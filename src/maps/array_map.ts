@@ -1,3 +1,4 @@
+import { roundUp8 } from "../ffi/align.ts";
 import { MappedMemory, roundUpToPage } from "../ffi/memory.ts";
 import { checkCount, checkOptions, checkType } from "../types/argument.ts";
 import { u32 } from "../types/integer.ts";
@@ -135,7 +136,7 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
 
   /** Bytes from one value to the next in {@link view}: the value's size, rounded up to 8. */
   get stride(): number {
-    return Math.ceil(this.valueSize / 8) * 8;
+    return roundUp8(this.valueSize);
   }
 
   /**

@@ -79,7 +79,7 @@ export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHand
   const what = describeMap(spec);
   // Before any other call, so that an unknown kind of map is refused as an argument.
   const type = mapTypeNumber(spec.type);
-  const pinned = pin === undefined ? undefined : openPinned(pin, what);
+  const pinned = pin === undefined ? undefined : openPinned(pin, what, spec.flags & accessFlags);
   if (pinned !== undefined) return adopt(pinned, spec, `pinned at ${pin}`);
   const fd = createKernelMap(
     {
@@ -110,7 +110,8 @@ export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHand
 /** Opens the map pinned at a path. @throws {Error} where nothing is pinned or it does not fit */
 export function openMapHandle(path: string, expected: ExpectedMap): MapHandle {
   checkPinPath("path", path);
-  const fd = openPinned(path, `${expected.type} map`);
+  const access = (expected.flags ?? 0) & accessFlags;
+  const fd = openPinned(path, `${expected.type} map`, access);
   if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
   return adopt(fd, expected, `pinned at ${path}`);
 }
@@ -145,8 +146,11 @@ function adopt(fd: number, expected: ExpectedMap, where: string): MapHandle {
   }
 }
 
+/** What a descriptor may do with its map: a property of the descriptor alone. */
+const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
+
 /** Flags that belong to the moment of creation: the kernel does not keep them, or adds them by itself. */
-const passingFlags = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY;
+const passingFlags = BPF_F_NUMA_NODE | accessFlags;
 
 const comparedAttributes = ["type", "keySize", "valueSize", "maxEntries", "flags"] as const;
 

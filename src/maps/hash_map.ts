@@ -1,3 +1,4 @@
+import type { MapElement } from "../ffi/map_element.ts";
 import { checkCount, checkOptions } from "../types/argument.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import {
@@ -9,7 +10,7 @@ import {
 } from "./handle.ts";
 import { checkTypes, KeyedMap, type KeyedMapTypes } from "./keyed_map.ts";
 import { type CommonMapOptions, commonMapOptionNames, mapSpec } from "./spec.ts";
-import { deleteBatch } from "./walk.ts";
+import { deleteBatch, type MapWalk } from "./walk.ts";
 
 /** Options of {@link HashMap}. */
 export interface HashMapOptions<K, V> extends CommonMapOptions, KeyedMapTypes<K, V> {
@@ -84,17 +85,23 @@ export class HashMap<K, V> extends KeyedMap<K, V> {
 
   /** Stores a value only if the key is absent; whether it did. @throws {BpfError} `E2BIG` when the map is full */
   add(key: K, value: V): boolean {
-    return this.elementWith(key, value).update(BPF_NOEXIST);
+    return this.update(key, value, BPF_NOEXIST);
   }
 
   /** Stores a value only if the key is present; whether it did. */
   replace(key: K, value: V): boolean {
-    return this.elementWith(key, value).update(BPF_EXIST);
+    return this.update(key, value, BPF_EXIST);
   }
 
   /** Deletes a key; whether it was there. */
   delete(key: K): boolean {
-    return this.elementFor(key).delete();
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return element.delete();
+    } finally {
+      this.end(element);
+    }
   }
 
   /**
@@ -102,9 +109,13 @@ export class HashMap<K, V> extends KeyedMap<K, V> {
    * look-up and the deletion is lost.
    */
   take(key: K): V | undefined {
-    const element = this.elementFor(key);
-    const found = element.lookupAndDelete() ?? (element.lookup(0) && element.delete());
-    return found ? this.types.value.read(element.view, element.valueOffset) : undefined;
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return takeElement(element) ? this.readValue(element) : undefined;
+    } finally {
+      this.end(element);
+    }
   }
 
   /**
@@ -126,11 +137,26 @@ export class HashMap<K, V> extends KeyedMap<K, V> {
    * lost when the loop ends early. Entries that are added meanwhile may be left.
    */
   *drain(): Generator<[key: K, value: V], undefined, undefined> {
-    for (const key of this.keys()) {
-      const value = this.take(key);
-      if (value !== undefined) yield [key, value];
+    using walk = this.walk();
+    while (walk.next()) {
+      for (let i = 0; walk.has(i); i++) {
+        const entry = this.#takeFrom(walk, i);
+        if (entry !== undefined) yield entry;
+      }
     }
     return undefined;
+  }
+
+  /** By the bytes of the key, as it may not be what its type would make of the decoded one: padding, text behind a NUL. */
+  #takeFrom(walk: MapWalk, index: number): [key: K, value: V] | undefined {
+    const key = this.types.key.read(walk.view, walk.keyOffset(index));
+    const element = this.begin();
+    try {
+      element.setKey(walk.keyBytes(index));
+      return takeElement(element) ? [key, this.readValue(element)] : undefined;
+    } finally {
+      this.end(element);
+    }
   }
 
   /** Deletes all entries that are there when it begins, in batches where the kernel can (5.6). */
@@ -142,6 +168,11 @@ export class HashMap<K, V> extends KeyedMap<K, V> {
   override dup(): HashMap<K, V> {
     return new HashMap(this.types, this.duplicateHandle());
   }
+}
+
+/** Fetches a value and deletes its key; false when it is absent. */
+function takeElement(element: MapElement): boolean {
+  return element.lookupAndDelete() ?? (element.lookup(0) && element.delete());
 }
 
 function expected({ key, value }: KeyedMapTypes<unknown, unknown>) {

@@ -2,13 +2,12 @@ import { BpfError } from "../ffi/error.ts";
 import { MapBatch } from "../ffi/map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/map_element.ts";
 import { checkType } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
 import { BatchError } from "./batch_error.ts";
 import { BpfMap } from "./bpf_map.ts";
 import type { MapHandle } from "./handle.ts";
 import { MapWalk, type WalkedMap } from "./walk.ts";
-
-export { BatchError };
 
 /** The types of a map's keys and values. */
 export interface KeyedMapTypes<K, V> {
@@ -26,7 +25,7 @@ export function checkTypes(types: KeyedMapTypes<unknown, unknown>): void {
 export abstract class KeyedMap<K, V> extends BpfMap {
   readonly #keyType: Type<K>;
   readonly #valueType: Type<V>;
-  /** Memory for calls on one element: given back at disposal, and `undefined` from then on. */
+  /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
   #element: MapElement | undefined;
 
   /** @internal */
@@ -48,13 +47,24 @@ export abstract class KeyedMap<K, V> extends BpfMap {
    * @throws {TypeError | RangeError} for a key that its type refuses
    */
   get(key: K): V | undefined {
-    const element = this.elementFor(key);
-    return element.lookup(0) ? this.#valueType.read(element.view, element.valueOffset) : undefined;
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return element.lookup(0) ? this.readValue(element) : undefined;
+    } finally {
+      this.end(element);
+    }
   }
 
   /** Whether there is a value for the key. */
   has(key: K): boolean {
-    return this.elementFor(key).lookup(0);
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return element.lookup(0);
+    } finally {
+      this.end(element);
+    }
   }
 
   /**
@@ -64,7 +74,7 @@ export abstract class KeyedMap<K, V> extends BpfMap {
    * @throws {TypeError | RangeError} for a key or value that its type refuses: the map is as before
    */
   set(key: K, value: V): this {
-    this.elementWith(key, value).update(0);
+    this.update(key, value, 0);
     return this;
   }
 
@@ -75,7 +85,7 @@ export abstract class KeyedMap<K, V> extends BpfMap {
   getMany(keys: Iterable<K>): (V | undefined)[] {
     // None may be asked for: a disposed map refuses all the same.
     void this.fd;
-    return Array.from(keys, (key) => this.get(key));
+    return [...keys].map((key) => this.get(key));
   }
 
   /**
@@ -87,13 +97,19 @@ export abstract class KeyedMap<K, V> extends BpfMap {
    */
   setMany(pairs: Iterable<readonly [key: K, value: V]>): this {
     void this.fd;
-    const list = Array.isArray(pairs) ? (pairs as readonly (readonly [K, V])[]) : [...pairs];
+    // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
+    const list = [...pairs];
     if (list.length === 0) return this;
     using batch = this.#newBatch(list.length);
-    list.forEach(([key, value], index) => {
-      this.#write("key", this.#keyType, batch.view, batch.keyOffset(index), key);
-      this.#write("value", this.#valueType, batch.view, batch.valueOffset(index), value);
-    });
+    for (const [index, pair] of list.entries()) {
+      if (!isPair(pair)) {
+        throw new TypeError(
+          `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
+        );
+      }
+      this.#write("key", this.#keyType, batch.view, batch.keyOffset(index), pair[0] as K);
+      this.#write("value", this.#valueType, batch.view, batch.valueOffset(index), pair[1] as V);
+    }
     let applied = 0;
     try {
       const isDone = batch.update(0, list.length, 0) !== "unsupported";
@@ -176,18 +192,49 @@ export abstract class KeyedMap<K, V> extends BpfMap {
     return new Map(this.entries());
   }
 
-  /** @internal The memory for a call, with the key written. */
-  protected elementFor(key: K): MapElement {
-    const element = this.#element ?? this.#refuseDisposed();
-    this.#write("key", this.#keyType, element.view, elementKeyOffset, key);
+  /** @internal Stores a value; false where the flags forbid it. */
+  protected update(key: K, value: V, flags: number): boolean {
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      this.#write("value", this.#valueType, element.view, element.valueOffset, value);
+      void this.fd;
+      return element.update(flags);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /**
+   * @internal Takes the memory for a call, until {@link end}.
+   *
+   * Types and getters of values are the user's code and may use this very map, or dispose of it, while a key or a value
+   * is being written or read: such a call gets memory of its own.
+   */
+  protected begin(): MapElement {
+    const element = this.#element;
+    if (element === undefined) {
+      return new MapElement(this.fd, this.keySize, this.valueSize, `${this}`);
+    }
+    this.#element = undefined;
     return element;
   }
 
-  /** @internal The memory for a call, with key and value written. */
-  protected elementWith(key: K, value: V): MapElement {
-    const element = this.elementFor(key);
-    this.#write("value", this.#valueType, element.view, element.valueOffset, value);
-    return element;
+  /** @internal */
+  protected end(element: MapElement): void {
+    if (this.#element === undefined && !this.disposed) this.#element = element;
+    else element[Symbol.dispose]();
+  }
+
+  /** @internal Writes the key of a call. @throws {DisposedError} when that disposed of the map */
+  protected writeKey(element: MapElement, key: K): void {
+    this.#write("key", this.#keyType, element.view, elementKeyOffset, key);
+    void this.fd;
+  }
+
+  /** @internal */
+  protected readValue(element: MapElement): V {
+    return this.#valueType.read(element.view, element.valueOffset);
   }
 
   /** @internal */
@@ -223,12 +270,16 @@ export abstract class KeyedMap<K, V> extends BpfMap {
   }
 
   #updateFrom(batch: MapBatch, index: number): void {
-    const element = this.#element ?? this.#refuseDisposed();
-    const keyOffset = batch.keyOffset(index);
-    const valueOffset = batch.valueOffset(index);
-    element.setKey(batch.bytes.subarray(keyOffset, keyOffset + this.keySize));
-    element.setValue(batch.bytes.subarray(valueOffset, valueOffset + this.valueSize));
-    element.update(0);
+    const element = this.begin();
+    try {
+      const keyOffset = batch.keyOffset(index);
+      const valueOffset = batch.valueOffset(index);
+      element.setKey(batch.bytes.subarray(keyOffset, keyOffset + this.keySize));
+      element.setValue(batch.bytes.subarray(valueOffset, valueOffset + this.valueSize));
+      element.update(0);
+    } finally {
+      this.end(element);
+    }
   }
 
   #write<T>(role: string, type: Type<T>, view: DataView, offset: number, value: T): void {
@@ -241,14 +292,13 @@ export abstract class KeyedMap<K, V> extends BpfMap {
     }
   }
 
-  #refuseDisposed(): never {
-    // The descriptor's own refusal: every use after disposal fails alike.
-    throw this.descriptor.refusal();
-  }
-
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#element?.[Symbol.dispose]();
     this.#element = undefined;
   }
+}
+
+function isPair(value: unknown): value is readonly [unknown, unknown] {
+  return Array.isArray(value) && value.length === 2;
 }

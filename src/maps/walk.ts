@@ -3,6 +3,7 @@ import { BpfError } from "../ffi/error.ts";
 import { MapBatch } from "../ffi/map_batch.ts";
 import { MapElement } from "../ffi/map_element.ts";
 import { BatchError } from "./batch_error.ts";
+import { VisitedKeys } from "./visited_keys.ts";
 
 /** Memory that a walk takes at the most, unless one bucket of the map holds more. */
 const largestBatchBytes = 256 * 1024;
@@ -33,9 +34,11 @@ export class MapWalk implements Disposable {
   /** Whether the element holds a key that is still to be visited. */
   #isKeyAhead = false;
   #steps = 0;
+  readonly #visited: VisitedKeys;
 
   constructor(map: WalkedMap) {
     this.#map = map;
+    this.#visited = new VisitedKeys(map.keySize);
     const entrySize = map.keySize + map.valueSize;
     this.#largest = Math.max(
       1,
@@ -59,6 +62,12 @@ export class MapWalk implements Disposable {
 
   valueOffset(index: number): number {
     return this.#batch.valueOffset(index);
+  }
+
+  /** The bytes of key `index`. */
+  keyBytes(index: number): Uint8Array {
+    const offset = this.keyOffset(index);
+    return this.#batch.bytes.subarray(offset, offset + this.#map.keySize);
   }
 
   /** Whether the chunk has an entry `index`. @throws {DisposedError} once the map is disposed of */
@@ -98,8 +107,7 @@ export class MapWalk implements Disposable {
     }
     const element = this.#element;
     const { bytes, capacity } = this.#batch;
-    // The kernel starts again from the first key when the one that it is to go on from was deleted meanwhile. So the walk
-    // is always one key ahead of what it hands out, and ends in any case: twice round is enough.
+    // Keys may be added as fast as they are visited: the walk ends in any case.
     const largest = 2 * maxEntries;
     let count = 0;
     while (this.#isKeyAhead && count < capacity && this.#steps < largest) {
@@ -108,8 +116,12 @@ export class MapWalk implements Disposable {
       if (element.lookup(0)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
         count++;
+        this.#visited.push(element);
+        this.#isKeyAhead = element.nextKey(false);
+      } else {
+        // Deleted since it was found: from there the kernel would start again from the first key.
+        this.#isKeyAhead = this.#visited.goOnBehindNewest(element);
       }
-      this.#isKeyAhead = element.nextKey(false);
     }
     if (!this.#isKeyAhead || this.#steps >= largest) this.#state = "ended";
     this.#batch.count = count;

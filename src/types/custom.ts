@@ -34,9 +34,6 @@ export interface CustomOptions<T> {
  * A type whose decoding and encoding are your own functions: for bit fields, unions, and values that
  * deserve a class.
  *
- * The functions must not use the map that they are called for: a map has one place in memory for the key
- * and the value at hand. Other maps are free to use. The same goes for getters of values that are written.
- *
  * @throws {RangeError} when the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
  * alignment, or the alignment is not a power of two
  * @throws {TypeError} when an option is misspelt or a function is missing

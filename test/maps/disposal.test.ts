@@ -57,8 +57,11 @@ const others = ["constructor", "disposed", "toString", "length", "stride", Symbo
 const internal = [
   "descriptor",
   "duplicateHandle",
-  "elementFor",
-  "elementWith",
+  "begin",
+  "end",
+  "readValue",
+  "update",
+  "writeKey",
   "walk",
   "walked",
   "batchOfKeys",

@@ -1,8 +1,21 @@
 import { describe, expect } from "bun:test";
 import { DetachedMount } from "../../src/ffi/mount.ts";
+import { HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 describe("the option pin", () => {
+  bpfTest("keeps the access that the flags ask for, whether the map is there or not", () => {
+    using bpffs = new DetachedMount("bpf");
+    const options = { key: t.u32, value: t.u32, maxEntries: 1, pin: `${bpffs.path}/map` };
+    for (const _round of ["created", "opened"]) {
+      using reader = new HashMap({ ...options, flags: ["rdonly"] });
+      expect(() => reader.set(1, 1)).toThrow(expect.objectContaining({ code: "EPERM" }));
+      expect(reader.get(1)).toBeUndefined();
+    }
+    using writer = new HashMap(options);
+    expect(writer.set(1, 1).get(1)).toBe(1);
+  });
+
   bpfTest("gives all who create it at once the same map", async () => {
     using bpffs = new DetachedMount("bpf");
     const workers = Array.from(

@@ -7,6 +7,7 @@ import { HashMap, t } from "../../src/index.ts";
 import { mapHandleFromFd } from "../../src/maps/handle.ts";
 import { mapTypeNumber } from "../../src/maps/spec.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { batchlessMap } from "./batchless.ts";
 
 /** The size of this process's address space in bytes. */
 function addressSpace(): number {
@@ -114,5 +115,36 @@ describe("the memory of a walk", () => {
     }
     Bun.gc(true);
     expect(addressSpace() - before).toBeLessThan(64 * mebibyte);
+  });
+});
+
+describe("a walk by keys", () => {
+  bpfTest("sees every entry that stays, once, though others are deleted right ahead of it", () => {
+    using map = batchlessMap(400);
+    for (let key = 1; key <= 400; key++) map.set(key, 1);
+    const order = [...map.keys()];
+    const seen = new Map<number, number>();
+    const deleted = new Set<number>();
+    for (const key of map.keys()) {
+      seen.set(key, (seen.get(key) ?? 0) + 1);
+      // At the end of each chunk the walk has fetched one key more: delete that one, and what it came from.
+      const next = order[order.indexOf(key) + 1];
+      if (seen.size % 64 !== 0 || next === undefined) continue;
+      for (const victim of [key, next]) if (map.delete(victim)) deleted.add(victim);
+    }
+    expect(deleted.size).toBeGreaterThan(4);
+    const stayed = order.filter((key) => !deleted.has(key));
+    expect(stayed.filter((key) => seen.get(key) !== 1)).toEqual([]);
+  });
+
+  bpfTest("goes on when all that it has seen is deleted", () => {
+    using map = batchlessMap(400);
+    for (let key = 1; key <= 400; key++) map.set(key, 1);
+    const seen = new Set<number>();
+    for (const key of map.keys()) {
+      seen.add(key);
+      if (seen.size % 64 === 0) map.deleteMany(seen);
+    }
+    expect(seen.size).toBe(400);
   });
 });
