@@ -1,6 +1,6 @@
 /** What is published works in somebody else's project: installed, imported, type-checked. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bpfTest } from "./support/privilege.ts";
@@ -8,22 +8,23 @@ import { packageRoot, run, runBun } from "./support/run.ts";
 
 let folder = "";
 
+const packed = ["src", "examples", "README.md", "LICENSE", "package.json", "tsconfig.json"];
+
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "package-"));
-  const pack = ["npm", "pack", "--pack-destination", folder, packageRoot];
-  // Declarations are made on the way, by the script that packing runs.
-  const packed = await run(pack, { cwd: folder });
-  if (packed.exitCode !== 0) throw new Error(`npm pack: ${packed.stderr}`);
+  // A copy: packing makes declarations on the way, which are not to be left in the working tree.
+  const copy = join(folder, "copy");
+  for (const name of packed) cpSync(join(packageRoot, name), join(copy, name), { recursive: true });
+  symlinkSync(join(packageRoot, "node_modules"), join(copy, "node_modules"));
+  const pack = await run(["npm", "pack", "--pack-destination", folder], { cwd: copy });
+  if (pack.exitCode !== 0) throw new Error(`npm pack: ${pack.stderr}`);
   const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"));
   await Bun.write(join(folder, "package.json"), '{ "name": "consumer", "type": "module" }');
   const added = await runBun(["add", `./${archive}`], { cwd: folder });
   if (added.exitCode !== 0) throw new Error(`bun add: ${added.stderr}`);
 }, 60_000);
 
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-  rmSync(join(packageRoot, "dist"), { recursive: true, force: true });
-});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The strictest settings that a consumer may have: declarations are checked too, and imports as Node resolves them. */
 const strictest = {
