@@ -50,14 +50,17 @@ async function start({ command, sign, milliseconds, kibibytes }: Candidate): Pro
   let text = "";
   for await (const chunk of child.stdout) {
     text += Buffer.from(chunk).toString();
-    if (!text.includes(sign)) continue;
+    if (text.includes(sign)) break;
+  }
+  const isAttached = text.includes(sign);
+  if (isAttached) {
     milliseconds.push((Bun.nanoseconds() - started) / 1e6);
     const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
     kibibytes.push(Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]));
-    child.kill("SIGINT");
   }
+  child.kill("SIGKILL");
   await child.exited;
-  return text.includes(sign);
+  return isAttached;
 }
 
 const refused = new Set<Candidate>();
