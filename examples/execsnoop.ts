@@ -7,11 +7,11 @@
  * A program in the kernel fills in one record for each exec(2) and puts it into a ring buffer; what it does not find
  * room for it counts. Nothing runs here while no program starts.
  */
+import { constants } from "node:os";
 import { parseArgs } from "node:util";
 import {
   ArrayMap,
   asm,
-  BpfError,
   Btf,
   type Code,
   HashMap,
@@ -32,14 +32,23 @@ usage: bun execsnoop.ts [options]
   -j, --json               one JSON object for each program, a line each
   -h, --help               show this
 
+PID and PPID are numbers of the initial pid namespace, UID is the real user id in the initial user namespace.
+A program that was started by descriptor (execveat) has /dev/fd/NUMBER for its file name.
+With --failed, attempts of 32-bit programs are not seen; arguments that were not read whole end in "...".
+
 Needs root, or CAP_BPF and CAP_PERFMON; and a kernel with BTF, 5.8 or later.`;
 
-/** Bytes kept of the file's name, of all arguments together, and of one argument of a failed exec. */
+/** Bytes kept of the command's and the file's name, of all arguments together, and of one argument of a failed exec. */
+const commSize = 16;
 const filenameSize = 256;
 const argsSize = 1024;
 const argSize = 128;
 /** Arguments kept of a failed exec, which are read one by one. */
 const maxFailedArgs = 20;
+/** Attempts under way at once: one for each thread that is in exec(2). */
+const maxAttempts = 8192;
+/** Milliseconds at most: Node's and Bun's timers hold no more. */
+const maxDuration = 2 ** 31 - 1;
 
 const Event = t.struct({
   time: t.u64n,
@@ -47,10 +56,13 @@ const Event = t.struct({
   ppid: t.u32,
   uid: t.u32,
   ret: t.i32,
-  /** Bytes of all arguments together; more than `args` holds if they are cut off. */
+  /** Bytes used of `args`. */
   argsLength: t.u32,
-  comm: t.cstring(16),
-  filename: t.cstring(filenameSize),
+  /** Whether there was more than `args` holds, or what could not be read. */
+  argsCutOff: t.u32,
+  // As bytes: a name of a file or an argument need not be UTF-8.
+  comm: t.bytes(commSize),
+  filename: t.bytes(filenameSize),
   /** The arguments, each ended by a NUL. */
   args: t.bytes(argsSize),
 });
@@ -60,58 +72,80 @@ const at = (field: keyof Event): number => Event.fields[field].offset;
 
 const { r0, r1, r2, r3, r6, r7, r8, r9, fp } = asm;
 
-/** Puts a zeroed-out record into r7, or counts a loss and returns. */
+const countLoss: Code = [asm.ldMapValue(r1, "lost", 0), asm.mov(r2, 1), asm.atomicAdd(r1, 0, r2)];
+
+const leave: Code = [asm.mov(r0, 0), asm.exit()];
+
+/** Puts a record into r7, or counts a loss and returns. */
 const reserveEvent: Code = [
   asm.ldMap(r1, "events"),
   asm.mov(r2, Event.size),
   asm.mov(r3, 0),
   asm.call("ringbuf_reserve"),
   asm.jne(r0, 0, "reserved"),
-  asm.ldMapValue(r1, "lost", 0),
-  asm.mov(r2, 1),
-  asm.atomicAdd(r1, 0, r2),
-  asm.mov(r0, 0),
-  asm.exit(),
+  countLoss,
+  leave,
   asm.label("reserved"),
   asm.mov(r7, r0),
   // The room may hold an old record: what is not filled in below must not show it.
   asm.stb(r7, at("filename"), 0),
+  asm.stw(r7, at("ppid"), 0),
+  asm.stw(r7, at("argsCutOff"), 0),
 ];
 
-/** Fills in what is the same for all events; the task is in r8. Its layout is the running kernel's. */
-function describeTask(kernel: Btf): Code {
+/** Fills in what every program can ask of the kernel about the process that it runs in. */
+const describeProcess: Code = [
+  asm.call("ktime_get_ns"),
+  asm.stxdw(r7, at("time"), r0),
+  asm.call("get_current_pid_tgid"),
+  asm.rsh(r0, 32),
+  asm.stxw(r7, at("pid"), r0),
+  asm.call("get_current_uid_gid"),
+  asm.stxw(r7, at("uid"), r0),
+  asm.mov(r1, r7),
+  asm.add(r1, at("comm")),
+  asm.mov(r2, commSize),
+  asm.call("get_current_comm"),
+];
+
+const submitEvent: Code = [asm.mov(r1, r7), asm.mov(r2, 0), asm.call("ringbuf_submit"), leave];
+
+/** Forgets the attempt whose key is at fp-8. */
+const forgetAttempt: Code = [
+  asm.ldMap(r1, "attempts"),
+  asm.mov(r2, fp),
+  asm.add(r2, -8),
+  asm.call("map_delete_elem"),
+];
+
+/**
+ * Runs when an exec has succeeded: (task, old pid, binprm). The arguments lie in a row in the new program's memory.
+ *
+ * The layout of the kernel's structures is the running kernel's.
+ */
+function succeeded(kernel: Btf, { failed }: Options): Code {
   return [
-    asm.call("ktime_get_ns"),
-    asm.stxdw(r7, at("time"), r0),
-    asm.ldxw(r1, r8, kernel.field("task_struct", "tgid").offset),
-    asm.stxw(r7, at("pid"), r1),
+    asm.mov(r6, r1),
+    asm.ldxdw(r8, r6, 0),
+    // A thread that is not the first of its process takes over the first one's id in exec: the attempt was noted under
+    // its old id, and the end of the system call will look for it under the new one.
+    failed
+      ? [
+          asm.ldxw(r1, r8, kernel.field("task_struct", "tgid").offset),
+          asm.lsh(r1, 32),
+          asm.ldxdw(r2, r6, 8),
+          asm.lsh(r2, 32),
+          asm.rsh(r2, 32),
+          asm.or(r1, r2),
+          asm.stxdw(fp, -8, r1),
+          forgetAttempt,
+        ]
+      : [],
+    reserveEvent,
+    describeProcess,
     asm.ldxdw(r1, r8, kernel.field("task_struct", "real_parent").offset),
     asm.ldxw(r1, r1, kernel.field("task_struct", "tgid").offset),
     asm.stxw(r7, at("ppid"), r1),
-    asm.call("get_current_uid_gid"),
-    asm.stxw(r7, at("uid"), r0),
-    asm.mov(r1, r7),
-    asm.add(r1, at("comm")),
-    asm.mov(r2, 16),
-    asm.call("get_current_comm"),
-  ];
-}
-
-const submitEvent: Code = [
-  asm.mov(r1, r7),
-  asm.mov(r2, 0),
-  asm.call("ringbuf_submit"),
-  asm.mov(r0, 0),
-  asm.exit(),
-];
-
-/** Runs when an exec has succeeded: (task, old pid, binprm). The arguments lie in a row in the new program's memory. */
-function succeeded(kernel: Btf): Code {
-  return [
-    asm.mov(r6, r1),
-    reserveEvent,
-    asm.ldxdw(r8, r6, 0),
-    describeTask(kernel),
     asm.stw(r7, at("ret"), 0),
 
     asm.ldxdw(r3, r6, 16),
@@ -125,15 +159,18 @@ function succeeded(kernel: Btf): Code {
     asm.ldxdw(r3, r1, kernel.field("mm_struct", "arg_start").offset),
     asm.ldxdw(r2, r1, kernel.field("mm_struct", "arg_end").offset),
     asm.sub(r2, r3),
-    asm.stxw(r7, at("argsLength"), r2),
     asm.jle(r2, argsSize, "fits"),
+    asm.stw(r7, at("argsCutOff"), 1),
     asm.mov(r2, argsSize),
     asm.label("fits"),
+    asm.stxw(r7, at("argsLength"), r2),
     asm.mov(r1, r7),
     asm.add(r1, at("args")),
     asm.call("probe_read_user"),
     asm.jeq(r0, 0, "submit"),
+    // The page is not in memory: a program may not wait for it.
     asm.stw(r7, at("argsLength"), 0),
+    asm.stw(r7, at("argsCutOff"), 1),
     asm.label("submit"),
     submitEvent,
   ];
@@ -156,10 +193,22 @@ function attempted(filenameOffset: number): Code {
     asm.add(r3, -24),
     asm.mov(asm.r4, 0),
     asm.call("map_update_elem"),
-    asm.mov(r0, 0),
-    asm.exit(),
+    asm.jeq(r0, 0, "noted"),
+    // It may yet succeed, and be seen then: better to count one too many than one too few.
+    countLoss,
+    asm.label("noted"),
+    leave,
   ];
 }
+
+/** Reads the pointer at r9 to fp-16; r0 is not 0 if that fails. */
+const readArgumentPointer: Code = [
+  asm.mov(r1, fp),
+  asm.add(r1, -16),
+  asm.mov(r2, 8),
+  asm.mov(r3, r9),
+  asm.call("probe_read_user"),
+];
 
 /** Runs when an exec ends. Only now is the file name sure to be in memory: the kernel has just read it. */
 function ended(kernel: Btf): Code {
@@ -172,26 +221,34 @@ function ended(kernel: Btf): Code {
     asm.add(r2, -8),
     asm.call("map_lookup_elem"),
     asm.jeq(r0, 0, "done"),
-    asm.ldxdw(r8, r0, 0),
+    asm.ldxdw(r1, r0, 0),
+    asm.stxdw(fp, -24, r1),
     asm.ldxdw(r9, r0, 8),
-    asm.stxdw(fp, -24, r8),
-    asm.ldMap(r1, "attempts"),
-    asm.mov(r2, fp),
-    asm.add(r2, -8),
-    asm.call("map_delete_elem"),
+    forgetAttempt,
     asm.ldxdw(r1, r6, 16),
     asm.jslt(r1, 0, "failed"),
     asm.label("done"),
-    asm.mov(r0, 0),
-    asm.exit(),
+    leave,
 
     asm.label("failed"),
     reserveEvent,
     asm.ldxdw(r1, r6, 16),
     asm.stxw(r7, at("ret"), r1),
-    asm.call("get_current_task_btf"),
-    asm.mov(r8, r0),
-    describeTask(kernel),
+    describeProcess,
+    // Only from kernel 5.11 on could a program of this type follow the task's pointers by itself.
+    asm.call("get_current_task"),
+    asm.mov(r3, r0),
+    asm.add(r3, kernel.field("task_struct", "real_parent").offset),
+    asm.mov(r1, fp),
+    asm.add(r1, -16),
+    asm.mov(r2, 8),
+    asm.call("probe_read_kernel"),
+    asm.ldxdw(r3, fp, -16),
+    asm.add(r3, kernel.field("task_struct", "tgid").offset),
+    asm.mov(r1, r7),
+    asm.add(r1, at("ppid")),
+    asm.mov(r2, 4),
+    asm.call("probe_read_kernel"),
 
     asm.mov(r1, r7),
     asm.add(r1, at("filename")),
@@ -201,25 +258,36 @@ function ended(kernel: Btf): Code {
 
     // r8: bytes of arguments so far; r9: where the next pointer to one is.
     asm.mov(r8, 0),
-    Array.from({ length: maxFailedArgs }, (): Code => [
-      asm.mov(r1, fp),
-      asm.add(r1, -16),
-      asm.mov(r2, 8),
-      asm.mov(r3, r9),
-      asm.call("probe_read_user"),
-      asm.jne(r0, 0, "complete"),
+    // The kernel takes no array at all for an empty one.
+    asm.jeq(r9, 0, "complete"),
+    Array.from({ length: maxFailedArgs }, (_, index): Code => [
+      readArgumentPointer,
+      asm.jne(r0, 0, "cut off"),
       asm.ldxdw(r3, fp, -16),
       asm.jeq(r3, 0, "complete"),
-      asm.jgt(r8, argsSize - argSize, "complete"),
+      asm.jgt(r8, argsSize - argSize - 1, "cut off"),
       asm.mov(r1, r7),
       asm.add(r1, at("args")),
       asm.add(r1, r8),
-      asm.mov(r2, argSize),
+      asm.mov(r6, r1),
+      // One byte more than is kept, to tell an argument that fits from a longer one.
+      asm.mov(r2, argSize + 1),
       asm.call("probe_read_user_str"),
-      asm.jsle(r0, 0, "complete"),
+      asm.jsle(r0, 0, "cut off"),
+      asm.jle(r0, argSize, `whole ${index}`),
+      asm.stw(r7, at("argsCutOff"), 1),
+      asm.stb(r6, argSize - 1, 0),
+      asm.mov(r0, argSize),
+      asm.label(`whole ${index}`),
       asm.add(r8, r0),
       asm.add(r9, 8),
     ]),
+    readArgumentPointer,
+    asm.jne(r0, 0, "cut off"),
+    asm.ldxdw(r3, fp, -16),
+    asm.jeq(r3, 0, "complete"),
+    asm.label("cut off"),
+    asm.stw(r7, at("argsCutOff"), 1),
     asm.label("complete"),
     asm.stxw(r7, at("argsLength"), r8),
     submitEvent,
@@ -251,9 +319,10 @@ function readOptions(): Options {
     process.exit(0);
   }
   const seconds = values.duration === undefined ? undefined : Number(values.duration);
-  // Node's and Bun's timers hold no more milliseconds than this.
-  if (seconds !== undefined && !(seconds > 0 && seconds * 1000 < 2 ** 31)) {
-    throw new UsageError(`--duration: expected seconds, such as 10 or 0.5, got ${values.duration}`);
+  if (seconds !== undefined && !(seconds > 0 && seconds * 1000 <= maxDuration)) {
+    throw new UsageError(
+      `--duration: expected seconds, such as 10 or 0.5, at most ${Math.floor(maxDuration / 1000)}, got ${values.duration}`,
+    );
   }
   return {
     failed: values.failed,
@@ -263,41 +332,92 @@ function readOptions(): Options {
   };
 }
 
-const errorNames = new Map(
-  Object.entries((await import("node:os")).constants.errno).map(([name, errno]) => [errno, name]),
-);
+const errorNames = new Map(Object.entries(constants.errno).map(([name, errno]) => [errno, name]));
 
-function argumentsOf(event: Event): { args: string[]; isCutOff: boolean } {
-  const isCutOff = event.argsLength > argsSize;
-  const bytes = Buffer.from(event.args.subarray(0, Math.min(event.argsLength, argsSize)));
-  const args = bytes.toString().split("\0");
-  // Each argument is ended by a NUL, so that the last piece is empty, unless it is what was cut off.
-  if (args.at(-1) === "") args.pop();
-  return { args, isCutOff };
+/** The bytes before the first NUL. */
+function untilNul(bytes: Uint8Array): Uint8Array {
+  const end = bytes.indexOf(0);
+  return end === -1 ? bytes : bytes.subarray(0, end);
 }
 
-/** As a shell would take it: quoted where needed, and nothing in it that a terminal would obey. */
-function quote(arg: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(arg)) return arg;
-  const visible = arg.replace(
-    /[\u0000-\u001f\u007f-\u009f]/g,
-    (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
-  return `'${visible.replaceAll("'", "'\\''")}'`;
+/** As text, with U+FFFD for what is not UTF-8. */
+const asText = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+
+function argumentsOf({ args, argsLength }: Event): Uint8Array[] {
+  const list: Uint8Array[] = [];
+  for (let start = 0; start < argsLength; start += (list.at(-1)?.length ?? 0) + 1) {
+    list.push(untilNul(args.subarray(start, argsLength)));
+  }
+  return list;
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decode(bytes: Uint8Array): string | undefined {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Characters, and as numbers the bytes that are not UTF-8. */
+function* charactersOf(bytes: Uint8Array): Generator<string | number> {
+  const all = decode(bytes);
+  if (all !== undefined) return yield* all;
+  for (let i = 0; i < bytes.length;) {
+    const byte = bytes[i] as number;
+    const length = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    const character = decode(bytes.subarray(i, i + length));
+    yield character ?? byte;
+    i += character === undefined ? 1 : length;
+  }
+}
+
+const hex = (number: number, digits: number): string => number.toString(16).padStart(digits, "0");
+
+const shortEscapes: Readonly<Record<string, string>> = {
+  "\n": "\\n",
+  "\t": "\\t",
+  "\r": "\\r",
+  "\\": "\\\\",
+  "'": "\\'",
+};
+
+/** Controls of the terminal, what changes the direction of text or cannot be seen, and separators of lines. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
+
+/** A character or byte within `$'...'`. */
+function escape(character: string | number): string {
+  if (typeof character === "number") return `\\x${hex(character, 2)}`;
+  const short = shortEscapes[character];
+  if (short !== undefined) return short;
+  if (!unprintable.test(character)) return character;
+  const code = character.codePointAt(0) as number;
+  if (code < 0x80) return `\\x${hex(code, 2)}`;
+  return code <= 0xffff ? `\\u${hex(code, 4)}` : `\\U${hex(code, 8)}`;
+}
+
+/** As bash would take it: quoted where needed, and nothing in it that a terminal would obey. */
+function quote(bytes: Uint8Array): string {
+  const text = decode(bytes);
+  if (text === undefined || unprintable.test(text)) {
+    return `$'${[...charactersOf(bytes)].map(escape).join("")}'`;
+  }
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function asJson(event: Event, { failed }: Options): string {
-  const { time, pid, ppid, uid, comm, filename, ret } = event;
-  const { args, isCutOff } = argumentsOf(event);
+  const { time, pid, ppid, uid, ret } = event;
   return JSON.stringify({
     time: monotonicToDate(time).toISOString(),
     pid,
     ppid,
     uid,
-    comm,
-    filename,
-    args,
-    ...(isCutOff ? { argsCutOff: true } : {}),
+    comm: asText(untilNul(event.comm)),
+    filename: asText(untilNul(event.filename)),
+    args: argumentsOf(event).map(asText),
+    ...(event.argsCutOff ? { argsCutOff: true } : {}),
     ...(failed ? { ret, ...(ret < 0 ? { error: errorNames.get(-ret) } : {}) } : {}),
   });
 }
@@ -319,14 +439,49 @@ function heading({ failed }: Options): string {
 }
 
 function asLine(event: Event, { failed }: Options): string {
-  const { args, isCutOff } = argumentsOf(event);
   const time = monotonicToDate(event.time);
   const clock = `${time.toTimeString().slice(0, 8)}.${String(time.getMilliseconds()).padStart(3, "0")}`;
   const result = event.ret < 0 ? (errorNames.get(-event.ret) ?? String(event.ret)) : "0";
   const ret = failed ? colour(event.ret < 0 ? red : grey, result.padEnd(8)) : "";
   const start = columns(clock, `${event.pid}`, `${event.ppid}`, `${event.uid}`, ret);
-  const command = `${quote(event.comm).padEnd(15)} ${quote(event.filename).padEnd(24)}`;
-  return `${start}${command} ${args.map(quote).join(" ")}${isCutOff ? " ..." : ""}`;
+  const comm = quote(untilNul(event.comm)).padEnd(15);
+  const filename = quote(untilNul(event.filename)).padEnd(24);
+  const args = [...argumentsOf(event).map(quote), ...(event.argsCutOff ? ["..."] : [])];
+  return `${start}${comm} ${filename} ${args.join(" ")}`;
+}
+
+/**
+ * Standard output, written no faster than it is read: what waits meanwhile waits in the ring buffer, and what finds no
+ * room there the kernel counts.
+ */
+class Output {
+  #last: Promise<void> = Promise.resolve();
+  #failure: NodeJS.ErrnoException | undefined;
+
+  constructor(onFailure: () => void) {
+    // More than one write may fail.
+    process.stdout.on("error", (error) => {
+      this.#failure ??= error;
+      onFailure();
+    });
+  }
+
+  /** Returns once there is room for more. */
+  async write(line: string): Promise<void> {
+    if (this.#failure !== undefined) return;
+    const written = Promise.withResolvers<void>();
+    this.#last = written.promise;
+    // It is called when the write has failed, too; "drain" is not.
+    if (!process.stdout.write(`${line}\n`, () => written.resolve())) await written.promise;
+  }
+
+  /** Returns once all is written. @throws the error of a write, unless the reader has gone (`| head`): that is an end like any other */
+  async finish(): Promise<void> {
+    await this.#last;
+    const error = this.#failure;
+    if (error === undefined || error.code === "EPIPE") return;
+    throw new Error(`cannot write to the standard output: ${error.message}`, { cause: error });
+  }
 }
 
 async function watch(options: Options): Promise<void> {
@@ -336,7 +491,7 @@ async function watch(options: Options): Promise<void> {
   using attempts = new HashMap({
     key: t.u64,
     value: t.struct({ filename: t.u64, argv: t.u64 }),
-    maxEntries: options.failed ? 8192 : 1,
+    maxEntries: options.failed ? maxAttempts : 1,
     name: "exec_attempts",
   });
   const maps = { events, lost, attempts };
@@ -348,7 +503,7 @@ async function watch(options: Options): Promise<void> {
     );
     return resources.use(program.attach());
   };
-  attach("tp_btf/sched_process_exec", succeeded(kernel));
+  attach("tp_btf/sched_process_exec", succeeded(kernel, options));
   if (options.failed) {
     // The offsets are those of the tracepoints' format: filename follows the number of the system call, or the fd.
     attach("tp/syscalls/sys_exit_execve", ended(kernel));
@@ -359,45 +514,66 @@ async function watch(options: Options): Promise<void> {
 
   let seen = 0;
   let shown = 0;
-  const show = (event: Event): void => {
+  const show = async (event: Event): Promise<void> => {
     seen++;
     const { name } = options;
-    if (name !== undefined && !name.test(event.comm) && !name.test(event.filename)) return;
+    const names = [event.comm, event.filename].map((bytes) => asText(untilNul(bytes)));
+    if (name !== undefined && !names.some((text) => name.test(text))) return;
     shown++;
-    process.stdout.write(`${options.json ? asJson(event, options) : asLine(event, options)}\n`);
+    await output.write(options.json ? asJson(event, options) : asLine(event, options));
   };
 
   const iterator = events[Symbol.asyncIterator]();
-  const stop = (): void => void iterator.return?.();
-  process.once("SIGINT", stop);
-  process.once("SIGTERM", stop);
-  // Whoever read our output has gone (`| head`): that is an end like any other.
-  process.stdout.once("error", stop);
-  if (options.duration !== undefined) setTimeout(stop, options.duration);
+  /** What was in the ring at the end, and how many were lost until then. */
+  let rest: { events: Event[]; lost: number } | undefined;
+  const stop = (): void => {
+    if (rest !== undefined) return;
+    void iterator.return?.();
+    rest = { events: [], lost: 0 };
+    // Before the programs are detached, for which the kernel takes its time: up to 0.1 s for each tracepoint.
+    events.drain((event) => rest?.events.push(event));
+    rest.lost = lost.get(0) ?? 0;
+  };
+  const output = new Output(stop);
+  const interrupt = (): void => {
+    // Whoever reads our output may never read on.
+    if (rest !== undefined) process.exit(130);
+    stop();
+  };
+  process.on("SIGINT", interrupt);
+  process.on("SIGTERM", interrupt);
+  const timer = options.duration === undefined ? undefined : setTimeout(stop, options.duration);
 
-  if (!options.json) console.log(heading(options));
-  for await (const event of iterator) show(event);
-  // What came between the last wake-up and the detaching.
-  resources.dispose();
-  events.drain(show);
+  if (!options.json) await output.write(heading(options));
+  for await (const event of iterator) await show(event);
+  clearTimeout(timer);
+  for (const event of rest?.events ?? []) await show(event);
+  await output.finish();
   const filtered = options.name === undefined ? "" : ` (${shown} shown)`;
-  console.error(`${seen} seen${filtered}, ${lost.get(0)} lost`);
+  console.error(`${seen} seen${filtered}, ${rest?.lost ?? 0} lost`);
 }
 
-try {
-  await watch(readOptions());
-  process.exit(0);
-} catch (error) {
+/** What the user can do something about, in a line: but an error of this script is shown with its stack. */
+function report(error: unknown): number {
+  if (!(error instanceof Error)) throw error;
   const isUsage =
     error instanceof UsageError ||
     error instanceof SyntaxError ||
+    error.message.startsWith("BUN_BPF_LOOP") ||
     String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS");
   if (isUsage) {
-    const [reason] = (error as Error).message.split("\n");
+    const [reason] = error.message.split("\n");
     console.error(`execsnoop: ${reason} (see --help)`);
-    process.exit(2);
+    return 2;
   }
-  if (!(error instanceof BpfError)) throw error;
+  if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   console.error(`execsnoop: ${error.message}`);
-  process.exit(1);
+  return 1;
+}
+
+// No process.exit(): the process ends by itself, when all is written.
+try {
+  await watch(readOptions());
+} catch (error) {
+  process.exitCode = report(error);
 }

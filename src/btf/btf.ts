@@ -46,7 +46,7 @@ export class Btf {
   /**
    * The running kernel's own BTF, read once and kept.
    *
-   * @throws {Error} when the kernel has none (`CONFIG_DEBUG_INFO_BTF` is off, or before 5.4)
+   * @throws {BpfError} `ENOENT` when the kernel has none (`CONFIG_DEBUG_INFO_BTF` is off, or before 5.4)
    */
   static kernel(): Btf {
     Btf.#kernel ??= Btf.parse(readKernelBtf());

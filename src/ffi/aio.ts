@@ -15,6 +15,8 @@ const numbers = syscallNumbers[architecture];
 /** Polls that can be in flight at once. */
 const maxEvents = 1024;
 const eventsPerCall = 64;
+/** How long a cancelled poll takes at most to complete, which the kernel does on another thread. */
+const longestCancellationMilliseconds = 100;
 /** EFD_CLOEXEC: the value of O_CLOEXEC, which is the same on x86-64 and arm64. */
 const EFD_CLOEXEC = 0o2000000;
 
@@ -33,6 +35,10 @@ export class Aio implements Disposable {
   readonly #events: Scratch;
   /** The control block of each poll in flight, by its `userData`: the kernel knows it by its address. */
   readonly #blocks = new Map<number, Scratch>();
+  /** The `userData` of polls that were taken back, whose completion is to come. */
+  readonly #cancelled = new Set<number>();
+  /** The `userData` of polls that completed and were not given out by {@link reap} yet. */
+  readonly #completed = new Set<number>();
   #disposed = false;
 
   /** @throws {BpfError} where AIO is not built into the kernel or no context is left */
@@ -63,9 +69,8 @@ export class Aio implements Disposable {
     view.setUint32(IOCB.aio_resfd, eventfd, true);
     using list = allocateScratch(8);
     setUint64(list.view, 0, block.address);
-    const context = this.#context as Pointer;
-    if (syscalls.io_submit(numbers.io_submit, context, 1, list.address as Pointer) !== 1) {
-      const errno = lastErrno();
+    const errno = this.#submit(list);
+    if (errno !== 0) {
       block[Symbol.dispose]();
       throw new BpfError({
         errno,
@@ -80,42 +85,75 @@ export class Aio implements Disposable {
     this.#blocks.set(userData, block);
   }
 
+  /** Hands one control block to the kernel; why that failed, or 0. */
+  #submit(list: Scratch): number {
+    for (;;) {
+      const context = this.#context as Pointer;
+      if (syscalls.io_submit(numbers.io_submit, context, 1, list.address as Pointer) === 1)
+        return 0;
+      const errno = lastErrno();
+      if (errnoName(errno) !== "EAGAIN") return errno;
+      // Polls that were taken back count until their completion is fetched.
+      const before = this.#blocks.size;
+      if (this.#cancelled.size > 0) this.#collect(1, longestCancellationMilliseconds);
+      if (this.#blocks.size === before) return errno;
+    }
+  }
+
   /** Takes back a poll: until then it keeps what the descriptor belongs to alive. */
   cancel(userData: number): void {
     const block = this.#blocks.get(userData);
-    if (block === undefined) return;
+    if (block === undefined) {
+      // It completed, and may wait to be given out.
+      this.#completed.delete(userData);
+      return;
+    }
     const context = this.#context as Pointer;
     const events = this.#events.address as Pointer;
     // Its completion comes through the queue in any case (EINPROGRESS), or is there already (EINVAL).
     syscalls.io_cancel(numbers.io_cancel, context, block.address as Pointer, events);
+    this.#cancelled.add(userData);
+    // Completions of earlier cancellations, too, count as polls in flight until they are fetched. What else completed is
+    // kept for reap(): the eventfd tells of it.
+    this.#collect(0, 0);
   }
 
-  /** Calls `fn` with the `userData` of each poll that completed since the last time. */
-  reap(fn: (userData: number) => void): void {
+  /** The `userData` of each poll that completed since the last time, once. */
+  reap(): readonly number[] {
+    if (this.#disposed) return [];
+    this.#collect(0, 0);
+    const completed = [...this.#completed];
+    this.#completed.clear();
+    return completed;
+  }
+
+  /** Empties the kernel's queue of completions, or waits until there are `atLeast` so many. */
+  #collect(atLeast: number, milliseconds: number): void {
+    using timeout = allocateScratch(16);
+    // struct timespec { seconds, nanoseconds }
+    setUint64(timeout.view, 8, milliseconds * 1_000_000);
+    let wanted = atLeast;
     for (;;) {
-      if (this.#disposed) return;
       const count = syscalls.io_getevents(
         numbers.io_getevents,
         this.#context as Pointer,
-        0,
+        wanted,
         eventsPerCall,
         this.#events.address as Pointer,
-        null,
+        timeout.address as Pointer,
       );
       if (count < 0) {
         const errno = lastErrno();
         if (errnoName(errno) === "EINTR") continue;
         throw new BpfError({ errno, syscall: "io_getevents", doing: "wait for a descriptor" });
       }
-      // Read before `fn` is called: it may start polls, or end all this.
-      const completed = Array.from({ length: count }, (_, index) =>
-        getUint64(this.#events.view, index * IO_EVENT.sizeof + IO_EVENT.data),
-      );
-      for (const userData of completed) {
+      wanted = 0;
+      for (let index = 0; index < count; index++) {
+        const userData = getUint64(this.#events.view, index * IO_EVENT.sizeof + IO_EVENT.data);
         this.#blocks.get(userData)?.[Symbol.dispose]();
         this.#blocks.delete(userData);
+        if (!this.#cancelled.delete(userData)) this.#completed.add(userData);
       }
-      for (const userData of completed) fn(userData);
       if (count < eventsPerCall) return;
     }
   }

@@ -1,3 +1,4 @@
+import { release } from "node:os";
 import { LINK_CREATE, LINK_DETACH, LINK_UPDATE, RAW_TRACEPOINT_OPEN } from "../uapi/layout.ts";
 import { BpfAttr, type BpfCallContext, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
@@ -29,8 +30,15 @@ export function linkPerfEvent(
   const fd = attr.tryCall("BPF_LINK_CREATE");
   if (fd >= 0) return fd;
   const errno = lastErrno();
-  if (errnoName(errno) === "EINVAL") return undefined;
+  // The kernel answers this as well to what is wrong with the call; and a probe would have to be a right one.
+  if (errnoName(errno) === "EINVAL" && isBefore515(release())) return undefined;
   throw bpfError("BPF_LINK_CREATE", errno, context);
+}
+
+/** Whether a kernel's release is older than 5.15, which has links for perf events. */
+export function isBefore515(kernelRelease: string): boolean {
+  const [major = 0, minor = 0] = kernelRelease.split(/[.-]/).map(Number);
+  return major < 5 || (major === 5 && minor < 15);
 }
 
 /** Puts another program in the place of a link's (kernel 5.7, where the kind of link can). */

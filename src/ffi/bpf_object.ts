@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { existsSync, readlinkSync } from "node:fs";
 import { GET_ID, GET_INFO_BY_FD, OBJ } from "../uapi/layout.ts";
 import { BpfAttr, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
@@ -14,30 +14,23 @@ const fdByIdCommands = {
   btf: "BPF_BTF_GET_FD_BY_ID",
 } as const satisfies Record<ObjectKind, BpfCommand>;
 
-const nextIdCommands = {
-  map: "BPF_MAP_GET_NEXT_ID",
-  prog: "BPF_PROG_GET_NEXT_ID",
-  link: "BPF_LINK_GET_NEXT_ID",
-  btf: "BPF_BTF_GET_NEXT_ID",
-} as const satisfies Record<ObjectKind, BpfCommand>;
-
 const onlyOnBpffs =
   "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first";
 
 /**
- * What kind of BPF object a descriptor is of; `undefined` where that is not known, also when it is of none.
+ * What kind of BPF object a descriptor is of, or `"other"` for none; `undefined` where /proc is not there to tell.
  *
  * The kernel's information has another layout for each kind but does not say which: read as another's it is nonsense.
  */
-export function objectKind(fd: number): ObjectKind | undefined {
+export function objectKind(fd: number): ObjectKind | "other" | undefined {
   let target: string;
   try {
     target = readlinkSync(`/proc/self/fd/${fd}`);
   } catch {
-    return undefined;
+    return existsSync("/proc/self/fd") ? "other" : undefined;
   }
   const kind = /^anon_inode:\[?(?:bpf[-_])?(map|prog|link|btf)\b/.exec(target)?.[1];
-  return kind as ObjectKind | undefined;
+  return (kind as ObjectKind | undefined) ?? "other";
 }
 
 /** Gives an object a name on a BPF file system (kernel 4.4). */
@@ -84,19 +77,6 @@ export function openById(kind: ObjectKind, id: number): number {
     doing: `open the ${kind} with id ${id}`,
     needs: ["CAP_SYS_ADMIN"],
     hints: { ENOENT: `No ${kind} has this id; it may have been freed meanwhile` },
-  });
-}
-
-/** The next id in use above `id`, or `undefined` after the last. */
-export function nextObjectId(kind: ObjectKind, id: number): number | undefined {
-  using attr = new BpfAttr(GET_ID.sizeof);
-  attr.u32(GET_ID.start_id, id);
-  if (attr.tryCall(nextIdCommands[kind]) === 0) return attr.readU32(GET_ID.next_id);
-  const errno = lastErrno();
-  if (errnoName(errno) === "ENOENT") return undefined;
-  throw bpfError(nextIdCommands[kind], errno, {
-    doing: `list the ids of ${kind}s`,
-    needs: ["CAP_SYS_ADMIN"],
   });
 }
 

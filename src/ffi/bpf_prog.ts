@@ -112,10 +112,15 @@ export function loadError(
   });
 }
 
+/** `"copied"`: into room for it, as data is. `"in place"`: over the input; such types refuse room for output. */
+export type ContextReturn = "copied" | "in place";
+
 /** Input of BPF_PROG_TEST_RUN. */
 export interface TestRunInput {
   readonly data: Uint8Array | undefined;
   readonly context: Uint8Array | undefined;
+  /** How the kernel gives the context back, for types of program that it does so for. */
+  readonly contextComesBack: ContextReturn | undefined;
   readonly repeat: number;
 }
 
@@ -130,20 +135,30 @@ export interface TestRunOutput {
 
 /** A program may lengthen its packet: room for that, as the kernel's own selftests leave. */
 const packetHeadroom = 512;
+/** What comes back is the kernel's whole struct, however short the input was: `struct __sk_buff` has 192 bytes now. */
+const contextRoom = 512;
 
 /** Runs a program once or more without attaching it (kernel 4.12; what can be run this way differs by type). */
 export function testRunProgram(fd: number, input: TestRunInput, what: string): TestRunOutput {
-  const { data, context, repeat } = input;
+  const { data, context, contextComesBack, repeat } = input;
   using attr = new BpfAttr(PROG_TEST_RUN.flags);
   attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat);
-  const dataOut = prepare(attr, data, data === undefined ? 0 : data.byteLength + packetHeadroom, {
-    input: PROG_TEST_RUN.data_in,
-    inputSize: PROG_TEST_RUN.data_size_in,
-    output: PROG_TEST_RUN.data_out,
-    outputSize: PROG_TEST_RUN.data_size_out,
-  });
-  // A context goes in as is, and comes back where the type gives it back.
-  const contextOut = prepare(attr, context, 0, {
+  const { output: dataOut } = prepare(
+    attr,
+    data,
+    data === undefined ? 0 : data.byteLength + packetHeadroom,
+    {
+      input: PROG_TEST_RUN.data_in,
+      inputSize: PROG_TEST_RUN.data_size_in,
+      output: PROG_TEST_RUN.data_out,
+      outputSize: PROG_TEST_RUN.data_size_out,
+    },
+  );
+  const room =
+    context === undefined || contextComesBack !== "copied"
+      ? 0
+      : Math.max(context.byteLength, contextRoom);
+  const { input: contextIn, output: contextOut } = prepare(attr, context, room, {
     input: PROG_TEST_RUN.ctx_in,
     inputSize: PROG_TEST_RUN.ctx_size_in,
     output: PROG_TEST_RUN.ctx_out,
@@ -164,7 +179,10 @@ export function testRunProgram(fd: number, input: TestRunInput, what: string): T
     returnValue: attr.readU32(PROG_TEST_RUN.retval),
     duration: attr.readU32(PROG_TEST_RUN.duration),
     data: dataOut.slice(0, attr.readU32(PROG_TEST_RUN.data_size_out)),
-    context: contextOut.slice(0, attr.readU32(PROG_TEST_RUN.ctx_size_out)),
+    context:
+      contextComesBack === "in place"
+        ? contextIn.slice()
+        : contextOut.slice(0, attr.readU32(PROG_TEST_RUN.ctx_size_out)),
   };
 }
 
@@ -175,19 +193,22 @@ interface BufferFields {
   readonly outputSize: number;
 }
 
-/** Points the attr to a copy of the input and to room for the output; returns that room. */
+/** Points the attr to a copy of the input and to room for the output; returns both. */
 function prepare(
   attr: BpfAttr,
   input: Uint8Array | undefined,
   room: number,
   fields: BufferFields,
-): Uint8Array<ArrayBuffer> {
+): { input: Uint8Array<ArrayBuffer>; output: Uint8Array<ArrayBuffer> } {
+  const buffers = { input: new Uint8Array(0), output: new Uint8Array(0) };
   if (input !== undefined) {
-    attr.memory(fields.input, input);
+    const copy = attr.memory(fields.input, input);
     attr.u32(fields.inputSize, input.byteLength);
+    buffers.input = copy.bytes.subarray(0, input.byteLength) as Uint8Array<ArrayBuffer>;
   }
-  if (room === 0) return new Uint8Array(0);
-  const output = attr.memory(fields.output, room);
-  attr.u32(fields.outputSize, room);
-  return output.bytes as Uint8Array<ArrayBuffer>;
+  if (room > 0) {
+    buffers.output = attr.memory(fields.output, room).bytes as Uint8Array<ArrayBuffer>;
+    attr.u32(fields.outputSize, room);
+  }
+  return buffers;
 }

@@ -19,8 +19,16 @@ export function hasCapability(capability: Capability): boolean {
   return ((bits >> capabilityBits[capability]) & 1n) === 1n;
 }
 
-const howToGrant =
-  "run as root (sudo -E), give the Bun binary the capabilities (setcap cap_bpf,cap_perfmon+ep), or start the container with --cap-add BPF --cap-add PERFMON";
+/** How a process gets capabilities, in the three usual ways. */
+function howToGrant(missing: readonly Capability[]): string {
+  // Whoever needs CAP_BPF needs CAP_PERFMON next, for tracing and for pointers: better to be told once.
+  const granted: Capability[] = missing.includes("CAP_BPF")
+    ? ["CAP_BPF", "CAP_PERFMON", ...missing.filter((name) => !/_(BPF|PERFMON)$/.test(name))]
+    : [...missing];
+  const list = granted.map((name) => name.toLowerCase()).join(",");
+  const options = granted.map((name) => `--cap-add ${name.slice("CAP_".length)}`).join(" ");
+  return `run as root (sudo -E), give the Bun binary the capabilities (setcap ${list}+ep), or start the container with ${options}`;
+}
 
 /**
  * Explains a refusal for want of privilege: names what is missing, of `needed`, and how to get it.
@@ -30,14 +38,27 @@ export function explainPermission(needed: readonly Capability[]): string {
   const missing = hasCapability("CAP_SYS_ADMIN")
     ? []
     : needed.filter((capability) => !hasCapability(capability));
+  if (isInUserNamespace()) {
+    return `This process is in a user namespace, as in a rootless container: ${needed.join(" and ")} ${needed.length === 1 ? "counts" : "count"} in the initial user namespace only, so run it there`;
+  }
   if (missing.length > 0) {
-    return `This process lacks ${missing.join(" and ")}: ${howToGrant}`;
+    return `This process lacks ${missing.join(" and ")}: ${howToGrant(missing)}`;
   }
   const lockdown = readLockdown();
   if (lockdown !== undefined && lockdown !== "none") {
     return `The kernel is locked down (${lockdown} in /sys/kernel/security/lockdown), which forbids this`;
   }
   return `This process has ${needed.join(" and ")}, so something else forbids it: a seccomp filter or security module of the container, or the kernel's configuration`;
+}
+
+/** Whether this process's user ids are not the system's own: the initial namespace maps all of them to themselves. */
+function isInUserNamespace(): boolean {
+  try {
+    return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
+  } catch {
+    // A kernel without user namespaces has no such file.
+    return false;
+  }
 }
 
 function readLockdown(): string | undefined {

@@ -1,12 +1,9 @@
-import { constants } from "node:fs";
 import { lastErrno } from "./errno.ts";
 import { BpfError, DisposedError } from "./error.ts";
 import { libc } from "./libc.ts";
 
-/** fcntl(2) commands of Linux (include/uapi/linux/fcntl.h and asm-generic/fcntl.h), which node:fs does not have. */
+/** A command of fcntl(2) (include/uapi/linux/fcntl.h), which node:fs does not have. */
 const F_DUPFD_CLOEXEC = 1030;
-const F_GETFL = 3;
-const F_SETFL = 4;
 
 /**
  * An open file descriptor with one owner, which closes it.
@@ -78,16 +75,4 @@ export function duplicate(fd: number, what: string): number {
     });
   }
   return copy;
-}
-
-/** Makes reads of a descriptor return at once. */
-export function setNonBlocking(fd: number): void {
-  const flags = libc.fcntl(fd, F_GETFL, 0);
-  if (flags < 0 || libc.fcntl(fd, F_SETFL, flags | constants.O_NONBLOCK) < 0) {
-    throw new BpfError({
-      errno: lastErrno(),
-      syscall: "fcntl(F_SETFL)",
-      doing: `make descriptor ${fd} non-blocking`,
-    });
-  }
 }

@@ -28,6 +28,8 @@ const numbers = syscallNumbers[architecture];
 const what = "io_uring instance";
 /** Requests in flight are not bounded by this: each is submitted at once, and takes a slot only for that moment. */
 const submissionEntries = 64;
+/** How often a submission that the kernel refuses for want of room for completions is tried again. */
+const busyAttempts = 16;
 
 /**
  * The part of io_uring that wakes an event loop: a poll of any descriptor, linked to the sending of one byte.
@@ -53,6 +55,8 @@ export class IoUring implements Disposable {
   readonly #completionMask: number;
   readonly #completionsOffset: number;
   #pending = 0;
+  /** The `userData` of polls that completed and were not given out by {@link reap} yet. */
+  readonly #completed = new Set<number>();
 
   /** @throws {BpfError} where io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or lacks what is needed (5.5) */
   constructor() {
@@ -137,10 +141,22 @@ export class IoUring implements Disposable {
     view.setInt32(at + IO_URING_SQE.fd, -1, true);
     setUint64(view, at + IO_URING_SQE.addr, userData);
     this.#submit();
+    // No byte is sent for what a cancellation completes, so nobody would come to reap it: the kernel would keep more and
+    // more of it. What else completed is kept for reap(): its byte is on its way.
+    this.#collect();
+    this.#completed.delete(userData);
   }
 
-  /** Calls `fn` with the `userData` of each poll that completed since the last time. */
-  reap(fn: (userData: number) => void): void {
+  /** The `userData` of each poll that completed since the last time, once. */
+  reap(): readonly number[] {
+    this.#collect();
+    const completed = [...this.#completed];
+    this.#completed.clear();
+    return completed;
+  }
+
+  /** Empties the kernel's queue of completions. */
+  #collect(): void {
     const words = this.#words;
     for (;;) {
       let head = words[this.#completionHead] as number;
@@ -157,8 +173,7 @@ export class IoUring implements Disposable {
         head = (head + 1) | 0;
         Atomics.store(words, this.#completionHead, head);
         // Zero is the sending of the byte, or a cancellation.
-        if (userData !== 0 || upper !== 0) fn(upper * 0x1_0000_0000 + userData);
-        if (this.#rings.disposed) return;
+        if (userData !== 0 || upper !== 0) this.#completed.add(upper * 0x1_0000_0000 + userData);
       }
     }
   }
@@ -185,6 +200,7 @@ export class IoUring implements Disposable {
 
   #enter(submitted: number, flags: number): void {
     let left = submitted;
+    let busy = 0;
     do {
       const result = syscalls.io_uring_enter(
         numbers.io_uring_enter,
@@ -200,7 +216,15 @@ export class IoUring implements Disposable {
         continue;
       }
       const errno = lastErrno();
-      if (errnoName(errno) === "EINTR") continue;
+      const code = errnoName(errno);
+      if (code === "EINTR") continue;
+      // Kernels 5.5 to 5.13 take nothing more while there are completions that do not fit their queue.
+      if (code === "EBUSY" && left > 0 && busy++ < busyAttempts) {
+        this.#collect();
+        continue;
+      }
+      // What the kernel did not take must not go with the next submission.
+      Atomics.sub(this.#words, this.#submissionTail, left);
       throw new BpfError({ errno, syscall: "io_uring_enter", doing: "wait for a descriptor" });
     } while (left > 0);
   }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
 import { PERF_EVENT_ATTR } from "../uapi/layout.ts";
 import {
@@ -29,6 +30,11 @@ function perfError(errno: number, syscall: string, doing: string): BpfError {
   });
 }
 
+/** The first CPU of a list as the kernel writes them: `"2-3,8"`. */
+export function firstCpu(list: string): number {
+  return Number.parseInt(list, 10);
+}
+
 /**
  * Opens the perf event of a tracepoint, for all processes. A program on it runs on every CPU, although the event is
  * opened on one: programs hang on the tracepoint itself.
@@ -40,16 +46,21 @@ export function openTracepointEvent(tracepointId: number, what: string): number 
   view.setUint32(PERF_EVENT_ATTR.size, attrSize, true);
   setUint64(view, PERF_EVENT_ATTR.config, tracepointId);
   const allProcesses = -1;
-  const firstCpu = 0;
   const noGroup = -1;
-  const fd = syscalls.perf_event_open(
-    perfEventOpenNumber,
-    attr.address as Pointer,
-    allProcesses,
-    firstCpu,
-    noGroup,
-    PERF_FLAG_FD_CLOEXEC,
-  );
+  const open = (cpu: number) =>
+    syscalls.perf_event_open(
+      perfEventOpenNumber,
+      attr.address as Pointer,
+      allProcesses,
+      cpu,
+      noGroup,
+      PERF_FLAG_FD_CLOEXEC,
+    );
+  let fd = open(0);
+  // The first CPU can be offline, where it can be at all.
+  if (fd < 0 && errnoName(lastErrno()) === "ENODEV") {
+    fd = open(firstCpu(readFileSync("/sys/devices/system/cpu/online", "utf8")));
+  }
   if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
   return fd;
 }

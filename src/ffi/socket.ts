@@ -26,8 +26,15 @@ export function socketPair(what: string): [Descriptor, Descriptor] {
   if (libc.socketpair(AF_UNIX, type, 0, fds.address as Pointer) < 0) {
     throw new BpfError({ errno: lastErrno(), syscall: "socketpair", doing: `make the ${what}` });
   }
-  return [
-    new Descriptor(fds.view.getInt32(0, true), what),
-    new Descriptor(fds.view.getInt32(4, true), what),
-  ];
+  const second = fds.view.getInt32(4, true);
+  let first: Descriptor | undefined;
+  try {
+    first = new Descriptor(fds.view.getInt32(0, true), what);
+    return [first, new Descriptor(second, what)];
+  } catch (error) {
+    // What the failed constructor was given, it has closed.
+    if (first === undefined) libc.close(second);
+    else first[Symbol.dispose]();
+    throw error;
+  }
 }

@@ -1,7 +1,9 @@
-import { unlinkSync } from "node:fs";
 import { detachLink, updateLink } from "../ffi/bpf_link.ts";
-import { objectInfo, pinObject } from "../ffi/bpf_object.ts";
+import { objectInfo } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
+import { Pin } from "../ffi/pin.ts";
+import { checkPinPath } from "../maps/spec.ts";
+import { describe } from "../types/refusal.ts";
 import { bpfLinkTypes } from "../uapi/enumerations.ts";
 import { LINK_INFO } from "../uapi/layout.ts";
 
@@ -42,7 +44,7 @@ export interface LinkedProgram {
 export class Link implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #what: string;
-  #pinnedAt: string | undefined;
+  readonly #pin = new Pin();
 
   /** @internal Programs make links: `program.attach()`. */
   constructor(fd: number, what: string) {
@@ -76,9 +78,13 @@ export class Link implements Disposable {
     };
   }
 
-  /** Puts another program of the same kind in place, without a gap (kernel 5.7). @throws {BpfError} `EINVAL` where the kind of link cannot */
+  /** Puts another program of the same kind in place, without a gap (kernel 5.7). @throws {BpfError} `EINVAL` where the kind of link cannot; {TypeError} for what is no program */
   update(program: LinkedProgram): this {
-    updateLink(this.fd, program.fd, this.#what);
+    const { fd } = this;
+    if (typeof program !== "object" || program === null || typeof program.fd !== "number") {
+      throw new TypeError(`update: expected a program, got ${describe(program)}`);
+    }
+    updateLink(fd, program.fd, this.#what);
     return this;
   }
 
@@ -94,18 +100,21 @@ export class Link implements Disposable {
 
   /** Gives the link a path on a BPF file system: the program stays attached after this process (kernel 5.7). @throws {BpfError} */
   pin(path: string): this {
-    pinObject(this.fd, path, this.#what);
-    this.#pinnedAt = path;
+    const { fd } = this;
+    checkPinPath("path", path);
+    this.#pin.pin(fd, path, this.#what);
     return this;
   }
 
   /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
-  unpin(path: string | undefined = this.#pinnedAt): this {
+  unpin(path: string | undefined = this.#pin.path): this {
+    // Asked for its error after disposal only.
+    void this.fd;
     if (path === undefined) {
       throw new TypeError(`${this.#what} was not pinned here: give unpin() the path`);
     }
-    unlinkSync(path);
-    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
+    checkPinPath("path", path);
+    this.#pin.unpin(path);
     return this;
   }
 

@@ -1,33 +1,22 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { linkPerfEvent } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { enablePerfEvent, openTracepointEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { bpfAttachTypes } from "../uapi/enumerations.ts";
-import { Link, type LinkedProgram } from "./link.ts";
+import type { Link, LinkedProgram } from "./link.ts";
+import { BarePerfEvent, PerfEventLink } from "./perf_event_link.ts";
 
 /** Where distributions mount tracefs. */
 const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-
-/** A link to a perf event, which lives as long as the link. */
-class PerfEventLink extends Link {
-  readonly #event: Descriptor;
-
-  constructor(fd: number, what: string, event: Descriptor) {
-    super(fd, what);
-    this.#event = event;
-  }
-
-  override [Symbol.dispose](): void {
-    super[Symbol.dispose]();
-    this.#event[Symbol.dispose]();
-  }
-}
 
 /**
  * Attaches to a tracepoint, given as `category/name` (kernel 4.7; a true link since 5.15).
  *
  * Before 5.15 the link is the perf event itself: it can be disposed of, not pinned nor updated.
+ *
+ * @throws {BpfError} as {@link tracepointId}, and when the kernel refuses
  */
 export function attachTracepoint(program: LinkedProgram, target: string): Link {
   const what = `tracepoint link to ${target}`;
@@ -49,7 +38,7 @@ export function attachTracepoint(program: LinkedProgram, target: string): Link {
     }
     setPerfEventProgram(event.fd, program.fd, what);
     enablePerfEvent(event.fd, what);
-    return new Link(event.release(), what);
+    return new BarePerfEvent(event.release(), what);
   } catch (error) {
     event[Symbol.dispose]();
     throw error;
@@ -60,23 +49,50 @@ export function attachTracepoint(program: LinkedProgram, target: string): Link {
  * The kernel's number for a tracepoint, from tracefs: where that is mounted, or else through a mount of our own that has
  * no mount point and ends with this call.
  *
- * @throws {RangeError} when the kernel has no such tracepoint
+ * @throws {BpfError} `ENOENT` when the kernel has no such tracepoint, `EACCES` when this user may not read tracefs
  */
-export function tracepointId(target: string): number {
-  const mounted = tracefsPaths.find((path) => existsSync(`${path}/events`));
-  if (mounted !== undefined) return readId(mounted, target);
+export function tracepointId(
+  target: string,
+  mountPoints: readonly string[] = tracefsPaths,
+): number {
+  for (const path of mountPoints) {
+    if (isMounted(path, target)) return readId(path, target);
+  }
   using mount = new DetachedMount("tracefs");
   return readId(mount.path, target);
 }
 
-function readId(tracefs: string, target: string): number {
-  const path = `${tracefs}/events/${target}/id`;
-  let text: string;
+/** Whether tracefs is mounted there. @throws {BpfError} when this user may not know */
+function isMounted(path: string, target: string): boolean {
   try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
-    throw new RangeError(`this kernel has no tracepoint ${target} (category/name)`, { cause });
+    statSync(`${path}/events`);
+    return true;
+  } catch (error) {
+    // A mount of our own would be of the same file system, with the same mode.
+    if ((error as NodeJS.ErrnoException).code === "EACCES") throw tracefsError(error, path, target);
+    return false;
   }
-  return Number.parseInt(text, 10);
+}
+
+function readId(tracefs: string, target: string): number {
+  try {
+    return Number.parseInt(readFileSync(`${tracefs}/events/${target}/id`, "utf8"), 10);
+  } catch (error) {
+    throw tracefsError(error, tracefs, target);
+  }
+}
+
+function tracefsError(error: unknown, tracefs: string, target: string): BpfError {
+  const { code, errno = 0 } = error as NodeJS.ErrnoException;
+  return new BpfError({
+    errno: Math.abs(errno),
+    syscall: "open",
+    doing: `find the tracepoint ${target}`,
+    hint:
+      code === "ENOENT"
+        ? `This kernel has no tracepoint ${target} (category/name): \`ls ${tracefsPaths[0]}/events/*\` shows those it has`
+        : code === "EACCES"
+          ? `This user may not read tracefs: run as root (sudo -E), or let everybody in (mount -o remount,mode=755 ${tracefs})`
+          : undefined,
+  });
 }

@@ -1,6 +1,7 @@
 import { Aio, eventDescriptor } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import type { Bridge } from "./bridge.ts";
+import { deliver } from "./deliver.ts";
 
 /** What of a stream's reader is used here. */
 interface Reader {
@@ -60,10 +61,15 @@ export class AioBridge implements Bridge {
   }
 
   async #read(reader: Reader): Promise<void> {
-    while (this.#reader === reader) {
-      const { done } = await reader.read();
-      if (done) return;
-      this.#aio.reap(this.#onReady);
+    try {
+      while (this.#reader === reader) {
+        const { done } = await reader.read();
+        if (done) return;
+        deliver(this.#aio.reap(), this.#onReady);
+      }
+    } finally {
+      // However the reading ended, the next wait begins it anew.
+      if (this.#reader === reader) this.#reader = undefined;
     }
   }
 

@@ -2,6 +2,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { IoUring } from "../ffi/io_uring.ts";
 import { socketPair } from "../ffi/socket.ts";
 import type { Bridge } from "./bridge.ts";
+import { deliver } from "./deliver.ts";
 
 /** What of Bun's socket is used here. */
 interface Socket {
@@ -37,18 +38,7 @@ export class IoUringBridge implements Bridge {
     this.#onReady = onReady;
     const [sender, receiver] = this.#socketPair();
     this.#sender = sender;
-    const opened = connectDescriptor({
-      // From here on Bun closes it.
-      fd: receiver.release(),
-      socket: {
-        open: (socket) => this.#opened(socket),
-        data: () => this.#ring.reap(this.#onReady),
-        error: (_socket, error) => {
-          throw error;
-        },
-      },
-    });
-    opened.then(
+    this.#connect(receiver).then(
       (socket) => this.#opened(socket),
       (error: unknown) => {
         // Nothing would ever wake up again: better an uncaught error than silence.
@@ -63,6 +53,32 @@ export class IoUringBridge implements Bridge {
     try {
       return socketPair("wake-up socket");
     } catch (error) {
+      this.#ring[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #connect(receiver: Descriptor): Promise<Socket> {
+    try {
+      const opened = connectDescriptor({
+        fd: receiver.fd,
+        socket: {
+          open: (socket) => this.#opened(socket),
+          // A call that was on its way when the bridge ended finds nothing to reap.
+          data: () => {
+            if (!this.#disposed) deliver(this.#ring.reap(), this.#onReady);
+          },
+          error: (_socket, error) => {
+            throw error;
+          },
+        },
+      });
+      // From here on Bun closes it.
+      receiver.release();
+      return opened;
+    } catch (error) {
+      receiver[Symbol.dispose]();
+      this.#sender[Symbol.dispose]();
       this.#ring[Symbol.dispose]();
       throw error;
     }

@@ -1,7 +1,6 @@
-import { unlinkSync } from "node:fs";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
-import { pinObject } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import { Pin } from "../ffi/pin.ts";
 import { describeMap, type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
 import { checkPinPath, type MapTypeName } from "./spec.ts";
 
@@ -14,13 +13,13 @@ import { checkPinPath, type MapTypeName } from "./spec.ts";
 export abstract class BpfMap implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #info: MapInfo;
-  #pinnedAt: string | undefined;
+  readonly #pin: Pin;
 
   /** @internal Classes of maps are constructed by their own options. */
   protected constructor(handle: MapHandle, pinnedAt?: string) {
     this.#descriptor = handle.descriptor;
     this.#info = handle.info;
-    this.#pinnedAt = pinnedAt;
+    this.#pin = new Pin(pinnedAt);
   }
 
   /** @internal */
@@ -113,8 +112,7 @@ export abstract class BpfMap implements Disposable {
   pin(path: string): this {
     const { fd } = this;
     checkPinPath("path", path);
-    pinObject(fd, path, `${this}`);
-    this.#pinnedAt = path;
+    this.#pin.pin(fd, path, `${this}`);
     return this;
   }
 
@@ -123,12 +121,12 @@ export abstract class BpfMap implements Disposable {
    *
    * @throws {TypeError} when neither is known; and what `fs.unlinkSync` throws
    */
-  unpin(path: string | undefined = this.#pinnedAt): this {
+  unpin(path: string | undefined = this.#pin.path): this {
     void this.fd;
     if (path === undefined)
       throw new TypeError(`${this} was not pinned here: give unpin() the path`);
-    unlinkSync(path);
-    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
+    checkPinPath("path", path);
+    this.#pin.unpin(path);
     return this;
   }
 

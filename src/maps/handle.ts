@@ -133,7 +133,8 @@ function adopt(fd: number, expected: ExpectedMap, where: string): MapHandle {
   try {
     const { fd } = descriptor;
     const kind = objectKind(fd);
-    if (kind !== undefined && kind !== "map") {
+    // What is no BPF object at all the kernel refuses by itself.
+    if (kind === "prog" || kind === "link" || kind === "btf") {
       throw new TypeError(`the map ${where} does not fit: it is no map but a BPF ${kind}`);
     }
     const info = readMapInfo(fd, descriptor.what);

@@ -1,4 +1,5 @@
 import { Btf } from "../btf/btf.ts";
+import { objectKind } from "../ffi/bpf_object.ts";
 import { describe } from "../types/refusal.ts";
 import { suggest } from "../types/suggestion.ts";
 import type { KernelReference } from "./assembler.ts";
@@ -11,18 +12,27 @@ export function kernelResolver(maps: Readonly<Record<string, LiveMap>>) {
   }
   return {
     map: (reference: MapReference): number => {
-      if (typeof reference !== "string") return reference.fd;
+      if (typeof reference !== "string") return mapFd(reference, "the code");
       const map = Object.hasOwn(maps, reference) ? maps[reference] : undefined;
       if (map === undefined) {
         throw new TypeError(
           `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
         );
       }
-      return map.fd;
+      return mapFd(map, `maps: ${describe(reference)}`);
     },
     kernelSymbol: (name: string): KernelReference => ({ id: kernelBtfId("var", name) }),
     kernelFunction: (name: string): KernelReference => ({ id: kernelBtfId("func", name) }),
   };
+}
+
+/** The descriptor of a map. To a wrong one the kernel's answer reads as if the program were at fault. */
+function mapFd(map: LiveMap, where: string): number {
+  const { fd } = map;
+  if (!Number.isInteger(fd) || (objectKind(fd) ?? "map") !== "map") {
+    throw new TypeError(`${where}: expected a map, but its fd ${describe(fd)} is not one's`);
+  }
+  return fd;
 }
 
 function kernelBtfId(kind: "var" | "func", name: string): number {

@@ -3,8 +3,10 @@ import { loadBtf } from "../ffi/bpf_btf.ts";
 import { loadError, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { hasCapability } from "../ffi/capabilities.ts";
 import { errnoName } from "../ffi/errno.ts";
+import { BpfError } from "../ffi/error.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
+import { errnoNumbers } from "../uapi/errno.ts";
 import type { Assembled } from "./assembler.ts";
 import { functionTypes } from "./function_types.ts";
 import type { Section } from "./section.ts";
@@ -48,7 +50,7 @@ export function loadProgram(
   const program = {
     type: bpfProgTypes[programType],
     expectedAttachType: attachType === undefined ? 0 : bpfAttachTypes[attachType],
-    attachBtfId: attachBtfId(section),
+    attachBtfId: attachBtfId(section, what),
     flags: isSleepable ? BPF_F_SLEEPABLE : 0,
     instructions: assembled.bytes,
     license,
@@ -82,11 +84,16 @@ function hasCapabilityOrAdmin(capability: Parameters<typeof hasCapability>[0]): 
   return hasCapability("CAP_SYS_ADMIN") || hasCapability(capability);
 }
 
-function attachBtfId({ kind, target }: Section): number {
+function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;
   const id = Btf.kernel().find("typedef", `${kind.btfTypedefPrefix}${target}`);
   if (id === undefined) {
-    throw new RangeError(`this kernel has no tracepoint ${target}, or no type information for it`);
+    throw new BpfError({
+      errno: errnoNumbers.ENOENT,
+      syscall: "look-up in the kernel's BTF",
+      doing: `load the ${what}`,
+      hint: `This kernel has no tracepoint ${target}, or no type information for it`,
+    });
   }
   return id;
 }

@@ -1,9 +1,9 @@
-import { unlinkSync } from "node:fs";
-import { objectInfo, pinObject } from "../ffi/bpf_object.ts";
+import { objectInfo } from "../ffi/bpf_object.ts";
 import { testRunProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
+import { Pin } from "../ffi/pin.ts";
 import type { Link } from "../link/link.ts";
-import { checkName } from "../maps/spec.ts";
+import { checkName, checkPinPath } from "../maps/spec.ts";
 import { checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import { suggest } from "../types/suggestion.ts";
@@ -12,7 +12,7 @@ import { assemble } from "./assembler.ts";
 import type { Code, LiveMap } from "./instruction.ts";
 import { kernelResolver } from "./kernel_resolver.ts";
 import { loadProgram, logLevels } from "./load.ts";
-import { parseSection, type Section } from "./section.ts";
+import { checkTarget, parseSection, type Section } from "./section.ts";
 
 /** What a program is: plain data, the same on every machine. */
 export interface ProgramSpec {
@@ -55,6 +55,11 @@ export interface TestRunResult {
   readonly duration: number;
   /** The packet as the program left it; empty where none went in. */
   readonly data: Uint8Array<ArrayBuffer>;
+  /**
+   * The context as the program left it, for `syscall` programs and those that get packets (kernel 5.2; `xdp` 5.15); empty
+   * where none went in.
+   */
+  readonly ctx: Uint8Array<ArrayBuffer>;
 }
 
 /** What the kernel says of a program. */
@@ -96,14 +101,14 @@ export interface ProgramInfo {
 export class Program implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #section: Section;
-  #pinnedAt: string | undefined;
+  readonly #pin = new Pin();
   /** What the verifier wrote, if the option `log` asked for it. */
   readonly log: string;
 
   constructor(options: ProgramOptions) {
     checkOptions("Program", options, ["section", "code", "license", "name", "maps", "log"]);
     const { code, license, name = "", maps = {}, log = "none" } = options;
-    if (typeof license !== "string") {
+    if (typeof license !== "string" || license.includes("\0")) {
       throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
     }
     if (!Object.hasOwn(logLevels, log)) {
@@ -162,9 +167,9 @@ export class Program implements Disposable {
    * Attaches the program: from now on it runs, until the link is disposed of.
    *
    * @param target what to attach to, where the section's name does not say: `"syscalls/sys_enter_openat"` for `tp`
-   * @throws {BpfError} when the kernel refuses
-   * @throws {TypeError} without a target, with two, or for a kind of program that has nothing to attach to
-   * @throws {RangeError} when the kernel has no such tracepoint
+   * @throws {BpfError} when the kernel refuses; `ENOENT` when it has no such tracepoint
+   * @throws {TypeError} without a target, with two, with one of another form, or for a kind of program that has nothing to
+   *   attach to
    */
   attach(target?: string): Link {
     const { kind, name, target: own } = this.#section;
@@ -184,6 +189,7 @@ export class Program implements Disposable {
         `attach: section "${name}" needs a target such as "${kind.targetExample}", got ${describe(chosen)}`,
       );
     }
+    checkTarget("attach", kind, chosen);
     return kind.attach(this, chosen);
   }
 
@@ -201,24 +207,28 @@ export class Program implements Disposable {
       }
     }
     if (repeat !== undefined) checkCount("repeat", repeat, 1, 0xffffffff);
-    const input = { data, context: ctx, repeat: repeat ?? 0 };
-    const { returnValue, duration, data: dataOut } = testRunProgram(this.fd, input, `${this}`);
-    return { returnValue, duration, data: dataOut };
+    const { contextComesBack } = this.#section.kind;
+    const input = { data, context: ctx, contextComesBack, repeat: repeat ?? 0 };
+    const { context, ...result } = testRunProgram(this.fd, input, `${this}`);
+    return { ...result, ctx: context };
   }
 
   /** Gives the program a path on a BPF file system, which keeps it alive after this process (kernel 4.4). @throws {BpfError} */
   pin(path: string): this {
-    pinObject(this.fd, path, `${this}`);
-    this.#pinnedAt = path;
+    const { fd } = this;
+    checkPinPath("path", path);
+    this.#pin.pin(fd, path, `${this}`);
     return this;
   }
 
   /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
-  unpin(path: string | undefined = this.#pinnedAt): this {
+  unpin(path: string | undefined = this.#pin.path): this {
+    // Asked for its error after disposal only.
+    void this.fd;
     if (path === undefined)
       throw new TypeError(`${this} was not pinned here: give unpin() the path`);
-    unlinkSync(path);
-    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
+    checkPinPath("path", path);
+    this.#pin.unpin(path);
     return this;
   }
 

@@ -1,3 +1,4 @@
+import type { ContextReturn } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { Link, LinkedProgram } from "../link/link.ts";
 import { attachRawTracepoint, attachTracingProgram } from "../link/raw_tracepoint.ts";
@@ -23,6 +24,10 @@ export interface SectionKind {
   readonly attach?: Attach;
   /** An example of a target; without it, the section takes none. */
   readonly targetExample?: string;
+  /** What every target looks like. */
+  readonly targetForm?: RegExp;
+  /** How a test run gives the context back; without it, it does not. */
+  readonly contextComesBack?: ContextReturn;
   /** Capabilities that the kernel asks for to load it. */
   readonly needs: readonly Capability[];
 }
@@ -30,10 +35,16 @@ export interface SectionKind {
 const tracing = ["CAP_BPF", "CAP_PERFMON"] as const;
 const networking = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
 
+/** The name of a tracepoint: an identifier of C. */
+const tracepointName = /^\w+$/;
+/** Folders below `events` in tracefs: none that leads elsewhere. */
+const tracepointPath = /^[^/.\0][^/\0]*\/[^/.\0][^/\0]*$/;
+
 const rawTracepoint: SectionKind = {
   programType: "RAW_TRACEPOINT",
   attach: attachRawTracepoint,
   targetExample: "sched_switch",
+  targetForm: tracepointName,
   needs: tracing,
 };
 
@@ -41,14 +52,19 @@ const tracepoint: SectionKind = {
   programType: "TRACEPOINT",
   attach: attachTracepoint,
   targetExample: "syscalls/sys_enter_openat",
+  targetForm: tracepointPath,
   needs: tracing,
 };
 
-const classifier: SectionKind = { programType: "SCHED_CLS", needs: networking };
+const classifier: SectionKind = {
+  programType: "SCHED_CLS",
+  contextComesBack: "copied",
+  needs: networking,
+};
 
 /** The names of sections, as libbpf has them: what a program is, by the name's part before the first `/`. */
 const sectionKinds: Readonly<Record<string, SectionKind>> = {
-  socket: { programType: "SOCKET_FILTER", needs: ["CAP_BPF"] },
+  socket: { programType: "SOCKET_FILTER", contextComesBack: "copied", needs: ["CAP_BPF"] },
   raw_tp: rawTracepoint,
   raw_tracepoint: rawTracepoint,
   tp_btf: {
@@ -57,15 +73,21 @@ const sectionKinds: Readonly<Record<string, SectionKind>> = {
     btfTypedefPrefix: "btf_trace_",
     attach: attachTracingProgram,
     targetExample: "sched_switch",
+    targetForm: tracepointName,
     needs: tracing,
   },
   tp: tracepoint,
   tracepoint,
   tc: classifier,
   classifier,
-  action: { programType: "SCHED_ACT", needs: networking },
-  xdp: { programType: "XDP", attachType: "XDP", needs: networking },
-  syscall: { programType: "SYSCALL", isSleepable: true, needs: ["CAP_BPF"] },
+  action: { programType: "SCHED_ACT", contextComesBack: "copied", needs: networking },
+  xdp: { programType: "XDP", attachType: "XDP", contextComesBack: "copied", needs: networking },
+  syscall: {
+    programType: "SYSCALL",
+    isSleepable: true,
+    contextComesBack: "in place",
+    needs: ["CAP_BPF"],
+  },
 };
 
 /** A section's name, understood. */
@@ -100,5 +122,14 @@ export function parseSection(name: string): Section {
       `section: ${prefix} needs a target, as in "${prefix}/${kind.targetExample}", got ${describe(name)}`,
     );
   }
+  if (target !== undefined) checkTarget("section", kind, target);
   return { name, kind, target };
+}
+
+/** Checks the form of a target. @throws {TypeError} */
+export function checkTarget(argument: string, kind: SectionKind, target: string): void {
+  if (kind.targetForm?.test(target) ?? true) return;
+  throw new TypeError(
+    `${argument}: expected a target of the form ${describe(kind.targetExample)}, got ${describe(target)}`,
+  );
 }

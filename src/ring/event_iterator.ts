@@ -4,7 +4,9 @@ import type { RingReader } from "./reader.ts";
 /** After so many events without a wait, timers and I/O get their turn. */
 const eventsPerTurn = 1024;
 /** A record that a program has reserved is submitted within microseconds: looking again after this is soon enough. */
-const busyRetryMilliseconds = 1;
+const firstRetryMilliseconds = 1;
+/** One that takes longer (its program sleeps, or never submits it) is asked for twice as late each time, up to this. */
+const longestRetryMilliseconds = 50;
 
 type Decode<E> = (view: DataView, offset: number, length: number) => E;
 
@@ -18,6 +20,7 @@ export class EventIterator<E> implements AsyncIterableIterator<E> {
   #waiting: PromiseWithResolvers<IteratorResult<E, undefined>>[] = [];
   #sinceTurn = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #retryMilliseconds = firstRetryMilliseconds;
   #turn: ReturnType<typeof setImmediate> | undefined;
   #ended = false;
   #event: E | undefined;
@@ -81,6 +84,7 @@ export class EventIterator<E> implements AsyncIterableIterator<E> {
   #takeOne(): boolean {
     if (this.#reader.drain(this.#take, 1) === 0) return false;
     this.#sinceTurn++;
+    this.#retryMilliseconds = firstRetryMilliseconds;
     return true;
   }
 
@@ -101,8 +105,10 @@ export class EventIterator<E> implements AsyncIterableIterator<E> {
   #sleep(): void {
     // A reserved record at the head makes the ring readable at once, again and again: that wait would spin.
     if (this.#reader.end === "busy") {
-      this.#retry = setTimeout(() => this.#wake(), busyRetryMilliseconds);
+      this.#retry = setTimeout(() => this.#wake(), this.#retryMilliseconds);
+      this.#retryMilliseconds = Math.min(this.#retryMilliseconds * 2, longestRetryMilliseconds);
     } else {
+      this.#retryMilliseconds = firstRetryMilliseconds;
       this.#watch.arm();
     }
   }

@@ -115,7 +115,9 @@ export class RingReader implements Disposable {
   #release(): void {
     if (this.#disposed || this.#released === this.#delivered) return;
     this.#released = this.#delivered;
-    this.#memory.release(this.#start + this.#delivered);
+    const position = this.#start + this.#delivered;
+    // Another process may be a second consumer, which no check can refuse: what it gave back is the programs' again.
+    if (position > this.#memory.consumerPosition()) this.#memory.release(position);
   }
 
   #checkPositions(consumer: number, producer: number): void {

@@ -13,6 +13,7 @@ import { type CommonMapOptions, commonMapOptionNames, mapSpec } from "../maps/sp
 import { checkCount, checkOptions, checkType } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
+import { registerConsumer } from "./consumers.ts";
 import { EventIterator } from "./event_iterator.ts";
 import { type RawRecordCallback, RingReader } from "./reader.ts";
 
@@ -40,7 +41,9 @@ export interface DrainOptions {
  * Kernel 5.8. The kernel's pages are mapped and records are decoded from where they lie. Records that do not fit are lost
  * at the program's side, where the reserving helper returns NULL: count them there.
  *
- * One consumer at a time: `drain`, `drainRaw` or one asynchronous iteration.
+ * One consumer at a time: `drain`, `drainRaw` or one asynchronous iteration. That goes for the ring, not for the object:
+ * a second object for the same ring (`dup`, `open`, ...) on this thread is refused as well; another thread's or process's
+ * is not noticed, and takes events away.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.8
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -77,7 +80,6 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
   readonly #eventType: Type<E>;
   #reader: RingReader | undefined;
   #iterator: EventIterator<E> | undefined;
-  #isDraining = false;
 
   constructor(options: RingBufOptions<E>);
   /** @internal */
@@ -181,12 +183,11 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
     checkCount("limit", limit, 1, Number.MAX_SAFE_INTEGER);
     checkCallback(fn);
     const reader = this.#liveReader();
-    this.#refuseSecondConsumer();
-    this.#isDraining = true;
+    const end = registerConsumer(this.id, "drain", this);
     try {
       return reader.drain(fn, limit);
     } finally {
-      this.#isDraining = false;
+      end();
     }
   }
 
@@ -200,19 +201,25 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<E> {
     const reader = this.#liveReader();
-    this.#refuseSecondConsumer();
+    const end = registerConsumer(this.id, "iteration", this);
     const type = this.#eventType;
-    this.#iterator = new EventIterator(
-      reader,
-      (view, offset, length) => {
-        if (length < type.size) throw this.#tooShort(length);
-        return type.read(view, offset);
-      },
-      (onReady) => watch(() => this.fd, onReady),
-      () => {
-        this.#iterator = undefined;
-      },
-    );
+    try {
+      this.#iterator = new EventIterator(
+        reader,
+        (view, offset, length) => {
+          if (length < type.size) throw this.#tooShort(length);
+          return type.read(view, offset);
+        },
+        (onReady) => watch(() => this.fd, onReady),
+        () => {
+          this.#iterator = undefined;
+          end();
+        },
+      );
+    } catch (error) {
+      end();
+      throw error;
+    }
     return this.#iterator;
   }
 
@@ -244,14 +251,6 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
   #liveReader(): RingReader {
     if (this.#reader === undefined) throw this.descriptor.refusal();
     return this.#reader;
-  }
-
-  #refuseSecondConsumer(): void {
-    if (this.#isDraining || this.#iterator !== undefined) {
-      throw new Error(
-        `${this} has a consumer already: end that ${this.#isDraining ? "drain" : "iteration"} first`,
-      );
-    }
   }
 
   #tooShort(length: number): RangeError {

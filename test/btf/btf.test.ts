@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { Btf } from "../../src/index.ts";
+import { readKernelBtf } from "../../src/btf/kernel.ts";
+import { BpfError, Btf } from "../../src/index.ts";
 import { run } from "../support/run.ts";
 
 const vmlinux = "/sys/kernel/btf/vmlinux";
@@ -287,3 +288,11 @@ function attempt(use: () => unknown, seed: number): void {
     }
   }
 }
+
+test("a kernel without type information is an error in one line", () => {
+  const read = () => readKernelBtf("/sys/kernel/btf/no_such_module");
+  expect(read).toThrow(BpfError);
+  expect(read).toThrow(
+    "cannot read the kernel's type information at /sys/kernel/btf/no_such_module: open: ENOENT (no such file or directory). It needs a kernel with CONFIG_DEBUG_INFO_BTF",
+  );
+});

@@ -4,7 +4,7 @@ import { errnoDescription, errnoName } from "../../src/ffi/errno.ts";
 import { bpfError } from "../../src/ffi/bpf.ts";
 import { BpfError, DisposedError, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { runBun } from "../support/run.ts";
+import { run, runBun } from "../support/run.ts";
 
 describe("names of errors", () => {
   test("are those of errno.h, and the kernel's own for 524", () => {
@@ -82,6 +82,35 @@ describe("the explanation of a refusal", () => {
     expect(stderr).toBe("");
     expect(stdout).toMatch(
       /^false This process lacks CAP_BPF and CAP_PERFMON: run as root \(sudo -E\), .*setcap cap_bpf,cap_perfmon\+ep.*--cap-add BPF --cap-add PERFMON/,
+    );
+  });
+
+  test("grants what is missing", async () => {
+    const code = `for (const needed of [["CAP_BPF"], ["CAP_SYS_ADMIN"], ["CAP_BPF", "CAP_NET_ADMIN"], ["CAP_PERFMON"]])
+      console.log(explainPermission(needed));`;
+    const preload = ["--preload", "./test/support/drop_capabilities.ts"];
+    const { stdout } = await runBun([...preload, ...print(code)]);
+    const line = (lacks: string, list: string, options: string) =>
+      `This process lacks ${lacks}: run as root (sudo -E), give the Bun binary the capabilities (setcap ${list}+ep), or start the container with ${options}\n`;
+    expect(stdout).toBe(
+      line("CAP_BPF", "cap_bpf,cap_perfmon", "--cap-add BPF --cap-add PERFMON") +
+        line("CAP_SYS_ADMIN", "cap_sys_admin", "--cap-add SYS_ADMIN") +
+        line(
+          "CAP_BPF and CAP_NET_ADMIN",
+          "cap_bpf,cap_perfmon,cap_net_admin",
+          "--cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN",
+        ) +
+        line("CAP_PERFMON", "cap_perfmon", "--cap-add PERFMON"),
+    );
+  });
+
+  const unshare = Bun.which("unshare");
+  const canUnshare = unshare !== null && Bun.spawnSync([unshare, "-r", "true"]).exitCode === 0;
+  test.skipIf(!canUnshare)("in a user namespace says that capabilities do not count", async () => {
+    const code = `console.log(explainPermission(["CAP_BPF", "CAP_PERFMON"]))`;
+    const { stdout } = await run(["unshare", "-r", process.execPath, ...print(code)]);
+    expect(stdout).toStartWith(
+      "This process is in a user namespace, as in a rootless container: CAP_BPF and CAP_PERFMON count in the initial user namespace only",
     );
   });
 

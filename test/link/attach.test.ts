@@ -1,8 +1,8 @@
 import { describe, expect } from "bun:test";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync, unlinkSync } from "node:fs";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
-import { HashMap, t } from "../../src/index.ts";
+import { DisposedError, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
@@ -65,9 +65,14 @@ for (const [section, type, rounds] of kinds) {
       const link = program.attach();
       expect(() => link.unpin()).toThrow("was not pinned here: give unpin() the path");
       expect(link.pin(path)).toBe(link);
+      expect(link.unpin()).toBe(link);
+      expect(existsSync(path)).toBe(false);
+      expect(() => link.unpin()).toThrow("was not pinned here");
+      link.pin(path);
       link[Symbol.dispose]();
       expect(await execsOfATestProcess(counts)).toBe(1);
-      link.unpin();
+      expect(() => link.unpin()).toThrow(DisposedError);
+      unlinkSync(path);
       // The kernel frees what no name and no descriptor holds after a grace period.
       await Bun.sleep(50);
       expect(await execsOfATestProcess(counts)).toBe(0);

@@ -1,13 +1,16 @@
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
+import { isBefore515, linkPerfEvent } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import {
   enablePerfEvent,
+  firstCpu,
   openTracepointEvent,
   setPerfEventProgram,
 } from "../../src/ffi/perf_event.ts";
-import { BpfError, HashMap, Link, t } from "../../src/index.ts";
+import { BpfError, DisposedError, HashMap, type Link, t } from "../../src/index.ts";
+import { BarePerfEvent } from "../../src/link/perf_event_link.ts";
 import { tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
@@ -27,9 +30,10 @@ bpfTest("a tracepoint's id is what tracefs says, and asking leaves no mount behi
     expect(tracepointId(target)).toBe(id);
     expect(mounts()).toBe(before);
   }
-  for (const target of ["sched/none", "none/sched_switch", "sched_switch", "sched", "", "sched/"]) {
+  for (const target of ["sched/none", "none/sched_switch", "sched_switch"]) {
+    expect(() => tracepointId(target)).toThrow(BpfError);
     expect(() => tracepointId(target)).toThrow(
-      new RangeError(`this kernel has no tracepoint ${target} (category/name)`),
+      `cannot find the tracepoint ${target}: open: ENOENT (no such file or directory). This kernel has no tracepoint ${target} (category/name)`,
     );
   }
   expect(mounts()).toBe(before);
@@ -44,14 +48,64 @@ bpfTest("before kernel 5.15 a tracepoint's link is its perf event", async () => 
     using _failed = event;
     setPerfEventProgram(event.fd, program.fd, "event of a test");
     enablePerfEvent(event.fd, "event of a test");
-    using link = new Link(event.release(), "tracepoint link to sched/sched_process_exec");
+    const bare = new BarePerfEvent(event.release(), "tracepoint link to sched/sched_process_exec");
+    using link: Link = bare;
     expect(await execsOfATestProcess(counts)).toBe(1);
-    expect(() => link.info()).toThrow(BpfError);
-    expect(() => link.info()).toThrow("The descriptor is not of a BPF object");
-    expect(() => link.update(program)).toThrow(BpfError);
-    expect(() => link.pin("/nowhere/link")).toThrow(BpfError);
+    for (const [doing, use] of [
+      ["ask the kernel about", () => link.info()],
+      ["replace the program of", () => link.update(program)],
+      ["pin", () => link.pin("/nowhere/link")],
+      ["detach", () => link.detach()],
+    ] as const) {
+      expect(use).toThrow(BpfError);
+      expect(use).toThrow(new RegExp(`^cannot ${doing} the tracepoint link to .*need kernel 5.15`));
+    }
+    link[Symbol.dispose]();
+    expect(() => link.info()).toThrow(DisposedError);
   }
   expect(await execsOfATestProcess(counts)).toBe(0);
+});
+
+test("which kernels have links of perf events", () => {
+  const releases = ["4.19.0-27-amd64", "5.4", "5.14.21", "5.15.0-rc1", "5.15", "6.1.0", "10.0"];
+  expect(releases.map(isBefore515)).toEqual([true, true, true, false, false, false, false]);
+});
+
+test("the first CPU of the kernel's lists", () => {
+  expect(["0", "0-3", "2-3,8", "1,4\n"].map(firstCpu)).toEqual([0, 0, 2, 1]);
+});
+
+bpfTest("EINVAL of a kernel that has links of perf events is the error that it is", () => {
+  using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 16 });
+  using program = execCounter("raw_tp", counts);
+  const id = tracepointId("sched/sched_process_exec");
+  using event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
+  expect(() => linkPerfEvent(program.fd, event.fd, 0xffff, { doing: "attach" })).toThrow(
+    /^cannot attach: bpf\(BPF_LINK_CREATE\): EINVAL/,
+  );
+});
+
+test("a tracefs that this user may not read is an error that says so", async () => {
+  const code = `
+    import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+    import { tracepointId } from "./src/link/tracepoint.ts";
+    const path = mkdtempSync("/tmp/bun-bpf-tracefs-");
+    mkdirSync(path + "/events");
+    chmodSync(path, 0o000);
+    try {
+      tracepointId("sched/sched_switch", [path]);
+    } catch (error) {
+      console.log(error.message.replaceAll(path, "PATH"));
+    }
+    chmodSync(path, 0o700);
+    rmSync(path, { recursive: true });`;
+  const ended = await runBun([
+    ...["--preload", "./test/support/drop_capabilities.ts"],
+    ...["-e", code],
+  ]);
+  expect(ended.stdout).toBe(
+    "cannot find the tracepoint sched/sched_switch: open: EACCES (permission denied). This user may not read tracefs: run as root (sudo -E), or let everybody in (mount -o remount,mode=755 PATH)\n",
+  );
 });
 
 bpfTest("a program of another kind is refused", () => {

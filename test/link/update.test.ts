@@ -47,6 +47,19 @@ bpfTest("a link is detached and stays open, where its kind can", () => {
   expect(again.info().id).not.toBe(id);
 });
 
+bpfTest("arguments are checked before the kernel sees them", () => {
+  using program = classifier();
+  using link = attachToLoopback(program);
+  for (const wrong of [{}, null, undefined, 5] as unknown as LinkedProgram[]) {
+    expect(() => link.update(wrong)).toThrow(TypeError);
+    expect(() => link.update(wrong)).toThrow("update: expected a program, got ");
+  }
+  for (const wrong of ["", "/a\0b", undefined] as string[]) {
+    expect(() => link.pin(wrong)).toThrow(TypeError);
+    expect(() => link.unpin(wrong)).toThrow(TypeError);
+  }
+});
+
 bpfTest("everything but disposal throws DisposedError after disposal", () => {
   using program = classifier();
   const link = attachToLoopback(program);
@@ -59,6 +72,7 @@ bpfTest("everything but disposal throws DisposedError after disposal", () => {
     () => link.update(program),
     () => link.detach(),
     () => link.pin("/nowhere"),
+    () => link.unpin("/nowhere"),
   ]) {
     expect(use).toThrow(DisposedError);
   }

@@ -85,6 +85,47 @@ bpfTest("a raw tracepoint reads the context that it is given, 8 bytes an argumen
   expect(program.testRun({ ctx }).returnValue).toBe(0x1234);
 });
 
+bpfTest("a syscall program's context comes back as it left it", () => {
+  using program = new Program({
+    section: "syscall",
+    license: "GPL",
+    code: [asm.ldxdw(r2, r1, 0), asm.add(r2, 1), asm.stxdw(r1, 8, r2), asm.mov(r0, 0), asm.exit()],
+  });
+  const ctx = new Uint8Array(new BigUint64Array([41n, 0n, 7n]).buffer);
+  const result = program.testRun({ ctx });
+  expect(result.ctx).toEqual(new Uint8Array(new BigUint64Array([41n, 42n, 7n]).buffer));
+  // A copy went in, not the caller's memory.
+  expect(ctx[8]).toBe(0);
+});
+
+bpfTest("a packet's context goes in, and comes back whole", () => {
+  /** The offset of `mark` in `struct __sk_buff`. */
+  const mark = 8;
+  using program = new Program({
+    section: "tc",
+    license: "GPL",
+    code: [asm.ldxw(r0, r1, mark), asm.mov(r2, r0), asm.add(r2, 1), asm.stxw(r1, mark, r2)].concat(
+      asm.exit(),
+    ),
+  });
+  const ctx = new Uint8Array(new Uint32Array([0, 0, 41]).buffer);
+  const result = program.testRun({ data: packet, ctx });
+  expect(result.returnValue).toBe(41);
+  expect(new DataView(result.ctx.buffer).getUint32(mark, true)).toBe(42);
+  expect(result.ctx.length).toBeGreaterThanOrEqual(192);
+  expect(program.testRun({ data: packet }).ctx).toEqual(new Uint8Array(0));
+});
+
+bpfTest("a descriptor that is no map's is refused before the verifier sees it", () => {
+  const code = [asm.ldMap(r1, "map"), asm.mov(r0, 0), asm.exit()];
+  using other = socket([asm.mov(r0, 0), asm.exit()]);
+  for (const fd of [99_999, -1, 0, other.fd, 1.5, "3" as unknown as number]) {
+    const load = () => socket(code, { maps: { map: { fd } } });
+    expect(load).toThrow(TypeError);
+    expect(load).toThrow('maps: "map": expected a map, but its fd ');
+  }
+});
+
 bpfTest("input that the kernel refuses is a BpfError that says what is wanted", () => {
   using program = socket([asm.mov(r0, 0), asm.exit()]);
   for (const options of [{}, { data: new Uint8Array(13) }, { data: new Uint8Array(0) }]) {
@@ -168,6 +209,7 @@ test("options are checked before the kernel sees them", () => {
   expect(() => socket(code, { licence: "GPL" })).toThrow('did you mean "license"?');
   // @ts-expect-error: wrong on purpose
   expect(() => socket(code, { license: 1 })).toThrow('license: expected a string such as "GPL"');
+  expect(() => socket(code, { license: "GPL\0x" })).toThrow("license: expected a string");
   // @ts-expect-error: misspelt on purpose
   expect(() => socket(code, { log: "verbos" })).toThrow('did you mean "verbose"?');
   // @ts-expect-error: wrong on purpose
@@ -201,6 +243,10 @@ bpfTest("a pinned program outlives its object, until it is unpinned", () => {
   expect(() => program.pin(path)).toThrow(/EEXIST.*remove it, or open what is pinned there/);
   program.unpin();
   program.pin(path).unpin(path);
+  for (const wrong of ["", "/a\0b", undefined] as string[]) {
+    expect(() => program.pin(wrong)).toThrow(TypeError);
+    expect(() => program.unpin(wrong)).toThrow(TypeError);
+  }
   expect(() => program.pin("/tmp/bun-bpf-no-bpffs")).toThrow(/must be on a BPF file system/);
 });
 
@@ -214,6 +260,7 @@ bpfTest("disposal is once and for all", () => {
     () => program.info(),
     () => program.testRun({ data: packet }),
     () => program.pin("/nowhere"),
+    () => program.unpin("/nowhere"),
   ]) {
     expect(use).toThrow(DisposedError);
   }

@@ -117,6 +117,31 @@ bpfTest("the record whose callback throws counts as delivered, and the rest stay
   expect(drained(ring)).toEqual([3]);
 });
 
+bpfTest("another object for the same ring is no second consumer", async () => {
+  using setup = numbers();
+  const { ring, producer } = setup;
+  using other = ring.dup();
+  for (const value of [1, 2, 3]) producer.putNumber(value);
+  const events: number[] = [];
+  const count = ring.drain((event) => {
+    events.push(event);
+    expect(() => other.drain(() => {})).toThrow("has a consumer already: end that drain first");
+    expect(() => other[Symbol.asyncIterator]()).toThrow("end that drain first");
+  });
+  expect([count, events, ring.backlog]).toEqual([3, [1, 2, 3], 0]);
+  const iterator = other[Symbol.asyncIterator]();
+  expect(() => ring.drain(() => {})).toThrow("end that iteration first");
+  expect(() => ring[Symbol.asyncIterator]()).toThrow("end that iteration first");
+  // A drain that throws, and an iteration that ends, make way.
+  await iterator.return?.();
+  producer.putNumber(4);
+  const fail = () => {
+    throw new Error("on purpose");
+  };
+  expect(() => ring.drain(fail)).toThrow("on purpose");
+  expect(other.drain(() => {})).toBe(0);
+});
+
 bpfTest("a drain inside a drain is refused, and the outer one goes on", () => {
   using setup = numbers();
   const { ring, producer } = setup;

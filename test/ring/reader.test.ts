@@ -220,3 +220,37 @@ test("disposal unmaps once and releases what was delivered", () => {
   reader[Symbol.dispose]();
   expect(memory.disposed).toBe(false);
 });
+
+test("a position is never moved back, even if another process consumes as well", () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  for (const value of [1, 2, 3]) memory.putNumber(value);
+  const events: number[] = [];
+  reader.drain((view, offset) => {
+    events.push(view.getUint32(offset, true));
+    memory.consumer = memory.producer;
+  }, 1);
+  expect([events, memory.consumer]).toEqual([[1], memory.producer]);
+});
+
+test("a record that stays reserved is looked at ever less often, until it is submitted", async () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  const busy = memory.reserve(4);
+  const never: Watch = { arm: () => {}, disarm: () => {}, [Symbol.dispose]: () => {} };
+  const iterator = new EventIterator(
+    reader,
+    (view, offset) => view.getUint32(offset, true),
+    () => never,
+    () => {},
+  );
+  const next = iterator.next();
+  await Bun.sleep(400);
+  // After 1, 3, 7, 15, 31, 63, 113 ms, and then every 50 ms.
+  expect(memory.looks).toBeLessThanOrEqual(15);
+  expect(memory.looks).toBeGreaterThan(5);
+  memory.set(busy + 8, 7);
+  memory.commit(busy, 4);
+  expect(await next).toEqual({ done: false, value: 7 });
+  iterator.finish();
+});

@@ -8,9 +8,9 @@ import { Signal } from "../bridges.ts";
 const numbers = syscallNumbers[architecture];
 const forbidden = process.argv.slice(2).map((name) => numbers[name as keyof typeof numbers]);
 
-/** Classic BPF: load the number of the call, and answer EPERM to those forbidden. */
+/** Classic BPF: load the number of the call, and answer EPERM (or another error) to those forbidden. */
 const [load, jumpIfEqual, answer] = [0x20, 0x15, 0x06];
-const [refuse, allow] = [0x0005_0001, 0x7fff_0000];
+const [refuse, allow] = [0x0005_0000 | Number(process.env["FORBIDDEN_ERRNO"] ?? 1), 0x7fff_0000];
 const instructions = [
   [load, 0, 0, 0],
   ...forbidden.flatMap((number) => [

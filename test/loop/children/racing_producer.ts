@@ -12,7 +12,7 @@ export interface RaceOrder {
 
 self.onmessage = ({ data }: MessageEvent<RaceOrder>) => {
   const { programFd, records, packet } = data;
-  const input = { data: packet, context: undefined, repeat: 1 };
+  const input = { data: packet, context: undefined, contextComesBack: undefined, repeat: 1 };
   let made = 0;
   while (made < records) {
     // A full ring is tried again: the program counts only what it submitted.

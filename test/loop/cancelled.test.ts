@@ -1,0 +1,124 @@
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { watch } from "../../src/loop/reactor.ts";
+import { runBun } from "../support/run.ts";
+import { bridges, bridgeTest, bridgeVariable, Signal } from "./bridges.ts";
+
+/** Completions that the kernel holds for our io_uring: in its queue, and on the list of those that did not fit. */
+function heldCompletions(): number {
+  let held = 0;
+  for (const fd of readdirSync("/proc/self/fd")) {
+    try {
+      if (!readlinkSync(`/proc/self/fd/${fd}`).includes("[io_uring]")) continue;
+    } catch {
+      continue;
+    }
+    const text = readFileSync(`/proc/self/fdinfo/${fd}`, "utf8");
+    const number = (name: string) => Number(new RegExp(`^${name}:\\s*(\\d+)`, "m").exec(text)?.[1]);
+    const overflow = text.slice(text.indexOf("CqOverflowList:"));
+    held += number("CqTail") - number("CqHead") + (overflow.match(/user_data=/g)?.length ?? 0);
+  }
+  return held;
+}
+
+bridgeTest("waits that are taken back cost the kernel nothing, without a wake-up", async (name) => {
+  using signal = new Signal();
+  using other = new Signal();
+  let reports = 0;
+  // Keeps the bridge, and is a wait in flight all the time.
+  using kept = watch(
+    () => other.fd,
+    () => void reports++,
+  );
+  kept.arm();
+  using watched = watch(
+    () => signal.fd,
+    () => expect.unreachable(),
+  );
+  // More than AIO has in flight at once, and than the queue of io_uring holds; without a turn of the loop.
+  for (let round = 0; round < 20_000; round++) {
+    watched.arm();
+    watched.disarm();
+  }
+  if (name === "io_uring") expect(heldCompletions()).toBe(0);
+  other.raise();
+  await Bun.sleep(30);
+  expect(reports).toBe(1);
+});
+
+bridgeTest("a wait that is taken back takes no other's wake-up with it", async () => {
+  const signals = Array.from({ length: 20 }, () => new Signal());
+  using silent = new Signal();
+  for (let round = 0; round < 20; round++) {
+    const woken: number[] = [];
+    const watches = signals.map((signal, index) =>
+      watch(
+        () => signal.fd,
+        () => void woken.push(index),
+      ),
+    );
+    using taken = watch(
+      () => silent.fd,
+      () => expect.unreachable(),
+    );
+    for (const watched of watches) watched.arm();
+    taken.arm();
+    // All have completed in the kernel before the loop has its turn: the end of a wait meets their completions.
+    for (const signal of signals) signal.raise();
+    taken.disarm();
+    taken.arm();
+    taken.disarm();
+    await Bun.sleep(5);
+    expect(woken.toSorted((a, b) => a - b)).toEqual(signals.map((_, index) => index));
+    for (const watched of watches) watched[Symbol.dispose]();
+  }
+  for (const signal of signals) signal[Symbol.dispose]();
+});
+
+bridgeTest("waits taken back by who is woken take no other's wake-up with them", async () => {
+  using silent = new Signal();
+  using late = new Signal();
+  using early = new Signal();
+  const ready = Promise.withResolvers<void>();
+  using taken = watch(
+    () => silent.fd,
+    () => expect.unreachable(),
+  );
+  using second = watch(() => late.fd, ready.resolve);
+  using first = watch(
+    () => early.fd,
+    () => {
+      late.raise();
+      taken.disarm();
+    },
+  );
+  for (const watched of [taken, second, first]) watched.arm();
+  early.raise();
+  await ready.promise;
+});
+
+for (const { name, obstacle } of bridges) {
+  test.skipIf(obstacle !== undefined)(
+    `${name}: what one onReady throws is an uncaught error, and the others are woken`,
+    async () => {
+      const child = `${import.meta.dir}/children/throwing_consumer.ts`;
+      const ended = await runBun([child], { timeout: 20_000, env: { [bridgeVariable]: name } });
+      const errors = ["0", "2", "4"].map((index) => `uncaught: error of ${index}`);
+      expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
+      expect(ended.stdout.trim().split("\n").toSorted()).toEqual(
+        ["again: 1 3 5", ...errors, "woken: 1 3 5"].toSorted(),
+      );
+    },
+  );
+}
+
+test.skipIf(bridges[0]?.obstacle !== undefined)(
+  "an io_uring that stays busy is an error after some attempts",
+  async () => {
+    const child = `${import.meta.dir}/children/forbidden.ts`;
+    const env = { [bridgeVariable]: "io_uring", FORBIDDEN_ERRNO: "16" };
+    const ended = await runBun([child, "io_uring_enter"], { timeout: 20_000, env });
+    expect(ended.stdout).toContain("cannot wait for a descriptor: io_uring_enter: EBUSY");
+    expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
+  },
+);
