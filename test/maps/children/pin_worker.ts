@@ -9,8 +9,11 @@ self.onmessage = ({ data }: MessageEvent<{ path: string; gate: Int32Array; worke
   // All at once: the last to arrive lets everybody go.
   while (Atomics.load(gate, 0) < workers);
   try {
-    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, pin: path });
-    self.postMessage(map.id);
+    const map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, pin: path });
+    const { id } = map;
+    // Before the answer, after which this thread may be ended at any time.
+    map[Symbol.dispose]();
+    self.postMessage(id);
   } catch (error) {
     self.postMessage(String(error));
   }
