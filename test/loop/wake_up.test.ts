@@ -114,23 +114,30 @@ bridgeTest(
 bridgeTest(
   "a record that is reserved for long is waited for, and comes before those behind it",
   async () => {
-    using ring = new RingBuf({ size: 4096, event: t.u32 });
-    using producer = new Producer(ring);
-    using slow = slowProducer(ring);
-    const worker = new Worker(`${children}/racing_producer.ts`, { ref: false });
-    const order: RaceOrder = { programFd: slow.fd, records: 1, packet };
-    worker.postMessage(order);
-    // The head is reserved as soon as there is a backlog.
-    while (ring.backlog === 0) await Bun.sleep(0);
-    producer.putNumber(2);
-    expect(ring.drain(() => expect.unreachable("the head is not submitted yet"))).toBe(0);
-    const events: number[] = [];
-    for await (const event of ring) {
-      events.push(event);
-      if (events.length === 2) break;
+    // On a busy machine the record may be submitted before this thread looks: then nothing was shown, and it tries again.
+    let wasHeld = false;
+    for (let attempt = 0; attempt < 50 && !wasHeld; attempt++) {
+      using ring = new RingBuf({ size: 4096, event: t.u32 });
+      using producer = new Producer(ring);
+      using slow = slowProducer(ring);
+      const worker = new Worker(`${children}/racing_producer.ts`, { ref: false });
+      const order: RaceOrder = { programFd: slow.fd, records: 1, packet };
+      worker.postMessage(order);
+      // The head is reserved as soon as there is a backlog.
+      while (ring.backlog === 0) await Bun.sleep(0);
+      producer.putNumber(2);
+      const events: number[] = [];
+      wasHeld = ring.drain((event) => events.push(event)) === 0;
+      if (events.length < 2) {
+        for await (const event of ring) {
+          events.push(event);
+          if (events.length === 2) break;
+        }
+      }
+      worker.terminate();
+      expect(events).toEqual([1, 2]);
     }
-    worker.terminate();
-    expect(events).toEqual([1, 2]);
+    expect(wasHeld).toBe(true);
   },
   bpfTest,
 );
