@@ -1,8 +1,7 @@
 import { detachLink, updateLink } from "../ffi/bpf_link.ts";
 import { objectInfo } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { Pin } from "../ffi/pin.ts";
-import { checkPinPath } from "../maps/spec.ts";
+import { Pin } from "../maps/pin.ts";
 import { describe } from "../types/refusal.ts";
 import { bpfLinkTypes } from "../uapi/enumerations.ts";
 import { LINK_INFO } from "../uapi/layout.ts";
@@ -100,21 +99,13 @@ export class Link implements Disposable {
 
   /** Gives the link a path on a BPF file system: the program stays attached after this process (kernel 5.7). @throws {BpfError} */
   pin(path: string): this {
-    const { fd } = this;
-    checkPinPath("path", path);
-    this.#pin.pin(fd, path, this.#what);
+    this.#pin.pin(this.#descriptor, path);
     return this;
   }
 
   /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
-  unpin(path: string | undefined = this.#pin.path): this {
-    // Asked for its error after disposal only.
-    void this.fd;
-    if (path === undefined) {
-      throw new TypeError(`${this.#what} was not pinned here: give unpin() the path`);
-    }
-    checkPinPath("path", path);
-    this.#pin.unpin(path);
+  unpin(path?: string): this {
+    this.#pin.unpin(this.#descriptor, path);
     return this;
   }
 

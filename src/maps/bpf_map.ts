@@ -1,8 +1,8 @@
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
-import { Pin } from "../ffi/pin.ts";
 import { describeMap, type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
-import { checkPinPath, type MapTypeName } from "./spec.ts";
+import { Pin } from "./pin.ts";
+import type { MapTypeName } from "./spec.ts";
 
 /**
  * What every kind of map has: a descriptor, an identity in the kernel, and an end.
@@ -110,9 +110,7 @@ export abstract class BpfMap implements Disposable {
    * ```
    */
   pin(path: string): this {
-    const { fd } = this;
-    checkPinPath("path", path);
-    this.#pin.pin(fd, path, `${this}`);
+    this.#pin.pin(this.#descriptor, path);
     return this;
   }
 
@@ -121,12 +119,8 @@ export abstract class BpfMap implements Disposable {
    *
    * @throws {TypeError} when neither is known; and what `fs.unlinkSync` throws
    */
-  unpin(path: string | undefined = this.#pin.path): this {
-    void this.fd;
-    if (path === undefined)
-      throw new TypeError(`${this} was not pinned here: give unpin() the path`);
-    checkPinPath("path", path);
-    this.#pin.unpin(path);
+  unpin(path?: string): this {
+    this.#pin.unpin(this.#descriptor, path);
     return this;
   }
 

@@ -1,9 +1,9 @@
 import { objectInfo } from "../ffi/bpf_object.ts";
 import { testRunProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { Pin } from "../ffi/pin.ts";
 import type { Link } from "../link/link.ts";
-import { checkName, checkPinPath } from "../maps/spec.ts";
+import { Pin } from "../maps/pin.ts";
+import { checkName } from "../maps/spec.ts";
 import { checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import { suggest } from "../types/suggestion.ts";
@@ -215,20 +215,13 @@ export class Program implements Disposable {
 
   /** Gives the program a path on a BPF file system, which keeps it alive after this process (kernel 4.4). @throws {BpfError} */
   pin(path: string): this {
-    const { fd } = this;
-    checkPinPath("path", path);
-    this.#pin.pin(fd, path, `${this}`);
+    this.#pin.pin(this.#descriptor, path);
     return this;
   }
 
   /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
-  unpin(path: string | undefined = this.#pin.path): this {
-    // Asked for its error after disposal only.
-    void this.fd;
-    if (path === undefined)
-      throw new TypeError(`${this} was not pinned here: give unpin() the path`);
-    checkPinPath("path", path);
-    this.#pin.unpin(path);
+  unpin(path?: string): this {
+    this.#pin.unpin(this.#descriptor, path);
     return this;
   }
 
