@@ -13,13 +13,31 @@ export {
 } from "./btf/btf.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
-export { ArrayMap, type ArrayMapOptions, type ArrayMapTypes } from "./maps/array_map.ts";
+export { type OpenHandle, openHandles } from "./ffi/handles.ts";
+export { possibleCpus } from "./ffi/cpus.ts";
+export type { ArrayMapTypes, IndexedMapOptions } from "./maps/array_kind.ts";
+export { ArrayMap, type ArrayMapOptions } from "./maps/array_map.ts";
+export type { AssociativeMap } from "./maps/associative_map.ts";
 export { BatchError } from "./maps/batch_error.ts";
+export { BloomFilter, type BloomFilterOptions } from "./maps/bloom_filter.ts";
 export { BpfMap } from "./maps/bpf_map.ts";
+export type { ElementMap, ElementOptions } from "./maps/element_map.ts";
 export type { MapInfo } from "./maps/handle.ts";
 export { HashMap, type HashMapOptions } from "./maps/hash_map.ts";
-export { KeyedMap, type KeyedMapTypes } from "./maps/keyed_map.ts";
+export type { IndexedMap } from "./maps/indexed_map.ts";
+export type { KeyedMapOptions } from "./maps/keyed_kind.ts";
+export type { KeyedMap, KeyedMapTypes } from "./maps/keyed_map.ts";
+export { LpmTrie, type LpmTrieOptions } from "./maps/lpm_trie.ts";
+export { LruHashMap, type LruHashMapOptions } from "./maps/lru_hash_map.ts";
+export { LruPerCpuHashMap, type LruPerCpuHashMapOptions } from "./maps/lru_per_cpu_hash_map.ts";
+export { PerCpuArrayMap, type PerCpuArrayMapOptions } from "./maps/per_cpu_array_map.ts";
+export type { PerCpuAssociativeMap } from "./maps/per_cpu_associative_map.ts";
+export { PerCpuHashMap, type PerCpuHashMapOptions } from "./maps/per_cpu_hash_map.ts";
+export type { PushOptions, PushPopMap } from "./maps/push_pop_map.ts";
+export { Queue, type QueueOptions } from "./maps/queue.ts";
+export { Stack, type StackOptions } from "./maps/stack.ts";
 export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/spec.ts";
+export type { ValueMapOptions, ValueTypes } from "./maps/value_kind.ts";
 export { Link, type LinkedProgram, type LinkInfo, type LinkTypeName } from "./link/link.ts";
 export * as asm from "./program/asm.ts";
 export {
@@ -59,10 +77,7 @@ export {
 } from "./program/program.ts";
 export { VerifierError } from "./program/verifier_error.ts";
 export type { RawRecordCallback } from "./ring/reader.ts";
-export {
-  type DrainOptions,
-  RingBuf,
-  type RingBufOptions,
-  type RingBufTypes,
-} from "./ring/ring_buf.ts";
+export { type DrainOptions, RingBuf } from "./ring/ring_buf.ts";
+export type { RingBufOptions, RingBufTypes } from "./ring/ring_kind.ts";
+export { formatKernelSymbol, type KernelSymbol, KernelSymbols } from "./symbols/kernel_symbols.ts";
 export * as t from "./types/t.ts";

@@ -5,7 +5,11 @@
  */
 import { afterAll, afterEach } from "bun:test";
 import { relative } from "node:path";
+import { handles } from "../src/ffi/handles.ts";
 import { openKernelObjects } from "./support/leaks.ts";
+
+// For this process alone: what tests start as a child says only what they expect of it.
+delete process.env["BUN_BPF_TRACE_HANDLES"];
 
 const before = openKernelObjects();
 /** What is open now, with the file after one of whose tests it was first seen. */
@@ -26,5 +30,8 @@ afterAll(() => {
   const lines = left.map(
     ([id, description]) => `  ${description}, opened in ${suspects.get(id) ?? "an afterAll"}`,
   );
-  throw new Error(`the tests left kernel objects open:\n${lines.join("\n")}`);
+  const stacks = handles?.reports() ?? [
+    "BUN_BPF_TRACE_HANDLES=1 in the environment names the stack that opened each",
+  ];
+  throw new Error(`the tests left kernel objects open:\n${[...lines, ...stacks].join("\n")}`);
 });

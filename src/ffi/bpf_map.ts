@@ -1,10 +1,18 @@
 import { readFileSync } from "node:fs";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
-import { BpfAttr } from "./bpf.ts";
-import { explainPermission, hasCapability } from "./capabilities.ts";
+import { BpfAttr, bpfError } from "./bpf.ts";
+import { type Capability, explainPermission, hasCapability } from "./capabilities.ts";
+import { lastErrno } from "./errno.ts";
 
-/** The fields of BPF_MAP_CREATE that every kind of map has. */
+/** The types of a map's keys and values in a BTF that the kernel has. */
+export interface MapBtf {
+  readonly fd: number;
+  readonly keyTypeId: number;
+  readonly valueTypeId: number;
+}
+
+/** The fields of BPF_MAP_CREATE. */
 export interface MapCreation {
   readonly type: number;
   readonly keySize: number;
@@ -13,27 +21,50 @@ export interface MapCreation {
   readonly flags: number;
   readonly numaNode: number;
   readonly name: string;
+  /** What it means depends on the kind of map; 0 for most. */
+  readonly extra: number;
+  /** A map like those that will be inside this one (kernel 4.12). */
+  readonly innerMapFd?: number | undefined;
+  /** Kernel 4.18. */
+  readonly btf?: MapBtf | undefined;
+  /** What the kernel asks for this kind. */
+  readonly needs: readonly Capability[];
 }
 
 /** Creates a map and returns its descriptor. `what` names it in errors. */
 export function createKernelMap(map: MapCreation, what: string): number {
-  using attr = new BpfAttr(MAP_CREATE.sizeof);
+  // Kernels that do not know the last fields accept the call as long as they do not see them.
+  using attr = new BpfAttr(
+    map.extra === 0 ? MAP_CREATE.map_extra : MAP_CREATE.value_type_btf_obj_fd,
+  );
   attr
     .u32(MAP_CREATE.map_type, map.type)
     .u32(MAP_CREATE.key_size, map.keySize)
     .u32(MAP_CREATE.value_size, map.valueSize)
     .u32(MAP_CREATE.max_entries, map.maxEntries)
     .u32(MAP_CREATE.map_flags, map.flags)
+    .u32(MAP_CREATE.inner_map_fd, map.innerMapFd ?? 0)
     .u32(MAP_CREATE.numa_node, map.numaNode)
     .text(MAP_CREATE.map_name, map.name, BPF_OBJ_NAME_LEN);
+  if (map.extra !== 0) attr.u64(MAP_CREATE.map_extra, map.extra);
+  if (map.btf !== undefined) {
+    attr
+      .u32(MAP_CREATE.btf_fd, map.btf.fd)
+      .u32(MAP_CREATE.btf_key_type_id, map.btf.keyTypeId)
+      .u32(MAP_CREATE.btf_value_type_id, map.btf.valueTypeId);
+  }
+  const fd = attr.tryCall("BPF_MAP_CREATE");
+  if (fd >= 0) return fd;
   const size = `a key of ${map.keySize} and a value of ${map.valueSize} bytes, ${map.maxEntries} entries, flags 0x${map.flags.toString(16)}`;
-  return attr.call("BPF_MAP_CREATE", {
+  throw bpfError("BPF_MAP_CREATE", lastErrno(), {
     doing: `create the ${what}`,
     hints: {
-      EPERM: explainCreationRefused,
+      EPERM: () => explainCreationRefused(map.needs),
       EINVAL: `The kernel does not know this kind of map, or refuses its sizes or flags: ${size}`,
       E2BIG: `The map would be too large for its kind: ${size}`,
       ENOMEM: `The kernel has no memory for it: ${size}`,
+      EOPNOTSUPP:
+        "This kernel was built without this kind of map, or the kind takes no spin lock or timer in its values",
     },
   });
 }
@@ -51,13 +82,14 @@ export function freezeKernelMap(fd: number, what: string): void {
           : undefined,
       EBUSY: "The map is frozen already, or its memory is mapped writable",
       EINVAL: "BPF_MAP_FREEZE needs kernel 5.2",
+      ENOTSUPP: "The kernel does not freeze this kind of map, or a map with timers in its values",
     },
   });
 }
 
 /** Before 5.11 the memory of maps counted towards RLIMIT_MEMLOCK, and exceeding it is reported as EPERM. */
-function explainCreationRefused(): string {
-  const explanation = explainPermission(["CAP_BPF"]);
+function explainCreationRefused(needs: readonly Capability[]): string {
+  const explanation = explainPermission(needs);
   const [major = 0, minor = 0] = readFileSync("/proc/sys/kernel/osrelease", "utf8")
     .split(".")
     .map((part) => Number.parseInt(part, 10));

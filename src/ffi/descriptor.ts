@@ -1,5 +1,6 @@
 import { lastErrno } from "./errno.ts";
 import { BpfError, DisposedError } from "./error.ts";
+import { handles } from "./handles.ts";
 import { libc } from "./libc.ts";
 
 /** A command of fcntl(2) (include/uapi/linux/fcntl.h), which node:fs does not have. */
@@ -27,6 +28,11 @@ export class Descriptor implements Disposable {
         libc.close(fd);
       }
     }
+    handles?.add(this, {
+      kind: "descriptor",
+      place: `descriptor ${this.#fd}`,
+      what: () => this.what,
+    });
   }
 
   /** The number. @throws {DisposedError} after disposal */
@@ -49,6 +55,7 @@ export class Descriptor implements Disposable {
   release(): number {
     const { fd } = this;
     this.#fd = -1;
+    handles?.delete(this);
     return fd;
   }
 
@@ -58,6 +65,7 @@ export class Descriptor implements Disposable {
     // The number is given up before the call: on Linux it is free even when close(2) reports an error.
     const fd = this.#fd;
     this.#fd = -1;
+    handles?.delete(this);
     if (libc.close(fd) < 0) {
       throw new BpfError({ errno: lastErrno(), syscall: "close", doing: `close the ${this.what}` });
     }

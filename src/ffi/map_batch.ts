@@ -78,7 +78,8 @@ export class MapBatch implements Disposable {
    * Fetches the next entries of the map, from its beginning at the first call.
    * Grows where a bucket of the map holds more entries than there is room for.
    */
-  lookup(): BatchResult {
+  lookup(elementFlags: number): BatchResult {
+    let retries = 1000;
     for (;;) {
       const { view } = this;
       const inBatch = attrSize + this.#cursor * this.#cursorSize;
@@ -86,12 +87,15 @@ export class MapBatch implements Disposable {
       const { address } = this.#memory;
       setUint64(view, MAP_BATCH.in_batch, this.#started ? address + inBatch : 0);
       setUint64(view, MAP_BATCH.out_batch, address + outBatch);
-      const code = this.#call("BPF_MAP_LOOKUP_BATCH", 0, this.#capacity, 0);
+      const code = this.#call("BPF_MAP_LOOKUP_BATCH", 0, this.#capacity, elementFlags);
       if (code === "ENOSPC") {
         this.grow(this.#capacity * 2);
         continue;
       }
-      if (code !== undefined && code !== "ENOENT") {
+      if (code === "EINTR" && (this.count > 0 || retries-- > 0)) {
+        // An entry was deleted between the two steps of its copying, again and again (before 6.15): go on from there.
+        if (this.count === 0) continue;
+      } else if (code !== undefined && code !== "ENOENT") {
         if (!this.#started && isUnsupported(code)) return "unsupported";
         throw this.#error("BPF_MAP_LOOKUP_BATCH", "walk over");
       }

@@ -1,4 +1,4 @@
-import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { BPF_EXIST, BPF_F_CPU, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
 import { roundUp8 } from "./align.ts";
@@ -15,6 +15,7 @@ export const elementKeyOffset = 64;
 /** Hints for errors of element operations, whatever the map. */
 const hints = {
   E2BIG: "The map is full (maxEntries), or the index is past its end",
+  ENOSPC: "The map is full (maxEntries)",
   ENOMEM: "The kernel could not allocate the element",
   EPERM: "The map is frozen, or was created or opened without this access",
   EBUSY:
@@ -51,7 +52,8 @@ export class MapElement implements Disposable {
     this.view = view;
     for (const attr of [0, MAP_ELEM.sizeof]) {
       view.setUint32(attr + MAP_ELEM.map_fd, fd, true);
-      setUint64(view, attr + MAP_ELEM.key, this.#address + elementKeyOffset);
+      // Maps without keys want no pointer to one either.
+      setUint64(view, attr + MAP_ELEM.key, keySize === 0 ? 0 : this.#address + elementKeyOffset);
     }
     setUint64(view, MAP_ELEM.value, this.#address + this.valueOffset);
     setUint64(view, MAP_ELEM.sizeof + MAP_ELEM.next_key, this.#address + this.nextKeyOffset);
@@ -78,6 +80,23 @@ export class MapElement implements Disposable {
     });
   }
 
+  /** Stores the value of one CPU of a per-CPU map; those of the others stay (kernel 7.0). */
+  updateCpu(cpu: number): void {
+    const cpuOffset = MAP_ELEM.flags + 4;
+    this.view.setUint32(MAP_ELEM.flags, BPF_F_CPU, true);
+    this.view.setUint32(cpuOffset, cpu, true);
+    const result = bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof);
+    const errno = lastErrno();
+    // All other calls have flags of 32 bits.
+    this.view.setUint32(cpuOffset, 0, true);
+    if (result === 0) return;
+    const tooOld = "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs";
+    throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
+      doing: `store the value of CPU ${cpu} in ${this.#what}`,
+      hints: { ...hints, EINVAL: tooOld },
+    });
+  }
+
   /** Deletes the key; false when it is absent. */
   delete(): boolean {
     // The attr ends behind the key: the kernel refuses this command when a later field is not zero.
@@ -86,8 +105,8 @@ export class MapElement implements Disposable {
   }
 
   /** Fetches the value and deletes the key in one step; `undefined` where map or kernel cannot (hash maps: 5.14). */
-  lookupAndDelete(): boolean | undefined {
-    this.view.setUint32(MAP_ELEM.flags, 0, true);
+  lookupAndDelete(flags: number): boolean | undefined {
+    this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
     const code = errnoName(lastErrno());
     if (code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOTSUPP") return undefined;
@@ -106,9 +125,19 @@ export class MapElement implements Disposable {
     return this.#refused("BPF_MAP_GET_NEXT_KEY", "walk over the keys of");
   }
 
+  /** The key that {@link nextKey} found. */
+  get nextKeyBytes(): Uint8Array {
+    return this.#scratch.bytes.subarray(this.nextKeyOffset, this.nextKeyOffset + this.#keySize);
+  }
+
   /** Writes the key from bytes. */
   setKey(key: Uint8Array): void {
     this.#scratch.bytes.set(key, elementKeyOffset);
+  }
+
+  /** Writes the key of an array. */
+  setIndex(index: number): void {
+    this.view.setUint32(elementKeyOffset, index, true);
   }
 
   /** Writes the value from bytes. */

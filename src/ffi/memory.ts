@@ -2,6 +2,7 @@ import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../uapi/mman.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError, DisposedError } from "./error.ts";
+import { handles } from "./handles.ts";
 import { libc, libcAddresses } from "./libc.ts";
 
 /** `toArrayBuffer` with the deallocator that it takes but its declaration lacks. */
@@ -78,7 +79,13 @@ export class MappedMemory implements Disposable {
   /** The kernel's memory behind a descriptor, shared with the kernel. */
   static ofFile({ fd, offset, length, writable, what, hint }: FileMapping): MappedMemory {
     const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    return MappedMemory.#map(length, protection, MAP_SHARED, fd, offset, what, hint);
+    const memory = MappedMemory.#map(length, protection, MAP_SHARED, fd, offset, what, hint);
+    handles?.add(memory, {
+      kind: "mapping",
+      place: `mapping of ${length} bytes`,
+      what: () => what,
+    });
+    return memory;
   }
 
   static #map(
@@ -121,13 +128,13 @@ export class MappedMemory implements Disposable {
    *   the memory then stays as it is, and disposing can be tried again
    */
   [Symbol.dispose](): void {
-    if (this.#buffer.detached) return;
-    this.#buffer.transfer(0);
+    if (!this.#buffer.detached) this.#buffer.transfer(0);
     // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
     if (!this.#buffer.detached) {
       throw new Error(
         `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
       );
     }
+    handles?.delete(this);
   }
 }

@@ -1,28 +1,15 @@
 import { roundUp8 } from "../ffi/align.ts";
 import { MappedMemory, roundUpToPage } from "../ffi/memory.ts";
-import { checkCount, checkOptions, checkType } from "../types/argument.ts";
 import { u32 } from "../types/integer.ts";
-import type { Type } from "../types/type.ts";
+import { hasSpinLock } from "../types/opaque.ts";
+import { describe } from "../types/refusal.ts";
 import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
-import {
-  createMapHandle,
-  type MapHandle,
-  mapHandleById,
-  mapHandleFromFd,
-  openMapHandle,
-} from "./handle.ts";
-import { KeyedMap } from "./keyed_map.ts";
-import { type CommonMapOptions, commonMapOptionNames, mapSpec } from "./spec.ts";
-
-/** The type of an array's values. */
-export interface ArrayMapTypes<V> {
-  readonly value: Type<V>;
-}
+import { arrayKind, type ArrayMapTypes, type IndexedMapOptions } from "./array_kind.ts";
+import type { MapHandle } from "./handle.ts";
+import { IndexedMap } from "./indexed_map.ts";
 
 /** Options of {@link ArrayMap}. */
-export interface ArrayMapOptions<V> extends CommonMapOptions, ArrayMapTypes<V> {
-  /** The length: 1 to 2^32 - 1. */
-  readonly maxEntries: number;
+export interface ArrayMapOptions<V> extends IndexedMapOptions<V> {
   /** Makes the values mappable, for {@link ArrayMap.view} (kernel 5.5). @default false */
   readonly mmap?: boolean;
 }
@@ -43,24 +30,21 @@ export interface ArrayMapOptions<V> extends CommonMapOptions, ArrayMapTypes<V> {
  * console.log([...totals.values()]); // [ 0n, 0n, 7n, 0n ]
  * ```
  */
-export class ArrayMap<V> extends KeyedMap<number, V> {
+export class ArrayMap<V> extends IndexedMap<V> {
+  /** @internal */
+  static readonly kind = arrayKind("array", "ArrayMap", ["mmap"], mappable);
+  /** The type that values are written and read with. */
+  readonly types: ArrayMapTypes<V>;
   #mapping: MappedMemory | undefined;
   #view: DataView | undefined;
 
   constructor(options: ArrayMapOptions<V>);
   /** @internal */
-  constructor(types: ArrayMapTypes<V>, existing: MapHandle, pinnedAt?: string);
-  constructor(
-    options: ArrayMapOptions<V> | ArrayMapTypes<V>,
-    existing?: MapHandle,
-    pinnedAt?: string,
-  ) {
-    if (existing !== undefined) {
-      super(existing, { key: u32, value: options.value }, pinnedAt);
-      return;
-    }
-    const created = options as ArrayMapOptions<V>;
-    super(createArrayMap(created), { key: u32, value: created.value }, created.pin);
+  constructor(types: ArrayMapTypes<V>, existing: MapHandle);
+  constructor(options: ArrayMapTypes<V>, existing = ArrayMap.kind.create(options)) {
+    const { value } = options;
+    super(existing, { key: u32, value, isLocked: hasSpinLock(value) });
+    this.types = { value };
   }
 
   /**
@@ -70,68 +54,17 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
    * @throws {Error} when nothing is pinned there
    */
   static open<V>(path: string, types: ArrayMapTypes<V>): ArrayMap<V> {
-    return new ArrayMap(types, openMapHandle(path, expected(types)), path);
+    return new ArrayMap(types, ArrayMap.kind.open(path, types));
   }
 
   /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
   static fromId<V>(id: number, types: ArrayMapTypes<V>): ArrayMap<V> {
-    return new ArrayMap(types, mapHandleById(id, expected(types)));
+    return new ArrayMap(types, ArrayMap.kind.byId(id, types));
   }
 
   /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
   static fromFd<V>(fd: number, types: ArrayMapTypes<V>): ArrayMap<V> {
-    return new ArrayMap(types, mapHandleFromFd(fd, expected(types)));
-  }
-
-  /** How many values there are: `maxEntries`. */
-  get length(): number {
-    return this.maxEntries;
-  }
-
-  /**
-   * Stores the value at an index.
-   *
-   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
-   */
-  override set(index: number, value: V): this {
-    this.#checkIndex(index);
-    return super.set(index, value);
-  }
-
-  /**
-   * Stores many values, in one call where the kernel can (5.6), in the order given.
-   * All pairs are checked before the first is stored.
-   *
-   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
-   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
-   */
-  override setMany(pairs: Iterable<readonly [index: number, value: V]>): this {
-    const list = [...pairs];
-    for (const [index] of list) this.#checkIndex(index);
-    return super.setMany(list);
-  }
-
-  /** What is no index of any array is refused by the key's type, in the kernel's stead. */
-  #checkIndex(index: number): void {
-    if (typeof index !== "number" || index < this.length) return;
-    void this.fd;
-    throw new RangeError(
-      `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${index}`,
-    );
-  }
-
-  /** The value at an index; a negative one counts from the end; `undefined` outside. */
-  at(index: number): V | undefined {
-    void this.fd;
-    const place = Math.trunc(index) || 0;
-    const absolute = place < 0 ? place + this.length : place;
-    return absolute < 0 || absolute >= this.length ? undefined : this.get(absolute);
-  }
-
-  /** The length: an array's entries are always there. */
-  override count(): number {
-    void this.fd;
-    return this.length;
+    return new ArrayMap(types, ArrayMap.kind.byFd(fd, types));
   }
 
   /** Bytes from one value to the next in {@link view}: the value's size, rounded up to 8. */
@@ -180,7 +113,7 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
   }
 
   override dup(): ArrayMap<V> {
-    return new ArrayMap({ value: this.types.value }, this.duplicateHandle());
+    return new ArrayMap(this.types, this.duplicateHandle());
   }
 
   /**
@@ -194,17 +127,9 @@ export class ArrayMap<V> extends KeyedMap<number, V> {
   }
 }
 
-function expected({ value }: ArrayMapTypes<unknown>) {
-  checkType("value", value);
-  return { type: "array", keySize: u32.size, valueSize: value.size } as const;
-}
-
-function createArrayMap(options: ArrayMapOptions<unknown>): MapHandle {
-  checkOptions("ArrayMap", options, ["value", "maxEntries", "mmap", ...commonMapOptionNames]);
-  const { mmap = false, maxEntries, pin } = options;
-  const kind = expected(options);
-  checkCount("maxEntries", maxEntries, 1, 0xffffffff);
-  if (typeof mmap !== "boolean") throw new TypeError("mmap: expected true or false");
-  const spec = mapSpec(options, { ...kind, maxEntries });
-  return createMapHandle(mmap ? { ...spec, flags: spec.flags | BPF_F_MMAPABLE } : spec, pin);
+function mappable({ mmap = false }: ArrayMapOptions<unknown>) {
+  if (typeof mmap !== "boolean") {
+    throw new TypeError(`mmap: expected true or false, got ${describe(mmap)}`);
+  }
+  return { flags: mmap ? BPF_F_MMAPABLE : 0 };
 }

@@ -1,8 +1,8 @@
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
-import { describeMap, type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
+import { type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
 import { Pin } from "./pin.ts";
-import type { MapTypeName } from "./spec.ts";
+import { describeMap, type MapTypeName } from "./spec.ts";
 
 /**
  * What every kind of map has: a descriptor, an identity in the kernel, and an end.
@@ -16,10 +16,10 @@ export abstract class BpfMap implements Disposable {
   readonly #pin: Pin;
 
   /** @internal Classes of maps are constructed by their own options. */
-  protected constructor(handle: MapHandle, pinnedAt?: string) {
+  protected constructor(handle: MapHandle) {
     this.#descriptor = handle.descriptor;
     this.#info = handle.info;
-    this.#pin = new Pin(pinnedAt);
+    this.#pin = new Pin(handle.pinnedAt);
   }
 
   /** @internal */

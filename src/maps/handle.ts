@@ -1,4 +1,3 @@
-import { createKernelMap } from "../ffi/bpf_map.ts";
 import {
   objectInfo,
   objectKind,
@@ -9,11 +8,14 @@ import {
 } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { getUint64 } from "../ffi/scratch.ts";
 import { checkCount } from "../types/argument.ts";
 import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_INFO } from "../uapi/layout.ts";
+import { createFromSpec } from "./create.ts";
 import {
   checkPinPath,
+  describeMap,
   type MapSpec,
   mapTypeName,
   type MapTypeName,
@@ -39,22 +41,20 @@ export interface MapInfo {
   readonly btfKeyTypeId: number;
   /** The value's type in that BTF, or 0. */
   readonly btfValueTypeId: number;
+  /** The kernel's `map_extra`, whose meaning depends on the kind (kernel 5.16); 0 for most. */
+  readonly mapExtra: number;
 }
 
 /** An open map: the descriptor, owned, and what the kernel says of it. */
 export interface MapHandle {
   readonly descriptor: Descriptor;
   readonly info: MapInfo;
+  /** The path that it was opened or pinned at. */
+  readonly pinnedAt?: string | undefined;
 }
 
 /** What of a map must be the same for a class to work on it: all of a spec, or the part that is known. */
 export type ExpectedMap = Pick<MapSpec, "type"> & Partial<MapSpec>;
-
-/** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */
-export function describeMap(map: { type: string; name: string; id?: number }): string {
-  if (map.name !== "") return `${map.type} map "${map.name}"`;
-  return map.id === undefined ? `${map.type} map` : `${map.type} map ${map.id}`;
-}
 
 /** Asks the kernel about a map (kernel 4.13). */
 export function readMapInfo(fd: number, what: string): MapInfo {
@@ -71,6 +71,7 @@ export function readMapInfo(fd: number, what: string): MapInfo {
     btfId: u32(MAP_INFO.btf_id),
     btfKeyTypeId: u32(MAP_INFO.btf_key_type_id),
     btfValueTypeId: u32(MAP_INFO.btf_value_type_id),
+    mapExtra: getUint64(info.view, MAP_INFO.map_extra),
   };
 }
 
@@ -78,22 +79,10 @@ export function readMapInfo(fd: number, what: string): MapInfo {
 export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHandle {
   const what = describeMap(spec);
   // Before any other call, so that an unknown kind of map is refused as an argument.
-  const type = mapTypeNumber(spec.type);
+  mapTypeNumber(spec.type);
   const pinned = pin === undefined ? undefined : openPinned(pin, what, spec.flags & accessFlags);
-  if (pinned !== undefined) return adopt(pinned, spec, `pinned at ${pin}`);
-  const fd = createKernelMap(
-    {
-      type,
-      keySize: spec.keySize,
-      valueSize: spec.valueSize,
-      maxEntries: spec.maxEntries,
-      flags: spec.numaNode === -1 ? spec.flags : spec.flags | BPF_F_NUMA_NODE,
-      numaNode: Math.max(spec.numaNode, 0),
-      name: spec.name,
-    },
-    what,
-  );
-  const handle = adopt(fd, { type: spec.type }, "just created");
+  if (pinned !== undefined) return adopt(pinned, spec, `pinned at ${pin}`, pin);
+  const handle = adopt(createFromSpec(spec), { type: spec.type }, "just created", pin);
   if (pin !== undefined) {
     try {
       pinObject(handle.descriptor.fd, pin, what);
@@ -113,7 +102,7 @@ export function openMapHandle(path: string, expected: ExpectedMap): MapHandle {
   const access = (expected.flags ?? 0) & accessFlags;
   const fd = openPinned(path, `${expected.type} map`, access);
   if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
-  return adopt(fd, expected, `pinned at ${path}`);
+  return adopt(fd, expected, `pinned at ${path}`, path);
 }
 
 /** Opens a map by its id. */
@@ -128,7 +117,7 @@ export function mapHandleFromFd(fd: number, expected: ExpectedMap): MapHandle {
   return adopt(duplicate(fd, `${expected.type} map`), expected, `of descriptor ${fd}`);
 }
 
-function adopt(fd: number, expected: ExpectedMap, where: string): MapHandle {
+function adopt(fd: number, expected: ExpectedMap, where: string, pinnedAt?: string): MapHandle {
   const descriptor = new Descriptor(fd, `map ${where}`);
   try {
     const { fd } = descriptor;
@@ -140,7 +129,7 @@ function adopt(fd: number, expected: ExpectedMap, where: string): MapHandle {
     const info = readMapInfo(fd, descriptor.what);
     descriptor.what = describeMap(info);
     checkCompatible(expected, info, where);
-    return { descriptor, info };
+    return { descriptor, info, pinnedAt };
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;
@@ -153,7 +142,14 @@ const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
 /** Flags that belong to the moment of creation: the kernel does not keep them, or adds them by itself. */
 const passingFlags = BPF_F_NUMA_NODE | accessFlags;
 
-const comparedAttributes = ["type", "keySize", "valueSize", "maxEntries", "flags"] as const;
+const comparedAttributes = [
+  "type",
+  "keySize",
+  "valueSize",
+  "maxEntries",
+  "flags",
+  "mapExtra",
+] as const;
 
 function comparable(map: Partial<MapSpec>, name: (typeof comparedAttributes)[number]) {
   const value = map[name];

@@ -1,29 +1,20 @@
-import type { MapElement } from "../ffi/map_element.ts";
-import { checkCount, checkOptions } from "../types/argument.ts";
-import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
-import {
-  createMapHandle,
-  type MapHandle,
-  mapHandleById,
-  mapHandleFromFd,
-  openMapHandle,
-} from "./handle.ts";
-import { checkTypes, KeyedMap, type KeyedMapTypes } from "./keyed_map.ts";
-import { type CommonMapOptions, commonMapOptionNames, mapSpec } from "./spec.ts";
-import { deleteBatch, type MapWalk } from "./walk.ts";
+import { hasSpinLock } from "../types/opaque.ts";
+import { AssociativeMap } from "./associative_map.ts";
+import type { MapHandle } from "./handle.ts";
+import { keyedKind, type KeyedMapOptions } from "./keyed_kind.ts";
+import type { KeyedMapTypes } from "./keyed_map.ts";
 
-/** Options of {@link HashMap}. */
-export interface HashMapOptions<K, V> extends CommonMapOptions, KeyedMapTypes<K, V> {
-  /** How many entries it holds at the most: 1 to 2^32 - 1. All are allocated at once unless `flags` has `"no-prealloc"`. */
-  readonly maxEntries: number;
-}
+/** Options of {@link HashMap}. All entries are allocated at once unless `flags` has `"no-prealloc"`. */
+export type HashMapOptions<K, V> = KeyedMapOptions<K, V>;
 
 /**
  * A hash table: any key to any value.
  *
- * Kernel 3.19. Keys are compared byte by byte, padding included, which `t` always writes as zero.
+ * Kernel 3.19. Keys are compared byte by byte, padding included, which `t` always writes as zero. A value type with a
+ * `t.spinLock` is copied while the lock is held (kernel 5.1).
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries
+ * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `E2BIG` for a key
+ * and value that are too large together
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
  *
  * @example
@@ -35,21 +26,19 @@ export interface HashMapOptions<K, V> extends CommonMapOptions, KeyedMapTypes<K,
  * for (const [key, value] of counts) console.log(key, value);
  * ```
  */
-export class HashMap<K, V> extends KeyedMap<K, V> {
+export class HashMap<K, V> extends AssociativeMap<K, V> {
+  /** @internal */
+  static readonly kind = keyedKind("hash", "HashMap");
+  /** The types that keys and values are written and read with. */
+  readonly types: KeyedMapTypes<K, V>;
+
   constructor(options: HashMapOptions<K, V>);
   /** @internal */
-  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle, pinnedAt?: string);
-  constructor(
-    options: HashMapOptions<K, V> | KeyedMapTypes<K, V>,
-    existing?: MapHandle,
-    pinnedAt?: string,
-  ) {
-    if (existing !== undefined) {
-      super(existing, options, pinnedAt);
-      return;
-    }
-    const created = options as HashMapOptions<K, V>;
-    super(createHashMap(created), created, created.pin);
+  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
+  constructor(options: KeyedMapTypes<K, V>, existing = HashMap.kind.create(options)) {
+    const { key, value } = options;
+    super(existing, { key, value, isLocked: hasSpinLock(value) });
+    this.types = { key, value };
   }
 
   /**
@@ -70,120 +59,20 @@ export class HashMap<K, V> extends KeyedMap<K, V> {
    * ```
    */
   static open<K, V>(path: string, types: KeyedMapTypes<K, V>): HashMap<K, V> {
-    return new HashMap(types, openMapHandle(path, expected(types)), path);
+    return new HashMap(types, HashMap.kind.open(path, types));
   }
 
   /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
   static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): HashMap<K, V> {
-    return new HashMap(types, mapHandleById(id, expected(types)));
+    return new HashMap(types, HashMap.kind.byId(id, types));
   }
 
   /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
   static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): HashMap<K, V> {
-    return new HashMap(types, mapHandleFromFd(fd, expected(types)));
-  }
-
-  /** Stores a value only if the key is absent; whether it did. @throws {BpfError} `E2BIG` when the map is full */
-  add(key: K, value: V): boolean {
-    return this.update(key, value, BPF_NOEXIST);
-  }
-
-  /** Stores a value only if the key is present; whether it did. */
-  replace(key: K, value: V): boolean {
-    return this.update(key, value, BPF_EXIST);
-  }
-
-  /** Deletes a key; whether it was there. */
-  delete(key: K): boolean {
-    const element = this.begin();
-    try {
-      this.writeKey(element, key);
-      return element.delete();
-    } finally {
-      this.end(element);
-    }
-  }
-
-  /**
-   * Fetches a value and deletes its key, in one step since kernel 5.14. Before, a change of the value between the
-   * look-up and the deletion is lost.
-   */
-  take(key: K): V | undefined {
-    const element = this.begin();
-    try {
-      this.writeKey(element, key);
-      return takeElement(element) ? this.readValue(element) : undefined;
-    } finally {
-      this.end(element);
-    }
-  }
-
-  /**
-   * Deletes many keys, in one call where the kernel can (5.6); how many were there.
-   *
-   * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
-   * @throws {TypeError | RangeError} for a key that its type refuses: the map is as before
-   */
-  deleteMany(keys: Iterable<K>): number {
-    void this.fd;
-    const list = [...keys];
-    if (list.length === 0) return 0;
-    using batch = this.batchOfKeys(list);
-    return deleteBatch(batch, list.length, this.walked);
-  }
-
-  /**
-   * Takes the entries out one after the other: each is deleted, as by {@link take}, when it is handed out, so that none is
-   * lost when the loop ends early. Entries that are added meanwhile may be left.
-   */
-  *drain(): Generator<[key: K, value: V], undefined, undefined> {
-    using walk = this.walk();
-    while (walk.next()) {
-      for (let i = 0; walk.has(i); i++) {
-        const entry = this.#takeFrom(walk, i);
-        if (entry !== undefined) yield entry;
-      }
-    }
-    return undefined;
-  }
-
-  /** By the bytes of the key, as it may not be what its type would make of the decoded one: padding, text behind a NUL. */
-  #takeFrom(walk: MapWalk, index: number): [key: K, value: V] | undefined {
-    const key = this.types.key.read(walk.view, walk.keyOffset(index));
-    const element = this.begin();
-    try {
-      element.setKey(walk.keyBytes(index));
-      return takeElement(element) ? [key, this.readValue(element)] : undefined;
-    } finally {
-      this.end(element);
-    }
-  }
-
-  /** Deletes all entries that are there when it begins, in batches where the kernel can (5.6). */
-  clear(): void {
-    using walk = this.walk();
-    while (walk.next()) walk.deleteChunk();
+    return new HashMap(types, HashMap.kind.byFd(fd, types));
   }
 
   override dup(): HashMap<K, V> {
     return new HashMap(this.types, this.duplicateHandle());
   }
-}
-
-/** Fetches a value and deletes its key; false when it is absent. */
-function takeElement(element: MapElement): boolean {
-  return element.lookupAndDelete() ?? (element.lookup(0) && element.delete());
-}
-
-function expected({ key, value }: KeyedMapTypes<unknown, unknown>) {
-  checkTypes({ key, value });
-  return { type: "hash", keySize: key.size, valueSize: value.size } as const;
-}
-
-function createHashMap(options: HashMapOptions<unknown, unknown>): MapHandle {
-  checkOptions("HashMap", options, ["key", "value", "maxEntries", ...commonMapOptionNames]);
-  checkTypes(options);
-  checkCount("maxEntries", options.maxEntries, 1, 0xffffffff);
-  const spec = mapSpec(options, { ...expected(options), maxEntries: options.maxEntries });
-  return createMapHandle(spec, options.pin);
 }

@@ -1,3 +1,4 @@
+import type { MapTypes } from "../btf/encode.ts";
 import {
   BPF_F_CLONE,
   BPF_F_INNER_MAP,
@@ -69,6 +70,12 @@ export interface MapSpec {
   readonly name: string;
   /** The NUMA node to allocate on, or -1 for any. */
   readonly numaNode: number;
+  /** The kernel's `map_extra`, whose meaning depends on the kind; 0 for most. */
+  readonly mapExtra: number;
+  /** The types that are described to the kernel, for kinds that take a description. */
+  readonly types?: MapTypes;
+  /** What each map inside this one is like. */
+  readonly inner?: MapSpec;
 }
 
 const numbersByName: ReadonlyMap<string, number> = new Map(
@@ -99,6 +106,12 @@ export function mapTypeName(number: number): MapTypeName {
   return namesByNumber.get(number) ?? (`type-${number}` as MapTypeName);
 }
 
+/** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */
+export function describeMap(map: { type: string; name: string; id?: number }): string {
+  if (map.name !== "") return `${map.type} map "${map.name}"`;
+  return map.id === undefined ? `${map.type} map` : `${map.type} map ${map.id}`;
+}
+
 /** Options that every kind of map takes. */
 export interface CommonMapOptions {
   /** Shown by `bpftool map`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
@@ -114,17 +127,20 @@ export interface CommonMapOptions {
 /** The names of {@link CommonMapOptions}, for checks of misspelt ones. */
 export const commonMapOptionNames = ["name", "flags", "numaNode", "pin"] as const;
 
-/** Checks the options that every kind of map takes, and completes a spec with them. */
-export function mapSpec(
+/** Checks the options that every kind of map takes, and gives their part of a spec. */
+export function commonSpec(
   options: CommonMapOptions,
-  kind: Pick<MapSpec, "type" | "keySize" | "valueSize" | "maxEntries">,
-): MapSpec {
+): Pick<MapSpec, "name" | "numaNode" | "flags" | "mapExtra"> {
   const { name = "", numaNode = -1 } = options;
-  checkCount("maxEntries", kind.maxEntries, 1, 0xffffffff);
   checkCount("numaNode", numaNode, -1, 0x7fffffff);
   checkName(name);
   if (options.pin !== undefined) checkPinPath("pin", options.pin);
-  return { ...kind, name, numaNode, flags: flagBits(options.flags) };
+  return { name, numaNode, flags: flagBits(options.flags), mapExtra: 0 };
+}
+
+/** Checks the option `maxEntries`. */
+export function checkMaxEntries(maxEntries: number): void {
+  checkCount("maxEntries", maxEntries, 1, 0xffffffff);
 }
 
 /** Checks a path for the kernel, to which a NUL would be its end. */

@@ -1,33 +1,14 @@
-import { pageSize } from "../ffi/memory.ts";
 import { RingMemory } from "../ffi/ring_memory.ts";
 import { watch } from "../loop/reactor.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
-import {
-  createMapHandle,
-  type MapHandle,
-  mapHandleById,
-  mapHandleFromFd,
-  openMapHandle,
-} from "../maps/handle.ts";
-import { type CommonMapOptions, commonMapOptionNames, mapSpec } from "../maps/spec.ts";
-import { checkCount, checkOptions, checkType } from "../types/argument.ts";
+import type { MapHandle } from "../maps/handle.ts";
+import { checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
 import { registerConsumer } from "./consumers.ts";
 import { EventIterator } from "./event_iterator.ts";
 import { type RawRecordCallback, RingReader } from "./reader.ts";
-
-/** The type of a ring buffer's events. */
-export interface RingBufTypes<E> {
-  /** The layout of a record. Records may be longer, never shorter. */
-  readonly event: Type<E>;
-}
-
-/** Options of {@link RingBuf}. */
-export interface RingBufOptions<E> extends CommonMapOptions, RingBufTypes<E> {
-  /** Bytes: a power of two and a multiple of the page size (4096 on x86-64). */
-  readonly size: number;
-}
+import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_kind.ts";
 
 /** How much a synchronous drain takes. */
 export interface DrainOptions {
@@ -77,24 +58,17 @@ export interface DrainOptions {
  * ```
  */
 export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
+  /** @internal */
+  static readonly kind = ringKind("ringbuf", "RingBuf");
   readonly #eventType: Type<E>;
   #reader: RingReader | undefined;
   #iterator: EventIterator<E> | undefined;
 
   constructor(options: RingBufOptions<E>);
   /** @internal */
-  constructor(types: RingBufTypes<E>, existing: MapHandle, pinnedAt?: string);
-  constructor(
-    options: RingBufOptions<E> | RingBufTypes<E>,
-    existing?: MapHandle,
-    pinnedAt?: string,
-  ) {
-    if (existing === undefined) {
-      const created = options as RingBufOptions<E>;
-      super(createRingBuf(created), created.pin);
-    } else {
-      super(existing, pinnedAt);
-    }
+  constructor(types: RingBufTypes<E>, existing: MapHandle);
+  constructor(options: RingBufTypes<E>, existing = RingBuf.kind.create(options)) {
+    super(existing);
     this.#eventType = options.event;
     try {
       // The size is the kernel's, not the caller's: this may be a ring that somebody else made.
@@ -113,17 +87,17 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
    * @throws {Error} when nothing is pinned there
    */
   static open<E>(path: string, types: RingBufTypes<E>): RingBuf<E> {
-    return new RingBuf(types, openMapHandle(path, expected(types)), path);
+    return new RingBuf(types, RingBuf.kind.open(path, types));
   }
 
   /** Opens a ring buffer by its id (CAP_SYS_ADMIN). @throws as {@link open} */
   static fromId<E>(id: number, types: RingBufTypes<E>): RingBuf<E> {
-    return new RingBuf(types, mapHandleById(id, expected(types)));
+    return new RingBuf(types, RingBuf.kind.byId(id, types));
   }
 
   /** Opens the ring buffer behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
   static fromFd<E>(fd: number, types: RingBufTypes<E>): RingBuf<E> {
-    return new RingBuf(types, mapHandleFromFd(fd, expected(types)));
+    return new RingBuf(types, RingBuf.kind.byFd(fd, types));
   }
 
   /** The layout that records are decoded with. */
@@ -264,23 +238,4 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
 function checkCallback(fn: unknown): void {
   if (typeof fn === "function") return;
   throw new TypeError(`drain: expected a function, got ${describe(fn)}`);
-}
-
-function expected({ event }: RingBufTypes<unknown>) {
-  checkType("event", event);
-  return { type: "ringbuf", keySize: 0, valueSize: 0 } as const;
-}
-
-function createRingBuf(options: RingBufOptions<unknown>): MapHandle {
-  checkOptions("RingBuf", options, ["event", "size", ...commonMapOptionNames]);
-  const kind = expected(options);
-  const { size } = options;
-  const page = pageSize();
-  if (!Number.isInteger(size) || size < page || size > 2 ** 31 || Math.log2(size) % 1 !== 0) {
-    const nearest = 2 ** Math.max(Math.ceil(Math.log2(Number(size) || 1)), Math.log2(page));
-    throw new RangeError(
-      `size: a ring buffer takes a power of two that is a multiple of the page size (${page}) and at most 2^31, got ${describe(size)}${nearest <= 2 ** 31 ? `; ${nearest} would do` : ""}`,
-    );
-  }
-  return createMapHandle(mapSpec(options, { ...kind, maxEntries: size }), options.pin);
 }

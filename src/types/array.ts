@@ -1,6 +1,7 @@
 import { checkCount, checkSize, checkType } from "./argument.ts";
 import { emitPartRead, emitPartWrite } from "./compile.ts";
 import { defineType } from "./define.ts";
+import { isOpaque } from "./opaque.ts";
 import { type Recipe, recipeOf } from "./recipe.ts";
 import { elementPath, refuseRange, refuseType } from "./refusal.ts";
 import { Place } from "./source.ts";
@@ -15,7 +16,7 @@ const LONGEST_UNROLLED = 32;
  *
  * @param length from 1 on; C's flexible array members have no fixed size and so no type here
  * @throws {RangeError} when the length is not an integer from 1 on, or the size is over 2^31 - 1 bytes
- * @throws {TypeError} when the element is not a type
+ * @throws {TypeError} when the element is not a type, or one without a value, such as {@link spinLock}
  *
  * @example
  * ```ts
@@ -29,6 +30,11 @@ const LONGEST_UNROLLED = 32;
  */
 export function array<T>(element: Type<T>, length: number): ArrayType<T> {
   checkType("array(element)", element);
+  if (isOpaque(element)) {
+    throw new TypeError(
+      `array(element): a ${element.name} has no value: it can only be a field of a struct`,
+    );
+  }
   checkCount("array(length)", length, 1);
   const name = `array(${element.name}, ${length})`;
   const size = element.size * length;

@@ -1,3 +1,4 @@
+import { isOpaque } from "./opaque.ts";
 import type { Type } from "./type.ts";
 
 /** A member of a struct and where it lies, in bytes from the struct's start. */
@@ -7,7 +8,7 @@ export interface Member {
   readonly offset: number;
 }
 
-/** Bytes that belong to no member. */
+/** Bytes that hold no part of the value: padding, and members that are the kernel's own. */
 export interface Gap {
   readonly offset: number;
   readonly length: number;
@@ -18,6 +19,7 @@ export interface Layout {
   readonly size: number;
   readonly align: number;
   readonly members: readonly Member[];
+  /** In memory order. */
   readonly gaps: readonly Gap[];
 }
 
@@ -40,6 +42,7 @@ export function layOut(
     const offset = roundUp(end, own);
     if (offset > end) gaps.push({ offset: end, length: offset - end });
     members.push({ name, type, offset });
+    if (isOpaque(type)) gaps.push({ offset, length: type.size });
     end = offset + type.size;
     align = Math.max(align, own);
   }

@@ -3,6 +3,7 @@ import { emitPartRead, emitPartWrite } from "./compile.ts";
 import { defineType } from "./define.ts";
 import { type Layout, layOut, type Member } from "./layout.ts";
 import { zero } from "./memory.ts";
+import { isOpaque, opaqueParts } from "./opaque.ts";
 import { type Recipe, recipeOf } from "./recipe.ts";
 import { describe, memberPath, refuseType } from "./refusal.ts";
 import type { Source, Place } from "./source.ts";
@@ -24,11 +25,14 @@ export interface StructOptions {
  * end is padded, as a C compiler does it. Padding is always written as zero: a hash map compares it.
  *
  * Writing takes any object that has the fields, also by getters or from its class, and refuses one with
- * other fields of its own.
+ * other fields of its own. Fields that are the kernel's own, such as {@link spinLock}, are not among
+ * them: they are written as zero, too; a struct of nothing else has the value `{}`.
  *
  * @throws {TypeError} when there is no field, a field is not a type, its name is a number (which
- * JavaScript would move to the front), or an option is misspelt
- * @throws {RangeError} when the size is over 2^31 - 1 bytes
+ * JavaScript would move to the front), an option is misspelt, or there is a second field of a kind that
+ * is the kernel's own, at any depth
+ * @throws {RangeError} when the size is over 2^31 - 1 bytes, or packing puts a field that is the kernel's
+ * own where the kernel does not look for it
  *
  * @example
  * ```ts
@@ -53,6 +57,7 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
   }
   const entries = checkFields(fields);
   const layout = layOut(entries, packed);
+  checkOpaque(layout.members);
   const list = entries.map(([field, type]) => `${memberPath("", field)}: ${type.name}`).join(", ");
   const name = `${packed ? "packed " : ""}struct { ${list} }`;
   checkSize(name, layout.size);
@@ -91,11 +96,32 @@ function checkFields(fields: Fields): [string, Fields[string]][] {
   return entries;
 }
 
+/** The kernel trusts what it is told of its own fields: of some mistakes it warns as of its own bugs. */
+function checkOpaque(members: readonly Member[]): void {
+  const kinds = new Set<string>();
+  for (const member of members) {
+    const field = `struct(fields): field ${JSON.stringify(member.name)}`;
+    for (const { type, offset } of opaqueParts(member.type, member.offset)) {
+      if (kinds.has(type.kind)) {
+        throw new TypeError(`${field}: a second ${type.name}: a struct can have one in all`);
+      }
+      kinds.add(type.kind);
+      if (offset % type.align !== 0) {
+        throw new RangeError(
+          `${field}: expected a ${type.name} to lie at a multiple of ${type.align}, got offset ${offset}`,
+        );
+      }
+    }
+  }
+}
+
 type Value = Record<string, unknown>;
 
 function structRecipe({ members, gaps }: Layout, structName: string): Recipe<Value> {
-  const parts = members.map((member) => ({ ...member, recipe: recipeOf(member.type) }));
-  const names = members.map(({ name }) => name);
+  const parts = members
+    .filter(({ type }) => !isOpaque(type))
+    .map((member) => ({ ...member, recipe: recipeOf(member.type) }));
+  const names = parts.map(({ name }) => name);
 
   function refuse(value: unknown, path: string): never {
     refuseType(path, `an object (${structName})`, value);
@@ -105,8 +131,16 @@ function structRecipe({ members, gaps }: Layout, structName: string): Recipe<Val
     for (const key of Object.keys(value)) {
       if (names.includes(key)) continue;
       const field = JSON.stringify(memberPath(path, key));
-      throw new TypeError(`unknown field ${field}: ${suggest(key, names)}`);
+      throw new TypeError(`unknown field ${field}: ${hintFor(key)}`);
     }
+  }
+
+  function hintFor(key: string): string {
+    const member = members.find(({ name }) => name === key);
+    if (member !== undefined) {
+      return `a ${member.type.name} belongs to the kernel and is no part of the value`;
+    }
+    return names.length === 0 ? "the value is an object without fields" : suggest(key, names);
   }
 
   function checkPresent(value: object, { name, type }: Member, path: string): void {
@@ -118,7 +152,7 @@ function structRecipe({ members, gaps }: Layout, structName: string): Recipe<Val
   }
 
   return {
-    weight: parts.reduce((sum, { recipe }) => sum + recipe.weight, 0),
+    weight: members.reduce((sum, { type }) => sum + recipeOf(type).weight, 0),
     emitRead(source, place) {
       const properties = parts.map(({ name, offset, recipe }) => {
         // A plain key "__proto__" would set the prototype.

@@ -13,6 +13,7 @@ export { be16, be32, be64, i16, i32, i64, i64n, i8, u16, u32, u64, u64n, u8 } fr
 export { ipv4 } from "./ipv4.ts";
 export { ipv6 } from "./ipv6.ts";
 export { mac } from "./mac.ts";
+export { spinLock, timer } from "./opaque.ts";
 export { cstring } from "./string.ts";
 export { struct, type StructOptions } from "./struct.ts";
 export type {
@@ -23,6 +24,7 @@ export type {
   Infer,
   IntegerKind,
   IntegerType,
+  OpaqueType,
   StructType,
   StructValue,
   Type,

@@ -120,14 +120,26 @@ export interface ArrayType<T> extends Type<T[]> {
   readonly length: number;
 }
 
+/**
+ * A field that belongs to the kernel: what {@link spinLock} and {@link timer} are. It has a place in a
+ * struct, but no JavaScript value: by itself it can be neither read nor written.
+ */
+export interface OpaqueType extends Type<never> {
+  readonly kind: "spin_lock" | "timer";
+  /** Tells it from types that have values. */
+  readonly opaque: true;
+}
+
 /** The members of a struct, in the order in which they lie in memory. */
 export type Fields = Readonly<Record<string, Type<unknown>>>;
 
 /**
- * The JavaScript object that a struct with these members decodes to. (The `& {}` makes editors show its
- * properties rather than this name.)
+ * The JavaScript object that a struct with these members decodes to, without those that are the
+ * kernel's own. (The `& {}` makes editors show its properties rather than this name.)
  */
-export type StructValue<F extends Fields> = { [K in keyof F]: Infer<F[K]> } & {};
+export type StructValue<F extends Fields> = {
+  [K in keyof F as F[K] extends OpaqueType ? never : K]: Infer<F[K]>;
+} & {};
 
 /** A C struct: what {@link struct} makes. */
 export interface StructType<F extends Fields> extends Type<StructValue<F>> {

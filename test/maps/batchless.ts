@@ -1,8 +1,7 @@
 import { closeSync } from "node:fs";
-import { createKernelMap } from "../../src/ffi/bpf_map.ts";
 import { HashMap, t } from "../../src/index.ts";
+import { createFromSpec } from "../../src/maps/create.ts";
 import { mapHandleFromFd } from "../../src/maps/handle.ts";
-import { mapTypeNumber } from "../../src/maps/spec.ts";
 
 /**
  * A hash map for which the kernel has none of the batch calls: the walk by keys and the single calls do all the work, as
@@ -12,8 +11,15 @@ import { mapTypeNumber } from "../../src/maps/spec.ts";
  */
 export function batchlessMap(maxEntries: number): HashMap<number, number> {
   const type = "devmap-hash";
-  const kind = { keySize: 4, valueSize: 4, maxEntries, flags: 0, numaNode: 0, name: "batchless" };
-  const fd = createKernelMap({ type: mapTypeNumber(type), ...kind }, type);
+  const sizes = { keySize: 4, valueSize: 4, maxEntries };
+  const fd = createFromSpec({
+    type,
+    ...sizes,
+    flags: 0,
+    numaNode: -1,
+    name: "batchless",
+    mapExtra: 0,
+  });
   try {
     return new HashMap({ key: t.u32, value: t.u32 }, mapHandleFromFd(fd, { type }));
   } finally {

@@ -26,8 +26,10 @@ describe("what a map says of itself", () => {
       maxEntries: 4,
       flags: 1 | 64,
       name: "counts",
-      btfId: 0,
+      mapExtra: 0,
     });
+    // What the types are, the kernel was told too.
+    expect(map.info().btfId).toBeGreaterThan(0);
   });
 
   bpfTest("is what the kernel says to others", () => {

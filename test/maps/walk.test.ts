@@ -1,11 +1,8 @@
 import { describe, expect } from "bun:test";
-import { closeSync, readFileSync } from "node:fs";
-import { createKernelMap } from "../../src/ffi/bpf_map.ts";
+import { readFileSync } from "node:fs";
 import { Descriptor, duplicate } from "../../src/ffi/descriptor.ts";
 import { MapBatch } from "../../src/ffi/map_batch.ts";
-import { HashMap, t } from "../../src/index.ts";
-import { mapHandleFromFd } from "../../src/maps/handle.ts";
-import { mapTypeNumber } from "../../src/maps/spec.ts";
+import { HashMap, LpmTrie, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { batchlessMap } from "./batchless.ts";
 
@@ -25,7 +22,7 @@ describe("the room of a walk", () => {
     using batch = new MapBatch(descriptor, map.keySize, map.valueSize, 1, "map");
     const seen = new Map<number, number>();
     for (let result = "more"; result === "more";) {
-      result = batch.lookup();
+      result = batch.lookup(0);
       for (let i = 0; i < batch.count; i++) {
         const key = t.u64n.read(batch.view, batch.keyOffset(i));
         expect(seen.has(key)).toBe(false);
@@ -50,11 +47,7 @@ describe("the room of a walk", () => {
 
   bpfTest("is not that of maxEntries", () => {
     // An LPM trie takes the largest number there is; its batches go on from a key, here one of 20 bytes.
-    const type = "lpm-trie";
-    const kind = { keySize: 20, valueSize: 4, maxEntries: 2 ** 32 - 1, flags: 1, numaNode: 0 };
-    const fd = createKernelMap({ type: mapTypeNumber(type), ...kind, name: "huge" }, type);
-    using map = new HashMap({ key: t.cidr6, value: t.u32 }, mapHandleFromFd(fd, { type }));
-    closeSync(fd);
+    using map = new LpmTrie({ key: t.cidr6, value: t.u32, maxEntries: 2 ** 32 - 1 });
     expect(map.maxEntries).toBe(2 ** 32 - 1);
     for (let i = 0; i < 1000; i++) map.set(`fd00:${i}::/32`, i);
     const before = addressSpace();

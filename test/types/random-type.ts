@@ -20,11 +20,33 @@ function writeThree(view: DataView, offset: number, value: string): void {
   view.setUint8(offset + 2, second!);
 }
 
-/** A random type of at most `depth` levels of structs and arrays. */
+/** A random type of at most `depth` levels of structs and arrays, at times with opaque fields around them. */
 export function randomType(random: Random, depth: number): Sample {
+  const sample = randomPart(random, depth);
+  return random.below(4) === 0 ? withOpaqueFields(random, sample) : sample;
+}
+
+function randomPart(random: Random, depth: number): Sample {
   const shape = depth === 0 ? 0 : random.below(4);
   if (shape === 1) return randomArray(random, depth);
   return shape === 0 ? randomScalar(random) : randomStruct(random, depth);
+}
+
+/** Around, as a struct can have only one of each, at any depth. */
+function withOpaqueFields(random: Random, { type, value }: Sample): Sample {
+  const inner = t.struct(
+    random.pick([
+      { lock: t.spinLock, type },
+      { type, lock: t.spinLock },
+    ]),
+  );
+  return random.pick<Sample>([
+    { type: inner, value: () => ({ type: value() }) },
+    {
+      type: t.struct({ id: t.u8, timer: t.timer, inner }),
+      value: () => ({ id: random.below(256), inner: { type: value() } }),
+    },
+  ]);
 }
 
 function randomStruct(random: Random, depth: number): Sample {
@@ -35,7 +57,7 @@ function randomStruct(random: Random, depth: number): Sample {
   ]);
   const parts = names
     .slice(0, length)
-    .map((name) => ({ name, sample: randomType(random, depth - 1) }));
+    .map((name) => ({ name, sample: randomPart(random, depth - 1) }));
   const fields = Object.fromEntries(parts.map(({ name, sample }) => [name, sample.type]));
   return {
     type: t.struct(fields, { packed: random.below(3) === 0 }),
@@ -45,7 +67,7 @@ function randomStruct(random: Random, depth: number): Sample {
 
 function randomArray(random: Random, depth: number): Sample {
   const length = random.pick([1, 2, 3, 5, 33, 70]);
-  const element = randomType(random, depth - 1);
+  const element = randomPart(random, depth - 1);
   return {
     type: t.array(element.type, length),
     value: () => Array.from({ length }, () => element.value()),
@@ -99,6 +121,7 @@ function randomScalar(random: Random): Sample {
     { type: t.ipv6, value: () => `2001:db8::${(1 + random.below(65535)).toString(16)}` },
     { type: t.mac, value: () => `02:42:ac:11:00:${(16 + random.below(240)).toString(16)}` },
     { type: t.cidr4, value: () => `${address()}/32` },
+    { type: t.cidr6, value: () => `2001:db8:${1 + random.below(9)}::/48` },
     { type: t.custom(CODECS), value: () => `${random.below(65536)},${random.below(256)}` },
   ]);
 }

@@ -1,0 +1,298 @@
+import { BpfError } from "../ffi/error.ts";
+import { MapBatch } from "../ffi/map_batch.ts";
+import { elementKeyOffset, MapElement } from "../ffi/map_element.ts";
+import { checkCount, checkOptions } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
+import type { Type } from "../types/type.ts";
+import { BPF_F_LOCK } from "../uapi/bpf.ts";
+import { BatchError } from "./batch_error.ts";
+import { BpfMap } from "./bpf_map.ts";
+import type { MapHandle } from "./handle.ts";
+import type { PerCpuLayout } from "./per_cpu_layout.ts";
+import { cpuIndex } from "./per_cpu_values.ts";
+import type { ValueLayout } from "./value_layout.ts";
+import { deleteBatch, type WalkedMap } from "./walk.ts";
+
+/** How one element is looked up or stored. */
+export interface ElementOptions {
+  /**
+   * Whether the value is copied while its spin lock is held, so that no half of it is a program's (kernel 5.1).
+   *
+   * @default true for types with a `t.spinLock`, else false
+   */
+  readonly lock?: boolean;
+  /** More of the kernel's bits (`BPF_F_*`) for the call. @default 0 */
+  readonly flags?: number;
+}
+
+/** How the keys and values of a map lie in memory. */
+export interface ElementLayout<K, V, W = V> {
+  readonly key: Type<K>;
+  readonly value: ValueLayout<V, W>;
+  /** Whether values carry a spin lock. */
+  readonly isLocked?: boolean;
+}
+
+/**
+ * Maps of elements, each with a key: the calls of bpf(2) on one of them and on many. A kind of map shows those that it has.
+ *
+ * `V` is what is read, `W` what is written: the same for most kinds.
+ */
+export abstract class ElementMap<K, V, W = V> extends BpfMap {
+  /** @internal */
+  protected readonly layout: ElementLayout<K, V, W>;
+  /** What every call has unless its options say something else. */
+  readonly #flags: number;
+  /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
+  #element: MapElement | undefined;
+
+  /** @internal */
+  protected constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
+    super(handle);
+    this.layout = layout;
+    this.#flags = layout.isLocked === true ? BPF_F_LOCK : 0;
+    try {
+      this.#element = this.#newElement();
+    } catch (error) {
+      super[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** @internal The value of a key, or `undefined`. */
+  protected find(key: K, options?: ElementOptions): V | undefined {
+    const flags = options === undefined ? this.#flags : this.flagsOf(options);
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return element.lookup(flags) ? this.readValue(element) : undefined;
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal Whether there is a value for the key. */
+  protected contains(key: K): boolean {
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return element.lookup(0);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal Stores a value; false where the flags forbid it. */
+  protected update(key: K, value: W, flags: number, options?: ElementOptions): boolean {
+    const all = flags | (options === undefined ? this.#flags : this.flagsOf(options));
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      this.write("value", this.layout.value, element.view, element.valueOffset, value);
+      void this.fd;
+      return element.update(all);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal The value of one CPU, of those that the key has. */
+  protected findCpu<E>(key: K, cpu: number, values: PerCpuLayout<E>): E | undefined {
+    const index = cpuIndex(cpu);
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      if (!element.lookup(0)) return undefined;
+      return values.readOne(element.view, element.valueOffset, index);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal Stores the value of one CPU. */
+  protected updateCpu<E>(key: K, cpu: number, value: E, values: PerCpuLayout<E>): void {
+    const index = cpuIndex(cpu);
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      values.writeOne(element.view, element.valueOffset, value, index);
+      void this.fd;
+      element.updateCpu(cpu);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal Stores many values: all pairs are checked before the first is stored. */
+  protected updateMany(pairs: Iterable<readonly [key: K, value: W]>): void {
+    void this.fd;
+    // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
+    const list = [...pairs];
+    if (list.length === 0) return;
+    const { key, value } = this.layout;
+    using batch = this.#newBatch(list.length);
+    for (const [index, pair] of list.entries()) {
+      if (!isPair(pair)) {
+        throw new TypeError(
+          `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
+        );
+      }
+      this.write("key", key, batch.view, batch.keyOffset(index), pair[0] as K);
+      this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W);
+    }
+    let applied = 0;
+    try {
+      const isDone = batch.update(0, list.length, this.#flags) !== "unsupported";
+      if (!isDone) {
+        for (; applied < list.length; applied++) this.#updateFrom(batch, applied);
+      }
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+      throw new BatchError(
+        error,
+        Math.max(applied, batch.count),
+        list.length,
+        `store values in ${this}`,
+      );
+    }
+  }
+
+  /** @internal Deletes a key; whether it was there. */
+  protected remove(key: K): boolean {
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return element.delete();
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal Deletes many keys; how many were there. */
+  protected removeMany(keys: Iterable<K>): number {
+    void this.fd;
+    const list = [...keys];
+    if (list.length === 0) return 0;
+    const { key: type } = this.layout;
+    using batch = this.#newBatch(list.length);
+    for (const [index, key] of list.entries()) {
+      this.write("key", type, batch.view, batch.keyOffset(index), key);
+    }
+    return deleteBatch(batch, list.length, this.walked);
+  }
+
+  /** @internal Fetches a value and deletes its key. */
+  protected takeOut(key: K): V | undefined {
+    const element = this.begin();
+    try {
+      this.writeKey(element, key);
+      return this.takeElement(element) ? this.readValue(element) : undefined;
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal In one step where map and kernel can. */
+  protected takeElement(element: MapElement): boolean {
+    const flags = this.#flags;
+    return element.lookupAndDelete(flags) ?? (element.lookup(flags) && element.delete());
+  }
+
+  /** @internal The bits for a call with options. */
+  protected flagsOf(options: ElementOptions): number {
+    checkOptions("options", options, ["lock", "flags"]);
+    const { lock, flags = 0 } = options;
+    if (lock !== undefined && typeof lock !== "boolean") {
+      throw new TypeError(`lock: expected true or false, got ${describe(lock)}`);
+    }
+    checkCount("flags", flags, 0, 0xffffffff);
+    return flags | (lock === undefined ? this.#flags : lock ? BPF_F_LOCK : 0);
+  }
+
+  /**
+   * @internal Takes the memory for a call, until {@link end}.
+   *
+   * Types and getters of values are the user's code and may use this very map, or dispose of it, while a key or a value
+   * is being written or read: such a call gets memory of its own.
+   */
+  protected begin(): MapElement {
+    const element = this.#element;
+    if (element === undefined) return this.#newElement();
+    this.#element = undefined;
+    return element;
+  }
+
+  /** @internal */
+  protected end(element: MapElement): void {
+    if (this.#element === undefined && !this.disposed) this.#element = element;
+    else element[Symbol.dispose]();
+  }
+
+  /** @internal Writes the key of a call. @throws {DisposedError} when that disposed of the map */
+  protected writeKey(element: MapElement, key: K): void {
+    this.write("key", this.layout.key, element.view, elementKeyOffset, key);
+    void this.fd;
+  }
+
+  /** @internal */
+  protected readValue(element: MapElement): V {
+    return this.layout.value.read(element.view, element.valueOffset);
+  }
+
+  /** @internal Writes a part of a call: the type does not know what it describes, the message should. */
+  protected write<T>(
+    role: string,
+    type: Pick<ValueLayout<unknown, T>, "write">,
+    view: DataView,
+    offset: number,
+    value: T,
+  ): void {
+    try {
+      type.write(view, offset, value);
+    } catch (error) {
+      if (error instanceof Error) error.message = `${role} of ${this}: ${error.message}`;
+      throw error;
+    }
+  }
+
+  /** @internal */
+  protected get walked(): WalkedMap {
+    const { descriptor, keySize, maxEntries } = this;
+    // Asking for the number refuses a disposed map here, before memory is taken.
+    void descriptor.fd;
+    const valueSize = this.layout.value.size;
+    return { descriptor, keySize, valueSize, maxEntries, flags: this.#flags, what: `${this}` };
+  }
+
+  #newElement(): MapElement {
+    return new MapElement(this.fd, this.keySize, this.layout.value.size, `${this}`);
+  }
+
+  #newBatch(capacity: number): MapBatch {
+    const { descriptor, keySize, valueSize, what } = this.walked;
+    return new MapBatch(descriptor, keySize, valueSize, capacity, what);
+  }
+
+  #updateFrom(batch: MapBatch, index: number): void {
+    const element = this.begin();
+    try {
+      const keyOffset = batch.keyOffset(index);
+      const valueOffset = batch.valueOffset(index);
+      element.setKey(batch.bytes.subarray(keyOffset, keyOffset + this.keySize));
+      element.setValue(batch.bytes.subarray(valueOffset, valueOffset + this.layout.value.size));
+      element.update(this.#flags);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.#element?.[Symbol.dispose]();
+    this.#element = undefined;
+  }
+}
+
+function isPair(value: unknown): value is readonly [unknown, unknown] {
+  return Array.isArray(value) && value.length === 2;
+}

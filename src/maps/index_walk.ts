@@ -1,0 +1,37 @@
+import { MapElement } from "../ffi/map_element.ts";
+import { ChunkWalk } from "./walk.ts";
+
+/**
+ * A walk over an array with empty places: a look-up for each index.
+ *
+ * The kernel's own way from key to key names empty places too, and its batches of such arrays stop at them.
+ */
+export class IndexWalk extends ChunkWalk {
+  #element: MapElement | undefined;
+  #index = 0;
+
+  next(): boolean {
+    const { keySize, valueSize, descriptor, what, maxEntries, flags } = this.map;
+    // Asked for at each chunk: it throws once the map is disposed of.
+    const { fd } = descriptor;
+    if (this.#index >= maxEntries) return false;
+    this.growChunk();
+    this.#element ??= new MapElement(fd, keySize, valueSize, what);
+    const element = this.#element;
+    const { bytes, capacity } = this.batch;
+    let count = 0;
+    for (; this.#index < maxEntries && count < capacity; this.#index++) {
+      element.setIndex(this.#index);
+      if (!element.lookup(flags)) continue;
+      element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
+      count++;
+    }
+    this.batch.count = count;
+    return true;
+  }
+
+  override [Symbol.dispose](): void {
+    this.#element?.[Symbol.dispose]();
+    super[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,59 @@
+import { BPF_ANY } from "../uapi/bpf.ts";
+import type { ElementOptions } from "./element_map.ts";
+import { KeyedMap } from "./keyed_map.ts";
+
+/** Arrays: an element for each index from 0, all there from the start. */
+export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
+  /** How many values there are: `maxEntries`. */
+  get length(): number {
+    return this.maxEntries;
+  }
+
+  /**
+   * Stores the value at an index.
+   *
+   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   */
+  set(index: number, value: W, options?: ElementOptions): this {
+    this.checkIndex(index);
+    this.update(index, value, BPF_ANY, options);
+    return this;
+  }
+
+  /**
+   * Stores many values, in one call where the kernel can (5.6), in the order given.
+   * All pairs are checked before the first is stored.
+   *
+   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
+   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   */
+  setMany(pairs: Iterable<readonly [index: number, value: W]>): this {
+    const list = [...pairs];
+    for (const [index] of list) this.checkIndex(index);
+    this.updateMany(list);
+    return this;
+  }
+
+  /** The value at an index; a negative one counts from the end; `undefined` outside. */
+  at(index: number): V | undefined {
+    void this.fd;
+    const place = Math.trunc(index) || 0;
+    const absolute = place < 0 ? place + this.length : place;
+    return absolute < 0 || absolute >= this.length ? undefined : this.get(absolute);
+  }
+
+  /** The length: an array's entries are always there. */
+  override count(): number {
+    void this.fd;
+    return this.length;
+  }
+
+  /** @internal What is no index of any array is refused by the key's type, in the kernel's stead. */
+  protected checkIndex(index: number): void {
+    if (typeof index !== "number" || index < this.length) return;
+    void this.fd;
+    throw new RangeError(
+      `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${index}`,
+    );
+  }
+}

@@ -1,0 +1,98 @@
+import { describe } from "../types/refusal.ts";
+import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
+import { AssociativeMap } from "./associative_map.ts";
+import type { MapHandle } from "./handle.ts";
+import type { KeyedMapOptions } from "./keyed_kind.ts";
+import { checkTypes, type KeyedMapTypes } from "./keyed_map.ts";
+import { MapKind } from "./kind.ts";
+import { checkMaxEntries } from "./spec.ts";
+import { TrieWalk } from "./trie_walk.ts";
+import type { Walk } from "./walk.ts";
+
+/** Options of {@link LpmTrie}. Entries are allocated as they come. */
+export type LpmTrieOptions<K, V> = KeyedMapOptions<K, V>;
+
+/** Of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
+const [smallestKey, largestKey] = [5, 260];
+
+/**
+ * A trie for longest-prefix matches: networks to values, looked up by address.
+ *
+ * Kernel 4.11; walks, and so `clear` and all that lists, 4.16. The key is `t.cidr4` or `t.cidr6`, text such as
+ * `"10.0.0.0/8"`; or any struct of a `t.u32` prefix length followed by 1 to 256 bytes with the first bit first.
+ *
+ * `get`, `has` and `take` find the entry with the longest prefix that covers the key: `get("10.1.2.3/32")` is the value of
+ * `"10.0.0.0/8"` where nothing closer is stored. `add`, `replace` and `delete` mean exactly the prefix that is given; `add`
+ * and `replace` are only heeded since kernel 6.13. Walks give longer prefixes before those that cover them.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { LpmTrie, t } from "bun-bpf";
+ * using routes = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1024 });
+ * routes.set("10.0.0.0/8", 1).set("10.1.0.0/16", 2);
+ * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
+ * ```
+ */
+export class LpmTrie<K, V> extends AssociativeMap<K, V> {
+  /** @internal */
+  static readonly kind = new MapKind<
+    KeyedMapTypes<unknown, unknown>,
+    LpmTrieOptions<unknown, unknown>
+  >({
+    type: "lpm-trie",
+    className: "LpmTrie",
+    options: ["key", "value", "maxEntries"],
+    sizes(types) {
+      checkTypes(types);
+      const { key, value } = types;
+      if (key.size < smallestKey || key.size > largestKey) {
+        throw new RangeError(
+          `key: expected t.cidr4, t.cidr6 or a struct of ${smallestKey} to ${largestKey} bytes that begins with the prefix length, got ${describe(key.name)} of ${key.size}`,
+        );
+      }
+      return { keySize: key.size, valueSize: value.size };
+    },
+    complete({ key, value, maxEntries }) {
+      checkMaxEntries(maxEntries);
+      return { maxEntries, types: { key, value }, flags: BPF_F_NO_PREALLOC };
+    },
+  });
+  /** The types that keys and values are written and read with. */
+  readonly types: KeyedMapTypes<K, V>;
+
+  constructor(options: LpmTrieOptions<K, V>);
+  /** @internal */
+  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
+  constructor(options: KeyedMapTypes<K, V>, existing = LpmTrie.kind.create(options)) {
+    const { key, value } = options;
+    super(existing, { key, value });
+    this.types = { key, value };
+  }
+
+  /** Opens the trie pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
+  static open<K, V>(path: string, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
+    return new LpmTrie(types, LpmTrie.kind.open(path, types));
+  }
+
+  /** Opens a trie by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
+    return new LpmTrie(types, LpmTrie.kind.byId(id, types));
+  }
+
+  /** Opens the trie behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
+    return new LpmTrie(types, LpmTrie.kind.byFd(fd, types));
+  }
+
+  override dup(): LpmTrie<K, V> {
+    return new LpmTrie(this.types, this.duplicateHandle());
+  }
+
+  /** @internal */
+  protected override walk(): Walk {
+    return new TrieWalk(this.walked);
+  }
+}

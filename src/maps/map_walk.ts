@@ -1,0 +1,66 @@
+import { MapElement } from "../ffi/map_element.ts";
+import { VisitedKeys } from "./visited_keys.ts";
+import { ChunkWalk, type WalkedMap } from "./walk.ts";
+
+/** A walk in batches where the kernel has them for the map, or else key by key. */
+export class MapWalk extends ChunkWalk {
+  #state: "batches" | "keys" | "ended" = "batches";
+  /** For the walk by keys only. */
+  #element: MapElement | undefined;
+  /** Whether the element holds a key that is still to be visited. */
+  #isKeyAhead = false;
+  #steps = 0;
+  readonly #visited: VisitedKeys;
+
+  constructor(map: WalkedMap) {
+    super(map);
+    this.#visited = new VisitedKeys(map.keySize);
+  }
+
+  next(): boolean {
+    if (this.#state === "batches") {
+      this.growChunk();
+      const result = this.batch.lookup(this.map.flags);
+      if (result === "more") return true;
+      this.#state = result === "end" ? "ended" : "keys";
+      if (result === "end") return true;
+    }
+    return this.#state === "keys" && this.#nextByKeys();
+  }
+
+  #nextByKeys(): boolean {
+    const { keySize, valueSize, descriptor, what, maxEntries, flags } = this.map;
+    // Asked for at each chunk: it throws once the map is disposed of.
+    const { fd } = descriptor;
+    if (this.#element === undefined) {
+      this.#element = new MapElement(fd, keySize, valueSize, what);
+      this.#isKeyAhead = this.#element.nextKey(true);
+    }
+    const element = this.#element;
+    const { bytes, capacity } = this.batch;
+    // Keys may be added as fast as they are visited: the walk ends in any case.
+    const largest = 2 * maxEntries;
+    let count = 0;
+    while (this.#isKeyAhead && count < capacity && this.#steps < largest) {
+      this.#steps++;
+      element.useNextKey();
+      if (element.lookup(flags)) {
+        element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
+        count++;
+        this.#visited.push(element);
+        this.#isKeyAhead = element.nextKey(false);
+      } else {
+        // Deleted since it was found: from there the kernel would start again from the first key.
+        this.#isKeyAhead = this.#visited.goOnBehindNewest(element);
+      }
+    }
+    if (!this.#isKeyAhead || this.#steps >= largest) this.#state = "ended";
+    this.batch.count = count;
+    return true;
+  }
+
+  override [Symbol.dispose](): void {
+    this.#element?.[Symbol.dispose]();
+    super[Symbol.dispose]();
+  }
+}

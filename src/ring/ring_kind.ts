@@ -1,0 +1,48 @@
+import { pageSize } from "../ffi/memory.ts";
+import { MapKind } from "../maps/kind.ts";
+import type { CommonMapOptions, MapTypeName } from "../maps/spec.ts";
+import { checkType } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
+import type { Type } from "../types/type.ts";
+
+/** The type of a ring buffer's events. */
+export interface RingBufTypes<E> {
+  /** The layout of a record. Records may be longer, never shorter. */
+  readonly event: Type<E>;
+}
+
+/** Options of {@link RingBuf}. */
+export interface RingBufOptions<E> extends CommonMapOptions, RingBufTypes<E> {
+  /** Bytes: a power of two and a multiple of the page size (4096 on x86-64). */
+  readonly size: number;
+}
+
+/** The kind of a class of ring buffers. */
+export function ringKind(
+  type: MapTypeName,
+  className: string,
+): MapKind<RingBufTypes<unknown>, RingBufOptions<unknown>> {
+  return new MapKind({
+    type,
+    className,
+    options: ["event", "size"],
+    sizes({ event }) {
+      checkType("event", event);
+      return { keySize: 0, valueSize: 0 };
+    },
+    complete({ size }) {
+      checkSize(size);
+      return { maxEntries: size };
+    },
+  });
+}
+
+function checkSize(size: number): void {
+  const page = pageSize();
+  if (Number.isInteger(size) && size >= page && size <= 2 ** 31 && Math.log2(size) % 1 === 0)
+    return;
+  const nearest = 2 ** Math.max(Math.ceil(Math.log2(Number(size) || 1)), Math.log2(page));
+  throw new RangeError(
+    `size: a ring buffer takes a power of two that is a multiple of the page size (${page}) and at most 2^31, got ${describe(size)}${nearest <= 2 ** 31 ? `; ${nearest} would do` : ""}`,
+  );
+}

@@ -1,0 +1,118 @@
+import { defineType } from "./define.ts";
+import type { Recipe } from "./recipe.ts";
+import type { ArrayType, Fields, OpaqueType, StructType, Type } from "./type.ts";
+
+function opaque(kind: OpaqueType["kind"], size: number, align: number): OpaqueType {
+  const refuse = (): never => {
+    throw new TypeError(
+      `${kind}: expected to be a field of a struct: user space neither reads nor writes it`,
+    );
+  };
+  const recipe: Recipe<never> = {
+    weight: 1,
+    emitRead: (source) => `${source.capture(refuse)}()`,
+    emitWrite: (source) => source.line(`${source.capture(refuse)}();`),
+    read: refuse,
+    write: refuse,
+  };
+  return defineType<never, OpaqueType>({ kind, name: kind, size, align, opaque: true }, recipe);
+}
+
+/**
+ * `struct bpf_spin_lock`: what programs lock a value with: 4 bytes, aligned to 4. Put it into the
+ * struct that is the map's value, once. It takes its place there, but is no part of the JavaScript
+ * value: reading leaves it out, and writing stores zero.
+ *
+ * The kernel looks for it directly in the value's struct. Since 6.11 it also finds one in a struct
+ * within, where no earlier kernel does, but none in an array.
+ *
+ * Kernel 5.1.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Account = t.struct({ lock: t.spinLock, packets: t.u64n, bytes: t.u64n });
+ * console.log(Account.size, Account.fields.packets.offset); // 24 8
+ *
+ * const view = new DataView(new ArrayBuffer(Account.size));
+ * Account.write(view, 0, { packets: 1, bytes: 60 });
+ * console.log(Account.read(view, 0)); // { packets: 1, bytes: 60 }
+ * ```
+ */
+export const spinLock: OpaqueType = opaque("spin_lock", 4, 4);
+
+/**
+ * `struct bpf_timer`: a timer that programs set: 16 bytes, aligned to 8. Put it into the struct that is
+ * the map's value, once; it is no part of the JavaScript value, as {@link spinLock} is not.
+ *
+ * Kernel 5.15.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Session = t.struct({ pid: t.u32, expiry: t.timer });
+ * console.log(Session.size, Session.fields.expiry.offset); // 24 8
+ *
+ * const session: t.Infer<typeof Session> = { pid: 1 };
+ * Session.write(new DataView(new ArrayBuffer(Session.size)), 0, session);
+ * ```
+ */
+export const timer: OpaqueType = opaque("timer", 16, 8);
+
+/** Whether a type is one that user space neither reads nor writes. */
+export function isOpaque(type: Type<unknown>): type is OpaqueType {
+  return (type as Partial<OpaqueType>).opaque === true;
+}
+
+/**
+ * Whether a type is a struct with a spin lock directly in it, where every kernel that has spin locks
+ * finds it (`btf_find_field` in kernel/bpf/btf.c). One in a struct within does not count: only since 6.11
+ * does the kernel look there.
+ */
+export function hasSpinLock(type: Type<unknown>): boolean {
+  if (type.kind !== "struct") return false;
+  const { fields = {} } = type as Partial<StructType<Fields>>;
+  return Object.values(fields).some((field) => field.type.kind === "spin_lock");
+}
+
+/** Whether a type has opaque fields, at any depth: the kernel has to be told where they are. */
+export function hasOpaqueField(type: Type<unknown>): boolean {
+  return !isOpaque(type) && opaqueParts(type, 0).next().done === false;
+}
+
+/** A field of an opaque type, and where it is in what surrounds it. */
+export interface OpaquePart {
+  readonly type: OpaqueType;
+  readonly offset: number;
+}
+
+/**
+ * The opaque types that a type consists of, at any depth; of an array, those of its first two elements.
+ *
+ * @param outer what was opened already: a type from elsewhere may claim to contain itself
+ */
+export function* opaqueParts(
+  type: Type<unknown>,
+  offset: number,
+  outer: readonly Type<unknown>[] = [],
+): Generator<OpaquePart, void, undefined> {
+  if (isOpaque(type)) {
+    yield { type, offset };
+  } else if (outer.includes(type)) {
+    return;
+  } else if (type.kind === "struct") {
+    const { fields = {} } = type as Partial<StructType<Fields>>;
+    for (const field of Object.values(fields)) {
+      yield* opaqueParts(field.type, offset + field.offset, [...outer, type]);
+    }
+  } else if (type.kind === "array") {
+    const { element, length = 0 } = type as Partial<ArrayType<unknown>>;
+    if (element === undefined) return;
+    for (const part of opaqueParts(element, offset, [...outer, type])) {
+      yield part;
+      if (length > 1) yield { ...part, offset: part.offset + element.size };
+    }
+  }
+}

@@ -1,0 +1,161 @@
+import { describe, expect, expectTypeOf, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { Btf } from "../../src/index.ts";
+import { hasOpaqueField, hasSpinLock } from "../../src/types/opaque.ts";
+import * as t from "../../src/types/t.ts";
+import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+
+const Account = t.struct({ flags: t.u8, lock: t.spinLock, bytes: t.u32, expiry: t.timer });
+const Holder = t.struct({ id: t.u32, account: Account });
+const Pure = t.struct({ expiry: t.timer });
+
+const hasBtf = existsSync("/sys/kernel/btf/vmlinux");
+test.skipIf(!hasBtf)(
+  `have the size that the kernel gives them${hasBtf ? "" : " (skipped: the kernel has no BTF)"}`,
+  () => {
+    const btf = Btf.kernel();
+    for (const [type, name] of [
+      [t.spinLock, "bpf_spin_lock"],
+      [t.timer, "bpf_timer"],
+    ] as const) {
+      const id = btf.find("struct", name) ?? expect.unreachable();
+      expect(btf.sizeOf(id)).toBe(type.size);
+    }
+  },
+);
+
+test("describe themselves", () => {
+  expect(t.spinLock).toMatchObject({ kind: "spin_lock", size: 4, align: 4, opaque: true });
+  expect(t.timer).toMatchObject({ kind: "timer", size: 16, align: 8, opaque: true });
+  expect(Account.name).toBe("struct { flags: u8, lock: spin_lock, bytes: u32, expiry: timer }");
+});
+
+describe("in a struct", () => {
+  test("they have a place as in C", () => {
+    expect(Account.fields.lock).toEqual({ type: t.spinLock, offset: 4 });
+    expect(Account.fields.expiry).toEqual({ type: t.timer, offset: 16 });
+    expect({ size: Account.size, align: Account.align }).toEqual({ size: 32, align: 8 });
+    expect(Holder.fields.account.offset).toBe(8);
+  });
+
+  test("they are no part of what is read", () => {
+    expect(decode(Account, "ff".repeat(32))).toStrictEqual({ flags: 255, bytes: 0xffff_ffff });
+    const holder = { id: 1, account: { flags: 2, bytes: 3 } };
+    expect(roundTrip(Holder, holder)).toStrictEqual(holder);
+  });
+
+  test("they are written as zero", () => {
+    expect(encode(Account, { flags: 255, bytes: 0xffff_ffff })).toBe(
+      "ff00000000000000ffffffff000000000000000000000000" + "00".repeat(8),
+    );
+  });
+
+  test("they are unknown in a value", () => {
+    const hint = "a spin_lock belongs to the kernel and is no part of the value";
+    expect(refusal(Account, { flags: 1, lock: 0, bytes: 1 })).toBe(
+      `TypeError: unknown field "lock": ${hint}`,
+    );
+    expect(refusal(Account, { flags: 1, lock: undefined })).toContain('unknown field "lock"');
+    expect(refusal(Holder, { id: 1, account: { flags: 1, lock: 0, bytes: 1 } })).toBe(
+      `TypeError: unknown field "account.lock": ${hint}`,
+    );
+    expect(refusal(Account, { flags: 1, bytez: 1 })).toBe(
+      'TypeError: unknown field "bytez": did you mean "bytes"?',
+    );
+  });
+
+  test("they may be all there is, and then its value has no fields", () => {
+    expect(roundTrip(Pure, {})).toStrictEqual({});
+    expect(encode(Pure, {})).toBe("00".repeat(16));
+    expect(refusal(Pure, { expiry: 1 })).toContain("a timer belongs to the kernel");
+    expect(refusal(Pure, { other: 1 })).toBe(
+      'TypeError: unknown field "other": the value is an object without fields',
+    );
+    expect(refusal(Pure, null)).toStartWith("TypeError: expected an object");
+    const many = t.array(Pure, 1000);
+    expect(roundTrip(many, new Array(1000).fill({}))).toHaveLength(1000);
+    many.read(new DataView(new ArrayBuffer(many.size)), 0);
+    expect(many.read.toString().length).toBeLessThan(1000);
+  });
+
+  test("they may have any name", () => {
+    const type = t.struct({ ["__proto__"]: t.spinLock, "a b": t.timer, value: t.u8 });
+    expect(roundTrip(type, { value: 7 } as t.StructValue<typeof type.fields & t.Fields>)).toEqual({
+      value: 7,
+    });
+  });
+
+  test("there can be one of each, as the kernel refuses more, or warns of a bug of its own", () => {
+    const second = "a second spin_lock: a struct can have one in all";
+    expect(() => t.struct({ a: t.spinLock, b: t.spinLock })).toThrow(
+      new TypeError(`struct(fields): field "b": ${second}`),
+    );
+    expect(() => t.struct({ account: Account, lock: t.spinLock })).toThrow(second);
+    expect(() => t.struct({ accounts: t.array(Account, 2) })).toThrow(second);
+    expect(t.struct({ accounts: t.array(Account, 1) }).size).toBe(32);
+  });
+
+  test("packing must leave them aligned", () => {
+    expect(t.struct({ lock: t.spinLock, a: t.u8 }, { packed: true }).size).toBe(5);
+    expect(() => t.struct({ a: t.u8, lock: t.spinLock }, { packed: true })).toThrow(
+      new RangeError(
+        'struct(fields): field "lock": expected a spin_lock to lie at a multiple of 4, got offset 1',
+      ),
+    );
+    expect(() => t.struct({ a: t.u8, holder: Holder }, { packed: true })).toThrow(
+      'field "holder": expected a spin_lock to lie at a multiple of 4, got offset 13',
+    );
+  });
+});
+
+describe("by themselves", () => {
+  test.each([t.spinLock, t.timer])("they cannot be read or written: $kind", (type) => {
+    const view = new DataView(new ArrayBuffer(16));
+    const message = `${type.kind}: expected to be a field of a struct: user space neither reads nor writes it`;
+    expect(() => type.read(view, 0)).toThrow(new TypeError(message));
+    expect(() => type.write(view, 0, 0 as never)).toThrow(new TypeError(message));
+  });
+
+  test("they make no array", () => {
+    expect(() => t.array(t.spinLock, 2)).toThrow(
+      new TypeError("array(element): a spin_lock has no value: it can only be a field of a struct"),
+    );
+  });
+});
+
+test("types know whether they have such fields", () => {
+  const foreign = { ...t.u32, kind: "struct" };
+  const own = { ...t.u32, kind: "struct", fields: {} as Record<string, unknown> };
+  own.fields["self"] = { type: own, offset: 0 };
+  for (const [type, direct, anywhere] of [
+    [Account, true, true],
+    [Holder, false, true],
+    [Pure, false, true],
+    [t.array(Holder, 3), false, true],
+    [t.array(t.struct({ a: t.u32 }), 3), false, false],
+    [t.u32, false, false],
+    [t.spinLock, false, false],
+    [foreign, false, false],
+    [{ ...foreign, kind: "array" }, false, false],
+    [own, false, false],
+  ] as [t.Type<unknown>, boolean, boolean][]) {
+    expect([hasSpinLock(type), hasOpaqueField(type)]).toEqual([direct, anywhere]);
+  }
+});
+
+test("types infer without such fields", () => {
+  expectTypeOf<t.Infer<typeof Holder>>().toEqualTypeOf<{
+    id: number;
+    account: { flags: number; bytes: number };
+  }>();
+  expectTypeOf<t.Infer<typeof Pure>>().toEqualTypeOf<{}>();
+  expectTypeOf(Account.fields.lock.type).toEqualTypeOf<t.OpaqueType>();
+  const view = new DataView(new ArrayBuffer(Account.size));
+  const refused = (): void => {
+    // @ts-expect-error the kernel's own
+    Account.write(view, 0, { flags: 1, bytes: 1, lock: 0 });
+    // @ts-expect-error no value at all
+    t.spinLock.write(view, 0, 0);
+  };
+  void refused;
+});
