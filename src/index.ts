@@ -15,29 +15,71 @@ export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { type OpenHandle, openHandles } from "./ffi/handles.ts";
 export { possibleCpus } from "./ffi/cpus.ts";
+export { Arena } from "./maps/arena.ts";
+export type { ArenaOptions, ArenaPlace } from "./maps/arena_kind.ts";
 export type { ArrayMapTypes, IndexedMapOptions } from "./maps/array_kind.ts";
 export { ArrayMap, type ArrayMapOptions } from "./maps/array_map.ts";
 export type { AssociativeMap } from "./maps/associative_map.ts";
 export { BatchError } from "./maps/batch_error.ts";
 export { BloomFilter, type BloomFilterOptions } from "./maps/bloom_filter.ts";
+export { BpfFileSystem } from "./maps/bpf_file_system.ts";
 export { BpfMap } from "./maps/bpf_map.ts";
+export { CgroupArray, type CgroupArrayOptions } from "./maps/cgroup_array.ts";
+export { CpuMap, type CpuMapEntry, type CpuMapOptions, type CpuMapValue } from "./maps/cpu_map.ts";
+export type { CpuArrayOptions, DescriptorArrayOptions } from "./maps/descriptor_array_kind.ts";
+export { DevMap, type DevMapOptions } from "./maps/dev_map.ts";
+export { DevMapHash, type DevMapHashOptions } from "./maps/dev_map_hash.ts";
+export type { DevMapEntry, DevMapValue, NetworkInterface } from "./maps/dev_map_value.ts";
+export { CgroupStorage, type CgroupStorageOptions } from "./maps/cgroup_storage.ts";
 export type { ElementMap, ElementOptions } from "./maps/element_map.ts";
+export type { FdLike } from "./maps/fd_like.ts";
 export type { MapInfo } from "./maps/handle.ts";
 export { HashMap, type HashMapOptions } from "./maps/hash_map.ts";
+export { InodeStorage, type InodeStorageOptions } from "./maps/inode_storage.ts";
+export type { ObjectStorage } from "./maps/object_storage.ts";
 export type { IndexedMap } from "./maps/indexed_map.ts";
 export type { KeyedMapOptions } from "./maps/keyed_kind.ts";
-export type { KeyedMap, KeyedMapTypes } from "./maps/keyed_map.ts";
+export type { BatchesOptions, KeyedMap, KeyedMapTypes } from "./maps/keyed_map.ts";
+export { listMaps } from "./maps/list.ts";
 export { LpmTrie, type LpmTrieOptions } from "./maps/lpm_trie.ts";
 export { LruHashMap, type LruHashMapOptions } from "./maps/lru_hash_map.ts";
 export { LruPerCpuHashMap, type LruPerCpuHashMapOptions } from "./maps/lru_per_cpu_hash_map.ts";
 export { PerCpuArrayMap, type PerCpuArrayMapOptions } from "./maps/per_cpu_array_map.ts";
 export type { PerCpuAssociativeMap } from "./maps/per_cpu_associative_map.ts";
 export { PerCpuHashMap, type PerCpuHashMapOptions } from "./maps/per_cpu_hash_map.ts";
+export { PerfEventArray, type PerfEventArrayOptions } from "./maps/perf_event_array.ts";
+export { ProgArray, type ProgArrayOptions } from "./maps/prog_array.ts";
 export type { PushOptions, PushPopMap } from "./maps/push_pop_map.ts";
 export { Queue, type QueueOptions } from "./maps/queue.ts";
+export { ReuseportSockArray, type ReuseportSockArrayOptions } from "./maps/reuseport_sock_array.ts";
+export { SockHash, type SockHashOptions, type SockHashTypes } from "./maps/sock_hash.ts";
+export { SockMap, type SockMapOptions } from "./maps/sock_map.ts";
+export type { SocketArrayMap } from "./maps/socket_array_map.ts";
+export type { SparseArrayMap } from "./maps/sparse_array_map.ts";
+export { SkStorage, type SkStorageOptions } from "./maps/sk_storage.ts";
+export type { StorageOptions, StorageTypes } from "./maps/storage_kind.ts";
+export { type TaskOwner, TaskStorage, type TaskStorageOptions } from "./maps/task_storage.ts";
 export { Stack, type StackOptions } from "./maps/stack.ts";
+export {
+  type BuildIdFrame,
+  type StackFrame,
+  StackTraceMap,
+  type StackTraceMapOptions,
+  type StackTraceMapTypes,
+} from "./maps/stack_trace_map.ts";
 export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/spec.ts";
 export type { ValueMapOptions, ValueTypes } from "./maps/value_kind.ts";
+export type { WriteOnlyArrayMap } from "./maps/write_only_array_map.ts";
+export { XskMap, type XskMapOptions } from "./maps/xsk_map.ts";
+export {
+  ArrayOfMaps,
+  type ArrayOfMapsOptions,
+  type ArrayOfMapsTypes,
+} from "./kinds/array_of_maps.ts";
+export { createMap, type CreatedMap, type CreateMapOptions } from "./kinds/create_map.ts";
+export { HashOfMaps, type HashOfMapsOptions, type HashOfMapsTypes } from "./kinds/hash_of_maps.ts";
+export type { InnerMap, InnerMapName, InnerMapOptions, InnerMapTypes } from "./kinds/inner_map.ts";
+export type { MapOfMaps } from "./kinds/map_of_maps.ts";
 export { Link, type LinkedProgram, type LinkInfo, type LinkTypeName } from "./link/link.ts";
 export * as asm from "./program/asm.ts";
 export {
@@ -79,5 +121,11 @@ export { VerifierError } from "./program/verifier_error.ts";
 export type { RawRecordCallback } from "./ring/reader.ts";
 export { type DrainOptions, RingBuf } from "./ring/ring_buf.ts";
 export type { RingBufOptions, RingBufTypes } from "./ring/ring_kind.ts";
-export { formatKernelSymbol, type KernelSymbol, KernelSymbols } from "./symbols/kernel_symbols.ts";
+export { UserRingBuf } from "./ring/user_ring_buf.ts";
+export {
+  formatKernelSymbol,
+  type KernelSymbol,
+  KernelSymbols,
+  type SymbolizedFrame,
+} from "./symbols/kernel_symbols.ts";
 export * as t from "./types/t.ts";

@@ -65,6 +65,8 @@ export function createKernelMap(map: MapCreation, what: string): number {
       ENOMEM: `The kernel has no memory for it: ${size}`,
       EOPNOTSUPP:
         "This kernel was built without this kind of map, or the kind takes no spin lock or timer in its values",
+      ENOTSUPP:
+        "The kernel does not take these flags, or a spin lock or timer in the values, for this kind of map",
     },
   });
 }

@@ -14,6 +14,13 @@ const fdByIdCommands = {
   btf: "BPF_BTF_GET_FD_BY_ID",
 } as const satisfies Record<ObjectKind, BpfCommand>;
 
+const nextIdCommands = {
+  map: "BPF_MAP_GET_NEXT_ID",
+  prog: "BPF_PROG_GET_NEXT_ID",
+  link: "BPF_LINK_GET_NEXT_ID",
+  btf: "BPF_BTF_GET_NEXT_ID",
+} as const satisfies Record<ObjectKind, BpfCommand>;
+
 const onlyOnBpffs =
   "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first";
 
@@ -77,6 +84,19 @@ export function openById(kind: ObjectKind, id: number): number {
     doing: `open the ${kind} with id ${id}`,
     needs: ["CAP_SYS_ADMIN"],
     hints: { ENOENT: `No ${kind} has this id; it may have been freed meanwhile` },
+  });
+}
+
+/** The id after this one among those of all objects of a kind, or `undefined` behind the last (kernel 4.13). */
+export function nextObjectId(kind: ObjectKind, after: number): number | undefined {
+  using attr = new BpfAttr(GET_ID.open_flags);
+  attr.u32(GET_ID.start_id, after);
+  if (attr.tryCall(nextIdCommands[kind]) === 0) return attr.readU32(GET_ID.next_id);
+  const errno = lastErrno();
+  if (errnoName(errno) === "ENOENT") return undefined;
+  throw bpfError(nextIdCommands[kind], errno, {
+    doing: `list the ${kind}s of the system`,
+    needs: ["CAP_SYS_ADMIN"],
   });
 }
 

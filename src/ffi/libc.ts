@@ -64,6 +64,8 @@ const functions = {
     returns: "i32",
   },
   getpagesize: { args: [], returns: "i32" },
+  /** unsigned int if_nametoindex(const char *ifname) */
+  if_nametoindex: { args: ["ptr"], returns: "u32" },
   clock_gettime: {
     args: [
       "i32", // clockid_t clock
@@ -184,6 +186,14 @@ const systemCalls = {
       "i32", // int fs_fd
       "u32", // unsigned int flags
       "u32", // unsigned int attr_flags
+    ],
+    returns: "i32",
+  },
+  pidfd_open: {
+    args: [
+      "i64", // long number
+      "i32", // pid_t pid
+      "u32", // unsigned int flags
     ],
     returns: "i32",
   },

@@ -4,6 +4,7 @@ import { roundUp8 } from "./align.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import type { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./errno.ts";
+import { deleteHints, type Hints, type KindHints, readHints, storeHints } from "./map_hints.ts";
 import { MappedMemory } from "./memory.ts";
 import { setUint64 } from "./scratch.ts";
 
@@ -23,6 +24,7 @@ export class MapBatch implements Disposable {
   readonly #keySize: number;
   readonly #valueSize: number;
   readonly #what: string;
+  readonly #kind: KindHints;
   readonly #cursorSize: number;
   #memory: MappedMemory;
   #capacity: number;
@@ -45,11 +47,13 @@ export class MapBatch implements Disposable {
     valueSize: number,
     capacity: number,
     what: string,
+    kind: KindHints = {},
   ) {
     this.#descriptor = descriptor;
     this.#keySize = keySize;
     this.#valueSize = valueSize;
     this.#what = what;
+    this.#kind = kind;
     // Opaque: a bucket's number for hash maps, a key for others.
     this.#cursorSize = roundUp8(Math.max(keySize, 4));
     this.keysOffset = attrSize + 2 * this.#cursorSize;
@@ -79,6 +83,19 @@ export class MapBatch implements Disposable {
    * Grows where a bucket of the map holds more entries than there is room for.
    */
   lookup(elementFlags: number): BatchResult {
+    return this.#advance("BPF_MAP_LOOKUP_BATCH", elementFlags, readHints);
+  }
+
+  /** Fetches the next entries of the map and deletes them: as {@link lookup}. */
+  lookupAndDelete(elementFlags: number): BatchResult {
+    return this.#advance("BPF_MAP_LOOKUP_AND_DELETE_BATCH", elementFlags, deleteHints);
+  }
+
+  #advance(
+    command: "BPF_MAP_LOOKUP_BATCH" | "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
+    elementFlags: number,
+    hints: Hints,
+  ): BatchResult {
     let retries = 1000;
     for (;;) {
       const { view } = this;
@@ -87,7 +104,7 @@ export class MapBatch implements Disposable {
       const { address } = this.#memory;
       setUint64(view, MAP_BATCH.in_batch, this.#started ? address + inBatch : 0);
       setUint64(view, MAP_BATCH.out_batch, address + outBatch);
-      const code = this.#call("BPF_MAP_LOOKUP_BATCH", 0, this.#capacity, elementFlags);
+      const code = this.#call(command, 0, this.#capacity, elementFlags);
       if (code === "ENOSPC") {
         this.grow(this.#capacity * 2);
         continue;
@@ -97,7 +114,7 @@ export class MapBatch implements Disposable {
         if (this.count === 0) continue;
       } else if (code !== undefined && code !== "ENOENT") {
         if (!this.#started && isUnsupported(code)) return "unsupported";
-        throw this.#error("BPF_MAP_LOOKUP_BATCH", "walk over");
+        throw this.#error(command, "walk over", hints);
       }
       this.#started = true;
       this.#cursor = 1 - this.#cursor;
@@ -110,7 +127,7 @@ export class MapBatch implements Disposable {
     const code = this.#call("BPF_MAP_UPDATE_BATCH", start, count, elementFlags);
     if (code === undefined) return "end";
     if (this.count === 0 && isUnsupported(code)) return "unsupported";
-    throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in");
+    throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
   }
 
   /** Deletes the keys from `start` on; stops at the first absent one with `"more"`, `this.count` being those before it. */
@@ -119,7 +136,8 @@ export class MapBatch implements Disposable {
     if (code === undefined) return "end";
     if (code === "ENOENT") return "more";
     if (this.count === 0 && isUnsupported(code)) return "unsupported";
-    throw this.#error("BPF_MAP_DELETE_BATCH", "delete keys of");
+    const hints = { ...deleteHints, ...this.#kind.keyHints };
+    throw this.#error("BPF_MAP_DELETE_BATCH", "delete keys of", hints);
   }
 
   /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
@@ -173,14 +191,8 @@ export class MapBatch implements Disposable {
     return code;
   }
 
-  #error(command: BpfCommand, doing: string) {
-    return bpfError(command, this.#errno, {
-      doing: `${doing} ${this.#what}`,
-      hints: {
-        E2BIG: "The map is full (maxEntries), or an index is past its end",
-        EPERM: "The map is frozen, or was created or opened without this access",
-      },
-    });
+  #error(command: BpfCommand, doing: string, hints: Hints) {
+    return bpfError(command, this.#errno, { doing: `${doing} ${this.#what}`, hints });
   }
 
   [Symbol.dispose](): void {

@@ -4,6 +4,7 @@ import { MAP_ELEM } from "../uapi/layout.ts";
 import { roundUp8 } from "./align.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
+import { deleteHints, type Hints, type KindHints, readHints, storeHints } from "./map_hints.ts";
 import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
 
 const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM } = bpfCommands;
@@ -11,16 +12,6 @@ const { BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_GET_NEXT_KEY } = bpfCommands;
 
 /** Where the key is in {@link MapElement.view}: behind two attrs, one for elements and one for the walk over keys. */
 export const elementKeyOffset = 64;
-
-/** Hints for errors of element operations, whatever the map. */
-const hints = {
-  E2BIG: "The map is full (maxEntries), or the index is past its end",
-  ENOSPC: "The map is full (maxEntries)",
-  ENOMEM: "The kernel could not allocate the element",
-  EPERM: "The map is frozen, or was created or opened without this access",
-  EBUSY:
-    "Another update of this bucket was under way on this CPU, as happens in programs that interrupt one another",
-};
 
 /**
  * A key and a value at fixed addresses, and the calls of bpf(2) on one element of a map.
@@ -39,13 +30,15 @@ export class MapElement implements Disposable {
   readonly #keySize: number;
   readonly #valueSize: number;
   readonly #what: string;
+  readonly #kind: KindHints;
 
-  constructor(fd: number, keySize: number, valueSize: number, what: string) {
+  constructor(fd: number, keySize: number, valueSize: number, what: string, kind: KindHints = {}) {
     this.nextKeyOffset = elementKeyOffset + roundUp8(keySize);
     this.valueOffset = this.nextKeyOffset + roundUp8(keySize);
     this.#keySize = keySize;
     this.#valueSize = valueSize;
     this.#what = what;
+    this.#kind = kind;
     this.#scratch = allocateScratch(this.valueOffset + valueSize);
     this.#address = this.#scratch.address;
     const view = this.#scratch.view;
@@ -63,11 +56,11 @@ export class MapElement implements Disposable {
   lookup(flags: number): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
-    return this.#refused("BPF_MAP_LOOKUP_ELEM", "look up a key in");
+    return this.#refused("BPF_MAP_LOOKUP_ELEM", "look up a value in", readHints);
   }
 
-  /** Stores the value; false when BPF_NOEXIST or BPF_EXIST forbids it. */
-  update(flags: number): boolean {
+  /** Stores the value, which errors call `stored`; false when BPF_NOEXIST or BPF_EXIST forbids it. */
+  update(flags: number, stored = "a value"): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
     const errno = lastErrno();
@@ -75,8 +68,8 @@ export class MapElement implements Disposable {
     if (code === "EEXIST" && (flags & BPF_NOEXIST) !== 0) return false;
     if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
     throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
-      doing: `store a value in ${this.#what}`,
-      hints,
+      doing: `store ${stored} in ${this.#what}`,
+      hints: storeHints(this.#kind),
     });
   }
 
@@ -93,7 +86,7 @@ export class MapElement implements Disposable {
     const tooOld = "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs";
     throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
       doing: `store the value of CPU ${cpu} in ${this.#what}`,
-      hints: { ...hints, EINVAL: tooOld },
+      hints: { ...storeHints(this.#kind), EINVAL: tooOld },
     });
   }
 
@@ -101,7 +94,7 @@ export class MapElement implements Disposable {
   delete(): boolean {
     // The attr ends behind the key: the kernel refuses this command when a later field is not zero.
     if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
-    return this.#refused("BPF_MAP_DELETE_ELEM", "delete a key of");
+    return this.#refused("BPF_MAP_DELETE_ELEM", "delete a value of", deleteHints);
   }
 
   /** Fetches the value and deletes the key in one step; `undefined` where map or kernel cannot (hash maps: 5.14). */
@@ -110,7 +103,7 @@ export class MapElement implements Disposable {
     if (bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
     const code = errnoName(lastErrno());
     if (code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOTSUPP") return undefined;
-    return this.#refused("BPF_MAP_LOOKUP_AND_DELETE_ELEM", "take a key of");
+    return this.#refused("BPF_MAP_LOOKUP_AND_DELETE_ELEM", "take a value out of", deleteHints);
   }
 
   /**
@@ -122,12 +115,7 @@ export class MapElement implements Disposable {
     const attr = MAP_ELEM.sizeof;
     setUint64(view, attr + MAP_ELEM.key, first ? 0 : this.#address + this.nextKeyOffset);
     if (bpf(BPF_MAP_GET_NEXT_KEY, this.#address + attr, MAP_ELEM.flags) === 0) return true;
-    return this.#refused("BPF_MAP_GET_NEXT_KEY", "walk over the keys of");
-  }
-
-  /** The key that {@link nextKey} found. */
-  get nextKeyBytes(): Uint8Array {
-    return this.#scratch.bytes.subarray(this.nextKeyOffset, this.nextKeyOffset + this.#keySize);
+    return this.#refused("BPF_MAP_GET_NEXT_KEY", "walk over the keys of", readHints);
   }
 
   /** Writes the key from bytes. */
@@ -171,10 +159,13 @@ export class MapElement implements Disposable {
   }
 
   /** False for "no such key", an error for all else. */
-  #refused(command: BpfCommand, doing: string): false {
+  #refused(command: BpfCommand, doing: string, hints: Hints): false {
     const errno = lastErrno();
     if (errnoName(errno) === "ENOENT") return false;
-    throw bpfError(command, errno, { doing: `${doing} ${this.#what}`, hints });
+    throw bpfError(command, errno, {
+      doing: `${doing} ${this.#what}`,
+      hints: { ...hints, ...this.#kind.keyHints },
+    });
   }
 
   [Symbol.dispose](): void {

@@ -1,9 +1,10 @@
 import { roundUp8 } from "../ffi/align.ts";
 import { MappedMemory, roundUpToPage } from "../ffi/memory.ts";
 import { u32 } from "../types/integer.ts";
-import { hasSpinLock } from "../types/opaque.ts";
+import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
 import { describe } from "../types/refusal.ts";
 import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
+import { AtomicCells } from "./atomic_cells.ts";
 import { arrayKind, type ArrayMapTypes, type IndexedMapOptions } from "./array_kind.ts";
 import type { MapHandle } from "./handle.ts";
 import { IndexedMap } from "./indexed_map.ts";
@@ -37,13 +38,19 @@ export class ArrayMap<V> extends IndexedMap<V> {
   readonly types: ArrayMapTypes<V>;
   #mapping: MappedMemory | undefined;
   #view: DataView | undefined;
+  #cells: AtomicCells<V> | undefined;
 
   constructor(options: ArrayMapOptions<V>);
   /** @internal */
   constructor(types: ArrayMapTypes<V>, existing: MapHandle);
   constructor(options: ArrayMapTypes<V>, existing = ArrayMap.kind.create(options)) {
     const { value } = options;
-    super(existing, { key: u32, value, isLocked: hasSpinLock(value) });
+    super(existing, {
+      key: u32,
+      value,
+      isLocked: hasSpinLock(value),
+      isReadByPrograms: !hasOpaqueField(value),
+    });
     this.types = { value };
   }
 
@@ -110,6 +117,71 @@ export class ArrayMap<V> extends IndexedMap<V> {
     });
     this.#view = new DataView(this.#mapping.buffer, 0, length);
     return this.#view;
+  }
+
+  /**
+   * The value at an index, decoded from {@link view}: no system call. `undefined` outside the array.
+   *
+   * Programs may write while it is read: a value of more than one integer may be half old and half new.
+   *
+   * @throws as {@link view}
+   *
+   * @example
+   * ```ts
+   * import { ArrayMap, t } from "bun-bpf";
+   * const Total = t.struct({ packets: t.u64n, bytes: t.u64n });
+   * using totals = new ArrayMap({ value: Total, maxEntries: 4, mmap: true });
+   * totals.store(2, { packets: 1, bytes: 1500 });
+   * console.log(totals.load(2)); // { packets: 1, bytes: 1500 }
+   * ```
+   */
+  load(index: number): V | undefined {
+    const { view } = this;
+    if (!Number.isInteger(index) || index < 0 || index >= this.length) return undefined;
+    return this.types.value.read(view, index * this.stride);
+  }
+
+  /**
+   * Writes the value at an index into {@link view}: no system call. Programs see it at once, and may see a part of it first.
+   *
+   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses, which may then be
+   * written in part; else as {@link view}
+   */
+  store(index: number, value: V): this {
+    const { view } = this;
+    this.#checkPlace(index);
+    this.write("value", this.types.value, view, index * this.stride, value);
+    return this;
+  }
+
+  /**
+   * Adds to the integer at an index in one step, so that nothing that programs add meanwhile is lost, and returns what it was
+   * before; no system call. It wraps around as the C type does; a negative amount subtracts.
+   *
+   * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64n` and `t.i64n`.
+   *
+   * @throws {TypeError} for another type of values, or an amount of another kind than the values
+   * @throws {RangeError} for an index outside the array, or an amount that is no integer of 64 bits; else as {@link view}
+   *
+   * @example
+   * ```ts
+   * import { ArrayMap, t } from "bun-bpf";
+   * using totals = new ArrayMap({ value: t.u32, maxEntries: 4, mmap: true });
+   * console.log(totals.atomicAdd(1, 5), totals.atomicAdd(1, -2), totals.load(1)); // 0 5 3
+   * ```
+   */
+  atomicAdd(index: number, amount: V): V {
+    const { buffer } = this.view;
+    this.#checkPlace(index);
+    this.#cells ??= new AtomicCells(this.types.value, buffer, this.stride);
+    return this.#cells.add(index, amount);
+  }
+
+  #checkPlace(index: number): void {
+    if (Number.isInteger(index) && index >= 0 && index < this.length) return;
+    throw new RangeError(
+      `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${describe(index)}`,
+    );
   }
 
   override dup(): ArrayMap<V> {

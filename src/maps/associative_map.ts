@@ -1,6 +1,6 @@
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import type { ElementOptions } from "./element_map.ts";
-import { KeyedMap } from "./keyed_map.ts";
+import { type BatchesOptions, checkBatches, KeyedMap } from "./keyed_map.ts";
 import type { Walk } from "./walk.ts";
 
 /** Maps whose entries come and go: any key, added by storing a value and gone by deletion. */
@@ -73,6 +73,48 @@ export abstract class AssociativeMap<K, V, W = V> extends KeyedMap<K, V, W> {
         if (entry !== undefined) yield entry;
       }
     }
+    return undefined;
+  }
+
+  /**
+   * Takes all entries out in arrays: as {@link drain}, but in one call for each array where the kernel can (hash maps: 5.6),
+   * which is several times as fast. An array is handed out whole, so that none is lost when the loop ends early.
+   *
+   * @throws {RangeError} for a `max` that is no integer from 1 on
+   *
+   * @example
+   * ```ts
+   * import { HashMap, t } from "bun-bpf";
+   * using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 1000 });
+   * counts.setMany(Array.from({ length: 1000 }, (_, key) => [key, 1]));
+   * let total = 0;
+   * for (const batch of counts.drainBatches()) for (const [, count] of batch) total += count;
+   * console.log(total, counts.count()); // 1000 0
+   * ```
+   */
+  *drainBatches(
+    options: BatchesOptions = {},
+  ): Generator<[key: K, value: V][], undefined, undefined> {
+    const max = checkBatches("drainBatches", options);
+    const { key, value } = this.layout;
+    using batch = this.newBatch(Math.min(max, this.maxEntries));
+    for (let result = "more"; result === "more";) {
+      result = batch.lookupAndDelete(this.walked.flags);
+      if (result === "unsupported") break;
+      const entries = Array.from({ length: batch.count }, (_, index): [K, V] => [
+        key.read(batch.view, batch.keyOffset(index)),
+        value.read(batch.view, batch.valueOffset(index)),
+      ]);
+      if (entries.length > 0) yield entries;
+      if (result === "end") return undefined;
+    }
+    let entries: [K, V][] = [];
+    for (const entry of this.drain()) {
+      if (entries.push(entry) < max) continue;
+      yield entries;
+      entries = [];
+    }
+    if (entries.length > 0) yield entries;
     return undefined;
   }
 

@@ -1,13 +1,16 @@
 import { BpfError } from "../ffi/error.ts";
 import { MapBatch } from "../ffi/map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/map_element.ts";
+import type { KindHints } from "../ffi/map_hints.ts";
 import { checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_F_LOCK } from "../uapi/bpf.ts";
+import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { BatchError } from "./batch_error.ts";
 import { BpfMap } from "./bpf_map.ts";
 import type { MapHandle } from "./handle.ts";
+import { LookupProgram } from "./lookup_program.ts";
+import { ManyLookups } from "./many_lookups.ts";
 import type { PerCpuLayout } from "./per_cpu_layout.ts";
 import { cpuIndex } from "./per_cpu_values.ts";
 import type { ValueLayout } from "./value_layout.ts";
@@ -25,12 +28,14 @@ export interface ElementOptions {
   readonly flags?: number;
 }
 
-/** How the keys and values of a map lie in memory. */
-export interface ElementLayout<K, V, W = V> {
+/** How the keys and values of a map lie in memory, and what it means when the kernel refuses them. */
+export interface ElementLayout<K, V, W = V> extends KindHints {
   readonly key: Type<K>;
   readonly value: ValueLayout<V, W>;
   /** Whether values carry a spin lock. */
   readonly isLocked?: boolean;
+  /** Whether a program reads values just as this process does, and changes nothing by that. */
+  readonly isReadByPrograms?: boolean;
 }
 
 /**
@@ -45,6 +50,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
   readonly #flags: number;
   /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
   #element: MapElement | undefined;
+  #manyLookups: ManyLookups | undefined;
 
   /** @internal */
   protected constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
@@ -71,6 +77,27 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     }
   }
 
+  /** @internal The values of these keys, in their order. */
+  protected findMany(keys: Iterable<K>): (V | undefined)[] {
+    // None may be asked for: a disposed map refuses all the same.
+    void this.fd;
+    const list = [...keys];
+    const found = this.#findByProgram(list);
+    if (found !== undefined) return found;
+    const flags = this.#flags;
+    const values = new Array<V | undefined>(list.length);
+    const element = this.begin();
+    try {
+      for (let index = 0; index < list.length; index++) {
+        this.writeKey(element, list[index] as K);
+        values[index] = element.lookup(flags) ? this.readValue(element) : undefined;
+      }
+      return values;
+    } finally {
+      this.end(element);
+    }
+  }
+
   /** @internal Whether there is a value for the key. */
   protected contains(key: K): boolean {
     const element = this.begin();
@@ -82,15 +109,21 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     }
   }
 
-  /** @internal Stores a value; false where the flags forbid it. */
-  protected update(key: K, value: W, flags: number, options?: ElementOptions): boolean {
+  /** @internal Stores a value, which errors call `stored`; false where the flags forbid it. */
+  protected update(
+    key: K,
+    value: W,
+    flags: number,
+    options?: ElementOptions,
+    stored?: string,
+  ): boolean {
     const all = flags | (options === undefined ? this.#flags : this.flagsOf(options));
     const element = this.begin();
     try {
       this.writeKey(element, key);
       this.write("value", this.layout.value, element.view, element.valueOffset, value);
       void this.fd;
-      return element.update(all);
+      return element.update(all, stored);
     } finally {
       this.end(element);
     }
@@ -130,7 +163,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     const list = [...pairs];
     if (list.length === 0) return;
     const { key, value } = this.layout;
-    using batch = this.#newBatch(list.length);
+    using batch = this.newBatch(list.length);
     for (const [index, pair] of list.entries()) {
       if (!isPair(pair)) {
         throw new TypeError(
@@ -174,7 +207,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     const list = [...keys];
     if (list.length === 0) return 0;
     const { key: type } = this.layout;
-    using batch = this.#newBatch(list.length);
+    using batch = this.newBatch(list.length);
     for (const [index, key] of list.entries()) {
       this.write("key", type, batch.view, batch.keyOffset(index), key);
     }
@@ -206,6 +239,11 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
       throw new TypeError(`lock: expected true or false, got ${describe(lock)}`);
     }
     checkCount("flags", flags, 0, 0xffffffff);
+    if ((flags & (BPF_NOEXIST | BPF_EXIST)) !== 0) {
+      throw new RangeError(
+        "flags: BPF_NOEXIST is what add() is for, BPF_EXIST what replace() is for",
+      );
+    }
     return flags | (lock === undefined ? this.#flags : lock ? BPF_F_LOCK : 0);
   }
 
@@ -257,20 +295,46 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
 
   /** @internal */
   protected get walked(): WalkedMap {
-    const { descriptor, keySize, maxEntries } = this;
+    const { descriptor, keySize, maxEntries, layout } = this;
     // Asking for the number refuses a disposed map here, before memory is taken.
     void descriptor.fd;
-    const valueSize = this.layout.value.size;
-    return { descriptor, keySize, valueSize, maxEntries, flags: this.#flags, what: `${this}` };
+    return {
+      descriptor,
+      keySize,
+      valueSize: layout.value.size,
+      maxEntries,
+      flags: this.#flags,
+      what: `${this}`,
+      kind: layout,
+    };
+  }
+
+  /** Look-ups in one call, where that is possible and worth it. */
+  #findByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
+    const { key: type, value, isReadByPrograms } = this.layout;
+    if (isReadByPrograms !== true || !LookupProgram.fits(value.size)) return undefined;
+    this.#manyLookups ??= new ManyLookups();
+    if (!this.#manyLookups.isWorthwhile(keys.length)) return undefined;
+    const { fd, type: kind, keySize } = this;
+    return this.#manyLookups.find(
+      { fd, type: kind, keySize, valueSize: value.size, what: `${this}` },
+      keys,
+      (view, offset, key) => {
+        this.write("key", type, view, offset, key);
+        void this.fd;
+      },
+      value,
+    );
   }
 
   #newElement(): MapElement {
-    return new MapElement(this.fd, this.keySize, this.layout.value.size, `${this}`);
+    return new MapElement(this.fd, this.keySize, this.layout.value.size, `${this}`, this.layout);
   }
 
-  #newBatch(capacity: number): MapBatch {
-    const { descriptor, keySize, valueSize, what } = this.walked;
-    return new MapBatch(descriptor, keySize, valueSize, capacity, what);
+  /** @internal Room for so many keys and values. */
+  protected newBatch(capacity: number): MapBatch {
+    const { descriptor, keySize, valueSize, what, kind } = this.walked;
+    return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
   }
 
   #updateFrom(batch: MapBatch, index: number): void {
@@ -290,6 +354,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     super[Symbol.dispose]();
     this.#element?.[Symbol.dispose]();
     this.#element = undefined;
+    this.#manyLookups?.[Symbol.dispose]();
   }
 }
 

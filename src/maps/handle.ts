@@ -6,11 +6,19 @@ import {
   pinObject,
   readName,
 } from "../ffi/bpf_object.ts";
+import { possibleCpus } from "../ffi/cpus.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { getUint64 } from "../ffi/scratch.ts";
 import { checkCount } from "../types/argument.ts";
-import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import {
+  BPF_F_NO_COMMON_LRU,
+  BPF_F_NUMA_NODE,
+  BPF_F_RDONLY,
+  BPF_F_RDONLY_PROG,
+  BPF_F_WRONLY,
+  BPF_OBJ_NAME_LEN,
+} from "../uapi/bpf.ts";
 import { MAP_INFO } from "../uapi/layout.ts";
 import { createFromSpec } from "./create.ts";
 import {
@@ -139,8 +147,14 @@ function adopt(fd: number, expected: ExpectedMap, where: string, pinnedAt?: stri
 /** What a descriptor may do with its map: a property of the descriptor alone. */
 const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
 
-/** Flags that belong to the moment of creation: the kernel does not keep them, or adds them by itself. */
+/** Flags that belong to the moment of creation: the kernel does not keep them. */
 const passingFlags = BPF_F_NUMA_NODE | accessFlags;
+
+/** Flags that the kernel gives a kind by itself, and refuses at its creation. */
+const ownFlags: Partial<Record<MapTypeName, number>> = {
+  devmap: BPF_F_RDONLY_PROG,
+  "devmap-hash": BPF_F_RDONLY_PROG,
+};
 
 const comparedAttributes = [
   "type",
@@ -153,7 +167,17 @@ const comparedAttributes = [
 
 function comparable(map: Partial<MapSpec>, name: (typeof comparedAttributes)[number]) {
   const value = map[name];
-  return name === "flags" && typeof value === "number" ? value & ~passingFlags : value;
+  if (name === "maxEntries" && typeof value === "number") return roundedEntries(map, value);
+  if (name !== "flags" || typeof value !== "number") return value;
+  const own = map.type === undefined ? undefined : ownFlags[map.type];
+  return value & ~(passingFlags | (own ?? 0));
+}
+
+/** With a list for each CPU, the kernel gives all lists the same length: as many entries more as that takes. */
+function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): number {
+  if ((flags & BPF_F_NO_COMMON_LRU) === 0) return maxEntries;
+  const lists = possibleCpus().length;
+  return Math.ceil(maxEntries / lists) * lists;
 }
 
 /** @throws {TypeError} that lists each attribute in which a map differs from what is expected */

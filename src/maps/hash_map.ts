@@ -1,4 +1,4 @@
-import { hasSpinLock } from "../types/opaque.ts";
+import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
 import { AssociativeMap } from "./associative_map.ts";
 import type { MapHandle } from "./handle.ts";
 import { keyedKind, type KeyedMapOptions } from "./keyed_kind.ts";
@@ -37,7 +37,12 @@ export class HashMap<K, V> extends AssociativeMap<K, V> {
   constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
   constructor(options: KeyedMapTypes<K, V>, existing = HashMap.kind.create(options)) {
     const { key, value } = options;
-    super(existing, { key, value, isLocked: hasSpinLock(value) });
+    super(existing, {
+      key,
+      value,
+      isLocked: hasSpinLock(value),
+      isReadByPrograms: !hasOpaqueField(value),
+    });
     this.types = { key, value };
   }
 

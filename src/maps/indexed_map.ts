@@ -1,5 +1,6 @@
 import { BPF_ANY } from "../uapi/bpf.ts";
 import type { ElementOptions } from "./element_map.ts";
+import { checkIndex } from "./index_check.ts";
 import { KeyedMap } from "./keyed_map.ts";
 
 /** Arrays: an element for each index from 0, all there from the start. */
@@ -15,7 +16,7 @@ export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
    * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
    */
   set(index: number, value: W, options?: ElementOptions): this {
-    this.checkIndex(index);
+    checkIndex(this, index);
     this.update(index, value, BPF_ANY, options);
     return this;
   }
@@ -29,7 +30,7 @@ export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
    */
   setMany(pairs: Iterable<readonly [index: number, value: W]>): this {
     const list = [...pairs];
-    for (const [index] of list) this.checkIndex(index);
+    for (const [index] of list) checkIndex(this, index);
     this.updateMany(list);
     return this;
   }
@@ -46,14 +47,5 @@ export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
   override count(): number {
     void this.fd;
     return this.length;
-  }
-
-  /** @internal What is no index of any array is refused by the key's type, in the kernel's stead. */
-  protected checkIndex(index: number): void {
-    if (typeof index !== "number" || index < this.length) return;
-    void this.fd;
-    throw new RangeError(
-      `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${index}`,
-    );
   }
 }

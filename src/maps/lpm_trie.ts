@@ -1,3 +1,4 @@
+import { hasOpaqueField } from "../types/opaque.ts";
 import { describe } from "../types/refusal.ts";
 import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 import { AssociativeMap } from "./associative_map.ts";
@@ -21,9 +22,13 @@ const [smallestKey, largestKey] = [5, 260];
  * Kernel 4.11; walks, and so `clear` and all that lists, 4.16. The key is `t.cidr4` or `t.cidr6`, text such as
  * `"10.0.0.0/8"`; or any struct of a `t.u32` prefix length followed by 1 to 256 bytes with the first bit first.
  *
- * `get`, `has` and `take` find the entry with the longest prefix that covers the key: `get("10.1.2.3/32")` is the value of
- * `"10.0.0.0/8"` where nothing closer is stored. `add`, `replace` and `delete` mean exactly the prefix that is given; `add`
- * and `replace` are only heeded since kernel 6.13. Walks give longer prefixes before those that cover them.
+ * `get`, `getMany` and `has` find the entry with the longest prefix that covers the key: `get("10.1.2.3/32")` is the value
+ * of `"10.0.0.0/8"` where nothing closer is stored. All else means exactly the prefix that is given; `add` and `replace` heed
+ * what is there since kernel 6.13 only.
+ *
+ * Walks give longer prefixes before those that cover them. While others delete, the kernel itself may pass an entry over
+ * that stays (once or so in a million), and a key that is deleted at the moment of its fetch may come with the value of a
+ * shorter prefix.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -68,7 +73,14 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
   constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
   constructor(options: KeyedMapTypes<K, V>, existing = LpmTrie.kind.create(options)) {
     const { key, value } = options;
-    super(existing, { key, value });
+    super(existing, {
+      key,
+      value,
+      isReadByPrograms: !hasOpaqueField(value),
+      keyHints: {
+        EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or a trie does not take these options`,
+      },
+    });
     this.types = { key, value };
   }
 

@@ -14,7 +14,10 @@ export type LruHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  * space does not count as use. The flag `"no-common-lru"` keeps a list of its own for each CPU; `maxEntries` is then at
  * least one for each possible CPU.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `EINVAL` with the
+ * A key that was just stored is there until something else is stored. `add` of a key that is present may still evict
+ * another one, and `replace` the very key, as the kernel makes room before it looks.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `ENOTSUPP` with the
  * flag `"no-prealloc"`
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
  *

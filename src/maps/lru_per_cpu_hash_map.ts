@@ -11,7 +11,7 @@ export type LruPerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  *
  * Kernel 4.10. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `EINVAL` with the
+ * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `ENOTSUPP` with the
  * flag `"no-prealloc"`, `E2BIG` for a value of more than 32 KiB
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
  *

@@ -44,13 +44,15 @@ export class MapWalk extends ChunkWalk {
     while (this.#isKeyAhead && count < capacity && this.#steps < largest) {
       this.#steps++;
       element.useNextKey();
+      const isNextAhead = element.nextKey(false);
+      // In this order: a key that is there now was there when the next one was asked for. From one that was deleted the
+      // kernel starts again from the first.
       if (element.lookup(flags)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
         count++;
         this.#visited.push(element);
-        this.#isKeyAhead = element.nextKey(false);
+        this.#isKeyAhead = isNextAhead;
       } else {
-        // Deleted since it was found: from there the kernel would start again from the first key.
         this.#isKeyAhead = this.#visited.goOnBehindNewest(element);
       }
     }

@@ -1,6 +1,7 @@
 import { u32 } from "../types/integer.ts";
 import { arrayKind, type ArrayMapTypes, type IndexedMapOptions } from "./array_kind.ts";
 import type { MapHandle } from "./handle.ts";
+import { checkIndex } from "./index_check.ts";
 import { IndexedMap } from "./indexed_map.ts";
 import { PerCpuLayout } from "./per_cpu_layout.ts";
 import { reduceValues, sumValues } from "./per_cpu_values.ts";
@@ -91,7 +92,7 @@ export class PerCpuArrayMap<V> extends IndexedMap<V[], readonly V[]> {
    * @throws {RangeError} for a CPU that cannot be, or an index outside the array
    */
   setCpu(index: number, cpu: number, value: V): this {
-    this.checkIndex(index);
+    checkIndex(this, index);
     this.updateCpu(index, cpu, value, this.#values);
     return this;
   }

@@ -1,3 +1,4 @@
+import type { Hints } from "../ffi/map_hints.ts";
 import { checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
@@ -6,6 +7,10 @@ import { ElementMap } from "./element_map.ts";
 import type { MapHandle } from "./handle.ts";
 import { noKey } from "./keyless.ts";
 import type { ValueTypes } from "./value_kind.ts";
+
+const hints: Hints = {
+  E2BIG: "The map is full (maxEntries): push with { evict: true } drops the oldest value",
+};
 
 /** How a value is pushed. */
 export interface PushOptions {
@@ -20,7 +25,7 @@ export abstract class PushPopMap<V> extends ElementMap<undefined, V> {
 
   /** @internal */
   protected constructor(handle: MapHandle, value: Type<V>) {
-    super(handle, { key: noKey, value });
+    super(handle, { key: noKey, value, hints });
     this.types = { value };
   }
 

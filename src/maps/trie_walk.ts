@@ -47,28 +47,37 @@ export class TrieWalk extends ChunkWalk {
     return true;
   }
 
-  /** Closes the gap at the start of the chunk that entries which were visited before leave. */
+  /** Leaves those entries in the chunk that are behind all that were visited: the kernel may start again in its midst too. */
   #passOverVisited(): void {
     const { batch } = this;
     const { count } = batch;
-    let old = 0;
-    if (this.#hasLast) {
-      while (old < count && comparePrefixes(this.keyBytes(old), this.#last) <= 0) old++;
+    const { bytes } = batch;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const order =
+        kept > 0
+          ? comparePrefixes(bytes, bytes, this.keyOffset(index), this.keyOffset(kept - 1))
+          : comparePrefixes(bytes, this.#last, this.keyOffset(index), 0);
+      if (order <= 0 && (kept > 0 || this.#hasLast)) continue;
+      if (kept < index) this.#move(index, kept);
+      kept++;
     }
-    if (old > 0) {
-      batch.bytes.copyWithin(this.keyOffset(0), this.keyOffset(old), this.keyOffset(count));
-      batch.bytes.copyWithin(this.valueOffset(0), this.valueOffset(old), this.valueOffset(count));
-      batch.count = count - old;
-    }
-    if (batch.count > 0) {
-      this.#last.set(this.keyBytes(batch.count - 1));
+    if (kept > 0) {
+      this.#last.set(this.keyBytes(kept - 1));
       this.#hasLast = true;
     }
+    batch.count = kept;
     // Others may delete and add as fast as this goes on: it ends in any case.
-    this.#visited += batch.count;
-    this.#passed = batch.count > 0 ? 0 : this.#passed + old;
+    this.#visited += kept;
+    this.#passed = kept > 0 ? 0 : this.#passed + count;
     const { maxEntries } = this.map;
     if (this.#visited >= 2 * maxEntries || this.#passed > 4 * maxEntries) this.#state = "ended";
+  }
+
+  #move(from: number, to: number): void {
+    const { bytes } = this.batch;
+    bytes.copyWithin(this.keyOffset(to), this.keyOffset(from), this.keyOffset(from + 1));
+    bytes.copyWithin(this.valueOffset(to), this.valueOffset(from), this.valueOffset(from + 1));
   }
 
   #fillByKeys(): void {
@@ -90,17 +99,9 @@ export class TrieWalk extends ChunkWalk {
         count++;
       }
       this.#isKeyAhead = element.nextKey(false);
-      if (count > 0 && this.#isRestart(element, count)) break;
     }
     if (!this.#isKeyAhead) this.#state = "ended";
     this.batch.count = count;
-  }
-
-  /** Whether the key that comes next is before the newest one of the chunk, whose keys must be in order. */
-  #isRestart(element: MapElement, count: number): boolean {
-    if (!this.#isKeyAhead) return false;
-    const newest = this.keyBytes(count - 1);
-    return comparePrefixes(element.nextKeyBytes, newest) <= 0;
   }
 
   override [Symbol.dispose](): void {
@@ -110,20 +111,29 @@ export class TrieWalk extends ChunkWalk {
 }
 
 /** Which of two keys the kernel visits first: negative for `a`, 0 for the same prefix. */
-export function comparePrefixes(a: Uint8Array, b: Uint8Array): number {
-  const lengthOfA = prefixLength(a);
-  const lengthOfB = prefixLength(b);
+export function comparePrefixes(
+  a: Uint8Array,
+  b: Uint8Array,
+  offsetOfA = 0,
+  offsetOfB = 0,
+): number {
+  const lengthOfA = prefixLength(a, offsetOfA);
+  const lengthOfB = prefixLength(b, offsetOfB);
   const shared = Math.min(lengthOfA, lengthOfB);
   for (let bit = 0; bit < shared; bit += 8) {
     const index = prefixBytes + bit / 8;
     // Bits beyond the shorter prefix do not count.
     const mask = shared - bit >= 8 ? 0xff : (0xff00 >> (shared - bit)) & 0xff;
-    const difference = ((a[index] as number) & mask) - ((b[index] as number) & mask);
-    if (difference !== 0) return difference;
+    const byteOfA = (a[offsetOfA + index] as number) & mask;
+    const byteOfB = (b[offsetOfB + index] as number) & mask;
+    if (byteOfA !== byteOfB) return byteOfA - byteOfB;
   }
   return lengthOfB - lengthOfA;
 }
 
-function prefixLength(key: Uint8Array): number {
-  return new DataView(key.buffer, key.byteOffset, prefixBytes).getUint32(0, LITTLE_ENDIAN);
+/** A 32-bit number of at most 2048, so two of its bytes are enough. */
+function prefixLength(key: Uint8Array, offset: number): number {
+  const low = LITTLE_ENDIAN ? offset : offset + 3;
+  const high = LITTLE_ENDIAN ? offset + 1 : offset + 2;
+  return (key[low] as number) + (key[high] as number) * 256;
 }

@@ -36,9 +36,10 @@ export class VisitedKeys {
       const index = (this.#next - age + this.#capacity) % this.#capacity;
       const offset = index * this.#keySize;
       element.setKey((this.#keys as Uint8Array).subarray(offset, offset + this.#keySize));
-      if (!element.lookup(0)) continue;
       element.seek();
-      return element.nextKey(false);
+      const isNextAhead = element.nextKey(false);
+      // In this order: the answer is right for a key that is still there after it.
+      if (element.lookup(0)) return isNextAhead;
     }
     return element.nextKey(true);
   }

@@ -2,6 +2,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MapBatch } from "../ffi/map_batch.ts";
 import { MapElement } from "../ffi/map_element.ts";
+import type { KindHints } from "../ffi/map_hints.ts";
 import { BatchError } from "./batch_error.ts";
 
 /** Memory that a walk takes at the most, unless one bucket of the map holds more. */
@@ -17,6 +18,7 @@ export interface WalkedMap {
   /** Of each look-up. */
   readonly flags: number;
   readonly what: string;
+  readonly kind: KindHints;
 }
 
 /**
@@ -119,7 +121,13 @@ export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): num
       batch.count = 0;
     }
     if (done === count) return deleted;
-    using element = new MapElement(map.descriptor.fd, map.keySize, map.valueSize, map.what);
+    using element = new MapElement(
+      map.descriptor.fd,
+      map.keySize,
+      map.valueSize,
+      map.what,
+      map.kind,
+    );
     for (; done < count; done++) {
       const offset = batch.keyOffset(done);
       element.setKey(batch.bytes.subarray(offset, offset + map.keySize));

@@ -108,8 +108,21 @@ const constantFiles: readonly ConstantFile[] = [
   {
     file: "mman.ts",
     headers: ["asm-generic/mman-common.h", "linux/mman.h"],
-    names: /^(PROT_(NONE|READ|WRITE)|MAP_(SHARED|PRIVATE|ANONYMOUS|FIXED|POPULATE))$/,
+    names:
+      /^(PROT_(NONE|READ|WRITE)|MAP_(SHARED|PRIVATE|ANONYMOUS|FIXED|FIXED_NOREPLACE|POPULATE))$/,
     about: "mmap(2); the same on x86-64 and arm64",
+  },
+  {
+    file: "fcntl.ts",
+    headers: ["asm-generic/fcntl.h"],
+    names: /^O_PATH$/,
+    about: "open(2); the same on x86-64 and arm64",
+  },
+  {
+    file: "pidfd.ts",
+    headers: ["linux/pidfd.h"],
+    names: /^PIDFD_THREAD$/,
+    about: "pidfd_open(2); the same on x86-64 and arm64",
   },
   {
     file: "errno.ts",
@@ -160,6 +173,7 @@ const syscallNames = [
   "fsopen",
   "fsconfig",
   "fsmount",
+  "pidfd_open",
 ];
 
 function withoutComments(text: string): string {

@@ -8,5 +8,6 @@ export const PROT_NONE = 0;
 export const MAP_FIXED = 16;
 export const MAP_ANONYMOUS = 32;
 export const MAP_POPULATE = 32768;
+export const MAP_FIXED_NOREPLACE = 1048576;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;

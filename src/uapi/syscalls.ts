@@ -16,6 +16,7 @@ export const syscallNumbers = {
     fsopen: 430,
     fsconfig: 431,
     fsmount: 432,
+    pidfd_open: 434,
   },
   arm64: {
     bpf: 280,
@@ -30,5 +31,6 @@ export const syscallNumbers = {
     fsopen: 430,
     fsconfig: 431,
     fsmount: 432,
+    pidfd_open: 434,
   },
 } as const;

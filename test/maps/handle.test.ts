@@ -1,7 +1,16 @@
 import { describe, expect } from "bun:test";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { DetachedMount } from "../../src/ffi/mount.ts";
-import { ArrayMap, asm, BpfError, HashMap, Program, t } from "../../src/index.ts";
+import {
+  ArrayMap,
+  asm,
+  BpfError,
+  HashMap,
+  LruHashMap,
+  possibleCpus,
+  Program,
+  t,
+} from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 const types = { key: t.u32, value: t.u64 } as const;
@@ -158,6 +167,19 @@ describe("a pin", () => {
     expect(() => ArrayMap.open(pin, { value: t.u64 })).toThrow(/type is hash, not array/);
     second.unpin(pin);
     expect(existsSync(pin)).toBe(false);
+  });
+
+  bpfTest("finds the map again whose number of entries the kernel rounded up", () => {
+    using mount = new DetachedMount("bpf");
+    const pin = `${mount.path}/recent`;
+    const maxEntries = 5 * possibleCpus().length - 1;
+    const recent = { ...types, maxEntries, flags: ["no-common-lru"] as const, pin };
+    using first = new LruHashMap(recent);
+    using second = new LruHashMap(recent);
+    expect(second.id).toBe(first.id);
+    expect(() => new LruHashMap({ ...recent, maxEntries: maxEntries + 2 })).toThrow(
+      /maxEntries is/,
+    );
   });
 
   bpfTest("elsewhere than on a BPF file system is refused, and nothing is left", () => {

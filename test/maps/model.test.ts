@@ -1,172 +1,98 @@
 import { describe, expect } from "bun:test";
-import { BatchError, BpfError, HashMap, t } from "../../src/index.ts";
+import {
+  HashMap,
+  LruHashMap,
+  LruPerCpuHashMap,
+  PerCpuHashMap,
+  possibleCpus,
+  t,
+} from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { type Random, withRandom } from "../types/random.ts";
+import { MapPair } from "./map_pair.ts";
+import { type Bytes, randomBytes, randomKeys } from "./random_bytes.ts";
 
-type Bytes = Uint8Array;
-type Pair = readonly [key: Bytes, value: Bytes];
-
-const hex = (bytes: Bytes): string => bytes.toHex();
-
-/** Takes the error of a full map, and no other. */
-function refusesAsFull(call: () => unknown): BpfError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof BpfError && error.code === "E2BIG") return error;
-    throw error;
-  }
-  throw new Error("a full map took one more");
+/** What a map is made of. */
+interface Shape {
+  readonly random: Random;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
 }
 
-/** A hash map of the kernel beside one of JavaScript, on which the same is done. */
-class HashPair implements Disposable {
-  readonly #random: Random;
-  readonly #map: HashMap<Bytes, Bytes>;
-  readonly #model = new Map<string, string>();
-  readonly #keys: readonly Bytes[];
-  readonly #valueSize: number;
-  readonly #maxEntries: number;
+/** More keys than there is room for, so that the map is full now and then. */
+function keysFor({ random, keySize, maxEntries }: Shape): readonly Bytes[] {
+  return randomKeys(random, keySize, 2 * maxEntries);
+}
 
-  constructor(random: Random, keySize: number, valueSize: number, maxEntries: number) {
-    this.#random = random;
-    this.#valueSize = valueSize;
-    this.#maxEntries = maxEntries;
-    const flags = random.below(2) === 0 ? (["no-prealloc"] as const) : [];
-    const types = { key: t.bytes(keySize), value: t.bytes(valueSize) };
-    this.#map = new HashMap({ ...types, maxEntries, flags });
-    // More keys than there is room for, so that the map is full now and then; one byte has 256 only.
-    const count = Math.min(2 * maxEntries, keySize === 1 ? 256 : Number.POSITIVE_INFINITY);
-    const keys = new Map<string, Bytes>();
-    while (keys.size < count) {
-      const key = this.#bytes(keySize);
-      keys.set(hex(key), key);
-    }
-    this.#keys = [...keys.values()];
-  }
+function plainPair(
+  shape: Shape,
+  map: HashMap<Bytes, Bytes> | LruHashMap<Bytes, Bytes>,
+  keys = keysFor(shape),
+): MapPair<Bytes> {
+  const { random, valueSize } = shape;
+  const value = () => randomBytes(random, valueSize);
+  return new MapPair({ random, map, keys, value, text: (bytes) => bytes.toHex() });
+}
 
-  #bytes(length: number): Bytes {
-    return Uint8Array.from({ length }, () => this.#random.below(256));
-  }
-
-  #pair(): Pair {
-    return [this.#random.pick(this.#keys), this.#bytes(this.#valueSize)];
-  }
-
-  #some<T>(make: () => T): T[] {
-    return Array.from({ length: this.#random.below(12) }, make);
-  }
-
-  readonly #operations: readonly (() => void)[] = [
-    () => this.#set(...this.#pair()),
-    () => this.#set(...this.#pair()),
-    () => this.#add(...this.#pair()),
-    () => this.#replace(...this.#pair()),
-    () => this.#setMany(this.#some(() => this.#pair())),
-    () => this.#look(this.#random.pick(this.#keys)),
-    () => this.#look(this.#random.pick(this.#keys)),
-    () => this.#delete(this.#random.pick(this.#keys)),
-    () => this.#take(this.#random.pick(this.#keys)),
-    () => this.#getMany(this.#some(() => this.#random.pick(this.#keys))),
-    () => this.#deleteMany(this.#some(() => this.#random.pick(this.#keys))),
-    () => this.#drain(this.#random.below(4)),
-    () => {
-      if (this.#random.below(50) > 0) return;
-      this.#map.clear();
-      this.#model.clear();
+function perCpuPair(
+  shape: Shape,
+  map: PerCpuHashMap<Bytes, Bytes> | LruPerCpuHashMap<Bytes, Bytes>,
+  keys = keysFor(shape),
+): MapPair<Bytes[]> {
+  const { random, valueSize } = shape;
+  const cpus = possibleCpus();
+  return new MapPair<Bytes[]>({
+    random,
+    map,
+    keys,
+    value: () => cpus.map(() => randomBytes(random, valueSize)),
+    text: (values) => values.map((bytes) => bytes.toHex()).join(),
+    alsoLook(key, expected) {
+      const texts = expected?.split(",");
+      for (const [index, cpu] of cpus.entries()) {
+        expect(map.getCpu(key, cpu)?.toHex()).toBe(texts?.[index]);
+      }
+      const list = (all: string[], bytes: Bytes, cpu: number) => [
+        ...all,
+        `${cpu}:${bytes.toHex()}`,
+      ];
+      expect(map.reduce(key, list, [])).toEqual(
+        texts?.map((text, index) => `${cpus[index]}:${text}`),
+      );
     },
-    () => {
-      if (this.#random.below(20) === 0) this.compare();
-    },
-  ];
+  });
+}
 
-  step(): void {
-    this.#random.pick(this.#operations)();
-  }
+/**
+ * Maps that evict do as the others while there is room to spare. The kernel hands free entries out to the CPUs by the
+ * hundred, so that "to spare" is many.
+ */
+const roomToSpare = 1024;
 
-  compare(): void {
-    const entries = [...this.#map].map(([key, value]) => [hex(key), hex(value)] as const);
-    expect(new Map(entries)).toEqual(this.#model);
-    expect(entries).toHaveLength(this.#model.size);
-    expect(this.#map.count()).toBe(this.#model.size);
-  }
+const kinds: Readonly<Record<string, (shape: Shape) => MapPair<Bytes> | MapPair<Bytes[]>>> = {
+  "a hash map": (shape) => plainPair(shape, new HashMap(optionsOf(shape))),
+  "a hash map without preallocation": (shape) =>
+    plainPair(shape, new HashMap({ ...optionsOf(shape), flags: ["no-prealloc"] })),
+  "a per-CPU hash map": (shape) => perCpuPair(shape, new PerCpuHashMap(optionsOf(shape))),
+  "a per-CPU hash map without preallocation": (shape) =>
+    perCpuPair(shape, new PerCpuHashMap({ ...optionsOf(shape), flags: ["no-prealloc"] })),
+  "an LRU hash map with room to spare": (shape) =>
+    plainPair(
+      shape,
+      new LruHashMap({ ...optionsOf(shape), maxEntries: roomToSpare }),
+      keysFor(shape),
+    ),
+  "an LRU per-CPU hash map with room to spare": (shape) =>
+    perCpuPair(
+      shape,
+      new LruPerCpuHashMap({ ...optionsOf(shape), maxEntries: roomToSpare }),
+      keysFor(shape),
+    ),
+};
 
-  /** What the model says of room for a key; it takes the value if there is. */
-  #takes(key: Bytes, value: Bytes): boolean {
-    if (!this.#model.has(hex(key)) && this.#model.size >= this.#maxEntries) return false;
-    this.#model.set(hex(key), hex(value));
-    return true;
-  }
-
-  #set(key: Bytes, value: Bytes): void {
-    if (this.#takes(key, value)) this.#map.set(key, value);
-    else refusesAsFull(() => this.#map.set(key, value));
-  }
-
-  #add(key: Bytes, value: Bytes): void {
-    if (this.#model.has(hex(key))) expect(this.#map.add(key, value)).toBe(false);
-    else if (this.#takes(key, value)) expect(this.#map.add(key, value)).toBe(true);
-    else refusesAsFull(() => this.#map.add(key, value));
-  }
-
-  #replace(key: Bytes, value: Bytes): void {
-    const isPresent = this.#model.has(hex(key));
-    if (isPresent) this.#model.set(hex(key), hex(value));
-    expect(this.#map.replace(key, value)).toBe(isPresent);
-  }
-
-  #setMany(pairs: readonly Pair[]): void {
-    const refused = pairs.findIndex(([key, value]) => !this.#takes(key, value));
-    if (refused === -1) {
-      this.#map.setMany(pairs);
-      return;
-    }
-    const error = refusesAsFull(() => this.#map.setMany(pairs));
-    expect(error).toBeInstanceOf(BatchError);
-    expect((error as BatchError).applied).toBe(refused);
-  }
-
-  #expected(key: Bytes): string | undefined {
-    return this.#model.get(hex(key));
-  }
-
-  #look(key: Bytes): void {
-    const value = this.#map.get(key);
-    expect(value && hex(value)).toBe(this.#expected(key));
-    expect(this.#map.has(key)).toBe(this.#model.has(hex(key)));
-  }
-
-  #delete(key: Bytes): void {
-    expect(this.#map.delete(key)).toBe(this.#model.delete(hex(key)));
-  }
-
-  #take(key: Bytes): void {
-    const value = this.#map.take(key);
-    expect(value && hex(value)).toBe(this.#expected(key));
-    this.#model.delete(hex(key));
-  }
-
-  #getMany(keys: readonly Bytes[]): void {
-    const values = this.#map.getMany(keys).map((value) => value && hex(value));
-    expect(values).toEqual(keys.map((key) => this.#expected(key)));
-  }
-
-  #deleteMany(keys: readonly Bytes[]): void {
-    const deleted = keys.filter((key) => this.#model.delete(hex(key))).length;
-    expect(this.#map.deleteMany(keys)).toBe(deleted);
-  }
-
-  #drain(limit: number): void {
-    for (const [key, value] of this.#map.drain()) {
-      expect(this.#expected(key)).toBe(hex(value));
-      this.#model.delete(hex(key));
-      if (--limit <= 0) break;
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.#map[Symbol.dispose]();
-  }
+function optionsOf({ keySize, valueSize, maxEntries }: Shape) {
+  return { key: t.bytes(keySize), value: t.bytes(valueSize), maxEntries };
 }
 
 // The smallest, odd ones, those around 8 and the largest; the rest is random.
@@ -175,27 +101,29 @@ const sizes = [
   [3, 5],
   [7, 9],
   [8, 8],
-  [64, 512],
+  [511, 17],
+  [512, 4096],
 ] as const;
-const stepsEach = 1500;
+const stepsEach = 2000;
 
-describe("a hash map does what a Map does", () => {
-  for (const [keySize, valueSize] of [...sizes, undefined, undefined, undefined].map(
-    (pair) => pair ?? [undefined, undefined],
-  )) {
-    const name =
-      keySize === undefined ? "random sizes" : `keys of ${keySize}, values of ${valueSize} bytes`;
-    bpfTest(name, () => {
+for (const [kind, make] of Object.entries(kinds)) {
+  const runThrough = (random: Random, keySize: number, valueSize: number) => {
+    using pair = make({ random, keySize, valueSize, maxEntries: 1 + random.below(60) });
+    for (let step = 0; step < stepsEach; step++) pair.step();
+    pair.compare();
+  };
+  describe(`${kind} does what a Map does`, () => {
+    for (const [keySize, valueSize] of sizes) {
+      bpfTest(`keys of ${keySize}, values of ${valueSize} bytes`, () => {
+        withRandom((random) => runThrough(random, keySize, valueSize));
+      });
+    }
+    bpfTest("random sizes", () => {
       withRandom((random) => {
-        using pair = new HashPair(
-          random,
-          keySize ?? 1 + random.below(64),
-          valueSize ?? 1 + random.below(512),
-          1 + random.below(60),
-        );
-        for (let step = 0; step < stepsEach; step++) pair.step();
-        pair.compare();
+        for (let round = 0; round < 3; round++) {
+          runThrough(random, 1 + random.below(512), 1 + random.below(4096));
+        }
       });
     });
-  }
-});
+  });
+}

@@ -115,14 +115,22 @@ describe("lookup", () => {
     expect(symbols.address("_etext")).toBe(0xffffffff81000100n);
   });
 
-  test("takes of several names the global one, then a local one, then a weak one, then the first", () => {
-    const [local, global, weak] = ["t local", "T global", "W weak"].map(
-      (name) => `ffffffff81000000 ${name}`,
-    ) as [string, string, string];
-    expect(at(symbolsOf(weak, local, global), 0xffffffff81000000n)).toBe("global+0x0");
-    expect(at(symbolsOf(global, local, weak), 0xffffffff81000000n)).toBe("global+0x0");
-    expect(at(symbolsOf(weak, local), 0xffffffff81000000n)).toBe("local+0x0");
-    expect(at(symbolsOf(weak), 0xffffffff81000000n)).toBe("weak+0x0");
+  test("takes of several names the first of a function, and a weak one only where all are", () => {
+    const [local, global, weak, weakObject, data] = [
+      "t local",
+      "T global",
+      "W weak",
+      "w other",
+      "d data",
+    ].map((name) => `ffffffff81000000 ${name}`) as [string, string, string, string, string];
+    const named = (...lines: readonly string[]) => at(symbolsOf(...lines), 0xffffffff81000000n);
+    expect(named(local, global)).toBe("local+0x0");
+    expect(named(global, local)).toBe("global+0x0");
+    expect(named(weak, local, global)).toBe("local+0x0");
+    expect(named(global, weak, local)).toBe("global+0x0");
+    expect(named(weak, weakObject)).toBe("weak+0x0");
+    expect(named(weakObject, weak)).toBe("other+0x0");
+    expect(named(data, weak, data)).toBe("weak+0x0");
     expect(at(symbolsOf(local, `${local}_2`, weak), 0xffffffff81000001n)).toBe("local+0x1");
   });
 
@@ -143,6 +151,44 @@ describe("lookup", () => {
     );
     expect(() => symbols.lookup(-1n)).toThrow(RangeError);
     expect(() => symbols.lookup(2n ** 64n)).toThrow("from 0 to 2 ** 64 - 1");
+  });
+});
+
+describe("lookupStack", () => {
+  const symbols = () =>
+    symbolsOf("ffffffff81000000 T first", "ffffffff81000100 T second\t[module]");
+
+  test("takes the first address as it is, and the others as those that calls return to", () => {
+    const stack = [0xffffffff81000100n, 0xffffffff81000100n, 0xffffffff81000101n];
+    const frames = symbols().lookupStack(stack);
+    expect(frames.map(({ address }) => address)).toEqual(stack);
+    expect(frames.map(({ symbol }) => symbol && formatKernelSymbol(symbol))).toEqual([
+      "second+0x0 [module]",
+      "first+0x100",
+      "second+0x1 [module]",
+    ]);
+    expect(frames[1]?.symbol).toEqual({
+      name: "first",
+      offset: 0x100,
+      module: undefined,
+      address: 0xffffffff81000000n,
+    });
+  });
+
+  test("has no function for what is not in one", () => {
+    const stack = [0n, 0n, 0x400000n, 0xffffffff81000000n, 2n ** 64n - 1n];
+    expect(symbols().lookupStack(stack)).toEqual(
+      stack.map((address) => ({ address, symbol: undefined })),
+    );
+    expect(symbols().lookupStack([])).toEqual([]);
+  });
+
+  test("refuses what is no stack", () => {
+    expect(() => symbols().lookupStack(5n as unknown as bigint[])).toThrow(
+      new TypeError("expected an array of addresses, got 5n"),
+    );
+    expect(() => symbols().lookupStack([0n, -1n])).toThrow(RangeError);
+    expect(() => symbols().lookupStack([0n, 5 as unknown as bigint])).toThrow(TypeError);
   });
 });
 
@@ -224,7 +270,7 @@ test("agrees with a linear search", () => {
     readonly name: string;
     readonly module: string | undefined;
   }
-  const order = ["T", "t", "Ww"];
+  const order = ["Tt", "Ww"];
   const rank = ({ type, name }: Line): number => {
     const index = name === "_etext" ? -1 : order.findIndex((types) => types.includes(type));
     return index === -1 ? order.length : index;

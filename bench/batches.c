@@ -1,0 +1,99 @@
+// The same work as batches.ts, with libbpf: batches-peer MAP_ID OPERATION ENTRIES. Prints nanoseconds for each entry, the
+// median of the samples.
+#include <bpf/bpf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { SAMPLES = 9, BATCH = 16384 };
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static unsigned long long sum;
+// Values are u64, one for each CPU in a per-CPU map.
+static int values_each;
+static unsigned *keys;
+static unsigned long long *values;
+
+static unsigned walk_batches(int fd) {
+  unsigned in, out, total = 0;
+  void *from = NULL;
+  int failed;
+  do {
+    unsigned count = BATCH;
+    failed = bpf_map_lookup_batch(fd, from, &out, keys, values, &count, NULL);
+    for (unsigned i = 0; i < count; i++) sum += keys[i] + values[i * values_each];
+    total += count;
+    in = out;
+    from = &in;
+  } while (!failed);
+  return total;
+}
+
+static unsigned walk_keys(int fd) {
+  unsigned key, next, total = 0;
+  int ended = bpf_map_get_next_key(fd, NULL, &next);
+  while (!ended) {
+    key = next;
+    if (!bpf_map_lookup_elem(fd, &key, values)) {
+      sum += key + values[0];
+      total++;
+    }
+    ended = bpf_map_get_next_key(fd, &key, &next);
+  }
+  return total;
+}
+
+static void fill(unsigned entries) {
+  for (unsigned i = 0; i < entries; i++) {
+    keys[i] = i;
+    for (int c = 0; c < values_each; c++) values[i * values_each + c] = i;
+  }
+}
+
+static unsigned set_batch(int fd, unsigned entries) {
+  unsigned count = entries;
+  return bpf_map_update_batch(fd, keys, values, &count, NULL) ? 0 : count;
+}
+
+static unsigned set_each(int fd, unsigned entries) {
+  for (unsigned i = 0; i < entries; i++)
+    if (bpf_map_update_elem(fd, &keys[i], &values[i * values_each], BPF_ANY)) return 0;
+  return entries;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 5) return 2;
+  int fd = bpf_map_get_fd_by_id(atoi(argv[1]));
+  if (fd < 0) return 1;
+  unsigned entries = atoi(argv[3]);
+  values_each = atoi(argv[4]);
+  unsigned room = entries > BATCH ? entries : BATCH;
+  keys = malloc(room * sizeof *keys);
+  values = malloc((size_t)room * values_each * sizeof *values);
+  if (!keys || !values) return 1;
+  double samples[SAMPLES];
+  for (int sample = 0; sample < SAMPLES; sample++) {
+    fill(entries);
+    double start = now();
+    unsigned done = !strcmp(argv[2], "walk")    ? walk_batches(fd)
+                    : !strcmp(argv[2], "keys")  ? walk_keys(fd)
+                    : !strcmp(argv[2], "store") ? set_batch(fd, entries)
+                                                : set_each(fd, entries);
+    samples[sample] = (now() - start) / entries;
+    if (done != entries) return 1;
+  }
+  qsort(samples, SAMPLES, sizeof(double), compare);
+  printf("%.1f\n", samples[SAMPLES / 2]);
+  return sum == 1;
+}

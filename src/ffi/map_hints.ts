@@ -1,0 +1,45 @@
+/** @module What refusals of operations on the elements of a map mean. */
+
+/** What refusals of the kernel mean, by the name of the error: the likely cause and the remedy. */
+export type Hints = Readonly<Record<string, string>>;
+
+/** What refusals mean for one kind of map, where that is more than for any. */
+export interface KindHints {
+  /** Of refusals to store. */
+  readonly hints?: Hints;
+  /** Of refusals of a key, whatever is done with it. */
+  readonly keyHints?: Hints;
+}
+
+const everyOperation: Hints = {
+  ENOMEM: "The kernel has no memory for the call",
+  EBUSY:
+    "Another change of this part of the map was under way on this CPU, as happens in programs that interrupt one another",
+};
+
+/** Of look-ups and walks: a frozen map can be read. */
+export const readHints: Hints = {
+  ...everyOperation,
+  EPERM: "The map was created or opened without the right to read it",
+};
+
+/** Of deletions, and of what reads and deletes in one step. */
+export const deleteHints: Hints = {
+  ...everyOperation,
+  EPERM: "The map is frozen, or was created or opened without this access",
+};
+
+const isFull = "The map is full (maxEntries)";
+
+/** Of what stores in a map of this kind. */
+export function storeHints({ hints, keyHints }: KindHints): Hints {
+  return {
+    ...deleteHints,
+    ENOMEM: "The kernel could not allocate the element",
+    E2BIG: isFull,
+    // An LPM trie's word for it.
+    ENOSPC: isFull,
+    ...keyHints,
+    ...hints,
+  };
+}

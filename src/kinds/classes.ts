@@ -1,0 +1,146 @@
+import type { BpfMap } from "../maps/bpf_map.ts";
+import type { MapSpec } from "../maps/spec.ts";
+import { Arena } from "../maps/arena.ts";
+import type { ArenaOptions } from "../maps/arena_kind.ts";
+import { ArrayMap, type ArrayMapOptions } from "../maps/array_map.ts";
+import { BloomFilter, type BloomFilterOptions } from "../maps/bloom_filter.ts";
+import { CgroupArray, type CgroupArrayOptions } from "../maps/cgroup_array.ts";
+import { CgroupStorage, type CgroupStorageOptions } from "../maps/cgroup_storage.ts";
+import { CpuMap, type CpuMapOptions } from "../maps/cpu_map.ts";
+import { DevMap, type DevMapOptions } from "../maps/dev_map.ts";
+import { DevMapHash, type DevMapHashOptions } from "../maps/dev_map_hash.ts";
+import { HashMap, type HashMapOptions } from "../maps/hash_map.ts";
+import { InodeStorage, type InodeStorageOptions } from "../maps/inode_storage.ts";
+import { LpmTrie, type LpmTrieOptions } from "../maps/lpm_trie.ts";
+import { LruHashMap, type LruHashMapOptions } from "../maps/lru_hash_map.ts";
+import { LruPerCpuHashMap, type LruPerCpuHashMapOptions } from "../maps/lru_per_cpu_hash_map.ts";
+import { PerCpuArrayMap, type PerCpuArrayMapOptions } from "../maps/per_cpu_array_map.ts";
+import { PerCpuHashMap, type PerCpuHashMapOptions } from "../maps/per_cpu_hash_map.ts";
+import { PerfEventArray, type PerfEventArrayOptions } from "../maps/perf_event_array.ts";
+import { ProgArray, type ProgArrayOptions } from "../maps/prog_array.ts";
+import { Queue, type QueueOptions } from "../maps/queue.ts";
+import {
+  ReuseportSockArray,
+  type ReuseportSockArrayOptions,
+} from "../maps/reuseport_sock_array.ts";
+import { SkStorage, type SkStorageOptions } from "../maps/sk_storage.ts";
+import { SockHash, type SockHashOptions } from "../maps/sock_hash.ts";
+import { SockMap, type SockMapOptions } from "../maps/sock_map.ts";
+import { Stack, type StackOptions } from "../maps/stack.ts";
+import { StackTraceMap, type StackTraceMapOptions } from "../maps/stack_trace_map.ts";
+import { TaskStorage, type TaskStorageOptions } from "../maps/task_storage.ts";
+import { XskMap, type XskMapOptions } from "../maps/xsk_map.ts";
+import { RingBuf } from "../ring/ring_buf.ts";
+import type { RingBufOptions } from "../ring/ring_kind.ts";
+import { UserRingBuf } from "../ring/user_ring_buf.ts";
+import type { Type } from "../types/type.ts";
+
+/** The kinds that hold no maps, by the kernel's names: the options of their classes. */
+export interface SimpleOptionsByKind {
+  hash: HashMapOptions<unknown, unknown>;
+  "lru-hash": LruHashMapOptions<unknown, unknown>;
+  "percpu-hash": PerCpuHashMapOptions<unknown, unknown>;
+  "lru-percpu-hash": LruPerCpuHashMapOptions<unknown, unknown>;
+  array: ArrayMapOptions<unknown>;
+  "percpu-array": PerCpuArrayMapOptions<unknown>;
+  "lpm-trie": LpmTrieOptions<unknown, unknown>;
+  queue: QueueOptions<unknown>;
+  stack: StackOptions<unknown>;
+  "bloom-filter": BloomFilterOptions<unknown>;
+  ringbuf: RingBufOptions<unknown>;
+  "user-ringbuf": RingBufOptions<unknown>;
+  "stack-trace": StackTraceMapOptions<boolean>;
+  "prog-array": ProgArrayOptions;
+  "perf-event-array": PerfEventArrayOptions;
+  "cgroup-array": CgroupArrayOptions;
+  devmap: DevMapOptions;
+  "devmap-hash": DevMapHashOptions;
+  cpumap: CpuMapOptions;
+  xskmap: XskMapOptions;
+  sockmap: SockMapOptions;
+  sockhash: SockHashOptions<unknown>;
+  "reuseport-sockarray": ReuseportSockArrayOptions;
+  "sk-storage": SkStorageOptions<unknown>;
+  "inode-storage": InodeStorageOptions<unknown>;
+  "task-storage": TaskStorageOptions<unknown>;
+  "cgrp-storage": CgroupStorageOptions<unknown>;
+  arena: ArenaOptions;
+}
+
+/** The kinds that hold no maps: their classes, by the types of keys, values and events, and whether frames are build ids. */
+export interface SimpleMapsByKind<K, V, E, B extends boolean> {
+  hash: HashMap<K, V>;
+  "lru-hash": LruHashMap<K, V>;
+  "percpu-hash": PerCpuHashMap<K, V>;
+  "lru-percpu-hash": LruPerCpuHashMap<K, V>;
+  array: ArrayMap<V>;
+  "percpu-array": PerCpuArrayMap<V>;
+  "lpm-trie": LpmTrie<K, V>;
+  queue: Queue<V>;
+  stack: Stack<V>;
+  "bloom-filter": BloomFilter<V>;
+  ringbuf: RingBuf<E>;
+  "user-ringbuf": UserRingBuf<E>;
+  "stack-trace": StackTraceMap<B>;
+  "prog-array": ProgArray;
+  "perf-event-array": PerfEventArray;
+  "cgroup-array": CgroupArray;
+  devmap: DevMap;
+  "devmap-hash": DevMapHash;
+  cpumap: CpuMap;
+  xskmap: XskMap;
+  sockmap: SockMap;
+  sockhash: SockHash<K>;
+  "reuseport-sockarray": ReuseportSockArray;
+  "sk-storage": SkStorage<V>;
+  "inode-storage": InodeStorage<V>;
+  "task-storage": TaskStorage<V>;
+  "cgrp-storage": CgroupStorage<V>;
+  arena: Arena;
+}
+
+/** The name of a kind that holds no maps: `"hash"`, `"ringbuf"`, ... */
+export type SimpleMapName = keyof SimpleOptionsByKind;
+
+/** What all classes of maps have in common: how they make a spec of options, and open a map by its id. */
+export interface MapClass {
+  readonly kind: { spec(options: never): MapSpec };
+  fromId(id: number, types: never): BpfMap;
+}
+
+/** The classes of all kinds that hold no maps. */
+export const simpleClasses = {
+  hash: HashMap,
+  "lru-hash": LruHashMap,
+  "percpu-hash": PerCpuHashMap,
+  "lru-percpu-hash": LruPerCpuHashMap,
+  array: ArrayMap,
+  "percpu-array": PerCpuArrayMap,
+  "lpm-trie": LpmTrie,
+  queue: Queue,
+  stack: Stack,
+  "bloom-filter": BloomFilter,
+  ringbuf: RingBuf,
+  "user-ringbuf": UserRingBuf,
+  "stack-trace": StackTraceMap,
+  "prog-array": ProgArray,
+  "perf-event-array": PerfEventArray,
+  "cgroup-array": CgroupArray,
+  devmap: DevMap,
+  "devmap-hash": DevMapHash,
+  cpumap: CpuMap,
+  xskmap: XskMap,
+  sockmap: SockMap,
+  sockhash: SockHash,
+  "reuseport-sockarray": ReuseportSockArray,
+  "sk-storage": SkStorage,
+  "inode-storage": InodeStorage,
+  "task-storage": TaskStorage,
+  "cgrp-storage": CgroupStorage,
+  arena: Arena,
+} satisfies Record<SimpleMapName, MapClass>;
+
+/** The type that an option says of keys, values or events. */
+export type TypeIn<O, Name extends string> = O extends { readonly [N in Name]: Type<infer T> }
+  ? T
+  : never;

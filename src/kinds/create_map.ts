@@ -1,0 +1,91 @@
+import { describe } from "../types/refusal.ts";
+import { suggest } from "../types/suggestion.ts";
+import { ArrayOfMaps, type ArrayOfMapsOptions } from "./array_of_maps.ts";
+import {
+  simpleClasses,
+  type SimpleMapsByKind,
+  type SimpleOptionsByKind,
+  type TypeIn,
+} from "./classes.ts";
+import { HashOfMaps, type HashOfMapsOptions } from "./hash_of_maps.ts";
+import type { InnerMapTypes } from "./inner_map.ts";
+
+/** The options of every kind of map, by the kernel's names. */
+export interface MapOptionsByKind extends SimpleOptionsByKind {
+  "hash-of-maps": HashOfMapsOptions<unknown, InnerMapTypes>;
+  "array-of-maps": ArrayOfMapsOptions<InnerMapTypes>;
+}
+
+/** The name of a kind of map that can be created: `"lru-hash"`, `"ringbuf"`, ... */
+export type CreatedMapName = keyof MapOptionsByKind;
+
+/** Options of {@link createMap}: those of a class, and the kind as `type`. */
+export type CreateMapOptions = {
+  [N in CreatedMapName]: { readonly type: N } & MapOptionsByKind[N];
+}[CreatedMapName];
+
+type InnerIn<O> = O extends { readonly inner: infer I extends InnerMapTypes } ? I : never;
+
+/** Whether frames are build ids, as the option says; they are not by default. */
+type BuildIdIn<O> = O extends { readonly buildId: infer B extends boolean } ? B : false;
+
+interface MapsByKind<K, V, E, B extends boolean, I extends InnerMapTypes> extends SimpleMapsByKind<
+  K,
+  V,
+  E,
+  B
+> {
+  "hash-of-maps": HashOfMaps<K, I>;
+  "array-of-maps": ArrayOfMaps<I>;
+}
+
+/** The class that {@link createMap} makes of options. */
+export type CreatedMap<O extends CreateMapOptions> = MapsByKind<
+  TypeIn<O, "key">,
+  TypeIn<O, "value">,
+  TypeIn<O, "event">,
+  BuildIdIn<O>,
+  InnerIn<O>
+>[O["type"]];
+
+const classes = {
+  ...simpleClasses,
+  "hash-of-maps": HashOfMaps,
+  "array-of-maps": ArrayOfMaps,
+} satisfies Record<CreatedMapName, unknown>;
+
+/**
+ * Creates a map of the kind that `type` names, with the options of its class: for kinds that come from a table or a
+ * configuration. The result is of that class, and typed by it.
+ *
+ * @throws {TypeError} for a kind that there is not; and what the class's constructor throws
+ *
+ * @example
+ * ```ts
+ * import { createMap, t } from "bun-bpf";
+ * using recent = createMap({ type: "lru-hash", key: t.ipv4, value: t.u64n, maxEntries: 1024 });
+ * recent.set("192.0.2.1", 1); // an LruHashMap<string, number>
+ * using events = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
+ * console.log(`${recent}`, events.size);
+ * ```
+ */
+export function createMap<const O extends CreateMapOptions>(options: O): CreatedMap<O> {
+  const { type, ...own } = checkType(options);
+  // The table and MapsByKind name the same classes, each of which checks its options: TypeScript cannot tell.
+  const Class = classes[type] as unknown as new (own: object) => CreatedMap<O>;
+  return new Class(own);
+}
+
+function checkType<O extends CreateMapOptions>(options: O): O {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `createMap: expected options such as { type: "hash", key, value, maxEntries }, got ${describe(options)}`,
+    );
+  }
+  if (!Object.hasOwn(classes, options.type)) {
+    throw new TypeError(
+      `type: unknown kind of map ${describe(options.type)}: ${suggest(String(options.type), Object.keys(classes))}`,
+    );
+  }
+  return options;
+}

@@ -1,0 +1,159 @@
+import { ArenaMemory, mappedArenaAddress } from "../ffi/arena_memory.ts";
+import { pageSize } from "../ffi/memory.ts";
+import { addressOf, arenaKind, type ArenaOptions, type ArenaPlace } from "./arena_kind.ts";
+import { BpfMap } from "./bpf_map.ts";
+import type { MapHandle } from "./handle.ts";
+
+/**
+ * An arena: memory that programs and processes share, in which pointers mean the same to all of them.
+ *
+ * Kernel 6.9, on machines whose BPF compiler has arenas (x86-64, and arm64 since 6.10). Up to 4 GiB of addresses; a page
+ * takes memory once a program has allocated it with `bpf_arena_alloc_pages`, or user space has touched it. With the flag
+ * `BPF_F_SEGV_ON_FAULT` touching does not allocate. Programs read zeros from a page that is not there, and what they store to
+ * it is lost.
+ *
+ * The memory is mapped when the arena is created: before that the kernel takes no program that uses it. The kernel wants it
+ * at the same address in every process that maps it. That is where the first one has it, or, for an arena that others are
+ * to open, the option `address`.
+ *
+ * A process maps an arena once. Objects of one arena in one thread share the mapping; a second thread of the process is
+ * refused.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.9, `EOPNOTSUPP` where the BPF compiler has none;
+ *   `EEXIST` when the address is in use in this process
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { Arena } from "bun-bpf";
+ * using arena = new Arena({ pages: 16, name: "shared" });
+ * arena.view.setUint32(8, 42, true);
+ * console.log(arena.size === arena.view.byteLength); // true
+ * console.log(`${arena.size} bytes at 0x${arena.address.toString(16)}`);
+ * ```
+ */
+export class Arena extends BpfMap {
+  /** @internal */
+  static readonly kind = arenaKind;
+  /** Where the memory has to be, or 0. */
+  readonly #address: number;
+  #memory: ArenaMemory | undefined;
+  #view: DataView | undefined;
+
+  constructor(options: ArenaOptions);
+  /** @internal */
+  constructor(place: ArenaPlace, existing: MapHandle);
+  constructor(place: ArenaPlace, existing?: MapHandle) {
+    super(existing ?? Arena.kind.create(place));
+    try {
+      this.#address = this.#place(addressOf(place));
+      if (existing === undefined) this.#map();
+    } catch (error) {
+      super[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens the arena pinned at a path on a BPF file system. Its memory is mapped when `view` or `address` is first asked for.
+   *
+   * @param place where it is, if it was mapped before and was created without an address
+   * @throws {TypeError} when it is another kind of map, or was created with another address
+   * @throws {Error} when nothing is pinned there
+   */
+  static open(path: string, place: ArenaPlace = {}): Arena {
+    return new Arena(place, Arena.kind.open(path, place));
+  }
+
+  /** Opens an arena by its id (CAP_SYS_ADMIN). @throws as {@link open} */
+  static fromId(id: number, place: ArenaPlace = {}): Arena {
+    return new Arena(place, Arena.kind.byId(id, place));
+  }
+
+  /** Opens the arena behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
+  static fromFd(fd: number, place: ArenaPlace = {}): Arena {
+    return new Arena(place, Arena.kind.byFd(fd, place));
+  }
+
+  /** The size in pages: `maxEntries`. */
+  get pages(): number {
+    return this.maxEntries;
+  }
+
+  /** The size in bytes. */
+  get size(): number {
+    return this.pages * pageSize();
+  }
+
+  /**
+   * The address of the first byte in this process: pointers in the arena's memory are such addresses.
+   *
+   * @throws {BpfError} as {@link view}
+   */
+  get address(): number {
+    return this.#map().address;
+  }
+
+  /**
+   * The memory itself, no copy: programs change it at any time, and see what is stored.
+   *
+   * Touching a page allocates it, zeroed. Where the kernel has no memory for it (the limit of the control group, say), or the
+   * arena has the flag `BPF_F_SEGV_ON_FAULT` and no program has allocated the page, that ends the process. What goes for
+   * the view of an `ArrayMap` goes here: in a loop that waits for a change, read by `Atomics.load` of an integer array over
+   * `view.buffer`. Disposal of this object detaches the view.
+   *
+   * @throws {BpfError} for an arena that was opened: `EINVAL` when it was mapped before at an address that this object does
+   *   not know, `EEXIST` when this process has something else there, or another of its threads has the arena
+   *
+   * @example
+   * ```ts
+   * import { Arena } from "bun-bpf";
+   * using arena = new Arena({ pages: 1 });
+   * using other = arena.dup();
+   * arena.view.setUint32(0, 7, true);
+   * console.log(other.view.getUint32(0, true)); // 7
+   * ```
+   */
+  get view(): DataView {
+    const { buffer } = this.#map();
+    this.#view ??= new DataView(buffer);
+    return this.#view;
+  }
+
+  override dup(): Arena {
+    return new Arena({ address: this.#address }, this.duplicateHandle());
+  }
+
+  /** The one address that the kernel takes, as far as it is known: what it was created with, or where this thread has it. */
+  #place(address: number): number {
+    const known = this.info().mapExtra || mappedArenaAddress(this.id);
+    if (known !== undefined && address !== 0 && address !== known) {
+      throw new TypeError(
+        `${this} does not fit: its address is 0x${known.toString(16)}, not 0x${address.toString(16)}`,
+      );
+    }
+    return known ?? address;
+  }
+
+  #map(): ArenaMemory {
+    const { fd, id, size } = this;
+    this.#memory ??= new ArenaMemory({
+      fd,
+      id,
+      length: size,
+      address: this.#address,
+      what: `${this}`,
+    });
+    return this.#memory;
+  }
+
+  /**
+   * Detaches the view and closes the descriptor; a second call does nothing. The last object of an arena unmaps its memory.
+   *
+   * @throws {Error} while an asynchronous operation of Bun uses the view: nothing is disposed of then
+   */
+  override [Symbol.dispose](): void {
+    this.#memory?.[Symbol.dispose]();
+    super[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,192 @@
+import { roundUp8 } from "../ffi/align.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { MappedMemory, roundUpToPage } from "../ffi/memory.ts";
+import * as asm from "../program/asm.ts";
+import type { Code } from "../program/instruction.ts";
+import { Program, type TestRunOptions } from "../program/program.ts";
+import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
+import { createFromSpec } from "./create.ts";
+import type { MapSpec, MapTypeName } from "./spec.ts";
+import type { ValueLayout } from "./value_layout.ts";
+
+/** Bytes of memory shared with the program, at the most. */
+const largestRoom = 256 * 1024;
+const largestCapacity = 1024;
+/** Values up to this size are copied by loads and stores written out one by one; larger ones are not for this. */
+const largestValue = 512;
+/** In the shared memory: how many keys there are; then the keys; then for each its value behind 8 bytes that say whether there is one. */
+const countSize = 8;
+const foundSize = 8;
+/** An Ethernet header, without which socket filters are not run. */
+const smallestPacket = 14;
+
+/** What is looked up in, and the sizes in which the kernel has it. */
+export interface LookedUpMap {
+  readonly type: MapTypeName;
+  readonly fd: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly what: string;
+}
+
+/**
+ * Look-ups of many chosen keys in one call, for which the kernel has no command: a program that is run there does them, with
+ * keys and values in memory shared with it (kernel 5.17).
+ *
+ * A system call for each key costs more than ten times what the look-up itself does.
+ */
+export class LookupProgram implements Disposable {
+  readonly #memory: MappedMemory;
+  readonly #program: Program;
+  readonly #input: TestRunOptions;
+  readonly #capacity: number;
+  readonly #keyStride: number;
+  readonly #valueStride: number;
+  readonly #valuesOffset: number;
+  #view: DataView | undefined;
+
+  /** Whether values are small enough for it. */
+  static fits(valueSize: number): boolean {
+    return valueSize <= largestValue;
+  }
+
+  /** @throws {BpfError | VerifierError} where kernel or privileges do not suffice, or programs may not read the map */
+  constructor(map: LookedUpMap) {
+    this.#keyStride = roundUp8(map.keySize);
+    this.#valueStride = foundSize + roundUp8(map.valueSize);
+    const stride = this.#keyStride + this.#valueStride;
+    this.#capacity = Math.min(largestCapacity, Math.floor((largestRoom - countSize) / stride));
+    this.#valuesOffset = countSize + this.#capacity * this.#keyStride;
+    const room = this.#valuesOffset + this.#capacity * this.#valueStride;
+    const what = `look-ups in ${map.what}`;
+    // The mapping and the program keep the kernel's map alive.
+    using shared = new Descriptor(createFromSpec(sharedMap(room)), what);
+    this.#memory = MappedMemory.ofFile({
+      fd: shared.fd,
+      offset: 0,
+      length: roundUpToPage(room),
+      writable: true,
+      what,
+    });
+    // Programs that may sleep hold up nobody, but the kernel does not let them use tries.
+    const isSleepable = map.type !== "lpm-trie";
+    this.#input = isSleepable ? {} : { data: new Uint8Array(smallestPacket) };
+    try {
+      this.#program = new Program({
+        section: isSleepable ? "syscall" : "socket",
+        license: "GPL",
+        name: "lookup_many",
+        maps: { map, shared },
+        code: this.#code(map.valueSize),
+      });
+    } catch (error) {
+      this.#memory[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** How many keys one run takes. */
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /**
+   * Looks up `count` keys, written before at {@link keyOffset} of {@link view}: their values are for {@link readValue}.
+   *
+   * @throws {BpfError}
+   */
+  run(count: number): void {
+    this.view.setUint32(0, count, true);
+    this.#program.testRun(this.#input);
+  }
+
+  get view(): DataView {
+    this.#view ??= new DataView(this.#memory.buffer);
+    return this.#view;
+  }
+
+  /** Where key `index` is in {@link view}. */
+  keyOffset(index: number): number {
+    return countSize + index * this.#keyStride;
+  }
+
+  /** The value of key `index`, or `undefined` where there is none. */
+  readValue<V>(layout: Pick<ValueLayout<V>, "read">, index: number): V | undefined {
+    const offset = this.#valuesOffset + index * this.#valueStride;
+    const { view } = this;
+    if (view.getUint32(offset, true) === 0) return undefined;
+    return layout.read(view, offset + foundSize);
+  }
+
+  #code(valueSize: number): Code {
+    const { r0, r1, r2, r3, r4, r6, r7, r8 } = asm;
+    return [
+      asm.ldMapValue(r1, "shared", 0),
+      asm.ldxw(r1, r1, 0),
+      asm.ldFunc(r2, "each"),
+      asm.mov(r3, 0),
+      asm.mov(r4, 0),
+      asm.call("loop"),
+      asm.mov(r0, 0),
+      asm.exit(),
+
+      asm.func("each"), // (index): whether to stop
+      asm.mov(r6, r1),
+      asm.jge(r6, this.#capacity, "stop"),
+      asm.ldMapValue(r7, "shared", countSize),
+      asm.mov(r2, r6),
+      asm.mul(r2, this.#keyStride),
+      asm.add(r2, r7), // the key
+      asm.mul(r6, this.#valueStride),
+      asm.ldMapValue(r8, "shared", this.#valuesOffset),
+      asm.add(r8, r6), // where its value goes
+      asm.ldMap(r1, "map"),
+      asm.call("map_lookup_elem"),
+      asm.jeq(r0, 0, "absent"),
+      copy(valueSize),
+      asm.stdw(r8, 0, 1),
+      asm.mov(r0, 0),
+      asm.exit(),
+      asm.label("absent"),
+      asm.stdw(r8, 0, 0),
+      asm.mov(r0, 0),
+      asm.exit(),
+      asm.label("stop"),
+      asm.mov(r0, 1),
+      asm.exit(),
+    ];
+  }
+
+  [Symbol.dispose](): void {
+    this.#program[Symbol.dispose]();
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+/** Copies a value from where r0 points to behind what r8 points to; the last bytes singly, as none behind them may be read. */
+function copy(size: number): Code {
+  const { r0, r1, r8 } = asm;
+  const code: Code[] = [];
+  let offset = 0;
+  for (; size - offset >= 8; offset += 8) {
+    code.push([asm.ldxdw(r1, r0, offset), asm.stxdw(r8, foundSize + offset, r1)]);
+  }
+  for (; offset < size; offset++) {
+    code.push([asm.ldxb(r1, r0, offset), asm.stxb(r8, foundSize + offset, r1)]);
+  }
+  return code;
+}
+
+/** The memory shared with the program: an array of one value. */
+function sharedMap(valueSize: number): MapSpec {
+  return {
+    type: "array",
+    keySize: 4,
+    valueSize,
+    maxEntries: 1,
+    flags: BPF_F_MMAPABLE,
+    numaNode: -1,
+    name: "lookup_many",
+    mapExtra: 0,
+  };
+}

@@ -1,0 +1,70 @@
+import type { MapElement } from "../ffi/map_element.ts";
+import { BPF_ANY } from "../uapi/bpf.ts";
+import { checkIndex } from "./index_check.ts";
+import { IndexWalk } from "./index_walk.ts";
+import { KeyedMap } from "./keyed_map.ts";
+import type { Walk } from "./walk.ts";
+
+/**
+ * Arrays whose places are empty until something is stored there: an empty one is `undefined`, and walks pass it over.
+ *
+ * `V` is what is read, `W` what is written. The kernel has no batches for them: a walk is a look-up for each index.
+ */
+export abstract class SparseArrayMap<V, W> extends KeyedMap<number, V, W> {
+  /** How many places there are: `maxEntries`. */
+  get length(): number {
+    return this.maxEntries;
+  }
+
+  /**
+   * Stores something at an index, whether the place was empty or not.
+   *
+   * @throws {BpfError} when the kernel refuses what is behind a descriptor: the hint says why, the place is as before
+   * @throws {TypeError | RangeError} for an index outside the array, or what cannot be stored
+   */
+  set(index: number, value: W): this {
+    this.store(index, value, BPF_ANY);
+    return this;
+  }
+
+  /** Empties a place; whether something was there. @throws {TypeError | RangeError} for an index outside the array */
+  delete(index: number): boolean {
+    checkIndex(this, index);
+    const element = this.begin();
+    try {
+      this.writeKey(element, index);
+      return this.deleteElement(element);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Empties all places, one after the other. */
+  clear(): void {
+    const element = this.begin();
+    try {
+      for (let index = 0; index < this.length; index++) {
+        element.setIndex(index);
+        this.deleteElement(element);
+      }
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** @internal Stores something at an index that is checked; false where the flags forbid it. */
+  protected store(index: number, value: W, flags: number): boolean {
+    checkIndex(this, index);
+    return this.update(index, value, flags);
+  }
+
+  /** @internal Empties the place of the element's key; whether something was there. */
+  protected deleteElement(element: MapElement): boolean {
+    return element.delete();
+  }
+
+  /** @internal */
+  protected override walk(): Walk {
+    return new IndexWalk(this.walked);
+  }
+}

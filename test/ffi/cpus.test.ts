@@ -1,0 +1,103 @@
+import { describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseCpuList } from "../../src/ffi/cpus.ts";
+import { possibleCpus } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { packageRoot, run } from "../support/run.ts";
+
+const sysfs = "/sys/devices/system/cpu/possible";
+
+describe("a list of CPUs as the kernel writes it", () => {
+  const lists: readonly [text: string, ids: readonly number[]][] = [
+    ["0", [0]],
+    ["0\n", [0]],
+    ["0-3\n", [0, 1, 2, 3]],
+    ["0,2-3,8\n", [0, 2, 3, 8]],
+    ["1,3,5", [1, 3, 5]],
+    ["4-4", [4]],
+    ["0-1,126-129", [0, 1, 126, 127, 128, 129]],
+    ["0-8191", Array.from({ length: 8192 }, (_, id) => id)],
+  ];
+  test.each(lists)("%j is read", (text, ids) => {
+    expect(parseCpuList(text)).toEqual([...ids]);
+  });
+
+  test.each(["", "\n", "a", "0-", "-1", "0,,2", "0 2", "0-3,", "0x1", "1.5"])(
+    "%j is refused, with what it is",
+    (text) => {
+      expect(() => parseCpuList(text)).toThrow(
+        `${sysfs}: not a list of CPUs: ${JSON.stringify(text)}`,
+      );
+    },
+  );
+});
+
+describe("the possible CPUs", () => {
+  test("are the kernel's, in ascending order, and nobody can change them", () => {
+    const cpus = possibleCpus();
+    expect([...cpus]).toEqual(parseCpuList(readFileSync(sysfs, "utf8")));
+    expect([...cpus]).toEqual([...new Set(cpus)].sort((a, b) => a - b));
+    expect(cpus.length).toBeGreaterThan(0);
+    expect(possibleCpus()).toBe(cpus);
+    expect(() => (cpus as number[]).push(99)).toThrow(TypeError);
+  });
+});
+
+/** Runs a child with this in the file's place, in a mount namespace of its own. */
+function runWithPossible(text: string, script: readonly string[]) {
+  const folder = mkdtempSync(join(tmpdir(), "cpus-"));
+  const file = join(folder, "possible");
+  writeFileSync(file, text);
+  const command = 'mount --bind "$0" "$1" && shift && exec "$@"';
+  return run(
+    ["unshare", "--mount", "sh", "-c", command, file, sysfs, process.execPath, ...script],
+    { timeout: 20_000 },
+  ).finally(() => rmSync(folder, { recursive: true }));
+}
+
+const canMount =
+  Bun.which("unshare") !== null &&
+  Bun.spawnSync(["unshare", "--mount", "true"], { stderr: "ignore" }).success;
+
+/** The real machine has fewer than four CPUs: else the kernel would write more than there is room for. */
+const isSmall = possibleCpus().length <= 4;
+
+describe.skipIf(!canMount)("where the file says something else", () => {
+  bpfTest.skipIf(!isSmall)("its CPUs rule the values of per-CPU maps, holes included", async () => {
+    const child = join(packageRoot, "test/maps/children/sparse_cpus.ts");
+    const { stdout, stderr } = await runWithPossible("0,2-3,8\n", [child]);
+    expect(stderr).toBe("");
+    const possible = "one of the possible CPUs (0, 2, 3, 8)";
+    const all = [10, 20, 30, 40];
+    expect(JSON.parse(stdout)).toEqual({
+      cpus: [0, 2, 3, 8],
+      values: all,
+      ofCpu0: all[0],
+      folded: [0, 2, 3, 8],
+      refusals: [1, 4, -1, 2.5].map((cpu) => `RangeError: cpu: expected ${possible}, got ${cpu}`),
+      wrongLength: expect.stringContaining(
+        "expected an array of 4, a value for each possible CPU, got 2",
+      ),
+    });
+  });
+
+  test("what is no list is an error, not a guess", async () => {
+    const script = 'import("./src/index.ts").then(({ possibleCpus }) => possibleCpus())';
+    const { exitCode, stderr } = await runWithPossible("none\n", ["-e", script]);
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toContain(`${sysfs}: not a list of CPUs: "none\\n"`);
+  });
+
+  test("without the file the error says what to mount", async () => {
+    const script = 'import("./src/index.ts").then(({ possibleCpus }) => possibleCpus())';
+    const hide = 'mount -t tmpfs tmpfs /sys/devices/system/cpu && exec "$@"';
+    const { exitCode, stderr } = await run([
+      ...["unshare", "--mount", "sh", "-c", hide, "sh"],
+      ...[process.execPath, "-e", script],
+    ]);
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toContain(`${sysfs} is not readable; mount sysfs`);
+  });
+});

@@ -1,0 +1,292 @@
+import { describe, expect } from "bun:test";
+import {
+  ArrayMap,
+  ArrayOfMaps,
+  asm,
+  BpfError,
+  HashMap,
+  HashOfMaps,
+  PerCpuArrayMap,
+  possibleCpus,
+  Program,
+  Queue,
+  RingBuf,
+  t,
+} from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { openKernelObjects } from "../support/leaks.ts";
+import { withRandom } from "../types/random.ts";
+
+const inner = { key: t.u32, value: t.u64n, maxEntries: 8 } as const;
+
+function outer() {
+  const name = "outer";
+  return new HashOfMaps({ key: t.u32, maxEntries: 4, name, inner: { type: "hash", ...inner } });
+}
+
+describe("a hash of maps", () => {
+  bpfTest("keeps maps alive, and opens them as what they are", () => {
+    using maps = outer();
+    {
+      using first = new HashMap(inner);
+      first.set(1, 10);
+      expect(maps.set(7, first)).toBe(maps);
+      expect(maps.getId(7)).toBe(first.id);
+    }
+    using opened = maps.get(7);
+    expect(opened).toBeInstanceOf(HashMap);
+    expect(opened?.toMap()).toEqual(new Map([[1, 10]]));
+    expect(maps.get(8)).toBeUndefined();
+    expect([maps.has(7), maps.has(8)]).toEqual([true, false]);
+  });
+
+  bpfTest("adds, replaces and deletes as hash maps do", () => {
+    using maps = outer();
+    using a = new HashMap(inner);
+    using b = new HashMap(inner);
+    expect(maps.replace(1, a)).toBe(false);
+    expect(maps.add(1, a)).toBe(true);
+    expect(maps.add(1, b)).toBe(false);
+    expect(maps.getId(1)).toBe(a.id);
+    expect(maps.replace(1, b)).toBe(true);
+    expect(maps.getId(1)).toBe(b.id);
+    expect([maps.delete(1), maps.delete(1)]).toEqual([true, false]);
+    expect(maps.count()).toBe(0);
+  });
+
+  bpfTest("gives each map to a loop and takes it back", () => {
+    using maps = outer();
+    using a = new HashMap(inner);
+    using b = new HashMap(inner);
+    maps.set(1, a).set(2, b);
+    const before = openKernelObjects().size;
+    const seen = new Map<number, HashMap<number, number>>();
+    for (const [key, map] of maps) {
+      expect(map.disposed).toBe(false);
+      map.set(key, key);
+      seen.set(key, map);
+    }
+    expect([...seen.keys()].sort()).toEqual([1, 2]);
+    expect([...seen.values()].every(({ disposed }) => disposed)).toBe(true);
+    for (const _entry of maps) break;
+    expect(openKernelObjects().size).toBe(before);
+    expect([a.get(1), b.get(2)]).toEqual([1, 2]);
+    expect(new Map(maps.ids())).toEqual(
+      new Map([
+        [1, a.id],
+        [2, b.id],
+      ]),
+    );
+    expect([...maps.keys()].sort()).toEqual([1, 2]);
+    maps.clear();
+    expect(maps.count()).toBe(0);
+  });
+
+  bpfTest("refuses what is not like its template, and says what must be", () => {
+    using maps = outer();
+    using array = new ArrayMap({ value: t.u64n, maxEntries: 8 });
+    using wide = new HashMap({ key: t.u64n, value: t.u64n, maxEntries: 8 });
+    // @ts-expect-error an array is no hash
+    expect(() => maps.set(1, array)).toThrow(
+      /value of hash-of-maps map "outer": expected a hash map, got the array map/,
+    );
+    expect(() => maps.set(1, wide)).toThrow(BpfError);
+    expect(() => maps.set(1, wide)).toThrow(
+      /cannot store the hash map \d+ in hash-of-maps map "outer": .*EINVAL.*sizes and flags must be the same/,
+    );
+    // @ts-expect-error a number is no map
+    expect(() => maps.set(1, 5)).toThrow(/expected a map, got 5/);
+    expect(maps.count()).toBe(0);
+  });
+
+  bpfTest("that is full says so", () => {
+    using maps = outer();
+    using map = new HashMap(inner);
+    for (let key = 0; key < 4; key++) maps.set(key, map);
+    expect(() => maps.set(9, map)).toThrow(/E2BIG.*The map is full/);
+    expect(maps.count()).toBe(4);
+  });
+
+  bpfTest("is read by programs, which see an exchange at once", () => {
+    using maps = outer();
+    const { r0, r1, r2, fp } = asm;
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      maps: { maps },
+      code: [
+        asm.stw(fp, -4, 7),
+        asm.ldMap(r1, "maps"),
+        asm.mov(r2, fp),
+        asm.add(r2, -4),
+        asm.call("map_lookup_elem"),
+        asm.jeq(r0, 0, "none"),
+        asm.mov(r1, r0),
+        asm.mov(r2, fp),
+        asm.add(r2, -4),
+        asm.call("map_lookup_elem"),
+        asm.jeq(r0, 0, "none"),
+        asm.ldxdw(r0, r0, 0),
+        asm.exit(),
+        asm.label("none"),
+        asm.mov(r0, 0),
+        asm.exit(),
+      ],
+    });
+    const run = () => program.testRun({ data: new Uint8Array(14) }).returnValue;
+    expect(run()).toBe(0);
+    for (const value of [5, 6]) {
+      using map = new HashMap(inner);
+      maps.set(7, map.set(7, value));
+      expect(run()).toBe(value);
+    }
+  });
+
+  bpfTest("does what a Map of ids does", () => {
+    withRandom((random) => {
+      using maps = new HashOfMaps({
+        key: t.bytes(5),
+        maxEntries: 40,
+        inner: { type: "queue", value: t.u32, maxEntries: 1 },
+      });
+      const queues = Array.from({ length: 3 }, () => new Queue({ value: t.u32, maxEntries: 1 }));
+      const keys = Array.from({ length: 40 }, (_, i) =>
+        Uint8Array.of(i, 1, 2, 3, random.below(256)),
+      );
+      const model = new Map<string, number>();
+      for (let step = 0; step < 400; step++) {
+        const key = random.pick(keys);
+        const hex = key.toHex();
+        const queue = random.pick(queues);
+        const isThere = model.has(hex);
+        switch (random.below(5)) {
+          case 0:
+            expect(maps.delete(key)).toBe(model.delete(hex));
+            break;
+          case 1:
+            expect(maps.add(key, queue)).toBe(!isThere);
+            if (!isThere) model.set(hex, queue.id);
+            break;
+          case 2:
+            expect(maps.replace(key, queue)).toBe(isThere);
+            if (isThere) model.set(hex, queue.id);
+            break;
+          case 3:
+            maps.set(key, queue);
+            model.set(hex, queue.id);
+            break;
+          default:
+            expect(maps.getId(key)).toBe(model.get(hex));
+            expect(maps.has(key)).toBe(isThere);
+        }
+      }
+      expect(new Map([...maps.ids()].map(([key, id]) => [key.toHex(), id]))).toEqual(model);
+      for (const queue of queues) queue[Symbol.dispose]();
+    });
+  });
+});
+
+describe("an array of maps", () => {
+  bpfTest("has empty places, which walks pass over", () => {
+    using maps = new ArrayOfMaps({
+      maxEntries: 1000,
+      inner: { type: "array", value: t.u32, maxEntries: 2 },
+    });
+    using map = new ArrayMap({ value: t.u32, maxEntries: 2 });
+    maps.set(3, map).set(999, map);
+    expect([...maps.ids()]).toEqual([
+      [3, map.id],
+      [999, map.id],
+    ]);
+    expect([maps.length, maps.count()]).toEqual([1000, 2]);
+    expect([maps.delete(3), maps.delete(3)]).toEqual([true, false]);
+    expect([...maps.keys()]).toEqual([999]);
+    expect(maps.get(5)).toBeUndefined();
+    expect(maps.get(5000)).toBeUndefined();
+    expect(() => maps.set(1000, map)).toThrow(/expected an integer from 0 to 999, got 1000/);
+    maps.clear();
+    expect(maps.count()).toBe(0);
+  });
+
+  bpfTest("takes arrays of other lengths with the flag inner-map alone", () => {
+    using short = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    using fixed = new ArrayOfMaps({
+      maxEntries: 1,
+      inner: { type: "array", value: t.u32, maxEntries: 2 },
+    });
+    expect(() => fixed.set(0, short)).toThrow(/EINVAL.*inner-map/);
+    using free = new ArrayOfMaps({
+      maxEntries: 1,
+      inner: { type: "array", value: t.u32, maxEntries: 2, flags: ["inner-map"] },
+    });
+    using long = new ArrayMap({ value: t.u32, maxEntries: 9, flags: ["inner-map"] });
+    free.set(0, long);
+    using opened = free.get(0);
+    expect(opened?.length).toBe(9);
+  });
+
+  bpfTest("holds a ring buffer for each CPU", () => {
+    const ring = { event: t.u64n, size: 4096 } as const;
+    using rings = new ArrayOfMaps({ maxEntries: 2, inner: { type: "ringbuf", ...ring } });
+    using own = new RingBuf(ring);
+    rings.set(1, own);
+    using opened = rings.get(1);
+    expect(opened).toBeInstanceOf(RingBuf);
+    expect(opened?.size).toBe(4096);
+  });
+
+  bpfTest("holds per-CPU maps", () => {
+    const totals = { value: t.u64n, maxEntries: 1 } as const;
+    using maps = new ArrayOfMaps({ maxEntries: 1, inner: { type: "percpu-array", ...totals } });
+    using own = new PerCpuArrayMap(totals);
+    maps.set(0, own);
+    own.set(
+      0,
+      possibleCpus().map(() => 2),
+    );
+    using opened = maps.get(0);
+    expect(opened?.sum(0)).toBe(2 * possibleCpus().length);
+  });
+});
+
+describe("maps of maps", () => {
+  bpfTest("are opened again with the types of what is in them", () => {
+    using maps = outer();
+    using map = new HashMap(inner);
+    maps.set(1, map.set(2, 3));
+    const types = { key: t.u32, inner: { type: "hash", key: t.u32, value: t.u64n } } as const;
+    using byId = HashOfMaps.fromId(maps.id, types);
+    using byFd = HashOfMaps.fromFd(maps.fd, types);
+    using dup = maps.dup();
+    for (const same of [byId, byFd, dup]) {
+      using opened = same.get(1);
+      expect(opened?.get(2)).toBe(3);
+    }
+    expect(() => ArrayOfMaps.fromFd(maps.fd, { inner: types.inner })).toThrow(/does not fit/);
+  });
+
+  bpfTest("of another type inside refuse to open it", () => {
+    using maps = outer();
+    using map = new HashMap(inner);
+    maps.set(1, map);
+    const wrong = { type: "hash", key: t.u32, value: t.u32 } as const;
+    using other = HashOfMaps.fromFd(maps.fd, { key: t.u32, inner: wrong });
+    const before = openKernelObjects().size;
+    expect(() => other.get(1)).toThrow(/does not fit: valueSize is 8, not 4/);
+    expect(openKernelObjects().size).toBe(before);
+  });
+
+  bpfTest("check what is said of the maps inside, and leave nothing open", () => {
+    const before = openKernelObjects().size;
+    const make = (options: unknown) => () =>
+      // Options as they come from JavaScript.
+      new HashOfMaps({ key: t.u32, maxEntries: 1, inner: options as never });
+    expect(make(undefined)).toThrow(/inner: expected an object such as \{ type: "hash"/);
+    expect(make({ type: "hsah", ...inner })).toThrow(/inner: type: .*did you mean "hash"/);
+    expect(make({ type: "hash-of-maps" })).toThrow(/can be inside another map/);
+    expect(make({ type: "hash", key: t.u32, value: t.u32 })).toThrow(/maxEntries: expected/);
+    expect(make({ type: "hash", ...inner, size: 1 })).toThrow(/HashMap: unknown option "size"/);
+    expect(make({ type: "array", ...inner })).toThrow(/ArrayMap: unknown option "key"/);
+    expect(openKernelObjects().size).toBe(before);
+  });
+});

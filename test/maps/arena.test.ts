@@ -1,0 +1,281 @@
+import { describe, expect } from "bun:test";
+import { pageSize } from "../../src/ffi/memory.ts";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import { Arena, ArrayMap, asm, BpfError, type Code, Program, t } from "../../src/index.ts";
+import { openKernelObjects } from "../support/leaks.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+import { withRandom } from "../types/random.ts";
+
+const { r0, r1, r2, r3, r4, r5, r6 } = asm;
+const page = pageSize();
+const index = JSON.stringify(new URL("../../src/index.ts", import.meta.url).pathname);
+
+/** A program over an arena, of whose map it has a pointer in r6. */
+function arenaProgram(arena: Arena, code: Code): Program {
+  return new Program({
+    section: "syscall",
+    license: "GPL",
+    maps: { arena },
+    code: [asm.ldMap(r6, "arena"), code, asm.exit()],
+  });
+}
+
+describe("an arena and programs", () => {
+  bpfTest("share memory both ways, and mean the same by a pointer", () => {
+    using arena = new Arena({ pages: 4 });
+    const { view, address } = arena;
+    const [at, behind] = [page + 16, 3 * page + 8];
+    view.setUint32(at, 41, true);
+    view.setUint32(behind, 0, true);
+    // The program follows the pointer to what user space stored, and leaves one beside it that user space follows.
+    view.setBigUint64(0, BigInt(address + at), true);
+    using program = arenaProgram(arena, [
+      asm.lddw(r1, BigInt(address)),
+      asm.addrSpaceCast(r1, r1, 0, 1),
+      asm.ldxdw(r2, r1, 0),
+      asm.addrSpaceCast(r2, r2, 0, 1),
+      asm.ldxw(r0, r2, 0),
+      asm.add(r0, 1),
+      asm.lddw(r3, BigInt(address + behind)),
+      asm.addrSpaceCast(r4, r3, 0, 1),
+      asm.stxw(r4, 0, r0),
+      asm.stxdw(r1, 8, r3),
+    ]);
+    expect(program.testRun().returnValue).toBe(42);
+    const offset = Number(view.getBigUint64(8, true)) - address;
+    expect(offset).toBe(behind);
+    expect(view.getUint32(offset, true)).toBe(42);
+  });
+
+  bpfTest(
+    "share pages that a program allocated, which alone are there with BPF_F_SEGV_ON_FAULT",
+    () => {
+      const BPF_F_SEGV_ON_FAULT = 131072;
+      using arena = new Arena({ pages: 8, flags: BPF_F_SEGV_ON_FAULT });
+      using program = arenaProgram(arena, [
+        asm.mov(r1, r6),
+        asm.mov(r2, 0),
+        asm.mov(r3, 2),
+        asm.mov(r4, -1),
+        asm.mov(r5, 0),
+        asm.callKernelFunction("bpf_arena_alloc_pages"),
+        asm.addrSpaceCast(r1, r0, 0, 1),
+        asm.stdw(r1, 0, 77),
+        asm.mov32(r0, r0),
+      ]);
+      const low = program.testRun().returnValue;
+      const offset = low - (arena.address % 2 ** 32);
+      expect(offset % page).toBe(0);
+      expect(arena.view.getBigUint64(offset, true)).toBe(77n);
+      expect(arena.view.getBigUint64(offset + page, true)).toBe(0n);
+    },
+  );
+
+  bpfTest("lose what a program stores to a page that is not there", () => {
+    using arena = new Arena({ pages: 1 });
+    using program = arenaProgram(arena, [
+      asm.lddw(r1, BigInt(arena.address)),
+      asm.addrSpaceCast(r1, r1, 0, 1),
+      asm.stw(r1, 0, 7),
+      asm.ldxw(r0, r1, 0),
+    ]);
+    expect([program.testRun().returnValue, arena.view.getUint32(0, true)]).toEqual([0, 0]);
+    expect([program.testRun().returnValue, arena.view.getUint32(0, true)]).toEqual([7, 7]);
+  });
+
+  bpfTest("end the process that touches a page that is not there, with that flag", async () => {
+    const script = `import { Arena } from ${index}; new Arena({ pages: 1, flags: 131072 }).view.getUint8(0);`;
+    const { exitCode, signalCode } = await runBun(["-e", script]);
+    expect(signalCode ?? exitCode).not.toBe(0);
+  });
+});
+
+describe("an arena", () => {
+  bpfTest("says what it is", () => {
+    using arena = new Arena({ pages: 3, name: "shared" });
+    expect(arena).toMatchObject({
+      type: "arena",
+      name: "shared",
+      pages: 3,
+      maxEntries: 3,
+      size: 3 * page,
+      keySize: 0,
+      valueSize: 0,
+      flags: 0x400,
+    });
+    expect(arena.view.byteLength).toBe(arena.size);
+    expect(arena.view).toBe(arena.view);
+    expect(arena.address % page).toBe(0);
+  });
+
+  bpfTest("keeps what is stored, wherever", () => {
+    withRandom((random) => {
+      const pages = 1 + random.below(64);
+      using arena = new Arena({ pages });
+      const model = new DataView(new ArrayBuffer(arena.size));
+      for (let store = 0; store < 2000; store++) {
+        const [offset, value] = [random.below(arena.size - 3), random.below(2 ** 32)];
+        arena.view.setUint32(offset, value);
+        model.setUint32(offset, value);
+      }
+      const bytes = new Uint8Array(arena.view.buffer);
+      expect(Buffer.compare(bytes, new Uint8Array(model.buffer))).toBe(0);
+    });
+  });
+
+  bpfTest("may have 4 GiB, of which only what is touched takes memory", () => {
+    using arena = new Arena({ pages: 2 ** 32 / page });
+    expect(arena.view.byteLength).toBe(2 ** 32);
+    arena.view.setUint8(2 ** 32 - 1, 9);
+    expect(arena.view.getUint8(2 ** 32 - 1)).toBe(9);
+    expect(arena.address % 2 ** 32).toBe(0);
+  });
+
+  bpfTest("is where it was asked to be, as a number or a bigint", () => {
+    for (const address of [2 ** 43, 2n ** 43n]) {
+      using arena = new Arena({ pages: 2, address });
+      expect(arena.address).toBe(2 ** 43);
+      expect(arena.info().mapExtra).toBe(2 ** 43);
+    }
+  });
+});
+
+describe("objects of one arena", () => {
+  bpfTest("share its memory, and end each for itself", () => {
+    const first = new Arena({ pages: 2 });
+    using same = first.dup();
+    using byId = Arena.fromId(first.id);
+    using byFd = Arena.fromFd(first.fd, { address: first.address });
+    const views = [first, same, byId, byFd].map(({ view }) => view);
+    views[0]!.setUint32(page, 5, true);
+    expect(views.map((view) => view.getUint32(page, true))).toEqual([5, 5, 5, 5]);
+    const { address } = first;
+    first[Symbol.dispose]();
+    first[Symbol.dispose]();
+    expect(() => views[0]!.byteLength).toThrow(TypeError);
+    expect(() => first.view).toThrow("is disposed");
+    expect(() => first.address).toThrow("is disposed");
+    expect([views[1]!.getUint32(page, true), same.address]).toEqual([5, address]);
+  });
+
+  bpfTest("keep what was stored when all of them gave its memory up", () => {
+    using bpffs = new DetachedMount("bpf");
+    const pin = `${bpffs.path}/arena`;
+    const options = { pages: 1, address: 2 ** 43 + 2 ** 33, pin };
+    {
+      using arena = new Arena(options);
+      arena.view.setUint32(4, 6, true);
+    }
+    using opened = Arena.open(pin);
+    expect([opened.address, opened.view.getUint32(4, true)]).toEqual([options.address, 6]);
+    using again = new Arena(options);
+    expect(again.id).toBe(opened.id);
+    expect(() => Arena.open(pin, { address: 2 ** 43 })).toThrow(
+      "does not fit: its address is 0x80200000000, not 0x80000000000",
+    );
+    expect(() => new Arena({ ...options, pages: 2 })).toThrow("maxEntries is 1, not 2");
+  });
+
+  bpfTest("must be told the address where no object knows it any more", () => {
+    using bpffs = new DetachedMount("bpf");
+    const pin = `${bpffs.path}/arena`;
+    let address = 0;
+    {
+      using arena = new Arena({ pages: 1, pin });
+      ({ address } = arena);
+      arena.view.setUint8(0, 8);
+    }
+    using lost = Arena.open(pin);
+    for (const [arena, hint] of [
+      [lost, "was mapped before, and has to be at the same address"],
+      [Arena.open(pin, { address: address + page }), "was mapped before at another address"],
+    ] as const) {
+      using _arena = arena;
+      expect(() => arena.view).toThrow(BpfError);
+      expect(() => arena.view).toThrow(hint);
+    }
+    using found = Arena.open(pin, { address: BigInt(address) });
+    expect(found.view.getUint8(0)).toBe(8);
+  });
+
+  bpfTest("are refused where something else is, or another thread has it", async () => {
+    using arena = new Arena({ pages: 1 });
+    const taken = () => new Arena({ pages: 1, address: arena.address });
+    expect(taken).toThrow(expect.objectContaining({ code: "EEXIST", syscall: "mmap" }));
+    expect(taken).toThrow("This process has something else there already");
+    const script = `
+      import { Arena } from ${index};
+      try {
+        using arena = Arena.fromId(${arena.id}, { address: ${arena.address} });
+        postMessage("mapped " + arena.view.byteLength);
+      } catch (error) { postMessage(String(error)); }`;
+    const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    worker.onmessage = ({ data }: { readonly data: unknown }) => resolve(data);
+    expect(await promise).toContain("another of its threads has the arena");
+    // To its end, as it closes descriptors meanwhile, which other tests count.
+    const closed = Promise.withResolvers<unknown>();
+    worker.addEventListener("close", closed.resolve);
+    worker.terminate();
+    await closed.promise;
+  });
+
+  bpfTest("of other processes have it at the same address", async () => {
+    using arena = new Arena({ pages: 1, address: 2 ** 43 + 2 ** 34 });
+    arena.view.setUint8(0, 1);
+    const script = `
+      import { Arena } from ${index};
+      using arena = Arena.fromId(${arena.id});
+      arena.view.setUint8(1, arena.view.getUint8(0) + 1);
+      console.log(arena.address);`;
+    const { stdout, stderr } = await runBun(["-e", script]);
+    expect([stdout.trim(), stderr]).toEqual([`${2 ** 43 + 2 ** 34}`, ""]);
+    expect(arena.view.getUint8(1)).toBe(2);
+  });
+
+  bpfTest("leave nothing mapped in 1,000 rounds", () => {
+    const before = openKernelObjects();
+    for (let round = 0; round < 1000; round++) {
+      using arena = new Arena({ pages: 1 + (round % 16) });
+      using same = arena.dup();
+      same.view.setUint8(round % arena.size, 1);
+    }
+    expect(() => new Arena({ pages: 1, address: 2 ** 60 / 2 ** 8 })).toThrow("ENOMEM");
+    expect(openKernelObjects()).toEqual(before);
+  });
+});
+
+describe("options of an arena", () => {
+  bpfTest("are refused before the kernel is asked", () => {
+    const make = (options: object) => () => new Arena(options as never);
+    for (const pages of [0, -1, 1.5, 2 ** 32 / page + 1, Number.NaN, "1", undefined]) {
+      expect(make({ pages })).toThrow(RangeError);
+      expect(make({ pages })).toThrow("pages: expected an integer from 1 to");
+    }
+    for (const address of [1, page + 1, -page, 2n ** 60n + 1n, Number.NaN, 2 ** 60]) {
+      expect(make({ pages: 1, address })).toThrow(RangeError);
+      expect(() => Arena.open("/sys/fs/bpf/none", { address })).toThrow(RangeError);
+    }
+    expect(make({ pages: 1, address: "4096" })).toThrow(TypeError);
+    expect(make({ pages: 2, address: 2 ** 43 - page })).toThrow("cross a multiple of 4 GiB");
+    expect(make({ pages: 1, numaNode: 0 })).toThrow("numaNode: an arena is on no node");
+    expect(make({ pages: 1, value: t.u32 })).toThrow('unknown option "value"');
+    expect(make({ pgaes: 1 })).toThrow('did you mean "pages"?');
+  });
+
+  bpfTest("do not make an arena of something else", () => {
+    using array = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true });
+    expect(() => Arena.fromFd(array.fd)).toThrow("type is array, not arena");
+  });
+});
+
+/** Never called: what a compiler must refuse. */
+export function mistakes(arena: Arena): void {
+  // @ts-expect-error: an arena has no elements
+  arena.get(1);
+  // @ts-expect-error: nor values of a type
+  void new Arena({ pages: 1, value: t.u32 });
+  // @ts-expect-error: the size is asked of the kernel
+  Arena.fromId(1, { pages: 1 });
+}

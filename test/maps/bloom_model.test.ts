@@ -1,0 +1,40 @@
+import { describe, expect } from "bun:test";
+import { BloomFilter, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { type Random, withRandom } from "../types/random.ts";
+import { randomKeys } from "./random_bytes.ts";
+
+/** Fills a filter and asks it for what was added, and for as much that was not. */
+function runThrough(random: Random, valueSize: number, hashes: number | undefined): void {
+  const maxEntries = 2000;
+  const chosen = hashes === undefined ? {} : { hashes };
+  using filter = new BloomFilter({ value: t.bytes(valueSize), maxEntries, ...chosen });
+  const values = randomKeys(random, valueSize, 2 * maxEntries);
+  const added = values.slice(0, maxEntries);
+  const others = values.slice(maxEntries);
+  expect(others.length).toBe(maxEntries);
+  expect(others.filter((value) => filter.has(value))).toEqual([]);
+  for (const [index, value] of added.entries()) {
+    expect(filter.add(value).has(value)).toBe(true);
+    expect(filter.has(added[random.below(index + 1)] ?? value)).toBe(true);
+  }
+  expect(added.filter((value) => !filter.has(value))).toEqual([]);
+  // With n hashes about 2^-n of them, as the kernel sizes it, or fewer: one in two for a single hash.
+  const mistakes = others.filter((value) => filter.has(value)).length;
+  expect(mistakes).toBeLessThan(maxEntries * 2 ** -(hashes ?? 5) * 1.5 + 20);
+}
+
+describe("a Bloom filter forgets nothing, and rarely errs", () => {
+  for (const [valueSize, hashes] of [
+    [2, undefined],
+    [3, 1],
+    [4, 3],
+    [7, 15],
+    [512, 5],
+    [4096, undefined],
+  ] as const) {
+    bpfTest(`values of ${valueSize} bytes, ${hashes ?? "default"} hashes`, () => {
+      withRandom((random) => runThrough(random, valueSize, hashes));
+    });
+  }
+});

@@ -1,0 +1,32 @@
+/**
+ * Run as a child for which the possible CPUs are "0,2-3,8": prints as JSON what the library makes of that. There are more
+ * than the machine really has, so that the kernel uses less of the memory than there is.
+ */
+import { PerCpuArrayMap, possibleCpus, t } from "../../../src/index.ts";
+
+using map = new PerCpuArrayMap({ value: t.u32, maxEntries: 1 });
+map.set(0, [10, 20, 30, 40]);
+const refusals = [1, 4, -1, 2.5].map((cpu) => {
+  try {
+    return map.getCpu(0, cpu);
+  } catch (error) {
+    return String(error);
+  }
+});
+let wrongLength: unknown;
+try {
+  map.set(0, [1, 2]);
+} catch (error) {
+  wrongLength = String(error);
+}
+console.log(
+  JSON.stringify({
+    cpus: possibleCpus(),
+    // The kernel has the first value of all, and leaves the memory of those that there are not as it was.
+    values: map.get(0),
+    ofCpu0: map.getCpu(0, 0),
+    folded: map.reduce(0, (cpus: number[], _value, cpu) => [...cpus, cpu], []),
+    refusals,
+    wrongLength,
+  }),
+);

@@ -1,0 +1,92 @@
+/** Walks over maps that another thread changes as fast as it can. */
+import { expect } from "bun:test";
+import { bpfTest } from "../support/privilege.ts";
+import { seed } from "../types/random.ts";
+import {
+  churnedKinds,
+  type ChurnedKind,
+  type ChurnedMap,
+  type ChurnTask,
+  type Key,
+  keyCount,
+  shared,
+} from "./churned_kinds.ts";
+
+/** Repeats `walk` while a Worker stores and deletes keys, until it was done so often and the Worker made so many steps. */
+async function whileChurned(
+  task: Pick<ChurnTask, "kind" | "fd" | "first" | "count">,
+  { walks, steps }: { readonly walks: number; readonly steps: number },
+  walk: () => void,
+): Promise<void> {
+  const memory = new Int32Array(new SharedArrayBuffer(4 * shared.length));
+  const worker = new Worker(new URL("children/churn_worker.ts", import.meta.url));
+  try {
+    const answer = Promise.withResolvers<string>();
+    worker.onmessage = ({ data }: MessageEvent<string>) => answer.resolve(data);
+    worker.onerror = ({ message }) => answer.reject(new Error(message));
+    worker.postMessage({ ...task, seed, memory } satisfies ChurnTask);
+    const isRunning = () => Atomics.load(memory, shared.ended) === 0;
+    try {
+      // Its first steps: from there on, a walk has company.
+      while (isRunning() && Atomics.load(memory, shared.steps) === 0) {
+        await Promise.race([Bun.sleep(1), answer.promise]);
+      }
+      for (let done = 0; isRunning(); done++) {
+        if (done >= walks && Atomics.load(memory, shared.steps) >= steps) break;
+        walk();
+      }
+    } finally {
+      Atomics.store(memory, shared.stop, 1);
+      expect(await answer.promise).toBe("");
+    }
+  } finally {
+    worker.terminate();
+  }
+}
+
+const stayingCount = keyCount / 2;
+const churnedCount = keyCount - stayingCount;
+const amount = { walks: 100, steps: 20_000 };
+
+/** The entries of one walk, which ends. */
+function entriesOf(map: ChurnedMap): readonly [key: Key, value: unknown][] {
+  const entries: [Key, unknown][] = [];
+  for (const entry of map) {
+    if (entries.push(entry) > 20 * keyCount) throw new Error("the walk does not end");
+  }
+  return entries;
+}
+
+for (const [name, kind] of Object.entries<ChurnedKind>(churnedKinds)) {
+  bpfTest(
+    `walks over ${name} end and see all that stays, whatever another thread does`,
+    async () => {
+      const staying = new Map(
+        Array.from({ length: stayingCount }, (_, number) => [kind.key(number), kind.value(number)]),
+      );
+      expect(staying.size).toBe(stayingCount);
+      using map = kind.create(kind.maxEntries);
+      map.setMany(staying);
+      const task = { kind: name as ChurnTask["kind"], fd: map.fd };
+      let [walks, incomplete, repeated, wrong, others] = [0, 0, 0, 0, 0];
+      await whileChurned({ ...task, first: stayingCount, count: churnedCount }, amount, () => {
+        const entries = entriesOf(map);
+        const seen = new Map(entries);
+        walks++;
+        if (seen.size < entries.length) repeated++;
+        if (staying.keys().some((key) => !seen.has(key))) incomplete++;
+        for (const [key, value] of entries) {
+          if (!staying.has(key)) others++;
+          else if (!Bun.deepEquals(value, staying.get(key))) wrong++;
+        }
+      });
+      expect(wrong).toBe(0);
+      // The other thread did come between.
+      expect(others).toBeGreaterThan(0);
+      if (kind.isOnce) expect(repeated).toBe(0);
+      if (kind.isComplete) expect(incomplete).toBe(0);
+      else expect(incomplete).toBeLessThan(walks / 20);
+      for (const [key, value] of staying) expect(map.get(key)).toEqual(value);
+    },
+  );
+}

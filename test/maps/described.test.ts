@@ -1,0 +1,195 @@
+import { describe, expect } from "bun:test";
+import {
+  ArrayMap,
+  BloomFilter,
+  type BpfMap,
+  HashMap,
+  LpmTrie,
+  LruHashMap,
+  PerCpuHashMap,
+  possibleCpus,
+  Queue,
+  t,
+} from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { run } from "../support/run.ts";
+
+const key = t.struct({ address: t.ipv4, port: t.be16, proto: t.u8 });
+const value = t.struct({ packets: t.u64n, comm: t.cstring(16) });
+const row = { packets: 7, comm: "bash" };
+
+const bpftool = Bun.which("bpftool");
+const dumpTest: typeof bpfTest =
+  bpftool === null
+    ? (((name: string, ...rest: [() => void]) =>
+        bpfTest.skip(`${name} (skipped: no bpftool)`, ...rest)) as typeof bpfTest)
+    : bpfTest;
+
+/** What `bpftool map dump` makes of a map. */
+async function dump(map: BpfMap): Promise<{ formatted: unknown }[]> {
+  const { stdout, stderr, exitCode } = await run([
+    bpftool as string,
+    "-j",
+    "map",
+    "dump",
+    "id",
+    `${map.id}`,
+  ]);
+  expect([exitCode, stderr]).toEqual([0, ""]);
+  return JSON.parse(stdout);
+}
+
+describe("types of keys and values", () => {
+  bpfTest("are described to the kernel by the kinds that take it", () => {
+    const options = { key: t.u32, value, maxEntries: 8 };
+    const cidr = { key: t.cidr4, value, maxEntries: 8 };
+    for (const make of [
+      () => new HashMap(options),
+      () => new LruHashMap(options),
+      () => new PerCpuHashMap(options),
+      () => new ArrayMap({ value, maxEntries: 8 }),
+      () => new LpmTrie(cidr),
+    ]) {
+      using map = make();
+      const { btfId, btfKeyTypeId, btfValueTypeId } = map.info();
+      expect([btfId, btfKeyTypeId, btfValueTypeId].every((id) => id > 0)).toBe(true);
+    }
+    using filter = new BloomFilter({ value, maxEntries: 8 });
+    expect(filter.info().btfValueTypeId).toBeGreaterThan(0);
+    using queue = new Queue({ value, maxEntries: 8 });
+    expect(queue.info().btfId).toBe(0);
+  });
+
+  dumpTest("give bpftool the names of fields", async () => {
+    using map = new HashMap({ key, value, maxEntries: 8, name: "flows" });
+    map.set({ address: "192.0.2.1", port: 443, proto: 6 }, row);
+    const [entry] = await dump(map);
+    expect(entry?.formatted).toEqual({
+      // Numbers in network order are as they lie in memory to bpftool.
+      key: { address: 0x010200c0, port: 0xbb01, proto: 6 },
+      value: { packets: 7, comm: "bash" },
+    });
+  });
+
+  dumpTest("give bpftool the values of each CPU", async () => {
+    using map = new PerCpuHashMap({ key: t.u32, value, maxEntries: 8 });
+    map.set(
+      1,
+      possibleCpus().map((_, index) => ({ ...row, packets: index })),
+    );
+    const [entry] = await dump(map);
+    expect(entry?.formatted).toEqual({
+      key: 1,
+      values: possibleCpus().map((_, index) => ({
+        cpu: index,
+        value: { packets: index, comm: "bash" },
+      })),
+    });
+  });
+});
+
+const Wide = t.struct({ lock: t.spinLock, copies: t.array(t.u64n, 64) });
+const wide = (number: number) => ({ copies: new Array<number>(64).fill(number) });
+
+describe("values with a spin lock", () => {
+  const makers = {
+    "a hash": () => new HashMap({ key: t.u32, value: Wide, maxEntries: 8 }),
+    "an array": () => new ArrayMap({ value: Wide, maxEntries: 8 }),
+  };
+  for (const [name, make] of Object.entries(makers)) {
+    bpfTest(`in ${name} are stored, read, walked and batched without it`, () => {
+      using map: HashMap<number, t.Infer<typeof Wide>> | ArrayMap<t.Infer<typeof Wide>> = make();
+      map.set(1, wide(1)).set(1, wide(2), { lock: false });
+      map.setMany([
+        [2, wide(3)],
+        [3, wide(4)],
+      ]);
+      expect(map.get(1)).toEqual(wide(2));
+      expect(map.get(1, { lock: false })).toEqual(wide(2));
+      expect(map.getMany([3, 2])).toEqual([wide(4), wide(3)]);
+      expect(new Map(map.entries()).get(3)).toEqual(wide(4));
+    });
+  }
+
+  bpfTest("are taken and drained", () => {
+    using map = makers["a hash"]();
+    map.setMany([
+      [1, wide(1)],
+      [2, wide(2)],
+      [3, wide(3)],
+    ]);
+    expect(map.take(2)).toEqual(wide(2));
+    expect([...map.drain()].map(([number]) => number).sort()).toEqual([1, 3]);
+    map.set(5, wide(5));
+    expect([...map.drainBatches()]).toEqual([[[5, wide(5)]]]);
+    expect(map.replace(5, wide(5))).toBe(false);
+    expect(map.add(5, wide(6))).toBe(true);
+  });
+
+  bpfTest("are never half one and half another, while another thread stores them", async () => {
+    using map = makers["an array"]();
+    const state = new Int32Array(new SharedArrayBuffer(8));
+    const worker = new Worker(new URL("./children/store_locked.ts", import.meta.url));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    worker.onmessage = () => resolve();
+    worker.postMessage({ fd: map.fd, state });
+    while (Atomics.load(state, 0) === 0) await Bun.sleep(1);
+    const seen = new Set<number>();
+    for (let i = 0; i < 50_000; i++) {
+      const copies = map.get(0)?.copies ?? [];
+      const different = new Set(copies);
+      if (different.size !== 1) throw new Error(`half ${[...different].join(" and half ")}`);
+      seen.add(copies[0] as number);
+    }
+    Atomics.store(state, 1, 1);
+    await promise;
+    worker.terminate();
+    expect(seen.size).toBeGreaterThan(1);
+  });
+
+  bpfTest("are refused where a kind has no locks, or the map has none", () => {
+    expect(() => new LruHashMap({ key: t.u32, value: Wide, maxEntries: 8 })).toThrow(
+      expect.objectContaining({ name: "BpfError" }),
+    );
+    const bare = t.struct({ lock: t.u32, copies: t.array(t.u64n, 64) });
+    using map = new HashMap({ key: t.u32, value: bare, maxEntries: 8 });
+    using other = HashMap.fromFd(map.fd, { key: t.u32, value: Wide });
+    expect(() => other.get(1)).toThrow(/EINVAL/);
+    expect(other.get(1, { lock: false })).toBeUndefined();
+  });
+
+  bpfTest("must be structs, and keys have none", () => {
+    const refused = (keyType: t.Type<unknown>, valueType: t.Type<unknown>) => () =>
+      new HashMap({ key: keyType, value: valueType, maxEntries: 1 });
+    expect(refused(t.u32, t.spinLock)).toThrow(/value: a spin lock or timer must be a field/);
+    expect(refused(t.u32, t.array(Wide, 1))).toThrow(/value: a spin lock or timer must be a field/);
+    expect(refused(Wide, t.u32)).toThrow(/key: a key has no spin lock or timer/);
+  });
+});
+
+describe("options of a call", () => {
+  bpfTest("are checked, and the map is as before", () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
+    // Options as they come from JavaScript.
+    const set = (options: unknown) => () => map.set(1, 1, options as { lock?: boolean });
+    expect(set({ lokc: true })).toThrow(/options: unknown option "lokc": did you mean "lock"/);
+    expect(set({ lock: 1 })).toThrow(/lock: expected true or false, got 1/);
+    expect(set({ flags: -1 })).toThrow(/flags: expected an integer from 0/);
+    expect(set({ flags: 1 })).toThrow(/flags: .*add\(\)/);
+    expect(set({ flags: 2 })).toThrow(/flags: .*replace\(\)/);
+    expect(map.count()).toBe(0);
+    expect(map.set(1, 1, { flags: 0 }).get(1)).toBe(1);
+    // BPF_F_LOCK, which this map cannot do.
+    expect(set({ flags: 4 })).toThrow(/EINVAL/);
+  });
+});
+
+describe("types that the kernel does not take as a description", () => {
+  bpfTest("leave the map without one", () => {
+    // It wants a struct for the key of a trie.
+    using trie = new LpmTrie({ key: t.bytes(8), value: t.u32, maxEntries: 4 });
+    expect(trie.info().btfId).toBe(0);
+    const network = Uint8Array.of(8, 0, 0, 0, 10, 0, 0, 0);
+    expect(trie.set(network, 5).get(network)).toBe(5);
+  });
+});

@@ -1,0 +1,270 @@
+/** What the classes of maps of programs, sockets and the like have in common: options, operations, opening, disposal. */
+import { describe, expect, test } from "bun:test";
+import {
+  type BpfMap,
+  BpfFileSystem,
+  CgroupArray,
+  CpuMap,
+  DevMap,
+  DevMapHash,
+  DisposedError,
+  PerfEventArray,
+  ProgArray,
+  ReuseportSockArray,
+  SockHash,
+  SockMap,
+  t,
+  XskMap,
+} from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { type BadConstruction, misjudgement } from "./bad_options.ts";
+
+/** Options as they come from JavaScript: `any`, as no compiler would let them pass otherwise. */
+type Unchecked = any;
+
+/** A class of maps. */
+interface MapClass {
+  new (options: Unchecked): BpfMap;
+  open(path: string, types: Unchecked): BpfMap;
+  fromId(id: number, types: Unchecked): BpfMap;
+  fromFd(fd: number, types: Unchecked): BpfMap;
+}
+
+/** A class, and how its maps are made and opened. */
+interface Kind {
+  readonly name: string;
+  readonly options: object;
+  readonly operations: string;
+  create(options: Unchecked): BpfMap;
+  open(path: string): BpfMap;
+  fromId(id: number): BpfMap;
+  fromFd(fd: number): BpfMap;
+}
+
+function kindOf(Class: MapClass, options: object, operations: string): Kind {
+  return {
+    name: Class.name,
+    options,
+    operations,
+    create: (all) => new Class(all),
+    open: (path) => Class.open(path, options),
+    fromId: (id) => Class.fromId(id, options),
+    fromFd: (fd) => Class.fromFd(fd, options),
+  };
+}
+
+const maxEntries = 2;
+const writing = "length set delete";
+const walking = "get has getMany keys values entries batches forEach count toMap clear";
+const conditional = "add replace";
+const associative = `set delete setMany deleteMany take drain ${walking} ${conditional}`;
+
+const kinds: readonly Kind[] = [
+  kindOf(ProgArray, { maxEntries }, `${writing} ${walking}`),
+  kindOf(PerfEventArray, {}, writing),
+  kindOf(CgroupArray, { maxEntries }, writing),
+  kindOf(XskMap, { maxEntries }, `${writing} ${conditional}`),
+  kindOf(SockMap, { maxEntries }, `${writing} ${walking} ${conditional}`),
+  kindOf(ReuseportSockArray, { maxEntries }, `${writing} ${walking} ${conditional}`),
+  kindOf(SockHash, { key: t.ipv6, maxEntries }, associative),
+  kindOf(DevMap, { maxEntries }, `${writing} ${walking}`),
+  kindOf(DevMapHash, { maxEntries }, associative),
+  kindOf(CpuMap, {}, `${writing} ${walking}`),
+];
+
+const entries = /maxEntries: expected an integer from 1 to 4294967295, got /;
+
+function badConstructionsOf({ name, options, create }: Kind): readonly BadConstruction[] {
+  const bad = (
+    what: string,
+    changes: object,
+    error: BadConstruction["error"],
+    says: RegExp,
+  ): BadConstruction => ({
+    what: `${name} with ${what}`,
+    construct: () => create({ ...options, ...changes }),
+    error,
+    says,
+  });
+  return [
+    ...[0, -1, 1.5, 2 ** 32, Number.NaN, "4", 4n, null].map((count) =>
+      bad(`maxEntries ${String(count)}`, { maxEntries: count }, "RangeError", entries),
+    ),
+    bad("a value", { value: t.u32 }, "TypeError", /unknown option "value"/),
+    bad("maxEntires", { maxEntires: 4 }, "TypeError", /did you mean "maxEntries"\?/),
+    bad("a name of 16", { name: "a".repeat(16) }, "RangeError", /name: .* at most 15 characters/),
+    bad("an unknown flag", { flags: ["rdonyl"] }, "TypeError", /flags: unknown flag "rdonyl"/),
+    bad("an empty pin", { pin: "" }, "TypeError", /pin: expected a path .* got ""/),
+    {
+      what: `${name} with null`,
+      construct: () => create(null),
+      error: "TypeError",
+      says: new RegExp(`${name}: expected an object, got null`),
+    },
+  ];
+}
+
+const badKeys: readonly BadConstruction[] = (
+  [
+    ["no key", undefined, "TypeError", /key: expected a type such as t\.u32, got undefined/],
+    ["a key not called", t.bytes, "TypeError", /key: .* meant to be called/],
+    ["a spin lock as key", t.spinLock, "TypeError", /key: a key has no spin lock or timer/],
+    ["a key of 513 bytes", t.bytes(513), "RangeError", /key: expected a type of at most 512 bytes/],
+  ] as const
+).map(([what, key, error, says]) => ({
+  what: `SockHash with ${what}`,
+  construct: () => new SockHash({ key: key as Unchecked, maxEntries }),
+  error,
+  says,
+}));
+
+describe("options", () => {
+  for (const bad of [...kinds.flatMap(badConstructionsOf), ...badKeys]) {
+    test(`refuse ${bad.what}`, () => {
+      expect(misjudgement(bad)).toBeUndefined();
+    });
+  }
+
+  test("must have maxEntries where there is no default", () => {
+    for (const { name, options, create } of kinds) {
+      if (!("maxEntries" in options)) continue;
+      expect(() => create({ ...options, maxEntries: undefined }), name).toThrow(entries);
+    }
+  });
+});
+
+const otherOperations = "push pop peek at sum reduce getCpu setCpu view drainRaw";
+const allOperations = new Set(`${writing} ${associative} ${otherOperations}`.split(" "));
+
+describe("operations", () => {
+  for (const { name, options, create, operations } of kinds) {
+    bpfTest(`of ${name} are those that its kind has`, () => {
+      using map = create(options);
+      expect([...allOperations].filter((operation) => operation in map).sort()).toEqual(
+        operations.split(" ").sort(),
+      );
+      expect(Symbol.iterator in map).toBe(operations.includes("entries"));
+    });
+  }
+
+  test("of other kinds do not type-check", () => {
+    const _never = (
+      programs: ProgArray,
+      events: PerfEventArray,
+      cgroups: CgroupArray,
+      xsks: XskMap,
+      sockets: SockMap,
+      hash: SockHash<string>,
+      ports: DevMap,
+      cpus: CpuMap,
+    ) => {
+      // @ts-expect-error
+      programs.add(0, 1);
+      // @ts-expect-error
+      programs.replace(0, 1);
+      // @ts-expect-error
+      programs.setMany([[0, 1]]);
+      // @ts-expect-error
+      programs.take(0);
+      // @ts-expect-error
+      programs.at(0);
+      // @ts-expect-error
+      programs.set(0, "program");
+      // @ts-expect-error
+      events.get(0);
+      // @ts-expect-error
+      events.count();
+      // @ts-expect-error
+      [...events];
+      // @ts-expect-error
+      events.set(0, "path");
+      // @ts-expect-error
+      cgroups.has(0);
+      // @ts-expect-error
+      cgroups.clear();
+      // @ts-expect-error
+      xsks.get(0);
+      // @ts-expect-error
+      const _deleted: boolean = xsks.delete(0);
+      // @ts-expect-error
+      sockets.take(0);
+      // @ts-expect-error
+      sockets.set(0, sockets.get(0));
+      // @ts-expect-error
+      hash.length;
+      // @ts-expect-error
+      hash.set(1, 5);
+      // @ts-expect-error
+      ports.add(0, 1);
+      // @ts-expect-error
+      ports.set(0, { program: 5 });
+      // @ts-expect-error
+      cpus.set(0, 64);
+      // @ts-expect-error
+      cpus.replace(0, { queueSize: 1 });
+    };
+    expect(_never).toBeFunction();
+  });
+});
+
+describe("opening", () => {
+  for (const { name, options, create, open, fromId, fromFd } of kinds) {
+    bpfTest(`a ${name} gives the same map, whichever way`, () => {
+      using fileSystem = new BpfFileSystem();
+      const path = `${fileSystem.path}/map`;
+      using map = create({ ...options, name: "mine", pin: path });
+      using pinned = open(path);
+      using identified = fromId(map.id);
+      using shared = fromFd(map.fd);
+      using duplicate = map.dup();
+      for (const other of [pinned, identified, shared, duplicate]) {
+        expect(other.id).toBe(map.id);
+        expect(other.constructor).toBe(map.constructor);
+        expect(other.fd).not.toBe(map.fd);
+        expect(`${other}`).toBe(`${map.type} map "mine"`);
+      }
+    });
+
+    bpfTest(`a ${name} by its pin and its options gives the same map`, () => {
+      using fileSystem = new BpfFileSystem();
+      const pin = `${fileSystem.path}/map`;
+      using map = create({ ...options, pin });
+      using again = create({ ...options, pin });
+      expect(again.id).toBe(map.id);
+    });
+
+    bpfTest(`a ${name} refuses another kind of map`, () => {
+      for (const other of kinds) {
+        if (other.name === name) continue;
+        using map = other.create(other.options);
+        expect(() => fromId(map.id)).toThrow(
+          new RegExp(`does not fit: .*type is ${map.type}, not `),
+        );
+      }
+    });
+
+    bpfTest(`a disposed ${name} refuses all it has`, () => {
+      const map: Unchecked = create(options);
+      map[Symbol.dispose]();
+      map[Symbol.dispose]();
+      const calls: readonly (() => unknown)[] = [
+        () => map.fd,
+        () => map.dup(),
+        ...(name === "SockHash"
+          ? [() => map.set("::1", 5), () => map.delete("::1"), () => map.get("::1")]
+          : [() => map.delete(0), () => map.delete(1)]),
+        ...(name === "CgroupArray" ? [() => map.set(0, "/")] : []),
+        ...("get" in map
+          ? [
+              () => map.clear(),
+              () => map.count(),
+              () => [...map],
+              () => map.getMany([]),
+              () => (name === "SockHash" ? map.has("::1") : map.has(0)),
+            ]
+          : []),
+      ];
+      for (const call of calls) expect(call, `${call}`).toThrow(DisposedError);
+    });
+  }
+});

@@ -1,0 +1,208 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  ArrayMap,
+  type AssociativeMap,
+  BloomFilter,
+  type BpfMap,
+  HashMap,
+  type IndexedMap,
+  type KeyedMap,
+  LpmTrie,
+  LruHashMap,
+  LruPerCpuHashMap,
+  PerCpuArrayMap,
+  type PerCpuAssociativeMap,
+  PerCpuHashMap,
+  possibleCpus,
+  type PushPopMap,
+  Queue,
+  Stack,
+  t,
+} from "../../src/index.ts";
+import { packageRoot } from "../support/run.ts";
+
+/** Members by name, each with a way to use it. */
+type Uses<M> = Readonly<Record<string | symbol, (map: M) => unknown>>;
+
+/** A class of maps. */
+export interface Subject<M extends BpfMap = BpfMap> {
+  readonly create: () => M;
+  /** Every member that calls the kernel, or hands out what does. */
+  readonly uses: Uses<M>;
+  /** What is in a map. */
+  readonly contents: (map: M) => unknown;
+}
+
+const bpfMapUses: Uses<BpfMap> = {
+  fd: (map) => map.fd,
+  info: (map) => map.info(),
+  freeze: (map) => map.freeze(),
+  pin: (map) => map.pin("/sys/fs/bpf/gone"),
+  unpin: (map) => map.unpin("/sys/fs/bpf/gone"),
+  dup: (map) => map.dup(),
+};
+
+const keyedUses = <K, V, W>(key: K): Uses<KeyedMap<K, V, W>> => ({
+  ...bpfMapUses,
+  get: (map) => map.get(key),
+  has: (map) => map.has(key),
+  getMany: (map) => map.getMany([]),
+  entries: (map) => [...map.entries()],
+  keys: (map) => [...map.keys()],
+  values: (map) => [...map.values()],
+  batches: (map) => [...map.batches()],
+  [Symbol.iterator]: (map) => [...map],
+  forEach: (map) => map.forEach(() => {}),
+  count: (map) => map.count(),
+  toMap: (map) => map.toMap(),
+});
+
+const associativeUses = <K, V, W>(key: K, value: W): Uses<AssociativeMap<K, V, W>> => ({
+  ...keyedUses<K, V, W>(key),
+  set: (map) => map.set(key, value),
+  add: (map) => map.add(key, value),
+  replace: (map) => map.replace(key, value),
+  setMany: (map) => map.setMany([]),
+  delete: (map) => map.delete(key),
+  deleteMany: (map) => map.deleteMany([]),
+  take: (map) => map.take(key),
+  drain: (map) => [...map.drain()],
+  drainBatches: (map) => [...map.drainBatches()],
+  clear: (map) => map.clear(),
+});
+
+const indexedUses = <V, W>(value: W): Uses<IndexedMap<V, W>> => ({
+  ...keyedUses<number, V, W>(1),
+  set: (map) => map.set(1, value),
+  setMany: (map) => map.setMany([]),
+  at: (map) => map.at(99),
+});
+
+/** What per-CPU maps have beside the rest. */
+const perCpuUses: Uses<PerCpuAssociativeMap<number, number> | PerCpuArrayMap<number>> = {
+  sum: (map) => map.sum(1),
+  reduce: (map) => map.reduce(1, (sum, value) => sum + value, 0),
+  getCpu: (map) => map.getCpu(1, possibleCpus()[0] as number),
+  setCpu: (map) => map.setCpu(1, possibleCpus()[0] as number, 1),
+};
+
+/** What arrays have whose values are mapped. */
+const mappedUses: Uses<ArrayMap<number>> = {
+  view: (map) => map.view,
+  load: (map) => map.load(1),
+  atomicAdd: (map) => map.atomicAdd(1, 1),
+};
+
+const pushPopUses: Uses<PushPopMap<number>> = {
+  ...bpfMapUses,
+  push: (map) => map.push(1),
+  pop: (map) => map.pop(),
+  peek: (map) => map.peek(),
+  drain: (map) => [...map.drain()],
+  clear: (map) => map.clear(),
+};
+
+const keyed = { key: t.u32, value: t.u32, maxEntries: 64, name: "gone" };
+const valued = { value: t.u32, maxEntries: 4, name: "gone" };
+const each = possibleCpus().map(() => 1);
+
+/** For the tables below, which have classes of all kinds: the uses of each are checked against its own class here. */
+function subject<M extends BpfMap>(
+  create: () => M,
+  uses: Uses<M>,
+  contents: (map: M) => unknown,
+): Subject {
+  return { create, uses, contents } as unknown as Subject;
+}
+
+/** A new kind of map gets a line here, and what it has beside the others a table above. */
+export const subjects: Readonly<Record<string, Subject>> = {
+  HashMap: subject(
+    () => new HashMap(keyed),
+    associativeUses(1, 1),
+    (map) => [...map],
+  ),
+  LruHashMap: subject(
+    () => new LruHashMap(keyed),
+    associativeUses(1, 1),
+    (map) => [...map],
+  ),
+  PerCpuHashMap: subject(
+    () => new PerCpuHashMap(keyed),
+    { ...associativeUses(1, each), ...perCpuUses },
+    (map) => [...map],
+  ),
+  LruPerCpuHashMap: subject(
+    () => new LruPerCpuHashMap(keyed),
+    { ...associativeUses(1, each), ...perCpuUses },
+    (map) => [...map],
+  ),
+  ArrayMap: subject(
+    () => new ArrayMap({ ...valued, mmap: true }),
+    { ...indexedUses(1), ...mappedUses },
+    (map) => [...map],
+  ),
+  PerCpuArrayMap: subject(
+    () => new PerCpuArrayMap(valued),
+    { ...indexedUses(each), ...perCpuUses },
+    (map) => [...map],
+  ),
+  LpmTrie: subject(
+    () => new LpmTrie({ ...keyed, key: t.cidr4 }),
+    associativeUses("10.0.0.0/8", 1),
+    (map) => [...map],
+  ),
+  Queue: subject(
+    () => new Queue(valued),
+    pushPopUses,
+    (map) => map.peek(),
+  ),
+  Stack: subject(
+    () => new Stack(valued),
+    pushPopUses,
+    (map) => map.peek(),
+  ),
+  BloomFilter: subject(
+    () => new BloomFilter(valued),
+    {
+      ...bpfMapUses,
+      add: (map: BloomFilter<number>) => map.add(1),
+      has: (map: BloomFilter<number>) => map.has(1),
+    },
+    (map) => map.has(1),
+  ),
+};
+
+/** What a disposed map still answers: it was read once, at creation. */
+export const answersOn = [
+  "id",
+  "name",
+  "type",
+  "keySize",
+  "valueSize",
+  "maxEntries",
+  "flags",
+  "types",
+] as const;
+
+/** Members that need no kernel, or end the map. */
+export const others: readonly (string | symbol)[] = [
+  "constructor",
+  "disposed",
+  "toString",
+  "length",
+  "stride",
+  Symbol.dispose,
+];
+
+/** Names of members for subclasses alone: TypeScript knows, what runs does not. */
+export function protectedNames(): readonly string[] {
+  const folder = join(packageRoot, "src/maps");
+  return readdirSync(folder).flatMap((file) => {
+    const text = readFileSync(join(folder, file), "utf8");
+    return [...text.matchAll(/^  protected (?:(?:override|get) )*(\w+)[(<]/gm)].map(
+      ([, name]) => name as string,
+    );
+  });
+}

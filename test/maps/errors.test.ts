@@ -1,0 +1,228 @@
+/** Each refusal has its own error, and what is in the map afterwards is what the error says. */
+import { describe, expect } from "bun:test";
+import {
+  type AssociativeMap,
+  BatchError,
+  BloomFilter,
+  BpfError,
+  HashMap,
+  LpmTrie,
+  LruHashMap,
+  LruPerCpuHashMap,
+  type MapFlag,
+  PerCpuHashMap,
+  possibleCpus,
+  Queue,
+  Stack,
+  t,
+} from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+
+const cpus = possibleCpus();
+const numbers = { key: t.u32, value: t.u32, name: "full" };
+const networks = { key: t.cidr4, value: t.u32, name: "full" };
+const values = { value: t.u32, name: "full" };
+const each = (value: number) => cpus.map(() => value);
+
+/** What a call throws: a refusal by the kernel. */
+function refusalOf(call: () => unknown): BpfError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof BpfError) return error;
+    throw error;
+  }
+  throw new Error("nothing was refused");
+}
+
+/** Maps of associations, with keys and values for numbers. */
+interface Kind {
+  create(maxEntries: number, flags?: readonly MapFlag[]): AssociativeMap<unknown, unknown>;
+  key(number: number): unknown;
+  value(number: number): unknown;
+  /** Of a full map's error; "" where there is none as others make room. */
+  readonly full: string;
+}
+
+const plain = { key: (n: number) => n, value: (n: number) => n, full: "E2BIG" };
+const perCpu = { ...plain, value: each };
+
+const kinds: Readonly<Record<string, Kind>> = {
+  HashMap: {
+    ...plain,
+    create: (maxEntries, flags = []) => new HashMap({ ...numbers, maxEntries, flags }),
+  },
+  LruHashMap: {
+    ...plain,
+    full: "",
+    create: (maxEntries, flags = []) => new LruHashMap({ ...numbers, maxEntries, flags }),
+  },
+  PerCpuHashMap: {
+    ...perCpu,
+    create: (maxEntries, flags = []) => new PerCpuHashMap({ ...numbers, maxEntries, flags }),
+  },
+  LruPerCpuHashMap: {
+    ...perCpu,
+    full: "",
+    create: (maxEntries, flags = []) => new LruPerCpuHashMap({ ...numbers, maxEntries, flags }),
+  },
+  LpmTrie: {
+    ...plain,
+    key: (n) => `10.0.0.${n}/32`,
+    full: "ENOSPC",
+    create: (maxEntries, flags = []) => new LpmTrie({ ...networks, maxEntries, flags }),
+  },
+};
+
+/** A map with its first so many entries. */
+function filled({ create, key, value }: Kind, maxEntries: number, count: number) {
+  const map = create(maxEntries);
+  for (let n = 0; n < count; n++) map.set(key(n), value(n));
+  return map;
+}
+
+function entriesOf({ key, value }: Kind, count: number): Map<unknown, unknown> {
+  return new Map(Array.from({ length: count }, (_, n) => [key(n), value(n)]));
+}
+
+for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !== "")) {
+  const { key, value, full } = kind;
+  describe(`errors of a full ${name}`, () => {
+    bpfTest("store nothing, and what is there can be replaced", () => {
+      using map = filled(kind, 3, 3);
+      for (const store of [() => map.set(key(7), value(7)), () => map.add(key(7), value(7))]) {
+        const error = refusalOf(store);
+        expect(error).not.toBeInstanceOf(BatchError);
+        expect([error.code, error.syscall]).toEqual([full, "bpf(BPF_MAP_UPDATE_ELEM)"]);
+        expect(error.message).toStartWith(`cannot store a value in ${map.type} map "full": `);
+        expect(error.hint).toBe("The map is full (maxEntries)");
+        expect(map.toMap()).toEqual(entriesOf(kind, 3));
+      }
+      expect([map.replace(key(7), value(7)), map.add(key(1), value(9))]).toEqual([false, false]);
+      map.set(key(1), value(9));
+      expect(map.toMap()).toEqual(entriesOf(kind, 3).set(key(1), value(9)));
+    });
+
+    bpfTest("leave of many those before the refused one, and say how many", () => {
+      using map = filled(kind, 3, 1);
+      const pairs = [1, 2, 0, 7, 8].map((n) => [key(n), value(n)] as const);
+      const error = refusalOf(() => map.setMany(pairs)) as BatchError;
+      expect(error).toBeInstanceOf(BatchError);
+      expect([error.code, error.applied]).toEqual([full, 3]);
+      expect(error.hint).toBe("The map is full (maxEntries)");
+      expect(error.message).toContain("(3 of 5 were applied)");
+      expect(map.toMap()).toEqual(entriesOf(kind, 3));
+    });
+  });
+}
+
+for (const [name, kind] of Object.entries(kinds)) {
+  const { key, value } = kind;
+  describe(`errors of ${name}`, () => {
+    bpfTest("none for a key that is absent", () => {
+      using map = filled(kind, 8, 2);
+      const absent = key(7);
+      expect(map.get(absent)).toBeUndefined();
+      expect(map.take(absent)).toBeUndefined();
+      expect(map.getMany([absent, key(1)])).toEqual([undefined, value(1)]);
+      expect([map.has(absent), map.delete(absent), map.replace(absent, value(7))]).toEqual([
+        false,
+        false,
+        false,
+      ]);
+      expect(map.deleteMany([absent, key(0), absent])).toBe(1);
+      expect(map.toMap()).toEqual(new Map([[key(1), value(1)]]));
+    });
+
+    bpfTest("when it is frozen: it stays as it is, and can be read", () => {
+      using map = filled(kind, 8, 2);
+      map.freeze();
+      const writes = [
+        () => map.set(key(1), value(9)),
+        () => map.add(key(7), value(7)),
+        () => map.replace(key(1), value(9)),
+        () => map.setMany([[key(1), value(9)]]),
+        () => map.delete(key(1)),
+        () => map.deleteMany([key(1)]),
+        () => map.take(key(1)),
+        () => [...map.drain()],
+        () => map.clear(),
+      ];
+      for (const write of writes) {
+        const error = refusalOf(write);
+        expect(error.code).toBe("EPERM");
+        expect(error.hint).toMatch(/^The map is frozen/);
+        expect(map.toMap()).toEqual(entriesOf(kind, 2));
+      }
+      expect(map.get(key(1))).toEqual(value(1));
+    });
+
+    bpfTest("when it may not be read: a frozen map may be, so that is not the reason", () => {
+      using map = kind.create(8, ["wronly"]);
+      map.set(key(1), value(1));
+      for (const read of [
+        () => map.get(key(1)),
+        () => map.has(key(1)),
+        () => map.getMany([key(1)]),
+        () => map.count(),
+      ]) {
+        const error = refusalOf(read);
+        expect([error.code, error.hint]).toEqual([
+          "EPERM",
+          "The map was created or opened without the right to read it",
+        ]);
+      }
+    });
+
+    bpfTest("for a key or a value that its type refuses: nothing is stored", () => {
+      using map = filled(kind, 8, 1);
+      const good = [key(1), value(1)] as const;
+      const bads: readonly (readonly [key: unknown, value: unknown])[] = [
+        ["nothing like a key", value(2)],
+        [key(2), "nothing like a value"],
+      ];
+      for (const bad of bads) {
+        const message = /^(key|value) of .* map "full": .*expected .*, got "nothing like a \1"/;
+        expect(() => map.set(...bad)).toThrow(message);
+        expect(() => map.setMany([good, bad])).toThrow(message);
+        expect(map.toMap()).toEqual(entriesOf(kind, 1));
+      }
+    });
+  });
+}
+
+describe.each([
+  ["Queue", () => new Queue({ ...values, maxEntries: 2 }), 1],
+  ["Stack", () => new Stack({ ...values, maxEntries: 2 }), 2],
+] as const)("errors of %s", (_name, create, next) => {
+  bpfTest("when it is full, when it is frozen, and none when it is empty", () => {
+    using map = create();
+    expect([map.peek(), map.pop(), [...map.drain()]]).toEqual([undefined, undefined, []]);
+    map.push(1).push(2);
+    const full = refusalOf(() => map.push(3));
+    expect([full.code, full.hint]).toEqual([
+      "E2BIG",
+      "The map is full (maxEntries): push with { evict: true } drops the oldest value",
+    ]);
+    expect(() => map.push("3" as never)).toThrow(/^value of (queue|stack) map "full": expected/);
+    map.freeze();
+    for (const write of [
+      () => map.push(3),
+      () => map.push(3, { evict: true }),
+      () => map.pop(),
+      () => [...map.drain()],
+      () => map.clear(),
+    ]) {
+      expect(refusalOf(write).hint).toMatch(/^The map is frozen/);
+      expect(map.peek()).toBe(next);
+    }
+    expect(refusalOf(() => map.pop()).message).toStartWith("cannot take a value out of ");
+  });
+});
+
+bpfTest("a frozen Bloom filter is asked, but nothing is added", () => {
+  using filter = new BloomFilter({ ...values, maxEntries: 100 });
+  filter.add(1).freeze();
+  expect(refusalOf(() => filter.add(2)).hint).toMatch(/^The map is frozen/);
+  expect([filter.has(1), filter.has(2)]).toEqual([true, false]);
+});

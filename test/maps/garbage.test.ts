@@ -1,0 +1,51 @@
+import { describe, expect } from "bun:test";
+import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+
+/** Sizes of the heap, in KiB, at which the engine's collections began while a child did one thing very often. */
+async function collections(what: string): Promise<number[]> {
+  const { stderr, exitCode } = await runBun(["test/maps/children/heap.ts", what], {
+    env: { BUN_JSC_logGC: "1" },
+  });
+  expect({ stderr: exitCode === 0 ? "" : stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+  const log = stderr.slice(stderr.indexOf("BEGIN\n"), stderr.lastIndexOf("END\n"));
+  return [...log.matchAll(/: START M (\d+)kb/g)].map((match) => Number(match[1]));
+}
+
+describe("a million calls with numbers", () => {
+  bpfTest("would show if each left an object behind", async () => {
+    expect(await collections("an object each")).not.toEqual([]);
+    expect(await collections("nothing")).toEqual([]);
+  });
+
+  for (const operation of [
+    "HashMap.get",
+    "HashMap.get of an absent key",
+    "HashMap.set",
+    "HashMap.has",
+    "HashMap.add and delete",
+    "HashMap.take",
+    "ArrayMap.get",
+    "ArrayMap.load",
+    "ArrayMap.store",
+  ]) {
+    bpfTest(`leave no garbage: ${operation}`, async () => {
+      expect(await collections(operation)).toEqual([]);
+    });
+  }
+});
+
+describe("a walk over a million entries", () => {
+  for (const walk of ["entries", "keys", "values", "batches", "drainBatches"]) {
+    bpfTest(
+      `keeps the heap under 16 MiB: ${walk}`,
+      async () => {
+        const sizes = await collections(walk);
+        // With a pair for each entry there are collections to be seen.
+        if (walk === "entries") expect(sizes).not.toEqual([]);
+        expect(Math.max(0, ...sizes)).toBeLessThan(16 * 1024);
+      },
+      60_000,
+    );
+  }
+});

@@ -1,0 +1,18 @@
+import { LpmTrie } from "../../src/index.ts";
+import { TrieWalk } from "../../src/maps/trie_walk.ts";
+import type { Walk, WalkedMap } from "../../src/maps/walk.ts";
+
+/** A walk on a kernel that has no batches for tries, as before 5.13. */
+class KeyByKeyWalk extends TrieWalk {
+  constructor(map: WalkedMap) {
+    super(map);
+    this.batch.lookup = () => "unsupported";
+  }
+}
+
+/** A trie that is walked over key by key. */
+export class KeyByKeyTrie<K, V> extends LpmTrie<K, V> {
+  protected override walk(): Walk {
+    return new KeyByKeyWalk(this.walked);
+  }
+}

@@ -1,0 +1,61 @@
+import { describe, expect } from "bun:test";
+import { ArrayMap, BpfFileSystem, DisposedError, HashMap, listMaps, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+
+describe("the list of all maps", () => {
+  bpfTest("has each map once, in the order of ids, as long as it lives", () => {
+    using first = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3, name: "listed" });
+    const second = new ArrayMap({ value: t.u32, maxEntries: 2 });
+    const list = [...listMaps()];
+    const ids = list.map(({ id }) => id);
+    expect(ids).toEqual([...new Set(ids)].sort((a, b) => a - b));
+    expect(list.find(({ id }) => id === first.id)).toEqual(first.info());
+    expect(ids).toContain(second.id);
+    second[Symbol.dispose]();
+    expect([...listMaps()].some(({ id }) => id === second.id)).toBe(false);
+  });
+
+  bpfTest("goes on when maps go meanwhile, and holds none open", () => {
+    const before = countResources();
+    const maps = Array.from({ length: 50 }, () => new ArrayMap({ value: t.u32, maxEntries: 1 }));
+    const ids = maps.map(({ id }) => id);
+    const seen = new Set<number>();
+    for (const { id } of listMaps()) {
+      seen.add(id);
+      // The next one of ours is gone before the list gets there.
+      maps[ids.indexOf(id) + 1]?.[Symbol.dispose]();
+    }
+    expect(ids.filter((id) => seen.has(id)).length).toBeGreaterThan(0);
+    for (const map of maps) map[Symbol.dispose]();
+    for (const _info of listMaps()) break;
+    expect(countResources()).toEqual(before);
+  });
+});
+
+describe("a BPF file system of one's own", () => {
+  bpfTest("keeps what is pinned in it until it is disposed of", () => {
+    const bpffs = new BpfFileSystem();
+    const path = `${bpffs.path}/kept`;
+    let id: number;
+    {
+      using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, pin: path });
+      ({ id } = map.set(1, 2));
+    }
+    using again = HashMap.open(path, { key: t.u32, value: t.u32 });
+    expect([again.id, again.get(1)]).toEqual([id, 2]);
+    again[Symbol.dispose]();
+    bpffs[Symbol.dispose]();
+    bpffs[Symbol.dispose]();
+    expect(() => bpffs.path).toThrow(DisposedError);
+    expect([...listMaps()].some((map) => map.id === id)).toBe(false);
+  });
+
+  bpfTest("is another one each time", () => {
+    using one = new BpfFileSystem();
+    using two = new BpfFileSystem();
+    using map = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    map.pin(`${one.path}/same`);
+    expect(() => ArrayMap.open(`${two.path}/same`, map.types)).toThrow(/nothing is pinned/);
+  });
+});

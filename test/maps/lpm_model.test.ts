@@ -1,0 +1,225 @@
+import { describe, expect } from "bun:test";
+import { BatchError, BpfError, LpmTrie, t } from "../../src/index.ts";
+import type { Type } from "../../src/types/type.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { type Random, withRandom } from "../types/random.ts";
+import { bitsOf, compareBits, type PrefixKey, prefixType, randomPrefixes } from "./prefixes.ts";
+import { type Bytes, randomBytes } from "./random_bytes.ts";
+
+/** A key as the trie is given it, and what the model has of it. */
+interface Prefix<K> {
+  readonly key: K;
+  /** See {@link bitsOf}. */
+  readonly bits: string;
+}
+
+interface Stored<K> {
+  /** With the bits beyond the prefix that it was last stored with. */
+  readonly key: K;
+  readonly value: string;
+}
+
+function refusesAsFull(call: () => unknown): BpfError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof BpfError && error.code === "ENOSPC") return error;
+    throw error;
+  }
+  throw new Error("a full trie took one more");
+}
+
+/** A trie of the kernel beside a list of prefixes, on which the same is done at random. */
+class TriePair<K> implements Disposable {
+  readonly #random: Random;
+  readonly #trie: LpmTrie<K, Bytes>;
+  readonly #prefixes: readonly Prefix<K>[];
+  readonly #model = new Map<string, Stored<K>>();
+
+  constructor(random: Random, trie: LpmTrie<K, Bytes>, prefixes: readonly Prefix<K>[]) {
+    this.#random = random;
+    this.#trie = trie;
+    this.#prefixes = prefixes;
+  }
+
+  readonly #operations: readonly (() => void)[] = [
+    () => this.#set(this.#any()),
+    () => this.#set(this.#any()),
+    () => this.#add(this.#any()),
+    () => this.#replace(this.#any()),
+    () => this.#setMany(this.#some()),
+    () => this.#look(this.#any()),
+    () => this.#look(this.#any()),
+    () => this.#delete(this.#any()),
+    () => this.#take(this.#any()),
+    () => this.#getMany(this.#some()),
+    () => this.#deleteMany(this.#some()),
+    () => this.#drain(1 + this.#random.below(4), (max) => this.#trie.drain().take(max)),
+    () =>
+      this.#drain(1 + this.#random.below(4), (max) =>
+        [...this.#trie.drainBatches({ max }).take(1)].flat(),
+      ),
+    () => {
+      if (this.#random.below(50) > 0) return;
+      this.#trie.clear();
+      this.#model.clear();
+    },
+    () => {
+      if (this.#random.below(20) === 0) this.compare();
+    },
+  ];
+
+  step(): void {
+    this.#random.pick(this.#operations)();
+  }
+
+  #any(): Prefix<K> {
+    return this.#random.pick(this.#prefixes);
+  }
+
+  #some(): Prefix<K>[] {
+    return Array.from({ length: this.#random.below(12) }, () => this.#any());
+  }
+
+  #value(): Bytes {
+    return randomBytes(this.#random, this.#trie.types.value.size);
+  }
+
+  /** The value of the longest of the prefixes that cover this one, itself included. */
+  #match({ bits }: Prefix<K>): string | undefined {
+    let longest: string | undefined;
+    for (const stored of this.#model.keys()) {
+      if (bits.startsWith(stored) && stored.length >= (longest?.length ?? 0)) longest = stored;
+    }
+    return longest === undefined ? undefined : this.#model.get(longest)?.value;
+  }
+
+  #ordered(): readonly Stored<K>[] {
+    return [...this.#model].sort(([a], [b]) => compareBits(a, b)).map(([, stored]) => stored);
+  }
+
+  compare(): void {
+    const expected = this.#ordered();
+    const entries = [...this.#trie].map(([key, value]) => ({ key, value: value.toHex() }));
+    expect(entries).toEqual([...expected]);
+    expect([...this.#trie.keys()]).toEqual(expected.map(({ key }) => key));
+    expect([...this.#trie.values()].map((value) => value.toHex())).toEqual(
+      expected.map(({ value }) => value),
+    );
+    expect(this.#trie.count()).toBe(expected.length);
+  }
+
+  /** What the model says of room for a prefix; it takes the value if there is. */
+  #takes({ key, bits }: Prefix<K>, value: Bytes): boolean {
+    if (!this.#model.has(bits) && this.#model.size >= this.#trie.maxEntries) return false;
+    this.#model.set(bits, { key, value: value.toHex() });
+    return true;
+  }
+
+  #set(prefix: Prefix<K>): void {
+    const value = this.#value();
+    if (this.#takes(prefix, value)) this.#trie.set(prefix.key, value);
+    else refusesAsFull(() => this.#trie.set(prefix.key, value));
+  }
+
+  #add(prefix: Prefix<K>): void {
+    const value = this.#value();
+    const add = () => this.#trie.add(prefix.key, value);
+    if (this.#model.has(prefix.bits)) expect(add()).toBe(false);
+    else if (this.#takes(prefix, value)) expect(add()).toBe(true);
+    else refusesAsFull(add);
+  }
+
+  #replace(prefix: Prefix<K>): void {
+    const value = this.#value();
+    const isPresent = this.#model.has(prefix.bits) && this.#takes(prefix, value);
+    expect(this.#trie.replace(prefix.key, value)).toBe(isPresent);
+  }
+
+  #setMany(prefixes: readonly Prefix<K>[]): void {
+    const pairs = prefixes.map((prefix) => [prefix, this.#value()] as const);
+    const refused = pairs.findIndex(([prefix, value]) => !this.#takes(prefix, value));
+    const setMany = () => this.#trie.setMany(pairs.map(([{ key }, value]) => [key, value]));
+    if (refused === -1) {
+      setMany();
+      return;
+    }
+    const error = refusesAsFull(setMany);
+    expect(error).toBeInstanceOf(BatchError);
+    expect((error as BatchError).applied).toBe(refused);
+  }
+
+  #look(prefix: Prefix<K>): void {
+    const expected = this.#match(prefix);
+    expect(this.#trie.get(prefix.key)?.toHex()).toBe(expected);
+    expect(this.#trie.has(prefix.key)).toBe(expected !== undefined);
+  }
+
+  #getMany(prefixes: readonly Prefix<K>[]): void {
+    const values = this.#trie.getMany(prefixes.map(({ key }) => key));
+    expect(values.map((value) => value?.toHex())).toEqual(
+      prefixes.map((prefix) => this.#match(prefix)),
+    );
+  }
+
+  #delete({ key, bits }: Prefix<K>): void {
+    expect(this.#trie.delete(key)).toBe(this.#model.delete(bits));
+  }
+
+  #deleteMany(prefixes: readonly Prefix<K>[]): void {
+    const deleted = prefixes.filter(({ bits }) => this.#model.delete(bits)).length;
+    expect(this.#trie.deleteMany(prefixes.map(({ key }) => key))).toBe(deleted);
+  }
+
+  /** Of the very prefix alone: one that only covers it stays. */
+  #take({ key, bits }: Prefix<K>): void {
+    expect(this.#trie.take(key)?.toHex()).toBe(this.#model.get(bits)?.value);
+    this.#model.delete(bits);
+  }
+
+  #drain(limit: number, drain: (limit: number) => Iterable<[K, Bytes]>): void {
+    const expected = [...this.#model].sort(([a], [b]) => compareBits(a, b)).slice(0, limit);
+    const taken = [...drain(limit)].map(([key, value]) => ({ key, value: value.toHex() }));
+    expect(taken).toEqual(expected.map(([, stored]) => stored));
+    for (const [bits] of expected) this.#model.delete(bits);
+  }
+
+  [Symbol.dispose](): void {
+    this.#trie[Symbol.dispose]();
+  }
+}
+
+/** Networks as text are made from the general form by their own type, through the memory that both describe. */
+function through<K>(type: Type<K>, prefix: PrefixKey): K {
+  const view = new DataView(new ArrayBuffer(type.size));
+  prefixType(prefix.address.length).write(view, 0, prefix);
+  return type.read(view, 0);
+}
+
+const stepsEach = 2000;
+
+function testTrie<K>(name: string, type: Type<K>, bytes: number, isExact: boolean): void {
+  bpfTest(name, () => {
+    withRandom((random) => {
+      const maxEntries = 1 + random.below(60);
+      const value = t.bytes(1 + random.below(64));
+      const prefixes = randomPrefixes(random, bytes, 2 * maxEntries, isExact).map((prefix) => ({
+        key: through(type, prefix),
+        bits: bitsOf(prefix),
+      }));
+      using pair = new TriePair(random, new LpmTrie({ key: type, value, maxEntries }), prefixes);
+      for (let step = 0; step < stepsEach; step++) pair.step();
+      pair.compare();
+    });
+  });
+}
+
+describe("an LPM trie does what a search among prefixes does", () => {
+  testTrie("networks of IPv4", t.cidr4, 4, true);
+  testTrie("networks of IPv6", t.cidr6, 16, true);
+  for (const bytes of [1, 2, 3, 4, 16, 256]) {
+    testTrie(`addresses of ${bytes} bytes`, prefixType(bytes), bytes, false);
+  }
+  // Bits of the address that the padding of the struct makes up are never part of a prefix here.
+  testTrie("an address with padding", t.struct({ length: t.u32, address: t.bytes(3) }), 3, false);
+});

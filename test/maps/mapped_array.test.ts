@@ -1,0 +1,153 @@
+import { describe, expect } from "bun:test";
+import { ArrayMap, asm, DisposedError, Program, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { withRandom } from "../types/random.ts";
+
+const integers = [t.u32, t.i32, t.u64, t.i64, t.u64n, t.i64n] as const;
+
+describe("loads and stores of a mapped array", () => {
+  bpfTest("are what get and set see", () => {
+    const value = t.struct({ a: t.u8, b: t.be32, name: t.cstring(9) });
+    using map = new ArrayMap({ value, maxEntries: 5, mmap: true });
+    const one = { a: 1, b: 2, name: "three" };
+    expect(map.store(4, one)).toBe(map);
+    expect(map.get(4)).toEqual(one);
+    map.set(0, { ...one, a: 9 });
+    expect(map.load(0)).toEqual({ ...one, a: 9 });
+    expect(map.load(3)).toEqual({ a: 0, b: 0, name: "" });
+  });
+
+  bpfTest("outside the array find nothing, and store nothing", () => {
+    using map = new ArrayMap({ value: t.u32, maxEntries: 2, mmap: true, name: "two" });
+    const before = [...map.values()];
+    for (const index of [2, -1, 0.5, Number.NaN, 2 ** 32]) {
+      expect(map.load(index)).toBeUndefined();
+      expect(() => map.store(index, 1)).toThrow(
+        /^index of array map "two": expected an integer from 0 to 1, got /,
+      );
+      expect(() => map.atomicAdd(index, 1)).toThrow(RangeError);
+    }
+    expect([...map.values()]).toEqual(before);
+  });
+
+  bpfTest("need mmap: true, and a map that is open", () => {
+    using plain = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    const gone = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true });
+    gone.load(0);
+    gone[Symbol.dispose]();
+    for (const use of [
+      (map: ArrayMap<number>) => map.load(0),
+      (map: ArrayMap<number>) => map.store(0, 1),
+      (map: ArrayMap<number>) => map.atomicAdd(0, 1),
+    ]) {
+      expect(() => use(plain)).toThrow(/mmap: true/);
+      expect(() => use(gone)).toThrow(DisposedError);
+    }
+  });
+
+  bpfTest("refuse a value as set does", () => {
+    using map = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true, name: "one" });
+    expect(() => map.store(0, -1)).toThrow(/^value of array map "one": expected an integer/);
+    expect(map.load(0)).toBe(0);
+  });
+});
+
+describe("atomic addition in a mapped array", () => {
+  for (const type of integers) {
+    bpfTest(`of t.${type.kind} is that of C, wrapping around`, () => {
+      withRandom((random) => {
+        const isBig = typeof type.min === "bigint";
+        using map = new ArrayMap<number | bigint>({ value: type, maxEntries: 3, mmap: true });
+        const bits = type.size * 8;
+        const wrap = (sum: bigint) =>
+          type.signed ? BigInt.asIntN(bits, sum) : BigInt.asUintN(bits, sum);
+        let sum = 0n;
+        for (let i = 0; i < 500; i++) {
+          const amount =
+            BigInt.asIntN(bits === 32 ? 32 : 53, random.bits64()) >> BigInt(random.below(52));
+          const before = map.atomicAdd(1, isBig ? amount : Number(amount));
+          expect(before).toBe(isBig ? sum : Number(sum));
+          sum = wrap(sum + amount);
+          // Beyond 2^53 a number is rounded, which the next comparison could not tell from a fault.
+          if (!isBig && (sum > 2n ** 53n || sum < -(2n ** 53n))) {
+            map.store(1, 0);
+            sum = 0n;
+          }
+        }
+        expect(map.load(1)).toBe(isBig ? sum : Number(sum));
+        expect([map.load(0), map.load(2)]).toEqual(isBig ? [0n, 0n] : [0, 0]);
+      });
+    });
+  }
+
+  bpfTest("of other types is refused, and so are amounts that do not fit", () => {
+    using text = new ArrayMap({ value: t.cstring(8), maxEntries: 1, mmap: true });
+    expect(() => text.atomicAdd(0, "1")).toThrow(/expected an array of t\.i32, .* or t\.u64n/);
+    using wire = new ArrayMap({ value: t.be32, maxEntries: 1, mmap: true });
+    expect(() => wire.atomicAdd(0, 1)).toThrow(/this is one of be32/);
+    using narrow = new ArrayMap<unknown>({ value: t.u32, maxEntries: 1, mmap: true });
+    for (const amount of [0.5, 2 ** 32, Number.NaN, Number.POSITIVE_INFINITY]) {
+      expect(() => narrow.atomicAdd(0, amount)).toThrow(/expected an integer that u32 can hold/);
+    }
+    expect(() => narrow.atomicAdd(0, 1n)).toThrow(/expected a number \(u32\), got 1n/);
+    using large = new ArrayMap<unknown>({ value: t.u64, maxEntries: 1, mmap: true });
+    expect(() => large.atomicAdd(0, 1)).toThrow(/expected a bigint \(u64\), got 1/);
+    expect(() => large.atomicAdd(0, 2n ** 64n)).toThrow(RangeError);
+    expect([narrow.load(0), large.load(0)]).toEqual([0, 0n]);
+  });
+
+  for (const [type, add] of [
+    [t.u32, asm.atomicAdd32],
+    [t.u64n, asm.atomicAdd],
+  ] as const) {
+    bpfTest(`of t.${type.kind} loses nothing that a program adds on another CPU`, async () => {
+      using map = new ArrayMap({ value: type, maxEntries: 1, mmap: true });
+      const { r0, r1, r2 } = asm;
+      using program = new Program({
+        section: "socket",
+        license: "GPL",
+        maps: { map },
+        code: [
+          asm.ldMapValue(r1, "map", 0),
+          asm.mov(r2, 1),
+          add(r1, 0, r2),
+          asm.mov(r0, 0),
+          asm.exit(),
+        ],
+      });
+      const runs = 200_000;
+      using worker = new WorkerRuns(program.fd, runs);
+      await worker.started;
+      let added = 0;
+      while (!worker.isDone()) {
+        for (let i = 0; i < 1000; i++) map.atomicAdd(0, 1);
+        added += 1000;
+      }
+      expect(added).toBeGreaterThan(0);
+      expect(map.load(0)).toBe(runs + added);
+    });
+  }
+});
+
+/** Runs a program many times on another thread. */
+class WorkerRuns implements Disposable {
+  readonly #worker: Worker;
+  readonly #state = new Int32Array(new SharedArrayBuffer(4));
+  readonly started: Promise<void>;
+
+  constructor(fd: number, runs: number) {
+    this.#worker = new Worker(new URL("./children/program_runs.ts", import.meta.url));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#worker.onmessage = () => resolve();
+    this.started = promise;
+    this.#worker.postMessage({ fd, runs, state: this.#state });
+  }
+
+  isDone(): boolean {
+    return Atomics.load(this.#state, 0) === 1;
+  }
+
+  [Symbol.dispose](): void {
+    this.#worker.terminate();
+  }
+}

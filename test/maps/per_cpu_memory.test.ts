@@ -1,0 +1,205 @@
+/** The kernel copies per-CPU values by its own idea of their size: what it writes must be what the library has room for. */
+import type { Pointer } from "bun:ffi";
+import { describe, expect } from "bun:test";
+import { roundUp8 } from "../../src/ffi/align.ts";
+import { bpf } from "../../src/ffi/bpf.ts";
+import { errnoName, lastErrno } from "../../src/ffi/errno.ts";
+import { libc } from "../../src/ffi/libc.ts";
+import { elementKeyOffset, MapElement } from "../../src/ffi/map_element.ts";
+import { MappedMemory, pageSize } from "../../src/ffi/memory.ts";
+import { allocateScratch, setUint64 } from "../../src/ffi/scratch.ts";
+import {
+  LruPerCpuHashMap,
+  PerCpuArrayMap,
+  PerCpuHashMap,
+  possibleCpus,
+  t,
+} from "../../src/index.ts";
+import type { ValueLayout } from "../../src/maps/value_layout.ts";
+import type { Walk } from "../../src/maps/walk.ts";
+import { bpfCommands } from "../../src/uapi/enumerations.ts";
+import { MAP_ELEM } from "../../src/uapi/layout.ts";
+import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_NONE } from "../../src/uapi/mman.ts";
+import { bpfTest } from "../support/privilege.ts";
+import type { Bytes } from "./random_bytes.ts";
+
+type PerCpuMap = (
+  PerCpuHashMap<number, Bytes> | LruPerCpuHashMap<number, Bytes> | PerCpuArrayMap<Bytes>
+) &
+  Disposable;
+
+/** What a subclass sees of a map: its memory. */
+interface Inside {
+  readonly layout: { readonly value: ValueLayout<unknown> };
+  begin(): MapElement;
+  end(element: MapElement): void;
+  walk(): Walk;
+}
+
+const cpus = possibleCpus().length;
+const maxEntries = 8;
+const canary = 0xa5;
+const stored = 0x3c;
+/** Beyond what the library has room for: so much could the kernel write without harm to others. */
+const beyond = 256;
+
+const kinds: Readonly<Record<string, (valueSize: number) => PerCpuMap>> = {
+  "a per-CPU hash map": (size) =>
+    new PerCpuHashMap({ key: t.u32, value: t.bytes(size), maxEntries }),
+  "an LRU per-CPU hash map": (size) =>
+    new LruPerCpuHashMap({ key: t.u32, value: t.bytes(size), maxEntries: 64 }),
+  "a per-CPU array map": (size) => new PerCpuArrayMap({ value: t.bytes(size), maxEntries }),
+};
+
+const sizes = Array.from({ length: 64 }, (_, index) => index + 1);
+
+function bytesOf(view: DataView): Bytes {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+/** Which bytes of all are not the canary any more: from the first to behind the last, or `undefined`. */
+function writtenPart(bytes: Bytes): { from: number; to: number } | undefined {
+  const from = bytes.findIndex((byte) => byte !== canary);
+  const to = bytes.findLastIndex((byte) => byte !== canary) + 1;
+  return to === 0 ? undefined : { from, to };
+}
+
+/** A map with a value under each of three keys, and an element with more room than the map's own. */
+function prepare(make: (valueSize: number) => PerCpuMap, valueSize: number) {
+  const map = make(valueSize);
+  const value = new Uint8Array(valueSize).fill(stored);
+  for (const key of [0, 1, 2]) map.set(key, Array<Bytes>(cpus).fill(value));
+  const inside = map as unknown as Inside;
+  const room = inside.layout.value.size;
+  const element = new MapElement(map.fd, 4, room + beyond, "canary");
+  element.view.setUint32(elementKeyOffset, 1, true);
+  const values = bytesOf(element.view).subarray(element.valueOffset);
+  values.fill(canary);
+  return { map, inside, room, element, values };
+}
+
+/** Up to where the kernel writes in any case: the end of the last CPU's value, whose padding it may leave. */
+function leastWritten(valueSize: number): number {
+  return (cpus - 1) * roundUp8(valueSize) + valueSize;
+}
+
+function expectInside(values: Bytes, room: number, valueSize: number): void {
+  const written = writtenPart(values);
+  expect(written?.from).toBe(0);
+  expect(written?.to).toBeWithin(leastWritten(valueSize), room + 1);
+}
+
+for (const [name, make] of Object.entries(kinds)) {
+  describe(`of ${name} with values of 1 to 64 bytes`, () => {
+    bpfTest("a look-up writes all of the room for the values, and nothing behind it", () => {
+      for (const size of sizes) {
+        const { map, room, element, values } = prepare(make, size);
+        using _map = map;
+        using _element = element;
+        expect(element.lookup(0)).toBe(true);
+        expectInside(values, room, size);
+        // An absent key's look-up writes nothing at all.
+        values.fill(canary);
+        element.view.setUint32(elementKeyOffset, 77, true);
+        expect(element.lookup(0)).toBe(false);
+        expect(writtenPart(values)).toBeUndefined();
+      }
+    });
+
+    bpfTest("taking writes all of the room for the values, and nothing behind it", () => {
+      for (const size of sizes) {
+        const { map, room, element, values } = prepare(make, size);
+        using _map = map;
+        using _element = element;
+        const isTaken = element.lookupAndDelete(0);
+        // Arrays, and kernels before 5.14, do not have it.
+        if (isTaken === undefined) expect(writtenPart(values)).toBeUndefined();
+        else expectInside(values, room, size);
+      }
+    });
+
+    bpfTest("a batch writes as many values as it says, and nothing behind them", () => {
+      for (const size of sizes) {
+        const { map, inside, room, element } = prepare(make, size);
+        using _map = map;
+        using _element = element;
+        using walk = inside.walk();
+        bytesOf(walk.view).subarray(walk.valueOffset(0)).fill(canary);
+        expect(walk.next()).toBe(true);
+        expect(walk.count).toBe(map instanceof PerCpuArrayMap ? maxEntries : 3);
+        expect(walk.valueOffset(1) - walk.valueOffset(0)).toBe(room);
+        const last = bytesOf(walk.view).subarray(walk.valueOffset(walk.count - 1));
+        // There is room behind: else nothing could be told.
+        expect(last.length).toBeGreaterThan(room);
+        expectInside(last, room, size);
+      }
+    });
+
+    bpfTest("the map's own memory has the room that its look-ups need", () => {
+      for (const size of sizes) {
+        const { map, inside, room, element } = prepare(make, size);
+        using _map = map;
+        using _element = element;
+        expect(room).toBe(cpus * roundUp8(size));
+        const own = inside.begin();
+        expect(own.view.byteLength - own.valueOffset).toBeGreaterThanOrEqual(room);
+        const values = bytesOf(own.view).subarray(own.valueOffset);
+        values.fill(canary);
+        inside.end(own);
+        expect(map.get(1)).toEqual(Array<Bytes>(cpus).fill(new Uint8Array(size).fill(stored)));
+        // The same memory, for it was given back.
+        const again = inside.begin();
+        expect(again).toBe(own);
+        expectInside(values, room, size);
+        inside.end(again);
+      }
+    });
+  });
+}
+
+/** Memory up to a page that nobody may touch: what reads or writes on from there fails with EFAULT. */
+class GuardedMemory implements Disposable {
+  readonly #memory = MappedMemory.anonymous(2 * pageSize(), "guarded memory");
+  readonly end = this.#memory.address + pageSize();
+
+  constructor() {
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    const address = libc.mmap(this.end as Pointer, pageSize(), PROT_NONE, flags, -1, 0);
+    expect(address).toBe(this.end);
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+/** The error of a call of bpf(2) on one element whose value is there, or "". */
+function callAt(value: number, fd: number, command: number): string {
+  using scratch = allocateScratch(128);
+  const { address, view } = scratch;
+  view.setUint32(elementKeyOffset, 1, true);
+  view.setUint32(MAP_ELEM.map_fd, fd, true);
+  setUint64(view, MAP_ELEM.key, address + elementKeyOffset);
+  setUint64(view, MAP_ELEM.value, value);
+  return bpf(command, address, MAP_ELEM.sizeof) === 0 ? "" : errnoName(lastErrno());
+}
+
+describe("the room for the values of a key", () => {
+  const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } = bpfCommands;
+  for (const [name, make] of Object.entries(kinds)) {
+    bpfTest(
+      `of ${name} is enough before memory that may not be touched, and 8 bytes less are not`,
+      () => {
+        using guarded = new GuardedMemory();
+        for (const size of sizes) {
+          using map = make(size);
+          const room = (map as unknown as Inside).layout.value.size;
+          for (const command of [BPF_MAP_UPDATE_ELEM, BPF_MAP_LOOKUP_ELEM]) {
+            expect(callAt(guarded.end - room, map.fd, command)).toBe("");
+            expect(callAt(guarded.end - room + 8, map.fd, command)).toBe("EFAULT");
+          }
+        }
+      },
+    );
+  }
+});

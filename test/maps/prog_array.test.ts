@@ -1,0 +1,103 @@
+import { describe, expect } from "bun:test";
+import { asm, ProgArray, Program } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { refusalOf } from "./refusal_of.ts";
+
+const { r0, r2, r3, mov, exit, ldMap, call } = asm;
+
+const packet = { data: new Uint8Array(14) };
+
+/** A program that returns a number. */
+function returning(value: number, section = "socket"): Program {
+  return new Program({ section, license: "GPL", code: [mov(r0, value), exit()] });
+}
+
+/** A program that goes over to the one at an index, and else returns 100. */
+function caller(steps: ProgArray, index: number): Program {
+  return new Program({
+    section: "socket",
+    license: "GPL",
+    maps: { steps },
+    code: [ldMap(r2, "steps"), mov(r3, index), call("tail_call"), mov(r0, 100), exit()],
+  });
+}
+
+describe("a program array", () => {
+  bpfTest("is where tail calls go", () => {
+    using steps = new ProgArray({ maxEntries: 3 });
+    using first = caller(steps, 2);
+    using seven = returning(7);
+    using eight = returning(8);
+    const run = () => first.testRun(packet).returnValue;
+    expect(run()).toBe(100);
+    expect(steps.set(2, seven)).toBe(steps);
+    expect(run()).toBe(7);
+    steps.set(2, eight.fd);
+    expect(run()).toBe(8);
+    expect(steps.delete(2)).toBe(true);
+    expect(steps.delete(2)).toBe(false);
+    expect(run()).toBe(100);
+  });
+
+  bpfTest("reads the ids of programs, and keeps the programs", () => {
+    using steps = new ProgArray({ maxEntries: 70 });
+    let id: number;
+    {
+      using program = returning(1);
+      id = program.info().id;
+      steps.set(0, program).set(69, program);
+    }
+    expect([...steps]).toEqual([
+      [0, id],
+      [69, id],
+    ]);
+    expect(steps.get(0)).toBe(id);
+    expect(steps.get(1)).toBeUndefined();
+    expect(steps.get(70)).toBeUndefined();
+    expect(steps.getMany([69, 5])).toEqual([id, undefined]);
+    expect([steps.has(69), steps.has(68), steps.length, steps.count()]).toEqual([
+      true,
+      false,
+      70,
+      2,
+    ]);
+    steps.clear();
+    expect(steps.count()).toBe(0);
+  });
+
+  bpfTest("is emptied when its last descriptor is gone, though a program uses it", async () => {
+    const steps = new ProgArray({ maxEntries: 1 });
+    using first = caller(steps, 0);
+    using seven = returning(7);
+    steps.set(0, seven);
+    const second = steps.dup();
+    steps[Symbol.dispose]();
+    expect(first.testRun(packet).returnValue).toBe(7);
+    second[Symbol.dispose]();
+    // The kernel does it when it comes to it.
+    for (let tries = 0; tries < 1000 && first.testRun(packet).returnValue === 7; tries++) {
+      await Bun.sleep(5);
+    }
+    expect(first.testRun(packet).returnValue).toBe(100);
+  });
+
+  bpfTest("refuses a program of another kind, and what is none, with the cause", () => {
+    using steps = new ProgArray({ maxEntries: 2, name: "steps" });
+    using filter = returning(0);
+    using classifier = returning(0, "tc");
+    steps.set(0, filter);
+    const refusal = refusalOf(() => steps.set(1, classifier));
+    expect(refusal.message).toStartWith(
+      'cannot store a value in prog-array map "steps": bpf(BPF_MAP_UPDATE_ELEM): EINVAL (invalid argument). It is no BPF program, or another kind of program',
+    );
+    expect(refusalOf(() => steps.set(1, steps)).code).toBe("EINVAL");
+    expect(refusalOf(() => steps.set(1, 999_999)).hint).toBe("No file is open at that descriptor");
+    expect(steps.count()).toBe(1);
+    expect(() => steps.set(2, filter)).toThrow(
+      new RangeError('index of prog-array map "steps": expected an integer from 0 to 1, got 2'),
+    );
+    expect(() => steps.delete(2)).toThrow(RangeError);
+    expect(() => steps.set(-1, filter)).toThrow(RangeError);
+    expect(() => steps.set(0.5, filter)).toThrow(RangeError);
+  });
+});

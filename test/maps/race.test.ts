@@ -1,0 +1,152 @@
+/** Walks during which an entry is deleted at the worst moment, between two steps of the kernel: rare in life, made here. */
+import { afterEach, describe, expect, mock, spyOn } from "bun:test";
+import { elementKeyOffset, MapElement } from "../../src/ffi/map_element.ts";
+import { type AssociativeMap, LpmTrie, t } from "../../src/index.ts";
+import { TrieWalk } from "../../src/maps/trie_walk.ts";
+import type { Walk, WalkedMap } from "../../src/maps/walk.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { batchlessMap } from "./batchless.ts";
+import { KeyByKeyTrie } from "./key_by_key_trie.ts";
+
+afterEach(() => mock.restore());
+
+const count = 400;
+const networks = { key: t.cidr4, value: t.u32, maxEntries: count };
+const network = (number: number) => `10.${number >> 8}.${number & 255}.0/24`;
+
+type Meanwhile = (key: Uint8Array) => void;
+
+/**
+ * Calls `meanwhile` when a call is done: with the key that it asked about, or with the key that was found to be the next,
+ * which nothing has asked about yet.
+ */
+function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
+  const { lookup, nextKey } = MapElement.prototype;
+  const keyAt = ({ view }: MapElement, offset: number, end: number) =>
+    new Uint8Array(view.buffer, view.byteOffset + offset, end - offset).slice();
+  spyOn(MapElement.prototype, "lookup").mockImplementation(function (
+    this: MapElement,
+    flags: number,
+  ) {
+    const isThere = lookup.call(this, flags);
+    if (when === "asked") meanwhile(keyAt(this, elementKeyOffset, this.nextKeyOffset));
+    return isThere;
+  });
+  spyOn(MapElement.prototype, "nextKey").mockImplementation(function (
+    this: MapElement,
+    first: boolean,
+  ) {
+    const from = keyAt(this, this.nextKeyOffset, this.valueOffset);
+    const isMore = nextKey.call(this, first);
+    if (when === "found") meanwhile(keyAt(this, this.nextKeyOffset, this.valueOffset));
+    else if (!first) meanwhile(from);
+    return isMore;
+  });
+}
+
+/** A walk whose batches are made step by step, as the kernel makes them (`generic_map_lookup_batch`). */
+class SteppedWalk extends TrieWalk {
+  readonly #element: MapElement;
+
+  constructor(map: WalkedMap, meanwhile: Meanwhile) {
+    super(map);
+    const { batch } = this;
+    const element = new MapElement(map.descriptor.fd, map.keySize, map.valueSize, map.what);
+    this.#element = element;
+    let isFirst = true;
+    batch.lookup = () => {
+      for (batch.count = 0; batch.count < batch.capacity;) {
+        if (!element.nextKey(isFirst)) return "end";
+        isFirst = false;
+        element.useNextKey();
+        if (!element.lookup(map.flags)) continue;
+        element.copyTo(batch.bytes, batch.keyOffset(batch.count), batch.valueOffset(batch.count));
+        batch.count++;
+        const key = new Uint8Array(map.keySize);
+        element.copyKeyTo(key, 0);
+        meanwhile(key);
+      }
+      return "more";
+    };
+  }
+
+  override [Symbol.dispose](): void {
+    this.#element[Symbol.dispose]();
+    super[Symbol.dispose]();
+  }
+}
+
+class SteppedTrie extends LpmTrie<string, number> {
+  meanwhile: Meanwhile = () => {};
+
+  protected override walk(): Walk {
+    return new SteppedWalk(this.walked, (key) => this.meanwhile(key));
+  }
+}
+
+/** Deletes those of the keys that are given to it, each once. */
+function deleter<K>(
+  map: AssociativeMap<K, number>,
+  type: { read(view: DataView, offset: number): K },
+  victims: Set<K>,
+): Meanwhile {
+  return (bytes) => {
+    const key = type.read(new DataView(bytes.buffer, bytes.byteOffset), 0);
+    if (victims.delete(key)) map.delete(key);
+  };
+}
+
+/** Walks while each of every `every` keys, from `from` on, is deleted as soon as the kernel was asked about it. */
+function walkWhileDeleted<K>(
+  map: AssociativeMap<K, number>,
+  [from, every]: readonly [number, number],
+  begin: (victims: Set<K>) => void,
+): void {
+  const order = [...map.keys()];
+  expect(order.length).toBe(count);
+  const victims = order.filter((_, index) => index >= from && index % every === 0);
+  const left = new Set(victims);
+  begin(left);
+  const seen: K[] = [];
+  for (const key of map.keys()) {
+    if (seen.push(key) > 10 * count) throw new Error("the walk does not end");
+  }
+  // It met them all.
+  expect(left.size).toBe(0);
+  const staying = order.filter((key) => !victims.includes(key));
+  expect(seen.filter((key) => !victims.includes(key))).toEqual(staying);
+  expect(new Set(seen).size).toBe(seen.length);
+}
+
+const patterns = [
+  [0, 40],
+  [1, 7],
+  [count / 2, 3],
+  [count - 20, 2],
+] as const;
+
+describe.each(patterns)("entries from %d on, every %d, deleted between two calls", (...pattern) => {
+  for (const when of ["asked", "found"] as const) {
+    bpfTest(`take none else from a walk over a map without batches, when ${when}`, () => {
+      using map = batchlessMap(count);
+      for (let key = 1; key <= count; key++) map.set(key, 1);
+      walkWhileDeleted(map, pattern, (victims) => onEachCall(when, deleter(map, t.u32, victims)));
+    });
+
+    bpfTest(`take none else from a walk over a trie key by key, when ${when}`, () => {
+      using trie = new KeyByKeyTrie(networks);
+      for (let number = 0; number < count; number++) trie.set(network(number), number);
+      walkWhileDeleted(trie, pattern, (victims) =>
+        onEachCall(when, deleter(trie, t.cidr4, victims)),
+      );
+    });
+  }
+
+  bpfTest("take none else from a walk over a trie in batches", () => {
+    using trie = new SteppedTrie(networks);
+    for (let number = 0; number < count; number++) trie.set(network(number), number);
+    walkWhileDeleted(trie, pattern, (victims) => {
+      trie.meanwhile = deleter(trie, t.cidr4, victims);
+    });
+  });
+});

@@ -1,0 +1,224 @@
+/** Maps that cannot be: past the kernel's limits, or not of the kind that is there. */
+import { describe, expect } from "bun:test";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import {
+  ArrayMap,
+  BloomFilter,
+  BpfError,
+  type BpfMap,
+  HashMap,
+  LpmTrie,
+  LruHashMap,
+  LruPerCpuHashMap,
+  PerCpuArrayMap,
+  PerCpuHashMap,
+  possibleCpus,
+  Queue,
+  Stack,
+  t,
+} from "../../src/index.ts";
+import type { Type } from "../../src/types/type.ts";
+import { bpfTest } from "../support/privilege.ts";
+
+const cpus = possibleCpus();
+const numbers = { key: t.u32, value: t.u32, name: "full" };
+const networks = { key: t.cidr4, value: t.u32, name: "full" };
+const values = { value: t.u32, name: "full" };
+
+describe("maps past the kernel's limits", () => {
+  const large = 32 * 1024;
+  const mebibyte = 1024 * 1024;
+  // Far beyond what any machine has, so that the kernel does not even begin.
+  const most = 2 ** 32 - 1;
+  const refused: Readonly<Record<string, readonly [RegExp, () => Disposable]>> = {
+    "a value of more than 32 KiB for each CPU (hash)": [
+      /E2BIG.*too large for its kind: .* a value of 32769 bytes/,
+      () => new PerCpuHashMap({ ...numbers, value: t.bytes(large + 1), maxEntries: 1 }),
+    ],
+    "a value of more than 32 KiB for each CPU (LRU hash)": [
+      /E2BIG.*too large for its kind: .* a value of 32769 bytes/,
+      () => new LruPerCpuHashMap({ ...numbers, value: t.bytes(large + 1), maxEntries: 64 }),
+    ],
+    "a value of more than 32 KiB for each CPU (array)": [
+      /E2BIG.*too large for its kind: .* a value of 32769 bytes/,
+      () => new PerCpuArrayMap({ value: t.bytes(large + 1), maxEntries: 1 }),
+    ],
+    "a large value": [
+      /E2BIG.*too large for its kind: a key of 4 and a value of 67108864 bytes/,
+      () => new HashMap({ ...numbers, value: t.bytes(64 * mebibyte), maxEntries: 1 }),
+    ],
+    "a large key": [
+      /E2BIG.*too large for its kind: a key of 67108864 and a value of 4 bytes/,
+      () => new HashMap({ ...numbers, key: t.bytes(64 * mebibyte), maxEntries: 1 }),
+    ],
+    "very many entries of a hash map": [
+      /(E2BIG|ENOMEM).* 4294967295 entries/,
+      () => new HashMap({ ...numbers, value: t.bytes(mebibyte), maxEntries: most }),
+    ],
+    "very many entries of an LRU hash map": [
+      /(E2BIG|ENOMEM).* 4294967295 entries/,
+      () => new LruHashMap({ ...numbers, value: t.bytes(mebibyte), maxEntries: most }),
+    ],
+    "very many entries of an array": [
+      /(E2BIG|ENOMEM).* 4294967295 entries/,
+      () => new ArrayMap({ value: t.bytes(mebibyte), maxEntries: most }),
+    ],
+    "very many entries of a queue": [
+      /(E2BIG|ENOMEM).* 4294967295 entries/,
+      () => new Queue({ value: t.bytes(mebibyte), maxEntries: most }),
+    ],
+    "very many entries of a stack": [
+      /(E2BIG|ENOMEM).* 4294967295 entries/,
+      () => new Stack({ value: t.bytes(mebibyte), maxEntries: most }),
+    ],
+    "a spin lock in the values of an LRU hash map": [
+      /EOPNOTSUPP.*the kind takes no spin lock or timer in its values/,
+      () =>
+        new LruHashMap({
+          ...numbers,
+          value: t.struct({ lock: t.spinLock, count: t.u32 }),
+          maxEntries: 4,
+        }),
+    ],
+    "an LRU hash map without preallocation": [
+      /^cannot create the lru-hash map "full": .*(ENOTSUPP.*does not take these flags|EINVAL)/,
+      () => new LruHashMap({ ...numbers, maxEntries: 4, flags: ["no-prealloc"] }),
+    ],
+  };
+  for (const [what, [message, create]] of Object.entries(refused)) {
+    bpfTest(`are refused: ${what}`, () => {
+      expect(create).toThrow(BpfError);
+      expect(create).toThrow(message);
+    });
+  }
+
+  bpfTest("what is at the limit is not", () => {
+    using hash = new PerCpuHashMap({ ...numbers, value: t.bytes(large), maxEntries: 1 });
+    using array = new PerCpuArrayMap({ value: t.bytes(large), maxEntries: 1 });
+    const of = cpus.map((cpu) => new Uint8Array(large).fill(cpu + 1));
+    expect(hash.set(1, of).get(1)).toEqual(of);
+    expect([...array.set(0, of)]).toEqual([[0, of]]);
+    using trie = new LpmTrie({ key: t.bytes(260), value: t.u32, maxEntries: 1 });
+    expect(trie.keySize).toBe(260);
+  });
+
+  bpfTest("keys of an LPM trie that are too small or too large never reach the kernel", () => {
+    for (const size of [1, 4, 261, 1024]) {
+      const create = () => new LpmTrie({ ...networks, key: t.bytes(size), maxEntries: 1 });
+      expect(create).toThrow(RangeError);
+      expect(create).toThrow(/^key: expected t\.cidr4, t\.cidr6 or a struct of 5 to 260 bytes/);
+    }
+  });
+
+  bpfTest("a prefix that is longer than its address is not stored, and found by nobody", () => {
+    const key = t.struct({ length: t.u32, address: t.bytes(4) });
+    using trie = new LpmTrie({ ...networks, key, maxEntries: 4 });
+    const prefix = (length: number) => ({ length, address: new Uint8Array(4) });
+    trie.set(prefix(0), 1);
+    for (const [name, write] of [
+      ["BpfError", () => trie.set(prefix(33), 2)],
+      ["BpfError", () => trie.delete(prefix(33))],
+      ["BatchError", () => trie.setMany([[prefix(33), 2]])],
+      [
+        "BatchError",
+        () =>
+          trie.setMany([
+            [prefix(0), 1],
+            [prefix(33), 2],
+          ]),
+      ],
+      ["BatchError", () => trie.deleteMany([prefix(33)])],
+    ] as const) {
+      const hint = expect.stringMatching(/^The prefix is longer than the 32 bits of the address/);
+      expect(write).toThrow(expect.objectContaining({ name, code: "EINVAL", hint }));
+    }
+    expect([trie.get(prefix(32)), trie.get(prefix(33))]).toEqual([1, undefined]);
+    expect([...trie]).toEqual([[prefix(0), 1]]);
+  });
+});
+
+/** A class: a map of it, and how it opens another's descriptor. */
+interface Class {
+  create(): BpfMap;
+  open(fd: number, value: Type<number>): BpfMap;
+}
+
+const key = t.u32;
+const classes: Readonly<Record<string, Class>> = {
+  HashMap: {
+    create: () => new HashMap({ ...numbers, maxEntries: 4 }),
+    open: (fd, value) => HashMap.fromFd(fd, { key, value }),
+  },
+  LruHashMap: {
+    create: () => new LruHashMap({ ...numbers, maxEntries: 4 }),
+    open: (fd, value) => LruHashMap.fromFd(fd, { key, value }),
+  },
+  PerCpuHashMap: {
+    create: () => new PerCpuHashMap({ ...numbers, maxEntries: 4 }),
+    open: (fd, value) => PerCpuHashMap.fromFd(fd, { key, value }),
+  },
+  LruPerCpuHashMap: {
+    create: () => new LruPerCpuHashMap({ ...numbers, maxEntries: 4 }),
+    open: (fd, value) => LruPerCpuHashMap.fromFd(fd, { key, value }),
+  },
+  ArrayMap: {
+    create: () => new ArrayMap({ ...values, maxEntries: 4 }),
+    open: (fd, value) => ArrayMap.fromFd(fd, { value }),
+  },
+  PerCpuArrayMap: {
+    create: () => new PerCpuArrayMap({ ...values, maxEntries: 4 }),
+    open: (fd, value) => PerCpuArrayMap.fromFd(fd, { value }),
+  },
+  LpmTrie: {
+    create: () => new LpmTrie({ ...networks, maxEntries: 4 }),
+    open: (fd, value) => LpmTrie.fromFd(fd, { key: t.cidr4, value }),
+  },
+  Queue: {
+    create: () => new Queue({ ...values, maxEntries: 4 }),
+    open: (fd, value) => Queue.fromFd(fd, { value }),
+  },
+  Stack: {
+    create: () => new Stack({ ...values, maxEntries: 4 }),
+    open: (fd, value) => Stack.fromFd(fd, { value }),
+  },
+  BloomFilter: {
+    create: () => new BloomFilter({ ...values, maxEntries: 4 }),
+    open: (fd, value) => BloomFilter.fromFd(fd, { value }),
+  },
+};
+
+describe("a map of another kind or size", () => {
+  for (const [name, { create, open }] of Object.entries(classes)) {
+    bpfTest(`${name} is opened by its own class alone, with the sizes that it has`, () => {
+      using map = create();
+      const where = `the map of descriptor ${map.fd} does not fit:`;
+      for (const [other, { open: openOther }] of Object.entries(classes)) {
+        if (other === name) continue;
+        expect(() => openOther(map.fd, t.u32)).toThrow(TypeError);
+        expect(() => openOther(map.fd, t.u32)).toThrow(`${where} type is ${map.type}, not `);
+      }
+      expect(() => open(map.fd, t.u64n)).toThrow(new TypeError(`${where} valueSize is 4, not 8`));
+      using again = open(map.fd, t.u32);
+      expect([again.id, again.type]).toEqual([map.id, map.type]);
+    });
+  }
+
+  bpfTest("at the path of a pin is named, and stays as it is", () => {
+    using bpffs = new DetachedMount("bpf");
+    const pin = `${bpffs.path}/pin`;
+    using queue = new Queue({ ...values, maxEntries: 4, pin });
+    queue.push(7);
+    for (const create of [
+      () => new Stack({ ...values, maxEntries: 4, pin }),
+      () => Stack.open(pin, { value: t.u32 }),
+      () => new HashMap({ ...numbers, maxEntries: 4, pin }),
+      () => new Queue({ ...values, maxEntries: 5, pin }),
+      () => new Queue({ value: t.u64, maxEntries: 4, pin }),
+    ]) {
+      expect(create).toThrow(TypeError);
+      expect(create).toThrow(`the map pinned at ${pin} does not fit: `);
+    }
+    using again = Queue.open(pin, { value: t.u32 });
+    expect(again.pop()).toBe(7);
+  });
+});

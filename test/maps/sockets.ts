@@ -1,0 +1,103 @@
+/** @module Sockets as the kernel has them, for maps of sockets: Bun's own do not say enough of themselves. */
+import { dlopen } from "bun:ffi";
+import { Descriptor } from "../../src/ffi/descriptor.ts";
+
+const { socket, bind, listen, setsockopt, getsockopt, getsockname } = dlopen("libc.so.6", {
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  listen: { args: ["i32", "i32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
+  getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+}).symbols;
+
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_XDP = 44;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const SOCK_RAW = 3;
+const SOL_SOCKET = 1;
+const SO_REUSEPORT = 15;
+const SO_ATTACH_REUSEPORT_EBPF = 52;
+const SO_COOKIE = 57;
+
+function check(result: number, what: string): number {
+  if (result < 0) throw new Error(`${what} failed`);
+  return result;
+}
+
+function open(family: number, type: number, what: string): Descriptor {
+  return new Descriptor(check(socket(family, type, 0), `socket for a ${what}`), what);
+}
+
+function setOption(fd: number, option: number, value: number): void {
+  check(setsockopt(fd, SOL_SOCKET, option, new Uint32Array([value]), 4), `option ${option}`);
+}
+
+/** Binds to a port of 127.0.0.1; 0 is any. */
+function bindTo(fd: number, port: number): void {
+  const address = new DataView(new ArrayBuffer(16));
+  address.setUint16(0, AF_INET, true);
+  address.setUint16(2, port);
+  address.setUint32(4, 0x7f000001);
+  check(bind(fd, new Uint8Array(address.buffer), address.byteLength), "bind");
+}
+
+/** Sockets that share a port of 127.0.0.1, or have one each. */
+export interface PortOptions {
+  readonly port?: number;
+  readonly reusePort?: boolean;
+}
+
+/** A TCP socket that listens. */
+export function listener({ port = 0, reusePort = true }: PortOptions = {}): Descriptor {
+  const made = open(AF_INET, SOCK_STREAM, "listening socket");
+  if (reusePort) setOption(made.fd, SO_REUSEPORT, 1);
+  bindTo(made.fd, port);
+  check(listen(made.fd, 8), "listen");
+  return made;
+}
+
+/** A UDP socket with a port. */
+export function datagramSocket({ port = 0, reusePort = true }: PortOptions = {}): Descriptor {
+  const made = open(AF_INET, SOCK_DGRAM, "UDP socket");
+  if (reusePort) setOption(made.fd, SO_REUSEPORT, 1);
+  bindTo(made.fd, port);
+  return made;
+}
+
+/** A TCP socket that is neither connected nor listens. */
+export function idleSocket(): Descriptor {
+  return open(AF_INET, SOCK_STREAM, "idle socket");
+}
+
+/** A Unix socket that is neither connected nor listens. */
+export function unixSocket(): Descriptor {
+  return open(AF_UNIX, SOCK_STREAM, "Unix socket");
+}
+
+/** A socket for an {@link XskMap}, without memory for packets. */
+export function xdpSocket(): Descriptor {
+  return open(AF_XDP, SOCK_RAW, "AF_XDP socket");
+}
+
+/** The port that a socket is bound to. */
+export function portOf({ fd }: Descriptor): number {
+  const address = new DataView(new ArrayBuffer(16));
+  const bytes = new Uint8Array(address.buffer);
+  check(getsockname(fd, bytes, new Uint32Array([bytes.length])), "getsockname");
+  return address.getUint16(2);
+}
+
+/** The kernel's number for a socket, by another way than a map. */
+export function cookieOf({ fd }: Descriptor): bigint {
+  const cookie = new BigUint64Array(1);
+  check(getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, new Uint32Array([8])), "SO_COOKIE");
+  return cookie[0] as bigint;
+}
+
+/** Lets a program select among the sockets that share a socket's port. */
+export function selectBy(program: Descriptor, { fd }: Descriptor): void {
+  setOption(fd, SO_ATTACH_REUSEPORT_EBPF, program.fd);
+}

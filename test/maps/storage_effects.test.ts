@@ -1,0 +1,217 @@
+/** What storages of different kinds do that others do not, and what programs see of them. */
+import { describe, expect, test } from "bun:test";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import { openPidfd } from "../../src/ffi/pidfd.ts";
+import {
+  asm,
+  BpfError,
+  Btf,
+  CgroupStorage,
+  type Code,
+  Program,
+  SkStorage,
+  t,
+  TaskStorage,
+} from "../../src/index.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { descriptorOf } from "./storage_owners.ts";
+
+const { r0, r1, r2, r3, r4 } = asm;
+
+type Storage = TaskStorage<bigint> | SkStorage<bigint> | CgroupStorage<bigint>;
+
+/** Attaches a program to a tracepoint that gets, or makes, the storage of the object in r2, and adds 1 to it. */
+function counting(
+  tracepoint: string,
+  storage: Storage,
+  helper: "task_storage_get" | "sk_storage_get" | "cgrp_storage_get",
+  owner: Code,
+  create: boolean,
+): Disposable {
+  using program = new Program({
+    section: `tp_btf/${tracepoint}`,
+    license: "GPL",
+    maps: { storage },
+    code: [
+      owner,
+      asm.ldMap(r1, "storage"),
+      asm.mov(r3, 0),
+      asm.mov(r4, create ? 1 : 0),
+      asm.call(helper),
+      asm.jeq(r0, 0, "end"),
+      asm.mov(r1, 1),
+      asm.atomicAdd(r0, 0, r1),
+      asm.label("end"),
+      asm.mov(r0, 0),
+      asm.exit(),
+    ],
+  });
+  // The link keeps the program.
+  return program.attach();
+}
+
+const currentTask: Code = [asm.call("get_current_task_btf"), asm.mov(r2, r0)];
+/** The tracepoint's first argument. */
+const firstArgument: Code = [asm.ldxdw(r2, r1, 0)];
+
+function hasTracepoint(name: string): boolean {
+  return (
+    bpfObstacle === undefined && Btf.kernel().find("typedef", `btf_trace_${name}`) !== undefined
+  );
+}
+
+/** The number of some thread of this process that is not its first. */
+function otherThread(): number {
+  const ids = readdirSync("/proc/self/task").map(Number);
+  return ids.find((id) => id !== process.pid)!;
+}
+
+describe("task storage", () => {
+  bpfTest("that user space made is changed by a program that finds it", () => {
+    using storage = new TaskStorage({ value: t.u64 });
+    storage.set(process.pid, 1000n);
+    using _counting = counting("sys_enter", storage, "task_storage_get", currentTask, false);
+    for (let call = 0; call < 500; call++) existsSync("/");
+    expect(storage.get(process.pid)).toBeGreaterThanOrEqual(1500n);
+    expect(storage.get(process.ppid)).toBeUndefined();
+  });
+
+  bpfTest("that a program made is found by user space, and ends with its process", async () => {
+    using storage = new TaskStorage({ value: t.u64 });
+    using _counting = counting(
+      "sched_process_exec",
+      storage,
+      "task_storage_get",
+      currentTask,
+      true,
+    );
+    const child = Bun.spawn(["sleep", "1000"]);
+    using pidfd = openPidfd(child.pid);
+    while (!storage.has(child.pid)) await Bun.sleep(1);
+    expect(storage.get(pidfd)).toBe(1n);
+    child.kill("SIGKILL");
+    await child.exited;
+    expect([storage.get(pidfd), storage.take(pidfd)]).toEqual([undefined, undefined]);
+    expect([storage.delete(pidfd), storage.replace(pidfd, 1n)]).toEqual([false, false]);
+    for (const store of [() => storage.set(pidfd, 1n), () => storage.add(pidfd, 1n)]) {
+      expect(store).toThrow(BpfError);
+      expect(store).toThrow(
+        expect.objectContaining({ code: "ENOENT", hint: "The process has ended" }),
+      );
+    }
+    for (const use of [() => storage.get(child.pid), () => storage.set(child.pid, 1n)]) {
+      expect(use).toThrow(BpfError);
+      expect(use).toThrow(
+        expect.objectContaining({
+          code: "ESRCH",
+          syscall: "pidfd_open",
+          hint: expect.stringContaining("it has ended"),
+        }),
+      );
+    }
+  });
+
+  bpfTest("is a thread's own (kernel 6.9)", () => {
+    using storage = new TaskStorage({ value: t.u32 });
+    const thread = otherThread();
+    storage.set(process.pid, 1).set(thread, 2);
+    expect([storage.get(process.pid), storage.get(thread)]).toEqual([1, 2]);
+  });
+
+  bpfTest("takes a number for a process, and an object for a descriptor", () => {
+    using storage = new TaskStorage({ value: t.u32, name: "tasks" });
+    expect(() => storage.get(0)).toThrow(
+      'owner of a value of task-storage map "tasks": pid: expected an integer from 1 to',
+    );
+    const noPidfd = () => storage.get({ fd: storage.fd });
+    expect(noPidfd).toThrow(
+      'cannot look up a value in task-storage map "tasks": bpf(BPF_MAP_LOOKUP_ELEM): EBADF',
+    );
+    expect(noPidfd).toThrow("The descriptor is not that of a process");
+  });
+
+  bpfTest("is not asked what a disposed one would be", () => {
+    const storage = new TaskStorage({ value: t.u32 });
+    const owner = {
+      get fd(): number {
+        storage[Symbol.dispose]();
+        return 1;
+      },
+    };
+    expect(() => storage.get(owner)).toThrow("is disposed");
+  });
+});
+
+describe("socket storage", () => {
+  /** What the accepted end of a connection has of its listening socket's value. */
+  async function acceptedValue(storage: SkStorage<number>): Promise<number | undefined> {
+    const accepted = Promise.withResolvers<number | undefined>();
+    const open = (socket: object): void =>
+      accepted.resolve(storage.get({ fd: descriptorOf(socket) }));
+    const server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {}, open } });
+    storage.set(descriptorOf(server), 77);
+    const { hostname, port } = server;
+    const client = await Bun.connect({ hostname, port, socket: { data() {} } });
+    const value = await accepted.promise;
+    client.end();
+    server.stop(true);
+    return value;
+  }
+
+  bpfTest("goes over to accepted sockets with the flag clone alone", async () => {
+    using cloned = new SkStorage({ value: t.u32, flags: ["clone"] });
+    using own = new SkStorage({ value: t.u32 });
+    expect(cloned.flags).toBe(0x201);
+    expect([await acceptedValue(cloned), await acceptedValue(own)]).toEqual([77, undefined]);
+  });
+
+  bpfTest("refuses what is not a socket, and a closed one", async () => {
+    using storage = new SkStorage({ value: t.u32, name: "sockets" });
+    const file = openSync("/dev/null", "r");
+    expect(() => storage.set(file, 1)).toThrow(/ENOTSOCK.*There is no socket behind/);
+    closeSync(file);
+    expect(() => storage.has(1_000_000)).toThrow(/EBADF.*There is no socket behind/);
+    const socket = await Bun.udpSocket({});
+    socket.close();
+    expect(() => storage.get({ fd: descriptorOf(socket) })).toThrow(RangeError);
+  });
+
+  test.skipIf(!hasTracepoint("sock_send_length"))("is changed by a program (6.3)", async () => {
+    using storage = new SkStorage({ value: t.u64 });
+    using _counting = counting("sock_send_length", storage, "sk_storage_get", firstArgument, false);
+    const [from, other] = [await Bun.udpSocket({}), await Bun.udpSocket({})];
+    storage.set(descriptorOf(from), 10n);
+    for (let sent = 0; sent < 5; sent++) from.send("x", other.port, "127.0.0.1");
+    other.send("x", from.port, "127.0.0.1");
+    expect(storage.get(descriptorOf(from))).toBe(15n);
+    expect(storage.has(descriptorOf(other))).toBe(false);
+    from.close();
+    other.close();
+  });
+});
+
+describe("cgroup storage", () => {
+  bpfTest("that a program made for a new group is found by user space", () => {
+    using mount = new DetachedMount("cgroup2");
+    using storage = new CgroupStorage({ value: t.u64 });
+    using _counting = counting("cgroup_mkdir", storage, "cgrp_storage_get", firstArgument, true);
+    const path = join(mount.path, `bun-bpf-${process.pid}-made`);
+    mkdirSync(path);
+    try {
+      expect(storage.get(path)).toBe(1n);
+      expect(storage.has(mount.path)).toBe(false);
+    } finally {
+      rmdirSync(path);
+    }
+    expect(() => storage.get(path)).toThrow(expect.objectContaining({ code: "ENOENT" }));
+  });
+
+  bpfTest("refuses what is no group", () => {
+    using storage = new CgroupStorage({ value: t.u32 });
+    expect(() => storage.get(tmpdir())).toThrow(/EBADF.*There is no cgroup: /);
+    expect(() => storage.get("/etc/passwd")).toThrow(expect.objectContaining({ code: "ENOTDIR" }));
+  });
+});

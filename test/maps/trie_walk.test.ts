@@ -1,0 +1,177 @@
+import { describe, expect } from "bun:test";
+import { MapElement } from "../../src/ffi/map_element.ts";
+import { LpmTrie, t } from "../../src/index.ts";
+import { comparePrefixes } from "../../src/maps/trie_walk.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { withRandom } from "../types/random.ts";
+import { KeyByKeyTrie } from "./key_by_key_trie.ts";
+import { bitsOf, compareBits, type PrefixKey, prefixType, randomPrefixes } from "./prefixes.ts";
+import type { Bytes } from "./random_bytes.ts";
+
+describe("the order of prefixes", () => {
+  for (const bytes of [1, 2, 3, 4, 16, 256]) {
+    bpfTest(`is the one in which the kernel walks over a trie: addresses of ${bytes} bytes`, () => {
+      withRandom((random) => {
+        const key = prefixType(bytes);
+        using trie = new LpmTrie({ key, value: t.u8, maxEntries: 4096 });
+        for (const prefix of randomPrefixes(random, bytes, 1000, false)) trie.set(prefix, 0);
+        using element = new MapElement(trie.fd, key.size, 1, "trie");
+        const kernels: Bytes[] = [];
+        for (let first = true; element.nextKey(first); first = false) {
+          const found = new Uint8Array(key.size);
+          element.useNextKey();
+          element.copyKeyTo(found, 0);
+          kernels.push(found);
+        }
+        expect(kernels.length).toBe(trie.count());
+        const shuffled = kernels.toSorted(() => random.below(3) - 1);
+        expect(shuffled.sort(comparePrefixes)).toEqual(kernels);
+      });
+    });
+
+    bpfTest(`is total: addresses of ${bytes} bytes`, () => {
+      withRandom((random) => {
+        const type = prefixType(bytes);
+        const encode = (prefix: PrefixKey): Bytes => {
+          const key = new Uint8Array(type.size);
+          type.write(new DataView(key.buffer), 0, prefix);
+          return key;
+        };
+        const prefixes = randomPrefixes(random, bytes, 500, false);
+        for (let round = 0; round < 2000; round++) {
+          const [a, b] = [random.pick(prefixes), random.pick(prefixes)];
+          const [keyOfA, keyOfB] = [encode(a), encode(b)];
+          const order = Math.sign(comparePrefixes(keyOfA, keyOfB));
+          expect(order).toBe(Math.sign(compareBits(bitsOf(a), bitsOf(b))));
+          expect(Math.sign(comparePrefixes(keyOfB, keyOfA))).toBe(0 - order);
+          // Same prefix, whatever is in the bits beyond.
+          expect(order === 0).toBe(bitsOf(a) === bitsOf(b));
+        }
+      });
+    });
+  }
+});
+
+const kinds: Readonly<Record<string, (maxEntries: number) => LpmTrie<string, number>>> = {
+  "in batches": (maxEntries) => new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries }),
+  "key by key": (maxEntries) => new KeyByKeyTrie({ key: t.cidr4, value: t.u32, maxEntries }),
+};
+
+/** Networks of 8, 16, 24 and 32 bits, which cover one another; each has its number for its value. */
+function filled(make: (maxEntries: number) => LpmTrie<string, number>): {
+  trie: LpmTrie<string, number>;
+  keys: readonly string[];
+} {
+  const keys: string[] = [];
+  for (let a = 0; a < 5; a++) {
+    keys.push(`${10 + a}.0.0.0/8`);
+    for (let b = 0; b < 10; b++) {
+      keys.push(`${10 + a}.${b}.0.0/16`);
+      for (let c = 0; c < 10; c++)
+        keys.push(`${10 + a}.${b}.${c}.0/24`, `${10 + a}.${b}.${c}.1/32`);
+    }
+  }
+  const trie = make(2 * keys.length);
+  trie.setMany(keys.map((key, index) => [key, index] as const));
+  // As the kernel has them.
+  return { trie, keys: [...trie.keys()] };
+}
+
+for (const [name, make] of Object.entries(kinds)) {
+  describe(`a walk over a trie ${name}`, () => {
+    bpfTest("gives every prefix once, with its value, those that cover others behind these", () => {
+      const { trie, keys } = filled(make);
+      using _trie = trie;
+      expect(keys.length).toBe(5 * (1 + 10 * (1 + 2 * 10)));
+      expect(keys.slice(0, 4)).toEqual([
+        "10.0.0.1/32",
+        "10.0.0.0/24",
+        "10.0.1.1/32",
+        "10.0.1.0/24",
+      ]);
+      expect(keys.at(-1)).toBe("14.0.0.0/8");
+      expect(new Set(keys).size).toBe(keys.length);
+      for (const [key, value] of trie) expect(trie.get(key)).toBe(value);
+    });
+
+    for (const every of [1, 2, 3, 64]) {
+      bpfTest(`sees every prefix once while one of ${every} is deleted as it is seen`, () => {
+        const { trie, keys } = filled(make);
+        using _trie = trie;
+        const seen: string[] = [];
+        for (const key of trie.keys()) {
+          if (seen.push(key) % every === 0) expect(trie.delete(key)).toBe(true);
+        }
+        expect(seen).toEqual([...keys]);
+        expect([...trie.keys()]).toEqual(keys.filter((_, index) => (index + 1) % every !== 0));
+      });
+    }
+
+    for (const every of [7, 64, 65, 300]) {
+      bpfTest(`goes on when all that it saw is deleted, every ${every} prefixes`, () => {
+        const { trie, keys } = filled(make);
+        using _trie = trie;
+        const seen: string[] = [];
+        for (const key of trie.keys()) {
+          if (seen.push(key) % every === 0) trie.deleteMany(seen);
+        }
+        expect(seen).toEqual([...keys]);
+      });
+    }
+
+    bpfTest("goes on when the prefix at hand is deleted and what was before it stays", () => {
+      const { trie, keys } = filled(make);
+      using _trie = trie;
+      const seen: string[] = [];
+      // At the end of a chunk and anywhere: the kernel starts again from the first.
+      const victims = new Set([63, 64, 200, 319, 320, 500].map((index) => keys[index]));
+      for (const key of trie.keys()) {
+        seen.push(key);
+        if (victims.has(key)) trie.delete(key);
+      }
+      expect(seen).toEqual([...keys]);
+    });
+
+    bpfTest("sees all that stays, in order, while others are added and deleted anywhere", () => {
+      withRandom((random) => {
+        const { trie, keys } = filled(make);
+        using _trie = trie;
+        const others = Array.from({ length: 200 }, (_, c) => `${9 + (c % 8)}.77.${c}.0/24`);
+        for (let round = 0; round < 20; round++) {
+          const seen: string[] = [];
+          for (const key of trie.keys()) {
+            seen.push(key);
+            const other = random.pick(others);
+            if (random.below(2) === 0) trie.set(other, 1);
+            else trie.delete(other);
+            if (others.includes(key)) trie.delete(key);
+          }
+          expect(new Set(seen).size).toBe(seen.length);
+          expect(seen.filter((key) => !others.includes(key))).toEqual([...keys]);
+        }
+      });
+    });
+
+    bpfTest("ends when everything is deleted, and sees what was fetched before at the most", () => {
+      const { trie } = filled(make);
+      using _trie = trie;
+      let seen = 0;
+      for (const _key of trie.keys()) if (++seen === 10) trie.clear();
+      expect(seen).toBeWithin(10, 65);
+      expect([...trie.keys()]).toEqual([]);
+    });
+
+    bpfTest("ends though each prefix is replaced by one further on", () => {
+      using trie = make(200);
+      for (let i = 0; i < 100; i++) trie.set(`10.0.${i}.0/24`, i);
+      let steps = 0;
+      for (const key of trie.keys()) {
+        if (++steps > 10_000) throw new Error("it does not end");
+        trie.delete(key);
+        const next = 100 + steps;
+        trie.set(`10.${next >> 8}.${next & 255}.0/24`, 0);
+      }
+      expect(trie.count()).toBe(100);
+    });
+  });
+}

@@ -1,0 +1,77 @@
+/** The README's table of maps says of each class what it can do: here the classes are asked. */
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ArrayOfMaps, HashOfMaps } from "../src/index.ts";
+import { simpleClasses } from "../src/kinds/classes.ts";
+import { packageRoot } from "./support/run.ts";
+
+interface MapRow {
+  readonly className: string;
+  readonly type: string;
+  /** By the heading of a column. */
+  readonly cells: ReadonlyMap<string, string>;
+}
+
+const names = (text: string) => [...text.matchAll(/`(\w+)`/g)].map((match) => match[1] as string);
+const cellsOf = (line: string) =>
+  line
+    .split("|")
+    .slice(1, -1)
+    .map((cell) => cell.trim());
+
+/** The table whose head begins with these columns. */
+function tableOf(readme: string): MapRow[] {
+  const lines = readme.split("\n");
+  const head = lines.findIndex((line) => /^\| class +\| `type`/.test(line));
+  const headings = cellsOf(lines[head] as string);
+  const rows: MapRow[] = [];
+  for (let at = head + 2; lines[at]?.startsWith("|") === true; at++) {
+    const cells = new Map(
+      cellsOf(lines[at] as string).map((cell, i) => [headings[i] as string, cell]),
+    );
+    const [className = ""] = names(cells.get("class") ?? "");
+    const type = cells.get("`type`")?.replaceAll("`", "") ?? "";
+    rows.push({ className, type, cells });
+  }
+  return rows;
+}
+
+const rows = tableOf(readFileSync(join(packageRoot, "README.md"), "utf8"));
+const classes: Record<string, { readonly name: string; readonly prototype: object }> = {
+  ...simpleClasses,
+  "hash-of-maps": HashOfMaps,
+  "array-of-maps": ArrayOfMaps,
+};
+
+/** Headings that stand for methods of other names. */
+const methodsBehind: Record<string, readonly string[]> = { walks: ["entries", "keys", "count"] };
+const unchecked = new Set(["class", "`type`", "kernel", "for", "more"]);
+
+describe("the README's table of maps", () => {
+  test("has each kind once, under its class", () => {
+    expect(Object.fromEntries(rows.map(({ type, className }) => [type, className]))).toEqual(
+      Object.fromEntries(Object.entries(classes).map(([type, { name }]) => [type, name])),
+    );
+    expect(rows.length).toBe(Object.keys(classes).length);
+  });
+
+  for (const { className, type, cells } of rows) {
+    test(`is right about ${className}`, () => {
+      const { prototype } = classes[type] as { prototype: object };
+      for (const [heading, cell] of cells) {
+        if (unchecked.has(heading)) continue;
+        for (const method of methodsBehind[heading] ?? names(heading)) {
+          const isElsewhere = names(cells.get("more") ?? "").includes(method);
+          expect({ method, has: method in prototype }).toEqual({
+            method,
+            has: cell === "yes" || isElsewhere,
+          });
+        }
+      }
+      for (const method of names(cells.get("more") ?? "")) {
+        expect({ method, has: method in prototype }).toEqual({ method, has: true });
+      }
+    });
+  }
+});
