@@ -1,20 +1,22 @@
 // Walks and stores of whole maps (u32 to u64), and look-ups of chosen keys, beside the same in C with libbpf on the same
-// maps, in turn: bun bench/batches.ts
+// maps, in turn: bun bench/batches.ts [ENTRIES]
 import { HashMap, PerCpuHashMap, possibleCpus, t } from "../src/index.ts";
 import { buildPeer, median } from "./peer.ts";
 
-const rounds = 9;
-const entries = 100_000;
+const rounds = 7;
+/** In a row, of which the median counts, here as in C. */
+const samples = 9;
+const entries = Number(process.argv[2] ?? 100_000);
 const chosen = 1000;
 /** A thousand look-ups alone are too few to time. */
-const repeat = 50;
+const repeat = 10;
 
 const cpus = possibleCpus();
 using hash = new HashMap({ key: t.u32, value: t.u64n, maxEntries: entries, name: "bench" });
 using perCpu = new PerCpuHashMap({ key: t.u32, value: t.u64n, maxEntries: entries, name: "bench" });
 const pairs = Array.from({ length: entries }, (_, key) => [key, key] as const);
 /** Apart from one another. */
-const some = Array.from({ length: chosen }, (_, index) => index * (entries / chosen));
+const some = Array.from({ length: chosen }, (_, index) => Math.floor((index * entries) / chosen));
 hash.setMany(pairs);
 perCpu.setMany(pairs.map(([key]) => [key, cpus.map(() => key)] as const));
 
@@ -94,14 +96,17 @@ const figures = Object.fromEntries(
 
 const peer = buildPeer("batches");
 // In turn, so that both see the same weather on a shared machine. What comes first is for the engine to warm up.
-for (let round = -2; round < rounds; round++) {
+for (let round = -1; round < rounds; round++) {
   for (const name of names) {
     const { run, peer: other, count }: Work = works[name];
     let here = Number.NaN;
     if (run !== undefined) {
-      const start = Bun.nanoseconds();
-      run();
-      here = (Bun.nanoseconds() - start) / count;
+      const times = Array.from({ length: samples }, () => {
+        const start = Bun.nanoseconds();
+        run();
+        return (Bun.nanoseconds() - start) / count;
+      });
+      here = median(times);
     }
     if (round < 0) continue;
     figures[name].here.push(here);

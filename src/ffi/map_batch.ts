@@ -58,6 +58,7 @@ export class MapBatch implements Disposable {
     this.#cursorSize = roundUp8(Math.max(keySize, 4));
     this.keysOffset = attrSize + 2 * this.#cursorSize;
     this.#capacity = capacity;
+    this.limit = capacity;
     this.#memory = this.#map(capacity);
     this.valuesOffset = this.#valuesOffsetFor(capacity);
     this.view = new DataView(this.#memory.buffer);
@@ -67,6 +68,12 @@ export class MapBatch implements Disposable {
   get capacity(): number {
     return this.#capacity;
   }
+
+  /**
+   * How many entries the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
+   * used yet costs nothing, as the kernel gives a mapping its memory page by page.
+   */
+  limit: number;
 
   /** Where key `index` is in `view`. */
   keyOffset(index: number): number {
@@ -104,9 +111,10 @@ export class MapBatch implements Disposable {
       const { address } = this.#memory;
       setUint64(view, MAP_BATCH.in_batch, this.#started ? address + inBatch : 0);
       setUint64(view, MAP_BATCH.out_batch, address + outBatch);
-      const code = this.#call(command, 0, this.#capacity, elementFlags);
+      const code = this.#call(command, 0, this.limit, elementFlags);
       if (code === "ENOSPC") {
-        this.grow(this.#capacity * 2);
+        if (this.limit === this.#capacity) this.#grow(this.#capacity * 2);
+        else this.limit = Math.min(this.#capacity, this.limit * 2);
         continue;
       }
       if (code === "EINTR" && (this.count > 0 || retries-- > 0)) {
@@ -141,7 +149,7 @@ export class MapBatch implements Disposable {
   }
 
   /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
-  grow(capacity: number): void {
+  #grow(capacity: number): void {
     const larger = this.#map(capacity);
     this.valuesOffset = this.#valuesOffsetFor(capacity);
     const bytes = new Uint8Array(larger.buffer);
@@ -149,6 +157,7 @@ export class MapBatch implements Disposable {
     this.#memory[Symbol.dispose]();
     this.#memory = larger;
     this.#capacity = capacity;
+    this.limit = capacity;
     this.view = new DataView(larger.buffer);
     this.bytes = bytes;
   }

@@ -164,7 +164,8 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     if (list.length === 0) return;
     const { key, value } = this.layout;
     using batch = this.newBatch(list.length);
-    for (const [index, pair] of list.entries()) {
+    for (let index = 0; index < list.length; index++) {
+      const pair: unknown = list[index];
       if (!isPair(pair)) {
         throw new TypeError(
           `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,

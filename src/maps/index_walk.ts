@@ -18,9 +18,9 @@ export class IndexWalk extends ChunkWalk {
     this.growChunk();
     this.#element ??= new MapElement(fd, keySize, valueSize, what);
     const element = this.#element;
-    const { bytes, capacity } = this.batch;
+    const { bytes, limit } = this.batch;
     let count = 0;
-    for (; this.#index < maxEntries && count < capacity; this.#index++) {
+    for (; this.#index < maxEntries && count < limit; this.#index++) {
       element.setIndex(this.#index);
       if (!element.lookup(flags)) continue;
       element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));

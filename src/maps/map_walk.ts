@@ -37,11 +37,11 @@ export class MapWalk extends ChunkWalk {
       this.#isKeyAhead = this.#element.nextKey(true);
     }
     const element = this.#element;
-    const { bytes, capacity } = this.batch;
+    const { bytes, limit } = this.batch;
     // Keys may be added as fast as they are visited: the walk ends in any case.
     const largest = 2 * maxEntries;
     let count = 0;
-    while (this.#isKeyAhead && count < capacity && this.#steps < largest) {
+    while (this.#isKeyAhead && count < limit && this.#steps < largest) {
       this.#steps++;
       element.useNextKey();
       const isNextAhead = element.nextKey(false);

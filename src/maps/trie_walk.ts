@@ -89,10 +89,10 @@ export class TrieWalk extends ChunkWalk {
       this.#isKeyAhead = this.#element.nextKey(true);
     }
     const element = this.#element;
-    const { bytes, capacity } = this.batch;
+    const { bytes, limit } = this.batch;
     let count = 0;
     // The steps are limited too: every key may be deleted between the two calls.
-    for (let steps = 0; this.#isKeyAhead && steps < capacity; steps++) {
+    for (let steps = 0; this.#isKeyAhead && steps < limit; steps++) {
       element.useNextKey();
       if (element.lookup(flags)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));

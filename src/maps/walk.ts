@@ -46,15 +46,16 @@ export interface Walk extends Disposable {
 export abstract class ChunkWalk implements Walk {
   protected readonly map: WalkedMap;
   protected readonly batch: MapBatch;
-  /** Entries that a chunk has at the most. */
-  protected readonly largest: number;
 
   constructor(map: WalkedMap) {
     this.map = map;
     const entrySize = map.keySize + map.valueSize;
-    this.largest = Math.max(1, Math.min(map.maxEntries, Math.floor(largestBatchBytes / entrySize)));
-    const first = Math.min(this.largest, firstBatchEntries);
-    this.batch = new MapBatch(map.descriptor, map.keySize, map.valueSize, first, map.what);
+    const largest = Math.max(
+      1,
+      Math.min(map.maxEntries, Math.floor(largestBatchBytes / entrySize)),
+    );
+    this.batch = new MapBatch(map.descriptor, map.keySize, map.valueSize, largest, map.what);
+    this.batch.limit = Math.min(largest, firstBatchEntries);
   }
 
   abstract next(): boolean;
@@ -91,10 +92,10 @@ export abstract class ChunkWalk implements Walk {
     this.batch.count = count;
   }
 
-  /** Makes room for more once a chunk was full of use: most maps are small. */
+  /** Asks for more at a time once a chunk was of use: most maps are small, and many a walk is left early. */
   protected growChunk(): void {
-    if (this.batch.count === 0 || this.batch.capacity >= this.largest) return;
-    this.batch.grow(Math.min(this.largest, this.batch.capacity * 4));
+    const { batch } = this;
+    if (batch.count > 0) batch.limit = Math.min(batch.capacity, batch.limit * 4);
   }
 
   [Symbol.dispose](): void {

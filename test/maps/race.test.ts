@@ -55,7 +55,7 @@ class SteppedWalk extends TrieWalk {
     this.#element = element;
     let isFirst = true;
     batch.lookup = () => {
-      for (batch.count = 0; batch.count < batch.capacity;) {
+      for (batch.count = 0; batch.count < batch.limit;) {
         if (!element.nextKey(isFirst)) return "end";
         isFirst = false;
         element.useNextKey();
