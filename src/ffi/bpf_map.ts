@@ -60,6 +60,8 @@ export function createKernelMap(map: MapCreation, what: string): number {
     doing: `create the ${what}`,
     hints: {
       EPERM: () => explainCreationRefused(map.needs),
+      EACCES:
+        "Values with a spin lock or timer are for programs to write: the flag rdonly-prog forbids that",
       EINVAL: `The kernel does not know this kind of map, or refuses its sizes or flags: ${size}`,
       E2BIG: `The map would be too large for its kind: ${size}`,
       ENOMEM: `The kernel has no memory for it: ${size}`,

@@ -9,7 +9,7 @@ import type { MapHandle } from "./handle.ts";
  *
  * Kernel 6.9, on machines whose BPF compiler has arenas (x86-64, and arm64 since 6.10). Up to 4 GiB of addresses; a page
  * takes memory once a program has allocated it with `bpf_arena_alloc_pages`, or user space has touched it. With the flag
- * `BPF_F_SEGV_ON_FAULT` touching does not allocate. Programs read zeros from a page that is not there, and what they store to
+ * `"segv-on-fault"` touching does not allocate. Programs read zeros from a page that is not there, and what they store to
  * it is lost.
  *
  * The memory is mapped when the arena is created: before that the kernel takes no program that uses it. The kernel wants it
@@ -44,12 +44,13 @@ export class Arena extends BpfMap {
   /** @internal */
   constructor(place: ArenaPlace, existing: MapHandle);
   constructor(place: ArenaPlace, existing?: MapHandle) {
-    super(existing ?? Arena.kind.create(place));
+    const handle = existing ?? Arena.kind.create(place);
+    super(handle);
     try {
       this.#address = this.#place(addressOf(place));
       if (existing === undefined) this.#map();
     } catch (error) {
-      super[Symbol.dispose]();
+      this.abandon(handle);
       throw error;
     }
   }
@@ -98,7 +99,7 @@ export class Arena extends BpfMap {
    * The memory itself, no copy: programs change it at any time, and see what is stored.
    *
    * Touching a page allocates it, zeroed. Where the kernel has no memory for it (the limit of the control group, say), or the
-   * arena has the flag `BPF_F_SEGV_ON_FAULT` and no program has allocated the page, that ends the process. What goes for
+   * arena has the flag `"segv-on-fault"` and no program has allocated the page, that ends the process. What goes for
    * the view of an `ArrayMap` goes here: in a loop that waits for a change, read by `Atomics.load` of an integer array over
    * `view.buffer`. Disposal of this object detaches the view.
    *

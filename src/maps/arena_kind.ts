@@ -18,14 +18,9 @@ export interface ArenaPlace {
 }
 
 /** Options of {@link Arena}. */
-export interface ArenaOptions extends Pick<CommonMapOptions, "name" | "pin">, ArenaPlace {
+export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaPlace {
   /** Its size in pages (4096 bytes on x86-64): at most 4 GiB. Each takes memory once it is used. */
   readonly pages: number;
-  /**
-   * The kernel's bits; `BPF_F_MMAPABLE`, which it asks for, is always among them. With `BPF_F_SEGV_ON_FAULT` (131072) only
-   * programs allocate pages. @default none
-   */
-  readonly flags?: number;
 }
 
 /** What the low half of a pointer reaches: all that programs use of one. */

@@ -133,6 +133,12 @@ export abstract class BpfMap implements Disposable {
     return { descriptor, info: this.#info };
   }
 
+  /** @internal Undoes a construction that fails after all: a pin that was made for it goes too. */
+  protected abandon({ isNewlyPinned = false }: MapHandle): void {
+    if (isNewlyPinned) this.unpin();
+    this.#descriptor[Symbol.dispose]();
+  }
+
   /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */
   [Symbol.dispose](): void {
     this.#descriptor[Symbol.dispose]();

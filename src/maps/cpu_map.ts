@@ -33,10 +33,14 @@ export interface CpuMapEntry {
 /** The kernel's own limit (kernel/bpf/cpumap.c). */
 const longestQueue = 16384;
 
+const wrongProgram =
+  "The program is none of type XDP that was loaded for cpumaps (attachment BPF_XDP_CPUMAP)";
 const cpuMapHints: Hints = {
   ENODEV: "This machine cannot have a CPU of that number: possibleCpus() lists those that it can",
-  ENOMEM:
-    "The program is none of type XDP that was loaded for cpumaps (attachment BPF_XDP_CPUMAP), or the kernel has no memory for the queue",
+  ENOMEM: `${wrongProgram}, or the kernel has no memory for the queue`,
+  // What newer kernels say.
+  EINVAL: wrongProgram,
+  EBADF: `${wrongProgram}, or no file is open at that descriptor`,
 };
 
 function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> {

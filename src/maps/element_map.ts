@@ -60,7 +60,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     try {
       this.#element = this.#newElement();
     } catch (error) {
-      super[Symbol.dispose]();
+      this.abandon(handle);
       throw error;
     }
   }

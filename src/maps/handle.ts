@@ -59,6 +59,8 @@ export interface MapHandle {
   readonly info: MapInfo;
   /** The path that it was opened or pinned at. */
   readonly pinnedAt?: string | undefined;
+  /** Whether it was created, and pinned there, just now. */
+  readonly isNewlyPinned?: boolean;
 }
 
 /** What of a map must be the same for a class to work on it: all of a spec, or the part that is known. */
@@ -101,7 +103,7 @@ export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHand
       throw error;
     }
   }
-  return handle;
+  return { ...handle, isNewlyPinned: pin !== undefined };
 }
 
 /** Opens the map pinned at a path. @throws {Error} where nothing is pinned or it does not fit */

@@ -5,9 +5,11 @@ import {
   BPF_F_MMAPABLE,
   BPF_F_NO_COMMON_LRU,
   BPF_F_NO_PREALLOC,
+  BPF_F_NO_USER_CONV,
   BPF_F_PRESERVE_ELEMS,
   BPF_F_RDONLY,
   BPF_F_RDONLY_PROG,
+  BPF_F_SEGV_ON_FAULT,
   BPF_F_STACK_BUILD_ID,
   BPF_F_WRONLY,
   BPF_F_WRONLY_PROG,
@@ -52,6 +54,10 @@ const mapFlags = {
   mmapable: BPF_F_MMAPABLE,
   /** Perf events stay in the map when the descriptor that put them there is closed. */
   "preserve-elems": BPF_F_PRESERVE_ELEMS,
+  /** Of an arena: touching a page from user space does not allocate it. */
+  "segv-on-fault": BPF_F_SEGV_ON_FAULT,
+  /** Of an arena: its pointers are not turned into those of user space. */
+  "no-user-conv": BPF_F_NO_USER_CONV,
   /** An array that can be an inner map whatever its number of entries. */
   "inner-map": BPF_F_INNER_MAP,
 } as const;

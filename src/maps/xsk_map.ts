@@ -16,6 +16,8 @@ export type XskMapOptions = DescriptorArrayOptions;
 
 const xskHints: Hints = {
   EBADF: "No file is open at that descriptor",
+  ENOBUFS:
+    "The socket has no memory for packets yet: give it some (XDP_UMEM_REG) and bind it first",
   ENOTSOCK: "It is no socket: a socket of the family AF_XDP is needed",
   EOPNOTSUPP:
     "It is a socket of another family than AF_XDP; older kernels also refuse one that has no receive ring and no memory for packets yet",

@@ -75,7 +75,7 @@ export class RingBuf<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposa
       const what = `${this}`;
       this.#reader = new RingReader(new RingMemory(this.fd, this.size, what), this.size, what);
     } catch (error) {
-      super[Symbol.dispose]();
+      this.abandon(existing);
       throw error;
     }
   }

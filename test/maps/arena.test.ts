@@ -1,7 +1,17 @@
 import { describe, expect } from "bun:test";
+import { existsSync } from "node:fs";
 import { pageSize } from "../../src/ffi/memory.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
-import { Arena, ArrayMap, asm, BpfError, type Code, Program, t } from "../../src/index.ts";
+import {
+  Arena,
+  ArrayMap,
+  asm,
+  BpfError,
+  BpfFileSystem,
+  type Code,
+  Program,
+  t,
+} from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
@@ -48,29 +58,25 @@ describe("an arena and programs", () => {
     expect(view.getUint32(offset, true)).toBe(42);
   });
 
-  bpfTest(
-    "share pages that a program allocated, which alone are there with BPF_F_SEGV_ON_FAULT",
-    () => {
-      const BPF_F_SEGV_ON_FAULT = 131072;
-      using arena = new Arena({ pages: 8, flags: BPF_F_SEGV_ON_FAULT });
-      using program = arenaProgram(arena, [
-        asm.mov(r1, r6),
-        asm.mov(r2, 0),
-        asm.mov(r3, 2),
-        asm.mov(r4, -1),
-        asm.mov(r5, 0),
-        asm.callKernelFunction("bpf_arena_alloc_pages"),
-        asm.addrSpaceCast(r1, r0, 0, 1),
-        asm.stdw(r1, 0, 77),
-        asm.mov32(r0, r0),
-      ]);
-      const low = program.testRun().returnValue;
-      const offset = low - (arena.address % 2 ** 32);
-      expect(offset % page).toBe(0);
-      expect(arena.view.getBigUint64(offset, true)).toBe(77n);
-      expect(arena.view.getBigUint64(offset + page, true)).toBe(0n);
-    },
-  );
+  bpfTest("share pages that a program allocated, which alone are there with segv-on-fault", () => {
+    using arena = new Arena({ pages: 8, flags: ["segv-on-fault"] });
+    using program = arenaProgram(arena, [
+      asm.mov(r1, r6),
+      asm.mov(r2, 0),
+      asm.mov(r3, 2),
+      asm.mov(r4, -1),
+      asm.mov(r5, 0),
+      asm.callKernelFunction("bpf_arena_alloc_pages"),
+      asm.addrSpaceCast(r1, r0, 0, 1),
+      asm.stdw(r1, 0, 77),
+      asm.mov32(r0, r0),
+    ]);
+    const low = program.testRun().returnValue;
+    const offset = low - (arena.address % 2 ** 32);
+    expect(offset % page).toBe(0);
+    expect(arena.view.getBigUint64(offset, true)).toBe(77n);
+    expect(arena.view.getBigUint64(offset + page, true)).toBe(0n);
+  });
 
   bpfTest("lose what a program stores to a page that is not there", () => {
     using arena = new Arena({ pages: 1 });
@@ -85,7 +91,7 @@ describe("an arena and programs", () => {
   });
 
   bpfTest("end the process that touches a page that is not there, with that flag", async () => {
-    const script = `import { Arena } from ${index}; new Arena({ pages: 1, flags: 131072 }).view.getUint8(0);`;
+    const script = `import { Arena } from ${index}; new Arena({ pages: 1, flags: ['segv-on-fault'] }).view.getUint8(0);`;
     const { exitCode, signalCode } = await runBun(["-e", script]);
     expect(signalCode ?? exitCode).not.toBe(0);
   });
@@ -199,6 +205,14 @@ describe("objects of one arena", () => {
     expect(found.view.getUint8(0)).toBe(8);
   });
 
+  bpfTest("leave no pin where their memory cannot be mapped", () => {
+    using fileSystem = new BpfFileSystem();
+    const pin = `${fileSystem.path}/arena`;
+    using arena = new Arena({ pages: 1 });
+    expect(() => new Arena({ pages: 1, address: arena.address, pin })).toThrow(/EEXIST/);
+    expect(existsSync(pin)).toBe(false);
+  });
+
   bpfTest("are refused where something else is, or another thread has it", async () => {
     using arena = new Arena({ pages: 1 });
     const taken = () => new Arena({ pages: 1, address: arena.address });
@@ -241,7 +255,10 @@ describe("objects of one arena", () => {
       using same = arena.dup();
       same.view.setUint8(round % arena.size, 1);
     }
-    expect(() => new Arena({ pages: 1, address: 2 ** 60 / 2 ** 8 })).toThrow("ENOMEM");
+    {
+      using taken = new Arena({ pages: 1 });
+      expect(() => new Arena({ pages: 1, address: taken.address })).toThrow("EEXIST");
+    }
     expect(openKernelObjects()).toEqual(before);
   });
 });
