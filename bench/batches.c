@@ -1,23 +1,8 @@
 // The same work as batches.ts, with libbpf: batches-peer MAP_ID OPERATION ENTRIES. Prints nanoseconds for each entry, the
 // median of the samples.
-#include <bpf/bpf.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "peer.h"
 
 enum { SAMPLES = 9, BATCH = 16384 };
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
 
 static unsigned long long sum;
 // Values are u64, one for each CPU in a per-CPU map.
@@ -93,7 +78,6 @@ int main(int argc, char **argv) {
     samples[sample] = (now() - start) / entries;
     if (done != entries) return 1;
   }
-  qsort(samples, SAMPLES, sizeof(double), compare);
-  printf("%.1f\n", samples[SAMPLES / 2]);
+  printf("%.1f\n", median(samples, SAMPLES));
   return sum == 1;
 }

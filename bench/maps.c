@@ -1,23 +1,8 @@
 // The same loops as maps.ts, with libbpf: maps-peer MAP_ID OPERATION. Prints nanoseconds for each operation, the median
 // of the samples.
-#include <bpf/bpf.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "peer.h"
 
 enum { SAMPLES = 41, PER_SAMPLE = 2048, KEYS = 512 };
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
 
 static unsigned long long sum;
 
@@ -69,7 +54,6 @@ int main(int argc, char **argv) {
       for (unsigned i = 0; i < PER_SAMPLE; i++)
         if (run(fd, "delete", i)) return 1;
   }
-  qsort(samples, SAMPLES, sizeof(double), compare);
-  printf("%.1f\n", samples[SAMPLES / 2]);
+  printf("%.1f\n", median(samples, SAMPLES));
   return sum == 1;
 }

@@ -22,7 +22,7 @@ const nextIdCommands = {
 } as const satisfies Record<ObjectKind, BpfCommand>;
 
 const onlyOnBpffs =
-  "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first";
+  "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first; names in it have no dots";
 
 /**
  * What kind of BPF object a descriptor is of, or `"other"` for none; `undefined` where /proc is not there to tell.
@@ -71,7 +71,7 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
     doing: `open the ${what} pinned at ${path}`,
     hints: {
       EINVAL: `${path} is not on a BPF file system, or another kind of object is pinned there`,
-      EACCES: `The mode of ${path} forbids it to this user`,
+      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user`,
     },
   });
 }

@@ -1,3 +1,5 @@
+import { dirname } from "node:path";
+
 /** The environment variable that turns tracing on: read once, when this module is imported. */
 const variable = "BUN_BPF_TRACE_HANDLES";
 
@@ -60,7 +62,7 @@ export class HandleRegistry {
   }
 }
 
-/** The calls that led here, without those inside this folder. */
+/** The calls that led here, from the one into this library on. */
 function captureStack(): string {
   const { stackTraceLimit, prepareStackTrace } = Error;
   Error.stackTraceLimit = maxFrames;
@@ -75,13 +77,18 @@ function captureStack(): string {
   }
   // In a bundle the caller's code is in the same file as this: all is kept, as where nothing else called.
   const isBundled = import.meta.file !== "handles.ts";
-  const start = isBundled ? 0 : lines.findIndex((line) => !isInnermost(line));
-  return lines.slice(Math.max(start, 0)).join("\n");
+  const caller = isBundled ? 0 : lines.findIndex((line) => !isInLibrary(line) && !isOfNoFile(line));
+  const entry = lines.slice(0, Math.max(caller, 0)).findLast((line) => isInLibrary(line));
+  return [entry ?? [], lines.slice(Math.max(caller, 0))].flat().join("\n");
 }
 
-/** Whether a frame is of this folder or, like a constructor that a class does not spell out, of no file at all. */
-function isInnermost(line: string): boolean {
-  return line.includes(`${import.meta.dir}/`) || /\((native|unknown):/.test(line);
+function isInLibrary(line: string): boolean {
+  return line.includes(`${dirname(import.meta.dir)}/`);
+}
+
+/** Like a constructor that a class does not spell out. */
+function isOfNoFile(line: string): boolean {
+  return /\((native|unknown):/.test(line);
 }
 
 /** Has the thread tell at its exit what it leaves open. */
@@ -107,9 +114,14 @@ function createRegistry(): HandleRegistry {
   return registry;
 }
 
+function isOn(value: string | undefined): boolean {
+  return value !== undefined && !["", "0", "false"].includes(value);
+}
+
 /** This thread's registry; `undefined` unless tracing is on, so that to ask is all that it costs otherwise. */
-export const handles: HandleRegistry | undefined =
-  process.env[variable] === "1" ? createRegistry() : undefined;
+export const handles: HandleRegistry | undefined = isOn(process.env[variable])
+  ? createRegistry()
+  : undefined;
 
 /**
  * What this thread has open now, in the order of opening, each with the stack that opened it: maps, programs, links,

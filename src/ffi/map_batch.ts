@@ -16,8 +16,9 @@ const attrSize = 64;
 /**
  * Room for many keys and values, and the calls of bpf(2) that move them at once (kernel 5.6).
  *
- * Keys and values lie densely from `keysOffset` and `valuesOffset` of `view`, as the kernel packs them; both change when
- * the room grows. The memory is a mapping of its own, so that an abandoned walk gives it back with its views.
+ * Keys lie densely from `keyOffset(0)` of `view` on, values from `valueOffset(0)` on, as the kernel packs them. When the
+ * room grows, `view` and `bytes` are new ones, and the values lie elsewhere in them. The memory is a mapping of its own,
+ * so that an abandoned walk gives it back with its views.
  */
 export class MapBatch implements Disposable {
   readonly #descriptor: Descriptor;
@@ -26,6 +27,8 @@ export class MapBatch implements Disposable {
   readonly #what: string;
   readonly #kind: KindHints;
   readonly #cursorSize: number;
+  readonly #keysOffset: number;
+  #valuesOffset: number;
   #memory: MappedMemory;
   #capacity: number;
   /** Which of the two cursors the kernel wrote last. */
@@ -35,8 +38,11 @@ export class MapBatch implements Disposable {
   #errno = 0;
   view: DataView;
   bytes: Uint8Array;
-  readonly keysOffset: number;
-  valuesOffset = 0;
+  /**
+   * How many entries the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
+   * used yet costs nothing, as the kernel gives a mapping its memory page by page.
+   */
+  limit: number;
   /** Entries that the last call moved. */
   count = 0;
 
@@ -56,11 +62,11 @@ export class MapBatch implements Disposable {
     this.#kind = kind;
     // Opaque: a bucket's number for hash maps, a key for others.
     this.#cursorSize = roundUp8(Math.max(keySize, 4));
-    this.keysOffset = attrSize + 2 * this.#cursorSize;
+    this.#keysOffset = attrSize + 2 * this.#cursorSize;
     this.#capacity = capacity;
     this.limit = capacity;
     this.#memory = this.#map(capacity);
-    this.valuesOffset = this.#valuesOffsetFor(capacity);
+    this.#valuesOffset = this.#valuesOffsetFor(capacity);
     this.view = new DataView(this.#memory.buffer);
     this.bytes = new Uint8Array(this.#memory.buffer);
   }
@@ -69,20 +75,14 @@ export class MapBatch implements Disposable {
     return this.#capacity;
   }
 
-  /**
-   * How many entries the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
-   * used yet costs nothing, as the kernel gives a mapping its memory page by page.
-   */
-  limit: number;
-
   /** Where key `index` is in `view`. */
   keyOffset(index: number): number {
-    return this.keysOffset + index * this.#keySize;
+    return this.#keysOffset + index * this.#keySize;
   }
 
   /** Where value `index` is in `view`. */
   valueOffset(index: number): number {
-    return this.valuesOffset + index * this.#valueSize;
+    return this.#valuesOffset + index * this.#valueSize;
   }
 
   /**
@@ -151,9 +151,9 @@ export class MapBatch implements Disposable {
   /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
   #grow(capacity: number): void {
     const larger = this.#map(capacity);
-    this.valuesOffset = this.#valuesOffsetFor(capacity);
+    this.#valuesOffset = this.#valuesOffsetFor(capacity);
     const bytes = new Uint8Array(larger.buffer);
-    bytes.set(this.bytes.subarray(0, this.keysOffset));
+    bytes.set(this.bytes.subarray(0, this.#keysOffset));
     this.#memory[Symbol.dispose]();
     this.#memory = larger;
     this.#capacity = capacity;
@@ -168,7 +168,7 @@ export class MapBatch implements Disposable {
   }
 
   #valuesOffsetFor(capacity: number): number {
-    return this.keysOffset + roundUp8(capacity * this.#keySize);
+    return this.#keysOffset + roundUp8(capacity * this.#keySize);
   }
 
   /** The name of the error, or `undefined`; sets `count`. */

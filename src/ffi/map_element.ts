@@ -5,7 +5,8 @@ import { roundUp8 } from "./align.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { deleteHints, type Hints, type KindHints, readHints, storeHints } from "./map_hints.ts";
-import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
+import { MappedMemory } from "./memory.ts";
+import { allocateScratch, setUint64 } from "./scratch.ts";
 
 const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM } = bpfCommands;
 const { BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_GET_NEXT_KEY } = bpfCommands;
@@ -25,24 +26,47 @@ export class MapElement implements Disposable {
   readonly valueOffset: number;
   /** Where {@link nextKey} puts its answer in `view`. */
   readonly nextKeyOffset: number;
-  readonly #scratch: Scratch;
+  readonly #memory: Disposable;
+  readonly #bytes: Uint8Array;
   readonly #address: number;
   readonly #keySize: number;
   readonly #valueSize: number;
   readonly #what: string;
   readonly #kind: KindHints;
 
-  constructor(fd: number, keySize: number, valueSize: number, what: string, kind: KindHints = {}) {
+  /**
+   * @param memory `"scratch"` is quick to take and given back by disposal only; `"mapping"` is collected with its views,
+   *   for an owner that may be abandoned
+   */
+  constructor(
+    fd: number,
+    keySize: number,
+    valueSize: number,
+    what: string,
+    kind: KindHints = {},
+    memory: "scratch" | "mapping" = "scratch",
+  ) {
     this.nextKeyOffset = elementKeyOffset + roundUp8(keySize);
     this.valueOffset = this.nextKeyOffset + roundUp8(keySize);
     this.#keySize = keySize;
     this.#valueSize = valueSize;
     this.#what = what;
     this.#kind = kind;
-    this.#scratch = allocateScratch(this.valueOffset + valueSize);
-    this.#address = this.#scratch.address;
-    const view = this.#scratch.view;
-    this.view = view;
+    const length = this.valueOffset + valueSize;
+    if (memory === "scratch") {
+      const scratch = allocateScratch(length);
+      this.#memory = scratch;
+      this.#address = scratch.address;
+      this.view = scratch.view;
+      this.#bytes = scratch.bytes;
+    } else {
+      const mapping = MappedMemory.anonymous(length, `element of ${what}`);
+      this.#memory = mapping;
+      this.#address = mapping.address;
+      this.view = new DataView(mapping.buffer);
+      this.#bytes = new Uint8Array(mapping.buffer);
+    }
+    const { view } = this;
     for (const attr of [0, MAP_ELEM.sizeof]) {
       view.setUint32(attr + MAP_ELEM.map_fd, fd, true);
       // Maps without keys want no pointer to one either.
@@ -120,7 +144,7 @@ export class MapElement implements Disposable {
 
   /** Writes the key from bytes. */
   setKey(key: Uint8Array): void {
-    this.#scratch.bytes.set(key, elementKeyOffset);
+    this.#bytes.set(key, elementKeyOffset);
   }
 
   /** Writes the key of an array. */
@@ -130,30 +154,30 @@ export class MapElement implements Disposable {
 
   /** Writes the value from bytes. */
   setValue(value: Uint8Array): void {
-    this.#scratch.bytes.set(value, this.valueOffset);
+    this.#bytes.set(value, this.valueOffset);
   }
 
   /** Makes the key that {@link nextKey} found the key of the next call. */
   useNextKey(): void {
     const { nextKeyOffset } = this;
-    this.#scratch.bytes.copyWithin(elementKeyOffset, nextKeyOffset, nextKeyOffset + this.#keySize);
+    this.#bytes.copyWithin(elementKeyOffset, nextKeyOffset, nextKeyOffset + this.#keySize);
   }
 
   /** Makes the key of this element the one that {@link nextKey} goes on from. */
   seek(): void {
     const end = elementKeyOffset + this.#keySize;
-    this.#scratch.bytes.copyWithin(this.nextKeyOffset, elementKeyOffset, end);
+    this.#bytes.copyWithin(this.nextKeyOffset, elementKeyOffset, end);
   }
 
   /** Copies the key out. */
   copyKeyTo(target: Uint8Array, offset: number): void {
-    const key = this.#scratch.bytes.subarray(elementKeyOffset, elementKeyOffset + this.#keySize);
+    const key = this.#bytes.subarray(elementKeyOffset, elementKeyOffset + this.#keySize);
     target.set(key, offset);
   }
 
   /** Copies key and value out. */
   copyTo(target: Uint8Array, keyOffset: number, valueOffset: number): void {
-    const { bytes } = this.#scratch;
+    const bytes = this.#bytes;
     target.set(bytes.subarray(elementKeyOffset, elementKeyOffset + this.#keySize), keyOffset);
     target.set(bytes.subarray(this.valueOffset, this.valueOffset + this.#valueSize), valueOffset);
   }
@@ -169,6 +193,6 @@ export class MapElement implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#scratch[Symbol.dispose]();
+    this.#memory[Symbol.dispose]();
   }
 }

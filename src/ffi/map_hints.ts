@@ -29,7 +29,7 @@ export const deleteHints: Hints = {
   EPERM: "The map is frozen, or was created or opened without this access",
 };
 
-const isFull = "The map is full (maxEntries)";
+const isFull = "The map is full (maxEntries): make it larger, or delete what is not needed";
 
 /** Of what stores in a map of this kind. */
 export function storeHints({ hints, keyHints }: KindHints): Hints {

@@ -106,6 +106,12 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I> {
     return super.set(index, map);
   }
 
+  /** Empties a place; whether a map was there. @throws {RangeError} for an index outside the array */
+  override delete(index: number): boolean {
+    checkIndex(this, index);
+    return super.delete(index);
+  }
+
   override dup(): ArrayOfMaps<I> {
     return new ArrayOfMaps(this.types, this.duplicateHandle());
   }

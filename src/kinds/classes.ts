@@ -144,3 +144,6 @@ export const simpleClasses = {
 export type TypeIn<O, Name extends string> = O extends { readonly [N in Name]: Type<infer T> }
   ? T
   : never;
+
+/** Whether frames are build ids, as the option says; they are not by default. */
+export type BuildIdIn<O> = O extends { readonly buildId: infer B extends boolean } ? B : false;

@@ -5,6 +5,7 @@ import {
   simpleClasses,
   type SimpleMapsByKind,
   type SimpleOptionsByKind,
+  type BuildIdIn,
   type TypeIn,
 } from "./classes.ts";
 import { HashOfMaps, type HashOfMapsOptions } from "./hash_of_maps.ts";
@@ -24,10 +25,12 @@ export type CreateMapOptions = {
   [N in CreatedMapName]: { readonly type: N } & MapOptionsByKind[N];
 }[CreatedMapName];
 
-type InnerIn<O> = O extends { readonly inner: infer I extends InnerMapTypes } ? I : never;
+/** Makes an option that the kind does not have an error of types, as a class's constructor does. */
+type NoOthers<O extends CreateMapOptions> = {
+  readonly [N in Exclude<keyof O, "type" | keyof MapOptionsByKind[O["type"]]>]: never;
+};
 
-/** Whether frames are build ids, as the option says; they are not by default. */
-type BuildIdIn<O> = O extends { readonly buildId: infer B extends boolean } ? B : false;
+type InnerIn<O> = O extends { readonly inner: infer I extends InnerMapTypes } ? I : never;
 
 interface MapsByKind<K, V, E, B extends boolean, I extends InnerMapTypes> extends SimpleMapsByKind<
   K,
@@ -69,7 +72,9 @@ const classes = {
  * console.log(`${recent}`, events.size);
  * ```
  */
-export function createMap<const O extends CreateMapOptions>(options: O): CreatedMap<O> {
+export function createMap<const O extends CreateMapOptions>(
+  options: O & NoOthers<O>,
+): CreatedMap<O> {
   const { type, ...own } = checkType(options);
   // The table and MapsByKind name the same classes, each of which checks its options: TypeScript cannot tell.
   const Class = classes[type] as unknown as new (own: object) => CreatedMap<O>;

@@ -1,7 +1,7 @@
 import type { MapHandle } from "../maps/handle.ts";
+import { checkPlainType } from "../maps/keyed_map.ts";
 import { MapKind } from "../maps/kind.ts";
 import { checkMaxEntries, type CommonMapOptions } from "../maps/spec.ts";
-import { checkType } from "../types/argument.ts";
 import { u32 } from "../types/integer.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
@@ -63,7 +63,7 @@ export class HashOfMaps<K, I extends InnerMapTypes> extends MapOfMaps<K, I> {
     className: "HashOfMaps",
     options: ["key", "inner", "maxEntries"],
     sizes({ key, inner }) {
-      checkType("key", key);
+      checkPlainType("key", key);
       checkInner(inner);
       return { keySize: key.size, valueSize: u32.size };
     },

@@ -170,7 +170,7 @@ export class ArrayMap<V> extends IndexedMap<V> {
    * console.log(totals.atomicAdd(1, 5), totals.atomicAdd(1, -2), totals.load(1)); // 0 5 3
    * ```
    */
-  atomicAdd(index: number, amount: V): V {
+  atomicAdd(index: number, amount: V & (number | bigint)): V {
     const { buffer } = this.view;
     this.#checkPlace(index);
     this.#cells ??= new AtomicCells(this.types.value, buffer, this.stride);
@@ -199,9 +199,14 @@ export class ArrayMap<V> extends IndexedMap<V> {
   }
 }
 
-function mappable({ mmap = false }: ArrayMapOptions<unknown>) {
+function mappable({ mmap = false, value }: ArrayMapOptions<unknown>) {
   if (typeof mmap !== "boolean") {
     throw new TypeError(`mmap: expected true or false, got ${describe(mmap)}`);
+  }
+  if (mmap && hasOpaqueField(value)) {
+    throw new TypeError(
+      "mmap: values with a spin lock or timer cannot be mapped, as user space could write those",
+    );
   }
   return { flags: mmap ? BPF_F_MMAPABLE : 0 };
 }

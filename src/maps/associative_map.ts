@@ -78,7 +78,8 @@ export abstract class AssociativeMap<K, V, W = V> extends KeyedMap<K, V, W> {
 
   /**
    * Takes all entries out in arrays: as {@link drain}, but in one call for each array where the kernel can (hash maps: 5.6),
-   * which is several times as fast. An array is handed out whole, so that none is lost when the loop ends early.
+   * which is several times as fast. An array is handed out whole, so that none is lost when the loop ends early; where a type
+   * throws, the entries of that array are stored again.
    *
    * @throws {RangeError} for a `max` that is no integer from 1 on
    *
@@ -101,10 +102,16 @@ export abstract class AssociativeMap<K, V, W = V> extends KeyedMap<K, V, W> {
     for (let result = "more"; result === "more";) {
       result = batch.lookupAndDelete(this.walked.flags);
       if (result === "unsupported") break;
-      const entries = Array.from({ length: batch.count }, (_, index): [K, V] => [
-        key.read(batch.view, batch.keyOffset(index)),
-        value.read(batch.view, batch.valueOffset(index)),
-      ]);
+      let entries: [K, V][];
+      try {
+        entries = Array.from({ length: batch.count }, (_, index): [K, V] => [
+          key.read(batch.view, batch.keyOffset(index)),
+          value.read(batch.view, batch.valueOffset(index)),
+        ]);
+      } catch (error) {
+        this.putBack(batch);
+        throw error;
+      }
       if (entries.length > 0) yield entries;
       if (result === "end") return undefined;
     }

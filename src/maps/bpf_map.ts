@@ -1,3 +1,4 @@
+import { inspect, type InspectOptions } from "node:util";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
@@ -75,6 +76,15 @@ export abstract class BpfMap implements Disposable {
   /** The map for messages: `hash map "counts"`. */
   toString(): string {
     return describeMap(this.#info);
+  }
+
+  /** The map for `console.log`: what it is, not all that it can do. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { type, keySize, valueSize, maxEntries } = this.#info;
+    const state = this.disposed ? { disposed: true } : {};
+    const { id, name } = this;
+    const shown = { id, type, name, keySize, valueSize, maxEntries, ...state };
+    return `${this.constructor.name} ${inspect(shown, options)}`;
   }
 
   /** What the kernel says of the map now (kernel 4.13). @throws {BpfError} */

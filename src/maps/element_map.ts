@@ -2,19 +2,20 @@ import { BpfError } from "../ffi/error.ts";
 import { MapBatch } from "../ffi/map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/map_element.ts";
 import type { KindHints } from "../ffi/map_hints.ts";
-import { checkCount, checkOptions } from "../types/argument.ts";
+import { checkCount, checkOptions, listOf } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { BatchError } from "./batch_error.ts";
 import { BpfMap } from "./bpf_map.ts";
-import type { MapHandle } from "./handle.ts";
+import { deleteBatch } from "./delete_batch.ts";
+import { copiedValueSize, type MapHandle } from "./handle.ts";
 import { LookupProgram } from "./lookup_program.ts";
 import { ManyLookups } from "./many_lookups.ts";
 import type { PerCpuLayout } from "./per_cpu_layout.ts";
 import { cpuIndex } from "./per_cpu_values.ts";
 import type { ValueLayout } from "./value_layout.ts";
-import { deleteBatch, type WalkedMap } from "./walk.ts";
+import type { WalkedMap } from "./walk.ts";
 
 /** How one element is looked up or stored. */
 export interface ElementOptions {
@@ -58,6 +59,13 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     this.layout = layout;
     this.#flags = layout.isLocked === true ? BPF_F_LOCK : 0;
     try {
+      // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
+      const copied = copiedValueSize(handle.info);
+      if (layout.key.size !== handle.info.keySize || layout.value.size !== copied) {
+        throw new TypeError(
+          `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${handle.info.keySize} and ${copied}`,
+        );
+      }
       this.#element = this.#newElement();
     } catch (error) {
       this.abandon(handle);
@@ -81,7 +89,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
   protected findMany(keys: Iterable<K>): (V | undefined)[] {
     // None may be asked for: a disposed map refuses all the same.
     void this.fd;
-    const list = [...keys];
+    const list = listOf(keys, "keys");
     const found = this.#findByProgram(list);
     if (found !== undefined) return found;
     const flags = this.#flags;
@@ -89,7 +97,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     const element = this.begin();
     try {
       for (let index = 0; index < list.length; index++) {
-        this.writeKey(element, list[index] as K);
+        this.writeKey(element, list[index] as K, index);
         values[index] = element.lookup(flags) ? this.readValue(element) : undefined;
       }
       return values;
@@ -160,7 +168,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
   protected updateMany(pairs: Iterable<readonly [key: K, value: W]>): void {
     void this.fd;
     // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
-    const list = [...pairs];
+    const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
     const { key, value } = this.layout;
     using batch = this.newBatch(list.length);
@@ -171,14 +179,14 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
           `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
         );
       }
-      this.write("key", key, batch.view, batch.keyOffset(index), pair[0] as K);
-      this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W);
+      this.write("key", key, batch.view, batch.keyOffset(index), pair[0] as K, index);
+      this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W, index);
     }
     let applied = 0;
     try {
       const isDone = batch.update(0, list.length, this.#flags) !== "unsupported";
       if (!isDone) {
-        for (; applied < list.length; applied++) this.#updateFrom(batch, applied);
+        for (; applied < list.length; applied++) this.#updateFrom(batch, applied, BPF_ANY);
       }
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
@@ -205,12 +213,12 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
   /** @internal Deletes many keys; how many were there. */
   protected removeMany(keys: Iterable<K>): number {
     void this.fd;
-    const list = [...keys];
+    const list = listOf(keys, "keys");
     if (list.length === 0) return 0;
     const { key: type } = this.layout;
     using batch = this.newBatch(list.length);
     for (const [index, key] of list.entries()) {
-      this.write("key", type, batch.view, batch.keyOffset(index), key);
+      this.write("key", type, batch.view, batch.keyOffset(index), key, index);
     }
     return deleteBatch(batch, list.length, this.walked);
   }
@@ -268,8 +276,8 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
   }
 
   /** @internal Writes the key of a call. @throws {DisposedError} when that disposed of the map */
-  protected writeKey(element: MapElement, key: K): void {
-    this.write("key", this.layout.key, element.view, elementKeyOffset, key);
+  protected writeKey(element: MapElement, key: K, index?: number): void {
+    this.write("key", this.layout.key, element.view, elementKeyOffset, key, index);
     void this.fd;
   }
 
@@ -278,18 +286,26 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     return this.layout.value.read(element.view, element.valueOffset);
   }
 
-  /** @internal Writes a part of a call: the type does not know what it describes, the message should. */
+  /**
+   * @internal Writes a part of a call: the type does not know what it describes, the message should.
+   *
+   * @param index of many, from 0
+   */
   protected write<T>(
     role: string,
     type: Pick<ValueLayout<unknown, T>, "write">,
     view: DataView,
     offset: number,
     value: T,
+    index?: number,
   ): void {
     try {
       type.write(view, offset, value);
     } catch (error) {
-      if (error instanceof Error) error.message = `${role} of ${this}: ${error.message}`;
+      if (error instanceof Error) {
+        const which = index === undefined ? role : `${role} ${index}`;
+        error.message = `${which} of ${this}: ${error.message}`;
+      }
       throw error;
     }
   }
@@ -316,12 +332,14 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     if (isReadByPrograms !== true || !LookupProgram.fits(value.size)) return undefined;
     this.#manyLookups ??= new ManyLookups();
     if (!this.#manyLookups.isWorthwhile(keys.length)) return undefined;
+    // A program may read what this descriptor may not: it is asked first, for its error.
+    this.contains(keys[0] as K);
     const { fd, type: kind, keySize } = this;
     return this.#manyLookups.find(
       { fd, type: kind, keySize, valueSize: value.size, what: `${this}` },
       keys,
-      (view, offset, key) => {
-        this.write("key", type, view, offset, key);
+      (view, offset, key, index) => {
+        this.write("key", type, view, offset, key, index);
         void this.fd;
       },
       value,
@@ -338,14 +356,19 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
   }
 
-  #updateFrom(batch: MapBatch, index: number): void {
+  /** @internal Stores what was fetched and deleted again, where no newer value has come. */
+  protected putBack(batch: MapBatch): void {
+    for (let index = 0; index < batch.count; index++) this.#updateFrom(batch, index, BPF_NOEXIST);
+  }
+
+  #updateFrom(batch: MapBatch, index: number, flags: number): void {
     const element = this.begin();
     try {
       const keyOffset = batch.keyOffset(index);
       const valueOffset = batch.valueOffset(index);
       element.setKey(batch.bytes.subarray(keyOffset, keyOffset + this.keySize));
       element.setValue(batch.bytes.subarray(valueOffset, valueOffset + this.layout.value.size));
-      element.update(this.#flags);
+      element.update(this.#flags | flags);
     } finally {
       this.end(element);
     }

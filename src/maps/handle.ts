@@ -1,3 +1,4 @@
+import { roundUp8 } from "../ffi/align.ts";
 import {
   objectInfo,
   objectKind,
@@ -85,6 +86,17 @@ export function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
+const perCpuKinds: ReadonlySet<MapTypeName> = new Set([
+  "percpu-hash",
+  "lru-percpu-hash",
+  "percpu-array",
+]);
+
+/** Bytes that the kernel copies for the value of a key, whatever room it is given. @throws {Error} without /sys */
+export function copiedValueSize({ type, valueSize }: MapInfo): number {
+  return perCpuKinds.has(type) ? roundUp8(valueSize) * possibleCpus().length : valueSize;
+}
+
 /** Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned. */
 export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHandle {
   const what = describeMap(spec);
@@ -139,6 +151,8 @@ function adopt(fd: number, expected: ExpectedMap, where: string, pinnedAt?: stri
     const info = readMapInfo(fd, descriptor.what);
     descriptor.what = describeMap(info);
     checkCompatible(expected, info, where);
+    // Where that cannot be known, nothing must be made or pinned.
+    copiedValueSize(info);
     return { descriptor, info, pinnedAt };
   } catch (error) {
     descriptor[Symbol.dispose]();

@@ -1,4 +1,4 @@
-import { MapElement } from "../ffi/map_element.ts";
+import type { MapElement } from "../ffi/map_element.ts";
 import { ChunkWalk } from "./walk.ts";
 
 /**
@@ -11,12 +11,12 @@ export class IndexWalk extends ChunkWalk {
   #index = 0;
 
   next(): boolean {
-    const { keySize, valueSize, descriptor, what, maxEntries, flags } = this.map;
+    const { descriptor, maxEntries, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
-    const { fd } = descriptor;
+    void descriptor.fd;
     if (this.#index >= maxEntries) return false;
     this.growChunk();
-    this.#element ??= new MapElement(fd, keySize, valueSize, what);
+    this.#element ??= this.newElement();
     const element = this.#element;
     const { bytes, limit } = this.batch;
     let count = 0;

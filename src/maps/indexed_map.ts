@@ -1,3 +1,4 @@
+import { listOf } from "../types/argument.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
 import type { ElementOptions } from "./element_map.ts";
 import { checkIndex } from "./index_check.ts";
@@ -29,8 +30,9 @@ export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
    * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
    */
   setMany(pairs: Iterable<readonly [index: number, value: W]>): this {
-    const list = [...pairs];
-    for (const [index] of list) checkIndex(this, index);
+    const list = listOf(pairs, "pairs");
+    // What is no pair is refused with the values.
+    for (const pair of list) if (Array.isArray(pair)) checkIndex(this, pair[0]);
     this.updateMany(list);
     return this;
   }

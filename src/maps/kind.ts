@@ -1,4 +1,5 @@
 import { checkOptions } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
 import {
   createMapHandle,
   type ExpectedMap,
@@ -78,6 +79,11 @@ export class MapKind<Types extends object, Options extends Types & CommonMapOpti
   }
 
   #expected(types: Types): ExpectedMap {
+    if (typeof types !== "object" || types === null) {
+      throw new TypeError(
+        `types: expected those of the map's keys and values or events, as given to new ${this.#definition.className}, got ${describe(types)}`,
+      );
+    }
     return { type: this.#definition.type, ...this.#definition.sizes(types) };
   }
 }

@@ -163,16 +163,24 @@ export class LookupProgram implements Disposable {
   }
 }
 
-/** Copies a value from where r0 points to behind what r8 points to; the last bytes singly, as none behind them may be read. */
+/**
+ * Copies a value from where r0 points to behind what r8 points to, in pieces as large as they can be: an integer that is
+ * changed meanwhile is never half old and half new, as all of them lie at multiples of their size.
+ */
 function copy(size: number): Code {
   const { r0, r1, r8 } = asm;
+  const pieces = [
+    [8, asm.ldxdw, asm.stxdw],
+    [4, asm.ldxw, asm.stxw],
+    [2, asm.ldxh, asm.stxh],
+    [1, asm.ldxb, asm.stxb],
+  ] as const;
   const code: Code[] = [];
   let offset = 0;
-  for (; size - offset >= 8; offset += 8) {
-    code.push([asm.ldxdw(r1, r0, offset), asm.stxdw(r8, foundSize + offset, r1)]);
-  }
-  for (; offset < size; offset++) {
-    code.push([asm.ldxb(r1, r0, offset), asm.stxb(r8, foundSize + offset, r1)]);
+  for (const [length, load, store] of pieces) {
+    for (; size - offset >= length; offset += length) {
+      code.push([load(r1, r0, offset), store(r8, foundSize + offset, r1)]);
+    }
   }
   return code;
 }

@@ -29,12 +29,12 @@ export class ManyLookups implements Disposable {
   /**
    * The values of these keys, in their order; `undefined` where single look-ups have to do it.
    *
-   * @param write writes a key at an offset of the view
+   * @param write writes a key, the one at `index` of all, at an offset of the view
    */
   find<K, V>(
     map: LookedUpMap,
     keys: readonly K[],
-    write: (view: DataView, offset: number, key: K) => void,
+    write: (view: DataView, offset: number, key: K, index: number) => void,
     layout: Pick<ValueLayout<V>, "read">,
   ): (V | undefined)[] | undefined {
     this.#isBusy = true;
@@ -45,7 +45,7 @@ export class ManyLookups implements Disposable {
       for (let start = 0; start < keys.length; start += program.capacity) {
         const count = Math.min(program.capacity, keys.length - start);
         for (let i = 0; i < count; i++) {
-          write(program.view, program.keyOffset(i), keys[start + i] as K);
+          write(program.view, program.keyOffset(i), keys[start + i] as K, start + i);
         }
         program.run(count);
         for (let i = 0; i < count; i++) values[start + i] = program.readValue(layout, i);

@@ -1,4 +1,4 @@
-import { MapElement } from "../ffi/map_element.ts";
+import type { MapElement } from "../ffi/map_element.ts";
 import { VisitedKeys } from "./visited_keys.ts";
 import { ChunkWalk, type WalkedMap } from "./walk.ts";
 
@@ -29,11 +29,11 @@ export class MapWalk extends ChunkWalk {
   }
 
   #nextByKeys(): boolean {
-    const { keySize, valueSize, descriptor, what, maxEntries, flags } = this.map;
+    const { descriptor, maxEntries, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
-    const { fd } = descriptor;
+    void descriptor.fd;
     if (this.#element === undefined) {
-      this.#element = new MapElement(fd, keySize, valueSize, what);
+      this.#element = this.newElement();
       this.#isKeyAhead = this.#element.nextKey(true);
     }
     const element = this.#element;

@@ -67,7 +67,7 @@ export class PerCpuArrayMap<V> extends IndexedMap<V[], readonly V[]> {
    *
    * @throws {TypeError} when the values are something else
    */
-  sum(index: number): V | undefined {
+  sum(index: number): (V & (number | bigint)) | undefined {
     return sumValues(this.get(index), `${this}`);
   }
 

@@ -23,7 +23,7 @@ export abstract class PerCpuAssociativeMap<K, V> extends AssociativeMap<K, V[], 
    *
    * @throws {TypeError} when the values are something else
    */
-  sum(key: K): V | undefined {
+  sum(key: K): (V & (number | bigint)) | undefined {
     return sumValues(this.get(key), `${this}`);
   }
 

@@ -17,7 +17,10 @@ export function reduceValues<V, R>(
 }
 
 /** Adds the values of one key up. @throws {TypeError} when they are no numbers or bigints */
-export function sumValues<V>(values: readonly V[] | undefined, what: string): V | undefined {
+export function sumValues<V>(
+  values: readonly V[] | undefined,
+  what: string,
+): (V & (number | bigint)) | undefined {
   if (values === undefined) return undefined;
   // Which of the two it is, is the same for all values of a type.
   let sum: number | bigint = typeof values[0] === "bigint" ? 0n : 0;
@@ -29,7 +32,7 @@ export function sumValues<V>(values: readonly V[] | undefined, what: string): V 
     }
     sum = (sum as number) + (value as number);
   }
-  return sum as V;
+  return sum as V & (number | bigint);
 }
 
 /** Where a CPU's value is among those of a key. @throws {RangeError} for a CPU that this machine cannot have */

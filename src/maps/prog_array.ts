@@ -16,7 +16,7 @@ export type ProgArrayOptions = DescriptorArrayOptions;
 const progHints: Hints = {
   EINVAL:
     "It is no BPF program, or another kind of program than those that the array is for, which the first one stored and the first one that uses the array settle: type, expected attach type and whether it is compiled must be the same",
-  EBADF: "No file is open at that descriptor",
+  EBADF: "No file is open at that descriptor; an id, as reading gives it, is none",
   EBUSY: "The program has been extended by another one (freplace): such a program cannot be stored",
 };
 

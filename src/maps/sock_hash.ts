@@ -1,6 +1,4 @@
 import type { MapElement } from "../ffi/map_element.ts";
-import { checkType } from "../types/argument.ts";
-import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
 import { AssociativeMap } from "./associative_map.ts";
@@ -8,6 +6,7 @@ import type { ElementOptions } from "./element_map.ts";
 import type { FdLike } from "./fd_like.ts";
 import { cookieLayout, cookieSize } from "./fd_layout.ts";
 import type { MapHandle } from "./handle.ts";
+import { checkPlainType } from "./keyed_map.ts";
 import { MapKind } from "./kind.ts";
 import { checkReadable, sockMapHints } from "./socket_cookie.ts";
 import { checkMaxEntries, type CommonMapOptions } from "./spec.ts";
@@ -57,10 +56,7 @@ export class SockHash<K> extends AssociativeMap<K, bigint, FdLike> {
     className: "SockHash",
     options: ["key", "maxEntries"],
     sizes({ key }) {
-      checkType("key", key);
-      if (isOpaque(key) || hasOpaqueField(key)) {
-        throw new TypeError(`key: a key has no spin lock or timer, got ${describe(key.name)}`);
-      }
+      checkPlainType("key", key);
       if (key.size > largestKey) {
         throw new RangeError(
           `key: expected a type of at most ${largestKey} bytes, got ${describe(key.name)} of ${key.size}`,

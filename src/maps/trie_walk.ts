@@ -1,4 +1,4 @@
-import { MapElement } from "../ffi/map_element.ts";
+import type { MapElement } from "../ffi/map_element.ts";
 import { LITTLE_ENDIAN } from "../types/memory.ts";
 import { ChunkWalk, type WalkedMap } from "./walk.ts";
 
@@ -81,11 +81,11 @@ export class TrieWalk extends ChunkWalk {
   }
 
   #fillByKeys(): void {
-    const { keySize, valueSize, descriptor, what, flags } = this.map;
+    const { descriptor, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
-    const { fd } = descriptor;
+    void descriptor.fd;
     if (this.#element === undefined) {
-      this.#element = new MapElement(fd, keySize, valueSize, what);
+      this.#element = this.newElement();
       this.#isKeyAhead = this.#element.nextKey(true);
     }
     const element = this.#element;

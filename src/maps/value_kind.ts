@@ -1,5 +1,5 @@
-import { checkType } from "../types/argument.ts";
 import type { Type } from "../types/type.ts";
+import { checkPlainType } from "./keyed_map.ts";
 import { MapKind } from "./kind.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapSpec, type MapTypeName } from "./spec.ts";
 
@@ -26,7 +26,7 @@ export function valueKind<Options extends ValueMapOptions<unknown>>(
     className,
     options: ["value", "maxEntries", ...own],
     sizes({ value }) {
-      checkType("value", value);
+      checkPlainType("value", value);
       return { keySize: 0, valueSize: value.size };
     },
     complete(options) {

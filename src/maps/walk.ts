@@ -1,9 +1,8 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
 import { MapBatch } from "../ffi/map_batch.ts";
 import { MapElement } from "../ffi/map_element.ts";
 import type { KindHints } from "../ffi/map_hints.ts";
-import { BatchError } from "./batch_error.ts";
+import { deleteBatch } from "./delete_batch.ts";
 
 /** Memory that a walk takes at the most, unless one bucket of the map holds more. */
 const largestBatchBytes = 256 * 1024;
@@ -42,7 +41,7 @@ export interface Walk extends Disposable {
   deleteChunk(): void;
 }
 
-/** What all walks share: the room for a chunk. */
+/** What all walks share: the memory. A generator that is dropped unfinished never disposes of it: it is collected then. */
 export abstract class ChunkWalk implements Walk {
   protected readonly map: WalkedMap;
   protected readonly batch: MapBatch;
@@ -92,6 +91,13 @@ export abstract class ChunkWalk implements Walk {
     this.batch.count = count;
   }
 
+  /** For walks that ask for one element at a time. */
+  protected newElement(): MapElement {
+    const { descriptor, keySize, valueSize, what } = this.map;
+    // Errors are not explained with hints about keys: those of a walk are not the user's.
+    return new MapElement(descriptor.fd, keySize, valueSize, what, {}, "mapping");
+  }
+
   /** Asks for more at a time once a chunk was of use: most maps are small, and many a walk is left early. */
   protected growChunk(): void {
     const { batch } = this;
@@ -100,43 +106,5 @@ export abstract class ChunkWalk implements Walk {
 
   [Symbol.dispose](): void {
     this.batch[Symbol.dispose]();
-  }
-}
-
-/**
- * Deletes the first `count` keys of a batch; absent ones do not matter. Returns how many were there.
- *
- * @throws {BatchError} when the kernel refuses one; it says how many keys are done, the absent ones included
- */
-export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): number {
-  let deleted = 0;
-  let done = 0;
-  try {
-    while (done < count) {
-      batch.count = 0;
-      const result = batch.delete(done, count - done);
-      if (result === "unsupported") break;
-      deleted += batch.count;
-      // It stopped at an absent key: go on behind that.
-      done += batch.count + (result === "more" ? 1 : 0);
-      batch.count = 0;
-    }
-    if (done === count) return deleted;
-    using element = new MapElement(
-      map.descriptor.fd,
-      map.keySize,
-      map.valueSize,
-      map.what,
-      map.kind,
-    );
-    for (; done < count; done++) {
-      const offset = batch.keyOffset(done);
-      element.setKey(batch.bytes.subarray(offset, offset + map.keySize));
-      if (element.delete()) deleted++;
-    }
-    return deleted;
-  } catch (error) {
-    if (!(error instanceof BpfError)) throw error;
-    throw new BatchError(error, done + batch.count, count, `delete keys of ${map.what}`);
   }
 }

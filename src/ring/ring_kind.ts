@@ -1,7 +1,7 @@
 import { pageSize } from "../ffi/memory.ts";
+import { checkPlainType } from "../maps/keyed_map.ts";
 import { MapKind } from "../maps/kind.ts";
 import type { CommonMapOptions, MapTypeName } from "../maps/spec.ts";
-import { checkType } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
 
@@ -27,7 +27,7 @@ export function ringKind(
     className,
     options: ["event", "size"],
     sizes({ event }) {
-      checkType("event", event);
+      checkPlainType("event", event);
       return { keySize: 0, valueSize: 0 };
     },
     complete({ size }) {

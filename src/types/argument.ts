@@ -57,6 +57,16 @@ export function checkOptions(what: string, options: object, known: readonly stri
 }
 
 /**
+ * What an iterable argument has.
+ *
+ * @throws {TypeError} when it is none, or a text, whose characters are hardly meant
+ */
+export function listOf<T>(items: Iterable<T>, what: string): T[] {
+  if (typeof items === "object" && items !== null && Symbol.iterator in items) return [...items];
+  throw new TypeError(`${what}: expected an array or another iterable, got ${describe(items)}`);
+}
+
+/**
  * Checks that an argument is a type.
  *
  * @throws {TypeError} when it is not

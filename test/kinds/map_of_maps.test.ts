@@ -4,8 +4,10 @@ import {
   ArrayOfMaps,
   asm,
   BpfError,
+  createMap,
   HashMap,
   HashOfMaps,
+  type InnerMapOptions,
   PerCpuArrayMap,
   possibleCpus,
   Program,
@@ -235,6 +237,45 @@ describe("an array of maps", () => {
     expect(opened?.size).toBe(4096);
   });
 
+  bpfTest("holds and opens maps of every kind that can be inside", () => {
+    const keyed = { key: t.u32, value: t.u64, maxEntries: 4 } as const;
+    const kinds: readonly InnerMapOptions[] = [
+      { type: "lru-hash", ...keyed },
+      { type: "percpu-hash", ...keyed },
+      { type: "lru-percpu-hash", ...keyed },
+      { type: "lpm-trie", ...keyed, key: t.cidr4 },
+      { type: "queue", value: t.u64, maxEntries: 4 },
+      { type: "stack", value: t.u64, maxEntries: 4 },
+      { type: "bloom-filter", value: t.u64, maxEntries: 4 },
+      { type: "stack-trace", maxEntries: 4 },
+      { type: "stack-trace", maxEntries: 4, buildId: true },
+      { type: "perf-event-array", maxEntries: 4 },
+      { type: "cgroup-array", maxEntries: 4 },
+      { type: "devmap", maxEntries: 4 },
+      { type: "devmap-hash", maxEntries: 4 },
+      { type: "cpumap", maxEntries: 1 },
+      { type: "xskmap", maxEntries: 4 },
+      { type: "sockmap", maxEntries: 4 },
+      { type: "sockhash", key: t.u32, maxEntries: 4 },
+      { type: "reuseport-sockarray", maxEntries: 4 },
+      { type: "sk-storage", value: t.u64 },
+      { type: "task-storage", value: t.u64 },
+      { type: "cgrp-storage", value: t.u64 },
+      { type: "user-ringbuf", event: t.u64, size: 65_536 },
+    ];
+    for (const inner of kinds) {
+      using maps = new ArrayOfMaps({ maxEntries: 1, inner });
+      using own = createMap(inner);
+      maps.set(0, own as never);
+      using opened = maps.get(0);
+      expect([inner.type, opened?.id, opened?.constructor]).toEqual([
+        inner.type,
+        own.id,
+        own.constructor,
+      ]);
+    }
+  });
+
   bpfTest("holds per-CPU maps", () => {
     const totals = { value: t.u64n, maxEntries: 1 } as const;
     using maps = new ArrayOfMaps({ maxEntries: 1, inner: { type: "percpu-array", ...totals } });
@@ -263,6 +304,9 @@ describe("maps of maps", () => {
       expect(opened?.get(2)).toBe(3);
     }
     expect(() => ArrayOfMaps.fromFd(maps.fd, { inner: types.inner })).toThrow(/does not fit/);
+    // @ts-expect-error the types of the maps inside are left out
+    using untyped = HashOfMaps.fromFd(maps.fd, { key: t.u32, inner: { type: "hash" } });
+    expect(() => untyped.get(1)).toThrow(/key: expected a type/);
   });
 
   bpfTest("of another type inside refuse to open it", () => {
@@ -287,6 +331,7 @@ describe("maps of maps", () => {
     expect(make({ type: "hash", key: t.u32, value: t.u32 })).toThrow(/maxEntries: expected/);
     expect(make({ type: "hash", ...inner, size: 1 })).toThrow(/HashMap: unknown option "size"/);
     expect(make({ type: "array", ...inner })).toThrow(/ArrayMap: unknown option "key"/);
+    expect(make({ type: "hash", ...inner, pin: "/sys/fs/bpf/x" })).toThrow(/inner: pin: /);
     expect(openKernelObjects().size).toBe(before);
   });
 });

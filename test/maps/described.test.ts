@@ -163,7 +163,7 @@ describe("values with a spin lock", () => {
       new HashMap({ key: keyType, value: valueType, maxEntries: 1 });
     expect(refused(t.u32, t.spinLock)).toThrow(/value: a spin lock or timer must be a field/);
     expect(refused(t.u32, t.array(Wide, 1))).toThrow(/value: a spin lock or timer must be a field/);
-    expect(refused(Wide, t.u32)).toThrow(/key: a key has no spin lock or timer/);
+    expect(refused(Wide, t.u32)).toThrow(/key: it can have no spin lock or timer here/);
   });
 });
 

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -194,6 +195,7 @@ export const others: readonly (string | symbol)[] = [
   "length",
   "stride",
   Symbol.dispose,
+  inspect.custom,
 ];
 
 /** Names of members for subclasses alone: TypeScript knows, what runs does not. */

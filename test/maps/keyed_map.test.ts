@@ -1,6 +1,8 @@
+import { inspect } from "node:util";
 import { describe, expect } from "bun:test";
 import { allocateScratch } from "../../src/ffi/scratch.ts";
 import { DisposedError, HashMap, t } from "../../src/index.ts";
+import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { batchlessMap } from "./batchless.ts";
 
@@ -208,4 +210,93 @@ bpfTest("a partial setMany without batches says how many were stored", () => {
     expect.objectContaining({ name: "BatchError", applied: 2, code: "EINVAL" }),
   );
   expect(sorted(map.keys())).toEqual([1, 2]);
+});
+
+describe("a map for people", () => {
+  bpfTest("is shown by what it is, not by all that it can do", () => {
+    const map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "shown" });
+    const text = inspect(map);
+    expect(text).toMatch(/^HashMap \{/);
+    for (const part of [`id: ${map.id}`, "shown", "maxEntries: 4", "valueSize: 8"]) {
+      expect(text).toContain(part);
+    }
+    expect(text.split("\n").length).toBeLessThan(12);
+    map[Symbol.dispose]();
+    expect(inspect({ map })).toContain("disposed: true");
+  });
+});
+
+describe("lists of keys and pairs", () => {
+  bpfTest("must be iterables, no texts, and say which one is wrong", () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8, name: "few" });
+    // Arguments as they come from JavaScript.
+    const given = (value: unknown) => value as never;
+    for (const wrong of ["12", undefined, null, 5, { a: 1 }]) {
+      expect(() => map.getMany(given(wrong))).toThrow(
+        /^keys: expected an array or another iterable/,
+      );
+      expect(() => map.deleteMany(given(wrong))).toThrow(/^keys: expected/);
+      expect(() => map.setMany(given(wrong))).toThrow(/^pairs: expected/);
+    }
+    expect(() => map.getMany([1, 2, -1])).toThrow(/^key 2 of hash map "few": expected an integer/);
+    expect(() => map.deleteMany([1, -1])).toThrow(/^key 1 of hash map "few"/);
+    expect(() =>
+      map.setMany([
+        [1, 1],
+        [2, given("x")],
+      ]),
+    ).toThrow(/^value 1 of hash map "few"/);
+    expect(map.count()).toBe(0);
+  });
+
+  bpfTest("of types are asked for when a map is opened", () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
+    expect(() => HashMap.fromFd(map.fd, undefined as never)).toThrow(
+      /types: expected those of the map's keys and values or events, as given to new HashMap/,
+    );
+  });
+});
+
+describe("types that change", () => {
+  bpfTest("are noticed before the kernel writes past the room for a value", () => {
+    const before = openKernelObjects().size;
+    let asked = 0;
+    const options = {
+      key: t.u32,
+      maxEntries: 4,
+      // One type for the kernel, and then another.
+      get value(): t.Type<unknown> {
+        return asked++ < 2 ? t.bytes(4000) : t.u32;
+      },
+    };
+    expect(() => new HashMap(options)).toThrow(/are not those that it was made or opened with/);
+    expect(openKernelObjects().size).toBe(before);
+  });
+});
+
+describe("batches that are drained", () => {
+  bpfTest("come back where a value cannot be read", () => {
+    const value = t.custom<number>({
+      size: 4,
+      align: 4,
+      read(view, offset) {
+        const number = view.getUint32(offset, true);
+        if (number === 50 && isWary) throw new Error("no such number");
+        return number;
+      },
+      write: (view, offset, number) => view.setUint32(offset, number, true),
+    });
+    let isWary = false;
+    using map = new HashMap({ key: t.u32, value, maxEntries: 100 });
+    for (let key = 0; key < 100; key++) map.set(key, key);
+    isWary = true;
+    const drained: [number, number][] = [];
+    const drain = () => {
+      for (const batch of map.drainBatches({ max: 30 })) drained.push(...batch);
+    };
+    expect(drain).toThrow("no such number");
+    isWary = false;
+    expect(new Map([...map, ...drained]).size).toBe(100);
+    expect(map.get(50)).toBe(50);
+  });
 });

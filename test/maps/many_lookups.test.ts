@@ -91,6 +91,34 @@ describe("the values of many chosen keys", () => {
     expect(programs()).toBe(0);
   });
 
+  bpfTest("are refused to a descriptor that may not read, however many they are", () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, flags: ["wronly"] });
+    map.set(1, 2);
+    for (const count of [1, 20, many, many]) {
+      expect(() => map.getMany(new Array<number>(count).fill(1))).toThrow(/EPERM/);
+    }
+    expect(programs()).toBe(0);
+  });
+
+  bpfTest("are whole integers, though others change them meanwhile", async () => {
+    using map = new ArrayMap({ value: t.u32, maxEntries: 64, mmap: true });
+    const state = new Int32Array(new SharedArrayBuffer(8));
+    const worker = new Worker(new URL("./children/store_integers.ts", import.meta.url));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    worker.onmessage = () => resolve();
+    worker.postMessage({ fd: map.fd, state });
+    while (Atomics.load(state, 0) === 0) await Bun.sleep(1);
+    const keys = Array.from({ length: 1024 }, (_, index) => index % 64);
+    const seen = new Set<number | undefined>();
+    for (let round = 0; round < 3000; round++)
+      for (const value of map.getMany(keys)) seen.add(value);
+    Atomics.store(state, 1, 1);
+    await promise;
+    worker.terminate();
+    expect([...seen].filter((value) => value !== 0 && value !== 0xffffffff)).toEqual([]);
+    expect(seen.size).toBe(2);
+  });
+
   bpfTest("take no program for few", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
     expect(map.getMany([1, 2, 3])).toEqual([undefined, undefined, undefined]);
@@ -103,7 +131,7 @@ describe("the values of many chosen keys", () => {
     map.set(7, 8);
     map.getMany(keys);
     expect(() => map.getMany([...keys, -1])).toThrow(
-      /^key of hash map "few": expected an integer from 0 to 4294967295/,
+      /^key 5000 of hash map "few": expected an integer from 0 to 4294967295/,
     );
     expect(map.getMany(keys)).toEqual(keys.map(() => 8));
     expect(programs()).toBe(held);

@@ -91,7 +91,9 @@ describe("a program array", () => {
       'cannot store a value in prog-array map "steps": bpf(BPF_MAP_UPDATE_ELEM): EINVAL (invalid argument). It is no BPF program, or another kind of program',
     );
     expect(refusalOf(() => steps.set(1, steps)).code).toBe("EINVAL");
-    expect(refusalOf(() => steps.set(1, 999_999)).hint).toBe("No file is open at that descriptor");
+    expect(refusalOf(() => steps.set(1, 999_999)).hint).toStartWith(
+      "No file is open at that descriptor; an id,",
+    );
     expect(steps.count()).toBe(1);
     expect(() => steps.set(2, filter)).toThrow(
       new RangeError('index of prog-array map "steps": expected an integer from 0 to 1, got 2'),
