@@ -197,6 +197,15 @@ const systemCalls = {
     ],
     returns: "i32",
   },
+  lsm_list_modules: {
+    args: [
+      "i64", // long number
+      "ptr", // u64 *ids
+      "ptr", // u32 *size
+      "u32", // u32 flags
+    ],
+    returns: "i32",
+  },
 } as const satisfies Record<string, FFIFunction>;
 
 /** Addresses of functions of libc, to hand to the engine or the kernel. */

@@ -4,7 +4,14 @@ import { MAP_ELEM } from "../uapi/layout.ts";
 import { roundUp8 } from "./align.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
-import { deleteHints, type Hints, type KindHints, readHints, storeHints } from "./map_hints.ts";
+import {
+  deleteHints,
+  flagHints,
+  type Hints,
+  type KindHints,
+  readHints,
+  storeHints,
+} from "./map_hints.ts";
 import { MappedMemory } from "./memory.ts";
 import { allocateScratch, setUint64 } from "./scratch.ts";
 
@@ -80,7 +87,7 @@ export class MapElement implements Disposable {
   lookup(flags: number): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
-    return this.#refused("BPF_MAP_LOOKUP_ELEM", "look up a value in", readHints);
+    return this.#refused("BPF_MAP_LOOKUP_ELEM", "look up a value in", readHints, flags);
   }
 
   /** Stores the value, which errors call `stored`; false when BPF_NOEXIST or BPF_EXIST forbids it. */
@@ -93,7 +100,7 @@ export class MapElement implements Disposable {
     if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
     throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
       doing: `store ${stored} in ${this.#what}`,
-      hints: storeHints(this.#kind),
+      hints: { ...flagHints(flags), ...storeHints(this.#kind) },
     });
   }
 
@@ -183,12 +190,12 @@ export class MapElement implements Disposable {
   }
 
   /** False for "no such key", an error for all else. */
-  #refused(command: BpfCommand, doing: string, hints: Hints): false {
+  #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
     if (errnoName(errno) === "ENOENT") return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,
-      hints: { ...hints, ...this.#kind.keyHints },
+      hints: { ...hints, ...flagHints(flags), ...this.#kind.keyHints },
     });
   }
 

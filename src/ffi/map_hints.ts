@@ -1,5 +1,7 @@
 /** @module What refusals of operations on the elements of a map mean. */
 
+import { BPF_F_LOCK } from "../uapi/bpf.ts";
+
 /** What refusals of the kernel mean, by the name of the error: the likely cause and the remedy. */
 export type Hints = Readonly<Record<string, string>>;
 
@@ -16,6 +18,14 @@ const everyOperation: Hints = {
   EBUSY:
     "Another change of this part of the map was under way on this CPU, as happens in programs that interrupt one another",
 };
+
+/** Of operations with these bits. */
+export function flagHints(flags: number): Hints {
+  if ((flags & BPF_F_LOCK) === 0) return {};
+  return {
+    EINVAL: "The map was made without a spin lock in its values that the kernel was told of",
+  };
+}
 
 /** Of look-ups and walks: a frozen map can be read. */
 export const readHints: Hints = {

@@ -1,4 +1,4 @@
-import { inspect, type InspectOptions } from "node:util";
+import { inspect } from "node:util";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
@@ -78,8 +78,8 @@ export abstract class BpfMap implements Disposable {
     return describeMap(this.#info);
   }
 
-  /** The map for `console.log`: what it is, not all that it can do. */
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  /** @internal The map for `console.log`: what it is, not all that it can do. */
+  [inspect.custom](_depth: number, options: object): string {
     const { type, keySize, valueSize, maxEntries } = this.#info;
     const state = this.disposed ? { disposed: true } : {};
     const { id, name } = this;

@@ -4,6 +4,7 @@ import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.t
 import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { requireBpfSecurityModule } from "../ffi/security_modules.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { BPF_F_NUMA_NODE } from "../uapi/bpf.ts";
 import { describeMap, type MapSpec, type MapTypeName, mapTypeNumber } from "./spec.ts";
@@ -25,8 +26,9 @@ const describedKinds: ReadonlySet<MapTypeName> = new Set([
   "task-storage",
 ]);
 
-/** Asks the kernel for a map; the descriptor is the caller's. */
+/** Asks the kernel for a map; the descriptor is the caller's. @throws {Error} for inode storage without its module */
 export function createFromSpec(spec: MapSpec): number {
+  if (spec.type === "inode-storage") requireBpfSecurityModule();
   const { inner } = spec;
   if (inner === undefined) return createDescribed(spec, undefined);
   // The kernel takes from it what the maps inside are like, and does not keep it.

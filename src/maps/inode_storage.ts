@@ -1,5 +1,5 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { activeSecurityModules } from "../ffi/security_modules.ts";
+import { requireBpfSecurityModule } from "../ffi/security_modules.ts";
 import { type FdLike, fdOf } from "./fd_like.ts";
 import type { MapHandle } from "./handle.ts";
 import { ObjectStorage } from "./object_storage.ts";
@@ -20,7 +20,8 @@ export type InodeStorageOptions<V> = StorageOptions<V>;
  * effect on pipes and devices; links are followed), or by a descriptor of any kind of file. When nothing is at the path,
  * the method throws what `fs` throws, `ENOENT`.
  *
- * @throws {Error} when `bpf` is not among the active security modules
+ * @throws {Error} when `bpf` is not among the active security modules, or when that cannot be known (before kernel 6.8,
+ *   without securityfs and without the right to mount it)
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.10, `E2BIG` for a value that is too large
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
  *
@@ -43,10 +44,7 @@ export class InodeStorage<V> extends ObjectStorage<string | FdLike, V> {
   constructor(options: InodeStorageOptions<V>);
   /** @internal */
   constructor(types: StorageTypes<V>, existing: MapHandle);
-  constructor(
-    options: StorageTypes<V>,
-    existing = withModule(() => InodeStorage.kind.create(options)),
-  ) {
+  constructor(options: StorageTypes<V>, existing = usable(InodeStorage.kind.create(options))) {
     super(existing, options, {
       keyHints: {
         EBADF:
@@ -57,26 +55,17 @@ export class InodeStorage<V> extends ObjectStorage<string | FdLike, V> {
 
   /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
   static open<V>(path: string, types: StorageTypes<V>): InodeStorage<V> {
-    return new InodeStorage(
-      types,
-      withModule(() => InodeStorage.kind.open(path, types)),
-    );
+    return new InodeStorage(types, usable(InodeStorage.kind.open(path, types)));
   }
 
   /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
   static fromId<V>(id: number, types: StorageTypes<V>): InodeStorage<V> {
-    return new InodeStorage(
-      types,
-      withModule(() => InodeStorage.kind.byId(id, types)),
-    );
+    return new InodeStorage(types, usable(InodeStorage.kind.byId(id, types)));
   }
 
   /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
   static fromFd<V>(fd: number, types: StorageTypes<V>): InodeStorage<V> {
-    return new InodeStorage(
-      types,
-      withModule(() => InodeStorage.kind.byFd(fd, types)),
-    );
+    return new InodeStorage(types, usable(InodeStorage.kind.byFd(fd, types)));
   }
 
   override dup(): InodeStorage<V> {
@@ -91,15 +80,15 @@ export class InodeStorage<V> extends ObjectStorage<string | FdLike, V> {
 }
 
 /**
- * Opens or makes a map if the module is active that has the place for the values in each inode. The kernel does not look:
- * without the module it would take the memory of another one for that place.
+ * Passes a map on where its values have a place of their own. One that is new was refused before it was made; this is for
+ * those that others made, whatever they were opened by.
  */
-function withModule(open: () => MapHandle): MapHandle {
-  const active = activeSecurityModules();
-  if (active !== undefined && !active.includes("bpf")) {
-    throw new Error(
-      `cannot use inode storage: bpf is not among the kernel's active security modules (${active.join(",")}). Boot with lsm=${[...active.filter((name) => name !== "capability"), "bpf"].join(",")}, which takes a kernel with CONFIG_BPF_LSM`,
-    );
+function usable(handle: MapHandle): MapHandle {
+  try {
+    requireBpfSecurityModule();
+    return handle;
+  } catch (error) {
+    handle.descriptor[Symbol.dispose]();
+    throw error;
   }
-  return open();
 }

@@ -174,6 +174,7 @@ const syscallNames = [
   "fsconfig",
   "fsmount",
   "pidfd_open",
+  "lsm_list_modules",
 ];
 
 function withoutComments(text: string): string {

@@ -17,6 +17,7 @@ export const syscallNumbers = {
     fsconfig: 431,
     fsmount: 432,
     pidfd_open: 434,
+    lsm_list_modules: 461,
   },
   arm64: {
     bpf: 280,
@@ -32,5 +33,6 @@ export const syscallNumbers = {
     fsconfig: 431,
     fsmount: 432,
     pidfd_open: 434,
+    lsm_list_modules: 461,
   },
 } as const;

@@ -108,7 +108,7 @@ const badKeys: readonly BadConstruction[] = (
   [
     ["no key", undefined, "TypeError", /key: expected a type such as t\.u32, got undefined/],
     ["a key not called", t.bytes, "TypeError", /key: .* meant to be called/],
-    ["a spin lock as key", t.spinLock, "TypeError", /key: a key has no spin lock or timer/],
+    ["a spin lock as key", t.spinLock, "TypeError", /key: it can have no spin lock or timer here/],
     ["a key of 513 bytes", t.bytes(513), "RangeError", /key: expected a type of at most 512 bytes/],
   ] as const
 ).map(([what, key, error, says]) => ({

@@ -1,6 +1,5 @@
 import { inspect } from "node:util";
 import { describe, expect } from "bun:test";
-import { allocateScratch } from "../../src/ffi/scratch.ts";
 import { DisposedError, HashMap, t } from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
@@ -180,22 +179,6 @@ for (const [name, make] of makers) {
     });
   });
 }
-
-bpfTest("a walk key by key gives back its memory when it is broken off", () => {
-  // As much as the element of such a map takes: what was given back last is handed out first.
-  const length = 128;
-  using map = filled(batchlessMap, 10);
-  const probe = () => {
-    using scratch = allocateScratch(length);
-    return scratch.address;
-  };
-  const before = probe();
-  for (const _key of map.keys()) {
-    expect(probe()).not.toBe(before);
-    break;
-  }
-  expect(probe()).toBe(before);
-});
 
 bpfTest("a partial setMany without batches says how many were stored", () => {
   using map = batchlessMap(8);

@@ -24,14 +24,14 @@ import {
 
 type Make<Owner> = <V>(options: StorageOptions<V>) => ObjectStorage<Owner, V>;
 
-/** Why inode storage cannot be tested: the one reason there may be is that the kernel's module for it is not active. */
+/** Why inode storage cannot be tested: the kernel's module for it is not active, or an old kernel does not say whether it is. */
 function inodeObstacle(): string | undefined {
   if (bpfObstacle !== undefined) return undefined;
   try {
     using _storage = new InodeStorage({ value: t.u32 });
     return undefined;
   } catch (error) {
-    if (!String(error).includes("among the kernel's active security modules")) throw error;
+    if (!String(error).includes("the kernel's active security modules")) throw error;
     return String(error);
   }
 }

@@ -29,14 +29,15 @@ describe("errors of values for each CPU", () => {
         const before = map.toMap();
         const expected = `expected an array of ${cpus.length}, a value for each possible CPU, got`;
         for (const wrong of [[], each(1).slice(1), [...each(1), 1]]) {
-          const error = new RangeError(`value of ${map}: ${expected} ${wrong.length}`);
-          expect(() => map.set(1, wrong)).toThrow(error);
+          const refusal = (which: string) =>
+            new RangeError(`${which} of ${map}: ${expected} ${wrong.length}`);
+          expect(() => map.set(1, wrong)).toThrow(refusal("value"));
           expect(() =>
             map.setMany([
               [0, each(7)],
               [1, wrong],
             ]),
-          ).toThrow(error);
+          ).toThrow(refusal("value 1"));
         }
         for (const wrong of [5, undefined, new Uint32Array(cpus.length)]) {
           expect(() => map.set(1, wrong as never)).toThrow(TypeError);

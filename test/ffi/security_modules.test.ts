@@ -1,0 +1,260 @@
+import { describe, expect, test } from "bun:test";
+import { hasCapability } from "../../src/ffi/capabilities.ts";
+import {
+  activeSecurityModules,
+  bpfModuleObstacle,
+  parseSecurityModules,
+  securityModuleName,
+} from "../../src/ffi/security_modules.ts";
+import { InodeStorage, t } from "../../src/index.ts";
+import { bpfObstacle } from "../support/privilege.ts";
+import { run } from "../support/run.ts";
+
+describe("names of security modules", () => {
+  test("are those of the kernel's numbers", () => {
+    // LSM_ID_BPF is 109: 110 is Landlock's, which is active on most machines.
+    expect([100, 101, 108, 109, 110, 113].map(securityModuleName)).toEqual([
+      "capability",
+      "selinux",
+      "lockdown",
+      "bpf",
+      "landlock",
+      "ipe",
+    ]);
+    expect([0, 1, 99, 114, 2 ** 53].map(securityModuleName)).toEqual([
+      "#0",
+      "#1",
+      "#99",
+      "#114",
+      "#9007199254740992",
+    ]);
+  });
+
+  test("are parsed from securityfs's text", () => {
+    expect(parseSecurityModules("capability,landlock,bpf\n")).toEqual([
+      "capability",
+      "landlock",
+      "bpf",
+    ]);
+    expect(parseSecurityModules("capability")).toEqual(["capability"]);
+    expect(parseSecurityModules("\n")).toEqual([]);
+    expect(parseSecurityModules("")).toEqual([]);
+  });
+});
+
+describe("inode storage", () => {
+  test("is allowed where bpf is among the active modules, and nowhere else", () => {
+    expect(bpfModuleObstacle({ names: ["capability", "bpf", "#114"] })).toBeUndefined();
+    expect(bpfModuleObstacle({ names: ["capability", "landlock", "yama"] })).toBe(
+      "bpf is not among the kernel's active security modules (capability,landlock,yama). Boot with lsm=landlock,yama,bpf, which takes a kernel with CONFIG_BPF_LSM",
+    );
+    expect(bpfModuleObstacle({ names: [] })).toContain("Boot with lsm=bpf,");
+    expect(bpfModuleObstacle({ names: ["bpfilter"] })).toContain("bpf is not among");
+  });
+
+  test("is not advised to boot without a module whose name is unknown", () => {
+    expect(bpfModuleObstacle({ names: ["capability", "#114"] })).toBe(
+      "bpf is not among the kernel's active security modules (capability,#114). Boot with bpf added to the list of lsm=, which takes a kernel with CONFIG_BPF_LSM",
+    );
+  });
+
+  test("is refused where the modules cannot be known, with the remedy", () => {
+    const obstacle = bpfModuleObstacle({ unknown: "no such file" });
+    expect(obstacle).toContain("cannot be known");
+    expect(obstacle).toContain("(no such file). Mount securityfs: mount -t securityfs securityfs ");
+  });
+});
+
+const capabilities = { bpf: 1n << 39n, perfmon: 1n << 38n };
+
+interface Child {
+  /** What lsm_list_modules fails with, as in a kernel or container without it. */
+  readonly errno?: number;
+  /** What fsopen fails with. */
+  readonly mountErrno?: number;
+  /** The capabilities that the child keeps; by default all. */
+  readonly keep?: bigint;
+}
+
+/** Code that takes system calls and capabilities from its own process. */
+function restrictions({ errno, mountErrno, keep }: Child): string {
+  return `
+    import { dlopen, ptr } from "bun:ffi";
+    import { syscallNumbers } from "./src/uapi/syscalls.ts";
+    const { capset, prctl } = dlopen("libc.so.6", {
+      capset: { args: ["ptr", "ptr"], returns: "i32" },
+      prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+    }).symbols;
+    const numbers = syscallNumbers[process.arch];
+    const refused = [
+      [numbers.lsm_list_modules, ${errno ?? 0}],
+      [numbers.fsopen, ${mountErrno ?? 0}],
+    ].filter(([, errno]) => errno !== 0);
+    if (refused.length > 0) {
+      // struct sock_filter { u16 code; u8 jt, jf; u32 k }: loads the number, compares it, returns SECCOMP_RET_*.
+      const filter = new Uint32Array([
+        0x20, 0,
+        ...refused.flatMap(([number, errno]) => [0x01000015, number, 0x06, 0x50000 | errno]),
+        0x06, 0x7fff0000,
+      ]);
+      const program = new BigUint64Array([BigInt(filter.length / 2), BigInt(ptr(filter))]);
+      const noNewPrivileges = prctl(38, 1, 0, 0, 0);
+      if (noNewPrivileges !== 0 || prctl(22, 2, ptr(program), 0, 0) !== 0) throw new Error("prctl");
+    }
+    ${
+      keep === undefined
+        ? ""
+        : `const low = ${Number(keep & 0xffffffffn)}, high = ${Number(keep >> 32n)};
+    const sets = new Uint32Array([low, low, 0, high, high, 0]);
+    if (capset(new Uint32Array([0x20080522, 0]), sets) !== 0) throw new Error("capset");`
+    }
+  `;
+}
+
+const printModules = `
+  const { activeSecurityModules } = await import("./src/ffi/security_modules.ts");
+  console.log(JSON.stringify(activeSecurityModules()));
+`;
+
+/** Every way to an inode storage, each of them caught: its message, or "made". */
+const printRefusals = `
+  const { ArrayOfMaps, HashMap, HashOfMaps, InodeStorage, t } = await import("./src/index.ts");
+  const value = t.u32;
+  const inner = { type: "inode-storage", value };
+  const attempt = (make) => {
+    try {
+      using _made = make();
+      return "made";
+    } catch (error) {
+      return error.constructor.name + ": " + error.message;
+    }
+  };
+  console.log(JSON.stringify([
+    attempt(() => new InodeStorage({ value })),
+    attempt(() => new ArrayOfMaps({ maxEntries: 1, inner })),
+    attempt(() => new HashOfMaps({ key: t.u32, maxEntries: 1, inner })),
+    attempt(() => new HashMap({ key: t.u32, value, maxEntries: 1 })),
+    attempt(() => new InodeStorage({ value, flags: -1 })),
+  ]));
+`;
+
+/** Runs a child in a mount namespace with nothing where securityfs belongs. */
+async function inChild(child: Child, code: string): Promise<unknown> {
+  const hide = 'mount -t tmpfs none /sys/kernel/security && exec "$@"';
+  const { stdout, stderr } = await run([
+    ...["unshare", "--mount", "sh", "-c", hide, "sh"],
+    ...[process.execPath, "-e", restrictions(child) + code],
+  ]);
+  expect(stderr).toBe("");
+  return JSON.parse(stdout);
+}
+
+const ENOSYS = 38;
+const EPERM = 1;
+const ENODEV = 19;
+const EMFILE = 24;
+
+const unshare = Bun.which("unshare");
+const hides =
+  unshare !== null &&
+  hasCapability("CAP_SYS_ADMIN") &&
+  Bun.spawnSync([unshare, "--mount", "mount", "-t", "tmpfs", "none", "/sys/kernel/security"])
+    .exitCode === 0;
+const rootTest = test.skipIf(!hides || bpfObstacle !== undefined);
+
+/** As this process knows them, from whichever source. */
+function expectSameModules(answer: unknown): void {
+  expect(answer).toEqual(activeSecurityModules());
+  expect(answer).toHaveProperty("names");
+}
+
+describe("the active security modules", () => {
+  rootTest("are the same from the kernel and from securityfs (needs root)", async () => {
+    expectSameModules(await inChild({}, printModules));
+    expectSameModules(await inChild({ errno: ENOSYS }, printModules));
+    expectSameModules(await inChild({ errno: EPERM }, printModules));
+  });
+
+  rootTest("are known without privilege where the kernel says them (needs root)", async () => {
+    const answer = await inChild({ keep: 0n }, printModules);
+    // A kernel before 6.8 says nothing here; no other reason counts.
+    if (JSON.stringify(answer).includes("lsm_list_modules: ENOSYS")) return;
+    expectSameModules(answer);
+  });
+
+  const restricted = capabilities.bpf | capabilities.perfmon;
+  for (const { why, child, reasons } of [
+    {
+      why: "without the right to mount securityfs",
+      child: { errno: ENOSYS, keep: restricted },
+      reasons: ["lsm_list_modules: ENOSYS", "ENOENT", "fsopen: EPERM", "lacks CAP_SYS_ADMIN"],
+    },
+    {
+      why: "behind a filter, without the right to mount securityfs",
+      child: { errno: EPERM, keep: restricted },
+      reasons: ["lsm_list_modules: EPERM", "ENOENT", "fsopen: EPERM"],
+    },
+    {
+      why: "in a kernel without securityfs",
+      child: { errno: ENOSYS, mountErrno: ENODEV },
+      reasons: ["fsopen: ENODEV", "built without securityfs"],
+    },
+    {
+      why: "in a kernel without private mounts",
+      child: { errno: ENOSYS, mountErrno: ENOSYS },
+      reasons: ["fsopen: ENOSYS", "needs kernel 5.2"],
+    },
+  ]) {
+    rootTest(`are not guessed ${why}: there is no inode storage (needs root)`, async () => {
+      const [storage, array, hash, other, misspelt] = (await inChild(
+        child,
+        printRefusals,
+      )) as string[];
+      expect(storage).toStartWith(
+        "Error: cannot use inode storage: the kernel's active security modules cannot be known",
+      );
+      for (const reason of reasons) expect(storage).toContain(reason);
+      expect(storage).toEndWith("mount -t securityfs securityfs /sys/kernel/security");
+      expect(storage).not.toContain("\n");
+      expect([array, hash]).toEqual([storage, storage]);
+      expect(other).toBe("made");
+      expect(misspelt).toStartWith("RangeError: ");
+    });
+  }
+
+  const isActive = hides && bpfModuleObstacle(activeSecurityModules()) === undefined;
+  test.skipIf(!isActive || bpfObstacle !== undefined)(
+    "are asked for before a storage of another process is used, which is closed (needs root)",
+    async () => {
+      using storage = new InodeStorage({ value: t.u32 });
+      const open = `
+        const { readdirSync } = await import("node:fs");
+        const { InodeStorage, t } = await import("./src/index.ts");
+        const countDescriptors = () => readdirSync("/proc/self/fd").length;
+        const before = countDescriptors();
+        let message = "opened";
+        try {
+          InodeStorage.fromId(${storage.id}, { value: t.u32 });
+        } catch (error) {
+          message = error.message;
+        }
+        console.log(JSON.stringify([message, countDescriptors() - before]));
+      `;
+      const refused = await inChild({ errno: ENOSYS, mountErrno: ENODEV }, open);
+      expect(refused).toEqual([expect.stringContaining("cannot be known"), 0]);
+      expect(await inChild({}, open)).toEqual(["opened", 1]);
+    },
+  );
+
+  rootTest(
+    "are not unknown for a failure of another kind, which is thrown (needs root)",
+    async () => {
+      for (const child of [{ errno: EMFILE }, { errno: ENOSYS, mountErrno: EMFILE }]) {
+        const [storage, array] = (await inChild(child, printRefusals)) as string[];
+        expect(storage).toStartWith("BpfError: cannot ");
+        expect(storage).toContain("EMFILE");
+        expect(array).toBe(storage!);
+      }
+    },
+  );
+});
