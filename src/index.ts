@@ -31,6 +31,7 @@ export { DevMap, type DevMapOptions } from "./maps/dev_map.ts";
 export { DevMapHash, type DevMapHashOptions } from "./maps/dev_map_hash.ts";
 export type { DevMapEntry, DevMapValue, NetworkInterface } from "./maps/dev_map_value.ts";
 export { CgroupStorage, type CgroupStorageOptions } from "./maps/cgroup_storage.ts";
+export type { BatchedMap } from "./maps/batched_map.ts";
 export type { ElementMap, ElementOptions } from "./maps/element_map.ts";
 export type { FdLike } from "./maps/fd_like.ts";
 export type { MapInfo } from "./maps/handle.ts";

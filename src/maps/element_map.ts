@@ -1,17 +1,11 @@
-import { BpfError } from "../ffi/error.ts";
-import { MapBatch } from "../ffi/map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/map_element.ts";
 import type { KindHints } from "../ffi/map_hints.ts";
-import { checkCount, checkOptions, listOf } from "../types/argument.ts";
+import { checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { BatchError } from "./batch_error.ts";
+import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { BpfMap } from "./bpf_map.ts";
-import { deleteBatch } from "./delete_batch.ts";
 import { copiedValueSize, type MapHandle } from "./handle.ts";
-import { LookupProgram } from "./lookup_program.ts";
-import { ManyLookups } from "./many_lookups.ts";
 import type { PerCpuLayout } from "./per_cpu_layout.ts";
 import { cpuIndex } from "./per_cpu_values.ts";
 import type { ValueLayout } from "./value_layout.ts";
@@ -40,24 +34,23 @@ export interface ElementLayout<K, V, W = V> extends KindHints {
 }
 
 /**
- * Maps of elements, each with a key: the calls of bpf(2) on one of them and on many. A kind of map shows those that it has.
+ * Maps of elements, each with a key: the calls of bpf(2) on one of them. A kind of map shows those that it has.
  *
  * `V` is what is read, `W` what is written: the same for most kinds.
  */
 export abstract class ElementMap<K, V, W = V> extends BpfMap {
   /** @internal */
   protected readonly layout: ElementLayout<K, V, W>;
-  /** What every call has unless its options say something else. */
-  readonly #flags: number;
+  /** @internal What every call has unless its options say something else. */
+  protected readonly defaultFlags: number;
   /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
   #element: MapElement | undefined;
-  #manyLookups: ManyLookups | undefined;
 
   /** @internal */
   protected constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
     super(handle);
     this.layout = layout;
-    this.#flags = layout.isLocked === true ? BPF_F_LOCK : 0;
+    this.defaultFlags = layout.isLocked === true ? BPF_F_LOCK : 0;
     try {
       // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
       const copied = copiedValueSize(handle.info);
@@ -75,32 +68,11 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
 
   /** @internal The value of a key, or `undefined`. */
   protected find(key: K, options?: ElementOptions): V | undefined {
-    const flags = options === undefined ? this.#flags : this.flagsOf(options);
+    const flags = options === undefined ? this.defaultFlags : this.flagsOf(options);
     const element = this.begin();
     try {
       this.writeKey(element, key);
       return element.lookup(flags) ? this.readValue(element) : undefined;
-    } finally {
-      this.end(element);
-    }
-  }
-
-  /** @internal The values of these keys, in their order. */
-  protected findMany(keys: Iterable<K>): (V | undefined)[] {
-    // None may be asked for: a disposed map refuses all the same.
-    void this.fd;
-    const list = listOf(keys, "keys");
-    const found = this.#findByProgram(list);
-    if (found !== undefined) return found;
-    const flags = this.#flags;
-    const values = new Array<V | undefined>(list.length);
-    const element = this.begin();
-    try {
-      for (let index = 0; index < list.length; index++) {
-        this.writeKey(element, list[index] as K, index);
-        values[index] = element.lookup(flags) ? this.readValue(element) : undefined;
-      }
-      return values;
     } finally {
       this.end(element);
     }
@@ -125,7 +97,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     options?: ElementOptions,
     stored?: string,
   ): boolean {
-    const all = flags | (options === undefined ? this.#flags : this.flagsOf(options));
+    const all = flags | (options === undefined ? this.defaultFlags : this.flagsOf(options));
     const element = this.begin();
     try {
       this.writeKey(element, key);
@@ -164,41 +136,6 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     }
   }
 
-  /** @internal Stores many values: all pairs are checked before the first is stored. */
-  protected updateMany(pairs: Iterable<readonly [key: K, value: W]>): void {
-    void this.fd;
-    // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
-    const list = listOf(pairs, "pairs");
-    if (list.length === 0) return;
-    const { key, value } = this.layout;
-    using batch = this.newBatch(list.length);
-    for (let index = 0; index < list.length; index++) {
-      const pair: unknown = list[index];
-      if (!isPair(pair)) {
-        throw new TypeError(
-          `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
-        );
-      }
-      this.write("key", key, batch.view, batch.keyOffset(index), pair[0] as K, index);
-      this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W, index);
-    }
-    let applied = 0;
-    try {
-      const isDone = batch.update(0, list.length, this.#flags) !== "unsupported";
-      if (!isDone) {
-        for (; applied < list.length; applied++) this.#updateFrom(batch, applied, BPF_ANY);
-      }
-    } catch (error) {
-      if (!(error instanceof BpfError)) throw error;
-      throw new BatchError(
-        error,
-        Math.max(applied, batch.count),
-        list.length,
-        `store values in ${this}`,
-      );
-    }
-  }
-
   /** @internal Deletes a key; whether it was there. */
   protected remove(key: K): boolean {
     const element = this.begin();
@@ -208,19 +145,6 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     } finally {
       this.end(element);
     }
-  }
-
-  /** @internal Deletes many keys; how many were there. */
-  protected removeMany(keys: Iterable<K>): number {
-    void this.fd;
-    const list = listOf(keys, "keys");
-    if (list.length === 0) return 0;
-    const { key: type } = this.layout;
-    using batch = this.newBatch(list.length);
-    for (const [index, key] of list.entries()) {
-      this.write("key", type, batch.view, batch.keyOffset(index), key, index);
-    }
-    return deleteBatch(batch, list.length, this.walked);
   }
 
   /** @internal Fetches a value and deletes its key. */
@@ -236,7 +160,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
 
   /** @internal In one step where map and kernel can. */
   protected takeElement(element: MapElement): boolean {
-    const flags = this.#flags;
+    const flags = this.defaultFlags;
     return element.lookupAndDelete(flags) ?? (element.lookup(flags) && element.delete());
   }
 
@@ -253,7 +177,7 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
         "flags: BPF_NOEXIST is what add() is for, BPF_EXIST what replace() is for",
       );
     }
-    return flags | (lock === undefined ? this.#flags : lock ? BPF_F_LOCK : 0);
+    return flags | (lock === undefined ? this.defaultFlags : lock ? BPF_F_LOCK : 0);
   }
 
   /**
@@ -320,68 +244,19 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
       keySize,
       valueSize: layout.value.size,
       maxEntries,
-      flags: this.#flags,
+      flags: this.defaultFlags,
       what: `${this}`,
       kind: layout,
     };
-  }
-
-  /** Look-ups in one call, where that is possible and worth it. */
-  #findByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
-    const { key: type, value, isReadByPrograms } = this.layout;
-    if (isReadByPrograms !== true || !LookupProgram.fits(value.size)) return undefined;
-    this.#manyLookups ??= new ManyLookups();
-    if (!this.#manyLookups.isWorthwhile(keys.length)) return undefined;
-    // A program may read what this descriptor may not: it is asked first, for its error.
-    this.contains(keys[0] as K);
-    const { fd, type: kind, keySize } = this;
-    return this.#manyLookups.find(
-      { fd, type: kind, keySize, valueSize: value.size, what: `${this}` },
-      keys,
-      (view, offset, key, index) => {
-        this.write("key", type, view, offset, key, index);
-        void this.fd;
-      },
-      value,
-    );
   }
 
   #newElement(): MapElement {
     return new MapElement(this.fd, this.keySize, this.layout.value.size, `${this}`, this.layout);
   }
 
-  /** @internal Room for so many keys and values. */
-  protected newBatch(capacity: number): MapBatch {
-    const { descriptor, keySize, valueSize, what, kind } = this.walked;
-    return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
-  }
-
-  /** @internal Stores what was fetched and deleted again, where no newer value has come. */
-  protected putBack(batch: MapBatch): void {
-    for (let index = 0; index < batch.count; index++) this.#updateFrom(batch, index, BPF_NOEXIST);
-  }
-
-  #updateFrom(batch: MapBatch, index: number, flags: number): void {
-    const element = this.begin();
-    try {
-      const keyOffset = batch.keyOffset(index);
-      const valueOffset = batch.valueOffset(index);
-      element.setKey(batch.bytes.subarray(keyOffset, keyOffset + this.keySize));
-      element.setValue(batch.bytes.subarray(valueOffset, valueOffset + this.layout.value.size));
-      element.update(this.#flags | flags);
-    } finally {
-      this.end(element);
-    }
-  }
-
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#element?.[Symbol.dispose]();
     this.#element = undefined;
-    this.#manyLookups?.[Symbol.dispose]();
   }
-}
-
-function isPair(value: unknown): value is readonly [unknown, unknown] {
-  return Array.isArray(value) && value.length === 2;
 }

@@ -2,7 +2,8 @@ import { checkCount, checkOptions, checkType } from "../types/argument.ts";
 import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
-import { ElementMap, type ElementOptions } from "./element_map.ts";
+import { BatchedMap } from "./batched_map.ts";
+import type { ElementOptions } from "./element_map.ts";
 import { MapWalk } from "./map_walk.ts";
 import type { Walk } from "./walk.ts";
 
@@ -57,7 +58,7 @@ export function checkValueType(value: Type<unknown>): void {
  *
  * `V` is what is read, `W` what is written: the same for most kinds.
  */
-export abstract class KeyedMap<K, V, W = V> extends ElementMap<K, V, W> {
+export abstract class KeyedMap<K, V, W = V> extends BatchedMap<K, V, W> {
   /**
    * The value of a key, or `undefined`.
    *
