@@ -62,12 +62,11 @@ export type { StorageOptions, StorageTypes } from "./maps/storage_kind.ts";
 export { type TaskOwner, TaskStorage, type TaskStorageOptions } from "./maps/task_storage.ts";
 export { Stack, type StackOptions } from "./maps/stack.ts";
 export {
-  type BuildIdFrame,
-  type StackFrame,
   StackTraceMap,
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
+export type { BuildIdFrame, StackFrame } from "./maps/stack_layout.ts";
 export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/spec.ts";
 export type { ValueMapOptions, ValueTypes } from "./maps/value_kind.ts";
 export type { WriteOnlyArrayMap } from "./maps/write_only_array_map.ts";

@@ -1,29 +1,21 @@
 import { readFileSync } from "node:fs";
 import { KernelSymbols, type SymbolizedFrame } from "../symbols/kernel_symbols.ts";
 import { checkCount, checkOptions } from "../types/argument.ts";
-import { bytes } from "../types/bytes.ts";
-import { i32, u32, u64 } from "../types/integer.ts";
+import { u32 } from "../types/integer.ts";
 import { describe } from "../types/refusal.ts";
-import { struct } from "../types/struct.ts";
-import type { Type } from "../types/type.ts";
 import { BPF_F_STACK_BUILD_ID } from "../uapi/bpf.ts";
-import type { MapHandle, MapInfo } from "./handle.ts";
+import type { MapHandle } from "./handle.ts";
 import { KeyedMap } from "./keyed_map.ts";
 import { MapKind } from "./kind.ts";
 import { type CommonMapOptions, commonSpec } from "./spec.ts";
-import type { ValueLayout } from "./value_layout.ts";
-
-/**
- * A frame of a stack in a map with build ids: a place in a file, which stays the same wherever the file is mapped; or the
- * bare address (`ip`), for the kernel's frames, code that is in no file, and files whose build id was not at hand.
- *
- * The build id is 40 hexadecimal digits, with zeros behind a shorter one; the offset is in bytes from the file's start.
- */
-export type BuildIdFrame =
-  { readonly buildId: string; readonly offset: bigint } | { readonly ip: bigint };
-
-/** A frame of a stack: an address, or what {@link BuildIdFrame} says in a map with build ids. */
-export type StackFrame<BuildId extends boolean> = BuildId extends true ? BuildIdFrame : bigint;
+import {
+  type BuildIdFrame,
+  frameOf,
+  frameSize,
+  hasBuildIds,
+  type StackFrame,
+  StackLayout,
+} from "./stack_layout.ts";
 
 /** What the frames of a map are. */
 export interface StackTraceMapTypes<BuildId extends boolean> {
@@ -56,7 +48,8 @@ const usualDepth = 127;
 function largestDepth(): number {
   try {
     return Number(readFileSync("/proc/sys/kernel/perf_event_max_stack", "utf8"));
-  } catch {
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
     return usualDepth;
   }
 }
@@ -68,54 +61,6 @@ function checkDepth(depth: number): void {
   throw new RangeError(
     `depth: expected an integer from 1 to ${largest} (the sysctl kernel.perf_event_max_stack), got ${describe(depth)}`,
   );
-}
-
-/** How a frame lies in memory. */
-type FrameLayout<F> = Pick<Type<F>, "size" | "read">;
-
-/** The kernel's `struct bpf_stack_build_id`, and of its `enum bpf_stack_build_id_status` the one with a build id. */
-const buildIdStruct = struct({ status: i32, buildId: bytes(20), place: u64 });
-const validStatus = 1;
-
-const buildIdFrame: FrameLayout<BuildIdFrame> = {
-  size: buildIdStruct.size,
-  read(view, offset) {
-    const { status, buildId, place } = buildIdStruct.read(view, offset);
-    if (status !== validStatus) return { ip: place };
-    return { buildId: Buffer.from(buildId).toString("hex"), offset: place };
-  },
-};
-
-/** A stack as an array of its frames; behind them the kernel fills up with zeros. */
-class StackLayout<F> implements ValueLayout<F[], never> {
-  readonly size: number;
-  readonly #frame: FrameLayout<F>;
-
-  constructor(size: number, frame: FrameLayout<F>) {
-    this.size = size;
-    this.#frame = frame;
-  }
-
-  read(view: DataView, offset: number): F[] {
-    const frame = this.#frame;
-    let end = offset + this.size;
-    // From the end: user space may have a frame with the address 0 between others.
-    while (end > offset && view.getUint32(end - 4) === 0) end -= 4;
-    const frames: F[] = [];
-    for (let at = offset; at < end; at += frame.size) frames.push(frame.read(view, at));
-    return frames;
-  }
-
-  /** The kernel alone makes stacks. */
-  write(): void {}
-}
-
-function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
-  return (flags & BPF_F_STACK_BUILD_ID) !== 0;
-}
-
-function frameOf(map: Pick<MapInfo, "flags">): FrameLayout<unknown> {
-  return hasBuildIds(map) ? buildIdFrame : u64;
 }
 
 /** Checks what the frames of a map that is to be opened should be. */
@@ -199,7 +144,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
       if (!buildId && hasBuildIds(commonSpec(options))) {
         throw new TypeError('flags: for build ids say "buildId: true", as values are larger then');
       }
-      const valueSize = depth * (buildId ? buildIdFrame : u64).size;
+      const valueSize = depth * frameSize(buildId);
       return { maxEntries, valueSize, flags: buildId ? BPF_F_STACK_BUILD_ID : 0 };
     },
   });
@@ -211,7 +156,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   constructor(types: StackTraceMapTypes<BuildId>, existing: MapHandle);
   constructor(options: StackTraceMapTypes<BuildId>, existing = StackTraceMap.kind.create(options)) {
     const { info } = existing;
-    const frame = frameOf(info) as FrameLayout<StackFrame<BuildId>>;
+    const frame = frameOf<StackFrame<BuildId>>(info);
     super(existing, { key: u32, value: new StackLayout(info.valueSize, frame) });
     this.types = { buildId: hasBuildIds(info) as BuildId };
   }

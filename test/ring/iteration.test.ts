@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { ArrayMap, RingBuf, t } from "../../src/index.ts";
+import { ArrayMap, BpfError, RingBuf, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
@@ -104,7 +104,14 @@ bpfTest("a timer fires during for await over a ring that is never empty", async 
   using ring = new RingBuf({ size: 65536, event: countedEvent });
   using state = new ArrayMap({ value: counterState, maxEntries: 1 });
   using program = counter(ring, state);
-  const refill = () => program.testRun({ data: packet, repeat: 1000 });
+  const refill = () => {
+    try {
+      program.testRun({ data: packet, repeat: 1000 });
+    } catch (error) {
+      // Where the loop had to wait for a moment, its wake-up ends the runs early: fewer records came, and none is lost.
+      if (!(error instanceof BpfError && error.code === "EINTR")) throw error;
+    }
+  };
   refill();
   let fired = false;
   let events = 0;
