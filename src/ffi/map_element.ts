@@ -1,5 +1,6 @@
 import { BPF_EXIST, BPF_F_CPU, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { bpfCommands } from "../uapi/enumerations.ts";
+import { errnoNumbers } from "../uapi/errno.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
 import { roundUp8 } from "./align.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
@@ -192,7 +193,8 @@ export class MapElement implements Disposable {
   /** False for "no such key", an error for all else. */
   #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
-    if (errnoName(errno) === "ENOENT") return false;
+    // By number, as an absent key is no exception but every other answer.
+    if (errno === errnoNumbers.ENOENT) return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,
       hints: { ...hints, ...flagHints(flags), ...this.#kind.keyHints },
