@@ -212,6 +212,8 @@ describe("cgroup storage", () => {
   bpfTest("refuses what is no group", () => {
     using storage = new CgroupStorage({ value: t.u32 });
     expect(() => storage.get(tmpdir())).toThrow(/EBADF.*There is no cgroup: /);
-    expect(() => storage.get(import.meta.path)).toThrow(expect.objectContaining({ code: "ENOTDIR" }));
+    expect(() => storage.get(import.meta.path)).toThrow(
+      expect.objectContaining({ code: "ENOTDIR" }),
+    );
   });
 });
