@@ -85,6 +85,16 @@ export class MapBatch implements Disposable {
     return this.#valuesOffset + index * this.#valueSize;
   }
 
+  /** The bytes of key `index`. */
+  keyBytes(index: number): Uint8Array {
+    return this.bytes.subarray(this.keyOffset(index), this.keyOffset(index + 1));
+  }
+
+  /** The bytes of value `index`. */
+  valueBytes(index: number): Uint8Array {
+    return this.bytes.subarray(this.valueOffset(index), this.valueOffset(index + 1));
+  }
+
   /**
    * Fetches the next entries of the map, from its beginning at the first call.
    * Grows where a bucket of the map holds more entries than there is room for.

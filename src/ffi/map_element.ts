@@ -13,8 +13,7 @@ import {
   readHints,
   storeHints,
 } from "./map_hints.ts";
-import { MappedMemory } from "./memory.ts";
-import { allocateScratch, setUint64 } from "./scratch.ts";
+import { allocateScratch, mapScratch, type Scratch, setUint64 } from "./scratch.ts";
 
 const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM } = bpfCommands;
 const { BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_GET_NEXT_KEY } = bpfCommands;
@@ -34,7 +33,7 @@ export class MapElement implements Disposable {
   readonly valueOffset: number;
   /** Where {@link nextKey} puts its answer in `view`. */
   readonly nextKeyOffset: number;
-  readonly #memory: Disposable;
+  readonly #memory: Scratch;
   readonly #bytes: Uint8Array;
   readonly #address: number;
   readonly #keySize: number;
@@ -61,20 +60,12 @@ export class MapElement implements Disposable {
     this.#what = what;
     this.#kind = kind;
     const length = this.valueOffset + valueSize;
-    if (memory === "scratch") {
-      const scratch = allocateScratch(length);
-      this.#memory = scratch;
-      this.#address = scratch.address;
-      this.view = scratch.view;
-      this.#bytes = scratch.bytes;
-    } else {
-      const mapping = MappedMemory.anonymous(length, `element of ${what}`);
-      this.#memory = mapping;
-      this.#address = mapping.address;
-      this.view = new DataView(mapping.buffer);
-      this.#bytes = new Uint8Array(mapping.buffer);
-    }
-    const { view } = this;
+    this.#memory =
+      memory === "scratch" ? allocateScratch(length) : mapScratch(length, `element of ${what}`);
+    const { address, bytes, view } = this.#memory;
+    this.#address = address;
+    this.#bytes = bytes;
+    this.view = view;
     for (const attr of [0, MAP_ELEM.sizeof]) {
       view.setUint32(attr + MAP_ELEM.map_fd, fd, true);
       // Maps without keys want no pointer to one either.

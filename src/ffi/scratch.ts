@@ -56,8 +56,8 @@ class OwnMapping implements Scratch {
   readonly view: DataView;
   readonly bytes: Uint8Array;
 
-  constructor(length: number) {
-    this.#memory = MappedMemory.anonymous(length, "scratch memory");
+  constructor(length: number, what: string) {
+    this.#memory = MappedMemory.anonymous(length, what);
     this.address = this.#memory.address;
     this.length = this.#memory.length;
     this.view = new DataView(this.#memory.buffer);
@@ -79,9 +79,14 @@ class OwnMapping implements Scratch {
  * @param length bytes wanted; the block may be longer
  */
 export function allocateScratch(length: number): Scratch {
-  if (length > chunkSize / 4) return new OwnMapping(length);
+  if (length > chunkSize / 4) return new OwnMapping(length, "scratch memory");
   const size = Math.max(smallest, 2 ** Math.ceil(Math.log2(length)));
   return new Block(freeSlots.get(size)?.pop() ?? newSlot(size));
+}
+
+/** The same in a mapping of its own, however short: what nobody disposes of is given back when it is collected. */
+export function mapScratch(length: number, what: string): Scratch {
+  return new OwnMapping(length, what);
 }
 
 function newSlot(length: number): Slot {

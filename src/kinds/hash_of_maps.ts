@@ -1,5 +1,5 @@
 import type { MapHandle } from "../maps/handle.ts";
-import { checkPlainType } from "../maps/keyed_map.ts";
+import { checkPlainType } from "../maps/type_checks.ts";
 import { MapKind } from "../maps/kind.ts";
 import { checkMaxEntries, type CommonMapOptions } from "../maps/spec.ts";
 import { u32 } from "../types/integer.ts";

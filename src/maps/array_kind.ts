@@ -1,6 +1,6 @@
 import { u32 } from "../types/integer.ts";
 import type { Type } from "../types/type.ts";
-import { checkValueType } from "./keyed_map.ts";
+import { checkValueType } from "./type_checks.ts";
 import { MapKind } from "./kind.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapSpec, type MapTypeName } from "./spec.ts";
 

@@ -97,17 +97,13 @@ export abstract class AssociativeMap<K, V, W = V> extends KeyedMap<K, V, W> {
     options: BatchesOptions = {},
   ): Generator<[key: K, value: V][], undefined, undefined> {
     const max = checkBatches("drainBatches", options);
-    const { key, value } = this.layout;
     using batch = this.newBatch(Math.min(max, this.maxEntries));
     for (let result = "more"; result === "more";) {
-      result = batch.lookupAndDelete(this.walked.flags);
+      result = batch.lookupAndDelete(this.defaultFlags);
       if (result === "unsupported") break;
       let entries: [K, V][];
       try {
-        entries = Array.from({ length: batch.count }, (_, index): [K, V] => [
-          key.read(batch.view, batch.keyOffset(index)),
-          value.read(batch.view, batch.valueOffset(index)),
-        ]);
+        entries = this.readEntries(batch, 0, batch.count);
       } catch (error) {
         this.putBack(batch);
         throw error;

@@ -96,10 +96,8 @@ export abstract class BatchedMap<K, V, W = V> extends ElementMap<K, V, W> {
   #updateFrom(batch: MapBatch, index: number, flags: number): void {
     const element = this.begin();
     try {
-      const keyOffset = batch.keyOffset(index);
-      const valueOffset = batch.valueOffset(index);
-      element.setKey(batch.bytes.subarray(keyOffset, keyOffset + this.keySize));
-      element.setValue(batch.bytes.subarray(valueOffset, valueOffset + this.layout.value.size));
+      element.setKey(batch.keyBytes(index));
+      element.setValue(batch.valueBytes(index));
       element.update(this.defaultFlags | flags);
     } finally {
       this.end(element);

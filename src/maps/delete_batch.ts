@@ -31,8 +31,7 @@ export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): num
       map.kind,
     );
     for (; done < count; done++) {
-      const offset = batch.keyOffset(done);
-      element.setKey(batch.bytes.subarray(offset, offset + map.keySize));
+      element.setKey(batch.keyBytes(done));
       if (element.delete()) deleted++;
     }
     return deleted;

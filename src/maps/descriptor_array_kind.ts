@@ -24,17 +24,7 @@ export function descriptorArrayKind(
   className: string,
   valueSize: number,
 ): MapKind<object, DescriptorArrayOptions> {
-  return new MapKind({
-    type,
-    className,
-    options: ["maxEntries"],
-    // Maps that others made may have smaller values, as the kernel made do with in the beginning.
-    sizes: () => ({ keySize: u32.size }),
-    complete({ maxEntries }) {
-      checkMaxEntries(maxEntries);
-      return { maxEntries, valueSize };
-    },
-  });
+  return untypedArrayKind(type, className, valueSize);
 }
 
 /** The same for arrays with a place for each CPU. */
@@ -43,12 +33,24 @@ export function cpuArrayKind(
   className: string,
   valueSize: number,
 ): MapKind<object, CpuArrayOptions> {
+  return untypedArrayKind(type, className, valueSize, () => largestCpu() + 1);
+}
+
+/** @param usualLength of an array without the option `maxEntries`, which is asked for otherwise */
+function untypedArrayKind<Options extends CpuArrayOptions>(
+  type: MapTypeName,
+  className: string,
+  valueSize: number,
+  usualLength?: () => number,
+): MapKind<object, Options> {
   return new MapKind({
     type,
     className,
     options: ["maxEntries"],
+    // Maps that others made may have smaller values, as the kernel made do with in the beginning.
     sizes: () => ({ keySize: u32.size }),
-    complete({ maxEntries = largestCpu() + 1 }) {
+    // Without a usual length, what is left out is refused as what it is.
+    complete({ maxEntries = usualLength?.() as number }) {
       checkMaxEntries(maxEntries);
       return { maxEntries, valueSize };
     },

@@ -141,10 +141,15 @@ export abstract class ElementMap<K, V, W = V> extends BpfMap {
     const element = this.begin();
     try {
       this.writeKey(element, key);
-      return element.delete();
+      return this.deleteElement(element);
     } finally {
       this.end(element);
     }
+  }
+
+  /** @internal Deletes the element's key; whether it was there, which the kernel does not say for every kind. */
+  protected deleteElement(element: MapElement): boolean {
+    return element.delete();
   }
 
   /** @internal Fetches a value and deletes its key. */

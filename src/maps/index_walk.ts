@@ -1,4 +1,3 @@
-import type { MapElement } from "../ffi/map_element.ts";
 import { ChunkWalk } from "./walk.ts";
 
 /**
@@ -7,7 +6,6 @@ import { ChunkWalk } from "./walk.ts";
  * The kernel's own way from key to key names empty places too, and its batches of such arrays stop at them.
  */
 export class IndexWalk extends ChunkWalk {
-  #element: MapElement | undefined;
   #index = 0;
 
   next(): boolean {
@@ -16,8 +14,8 @@ export class IndexWalk extends ChunkWalk {
     void descriptor.fd;
     if (this.#index >= maxEntries) return false;
     this.growChunk();
-    this.#element ??= this.newElement();
-    const element = this.#element;
+    this.element ??= this.newElement();
+    const element = this.element;
     const { bytes, limit } = this.batch;
     let count = 0;
     for (; this.#index < maxEntries && count < limit; this.#index++) {
@@ -28,10 +26,5 @@ export class IndexWalk extends ChunkWalk {
     }
     this.batch.count = count;
     return true;
-  }
-
-  override [Symbol.dispose](): void {
-    this.#element?.[Symbol.dispose]();
-    super[Symbol.dispose]();
   }
 }

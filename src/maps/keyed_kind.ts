@@ -1,4 +1,5 @@
-import { checkTypes, type KeyedMapTypes } from "./keyed_map.ts";
+import type { KeyedMapTypes } from "./keyed_map.ts";
+import { checkTypes } from "./type_checks.ts";
 import { MapKind } from "./kind.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapTypeName } from "./spec.ts";
 

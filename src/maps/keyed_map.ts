@@ -1,6 +1,4 @@
-import { checkCount, checkOptions, checkType } from "../types/argument.ts";
-import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
-import { describe } from "../types/refusal.ts";
+import { checkCount, checkOptions } from "../types/argument.ts";
 import type { Type } from "../types/type.ts";
 import { BatchedMap } from "./batched_map.ts";
 import type { ElementOptions } from "./element_map.ts";
@@ -25,32 +23,6 @@ export function checkBatches(what: string, options: BatchesOptions): number {
   const { max = 1024 } = options;
   checkCount("max", max, 1);
   return max;
-}
-
-/** Checks that types were given, and that the kernel can find what it has to in them. @throws {TypeError} */
-export function checkTypes({ key, value }: KeyedMapTypes<unknown, unknown>): void {
-  checkPlainType("key", key);
-  checkValueType(value);
-}
-
-/** Checks a type in which the kernel would not look for spin locks and timers. @throws {TypeError} */
-export function checkPlainType(what: string, type: Type<unknown>): void {
-  checkType(what, type);
-  if (isOpaque(type) || hasOpaqueField(type)) {
-    throw new TypeError(
-      `${what}: it can have no spin lock or timer here, got ${describe(type.name)}`,
-    );
-  }
-}
-
-/** Checks the type of a map's values. @throws {TypeError} */
-export function checkValueType(value: Type<unknown>): void {
-  checkType("value", value);
-  if (isOpaque(value) || (value.kind !== "struct" && hasOpaqueField(value))) {
-    throw new TypeError(
-      `value: a spin lock or timer must be a field of the struct that is the value, got ${describe(value.name)}`,
-    );
-  }
 }
 
 /**
@@ -142,15 +114,10 @@ export abstract class KeyedMap<K, V, W = V> extends BatchedMap<K, V, W> {
    */
   *batches(options: BatchesOptions = {}): Generator<[key: K, value: V][], undefined, undefined> {
     const max = checkBatches("batches", options);
-    const { key, value } = this.layout;
     using walk = this.walk();
     while (walk.next()) {
       for (let start = 0; walk.has(start); start += max) {
-        const length = Math.min(max, walk.count - start);
-        yield Array.from({ length }, (_, index) => [
-          key.read(walk.view, walk.keyOffset(start + index)),
-          value.read(walk.view, walk.valueOffset(start + index)),
-        ]);
+        yield this.readEntries(walk, start, Math.min(max, walk.count - start));
       }
     }
     return undefined;
@@ -177,6 +144,19 @@ export abstract class KeyedMap<K, V, W = V> extends BatchedMap<K, V, W> {
   /** A copy as a `Map`. Keys that decode to objects are compared by identity there. */
   toMap(): Map<K, V> {
     return new Map(this.entries());
+  }
+
+  /** @internal Decodes `length` entries, from the one at `start` on. */
+  protected readEntries(
+    chunk: Pick<Walk, "view" | "keyOffset" | "valueOffset">,
+    start: number,
+    length: number,
+  ): [key: K, value: V][] {
+    const { key, value } = this.layout;
+    return Array.from({ length }, (_, index) => [
+      key.read(chunk.view, chunk.keyOffset(start + index)),
+      value.read(chunk.view, chunk.valueOffset(start + index)),
+    ]);
   }
 
   /** @internal A walk over all entries. */

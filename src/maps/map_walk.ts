@@ -1,12 +1,9 @@
-import type { MapElement } from "../ffi/map_element.ts";
 import { VisitedKeys } from "./visited_keys.ts";
 import { ChunkWalk, type WalkedMap } from "./walk.ts";
 
 /** A walk in batches where the kernel has them for the map, or else key by key. */
 export class MapWalk extends ChunkWalk {
   #state: "batches" | "keys" | "ended" = "batches";
-  /** For the walk by keys only. */
-  #element: MapElement | undefined;
   /** Whether the element holds a key that is still to be visited. */
   #isKeyAhead = false;
   #steps = 0;
@@ -32,11 +29,11 @@ export class MapWalk extends ChunkWalk {
     const { descriptor, maxEntries, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
     void descriptor.fd;
-    if (this.#element === undefined) {
-      this.#element = this.newElement();
-      this.#isKeyAhead = this.#element.nextKey(true);
+    if (this.element === undefined) {
+      this.element = this.newElement();
+      this.#isKeyAhead = this.element.nextKey(true);
     }
-    const element = this.#element;
+    const element = this.element;
     const { bytes, limit } = this.batch;
     // Keys may be added as fast as they are visited: the walk ends in any case.
     const largest = 2 * maxEntries;
@@ -59,10 +56,5 @@ export class MapWalk extends ChunkWalk {
     if (!this.#isKeyAhead || this.#steps >= largest) this.#state = "ended";
     this.batch.count = count;
     return true;
-  }
-
-  override [Symbol.dispose](): void {
-    this.#element?.[Symbol.dispose]();
-    super[Symbol.dispose]();
   }
 }

@@ -6,7 +6,7 @@ import type { ElementOptions } from "./element_map.ts";
 import type { FdLike } from "./fd_like.ts";
 import { cookieLayout, cookieSize } from "./fd_layout.ts";
 import type { MapHandle } from "./handle.ts";
-import { checkPlainType } from "./keyed_map.ts";
+import { checkPlainType } from "./type_checks.ts";
 import { MapKind } from "./kind.ts";
 import { checkReadable, sockMapHints } from "./socket_cookie.ts";
 import { checkMaxEntries, type CommonMapOptions } from "./spec.ts";

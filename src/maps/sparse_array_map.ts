@@ -1,4 +1,3 @@
-import type { MapElement } from "../ffi/map_element.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
 import { checkIndex } from "./index_check.ts";
 import { IndexWalk } from "./index_walk.ts";
@@ -30,13 +29,7 @@ export abstract class SparseArrayMap<V, W> extends KeyedMap<number, V, W> {
   /** Empties a place; whether something was there. @throws {TypeError | RangeError} for an index outside the array */
   delete(index: number): boolean {
     checkIndex(this, index);
-    const element = this.begin();
-    try {
-      this.writeKey(element, index);
-      return this.deleteElement(element);
-    } finally {
-      this.end(element);
-    }
+    return this.remove(index);
   }
 
   /** Empties all places, one after the other. */
@@ -56,11 +49,6 @@ export abstract class SparseArrayMap<V, W> extends KeyedMap<number, V, W> {
   protected store(index: number, value: W, flags: number): boolean {
     checkIndex(this, index);
     return this.update(index, value, flags);
-  }
-
-  /** @internal Empties the place of the element's key; whether something was there. */
-  protected deleteElement(element: MapElement): boolean {
-    return element.delete();
   }
 
   /** @internal */

@@ -3,7 +3,7 @@ import { describe } from "../types/refusal.ts";
 import { suggest } from "../types/suggestion.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
-import { checkValueType } from "./keyed_map.ts";
+import { checkValueType } from "./type_checks.ts";
 import { MapKind } from "./kind.ts";
 import type { CommonMapOptions, MapFlag, MapTypeName } from "./spec.ts";
 

@@ -1,4 +1,3 @@
-import type { MapElement } from "../ffi/map_element.ts";
 import { LITTLE_ENDIAN } from "../types/memory.ts";
 import { ChunkWalk, type WalkedMap } from "./walk.ts";
 
@@ -15,8 +14,6 @@ const prefixBytes = 4;
  */
 export class TrieWalk extends ChunkWalk {
   #state: "batches" | "keys" | "ended" = "batches";
-  /** For the walk by keys only. */
-  #element: MapElement | undefined;
   #isKeyAhead = false;
   /** The key that was visited last. */
   readonly #last: Uint8Array;
@@ -84,11 +81,11 @@ export class TrieWalk extends ChunkWalk {
     const { descriptor, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
     void descriptor.fd;
-    if (this.#element === undefined) {
-      this.#element = this.newElement();
-      this.#isKeyAhead = this.#element.nextKey(true);
+    if (this.element === undefined) {
+      this.element = this.newElement();
+      this.#isKeyAhead = this.element.nextKey(true);
     }
-    const element = this.#element;
+    const element = this.element;
     const { bytes, limit } = this.batch;
     let count = 0;
     // The steps are limited too: every key may be deleted between the two calls.
@@ -102,11 +99,6 @@ export class TrieWalk extends ChunkWalk {
     }
     if (!this.#isKeyAhead) this.#state = "ended";
     this.batch.count = count;
-  }
-
-  override [Symbol.dispose](): void {
-    this.#element?.[Symbol.dispose]();
-    super[Symbol.dispose]();
   }
 }
 

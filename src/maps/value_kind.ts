@@ -1,5 +1,5 @@
 import type { Type } from "../types/type.ts";
-import { checkPlainType } from "./keyed_map.ts";
+import { checkPlainType } from "./type_checks.ts";
 import { MapKind } from "./kind.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapSpec, type MapTypeName } from "./spec.ts";
 

@@ -45,6 +45,8 @@ export interface Walk extends Disposable {
 export abstract class ChunkWalk implements Walk {
   protected readonly map: WalkedMap;
   protected readonly batch: MapBatch;
+  /** Of walks that ask for one element at a time, from when they do. */
+  protected element: MapElement | undefined;
 
   constructor(map: WalkedMap) {
     this.map = map;
@@ -76,8 +78,7 @@ export abstract class ChunkWalk implements Walk {
   }
 
   keyBytes(index: number): Uint8Array {
-    const offset = this.keyOffset(index);
-    return this.batch.bytes.subarray(offset, offset + this.map.keySize);
+    return this.batch.keyBytes(index);
   }
 
   has(index: number): boolean {
@@ -105,6 +106,7 @@ export abstract class ChunkWalk implements Walk {
   }
 
   [Symbol.dispose](): void {
+    this.element?.[Symbol.dispose]();
     this.batch[Symbol.dispose]();
   }
 }

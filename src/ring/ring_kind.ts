@@ -1,5 +1,5 @@
 import { pageSize } from "../ffi/memory.ts";
-import { checkPlainType } from "../maps/keyed_map.ts";
+import { checkPlainType } from "../maps/type_checks.ts";
 import { MapKind } from "../maps/kind.ts";
 import type { CommonMapOptions, MapTypeName } from "../maps/spec.ts";
 import { describe } from "../types/refusal.ts";
