@@ -118,9 +118,26 @@ export {
   type VerifierLog,
 } from "./program/program.ts";
 export { VerifierError } from "./program/verifier_error.ts";
-export type { RawRecordCallback } from "./ring/reader.ts";
-export { type DrainOptions, RingBuf } from "./ring/ring_buf.ts";
+export type { BridgeName } from "./loop/bridge.ts";
+export { type EventLoop, eventLoop } from "./loop/event_loop.ts";
+export type { Batch } from "./ring/batch.ts";
+export type {
+  BatchesOfEventsOptions,
+  ConsumeOptions,
+  DrainOptions,
+  EventsOptions,
+  RawDrainOptions,
+  RawSubscribeOptions,
+  StreamOptions,
+  SubscribeOptions,
+  WakeupMode,
+} from "./ring/consume_options.ts";
+export type { RawRecordCallback } from "./ring/drain_code.ts";
+export type { EventBuffer } from "./ring/event_buffer.ts";
+export { RingBuf } from "./ring/ring_buf.ts";
 export type { RingBufOptions, RingBufTypes } from "./ring/ring_kind.ts";
+export type { ConsumerStats } from "./ring/stats.ts";
+export type { Subscription } from "./ring/subscription.ts";
 export { UserRingBuf } from "./ring/user_ring_buf.ts";
 export {
   formatKernelSymbol,

@@ -8,8 +8,8 @@ import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
+import { type Polled, pollEvents } from "./poll.ts";
 import { allocateScratch, getUint64, type Scratch, setUint64 } from "./scratch.ts";
-import { POLLIN } from "./socket.ts";
 
 const numbers = syscallNumbers[architecture];
 /** Polls that can be in flight at once. */
@@ -57,14 +57,14 @@ export class Aio implements Disposable {
     this.#events = allocateScratch(eventsPerCall * IO_EVENT.sizeof);
   }
 
-  /** Once `fd` is readable: completes with `userData` and counts up `eventfd`. Fires once. */
-  poll(fd: number, userData: number, eventfd: number): void {
+  /** Once the descriptor is ready: completes with `userData` and counts up `eventfd`. Fires once. */
+  poll({ fd, interest }: Polled, userData: number, eventfd: number): void {
     const block = allocateScratch(IOCB.sizeof);
     const { view } = block;
     setUint64(view, IOCB.aio_data, userData);
     view.setUint16(IOCB.aio_lio_opcode, IOCB_CMD_POLL, true);
     view.setUint32(IOCB.aio_fildes, fd, true);
-    setUint64(view, IOCB.aio_buf, POLLIN);
+    setUint64(view, IOCB.aio_buf, pollEvents[interest]);
     view.setUint32(IOCB.aio_flags, IOCB_FLAG_RESFD, true);
     view.setUint32(IOCB.aio_resfd, eventfd, true);
     using list = allocateScratch(8);

@@ -22,7 +22,8 @@ import { syscalls } from "./libc.ts";
 import { MappedMemory } from "./memory.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
-import { POLLIN, sendWithoutBlocking } from "./socket.ts";
+import { type Polled, pollEvents } from "./poll.ts";
+import { sendWithoutBlocking } from "./socket.ts";
 
 const numbers = syscallNumbers[architecture];
 const what = "io_uring instance";
@@ -105,6 +106,13 @@ export class IoUring implements Disposable {
     this.#submissionMask = this.#words[param(IO_URING_PARAMS.sq_off_ring_mask) / 4] as number;
     this.#completionMask = this.#words[param(IO_URING_PARAMS.cq_off_ring_mask) / 4] as number;
     this.#payload = allocateScratch(1);
+    try {
+      // A seccomp profile may allow the set-up and forbid this: better known now than at the first wait.
+      this.#enter(0, 0);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   #map(offset: number, length: number): MappedMemory {
@@ -112,14 +120,14 @@ export class IoUring implements Disposable {
     return MappedMemory.ofFile({ fd, offset, length, writable: true, what });
   }
 
-  /** Once `fd` is readable: completes with `userData` and then sends a byte on `socket`. Fires once. */
-  pollAndSend(fd: number, userData: number, socket: number): void {
+  /** Once the descriptor is ready: completes with `userData` and then sends a byte on `socket`. Fires once. */
+  pollAndSend({ fd, interest }: Polled, userData: number, socket: number): void {
     const poll = this.#next();
     const view = this.#submissions;
     view.setUint8(poll + IO_URING_SQE.opcode, IORING_OP_POLL_ADD);
     view.setUint8(poll + IO_URING_SQE.flags, IOSQE_IO_LINK);
     view.setInt32(poll + IO_URING_SQE.fd, fd, true);
-    view.setUint32(poll + IO_URING_SQE.poll32_events, POLLIN, true);
+    view.setUint32(poll + IO_URING_SQE.poll32_events, pollEvents[interest], true);
     setUint64(view, poll + IO_URING_SQE.user_data, userData);
 
     const send = this.#next();

@@ -63,6 +63,14 @@ const functions = {
     ],
     returns: "i32",
   },
+  poll: {
+    args: [
+      "ptr", // struct pollfd *fds
+      "u64", // nfds_t nfds
+      "i32", // int timeout
+    ],
+    returns: "i32",
+  },
   getpagesize: { args: [], returns: "i32" },
   /** unsigned int if_nametoindex(const char *ifname) */
   if_nametoindex: { args: ["ptr"], returns: "u32" },

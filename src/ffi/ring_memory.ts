@@ -9,6 +9,8 @@ import { MappedMemory, pageSize } from "./memory.ts";
 export class RingMemory implements Disposable {
   /** The data, twice: record at position `p` is at `p & (size - 1)`. */
   readonly data: DataView;
+  /** Nothing is: where there is no room, programs get none. */
+  readonly overwrittenBytes = 0;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
   // 64-bit views because Atomics.load on a narrower view of read-only memory ends the process once it is compiled: the
@@ -35,21 +37,27 @@ export class RingMemory implements Disposable {
     this.data = new DataView(this.#producerPages.buffer, page, 2 * size);
   }
 
-  /** How far programs have reserved, in bytes since the ring's creation; what it covers may be read after this. */
-  producerPosition(): number {
-    return Number(Atomics.load(this.#producer, 0));
-  }
+  /** How far programs had reserved at the last {@link look}, in bytes since the ring's creation. */
+  producer = 0;
+  /** How far records were released at the last {@link look}, in bytes since the ring's creation. */
+  consumer = 0;
 
-  /** How far records were released, in bytes since the ring's creation. */
-  consumerPosition(): number {
-    // In halves, as a bigint costs several times more. Only a consumer moves it, and there is one at a time.
-    const words = this.#consumerWords;
-    return (words[1] as number) * 0x1_0000_0000 + (words[0] as number);
+  /** Reads both positions; what they cover may be read after this. */
+  look(): void {
+    this.consumer = this.releasedPosition();
+    this.producer = Number(Atomics.load(this.#producer, 0));
   }
 
   /** Releases all records before `position`: programs may overwrite them from now on. */
   release(position: number): void {
     Atomics.store(this.#consumer, 0, BigInt(position));
+  }
+
+  /** How far records are released by now. */
+  releasedPosition(): number {
+    // In halves, as a bigint costs several times more. Only a consumer moves it, and there is one at a time.
+    const words = this.#consumerWords;
+    return (words[1] as number) * 0x1_0000_0000 + (words[0] as number);
   }
 
   /**
@@ -63,12 +71,16 @@ export class RingMemory implements Disposable {
   }
 }
 
-/** Orders the loads before it and those after it, on machines that reorder loads; x86-64 does not. */
-export const loadFence: () => void =
-  process.arch === "x64"
-    ? () => {}
-    : () => {
-        Atomics.add(fenceCell, 0, 0);
-      };
-
-const fenceCell = new Int32Array(1);
+/**
+ * Where the machine may reorder loads: a place for an atomic store followed by an atomic load, between the load of a record's
+ * header and those of its payload. `undefined` on x86-64, which keeps loads in order.
+ *
+ * The kernel writes the payload and then, with full ordering, the header without its busy bit. A reader that saw the
+ * header so must not use a payload that it had loaded before. On arm64 both accesses here are sequentially consistent: the
+ * store (STLR, or an atomic instruction with release semantics) comes after all loads before it, the load (LDAR, or one with
+ * acquire semantics) comes after that store and before all loads behind it. One atomic addition would do on machines with
+ * the large system extensions alone: as a pair of LDAXR and STLXR it lets a later load overtake an earlier one. To the
+ * engine, too, an atomic operation may change any memory, so that its compilers move no load across it.
+ */
+export const loadFence: Int32Array | undefined =
+  process.arch === "x64" ? undefined : new Int32Array(1);

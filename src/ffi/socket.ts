@@ -5,16 +5,13 @@ import { BpfError } from "./error.ts";
 import { libc } from "./libc.ts";
 import { allocateScratch } from "./scratch.ts";
 
-/** Numbers of the socket interface that are the same on x86-64 and arm64 (include/linux/socket.h, asm-generic/poll.h). */
+/** Numbers of the socket interface that are the same on x86-64 and arm64 (include/linux/socket.h). */
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
-
-/** "There is something to read", for a poll. */
-export const POLLIN = 1;
 
 /** Flags for a send that neither waits nor raises SIGPIPE. */
 export const sendWithoutBlocking = MSG_DONTWAIT | MSG_NOSIGNAL;

@@ -1,5 +1,6 @@
 import { Aio, eventDescriptor } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
+import type { Polled } from "../ffi/poll.ts";
 import type { Bridge } from "./bridge.ts";
 import { deliver } from "./deliver.ts";
 
@@ -11,21 +12,28 @@ interface Reader {
 
 /** How long the counter is still watched when nobody waits: most consumers wait again within this. */
 const lingerMilliseconds = 10;
+/** How often the completions are looked at while those that wait are not to keep the process alive. */
+const unreferencedMilliseconds = 10;
 
 /**
  * Linux AIO polls the descriptor and counts up an eventfd that Bun reads as a stream. For containers whose seccomp
  * profile forbids io_uring.
  *
  * A pending read of a stream keeps the process alive and cannot be told not to, so there is one only while somebody
- * waits; what happens in between stays in the counter.
+ * waits who does that, too; what happens in between stays in the counter. Waits that are not to keep the process alive
+ * are looked at on a timer instead.
  */
 export class AioBridge implements Bridge {
   readonly name = "aio";
   readonly #aio = new Aio();
   readonly #counter: Descriptor;
   readonly #onReady: (id: number) => void;
+  /** The ids that are armed. */
+  readonly #armed = new Set<number>();
   #reader: Reader | undefined;
   #linger: ReturnType<typeof setTimeout> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #alive = true;
 
   constructor(onReady: (id: number) => void) {
     this.#onReady = onReady;
@@ -37,20 +45,42 @@ export class AioBridge implements Bridge {
     }
   }
 
-  arm(fd: number, id: number): void {
-    this.#aio.poll(fd, id, this.#counter.fd);
+  arm(polled: Polled, id: number): void {
+    this.#aio.poll(polled, id, this.#counter.fd);
+    this.#armed.add(id);
+    this.#watchUnreferenced();
   }
 
   cancel(id: number): void {
     this.#aio.cancel(id);
+    this.#armed.delete(id);
   }
 
   keepAlive(alive: boolean): void {
+    this.#alive = alive;
     clearTimeout(this.#linger);
     if (alive) this.#start();
     else if (this.#reader !== undefined) {
       this.#linger = setTimeout(() => this.#stop(), lingerMilliseconds);
     }
+    this.#watchUnreferenced();
+  }
+
+  #watchUnreferenced(): void {
+    if (this.#alive || this.#armed.size === 0 || this.#timer !== undefined) return;
+    // It ends itself: a wait that does keep the process alive follows most of those that do not yet.
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#reap();
+      this.#watchUnreferenced();
+    }, unreferencedMilliseconds);
+    this.#timer.unref();
+  }
+
+  #reap(): void {
+    const completed = this.#aio.reap();
+    for (const id of completed) this.#armed.delete(id);
+    deliver(completed, this.#onReady);
   }
 
   #start(): void {
@@ -65,7 +95,7 @@ export class AioBridge implements Bridge {
       while (this.#reader === reader) {
         const { done } = await reader.read();
         if (done) return;
-        deliver(this.#aio.reap(), this.#onReady);
+        this.#reap();
       }
     } finally {
       // However the reading ended, the next wait begins it anew.
@@ -81,6 +111,8 @@ export class AioBridge implements Bridge {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#linger);
+    clearTimeout(this.#timer);
+    this.#armed.clear();
     this.#stop();
     this.#aio[Symbol.dispose]();
     this.#counter[Symbol.dispose]();

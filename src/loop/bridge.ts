@@ -1,20 +1,25 @@
+import type { Polled } from "../ffi/poll.ts";
+
 /**
- * A way for the kernel to wake Bun's event loop when a descriptor becomes readable.
+ * A way for the kernel to wake Bun's event loop when a descriptor becomes ready.
  *
  * Bun has no public interface to poll a descriptor of any kind; a bridge goes through something that it does poll.
  */
 export interface Bridge extends Disposable {
   readonly name: BridgeName;
-  /** Reports `id` once when `fd` is readable, or at once when it is already. Ids are never used twice. */
-  arm(fd: number, id: number): void;
+  /** Reports `id` once when the descriptor is ready, or soon when it is already. Ids are never used twice. */
+  arm(polled: Polled, id: number): void;
   /** Takes back an {@link arm} that was not reported yet. */
   cancel(id: number): void;
   /** Whether waiting keeps the process alive. */
   keepAlive(alive: boolean): void;
 }
 
-/** The bridges, best first. */
-export type BridgeName = "io_uring" | "aio";
+/**
+ * What wakes the event loop, best first: `"io_uring"` (kernel 5.5), `"aio"` (4.19; where io_uring is forbidden), `"timer"`
+ * (anywhere; it looks by itself, every few milliseconds).
+ */
+export type BridgeName = "io_uring" | "aio" | "timer";
 
 /** Makes a bridge that calls `onReady` with the ids that it reports. */
 export type BridgeFactory = (onReady: (id: number) => void) => Bridge;

@@ -1,5 +1,6 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { IoUring } from "../ffi/io_uring.ts";
+import type { Polled } from "../ffi/poll.ts";
 import { socketPair } from "../ffi/socket.ts";
 import type { Bridge } from "./bridge.ts";
 import { deliver } from "./deliver.ts";
@@ -90,8 +91,8 @@ export class IoUringBridge implements Bridge {
     else this.keepAlive(this.#alive);
   }
 
-  arm(fd: number, id: number): void {
-    this.#ring.pollAndSend(fd, id, this.#sender.fd);
+  arm(polled: Polled, id: number): void {
+    this.#ring.pollAndSend(polled, id, this.#sender.fd);
   }
 
   cancel(id: number): void {

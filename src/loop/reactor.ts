@@ -1,35 +1,36 @@
-import { AioBridge } from "./aio_bridge.ts";
-import type { Bridge, BridgeFactory, BridgeName } from "./bridge.ts";
-import { IoUringBridge } from "./io_uring_bridge.ts";
-
-const factories: Readonly<Record<BridgeName, BridgeFactory>> = {
-  io_uring: (onReady) => new IoUringBridge(onReady),
-  aio: (onReady) => new AioBridge(onReady),
-};
-
-/** Forces a bridge, for tests and for finding out which one is to blame. */
-const bridgeVariable = "BUN_BPF_LOOP";
+import type { Interest, Polled } from "../ffi/poll.ts";
+import type { Bridge, BridgeName } from "./bridge.ts";
+import { openBridge } from "./open_bridge.ts";
 
 /** Somebody who waits for a descriptor; see {@link watch}. */
 export interface Watch extends Disposable {
-  /** Asks for one call of `onReady`, once the descriptor is readable. Asking twice is asking once. */
+  /** Asks for one call of `onReady`, once the descriptor is ready. Asking twice is asking once. */
   arm(): void;
   /** Takes that back. */
   disarm(): void;
+  /** Whether the process stays alive while this is armed. @default true */
+  keepAlive(alive: boolean): void;
 }
 
-class ReactorWatch implements Watch {
+class ReactorWatch implements Watch, Polled {
   readonly #reactor: Reactor;
-  readonly fd: () => number;
+  readonly #fd: () => number;
+  readonly interest: Interest;
   readonly onReady: () => void;
   /** The id of the wait under way; 0 for none. */
   armed = 0;
+  isReferenced = true;
   #disposed = false;
 
-  constructor(reactor: Reactor, fd: () => number, onReady: () => void) {
+  constructor(reactor: Reactor, fd: () => number, interest: Interest, onReady: () => void) {
     this.#reactor = reactor;
-    this.fd = fd;
+    this.#fd = fd;
+    this.interest = interest;
     this.onReady = onReady;
+  }
+
+  get fd(): number {
+    return this.#fd();
   }
 
   arm(): void {
@@ -38,6 +39,12 @@ class ReactorWatch implements Watch {
 
   disarm(): void {
     if (this.armed !== 0) this.#reactor.disarm(this);
+  }
+
+  keepAlive(alive: boolean): void {
+    if (this.isReferenced === alive) return;
+    this.isReferenced = alive;
+    if (this.armed !== 0) this.#reactor.countReference(alive);
   }
 
   [Symbol.dispose](): void {
@@ -53,10 +60,12 @@ class Reactor {
   readonly bridge: Bridge;
   readonly #watches = new Set<ReactorWatch>();
   readonly #armed = new Map<number, ReactorWatch>();
+  /** How many of those are to keep the process alive. */
+  #references = 0;
   #lastId = 0;
 
-  constructor() {
-    this.bridge = openBridge((id) => this.#ready(id));
+  constructor(bridge: BridgeName | undefined) {
+    this.bridge = openBridge(bridge, (id) => this.#ready(id));
     this.bridge.keepAlive(false);
   }
 
@@ -73,10 +82,10 @@ class Reactor {
 
   arm(watch: ReactorWatch): void {
     const id = ++this.#lastId;
-    this.bridge.arm(watch.fd(), id);
+    this.bridge.arm(watch, id);
     watch.armed = id;
     this.#armed.set(id, watch);
-    if (this.#armed.size === 1) this.bridge.keepAlive(true);
+    if (watch.isReferenced) this.countReference(true);
   }
 
   disarm(watch: ReactorWatch): void {
@@ -84,10 +93,16 @@ class Reactor {
     this.#disarmed(watch);
   }
 
+  /** Notes that one more of the armed waits keeps the process alive, or one less. */
+  countReference(isMore: boolean): void {
+    this.#references += isMore ? 1 : -1;
+    if (this.#references === (isMore ? 1 : 0)) this.bridge.keepAlive(isMore);
+  }
+
   #disarmed(watch: ReactorWatch): void {
     this.#armed.delete(watch.armed);
     watch.armed = 0;
-    if (this.#armed.size === 0) this.bridge.keepAlive(false);
+    if (watch.isReferenced) this.countReference(false);
   }
 
   #ready(id: number): void {
@@ -100,17 +115,22 @@ class Reactor {
 }
 
 let current: Reactor | undefined;
+let preferred: BridgeName | undefined;
 
 /**
- * Waits on Bun's event loop for a descriptor to become readable, without a thread and without a timer.
+ * Waits on Bun's event loop for a descriptor to become ready, without a thread and without a timer.
  *
  * The process stays alive while a watch is armed. Dispose of the watch before the descriptor is closed.
  *
  * @param fd asked for at each arming
  */
-export function watch(fd: () => number, onReady: () => void): Watch {
-  current ??= new Reactor();
-  const added = new ReactorWatch(current, fd, onReady);
+export function watch(
+  fd: () => number,
+  onReady: () => void,
+  interest: Interest = "readable",
+): Watch {
+  current ??= new Reactor(preferred);
+  const added = new ReactorWatch(current, fd, interest, onReady);
   current.add(added);
   return added;
 }
@@ -120,26 +140,7 @@ export function bridgeInUse(): BridgeName | undefined {
   return current?.bridge.name;
 }
 
-function openBridge(onReady: (id: number) => void): Bridge {
-  const forced = process.env[bridgeVariable];
-  if (forced !== undefined && forced !== "") {
-    if (!Object.hasOwn(factories, forced)) {
-      throw new TypeError(
-        `${bridgeVariable}: expected ${Object.keys(factories).join(" or ")}, got ${JSON.stringify(forced)}`,
-      );
-    }
-    return factories[forced as BridgeName](onReady);
-  }
-  const refusals: unknown[] = [];
-  for (const factory of Object.values(factories)) {
-    try {
-      return factory(onReady);
-    } catch (error) {
-      refusals.push(error);
-    }
-  }
-  throw new AggregateError(
-    refusals,
-    `nothing on this system can wake the event loop: ${refusals.map(String).join("; ")}`,
-  );
+/** Which bridge the next reactor of this thread takes; `undefined` for the best that works. */
+export function preferBridge(bridge: BridgeName | undefined): void {
+  preferred = bridge;
 }

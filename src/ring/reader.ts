@@ -1,139 +1,255 @@
 import { loadFence } from "../ffi/ring_memory.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
-
-/** A record in place: where its payload is in the ring's memory, valid during the call only. */
-export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
+import {
+  type DrainCode,
+  type DrainControl,
+  type DrainEnd,
+  type RawRecordCallback,
+  sharedDrainCode,
+  specialize,
+} from "./drain_code.ts";
+import type { ReaderTotals, RecordReader } from "./record_reader.ts";
 
 /** The memory that a ring buffer's consumer shares with the kernel: `RingMemory`, or a test's own. */
 export interface SharedRing extends Disposable {
   /** The data, twice in a row: the record at position `p` is at `p & (size - 1)`. */
   readonly data: DataView;
-  /** How far programs have reserved, in bytes since the ring's creation. */
-  producerPosition(): number;
-  /** How far records were released, in bytes since the ring's creation. */
-  consumerPosition(): number;
+  /** How far programs had reserved at the last {@link look}, in bytes since the ring's creation. */
+  readonly producer: number;
+  /** From where on there was something to read at the last {@link look}, in bytes since the ring's creation. */
+  readonly consumer: number;
+  /** Bytes that were overwritten before they could be read, since the ring was mapped. */
+  readonly overwrittenBytes: number;
+  /** Reads the positions: what they cover may be read after this. */
+  look(): void;
+  /** How far records are released by now. */
+  releasedPosition(): number;
   /** Releases all records before `position`. */
   release(position: number): void;
 }
 
+/** A reader of so many records gets code of its own, which takes the engine a while to compile. */
+const specializedAfter = 4096;
+const mostRecords = 0x7fff_ffff;
+
 const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
 
-/** Why {@link RingReader.drain} stopped. `"busy"`: the next record is reserved but not yet submitted. */
-export type DrainEnd = "empty" | "busy" | "limit";
+function lengthOf(header: number): number {
+  return header & lengthMask;
+}
 
-/**
- * The protocol of a ring buffer's consumer, over its shared memory.
- *
- * A record is delivered when the callback is called with it, and released to the kernel some time after: together with
- * others, at the latest when the drain ends. A record whose callback throws counts as delivered.
- */
-export class RingReader implements Disposable {
+function isDiscarded(header: number): boolean {
+  return (header & BPF_RINGBUF_DISCARD_BIT) !== 0;
+}
+
+/** The protocol of a ring buffer's consumer, over its shared memory. */
+export class RingReader implements RecordReader, DrainControl {
+  readonly totals: ReaderTotals = {
+    events: 0,
+    bytes: 0,
+    discarded: 0,
+    lost: 0,
+    overwrittenBytes: 0,
+  };
+  readonly size: number;
   readonly #memory: SharedRing;
-  readonly #size: number;
   readonly #what: string;
-  /** Where the last drain began, in bytes since the ring's creation. */
-  #start = 0;
-  /** Bytes from there on that were delivered, and those that were released. */
-  #delivered = 0;
-  #released = 0;
-  #disposed = false;
+  #code = sharedDrainCode;
   #end: DrainEnd = "empty";
+  #isCorrupt = false;
+  /** Where the last drain or hold began, and how far programs had written by then, in bytes since the ring's creation. */
+  #start = 0;
+  #producer = 0;
+  /** Where the start is in the data. */
+  #offset = 0;
+  /** Bytes from the start that were released. */
+  #released = 0;
+  #heldBytes = 0;
+  delivered = 0;
+  stopped = false;
+  #disposed = false;
+  offset = 0;
+  length = 0;
 
   /** @param memory owned from here on */
   constructor(memory: SharedRing, size: number, what: string) {
     this.#memory = memory;
-    this.#size = size;
+    this.size = size;
     this.#what = what;
   }
 
-  /** Why the last drain stopped. */
   get end(): DrainEnd {
     return this.#end;
   }
 
-  /** Bytes that wait in the ring, headers and discarded records included. */
-  get backlog(): number {
-    return this.#memory.producerPosition() - this.#memory.consumerPosition();
+  get isCorrupt(): boolean {
+    return this.#isCorrupt;
   }
 
-  /**
-   * Calls `fn` with each record that is there at the start, at most `limit` of them; how many it was.
-   *
-   * What programs add meanwhile is left for the next drain: a program that keeps pace with `fn` would hold it for ever.
-   */
+  get code(): DrainCode {
+    if (this.#code === sharedDrainCode && this.totals.events >= specializedAfter) {
+      this.#code = specialize();
+    }
+    return this.#code;
+  }
+
+  get view(): DataView {
+    return this.#memory.data;
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  get backlog(): number {
+    const memory = this.#memory;
+    memory.look();
+    return memory.producer - memory.consumer;
+  }
+
   drain(fn: RawRecordCallback, limit: number): number {
+    const available = this.#begin();
     const { data } = this.#memory;
-    const mask = this.#size - 1;
-    // Programs may go on filling the ring during a long drain only if what was delivered is released now and then.
-    const releaseAfter = this.#size / 4;
-    // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
-    const start = this.#memory.consumerPosition();
-    const producer = this.#memory.producerPosition();
-    this.#checkPositions(start, producer);
-    this.#start = start;
-    this.#delivered = 0;
-    this.#released = 0;
-    // All that the loop counts in is less than the ring's size: positions outgrow the integers that the engine is fast
-    // with once 2 GiB have passed.
-    const available = (producer - start) | 0;
-    let done = 0;
-    let offset = (start % this.#size) | 0;
+    // What the loop counts in is less than the ring's size: positions outgrow the integers that the engine is fast with
+    // once 2 GiB have passed.
+    return this.code.drain(
+      this,
+      data,
+      this.size - 1,
+      this.#offset,
+      available,
+      Math.min(limit, mostRecords),
+      loadFence,
+      fn,
+    );
+  }
+
+  interrupt(): void {
+    this.stopped = true;
+  }
+
+  hold(limit: number, bytes: number): number {
+    const available = this.#begin();
     let count = 0;
+    let discarded = 0;
+    let at = 0;
+    const { data } = this.#memory;
+    this.#heldBytes = available;
     this.#end = "empty";
-    try {
-      while (done !== available) {
-        if (count >= limit) {
+    while (at !== available) {
+      const header = data.getInt32((this.#offset + at) & (this.size - 1), true);
+      if (header < 0) {
+        this.#end = "busy";
+        break;
+      }
+      const next = at + this.#advance(at, header);
+      if (isDiscarded(header)) {
+        discarded++;
+      } else {
+        if (count >= limit || (next > bytes && count > 0)) {
           this.#end = "limit";
           break;
         }
-        const header = data.getUint32(offset, true);
-        if ((header & BPF_RINGBUF_BUSY_BIT) !== 0) {
-          this.#end = "busy";
-          break;
-        }
-        loadFence();
-        const length = header & lengthMask;
-        const advance = (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
-        if (advance > available - done) throw this.#corruptRecord(start + done, length, producer);
-        const payload = offset + BPF_RINGBUF_HDR_SZ;
-        done += advance;
-        offset = (offset + advance) & mask;
-        this.#delivered = done;
-        if ((header & BPF_RINGBUF_DISCARD_BIT) !== 0) continue;
         count++;
-        fn(data, payload, length);
-        if (this.#disposed) break;
-        if (done - this.#released >= releaseAfter) this.#release();
       }
-    } finally {
-      this.#release();
+      at = next;
+    }
+    this.#heldBytes = at;
+    this.totals.discarded += discarded;
+    // What programs gave up is nothing to hold on to.
+    if (count === 0) {
+      this.delivered = at;
+      this.giveBack();
     }
     return count;
   }
 
-  /** Tells the kernel how far records were delivered. Before a sleep this must come first, or no wake-up follows. */
-  #release(): void {
-    if (this.#disposed || this.#released === this.#delivered) return;
-    this.#released = this.#delivered;
-    const position = this.#start + this.#delivered;
+  locate(at: number): number {
+    let next = at;
+    while (next < this.#heldBytes) {
+      const offset = (this.#offset + next) & (this.size - 1);
+      const header = this.#memory.data.getInt32(offset, true);
+      if (loadFence !== undefined) {
+        Atomics.store(loadFence, 0, 0);
+        Atomics.load(loadFence, 0);
+      }
+      next += this.#advance(next, header);
+      if (isDiscarded(header)) continue;
+      this.offset = offset + BPF_RINGBUF_HDR_SZ;
+      this.length = lengthOf(header);
+      return next;
+    }
+    return -1;
+  }
+
+  pass(at: number, events: number): void {
+    this.delivered = at;
+    this.totals.events += events;
+  }
+
+  giveBack(): void {
+    this.totals.bytes += this.delivered;
+    this.release(this.delivered);
+    this.#heldBytes = 0;
+    this.delivered = 0;
+  }
+
+  release(bytes: number): void {
+    if (this.#disposed || bytes <= this.#released) return;
+    this.#released = bytes;
+    const position = this.#start + bytes;
     // Another process may be a second consumer, which no check can refuse: what it gave back is the programs' again.
-    if (position > this.#memory.consumerPosition()) this.#memory.release(position);
+    if (position > this.#memory.releasedPosition()) this.#memory.release(position);
   }
 
-  #checkPositions(consumer: number, producer: number): void {
-    if (consumer <= producer && producer - consumer < this.#size && consumer % 8 === 0) return;
-    throw this.#corrupt(
-      `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.#size} bytes`,
-    );
+  finish(end: DrainEnd, bytes: number, events: number, discarded: number): void {
+    this.#end = end;
+    const { totals } = this;
+    totals.bytes += bytes;
+    totals.events += events;
+    totals.discarded += discarded;
+    // Before a sleep this must come first, or no wake-up follows.
+    this.release(bytes);
+    this.delivered = 0;
   }
 
-  #corruptRecord(position: number, length: number, producer: number): Error {
+  corruptRecord(at: number, length: number): Error {
     return this.#corrupt(
-      `at position ${position} a record claims ${length} bytes, but programs have written up to ${producer} only`,
+      `at position ${this.#start + at} a record claims ${length} bytes, but programs have written up to ${this.#producer} only`,
     );
+  }
+
+  /** How many bytes there are to read from where the consumer is. */
+  #begin(): number {
+    const memory = this.#memory;
+    memory.look();
+    // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
+    const { consumer, producer } = memory;
+    this.totals.overwrittenBytes = memory.overwrittenBytes;
+    if (consumer > producer || producer - consumer >= this.size || consumer % 8 !== 0) {
+      throw this.#corrupt(
+        `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.size} bytes`,
+      );
+    }
+    this.#start = consumer;
+    this.#producer = producer;
+    this.#offset = consumer % this.size;
+    this.#released = 0;
+    this.delivered = 0;
+    this.stopped = false;
+    return producer - consumer;
+  }
+
+  /** Bytes from a record to the next. @throws {Error} when that is more than there is */
+  #advance(at: number, header: number): number {
+    const length = lengthOf(header);
+    const advance = (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
+    if (header < 0 || advance > this.#heldBytes - at) throw this.corruptRecord(at, length);
+    return advance;
   }
 
   #corrupt(finding: string): Error {
+    this.#isCorrupt = true;
     return new Error(
       `${this.#what} is corrupt: ${finding}; was its memory changed by another process?`,
     );
@@ -142,8 +258,9 @@ export class RingReader implements Disposable {
   /** Releases what was delivered and unmaps: views of the ring have length 0 from then on. */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
-    this.#release();
+    this.release(this.delivered);
     this.#memory[Symbol.dispose]();
     this.#disposed = true;
+    this.stopped = true;
   }
 }

@@ -1,5 +1,6 @@
 import { checkOptions, checkSize, checkType } from "./argument.ts";
 import { emitPartRead, emitPartWrite } from "./compile.ts";
+import { copyStruct, makeCursor, type Part, setParts } from "./cursor.ts";
 import { defineType } from "./define.ts";
 import { type Layout, layOut, type Member } from "./layout.ts";
 import { zero } from "./memory.ts";
@@ -66,7 +67,10 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
   for (const member of layout.members) {
     described[member.name] = Object.freeze({ type: member.type, offset: member.offset });
   }
-  return defineType<StructValue<F>, StructType<F>>(
+  const parts = layout.members
+    .filter((member) => !isOpaque(member.type))
+    .map((member) => ({ ...member, recipe: recipeOf(member.type) }));
+  const type: StructType<F> = defineType<StructValue<F>, StructType<F>>(
     {
       kind: "struct",
       name,
@@ -74,9 +78,13 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
       align: layout.align,
       fields: Object.freeze(described) as StructType<F>["fields"],
       packed,
+      cursor: () => makeCursor(type),
+      copy: (event) => copyStruct(type, event),
     },
-    structRecipe(layout, name) as Recipe<StructValue<F>>,
+    structRecipe(layout, parts, name) as Recipe<StructValue<F>>,
   );
+  setParts(type, parts);
+  return type;
 }
 
 function checkFields(fields: Fields): [string, Fields[string]][] {
@@ -117,10 +125,11 @@ function checkOpaque(members: readonly Member[]): void {
 
 type Value = Record<string, unknown>;
 
-function structRecipe({ members, gaps }: Layout, structName: string): Recipe<Value> {
-  const parts = members
-    .filter(({ type }) => !isOpaque(type))
-    .map((member) => ({ ...member, recipe: recipeOf(member.type) }));
+function structRecipe(
+  { members, gaps }: Layout,
+  parts: readonly Part[],
+  structName: string,
+): Recipe<Value> {
   const names = parts.map(({ name }) => name);
 
   function refuse(value: unknown, path: string): never {

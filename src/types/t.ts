@@ -25,6 +25,7 @@ export type {
   IntegerKind,
   IntegerType,
   OpaqueType,
+  StructCursor,
   StructType,
   StructValue,
   Type,

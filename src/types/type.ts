@@ -150,4 +150,93 @@ export interface StructType<F extends Fields> extends Type<StructValue<F>> {
   };
   /** Whether the struct was declared without padding. */
   readonly packed: boolean;
+  /**
+   * Makes an object that reads structs in place, one after another, without making an object for each:
+   * see {@link StructCursor}. The first call compiles it; later cursors of the type share the code.
+   *
+   * @example
+   * ```ts
+   * import { t } from "bun-bpf";
+   *
+   * const Event = t.struct({ pid: t.u32, ts: t.u64n });
+   * const view = new DataView(new ArrayBuffer(2 * Event.size));
+   * Event.write(view, 0, { pid: 1, ts: 5 });
+   * Event.write(view, Event.size, { pid: 2, ts: 6 });
+   *
+   * const cursor = Event.cursor();
+   * for (let offset = 0; offset < view.byteLength; offset += Event.size) {
+   *   cursor.moveTo(view, offset);
+   *   console.log(cursor.event.pid, cursor.event.ts);
+   * }
+   * cursor.release();
+   * ```
+   */
+  cursor(): StructCursor<StructValue<F>>;
+  /**
+   * Copies an event: a plain object that stays as it is when the cursor moves on. Structs within it are
+   * copied as well, which `{ ...event }` does not do. A plain object with these fields may be given,
+   * too: its structs are copied, and what else is in it is taken over as it is.
+   *
+   * @throws {Error} when the event was released
+   * @throws {TypeError} when the argument is not an object, or a field is missing
+   *
+   * @example
+   * ```ts
+   * import { t } from "bun-bpf";
+   *
+   * const Event = t.struct({ pid: t.u32, to: t.struct({ host: t.ipv4, port: t.be16 }) });
+   * const view = new DataView(new ArrayBuffer(Event.size));
+   * Event.write(view, 0, { pid: 1, to: { host: "192.0.2.1", port: 443 } });
+   *
+   * const cursor = Event.cursor();
+   * cursor.moveTo(view, 0);
+   * const kept = Event.copy(cursor.event);
+   * cursor.release();
+   * console.log(kept.to); // { host: "192.0.2.1", port: 443 }
+   * ```
+   */
+  copy(event: Readonly<StructValue<F>>): StructValue<F>;
+}
+
+/**
+ * One object that stands for one struct after another: what {@link StructType.cursor} makes.
+ *
+ * `event` reads from the bytes at the cursor's place whenever a field is asked for, and is valid until
+ * the cursor moves or is released; {@link StructType.copy} keeps its values. Its fields are those of the
+ * struct, all but the kernel's own. A field that is a struct is an event of the same kind, over the same
+ * bytes; of any other type the value is what `read` gives, and the caller's to keep. Reading numbers
+ * leaves no garbage.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Event = t.struct({ pid: t.u32, ts: t.u64n });
+ * const cursor = Event.cursor();
+ * const { event } = cursor;
+ *
+ * const view = new DataView(new ArrayBuffer(Event.size));
+ * Event.write(view, 0, { pid: 7, ts: 5 });
+ * cursor.moveTo(view, 0);
+ * console.log(event.pid, { ...event }); // 7 { pid: 7, ts: 5 }
+ * cursor.release();
+ * console.log(event); // [this event was released: its bytes belong to another one by now; copy what is needed (type.copy(event)) while it is valid]
+ * ```
+ */
+export interface StructCursor<T> {
+  /**
+   * The struct at the cursor's place: always the same object. It cannot be written to.
+   *
+   * Its fields throw an Error before the first {@link moveTo} and after {@link release}, a RangeError
+   * (from DataView) when the bytes lie outside the view, and a TypeError (from DataView) when the
+   * view's buffer is detached.
+   */
+  readonly event: Readonly<T>;
+  /**
+   * Makes `event` the struct at `offset` bytes into the view. Nothing is checked or read yet: that the
+   * view holds the whole struct is for the caller to see to.
+   */
+  moveTo(view: DataView, offset: number): void;
+  /** Makes every field of `event` throw until the next {@link moveTo}, and lets go of the view. */
+  release(): void;
 }

@@ -10,7 +10,7 @@ export const bridgeVariable = "BUN_BPF_LOOP";
 
 /** The bridges, and why one cannot be tested here. */
 export const bridges: readonly { name: BridgeName; obstacle: string | undefined }[] = (
-  ["io_uring", "aio"] as const
+  ["io_uring", "aio", "timer"] as const
 ).map((name) => ({ name, obstacle: findObstacle(name) }));
 
 function findObstacle(name: BridgeName): string | undefined {

@@ -25,18 +25,25 @@ for (const { name, obstacle } of bridges) {
 test("AIO takes over where io_uring is forbidden", async () => {
   const args = [`${children}/forbidden.ts`, "io_uring_setup"];
   const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
-  expect(ended).toMatchObject({ exitCode: 0, stdout: "woken by aio\n", stderr: "" });
+  expect(ended.stdout).toContain("woken by aio");
+  expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
 });
 
-test("where both are forbidden, one error says what stands in the way of each", async () => {
+test("where both are forbidden a timer looks, and what stands in the way of each is told", async () => {
   const args = [`${children}/forbidden.ts`, "io_uring_setup", "io_setup"];
   const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
-  expect(ended.exitCode).toBe(0);
-  expect(ended.stdout).toStartWith(
-    "true AggregateError: nothing on this system can wake the event",
-  );
+  expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(ended.stdout).toContain("woken by timer");
   expect(ended.stdout).toContain("io_uring_setup: EPERM");
   expect(ended.stdout).toContain("io_setup: EPERM");
+});
+
+test("AIO takes over where io_uring can be set up but not entered", async () => {
+  const args = [`${children}/forbidden.ts`, "io_uring_enter"];
+  const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
+  expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(ended.stdout).toContain("woken by aio");
+  expect(ended.stdout).toContain("io_uring_enter: EPERM");
 });
 
 /** How often a process's threads woke up, and how long they ran in hundredths of a second, since it began. */
@@ -78,7 +85,8 @@ async function whatItDoes(pid: number): Promise<{ wakeUps: number; ticks: number
   return { wakeUps: after.wakeUps - before.wakeUps, ticks: after.ticks - before.ticks };
 }
 
-const usable = bridges.filter(({ obstacle }) => obstacle === undefined);
+/** The bridges that have the kernel tell them: a timer looks by itself. */
+const usable = bridges.filter(({ name, obstacle }) => obstacle === undefined && name !== "timer");
 
 bpfTest(
   "a process that waits for a ring wakes up no more than an idle Bun",

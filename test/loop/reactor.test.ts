@@ -149,7 +149,7 @@ bridgeTest("pauses of any length between waits lose nothing", async () => {
 });
 
 /** Each end of an AIO context waits for a grace period of the kernel's, tens of milliseconds. */
-const rounds = { io_uring: 1000, aio: 30 } as const;
+const rounds = { io_uring: 1000, aio: 30, timer: 1000 } as const;
 
 bridgeTest("rounds of opening, waking up and closing leave nothing behind", async (bridge) => {
   const round = async () => {
@@ -195,7 +195,7 @@ test("an unknown bridge is a TypeError that names those there are, and nothing i
         () => {},
       );
     expect(attempt).toThrow(TypeError);
-    expect(attempt).toThrow(`${bridgeVariable}: expected io_uring or aio, got "epoll"`);
+    expect(attempt).toThrow(`${bridgeVariable}: expected io_uring, aio or timer, got "epoll"`);
   });
   expect(bridgeInUse()).toBeUndefined();
   expect(held()).toEqual(before);

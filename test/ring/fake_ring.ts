@@ -11,6 +11,7 @@ export class FakeRing implements SharedRing {
   readonly data: DataView;
   producer = 0;
   consumer = 0;
+  readonly overwrittenBytes = 0;
   /** How often a consumer looked whether something is new. */
   looks = 0;
   disposed = false;
@@ -51,12 +52,11 @@ export class FakeRing implements SharedRing {
     this.data.setUint32(offset + this.size, word, true);
   }
 
-  producerPosition(): number {
+  look(): void {
     this.looks++;
-    return this.producer;
   }
 
-  consumerPosition(): number {
+  releasedPosition(): number {
     return this.consumer;
   }
 

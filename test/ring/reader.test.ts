@@ -1,7 +1,11 @@
 import { expect, test } from "bun:test";
 import type { Watch } from "../../src/loop/reactor.ts";
+import { moderationOf } from "../../src/ring/consume_options.ts";
+import type { ConsumerParts } from "../../src/ring/consumer_slot.ts";
 import { EventIterator } from "../../src/ring/event_iterator.ts";
 import { RingReader } from "../../src/ring/reader.ts";
+import { ConsumerCounts } from "../../src/ring/stats.ts";
+import { u32 } from "../../src/types/integer.ts";
 import { FakeRing } from "./fake_ring.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
@@ -51,6 +55,20 @@ test("positions beyond 32 bits and beyond the size are followed", () => {
   expect(memory.consumer).toBe(2 ** 40 + 4096 - 8 + 1000 * 16);
 });
 
+function refuse(length: number): never {
+  throw new RangeError(`${length} bytes are too few`);
+}
+
+function consumerParts(
+  reader: RingReader,
+  watch: (onReady: () => void) => Watch,
+  onEnd: () => void,
+): ConsumerParts {
+  const moderation = moderationOf("test", {}, []);
+  const counts = new ConsumerCounts();
+  return { reader, watch, counts, moderation, signal: undefined, isReferenced: true, onEnd };
+}
+
 /** An iterator over a fake ring whose wake-ups the test counts and makes. */
 function iterate(memory: FakeRing) {
   const reader = new RingReader(memory, memory.size, "fake ring");
@@ -63,17 +81,15 @@ function iterate(memory: FakeRing) {
         waits.armed++;
       },
       disarm() {},
+      keepAlive() {},
       [Symbol.dispose]() {},
     };
   };
   let ended = false;
   const iterator = new EventIterator(
-    reader,
-    (view, offset) => view.getUint32(offset, true),
-    watch,
-    () => {
-      ended = true;
-    },
+    consumerParts(reader, watch, () => (ended = true)),
+    u32,
+    refuse,
   );
   return { iterator, waits, ended: () => ended };
 }
@@ -237,12 +253,20 @@ test("a record that stays reserved is looked at ever less often, until it is sub
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   const busy = memory.reserve(4);
-  const never: Watch = { arm: () => {}, disarm: () => {}, [Symbol.dispose]: () => {} };
+  const never: Watch = {
+    arm: () => {},
+    disarm: () => {},
+    keepAlive: () => {},
+    [Symbol.dispose]: () => {},
+  };
   const iterator = new EventIterator(
-    reader,
-    (view, offset) => view.getUint32(offset, true),
-    () => never,
-    () => {},
+    consumerParts(
+      reader,
+      () => never,
+      () => {},
+    ),
+    u32,
+    refuse,
   );
   const next = iterator.next();
   await Bun.sleep(400);

@@ -1,7 +1,8 @@
 /** @module Forbids itself system calls, as a container's seccomp profile does, and then waits for a descriptor. */
 import { dlopen, ptr } from "bun:ffi";
 import { architecture } from "../../../src/ffi/platform.ts";
-import { bridgeInUse, watch } from "../../../src/loop/reactor.ts";
+import { eventLoop } from "../../../src/loop/event_loop.ts";
+import { watch } from "../../../src/loop/reactor.ts";
 import { syscallNumbers } from "../../../src/uapi/syscalls.ts";
 import { Signal } from "../bridges.ts";
 
@@ -46,12 +47,13 @@ try {
   const watched = watch(
     () => signal.fd,
     () => {
-      console.log(`woken by ${bridgeInUse()}`);
+      console.log(`woken by ${eventLoop.bridge}`);
+      for (const refusal of eventLoop.refusals) console.log(`not by ${refusal.message}`);
       watched[Symbol.dispose]();
     },
   );
   watched.arm();
   signal.raise();
 } catch (error) {
-  console.log(error instanceof AggregateError, String(error));
+  console.log(String(error));
 }
