@@ -45,6 +45,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   readonly #eventType: Type<E>;
   readonly #refuse: (length: number) => never;
   readonly #slot: ConsumerSlot;
+  #drainCursor: StructCursor<E> | undefined;
   #disposed = false;
 
   /**
@@ -107,8 +108,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   drain(fn: (event: E) => void, options: DrainOptions = {}): number {
     checkOptions("drain", options, ["limit", "inPlace"]);
     checkCallback("drain", fn);
-    const { limit, inPlace } = options;
-    const presenter = this.#presenter(inPlace);
+    const { limit, inPlace = false } = options;
+    // The same one each time: the engine compiles the getters of an object into the callback that it knows it from.
+    if (inPlace) this.#drainCursor ??= this.#cursor();
+    const presenter = this.#presenter(inPlace ? this.#drainCursor : undefined);
     try {
       return this.#slot.drain(() => presenter.callback(fn), limit);
     } finally {
@@ -239,7 +242,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   subscribe(fn: (event: E) => void, options: SubscribeOptions = {}): Subscription {
     checkCallback("subscribe", fn);
     const moderation = moderationOf("subscribe", options, ["budget", "inPlace"]);
-    const presenter = this.#presenter(options.inPlace);
+    const presenter = this.#presenter(options.inPlace === true ? this.#cursor() : undefined);
     return this.#subscribe(() => presenter.callback(fn), presenter.release, options, moderation);
   }
 
@@ -370,12 +373,12 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     );
   }
 
-  #presenter(inPlace = false): Presenter<E> {
+  /** @param cursor what shows events in place; without it, they are decoded */
+  #presenter(cursor?: StructCursor<E>): Presenter<E> {
     const reader = this.liveReader;
-    const { size } = this.#eventType;
     const refuse = this.#refuse;
-    if (inPlace) return showInPlace({ reader, size, refuse, cursor: this.#cursor() });
-    return decode({ reader, type: this.#eventType, refuse });
+    if (cursor === undefined) return decode({ reader, type: this.#eventType, refuse });
+    return showInPlace({ reader, cursor, size: this.#eventType.size, refuse });
   }
 
   #cursor(): StructCursor<E> {

@@ -110,8 +110,6 @@ export class RingReader implements RecordReader, DrainControl {
   drain(fn: RawRecordCallback, limit: number): number {
     const available = this.#begin();
     const { data } = this.#memory;
-    // What the loop counts in is less than the ring's size: positions outgrow the integers that the engine is fast with
-    // once 2 GiB have passed.
     return this.code.drain(
       this,
       data,
@@ -233,11 +231,13 @@ export class RingReader implements RecordReader, DrainControl {
     }
     this.#start = consumer;
     this.#producer = producer;
-    this.#offset = consumer % this.size;
+    // What loops count in is less than the ring's size, and made an integer here: positions outgrow those that the engine is
+    // fast with once 2 GiB have passed, and it keeps a number that comes of such a one as it does fractions.
+    this.#offset = (consumer % this.size) | 0;
     this.#released = 0;
     this.delivered = 0;
     this.stopped = false;
-    return producer - consumer;
+    return (producer - consumer) | 0;
   }
 
   /** Bytes from a record to the next. @throws {Error} when that is more than there is */
