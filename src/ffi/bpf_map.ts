@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { BPF_F_NUMA_NODE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, explainPermission, hasCapability } from "./capabilities.ts";
@@ -55,7 +55,7 @@ export function createKernelMap(map: MapCreation, what: string): number {
   }
   const fd = attr.tryCall("BPF_MAP_CREATE");
   if (fd >= 0) return fd;
-  const size = `a key of ${map.keySize} and a value of ${map.valueSize} bytes, ${map.maxEntries} entries, flags 0x${(map.flags >>> 0).toString(16)}${numaHint(map)}`;
+  const size = `a key of ${map.keySize} and a value of ${map.valueSize} bytes, ${map.maxEntries} entries, flags 0x${(map.flags >>> 0).toString(16)}${numaHint(map)}${overwriteHint(map)}`;
   throw bpfError("BPF_MAP_CREATE", lastErrno(), {
     doing: `create the ${what}`,
     hints: {
@@ -76,6 +76,11 @@ export function createKernelMap(map: MapCreation, what: string): number {
 /** The flag for it is among the others in the number. */
 function numaHint({ flags, numaNode }: MapCreation): string {
   return (flags & BPF_F_NUMA_NODE) === 0 ? "" : ` (with NUMA node ${numaNode})`;
+}
+
+/** It is one kind's alone, so that nothing else is to blame more often. */
+function overwriteHint({ flags }: MapCreation): string {
+  return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb-overwrite needs kernel 6.19";
 }
 
 /** Makes a map read-only for user space, for good (kernel 5.2). */

@@ -1,6 +1,12 @@
 import { MappedMemory, pageSize } from "./memory.ts";
 
 /**
+ * Where the producer's page holds the overwrite position, in 64-bit words: behind the producer's and that of the oldest record
+ * that is being written (struct bpf_ringbuf, kernel 6.19).
+ */
+const overwriteWord = 2;
+
+/**
  * The pages that a BPF ring buffer shares with user space (kernel/bpf/ringbuf.c).
  *
  * The consumer's page is writable; the producer's page and the data are not. The data is mapped twice in a row, so that a
@@ -33,7 +39,7 @@ export class RingMemory implements Disposable {
     }
     this.#consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
     this.#consumerWords = new Uint32Array(this.#consumerPage.buffer, 0, 2);
-    this.#producer = new BigUint64Array(this.#producerPages.buffer, 0, 1);
+    this.#producer = new BigUint64Array(this.#producerPages.buffer, 0, overwriteWord + 1);
     this.data = new DataView(this.#producerPages.buffer, page, 2 * size);
   }
 
@@ -58,6 +64,11 @@ export class RingMemory implements Disposable {
     // In halves, as a bigint costs several times more. Only a consumer moves it, and there is one at a time.
     const words = this.#consumerWords;
     return (words[1] as number) * 0x1_0000_0000 + (words[0] as number);
+  }
+
+  /** In overwrite mode (kernel 6.19), the position of the oldest record that was not overwritten. */
+  overwritePosition(): number {
+    return Number(Atomics.load(this.#producer, overwriteWord));
   }
 
   /**

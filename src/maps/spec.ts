@@ -7,6 +7,7 @@ import {
   BPF_F_NO_PREALLOC,
   BPF_F_NO_USER_CONV,
   BPF_F_PRESERVE_ELEMS,
+  BPF_F_RB_OVERWRITE,
   BPF_F_RDONLY,
   BPF_F_RDONLY_PROG,
   BPF_F_SEGV_ON_FAULT,
@@ -60,6 +61,8 @@ const mapFlags = {
   "no-user-conv": BPF_F_NO_USER_CONV,
   /** An array that can be an inner map whatever its number of entries. */
   "inner-map": BPF_F_INNER_MAP,
+  /** Of a ring buffer: where it is full, new records take the place of the oldest (kernel 6.19). */
+  "rb-overwrite": BPF_F_RB_OVERWRITE,
 } as const;
 
 /** What a map is: plain data, the same on every machine. */

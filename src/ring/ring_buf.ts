@@ -2,13 +2,21 @@ import { RingMemory } from "../ffi/ring_memory.ts";
 import type { MapHandle } from "../maps/handle.ts";
 import { EventBuffer } from "./event_buffer.ts";
 import { RingReader } from "./reader.ts";
+import { BPF_F_RB_OVERWRITE } from "../uapi/bpf.ts";
 import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_kind.ts";
+
+import { SnapshotRing } from "./snapshot_ring.ts";
 
 /**
  * A ring buffer: programs write records of any length, one consumer reads them in order.
  *
  * Kernel 5.8. The kernel's pages are mapped and records are decoded, or shown, where they lie. Records that do not fit are
  * lost at the program's side, where the reserving helper returns NULL: `asm.reserveOrCount()` counts them, `stats.lost` tells.
+ *
+ * With the flag `"rb-overwrite"` (kernel 6.19) the oldest records are lost instead, read or not: for a recorder of what came
+ * before something. They are copied before they are shown, and `stats.overwrittenBytes` says how much was missed; how many
+ * records that were nobody knows. Such a ring wakes its consumer as any other does; programs that record for later write with
+ * `BPF_RB_NO_WAKEUP`.
  *
  * One consumer at a time. That goes for the ring, not for the object: a second object for the same ring (`dup`, `open`, ...) on
  * this thread is refused as well; another thread's or process's is not noticed, and takes events away.
@@ -55,7 +63,10 @@ export class RingBuf<E> extends EventBuffer<E> {
     super(existing, options.event, (map) => {
       // The size is the kernel's, not the caller's: this may be a ring that somebody else made.
       const size = map.maxEntries;
-      return new RingReader(new RingMemory(map.fd, size, `${map}`), size, `${map}`);
+      const memory = new RingMemory(map.fd, size, `${map}`);
+      const isOverwritten = (map.flags & BPF_F_RB_OVERWRITE) !== 0;
+      const ring = isOverwritten ? new SnapshotRing(memory, size) : memory;
+      return new RingReader(ring, size, `${map}`);
     });
   }
 

@@ -1,18 +1,8 @@
 import { expect } from "bun:test";
 import { RingBuf, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { Producer } from "./producer.ts";
-
-/** A generator of numbers below `bound` that a printed seed repeats (mulberry32). */
-function randomNumbers(seed: number): (bound: number) => number {
-  let state = seed;
-  return (bound) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000) * bound);
-  };
-}
 
 /** The bytes of a record that can be told from every other: its number, then a pattern made of it. */
 function payload(sequence: number, length: number): Uint8Array {
@@ -20,7 +10,7 @@ function payload(sequence: number, length: number): Uint8Array {
 }
 
 bpfTest("records of every length come whole and in order, over hundreds of wrap-arounds", () => {
-  const seed = (Math.random() * 0x1_0000_0000) >>> 0;
+  const seed = anySeed();
   const random = randomNumbers(seed);
   const size = 8192;
   using ring = new RingBuf({ size, event: t.u8 });

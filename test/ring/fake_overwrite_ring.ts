@@ -1,0 +1,37 @@
+import type { OverwrittenRing } from "../../src/ring/snapshot_ring.ts";
+import { FakeRing } from "./fake_ring.ts";
+
+const headerSize = 8;
+const lengthMask = 0x3fff_ffff;
+
+/** A ring in overwrite mode, in ordinary memory: programs that write to it do what the kernel's code does. */
+export class FakeOverwriteRing extends FakeRing implements OverwrittenRing {
+  overwrite = 0;
+  /** Called before each answer to {@link overwritePosition}: what a program does at that very moment. */
+  meanwhile: (() => void) | undefined;
+
+  overwritePosition(): number {
+    this.meanwhile?.();
+    return this.overwrite;
+  }
+
+  override reserve(length: number): number {
+    const end = this.producer + Math.ceil((length + headerSize) / 8) * 8;
+    while (end - this.overwrite > this.size - 1) {
+      const header = this.data.getUint32(this.overwrite % this.size, true);
+      this.overwrite += Math.ceil(((header & lengthMask) + headerSize) / 8) * 8;
+    }
+    return super.reserve(length);
+  }
+
+  /** A record of so many bytes, each of them the low byte of its number. */
+  put(number: number, length: number): void {
+    const position = this.reserve(length);
+    for (let at = 0; at < length; at++) {
+      const offset = (position + headerSize + at) % this.size;
+      this.data.setUint8(offset, number);
+      this.data.setUint8(offset + this.size, number);
+    }
+    this.commit(position, length);
+  }
+}

@@ -1,0 +1,186 @@
+import { expect, test } from "bun:test";
+import { BpfError, RingBuf, t } from "../../src/index.ts";
+import { RingReader } from "../../src/ring/reader.ts";
+import { SnapshotRing } from "../../src/ring/snapshot_ring.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { anySeed, randomNumbers } from "../support/random_numbers.ts";
+import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
+import { Producer } from "./producer.ts";
+
+const everything = Number.MAX_SAFE_INTEGER;
+
+function open(size = 4096): { memory: FakeOverwriteRing; reader: RingReader } {
+  const memory = new FakeOverwriteRing(size);
+  return { memory, reader: new RingReader(new SnapshotRing(memory, size), size, "fake ring") };
+}
+
+/** The numbers of the records that are there; each must consist of its number alone. */
+function drained(reader: RingReader, limit = everything): number[] {
+  const numbers: number[] = [];
+  reader.drain((view, offset, length) => {
+    const number = view.getUint8(offset);
+    const isWhole = new Uint8Array(view.buffer, offset, length).every((byte) => byte === number);
+    if (!isWhole) throw new Error(`record ${number} of ${length} bytes is not whole`);
+    numbers.push(number);
+  }, limit);
+  return numbers;
+}
+
+test("what fits is delivered as by any ring", () => {
+  const { memory, reader } = open();
+  for (let number = 0; number < 10; number++) memory.put(number, 16);
+  expect(drained(reader, 3)).toEqual([0, 1, 2]);
+  expect(drained(reader)).toEqual([3, 4, 5, 6, 7, 8, 9]);
+  expect(drained(reader)).toEqual([]);
+  expect(reader.totals).toMatchObject({ events: 10, overwrittenBytes: 0 });
+  expect(memory.consumer).toBe(memory.producer);
+});
+
+test("of more than fits the last are delivered, and how much was missed is counted", () => {
+  const { memory, reader } = open();
+  // 24 bytes a record: 170 fit.
+  for (let number = 0; number < 250; number++) memory.put(number, 16);
+  const numbers = drained(reader);
+  expect(numbers).toEqual(Array.from({ length: 170 }, (_, index) => 80 + index));
+  expect(reader.totals.overwrittenBytes).toBe(80 * 24);
+});
+
+test("records that are overwritten while they are copied are not delivered, and those behind them are", () => {
+  const { memory, reader } = open();
+  for (let number = 0; number < 170; number++) memory.put(number, 16);
+  let looks = 0;
+  memory.meanwhile = () => {
+    // The second time is after the copy.
+    if (++looks === 2) for (let number = 170; number < 180; number++) memory.put(number, 16);
+  };
+  expect(drained(reader)).toEqual(Array.from({ length: 160 }, (_, index) => 10 + index));
+  expect(reader.totals.overwrittenBytes).toBe(10 * 24);
+  expect(drained(reader)).toEqual(Array.from({ length: 10 }, (_, index) => 170 + index));
+});
+
+test("all of it overwritten during the copy is nothing delivered, and nothing lost count of", () => {
+  const { memory, reader } = open();
+  for (let number = 0; number < 100; number++) memory.put(number, 16);
+  let looks = 0;
+  memory.meanwhile = () => {
+    if (++looks === 2) for (let number = 0; number < 600; number++) memory.put(number & 255, 16);
+  };
+  expect(drained(reader)).toEqual([]);
+  expect(drained(reader)).toHaveLength(170);
+  const { events, overwrittenBytes } = reader.totals;
+  expect(events * 24 + overwrittenBytes).toBe(700 * 24);
+});
+
+test("what was copied is delivered although it was overwritten since", () => {
+  const { memory, reader } = open();
+  for (let number = 0; number < 100; number++) memory.put(number, 16);
+  expect(drained(reader, 10)).toHaveLength(10);
+  for (let number = 100; number < 250; number++) memory.put(number, 16);
+  expect(drained(reader)).toEqual(Array.from({ length: 90 }, (_, index) => 10 + index));
+  expect(reader.totals.overwrittenBytes).toBe(0);
+  // The 150 after them are all there still.
+  expect(drained(reader)).toHaveLength(150);
+});
+
+test("a record that was being written when it was copied is copied again", () => {
+  const { memory, reader } = open();
+  memory.put(1, 16);
+  const held = memory.reserve(4);
+  memory.put(3, 16);
+  expect(drained(reader)).toEqual([1]);
+  expect(reader.end).toBe("busy");
+  memory.set(held + 8, 0x02020202);
+  memory.commit(held, 4);
+  expect(drained(reader)).toEqual([2, 3]);
+});
+
+test("whatever programs and reader do in turn, each record is whole, in order, and delivered or counted", () => {
+  const seed = anySeed();
+  const random = randomNumbers(seed);
+  const { memory, reader } = open();
+  const lengths: number[] = [];
+  const put = () => {
+    const length = 1 + random(200);
+    memory.put(lengths.length & 255, length);
+    lengths.push(Math.ceil((length + 8) / 8) * 8);
+  };
+  memory.meanwhile = () => {
+    if (random(3) === 0) for (let count = random(40); count > 0; count--) put();
+  };
+  let delivered = 0;
+  let last = -1;
+  for (let round = 0; round < 3000; round++) {
+    for (let count = random(30); count > 0; count--) put();
+    for (const number of drained(reader, 1 + random(60))) {
+      // The number's low byte: no more than 255 records fit into the ring.
+      const gap = (number - last + 256 * 1000) & 255;
+      expect({ seed, gap: gap > 0 }).toEqual({ seed, gap: true });
+      last = number;
+      delivered++;
+    }
+  }
+  memory.meanwhile = undefined;
+  for (let rest = drained(reader); rest.length > 0; rest = drained(reader)) {
+    delivered += rest.length;
+  }
+  const { events, bytes, overwrittenBytes } = reader.totals;
+  const written = lengths.reduce((sum, length) => sum + length, 0);
+  expect({ seed, accounted: bytes + overwrittenBytes }).toEqual({ seed, accounted: written });
+  expect({ seed, events }).toEqual({ seed, events: delivered });
+  expect(overwrittenBytes).toBeGreaterThan(0);
+});
+
+test("no content of the memory makes it endless, or a crash", () => {
+  const seed = anySeed();
+  const random = randomNumbers(seed);
+  for (let round = 0; round < 1000; round++) {
+    const { memory, reader } = open();
+    for (let at = 0; at < memory.size; at += 4) {
+      memory.set(at, random(4) === 0 ? random(2 ** 32) : random(256));
+    }
+    memory.consumer = random(3) === 0 ? random(2 ** 32) : random(5000) * 8;
+    memory.overwrite = memory.consumer + random(600) * 8 - 800;
+    memory.producer = memory.consumer + (random(5) === 0 ? random(2 ** 32) : random(520) * 8);
+    for (let drain = 0; drain < 3; drain++) {
+      try {
+        reader.drain((view, offset, length) => {
+          if (offset + length > view.byteLength) throw new Error("outside");
+        }, everything);
+      } catch (error) {
+        if (!`${error}`.includes("is corrupt")) throw new Error(`seed ${seed}`, { cause: error });
+      }
+    }
+  }
+});
+
+/** Why there is no ring in overwrite mode here. */
+function obstacle(): string | undefined {
+  try {
+    using _ring = new RingBuf({ size: 4096, event: t.u32, flags: ["rb-overwrite"] });
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    return error.message;
+  }
+}
+
+bpfTest(
+  "the kernel's own ring in overwrite mode keeps the newest, or is refused with the reason",
+  () => {
+    const refusal = obstacle();
+    if (refusal !== undefined) {
+      expect(refusal).toContain("the flag rb-overwrite needs kernel 6.19");
+      return;
+    }
+    using ring = new RingBuf({ size: 4096, event: t.u32, flags: ["rb-overwrite"] });
+    using producer = new Producer(ring);
+    for (let number = 0; number < 1000; number++) expect(producer.putNumber(number)).toBe(true);
+    const events: number[] = [];
+    ring.drain((event) => void events.push(event));
+    // 16 bytes a record, and the ring is never quite full.
+    expect(events).toEqual(Array.from({ length: 255 }, (_, index) => 745 + index));
+    expect(ring.stats).toMatchObject({ events: 255, overwrittenBytes: 745 * 16, lost: 0 });
+    producer.putNumber(5);
+    expect(ring.drain((event) => expect(event).toBe(5))).toBe(1);
+  },
+);
