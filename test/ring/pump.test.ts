@@ -1,0 +1,211 @@
+// When a consumer looks, over a ring in ordinary memory: the wake-ups are the test's.
+import { expect, test } from "bun:test";
+import type { Watch } from "../../src/loop/reactor.ts";
+import { type ConsumeOptions, moderationOf } from "../../src/ring/consume_options.ts";
+import { Pump } from "../../src/ring/pump.ts";
+import { RingReader } from "../../src/ring/reader.ts";
+import { ConsumerCounts } from "../../src/ring/stats.ts";
+import { FakeRing } from "./fake_ring.ts";
+
+/** A consumer that drains at each look. */
+class Consumer implements Disposable {
+  readonly memory: FakeRing;
+  readonly reader: RingReader;
+  readonly counts = new ConsumerCounts();
+  readonly pump: Pump;
+  isArmed = false;
+  /** Whether the watch keeps the process alive. */
+  isReferenced = true;
+  /** Events that each look found. */
+  readonly looks: number[] = [];
+  /** Called before each look: what programs wrote until then. */
+  before: () => void = () => {};
+  limit = Number.MAX_SAFE_INTEGER;
+  #onReady = (): void => {};
+
+  constructor(options: ConsumeOptions = {}, size = 4096) {
+    this.memory = new FakeRing(size);
+    this.reader = new RingReader(this.memory, size, "fake ring");
+    const watch = (onReady: () => void): Watch => {
+      this.#onReady = onReady;
+      return {
+        arm: () => {
+          this.isArmed = true;
+        },
+        disarm: () => {
+          this.isArmed = false;
+        },
+        keepAlive: (alive) => {
+          this.isReferenced = alive;
+        },
+        [Symbol.dispose]: () => {
+          this.isArmed = false;
+        },
+      };
+    };
+    this.pump = new Pump({
+      reader: this.reader,
+      watch,
+      counts: this.counts,
+      moderation: moderationOf("test", options, []),
+      look: () => this.look(),
+      isReferenced: true,
+    });
+  }
+
+  look(): void {
+    this.before();
+    this.looks.push(this.reader.drain(() => {}, this.limit));
+    this.pump.schedule();
+  }
+
+  put(count: number): void {
+    for (let value = 0; value < count; value++) this.memory.putNumber(value);
+  }
+
+  /** The kernel's wake-up. */
+  wake(): void {
+    expect(this.isArmed).toBe(true);
+    this.isArmed = false;
+    this.#onReady();
+  }
+
+  [Symbol.dispose](): void {
+    this.pump[Symbol.dispose]();
+  }
+}
+
+const intervals = (count: number) => Bun.sleep(count * 3 + 5);
+
+test("few events at a time are waited for by wake-up, without a timer", async () => {
+  using consumer = new Consumer();
+  consumer.look();
+  for (let round = 0; round < 10; round++) {
+    await Bun.sleep(2);
+    consumer.put(5);
+    consumer.wake();
+    expect(consumer.isArmed).toBe(true);
+  }
+  await intervals(3);
+  expect(consumer.looks).toEqual([0, ...Array.from({ length: 10 }, () => 5)]);
+  expect(consumer.counts).toMatchObject({ wakeups: 10, polls: 0 });
+});
+
+test("after a wake-up that finds much it polls, and sleeps again when it runs dry", async () => {
+  using consumer = new Consumer();
+  consumer.look();
+  consumer.put(20);
+  consumer.wake();
+  expect(consumer.isArmed).toBe(false);
+  consumer.before = () => consumer.put(consumer.looks.length < 6 ? 10 : 0);
+  await intervals(12);
+  expect(consumer.isArmed).toBe(true);
+  // 20 at the wake-up, four looks of 10, and three that found nothing.
+  expect(consumer.looks).toEqual([0, 20, 10, 10, 10, 10, 0, 0, 0]);
+  expect(consumer.counts).toMatchObject({ wakeups: 1, polls: 7 });
+});
+
+test("many wake-ups within an interval count together", () => {
+  using consumer = new Consumer({ interval: 60_000, threshold: 16 });
+  consumer.look();
+  for (let round = 0; round < 7; round++) {
+    consumer.put(2);
+    consumer.wake();
+    expect(consumer.isArmed).toBe(true);
+  }
+  consumer.put(2);
+  consumer.wake();
+  expect(consumer.isArmed).toBe(false);
+});
+
+test("a ring that would be full within an interval is looked at at every turn", async () => {
+  using consumer = new Consumer({ interval: 60_000 });
+  consumer.look();
+  // 16 bytes a record, 255 fit: this is more than 40 %.
+  consumer.put(120);
+  consumer.wake();
+  consumer.before = () => consumer.put(120);
+  let turns = 0;
+  while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
+  expect(consumer.looks.length).toBeGreaterThan(10);
+  expect(consumer.looks.slice(1).every((found) => found === 120)).toBe(true);
+});
+
+test("interrupt never polls, whatever comes", async () => {
+  using consumer = new Consumer({ wakeup: "interrupt" });
+  consumer.look();
+  for (let round = 0; round < 5; round++) {
+    consumer.put(200);
+    consumer.wake();
+    expect(consumer.isArmed).toBe(true);
+  }
+  await intervals(3);
+  expect(consumer.counts).toMatchObject({ wakeups: 5, polls: 0 });
+});
+
+test("poll never waits for a wake-up", async () => {
+  using consumer = new Consumer({ wakeup: "poll" });
+  consumer.look();
+  await intervals(10);
+  expect(consumer.isArmed).toBe(false);
+  expect(consumer.counts.wakeups).toBe(0);
+  expect(consumer.counts.polls).toBeGreaterThanOrEqual(3);
+});
+
+test("what a limit leaves is looked at at the next turn, before any wait", async () => {
+  using consumer = new Consumer();
+  consumer.limit = 10;
+  consumer.put(35);
+  consumer.look();
+  expect(consumer.isArmed).toBe(false);
+  for (let turn = 0; turn < 4; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
+  expect(consumer.looks.slice(0, 4)).toEqual([10, 10, 10, 5]);
+});
+
+test("a record that stays reserved is asked for ever less often, and never waited for by wake-up", async () => {
+  using consumer = new Consumer();
+  const busy = consumer.memory.reserve(4);
+  consumer.look();
+  await Bun.sleep(200);
+  expect(consumer.isArmed).toBe(false);
+  // After 1, 3, 7, 15, 31, 63, 113, 163 ms.
+  expect(consumer.looks.length).toBeGreaterThan(3);
+  expect(consumer.looks.length).toBeLessThanOrEqual(10);
+  consumer.memory.commit(busy, 4);
+  await Bun.sleep(70);
+  expect(consumer.looks.at(-1)).toBe(1);
+  expect(consumer.isArmed).toBe(true);
+});
+
+test("a maximum latency looks although no wake-up came, and the wait goes on", async () => {
+  using consumer = new Consumer({ maxLatency: 3 });
+  consumer.look();
+  consumer.put(2);
+  await Bun.sleep(15);
+  expect(consumer.looks.slice(0, 2)).toEqual([0, 2]);
+  expect(consumer.isArmed).toBe(true);
+  const { length } = consumer.looks;
+  consumer.wake();
+  expect(consumer.looks.length).toBe(length + 1);
+});
+
+test("after its disposal nothing looks any more", async () => {
+  for (const prepare of [
+    (consumer: Consumer) => consumer.memory.reserve(4),
+    (consumer: Consumer) => consumer.put(20),
+    (consumer: Consumer) => {
+      consumer.put(20);
+      consumer.limit = 1;
+    },
+    () => {},
+  ]) {
+    const consumer = new Consumer({ maxLatency: 1 });
+    prepare(consumer);
+    consumer.look();
+    consumer[Symbol.dispose]();
+    const { length } = consumer.looks;
+    await intervals(2);
+    expect(consumer.looks.length).toBe(length);
+    expect(consumer.isArmed).toBe(false);
+  }
+});

@@ -1,0 +1,296 @@
+import { expect } from "bun:test";
+import { RingBuf, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+import { Producer } from "./producer.ts";
+
+const children = `${import.meta.dir}/children`;
+
+/** Waits until a condition holds, for at most two seconds. */
+async function until(condition: () => boolean): Promise<void> {
+  for (let left = 2000; !condition() && left > 0; left--) await Bun.sleep(1);
+  expect(condition()).toBe(true);
+}
+
+function numbers(count: number, from = 0): number[] {
+  return Array.from({ length: count }, (_, index) => from + index);
+}
+
+bpfTest("what is there comes at the next turn, and what comes later as it comes", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  using producer = new Producer(ring);
+  for (const value of numbers(5)) producer.putNumber(value);
+  const events: number[] = [];
+  using subscription = ring.subscribe((event) => void events.push(event));
+  expect(events).toEqual([]);
+  expect(subscription.active).toBe(true);
+  await until(() => events.length === 5);
+  for (const value of numbers(20, 5)) {
+    producer.putNumber(value);
+    if (value % 3 === 0) await Bun.sleep(2);
+  }
+  await until(() => events.length === 25);
+  expect(events).toEqual(numbers(25));
+});
+
+bpfTest("subscribeRaw gives the place of each record", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  using producer = new Producer(ring);
+  const seen: [value: number, length: number][] = [];
+  using _ = ring.subscribeRaw((view, offset, length) => {
+    seen.push([view.getUint32(offset, true), length]);
+  });
+  producer.putNumber(7);
+  producer.submit();
+  await until(() => seen.length === 2);
+  expect(seen).toEqual([
+    [7, 4],
+    [0xffff_ffff, 24],
+  ]);
+});
+
+bpfTest(
+  "a subscription that its callback disposes of keeps what it was not called with",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    for (const value of numbers(6)) producer.putNumber(value);
+    const events: number[] = [];
+    const subscription = ring.subscribe((event) => {
+      events.push(event);
+      if (event === 2) subscription[Symbol.dispose]();
+    });
+    await until(() => !subscription.active);
+    await Bun.sleep(5);
+    expect(ring.drain((event) => void events.push(event))).toBe(3);
+    expect(events).toEqual(numbers(6));
+    subscription[Symbol.dispose]();
+    expect(subscription.flush()).toBe(0);
+  },
+);
+
+bpfTest("a ring that the callback disposes of ends the subscription", async () => {
+  const ring = new RingBuf({ size: 4096, event: t.u32 });
+  using observer = ring.dup();
+  using producer = new Producer(ring);
+  for (const value of numbers(4)) producer.putNumber(value);
+  const events: number[] = [];
+  const subscription = ring.subscribe((event) => {
+    events.push(event);
+    if (event === 1) ring[Symbol.dispose]();
+  });
+  await until(() => ring.disposed);
+  expect(subscription.active).toBe(false);
+  expect(observer.drain((event) => void events.push(event))).toBe(2);
+  expect(events).toEqual(numbers(4));
+});
+
+bpfTest("a signal ends it in silence, also from the callback, and what follows stays", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  using producer = new Producer(ring);
+  for (const value of numbers(4)) producer.putNumber(value);
+  const controller = new AbortController();
+  const events: number[] = [];
+  const { signal } = controller;
+  const subscription = ring.subscribe(
+    (event) => {
+      events.push(event);
+      if (event === 1) controller.abort();
+    },
+    { signal },
+  );
+  await until(() => !subscription.active);
+  expect(ring.drain((event) => void events.push(event))).toBe(2);
+  expect(events).toEqual(numbers(4));
+  const late = ring.subscribe(() => expect.unreachable(), { signal });
+  expect(late.active).toBe(false);
+  producer.putNumber(9);
+  await Bun.sleep(5);
+  expect(ring.drain(() => {})).toBe(1);
+});
+
+bpfTest("an error of the callback is an uncaught one, and the subscription goes on", async () => {
+  const ended = await runBun([`${children}/throwing_subscriber.ts`], { timeout: 20_000 });
+  expect(ended).toMatchObject({
+    exitCode: 0,
+    stderr: "",
+    stdout: "0\nuncaught: of event 1\n2\nuncaught: too short\n4\nend 5\n",
+  });
+});
+
+bpfTest("a budget bounds a turn, and timers and I/O come in between", async () => {
+  using ring = new RingBuf({ size: 65536, event: t.u32 });
+  using producer = new Producer(ring);
+  for (const value of numbers(1000)) producer.putNumber(value);
+  let inTurn = 0;
+  let largest = 0;
+  let turns = 0;
+  let isOver = false;
+  const turn = () => {
+    turns++;
+    inTurn = 0;
+    if (!isOver) setImmediate(turn);
+  };
+  const events: number[] = [];
+  setImmediate(turn);
+  using _ = ring.subscribe(
+    (event) => {
+      events.push(event);
+      largest = Math.max(largest, ++inTurn);
+    },
+    { budget: 10 },
+  );
+  await until(() => events.length === 1000);
+  isOver = true;
+  expect(events).toEqual(numbers(1000));
+  // Two of its turns may fall between two of the test's.
+  expect(largest).toBeLessThanOrEqual(20);
+  expect(turns).toBeGreaterThanOrEqual(50);
+});
+
+bpfTest("a slow callback without a budget lets timers fire before the ring is empty", async () => {
+  using ring = new RingBuf({ size: 65536, event: t.u32 });
+  using producer = new Producer(ring);
+  for (const value of numbers(3000)) producer.putNumber(value);
+  let count = 0;
+  let atTimer = 0;
+  setTimeout(() => {
+    atTimer = count;
+  }, 1);
+  using _ = ring.subscribe(() => {
+    count++;
+    const end = Bun.nanoseconds() + 5000;
+    while (Bun.nanoseconds() < end);
+  });
+  await until(() => count === 3000);
+  expect(atTimer).toBeGreaterThan(0);
+  expect(atTimer).toBeLessThan(3000);
+});
+
+bpfTest("in place, one object shows each event, and nothing after the look", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
+  using producer = new Producer(ring);
+  const shown = new Set<{ readonly value: number }>();
+  const values: number[] = [];
+  const kept: { value: number }[] = [];
+  using _ = ring.subscribe(
+    (event) => {
+      shown.add(event);
+      values.push(event.value);
+      kept.push({ ...event });
+    },
+    { inPlace: true },
+  );
+  for (const value of numbers(3)) producer.putNumber(value);
+  await until(() => values.length === 3);
+  expect(values).toEqual([0, 1, 2]);
+  expect(kept).toEqual([{ value: 0 }, { value: 1 }, { value: 2 }]);
+  expect(shown.size).toBe(1);
+  const [event] = shown;
+  expect(() => event?.value).toThrow("this event was released");
+});
+
+bpfTest("in place takes a struct, and says so", () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  const message = "inPlace: expected an event that is a t.struct";
+  expect(() => ring.subscribe(() => {}, { inPlace: true })).toThrow(message);
+  expect(() => ring.drain(() => {}, { inPlace: true })).toThrow(message);
+  expect(() => ring.batches({ inPlace: true })).toThrow(message);
+  // Nothing stayed registered.
+  expect(ring.drain(() => {})).toBe(0);
+});
+
+bpfTest("there is one consumer at a time, of whatever kind", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  using other = ring.dup();
+  const refusal = "has a consumer already: end that subscription first";
+  const attempts = [
+    (of: RingBuf<number>) => of.drain(() => {}),
+    (of: RingBuf<number>) => of.drainRaw(() => {}),
+    (of: RingBuf<number>) => of.events(),
+    (of: RingBuf<number>) => of.batches(),
+    (of: RingBuf<number>) => of.subscribe(() => {}),
+    (of: RingBuf<number>) => of.subscribeRaw(() => {}),
+    (of: RingBuf<number>) => of.stream(),
+  ];
+  {
+    using _ = ring.subscribe(() => {});
+    for (const attempt of attempts) {
+      expect(() => attempt(ring)).toThrow(refusal);
+      expect(() => attempt(other)).toThrow(refusal);
+    }
+  }
+  const stream = other.stream();
+  for (const attempt of attempts) expect(() => attempt(ring)).toThrow("end that stream first");
+  await stream.cancel();
+  expect(ring.drain(() => {})).toBe(0);
+});
+
+bpfTest("flush delivers what no wake-up told of, and does nothing inside a callback", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  using producer = new Producer(ring);
+  const noWakeup = { flags: 1 };
+  const events: number[] = [];
+  const inner: number[] = [];
+  using subscription = ring.subscribe((event) => {
+    events.push(event);
+    inner.push(subscription.flush(), ring.flush());
+  });
+  await Bun.sleep(5);
+  for (const value of numbers(3)) producer.putNumber(value, noWakeup);
+  await Bun.sleep(5);
+  expect(events).toEqual([]);
+  expect(subscription.flush()).toBe(3);
+  expect(events).toEqual([0, 1, 2]);
+  producer.putNumber(3, noWakeup);
+  expect(ring.flush()).toBe(1);
+  expect(inner).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
+});
+
+bpfTest("a maximum latency reads records that no wake-up tells of", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  using producer = new Producer(ring);
+  const events: number[] = [];
+  using subscription = ring.subscribe((event) => void events.push(event), { maxLatency: 5 });
+  await Bun.sleep(10);
+  for (const value of numbers(3)) {
+    producer.putNumber(value, { flags: 1 });
+    await until(() => events.length === value + 1);
+  }
+  expect(subscription.stats.polls).toBeGreaterThanOrEqual(3);
+  // The kernel wakes it as before.
+  const { wakeups } = subscription.stats;
+  producer.putNumber(3);
+  await until(() => events.length === 4);
+  expect(subscription.stats.wakeups).toBeGreaterThan(wakeups);
+});
+
+bpfTest("by polling alone, nothing waits for a wake-up", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  using producer = new Producer(ring);
+  const events: number[] = [];
+  const options = { wakeup: "poll", interval: 2 } as const;
+  using subscription = ring.subscribe((event) => void events.push(event), options);
+  for (const value of numbers(10)) {
+    producer.putNumber(value, { flags: value % 2 });
+    await until(() => events.length === value + 1);
+  }
+  expect(subscription.stats).toMatchObject({ wakeups: 0, events: 10 });
+});
+
+bpfTest("options are checked before anything begins", () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  const subscribe = (options: object) => () => ring.subscribe(() => {}, options);
+  expect(subscribe({ buget: 1 })).toThrow('did you mean "budget"?');
+  expect(subscribe({ budget: 0 })).toThrow("budget: expected an integer from 1");
+  expect(subscribe({ wakeup: "pol" })).toThrow('did you mean "poll"?');
+  expect(subscribe({ interval: 0 })).toThrow("interval: expected an integer from 1 to 60000");
+  expect(subscribe({ threshold: 1.5 })).toThrow("threshold");
+  expect(subscribe({ maxLatency: -1 })).toThrow("maxLatency");
+  expect(subscribe({ signal: {} })).toThrow("signal: expected an AbortSignal");
+  // @ts-expect-error: no function on purpose
+  expect(() => ring.subscribe()).toThrow("subscribe: expected a function");
+  // @ts-expect-error: no function on purpose
+  expect(() => ring.subscribeRaw(1)).toThrow("subscribeRaw: expected a function");
+  expect(ring.drain(() => {})).toBe(0);
+});
