@@ -9,7 +9,7 @@ export interface EventLoop {
   /** Why a better bridge than the one that was opened last was not taken: what forbids it, and what would allow it. */
   readonly refusals: readonly Error[];
   /**
-   * Takes this bridge from now on, or with `"auto"` the best that works (the default).
+   * Takes this bridge from now on, or with `"auto"` (the default) the best that works, once the one in use is not any more.
    *
    * The environment variable `BUN_BPF_LOOP` does the same from outside, for all threads; this comes before it.
    *
@@ -49,7 +49,7 @@ export const eventLoop: EventLoop = {
       throw new TypeError(`use: expected one of ${known}, got ${JSON.stringify(bridge)}`);
     }
     const inUse = bridgeInUse();
-    if (inUse !== undefined && inUse !== bridge) {
+    if (bridge !== "auto" && inUse !== undefined && inUse !== bridge) {
       throw new Error(
         `use: the bridge ${inUse} is in use on this thread: end the consumers that wait by it first`,
       );

@@ -364,12 +364,16 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     );
   }
 
-  #arrays(consumer: Consumer, moderation: Moderation, max: number): BatchIterator<E> {
+  #arrays(
+    consumer: Consumer,
+    moderation: Moderation,
+    max: number,
+  ): AsyncIterableIterator<E[], undefined> {
     const presenter = this.#presenter();
     return this.#slot.begin(
       consumer,
       moderation,
-      (parts) => new BatchIterator(parts, (fn) => presenter.callback(fn), max),
+      (parts) => new BatchIterator<E>(parts, (fn) => presenter.callback(fn), max),
     );
   }
 

@@ -1,8 +1,6 @@
-import type { BatchIterator } from "./batch_iterator.ts";
-
 /** A web stream of events, which takes from the buffer only what is read from it. */
 export function eventStream<E>(
-  batches: BatchIterator<E>,
+  batches: AsyncIterableIterator<E[], undefined>,
   highWaterMark: number,
 ): ReadableStream<E> {
   return new ReadableStream<E>(
@@ -13,7 +11,7 @@ export function eventStream<E>(
         else for (const event of value) controller.enqueue(event);
       },
       async cancel() {
-        await batches.return();
+        await batches.return?.();
       },
     },
     { highWaterMark },

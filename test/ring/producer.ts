@@ -72,6 +72,11 @@ export class Producer implements Disposable {
     });
   }
 
+  /** The program's descriptor: another thread may run it, which repeats the last request. */
+  get programFd(): number {
+    return this.#program.fd;
+  }
+
   /** Copies a record into the ring; false when it is full. */
   put(payload: Uint8Array, options: PutOptions = {}): boolean {
     this.#bytes.set(payload, headerSize);

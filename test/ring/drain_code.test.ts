@@ -1,0 +1,118 @@
+import { expect, test } from "bun:test";
+import { type DrainCode, sharedDrainCode, specialize } from "../../src/ring/drain_code.ts";
+import { RingReader } from "../../src/ring/reader.ts";
+import { runBun } from "../support/run.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { FakeRing } from "./fake_ring.ts";
+
+const children = `${import.meta.dir}/children`;
+const everything = Number.MAX_SAFE_INTEGER;
+
+test("a copy of the code is another function of the same text", () => {
+  const copies = [specialize(), specialize()];
+  for (const copy of copies) {
+    expect(copy).not.toBe(sharedDrainCode);
+    for (const name of Object.keys(sharedDrainCode) as (keyof DrainCode)[]) {
+      expect(copy[name]).not.toBe(sharedDrainCode[name]);
+      expect(`${copy[name]}`).toBe(`${sharedDrainCode[name]}`);
+    }
+  }
+  expect(copies[0]?.drain).not.toBe(copies[1]?.drain as DrainCode["drain"]);
+});
+
+test("a reader gets its own code once it is busy, and reads the same with it", () => {
+  const memory = new FakeRing(65536);
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  const codes = new Set<DrainCode>();
+  let next = 0;
+  for (let round = 0; round < 100; round++) {
+    for (let value = 0; value < 100; value++) memory.putNumber(round * 100 + value);
+    codes.add(reader.code);
+    const count = reader.drain((view, offset, length) => {
+      if (view.getUint32(offset, true) !== next++ || length !== 4) throw new Error("another one");
+    }, everything);
+    expect(count).toBe(100);
+  }
+  expect(next).toBe(10_000);
+  expect(codes.size).toBe(2);
+  expect(codes.has(sharedDrainCode)).toBe(true);
+  expect(reader.totals).toMatchObject({ events: 10_000, bytes: 160_000 });
+});
+
+test("records held in between do not disturb the count of what is given back", () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  for (let value = 0; value < 10; value++) memory.putNumber(value);
+  expect(reader.drain(() => {}, 2)).toBe(2);
+  expect(reader.hold(3, 4096)).toBe(3);
+  expect(memory.consumer).toBe(32);
+  const at = reader.locate(0);
+  reader.pass(at, 1);
+  reader.giveBack();
+  // One of the three was passed: the others are still to come.
+  expect(memory.consumer).toBe(48);
+  reader.giveBack();
+  expect(reader.hold(100, 40)).toBe(2);
+  reader.pass(reader.heldBytes, 2);
+  reader.giveBack();
+  expect(reader.drain(() => {}, everything)).toBe(5);
+  expect(reader.totals).toMatchObject({ events: 10, bytes: 160 });
+  expect(memory.consumer).toBe(memory.producer);
+});
+
+test("what is held is released by disposal only as far as it was passed", () => {
+  const memory = new FakeRing();
+  const reader = new RingReader(memory, memory.size, "fake ring");
+  for (let value = 0; value < 4; value++) memory.putNumber(value);
+  reader.hold(4, 4096);
+  reader.pass(reader.locate(0), 1);
+  reader[Symbol.dispose]();
+  expect(memory.consumer).toBe(16);
+});
+
+test("nothing but records that programs gave up is given back without being held", () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  for (let count = 0; count < 3; count++) memory.commit(memory.reserve(8), 8, { discard: true });
+  expect(reader.hold(10, 4096)).toBe(0);
+  expect(memory.consumer).toBe(memory.producer);
+  expect(reader.totals).toMatchObject({ events: 0, discarded: 3, bytes: 48 });
+});
+
+test("a record in what is held that changes is an error, and none is read outside", () => {
+  const memory = new FakeRing();
+  using reader = new RingReader(memory, memory.size, "fake ring");
+  memory.putNumber(1);
+  memory.putNumber(2);
+  reader.hold(2, 4096);
+  memory.setHeader(16, 1000, 0);
+  const second = reader.locate(0);
+  expect(() => reader.locate(second)).toThrow("is corrupt: at position 16 a record claims 1000");
+  expect(reader.isCorrupt).toBe(true);
+});
+
+bpfTest("where code must not be made from strings, rings are drained all the same", async () => {
+  const args = ["--disallow-code-generation-from-strings", `${children}/no_code_generation.ts`];
+  expect(await runBun(args)).toMatchObject({
+    exitCode: 0,
+    stdout: "drained 20000, in place 20000, raw 20000\n",
+    stderr: "",
+  });
+});
+
+bpfTest(
+  "loops that wait for another thread's records see them, however well they are compiled",
+  async () => {
+    const ended = await runBun([`${children}/spinning.ts`], { timeout: 30_000 });
+    expect(ended).toMatchObject({
+      exitCode: 0,
+      stdout: "backlog: seen\ndrain: seen\ndrainRaw: seen\n",
+      stderr: "",
+    });
+  },
+);
+
+bpfTest("events and views in place that are kept end no process, in compiled code", async () => {
+  const ended = await runBun([`${children}/kept_in_place.ts`], { timeout: 30_000 });
+  expect(ended).toMatchObject({ exitCode: 0, signalCode: null, stdout: "survived\n", stderr: "" });
+});

@@ -1,0 +1,116 @@
+import { expect } from "bun:test";
+import { ArrayMap, RingBuf, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { counter, counterState, countedEvent, packet } from "./producer.ts";
+
+const children = `${import.meta.dir}/children`;
+
+/** Runs a program without a pause on another thread, until this is disposed of. */
+async function flood(programFd: number): Promise<Disposable> {
+  const worker = new Worker(`${children}/flood_worker.ts`, { ref: false });
+  const ready = Promise.withResolvers<void>();
+  worker.onmessage = () => ready.resolve();
+  worker.onerror = ({ message }) => ready.reject(new Error(message));
+  worker.postMessage({ programFd, packet });
+  await ready.promise;
+  return { [Symbol.dispose]: () => void worker.terminate() };
+}
+
+bpfTest(
+  "under flood each record comes once and in order, by few looks, while timers and a server run",
+  async () => {
+    using ring = new RingBuf({ size: 1 << 20, event: countedEvent });
+    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using program = counter(ring, state);
+    let next = 0;
+    let firstWrong: number | undefined;
+    using subscription = ring.subscribe(
+      ({ sequence }) => {
+        if (sequence !== next++) firstWrong ??= sequence;
+      },
+      { inPlace: true },
+    );
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 10);
+    using server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("here") });
+    {
+      using _ = await flood(program.fd);
+      for (let request = 0; request < 20; request++) {
+        const response = await fetch(server.url);
+        expect(await response.text()).toBe("here");
+        await Bun.sleep(20);
+      }
+    }
+    clearInterval(timer);
+    // A Worker ends in its own time.
+    for (
+      let left = 200;
+      left > 0 && (ring.backlog > 0 || next < (state.get(0)?.next ?? 0));
+      left--
+    ) {
+      await Bun.sleep(5);
+    }
+    expect(firstWrong).toBeUndefined();
+    const { events, batches, wakeups, polls } = subscription.stats;
+    expect(events).toBe(next);
+    expect(next).toBe(state.get(0)?.next as number);
+    expect(next).toBeGreaterThan(10_000);
+    // More than one record for each look, and looks by timer for the most part.
+    expect(batches).toBeLessThan(events / 4);
+    expect(polls).toBeGreaterThan(wakeups / 4);
+    expect(ticks).toBeGreaterThan(3);
+  },
+);
+
+bpfTest(
+  "for await keeps up with the order under flood, and what finds no room is counted",
+  async () => {
+    using ring = new RingBuf({ size: 16384, event: countedEvent });
+    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using program = counter(ring, state);
+    using _ = await flood(program.fd);
+    let next = 0;
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    for await (const { sequence } of ring) {
+      if (sequence !== next++) throw new Error(`${sequence} instead of ${next - 1}`);
+      if (next === 200_000) break;
+    }
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(0);
+  },
+);
+
+bpfTest(
+  "memory stays as it is while millions of events are shown in place or raw",
+  async () => {
+    using ring = new RingBuf({ size: 256 * 1024, event: t.struct({ sequence: t.u64n }) });
+    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using program = counter(ring, state);
+    let sum = 0;
+    const drains = [
+      () => ring.drain(({ sequence }) => void (sum += sequence), { inPlace: true }),
+      () => ring.drainRaw((view, offset) => void (sum += view.getUint32(offset, true))),
+    ];
+    let events = 0;
+    const fill = (millions: number) => {
+      for (const end = events + millions * 1e6; events < end;) {
+        // A signal may cut the runs short: fewer records then.
+        try {
+          program.testRun({ data: packet, repeat: 15_000 });
+        } catch (error) {
+          if ((error as { code?: unknown }).code !== "EINTR") throw error;
+        }
+        events += drains[events & 1]?.() ?? 0;
+      }
+    };
+    fill(1);
+    Bun.gc(true);
+    const before = process.memoryUsage().rss;
+    fill(4);
+    const growth = process.memoryUsage().rss - before;
+    expect(growth / 2 ** 20).toBeLessThan(8);
+    expect(sum).toBeGreaterThan(0);
+  },
+  30_000,
+);
