@@ -10,7 +10,6 @@
 import { constants } from "node:os";
 import { parseArgs } from "node:util";
 import {
-  ArrayMap,
   asm,
   Btf,
   type Code,
@@ -72,20 +71,11 @@ const at = (field: keyof Event): number => Event.fields[field].offset;
 
 const { r0, r1, r2, r3, r6, r7, r8, r9, fp } = asm;
 
-const countLoss: Code = [asm.ldMapValue(r1, "lost", 0), asm.mov(r2, 1), asm.atomicAdd(r1, 0, r2)];
-
 const leave: Code = [asm.mov(r0, 0), asm.exit()];
 
-/** Puts a record into r7, or counts a loss and returns. */
+/** Puts a record into r7; if there is no room for one, counts that and goes to the end. */
 const reserveEvent: Code = [
-  asm.ldMap(r1, "events"),
-  asm.mov(r2, Event.size),
-  asm.mov(r3, 0),
-  asm.call("ringbuf_reserve"),
-  asm.jne(r0, 0, "reserved"),
-  countLoss,
-  leave,
-  asm.label("reserved"),
+  asm.reserveOrCount("events", Event.size, "end", { stack: -8 }),
   asm.mov(r7, r0),
   // The room may hold an old record: what is not filled in below must not show it.
   asm.stb(r7, at("filename"), 0),
@@ -108,7 +98,13 @@ const describeProcess: Code = [
   asm.call("get_current_comm"),
 ];
 
-const submitEvent: Code = [asm.mov(r1, r7), asm.mov(r2, 0), asm.call("ringbuf_submit"), leave];
+const submitEvent: Code = [
+  asm.mov(r1, r7),
+  asm.mov(r2, 0),
+  asm.call("ringbuf_submit"),
+  asm.label("end"),
+  leave,
+];
 
 /** Forgets the attempt whose key is at fp-8. */
 const forgetAttempt: Code = [
@@ -195,7 +191,7 @@ function attempted(filenameOffset: number): Code {
     asm.call("map_update_elem"),
     asm.jeq(r0, 0, "noted"),
     // It may yet succeed, and be seen then: better to count one too many than one too few.
-    countLoss,
+    asm.countLost("events", { stack: -8 }),
     asm.label("noted"),
     leave,
   ];
@@ -220,17 +216,13 @@ function ended(kernel: Btf): Code {
     asm.mov(r2, fp),
     asm.add(r2, -8),
     asm.call("map_lookup_elem"),
-    asm.jeq(r0, 0, "done"),
+    asm.jeq(r0, 0, "end"),
     asm.ldxdw(r1, r0, 0),
     asm.stxdw(fp, -24, r1),
     asm.ldxdw(r9, r0, 8),
     forgetAttempt,
     asm.ldxdw(r1, r6, 16),
-    asm.jslt(r1, 0, "failed"),
-    asm.label("done"),
-    leave,
-
-    asm.label("failed"),
+    asm.jsge(r1, 0, "end"),
     reserveEvent,
     asm.ldxdw(r1, r6, 16),
     asm.stxw(r7, at("ret"), r1),
@@ -487,14 +479,13 @@ class Output {
 async function watch(options: Options): Promise<void> {
   const kernel = Btf.kernel();
   using events = new RingBuf({ event: Event, size: 4 * 1024 * 1024, name: "exec_events" });
-  using lost = new ArrayMap({ value: t.u64n, maxEntries: 1, name: "exec_lost" });
   using attempts = new HashMap({
     key: t.u64,
     value: t.struct({ filename: t.u64, argv: t.u64 }),
     maxEntries: options.failed ? maxAttempts : 1,
     name: "exec_attempts",
   });
-  const maps = { events, lost, attempts };
+  const maps = { events, attempts };
 
   using resources = new DisposableStack();
   const attach = (section: string, code: Code): Link => {
@@ -532,7 +523,7 @@ async function watch(options: Options): Promise<void> {
     rest = { events: [], lost: 0 };
     // Before the programs are detached, for which the kernel takes its time: up to 0.1 s for each tracepoint.
     events.drain((event) => rest?.events.push(event));
-    rest.lost = lost.get(0) ?? 0;
+    rest.lost = events.stats.lost;
   };
   const output = new Output(stop);
   const interrupt = (): void => {

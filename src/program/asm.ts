@@ -23,4 +23,5 @@ export * from "./asm_immediate.ts";
 export * from "./asm_jump.ts";
 export * from "./asm_mark.ts";
 export * from "./asm_memory.ts";
+export * from "./asm_ring.ts";
 export * from "./register.ts";

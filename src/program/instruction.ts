@@ -23,6 +23,8 @@ export type WritableRegister = Register<Exclude<RegisterNumber, 10>>;
 /** A map that exists already: all that an instruction needs of it is its file descriptor. */
 export interface LiveMap {
   readonly fd: number;
+  /** Of a ring buffer: where programs count its lost events, a per-CPU array of one 64-bit number. Asking may make it. */
+  readonly lost?: LiveMap;
 }
 
 /** The map that an instruction refers to: by the name that the program's `maps` give it, or live. */

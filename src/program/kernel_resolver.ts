@@ -5,6 +5,9 @@ import { suggest } from "../types/suggestion.ts";
 import type { KernelReference } from "./assembler.ts";
 import type { LiveMap, MapReference } from "./instruction.ts";
 
+/** Behind the name of a ring buffer, this names the map that its lost events are counted in. */
+const lostSuffix = ".lost";
+
 /** What finds the maps that a program names among those given, and the kernel's symbols in its type information. */
 export function kernelResolver(maps: Readonly<Record<string, LiveMap>>) {
   if (typeof maps !== "object" || maps === null) {
@@ -13,7 +16,7 @@ export function kernelResolver(maps: Readonly<Record<string, LiveMap>>) {
   return {
     map: (reference: MapReference): number => {
       if (typeof reference !== "string") return mapFd(reference, "the code");
-      const map = Object.hasOwn(maps, reference) ? maps[reference] : undefined;
+      const map = ownMap(maps, reference) ?? lossCounter(maps, reference);
       if (map === undefined) {
         throw new TypeError(
           `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
@@ -24,6 +27,26 @@ export function kernelResolver(maps: Readonly<Record<string, LiveMap>>) {
     kernelSymbol: (name: string): KernelReference => ({ id: kernelBtfId("var", name) }),
     kernelFunction: (name: string): KernelReference => ({ id: kernelBtfId("func", name) }),
   };
+}
+
+function ownMap(maps: Readonly<Record<string, LiveMap>>, name: string): LiveMap | undefined {
+  return Object.hasOwn(maps, name) ? maps[name] : undefined;
+}
+
+/** What `"events.lost"` names where no map does: the counter of the map `"events"`, if there is that one. */
+function lossCounter(
+  maps: Readonly<Record<string, LiveMap>>,
+  reference: string,
+): LiveMap | undefined {
+  if (!reference.endsWith(lostSuffix)) return undefined;
+  const name = reference.slice(0, -lostSuffix.length);
+  const map = ownMap(maps, name);
+  if (map === undefined) return undefined;
+  const counter = map.lost;
+  if (counter !== undefined) return counter;
+  throw new TypeError(
+    `maps: the code counts lost events of ${describe(name)}, but that is ${describe(map)} and has no counter for them: give a RingBuf, or a map to count in as ${describe(reference)}: a PerCpuArrayMap of one t.u64n`,
+  );
 }
 
 /** The descriptor of a map. To a wrong one the kernel's answer reads as if the program were at fault. */

@@ -1,10 +1,11 @@
 import { RingMemory } from "../ffi/ring_memory.ts";
 import type { MapHandle } from "../maps/handle.ts";
-import { EventBuffer } from "./event_buffer.ts";
-import { RingReader } from "./reader.ts";
+import type { PerCpuArrayMap } from "../maps/per_cpu_array_map.ts";
 import { BPF_F_RB_OVERWRITE } from "../uapi/bpf.ts";
+import { EventBuffer } from "./event_buffer.ts";
+import { LossCounter } from "./loss_counter.ts";
+import { RingReader } from "./reader.ts";
 import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_kind.ts";
-
 import { SnapshotRing } from "./snapshot_ring.ts";
 
 /**
@@ -55,6 +56,7 @@ import { SnapshotRing } from "./snapshot_ring.ts";
 export class RingBuf<E> extends EventBuffer<E> {
   /** @internal */
   static readonly kind = ringKind("ringbuf", "RingBuf");
+  readonly #losses: LossCounter;
 
   constructor(options: RingBufOptions<E>);
   /** @internal */
@@ -68,6 +70,7 @@ export class RingBuf<E> extends EventBuffer<E> {
       const ring = isOverwritten ? new SnapshotRing(memory, size) : memory;
       return new RingReader(ring, size, `${map}`);
     });
+    this.#losses = LossCounter.of(this.id);
   }
 
   /**
@@ -95,12 +98,60 @@ export class RingBuf<E> extends EventBuffer<E> {
     return this.maxEntries;
   }
 
+  /**
+   * The map that programs count this ring's lost events in, by CPU: with `asm.reserveOrCount()` and its kin, or by themselves.
+   * `stats.lost` is its sum.
+   *
+   * It is made when it is first asked for, by this or by the code of a program, and begins at 0. All objects of this thread
+   * for the ring share it (`dup`, `open`, ...); it is closed with the last of them, and is not to be disposed of before.
+   *
+   * The kernel does not know which ring it belongs to: other threads and processes that open the ring have a counter of their
+   * own, and do not see what is counted in this one. Those that share a pinned ring can pin one counter beside it, and give
+   * that to their programs: as the map `"events.lost"`, next to the ring `"events"`.
+   *
+   * @throws {DisposedError} after disposal
+   * @throws {BpfError} as {@link PerCpuArrayMap} when it cannot be made
+   *
+   * @example
+   * ```ts
+   * import { asm, Program, RingBuf, t } from "bun-bpf";
+   * using events = new RingBuf({ size: 4096, event: t.u64n });
+   * using program = new Program({
+   *   section: "socket",
+   *   license: "GPL",
+   *   maps: { events },
+   *   code: [
+   *     asm.reserveOrCount("events", 5000, "out", { stack: -8 }), // more than the ring holds
+   *     asm.mov(asm.r1, asm.r0),
+   *     asm.mov(asm.r2, 0),
+   *     asm.call("ringbuf_discard"),
+   *     asm.label("out"),
+   *     asm.mov(asm.r0, 0),
+   *     asm.exit(),
+   *   ],
+   * });
+   * program.testRun({ data: new Uint8Array(14), repeat: 10 });
+   * console.log(events.lost.sum(0)); // 10
+   * ```
+   */
+  get lost(): PerCpuArrayMap<number> {
+    // Asked for its error after disposal only.
+    void this.fd;
+    return this.#losses.map(this.name);
+  }
+
   override dup(): RingBuf<E> {
     return new RingBuf(this.types, this.duplicateHandle());
   }
 
+  override [Symbol.dispose](): void {
+    if (this.disposed) return;
+    super[Symbol.dispose]();
+    this.#losses.release();
+  }
+
   /** @internal */
   protected override countedLosses(): number {
-    return 0;
+    return this.#losses.total;
   }
 }

@@ -1,4 +1,7 @@
-/** What a buffer and its consumers have done since this object for it was made. */
+/**
+ * What a buffer and its consumers have done since this object for it was made. What a drain does is added when it ends, so
+ * that a callback sees what was before it.
+ */
 export interface ConsumerStats {
   /** Records that were delivered. */
   readonly events: number;
@@ -7,8 +10,8 @@ export interface ConsumerStats {
   /** Records that programs reserved and gave up. */
   readonly discarded: number;
   /**
-   * Events that found no room: counted by programs that reserve with `asm.reserveOrCount()`, in a perf buffer by the kernel.
-   * Events that programs drop without counting them nobody can know of.
+   * Events that found no room: since its counter was made, those that programs counted with `asm.reserveOrCount()` and its
+   * kin; in a perf buffer the kernel counts. Of events that programs drop without counting them nobody can know.
    */
   readonly lost: number;
   /** Bytes that programs overwrote before they were read; 0 but for a ring with the flag `"rb-overwrite"`. */

@@ -1,0 +1,280 @@
+import { describe, expect } from "bun:test";
+import { rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import {
+  asm,
+  type Code,
+  DisposedError,
+  HashMap,
+  type LiveMap,
+  PerCpuArrayMap,
+  possibleCpus,
+  Program,
+  RingBuf,
+  t,
+} from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { packageRoot, runBun } from "../support/run.ts";
+
+const packet = new Uint8Array(14);
+const event = t.u64n;
+
+function newRing(name = ""): RingBuf<number> {
+  return new RingBuf({ size: 4096, event, name });
+}
+
+/** A program that loses an event each time it runs: none of this size fits. */
+function losing(ring: string | LiveMap, maps: Record<string, LiveMap> = {}): Program {
+  const code: Code = [
+    asm.reserveOrCount(ring, 5000, "out", { stack: -8 }),
+    ...[asm.mov(asm.r1, asm.r0), asm.mov(asm.r2, 0), asm.call("ringbuf_discard")],
+    ...[asm.label("out"), asm.mov(asm.r0, 0), asm.exit()],
+  ];
+  return new Program({ section: "socket", license: "GPL", code, maps });
+}
+
+function lose(program: Program, repeat: number): void {
+  program.testRun({ data: packet, repeat });
+}
+
+/** How many BPF maps are open here. */
+function openMaps(): number {
+  const { descriptors } = countResources();
+  return Object.entries(descriptors)
+    .filter(([kind]) => kind.includes("bpf-map"))
+    .reduce((sum, [, count]) => sum + count, 0);
+}
+
+describe("the counter of a ring", () => {
+  bpfTest("is made when it is first asked for", () => {
+    const before = openMaps();
+    using ring = newRing();
+    expect([ring.stats.lost, openMaps() - before]).toEqual([0, 1]);
+    const { lost } = ring;
+    expect([ring.lost, openMaps() - before]).toEqual([lost, 2]);
+    expect(ring.stats.lost).toBe(0);
+  });
+
+  bpfTest("is made for a program that refers to it", () => {
+    const before = openMaps();
+    using ring = newRing();
+    using program = losing("ring", { ring });
+    expect(openMaps() - before).toBe(2);
+    lose(program, 3);
+    expect([ring.stats.lost, ring.lost.sum(0)]).toEqual([3, 3]);
+  });
+
+  bpfTest("has a number for each CPU, and a name by which to find it", () => {
+    using ring = newRing("fifteen_letters");
+    expect(ring.lost).toBeInstanceOf(PerCpuArrayMap);
+    expect(ring.lost.name).toBe("fifteen_le_lost");
+    expect(ring.lost.get(0)).toEqual(possibleCpus().map(() => 0));
+    ring.lost.set(
+      0,
+      possibleCpus().map((_, index) => 2 ** 40 + index),
+    );
+    const cpus = possibleCpus().length;
+    expect(ring.stats.lost).toBe(cpus * 2 ** 40 + (cpus * (cpus - 1)) / 2);
+  });
+
+  bpfTest("counts on while other programs begin and end", () => {
+    using ring = newRing();
+    for (let round = 1; round <= 3; round++) {
+      using program = losing("ring", { ring });
+      lose(program, 10);
+      expect(ring.stats.lost).toBe(10 * round);
+    }
+  });
+});
+
+describe("the objects for one ring", () => {
+  const others: Readonly<Record<string, (ring: RingBuf<number>) => RingBuf<number>>> = {
+    dup: (ring) => ring.dup(),
+    fromFd: (ring) => RingBuf.fromFd(ring.fd, { event }),
+    fromId: (ring) => RingBuf.fromId(ring.id, { event }),
+  };
+  for (const [name, open] of Object.entries(others)) {
+    bpfTest(`share the counter: by ${name}`, () => {
+      using ring = newRing();
+      using other = open(ring);
+      using program = losing("other", { other });
+      lose(program, 5);
+      expect([ring.stats.lost, other.stats.lost]).toEqual([5, 5]);
+      expect(ring.lost).toBe(other.lost);
+    });
+  }
+
+  bpfTest("share it until the last of them is disposed of", () => {
+    using bpffs = new DetachedMount("bpf");
+    const before = openMaps();
+    const ring = new RingBuf({ size: 4096, event, pin: `${bpffs.path}/ring` });
+    using program = losing("ring", { ring });
+    lose(program, 1);
+    const opened = RingBuf.open(`${bpffs.path}/ring`, { event });
+    const { lost } = ring;
+    ring[Symbol.dispose]();
+    ring[Symbol.dispose]();
+    lose(program, 1);
+    expect([opened.stats.lost, opened.lost]).toEqual([2, lost]);
+    opened[Symbol.dispose]();
+    expect(lost.disposed).toBe(true);
+    expect(openMaps()).toBe(before);
+    // The program counts on where nobody looks: the next object begins anew.
+    lose(program, 1);
+    using last = RingBuf.open(`${bpffs.path}/ring`, { event });
+    expect(last.stats.lost).toBe(0);
+  });
+
+  bpfTest("do not share it with those for another ring", () => {
+    using one = newRing();
+    using two = newRing();
+    using program = losing("one", { one, two });
+    lose(program, 4);
+    expect([one.stats.lost, two.stats.lost]).toEqual([4, 0]);
+  });
+});
+
+describe("disposal", () => {
+  bpfTest("of a ring is that of its counter", () => {
+    const before = countResources();
+    for (let round = 0; round < 100; round++) {
+      using ring = newRing();
+      void ring.lost;
+    }
+    expect(countResources()).toEqual(before);
+    const ring = newRing();
+    const { lost } = ring;
+    ring[Symbol.dispose]();
+    expect(lost.disposed).toBe(true);
+    for (const use of [() => ring.lost, () => ring.stats, () => losing(ring)]) {
+      expect(use).toThrow(DisposedError);
+    }
+    expect(() => losing("ring", { ring })).toThrow(DisposedError);
+  });
+
+  bpfTest("that the ring refuses leaves the counter", async () => {
+    const ring = newRing();
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      maps: { ring },
+      code: [
+        ...[asm.stdw(asm.fp, -8, 1), asm.mov(asm.r2, asm.fp), asm.add(asm.r2, -8)],
+        asm.outputOrCount("ring", 8, { stack: -8 }),
+        ...[asm.mov(asm.r0, 0), asm.exit()],
+      ],
+    });
+    lose(program, 256);
+    let memory: Uint8Array | undefined;
+    ring.drainRaw((view) => {
+      memory = new Uint8Array(view.buffer, view.byteOffset, 4096);
+    });
+    const path = join(tmpdir(), `bun-bpf-lost-${process.pid}`);
+    const writing = writeFile(path, memory as Uint8Array);
+    expect(() => ring[Symbol.dispose]()).toThrow("an asynchronous operation uses its memory");
+    expect(ring.stats.lost).toBe(1);
+    await writing;
+    await rm(path);
+    const { lost } = ring;
+    ring[Symbol.dispose]();
+    expect(lost.disposed).toBe(true);
+  });
+
+  bpfTest("of a ring ends no program's counting", () => {
+    const ring = newRing();
+    using program = losing("ring", { ring });
+    using counter = ring.lost.dup();
+    ring[Symbol.dispose]();
+    lose(program, 2);
+    expect(counter.sum(0)).toBe(2);
+  });
+});
+
+describe("a program's name for the counter", () => {
+  bpfTest("is that of the ring, whatever is in it", () => {
+    using ring = newRing();
+    for (const name of ["a.b", "lost", "a.lost", "with spaces"]) {
+      const before = ring.stats.lost;
+      using program = losing(name, { [name]: ring });
+      lose(program, 1);
+      expect(ring.stats.lost).toBe(before + 1);
+    }
+  });
+
+  bpfTest("is not needed for a ring that is open", () => {
+    using ring = newRing();
+    using program = losing(ring);
+    lose(program, 6);
+    expect(ring.stats.lost).toBe(6);
+    // What another thread has of a ring: descriptors.
+    using other = losing({ fd: ring.fd, lost: { fd: ring.lost.fd } });
+    lose(other, 6);
+    expect(ring.stats.lost).toBe(12);
+  });
+
+  bpfTest("may be that of a map that the program is given", () => {
+    using ring = newRing();
+    using own = new PerCpuArrayMap({ value: t.u64n, maxEntries: 1 });
+    const before = openMaps();
+    using program = losing("ring", { ring, "ring.lost": own });
+    lose(program, 7);
+    expect([own.sum(0), ring.stats.lost]).toEqual([7, 0]);
+    expect(openMaps()).toBe(before);
+  });
+
+  bpfTest("is refused where the map counts nothing", () => {
+    using events = new HashMap({ key: t.u32, value: t.u64, maxEntries: 1, name: "counts" });
+    using ring = newRing();
+    for (const map of [events, { fd: ring.fd }]) {
+      expect(() => losing("events", { events: map })).toThrow(TypeError);
+      expect(() => losing("events", { events: map })).toThrow(
+        /^maps: the code counts lost events of "events", but that is an object.* has no counter for them: give a RingBuf, or a map to count in as "events\.lost": a PerCpuArrayMap of one t\.u64n$/,
+      );
+      expect(() => losing(map)).toThrow(
+        "reserveOrCount: ring: expected the name of a ring buffer or an open RingBuf, which counts its lost events, got an object",
+      );
+    }
+  });
+
+  bpfTest("is refused where there is no such ring, or what it counts in is no map", () => {
+    using ring = newRing();
+    expect(() => losing("rings", { ring })).toThrow('a map "rings" that is not given: did you');
+    const code = [asm.countLost("rings", { stack: -8 }), asm.exit()];
+    const load = () => new Program({ section: "socket", license: "GPL", code, maps: { ring } });
+    expect(load).toThrow('refers to a map "rings.lost" that is not given');
+    const wrong = { fd: ring.fd, lost: { fd: 99_999 } };
+    expect(() => losing("ring", { ring: wrong })).toThrow(
+      'maps: "ring.lost": expected a map, but its fd 99999 is not one',
+    );
+  });
+});
+
+bpfTest(
+  "processes that share a pinned ring count in one counter that is pinned beside it",
+  async () => {
+    using bpffs = new DetachedMount("bpf");
+    const folder = bpffs.path.replace("self", `${process.pid}`);
+    using events = new RingBuf({ size: 4096, event, pin: `${folder}/events` });
+    events.lost.pin(`${folder}/events_lost`);
+    using program = losing("events", { events });
+    lose(program, 2);
+    const script = `
+    import { asm, PerCpuArrayMap, Program, RingBuf, t } from "${packageRoot}/src/index.ts";
+    using events = RingBuf.open("${folder}/events", { event: t.u64n });
+    using lost = PerCpuArrayMap.open("${folder}/events_lost", { value: t.u64n });
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      maps: { events, "events.lost": lost },
+      code: [asm.countLost("events", { stack: -8 }), asm.exit()],
+    });
+    program.testRun({ data: new Uint8Array(14), repeat: 40 });
+    console.log(events.stats.lost, lost.sum(0));
+  `;
+    expect(await runBun(["-e", script])).toMatchObject({ exitCode: 0, stdout: "0 42\n" });
+    expect(events.stats.lost).toBe(42);
+  },
+);
