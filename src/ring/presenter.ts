@@ -1,5 +1,5 @@
 import type { StructCursor } from "../types/type.ts";
-import type { Decoder, RawRecordCallback } from "./drain_code.ts";
+import type { Decoder, PresentingCode, RawRecordCallback } from "./drain_code.ts";
 import type { RecordReader } from "./record_reader.ts";
 
 /** What makes of records the events that a callback is called with. */
@@ -23,7 +23,7 @@ export function decode<E>({
   refuse,
 }: Common & { readonly type: Decoder<E> }): Presenter<E> {
   return {
-    callback: (fn) => reader.code.decoding(type, refuse, fn),
+    callback: remembered(reader, (code, fn) => code.decoding(type, refuse, fn)),
     release: () => {},
   };
 }
@@ -36,7 +36,26 @@ export function showInPlace<E>({
   refuse,
 }: Common & { readonly cursor: StructCursor<E>; readonly size: number }): Presenter<E> {
   return {
-    callback: (fn) => reader.code.showing(cursor, size, refuse, fn),
+    callback: remembered(reader, (code, fn) => code.showing(cursor, size, refuse, fn)),
     release: () => cursor.release(),
+  };
+}
+
+/**
+ * Makes a callback once for as long as it would be the same: the engine compiles what a function refers to into it when
+ * there is one such function alone.
+ */
+function remembered<E>(
+  reader: RecordReader,
+  make: (code: PresentingCode, fn: (event: E) => void) => RawRecordCallback,
+): (fn: (event: E) => void) => RawRecordCallback {
+  let last:
+    { code: PresentingCode; fn: (event: E) => void; callback: RawRecordCallback } | undefined;
+  return (fn) => {
+    const { code } = reader;
+    if (last === undefined || last.fn !== fn || last.code !== code) {
+      last = { code, fn, callback: make(code, fn) };
+    }
+    return last.callback;
   };
 }

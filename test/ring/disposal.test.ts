@@ -9,7 +9,9 @@ import { runBun } from "../support/run.ts";
 import { Producer } from "./producer.ts";
 
 bpfTest("everything but disposal throws DisposedError after disposal", () => {
-  const ring = new RingBuf({ size: 4096, event: t.u32 });
+  const ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
+  ring.drain(() => {});
+  ring.drain(() => {}, { inPlace: true });
   ring[Symbol.dispose]();
   ring[Symbol.dispose]();
   expect(ring.disposed).toBe(true);
@@ -17,8 +19,19 @@ bpfTest("everything but disposal throws DisposedError after disposal", () => {
     () => ring.fd,
     () => ring.backlog,
     () => ring.drain(() => {}),
+    () => ring.drain(() => {}, { inPlace: true }),
     () => ring.drainRaw(() => {}),
     () => ring[Symbol.asyncIterator](),
+    () => ring.events(),
+    () => ring.batches(),
+    () => ring.batches({ inPlace: true }),
+    () => ring.subscribe(() => {}),
+    () => ring.subscribe(() => {}, { inPlace: true }),
+    () => ring.subscribeRaw(() => {}),
+    () => ring.stream(),
+    () => ring.flush(),
+    () => ring.stats,
+    () => ring.lost,
     () => ring.info(),
     () => ring.dup(),
     () => ring.pin("/nowhere"),
