@@ -3,6 +3,8 @@
  *
  * @module
  */
+import "./types/web.ts";
+
 export {
   Btf,
   type BtfEnumerator,
@@ -134,11 +136,16 @@ export type {
 } from "./ring/consume_options.ts";
 export type { RawRecordCallback } from "./ring/drain_code.ts";
 export type { EventBuffer } from "./ring/event_buffer.ts";
+export { PerfBuffer } from "./ring/perf_buffer.ts";
+export type { PerfBufferOptions, PerfBufferTypes } from "./ring/perf_kind.ts";
 export { RingBuf } from "./ring/ring_buf.ts";
 export type { RingBufOptions, RingBufTypes } from "./ring/ring_kind.ts";
 export type { ConsumerStats } from "./ring/stats.ts";
 export type { Subscription } from "./ring/subscription.ts";
+export type { UserRecord } from "./ring/user_record.ts";
 export { UserRingBuf } from "./ring/user_ring_buf.ts";
+export type { WaitForRoomOptions, WritableOptions } from "./ring/write_options.ts";
+export type { WriterStats } from "./ring/writer_stats.ts";
 export {
   formatKernelSymbol,
   type KernelSymbol,

@@ -30,6 +30,16 @@ const functions = {
     returns: FFIType.i64_fast,
   },
   munmap: { args: ["ptr", "u64"], returns: "i32" },
+  mremap: {
+    args: [
+      "u64", // void *old_address
+      "u64", // size_t old_size
+      "u64", // size_t new_size
+      "i32", // int flags
+      "u64", // void *new_address
+    ],
+    returns: FFIType.i64_fast,
+  },
   close: { args: ["i32"], returns: "i32" },
   fcntl: {
     args: [
@@ -67,6 +77,25 @@ const functions = {
     args: [
       "ptr", // struct pollfd *fds
       "u64", // nfds_t nfds
+      "i32", // int timeout
+    ],
+    returns: "i32",
+  },
+  epoll_create1: { args: ["i32"], returns: "i32" },
+  epoll_ctl: {
+    args: [
+      "i32", // int epfd
+      "i32", // int op
+      "i32", // int fd
+      "ptr", // struct epoll_event *event
+    ],
+    returns: "i32",
+  },
+  epoll_wait: {
+    args: [
+      "i32", // int epfd
+      "ptr", // struct epoll_event *events
+      "i32", // int maxevents
       "i32", // int timeout
     ],
     returns: "i32",

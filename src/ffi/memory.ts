@@ -108,7 +108,15 @@ export class MappedMemory implements Disposable {
         hint: code === "EPERM" || code === "EACCES" ? hint : undefined,
       });
     }
-    return new MappedMemory(address, length, what);
+    try {
+      return new MappedMemory(address, length, what);
+    } catch (cause) {
+      libc.munmap(address as Pointer, length);
+      throw new Error(
+        `the ${what} has ${length} bytes to map: the engine takes no more than 4 GiB (2^32) in one piece`,
+        { cause },
+      );
+    }
   }
 
   /** All of the memory. @throws {DisposedError} after disposal */

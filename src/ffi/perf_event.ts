@@ -2,9 +2,12 @@ import { readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
 import { PERF_EVENT_ATTR } from "../uapi/layout.ts";
 import {
+  PERF_COUNT_SW_BPF_OUTPUT,
   PERF_EVENT_IOC_ENABLE,
   PERF_EVENT_IOC_SET_BPF,
   PERF_FLAG_FD_CLOEXEC,
+  PERF_SAMPLE_RAW,
+  PERF_TYPE_SOFTWARE,
   PERF_TYPE_TRACEPOINT,
 } from "../uapi/perf_event.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
@@ -13,12 +16,18 @@ import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
-import { allocateScratch, setUint64 } from "./scratch.ts";
+import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
 
 const perfEventOpenNumber = syscallNumbers[architecture]?.perf_event_open ?? -1;
 
 /** The first published size of the struct (PERF_ATTR_SIZE_VER0), which every kernel takes. */
 const attrSize = 64;
+/** Where the struct has its bit field, which no debugging information has an offset of: behind `read_format`. */
+const attrFlags = PERF_EVENT_ATTR.read_format + 8;
+/** In that bit field: does not count from the start. */
+const attrDisabled = 1 << 0;
+/** In that bit field: `wakeup_watermark` is meant, not `wakeup_events`. */
+const attrWatermark = 1 << 14;
 
 function perfError(errno: number, syscall: string, doing: string): BpfError {
   const refused = ["EPERM", "EACCES"].includes(errnoName(errno));
@@ -45,24 +54,55 @@ export function openTracepointEvent(tracepointId: number, what: string): number 
   view.setUint32(PERF_EVENT_ATTR.type, PERF_TYPE_TRACEPOINT, true);
   view.setUint32(PERF_EVENT_ATTR.size, attrSize, true);
   setUint64(view, PERF_EVENT_ATTR.config, tracepointId);
-  const allProcesses = -1;
-  const noGroup = -1;
-  const open = (cpu: number) =>
-    syscalls.perf_event_open(
-      perfEventOpenNumber,
-      attr.address as Pointer,
-      allProcesses,
-      cpu,
-      noGroup,
-      PERF_FLAG_FD_CLOEXEC,
-    );
-  let fd = open(0);
+  let fd = openOnCpu(attr, 0);
   // The first CPU can be offline, where it can be at all.
   if (fd < 0 && errnoName(lastErrno()) === "ENODEV") {
-    fd = open(firstCpu(readFileSync("/sys/devices/system/cpu/online", "utf8")));
+    fd = openOnCpu(attr, firstCpu(readFileSync("/sys/devices/system/cpu/online", "utf8")));
   }
   if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
   return fd;
+}
+
+/**
+ * Opens the perf event that programs which run on a CPU write records to, not enabled yet; `undefined` for a CPU that is
+ * offline.
+ *
+ * @param watermark bytes after which the kernel wakes whoever waits; without it, it does for each record
+ */
+export function openOutputEvent(
+  cpu: number,
+  watermark: number | undefined,
+  what: string,
+): number | undefined {
+  using attr = allocateScratch(attrSize);
+  const { view } = attr;
+  view.setUint32(PERF_EVENT_ATTR.type, PERF_TYPE_SOFTWARE, true);
+  view.setUint32(PERF_EVENT_ATTR.size, attrSize, true);
+  setUint64(view, PERF_EVENT_ATTR.config, PERF_COUNT_SW_BPF_OUTPUT);
+  setUint64(view, PERF_EVENT_ATTR.sample_period, 1);
+  setUint64(view, PERF_EVENT_ATTR.sample_type, PERF_SAMPLE_RAW);
+  const flags = watermark === undefined ? attrDisabled : attrDisabled | attrWatermark;
+  view.setUint32(attrFlags, flags, true);
+  view.setUint32(PERF_EVENT_ATTR.wakeup_events, watermark ?? 1, true);
+  const fd = openOnCpu(attr, cpu);
+  if (fd >= 0) return fd;
+  const errno = lastErrno();
+  if (errnoName(errno) === "ENODEV") return undefined;
+  throw perfError(errno, "perf_event_open", `open the ${what}`);
+}
+
+/** A descriptor, or what is below 0 for an error. */
+function openOnCpu(attr: Scratch, cpu: number): number {
+  const allProcesses = -1;
+  const noGroup = -1;
+  return syscalls.perf_event_open(
+    perfEventOpenNumber,
+    attr.address as Pointer,
+    allProcesses,
+    cpu,
+    noGroup,
+    PERF_FLAG_FD_CLOEXEC,
+  );
 }
 
 /** Sets a perf event's program, for kernels without links for perf events (before 5.15): it goes when the event closes. */

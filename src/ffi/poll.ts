@@ -9,6 +9,8 @@ export type Interest = "readable" | "writable";
 
 const POLLIN = 0x0001;
 const POLLOUT = 0x0004;
+const POLLERR = 0x0008;
+const POLLHUP = 0x0010;
 /** struct pollfd { int fd; short events; short revents; } */
 const pollfdSize = 8;
 
@@ -26,6 +28,18 @@ export interface Polled {
 
 /** Which of these are ready now, or in error: one poll(2) that does not wait. */
 export function readyNow<P extends Polled>(polled: readonly P[]): P[] {
+  const answers = ask(polled);
+  return polled.filter((_, index) => answers[index] !== 0);
+}
+
+/** Whether a descriptor has nothing more to wait for, which makes every wait for it end at once. */
+export function hasHungUp(fd: number): boolean {
+  const [answer = 0] = ask([{ fd, interest: "readable" }]);
+  return (answer & (POLLERR | POLLHUP)) !== 0;
+}
+
+/** What the kernel says of each now: one poll(2) that does not wait. */
+function ask(polled: readonly Polled[]): number[] {
   using list = allocateScratch(Math.max(polled.length, 1) * pollfdSize);
   for (const [index, { fd, interest }] of polled.entries()) {
     list.view.setInt32(index * pollfdSize, fd, true);
@@ -36,5 +50,5 @@ export function readyNow<P extends Polled>(polled: readonly P[]): P[] {
     if (errnoName(errno) === "EINTR") continue;
     throw new BpfError({ errno, syscall: "poll", doing: "look at the descriptors waited for" });
   }
-  return polled.filter((_, index) => list.view.getInt16(index * pollfdSize + 6, true) !== 0);
+  return polled.map((_, index) => list.view.getInt16(index * pollfdSize + 6, true));
 }

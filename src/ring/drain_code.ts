@@ -30,8 +30,25 @@ export interface InPlace<E> {
   moveTo(view: DataView, offset: number): void;
 }
 
-/** The code that runs for each record: a copy of it for each ring that is busy, see {@link specialize}. */
-export interface DrainCode {
+/** The code that runs for each record, behind the loop over records: what makes the callback for it. */
+export interface PresentingCode {
+  /** Calls `fn` with the value of a record; `refuse` throws for one that is too short. */
+  decoding<E>(
+    type: Decoder<E>,
+    refuse: (length: number) => never,
+    fn: (event: E) => void,
+  ): RawRecordCallback;
+  /** Calls `fn` with the one object that shows each record in turn. */
+  showing<E>(
+    cursor: InPlace<E>,
+    size: number,
+    refuse: (length: number) => never,
+    fn: (event: E) => void,
+  ): RawRecordCallback;
+}
+
+/** The code that runs for each record of a ring: a copy of it for each ring that is busy, see {@link specialize}. */
+export interface DrainCode extends PresentingCode {
   /**
    * Calls `fn` with each record of the `available` bytes from `offset` on, at most `limit` of them.
    *
@@ -47,19 +64,6 @@ export interface DrainCode {
     fence: Int32Array | undefined,
     fn: RawRecordCallback,
   ): number;
-  /** Calls `fn` with the value of a record; `refuse` throws for one that is too short. */
-  decoding<E>(
-    type: Decoder<E>,
-    refuse: (length: number) => never,
-    fn: (event: E) => void,
-  ): RawRecordCallback;
-  /** Calls `fn` with the one object that shows each record in turn. */
-  showing<E>(
-    cursor: InPlace<E>,
-    size: number,
-    refuse: (length: number) => never,
-    fn: (event: E) => void,
-  ): RawRecordCallback;
 }
 
 /**
@@ -148,13 +152,21 @@ let copies = 0;
  * Where code must not be made from strings, it is the shared one.
  */
 export function specialize(): DrainCode {
+  return copyOf(makeDrainCode) ?? sharedDrainCode;
+}
+
+/**
+ * What a copy of `make` makes, which refers to nothing outside itself; `undefined` where code must not be made from
+ * strings.
+ */
+export function copyOf<Code>(make: () => Code): Code | undefined {
   try {
     // The engine keeps what it learned by the text, so that no two copies may have the same.
-    const text = `"use strict"; /* copy ${copies++} */ return (${makeDrainCode})();`;
-    return new Function(text)() as DrainCode;
+    const text = `"use strict"; /* copy ${copies++} */ return (${make})();`;
+    return new Function(text)() as Code;
   } catch (error) {
     // Bun's flag --disallow-code-generation-from-strings, and executables that keep no text of functions.
     if (!(error instanceof EvalError || error instanceof SyntaxError)) throw error;
-    return sharedDrainCode;
+    return undefined;
   }
 }

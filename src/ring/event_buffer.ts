@@ -45,7 +45,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   readonly #eventType: Type<E>;
   readonly #refuse: (length: number) => never;
   readonly #slot: ConsumerSlot;
-  #drainCursor: StructCursor<E> | undefined;
+  /** Of drains: the same ones each time, as the engine compiles what they refer to into the callback. */
+  #decoder: Presenter<E> | undefined;
+  #shower: Presenter<E> | undefined;
   #disposed = false;
 
   /**
@@ -109,9 +111,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     checkOptions("drain", options, ["limit", "inPlace"]);
     checkCallback("drain", fn);
     const { limit, inPlace = false } = options;
-    // The same one each time: the engine compiles the getters of an object into the callback that it knows it from.
-    if (inPlace) this.#drainCursor ??= this.#cursor();
-    const presenter = this.#presenter(inPlace ? this.#drainCursor : undefined);
+    void this.liveReader;
+    const presenter = inPlace ? this.#showing() : this.#decoding();
     try {
       return this.#slot.drain(() => presenter.callback(fn), limit);
     } finally {
@@ -122,8 +123,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * Calls `fn` with the place of each record that is there, without copying or allocating; returns how many.
    *
-   * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time, and the
-   * record is valid during the call only: afterwards programs overwrite it, and whoever kept the offset reads their bytes.
+   * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time (but for a
+   * {@link PerfBuffer}), and the record is valid during the call only: afterwards programs overwrite it, and whoever kept the
+   * offset reads their bytes.
    *
    * @throws {Error} when the buffer has another consumer already
    *
@@ -375,6 +377,16 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
       moderation,
       (parts) => new BatchIterator<E>(parts, (fn) => presenter.callback(fn), max),
     );
+  }
+
+  #decoding(): Presenter<E> {
+    this.#decoder ??= this.#presenter();
+    return this.#decoder;
+  }
+
+  #showing(): Presenter<E> {
+    this.#shower ??= this.#presenter(this.#cursor());
+    return this.#shower;
   }
 
   /** @param cursor what shows events in place; without it, they are decoded */

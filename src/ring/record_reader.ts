@@ -1,4 +1,4 @@
-import type { DrainCode, DrainEnd, RawRecordCallback } from "./drain_code.ts";
+import type { DrainEnd, PresentingCode, RawRecordCallback } from "./drain_code.ts";
 
 /** What was read since the reader was made. */
 export interface ReaderTotals {
@@ -31,7 +31,7 @@ export interface RecordReader extends Disposable {
   /** Whether the memory was found to hold what cannot be: there is no way on. */
   readonly isCorrupt: boolean;
   /** What makes callbacks of this reader's drains. */
-  readonly code: DrainCode;
+  readonly code: PresentingCode;
 
   /**
    * Calls `fn` with each record that is there at the start, at most `limit` of them; how many it was.

@@ -55,7 +55,7 @@ import { SnapshotRing } from "./snapshot_ring.ts";
  */
 export class RingBuf<E> extends EventBuffer<E> {
   /** @internal */
-  static readonly kind = ringKind("ringbuf", "RingBuf");
+  static readonly kind = ringKind("ringbuf", "RingBuf", 2 ** 30);
   readonly #losses: LossCounter;
 
   constructor(options: RingBufOptions<E>);

@@ -13,14 +13,18 @@ export interface RingBufTypes<E> {
 
 /** Options of {@link RingBuf}. */
 export interface RingBufOptions<E> extends CommonMapOptions, RingBufTypes<E> {
-  /** Bytes: a power of two and a multiple of the page size (4096 on x86-64). */
+  /**
+   * Bytes: a power of two and a multiple of the page size (4096 on x86-64); at most 2^30, as the engine maps no more than
+   * twice that and a page in one piece (for a {@link UserRingBuf} 2^31).
+   */
   readonly size: number;
 }
 
-/** The kind of a class of ring buffers. */
+/** The kind of a class of ring buffers. @param largest bytes: a power of two */
 export function ringKind(
   type: MapTypeName,
   className: string,
+  largest: number,
 ): MapKind<RingBufTypes<unknown>, RingBufOptions<unknown>> {
   return new MapKind({
     type,
@@ -31,18 +35,24 @@ export function ringKind(
       return { keySize: 0, valueSize: 0 };
     },
     complete({ size }) {
-      checkSize(size);
+      checkBufferSize("a ring buffer", size, largest);
       return { maxEntries: size };
     },
   });
 }
 
-function checkSize(size: number): void {
+/**
+ * Checks the size of a buffer that programs write to.
+ *
+ * @param what the kind of buffer, for messages
+ * @throws {RangeError} that names a size which would do
+ */
+export function checkBufferSize(what: string, size: number, largest: number): void {
   const page = pageSize();
-  if (Number.isInteger(size) && size >= page && size <= 2 ** 31 && Math.log2(size) % 1 === 0)
+  if (Number.isInteger(size) && size >= page && size <= largest && Math.log2(size) % 1 === 0)
     return;
   const nearest = 2 ** Math.max(Math.ceil(Math.log2(Number(size) || 1)), Math.log2(page));
   throw new RangeError(
-    `size: a ring buffer takes a power of two that is a multiple of the page size (${page}) and at most 2^31, got ${describe(size)}${nearest <= 2 ** 31 ? `; ${nearest} would do` : ""}`,
+    `size: ${what} takes a power of two that is a multiple of the page size (${page}) and at most 2^${Math.log2(largest)}, got ${describe(size)}${nearest <= largest ? `; ${nearest} would do` : ""}`,
   );
 }

@@ -109,7 +109,7 @@ const constantFiles: readonly ConstantFile[] = [
     file: "mman.ts",
     headers: ["asm-generic/mman-common.h", "linux/mman.h"],
     names:
-      /^(PROT_(NONE|READ|WRITE)|MAP_(SHARED|PRIVATE|ANONYMOUS|FIXED|FIXED_NOREPLACE|POPULATE))$/,
+      /^(PROT_(NONE|READ|WRITE)|MAP_(SHARED|PRIVATE|ANONYMOUS|FIXED|FIXED_NOREPLACE|POPULATE)|MREMAP_(MAYMOVE|FIXED))$/,
     about: "mmap(2); the same on x86-64 and arm64",
   },
   {
@@ -153,6 +153,8 @@ const layouts: Readonly<Record<string, { type: string; arm?: readonly [string, s
   PROG_INFO: { type: "bpf_prog_info" },
   LINK_INFO: { type: "bpf_link_info" },
   PERF_EVENT_ATTR: { type: "perf_event_attr" },
+  PERF_EVENT_HEADER: { type: "perf_event_header" },
+  PERF_EVENT_MMAP_PAGE: { type: "perf_event_mmap_page" },
   IO_URING_PARAMS: { type: "io_uring_params" },
   IO_URING_SQE: { type: "io_uring_sqe" },
   IO_URING_CQE: { type: "io_uring_cqe" },

@@ -392,6 +392,45 @@ export const PERF_EVENT_ATTR = {
   sizeof: 136,
 } as const;
 
+/** Byte offsets in struct perf_event_header. */
+export const PERF_EVENT_HEADER = {
+  type: 0,
+  misc: 4,
+  size: 6,
+  sizeof: 8,
+} as const;
+
+/** Byte offsets in struct perf_event_mmap_page. */
+export const PERF_EVENT_MMAP_PAGE = {
+  version: 0,
+  compat_version: 4,
+  lock: 8,
+  index: 12,
+  offset: 16,
+  time_enabled: 24,
+  time_running: 32,
+  capabilities: 40,
+  pmc_width: 48,
+  time_shift: 50,
+  time_mult: 52,
+  time_offset: 56,
+  time_zero: 64,
+  size: 72,
+  __reserved_1: 76,
+  time_cycles: 80,
+  time_mask: 88,
+  __reserved: 96,
+  data_head: 1024,
+  data_tail: 1032,
+  data_offset: 1040,
+  data_size: 1048,
+  aux_head: 1056,
+  aux_tail: 1064,
+  aux_offset: 1072,
+  aux_size: 1080,
+  sizeof: 1088,
+} as const;
+
 /** Byte offsets in struct io_uring_params. */
 export const IO_URING_PARAMS = {
   sq_entries: 0,

@@ -9,5 +9,7 @@ export const MAP_FIXED = 16;
 export const MAP_ANONYMOUS = 32;
 export const MAP_POPULATE = 32768;
 export const MAP_FIXED_NOREPLACE = 1048576;
+export const MREMAP_MAYMOVE = 1;
+export const MREMAP_FIXED = 2;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;

@@ -29,6 +29,17 @@ describe("mapped memory", () => {
     expect([roundUpToPage(1), roundUpToPage(pageSize())]).toEqual([pageSize(), pageSize()]);
   });
 
+  test("that the engine cannot take in one piece is an error, and does not stay mapped", () => {
+    const lines = () => readFileSync("/proc/self/maps", "utf8").split("\n").length;
+    const before = lines();
+    for (let round = 0; round < 20; round++) {
+      expect(() => MappedMemory.anonymous(2 ** 32 + 1, "memory")).toThrow(
+        `the memory has ${roundUpToPage(2 ** 32 + 1)} bytes to map: the engine takes no more than 4 GiB`,
+      );
+    }
+    expect(lines()).toBeLessThan(before + 10);
+  });
+
   test("is unmapped by disposal, and every view of it is empty from then on", () => {
     const memory = MappedMemory.anonymous(64 * 1024, "scratch");
     const { buffer, address } = memory;

@@ -12,7 +12,7 @@ bpfTest("a size that the kernel would refuse is a RangeError that names one that
     [12288, "16384 would do"],
     [4096.5, "8192 would do"],
     [0, "4096 would do"],
-    [2 ** 31 - 1, "2147483648 would do"],
+    [2 ** 30 - 1, "1073741824 would do"],
   ] as const) {
     const make = () => new RingBuf({ size, event: t.u32 });
     expect(make).toThrow(RangeError);
@@ -22,7 +22,15 @@ bpfTest("a size that the kernel would refuse is a RangeError that names one that
 });
 
 bpfTest("a size that is no size at all is refused without a remedy that cannot help", () => {
-  for (const size of [2 ** 32, -4096, Number.NaN, Number.POSITIVE_INFINITY, "4096", undefined]) {
+  for (const size of [
+    2 ** 31,
+    2 ** 32,
+    -4096,
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    "4096",
+    undefined,
+  ]) {
     // @ts-expect-error: wrong on purpose
     const make = () => new RingBuf({ size, event: t.u32 });
     expect(make).toThrow(RangeError);

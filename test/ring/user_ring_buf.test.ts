@@ -1,8 +1,17 @@
 import { expect } from "bun:test";
+import { readdirSync, readlinkSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { DetachedMount } from "../../src/ffi/mount.ts";
-import { asm, Program, RingBuf, t, UserRingBuf } from "../../src/index.ts";
+import { asm, DisposedError, Program, RingBuf, t, UserRingBuf } from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { runBun } from "../support/run.ts";
+import { Drainer } from "./drainer.ts";
+
+const numbered = t.struct({ length: t.u32, value: t.u32 });
 
 bpfTest("a user ring says what it is", () => {
   using ring = new UserRingBuf({ size: 8192, event: t.u64, name: "commands" });
@@ -81,3 +90,104 @@ bpfTest("1,000 user rings leave nothing open", () => {
   }
   expect(openKernelObjects()).toEqual(before);
 });
+
+bpfTest("everything but disposal throws DisposedError after disposal", () => {
+  for (const isWrittenTo of [false, true]) {
+    const ring = new UserRingBuf({ size: 4096, event: t.u32 });
+    const record = isWrittenTo ? ring.reserve() : undefined;
+    ring[Symbol.dispose]();
+    ring[Symbol.dispose]();
+    expect(ring.disposed).toBe(true);
+    const uses: readonly (() => unknown)[] = [
+      () => ring.fd,
+      () => ring.backlog,
+      () => ring.stats,
+      () => ring.output(1),
+      () => ring.reserve(),
+      () => ring.writable(),
+      () => ring.dup(),
+    ];
+    for (const use of uses) expect(use).toThrow(DisposedError);
+    record?.[Symbol.dispose]();
+    if (record === undefined) continue;
+    expect(record.isOpen).toBe(false);
+    for (const use of [() => record.submit(), () => record.view, () => record.set(1)]) {
+      expect(use).toThrow(DisposedError);
+    }
+  }
+});
+
+bpfTest("disposal discards the records that are open: others go on behind them", () => {
+  const ring = new UserRingBuf({ size: 4096, event: numbered });
+  using other = ring.dup();
+  using drainer = new Drainer(other);
+  ring.output({ length: 8, value: 1 });
+  const records = [ring.reserve(), ring.reserve(100), ring.reserve()];
+  const bytes = records.map((record) => record?.bytes);
+  other.output({ length: 8, value: 2 });
+  records[1]?.[Symbol.dispose]();
+  expect(drainer.readNumbers()).toEqual([1]);
+  ring[Symbol.dispose]();
+  expect(bytes.map((each) => each?.length)).toEqual([0, 0, 0]);
+  expect(drainer.readNumbers()).toEqual([2]);
+  expect(other.backlog).toBe(0);
+});
+
+bpfTest(
+  "a record whose view Bun still reads is neither submitted nor unmapped until it is done",
+  async () => {
+    const length = 1 << 20;
+    using ring = new UserRingBuf({ size: 2 * length, event: numbered });
+    using drainer = new Drainer(ring);
+    const small = ring.reserve();
+    const record = ring.reserve(length);
+    record?.view.setUint32(0, 8, true);
+    const path = join(tmpdir(), `bun-bpf-user-ring-${process.pid}`);
+    const writing = writeFile(path, record?.bytes as Uint8Array);
+    const message = "an asynchronous operation uses its memory; await that first";
+    expect(() => record?.submit()).toThrow(message);
+    expect(() => record?.[Symbol.dispose]()).toThrow(message);
+    expect(() => ring[Symbol.dispose]()).toThrow(message);
+    expect([ring.disposed, record?.isOpen, small?.isOpen]).toEqual([false, true, true]);
+    small?.set({ length: 8, value: 5 }).submit();
+    await writing;
+    await rm(path);
+    record?.discard();
+    expect(drainer.readNumbers()).toEqual([5]);
+  },
+);
+
+/** How many epoll instances this process has, Bun's own included. */
+function epollInstances(): number {
+  return readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventpoll]";
+    } catch {
+      // The descriptor of the directory listing itself is gone by now.
+      return false;
+    }
+  }).length;
+}
+
+bpfTest("1,000 rings with somebody who waits leave nothing open", async () => {
+  const before = [countResources(), epollInstances()];
+  for (let round = 0; round < 1000; round++) {
+    using ring = new UserRingBuf({ size: 4096, event: t.u32 });
+    using record = ring.reserve(4000);
+    const waiting = ring.reserveWhenFree(100);
+    void record?.bytes;
+    ring[Symbol.dispose]();
+    await expect(waiting).rejects.toThrow(DisposedError);
+  }
+  await Bun.sleep(20);
+  expect([countResources(), epollInstances()]).toEqual(before);
+});
+
+bpfTest(
+  "a record's view that is kept cannot reach other records, nor crash compiled code",
+  async () => {
+    const child = `${import.meta.dir}/children/user_ring_views.ts`;
+    const ended = await runBun([child], { timeout: 30_000 });
+    expect(ended).toMatchObject({ exitCode: 0, signalCode: null, stdout: "survived\n" });
+  },
+);

@@ -1,0 +1,178 @@
+import { DisposedError } from "../ffi/error.ts";
+import type { Watch } from "../loop/reactor.ts";
+
+/** Programs that drain with BPF_RB_NO_WAKEUP wake nobody: a look by itself comes after this, */
+const firstLookMilliseconds = 1;
+/** and then twice as late each time, up to this. */
+const longestLookMilliseconds = 50;
+
+/** What tells that programs have drained something. */
+export interface RoomSignal extends Watch {
+  /** Takes back what was signalled so far: only what is drained from now on counts. */
+  forget(): void;
+}
+
+/** What a queue works with. */
+export interface RoomQueueParts {
+  /** Whether there is room for a record of so many bytes now. */
+  readonly hasRoomFor: (length: number) => boolean;
+  /** Called at the first wait. */
+  readonly openSignal: (onRoom: () => void) => RoomSignal;
+  /** What those who wait are told at the disposal. */
+  readonly refusal: () => DisposedError;
+}
+
+/** How often somebody waited for room, and what ended it. */
+export class RoomCounts {
+  waits = 0;
+  /** Times that the kernel told that programs had drained something. */
+  wakeups = 0;
+  /** Looks on a timer. */
+  polls = 0;
+}
+
+/** Somebody who waits. */
+interface Waiter {
+  readonly length: number;
+  /** Takes the room, which is there. */
+  take(): void;
+  reject(reason: unknown): void;
+}
+
+type Timer = ReturnType<typeof setTimeout>;
+
+/**
+ * Those who wait for room in a ring: who came first is served first, also where the room would do for a later one.
+ *
+ * A ring counts as writable unless it is full to the last byte, so that waiting for that would spin wherever the room is
+ * merely too little: what is waited for is that programs drain something.
+ */
+export class RoomQueue implements Disposable {
+  readonly counts = new RoomCounts();
+  readonly #parts: RoomQueueParts;
+  readonly #waiters = new Set<Waiter>();
+  #signal: RoomSignal | undefined;
+  #timer: Timer | undefined;
+  #lookMilliseconds = firstLookMilliseconds;
+  #isReferenced = true;
+
+  constructor(parts: RoomQueueParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether somebody still waits, after all were served for whom there is room by now. */
+  get isWaiting(): boolean {
+    if (this.#waiters.size === 0) return false;
+    this.#serve();
+    return this.#waiters.size > 0;
+  }
+
+  /**
+   * Waits for room for a record of so many bytes; the result is that of `take`, called as soon as there is.
+   *
+   * Rejected with the signal's reason when that aborts before.
+   */
+  wait<T>(length: number, take: () => T, signal: AbortSignal | undefined): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const settled = (): void => {
+      this.#waiters.delete(waiter);
+      signal?.removeEventListener("abort", onAbort);
+    };
+    const onAbort = (): void => {
+      waiter.reject(signal?.reason);
+      // Whoever is first now may want less. Not at once: this may be called by the code of an event that is being encoded.
+      queueMicrotask(() => this.#serve());
+    };
+    const waiter: Waiter = {
+      length,
+      take() {
+        settled();
+        try {
+          resolve(take());
+        } catch (error) {
+          reject(error);
+        }
+      },
+      reject(reason) {
+        settled();
+        reject(reason);
+      },
+    };
+    this.#waiters.add(waiter);
+    this.counts.waits++;
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (this.#waiters.size === 1) this.#look();
+    return promise;
+  }
+
+  /** Whether waiting keeps the process alive. */
+  keepAlive(alive: boolean): void {
+    this.#isReferenced = alive;
+    this.#signal?.keepAlive(alive);
+    if (alive) this.#timer?.ref();
+    else this.#timer?.unref();
+  }
+
+  /** Serves whom there is room for, and has another look follow if anybody is left. */
+  #look(): void {
+    clearTimeout(this.#timer);
+    try {
+      this.#signal ??= this.#openSignal();
+      // In this order: what is drained after the look is signalled.
+      this.#signal.forget();
+      this.#serve();
+      if (this.#waiters.size === 0) return;
+      this.#signal.arm();
+    } catch (error) {
+      this.#rejectAll(error);
+      return;
+    }
+    this.#timer = setTimeout(() => {
+      this.counts.polls++;
+      this.#look();
+    }, this.#lookMilliseconds);
+    if (!this.#isReferenced) this.#timer.unref();
+    this.#lookMilliseconds = Math.min(this.#lookMilliseconds * 2, longestLookMilliseconds);
+  }
+
+  #serve(): void {
+    try {
+      for (const waiter of this.#waiters) {
+        if (!this.#parts.hasRoomFor(waiter.length)) break;
+        this.#lookMilliseconds = firstLookMilliseconds;
+        waiter.take();
+      }
+    } catch (error) {
+      this.#rejectAll(error);
+    }
+    if (this.#waiters.size === 0) this.#rest();
+  }
+
+  #openSignal(): RoomSignal {
+    const signal = this.#parts.openSignal(() => {
+      this.counts.wakeups++;
+      this.#look();
+    });
+    signal.keepAlive(this.#isReferenced);
+    return signal;
+  }
+
+  #rejectAll(reason: unknown): void {
+    for (const waiter of this.#waiters) waiter.reject(reason);
+    this.#rest();
+  }
+
+  /** Nobody waits: nothing is looked for. */
+  #rest(): void {
+    clearTimeout(this.#timer);
+    this.#signal?.disarm();
+    this.#lookMilliseconds = firstLookMilliseconds;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#waiters.size > 0) this.#rejectAll(this.#parts.refusal());
+    this.#rest();
+    this.#signal?.[Symbol.dispose]();
+    this.#signal = undefined;
+  }
+}

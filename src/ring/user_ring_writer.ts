@@ -1,0 +1,313 @@
+import { DisposedError } from "../ffi/error.ts";
+import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
+import { checkCount } from "../types/argument.ts";
+import type { Type } from "../types/type.ts";
+
+/** The memory that the writer of a user ring buffer shares with the kernel: `UserRingMemory`, or a test's own. */
+export interface SharedUserRing extends Disposable {
+  /** The data, and its start again: the record at position `p` is at `p & (size - 1)`, in one run of bytes. */
+  readonly data: DataView<ArrayBuffer>;
+  /** The same, for copies. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same, for headers. */
+  readonly headers: Int32Array<ArrayBuffer>;
+  /** How far records were reserved, in bytes since the ring's creation: in halves, the lower one first. */
+  readonly producerHalves: Int32Array<ArrayBuffer>;
+  /** The same as a whole. */
+  readonly producer: BigUint64Array<ArrayBuffer>;
+  /** How far programs have drained records, in bytes since the ring's creation; read-only. */
+  readonly consumer: BigUint64Array<ArrayBuffer>;
+  /** A buffer of its own over a part of the data. */
+  part(offset: number, length: number): ArrayBuffer;
+}
+
+/** What was written since the writer was made. */
+export interface WriterTotals {
+  /** Records that were submitted. */
+  events: number;
+  /** Bytes of the ring that were taken: headers, padding and discarded records included. */
+  bytes: number;
+  /** Records that were given up. */
+  discarded: number;
+  /** Records that found no room, and whose writer did not wait for any. */
+  refused: number;
+}
+
+/** A record that is reserved and neither submitted nor discarded. */
+export interface OpenRecord {
+  /** Where it is among the writer's open records. */
+  index: number;
+  /** Ends its views. @throws {Error} when that cannot be yet */
+  detach(): void;
+  /** Discards it, whatever it is doing; its views have ended. */
+  abandon(): void;
+}
+
+/** The kernel shows a record to programs as a dynptr, which holds no more (DYNPTR_MAX_SIZE, kernel/bpf/helpers.c). */
+const largestDynptr = 2 ** 24 - 1;
+/** More room than this is not counted: what one counts in stays an integer to the engine. */
+const mostRoom = 0x7fff_fff8;
+
+/** Whose event is being encoded in free room; it knows who else is, where one event's code writes to another ring. */
+let innermost: UserRingWriter | undefined;
+
+/**
+ * The protocol of a user ring buffer's producer, over its shared memory.
+ *
+ * Several writers of one ring on one thread come to no harm: where the ring's end is, is asked of the ring each time, and
+ * nothing runs in between. Two threads or processes at the same time do, which is noticed at best.
+ *
+ * What orders memory, on machines that reorder it (on x86-64 only the engine's compilers could, and they move nothing across
+ * an atomic operation):
+ * - A record's bytes and header come before the position that shows it to the kernel, or before the header that ends its
+ *   busy state: both are stored by sequentially consistent atomic operations, whose release half (STLR, or CASAL and the
+ *   like on arm64) holds back all stores before it. The kernel loads both with acquire semantics. The position is stored by
+ *   its lower half alone where the upper one stays as it is. A load of all 64 bits sees either what was before or what is
+ *   after, as for the kernel's own queued spin locks, which are released by a byte and looked at as a word.
+ * - The consumer's position comes before the stores into the room that it gives back: it is loaded by an atomic operation
+ *   (LDAR), which holds back all accesses after it, and pairs with the kernel's release of that position after a callback
+ *   has read its record.
+ */
+export class UserRingWriter implements Disposable {
+  readonly totals: WriterTotals = { events: 0, bytes: 0, discarded: 0, refused: 0 };
+  readonly size: number;
+  /** Bytes of the longest record that the kernel takes. */
+  readonly largest: number;
+  readonly #id: number;
+  readonly #what: string;
+  readonly #memory: SharedUserRing;
+  readonly #mask: number;
+  readonly #open: OpenRecord[] = [];
+  /** The lower half of the position up to which records are reserved. */
+  #position = 0;
+  /** Room that is known of from there on; there may be more. */
+  #room = 0;
+  #outer: UserRingWriter | undefined;
+  #disposed = false;
+
+  /**
+   * @param memory owned from here on
+   * @param id the kernel's id of the ring: there may be several writers of one
+   */
+  constructor(memory: SharedUserRing, size: number, id: number, what: string) {
+    this.#memory = memory;
+    this.size = size;
+    this.largest = Math.min(size - BPF_RINGBUF_HDR_SZ, largestDynptr);
+    this.#mask = size - 1;
+    this.#id = id;
+    this.#what = what;
+  }
+
+  /** Bytes that programs have yet to drain. @throws {Error} when the positions cannot be */
+  get backlog(): number {
+    return this.size - this.#look();
+  }
+
+  /** @throws {RangeError} for a record that the kernel would not take: it would block the ring for ever */
+  checkLength(length: number): void {
+    checkCount("length", length, 0, this.largest);
+  }
+
+  /** @throws {RangeError} as {@link checkLength} */
+  checkType<E>(type: Type<E>): void {
+    if (type.size <= this.largest) return;
+    throw new RangeError(
+      `event: ${type.name} takes ${type.size} bytes, and a record of the ${this.#what} has ${this.largest} at most`,
+    );
+  }
+
+  /** Whether a record of so many bytes could be written now. @throws {Error} when the positions cannot be */
+  hasRoomFor(length: number): boolean {
+    return !this.#isEncoding() && this.#hasRoom(lengthInRing(length));
+  }
+
+  /**
+   * Writes an event; false when there is no room. Of a value that the type refuses, nothing is left in the ring.
+   *
+   * @param type checked by {@link checkType}
+   */
+  output<E>(type: Type<E>, event: E): boolean {
+    this.#refuseInside();
+    const length = type.size;
+    const total = lengthInRing(length);
+    if (!this.#hasRoom(total)) return false;
+    const at = this.#position & this.#mask;
+    // Beyond the position everything is this writer's own: the record is complete when the kernel is shown it.
+    this.#encodeInRoom(type, at + BPF_RINGBUF_HDR_SZ, event);
+    this.#writeHeader(at, length);
+    this.#advance(total);
+    this.totals.events++;
+    return true;
+  }
+
+  /** Writes a record with these bytes; false when there is no room. */
+  copy(bytes: Uint8Array): boolean {
+    this.#refuseInside();
+    const { length } = bytes;
+    const total = lengthInRing(length);
+    if (!this.#hasRoom(total)) return false;
+    const at = this.#position & this.#mask;
+    this.#memory.bytes.set(bytes, at + BPF_RINGBUF_HDR_SZ);
+    this.#writeHeader(at, length);
+    this.#advance(total);
+    this.totals.events++;
+    return true;
+  }
+
+  /** Reserves a record, which blocks those behind it until it is settled; where it is, or -1 when there is no room. */
+  reserve(length: number): number {
+    this.#refuseInside();
+    const total = lengthInRing(length);
+    if (!this.#hasRoom(total)) return -1;
+    const at = this.#position & this.#mask;
+    this.#writeHeader(at, length | BPF_RINGBUF_BUSY_BIT);
+    this.#advance(total);
+    return at;
+  }
+
+  /** Has this record be settled by the disposal of the writer, if not before. */
+  add(record: OpenRecord): void {
+    record.index = this.#open.length;
+    this.#open.push(record);
+  }
+
+  /** Submits or discards a reserved record. */
+  settle(record: OpenRecord, at: number, length: number, isDiscarded: boolean): void {
+    const last = this.#open.pop() as OpenRecord;
+    if (last !== record) {
+      this.#open[record.index] = last;
+      last.index = record.index;
+    }
+    const header = isDiscarded ? length | BPF_RINGBUF_DISCARD_BIT : length;
+    Atomics.store(this.#memory.headers, at >> 2, header);
+    if (isDiscarded) this.totals.discarded++;
+    else this.totals.events++;
+  }
+
+  /** Encodes an event into a reserved record. */
+  encode<E>(type: Type<E>, at: number, event: E): void {
+    try {
+      type.write(this.#memory.data, at + BPF_RINGBUF_HDR_SZ, event);
+    } catch (error) {
+      throw this.#disposed ? this.refusal() : error;
+    }
+    if (this.#disposed) throw this.refusal();
+  }
+
+  /** A buffer over the bytes of a reserved record. */
+  part(at: number, length: number): ArrayBuffer {
+    return this.#memory.part(at + BPF_RINGBUF_HDR_SZ, length);
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** What every use after disposal throws. */
+  refusal(): DisposedError {
+    return new DisposedError(this.#what);
+  }
+
+  #encodeInRoom<E>(type: Type<E>, offset: number, event: E): void {
+    this.#outer = innermost;
+    innermost = this;
+    try {
+      type.write(this.#memory.data, offset, event);
+    } catch (error) {
+      throw this.#disposed ? this.refusal() : error;
+    } finally {
+      innermost = this.#outer;
+      this.#outer = undefined;
+    }
+    if (this.#disposed) throw this.refusal();
+  }
+
+  /** Refuses what an event's own code (a getter, a type's function) asks for while that event goes where it would go. */
+  #refuseInside(): void {
+    if (innermost === undefined || !this.#isEncoding()) return;
+    throw new Error(
+      `${this.#what} takes no record while an event is being encoded for it: write it before or after`,
+    );
+  }
+
+  /** Whether an event is being encoded in this ring's room, by this object or another one for the same ring. */
+  #isEncoding(): boolean {
+    for (let writer = innermost; writer !== undefined; writer = writer.#outer) {
+      if (writer.#id === this.#id) return true;
+    }
+    return false;
+  }
+
+  #hasRoom(total: number): boolean {
+    // Another object for the same ring may have written meanwhile.
+    const isCurrent = this.#memory.producerHalves[0] === this.#position;
+    return (isCurrent && total <= this.#room) || total <= this.#look();
+  }
+
+  /** How much room there is now. */
+  #look(): number {
+    const { consumer, producer } = this.#memory;
+    // In this order, as the consumer's position follows the other.
+    const end = Number(Atomics.load(consumer, 0));
+    const start = Number(Atomics.load(producer, 0));
+    const room = this.size - (start - end);
+    if (room < 0 || room > this.size || (start | end) & 7 || start > Number.MAX_SAFE_INTEGER) {
+      throw new Error(
+        `${this.#what} is corrupt: programs have drained up to position ${end} of ${start}, in a ring of ${this.size} bytes; was its memory changed by another process?`,
+      );
+    }
+    this.#position = start | 0;
+    this.#room = Math.min(room, mostRoom) | 0;
+    return room;
+  }
+
+  #writeHeader(at: number, header: number): void {
+    const { headers } = this.#memory;
+    headers[at >> 2] = header;
+    // Where a ring buffer's records have the number of their page, which only the kernel uses, and not here.
+    headers[(at >> 2) + 1] = 0;
+  }
+
+  /** Shows the kernel a record of so many bytes. */
+  #advance(total: number): void {
+    const { producerHalves, producer } = this.#memory;
+    const before = this.#position;
+    const after = (before + total) | 0;
+    let isAlone: boolean;
+    if (before < 0 && after >= 0) {
+      // Both halves change, once in 4 GiB.
+      const position = (Atomics.load(producer, 0) & ~0xffff_ffffn) | BigInt(before >>> 0);
+      const next = position + BigInt(total);
+      isAlone = Atomics.compareExchange(producer, 0, position, next) === position;
+    } else {
+      isAlone = Atomics.compareExchange(producerHalves, 0, before, after) === before;
+    }
+    if (!isAlone) {
+      this.#room = 0;
+      throw new Error(
+        `${this.#what} was written to by another thread or process at the same time, which may have spoilt a record of either: a user ring buffer takes one writer at a time`,
+      );
+    }
+    this.#position = after;
+    this.#room -= total;
+    this.totals.bytes += total;
+  }
+
+  /**
+   * Discards what is still reserved, and unmaps; a second call does nothing.
+   *
+   * @throws {Error} while an asynchronous operation of Bun uses the view of a record: all goes on then
+   */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    for (const record of this.#open) record.detach();
+    for (const record of [...this.#open]) record.abandon();
+    this.#memory[Symbol.dispose]();
+    this.#disposed = true;
+  }
+}
+
+/** What a record of so many bytes takes in the ring: its header too, and records begin at multiples of 8. */
+function lengthInRing(length: number): number {
+  return (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
+}

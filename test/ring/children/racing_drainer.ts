@@ -1,0 +1,15 @@
+/** @module A Worker that drains a user ring buffer at random intervals, until it is terminated. */
+import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+
+declare const self: Worker;
+
+self.onmessage = async ({ data: programFd }: MessageEvent<number>) => {
+  const input = { data: undefined, context: undefined, contextComesBack: undefined, repeat: 0 };
+  for (;;) {
+    testRunProgram(programFd, input, "checker");
+    // From nothing to about 50 µs, and now and then long enough for any bridge to be asleep.
+    const pause = Math.random();
+    if (pause > 0.99) await Bun.sleep(1);
+    else for (let spin = Math.floor(pause * 20_000); spin > 0; spin--);
+  }
+};

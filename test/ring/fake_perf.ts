@@ -1,0 +1,91 @@
+import { MergedReader } from "../../src/ring/merged_reader.ts";
+import { PerfReaderCommons } from "../../src/ring/perf_commons.ts";
+import { PerfReader, type SharedPerfBuffer } from "../../src/ring/perf_reader.ts";
+import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../../src/uapi/perf_event.ts";
+
+const headerSize = 8;
+
+/** One CPU's perf buffer in ordinary memory, for the contents that no program can be made to write. */
+export class FakePerf implements SharedPerfBuffer {
+  readonly size: number;
+  readonly data: DataView<ArrayBuffer>;
+  /** How far is written; a test may set it. */
+  written = 0;
+  released = 0;
+  /** How often it was asked how far is written. */
+  looks = 0;
+
+  constructor(size = 4096, position = 0) {
+    this.size = size;
+    this.data = new DataView(new ArrayBuffer(size));
+    this.written = this.released = position;
+  }
+
+  /** Bytes at the next position. */
+  write(bytes: ArrayLike<number>): void {
+    for (let at = 0; at < bytes.length; at++) {
+      this.data.setUint8((this.written + at) % this.size, bytes[at] as number);
+    }
+    this.written += bytes.length;
+  }
+
+  /** A record with these bytes behind its header, whatever the type; `size` is what its header claims. */
+  record(type: number, body: ArrayLike<number>, size: number = headerSize + body.length): void {
+    const record = new Uint8Array(headerSize + body.length);
+    const view = new DataView(record.buffer);
+    view.setUint32(0, type, true);
+    view.setUint16(6, size, true);
+    record.set(body, headerSize);
+    this.write(record);
+  }
+
+  /** What a program writes; the padding is all ones. */
+  sample(payload: ArrayLike<number>): void {
+    const length = Math.ceil((payload.length + 4) / 8) * 8 - 4;
+    const body = new Uint8Array(4 + length).fill(0xff);
+    new DataView(body.buffer).setUint32(0, length, true);
+    body.set(payload, 4);
+    this.record(PERF_RECORD_SAMPLE, body);
+  }
+
+  /** A record of one 32-bit number: 16 bytes. */
+  putNumber(value: number): void {
+    this.sample(new Uint8Array(Uint32Array.of(value).buffer));
+  }
+
+  /** What the kernel writes before the first record that found room again: 24 bytes. */
+  lost(count: number): void {
+    this.record(PERF_RECORD_LOST, new Uint8Array(BigUint64Array.of(77n, BigInt(count)).buffer));
+  }
+
+  head(): number {
+    this.looks++;
+    return this.written;
+  }
+
+  tail(): number {
+    return this.released;
+  }
+
+  release(position: number): void {
+    this.released = position;
+  }
+}
+
+/** A reader of some of them, the first of which is CPU 0's; `memory` is what it disposes of. */
+export function readerOf(
+  memories: readonly FakePerf[],
+  memory: Disposable = { [Symbol.dispose]() {} },
+): MergedReader {
+  const size = memories[0]?.size ?? 0;
+  const commons = new PerfReaderCommons(size);
+  const readers = memories.map((fake, cpu) => new PerfReader(fake, cpu, commons, "fake map"));
+  return new MergedReader({ readers, commons, memory, size });
+}
+
+/** The 32-bit numbers that a drain gives. */
+export function numbersOf(reader: MergedReader, limit: number = Number.MAX_SAFE_INTEGER): number[] {
+  const numbers: number[] = [];
+  reader.drain((view, offset) => void numbers.push(view.getUint32(offset, true)), limit);
+  return numbers;
+}

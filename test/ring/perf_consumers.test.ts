@@ -1,0 +1,285 @@
+// Consumers of perf buffers that wait for the kernel to wake them.
+import { describe, expect } from "bun:test";
+import { PerCpuArrayMap, PerfBuffer, t } from "../../src/index.ts";
+import { bridgeTest } from "../loop/bridges.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+import {
+  onCpu,
+  perfCounted,
+  perfCounter,
+  perfCounterState,
+  PerfProducer,
+  runMany,
+} from "./perf_producer.ts";
+import type { AnsweredOrder } from "./children/answered_producer.ts";
+import { packet } from "./producer.ts";
+
+const size = 4096;
+const children = `${import.meta.dir}/children`;
+const valueEvent = t.struct({ value: t.u32 });
+
+/** The same with more time, for machines that are busy with something else. */
+const slowBpfTest = ((name: string, body: () => Promise<void>) =>
+  bpfTest(name, body, 60_000)) as typeof bpfTest;
+
+/** Waits until a condition holds, for at most two seconds. */
+async function until(condition: () => boolean): Promise<void> {
+  for (let left = 2000; !condition() && left > 0; left--) await Bun.sleep(1);
+  expect(condition()).toBe(true);
+}
+
+function numbers(count: number, from = 0): number[] {
+  return Array.from({ length: count }, (_, index) => from + index);
+}
+
+/** Puts a number on one CPU after the other, each from a timer. */
+function putOnEach(buffer: PerfBuffer<unknown>, producer: PerfProducer, count: number): void {
+  let value = 0;
+  const put = () => {
+    const cpu = buffer.cpus[value % buffer.cpus.length] as number;
+    onCpu(cpu, () => producer.putNumber(value)) ?? producer.putNumber(value);
+    if (++value < count) setTimeout(put, value % 3);
+  };
+  setTimeout(put, 1);
+}
+
+describe("events of all CPUs", () => {
+  bridgeTest(
+    "come one by one",
+    async () => {
+      using buffer = new PerfBuffer({ event: t.u32, size });
+      using producer = new PerfProducer(buffer);
+      putOnEach(buffer, producer, 40);
+      const events: number[] = [];
+      for await (const event of buffer) {
+        events.push(event);
+        expect(buffer.cpus).toContain(buffer.cpu);
+        if (events.length === 40) break;
+      }
+      expect(events.sort((a, b) => a - b)).toEqual(numbers(40));
+      expect(buffer.stats.wakeups).toBeGreaterThan(0);
+    },
+    bpfTest,
+  );
+
+  bridgeTest(
+    "come to a subscription",
+    async () => {
+      using buffer = new PerfBuffer({ event: valueEvent, size });
+      using producer = new PerfProducer(buffer);
+      const events: number[] = [];
+      const cpus = new Set<number>();
+      using subscription = buffer.subscribe(
+        ({ value }) => {
+          events.push(value);
+          cpus.add(buffer.cpu);
+        },
+        { inPlace: true },
+      );
+      putOnEach(buffer, producer, 40);
+      await until(() => events.length === 40);
+      expect(events.sort((a, b) => a - b)).toEqual(numbers(40));
+      expect(subscription.stats).toMatchObject({ events: 40, lost: 0, backlog: 0 });
+      for (const cpu of cpus) expect(buffer.cpus).toContain(cpu);
+    },
+    bpfTest,
+  );
+
+  bpfTest("come in place to a raw subscription", async () => {
+    using buffer = new PerfBuffer({ event: t.u32, size });
+    using producer = new PerfProducer(buffer);
+    const events: number[] = [];
+    using _ = buffer.subscribeRaw((view, offset, length) => {
+      expect(length).toBe(4);
+      events.push(view.getUint32(offset, true));
+    });
+    putOnEach(buffer, producer, 20);
+    await until(() => events.length === 20);
+    expect(events.sort((a, b) => a - b)).toEqual(numbers(20));
+  });
+
+  bpfTest("come in arrays", async () => {
+    using buffer = new PerfBuffer({ event: t.u32, size });
+    using producer = new PerfProducer(buffer);
+    for (const cpu of buffer.cpus) {
+      onCpu(cpu, () => numbers(30).forEach((value) => producer.putNumber(value)));
+    }
+    setTimeout(() => producer.putNumber(1000), 20);
+    const events: number[] = [];
+    for await (const batch of buffer.batches({ max: 16 })) {
+      expect(batch.length).toBeLessThanOrEqual(16);
+      events.push(...batch);
+      if (batch.includes(1000)) break;
+    }
+    expect(events.filter((value) => value === 29).length).toBe(buffer.cpus.length);
+    expect(events.length % 30).toBe(1);
+  });
+
+  bpfTest("come in batches in place, each of one CPU", async () => {
+    using buffer = new PerfBuffer({ event: valueEvent, size });
+    using producer = new PerfProducer(buffer);
+    const round = () => {
+      for (const cpu of buffer.cpus) {
+        onCpu(cpu, () => numbers(100, cpu * 100).forEach((value) => producer.putNumber(value)));
+      }
+    };
+    round();
+    let rounds = 1;
+    const next = new Map(buffer.cpus.map((cpu) => [cpu, 0]));
+    let events = 0;
+    for await (const batch of buffer.batches({ max: 64, inPlace: true })) {
+      const { cpu } = buffer;
+      for (const { value } of batch) {
+        const expected = next.get(cpu) ?? 0;
+        expect(value).toBe(cpu * 100 + (expected % 100));
+        next.set(cpu, expected + 1);
+        events++;
+      }
+      // Twice: a batch can be read again while it lasts.
+      expect([...batch].length).toBe(batch.length);
+      if (events < rounds * 100 * buffer.cpus.length) continue;
+      // Enough for the buffers to wrap around their ends some times.
+      if (rounds++ === 20) break;
+      setTimeout(round, 1);
+    }
+    expect(events).toBe(20 * 100 * buffer.cpus.length);
+  });
+
+  bpfTest("come as a stream", async () => {
+    using buffer = new PerfBuffer({ event: t.u32, size });
+    using producer = new PerfProducer(buffer);
+    putOnEach(buffer, producer, 20);
+    const events: number[] = [];
+    for await (const event of buffer.stream()) {
+      events.push(event);
+      if (events.length === 20) break;
+    }
+    expect(events.sort((a, b) => a - b)).toEqual(numbers(20));
+  });
+
+  bpfTest("leave room for a timer, although one CPU writes without a pause", async () => {
+    using buffer = new PerfBuffer({ event: perfCounted, size: 65536 });
+    using states = new PerCpuArrayMap({ value: perfCounterState, maxEntries: 1 });
+    using program = perfCounter(buffer, states);
+    runMany(program, 1000);
+    let hasFired = false;
+    setTimeout(() => (hasFired = true), 5);
+    let events = 0;
+    for await (const _ of buffer) {
+      if (buffer.backlog < 8000) runMany(program, 1000);
+      if (hasFired || ++events === 2_000_000) break;
+    }
+    expect(hasFired).toBe(true);
+  });
+});
+
+describe("a wake-up", () => {
+  bridgeTest(
+    "follows each of 2,000 records after which the loop fell asleep",
+    async () => {
+      using buffer = new PerfBuffer({ event: t.u32, size });
+      using producer = new PerfProducer(buffer);
+      let expected = 0;
+      const put = () => {
+        // Some on one CPU, then some on the next.
+        const cpu = buffer.cpus[Math.floor(expected / 50) % buffer.cpus.length] as number;
+        onCpu(cpu, () => producer.putNumber(expected)) ?? producer.putNumber(expected);
+      };
+      setImmediate(put);
+      for await (const event of buffer) {
+        expect(event).toBe(expected++);
+        if (expected === 2000) break;
+        setImmediate(put);
+      }
+      expect(buffer.backlog).toBe(0);
+    },
+    slowBpfTest,
+  );
+
+  bridgeTest(
+    "is not lost between a drain and the wait after it",
+    async (bridge) => {
+      using buffer = new PerfBuffer({ event: perfCounted, size });
+      using states = new PerCpuArrayMap({ value: perfCounterState, maxEntries: 1 });
+      using program = perfCounter(buffer, states);
+      const answers = new Int32Array(new SharedArrayBuffer(4));
+      // One in some thousands is lost where this goes wrong, and then nothing follows it.
+      const records = bridge === "timer" ? 500 : 10_000;
+      const order: AnsweredOrder = { programFd: program.fd, records, packet, answers };
+      const worker = new Worker(`${children}/answered_producer.ts`, { ref: false });
+      worker.postMessage(order);
+      let events = 0;
+      for await (const _ of buffer) {
+        Atomics.store(answers, 0, ++events);
+        if (events === records) break;
+      }
+      worker.terminate();
+    },
+    slowBpfTest,
+  );
+
+  bpfTest("waits for the watermark, and what is below it for somebody who looks", async () => {
+    const watermark = 1024;
+    using buffer = new PerfBuffer({ event: t.u32, size, watermark });
+    using producer = new PerfProducer(buffer);
+    const cpu = buffer.cpus[0] as number;
+    const put = (count: number) =>
+      onCpu(cpu, () => numbers(count).forEach((value) => producer.putNumber(value)));
+    let events = 0;
+    using subscription = buffer.subscribe(() => void events++, { wakeup: "interrupt" });
+    await Bun.sleep(5);
+    put(60);
+    await Bun.sleep(30);
+    expect([events, buffer.backlog]).toEqual([0, 960]);
+    // With the 65th record, more than 1024 bytes are written.
+    put(5);
+    await until(() => events === 65);
+    // Again it is what was written that counts, not what was left unread.
+    put(50);
+    await Bun.sleep(30);
+    expect([events, subscription.flush(), events]).toEqual([65, 50, 115]);
+    put(20);
+    await until(() => events === 135);
+    expect(buffer.stats.wakeups).toBe(2);
+  });
+
+  bpfTest("that is late by a watermark comes by maxLatency", async () => {
+    using buffer = new PerfBuffer({ event: t.u32, size, watermark: 2048 });
+    using producer = new PerfProducer(buffer);
+    let events = 0;
+    using _ = buffer.subscribe(() => void events++, { maxLatency: 10 });
+    await Bun.sleep(5);
+    producer.putNumber(1);
+    await until(() => events === 1);
+    expect(buffer.stats.wakeups).toBe(0);
+  });
+
+  bpfTest("is not missed when a burst was read by a timer before", async () => {
+    using buffer = new PerfBuffer({ event: t.u32, size: 65536 });
+    using producer = new PerfProducer(buffer);
+    let events = 0;
+    using _ = buffer.subscribe(() => void events++);
+    let written = 0;
+    for (let burst = 0; burst < 20; burst++) {
+      for (const cpu of buffer.cpus) {
+        onCpu(cpu, () => numbers(100).forEach(() => void (producer.putNumber(0) && written++)));
+      }
+      await Bun.sleep(burst);
+      producer.putNumber(0);
+      written++;
+      await until(() => events === written);
+    }
+    expect(buffer.stats.polls).toBeGreaterThan(0);
+    expect(buffer.stats.lost).toBe(0);
+  });
+
+  bpfTest("keeps the process alive for as long as there is somebody to be woken", async () => {
+    const ended = await runBun([`${children}/perf_lifetime.ts`], { timeout: 20_000 });
+    expect(ended).toMatchObject({
+      exitCode: 0,
+      stdout: "1\nleft\n7\nunreferenced\n",
+      stderr: "",
+    });
+  });
+});

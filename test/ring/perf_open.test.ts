@@ -1,0 +1,157 @@
+import { describe, expect, test } from "bun:test";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import { PerfPages } from "../../src/ffi/perf_memory.ts";
+import {
+  ArrayMap,
+  BpfError,
+  PerfBuffer,
+  PerfEventArray,
+  possibleCpus,
+  RingBuf,
+  t,
+} from "../../src/index.ts";
+import { refusalOf } from "../maps/refusal_of.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { PerfProducer } from "./perf_producer.ts";
+
+const ENOENT = -2;
+const size = 4096;
+
+function drained(buffer: PerfBuffer<number>): number[] {
+  const events: number[] = [];
+  buffer.drain((event) => void events.push(event));
+  return events;
+}
+
+describe("a perf buffer", () => {
+  bpfTest("says what it is", () => {
+    using buffer = new PerfBuffer({ event: t.u64, name: "events" });
+    expect(buffer).toMatchObject({
+      type: "perf-event-array",
+      name: "events",
+      size: 65536,
+      watermark: undefined,
+      keySize: 4,
+      valueSize: 4,
+      maxEntries: Math.max(...possibleCpus()) + 1,
+      backlog: 0,
+      cpu: -1,
+    });
+    expect(`${buffer}`).toBe('perf-event-array map "events"');
+    expect(buffer.types.event).toBe(t.u64);
+    expect(buffer.cpus.length).toBeGreaterThan(0);
+    expect(possibleCpus()).toEqual(expect.arrayContaining([...buffer.cpus]));
+    using other = new PerfBuffer({ event: t.u64, size: 8192, watermark: 4096 });
+    expect(other).toMatchObject({ size: 8192, watermark: 4096 });
+  });
+
+  bpfTest("refuses options that cannot be, and names what would do", () => {
+    const make = (options: object) => () => new PerfBuffer({ event: t.u32, ...options });
+    for (const [wrong, remedy] of [
+      [100, "4096 would do"],
+      [5000, "8192 would do"],
+      [4096.5, "8192 would do"],
+      [0, "4096 would do"],
+    ] as const) {
+      expect(make({ size: wrong })).toThrow(RangeError);
+      expect(make({ size: wrong })).toThrow(
+        "size: the buffer of a CPU takes a power of two that is a multiple of the page size",
+      );
+      expect(make({ size: wrong })).toThrow(remedy);
+    }
+    expect(make({ size: 2 ** 31 })).toThrow("at most 2^30, got 2147483648");
+    for (const watermark of [0, -1, 1.5, 2049, "1"]) {
+      expect(make({ size: 4096, watermark })).toThrow(RangeError);
+      expect(make({ size: 4096, watermark })).toThrow(
+        "watermark: expected an integer from 1 to 2048",
+      );
+    }
+    expect(make({ watermarks: 1 })).toThrow('did you mean "watermark"?');
+    expect(make({ maxEntries: 1 })).toThrow('unknown option "maxEntries"');
+    expect(make({ event: undefined })).toThrow("event: expected a type such as t.u32");
+    expect(make({ name: "no spaces" })).toThrow(RangeError);
+  });
+
+  test("refuses more memory than the engine can have in one piece", () => {
+    const fds = [-1, -1, -1, -1];
+    expect(() => new PerfPages(fds, 2 ** 30, "perf buffers")).toThrow(
+      "size: 4 buffers of 1073741824 bytes, and a page more for each, are more than the 4 GiB",
+    );
+  });
+});
+
+describe("another object for the map", () => {
+  bpfTest("is refused while there is one, and takes over when that is disposed of", () => {
+    using bpffs = new DetachedMount("bpf");
+    const pin = `${bpffs.path}/events`;
+    const first = new PerfBuffer({ event: t.u32, size, pin });
+    using map = first.dup();
+    using producer = new PerfProducer(map);
+    expect(map).toBeInstanceOf(PerfEventArray);
+    expect([map.id, map.type]).toEqual([first.id, "perf-event-array"]);
+    const others: readonly (() => PerfBuffer<number>)[] = [
+      () => PerfBuffer.open(pin, { event: t.u32, size }),
+      () => PerfBuffer.fromId(map.id, { event: t.u32 }),
+      () => PerfBuffer.fromFd(map.fd, { event: t.u32, watermark: 64 }),
+      () => new PerfBuffer({ event: t.u32, size, pin }),
+    ];
+    for (const open of others) {
+      expect(open).toThrow(
+        `${first} has a PerfBuffer already, whose perf events a second one would replace`,
+      );
+      producer.putNumber(5);
+      expect(drained(first)).toEqual([5]);
+    }
+    first[Symbol.dispose]();
+    for (const open of others) {
+      using buffer = open();
+      expect(buffer.id).toBe(map.id);
+      expect(drained(buffer)).toEqual([]);
+      producer.putNumber(6);
+      expect(drained(buffer)).toEqual([6]);
+    }
+  });
+
+  bpfTest("of this object's map alone has no events left once this is disposed of", () => {
+    using bpffs = new DetachedMount("bpf");
+    const pin = `${bpffs.path}/events`;
+    const buffer = new PerfBuffer({ event: t.u32, size, pin });
+    using map = PerfEventArray.open(pin);
+    using producer = new PerfProducer(map);
+    expect(producer.answer(new Uint8Array(4))).toBe(0);
+    buffer[Symbol.dispose]();
+    expect(producer.answer(new Uint8Array(4))).toBe(ENOENT);
+  });
+
+  bpfTest("may have fewer places than there are CPUs, and must be of the kind", () => {
+    using short = new PerfEventArray({ maxEntries: 1 });
+    using buffer = PerfBuffer.fromFd(short.fd, { event: t.u32 });
+    expect(buffer.cpus).toEqual([0]);
+    using array = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    expect(() => PerfBuffer.fromFd(array.fd, { event: t.u32 })).toThrow(
+      "type is array, not perf-event-array",
+    );
+    // @ts-expect-error: misspelt on purpose
+    expect(() => PerfBuffer.fromFd(short.fd, { event: t.u32, sise: 4096 })).toThrow(
+      'did you mean "size"?',
+    );
+    expect(() => PerfBuffer.fromFd(short.fd, { event: t.u32, size: 3 })).toThrow(RangeError);
+    expect(() => PerfBuffer.fromId(0xffff_fff0, { event: t.u32 })).toThrow(BpfError);
+    using ring = new RingBuf({ event: t.u32, size });
+    expect(() => PerfBuffer.fromFd(ring.fd, { event: t.u32 })).toThrow(TypeError);
+  });
+
+  bpfTest("is refused by a map that is frozen, and leaves nothing open", () => {
+    using map = new PerfEventArray();
+    map.freeze();
+    const before = countResources();
+    const refusal = refusalOf(() => PerfBuffer.fromFd(map.fd, { event: t.u32, size }));
+    expect(refusal.code).toBe("EPERM");
+    expect(refusal.message).toStartWith(`cannot store the perf event of CPU 0 in ${map}: `);
+    expect(refusal.hint).toContain("frozen");
+    expect(countResources()).toEqual(before);
+    // Nor is it noted as another object's.
+    expect(() => PerfBuffer.fromFd(map.fd, { event: t.u32, size })).toThrow("frozen");
+  });
+});

@@ -1,0 +1,250 @@
+import { expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
+import { DisposedError } from "../../src/index.ts";
+import { RoomQueue, type RoomSignal } from "../../src/ring/room_queue.ts";
+
+/** A ring that has as much room as the test says, and whose wake-ups the test makes. */
+class Room implements Disposable {
+  readonly queue: RoomQueue;
+  room = 0;
+  looks = 0;
+  armed = 0;
+  /** Whether a wait is armed now. */
+  isArmed = false;
+  isReferenced = true;
+  isSignalOpen = false;
+  failure: Error | undefined;
+  wake = (): void => {};
+  readonly taken: number[] = [];
+
+  constructor() {
+    this.queue = new RoomQueue({
+      hasRoomFor: (length) => {
+        this.looks++;
+        if (this.failure !== undefined) throw this.failure;
+        return length <= this.room;
+      },
+      openSignal: (onRoom) => this.#signal(onRoom),
+      refusal: () => new DisposedError("fake ring"),
+    });
+  }
+
+  #signal(onRoom: () => void): RoomSignal {
+    this.isSignalOpen = true;
+    this.wake = () => {
+      this.isArmed = false;
+      onRoom();
+    };
+    return {
+      forget: () => {},
+      arm: () => {
+        this.armed++;
+        this.isArmed = true;
+      },
+      disarm: () => {
+        this.isArmed = false;
+      },
+      keepAlive: (alive) => {
+        this.isReferenced = alive;
+      },
+      [Symbol.dispose]: () => {
+        this.isSignalOpen = false;
+      },
+    };
+  }
+
+  /** Waits for room, and takes it. */
+  take(length: number, signal?: AbortSignal): Promise<number> {
+    const take = (): number => {
+      this.room -= length;
+      this.taken.push(length);
+      return length;
+    };
+    return this.queue.wait(length, take, signal);
+  }
+
+  /** Has room come, and whoever waits be told. */
+  free(length: number): void {
+    this.room += length;
+    this.wake();
+  }
+
+  [Symbol.dispose](): void {
+    this.queue[Symbol.dispose]();
+  }
+}
+
+/** What became of a promise by now. */
+async function stateOf(promise: Promise<unknown>): Promise<string> {
+  await Bun.sleep(0);
+  const pending = Symbol("pending");
+  try {
+    const value = await Promise.race([promise, pending]);
+    return value === pending ? "waits" : `${value as number}`;
+  } catch (error) {
+    return `${error}`;
+  }
+}
+
+test("whoever waits first is served first, also where a later one would fit", async () => {
+  using room = new Room();
+  const waiting = [room.take(100), room.take(8), room.take(50)];
+  room.free(60);
+  expect(await Promise.all(waiting.map(stateOf))).toEqual(["waits", "waits", "waits"]);
+  room.free(50);
+  expect(await Promise.all(waiting.map(stateOf))).toEqual(["100", "8", "waits"]);
+  expect(room.isArmed).toBe(true);
+  room.free(50);
+  expect(await Promise.all(waiting)).toEqual([100, 8, 50]);
+  expect([room.room, room.isArmed, room.queue.isWaiting]).toEqual([2, false, false]);
+  expect(room.queue.counts).toMatchObject({ waits: 3, wakeups: 3 });
+});
+
+test("whoever asks meanwhile has those who wait be served", async () => {
+  using room = new Room();
+  const waiting = room.take(10);
+  expect(room.queue.isWaiting).toBe(true);
+  // Drained, and the wake-up is still on its way.
+  room.room = 10;
+  expect(room.queue.isWaiting).toBe(false);
+  expect([room.room, room.isArmed]).toEqual([0, false]);
+  expect(await waiting).toBe(10);
+});
+
+test("a signal takes one out of the queue, and with it its claim", async () => {
+  using room = new Room();
+  room.room = 10;
+  const abort = new AbortController();
+  const waiting = [room.take(100, abort.signal), room.take(10), room.take(10)];
+  const reason = new Error("on purpose");
+  abort.abort(reason);
+  expect(await Promise.allSettled(waiting.slice(0, 2))).toEqual([
+    { status: "rejected", reason },
+    { status: "fulfilled", value: 10 },
+  ]);
+  expect(room.taken).toEqual([10]);
+  expect(getEventListeners(abort.signal, "abort")).toEqual([]);
+  expect(await stateOf(waiting[2] as Promise<number>)).toBe("waits");
+  // The one in the middle, and the last one.
+  const others = [new AbortController(), new AbortController()];
+  const more = others.map(({ signal }) => room.take(5, signal));
+  for (const other of others) other.abort(reason);
+  expect(await Promise.allSettled(more)).toEqual(Array(2).fill({ status: "rejected", reason }));
+  room.free(100);
+  expect(await waiting[2]).toBe(10);
+  expect(room.taken).toEqual([10, 10]);
+});
+
+test("a signal that was not needed is let go of", async () => {
+  using room = new Room();
+  const { signal } = new AbortController();
+  const waiting = room.take(10, signal);
+  expect(getEventListeners(signal, "abort")).toHaveLength(1);
+  room.free(10);
+  await waiting;
+  expect(getEventListeners(signal, "abort")).toEqual([]);
+});
+
+test("nobody looks when nobody waits", async () => {
+  using room = new Room();
+  const abort = new AbortController();
+  const waiting = [room.take(10), room.take(20, abort.signal)];
+  room.free(10);
+  await waiting[0];
+  abort.abort();
+  await expect(waiting[1]).rejects.toThrow("aborted");
+  await Bun.sleep(0);
+  expect(room.isArmed).toBe(false);
+  const { looks } = room;
+  await Bun.sleep(60);
+  expect(room.looks).toBe(looks);
+});
+
+test("room that nobody is told of is found by looking, ever less often", async () => {
+  using room = new Room();
+  const waiting = room.take(10);
+  await Bun.sleep(400);
+  // After 1, 3, 7, 15, 31, 63, 113 ms, and then every 50 ms.
+  const { polls } = room.queue.counts;
+  expect(polls).toBeLessThanOrEqual(14);
+  expect(polls).toBeGreaterThan(5);
+  expect(room.queue.counts.wakeups).toBe(0);
+  room.room = 10;
+  expect(await waiting).toBe(10);
+});
+
+test("wake-ups that bring too little do not end the wait, and each is waited for anew", async () => {
+  using room = new Room();
+  const waiting = room.take(10);
+  for (let count = 0; count < 10; count++) {
+    expect(room.armed).toBe(count + 1);
+    room.free(1);
+  }
+  expect(await waiting).toBe(10);
+  expect(room.armed).toBe(10);
+});
+
+test("what fails fails for whom it concerns", async () => {
+  using room = new Room();
+  const failure = new Error("on purpose");
+  const fail = (): never => {
+    throw failure;
+  };
+  const first = room.queue.wait(1, fail, undefined);
+  const second = room.take(1);
+  room.free(1);
+  expect(await Promise.allSettled([first, second])).toEqual([
+    { status: "rejected", reason: failure },
+    { status: "fulfilled", value: 1 },
+  ]);
+  const waiting = [room.take(10), room.take(20)];
+  room.failure = failure;
+  room.wake();
+  expect(await Promise.allSettled(waiting)).toEqual(
+    Array(2).fill({ status: "rejected", reason: failure }),
+  );
+  expect([room.isArmed, room.queue.isWaiting]).toEqual([false, false]);
+  room.failure = undefined;
+  room.room = 5;
+  expect(await room.take(5)).toBe(5);
+});
+
+test("a wait that cannot begin is rejected", async () => {
+  const failure = new Error("no wait today");
+  using queue = new RoomQueue({
+    hasRoomFor: () => false,
+    openSignal: () => {
+      throw failure;
+    },
+    refusal: () => new DisposedError("fake ring"),
+  });
+  for (let attempt = 0; attempt < 2; attempt++) {
+    await expect(queue.wait(1, () => 1, undefined)).rejects.toBe(failure);
+    expect(queue.isWaiting).toBe(false);
+  }
+});
+
+test("disposal rejects those who wait, and ends the looking", async () => {
+  const room = new Room();
+  const abort = new AbortController();
+  const waiting = [room.take(1), room.take(2, abort.signal)];
+  room[Symbol.dispose]();
+  room[Symbol.dispose]();
+  for (const each of waiting) await expect(each).rejects.toThrow(DisposedError);
+  abort.abort();
+  const { looks } = room;
+  await Bun.sleep(20);
+  expect([room.looks, room.isArmed, room.isSignalOpen]).toEqual([looks, false, false]);
+});
+
+test("whether a wait keeps the process alive can be said before it begins, and while it lasts", async () => {
+  using room = new Room();
+  room.queue.keepAlive(false);
+  const waiting = room.take(1);
+  expect(room.isReferenced).toBe(false);
+  room.queue.keepAlive(true);
+  expect(room.isReferenced).toBe(true);
+  room.queue.keepAlive(false);
+  room.free(1);
+  expect(await waiting).toBe(1);
+});

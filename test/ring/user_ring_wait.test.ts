@@ -1,0 +1,237 @@
+import { expect } from "bun:test";
+import { ArrayMap, DisposedError, t, UserRingBuf } from "../../src/index.ts";
+import { bridgeTest } from "../loop/bridges.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+import { checkedState, Drainer, sequenceChecker } from "./drainer.ts";
+
+const children = `${import.meta.dir}/children`;
+/** With its header 72 bytes: a page holds 56 of them, and has 64 bytes left then. */
+const event = t.struct({ length: t.u32, value: t.u32, rest: t.bytes(56) });
+const held = 56;
+
+interface Setup extends Disposable {
+  readonly ring: UserRingBuf<t.Infer<typeof event>>;
+  readonly drainer: Drainer;
+  numbered(value: number): t.Infer<typeof event>;
+  /** Writes events that are numbered from 0 until the ring is full. */
+  fill(): void;
+}
+
+function setUp(): Setup {
+  const ring = new UserRingBuf({ size: 4096, event });
+  const drainer = new Drainer(ring);
+  const rest = new Uint8Array(56);
+  const numbered = (value: number) => ({ length: 64, value, rest });
+  return {
+    ring,
+    drainer,
+    numbered,
+    fill() {
+      let count = 0;
+      while (ring.output(numbered(count))) count++;
+      expect(count).toBe(held);
+    },
+    [Symbol.dispose]() {
+      drainer[Symbol.dispose]();
+      ring[Symbol.dispose]();
+    },
+  };
+}
+
+bridgeTest(
+  "writers that wait are woken by a drain, in the order in which they came",
+  async () => {
+    using setup = setUp();
+    const { ring, drainer, numbered, fill } = setup;
+    fill();
+    const order: number[] = [];
+    const waiting = [0, 1, 2, 3].map(async (index) => {
+      await ring.write(numbered(held + index));
+      order.push(index);
+    });
+    expect(ring.output(numbered(1000))).toBe(false);
+    expect(ring.reserve(0)).toBeUndefined();
+    const read: number[] = [];
+    for (let count = 0; count < 4; count++) {
+      await Bun.sleep(3);
+      read.push(...drainer.readNumbers({ limit: 1 }));
+    }
+    await Promise.all(waiting);
+    expect(order).toEqual([0, 1, 2, 3]);
+    read.push(...drainer.readNumbers());
+    expect(read).toEqual(Array.from({ length: held + 4 }, (_, value) => value));
+    expect(ring.stats).toMatchObject({ waits: 4, refused: 3, events: held + 4, backlog: 0 });
+  },
+  bpfTest,
+);
+
+bridgeTest(
+  "a wait for more than the next record gives back does not spin",
+  async () => {
+    using setup = setUp();
+    const { ring, drainer, fill } = setup;
+    fill();
+    // Writable by the kernel's account, as 64 bytes are free, all the time.
+    const waiting = ring.reserveWhenFree(2000);
+    const before = process.cpuUsage();
+    const began = performance.now();
+    await Bun.sleep(200);
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 1000).toBeLessThan((performance.now() - began) / 2);
+    expect(ring.stats.wakeups).toBeLessThan(5);
+    for (let count = 0; count < 26; count++) drainer.drain({ limit: 1 });
+    await Bun.sleep(20);
+    expect(await Promise.race([waiting, "waits"])).toBe("waits");
+    drainer.drain({ limit: 1 });
+    const record = await waiting;
+    expect(record.length).toBe(2000);
+    record.discard();
+  },
+  bpfTest,
+);
+
+bridgeTest(
+  "200,000 records get past a program that drains on another thread, each as it was written",
+  async () => {
+    using ring = new UserRingBuf({ size: 4096, event: t.u64n });
+    using state = new ArrayMap({ value: checkedState, maxEntries: 1 });
+    using program = sequenceChecker(ring, state);
+    const worker = new Worker(`${children}/racing_drainer.ts`, { ref: false });
+    worker.postMessage(program.fd);
+    const count = 200_000;
+    for (let value = 0; value < count; value++) {
+      if (value % 3 === 0) {
+        const record = await ring.reserveWhenFree();
+        record.set(value).submit();
+      } else if (!ring.output(value)) await ring.write(value);
+    }
+    while (ring.backlog > 0) await Bun.sleep(1);
+    worker.terminate();
+    expect(state.at(0)).toEqual({ next: count, wrong: 0 });
+    expect(ring.stats.waits).toBeGreaterThan(10);
+  },
+  bpfTest,
+);
+
+bpfTest("a drain that wakes nobody is noticed", async () => {
+  using setup = setUp();
+  const { ring, drainer, numbered, fill } = setup;
+  fill();
+  const waiting = ring.write(numbered(held));
+  await Bun.sleep(30);
+  const noWakeup = 1;
+  expect(drainer.drain({ flags: noWakeup })).toBe(held);
+  await waiting;
+  expect(drainer.readNumbers().at(-1)).toBe(held);
+  expect(ring.stats.wakeups).toBe(0);
+});
+
+bpfTest("where there is room nobody waits, and nothing is opened to wait by", async () => {
+  using setup = setUp();
+  const { ring, drainer, numbered } = setup;
+  await ring.write(numbered(1));
+  using record = await ring.reserveWhenFree();
+  record.set(numbered(2)).submit();
+  expect(drainer.readNumbers()).toEqual([1, 2]);
+  expect(ring.stats).toMatchObject({ waits: 0, polls: 0, wakeups: 0 });
+});
+
+bpfTest("a timer fires during a loop of writes that never wait", async () => {
+  using setup = setUp();
+  const { ring, drainer, numbered } = setup;
+  for (const write of [
+    () => ring.write(numbered(1)),
+    async () => (await ring.reserveWhenFree()).discard(),
+  ]) {
+    let fired = false;
+    const timer = setTimeout(() => {
+      fired = true;
+    }, 5);
+    let count = 0;
+    // Without a turn for timers this goes on until here.
+    while (!fired && count++ < 1_000_000) {
+      await write();
+      if (ring.backlog > 2048) drainer.read();
+    }
+    clearTimeout(timer);
+    expect(fired).toBe(true);
+  }
+  expect(ring.stats.waits).toBe(0);
+});
+
+bpfTest("an event that waits is the one that it was when it was written", async () => {
+  using setup = setUp();
+  const { ring, drainer, numbered, fill } = setup;
+  fill();
+  const changing = { ...numbered(held) };
+  const waiting = ring.write(changing);
+  changing.value = 9;
+  drainer.read();
+  await waiting;
+  expect(drainer.readNumbers()).toEqual([held]);
+  // And one that the type refuses does not wait at all.
+  fill();
+  await expect(ring.write({ ...changing, value: -1 })).rejects.toThrow(RangeError);
+  expect(ring.stats.waits).toBe(1);
+});
+
+bpfTest("an abort takes nothing, and lets the next one through", async () => {
+  using setup = setUp();
+  const { ring, drainer, numbered, fill } = setup;
+  const reason = new Error("on purpose");
+  const aborted = AbortSignal.abort(reason);
+  await expect(ring.write(numbered(0), { signal: aborted })).rejects.toBe(reason);
+  await expect(ring.reserveWhenFree(8, { signal: aborted })).rejects.toBe(reason);
+  expect(ring.backlog).toBe(0);
+  fill();
+  const abort = new AbortController();
+  const { signal } = abort;
+  const first = ring.reserveWhenFree(4000, { signal });
+  const second = ring.write(numbered(1000), { signal });
+  // 56 bytes and their header are free.
+  const third = ring.reserveWhenFree(56);
+  abort.abort(reason);
+  const outcome = { status: "rejected", reason } as const;
+  expect(await Promise.allSettled([first, second])).toEqual([outcome, outcome]);
+  (await third).discard();
+  expect(drainer.readNumbers()).toHaveLength(held);
+  expect(ring.stats).toMatchObject({ events: held, waits: 3, backlog: 0 });
+});
+
+bpfTest("disposal of the ring rejects those who wait", async () => {
+  const setup = setUp();
+  const { ring, numbered, fill } = setup;
+  fill();
+  const waiting = [ring.write(numbered(1)), ring.reserveWhenFree(8), ring.reserveWhenFree(100)];
+  setup[Symbol.dispose]();
+  for (const outcome of await Promise.allSettled(waiting)) {
+    expect(outcome).toMatchObject({ status: "rejected", reason: expect.any(DisposedError) });
+  }
+  await expect(ring.write(numbered(1))).rejects.toThrow(DisposedError);
+  await expect(ring.reserveWhenFree()).rejects.toThrow(DisposedError);
+});
+
+bpfTest("arguments of what waits are checked", async () => {
+  using setup = setUp();
+  const { ring, numbered } = setup;
+  // @ts-expect-error: misspelt on purpose
+  await expect(ring.write(numbered(1), { signl: undefined })).rejects.toThrow('"signal"');
+  await expect(ring.write(numbered(1), { signal: 1 as never })).rejects.toThrow(TypeError);
+  await expect(ring.reserveWhenFree(5000)).rejects.toThrow("from 0 to 4088, got 5000");
+  await expect(ring.write(numbered(-1))).rejects.toThrow(RangeError);
+  expect(() => ring.writable({ highWaterMark: 0 })).toThrow(RangeError);
+  // @ts-expect-error: misspelt on purpose
+  expect(() => ring.writable({ max: 1 })).toThrow(TypeError);
+  expect(ring.backlog).toBe(0);
+});
+
+bpfTest("the process lives while somebody waits, unless it is told not to", async () => {
+  const options = { timeout: 20_000 };
+  const child = `${children}/user_ring_waits.ts`;
+  const unreferenced = await runBun([child, "unref"], options);
+  expect(unreferenced).toMatchObject({ exitCode: 0, stdout: "waiting\n", stderr: "" });
+  // The timer that disposes does not keep the process alive: the wait has to.
+  const disposed = await runBun([child, "dispose"], options);
+  expect(disposed).toMatchObject({ exitCode: 0, stdout: "waiting\nDisposedError\n", stderr: "" });
+});
