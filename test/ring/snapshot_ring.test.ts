@@ -212,7 +212,7 @@ floodTest(
     for (let left = 1000; left > 0 && last !== written() - 1; left--) await Bun.sleep(5);
     // 16 bytes a record.
     expect(events + subscription.stats.overwrittenBytes / 16).toBe(written());
-    expect(events).toBeGreaterThan(1000);
+    expect(events).toBeGreaterThan(100);
     expect(state.get(0)?.lost).toBe(0);
   },
 );
