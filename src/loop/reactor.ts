@@ -50,8 +50,11 @@ class ReactorWatch implements Watch, Polled {
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.disarm();
-    this.#reactor.remove(this);
+    try {
+      this.disarm();
+    } finally {
+      this.#reactor.remove(this);
+    }
   }
 }
 
@@ -89,8 +92,9 @@ class Reactor {
   }
 
   disarm(watch: ReactorWatch): void {
-    this.bridge.cancel(watch.armed);
+    const id = watch.armed;
     this.#disarmed(watch);
+    this.bridge.cancel(id);
   }
 
   /** Notes that one more of the armed waits keeps the process alive, or one less. */

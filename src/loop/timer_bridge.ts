@@ -45,15 +45,18 @@ export class TimerBridge implements Bridge {
 
   #look(): void {
     this.#timer = undefined;
-    const ready = readyNow([...this.#waits.values()]);
-    for (const { id } of ready) this.#waits.delete(id);
-    this.#milliseconds =
-      ready.length > 0
-        ? shortestMilliseconds
-        : Math.min(this.#milliseconds * 2, longestMilliseconds);
-    const ids = ready.map(({ id }) => id);
-    deliver(ids, this.#onReady);
-    if (this.#waits.size > 0 && this.#timer === undefined) this.#start();
+    try {
+      const ready = readyNow([...this.#waits.values()]);
+      for (const { id } of ready) this.#waits.delete(id);
+      this.#milliseconds =
+        ready.length > 0
+          ? shortestMilliseconds
+          : Math.min(this.#milliseconds * 2, longestMilliseconds);
+      const ids = ready.map(({ id }) => id);
+      deliver(ids, this.#onReady);
+    } finally {
+      if (this.#waits.size > 0 && this.#timer === undefined) this.#start();
+    }
   }
 
   [Symbol.dispose](): void {

@@ -8,16 +8,19 @@ import type { ConsumerCounts } from "./stats.ts";
 export class BatchIterator<E> extends PulledIterator<E[]> {
   readonly #parts: ConsumerParts;
   readonly #append: RawRecordCallback;
-  readonly #max: number;
+  readonly #max: () => number;
   #events: E[] = [];
   /** Why the record after the events that were delivered last could not be. */
   #refusal: { readonly error: unknown } | undefined;
 
-  /** @param decoding makes the callback that hands each event on */
+  /**
+   * @param decoding makes the callback that hands each event on
+   * @param max events in the next array at the most
+   */
   constructor(
     parts: ConsumerParts,
     decoding: (fn: (event: E) => void) => RawRecordCallback,
-    max: number,
+    max: () => number,
   ) {
     super(parts);
     this.#parts = parts;
@@ -33,7 +36,7 @@ export class BatchIterator<E> extends PulledIterator<E[]> {
     if (this.#refusal !== undefined) throw this.#refusal.error;
     this.#events = [];
     try {
-      reader.drain(this.#append, this.#max);
+      reader.drain(this.#append, this.#max());
     } catch (error) {
       if (this.#events.length === 0) throw error;
       this.#refusal = { error };
@@ -48,6 +51,7 @@ export class BatchIterator<E> extends PulledIterator<E[]> {
 
 /** Asynchronous iteration over a buffer, some records in place at a time. */
 export class InPlaceBatchIterator<E> extends PulledIterator<HeldBatch<E>> {
+  protected override readonly isOneAtATime = true;
   readonly #counts: ConsumerCounts;
   readonly #parts: BatchParts<E>;
   readonly #max: number;

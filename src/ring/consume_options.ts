@@ -12,15 +12,15 @@ const wakeupModes: readonly WakeupMode[] = ["adaptive", "interrupt", "poll"];
 
 /** What every asynchronous consumer can be told. */
 export interface ConsumeOptions {
-  /** Ends the consumer: what was not delivered stays in the buffer. */
+  /** Ends the consumer: what was not delivered stays in the buffer. What a stream holds is gone. */
   readonly signal?: AbortSignal;
   /**
    * When the buffer is looked at.
    *
    * A wake-up costs this process some 20 µs and the program that wrote the record an interrupt, so that many of them cost
    * more than what they tell of. `"adaptive"` sleeps in the kernel until something comes, and while at least `threshold` events
-   * come within an `interval` it looks once an `interval`, or at every turn of the event loop when the buffer would be full
-   * before. `"interrupt"` is for the shortest delay whatever it costs, `"poll"` for programs that write with
+   * come within an `interval` it looks once an `interval`, or sooner when 40 % of the buffer would be full before. Where that is
+   * within a millisecond, it waits for wake-ups all the same: a buffer should hold what comes in a few. `"interrupt"` is for the shortest delay whatever it costs, `"poll"` for programs that write with
    * `BPF_RB_NO_WAKEUP`.
    *
    * @default "adaptive"
@@ -85,7 +85,7 @@ export interface SubscribeOptions extends RawSubscribeOptions {
 
 /** Options of {@link EventBuffer.stream}. */
 export interface StreamOptions extends ConsumeOptions {
-  /** Events that the stream holds for its reader at the most, beyond what was asked for. @default 64 */
+  /** Events that the stream holds for its reader at the most, before they are asked for. @default 64 */
   readonly highWaterMark?: number;
 }
 
@@ -103,6 +103,12 @@ export const consumeOptionNames = ["signal", "wakeup", "interval", "threshold", 
 
 const longestMilliseconds = 60_000;
 
+/** Checks the signal that ends something, if there is one. @throws {TypeError} */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new TypeError(`signal: expected an AbortSignal, got ${describe(signal)}`);
+}
+
 /** Checks the options of a consumer. @throws {TypeError | RangeError} */
 export function moderationOf(
   what: string,
@@ -111,9 +117,7 @@ export function moderationOf(
 ): Moderation {
   checkOptions(what, options, [...consumeOptionNames, ...known]);
   const { signal, wakeup = "adaptive", interval = 1, threshold = 16, maxLatency } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal: expected an AbortSignal, got ${describe(signal)}`);
-  }
+  checkSignal(signal);
   if (!wakeupModes.includes(wakeup)) {
     throw new TypeError(
       `wakeup: unknown mode ${describe(wakeup)}: ${suggest(String(wakeup), wakeupModes)}`,

@@ -50,16 +50,32 @@ export class ConsumerSlot implements Disposable {
     this.reader = buffer.reader;
   }
 
-  /** Drains now, as a consumer for this moment. @throws {Error} when there is one already */
-  drain(callback: () => RawRecordCallback, limit = Number.MAX_SAFE_INTEGER): number {
+  /**
+   * Drains now, as a consumer for this moment.
+   *
+   * @param onEnd called when the records that were shown may not be read any more
+   * @throws {Error} when there is a consumer already, or one has ended whose callback still runs
+   */
+  drain(
+    callback: () => RawRecordCallback,
+    limit = Number.MAX_SAFE_INTEGER,
+    onEnd: () => void = () => {},
+  ): number {
     checkCount("limit", limit, 1, Number.MAX_SAFE_INTEGER);
     const { reader } = this;
     const end = this.#register("drain");
+    if (reader.isDraining) {
+      end();
+      throw new Error(
+        `${this.#buffer.what} is being drained: the callback that runs has to return first`,
+      );
+    }
     const before = reader.totals.events;
     try {
       return reader.drain(callback(), limit);
     } finally {
       end();
+      onEnd();
       this.counts.found(reader.totals.events - before);
     }
   }

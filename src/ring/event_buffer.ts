@@ -1,9 +1,9 @@
 import { type Watch, watch } from "../loop/reactor.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import type { MapHandle } from "../maps/handle.ts";
-import { checkCount, checkOptions } from "../types/argument.ts";
+import { checkBoolean, checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
-import type { Fields, StructCursor, StructType, Type } from "../types/type.ts";
+import type { Type } from "../types/type.ts";
 import type { Batch } from "./batch.ts";
 import { BatchIterator, InPlaceBatchIterator } from "./batch_iterator.ts";
 import {
@@ -22,7 +22,7 @@ import type { Consumer } from "./consumers.ts";
 import type { RawRecordCallback } from "./drain_code.ts";
 import { EventIterator } from "./event_iterator.ts";
 import { eventStream } from "./event_stream.ts";
-import { decode, type Presenter, showInPlace } from "./presenter.ts";
+import { Presenters } from "./presenter.ts";
 import type { RecordReader } from "./record_reader.ts";
 import type { RingBufTypes } from "./ring_kind.ts";
 import type { ConsumerStats } from "./stats.ts";
@@ -43,11 +43,8 @@ const eventsInStream = 64;
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #eventType: Type<E>;
-  readonly #refuse: (length: number) => never;
+  readonly #presenters: Presenters<E>;
   readonly #slot: ConsumerSlot;
-  /** Of drains: the same ones each time, as the engine compiles what they refer to into the callback. */
-  #decoder: Presenter<E> | undefined;
-  #shower: Presenter<E> | undefined;
   #disposed = false;
 
   /**
@@ -57,14 +54,12 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   protected constructor(handle: MapHandle, event: Type<E>, open: (map: BpfMap) => RecordReader) {
     super(handle);
     this.#eventType = event;
-    this.#refuse = (length) => {
-      throw new RangeError(
-        `a record of ${this} has ${length} bytes, but its event type ${event.name} takes ${event.size}`,
-      );
-    };
     try {
-      const watch = (onReady: () => void) => this.watch(onReady);
-      this.#slot = new ConsumerSlot({ id: this.id, what: `${this}`, reader: open(this), watch });
+      const { id } = this;
+      const what = `${this}`;
+      const reader = open(this);
+      this.#presenters = new Presenters({ reader, type: event, what });
+      this.#slot = new ConsumerSlot({ id, what, reader, watch: (onReady) => this.watch(onReady) });
     } catch (error) {
       this.abandon(handle);
       throw error;
@@ -112,12 +107,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     checkCallback("drain", fn);
     const { limit, inPlace = false } = options;
     void this.liveReader;
-    const presenter = inPlace ? this.#showing() : this.#decoding();
-    try {
-      return this.#slot.drain(() => presenter.callback(fn), limit);
-    } finally {
-      presenter.release();
-    }
+    const presenter = this.#presenters.ofDrains(inPlace);
+    const callback = () => presenter.callback(fn);
+    return this.#slot.drain(callback, limit, () => presenter.release());
   }
 
   /**
@@ -173,7 +165,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     return this.#slot.begin(
       "iteration",
       moderation,
-      (parts) => new EventIterator(parts, this.#eventType, this.#refuse),
+      (parts) => new EventIterator(parts, this.#eventType, this.#presenters.refuse),
     );
   }
 
@@ -212,12 +204,14 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     const moderation = moderationOf("batches", options, ["max", "inPlace"]);
     const { max = eventsInBatch, inPlace = false } = options;
     checkCount("max", max, 1);
+    checkBoolean("inPlace", inPlace);
     void this.liveReader;
-    if (!inPlace) return this.#arrays("iteration", moderation, max);
-    const cursor = this.#cursor();
+    if (!inPlace) return this.#arrays("iteration", moderation, () => max);
+    const cursor = this.#presenters.cursor();
+    const { refuse } = this.#presenters;
     const { size } = this.#eventType;
     return this.#slot.begin("iteration", moderation, (parts) => {
-      const batch = { reader: parts.reader, cursor, size, refuse: this.#refuse };
+      const batch = { reader: parts.reader, cursor, size, refuse };
       return new InPlaceBatchIterator(parts, batch, max, () => cursor.release());
     });
   }
@@ -244,8 +238,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   subscribe(fn: (event: E) => void, options: SubscribeOptions = {}): Subscription {
     checkCallback("subscribe", fn);
     const moderation = moderationOf("subscribe", options, ["budget", "inPlace"]);
-    const presenter = this.#presenter(options.inPlace === true ? this.#cursor() : undefined);
-    return this.#subscribe(() => presenter.callback(fn), presenter.release, options, moderation);
+    const presenter = this.#presenters.own(options.inPlace ?? false);
+    return this.#subscribe(
+      () => presenter.callback(fn),
+      () => presenter.release(),
+      options,
+      moderation,
+    );
   }
 
   /**
@@ -277,7 +276,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /**
    * The events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those that it
-   * holds when it is cancelled are gone. The signal errors it with its reason.
+   * holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it behind
+   * them.
    *
    * @throws {Error} when the buffer has another consumer already
    *
@@ -293,7 +293,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     const moderation = moderationOf("stream", options, ["highWaterMark"]);
     const { highWaterMark = eventsInStream } = options;
     checkCount("highWaterMark", highWaterMark, 1);
-    return eventStream(this.#arrays("stream", moderation, highWaterMark), highWaterMark);
+    void this.liveReader;
+    return eventStream((wanted) => this.#arrays("stream", moderation, wanted), highWaterMark);
   }
 
   /**
@@ -366,46 +367,18 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     );
   }
 
+  /** @param max events in the next array at the most */
   #arrays(
     consumer: Consumer,
     moderation: Moderation,
-    max: number,
+    max: () => number,
   ): AsyncIterableIterator<E[], undefined> {
-    const presenter = this.#presenter();
+    const presenter = this.#presenters.own(false);
     return this.#slot.begin(
       consumer,
       moderation,
       (parts) => new BatchIterator<E>(parts, (fn) => presenter.callback(fn), max),
     );
-  }
-
-  #decoding(): Presenter<E> {
-    this.#decoder ??= this.#presenter();
-    return this.#decoder;
-  }
-
-  #showing(): Presenter<E> {
-    this.#shower ??= this.#presenter(this.#cursor());
-    return this.#shower;
-  }
-
-  /** @param cursor what shows events in place; without it, they are decoded */
-  #presenter(cursor?: StructCursor<E>): Presenter<E> {
-    const reader = this.liveReader;
-    const refuse = this.#refuse;
-    if (cursor === undefined) return decode({ reader, type: this.#eventType, refuse });
-    return showInPlace({ reader, cursor, size: this.#eventType.size, refuse });
-  }
-
-  #cursor(): StructCursor<E> {
-    const type = this.#eventType as Type<E> & Partial<StructType<Fields>>;
-    if (typeof type.cursor !== "function") {
-      throw new TypeError(
-        `inPlace: expected an event that is a t.struct, that of ${this} is ${type.name}`,
-      );
-    }
-    // The cursor of a Type<E> shows what that reads as: TypeScript knows it by the struct's fields only.
-    return type.cursor() as unknown as StructCursor<E>;
   }
 }
 

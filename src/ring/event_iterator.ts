@@ -30,6 +30,8 @@ export class EventIterator<E> extends PulledIterator<E> {
     const reader = this.#reader;
     if (this.#at !== -1) this.#at = reader.locate(this.#at);
     if (this.#at === -1) {
+      // Behind the last event there may be records that programs gave up.
+      reader.pass(reader.heldBytes, 0);
       reader.giveBack();
       const count = reader.hold(recordsAtOnce, reader.size * partAtOnce);
       this.#counts.found(count);

@@ -38,6 +38,7 @@ export class MergedReader implements RecordReader {
   #current: PerfReader | undefined;
   #end: DrainEnd = "empty";
   #stopped = false;
+  #isDraining = false;
   #disposed = false;
 
   constructor({ readers, commons, memory, size }: MergedReaderParts) {
@@ -69,7 +70,20 @@ export class MergedReader implements RecordReader {
     return this.#readers.reduce((sum, { backlog }) => sum + backlog, 0);
   }
 
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
   drain(fn: RawRecordCallback, limit: number): number {
+    this.#isDraining = true;
+    try {
+      return this.#drain(fn, limit);
+    } finally {
+      this.#isDraining = false;
+    }
+  }
+
+  #drain(fn: RawRecordCallback, limit: number): number {
     // All of them before the first callback: what that has programs write, on whatever CPU, is left.
     for (const reader of this.#readers) reader.look();
     this.#stopped = false;

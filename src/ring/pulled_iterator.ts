@@ -1,8 +1,12 @@
 import type { ConsumerParts, LoopConsumer } from "./consumer_slot.ts";
 import { Pump } from "./pump.ts";
 
-/** After so many items without a wait, timers and I/O get their turn. */
-const itemsPerTurn = 1024;
+/** After so long without a wait, timers and I/O get their turn. */
+const turnMilliseconds = 2;
+/** So many items are handed out between two looks at the clock, */
+const itemsBetweenClocks = 64;
+/** unless what is done with each takes so long. */
+const longItemMilliseconds = 0.02;
 
 /**
  * Asynchronous iteration over a buffer: something for each `next()`, and a sleep in the kernel when there is nothing.
@@ -12,12 +16,17 @@ const itemsPerTurn = 1024;
  */
 export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, LoopConsumer {
   readonly #pump: Pump;
-  readonly #signal: AbortSignal | undefined;
-  readonly #onEnd: () => void;
-  readonly #onAbort = (): void => this.#fail(this.#signal?.reason);
+  readonly #parts: ConsumerParts;
+  readonly #onAbort = (): void => this.#fail(this.#parts.signal?.reason);
   /** Calls of `next()` that wait, in order. */
   #waiting: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
-  #sinceTurn = 0;
+  /** When the loop's turn began, as far as is known, and when the clock was looked at last. */
+  #turnStart = performance.now();
+  #clock = this.#turnStart;
+  /** Items since then, and how many there may be until the next time. */
+  #items = 0;
+  #itemsUntilClock = 1;
+  #isTurnOver = false;
   #ended = false;
   #isTaking = false;
   /** Why the next call of `next()` is to be rejected. */
@@ -25,19 +34,22 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
   /** What {@link take} took. */
   protected taken: T | undefined;
 
-  constructor({ signal, onEnd, ...parts }: ConsumerParts) {
-    this.#signal = signal;
-    this.#onEnd = onEnd;
+  constructor(parts: ConsumerParts) {
+    this.#parts = parts;
     this.#pump = new Pump({ ...parts, look: () => this.look() });
   }
 
   begin(): void {
-    if (this.#signal?.aborted === true) this.#onAbort();
-    else this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
+    const { signal } = this.#parts;
+    if (signal?.aborted === true) this.#onAbort();
+    else signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   /** Puts the next item into {@link taken}; false when there is none. What it throws ends the iteration. */
   protected abstract take(): boolean;
+
+  /** Whether an item is valid only until the next one is taken: then whoever waits for it has a turn to use it. */
+  protected readonly isOneAtATime: boolean = false;
 
   /** Gives back to the kernel what was delivered, where that is not done by {@link take}. */
   protected abstract settle(): void;
@@ -48,10 +60,12 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
 
   next(): Promise<IteratorResult<T, undefined>> {
     if (this.#ended) return this.#afterEnd();
-    const mayTake = this.#waiting.length === 0 && this.#sinceTurn < itemsPerTurn;
+    // A callback of another consumer may run still, which has ended: what it was called with is being given back.
+    const mayTake =
+      this.#waiting.length === 0 && !this.#isTurnOver && !this.#parts.reader.isDraining;
     try {
       if (mayTake && this.#take()) {
-        this.#sinceTurn++;
+        this.#watchClock();
         return Promise.resolve({ done: false, value: this.taken as T });
       }
       const waiter = Promise.withResolvers<IteratorResult<T, undefined>>();
@@ -73,15 +87,18 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
 
   /** Hands out what is there to whoever waits; how many items that were. */
   look(): number {
-    this.#sinceTurn = 0;
+    if (this.#parts.reader.isDraining) return 0;
+    this.#beginTurn();
     let count = 0;
     try {
       while (this.#waiting.length > 0 && this.#take()) {
         count++;
         this.#waiting.shift()?.resolve({ done: false, value: this.taken as T });
+        if (this.isOneAtATime) break;
       }
-      if (this.#waiting.length > 0) this.#pump.schedule();
-      else this.#pump.stop();
+      if (this.#waiting.length === 0) this.#pump.stop();
+      else if (this.isOneAtATime && count > 0) this.#pump.nextTurn();
+      else this.#pump.schedule();
     } catch (error) {
       this.#fail(error);
     }
@@ -107,12 +124,34 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
   finish(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#pump[Symbol.dispose]();
-    this.settle();
-    this.#onEnd();
-    for (const waiter of this.#waiting) waiter.resolve({ done: true, value: undefined });
-    this.#waiting = [];
+    const { signal, reader, onEnd } = this.#parts;
+    signal?.removeEventListener("abort", this.#onAbort);
+    try {
+      this.#pump[Symbol.dispose]();
+    } finally {
+      reader.interrupt();
+      this.settle();
+      onEnd();
+      for (const waiter of this.#waiting) waiter.resolve({ done: true, value: undefined });
+      this.#waiting = [];
+    }
+  }
+
+  /** Looks at the clock now and then: whoever asks for one item after another would keep timers and I/O waiting. */
+  #watchClock(): void {
+    if (++this.#items < this.#itemsUntilClock) return;
+    const now = performance.now();
+    const isQuick = now - this.#clock < this.#items * longItemMilliseconds;
+    this.#itemsUntilClock = isQuick ? Math.min(this.#itemsUntilClock * 2, itemsBetweenClocks) : 1;
+    this.#clock = now;
+    this.#items = 0;
+    this.#isTurnOver = now - this.#turnStart > turnMilliseconds;
+  }
+
+  #beginTurn(): void {
+    this.#turnStart = this.#clock = performance.now();
+    this.#items = 0;
+    this.#isTurnOver = false;
   }
 
   #fail(reason: unknown): void {

@@ -2,13 +2,13 @@ import type { Watch } from "../loop/reactor.ts";
 import type { Moderation } from "./consume_options.ts";
 import type { RecordReader } from "./record_reader.ts";
 
-/** A record that a program has reserved is submitted within microseconds: looking again after this is soon enough. */
+/** When to look again for a record that is reserved and not yet submitted, */
 const firstRetryMilliseconds = 1;
-/** One that takes longer (its program sleeps, or never submits it) is asked for twice as late each time, up to this. */
+/** and then twice as late each time that it still is, up to this. */
 const longestRetryMilliseconds = 50;
-/** So many looks in a row that find little end the polling: one may fall into a gap between two bursts. */
-const quietLooks = 3;
-/** Of the buffer, how much may fill in one interval: beyond that, the delay of a timer could fill all of it. */
+/** So many intervals in a row with few events end the polling: one may fall into a gap between two bursts. */
+const quietIntervals = 3;
+/** Of the buffer, how much may fill until the next look: beyond that, a timer that is late could find it full. */
 const mostOfBuffer = 0.4;
 
 /** How often a buffer was looked at, and why. */
@@ -51,14 +51,17 @@ export class Pump implements Disposable {
   #isReferenced: boolean;
   #retryMilliseconds = firstRetryMilliseconds;
   #isPolling: boolean;
-  #quiet = 0;
-  /** When the last look was scheduled, and what had been read by then. */
-  #scheduledAt = performance.now();
+  /** What had been read by the last look. */
   #events: number;
   #bytes: number;
-  /** Since when events are counted for the threshold, and how many they are. */
-  #windowStart = 0;
+  /** Since when, and what was read since then: an interval at least, while this polls. */
+  #windowStart = performance.now();
   #windowEvents = 0;
+  #windowBytes = 0;
+  /** Bytes a millisecond in the last interval that is over. */
+  #rate = 0;
+  /** Intervals in a row that had few events. */
+  #quiet = 0;
 
   constructor({ reader, watch, counts, moderation, look, isReferenced }: PumpParts) {
     this.#reader = reader;
@@ -82,14 +85,24 @@ export class Pump implements Disposable {
     const { end } = this.#reader;
     if (end === "limit") {
       this.nextTurn();
-    } else if (end === "busy") {
-      // A reserved record at the head makes the buffer readable at once, again and again: that wait would spin.
-      this.#after(this.#retryMilliseconds);
-      this.#retryMilliseconds = Math.min(this.#retryMilliseconds * 2, longestRetryMilliseconds);
-    } else {
-      this.#retryMilliseconds = firstRetryMilliseconds;
-      this.#rest();
+      return;
     }
+    const hasProgressed = this.#measure(performance.now());
+    if (end === "busy") {
+      this.#retry(hasProgressed);
+      return;
+    }
+    this.#retryMilliseconds = firstRetryMilliseconds;
+    const { wakeup, interval, maxLatency } = this.#moderation;
+    // A timer would be too late for a buffer that is full within a millisecond, and so would a loop without a rest: who sleeps
+    // in the kernel gets the processor back before who never gave it up.
+    if (this.#isPolling && (wakeup === "poll" || this.#untilFull() >= 1)) {
+      this.#watch.disarm();
+      this.#after(interval);
+      return;
+    }
+    this.#watch.arm();
+    if (maxLatency !== undefined) this.#sleep(maxLatency);
   }
 
   /** Has the look come after timers and I/O have had their turn. */
@@ -114,52 +127,66 @@ export class Pump implements Disposable {
     }
   }
 
-  /** The buffer ran dry: sleeps until the kernel wakes, or for a while when more is sure to come. */
-  #rest(): void {
-    const now = performance.now();
+  /**
+   * A reserved record at the head makes the buffer readable at once, again and again: to wait for that would spin. It is
+   * submitted within microseconds, unless its program sleeps.
+   */
+  #retry(hasProgressed: boolean): void {
+    if (hasProgressed) this.#retryMilliseconds = firstRetryMilliseconds;
+    if (hasProgressed && this.#moderation.wakeup === "interrupt") {
+      this.nextTurn();
+      return;
+    }
+    this.#after(this.#retryMilliseconds);
+    this.#retryMilliseconds = Math.min(this.#retryMilliseconds * 2, longestRetryMilliseconds);
+  }
+
+  /** Takes note of what the look found, and decides whether to poll from now on; whether it found anything. */
+  #measure(now: number): boolean {
     const { totals } = this.#reader;
-    const events = totals.events - this.#events;
-    const bytes = totals.bytes - this.#bytes;
-    const elapsed = Math.max(now - this.#scheduledAt, 0.01);
+    const { interval, threshold, wakeup } = this.#moderation;
+    const hasProgressed = totals.bytes !== this.#bytes;
+    if (!this.#isPolling && now - this.#windowStart > interval) this.#beginWindow(now);
+    this.#windowEvents += totals.events - this.#events;
+    this.#windowBytes += totals.bytes - this.#bytes;
     this.#events = totals.events;
     this.#bytes = totals.bytes;
-    this.#scheduledAt = now;
-    if (this.#moderation.wakeup === "adaptive") this.#adapt(events, now);
-    if (this.#isPolling) {
-      this.#watch.disarm();
-      const { interval } = this.#moderation;
-      const expected = Math.max((bytes / elapsed) * interval, bytes);
-      if (expected > this.#reader.size * mostOfBuffer) this.nextTurn();
-      else this.#after(interval);
-      return;
+    if (!this.#isPolling) {
+      if (wakeup !== "adaptive" || this.#windowEvents < threshold) return hasProgressed;
+      this.#isPolling = true;
+      this.#quiet = 0;
+      this.#rate = 0;
+    } else if (now - this.#windowStart >= interval) {
+      this.#quiet = this.#windowEvents < threshold / 2 ? this.#quiet + 1 : 0;
+      this.#rate = this.#windowBytes / (now - this.#windowStart);
+      this.#beginWindow(now);
+      if (wakeup === "adaptive" && this.#quiet >= quietIntervals) this.#isPolling = false;
     }
-    this.#watch.arm();
-    const { maxLatency } = this.#moderation;
-    if (maxLatency !== undefined) this.#after(maxLatency);
+    return hasProgressed;
   }
 
-  /** Begins to poll when much came within an interval, and stops when looks find little. */
-  #adapt(events: number, now: number): void {
-    const { interval, threshold } = this.#moderation;
-    if (this.#isPolling) {
-      this.#quiet = events < threshold / 2 ? this.#quiet + 1 : 0;
-      if (this.#quiet < quietLooks) return;
-      this.#isPolling = false;
-      this.#windowEvents = 0;
-      this.#windowStart = now;
-      return;
-    }
-    if (now - this.#windowStart > interval) {
-      this.#windowStart = now;
-      this.#windowEvents = 0;
-    }
-    this.#windowEvents += events;
-    if (this.#windowEvents < threshold) return;
-    this.#isPolling = true;
-    this.#quiet = 0;
+  #beginWindow(now: number): void {
+    this.#windowStart = now;
+    this.#windowEvents = 0;
+    this.#windowBytes = 0;
   }
 
+  /** Looks again after so long, or sooner if too much of the buffer may be full by then. */
   #after(milliseconds: number): void {
+    const untilFull = this.#untilFull();
+    if (untilFull < 1) this.nextTurn();
+    else this.#sleep(Math.floor(Math.min(milliseconds, untilFull)));
+  }
+
+  /** Milliseconds until so much of the buffer is full that it should have been looked at. */
+  #untilFull(): number {
+    // What came all at once may go on as it began, and is taken to for a millisecond.
+    const elapsed = Math.max(performance.now() - this.#windowStart, 1);
+    const rate = Math.max(this.#rate, this.#windowBytes / elapsed);
+    return (this.#reader.size * mostOfBuffer) / rate;
+  }
+
+  #sleep(milliseconds: number): void {
     this.#timer = setTimeout(() => this.#poll(), milliseconds);
     if (!this.#isReferenced) this.#timer.unref();
   }

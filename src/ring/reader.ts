@@ -65,6 +65,9 @@ export class RingReader implements RecordReader, DrainControl {
   /** Bytes from the start that were released. */
   #released = 0;
   #heldBytes = 0;
+  /** Of the records that are held, how many programs gave up. */
+  #heldDiscarded = 0;
+  #isDraining = false;
   delivered = 0;
   stopped = false;
   #disposed = false;
@@ -101,6 +104,10 @@ export class RingReader implements RecordReader, DrainControl {
     return this.#heldBytes;
   }
 
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
   get backlog(): number {
     const memory = this.#memory;
     memory.look();
@@ -110,20 +117,26 @@ export class RingReader implements RecordReader, DrainControl {
   drain(fn: RawRecordCallback, limit: number): number {
     const available = this.#begin();
     const { data } = this.#memory;
-    return this.code.drain(
-      this,
-      data,
-      this.size - 1,
-      this.#offset,
-      available,
-      Math.min(limit, mostRecords),
-      loadFence,
-      fn,
-    );
+    this.#isDraining = true;
+    try {
+      return this.code.drain(
+        this,
+        data,
+        this.size - 1,
+        this.#offset,
+        available,
+        Math.min(limit, mostRecords),
+        loadFence,
+        fn,
+      );
+    } finally {
+      this.#isDraining = false;
+    }
   }
 
   interrupt(): void {
     this.stopped = true;
+    this.release(this.delivered);
   }
 
   hold(limit: number, bytes: number): number {
@@ -153,7 +166,7 @@ export class RingReader implements RecordReader, DrainControl {
       at = next;
     }
     this.#heldBytes = at;
-    this.totals.discarded += discarded;
+    this.#heldDiscarded = discarded;
     // What programs gave up is nothing to hold on to.
     if (count === 0) {
       this.delivered = at;
@@ -186,10 +199,27 @@ export class RingReader implements RecordReader, DrainControl {
   }
 
   giveBack(): void {
-    this.totals.bytes += this.delivered;
-    this.release(this.delivered);
+    // Disposal has given back what was delivered.
+    if (this.#disposed) return;
+    const { delivered, totals } = this;
+    totals.bytes += delivered;
+    totals.discarded +=
+      delivered === this.#heldBytes ? this.#heldDiscarded : this.#countDiscarded(delivered);
+    this.release(delivered);
     this.#heldBytes = 0;
+    this.#heldDiscarded = 0;
     this.delivered = 0;
+  }
+
+  /** How many of the first so many bytes' records programs gave up. */
+  #countDiscarded(bytes: number): number {
+    let count = 0;
+    for (let at = 0; at < bytes;) {
+      const header = this.#memory.data.getInt32((this.#offset + at) & (this.size - 1), true);
+      if (isDiscarded(header)) count++;
+      at += this.#advance(at, header);
+    }
+    return count;
   }
 
   release(bytes: number): void {
@@ -235,6 +265,8 @@ export class RingReader implements RecordReader, DrainControl {
     // fast with once 2 GiB have passed, and it keeps a number that comes of such a one as it does fractions.
     this.#offset = (consumer % this.size) | 0;
     this.#released = 0;
+    this.#heldBytes = 0;
+    this.#heldDiscarded = 0;
     this.delivered = 0;
     this.stopped = false;
     return (producer - consumer) | 0;

@@ -39,7 +39,12 @@ export interface RecordReader extends Disposable {
    * What programs add meanwhile is left for the next drain: a program that keeps pace with `fn` would hold it for ever.
    */
   drain(fn: RawRecordCallback, limit: number): number;
-  /** Ends the drain under way, if any, after the record whose callback runs: what follows it stays. */
+  /** Whether a callback of {@link drain} runs: nothing else may read meanwhile. */
+  readonly isDraining: boolean;
+  /**
+   * Ends the drain under way, if any, after the record whose callback runs: what follows it stays, and what was delivered is
+   * given back now, so that another object for the same buffer can go on from there.
+   */
   interrupt(): void;
 
   /**

@@ -66,9 +66,13 @@ export class RingBuf<E> extends EventBuffer<E> {
       // The size is the kernel's, not the caller's: this may be a ring that somebody else made.
       const size = map.maxEntries;
       const memory = new RingMemory(map.fd, size, `${map}`);
-      const isOverwritten = (map.flags & BPF_F_RB_OVERWRITE) !== 0;
-      const ring = isOverwritten ? new SnapshotRing(memory, size) : memory;
-      return new RingReader(ring, size, `${map}`);
+      if ((map.flags & BPF_F_RB_OVERWRITE) === 0) return new RingReader(memory, size, `${map}`);
+      try {
+        return new RingReader(new SnapshotRing(memory, size), size, `${map}`);
+      } catch (error) {
+        memory[Symbol.dispose]();
+        throw error;
+      }
     });
     this.#losses = LossCounter.of(this.id);
   }

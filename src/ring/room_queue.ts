@@ -60,8 +60,8 @@ export class RoomQueue implements Disposable {
     this.#parts = parts;
   }
 
-  /** Whether somebody still waits, after all were served for whom there is room by now. */
-  get isWaiting(): boolean {
+  /** Serves those who wait and for whom there is room by now; whether somebody still waits. */
+  serve(): boolean {
     if (this.#waiters.size === 0) return false;
     this.#serve();
     return this.#waiters.size > 0;
@@ -98,6 +98,11 @@ export class RoomQueue implements Disposable {
         reject(reason);
       },
     };
+    // The code of an event may have aborted it, while that was encoded for this.
+    if (signal?.aborted === true) {
+      reject(signal.reason);
+      return promise;
+    }
     this.#waiters.add(waiter);
     this.counts.waits++;
     signal?.addEventListener("abort", onAbort, { once: true });

@@ -25,7 +25,7 @@ export class SnapshotRing implements SharedRing {
   readonly #ring: OverwrittenRing;
   readonly #size: number;
   readonly #from: Uint8Array;
-  readonly #to: Uint8Array;
+  readonly #to: Uint8Array<ArrayBuffer>;
   /** Up to where the copy reaches. */
   #copied = 0;
   /** Up to where bytes were found to be overwritten. */
@@ -87,7 +87,9 @@ export class SnapshotRing implements SharedRing {
     return (this.data.getUint32(position % this.#size, true) & BPF_RINGBUF_BUSY_BIT) !== 0;
   }
 
+  /** Unmaps the ring, and detaches the views of the copy. @throws {Error} as the ring's disposal does */
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
+    this.#to.buffer.transfer(0);
   }
 }

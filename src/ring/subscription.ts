@@ -36,8 +36,11 @@ export interface SubscriptionParts extends ConsumerParts {
 
 /** How long a look may keep timers and I/O waiting, where no budget is given. */
 const turnMilliseconds = 2;
-/** So many events are delivered between two looks at the clock. */
-const eventsBetweenClocks = 1024;
+/** Events are delivered for so long between two looks at the clock: a few at first, as nobody knows how long they take, */
+const sliceMilliseconds = 0.5;
+const firstSlice = 4;
+/** and never more than this many. */
+const largestSlice = 4096;
 
 export class BufferSubscription implements Subscription, LoopConsumer {
   readonly #parts: SubscriptionParts;
@@ -92,25 +95,33 @@ export class BufferSubscription implements Subscription, LoopConsumer {
 
   /** Delivers what is there, as far as this turn goes; how many events. */
   look(): number {
-    if (this.#ended || this.#isLooking) return 0;
     const { reader, counts, onRelease } = this.#parts;
+    if (this.#ended || this.#isLooking || reader.isDraining) return 0;
     const before = reader.totals.events;
     this.#isLooking = true;
     try {
       this.#deliver();
     } catch (error) {
-      // Nobody calls this who could catch it: as with an event listener, it is nobody's, and the next event comes all the same.
-      queueMicrotask(() => {
-        throw error;
-      });
+      // As with an event listener: the next event comes all the same.
+      throwUncaught(error);
     }
     this.#isLooking = false;
     onRelease();
     const events = reader.totals.events - before;
     counts.found(events);
     if (reader.isCorrupt) this.finish();
-    else if (!this.#ended) this.#pump.schedule();
+    else if (!this.#ended) this.#schedule();
     return events;
+  }
+
+  #schedule(): void {
+    try {
+      this.#pump.schedule();
+    } catch (error) {
+      // Nothing would ever look again.
+      this.finish();
+      throwUncaught(error);
+    }
   }
 
   #deliver(): void {
@@ -119,22 +130,41 @@ export class BufferSubscription implements Subscription, LoopConsumer {
       reader.drain(callback(), budget);
       return;
     }
-    const end = performance.now() + turnMilliseconds;
-    do {
-      reader.drain(callback(), eventsBetweenClocks);
-    } while (!this.#ended && reader.end === "limit" && performance.now() < end);
+    let start = performance.now();
+    const end = start + turnMilliseconds;
+    for (let slice = firstSlice; ;) {
+      const count = reader.drain(callback(), slice);
+      if (this.#ended || reader.end !== "limit") return;
+      const now = performance.now();
+      const ofSlice = (count * sliceMilliseconds) / Math.max(now - start, 0.001);
+      // No more than twice as many at once: the next ones may take longer.
+      slice = Math.max(Math.floor(Math.min(ofSlice, count * 2, largestSlice)), 1);
+      start = now;
+      if (now >= end) return;
+    }
   }
 
   finish(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#parts.signal?.removeEventListener("abort", this.#end);
-    this.#pump[Symbol.dispose]();
-    this.#parts.reader.interrupt();
-    this.#parts.onEnd();
+    const { signal, reader, onEnd } = this.#parts;
+    signal?.removeEventListener("abort", this.#end);
+    try {
+      this.#pump[Symbol.dispose]();
+    } finally {
+      reader.interrupt();
+      onEnd();
+    }
   }
 
   [Symbol.dispose](): void {
     this.finish();
   }
+}
+
+/** Of what nobody calls who could catch it. */
+function throwUncaught(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }

@@ -143,7 +143,7 @@ export class UserRingBuf<E> extends BpfMap {
     const { writer, queue } = this.#live;
     const { event: type } = this.types;
     writer.checkType(type);
-    if (!queue.isWaiting && writer.output(type, event)) return true;
+    if (!queue.serve() && writer.output(type, event)) return true;
     writer.totals.refused++;
     return false;
   }
@@ -174,7 +174,7 @@ export class UserRingBuf<E> extends BpfMap {
   reserve(length: number = this.types.event.size): UserRecord<E> | undefined {
     const { writer, queue } = this.#live;
     writer.checkLength(length);
-    const record = queue.isWaiting ? undefined : this.#reserve(writer, length);
+    const record = queue.serve() ? undefined : this.#reserve(writer, length);
     if (record === undefined) writer.totals.refused++;
     return record;
   }
@@ -207,7 +207,7 @@ export class UserRingBuf<E> extends BpfMap {
     const { writer, queue } = this.#live;
     const { event: type } = this.types;
     writer.checkType(type);
-    if (!queue.isWaiting && writer.output(type, event)) return await this.#giveTurn();
+    if (!queue.serve() && writer.output(type, event)) return await this.#giveTurn();
     const bytes = new Uint8Array(type.size);
     type.write(new DataView(bytes.buffer), 0, event);
     await queue.wait(bytes.length, () => writer.copy(bytes), signal);
@@ -235,7 +235,7 @@ export class UserRingBuf<E> extends BpfMap {
     signal?.throwIfAborted();
     const { writer, queue } = this.#live;
     writer.checkLength(length);
-    const record = queue.isWaiting ? undefined : this.#reserve(writer, length);
+    const record = queue.serve() ? undefined : this.#reserve(writer, length);
     if (record !== undefined) {
       await this.#giveTurn();
       return record;

@@ -1,5 +1,5 @@
 import { checkOptions } from "../types/argument.ts";
-import { describe } from "../types/refusal.ts";
+import { checkSignal } from "./consume_options.ts";
 
 /** Options of what waits for room in a {@link UserRingBuf}. */
 export interface WaitForRoomOptions {
@@ -23,8 +23,6 @@ export function signalOf(
 ): AbortSignal | undefined {
   checkOptions(what, options, ["signal", ...others]);
   const { signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal: expected an AbortSignal, got ${describe(signal)}`);
-  }
+  checkSignal(signal);
   return signal;
 }

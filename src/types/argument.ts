@@ -18,6 +18,12 @@ export function checkCount(what: string, value: number, min: number, max = LARGE
   }
 }
 
+/** Checks an option that is on or off. @throws {TypeError} */
+export function checkBoolean(what: string, value: boolean): void {
+  if (typeof value === "boolean") return;
+  throw new TypeError(`${what}: expected true or false, got ${describe(value)}`);
+}
+
 /**
  * Checks the size of a whole layout.
  *

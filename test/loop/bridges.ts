@@ -49,6 +49,9 @@ export function withBridge<Result>(name: BridgeName, body: () => Result): Result
   return result.finally(restore) as Result;
 }
 
+/** The kernel waits for a grace period at each end of an AIO context, which takes long on a busy machine. */
+const longestMilliseconds = 60_000;
+
 /** A test for each bridge; skipped, with the reason in its name, where the system forbids that bridge. */
 export function bridgeTest(
   name: string,
@@ -57,11 +60,15 @@ export function bridgeTest(
 ): void {
   for (const { name: bridge, obstacle } of bridges) {
     if (obstacle === undefined) {
-      define(`${bridge}: ${name}`, async () => {
-        if (bridgeInUse() !== undefined) throw new Error("an earlier test left a watch open");
-        await withBridge(bridge, async () => body(bridge));
-        if (bridgeInUse() !== undefined) throw new Error("this test left a watch open");
-      });
+      define(
+        `${bridge}: ${name}`,
+        async () => {
+          if (bridgeInUse() !== undefined) throw new Error("an earlier test left a watch open");
+          await withBridge(bridge, async () => body(bridge));
+          if (bridgeInUse() !== undefined) throw new Error("this test left a watch open");
+        },
+        longestMilliseconds,
+      );
     } else {
       test.skip(`${bridge}: ${name} (skipped: ${obstacle})`, () => {});
     }

@@ -118,17 +118,38 @@ test("many wake-ups within an interval count together", () => {
   expect(consumer.isArmed).toBe(false);
 });
 
-test("a ring that would be full within an interval is looked at at every turn", async () => {
+test("a ring that would be full within a millisecond is waited for by wake-up", () => {
+  using consumer = new Consumer();
+  consumer.look();
+  for (let round = 0; round < 10; round++) {
+    // 16 bytes a record, 255 fit: this is more than 40 %.
+    consumer.put(120);
+    consumer.wake();
+    expect(consumer.isArmed).toBe(true);
+  }
+  expect(consumer.counts).toMatchObject({ wakeups: 10, polls: 0 });
+});
+
+test("a ring that would be full before the interval is over is looked at sooner", async () => {
   using consumer = new Consumer({ interval: 60_000 });
   consumer.look();
-  // 16 bytes a record, 255 fit: this is more than 40 %.
-  consumer.put(120);
+  // 30 records of 16 bytes: at this rate, 40 % of the ring are full in less than four milliseconds.
+  consumer.put(30);
   consumer.wake();
+  expect(consumer.isArmed).toBe(false);
+  for (let left = 200; consumer.looks.length < 3 && left > 0; left--) await Bun.sleep(5);
+  expect(consumer.looks.slice(0, 3)).toEqual([0, 30, 0]);
+});
+
+test("where wake-ups are not waited for, such a ring is looked at at every turn", async () => {
+  using consumer = new Consumer({ wakeup: "poll" });
+  consumer.put(120);
+  consumer.look();
   consumer.before = () => consumer.put(120);
   let turns = 0;
   while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
   expect(consumer.looks.length).toBeGreaterThan(10);
-  expect(consumer.looks.slice(1).every((found) => found === 120)).toBe(true);
+  expect(consumer.looks.every((found) => found === 120)).toBe(true);
 });
 
 test("interrupt never polls, whatever comes", async () => {
@@ -175,6 +196,21 @@ test("a record that stays reserved is asked for ever less often, and never waite
   await Bun.sleep(70);
   expect(consumer.looks.at(-1)).toBe(1);
   expect(consumer.isArmed).toBe(true);
+});
+
+test("records that stay reserved behind others that come delay nothing for long", async () => {
+  using consumer = new Consumer();
+  let held = consumer.memory.reserve(4);
+  consumer.before = () => {
+    // What was held is submitted, others come, and the next one is held.
+    consumer.memory.commit(held, 4);
+    consumer.put(3);
+    held = consumer.memory.reserve(4);
+  };
+  consumer.look();
+  for (let left = 400; consumer.looks.length < 20 && left > 0; left--) await Bun.sleep(1);
+  expect(consumer.looks.length).toBeGreaterThanOrEqual(20);
+  expect(new Set(consumer.looks)).toEqual(new Set([4]));
 });
 
 test("a maximum latency looks although no wake-up came, and the wait goes on", async () => {

@@ -96,17 +96,17 @@ test("whoever waits first is served first, also where a later one would fit", as
   expect(room.isArmed).toBe(true);
   room.free(50);
   expect(await Promise.all(waiting)).toEqual([100, 8, 50]);
-  expect([room.room, room.isArmed, room.queue.isWaiting]).toEqual([2, false, false]);
+  expect([room.room, room.isArmed, room.queue.serve()]).toEqual([2, false, false]);
   expect(room.queue.counts).toMatchObject({ waits: 3, wakeups: 3 });
 });
 
 test("whoever asks meanwhile has those who wait be served", async () => {
   using room = new Room();
   const waiting = room.take(10);
-  expect(room.queue.isWaiting).toBe(true);
+  expect(room.queue.serve()).toBe(true);
   // Drained, and the wake-up is still on its way.
   room.room = 10;
-  expect(room.queue.isWaiting).toBe(false);
+  expect(room.queue.serve()).toBe(false);
   expect([room.room, room.isArmed]).toEqual([0, false]);
   expect(await waiting).toBe(10);
 });
@@ -203,7 +203,7 @@ test("what fails fails for whom it concerns", async () => {
   expect(await Promise.allSettled(waiting)).toEqual(
     Array(2).fill({ status: "rejected", reason: failure }),
   );
-  expect([room.isArmed, room.queue.isWaiting]).toEqual([false, false]);
+  expect([room.isArmed, room.queue.serve()]).toEqual([false, false]);
   room.failure = undefined;
   room.room = 5;
   expect(await room.take(5)).toBe(5);
@@ -220,7 +220,7 @@ test("a wait that cannot begin is rejected", async () => {
   });
   for (let attempt = 0; attempt < 2; attempt++) {
     await expect(queue.wait(1, () => 1, undefined)).rejects.toBe(failure);
-    expect(queue.isWaiting).toBe(false);
+    expect(queue.serve()).toBe(false);
   }
 });
 

@@ -118,6 +118,19 @@ bpfTest("an error of the callback is an uncaught one, and the subscription goes 
   });
 });
 
+bpfTest(
+  "a wait that the kernel refuses ends the subscription with an uncaught error, and frees the ring",
+  async () => {
+    const env = { BUN_BPF_LOOP: "io_uring" };
+    const ended = await runBun([`${children}/failing_wait.ts`], { timeout: 20_000, env });
+    expect(ended).toMatchObject({
+      exitCode: 0,
+      stdout: "1\nuncaught: no wait today\nfalse\n2\n",
+      stderr: "",
+    });
+  },
+);
+
 bpfTest("a budget bounds a turn, and timers and I/O come in between", async () => {
   using ring = new RingBuf({ size: 65536, event: t.u32 });
   using producer = new Producer(ring);

@@ -235,3 +235,20 @@ bpfTest("the process lives while somebody waits, unless it is told not to", asyn
   const disposed = await runBun([child, "dispose"], options);
   expect(disposed).toMatchObject({ exitCode: 0, stdout: "waiting\nDisposedError\n", stderr: "" });
 });
+
+bpfTest("a signal that the event's own code aborts ends the wait before it begins", async () => {
+  using setup = setUp();
+  const { ring, numbered, fill } = setup;
+  fill();
+  const controller = new AbortController();
+  const reason = new Error("gone");
+  const aborting = {
+    ...numbered(1),
+    get value() {
+      controller.abort(reason);
+      return 1;
+    },
+  };
+  await expect(ring.write(aborting, { signal: controller.signal })).rejects.toBe(reason);
+  expect(ring.stats.waits).toBe(0);
+});

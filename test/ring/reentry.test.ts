@@ -1,0 +1,294 @@
+// What the code that a consumer calls may do to it and to its ring: each event is delivered once, and the ring stays whole.
+import { expect, test } from "bun:test";
+import { RingBuf, type Subscription, t } from "../../src/index.ts";
+import type { Watch } from "../../src/loop/reactor.ts";
+import { moderationOf } from "../../src/ring/consume_options.ts";
+import type { ConsumerParts } from "../../src/ring/consumer_slot.ts";
+import { EventIterator } from "../../src/ring/event_iterator.ts";
+import { RingReader } from "../../src/ring/reader.ts";
+import { SnapshotRing } from "../../src/ring/snapshot_ring.ts";
+import { ConsumerCounts } from "../../src/ring/stats.ts";
+import { BufferSubscription } from "../../src/ring/subscription.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
+import { FakeRing } from "./fake_ring.ts";
+import { Producer } from "./producer.ts";
+
+function setup(count: number) {
+  const ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
+  const producer = new Producer(ring);
+  for (let value = 0; value < count; value++) producer.putNumber(value);
+  return {
+    ring,
+    producer,
+    [Symbol.dispose]() {
+      producer[Symbol.dispose]();
+      ring[Symbol.dispose]();
+    },
+  };
+}
+
+const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
+const underWay = "is being drained: the callback that runs has to return first";
+
+/** Subscribes; at the event `last` the callback ends that and does something else. */
+async function subscribeUntil(
+  ring: RingBuf<{ value: number }>,
+  last: number,
+  seen: number[],
+  then: () => void,
+): Promise<Subscription> {
+  const done = Promise.withResolvers<void>();
+  const subscription: Subscription = ring.subscribe(({ value }) => {
+    seen.push(value);
+    if (value !== last) return;
+    subscription[Symbol.dispose]();
+    try {
+      then();
+    } finally {
+      setImmediate(done.resolve);
+    }
+  });
+  await done.promise;
+  return subscription;
+}
+
+bpfTest(
+  "a drain in the callback of a subscription that has ended waits for that to return",
+  async () => {
+    using test = setup(200);
+    const { ring, producer } = test;
+    const seen: number[] = [];
+    await subscribeUntil(ring, 149, seen, () => {
+      expect(() => ring.drain(() => {})).toThrow(underWay);
+      expect(() => ring.drainRaw(() => {})).toThrow(underWay);
+    });
+    ring.drain(({ value }) => void seen.push(value));
+    expect(seen).toEqual(numbers(200));
+    expect(ring.stats.events).toBe(200);
+    expect(producer.putNumber(1)).toBe(true);
+  },
+);
+
+bpfTest("another object for the ring goes on from there at once", async () => {
+  using test = setup(20);
+  const { ring } = test;
+  using other = ring.dup();
+  const seen: number[] = [];
+  await subscribeUntil(ring, 7, seen, () => {
+    other.drain(({ value }) => void seen.push(value), { limit: 5 });
+  });
+  expect(seen).toEqual(numbers(13));
+  ring.drain(({ value }) => void seen.push(value));
+  expect(seen).toEqual(numbers(20));
+  expect(ring.backlog).toBe(0);
+});
+
+bpfTest("every other consumer can begin in the callback, and goes on behind it", async () => {
+  const kinds: readonly ((ring: RingBuf<{ value: number }>) => AsyncIterable<number[]>)[] = [
+    async function* (ring) {
+      for await (const { value } of ring) yield [value];
+    },
+    async function* (ring) {
+      for await (const batch of ring.batches({ max: 3 })) yield batch.map(({ value }) => value);
+    },
+    async function* (ring) {
+      for await (const batch of ring.batches({ max: 3, inPlace: true })) {
+        yield Array.from(batch, ({ value }) => value);
+      }
+    },
+  ];
+  for (const kind of kinds) {
+    using test = setup(10);
+    const { ring } = test;
+    const seen: number[] = [];
+    const done = Promise.withResolvers<void>();
+    const go = async () => {
+      for await (const values of kind(ring)) {
+        seen.push(...values);
+        if (seen.length >= 10) break;
+      }
+    };
+    await subscribeUntil(ring, 4, seen, () => {
+      done.resolve(go());
+      expect(ring.flush()).toBe(0);
+    });
+    await done.promise;
+    expect(seen).toEqual(numbers(10));
+  }
+});
+
+bpfTest(
+  "a type's own code that ends the iteration which reads with it delivers nothing twice",
+  async () => {
+    let ends = () => {};
+    const Odd = t.custom<number>({
+      size: 4,
+      read(view, offset) {
+        ends();
+        return view.getUint32(offset, true);
+      },
+      write() {},
+    });
+    using ring = new RingBuf({ size: 4096, event: Odd });
+    using producer = new Producer(ring);
+    for (const value of numbers(5)) producer.putNumber(value);
+    const batches = ring.batches();
+    ends = () => {
+      ends = () => {};
+      void batches.return?.();
+      expect(() => ring.drainRaw(() => {})).toThrow(underWay);
+    };
+    const { value: first } = await batches.next();
+    expect(first).toEqual([0]);
+    const rest: number[] = [];
+    ring.drain((value) => void rest.push(value));
+    expect(rest).toEqual([1, 2, 3, 4]);
+  },
+);
+
+bpfTest("a drain that is refused leaves the events of the one under way as they are", () => {
+  using test = setup(2);
+  const { ring } = test;
+  const values: number[] = [];
+  ring.drain(
+    (event) => {
+      expect(() => ring.drain(() => {}, { inPlace: true })).toThrow("end that drain first");
+      values.push(event.value);
+    },
+    { inPlace: true },
+  );
+  expect(values).toEqual([0, 1]);
+});
+
+bpfTest("records that programs give up are counted once, however events are taken", async () => {
+  using test = setup(1);
+  const { ring, producer } = test;
+  producer.discard();
+  producer.putNumber(1);
+  producer.discard();
+  const seen: number[] = [];
+  for (let count = 0; count < 2; count++) {
+    for await (const { value } of ring) {
+      seen.push(value);
+      break;
+    }
+  }
+  expect(seen).toEqual([0, 1]);
+  ring.drain(() => {});
+  expect(ring.stats).toMatchObject({ events: 2, discarded: 2, backlog: 0, bytes: 32 + 64 });
+  producer.discard();
+  producer.putNumber(2);
+  producer.discard();
+  for await (const batch of ring.batches({ inPlace: true })) {
+    expect(batch.length).toBe(1);
+    break;
+  }
+  expect(ring.stats).toMatchObject({ events: 3, discarded: 4, backlog: 0 });
+});
+
+bpfTest("several who wait for a batch in place each have a turn with theirs", async () => {
+  using test = setup(0);
+  const { ring, producer } = test;
+  const batches = ring.batches({ max: 1, inPlace: true });
+  const read = async () => {
+    const { value } = await batches.next();
+    return value === undefined ? [] : Array.from(value, (event: { value: number }) => event.value);
+  };
+  const reading = [read(), read(), read()];
+  for (const value of numbers(3)) producer.putNumber(value);
+  expect(await Promise.all(reading)).toEqual([[0], [1], [2]]);
+  await batches.return?.();
+});
+
+bpfTest("a stream takes no more than it is to hold", async () => {
+  using ring = new RingBuf({ size: 65536, event: t.u32 });
+  using producer = new Producer(ring);
+  for (const value of numbers(300)) producer.putNumber(value);
+  const reader = ring.stream({ highWaterMark: 8 }).getReader();
+  for (const value of numbers(20)) {
+    expect(await reader.read()).toEqual({ done: false, value });
+    await Bun.sleep(0);
+    expect(ring.stats.events).toBeLessThanOrEqual(value + 1 + 8);
+  }
+  await reader.cancel();
+});
+
+bpfTest("what was drained with once does not live for as long as the ring", async () => {
+  using ring = new RingBuf({ size: 4096, event: t.u32 });
+  const drainOnce = () => {
+    const large = new Uint8Array(1 << 20);
+    const callback = () => void large.length;
+    ring.drain(callback);
+    return new WeakRef(callback);
+  };
+  const callbacks = Array.from({ length: 10 }, drainOnce);
+  for (let round = 0; round < 20; round++) {
+    await Bun.sleep(1);
+    Bun.gc(true);
+  }
+  // The collector may take a value on the stack for one of them.
+  expect(callbacks.filter((callback) => callback.deref() !== undefined).length).toBeLessThan(5);
+});
+
+/** What a consumer gets, over a ring in ordinary memory, with a watch that fails. */
+function failing(memory: FakeRing, failures: { arm?: Error; dispose?: Error }) {
+  const reader = new RingReader(memory, memory.size, "fake ring");
+  const watch: Watch = {
+    arm() {
+      if (failures.arm !== undefined) throw failures.arm;
+    },
+    disarm() {},
+    keepAlive() {},
+    [Symbol.dispose]() {
+      if (failures.dispose !== undefined) throw failures.dispose;
+    },
+  };
+  let ends = 0;
+  const parts: ConsumerParts = {
+    reader,
+    watch: () => watch,
+    counts: new ConsumerCounts(),
+    moderation: moderationOf("test", {}, []),
+    signal: undefined,
+    isReferenced: true,
+    onEnd: () => void ends++,
+  };
+  return { parts, ends: () => ends };
+}
+
+function refuse(): never {
+  throw new Error("too short");
+}
+
+test("an end that the kernel refuses frees the place all the same", async () => {
+  const dispose = new Error("of the watch");
+  const { parts, ends } = failing(new FakeRing(), { dispose });
+  const iterator = new EventIterator(parts, t.u32, refuse);
+  const waiting = iterator.next();
+  expect(() => iterator.finish()).toThrow(dispose);
+  expect(await waiting).toEqual({ done: true, value: undefined });
+  expect(ends()).toBe(1);
+
+  const other = failing(new FakeRing(), { dispose });
+  const subscription = new BufferSubscription({
+    ...other.parts,
+    budget: undefined,
+    callback: () => () => {},
+    onRelease: () => {},
+    stats: () => expect.unreachable(),
+  });
+  expect(() => subscription[Symbol.dispose]()).toThrow(dispose);
+  expect([subscription.active, other.ends()]).toEqual([false, 1]);
+});
+
+test("views of an overwriting ring's copy end with it", () => {
+  const memory = new FakeOverwriteRing(4096);
+  const reader = new RingReader(new SnapshotRing(memory, 4096), 4096, "fake ring");
+  memory.put(1, 8);
+  let kept: DataView | undefined;
+  reader.drain((view) => void (kept = view), 10);
+  expect(kept?.getUint8(8)).toBe(1);
+  reader[Symbol.dispose]();
+  expect(() => kept?.getUint8(8)).toThrow(TypeError);
+});
