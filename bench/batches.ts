@@ -1,7 +1,8 @@
 // Walks and stores of whole maps (u32 to u64), and look-ups of chosen keys, beside the same in C with libbpf on the same
 // maps, in turn: bun bench/batches.ts [ENTRIES]
 import { HashMap, PerCpuHashMap, possibleCpus, t } from "../src/index.ts";
-import { buildPeer, median } from "./peer.ts";
+import { buildPeer } from "./peer.ts";
+import { median } from "./support/statistics.ts";
 
 const rounds = 7;
 /** In a row, of which the median counts, here as in C. */

@@ -2,7 +2,8 @@
 // bun bench/maps.ts
 import { do_not_optimize, measure } from "mitata";
 import { HashMap, t } from "../src/index.ts";
-import { buildPeer, median } from "./peer.ts";
+import { buildPeer } from "./peer.ts";
+import { median } from "./support/statistics.ts";
 
 const rounds = 9;
 const keys = 512;

@@ -4,6 +4,8 @@ import { join } from "node:path";
 
 /** A C program beside a benchmark, built for this run. */
 export interface Peer {
+  /** Its path. */
+  readonly program: string;
   /** What it prints, run with these arguments. */
   run(...args: string[]): string;
 }
@@ -12,7 +14,7 @@ export interface Peer {
 export function buildPeer(name: string): Peer | undefined {
   const compiler = Bun.which("cc") ?? Bun.which("clang");
   if (compiler === null) {
-    console.log("no C compiler: nothing to compare with (apt-get install gcc libbpf-dev)\n");
+    console.error("no C compiler: nothing to compare with (apt-get install gcc libbpf-dev)\n");
     return undefined;
   }
   const folder = mkdtempSync(join(tmpdir(), "peer-"));
@@ -21,20 +23,15 @@ export function buildPeer(name: string): Peer | undefined {
   const source = join(import.meta.dir, `${name}.c`);
   const built = Bun.spawnSync([compiler, "-O2", source, "-o", program, "-lbpf"]);
   if (!built.success) {
-    console.log(`cannot build ${name}.c: is libbpf-dev installed?\n${built.stderr.toString()}`);
+    console.error(`cannot build ${name}.c: is libbpf-dev installed?\n${built.stderr.toString()}`);
     return undefined;
   }
   return {
+    program,
     run: (...args) => {
       const ran = Bun.spawnSync([program, ...args]);
       if (!ran.success) throw new Error(`${name} ${args.join(" ")}: exit status ${ran.exitCode}`);
       return ran.stdout.toString().trim();
     },
   };
-}
-
-/** The middle of some numbers. */
-export function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }

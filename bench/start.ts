@@ -2,7 +2,7 @@
 // installed and may run: bun bench/start.ts
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { median } from "./peer.ts";
+import { median } from "./support/statistics.ts";
 
 const rounds = 11;
 const bpftraceProgram = `BEGIN { printf("attached\\n"); }

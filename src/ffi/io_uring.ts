@@ -57,7 +57,9 @@ export class IoUring implements Disposable {
   readonly #completionsOffset: number;
   #pending = 0;
   /** The `userData` of polls that completed and were not given out by {@link reap} yet. */
-  readonly #completed = new Set<number>();
+  #completed: number[] = [];
+  /** What the last {@link reap} gave: the two are used in turn, as each wake-up would leave a list behind. */
+  #reaped: number[] = [];
 
   /** @throws {BpfError} where io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or lacks what is needed (5.5) */
   constructor() {
@@ -152,14 +154,17 @@ export class IoUring implements Disposable {
     // No byte is sent for what a cancellation completes, so nobody would come to reap it: the kernel would keep more and
     // more of it. What else completed is kept for reap(): its byte is on its way.
     this.#collect();
-    this.#completed.delete(userData);
+    const index = this.#completed.indexOf(userData);
+    if (index !== -1) this.#completed.splice(index, 1);
   }
 
-  /** The `userData` of each poll that completed since the last time, once. */
+  /** The `userData` of each poll that completed since the last time, once; the list is valid until the next time. */
   reap(): readonly number[] {
     this.#collect();
-    const completed = [...this.#completed];
-    this.#completed.clear();
+    const completed = this.#completed;
+    this.#completed = this.#reaped;
+    this.#completed.length = 0;
+    this.#reaped = completed;
     return completed;
   }
 
@@ -181,7 +186,7 @@ export class IoUring implements Disposable {
         head = (head + 1) | 0;
         Atomics.store(words, this.#completionHead, head);
         // Zero is the sending of the byte, or a cancellation.
-        if (userData !== 0 || upper !== 0) this.#completed.add(upper * 0x1_0000_0000 + userData);
+        if (userData !== 0 || upper !== 0) this.#completed.push(upper * 0x1_0000_0000 + userData);
       }
     }
   }

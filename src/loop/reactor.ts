@@ -61,9 +61,12 @@ class ReactorWatch implements Watch, Polled {
 /** All waits of a thread, over one bridge. It exists while there is a watch. */
 class Reactor {
   readonly bridge: Bridge;
-  readonly #watches = new Set<ReactorWatch>();
-  readonly #armed = new Map<number, ReactorWatch>();
-  /** How many of those are to keep the process alive. */
+  /**
+   * Who waits is searched for among these: a table by id would be changed twice for each wake-up, and what the engine throws
+   * away of such tables costs megabytes. The search among a thousand takes less than two microseconds.
+   */
+  readonly #watches: ReactorWatch[] = [];
+  /** How many of those that are armed are to keep the process alive. */
   #references = 0;
   #lastId = 0;
 
@@ -73,12 +76,12 @@ class Reactor {
   }
 
   add(watch: ReactorWatch): void {
-    this.#watches.add(watch);
+    this.#watches.push(watch);
   }
 
   remove(watch: ReactorWatch): void {
-    this.#watches.delete(watch);
-    if (this.#watches.size > 0) return;
+    this.#watches.splice(this.#watches.indexOf(watch), 1);
+    if (this.#watches.length > 0) return;
     current = undefined;
     this.bridge[Symbol.dispose]();
   }
@@ -87,7 +90,6 @@ class Reactor {
     const id = ++this.#lastId;
     this.bridge.arm(watch, id);
     watch.armed = id;
-    this.#armed.set(id, watch);
     if (watch.isReferenced) this.countReference(true);
   }
 
@@ -104,13 +106,12 @@ class Reactor {
   }
 
   #disarmed(watch: ReactorWatch): void {
-    this.#armed.delete(watch.armed);
     watch.armed = 0;
     if (watch.isReferenced) this.countReference(false);
   }
 
   #ready(id: number): void {
-    const watch = this.#armed.get(id);
+    const watch = this.#watches.find(({ armed }) => armed === id);
     // A wait that was taken back completes as well.
     if (watch === undefined) return;
     this.#disarmed(watch);

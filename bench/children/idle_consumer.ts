@@ -1,0 +1,20 @@
+// Waits for events that never come, until it is killed: bun bench/children/idle_consumer.ts --rings N
+// Without rings it is what to compare with: it has loaded the same code, and waits for what comes from a socket.
+import { parseArgs } from "node:util";
+import { RingBuf, t } from "../../src/index.ts";
+import { endWithParent } from "../support/libc.ts";
+
+const { values } = parseArgs({ options: { rings: { type: "string" } } });
+const rings = Number(values.rings);
+const ringSize = 64 * 1024;
+
+endWithParent();
+for (let ring = 0; ring < rings; ring++) {
+  new RingBuf({ size: ringSize, event: t.u64n }).subscribe(() => {});
+}
+if (rings === 0) {
+  const socket = { data() {} };
+  const { port } = Bun.listen({ hostname: "127.0.0.1", port: 0, socket });
+  await Bun.connect({ hostname: "127.0.0.1", port, socket });
+}
+console.log("ready");

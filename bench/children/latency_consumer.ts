@@ -1,0 +1,48 @@
+// How late events come, from the time in the record to the callback; the bridge is that of BUN_BPF_LOOP:
+//   bun bench/children/latency_consumer.ts --ring ID --cpu N --how subscribe|for-await --warm-up N --events N
+// The first line on stdout says that it waits, the second is the result in microseconds.
+import { parseArgs } from "node:util";
+import { monotonicNanoseconds, RingBuf } from "../../src/index.ts";
+import { endWithParent, pinThread } from "../support/libc.ts";
+import { sequencedEvent } from "../support/ring_programs.ts";
+import { percentile } from "../support/statistics.ts";
+
+const { values } = parseArgs({
+  options: {
+    ring: { type: "string" },
+    cpu: { type: "string" },
+    how: { type: "string" },
+    "warm-up": { type: "string" },
+    events: { type: "string" },
+  },
+});
+endWithParent();
+pinThread(Number(values.cpu));
+const wanted = Number(values.events);
+const samples: number[] = [];
+let warmUp = Number(values["warm-up"]);
+
+/** Whether there are enough. */
+function note({ time }: { readonly time: number }): boolean {
+  const late = monotonicNanoseconds() - time;
+  if (warmUp > 0) warmUp--;
+  else samples.push(late);
+  return samples.length === wanted;
+}
+
+using ring = RingBuf.fromId(Number(values.ring), { event: sequencedEvent });
+setTimeout(() => console.log("ready"), 1);
+if (values.how === "subscribe") {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const subscription = ring.subscribe((event) => {
+    if (!note(event)) return;
+    subscription[Symbol.dispose]();
+    resolve();
+  });
+  await promise;
+} else {
+  for await (const event of ring) if (note(event)) break;
+}
+const p50 = percentile(samples, 0.5) / 1000;
+const p99 = percentile(samples, 0.99) / 1000;
+console.log(JSON.stringify({ p50, p99 }));

@@ -1,0 +1,233 @@
+/**
+ * What it takes to read a record that is there already, beside the same in C with libbpf.
+ *
+ *   bun bench/ring_drain.ts
+ *
+ * A program fills a ring with records, then one thread drains it, and only the draining is timed. C calls a callback that
+ * adds up lengths (`ring_buffer__consume`); so does `drainRaw`. The other ways read three fields of each record, two of
+ * them 64 bits wide, and are held against C's figure for records of the same size. Objects that a callback does not keep, as
+ * here, the engine may see no need to make; those of an array it makes.
+ *
+ * A figure on a shared virtual machine changes by a third with what its neighbours do, and both sides of a ratio change
+ * together: hence C is measured right before and after each way, each round gives a ratio, and the median of the rounds
+ * counts. Each way has a ring of its own, as the engine compiles a ring's drain loop for the callbacks that it has seen
+ * there; the first drains, while it does that, are not counted. C's process reads that very ring: memory that is in the
+ * processor's caches already is read in a third of the time. For the same reason, what was in another ring before is followed
+ * by some drains that are not counted.
+ */
+import { type Program, RingBuf, type t } from "../src/index.ts";
+import type { Peer } from "./peer.ts";
+import { type Options, run } from "./support/benchmark.ts";
+import { Child } from "./support/children.ts";
+import { progress } from "./support/progress.ts";
+import type { Figure, Report, Target } from "./support/report.ts";
+import { filledEvent, filler, headerSize, runMany } from "./support/ring_programs.ts";
+import { median, medianRatio } from "./support/statistics.ts";
+
+/** Drains in a row, of which the median counts: on both sides, in each round. */
+const drainsAtOnce = 11;
+/** Of the size that is read in all ways. */
+const commonSize = 64;
+const sizes = [16, commonSize, 256, 2048];
+
+const numbers = {
+  records: { help: "records in a full ring", standard: 100_000, quick: 100_000 },
+  rounds: { help: "alternating rounds", standard: 9, quick: 3 },
+  "warm-up": { help: "drains that are not counted", standard: 40, quick: 30 },
+};
+type Names = keyof typeof numbers;
+
+type Event = t.Infer<typeof filledEvent>;
+
+interface Way {
+  readonly name: string;
+  readonly target: Target;
+  /** Reads as many records as there are; a promise where that takes turns of the event loop. */
+  drain(ring: RingBuf<Event>, records: number): unknown;
+}
+
+let sum = 0;
+
+const raw: Way = {
+  name: "drainRaw",
+  target: { of: "ratio", atMost: 1.25 },
+  drain(ring) {
+    ring.drainRaw(addLength);
+  },
+};
+
+const ways: readonly Way[] = [
+  raw,
+  {
+    name: "drain in place, three fields",
+    target: { of: "ratio", atMost: 2 },
+    drain(ring) {
+      ring.drain(addInPlace, { inPlace: true });
+    },
+  },
+  {
+    name: "drain, objects",
+    target: { of: "ratio", atMost: 3 },
+    drain(ring) {
+      ring.drain(addObject);
+    },
+  },
+  {
+    name: "batches, arrays of objects",
+    target: { of: "ratio", atMost: 30 },
+    async drain(ring, records) {
+      let left = records;
+      for await (const batch of ring.batches()) {
+        for (const { first, second, third } of batch) sum += first + second + third;
+        if ((left -= batch.length) === 0) break;
+      }
+    },
+  },
+  {
+    name: "for await",
+    target: { of: "ratio", atMost: 30 },
+    async drain(ring, records) {
+      let left = records;
+      for await (const { first, second, third } of ring) {
+        sum += first + second + third;
+        if (--left === 0) break;
+      }
+    },
+  },
+];
+
+// One function for each way: a callback that sees both decoded and shown events is compiled for neither.
+function addLength(_view: DataView, _offset: number, length: number): void {
+  sum += length;
+}
+function addInPlace(event: Event): void {
+  sum += event.first + event.second + event.third;
+}
+function addObject(event: Event): void {
+  sum += event.first + event.second + event.third;
+}
+
+/** A ring that is filled and drained again and again, by C and by us, and how long the draining took. */
+class FilledRing implements AsyncDisposable {
+  readonly #ring: RingBuf<Event>;
+  readonly #program: Program;
+  readonly #records: number;
+  /** In the ring, header included: sizes are multiples of 8. */
+  readonly #recordBytes: number;
+  readonly #way: Way;
+  readonly #peer: Child | undefined;
+
+  constructor(way: Way, size: number, records: number, peer: Peer | undefined) {
+    this.#way = way;
+    this.#records = records;
+    this.#recordBytes = size + headerSize;
+    const bytes = 2 ** Math.ceil(Math.log2(records * this.#recordBytes + 1));
+    this.#ring = new RingBuf({ size: bytes, event: filledEvent });
+    this.#program = filler(this.#ring, size);
+    if (peer === undefined) return;
+    const ids = [this.#ring.id, this.#program.info().id];
+    this.#peer = new Child([peer.program, "drain", ...ids.map(String), `${records}`]);
+  }
+
+  /** Writes what is missing: a run may be interrupted, and to drain in another way would change how ours is compiled. */
+  #fill(): void {
+    let missing = this.#records;
+    while (!runMany(this.#program, missing)) {
+      missing = this.#records - this.#ring.backlog / this.#recordBytes;
+      if (missing === 0) return;
+    }
+  }
+
+  /** Nanoseconds a record, each time. */
+  async drain(times: number): Promise<number[]> {
+    const all: number[] = [];
+    for (let i = 0; i < times; i++) {
+      this.#fill();
+      const before = this.#ring.stats.events;
+      const start = Bun.nanoseconds();
+      const draining = this.#way.drain(this.#ring, this.#records);
+      // No turn of the event loop where none is needed.
+      if (draining instanceof Promise) await draining;
+      all.push((Bun.nanoseconds() - start) / this.#records);
+      if (this.#ring.stats.events - before !== this.#records) throw new Error("not all was read");
+    }
+    return all;
+  }
+
+  /** The same in C, the median; NaN where there is no peer. */
+  async drainInC(times: number): Promise<number> {
+    this.#peer?.send(`${times}`);
+    return Number(await this.#peer?.line());
+  }
+
+  /** Has both sides do it so often that it does not become faster any more. */
+  async warmUp(drains: number): Promise<void> {
+    // That it is there.
+    await this.#peer?.line();
+    await this.drainInC(drains);
+    await this.drain(drains);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#peer?.end();
+    this.#program[Symbol.dispose]();
+    this.#ring[Symbol.dispose]();
+  }
+}
+
+/** Measures these ways for records of one size, in turn. */
+async function measureSize(
+  size: number,
+  tried: readonly Way[],
+  { records, rounds, "warm-up": warmUp }: Options<Names>,
+  peer: Peer | undefined,
+): Promise<Figure[]> {
+  await using stack = new AsyncDisposableStack();
+  const series = tried.map((way) => {
+    const ring = stack.use(new FilledRing(way, size, records, peer));
+    return { way, ring, here: [] as number[], there: [] as number[] };
+  });
+  for (const { way, ring } of series) {
+    progress(`${size} bytes, ${way.name}: warming up`);
+    await ring.warmUp(warmUp);
+  }
+  for (let round = 0; round < rounds; round++) {
+    progress(`${size} bytes: round ${round + 1} of ${rounds}`);
+    for (const { ring, here, there } of series) {
+      // What the others' rings have driven out of the caches comes back first.
+      await ring.drainInC(drainsAtOnce);
+      const before = await ring.drainInC(drainsAtOnce);
+      here.push(median(await ring.drain(drainsAtOnce)));
+      const after = await ring.drainInC(drainsAtOnce);
+      there.push((before + after) / 2);
+    }
+  }
+  return series.map(({ way, here, there }) => ({
+    what: `${size} bytes, ${way.name}`,
+    unit: "ns",
+    here: median(here),
+    there: median(there),
+    ratio: medianRatio(here, there),
+    target: way.target,
+  }));
+}
+
+async function measure(options: Options<Names>, peer: Peer | undefined): Promise<Report> {
+  const figures: Figure[] = [];
+  for (const size of sizes) {
+    figures.push(...(await measureSize(size, size === commonSize ? ways : [raw], options, peer)));
+  }
+  if (sum < 0) throw new Error("nothing was read");
+  return {
+    name: "drain",
+    title: `draining a ring of ${options.records} records: time for each, medians of ${options.rounds} rounds`,
+    figures,
+  };
+}
+
+await run({
+  usage: "Reading records that are there, beside C: bun bench/ring_drain.ts [options]",
+  numbers,
+  measure,
+  peer: "ring",
+});

@@ -1,0 +1,120 @@
+import { type ArrayMap, asm, type Code, type LiveMap, Program, t } from "../../src/index.ts";
+
+const { r0, r1, r2, r3, r6, r7 } = asm;
+
+/** The kernel's smallest packet for a program of the section "socket": an Ethernet header. */
+export const packet: Uint8Array = new Uint8Array(14);
+
+/** Bytes before each record in a ring. */
+export const headerSize = 8;
+
+/** What {@link filler} writes at the start of each record of 24 bytes and more. */
+export const filledEvent = t.struct({ first: t.u64n, second: t.u64n, third: t.u32, rest: t.u32 });
+
+/** A program that writes one record of `size` bytes a run. */
+export function filler(ring: LiveMap, size: number): Program {
+  const third: Code = size >= filledEvent.size ? [asm.stdw(r6, 16, 9)] : [];
+  return new Program({
+    section: "socket",
+    license: "GPL",
+    name: "filler",
+    maps: { ring },
+    code: [
+      reserve(size),
+      asm.stdw(r6, 0, 7),
+      asm.stdw(r6, 8, 8),
+      third,
+      submit,
+      asm.label("full"),
+      asm.mov(r0, 1),
+      asm.exit(),
+    ],
+  });
+}
+
+/** Bytes of the records of a {@link sequencer}. */
+const sequencedSize = 64;
+
+/** The records of a {@link sequencer}. */
+export const sequencedEvent = t.struct({
+  /** From 0 upwards, none left out. */
+  sequence: t.u64n,
+  /** When it was written, by the kernel's monotonic clock. */
+  time: t.u64n,
+  rest: t.bytes(sequencedSize - 16),
+});
+
+/** How far a {@link sequencer} got. */
+export const sequencerState = t.struct({ written: t.u64n, lost: t.u64n });
+
+export type SequencerState = t.Infer<typeof sequencerState>;
+
+/** The state as it is now. */
+export function readState(state: ArrayMap<SequencerState>): SequencerState {
+  const now = state.get(0);
+  if (now === undefined) throw new Error("the state has no element");
+  return now;
+}
+
+/** A program that writes one numbered record a run, and counts in `state`. For one producer at a time. */
+export function sequencer(ring: LiveMap, state: LiveMap): Program {
+  const { written, lost } = sequencerState.fields;
+  const { sequence, time } = sequencedEvent.fields;
+  return new Program({
+    section: "socket",
+    license: "GPL",
+    name: "sequencer",
+    maps: { ring, state },
+    code: [
+      asm.ldMapValue(r7, "state", 0),
+      reserve(sequencedSize),
+      asm.ldxdw(r1, r7, written.offset),
+      asm.stxdw(r6, sequence.offset, r1),
+      asm.add(r1, 1),
+      asm.stxdw(r7, written.offset, r1),
+      asm.call("ktime_get_ns"),
+      asm.stxdw(r6, time.offset, r0),
+      submit,
+      asm.label("full"),
+      asm.ldxdw(r1, r7, lost.offset),
+      asm.add(r1, 1),
+      asm.stxdw(r7, lost.offset, r1),
+      asm.mov(r0, 1),
+      asm.exit(),
+    ],
+  });
+}
+
+/** Gets a record of this size into r6, or goes to the label "full". */
+function reserve(size: number): Code {
+  return [
+    asm.ldMap(r1, "ring"),
+    asm.mov(r2, size),
+    asm.mov(r3, 0),
+    asm.call("ringbuf_reserve"),
+    asm.jeq(r0, 0, "full"),
+    asm.mov(r6, r0),
+  ];
+}
+
+const submit: Code = [
+  asm.mov(r1, r6),
+  asm.mov(r2, 0),
+  asm.call("ringbuf_submit"),
+  asm.mov(r0, 0),
+  asm.exit(),
+];
+
+/**
+ * Runs a program many times; false when it was not as often as that: a signal, of the garbage collector for instance,
+ * ends the run early.
+ */
+export function runMany(program: Program, repeat: number): boolean {
+  try {
+    program.testRun({ data: packet, repeat });
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code !== "EINTR") throw error;
+    return false;
+  }
+}

@@ -1,0 +1,98 @@
+import { ArrayMap, RingBuf } from "../../src/index.ts";
+import type { Peer } from "../peer.ts";
+import { Child } from "./children.ts";
+import { allowedCpus } from "./libc.ts";
+import { readState, sequencedEvent, type SequencerState, sequencerState } from "./ring_programs.ts";
+
+const allowed = allowedCpus();
+
+/** Where consumers run, and where the producer does: another CPU where there is one. */
+export const cpus = {
+  consumer: allowed[0] ?? 0,
+  producer: allowed[1] ?? allowed[0] ?? 0,
+};
+
+/** How a run of the producer went. */
+export interface Produced extends SequencerState {
+  readonly seconds: number;
+}
+
+/** What the producer is asked for. */
+export interface Production {
+  readonly seconds: number;
+  /** Events per second; at full speed without it. */
+  readonly rate?: number;
+  /** Where it runs. @default apart from the consumer, where there is another CPU */
+  readonly cpu?: number;
+}
+
+/** A ring for two other processes: the producer, and the consumer that is measured. */
+export class SharedRing implements Disposable {
+  readonly #ring: RingBuf<unknown>;
+  readonly #state: ArrayMap<SequencerState>;
+
+  constructor(size: number) {
+    this.#ring = new RingBuf({ size, event: sequencedEvent });
+    this.#state = new ArrayMap({ value: sequencerState, maxEntries: 1, mmap: true });
+  }
+
+  get id(): number {
+    return this.#ring.id;
+  }
+
+  get state(): SequencerState {
+    return readState(this.#state);
+  }
+
+  /** Bytes that nobody has read yet. */
+  get backlog(): number {
+    return this.#ring.backlog;
+  }
+
+  /** Starts the producer. */
+  startProducer({ seconds, rate, cpu = cpus.producer }: Production): Child {
+    return startBunChild("producer", {
+      ring: this.id,
+      state: this.#state.id,
+      cpu,
+      seconds,
+      ...(rate === undefined ? {} : { rate }),
+    });
+  }
+
+  /** Has the producer write, and waits until it is through; what it wrote and lost meanwhile. */
+  async produce(production: Production): Promise<Produced> {
+    const before = this.state;
+    await using producer = this.startProducer(production);
+    const { nanoseconds } = await producer.json<{ nanoseconds: number }>();
+    const { written, lost } = this.state;
+    return {
+      seconds: nanoseconds / 1e9,
+      written: written - before.written,
+      lost: lost - before.lost,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#state[Symbol.dispose]();
+    this.#ring[Symbol.dispose]();
+  }
+}
+
+/** Starts `bench/children/NAME.ts` with these options. */
+export function startBunChild(
+  name: string,
+  options: Readonly<Record<string, string | number>>,
+  environment: Readonly<Record<string, string>> = {},
+): Child {
+  const flags = Object.entries(options).flatMap(([option, value]) => [`--${option}`, `${value}`]);
+  const path = `${import.meta.dir}/../children/${name}.ts`;
+  return new Child([process.execPath, path, ...flags], environment);
+}
+
+/** Starts the C consumer `what`, and waits until it waits for events. */
+export async function startPeer(peer: Peer, what: string, args: readonly number[]): Promise<Child> {
+  const child = new Child([peer.program, what, `${cpus.consumer}`, ...args.map(String)]);
+  await child.line();
+  return child;
+}
