@@ -1,3 +1,5 @@
+import { throwUncaught } from "./uncaught.ts";
+
 /**
  * Reports each of the ids that completed together.
  *
@@ -8,9 +10,7 @@ export function deliver(ids: readonly number[], onReady: (id: number) => void): 
     try {
       onReady(id);
     } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
+      throwUncaught(error);
     }
   }
 }

@@ -4,6 +4,7 @@ import type { Polled } from "../ffi/poll.ts";
 import { socketPair } from "../ffi/socket.ts";
 import type { Bridge } from "./bridge.ts";
 import { deliver } from "./deliver.ts";
+import { throwUncaught } from "./uncaught.ts";
 
 /** What of Bun's socket is used here. */
 interface Socket {
@@ -41,12 +42,8 @@ export class IoUringBridge implements Bridge {
     this.#sender = sender;
     this.#connect(receiver).then(
       (socket) => this.#opened(socket),
-      (error: unknown) => {
-        // Nothing would ever wake up again: better an uncaught error than silence.
-        queueMicrotask(() => {
-          throw error;
-        });
-      },
+      // Nothing would ever wake up again: better an uncaught error than silence.
+      throwUncaught,
     );
   }
 

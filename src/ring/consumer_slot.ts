@@ -7,6 +7,9 @@ import type { PumpParts } from "./pump.ts";
 import type { RecordReader } from "./record_reader.ts";
 import { ConsumerCounts } from "./stats.ts";
 
+/** How long a consumer may keep timers and I/O waiting, where it is not told otherwise. */
+export const turnMilliseconds = 2;
+
 /** A consumer that runs on the event loop. */
 export interface LoopConsumer {
   /** Begins to wait. It may end at once, when its signal has aborted already. */

@@ -143,6 +143,9 @@ function makeDrainCode(): DrainCode {
 /** The code that all rings begin with. */
 export const sharedDrainCode: DrainCode = makeDrainCode();
 
+/** Who has read so many records gets code of its own, which takes the engine a while to compile. */
+export const specializedAfter = 4096;
+
 let copies = 0;
 
 /**

@@ -1,20 +1,13 @@
+import { specializedAfter } from "./drain_code.ts";
 import { type PerfDrainCode, sharedPerfDrainCode, specializePerf } from "./perf_drain_code.ts";
-import type { ReaderTotals } from "./record_reader.ts";
+import { noTotals, type ReaderTotals } from "./record_reader.ts";
 
 /** What a record's 16-bit size, a multiple of 8, can be at most. */
 export const longestPerfRecord = 0xfff8;
-/** Readers of so many records get code of their own, which takes the engine a while to compile. */
-const specializedAfter = 4096;
 
 /** What the readers of all CPUs of one perf buffer share. */
 export class PerfReaderCommons implements Disposable {
-  readonly totals: ReaderTotals = {
-    events: 0,
-    bytes: 0,
-    discarded: 0,
-    lost: 0,
-    overwrittenBytes: 0,
-  };
+  readonly totals: ReaderTotals = noTotals();
   /** Where a record that wraps around the end of its data is copied to: one is looked at at a time. */
   readonly scratch: Uint8Array<ArrayBuffer>;
   readonly scratchView: DataView<ArrayBuffer>;

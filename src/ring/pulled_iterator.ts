@@ -1,8 +1,6 @@
-import type { ConsumerParts, LoopConsumer } from "./consumer_slot.ts";
+import { type ConsumerParts, type LoopConsumer, turnMilliseconds } from "./consumer_slot.ts";
 import { Pump } from "./pump.ts";
 
-/** After so long without a wait, timers and I/O get their turn. */
-const turnMilliseconds = 2;
 /** So many items are handed out between two looks at the clock, */
 const itemsBetweenClocks = 64;
 /** unless what is done with each takes so long. */

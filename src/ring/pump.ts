@@ -87,18 +87,20 @@ export class Pump implements Disposable {
       this.nextTurn();
       return;
     }
-    const hasProgressed = this.#measure(performance.now());
+    const now = performance.now();
+    const hasProgressed = this.#measure(now);
+    const untilFull = this.#untilFull(now);
     if (end === "busy") {
-      this.#retry(hasProgressed);
+      this.#retry(hasProgressed, untilFull);
       return;
     }
     this.#retryMilliseconds = firstRetryMilliseconds;
     const { wakeup, interval, maxLatency } = this.#moderation;
     // A timer would be too late for a buffer that is full within a millisecond, and so would a loop without a rest: who sleeps
     // in the kernel gets the processor back before who never gave it up.
-    if (this.#isPolling && (wakeup === "poll" || this.#untilFull() >= 1)) {
+    if (this.#isPolling && (wakeup === "poll" || untilFull >= 1)) {
       this.#watch.disarm();
-      this.#after(interval);
+      this.#after(interval, untilFull);
       return;
     }
     this.#watch.arm();
@@ -131,13 +133,13 @@ export class Pump implements Disposable {
    * A reserved record at the head makes the buffer readable at once, again and again: to wait for that would spin. It is
    * submitted within microseconds, unless its program sleeps.
    */
-  #retry(hasProgressed: boolean): void {
+  #retry(hasProgressed: boolean, untilFull: number): void {
     if (hasProgressed) this.#retryMilliseconds = firstRetryMilliseconds;
     if (hasProgressed && this.#moderation.wakeup === "interrupt") {
       this.nextTurn();
       return;
     }
-    this.#after(this.#retryMilliseconds);
+    this.#after(this.#retryMilliseconds, untilFull);
     this.#retryMilliseconds = Math.min(this.#retryMilliseconds * 2, longestRetryMilliseconds);
   }
 
@@ -172,16 +174,15 @@ export class Pump implements Disposable {
   }
 
   /** Looks again after so long, or sooner if too much of the buffer may be full by then. */
-  #after(milliseconds: number): void {
-    const untilFull = this.#untilFull();
+  #after(milliseconds: number, untilFull: number): void {
     if (untilFull < 1) this.nextTurn();
     else this.#sleep(Math.floor(Math.min(milliseconds, untilFull)));
   }
 
   /** Milliseconds until so much of the buffer is full that it should have been looked at. */
-  #untilFull(): number {
+  #untilFull(now: number): number {
     // What came all at once may go on as it began, and is taken to for a millisecond.
-    const elapsed = Math.max(performance.now() - this.#windowStart, 1);
+    const elapsed = Math.max(now - this.#windowStart, 1);
     const rate = Math.max(this.#rate, this.#windowBytes / elapsed);
     return (this.#reader.size * mostOfBuffer) / rate;
   }

@@ -7,8 +7,9 @@ import {
   type RawRecordCallback,
   sharedDrainCode,
   specialize,
+  specializedAfter,
 } from "./drain_code.ts";
-import type { ReaderTotals, RecordReader } from "./record_reader.ts";
+import { noTotals, type ReaderTotals, type RecordReader } from "./record_reader.ts";
 
 /** The memory that a ring buffer's consumer shares with the kernel: `RingMemory`, or a test's own. */
 export interface SharedRing extends Disposable {
@@ -28,8 +29,6 @@ export interface SharedRing extends Disposable {
   release(position: number): void;
 }
 
-/** A reader of so many records gets code of its own, which takes the engine a while to compile. */
-const specializedAfter = 4096;
 const mostRecords = 0x7fff_ffff;
 
 const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
@@ -44,13 +43,7 @@ function isDiscarded(header: number): boolean {
 
 /** The protocol of a ring buffer's consumer, over its shared memory. */
 export class RingReader implements RecordReader, DrainControl {
-  readonly totals: ReaderTotals = {
-    events: 0,
-    bytes: 0,
-    discarded: 0,
-    lost: 0,
-    overwrittenBytes: 0,
-  };
+  readonly totals: ReaderTotals = noTotals();
   readonly size: number;
   readonly #memory: SharedRing;
   readonly #what: string;

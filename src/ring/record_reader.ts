@@ -14,6 +14,11 @@ export interface ReaderTotals {
   overwrittenBytes: number;
 }
 
+/** Of a reader that has read nothing yet. */
+export function noTotals(): ReaderTotals {
+  return { events: 0, bytes: 0, discarded: 0, lost: 0, overwrittenBytes: 0 };
+}
+
 /**
  * The one consumer of a buffer that programs write records to: the protocol, whatever kind of buffer it is.
  *

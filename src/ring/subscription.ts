@@ -1,5 +1,6 @@
+import { throwUncaught } from "../loop/uncaught.ts";
 import type { RawRecordCallback } from "./drain_code.ts";
-import type { ConsumerParts, LoopConsumer } from "./consumer_slot.ts";
+import { type ConsumerParts, type LoopConsumer, turnMilliseconds } from "./consumer_slot.ts";
 import { Pump } from "./pump.ts";
 import type { ConsumerStats } from "./stats.ts";
 
@@ -34,8 +35,6 @@ export interface SubscriptionParts extends ConsumerParts {
   readonly budget: number | undefined;
 }
 
-/** How long a look may keep timers and I/O waiting, where no budget is given. */
-const turnMilliseconds = 2;
 /** Events are delivered for so long between two looks at the clock: a few at first, as nobody knows how long they take, */
 const sliceMilliseconds = 0.5;
 const firstSlice = 4;
@@ -47,7 +46,6 @@ export class BufferSubscription implements Subscription, LoopConsumer {
   readonly #pump: Pump;
   readonly #end = (): void => this.finish();
   #ended = false;
-  #isLooking = false;
 
   constructor(parts: SubscriptionParts) {
     this.#parts = parts;
@@ -96,16 +94,14 @@ export class BufferSubscription implements Subscription, LoopConsumer {
   /** Delivers what is there, as far as this turn goes; how many events. */
   look(): number {
     const { reader, counts, onRelease } = this.#parts;
-    if (this.#ended || this.#isLooking || reader.isDraining) return 0;
+    if (this.#ended || reader.isDraining) return 0;
     const before = reader.totals.events;
-    this.#isLooking = true;
     try {
       this.#deliver();
     } catch (error) {
       // As with an event listener: the next event comes all the same.
       throwUncaught(error);
     }
-    this.#isLooking = false;
     onRelease();
     const events = reader.totals.events - before;
     counts.found(events);
@@ -160,11 +156,4 @@ export class BufferSubscription implements Subscription, LoopConsumer {
   [Symbol.dispose](): void {
     this.finish();
   }
-}
-
-/** Of what nobody calls who could catch it. */
-function throwUncaught(error: unknown): void {
-  queueMicrotask(() => {
-    throw error;
-  });
 }
