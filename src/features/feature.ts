@@ -1,0 +1,113 @@
+import type { Capability } from "../ffi/capabilities.ts";
+import { explainPermission } from "../ffi/permission.ts";
+import { isKernelSince, kernelRelease, type KernelVersion } from "../ffi/kernel_release.ts";
+import { kernelConfig } from "./kernel_config.ts";
+
+/**
+ * What the kernel answered about a feature. `"refused"`: it has it, or might, but does not let this process have it, for want
+ * of a capability or by a rule of the machine.
+ */
+export type FeatureStatus = "available" | "missing" | "refused";
+
+/**
+ * What a probe found: `"available"`, the name of the error that the kernel answered (`"EINVAL"`), or, in words for people, what
+ * is missing although the kernel answered no error.
+ */
+export type ProbeAnswer = "available" | (string & {}) | { readonly missing: string };
+
+/** What a feature is made of. */
+export interface FeatureDefinition {
+  /** For people: `"map type bloom-filter"`. */
+  readonly name: string;
+  /** The kernel that has it first; `undefined` where none has it that this library knows of. */
+  readonly since: KernelVersion | undefined;
+  /** The kernel that does not have it any more. */
+  readonly until?: KernelVersion | undefined;
+  /** Options of the kernel's build without which it is not there. */
+  readonly config?: readonly string[] | undefined;
+  /** Asks the kernel, by doing it. */
+  readonly probe: () => ProbeAnswer;
+  /** Capabilities that the probe needs. */
+  readonly needs: readonly Capability[];
+}
+
+const refusals: ReadonlySet<string> = new Set(["EPERM", "EACCES"]);
+
+/**
+ * One thing that a kernel has or has not.
+ *
+ * The kernel is asked when {@link available}, {@link status} or {@link reason} is first read, by doing what the feature is for
+ * and undoing it at once; the answer is kept. Nothing is concluded from the kernel's version, which distributions change
+ * features without changing.
+ *
+ * @example
+ * ```ts
+ * import { features } from "bun-bpf";
+ * const bloomFilter = features.mapTypes.get("bloom-filter");
+ * if (!bloomFilter.available) console.log(`${bloomFilter.name}: ${bloomFilter.reason}`);
+ * ```
+ */
+export class Feature {
+  readonly #definition: FeatureDefinition;
+  #answer: ProbeAnswer | undefined;
+
+  /** @internal The members of `features` make them. */
+  constructor(definition: FeatureDefinition) {
+    this.#definition = definition;
+  }
+
+  /** What it is, for people: `"map type bloom-filter"`. */
+  get name(): string {
+    return this.#definition.name;
+  }
+
+  /** The version of the kernel that has it first: `"5.16"`; `undefined` where none has it that this library knows of. */
+  get since(): KernelVersion | undefined {
+    return this.#definition.since;
+  }
+
+  /** The version of the kernel that does not have it any more; `undefined` for none. */
+  get until(): KernelVersion | undefined {
+    return this.#definition.until;
+  }
+
+  /** Options of the kernel's build that it depends on: `"CONFIG_XDP_SOCKETS"`. */
+  get config(): readonly string[] {
+    return this.#definition.config ?? [];
+  }
+
+  /** Whether it can be used, by this process on this kernel. */
+  get available(): boolean {
+    return this.status === "available";
+  }
+
+  /** What the kernel answered. */
+  get status(): FeatureStatus {
+    this.#answer ??= this.#definition.probe();
+    if (this.#answer === "available") return "available";
+    return typeof this.#answer === "string" && refusals.has(this.#answer) ? "refused" : "missing";
+  }
+
+  /** Why it is not available, for people; `undefined` where it is. */
+  get reason(): string | undefined {
+    const { status } = this;
+    if (status === "available") return undefined;
+    if (status === "refused") return explainPermission(this.#definition.needs);
+    if (this.since === undefined) return "no kernel has it";
+    if (!isKernelSince(this.since)) {
+      return `it came with kernel ${this.since}, and this is ${kernelRelease()}`;
+    }
+    if (this.until !== undefined && isKernelSince(this.until)) {
+      return `it ended with kernel ${this.until}, and this is ${kernelRelease()}`;
+    }
+    if (typeof this.#answer === "object") return this.#answer.missing;
+    const off = this.config.filter((option) => kernelConfig()?.has(option) === false);
+    if (off.length > 0) return `this kernel was built without ${off.join(" and ")}`;
+    return `the kernel answers ${this.#answer}`;
+  }
+
+  /** The feature for messages: its name. */
+  toString(): string {
+    return this.name;
+  }
+}

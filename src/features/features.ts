@@ -1,0 +1,133 @@
+import type { HelperName } from "../program/asm_call.ts";
+import { Feature } from "./feature.ts";
+import { FeatureGroup, unknownName } from "./feature_group.ts";
+import { helperFacts, helperNames } from "./helper_facts.ts";
+import { probeHelper } from "./helpers.ts";
+import { kernelConfig } from "./kernel_config.ts";
+import {
+  type MapOperation,
+  mapOperations,
+  operationVersion,
+  probeMapOperation,
+} from "./map_operations.ts";
+import { type MapTypeKeyword, mapTypes, probeMapType } from "./map_types.ts";
+import { probeProgramType, type ProgramTypeKeyword, programTypes } from "./program_types.ts";
+import { type KernelSettings, readSettings } from "./settings.ts";
+
+/**
+ * What the running kernel has: see {@link features}, of which there is one.
+ */
+export class Features {
+  readonly #operations = new Map<MapTypeKeyword, FeatureGroup<MapOperation>>();
+  readonly #helpers = new Map<ProgramTypeKeyword, FeatureGroup<HelperName>>();
+
+  /** Kinds of maps, by the kernel's names: `"lru-hash"`. */
+  readonly mapTypes: FeatureGroup<MapTypeKeyword> = new FeatureGroup(
+    "kind of map",
+    mapTypes.keys(),
+    (type) => {
+      const facts = factsOf(mapTypes, "kind of map", type);
+      const probe = () => probeMapType(facts);
+      return new Feature({ needs: ["CAP_BPF"], ...facts, name: `map type ${type}`, probe });
+    },
+  );
+
+  /** Types of programs, by the kernel's names: `"sched-cls"`. */
+  readonly programTypes: FeatureGroup<ProgramTypeKeyword> = new FeatureGroup(
+    "type of program",
+    programTypes.keys(),
+    (type) => {
+      const facts = factsOf(programTypes, "type of program", type);
+      const probe = () => probeProgramType(facts);
+      return new Feature({ ...facts, name: `program type ${type}`, probe });
+    },
+  );
+
+  /**
+   * What user space can do with the maps of a kind: with one element, and with many at once. It is tried on a small map.
+   *
+   * @throws {TypeError} for an unknown kind of map
+   */
+  mapOperations(type: MapTypeKeyword): FeatureGroup<MapOperation> {
+    let group = this.#operations.get(type);
+    if (group === undefined) {
+      const facts = factsOf(mapTypes, "kind of map", type);
+      const { config, needs = ["CAP_BPF"] } = facts;
+      // Its one element is registered with the kernel: that cannot be tried without doing it.
+      const names = type === "struct-ops" ? [] : mapOperations;
+      group = new FeatureGroup("operation", names, (operation) => {
+        const name = `${operation} of map type ${type}`;
+        const since = operationVersion(type, operation);
+        const probe = () => probeMapOperation(facts, operation);
+        return new Feature({ name, since, config, needs, probe });
+      });
+      this.#operations.set(type, group);
+    }
+    return group;
+  }
+
+  /**
+   * The helper functions that programs of a type can call, by name. The verifier is asked.
+   *
+   * @throws {TypeError} for an unknown type of program
+   */
+  helpers(type: ProgramTypeKeyword): FeatureGroup<HelperName> {
+    let group = this.#helpers.get(type);
+    if (group === undefined) {
+      const program = factsOf(programTypes, "type of program", type);
+      // A program that replaces another one's function has that one's helpers.
+      const names = type === "ext" ? [] : helperNames;
+      group = new FeatureGroup("helper", names, (helper) => {
+        const name = `helper bpf_${helper} for program type ${type}`;
+        const probe = () => probeHelper(program, helper);
+        return new Feature({ ...helperFacts(program, helper), name, needs: program.needs, probe });
+      });
+      this.#helpers.set(type, group);
+    }
+    return group;
+  }
+
+  /** How the kernel is set up, read anew each time. */
+  get settings(): KernelSettings {
+    return readSettings();
+  }
+
+  /**
+   * The value of an option that the kernel was built with, by its whole name: `"y"`, `"m"`, a number or a text; `undefined` where
+   * it is off, or the configuration is not to be had (neither /proc/config.gz nor a file of the distribution).
+   */
+  config(option: string): string | undefined {
+    return kernelConfig()?.get(option);
+  }
+}
+
+function factsOf<Name extends string, Facts>(
+  all: ReadonlyMap<Name, Facts>,
+  what: string,
+  name: Name,
+): Facts {
+  const facts = all.get(name);
+  if (facts === undefined) throw unknownName(what, name, all.keys());
+  return facts;
+}
+
+/**
+ * What the running kernel has, and how it is set up.
+ *
+ * Nothing is asked of the kernel before the answer is read; each answer is kept for the life of the process. Operations of the
+ * library do not ask beforehand either: they try, and ask here to explain a refusal.
+ *
+ * Probes make maps and programs and let them go at once; they need the capabilities of what they try: without them a feature is
+ * `"refused"`.
+ *
+ * @example
+ * ```ts
+ * import { features } from "bun-bpf";
+ * const { available, since, reason } = features.mapTypes.get("user-ringbuf");
+ * console.log(available ? "user ring buffers" : `no user ring buffers (since ${since}): ${reason}`);
+ * console.log(features.mapOperations("hash").get("lookup-batch").available);
+ * console.log(features.helpers("xdp").get("redirect_map").available);
+ * console.log(features.settings.release);
+ * ```
+ */
+export const features: Features = new Features();

@@ -1,0 +1,110 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { type Lockdown, readLockdown } from "../ffi/lockdown.ts";
+import { possibleCpus } from "../ffi/cpus.ts";
+import { IoUring } from "../ffi/io_uring.ts";
+import { kernelRelease } from "../ffi/kernel_release.ts";
+import { countsTowardsLimit, lockedMemoryLimit } from "../ffi/locked_memory.ts";
+import { pageSize } from "../ffi/memory.ts";
+import { architecture } from "../ffi/platform.ts";
+import { activeSecurityModules } from "../ffi/security_modules.ts";
+
+/** How the running kernel is set up, as far as BPF is concerned. */
+export interface KernelSettings {
+  /** As `uname -r` prints it. */
+  readonly release: string;
+  readonly architecture: "x64" | "arm64";
+  /** Bytes. */
+  readonly pageSize: number;
+  /** How many CPUs there could be: values of per-CPU maps have so many parts. */
+  readonly possibleCpus: number;
+  readonly btf: {
+    /** Whether the kernel describes its own types (kernel 5.4, `CONFIG_DEBUG_INFO_BTF`). */
+    readonly vmlinux: boolean;
+    /** How many modules that are loaded describe theirs (kernel 5.11). */
+    readonly modules: number;
+  };
+  readonly jit: {
+    /** `undefined` where the kernel was built without. */
+    readonly mode: "off" | "on" | "debug" | undefined;
+    /** Whether constants are blinded, which costs speed. */
+    readonly hardening: "off" | "unprivileged" | "all" | undefined;
+    /** Whether compiled programs are among the kernel's symbols. */
+    readonly symbols: boolean | undefined;
+    /** Bytes that programs of all unprivileged users may take; `undefined` for users other than root. */
+    readonly limit: number | undefined;
+  };
+  /** Who may call bpf(2): everybody, for some types of programs; the privileged until root changes it, or until the next boot. */
+  readonly unprivileged: "allowed" | "forbidden" | "forbidden until boot" | undefined;
+  /** What of the kernel is locked against root; `undefined` without the security module for it. */
+  readonly lockdown: Lockdown | undefined;
+  /** The security modules that are active; `undefined` where that cannot be known. */
+  readonly securityModules: readonly string[] | undefined;
+  readonly lockedMemory: {
+    /** What the memory of maps and programs counts towards: a limit of the process (before 5.11), or its memory cgroup. */
+    readonly countedBy: "rlimit" | "memory cgroup";
+    /** RLIMIT_MEMLOCK in bytes, or `Infinity`. */
+    readonly limit: number;
+  };
+  readonly ioUring: {
+    readonly available: boolean;
+    /** Why it is not. */
+    readonly reason: string | undefined;
+  };
+}
+
+const modes = ["off", "on", "debug"] as const;
+const hardenings = ["off", "unprivileged", "all"] as const;
+const unprivilegedModes = ["allowed", "forbidden until boot", "forbidden"] as const;
+
+/** Reads the settings as they are now. */
+export function readSettings(): KernelSettings {
+  const { soft } = lockedMemoryLimit();
+  const modules = activeSecurityModules();
+  const symbols = sysctl("net/core/bpf_jit_kallsyms");
+  return {
+    release: kernelRelease(),
+    architecture,
+    pageSize: pageSize(),
+    possibleCpus: possibleCpus().length,
+    btf: { vmlinux: existsSync(`${btfFolder}/vmlinux`), modules: countModules() },
+    jit: {
+      mode: modes[sysctl("net/core/bpf_jit_enable") ?? -1],
+      hardening: hardenings[sysctl("net/core/bpf_jit_harden") ?? -1],
+      symbols: symbols === undefined ? undefined : symbols !== 0,
+      limit: sysctl("net/core/bpf_jit_limit"),
+    },
+    unprivileged: unprivilegedModes[sysctl("kernel/unprivileged_bpf_disabled") ?? -1],
+    lockdown: readLockdown(),
+    securityModules: "names" in modules ? modules.names : undefined,
+    lockedMemory: { countedBy: countsTowardsLimit() ? "rlimit" : "memory cgroup", limit: soft },
+    ioUring: probeIoUring(),
+  };
+}
+
+const btfFolder = "/sys/kernel/btf";
+
+function countModules(): number {
+  if (!existsSync(btfFolder)) return 0;
+  return readdirSync(btfFolder).filter((name) => name !== "vmlinux").length;
+}
+
+/** A number below /proc/sys, or `undefined` where there is none, or not for this user. */
+function sysctl(path: string): number | undefined {
+  try {
+    return Number(readFileSync(`/proc/sys/${path}`, "utf8"));
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (["ENOENT", "EACCES", "EPERM"].includes(code)) return undefined;
+    throw error;
+  }
+}
+
+function probeIoUring(): KernelSettings["ioUring"] {
+  try {
+    new IoUring()[Symbol.dispose]();
+    return { available: true, reason: undefined };
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    return { available: false, reason: error.message };
+  }
+}

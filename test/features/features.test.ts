@@ -1,0 +1,115 @@
+import { describe, expect, test } from "bun:test";
+import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { kernelConfig } from "../../src/features/kernel_config.ts";
+import { Features } from "../../src/features/features.ts";
+import { type Feature, features } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { runBun } from "../support/run.ts";
+
+/** Whether the version of the running kernel says that it has a feature. */
+function isDue({ since, until }: Feature): boolean {
+  return (
+    since !== undefined && isKernelSince(since) && (until === undefined || !isKernelSince(until))
+  );
+}
+
+const { lockdown } = features.settings;
+
+/** What explains that a kernel lacks a feature that its version has: how it was built or locked, or a rule of the machine. */
+function explanation({ config, status, name, until }: Feature): string | undefined {
+  // Stable kernels take part in what is taken away.
+  if (until !== undefined) return `gone with ${until}, and from stable kernels before`;
+  const off = config.filter((option) => kernelConfig()?.has(option) === false);
+  if (off.length > 0) return `built without ${off.join()}`;
+  // Other kernels are booted by the tests themselves: nothing there has a right to refuse.
+  if (status === "refused" && process.env["BUN_BPF_GUEST"] === undefined) return "refused";
+  const isLocked = lockdown === "integrity" || lockdown === "confidentiality";
+  return isLocked && name.includes("bpf_probe_write_user") ? `locked (${lockdown})` : undefined;
+}
+
+/** Features that are not as the kernel's version has it, nor explained: none. */
+function contradictions(group: Iterable<Feature>): string[] {
+  return [...group].flatMap((feature) => {
+    if (feature.available === isDue(feature)) return [];
+    const { name, since, reason } = feature;
+    if (feature.available) return [`${name} is there, though since ${since}`];
+    return explanation(feature) === undefined ? [`${name} (since ${since}): ${reason}`] : [];
+  });
+}
+
+describe("what the kernel has is what its version has", () => {
+  bpfTest("kinds of maps", () => {
+    expect(contradictions(features.mapTypes)).toEqual([]);
+  });
+
+  bpfTest("operations on maps", () => {
+    const operations = features.mapTypes.names.flatMap((type) => [...features.mapOperations(type)]);
+    expect(operations.length).toBeGreaterThan(300);
+    expect(contradictions(operations)).toEqual([]);
+  });
+
+  bpfTest("types of programs", () => {
+    expect(contradictions(features.programTypes)).toEqual([]);
+  });
+
+  for (const type of features.programTypes.names) {
+    bpfTest(`helpers of ${type} programs`, () => {
+      expect(contradictions(features.helpers(type))).toEqual([]);
+    });
+  }
+});
+
+bpfTest("probes leave nothing open", () => {
+  const before = countResources();
+  for (const name of features.mapTypes.names) {
+    new Features().mapTypes.get(name).status;
+    for (const operation of new Features().mapOperations(name)) operation.status;
+  }
+  for (const name of features.programTypes.names) {
+    const again = new Features();
+    again.programTypes.get(name).status;
+    for (const helper of again.helpers(name)) helper.status;
+  }
+  expect(countResources()).toEqual(before);
+});
+
+test("unknown names are refused, with the nearest that there is", () => {
+  const { mapTypes, programTypes } = features;
+  // As in a program without types.
+  const get = (group: { get(name: never): Feature }, name: string) => group.get(name as never);
+  const wrong: [() => unknown, RegExp][] = [
+    [() => get(mapTypes, "ring-buf"), /^unknown kind of map "ring-buf": did you mean "ringbuf"/],
+    [() => features.mapOperations("hush" as "hash"), /^unknown kind of map "hush": .*"hash"/],
+    [
+      () => get(features.mapOperations("hash"), "lookup_batch"),
+      /^unknown operation .*"lookup-batch"/,
+    ],
+    [() => get(programTypes, "sched_cls"), /^unknown type of program .* did you mean "sched-cls"/],
+    [() => features.helpers("XDP" as "xdp"), /^unknown type of program "XDP": did you mean "xdp"/],
+    [() => get(features.helpers("tracing"), "bpf_loop"), /^unknown helper .* did you mean "loop"/],
+    [
+      () => get(features.helpers("tracing"), "nothing_like_it"),
+      /^unknown helper .*: there are 211$/,
+    ],
+  ];
+  for (const [use, message] of wrong) {
+    expect(use).toThrow(TypeError);
+    expect(use).toThrow(message);
+  }
+});
+
+test("what this library knows of no kernel says so", () => {
+  const { since, reason, available } = features.helpers("xdp").get("skb_load_bytes");
+  expect({ since, available }).toEqual({ since: undefined, available: false });
+  expect(reason).toBe("no kernel has it");
+});
+
+test("importing the library and listing features makes no call of bpf(2)", async () => {
+  const { stdout, exitCode, stderr } = await runBun(["test/features/children/lazy.ts"]);
+  expect({ stderr, exitCode, stdout }).toEqual({
+    stderr: "",
+    exitCode: 0,
+    stdout: "0 calls, then 1\n",
+  });
+});
