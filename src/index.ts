@@ -12,11 +12,26 @@ export {
   type BtfKind,
   type BtfMember,
   type BtfType,
+  type BtfVariable,
 } from "./btf/btf.ts";
+export type { BtfDecodeOptions, BtfRecord, BtfValue } from "./btf/value.ts";
+export type { Feature, FeatureStatus } from "./features/feature.ts";
+export type { FeatureGroup } from "./features/feature_group.ts";
+export { type Features, features } from "./features/features.ts";
+export type { AttachKind } from "./features/attach_kinds.ts";
+export type { Fix } from "./features/fixes.ts";
+export type { InstructionSet } from "./features/instruction_sets.ts";
+export type { MapOperation } from "./features/map_operations.ts";
+export type { MapTypeKeyword } from "./features/map_types.ts";
+export type { ProgramTypeKeyword } from "./features/program_types.ts";
+export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { type OpenHandle, openHandles } from "./ffi/handles.ts";
 export { possibleCpus } from "./ffi/cpus.ts";
+export type { ObjectsByKind } from "./inspect/by_kind.ts";
+export { type ObjectOwner, type ObjectOwners, objectOwners } from "./inspect/owners.ts";
+export { type ObjectPins, objectPins } from "./inspect/pins.ts";
 export { Arena } from "./maps/arena.ts";
 export type { ArenaOptions, ArenaPlace } from "./maps/arena_kind.ts";
 export type { ArrayMapTypes, IndexedMapOptions } from "./maps/array_kind.ts";
@@ -36,7 +51,7 @@ export { CgroupStorage, type CgroupStorageOptions } from "./maps/cgroup_storage.
 export type { BatchedMap } from "./maps/batched_map.ts";
 export type { ElementMap, ElementOptions } from "./maps/element_map.ts";
 export type { FdLike } from "./maps/fd_like.ts";
-export type { MapInfo } from "./maps/handle.ts";
+export type { MapInfo, MapProperties } from "./maps/handle.ts";
 export { HashMap, type HashMapOptions } from "./maps/hash_map.ts";
 export { InodeStorage, type InodeStorageOptions } from "./maps/inode_storage.ts";
 export type { ObjectStorage } from "./maps/object_storage.ts";
@@ -82,7 +97,30 @@ export { createMap, type CreatedMap, type CreateMapOptions } from "./kinds/creat
 export { HashOfMaps, type HashOfMapsOptions, type HashOfMapsTypes } from "./kinds/hash_of_maps.ts";
 export type { InnerMap, InnerMapName, InnerMapOptions, InnerMapTypes } from "./kinds/inner_map.ts";
 export type { MapOfMaps } from "./kinds/map_of_maps.ts";
-export { Link, type LinkedProgram, type LinkInfo, type LinkTypeName } from "./link/link.ts";
+export type { AttachTypeName } from "./link/attach_type.ts";
+export type {
+  CgroupLinkInfo,
+  CommonLinkInfo,
+  IterLinkInfo,
+  KprobeMultiLinkInfo,
+  LinkInfo,
+  LinkTypeName,
+  NetfilterLinkInfo,
+  NetkitLinkInfo,
+  NetnsLinkInfo,
+  OtherLinkInfo,
+  PerfEventLinkInfo,
+  RawTracepointLinkInfo,
+  SockmapLinkInfo,
+  StructOpsLinkInfo,
+  TcxLinkInfo,
+  TracingLinkInfo,
+  UprobeMultiLinkInfo,
+  XdpLinkInfo,
+} from "./link/info.ts";
+export { Link, type LinkedProgram } from "./link/link.ts";
+export { listLinks } from "./link/list.ts";
+export type { PerfEventTarget } from "./link/perf_event_target.ts";
 export * as asm from "./program/asm.ts";
 export {
   assemble,
@@ -110,9 +148,10 @@ export type {
   SourcePosition,
   WritableRegister,
 } from "./program/instruction.ts";
+export type { ProgramInfo, ProgramTypeName } from "./program/info.ts";
+export { listPrograms } from "./program/list.ts";
 export {
   Program,
-  type ProgramInfo,
   type ProgramOptions,
   type ProgramSpec,
   type TestRunOptions,

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { HashMap, t } from "../src/index.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, run, runBun } from "./support/run.ts";
 
@@ -51,7 +52,23 @@ describe("the package", () => {
     expect(files).toContain("LICENSE");
     expect(files).toContain("README.md");
     expect(files).toContain("examples/execsnoop.ts");
-    expect(files.filter((name) => /(^test|^bench|generate|tsconfig)/.test(name))).toEqual([]);
+    expect(files).toContain("dist/cli.js");
+    const own = /(^test|^bench|generate|tsconfig|^src\/cli|^dist\/cli\/)/;
+    expect(files.filter((name) => own.test(name))).toEqual([]);
+  });
+
+  test("names the packages that the command is built of, with their licenses", async () => {
+    const file = join(folder, "node_modules/bun-bpf/dist/cli.licenses.txt");
+    const text = await Bun.file(file).text();
+    const { devDependencies } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
+      devDependencies: Record<string, string>;
+    };
+    for (const name of ["commander", "console-table-printer"]) {
+      expect(text).toContain(`${name} ${devDependencies[name]}\n`);
+    }
+    expect(text.match(/Permission is hereby granted|Licensed under the/g)?.length).toBeGreaterThan(
+      1,
+    );
   });
 
   test("has no dependency at run time", () => {
@@ -96,6 +113,27 @@ console.log(map.set(1, 2n).get(1));
     );
     const { stdout, stderr } = await runBun(["main.ts"], { cwd: folder });
     expect({ stdout, stderr }).toEqual({ stdout: "2n\n", stderr: "" });
+  });
+
+  test("has the command, which needs nothing else", async () => {
+    const { version } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
+      version: string;
+    };
+    // Nothing is fetched: what is not installed is not there.
+    const bunx = (...args: string[]) =>
+      runBun(["x", "--no-install", "bun-bpf", ...args], { cwd: folder });
+    expect(await bunx("--version")).toMatchObject({ stdout: `${version}\n`, exitCode: 0 });
+    expect((await bunx("--help")).stdout).toContain("Usage: bun-bpf [options] [command]");
+    expect(await bunx("map", "shw")).toMatchObject({ stdout: "", exitCode: 2 });
+  });
+
+  bpfTest("has a command that shows what is in the kernel", async () => {
+    using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+    map.set(1, 2n);
+    const args = ["x", "--no-install", "bun-bpf", "map", "dump", `${map.id}`];
+    expect(await runBun(args, { cwd: folder })).toMatchObject({ stdout: "1 => 2\n", exitCode: 0 });
+    const list = await runBun(["x", "--no-install", "bun-bpf", "map", "list"], { cwd: folder });
+    expect(list.stdout).toMatch(new RegExp(`^ *${map.id}  hash `, "m"));
   });
 
   bpfTest("works when compiled into an executable", async () => {

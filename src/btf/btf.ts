@@ -1,22 +1,38 @@
-import {
-  BTF_KIND_ARRAY,
-  BTF_KIND_ENUM,
-  BTF_KIND_ENUM64,
-  BTF_KIND_STRUCT,
-  BTF_KIND_UNION,
-} from "../uapi/btf.ts";
-import type { BtfEnumerator, BtfField, BtfKind, BtfMember, BtfType } from "./description.ts";
-import { kindMask, kindNames, parseRawBtf, type RawBtf, sizedKinds } from "./format.ts";
+import { openById } from "../ffi/bpf_object.ts";
+import { readBtfObject } from "../ffi/bpf_btf.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { checkCount, checkOptions } from "../types/argument.ts";
+import { describe } from "../types/refusal.ts";
+import { Decoder } from "./decode.ts";
+import type {
+  BtfEnumerator,
+  BtfField,
+  BtfKind,
+  BtfMember,
+  BtfType,
+  BtfVariable,
+} from "./description.ts";
+import { parseRawBtf } from "./format.ts";
 import { readKernelBtf } from "./kernel.ts";
+import { TypeTable } from "./type_table.ts";
+import type { BtfDecodeOptions, BtfValue } from "./value.ts";
 
-export type { BtfEnumerator, BtfField, BtfKind, BtfMember, BtfType } from "./description.ts";
+export type {
+  BtfEnumerator,
+  BtfField,
+  BtfKind,
+  BtfMember,
+  BtfType,
+  BtfVariable,
+} from "./description.ts";
 
 const pointerSize = 8;
 /** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
 const longestChain = 32;
 
 /**
- * Type information in the BPF Type Format: what the kernel says of its own structs, functions and tracepoints.
+ * Type information in the BPF Type Format: what the kernel says of its own structs, functions and tracepoints, and
+ * programs and maps of theirs.
  *
  * Reading is lazy: parsing finds where each type starts, and a type is decoded when it is asked for.
  * Kernel 4.18 for BTF itself; 5.4 with `CONFIG_DEBUG_INFO_BTF` for the running kernel's.
@@ -32,15 +48,11 @@ const longestChain = 32;
 export class Btf {
   static #kernel: Btf | undefined;
 
-  readonly #words: Uint32Array;
-  readonly #strings: Buffer;
-  /** Index into #words of each type, by type id. */
-  readonly #starts: Uint32Array;
+  readonly #table: TypeTable;
+  readonly #decoders = new Map<BtfDecodeOptions["pointers"], Decoder>();
 
-  private constructor({ words, strings, starts }: RawBtf) {
-    this.#words = words;
-    this.#strings = strings;
-    this.#starts = starts;
+  private constructor(table: TypeTable) {
+    this.#table = table;
   }
 
   /**
@@ -56,34 +68,47 @@ export class Btf {
   /**
    * Reads the raw form, as in `/sys/kernel/btf/vmlinux` or the `.BTF` section of an object file.
    *
+   * @param base whose types come before these: that of the kernel, for `/sys/kernel/btf/` and the name of a module
    * @throws {RangeError} when the bytes are not BTF of this machine's byte order
    */
-  static parse(bytes: Uint8Array): Btf {
-    return new Btf(parseRawBtf(bytes));
+  static parse(bytes: Uint8Array, base?: Btf): Btf {
+    if (base === undefined) return new Btf(new TypeTable(parseRawBtf(bytes)));
+    return new Btf(new TypeTable(parseRawBtf(bytes, true), base.#table));
   }
 
-  /** Number of types, void (id 0) included. */
+  /**
+   * Reads a BTF that the kernel has, by its id: of a map ({@link MapInfo}), a program, the kernel itself or a module.
+   *
+   * Kernel 4.18, CAP_SYS_ADMIN.
+   *
+   * @throws {BpfError} `ENOENT` when there is no such BTF, `EPERM` without CAP_SYS_ADMIN
+   * @throws {RangeError} for what can be no id
+   *
+   * @example
+   * ```ts
+   * import { Btf, HashMap, t } from "bun-bpf";
+   * const value = t.struct({ pid: t.u32, comm: t.cstring(16) });
+   * using map = new HashMap({ key: t.u32, value, maxEntries: 8 });
+   * const { btfId, btfValueTypeId } = map.info();
+   * console.log(Btf.fromId(btfId).members(btfValueTypeId).map(({ name }) => name)); // [ "pid", "comm" ]
+   * ```
+   */
+  static fromId(id: number): Btf {
+    checkCount("id", id, 1, 0xffffffff);
+    using descriptor = new Descriptor(openById("btf", id), `BTF ${id}`);
+    const { bytes, name, isKernel } = readBtfObject(descriptor.fd, descriptor.what);
+    // Those of modules refer to the kernel's types; all others are whole by themselves.
+    return Btf.parse(bytes, isKernel && name !== "vmlinux" ? Btf.kernel() : undefined);
+  }
+
+  /** Number of types, void (id 0) and those of the base included. */
   get length(): number {
-    return this.#starts.length;
+    return this.#table.length;
   }
 
   /** The type with this id. @throws {RangeError} when there is none */
   type(id: number): BtfType {
-    if (id === 0) return { id, kind: "void", name: "", size: 0, typeId: 0, length: 0 };
-    const at = this.#start(id);
-    const words = this.#words;
-    const kind = this.#kind(at);
-    const sizeOrType = words[at + 2] as number;
-    const hasSize = sizedKinds.has(kind);
-    const isArray = kind === BTF_KIND_ARRAY;
-    return {
-      id,
-      kind: kindNames[kind] as BtfKind,
-      name: this.#string(words[at] as number),
-      size: hasSize ? sizeOrType : 0,
-      typeId: isArray ? (words[at + 3] as number) : hasSize ? 0 : sizeOrType,
-      length: isArray ? (words[at + 5] as number) : 0,
-    };
+    return this.#table.type(id);
   }
 
   /**
@@ -96,85 +121,72 @@ export class Btf {
    * ```
    */
   find(kind: BtfKind, name: string): number | undefined {
-    const nameOffsets = this.#stringOffsets(name);
-    if (nameOffsets.length === 0) return undefined;
-    const [first] = nameOffsets;
-    for (let id = 1; id < this.#starts.length; id++) {
-      const at = this.#starts[id] as number;
-      const nameOffset = this.#words[at] as number;
-      if (nameOffset !== first && !nameOffsets.includes(nameOffset)) continue;
-      if (kindNames[this.#kind(at)] === kind) return id;
-    }
-    return undefined;
+    return this.#table.find(kind, name);
   }
 
   /** All ids of this kind, in order. */
-  *ids(kind: BtfKind): Generator<number, void, undefined> {
-    for (let id = 1; id < this.#starts.length; id++) {
-      if (kindNames[this.#kind(this.#starts[id] as number)] === kind) yield id;
-    }
+  ids(kind: BtfKind): Generator<number, void, undefined> {
+    return this.#table.ids(kind);
   }
 
   /** The members of a struct or union as declared: anonymous ones are not opened. @throws {RangeError} for another kind */
   members(id: number): BtfMember[] {
-    const at = this.#start(id);
-    const kind = this.#kind(at);
-    if (kind !== BTF_KIND_STRUCT && kind !== BTF_KIND_UNION) {
-      throw new RangeError(
-        `BTF type ${id} is a ${kindNames[kind]}: only structs and unions have members`,
-      );
-    }
-    const words = this.#words;
-    const info = words[at + 1] as number;
-    // With the kind flag set, the upper 8 bits of the offset are the width of a bit-field.
-    const hasBitFields = info >>> 31 === 1;
-    const count = info & 0xffff;
-    const members: BtfMember[] = [];
-    for (let i = 0; i < count; i++) {
-      const member = at + 3 + i * 3;
-      const offset = words[member + 2] as number;
-      members.push({
-        name: this.#string(words[member] as number),
-        typeId: words[member + 1] as number,
-        bitOffset: hasBitFields ? offset & 0xffffff : offset,
-        bitSize: hasBitFields ? offset >>> 24 : 0,
-      });
-    }
-    return members;
+    return this.#table.members(id);
   }
 
   /** The enumerators of an enum. @throws {RangeError} for another kind */
   enumerators(id: number): BtfEnumerator[] {
-    const at = this.#start(id);
-    const kind = this.#kind(at);
-    const words = this.#words;
-    const info = words[at + 1] as number;
-    const isSigned = info >>> 31 === 1;
-    const count = info & 0xffff;
-    const enumerators: BtfEnumerator[] = [];
-    if (kind === BTF_KIND_ENUM) {
-      for (let i = 0; i < count; i++) {
-        const value = words[at + 4 + i * 2] as number;
-        enumerators.push({
-          name: this.#string(words[at + 3 + i * 2] as number),
-          value: isSigned ? value | 0 : value,
-        });
-      }
-    } else if (kind === BTF_KIND_ENUM64) {
-      for (let i = 0; i < count; i++) {
-        const entry = at + 3 + i * 3;
-        const bits =
-          (BigInt(words[entry + 2] as number) << 32n) | BigInt(words[entry + 1] as number);
-        const value = isSigned ? BigInt.asIntN(64, bits) : bits;
-        enumerators.push({
-          name: this.#string(words[entry] as number),
-          value: Number.isSafeInteger(Number(value)) ? Number(value) : value,
-        });
-      }
-    } else {
-      throw new RangeError(`BTF type ${id} is a ${kindNames[kind]}, not an enum`);
+    return this.#table.enumerators(id);
+  }
+
+  /** The variables of a section (`datasec`) of a program's global data. @throws {RangeError} for another kind */
+  variables(id: number): BtfVariable[] {
+    return this.#table.variables(id);
+  }
+
+  /**
+   * Makes a value of JavaScript of the bytes of a type:
+   *
+   * - integers of up to 4 bytes are numbers, longer ones bigints, `bool` a boolean; floating-point ones numbers;
+   * - enums are the name of the enumerator, or the number where none has it;
+   * - structs are objects by the names of their members, those of anonymous structs and unions among them; unions are
+   *   objects of all their members; sections are objects by the names of their variables; bit-fields are as integers and
+   *   enums;
+   * - arrays are arrays; an array of `char` that holds text up to a NUL is that text. An array without a length, at the
+   *   end of a struct, has as many elements as there are bytes for;
+   * - pointers are bigints, or hexadecimal with `{ pointers: "hex" }`.
+   *
+   * @param bytes as many as the type takes, or more
+   * @throws {RangeError} when there are fewer, the type has no values (such as a function), or there is no such type
+   * @throws {TypeError} for what are no bytes, and misspelt options
+   *
+   * @example
+   * ```ts
+   * import { Btf } from "bun-bpf";
+   * const btf = Btf.kernel();
+   * const id = btf.find("struct", "list_head");
+   * const bytes = new Uint8Array(16).fill(255, 0, 8);
+   * if (id === undefined) throw new Error("this kernel has no lists");
+   * console.log(btf.decode(id, bytes, { pointers: "hex" })); // { next: 0xffffffffffffffff, prev: 0x0 }
+   * ```
+   */
+  decode(id: number, bytes: Uint8Array, options: BtfDecodeOptions = {}): BtfValue {
+    checkOptions("decode", options, ["pointers"]);
+    const { pointers = "bigint" } = options;
+    if (pointers !== "bigint" && pointers !== "hex") {
+      throw new TypeError(`pointers: expected "bigint" or "hex", got ${describe(pointers)}`);
     }
-    return enumerators;
+    if (!(bytes instanceof Uint8Array)) {
+      throw new TypeError(`bytes: expected a Uint8Array, got ${describe(bytes)}`);
+    }
+    let decoder = this.#decoders.get(pointers);
+    if (decoder === undefined) {
+      const resolve = (typeId: number) => this.resolve(typeId);
+      const sizeOf = (typeId: number) => this.sizeOf(typeId);
+      decoder = new Decoder({ table: this.#table, resolve, sizeOf }, { pointers });
+      this.#decoders.set(pointers, decoder);
+    }
+    return decoder.decode(id, bytes);
   }
 
   /** Follows typedefs and qualifiers (const, volatile, restrict, type tags) to the type behind them. */
@@ -250,35 +262,6 @@ export class Btf {
       if (found !== undefined) return found;
     }
     return undefined;
-  }
-
-  #start(id: number): number {
-    const at = this.#starts[id];
-    if (at === undefined || id === 0) {
-      throw new RangeError(`BTF type id ${id} is not in 1..${this.#starts.length - 1}`);
-    }
-    return at;
-  }
-
-  #kind(at: number): number {
-    return ((this.#words[at + 1] as number) >>> 24) & kindMask;
-  }
-
-  #string(offset: number): string {
-    return this.#strings.toString("utf8", offset, this.#strings.indexOf(0, offset));
-  }
-
-  #stringOffsets(name: string): number[] {
-    const needle = Buffer.from(`\0${name}\0`);
-    const offsets: number[] = [];
-    for (
-      let at = this.#strings.indexOf(needle);
-      at !== -1;
-      at = this.#strings.indexOf(needle, at + 1)
-    ) {
-      offsets.push(at + 1);
-    }
-    return offsets;
   }
 }
 

@@ -1,5 +1,7 @@
 import {
   BTF_KIND_ARRAY,
+  BTF_KIND_FUNC,
+  BTF_KIND_FUNC_PROTO,
   BTF_KIND_INT,
   BTF_KIND_STRUCT,
   BTF_KIND_TYPEDEF,
@@ -54,6 +56,16 @@ export class BtfBuilder {
   union(name: string, size: number, members: readonly Omit<NewMember, "offset">[]): number {
     const placed = members.map((member) => ({ ...member, offset: 0 }));
     return this.#composite(BTF_KIND_UNION, name, size, placed);
+  }
+
+  /** The type of functions without parameters, or with such as stay unsaid. */
+  functionPrototype(resultId: number): number {
+    return this.#add("", BTF_KIND_FUNC_PROTO << 24, resultId);
+  }
+
+  /** @param linkage `BTF_FUNC_STATIC` or `BTF_FUNC_GLOBAL` */
+  func(name: string, prototypeId: number, linkage: number): number {
+    return this.#add(name, (BTF_KIND_FUNC << 24) | linkage, prototypeId);
   }
 
   /** All of it, as the kernel takes it. */

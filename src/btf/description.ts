@@ -60,3 +60,23 @@ export interface BtfEnumerator {
   readonly name: string;
   readonly value: number | bigint;
 }
+
+/** A variable of a section. */
+export interface BtfVariable {
+  readonly name: string;
+  readonly typeId: number;
+  /** From the start of the section, in bytes. */
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** How an integer is to be understood. */
+export interface BtfInteger {
+  readonly isSigned: boolean;
+  readonly isBool: boolean;
+  /** Whether it is a character. */
+  readonly isChar: boolean;
+  /** Where it begins in the bytes of its type. */
+  readonly bitOffset: number;
+  readonly bitSize: number;
+}

@@ -109,9 +109,10 @@ export interface RawBtf {
 /**
  * Finds the parts of BTF and the start of every type.
  *
+ * @param isSplit whether types and names go on from those of another BTF
  * @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are cut off or damaged
  */
-export function parseRawBtf(bytes: Uint8Array): RawBtf {
+export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.byteLength < 2 || view.getUint16(0, true) !== BTF_MAGIC) {
     throw new RangeError("not BTF of a little-endian machine: the magic number 0xeb9f is missing");
@@ -134,12 +135,9 @@ export function parseRawBtf(bytes: Uint8Array): RawBtf {
   if (typeLength % 4 !== 0) {
     throw new RangeError(`BTF is damaged: its types take ${typeLength} bytes, no multiple of 4`);
   }
-  // Name offset 0 is "no name", and every name is read up to its NUL.
-  if (
-    stringLength === 0 ||
-    bytes[stringStart] !== 0 ||
-    bytes[stringStart + stringLength - 1] !== 0
-  ) {
+  // Name offset 0 is "no name", unless there is a base that has it already; and every name is read up to its NUL.
+  const isOpen = stringLength > 0 && bytes[stringStart + stringLength - 1] !== 0;
+  if (isOpen || (!isSplit && (stringLength === 0 || bytes[stringStart] !== 0))) {
     throw new RangeError("BTF is damaged: its strings do not begin and end with a NUL");
   }
   // A Uint32Array needs an aligned start, which a section of an object file does not promise.

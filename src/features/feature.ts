@@ -21,6 +21,8 @@ export interface FeatureDefinition {
   readonly name: string;
   /** The kernel that has it first; `undefined` where none has it that this library knows of. */
   readonly since: KernelVersion | undefined;
+  /** Whether stable kernels of earlier versions got it as well, in the course of their updates. */
+  readonly isBackported?: boolean;
   /** The kernel that does not have it any more. */
   readonly until?: KernelVersion | undefined;
   /** Options of the kernel's build without which it is not there. */
@@ -66,6 +68,11 @@ export class Feature {
     return this.#definition.since;
   }
 
+  /** Whether stable kernels of earlier versions got it as well, in the course of their updates: it mends a mistake. */
+  get isBackported(): boolean {
+    return this.#definition.isBackported ?? false;
+  }
+
   /** The version of the kernel that does not have it any more; `undefined` for none. */
   get until(): KernelVersion | undefined {
     return this.#definition.until;
@@ -95,7 +102,8 @@ export class Feature {
     if (status === "refused") return explainPermission(this.#definition.needs);
     if (this.since === undefined) return "no kernel has it";
     if (!isKernelSince(this.since)) {
-      return `it came with kernel ${this.since}, and this is ${kernelRelease()}`;
+      const stable = this.isBackported ? " and stable kernels of its time" : "";
+      return `it came with kernel ${this.since}${stable}, and this is ${kernelRelease()}`;
     }
     if (this.until !== undefined && isKernelSince(this.until)) {
       return `it ended with kernel ${this.until}, and this is ${kernelRelease()}`;

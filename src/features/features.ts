@@ -1,8 +1,12 @@
 import type { HelperName } from "../program/asm_call.ts";
+import { type AttachKind, attachKinds, probeAttachKind } from "./attach_kinds.ts";
+import { probeExtension } from "./extension.ts";
 import { Feature } from "./feature.ts";
 import { FeatureGroup, unknownName } from "./feature_group.ts";
+import { type Fix, fixes } from "./fixes.ts";
 import { helperFacts, helperNames } from "./helper_facts.ts";
 import { probeHelper } from "./helpers.ts";
+import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
 import { kernelConfig } from "./kernel_config.ts";
 import {
   type MapOperation,
@@ -38,10 +42,35 @@ export class Features {
     programTypes.keys(),
     (type) => {
       const facts = factsOf(programTypes, "type of program", type);
-      const probe = () => probeProgramType(facts);
+      const probe = () => (type === "ext" ? probeExtension() : probeProgramType(facts));
       return new Feature({ ...facts, name: `program type ${type}`, probe });
     },
   );
+
+  /** Ways to attach programs, in libbpf's words: `"kprobe.multi"`. Each is tried where it disturbs nobody. */
+  readonly attachKinds: FeatureGroup<AttachKind> = new FeatureGroup(
+    "way to attach",
+    attachKinds.keys(),
+    (kind) => {
+      const facts = factsOf(attachKinds, "way to attach", kind);
+      const probe = () => probeAttachKind(facts);
+      return new Feature({ ...facts, name: `attaching ${kind}`, probe });
+    },
+  );
+
+  /** Instructions that programs can have, and ways to use them: `"may-goto"`. */
+  readonly instructions: FeatureGroup<InstructionSet> = new FeatureGroup(
+    "kind of instructions",
+    instructionSets.keys(),
+    (kind) => {
+      const facts = factsOf(instructionSets, "kind of instructions", kind);
+      const probe = () => probeInstructionSet(facts);
+      return new Feature({ ...facts, name: `instructions ${kind}`, probe });
+    },
+  );
+
+  /** Mistakes of the kernel that were mended, where it matters here: `"lpm-trie-update"`. Stable kernels may have them early. */
+  readonly fixes: FeatureGroup<Fix> = fixes;
 
   /**
    * What user space can do with the maps of a kind: with one element, and with many at once. It is tried on a small map.

@@ -1,10 +1,17 @@
 import type { Pointer } from "bun:ffi";
 import { bpfCommands } from "../uapi/enumerations.ts";
+import { errnoNumbers } from "../uapi/errno.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
-import { type Capability, explainPermission } from "./capabilities.ts";
+import { type Capability, hasCapability } from "./capabilities.ts";
+import { explainPermission } from "./permission.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
 import { syscalls } from "./libc.ts";
+import {
+  countsTowardsLimit,
+  explainLockedMemory,
+  raiseLockedMemoryLimit,
+} from "./locked_memory.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
 
@@ -20,6 +27,9 @@ export function bpf(command: number, attrAddress: number, attrSize: number): num
 
 /** Capabilities that explain a refusal of most commands. */
 const usualCapabilities: readonly Capability[] = ["CAP_BPF"];
+
+/** What the kernel takes memory for, which counts towards the limit on locked memory where that counts at all. */
+const lockingCommands: ReadonlySet<BpfCommand> = new Set(["BPF_MAP_CREATE", "BPF_PROG_LOAD"]);
 
 /** What a call through {@link BpfAttr} is for, so that its failure can be explained. */
 export interface BpfCallContext {
@@ -93,6 +103,15 @@ export class BpfAttr implements Disposable {
 
   /** The call's result, or -1 with `lastErrno()`, for callers that go on after a failure. */
   tryCall(command: BpfCommand): number {
+    const locksMemory = lockingCommands.has(command) && countsTowardsLimit();
+    const result = this.#call(command);
+    if (!locksMemory || result >= 0 || lastErrno() !== errnoNumbers.EPERM) return result;
+    raiseLockedMemoryLimit();
+    // Also where the limit stayed: the error to report is that of this call.
+    return this.#call(command);
+  }
+
+  #call(command: BpfCommand): number {
     return bpf(bpfCommands[command], this.#attr.address, this.#size);
   }
 
@@ -119,6 +138,13 @@ export function bpfError(command: BpfCommand, errno: number, context: BpfCallCon
     errno,
     syscall: `bpf(${command})`,
     doing: context.doing,
-    hint: hint ?? (refused ? explainPermission(context.needs ?? usualCapabilities) : undefined),
+    hint:
+      hint ?? (refused ? explainRefusal(command, context.needs ?? usualCapabilities) : undefined),
   });
+}
+
+function explainRefusal(command: BpfCommand, needs: readonly Capability[]): string {
+  const isPrivileged = needs.every((name) => hasCapability(name) || hasCapability("CAP_SYS_ADMIN"));
+  const memory = isPrivileged && lockingCommands.has(command) ? explainLockedMemory() : undefined;
+  return memory ?? explainPermission(needs);
 }

@@ -1,6 +1,10 @@
-import { BTF_LOAD } from "../uapi/layout.ts";
+import { BTF_INFO, BTF_LOAD } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
+import { objectInfo } from "./object_info.ts";
+
+/** MODULE_NAME_LEN of the kernel, at the most. */
+const longestName = 64;
 
 /** Gives the kernel type information of a program or a map (kernel 4.18). */
 export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
@@ -12,4 +16,37 @@ export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
     hints: { EINVAL: "The kernel does not take these types, or is older than 4.18" },
   });
   return new Descriptor(fd, what);
+}
+
+/** A BTF that the kernel has. */
+export interface BtfObject {
+  /** In its raw form. */
+  readonly bytes: Uint8Array;
+  /** Whether it is the kernel's own or a module's (kernel 5.11). */
+  readonly isKernel: boolean;
+  /** Of the kernel's own `"vmlinux"`, of a module its name; of others nothing (kernel 5.11). */
+  readonly name: string;
+}
+
+/** Reads the BTF behind a descriptor (kernel 4.18). */
+export function readBtfObject(fd: number, what: string): BtfObject {
+  using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
+  const name = {
+    pointer: BTF_INFO.name,
+    count: BTF_INFO.name_len,
+    elements: sizes.has(BTF_INFO.name) ? longestName : 0,
+    elementSize: 1,
+  } as const;
+  const data = {
+    pointer: BTF_INFO.btf,
+    count: BTF_INFO.btf_size,
+    elements: sizes.u32(BTF_INFO.btf_size),
+    elementSize: 1,
+  } as const;
+  using info = objectInfo(fd, BTF_INFO.sizeof, what, [name, data]);
+  return {
+    bytes: info.bytes(BTF_INFO.btf),
+    isKernel: info.u32(BTF_INFO.kernel_btf) !== 0,
+    name: name.elements === 0 ? "" : info.text(BTF_INFO.name),
+  };
 }

@@ -1,16 +1,23 @@
-import { release } from "node:os";
 import { LINK_CREATE, LINK_DETACH, LINK_UPDATE, RAW_TRACEPOINT_OPEN } from "../uapi/layout.ts";
 import { BpfAttr, type BpfCallContext, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
+import { isKernelSince } from "./kernel_release.ts";
 
-/** Attaches to a raw tracepoint by name, or to the one that the program was loaded for (kernel 4.17; `null`: 5.5). */
+/**
+ * Attaches to a raw tracepoint by name, or to what the program was loaded for (kernel 4.17; `null`: 5.5).
+ *
+ * @param cookie what the program gets from `get_attach_cookie` (kernel 6.10)
+ */
 export function openRawTracepoint(
   programFd: number,
   name: string | null,
   context: BpfCallContext,
+  cookie?: bigint,
 ): number {
-  using attr = new BpfAttr(RAW_TRACEPOINT_OPEN.cookie);
+  const { cookie: cookieOffset, sizeof } = RAW_TRACEPOINT_OPEN;
+  using attr = new BpfAttr(cookie === undefined ? cookieOffset : sizeof);
   attr.u32(RAW_TRACEPOINT_OPEN.prog_fd, programFd);
+  if (cookie !== undefined) attr.u64(cookieOffset, cookie);
   if (name !== null) attr.string(RAW_TRACEPOINT_OPEN.name, name);
   return attr.call("BPF_RAW_TRACEPOINT_OPEN", context);
 }
@@ -31,14 +38,8 @@ export function linkPerfEvent(
   if (fd >= 0) return fd;
   const errno = lastErrno();
   // The kernel answers this as well to what is wrong with the call; and a probe would have to be a right one.
-  if (errnoName(errno) === "EINVAL" && isBefore515(release())) return undefined;
+  if (errnoName(errno) === "EINVAL" && !isKernelSince("5.15")) return undefined;
   throw bpfError("BPF_LINK_CREATE", errno, context);
-}
-
-/** Whether a kernel's release is older than 5.15, which has links for perf events. */
-export function isBefore515(kernelRelease: string): boolean {
-  const [major = 0, minor = 0] = kernelRelease.split(/[.-]/).map(Number);
-  return major < 5 || (major === 5 && minor < 15);
 }
 
 /** Puts another program in the place of a link's (kernel 5.7, where the kind of link can). */

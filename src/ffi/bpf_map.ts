@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
-import { type Capability, explainPermission, hasCapability } from "./capabilities.ts";
+import { type Capability, hasCapability } from "./capabilities.ts";
 import { lastErrno } from "./errno.ts";
 
 /** The types of a map's keys and values in a BTF that the kernel has. */
@@ -58,19 +58,34 @@ export function createKernelMap(map: MapCreation, what: string): number {
   const size = `a key of ${map.keySize} and a value of ${map.valueSize} bytes, ${map.maxEntries} entries, flags 0x${(map.flags >>> 0).toString(16)}${numaHint(map)}${overwriteHint(map)}`;
   throw bpfError("BPF_MAP_CREATE", lastErrno(), {
     doing: `create the ${what}`,
+    needs: map.needs,
     hints: {
-      EPERM: () => explainCreationRefused(map.needs),
       EACCES:
         "Values with a spin lock or timer are for programs to write: the flag rdonly-prog forbids that",
       EINVAL: `The kernel does not know this kind of map, or refuses its sizes or flags: ${size}`,
-      E2BIG: `The map would be too large for its kind: ${size}`,
-      ENOMEM: `The kernel has no memory for it: ${size}`,
+      E2BIG: `The map would be too large for its kind${perCpuHint(map)}: ${size}`,
+      ENOMEM: `The kernel has no memory for it${perCpuHint(map)}: ${size}`,
       EOPNOTSUPP:
         "This kernel was built without this kind of map, or the kind takes no spin lock or timer in its values",
       ENOTSUPP:
-        "The kernel does not take these flags, or a spin lock or timer in the values, for this kind of map",
+        "The kernel does not take these flags for this kind of map, or the kind takes no spin lock or timer in its values",
     },
   });
+}
+
+/** Most bytes of a value for each CPU (PCPU_MIN_UNIT_SIZE). */
+const largestPerCpuValue = 32 * 1024;
+const perCpuTypes: ReadonlySet<number> = new Set([
+  bpfMapTypes.PERCPU_HASH,
+  bpfMapTypes.PERCPU_ARRAY,
+  bpfMapTypes.LRU_PERCPU_HASH,
+]);
+
+/** Kernels have had two words for it. */
+function perCpuHint({ type, valueSize }: MapCreation): string {
+  return perCpuTypes.has(type) && valueSize > largestPerCpuValue
+    ? ", whose values for each CPU have 32 KiB at most"
+    : "";
 }
 
 /** The flag for it is among the others in the number. */
@@ -99,14 +114,4 @@ export function freezeKernelMap(fd: number, what: string): void {
       ENOTSUPP: "The kernel does not freeze this kind of map, or a map with timers in its values",
     },
   });
-}
-
-/** Before 5.11 the memory of maps counted towards RLIMIT_MEMLOCK, and exceeding it is reported as EPERM. */
-function explainCreationRefused(needs: readonly Capability[]): string {
-  const explanation = explainPermission(needs);
-  const [major = 0, minor = 0] = readFileSync("/proc/sys/kernel/osrelease", "utf8")
-    .split(".")
-    .map((part) => Number.parseInt(part, 10));
-  if (major > 5 || (major === 5 && minor >= 11)) return explanation;
-  return `${explanation}. On this kernel (before 5.11) it may also be the limit on locked memory: raise it with \`ulimit -l unlimited\``;
 }

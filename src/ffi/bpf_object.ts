@@ -1,8 +1,9 @@
 import { existsSync, readlinkSync } from "node:fs";
-import { GET_ID, GET_INFO_BY_FD, OBJ } from "../uapi/layout.ts";
+import { GET_ID, OBJ } from "../uapi/layout.ts";
 import { BpfAttr, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
-import { allocateScratch, type Scratch } from "./scratch.ts";
+import { Descriptor } from "./descriptor.ts";
+import { BpfError } from "./error.ts";
 
 /** Kinds of kernel objects that have ids. */
 export type ObjectKind = "map" | "prog" | "link" | "btf";
@@ -76,10 +77,14 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
   });
 }
 
-/** Opens an object by its id (kernel 4.13 for maps and programs). */
-export function openById(kind: ObjectKind, id: number): number {
-  using attr = new BpfAttr(GET_ID.sizeof);
-  attr.u32(GET_ID.start_id, id);
+/**
+ * Opens an object by its id (kernel 4.13 for maps and programs).
+ *
+ * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor that may do only that (kernel 4.15)
+ */
+export function openById(kind: ObjectKind, id: number, flags = 0): number {
+  using attr = new BpfAttr(GET_ID.fd_by_id_token_fd);
+  attr.u32(GET_ID.start_id, id).u32(GET_ID.open_flags, flags);
   return attr.call(fdByIdCommands[kind], {
     doing: `open the ${kind} with id ${id}`,
     needs: ["CAP_SYS_ADMIN"],
@@ -97,43 +102,39 @@ export function nextObjectId(kind: ObjectKind, after: number): number | undefine
   throw bpfError(nextIdCommands[kind], errno, {
     doing: `list the ${kind}s of the system`,
     needs: ["CAP_SYS_ADMIN"],
+    hints: { EINVAL: "Maps and programs have ids from kernel 4.13 on, links from 5.8" },
   });
 }
 
-/**
- * The kernel's description of an object, in a struct of `size` bytes.
- * What an older kernel does not know stays zero. The caller disposes of the result.
- *
- * @param prepare fills in pointers to buffers before the call, for kinds that take some
- */
-export function objectInfo(
-  fd: number,
-  size: number,
-  what: string,
-  prepare?: (info: Scratch) => void,
-): Scratch {
-  const info = allocateScratch(size);
+/** What `describe` makes of an object with this id, or `undefined` when there is none. */
+export function describeById<T>(
+  kind: ObjectKind,
+  id: number,
+  describe: (fd: number, what: string) => T,
+): T | undefined {
   try {
-    prepare?.(info);
-    using attr = new BpfAttr(GET_INFO_BY_FD.sizeof);
-    attr
-      .u32(GET_INFO_BY_FD.bpf_fd, fd)
-      .u32(GET_INFO_BY_FD.info_len, size)
-      .pointer(GET_INFO_BY_FD.info, info);
-    attr.call("BPF_OBJ_GET_INFO_BY_FD", {
-      doing: `ask the kernel about the ${what}`,
-      hints: { EINVAL: "The descriptor is not of a BPF object" },
-    });
-    return info;
+    using descriptor = new Descriptor(openById(kind, id), `${kind} ${id}`);
+    return describe(descriptor.fd, descriptor.what);
   } catch (error) {
-    info[Symbol.dispose]();
+    if (error instanceof BpfError && goneCodes.has(error.code)) return undefined;
     throw error;
   }
 }
 
-/** A fixed-length name field: up to its NUL. */
-export function readName(info: Scratch, offset: number, length: number): string {
-  const bytes = Buffer.from(info.bytes.buffer, info.bytes.byteOffset + offset, length);
-  const end = bytes.indexOf(0);
-  return bytes.toString("utf8", 0, end === -1 ? length : end);
+/** Of an id that no object has any more, or that its link does not have yet. */
+const goneCodes: ReadonlySet<string> = new Set(["ENOENT", "EAGAIN"]);
+
+/**
+ * What `describe` makes of each object of a kind, in the order of ids; lazily, one at a time. Those that go meanwhile are
+ * passed over.
+ */
+export function* describeAll<T>(
+  kind: ObjectKind,
+  describe: (fd: number, what: string) => T,
+): Generator<T, undefined, undefined> {
+  for (let id = nextObjectId(kind, 0); id !== undefined; id = nextObjectId(kind, id)) {
+    const description = describeById(kind, id, describe);
+    if (description !== undefined) yield description;
+  }
+  return undefined;
 }

@@ -17,6 +17,8 @@ export interface ProgramLoad {
   readonly instructions: Uint8Array;
   readonly license: string;
   readonly name: string;
+  /** The program whose function `attachBtfId` is, if it is not the kernel's: a descriptor (kernel 5.5). */
+  readonly attachProgramFd?: number | undefined;
   /** What the program's functions are, where the verifier asks for it. */
   readonly functionInfo?: FunctionInfo | undefined;
 }
@@ -30,7 +32,7 @@ export interface FunctionInfo {
 }
 
 /** Bytes of `struct bpf_func_info`: the first slot of a function, and its type. */
-export const functionRecordSize = 8;
+const functionRecordSize = 8;
 
 /** How often an interrupted load is begun anew; as many as libbpf does. */
 const loadAttempts = 5;
@@ -62,7 +64,11 @@ export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadRe
 }
 
 function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): LoadResult {
-  using attr = new BpfAttr(PROG_LOAD.attach_prog_fd);
+  const { attachProgramFd, functionInfo } = program;
+  using attr = new BpfAttr(
+    attachProgramFd === undefined ? PROG_LOAD.attach_prog_fd : PROG_LOAD.core_relo_cnt,
+  );
+  if (attachProgramFd !== undefined) attr.u32(PROG_LOAD.attach_prog_fd, attachProgramFd);
   attr
     .u32(PROG_LOAD.prog_type, program.type)
     .u32(PROG_LOAD.insn_cnt, program.instructions.byteLength / 8)
@@ -72,7 +78,6 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
     .u32(PROG_LOAD.expected_attach_type, program.expectedAttachType)
     .u32(PROG_LOAD.attach_btf_id, program.attachBtfId);
   attr.memory(PROG_LOAD.insns, program.instructions);
-  const { functionInfo } = program;
   if (functionInfo !== undefined) {
     attr
       .u32(PROG_LOAD.prog_btf_fd, functionInfo.btfFd)

@@ -31,24 +31,18 @@ function howToGrant(missing: readonly Capability[]): string {
 }
 
 /**
- * Explains a refusal for want of privilege: names what is missing, of `needed`, and how to get it.
- * CAP_SYS_ADMIN stands for all others, as it does in the kernel.
+ * What of `needed` this process lacks, in a sentence with how to get it; `undefined` where it lacks nothing. CAP_SYS_ADMIN stands
+ * for all others, as it does in the kernel.
  */
-export function explainPermission(needed: readonly Capability[]): string {
-  const missing = hasCapability("CAP_SYS_ADMIN")
-    ? []
-    : needed.filter((capability) => !hasCapability(capability));
+export function explainMissing(needed: readonly Capability[]): string | undefined {
   if (isInUserNamespace()) {
     return `This process is in a user namespace, as in a rootless container: ${needed.join(" and ")} ${needed.length === 1 ? "counts" : "count"} in the initial user namespace only, so run it there`;
   }
-  if (missing.length > 0) {
-    return `This process lacks ${missing.join(" and ")}: ${howToGrant(missing)}`;
-  }
-  const lockdown = readLockdown();
-  if (lockdown !== undefined && lockdown !== "none") {
-    return `The kernel is locked down (${lockdown} in /sys/kernel/security/lockdown), which forbids this`;
-  }
-  return `This process has ${needed.join(" and ")}, so something else forbids it: a seccomp filter or security module of the container, or the kernel's configuration`;
+  const missing = hasCapability("CAP_SYS_ADMIN")
+    ? []
+    : needed.filter((capability) => !hasCapability(capability));
+  if (missing.length === 0) return undefined;
+  return `This process lacks ${missing.join(" and ")}: ${howToGrant(missing)}`;
 }
 
 /** Whether this process's user ids are not the system's own: the initial namespace maps all of them to themselves. */
@@ -58,14 +52,5 @@ function isInUserNamespace(): boolean {
   } catch {
     // A kernel without user namespaces has no such file.
     return false;
-  }
-}
-
-function readLockdown(): string | undefined {
-  try {
-    return /\[(\w+)\]/.exec(readFileSync("/sys/kernel/security/lockdown", "utf8"))?.[1];
-  } catch {
-    // No such file without securityfs or the lockdown module: then nothing is locked down by it.
-    return undefined;
   }
 }

@@ -7,6 +7,8 @@ import { allocateScratch, getUint64, type Scratch } from "./scratch.ts";
 /** The kernel's clocks (include/uapi/linux/time.h); the monotonic one is that of `bpf_ktime_get_ns()`. */
 const CLOCK_REALTIME = 0;
 const CLOCK_MONOTONIC = 1;
+/** Goes on while the machine sleeps; that of the times at which programs were loaded. */
+const CLOCK_BOOTTIME = 7;
 
 /** How long the difference of the two clocks is kept, in nanoseconds. */
 const maxOffsetAge = 1e9;
@@ -44,21 +46,21 @@ export function monotonicNanoseconds(): number {
   return getUint64(time.view, 0) * 1e9 + getUint64(time.view, 8);
 }
 
-/** The time of day at the monotonic clock's zero, in milliseconds, to within `uncertainty`. */
+/** The time of day at a clock's zero, in milliseconds, to within `uncertainty`. */
 interface Offset {
   readonly milliseconds: number;
   readonly uncertainty: number;
 }
 
 /** The clocks are read one after another: what passes between the readings is not known to be nothing. */
-function readOffset(): Offset {
+function readOffset(clock: number): Offset {
   using time = allocateScratch(16);
   let best: Offset | undefined;
   // Three times, as this thread may have to wait for the processor in between.
   for (let i = 0; i < 3; i++) {
-    const before = readMilliseconds(CLOCK_MONOTONIC, time);
+    const before = readMilliseconds(clock, time);
     const date = readMilliseconds(CLOCK_REALTIME, time);
-    const after = readMilliseconds(CLOCK_MONOTONIC, time);
+    const after = readMilliseconds(clock, time);
     const uncertainty = (after - before) / 2 + rounding;
     if (best === undefined || uncertainty < best.uncertainty) {
       best = { milliseconds: date - (before + after) / 2, uncertainty };
@@ -67,26 +69,44 @@ function readOffset(): Offset {
   return best as Offset;
 }
 
-let offset: Offset | undefined;
-let readAt = 0;
+/** What turns the times of one clock into dates. */
+class Calendar {
+  readonly #clock: number;
+  #offset: Offset | undefined;
+  #readAt = 0;
 
-/**
- * The kernel steers both clocks alike, so that their difference stays the same until somebody sets the time of day: a
- * reading that differs by no more than what is uncertain changes nothing, or else dates would jitter.
- */
-function currentOffset(): number {
-  const now = Bun.nanoseconds();
-  if (offset !== undefined && now - readAt < maxOffsetAge) return offset.milliseconds;
-  const read = readOffset();
-  readAt = now;
-  if (
-    offset === undefined ||
-    Math.abs(read.milliseconds - offset.milliseconds) > read.uncertainty + offset.uncertainty
-  ) {
-    offset = read;
+  constructor(clock: number) {
+    this.#clock = clock;
   }
-  return offset.milliseconds;
+
+  date(nanoseconds: number | bigint): Date {
+    return new Date(this.#currentOffset() + Number(nanoseconds) / 1e6);
+  }
+
+  /**
+   * The kernel steers the clocks alike, so that their difference stays the same until somebody sets the time of day: a
+   * reading that differs by no more than what is uncertain changes nothing, or else dates would jitter.
+   */
+  #currentOffset(): number {
+    const now = Bun.nanoseconds();
+    if (this.#offset !== undefined && now - this.#readAt < maxOffsetAge) {
+      return this.#offset.milliseconds;
+    }
+    const read = readOffset(this.#clock);
+    this.#readAt = now;
+    if (
+      this.#offset === undefined ||
+      Math.abs(read.milliseconds - this.#offset.milliseconds) >
+        read.uncertainty + this.#offset.uncertainty
+    ) {
+      this.#offset = read;
+    }
+    return this.#offset.milliseconds;
+  }
 }
+
+const monotonicCalendar = new Calendar(CLOCK_MONOTONIC);
+const boottimeCalendar = new Calendar(CLOCK_BOOTTIME);
 
 /**
  * The time of day for a time of the kernel's monotonic clock, such as the `ktime_get_ns` in an event.
@@ -103,5 +123,10 @@ function currentOffset(): number {
  * ```
  */
 export function monotonicToDate(nanoseconds: number | bigint): Date {
-  return new Date(currentOffset() + Number(nanoseconds) / 1e6);
+  return monotonicCalendar.date(nanoseconds);
+}
+
+/** The same for a time of the clock that goes on while the machine sleeps. */
+export function boottimeToDate(nanoseconds: number | bigint): Date {
+  return boottimeCalendar.date(nanoseconds);
 }

@@ -4,6 +4,9 @@ import { BpfError } from "./error.ts";
 import { libc } from "./libc.ts";
 import { allocateScratch } from "./scratch.ts";
 
+/** IF_NAMESIZE: the longest name, and a NUL. */
+const longestName = 16;
+
 /**
  * The index of a network interface in this process's network namespace, by its name.
  *
@@ -26,4 +29,11 @@ export function interfaceIndex(name: string): number {
         ? "This network namespace has no interface of that name: `ip link` lists those that it has"
         : undefined,
   });
+}
+
+/** The name of the network interface of this index in this process's network namespace, or `undefined` where it has none. */
+export function interfaceName(index: number): string | undefined {
+  using memory = allocateScratch(longestName);
+  if (libc.if_indextoname(index, memory.address as Pointer) === null) return undefined;
+  return Buffer.from(memory.bytes.subarray(0, memory.bytes.indexOf(0))).toString("utf8");
 }

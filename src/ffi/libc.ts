@@ -66,6 +66,27 @@ const functions = {
     ],
     returns: "i32",
   },
+  socket: {
+    args: [
+      "i32", // int domain
+      "i32", // int type
+      "i32", // int protocol
+    ],
+    returns: "i32",
+  },
+  setsockopt: {
+    args: [
+      "i32", // int fd
+      "i32", // int level
+      "i32", // int optname
+      "ptr", // const void *optval
+      "u32", // socklen_t optlen
+    ],
+    returns: "i32",
+  },
+  /** ssize_t send(int fd, const void *buf, size_t len, int flags), as recv: of messages that fit 32 bits by far */
+  send: { args: ["i32", "ptr", "u64", "i32"], returns: "i32" },
+  recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i32" },
   eventfd: {
     args: [
       "u32", // unsigned int initval
@@ -100,9 +121,30 @@ const functions = {
     ],
     returns: "i32",
   },
+  memfd_create: {
+    args: [
+      "ptr", // const char *name
+      "u32", // unsigned int flags
+    ],
+    returns: "i32",
+  },
+  /** int unshare(int flags): of the calling thread alone, as setns */
+  unshare: { args: ["i32"], returns: "i32" },
+  setns: {
+    args: [
+      "i32", // int fd
+      "i32", // int nstype
+    ],
+    returns: "i32",
+  },
+  /** int getrlimit(int resource, struct rlimit *rlim), as setrlimit: two u64, what counts and how far it can be raised */
+  getrlimit: { args: ["i32", "ptr"], returns: "i32" },
+  setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   getpagesize: { args: [], returns: "i32" },
   /** unsigned int if_nametoindex(const char *ifname) */
   if_nametoindex: { args: ["ptr"], returns: "u32" },
+  /** char *if_indextoname(unsigned int ifindex, char ifname[IF_NAMESIZE]) */
+  if_indextoname: { args: ["u32", "ptr"], returns: "ptr" },
   clock_gettime: {
     args: [
       "i32", // clockid_t clock

@@ -1,7 +1,7 @@
 import type { Pointer } from "bun:ffi";
 import { FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC } from "../uapi/mount.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
-import { explainPermission } from "./capabilities.ts";
+import { explainMissing } from "./capabilities.ts";
 import { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
@@ -55,7 +55,7 @@ export class DetachedMount implements Disposable {
     const code = errnoName(errno);
     const hint =
       code === "EPERM"
-        ? explainPermission(["CAP_SYS_ADMIN"])
+        ? explainMissing(["CAP_SYS_ADMIN"])
         : code === "ENOSYS"
           ? `A private mount needs kernel 5.2: mount it instead (mount -t ${this.#type} ...)`
           : code === "ENODEV"

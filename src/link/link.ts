@@ -1,21 +1,9 @@
 import { detachLink, updateLink } from "../ffi/bpf_link.ts";
-import { objectInfo } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { Pin } from "../maps/pin.ts";
 import { describe } from "../types/refusal.ts";
-import { bpfLinkTypes } from "../uapi/enumerations.ts";
-import { LINK_INFO } from "../uapi/layout.ts";
-
-/** A kind of link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw-tracepoint"`. */
-export type LinkTypeName = string;
-
-/** What the kernel says of a link. */
-export interface LinkInfo {
-  readonly id: number;
-  readonly type: LinkTypeName;
-  /** The id of the attached program; 0 after {@link Link.detach}. */
-  readonly programId: number;
-}
+import type { LinkInfo } from "./info.ts";
+import { readLinkInfo } from "./read_info.ts";
 
 /** What of a program a link needs: a live one. */
 export interface LinkedProgram {
@@ -68,13 +56,7 @@ export class Link implements Disposable {
 
   /** What the kernel says of the link now (kernel 5.8). @throws {BpfError} `EINVAL` before that */
   info(): LinkInfo {
-    using info = objectInfo(this.fd, LINK_INFO.raw_tracepoint_tp_name, this.#what);
-    const u32 = (offset: number) => info.view.getUint32(offset, true);
-    return {
-      id: u32(LINK_INFO.id),
-      type: linkTypeName(u32(LINK_INFO.type)),
-      programId: u32(LINK_INFO.prog_id),
-    };
+    return readLinkInfo(this.fd, this.#what);
   }
 
   /** Puts another program of the same kind in place, without a gap (kernel 5.7). @throws {BpfError} `EINVAL` where the kind of link cannot; {TypeError} for what is no program */
@@ -113,9 +95,4 @@ export class Link implements Disposable {
   [Symbol.dispose](): void {
     this.#descriptor[Symbol.dispose]();
   }
-}
-
-function linkTypeName(number: number): LinkTypeName {
-  const name = Object.entries(bpfLinkTypes).find(([, value]) => value === number)?.[0];
-  return name === undefined ? `type-${number}` : name.toLowerCase().replaceAll("_", "-");
 }

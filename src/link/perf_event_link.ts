@@ -1,7 +1,8 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import { Link, type LinkInfo } from "./link.ts";
+import type { LinkInfo } from "./info.ts";
+import { Link } from "./link.ts";
 
 /** A link to a perf event, which lives as long as the link. */
 export class PerfEventLink extends Link {

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
-import { type MapHandle, type MapInfo, readMapInfo } from "./handle.ts";
+import { type MapHandle, type MapInfo, type MapProperties, readMapInfo } from "./handle.ts";
 import { Pin } from "./pin.ts";
 import { describeMap, type MapTypeName } from "./spec.ts";
 
@@ -13,7 +13,7 @@ import { describeMap, type MapTypeName } from "./spec.ts";
  */
 export abstract class BpfMap implements Disposable {
   readonly #descriptor: Descriptor;
-  readonly #info: MapInfo;
+  readonly #info: MapProperties;
   readonly #pin: Pin;
 
   /** @internal Classes of maps are constructed by their own options. */

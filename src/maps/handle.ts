@@ -1,16 +1,10 @@
 import { roundUp8 } from "../ffi/align.ts";
-import {
-  objectInfo,
-  objectKind,
-  openById,
-  openPinned,
-  pinObject,
-  readName,
-} from "../ffi/bpf_object.ts";
+import { objectKind, openById, openPinned, pinObject } from "../ffi/bpf_object.ts";
 import { possibleCpus } from "../ffi/cpus.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { getUint64 } from "../ffi/scratch.ts";
+import { fdNumber, readFdInfo } from "../ffi/fdinfo.ts";
+import { objectInfo } from "../ffi/object_info.ts";
 import { checkCount } from "../types/argument.ts";
 import {
   BPF_F_NO_COMMON_LRU,
@@ -31,8 +25,8 @@ import {
   mapTypeNumber,
 } from "./spec.ts";
 
-/** What the kernel says of a map. */
-export interface MapInfo {
+/** What of a map stays the same for all its life. */
+export interface MapProperties {
   readonly id: number;
   readonly type: MapTypeName;
   /** Bytes. */
@@ -52,12 +46,24 @@ export interface MapInfo {
   readonly btfValueTypeId: number;
   /** The kernel's `map_extra`, whose meaning depends on the kind (kernel 5.16); 0 for most. */
   readonly mapExtra: number;
+  /** The value's type in the kernel's own BTF (kernel 5.6), for structs of functions; 0 for other kinds. */
+  readonly kernelValueTypeId: number;
+}
+
+/** What the kernel says of a map. */
+export interface MapInfo extends MapProperties {
+  /**
+   * Bytes of memory: what it takes now (kernel 6.4), or what it may take at the most; `undefined` where /proc is not mounted.
+   */
+  readonly memory: number | undefined;
+  /** Whether user space may not change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */
+  readonly frozen: boolean | undefined;
 }
 
 /** An open map: the descriptor, owned, and what the kernel says of it. */
 export interface MapHandle {
   readonly descriptor: Descriptor;
-  readonly info: MapInfo;
+  readonly info: MapProperties;
   /** The path that it was opened or pinned at. */
   readonly pinnedAt?: string | undefined;
   /** Whether it was created, and pinned there, just now. */
@@ -67,22 +73,34 @@ export interface MapHandle {
 /** What of a map must be the same for a class to work on it: all of a spec, or the part that is known. */
 export type ExpectedMap = Pick<MapSpec, "type"> & Partial<MapSpec>;
 
-/** Asks the kernel about a map (kernel 4.13). */
-export function readMapInfo(fd: number, what: string): MapInfo {
+/** Asks the kernel what a map is (kernel 4.13). */
+export function readMapProperties(fd: number, what: string): MapProperties {
   using info = objectInfo(fd, MAP_INFO.sizeof, what);
-  const u32 = (offset: number) => info.view.getUint32(offset, true);
   return {
-    id: u32(MAP_INFO.id),
-    type: mapTypeName(u32(MAP_INFO.type)),
-    keySize: u32(MAP_INFO.key_size),
-    valueSize: u32(MAP_INFO.value_size),
-    maxEntries: u32(MAP_INFO.max_entries),
-    flags: u32(MAP_INFO.map_flags),
-    name: readName(info, MAP_INFO.name, BPF_OBJ_NAME_LEN),
-    btfId: u32(MAP_INFO.btf_id),
-    btfKeyTypeId: u32(MAP_INFO.btf_key_type_id),
-    btfValueTypeId: u32(MAP_INFO.btf_value_type_id),
-    mapExtra: getUint64(info.view, MAP_INFO.map_extra),
+    id: info.u32(MAP_INFO.id),
+    type: mapTypeName(info.u32(MAP_INFO.type)),
+    keySize: info.u32(MAP_INFO.key_size),
+    valueSize: info.u32(MAP_INFO.value_size),
+    maxEntries: info.u32(MAP_INFO.max_entries),
+    flags: info.u32(MAP_INFO.map_flags),
+    name: info.name(MAP_INFO.name, BPF_OBJ_NAME_LEN),
+    btfId: info.u32(MAP_INFO.btf_id),
+    btfKeyTypeId: info.u32(MAP_INFO.btf_key_type_id),
+    btfValueTypeId: info.u32(MAP_INFO.btf_value_type_id),
+    mapExtra: info.u64n(MAP_INFO.map_extra),
+    kernelValueTypeId: info.u32(MAP_INFO.btf_vmlinux_value_type_id),
+  };
+}
+
+/** Asks the kernel about a map, and how it is now (kernel 4.13). */
+export function readMapInfo(fd: number, what: string): MapInfo {
+  const properties = readMapProperties(fd, what);
+  const more = readFdInfo(fd);
+  const frozen = fdNumber(more, "frozen");
+  return {
+    ...properties,
+    memory: fdNumber(more, "memlock"),
+    frozen: frozen === undefined ? undefined : frozen !== 0,
   };
 }
 
@@ -90,10 +108,19 @@ const perCpuKinds: ReadonlySet<MapTypeName> = new Set([
   "percpu-hash",
   "lru-percpu-hash",
   "percpu-array",
+  "percpu-cgroup-storage",
 ]);
 
+/** Whether a map has a value for each CPU. */
+export function isPerCpu({ type }: Pick<MapProperties, "type">): boolean {
+  return perCpuKinds.has(type);
+}
+
 /** Bytes that the kernel copies for the value of a key, whatever room it is given. @throws {Error} without /sys */
-export function copiedValueSize({ type, valueSize }: MapInfo): number {
+export function copiedValueSize({
+  type,
+  valueSize,
+}: Pick<MapProperties, "type" | "valueSize">): number {
   return perCpuKinds.has(type) ? roundUp8(valueSize) * possibleCpus().length : valueSize;
 }
 
@@ -148,7 +175,7 @@ function adopt(fd: number, expected: ExpectedMap, where: string, pinnedAt?: stri
     if (kind === "prog" || kind === "link" || kind === "btf") {
       throw new TypeError(`the map ${where} does not fit: it is no map but a BPF ${kind}`);
     }
-    const info = readMapInfo(fd, descriptor.what);
+    const info = readMapProperties(fd, descriptor.what);
     descriptor.what = describeMap(info);
     checkCompatible(expected, info, where);
     // Where that cannot be known, nothing must be made or pinned.
@@ -197,7 +224,7 @@ function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): nu
 }
 
 /** @throws {TypeError} that lists each attribute in which a map differs from what is expected */
-function checkCompatible(expected: ExpectedMap, info: MapInfo, where: string): void {
+function checkCompatible(expected: ExpectedMap, info: MapProperties, where: string): void {
   const differences = comparedAttributes
     .filter((name) => expected[name] !== undefined)
     .filter((name) => comparable(expected, name) !== comparable(info, name))

@@ -1,6 +1,4 @@
-import { nextObjectId, openById } from "../ffi/bpf_object.ts";
-import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
+import { describeAll } from "../ffi/bpf_object.ts";
 import { type MapInfo, readMapInfo } from "./handle.ts";
 
 /**
@@ -19,21 +17,6 @@ import { type MapInfo, readMapInfo } from "./handle.ts";
  * console.log([...listMaps()].some(({ id }) => id === map.id)); // true
  * ```
  */
-export function* listMaps(): Generator<MapInfo, undefined, undefined> {
-  for (let id = nextObjectId("map", 0); id !== undefined; id = nextObjectId("map", id)) {
-    const info = infoById(id);
-    if (info !== undefined) yield info;
-  }
-  return undefined;
-}
-
-/** What the kernel says of a map, or `undefined` when it has gone since its id was read. */
-function infoById(id: number): MapInfo | undefined {
-  try {
-    using descriptor = new Descriptor(openById("map", id), `map ${id}`);
-    return readMapInfo(descriptor.fd, descriptor.what);
-  } catch (error) {
-    if (error instanceof BpfError && error.code === "ENOENT") return undefined;
-    throw error;
-  }
+export function listMaps(): Generator<MapInfo, undefined, undefined> {
+  return describeAll("map", readMapInfo);
 }

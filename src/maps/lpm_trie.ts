@@ -1,7 +1,11 @@
+import { BpfError } from "../ffi/error.ts";
+import { fixes } from "../features/fixes.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { describe } from "../types/refusal.ts";
 import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
+import { errnoNumbers } from "../uapi/errno.ts";
 import { AssociativeMap } from "./associative_map.ts";
+import type { ElementOptions } from "./element_map.ts";
 import type { MapHandle } from "./handle.ts";
 import type { KeyedMapOptions } from "./keyed_kind.ts";
 import type { KeyedMapTypes } from "./keyed_map.ts";
@@ -24,10 +28,11 @@ const [smallestKey, largestKey] = [5, 260];
  * `"10.0.0.0/8"`; or any struct of a `t.u32` prefix length followed by 1 to 256 bytes with the first bit first.
  *
  * `get`, `getMany` and `has` find the entry with the longest prefix that covers the key: `get("10.1.2.3/32")` is the value
- * of `"10.0.0.0/8"` where nothing closer is stored. All else means exactly the prefix that is given; `add` and `replace` heed
- * what is there since kernel 6.13 only.
+ * of `"10.0.0.0/8"` where nothing closer is stored. All else means exactly the prefix that is given. Before kernel 6.13, but
+ * for later updates of stable kernels, `add` and `replace` are refused, a full trie replaces nothing, and a walk passes over
+ * entries beside those that are deleted during it.
  *
- * Walks give longer prefixes before those that cover them. While others delete, the kernel itself may pass an entry over
+ * Walks give longer prefixes before those that cover them. While others delete, every kernel may pass an entry over
  * that stays (once or so in a million), and a key that is deleted at the moment of its fetch may come with the value of a
  * shorter prefix.
  *
@@ -102,6 +107,35 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
 
   override dup(): LpmTrie<K, V> {
     return new LpmTrie(this.types, this.duplicateHandle());
+  }
+
+  /**
+   * Stores a value only if this very prefix is absent; whether it did.
+   *
+   * @throws {BpfError} `EOPNOTSUPP` on kernels that store it in any case (before 6.13, but for later updates of stable kernels)
+   */
+  override add(key: K, value: V, options?: ElementOptions): boolean {
+    this.#requireConditions("add to");
+    return super.add(key, value, options);
+  }
+
+  /** Stores a value only if this very prefix is present; whether it did. @throws as {@link add} */
+  override replace(key: K, value: V, options?: ElementOptions): boolean {
+    this.#requireConditions("replace in");
+    return super.replace(key, value, options);
+  }
+
+  /** The one refusal that is the library's: the kernel would do it, and more than was asked. */
+  #requireConditions(doing: string): void {
+    const fix = fixes.get("lpm-trie-update");
+    // A map that is disposed of says so, on every kernel.
+    if (fix.available || this.disposed) return;
+    throw new BpfError({
+      errno: errnoNumbers.EOPNOTSUPP,
+      syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
+      doing: `${doing} the ${this}`,
+      hint: `This kernel stores in tries whether the prefix is there or not: ${fix.reason}. Use set()`,
+    });
   }
 
   /** @internal */

@@ -19,15 +19,12 @@ import {
 } from "../uapi/bpf.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { checkCount } from "../types/argument.ts";
+import { type Keyword, keyword, keywordOf, keywordsByNumber } from "../types/keyword.ts";
 import { describe } from "../types/refusal.ts";
 import { suggest } from "../types/suggestion.ts";
 
-type Hyphenated<Name extends string> = Name extends `${infer Head}_${infer Tail}`
-  ? `${Lowercase<Head>}-${Hyphenated<Tail>}`
-  : Lowercase<Name>;
-
 /** A kind of map: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru-hash"`. */
-export type MapTypeName = Hyphenated<Exclude<keyof typeof bpfMapTypes, "UNSPEC">>;
+export type MapTypeName = Keyword<Exclude<keyof typeof bpfMapTypes, "UNSPEC">>;
 
 /** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no-prealloc"`. */
 export type MapFlag = keyof typeof mapFlags;
@@ -88,16 +85,10 @@ export interface MapSpec {
 }
 
 const numbersByName: ReadonlyMap<string, number> = new Map(
-  Object.entries(bpfMapTypes).map(([name, number]) => [
-    name.toLowerCase().replaceAll("_", "-"),
-    number,
-  ]),
+  Object.entries(bpfMapTypes).map(([name, number]) => [keyword(name), number]),
 );
 
-const namesByNumber: ReadonlyMap<number, MapTypeName> = new Map(
-  // The kernel gave deprecated kinds a second name, which comes first in its list: the later one stays.
-  [...numbersByName].map(([name, number]) => [number, name as MapTypeName]),
-);
+const namesByNumber = keywordsByNumber(bpfMapTypes) as ReadonlyMap<number, MapTypeName>;
 
 /** The kernel's number for a kind of map. */
 export function mapTypeNumber(type: MapTypeName): number {
@@ -112,7 +103,7 @@ export function mapTypeNumber(type: MapTypeName): number {
 
 /** The name of a kind of map, also for kinds that are newer than this library. */
 export function mapTypeName(number: number): MapTypeName {
-  return namesByNumber.get(number) ?? (`type-${number}` as MapTypeName);
+  return keywordOf(namesByNumber, number);
 }
 
 /** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */
@@ -169,6 +160,18 @@ export function checkName(name: string): void {
       `name: the kernel takes at most ${BPF_OBJ_NAME_LEN - 1} characters of A-Z a-z 0-9 _ . , got ${describe(name)}`,
     );
   }
+}
+
+/** The names of the flags in these bits, and the rest of the bits as a number. */
+export function mapFlagNames(bits: number): string[] {
+  const names: string[] = [];
+  let rest = bits;
+  for (const [name, bit] of Object.entries(mapFlags)) {
+    if ((rest & bit) === 0) continue;
+    names.push(name);
+    rest &= ~bit;
+  }
+  return rest === 0 ? names : [...names, `0x${(rest >>> 0).toString(16)}`];
 }
 
 function flagBits(flags: CommonMapOptions["flags"]): number {

@@ -1,15 +1,7 @@
 /** @module Type information for programs that hand their own functions to helpers as callbacks. */
 
-import { functionRecordSize } from "../ffi/bpf_prog.ts";
-import {
-  BTF_FUNC_STATIC,
-  BTF_INT_SIGNED,
-  BTF_KIND_FUNC,
-  BTF_KIND_FUNC_PROTO,
-  BTF_KIND_INT,
-  BTF_MAGIC,
-  BTF_VERSION,
-} from "../uapi/btf.ts";
+import { BtfBuilder } from "../btf/builder.ts";
+import { BTF_FUNC_STATIC, BTF_INT_SIGNED } from "../uapi/btf.ts";
 import type { Assembled, FunctionPlace } from "./assembler.ts";
 import { LDDW } from "./opcode.ts";
 
@@ -21,7 +13,6 @@ export interface FunctionTypes {
   readonly records: Uint8Array;
 }
 
-const headerSize = 24;
 /** Longest name that the kernel takes for a function. */
 const longestName = 127;
 
@@ -43,48 +34,13 @@ export function functionTypes(program: Assembled): FunctionTypes | undefined {
 }
 
 function encodeTypes(functions: readonly FunctionPlace[]): FunctionTypes {
-  let strings = "\0";
-  const addString = (text: string): number => {
-    const offset = strings.length;
-    strings += `${text}\0`;
-    return offset;
-  };
-  const int = 1;
-  const prototype = 2;
-  const words = [
-    // int: 32 bits, signed.
-    ...[addString("int"), BTF_KIND_INT << 24, 4, (BTF_INT_SIGNED << 24) | 32],
-    // int (): a function's parameters may stay unsaid.
-    ...[0, BTF_KIND_FUNC_PROTO << 24, int],
-    ...functions.flatMap(({ name }) => [
-      addString(identifier(name)),
-      (BTF_KIND_FUNC << 24) | BTF_FUNC_STATIC,
-      prototype,
-    ]),
-  ];
-  const records = functions.flatMap(({ slot }, index) => [slot, prototype + 1 + index]);
-  const typeLength = words.length * 4;
-  const btf = new Uint8Array(headerSize + typeLength + strings.length);
-  const view = new DataView(btf.buffer);
-  view.setUint16(0, BTF_MAGIC, true);
-  view.setUint8(2, BTF_VERSION);
-  for (const [index, word] of [
-    headerSize,
-    ...[0, typeLength],
-    ...[typeLength, strings.length],
-    ...words,
-  ].entries()) {
-    view.setUint32(4 + index * 4, word, true);
-  }
-  btf.set(Buffer.from(strings, "latin1"), headerSize + typeLength);
-  return { btf, records: littleEndian(records) };
-}
-
-function littleEndian(words: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array((words.length / 2) * functionRecordSize);
-  const view = new DataView(bytes.buffer);
-  for (const [index, word] of words.entries()) view.setUint32(index * 4, word, true);
-  return bytes;
+  const types = new BtfBuilder();
+  const prototype = types.functionPrototype(types.int("int", 4, BTF_INT_SIGNED));
+  const records = functions.flatMap(({ name, slot }) => [
+    slot,
+    types.func(identifier(name), prototype, BTF_FUNC_STATIC),
+  ]);
+  return { btf: types.encode(), records: new Uint8Array(Uint32Array.from(records).buffer) };
 }
 
 /** A name that is one in C, as the kernel insists. */

@@ -1,4 +1,3 @@
-import { objectInfo } from "../ffi/bpf_object.ts";
 import { testRunProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import type { Link } from "../link/link.ts";
@@ -7,8 +6,8 @@ import { checkName } from "../maps/spec.ts";
 import { checkCount, checkOptions } from "../types/argument.ts";
 import { describe } from "../types/refusal.ts";
 import { suggest } from "../types/suggestion.ts";
-import { PROG_INFO } from "../uapi/layout.ts";
 import { assemble } from "./assembler.ts";
+import { type ProgramInfo, readProgramInfo } from "./info.ts";
 import type { Code, LiveMap } from "./instruction.ts";
 import { kernelResolver } from "./kernel_resolver.ts";
 import { loadProgram, logLevels } from "./load.ts";
@@ -60,20 +59,6 @@ export interface TestRunResult {
    * where none went in.
    */
   readonly ctx: Uint8Array<ArrayBuffer>;
-}
-
-/** What the kernel says of a program. */
-export interface ProgramInfo {
-  readonly id: number;
-  /** The kernel's number (`BPF_PROG_TYPE_*`). */
-  readonly type: number;
-  readonly name: string;
-  /** Hash of the instructions, 16 hexadecimal digits: the same for the same code. */
-  readonly tag: string;
-  /** Bytes of machine code; 0 when the kernel interprets. */
-  readonly jitedSize: number;
-  /** Bytes of instructions after the verifier's rewriting. */
-  readonly translatedSize: number;
 }
 
 /**
@@ -149,18 +134,7 @@ export class Program implements Disposable {
 
   /** What the kernel says of the program now (kernel 4.13). */
   info(): ProgramInfo {
-    using info = objectInfo(this.fd, PROG_INFO.nr_map_ids, `${this}`);
-    using named = objectInfo(this.fd, PROG_INFO.ifindex, `${this}`);
-    const u32 = (offset: number) => info.view.getUint32(offset, true);
-    const nameBytes = Buffer.from(named.bytes.slice(PROG_INFO.name, PROG_INFO.ifindex));
-    return {
-      id: u32(PROG_INFO.id),
-      type: u32(PROG_INFO.type),
-      name: nameBytes.toString("utf8", 0, nameBytes.indexOf(0)),
-      tag: Buffer.from(info.bytes.slice(PROG_INFO.tag, PROG_INFO.jited_prog_len)).toString("hex"),
-      jitedSize: u32(PROG_INFO.jited_prog_len),
-      translatedSize: u32(PROG_INFO.xlated_prog_len),
-    };
+    return readProgramInfo(this.fd, `${this}`);
   }
 
   /**

@@ -3,6 +3,13 @@
  * `known names: ...` otherwise.
  */
 export function suggest(name: string, known: readonly string[]): string {
+  const best = closest(name, known);
+  if (best !== undefined) return `did you mean ${JSON.stringify(best)}?`;
+  return `known names: ${known.map((candidate) => JSON.stringify(candidate)).join(", ")}`;
+}
+
+/** The one of the known names that is close to what was written, or `undefined`. */
+export function closest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   // A third of the letters may be wrong: more than that is a different word.
   let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
@@ -13,8 +20,7 @@ export function suggest(name: string, known: readonly string[]): string {
       bestDistance = distance;
     }
   }
-  if (best !== undefined) return `did you mean ${JSON.stringify(best)}?`;
-  return `known names: ${known.map((candidate) => JSON.stringify(candidate)).join(", ")}`;
+  return best;
 }
 
 /** How many letters to insert, delete, replace or swap with their neighbour. */

@@ -56,8 +56,11 @@ const constantFiles: readonly ConstantFile[] = [
       { name: "bpfProgTypes", prefix: "BPF_PROG_TYPE_", enum: "bpf_prog_type" },
       { name: "bpfAttachTypes", prefix: "BPF_", enum: "bpf_attach_type" },
       { name: "bpfLinkTypes", prefix: "BPF_LINK_TYPE_", enum: "bpf_link_type" },
+      { name: "bpfPerfEventTypes", prefix: "BPF_PERF_EVENT_", enum: "bpf_perf_event_type" },
+      { name: "bpfCgroupIterOrders", prefix: "BPF_CGROUP_ITER_", enum: "bpf_cgroup_iter_order" },
     ],
-    about: "commands of bpf(2), and the kinds of maps, programs, attachments and links",
+    about:
+      "commands of bpf(2), and the kinds of maps, programs, attachments, links and perf events",
   },
   {
     file: "instruction.ts",
@@ -113,6 +116,44 @@ const constantFiles: readonly ConstantFile[] = [
     about: "mmap(2); the same on x86-64 and arm64",
   },
   {
+    file: "resource.ts",
+    headers: ["asm-generic/resource.h"],
+    names: /^RLIMIT_MEMLOCK$/,
+    about: "limits of resources; the same on x86-64 and arm64",
+  },
+  {
+    file: "memfd.ts",
+    headers: ["linux/memfd.h"],
+    names: /^MFD_(CLOEXEC|NOEXEC_SEAL)$/,
+    about: "memfd_create(2)",
+  },
+  {
+    file: "sched.ts",
+    headers: ["linux/sched.h"],
+    names: /^CLONE_NEWNET$/,
+    about: "unshare(2) and setns(2)",
+  },
+  {
+    file: "socket.ts",
+    headers: ["asm-generic/socket.h"],
+    names: /^(SOL_SOCKET|SO_REUSEPORT|SO_ATTACH_BPF|SO_ATTACH_REUSEPORT_EBPF)$/,
+    about: "options of sockets; the same on x86-64 and arm64",
+  },
+  {
+    file: "netlink.ts",
+    headers: [
+      "linux/netlink.h",
+      "linux/rtnetlink.h",
+      "linux/if_link.h",
+      "linux/if_ether.h",
+      "linux/pkt_sched.h",
+      "linux/pkt_cls.h",
+    ],
+    names:
+      /^(NETLINK_ROUTE|NLM_F_(REQUEST|ACK|EXCL|CREATE)|NLMSG_ERROR|NLA_F_NESTED|RTM_(NEWLINK|SETLINK|NEWQDISC|NEWTFILTER)|IFLA_(LINKINFO|INFO_KIND|XDP|XDP_FD|XDP_FLAGS)|XDP_FLAGS_UPDATE_IF_NOEXIST|TC_H_(CLSACT|MIN_INGRESS|MIN_EGRESS)|TCA_(KIND|OPTIONS|BPF_FD|BPF_NAME|BPF_FLAGS|BPF_FLAG_ACT_DIRECT)|ETH_P_ALL)$/,
+    about: "netlink: network interfaces and traffic control",
+  },
+  {
     file: "fcntl.ts",
     headers: ["asm-generic/fcntl.h"],
     names: /^O_PATH$/,
@@ -125,6 +166,16 @@ const constantFiles: readonly ConstantFile[] = [
     about: "pidfd_open(2); the same on x86-64 and arm64",
   },
   {
+    file: "netfilter.ts",
+    headers: ["linux/netfilter.h"],
+    names: /^(NFPROTO_(?!NUMPROTO)|NF_INET_(?!NUMHOOKS))/,
+    objects: [
+      { name: "netfilterFamilies", prefix: "NFPROTO_" },
+      { name: "netfilterHooks", prefix: "NF_INET_", enum: "nf_inet_hooks" },
+    ],
+    about: "families and hooks of netfilter",
+  },
+  {
     file: "errno.ts",
     headers: ["asm-generic/errno-base.h", "asm-generic/errno.h"],
     names: /^E[A-Z0-9]+$/,
@@ -133,8 +184,18 @@ const constantFiles: readonly ConstantFile[] = [
   },
 ];
 
-/** Layouts by the name they get here: the struct or union in the kernel's BTF, and for an anonymous one two of its members. */
-const layouts: Readonly<Record<string, { type: string; arm?: readonly [string, string] }>> = {
+/** A struct or union in the kernel's BTF, and for an anonymous one inside it two of its members. */
+interface Layout {
+  readonly type: string;
+  readonly arm?: readonly [string, string];
+  /** Whether its bit-fields are taken too: as the bit that each starts at, counted from the start of the struct. */
+  readonly bits?: true;
+  /** Fields of a named part of `union bpf_attr` that the running kernel may not have yet: the headers tell where they are. */
+  readonly newer?: readonly string[];
+}
+
+/** Layouts by the name they get here. */
+const layouts: Readonly<Record<string, Layout>> = {
   MAP_CREATE: { type: "bpf_attr", arm: ["map_type", "max_entries"] },
   MAP_ELEM: { type: "bpf_attr", arm: ["key", "value"] },
   MAP_BATCH: { type: "bpf_attr", arm: ["batch", ""] },
@@ -143,15 +204,21 @@ const layouts: Readonly<Record<string, { type: string; arm?: readonly [string, s
   PROG_TEST_RUN: { type: "bpf_attr", arm: ["test", ""] },
   GET_ID: { type: "bpf_attr", arm: ["start_id", "next_id"] },
   GET_INFO_BY_FD: { type: "bpf_attr", arm: ["info", ""] },
+  PROG_ATTACH: { type: "bpf_attr", arm: ["attach_bpf_fd", "attach_type"] },
   RAW_TRACEPOINT_OPEN: { type: "bpf_attr", arm: ["raw_tracepoint", ""] },
   BTF_LOAD: { type: "bpf_attr", arm: ["btf", "btf_log_buf"] },
-  LINK_CREATE: { type: "bpf_attr", arm: ["link_create", ""] },
+  LINK_CREATE: {
+    type: "bpf_attr",
+    arm: ["link_create", ""],
+    newer: ["tracing_multi.ids", "tracing_multi.cookies", "tracing_multi.cnt"],
+  },
   LINK_UPDATE: { type: "bpf_attr", arm: ["link_update", ""] },
   LINK_DETACH: { type: "bpf_attr", arm: ["link_detach", ""] },
   PROG_BIND_MAP: { type: "bpf_attr", arm: ["prog_bind_map", ""] },
   MAP_INFO: { type: "bpf_map_info" },
-  PROG_INFO: { type: "bpf_prog_info" },
+  PROG_INFO: { type: "bpf_prog_info", bits: true },
   LINK_INFO: { type: "bpf_link_info" },
+  BTF_INFO: { type: "bpf_btf_info" },
   PERF_EVENT_ATTR: { type: "perf_event_attr" },
   PERF_EVENT_HEADER: { type: "perf_event_header" },
   PERF_EVENT_MMAP_PAGE: { type: "perf_event_mmap_page" },
@@ -293,7 +360,7 @@ for (const { file, headers, names, objects, about } of constantFiles) {
       .flatMap((header) =>
         enumName === undefined ? identifiers(header) : enumerators(header, enumName),
       )
-      .filter((name) => names.test(name));
+      .filter((name) => names.test(name) && name.startsWith(prefix));
     const lines = valuesOf(key, headers, [...new Set(wanted)]).map(
       ([name, value]) => `${name.slice(prefix.length)}: ${literal(value)},`,
     );
@@ -320,22 +387,42 @@ function armOf(typeId: number, [first, second]: readonly [string, string]): numb
   throw new Error(`no arm with ${first} and ${second}`);
 }
 
-function fieldsOf(typeId: number, base = 0, prefix = ""): [string, number][] {
+function fieldsOf(typeId: number, bits = false, base = 0, prefix = ""): [string, number][] {
   return btf.members(btf.resolve(typeId).id).flatMap((member): [string, number][] => {
     const offset = base + member.bitOffset / 8;
     const inner = btf.resolve(member.typeId);
     const isCompound = inner.kind === "struct" || inner.kind === "union";
-    if (member.name === "") return isCompound ? fieldsOf(inner.id, offset, prefix) : [];
-    if (member.bitSize !== 0) return [];
-    if (isCompound) return fieldsOf(inner.id, offset, `${prefix}${member.name}_`);
+    if (member.name === "") return isCompound ? fieldsOf(inner.id, bits, offset, prefix) : [];
+    if (member.bitSize !== 0) return bits ? [[`${prefix}${member.name}_bit`, offset * 8]] : [];
+    if (isCompound) return fieldsOf(inner.id, bits, offset, `${prefix}${member.name}_`);
     return [[`${prefix}${member.name}`, offset]];
   });
 }
 
-const layoutBody = Object.entries(layouts).map(([name, { type, arm }]) => {
+/** Where fields of a named part of `union bpf_attr` are, from the start of that part, as the headers have it. */
+function fieldsInHeaders(part: string, fields: readonly string[]): [string, number][] {
+  const places = fields.map(
+    (field) =>
+      `printf("${field} %zu\\n", offsetof(union bpf_attr, ${part}.${field}) - offsetof(union bpf_attr, ${part}));`,
+  );
+  const output = compileAndRun(
+    part,
+    `#include <stddef.h>\n#include <stdio.h>\n#include <linux/bpf.h>\nint main(void) {\n${places.join("\n")}\nreturn 0; }`,
+  );
+  return output
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const [field, offset] = line.split(" ") as [string, string];
+      return [field.replaceAll(".", "_"), Number(offset)];
+    });
+}
+
+const layoutBody = Object.entries(layouts).map(([name, { type, arm, bits, newer = [] }]) => {
   const outer = structOrUnion(type);
   const id = arm === undefined ? outer : armOf(outer, arm);
-  const fields = [...new Map(fieldsOf(id))];
+  const newerFields = newer.length === 0 ? [] : fieldsInHeaders(arm?.[0] ?? type, newer);
+  const fields = [...new Map([...fieldsOf(id, bits), ...newerFields])];
   // Some compilers give an arm of a union the size of the union: the end of the last field is what counts.
   const about = arm === undefined ? `struct ${type}` : `union ${type}, the part with ${arm[0]}`;
   return `/** Byte offsets in ${about}. */\nexport const ${name} = {\n${fields
@@ -345,7 +432,7 @@ const layoutBody = Object.entries(layouts).map(([name, { type, arm }]) => {
 await write(
   "layout.ts",
   "where the fields of its structs are, in bytes",
-  `the BTF of Linux ${release()}`,
+  `the BTF of Linux ${release()} and ${headersAre}`,
   layoutBody.join("\n"),
 );
 

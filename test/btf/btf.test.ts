@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { readKernelBtf } from "../../src/btf/kernel.ts";
 import { BpfError, Btf } from "../../src/index.ts";
 import { run } from "../support/run.ts";
+import { repetitions } from "../support/effort.ts";
 
 const vmlinux = "/sys/kernel/btf/vmlinux";
 const hasBtf = existsSync(vmlinux);
@@ -253,7 +254,7 @@ test("no bytes make it endless, or fail with anything but a RangeError", () => {
     [named, (kinds.enum << 24) | 1, 4, named, 5],
   ]);
   let parsed = 0;
-  for (let round = 0; round < 20_000; round++) {
+  for (let round = 0; round < repetitions(20_000); round++) {
     const bytes = whole.slice();
     for (let count = 1 + random(4); count > 0; count--) bytes[random(bytes.length)] = random(256);
     try {

@@ -1,42 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
-import { kernelConfig } from "../../src/features/kernel_config.ts";
 import { Features } from "../../src/features/features.ts";
 import { type Feature, features } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
-
-/** Whether the version of the running kernel says that it has a feature. */
-function isDue({ since, until }: Feature): boolean {
-  return (
-    since !== undefined && isKernelSince(since) && (until === undefined || !isKernelSince(until))
-  );
-}
-
-const { lockdown } = features.settings;
-
-/** What explains that a kernel lacks a feature that its version has: how it was built or locked, or a rule of the machine. */
-function explanation({ config, status, name, until }: Feature): string | undefined {
-  // Stable kernels take part in what is taken away.
-  if (until !== undefined) return `gone with ${until}, and from stable kernels before`;
-  const off = config.filter((option) => kernelConfig()?.has(option) === false);
-  if (off.length > 0) return `built without ${off.join()}`;
-  // Other kernels are booted by the tests themselves: nothing there has a right to refuse.
-  if (status === "refused" && process.env["BUN_BPF_GUEST"] === undefined) return "refused";
-  const isLocked = lockdown === "integrity" || lockdown === "confidentiality";
-  return isLocked && name.includes("bpf_probe_write_user") ? `locked (${lockdown})` : undefined;
-}
-
-/** Features that are not as the kernel's version has it, nor explained: none. */
-function contradictions(group: Iterable<Feature>): string[] {
-  return [...group].flatMap((feature) => {
-    if (feature.available === isDue(feature)) return [];
-    const { name, since, reason } = feature;
-    if (feature.available) return [`${name} is there, though since ${since}`];
-    return explanation(feature) === undefined ? [`${name} (since ${since}): ${reason}`] : [];
-  });
-}
+import { contradictions } from "./contradictions.ts";
 
 describe("what the kernel has is what its version has", () => {
   bpfTest("kinds of maps", () => {
@@ -51,6 +19,10 @@ describe("what the kernel has is what its version has", () => {
 
   bpfTest("types of programs", () => {
     expect(contradictions(features.programTypes)).toEqual([]);
+  });
+
+  bpfTest("fixes", () => {
+    expect(contradictions(features.fixes)).toEqual([]);
   });
 
   for (const type of features.programTypes.names) {

@@ -5,6 +5,7 @@ import { ArrayMap, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { wrongErrnos } from "./failing_calls.ts";
+import { repetitions } from "../support/effort.ts";
 
 const Key = t.struct({ a: t.u32, b: t.u64n, name: t.cstring(12) });
 const Value = t.struct({ count: t.u64n, bytes: t.bytes(20) });
@@ -28,7 +29,7 @@ describe("memory that only the kernel knows", () => {
     using map = new HashMap({ key: Key, value: Value, maxEntries: 1024 });
     let wrong = 0;
     let garbage: unknown[] = [];
-    for (let i = 0; i < 150_000; i++) {
+    for (let i = 0; i < repetitions(150_000, 30_000); i++) {
       // Keys and values are made for the call and dropped with it.
       const n = i & 1023;
       map.set(
@@ -62,7 +63,7 @@ describe("memory that only the kernel knows", () => {
         map.set(keyFor(n, i), new Uint8Array(1 + n).fill(n ^ i));
     }
     let wrong = 0;
-    for (let i = 0; i < 60_000; i++) {
+    for (let i = 0; i < repetitions(60_000, 20_000); i++) {
       const n = (i * 7) % 300;
       const value = all[n]?.get(keyFor(n, i));
       if (value?.length !== 1 + n || value[n] !== ((n ^ (i & 3)) & 255)) wrong++;

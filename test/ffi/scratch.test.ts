@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { allocateScratch, getUint64, type Scratch, setUint64 } from "../../src/ffi/scratch.ts";
 import { withRandom } from "../types/random.ts";
+import { repetitions } from "../support/effort.ts";
 
 describe("scratch memory", () => {
   for (const length of [0, 1, 63, 64, 65, 4096, 65_536, 65_537, 1_000_000]) {
@@ -37,7 +38,7 @@ describe("scratch memory", () => {
   test("never overlaps, whatever is taken and given back", () => {
     withRandom((random) => {
       const held: { scratch: Scratch; mark: number }[] = [];
-      for (let step = 0; step < 3000; step++) {
+      for (let step = 0; step < repetitions(3000); step++) {
         if (held.length < 50 || random.below(2) === 0) {
           const scratch = allocateScratch(random.below(random.pick([100, 5000, 70_000])));
           const mark = 1 + random.below(255);

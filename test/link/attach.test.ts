@@ -6,15 +6,16 @@ import { DisposedError, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
+import { repetitions } from "../support/effort.ts";
 
 /**
  * Each kind of attachment: the section of its program, what the kernel calls the link, and how often it is made and
  * disposed of. The end of a perf event waits for grace periods of the kernel's, some 70 ms.
  */
 const kinds = [
-  ["raw_tp/sched_process_exec", "raw-tracepoint", 1000],
-  ["tp_btf/sched_process_exec", "raw-tracepoint", 1000],
-  ["tp/sched/sched_process_exec", "perf-event", 20],
+  ["raw_tp/sched_process_exec", "raw-tracepoint", repetitions(1000)],
+  ["tp_btf/sched_process_exec", "raw-tracepoint", repetitions(1000)],
+  ["tp/sched/sched_process_exec", "perf-event", repetitions(20, 5)],
 ] as const;
 
 for (const [section, type, rounds] of kinds) {

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { watch } from "../../src/loop/reactor.ts";
 import { runBun } from "../support/run.ts";
 import { bridges, bridgeTest, bridgeVariable, Signal } from "./bridges.ts";
+import { repetitions } from "../support/effort.ts";
 
 /** Completions that the kernel holds for our io_uring: in its queue, and on the list of those that did not fit. */
 function heldCompletions(): number {
@@ -36,7 +37,7 @@ bridgeTest("waits that are taken back cost the kernel nothing, without a wake-up
     () => expect.unreachable(),
   );
   // More than AIO has in flight at once, and than the queue of io_uring holds; without a turn of the loop.
-  for (let round = 0; round < 20_000; round++) {
+  for (let round = 0; round < repetitions(20_000); round++) {
     watched.arm();
     watched.disarm();
   }

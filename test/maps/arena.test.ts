@@ -16,6 +16,10 @@ import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { withRandom } from "../types/random.ts";
+import { repetitions } from "../support/effort.ts";
+import { mapTest } from "../support/needs.ts";
+
+const arenaTest = mapTest("arena");
 
 const { r0, r1, r2, r3, r4, r5, r6 } = asm;
 const page = pageSize();
@@ -32,7 +36,7 @@ function arenaProgram(arena: Arena, code: Code): Program {
 }
 
 describe("an arena and programs", () => {
-  bpfTest("share memory both ways, and mean the same by a pointer", () => {
+  arenaTest("share memory both ways, and mean the same by a pointer", () => {
     using arena = new Arena({ pages: 4 });
     const { view, address } = arena;
     const [at, behind] = [page + 16, 3 * page + 8];
@@ -58,27 +62,30 @@ describe("an arena and programs", () => {
     expect(view.getUint32(offset, true)).toBe(42);
   });
 
-  bpfTest("share pages that a program allocated, which alone are there with segv-on-fault", () => {
-    using arena = new Arena({ pages: 8, flags: ["segv-on-fault"] });
-    using program = arenaProgram(arena, [
-      asm.mov(r1, r6),
-      asm.mov(r2, 0),
-      asm.mov(r3, 2),
-      asm.mov(r4, -1),
-      asm.mov(r5, 0),
-      asm.callKernelFunction("bpf_arena_alloc_pages"),
-      asm.addrSpaceCast(r1, r0, 0, 1),
-      asm.stdw(r1, 0, 77),
-      asm.mov32(r0, r0),
-    ]);
-    const low = program.testRun().returnValue;
-    const offset = low - (arena.address % 2 ** 32);
-    expect(offset % page).toBe(0);
-    expect(arena.view.getBigUint64(offset, true)).toBe(77n);
-    expect(arena.view.getBigUint64(offset + page, true)).toBe(0n);
-  });
+  arenaTest(
+    "share pages that a program allocated, which alone are there with segv-on-fault",
+    () => {
+      using arena = new Arena({ pages: 8, flags: ["segv-on-fault"] });
+      using program = arenaProgram(arena, [
+        asm.mov(r1, r6),
+        asm.mov(r2, 0),
+        asm.mov(r3, 2),
+        asm.mov(r4, -1),
+        asm.mov(r5, 0),
+        asm.callKernelFunction("bpf_arena_alloc_pages"),
+        asm.addrSpaceCast(r1, r0, 0, 1),
+        asm.stdw(r1, 0, 77),
+        asm.mov32(r0, r0),
+      ]);
+      const low = program.testRun().returnValue;
+      const offset = low - (arena.address % 2 ** 32);
+      expect(offset % page).toBe(0);
+      expect(arena.view.getBigUint64(offset, true)).toBe(77n);
+      expect(arena.view.getBigUint64(offset + page, true)).toBe(0n);
+    },
+  );
 
-  bpfTest("lose what a program stores to a page that is not there", () => {
+  arenaTest("lose what a program stores to a page that is not there", () => {
     using arena = new Arena({ pages: 1 });
     using program = arenaProgram(arena, [
       asm.lddw(r1, BigInt(arena.address)),
@@ -90,7 +97,7 @@ describe("an arena and programs", () => {
     expect([program.testRun().returnValue, arena.view.getUint32(0, true)]).toEqual([7, 7]);
   });
 
-  bpfTest("end the process that touches a page that is not there, with that flag", async () => {
+  arenaTest("end the process that touches a page that is not there, with that flag", async () => {
     const script = `import { Arena } from ${index}; new Arena({ pages: 1, flags: ['segv-on-fault'] }).view.getUint8(0);`;
     const { exitCode, signalCode } = await runBun(["-e", script]);
     expect(signalCode ?? exitCode).not.toBe(0);
@@ -98,7 +105,7 @@ describe("an arena and programs", () => {
 });
 
 describe("an arena", () => {
-  bpfTest("says what it is", () => {
+  arenaTest("says what it is", () => {
     using arena = new Arena({ pages: 3, name: "shared" });
     expect(arena).toMatchObject({
       type: "arena",
@@ -115,7 +122,7 @@ describe("an arena", () => {
     expect(arena.address % page).toBe(0);
   });
 
-  bpfTest("keeps what is stored, wherever", () => {
+  arenaTest("keeps what is stored, wherever", () => {
     withRandom((random) => {
       const pages = 1 + random.below(64);
       using arena = new Arena({ pages });
@@ -130,7 +137,7 @@ describe("an arena", () => {
     });
   });
 
-  bpfTest("may have 4 GiB, of which only what is touched takes memory", () => {
+  arenaTest("may have 4 GiB, of which only what is touched takes memory", () => {
     using arena = new Arena({ pages: 2 ** 32 / page });
     expect(arena.view.byteLength).toBe(2 ** 32);
     arena.view.setUint8(2 ** 32 - 1, 9);
@@ -138,7 +145,7 @@ describe("an arena", () => {
     expect(arena.address % 2 ** 32).toBe(0);
   });
 
-  bpfTest("is where it was asked to be, as a number or a bigint", () => {
+  arenaTest("is where it was asked to be, as a number or a bigint", () => {
     for (const address of [2 ** 43, 2n ** 43n]) {
       using arena = new Arena({ pages: 2, address });
       expect(arena.address).toBe(2 ** 43);
@@ -148,7 +155,7 @@ describe("an arena", () => {
 });
 
 describe("objects of one arena", () => {
-  bpfTest("share its memory, and end each for itself", () => {
+  arenaTest("share its memory, and end each for itself", () => {
     const first = new Arena({ pages: 2 });
     using same = first.dup();
     using byId = Arena.fromId(first.id);
@@ -165,7 +172,7 @@ describe("objects of one arena", () => {
     expect([views[1]!.getUint32(page, true), same.address]).toEqual([5, address]);
   });
 
-  bpfTest("keep what was stored when all of them gave its memory up", () => {
+  arenaTest("keep what was stored when all of them gave its memory up", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/arena`;
     const options = { pages: 1, address: 2 ** 43 + 2 ** 33, pin };
@@ -183,7 +190,7 @@ describe("objects of one arena", () => {
     expect(() => new Arena({ ...options, pages: 2 })).toThrow("maxEntries is 1, not 2");
   });
 
-  bpfTest("must be told the address where no object knows it any more", () => {
+  arenaTest("must be told the address where no object knows it any more", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/arena`;
     let address = 0;
@@ -205,7 +212,7 @@ describe("objects of one arena", () => {
     expect(found.view.getUint8(0)).toBe(8);
   });
 
-  bpfTest("leave no pin where their memory cannot be mapped", () => {
+  arenaTest("leave no pin where their memory cannot be mapped", () => {
     using fileSystem = new BpfFileSystem();
     const pin = `${fileSystem.path}/arena`;
     using arena = new Arena({ pages: 1 });
@@ -213,7 +220,7 @@ describe("objects of one arena", () => {
     expect(existsSync(pin)).toBe(false);
   });
 
-  bpfTest("are refused where something else is, or another thread has it", async () => {
+  arenaTest("are refused where something else is, or another thread has it", async () => {
     using arena = new Arena({ pages: 1 });
     const taken = () => new Arena({ pages: 1, address: arena.address });
     expect(taken).toThrow(expect.objectContaining({ code: "EEXIST", syscall: "mmap" }));
@@ -235,7 +242,7 @@ describe("objects of one arena", () => {
     await closed.promise;
   });
 
-  bpfTest("of other processes have it at the same address", async () => {
+  arenaTest("of other processes have it at the same address", async () => {
     using arena = new Arena({ pages: 1, address: 2 ** 43 + 2 ** 34 });
     arena.view.setUint8(0, 1);
     const script = `
@@ -248,9 +255,9 @@ describe("objects of one arena", () => {
     expect(arena.view.getUint8(1)).toBe(2);
   });
 
-  bpfTest("leave nothing mapped in 1,000 rounds", () => {
+  arenaTest("leave nothing mapped in 1,000 rounds", () => {
     const before = openKernelObjects();
-    for (let round = 0; round < 1000; round++) {
+    for (let round = 0; round < repetitions(1000); round++) {
       using arena = new Arena({ pages: 1 + (round % 16) });
       using same = arena.dup();
       same.view.setUint8(round % arena.size, 1);

@@ -2,6 +2,7 @@ import { describe, expect } from "bun:test";
 import { ArrayMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { type Random, withRandom } from "../types/random.ts";
+import { repetitions } from "../support/effort.ts";
 
 type Bytes = Uint8Array;
 
@@ -66,7 +67,7 @@ describe("an array map does what an array does", () => {
         const maxEntries = 1 + random.below(40);
         using map = new ArrayMap({ value: t.bytes(size), maxEntries, mmap: true });
         const model = Array.from({ length: maxEntries }, () => new Uint8Array(size));
-        for (let i = 0; i < 1500; i++) step(random, map, model);
+        for (let i = 0; i < repetitions(1500); i++) step(random, map, model);
         compare(map, model);
       });
     });

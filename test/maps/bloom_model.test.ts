@@ -1,8 +1,8 @@
 import { describe, expect } from "bun:test";
 import { BloomFilter, t } from "../../src/index.ts";
-import { bpfTest } from "../support/privilege.ts";
 import { type Random, withRandom } from "../types/random.ts";
 import { randomKeys } from "./random_bytes.ts";
+import { mapTest } from "../support/needs.ts";
 
 /** Fills a filter and asks it for what was added, and for as much that was not. */
 function runThrough(random: Random, valueSize: number, hashes: number | undefined): void {
@@ -33,7 +33,7 @@ describe("a Bloom filter forgets nothing, and rarely errs", () => {
     [512, 5],
     [4096, undefined],
   ] as const) {
-    bpfTest(`values of ${valueSize} bytes, ${hashes ?? "default"} hashes`, () => {
+    mapTest("bloom-filter")(`values of ${valueSize} bytes, ${hashes ?? "default"} hashes`, () => {
       withRandom((random) => runThrough(random, valueSize, hashes));
     });
   }

@@ -11,6 +11,7 @@ import {
   keyCount,
   shared,
 } from "./churned_kinds.ts";
+import { repetitions } from "../support/effort.ts";
 
 /** Repeats `walk` while a Worker stores and deletes keys, until it was done so often and the Worker made so many steps. */
 async function whileChurned(
@@ -46,7 +47,7 @@ async function whileChurned(
 
 const stayingCount = keyCount / 2;
 const churnedCount = keyCount - stayingCount;
-const amount = { walks: 100, steps: 20_000 };
+const amount = { walks: repetitions(100), steps: repetitions(20_000) };
 
 /** The entries of one walk, which ends. */
 function entriesOf(map: ChurnedMap): readonly [key: Key, value: unknown][] {

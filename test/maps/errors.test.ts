@@ -15,8 +15,11 @@ import {
   Queue,
   Stack,
   t,
+  features,
 } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { mapTest, testWith } from "../support/needs.ts";
+import { runBun } from "../support/run.ts";
 
 const cpus = possibleCpus();
 const numbers = { key: t.u32, value: t.u32, name: "full" };
@@ -74,6 +77,11 @@ const kinds: Readonly<Record<string, Kind>> = {
   },
 };
 
+/** A test of what a map does with keys that are there, or not: tries of some kernels do not look. */
+function conditionTest(className: string): typeof bpfTest {
+  return className === "LpmTrie" ? testWith(features.fixes.get("lpm-trie-update")) : bpfTest;
+}
+
 /** A map with its first so many entries. */
 function filled({ create, key, value }: Kind, maxEntries: number, count: number) {
   const map = create(maxEntries);
@@ -88,7 +96,7 @@ function entriesOf({ key, value }: Kind, count: number): Map<unknown, unknown> {
 for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !== "")) {
   const { key, value, full } = kind;
   describe(`errors of a full ${name}`, () => {
-    bpfTest("store nothing, and what is there can be replaced", () => {
+    conditionTest(name)("store nothing, and what is there can be replaced", () => {
       using map = filled(kind, 3, 3);
       for (const store of [() => map.set(key(7), value(7)), () => map.add(key(7), value(7))]) {
         const error = refusalOf(store);
@@ -103,7 +111,7 @@ for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !
       expect(map.toMap()).toEqual(entriesOf(kind, 3).set(key(1), value(9)));
     });
 
-    bpfTest("leave of many those before the refused one, and say how many", () => {
+    conditionTest(name)("leave of many those before the refused one, and say how many", () => {
       using map = filled(kind, 3, 1);
       const pairs = [1, 2, 0, 7, 8].map((n) => [key(n), value(n)] as const);
       const error = refusalOf(() => map.setMany(pairs)) as BatchError;
@@ -119,7 +127,7 @@ for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !
 for (const [name, kind] of Object.entries(kinds)) {
   const { key, value } = kind;
   describe(`errors of ${name}`, () => {
-    bpfTest("none for a key that is absent", () => {
+    conditionTest(name)("none for a key that is absent", () => {
       using map = filled(kind, 8, 2);
       const absent = key(7);
       expect(map.get(absent)).toBeUndefined();
@@ -134,7 +142,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       expect(map.toMap()).toEqual(new Map([[key(1), value(1)]]));
     });
 
-    bpfTest("when it is frozen: it stays as it is, and can be read", () => {
+    conditionTest(name)("when it is frozen: it stays as it is, and can be read", () => {
       using map = filled(kind, 8, 2);
       map.freeze();
       const writes = [
@@ -221,9 +229,20 @@ describe.each([
   });
 });
 
-bpfTest("a frozen Bloom filter is asked, but nothing is added", () => {
+mapTest("bloom-filter")("a frozen Bloom filter is asked, but nothing is added", () => {
   using filter = new BloomFilter({ ...values, maxEntries: 100 });
   filter.add(1).freeze();
   expect(refusalOf(() => filter.add(2)).hint).toMatch(/^The map is frozen/);
   expect([filter.has(1), filter.has(2)]).toEqual([true, false]);
 });
+
+bpfTest(
+  "tries of kernels that do not look whether a key is there refuse to add and to replace",
+  async () => {
+    const { exitCode, stderr, stdout } = await runBun(["test/maps/children/unmended_trie.ts"]);
+    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+    expect(stdout).toMatch(
+      /^EOPNOTSUPP cannot add to the lpm-trie map "routes": .*This kernel stores in tries whether .*Use set\(\)\nEOPNOTSUPP cannot replace in /,
+    );
+  },
+);

@@ -10,6 +10,7 @@ import {
 import { bpfTest } from "../support/privilege.ts";
 import { type Random, withRandom } from "../types/random.ts";
 import { type Bytes, randomBytes, randomKeys } from "./random_bytes.ts";
+import { repetitions } from "../support/effort.ts";
 
 const hex = (bytes: Bytes): string => bytes.toHex();
 
@@ -214,7 +215,7 @@ const makers: Readonly<Record<string, Make>> = {
   },
 };
 
-const stepsEach = 2000;
+const stepsEach = repetitions(2000);
 
 for (const [name, make] of Object.entries(makers)) {
   describe(`${name} holds nothing but what was stored last`, () => {

@@ -4,6 +4,7 @@ import { Btf } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { withRandom } from "../types/random.ts";
+import { repetitions } from "../support/effort.ts";
 
 /** More than it takes for a program to be worth loading. */
 const many = 5000;
@@ -110,7 +111,7 @@ describe("the values of many chosen keys", () => {
     while (Atomics.load(state, 0) === 0) await Bun.sleep(1);
     const keys = Array.from({ length: 1024 }, (_, index) => index % 64);
     const seen = new Set<number | undefined>();
-    for (let round = 0; round < 3000; round++)
+    for (let round = 0; round < repetitions(3000); round++)
       for (const value of map.getMany(keys)) seen.add(value);
     Atomics.store(state, 1, 1);
     await promise;

@@ -11,6 +11,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { type Random, withRandom } from "../types/random.ts";
 import { MapPair } from "./map_pair.ts";
 import { type Bytes, randomBytes, randomKeys } from "./random_bytes.ts";
+import { repetitions } from "../support/effort.ts";
 
 /** What a map is made of. */
 interface Shape {
@@ -104,7 +105,7 @@ const sizes = [
   [511, 17],
   [512, 4096],
 ] as const;
-const stepsEach = 2000;
+const stepsEach = repetitions(2000);
 
 for (const [kind, make] of Object.entries(kinds)) {
   const runThrough = (random: Random, keySize: number, valueSize: number) => {

@@ -21,6 +21,8 @@ import {
   socketOwners,
   taskOwners,
 } from "./storage_owners.ts";
+import { repetitions } from "../support/effort.ts";
+import { mapTest } from "../support/needs.ts";
 
 type Make<Owner> = <V>(options: StorageOptions<V>) => ObjectStorage<Owner, V>;
 
@@ -52,7 +54,7 @@ function compareToModel<Owner>(
 ): void {
   using storage = make({ value: t.bytes(size) });
   const model = new Map<number, string>();
-  for (let step = 0; step < 300; step++) {
+  for (let step = 0; step < repetitions(300); step++) {
     const owner = random.below(names.length);
     const name = random.pick(names[owner]!);
     const value = randomBytes(random, size);
@@ -148,7 +150,7 @@ function testStorage<Owner>(
     test("leaves nothing open in 1,000 rounds", async () => {
       using owners = await makeOwners();
       const before = countDescriptors();
-      for (let round = 0; round < 1000; round++) {
+      for (let round = 0; round < repetitions(1000); round++) {
         using storage = make({ value: t.u64 });
         for (const name of owners.names[round % owners.names.length]!) {
           storage.set(name, BigInt(round));
@@ -210,11 +212,11 @@ function testStorage<Owner>(
 }
 
 testStorage("sk", bpfTest, (options) => new SkStorage(options), socketOwners);
-testStorage("task", bpfTest, (options) => new TaskStorage(options), taskOwners);
+testStorage("task", mapTest("task-storage"), (options) => new TaskStorage(options), taskOwners);
 testStorage("inode", inodeTest, (options) => new InodeStorage(options), inodeOwners);
-testStorage("cgrp", bpfTest, (options) => new CgroupStorage(options), cgroupOwners);
+testStorage("cgrp", mapTest("cgrp-storage"), (options) => new CgroupStorage(options), cgroupOwners);
 
-bpfTest("a storage is opened by what identifies it, and only as what it is", () => {
+mapTest("task-storage")("a storage is opened by what identifies it, and only as what it is", () => {
   using storage = new TaskStorage({ value: t.u32 });
   storage.set(process.pid, 3);
   using byId = TaskStorage.fromId(storage.id, storage.types);

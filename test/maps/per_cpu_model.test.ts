@@ -9,6 +9,7 @@ import {
 import { bpfTest } from "../support/privilege.ts";
 import { type Random, withRandom } from "../types/random.ts";
 import { type Bytes, randomBytes } from "./random_bytes.ts";
+import { repetitions } from "../support/effort.ts";
 
 const cpus = possibleCpus();
 
@@ -76,7 +77,7 @@ describe("a per-CPU array map does what an array of arrays does", () => {
     const maxEntries = 1 + random.below(40);
     using map = new PerCpuArrayMap({ value: t.bytes(size), maxEntries });
     const model = Array.from({ length: maxEntries }, () => cpus.map(() => new Uint8Array(size)));
-    for (let i = 0; i < 2000; i++) step(random, map, model);
+    for (let i = 0; i < repetitions(2000); i++) step(random, map, model);
     compare(map, model);
   };
   for (const size of [1, 4, 7, 8, 9, 4096]) {
@@ -106,7 +107,7 @@ describe("the sum over all CPUs", () => {
         using hash = new PerCpuHashMap(options);
         using lru = new LruPerCpuHashMap(options);
         using array = new PerCpuArrayMap({ value, maxEntries: 64 });
-        for (let round = 0; round < 300; round++) {
+        for (let round = 0; round < repetitions(300); round++) {
           const key = random.below(64);
           const values = cpus.map(() => make(random) as bigint);
           const sum = values.slice(1).reduce((a, b) => a + b, values[0] as bigint);

@@ -3,6 +3,7 @@ import { BpfError, Queue, Stack, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { type Random, withRandom } from "../types/random.ts";
 import { type Bytes, randomBytes } from "./random_bytes.ts";
+import { repetitions } from "../support/effort.ts";
 
 interface Kind {
   readonly create: (valueSize: number, maxEntries: number) => Queue<Bytes> | Stack<Bytes>;
@@ -83,7 +84,7 @@ for (const [name, { create, next }] of Object.entries(kinds)) {
     const runThrough = (random: Random, valueSize: number) => {
       using map = create(valueSize, 1 + random.below(40));
       const model: Bytes[] = [];
-      for (let i = 0; i < 3000; i++) step(random, map, model, next);
+      for (let i = 0; i < repetitions(3000); i++) step(random, map, model, next);
       expect([...map.drain()]).toEqual(next === 0 ? model : model.toReversed());
       expect(map.pop()).toBeUndefined();
     };

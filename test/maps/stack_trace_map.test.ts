@@ -116,7 +116,8 @@ describe("a kernel stack", () => {
     expect(symbolized?.map(({ address }) => address)).toEqual(frames);
     const names = symbolized?.map(({ symbol }) => symbol?.name ?? "") ?? [];
     expect(names[0]).toStartWith("bpf_prog_");
-    expect(names[1]).toEndWith("_recorder");
+    // Some kernels name no function of a program that has several, other than F.
+    expect(names[1]).toMatch(/_(recorder|F)$/);
     const call = names.findIndex((name) => /sys_bpf$/.test(name));
     expect(call).toBeGreaterThan(1);
     expect(call).toBeLessThan(frames.length - 1);
@@ -130,11 +131,16 @@ describe("a kernel stack", () => {
     expect([whole.valueSize, cut.valueSize]).toEqual([127 * 8, 40]);
     using recorderOfWhole = new Recorder(whole);
     using recorderOfCut = new Recorder(cut);
-    const frames = whole.get(recorderOfWhole.record()) ?? [];
+    const idOfWhole = recorderOfWhole.record();
+    const frames = whole.get(idOfWhole) ?? [];
     const cutFrames = cut.get(recorderOfCut.record()) ?? [];
     expect(cutFrames.length).toBe(5);
-    // The first two are the program's own, and there are two programs.
-    expect(cutFrames.slice(2)).toEqual(frames.slice(2, 5));
+    // The first are the program's own, and there are two programs.
+    const names = whole.symbolize(idOfWhole)?.map(({ symbol }) => symbol?.name ?? "") ?? [];
+    const own = names.findIndex((name) => !name.startsWith("bpf_prog_"));
+    expect(own).toBeGreaterThan(0);
+    expect(own).toBeLessThan(4);
+    expect(cutFrames.slice(own)).toEqual(frames.slice(own, 5));
   });
 
   bpfTest("has functions that call, not those behind the address that is returned to", () => {
@@ -263,7 +269,7 @@ bpfTest("a kernel stack in a map with build ids has addresses, and functions", (
   const frames: BuildIdFrame[] = stacks.get(id) ?? [];
   const symbolized = stacks.symbolize(id) ?? [];
   expect(frames).toEqual(symbolized.map(({ address }) => ({ ip: address })));
-  expect(symbolized.some(({ symbol }) => symbol?.name === "__sys_bpf")).toBe(true);
+  expect(symbolized.some(({ symbol }) => /sys_bpf$/.test(symbol?.name ?? ""))).toBe(true);
 });
 
 describe("what is not there", () => {

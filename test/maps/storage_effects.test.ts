@@ -18,6 +18,10 @@ import {
 } from "../../src/index.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { descriptorOf } from "./storage_owners.ts";
+import { mapTest } from "../support/needs.ts";
+
+const taskTest = mapTest("task-storage");
+const cgroupTest = mapTest("cgrp-storage");
 
 const { r0, r1, r2, r3, r4 } = asm;
 
@@ -70,7 +74,7 @@ function otherThread(): number {
 }
 
 describe("task storage", () => {
-  bpfTest("that user space made is changed by a program that finds it", () => {
+  taskTest("that user space made is changed by a program that finds it", () => {
     using storage = new TaskStorage({ value: t.u64 });
     storage.set(process.pid, 1000n);
     using _counting = counting("sys_enter", storage, "task_storage_get", currentTask, false);
@@ -79,7 +83,7 @@ describe("task storage", () => {
     expect(storage.get(process.ppid)).toBeUndefined();
   });
 
-  bpfTest("that a program made is found by user space, and ends with its process", async () => {
+  taskTest("that a program made is found by user space, and ends with its process", async () => {
     using storage = new TaskStorage({ value: t.u64 });
     using _counting = counting(
       "sched_process_exec",
@@ -114,14 +118,14 @@ describe("task storage", () => {
     }
   });
 
-  bpfTest("is a thread's own (kernel 6.9)", () => {
+  taskTest("is a thread's own (kernel 6.9)", () => {
     using storage = new TaskStorage({ value: t.u32 });
     const thread = otherThread();
     storage.set(process.pid, 1).set(thread, 2);
     expect([storage.get(process.pid), storage.get(thread)]).toEqual([1, 2]);
   });
 
-  bpfTest("takes a number for a process, and an object for a descriptor", () => {
+  taskTest("takes a number for a process, and an object for a descriptor", () => {
     using storage = new TaskStorage({ value: t.u32, name: "tasks" });
     expect(() => storage.get(0)).toThrow(
       'owner of a value of task-storage map "tasks": pid: expected an integer from 1 to',
@@ -133,7 +137,7 @@ describe("task storage", () => {
     expect(noPidfd).toThrow("The descriptor is not that of a process");
   });
 
-  bpfTest("is not asked what a disposed one would be", () => {
+  taskTest("is not asked what a disposed one would be", () => {
     const storage = new TaskStorage({ value: t.u32 });
     const owner = {
       get fd(): number {
@@ -194,7 +198,7 @@ describe("socket storage", () => {
 });
 
 describe("cgroup storage", () => {
-  bpfTest("that a program made for a new group is found by user space", () => {
+  cgroupTest("that a program made for a new group is found by user space", () => {
     using mount = new DetachedMount("cgroup2");
     using storage = new CgroupStorage({ value: t.u64 });
     using _counting = counting("cgroup_mkdir", storage, "cgrp_storage_get", firstArgument, true);
@@ -209,7 +213,7 @@ describe("cgroup storage", () => {
     expect(() => storage.get(path)).toThrow(expect.objectContaining({ code: "ENOENT" }));
   });
 
-  bpfTest("refuses what is no group", () => {
+  cgroupTest("refuses what is no group", () => {
     using storage = new CgroupStorage({ value: t.u32 });
     expect(() => storage.get(tmpdir())).toThrow(/EBADF.*There is no cgroup: /);
     expect(() => storage.get(import.meta.path)).toThrow(

@@ -7,6 +7,7 @@ import { withRandom } from "../types/random.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 import { bitsOf, compareBits, type PrefixKey, prefixType, randomPrefixes } from "./prefixes.ts";
 import type { Bytes } from "./random_bytes.ts";
+import { repetitions } from "../support/effort.ts";
 
 describe("the order of prefixes", () => {
   for (const bytes of [1, 2, 3, 4, 16, 256]) {
@@ -38,7 +39,7 @@ describe("the order of prefixes", () => {
           return key;
         };
         const prefixes = randomPrefixes(random, bytes, 500, false);
-        for (let round = 0; round < 2000; round++) {
+        for (let round = 0; round < repetitions(2000); round++) {
           const [a, b] = [random.pick(prefixes), random.pick(prefixes)];
           const [keyOfA, keyOfB] = [encode(a), encode(b)];
           const order = Math.sign(comparePrefixes(keyOfA, keyOfB));

@@ -12,6 +12,7 @@ import {
 } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
+import { repetitions } from "../support/effort.ts";
 
 const { r0, r1, r2, r3, r4, r6, r10 } = asm;
 const packet = new Uint8Array(14);
@@ -226,7 +227,7 @@ bpfTest("a program says what it is", () => {
   using same = socket([asm.mov(r0, 1), asm.exit()]);
   using other = socket([asm.mov(r0, 2), asm.exit()]);
   const info = program.info();
-  expect(info).toMatchObject({ type: 1, name: "fifteen_letters" });
+  expect(info).toMatchObject({ type: "socket-filter", name: "fifteen_letters" });
   expect(info.id).toBeGreaterThan(0);
   expect(info.tag).toMatch(/^[0-9a-f]{16}$/);
   expect(info.translatedSize).toBeGreaterThanOrEqual(16);
@@ -268,7 +269,7 @@ bpfTest("disposal is once and for all", () => {
 
 bpfTest("1,000 programs, run and disposed of, leave nothing open", () => {
   const before = countResources();
-  for (let round = 0; round < 1000; round++) {
+  for (let round = 0; round < repetitions(1000); round++) {
     using program = socket([asm.mov(r0, 0), asm.exit()]);
     program.testRun({ data: packet });
   }

@@ -7,6 +7,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
 import { Producer } from "./producer.ts";
+import { repetitions } from "../support/effort.ts";
 
 bpfTest("everything but disposal throws DisposedError after disposal", () => {
   const ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
@@ -121,7 +122,7 @@ bpfTest(
 
 bpfTest("1,000 rings, drained and disposed of, leave nothing open", () => {
   const before = countResources();
-  for (let round = 0; round < 1000; round++) {
+  for (let round = 0; round < repetitions(1000); round++) {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     ring.drain(() => {});
   }

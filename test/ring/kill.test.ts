@@ -7,6 +7,7 @@ import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { countResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
+import { repetitions } from "../support/effort.ts";
 
 const children = `${import.meta.dir}/children`;
 const Event = t.struct({ value: t.u32 });
@@ -115,7 +116,7 @@ bpfTest(
     using _ = kept.subscribe(() => {});
     await Bun.sleep(10);
     const before = countResources();
-    for (let round = 0; round < 10_000; round++) {
+    for (let round = 0; round < repetitions(10_000); round++) {
       const ring = new RingBuf({ size: 4096, event: Event });
       const end = kinds[round % kinds.length]?.(ring, () => {}, round);
       const point = random(8);

@@ -10,6 +10,7 @@ import {
   PerfProducer,
   runMany,
 } from "./perf_producer.ts";
+import { repetitions } from "../support/effort.ts";
 
 const ENOSPC = -28;
 const size = 4096;
@@ -97,7 +98,7 @@ describe("a drain", () => {
     using buffer = new PerfBuffer({ event: t.struct({ value: t.u32, text: t.bytes(64) }), size });
     using producer = new PerfProducer(buffer, 68);
     const shown = new Set<object>();
-    for (let round = 0; round < 500; round++) {
+    for (let round = 0; round < repetitions(500); round++) {
       const bytes = payload(round, 68);
       producer.put(bytes);
       buffer.drain(

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
+import { repetitions } from "../support/effort.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
 
@@ -57,7 +58,7 @@ describe("contents that cannot be", () => {
   test("of any kind neither make a look endless nor have it read outside", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
-    for (let round = 0; round < 3000; round++) {
+    for (let round = 0; round < repetitions(3000); round++) {
       const memory = new FakePerf(1024);
       for (let at = 0; at < memory.size; at += 8) {
         // Mostly headers that could be, so that a walk gets somewhere.

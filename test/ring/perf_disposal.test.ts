@@ -9,6 +9,7 @@ import { countResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
 import type { TakeoverAnswer } from "./children/perf_takeover.ts";
 import { onCpu, PerfProducer } from "./perf_producer.ts";
+import { repetitions } from "../support/effort.ts";
 
 const children = `${import.meta.dir}/children`;
 const size = 4096;
@@ -57,7 +58,7 @@ describe("after disposal", () => {
     using producer = new PerfProducer(map);
     const views = new Set<DataView>();
     onCpu(buffer.cpus[0] as number, () => {
-      for (let round = 0; round < 500; round++) {
+      for (let round = 0; round < repetitions(500); round++) {
         producer.put(new Uint8Array(12));
         buffer.drainRaw((view) => void views.add(view));
       }
@@ -170,7 +171,7 @@ describe("disposal", () => {
 
   bpfTest("of 1,000 buffers, drained or subscribed to, leaves nothing open", async () => {
     const before = countResources();
-    for (let round = 0; round < 1000; round++) {
+    for (let round = 0; round < repetitions(1000); round++) {
       using buffer = newBuffer();
       if (round % 10 === 0) buffer.subscribe(() => {});
       else buffer.drain(() => {});

@@ -7,6 +7,7 @@ import { RingReader } from "../../src/ring/reader.ts";
 import { ConsumerCounts } from "../../src/ring/stats.ts";
 import { u32 } from "../../src/types/integer.ts";
 import { FakeRing } from "./fake_ring.ts";
+import { repetitions } from "../support/effort.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
 
@@ -204,7 +205,7 @@ test("no content of the memory makes a drain endless or read outside it", () => 
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
     return state >>> 0;
   };
-  for (let round = 0; round < 2000; round++) {
+  for (let round = 0; round < repetitions(2000); round++) {
     const memory = new FakeRing();
     using reader = new RingReader(memory, memory.size, "fake ring");
     for (let at = 0; at < memory.size; at += 4) {

@@ -6,6 +6,7 @@ import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
+import { repetitions } from "../support/effort.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
 
@@ -109,7 +110,7 @@ test("whatever programs and reader do in turn, each record is whole, in order, a
   };
   let delivered = 0;
   let last = -1;
-  for (let round = 0; round < 3000; round++) {
+  for (let round = 0; round < repetitions(3000); round++) {
     for (let count = random(30); count > 0; count--) put();
     for (const number of drained(reader, 1 + random(60))) {
       // The number's low byte: no more than 255 records fit into the ring.
@@ -133,7 +134,7 @@ test("whatever programs and reader do in turn, each record is whole, in order, a
 test("no content of the memory makes it endless, or a crash", () => {
   const seed = anySeed();
   const random = randomNumbers(seed);
-  for (let round = 0; round < 1000; round++) {
+  for (let round = 0; round < repetitions(1000); round++) {
     const { memory, reader } = open();
     for (let at = 0; at < memory.size; at += 4) {
       memory.set(at, random(4) === 0 ? random(2 ** 32) : random(256));

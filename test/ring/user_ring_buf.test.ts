@@ -10,6 +10,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
 import { Drainer } from "./drainer.ts";
+import { repetitions } from "../support/effort.ts";
 
 const numbered = t.struct({ length: t.u32, value: t.u32 });
 
@@ -84,7 +85,7 @@ bpfTest("a size that the kernel would refuse, and misspelt options, are refused 
 
 bpfTest("1,000 user rings leave nothing open", () => {
   const before = openKernelObjects();
-  for (let round = 0; round < 1000; round++) {
+  for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });
     using _same = ring.dup();
   }
@@ -171,7 +172,7 @@ function epollInstances(): number {
 
 bpfTest("1,000 rings with somebody who waits leave nothing open", async () => {
   const before = [countResources(), epollInstances()];
-  for (let round = 0; round < 1000; round++) {
+  for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });
     using record = ring.reserve(4000);
     const waiting = ring.reserveWhenFree(100);

@@ -4,6 +4,7 @@ import { ReservedRecord } from "../../src/ring/user_record.ts";
 import { UserRingWriter } from "../../src/ring/user_ring_writer.ts";
 import type { Type } from "../../src/types/type.ts";
 import { FakeUserRing } from "./fake_user_ring.ts";
+import { repetitions } from "../support/effort.ts";
 
 type Reserve = (length: number) => ReservedRecord<number> | undefined;
 
@@ -81,7 +82,7 @@ function runModel(
     header.setBigUint64(64, position, true);
     return at;
   };
-  for (let step = 0; step < 300; step++) {
+  for (let step = 0; step < repetitions(300); step++) {
     const length = below(4) === 0 ? below(writer.largest + 1) : below(200);
     const fits = Math.ceil((length + 8) / 8) * 8 <= roomLeft();
     const value = below(256);

@@ -4,6 +4,7 @@ import { asm, BpfError, Program, t, type UserRecord, UserRingBuf } from "../../s
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { Drainer } from "./drainer.ts";
+import { repetitions } from "../support/effort.ts";
 
 const numbered = t.struct({ length: t.u32, value: t.u32 });
 
@@ -86,7 +87,7 @@ bpfTest(
       expect(drainer.read()).toEqual(submitted.map(({ bytes }) => bytes));
     };
     try {
-      for (let step = 0; step < 20_000; step++) {
+      for (let step = 0; step < repetitions(20_000); step++) {
         const open = written.filter((one) => one.state === "open");
         const record = ring.reserve(below(8) === 0 ? below(4097) : below(100));
         if (record === undefined || open.length > 5) {
@@ -239,7 +240,7 @@ bpfTest("a frozen ring can be opened and drained, and not written to", () => {
 
 bpfTest("1,000 rings that are written to leave nothing open", () => {
   const before = countResources();
-  for (let round = 0; round < 1000; round++) {
+  for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });
     ring.output(round);
     void ring.reserve(8)?.bytes;

@@ -1,6 +1,7 @@
-import { test } from "bun:test";
+import type { test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ArrayMap, BpfError, t } from "../../src/index.ts";
+import { testUnless } from "./skipping.ts";
 
 /** Why tests that need the kernel's BPF cannot run here, or `undefined` where they can. */
 export const bpfObstacle: string | undefined = findObstacle();
@@ -24,8 +25,4 @@ function isRoot(): boolean {
 }
 
 /** A test that calls bpf(2): skipped, with the reason in its name, where this process may not. */
-export const bpfTest: typeof test =
-  bpfObstacle === undefined
-    ? test
-    : (((name: string, ...rest: [() => void]) =>
-        test.skip(`${name} (skipped: ${bpfObstacle})`, ...rest)) as typeof test);
+export const bpfTest: typeof test = testUnless(bpfObstacle);

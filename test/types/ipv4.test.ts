@@ -3,6 +3,7 @@ import { isIPv4 } from "node:net";
 import * as t from "../../src/types/t.ts";
 import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
 import { withRandom } from "./random.ts";
+import { repetitions } from "../support/effort.ts";
 
 test("ipv4 is 4 bytes in network order", () => {
   expect(t.ipv4).toMatchObject({ kind: "ipv4", name: "ipv4", size: 4, align: 4 });
@@ -46,7 +47,7 @@ test.each([null, undefined, 0x0a000001, 1n, new Uint8Array(4)])("ipv4 refuses %p
 
 test("ipv4 takes exactly what node:net does", () => {
   withRandom((random) => {
-    for (let i = 0; i < 5000; i++) {
+    for (let i = 0; i < repetitions(5000); i++) {
       const part = () => random.pick(["0", "1", "00", "9", "10", "099", "255", "256", "a", ""]);
       const text = Array.from({ length: random.pick([4, 4, 4, 3, 5]) }, part).join(".");
       expect([text, refusal(t.ipv4, text) === "written"]).toEqual([text, isIPv4(text)]);

@@ -3,6 +3,7 @@ import { isIPv6 } from "node:net";
 import * as t from "../../src/types/t.ts";
 import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
 import { type Random, withRandom } from "./random.ts";
+import { repetitions } from "../support/effort.ts";
 
 test("ipv6 is 16 bytes in network order", () => {
   expect(t.ipv6).toMatchObject({ kind: "ipv6", name: "ipv6", size: 16, align: 4 });
@@ -112,7 +113,7 @@ function randomAddress(random: Random): string {
 
 test("ipv6 prints as URL does, but for mapped addresses", () => {
   withRandom((random) => {
-    for (let i = 0; i < 5000; i++) {
+    for (let i = 0; i < repetitions(5000); i++) {
       const hex = randomAddress(random);
       if (hex.startsWith("00000000000000000000ffff")) continue;
       const { hostname } = new URL(`http://[${hex.replace(/(....)(?=.)/g, "$1:")}]`);
@@ -123,7 +124,7 @@ test("ipv6 prints as URL does, but for mapped addresses", () => {
 
 test("ipv6 reads what it writes", () => {
   withRandom((random) => {
-    for (let i = 0; i < 5000; i++) {
+    for (let i = 0; i < repetitions(5000); i++) {
       const hex = randomAddress(random);
       expect(encode(t.ipv6, decode(t.ipv6, hex))).toBe(hex);
     }
@@ -133,7 +134,7 @@ test("ipv6 reads what it writes", () => {
 test("ipv6 takes exactly what node:net does, and as URL does", () => {
   withRandom((random) => {
     let valid = 0;
-    for (let i = 0; i < 20000; i++) {
+    for (let i = 0; i < repetitions(20000); i++) {
       const part = () =>
         random.pick(["0", "1", "ab", "FFFF", "0db8", "12345", "1.2.3.4", ":", ":", "", "g"]);
       const length = 1 + random.below(9);

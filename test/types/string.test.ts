@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
 import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+import { repetitions } from "../support/effort.ts";
 
 const hexOf = (text: string): string => Buffer.from(text, "utf8").toHex();
 
@@ -110,7 +111,7 @@ test("a task's name is never mistaken for another, however many there are", () =
   const view = new DataView(new ArrayBuffer(16));
   // The names differ in one word of four, so that each word has to be looked at.
   for (const word of [0, 1, 2, 3]) {
-    for (let i = 0; i < 2000; i++) {
+    for (let i = 0; i < repetitions(2000); i++) {
       const number = String(i).padStart(4, "0");
       const name = `${"x".repeat(word * 4)}${number}${"y".repeat(12 - word * 4)}`.slice(0, 15);
       type.write(view, 0, name);

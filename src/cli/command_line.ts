@@ -1,0 +1,82 @@
+import { Command, CommanderError } from "commander";
+import { version } from "../../package.json" with { type: "json" };
+import { BpfError } from "../ffi/error.ts";
+import { CommandError } from "./errors.ts";
+import { ClosedPipe, writeError, writeOut } from "./output.ts";
+import { jsonHelp } from "./json.ts";
+
+/** Adds a command, with its own commands, to the program. */
+export type CommandGroup = (program: Command) => void;
+
+/** Exit statuses, as they are for most commands. */
+const succeeded = 0;
+const failed = 1;
+const misused = 2;
+
+const examples = `
+Examples:
+  bun-bpf map list                       all maps, with who holds them open and where they are pinned
+  bun-bpf map dump name:counts           the entries of a map, by its types
+  bun-bpf map dump 12 --json | jq .      the same for scripts
+  bun-bpf prog show /sys/fs/bpf/filter   all about one program
+
+Objects are named by id (12, id:12), by name where only one has it (counts, name:counts), or by
+the path of a pin (/sys/fs/bpf/counts, ./counts, path:counts).
+
+Listing objects takes root, or CAP_SYS_ADMIN; NO_COLOR=1 turns colours off, which only a terminal gets.`;
+
+/** Runs the command that the arguments name, and gives the exit status. What it says of failures is on standard error. */
+export async function runCommandLine(
+  groups: readonly CommandGroup[],
+  args: readonly string[],
+): Promise<number> {
+  const program = createProgram(groups);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return succeeded;
+  } catch (error) {
+    return report(error);
+  }
+}
+
+function createProgram(groups: readonly CommandGroup[]): Command {
+  const program = new Command("bun-bpf")
+    .description(
+      "Shows what is in the kernel's BPF: maps, programs, links, and what is in the maps.",
+    )
+    .version(version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "show this")
+    .helpCommand("help [command]", "show what a command does")
+    .addHelpText("after", `${examples}\n\n${jsonHelp}`)
+    .exitOverride()
+    .configureOutput({
+      writeOut,
+      writeErr: writeError,
+      outputError: (message, print) => print(message.replace(/^error: /, "bun-bpf: ")),
+    });
+  for (const addTo of groups) addTo(program);
+  return program;
+}
+
+/** Says what went wrong, and gives the exit status for it. */
+function report(error: unknown): number {
+  // Whoever reads has seen enough, as `head` has.
+  if (error instanceof ClosedPipe) return succeeded;
+  // Commander has said it already. Where it showed help instead of a command, that was no success.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? succeeded : misused;
+  if (error instanceof CommandError) {
+    writeError(`bun-bpf: ${error.message}\n`);
+    return error.isMisuse ? misused : failed;
+  }
+  const { message } = error instanceof Error ? error : new Error(String(error));
+  writeError(`bun-bpf: ${message}\n`);
+  // What is not foreseen is a mistake in here, which its place helps to find.
+  if (!isExpected(error)) writeError(`${(error as Error).stack ?? ""}\n`);
+  return failed;
+}
+
+/** Whether an error is the kernel's or the file system's, or a refusal of what cannot be done. */
+function isExpected(error: unknown): boolean {
+  if (error instanceof BpfError || !(error instanceof Error)) return true;
+  return "code" in error || error.constructor === Error || error instanceof RangeError;
+}

@@ -1,0 +1,168 @@
+import { Argument, type Command } from "commander";
+import { features } from "../features/features.ts";
+import {
+  entriesOf,
+  type FeatureEntries,
+  reportFeatures,
+  reportHelpers,
+  reportOperations,
+} from "./feature_report.ts";
+import { renderDetails } from "./details.ts";
+import { printJson, withJson } from "./json.ts";
+import { writeOut } from "./output.ts";
+import { styled } from "./style.ts";
+import { renderTable } from "./table.ts";
+import { humanBytes } from "./text.ts";
+
+/** The sections by the names that the command line takes, in their order. Each asks the kernel for itself. */
+const sections: Readonly<Record<string, () => string>> = {
+  kernel: kernelSection,
+  maps: mapSection,
+  programs: programSection,
+  attach: () => featureTable("ATTACH", entriesOf(features.attachKinds)),
+  instructions: () => featureTable("INSTRUCTIONS", entriesOf(features.instructions)),
+  fixes: () => featureTable("FIX", entriesOf(features.fixes)),
+  helpers: () =>
+    renderDetails(
+      Object.entries(reportHelpers(features)).map(([type, names]) => [
+        type,
+        names.length === 0 ? "none" : lines(names),
+      ]),
+    ),
+};
+
+interface Options {
+  readonly json?: true;
+}
+
+/** The command `bun-bpf features`. */
+export function featuresCommand(program: Command): void {
+  const names = Object.keys(sections);
+  const command = program
+    .command("features")
+    .description("what the running kernel has, found out by trying it")
+    .addArgument(
+      new Argument("[section...]", "what to show instead of all but helpers").choices(names),
+    )
+    .addHelpText(
+      "after",
+      `
+Nothing stays of what is tried: programs and maps are made and let go, attached in places that
+nobody else uses, and detached. Without privileges most is refused.
+
+Examples:
+  bun-bpf features
+  bun-bpf features maps helpers
+  bun-bpf features --json | jq -r '.attachKinds | to_entries[] | select(.value.status != "available") | .key'`,
+    );
+  withJson(command).action((wanted: readonly string[], { json }: Options) => {
+    if (json) {
+      printJson(reportFeatures(features));
+      return;
+    }
+    const shown = wanted.length === 0 ? names.filter((name) => name !== "helpers") : wanted;
+    // One after another, as some take seconds.
+    for (const [index, name] of shown.entries()) {
+      writeOut(`${index === 0 ? "" : "\n"}${sections[name]?.() ?? ""}`);
+    }
+  });
+}
+
+function kernelSection(): string {
+  const { settings } = features;
+  const { release, architecture, btf, jit, lockedMemory, ioUring, securityModules } = settings;
+  const hardened = jit.hardening === undefined ? "" : `, constants blinded: ${jit.hardening}`;
+  const counted = {
+    "memory cgroup": "counted by the memory cgroup",
+    rlimit: `limited to ${lockedMemory.limit === Infinity ? "nothing" : humanBytes(lockedMemory.limit)} by RLIMIT_MEMLOCK`,
+  };
+  return renderDetails([
+    ["kernel", `${release}, ${architecture}`],
+    ["CPUs", `${settings.possibleCpus} possible`],
+    ["pages", `${settings.pageSize} bytes`],
+    ["BTF", btf.vmlinux ? `of the kernel and ${btf.modules} modules` : "none"],
+    ["JIT", jit.mode === undefined ? "none" : `${jit.mode}${hardened}`],
+    ["unprivileged bpf()", settings.unprivileged ?? "unknown"],
+    ["lockdown", settings.lockdown ?? "unknown"],
+    ["security modules", securityModules?.join(", ") ?? "unknown"],
+    ["memory of maps", counted[lockedMemory.countedBy]],
+    ["io_uring", ioUring.available ? "available" : `not available: ${ioUring.reason}`],
+  ]);
+}
+
+/** A heading of a section's table, with features that are there or not below it. */
+function featureTable(title: string, entries: FeatureEntries): string {
+  return renderTable(
+    [{ title }, { title: "STATUS" }, { title: "SINCE" }, { title: "WHY NOT" }],
+    Object.entries(entries).map(([name, { status, since, reason }]) => [
+      name,
+      styled(statusFormats[status], status),
+      since ?? "",
+      reason ?? "",
+    ]),
+  );
+}
+
+const statusFormats = { available: "green", missing: "dim", refused: "yellow" } as const;
+
+/** What the names of all operations on many elements end with. */
+const batchSuffix = "-batch";
+
+function mapSection(): string {
+  const mapOperations = reportOperations(features);
+  return renderTable(
+    [
+      { title: "MAP TYPE" },
+      { title: "STATUS" },
+      { title: "SINCE" },
+      { title: "OPERATIONS" },
+      { title: "IN BATCHES" },
+    ],
+    Object.entries(entriesOf(features.mapTypes)).map(([type, { status, since, reason }]) => {
+      const operations = Object.entries(mapOperations[type] ?? {})
+        .filter(([, entry]) => entry.status === "available")
+        .map(([name]) => name);
+      const [batches, single] = [true, false].map((wanted) =>
+        operations.filter((name) => name.endsWith(batchSuffix) === wanted),
+      ) as [string[], string[]];
+      return [
+        type,
+        styled(statusFormats[status], status),
+        since ?? "",
+        single.join(" ") || (reason ?? ""),
+        batches.map((name) => name.slice(0, -batchSuffix.length)).join(" "),
+      ];
+    }),
+  );
+}
+
+function programSection(): string {
+  const helpers = reportHelpers(features);
+  return renderTable(
+    [
+      { title: "PROGRAM TYPE" },
+      { title: "STATUS" },
+      { title: "SINCE" },
+      { title: "HELPERS", alignment: "right" },
+      { title: "WHY NOT" },
+    ],
+    Object.entries(entriesOf(features.programTypes)).map(([type, { status, since, reason }]) => [
+      type,
+      styled(statusFormats[status], status),
+      since ?? "",
+      `${helpers[type]?.length || ""}`,
+      reason ?? "",
+    ]),
+  );
+}
+
+/** How long a line of names becomes. */
+const lineLength = 80;
+
+function lines(names: readonly string[]): string[] {
+  return names.reduce<string[]>((done, name) => {
+    const last = done.at(-1);
+    if (last === undefined || last.length + name.length >= lineLength) return [...done, name];
+    return [...done.slice(0, -1), `${last} ${name}`];
+  }, []);
+}

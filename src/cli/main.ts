@@ -1,0 +1,14 @@
+#!/usr/bin/env bun
+/**
+ * The command `bun-bpf`: what is in the kernel, for people and for scripts.
+ *
+ *   bun src/cli/main.ts map list
+ */
+import { runCommandLine } from "./command_line.ts";
+import { featuresCommand } from "./features_command.ts";
+import { linkCommand } from "./link_command.ts";
+import { mapCommand } from "./map_command.ts";
+import { progCommand } from "./prog_command.ts";
+
+const groups = [featuresCommand, mapCommand, progCommand, linkCommand];
+process.exitCode = await runCommandLine(groups, process.argv.slice(2));

@@ -1,0 +1,109 @@
+import type { Command } from "commander";
+import { FunctionNames } from "../inspect/function_names.ts";
+import { visibleObjects } from "../inspect/objects.ts";
+import type { ProgramInfo } from "../program/info.ts";
+import type { Detail } from "./details.ts";
+import { linkTarget } from "./link_target.ts";
+import { addObjectCommands, type ObjectCommand } from "./object_command.ts";
+import { mapById } from "./related.ts";
+import type { Column } from "./table.ts";
+import { fewOf, humanBytes, humanDate, humanNanoseconds } from "./text.ts";
+
+/** How many ids of maps a cell of the table has. */
+const mostMaps = 4;
+
+const columns: readonly Column[] = [
+  { title: "ID", alignment: "right" },
+  { title: "TYPE" },
+  { title: "NAME" },
+  { title: "TAG" },
+  { title: "CODE", alignment: "right" },
+  { title: "MEMORY", alignment: "right" },
+  { title: "RUNS", alignment: "right" },
+  { title: "LOADED" },
+  { title: "UID", alignment: "right" },
+  { title: "MAPS" },
+];
+
+const programs: ObjectCommand<"prog"> = {
+  kind: "prog",
+  noun: "program",
+  argument: "<program>",
+  columns,
+  rows: (infos) =>
+    infos.map((info) => [
+      `${info.id}`,
+      info.type,
+      info.name,
+      info.tag,
+      humanBytes(info.translatedSize),
+      info.memory === undefined ? "" : humanBytes(info.memory),
+      info.runCount === undefined || info.runCount === 0 ? "" : `${info.runCount}`,
+      info.loadedAt === undefined ? "" : humanDate(info.loadedAt),
+      info.uid === undefined ? "" : `${info.uid}`,
+      fewOf((info.mapIds ?? []).map(String), mostMaps),
+    ]),
+  details,
+  related: ({ id }) => ({ linkIds: linksOf(id)?.map((link) => link.id) }),
+};
+
+/** The commands of `bun-bpf prog`. */
+export function progCommand(program: Command): void {
+  const group = program
+    .command("prog")
+    .description("programs")
+    .addHelpText(
+      "after",
+      `
+RUNS are counted while the sysctl kernel.bpf_stats_enabled is 1.
+
+Examples:
+  bun-bpf prog list
+  bun-bpf prog show id:7
+  bun-bpf prog list --json | jq '.[] | select(.type == "xdp") | .id'`,
+    );
+  addObjectCommands(group, programs);
+}
+
+function details(info: ProgramInfo): readonly Detail[] {
+  const { gpl, uid, loadedAt, memory, verifiedInstructions } = info;
+  const machineCode =
+    info.jitedSize === 0 ? "interpreted" : `${info.jitedSize} bytes of machine code`;
+  const names = new FunctionNames();
+  return [
+    ["id", `${info.id}`],
+    ["type", info.type],
+    ["name", info.name || undefined],
+    ["tag", info.tag],
+    ["license", gpl === undefined ? undefined : gpl ? "goes with the GPL" : "other than the GPL"],
+    ["loaded", loadedAt && `${humanDate(loadedAt)}${uid === undefined ? "" : ` by user ${uid}`}`],
+    ["code", `${info.translatedSize} bytes of instructions, ${machineCode}`],
+    ["memory", memory === undefined ? undefined : `${humanBytes(memory)} (${memory} bytes)`],
+    [
+      "verified",
+      verifiedInstructions === undefined ? undefined : `${verifiedInstructions} instructions`,
+    ],
+    ["runs", runs(info)],
+    [
+      "missed",
+      info.recursionMisses ? `${info.recursionMisses} runs, as it was running` : undefined,
+    ],
+    ["target", info.target && names.nameOf(info.target.btfId, info.target.typeId)],
+    ["types", info.btfId === 0 ? undefined : `BTF ${info.btfId}`],
+    ["maps", info.mapIds?.map(mapById)],
+    [
+      "links",
+      linksOf(info.id)?.map((link) => `${link.id} ${link.type} ${linkTarget(link, names)}`),
+    ],
+  ];
+}
+
+/** How often it ran, and how long that took, where anybody counted. */
+function runs({ runCount, runTime }: ProgramInfo): string | undefined {
+  if (runCount === undefined || runTime === undefined || runCount === 0) return undefined;
+  return `${runCount}, in ${humanNanoseconds(runTime)}: ${humanNanoseconds(runTime / runCount)} each`;
+}
+
+function linksOf(programId: number) {
+  return visibleObjects("link")?.filter((link) => link.programId === programId);
+}

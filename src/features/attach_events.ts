@@ -1,0 +1,101 @@
+/** @module Ways to attach to tracepoints and other events of the kernel. */
+
+import { openRawTracepoint } from "../ffi/bpf_link.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import {
+  enablePerfEvent,
+  openIdleEvent,
+  openTracepointEvent,
+  setPerfEventProgram,
+} from "../ffi/perf_event.ts";
+import { tracepointId } from "../link/tracepoint.ts";
+import { type AttachKinds, cookie, tryLink } from "./attach_kind.ts";
+import { loadTrial, type TrialProgram } from "./smallest_program.ts";
+
+/** A tracepoint that every kernel since 4.11 has, and that is passed for what goes wrong with a packet in XDP alone. */
+const tracepoint = "xdp_exception";
+const tracepointPath = `xdp/${tracepoint}`;
+/** One whose arguments a program may change: passed at the end of each test run of a program (kernel 5.2). */
+const writableTracepoint = "bpf_test_finish";
+
+const facts = { needs: ["CAP_BPF", "CAP_PERFMON"], config: ["CONFIG_BPF_EVENTS"] } as const;
+const what = "event of a trial";
+
+export const eventKinds = {
+  tp: {
+    since: "4.7",
+    ...facts,
+    // Its number is in tracefs, which may have to be mounted for that.
+    needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
+    attach: tryTracepoint,
+  },
+  perf_event: { since: "4.9", ...facts, attach: tryPerfEvent },
+  "perf_event-link": { since: "5.15", ...facts, attach: () => tryPerfEventLink(undefined) },
+  "perf_event-cookie": { since: "5.15", ...facts, attach: () => tryPerfEventLink(cookie) },
+  raw_tp: {
+    since: "4.17",
+    ...facts,
+    attach: () => tryRawTracepoint({ type: "RAW_TRACEPOINT" }, tracepoint),
+  },
+  "raw_tp-cookie": {
+    since: "6.10",
+    ...facts,
+    attach: () => tryRawTracepoint({ type: "RAW_TRACEPOINT" }, tracepoint, cookie),
+  },
+  "raw_tp.w": {
+    since: "5.2",
+    ...facts,
+    config: ["CONFIG_BPF_EVENTS", "CONFIG_NET"],
+    attach: () => tryRawTracepoint({ type: "RAW_TRACEPOINT_WRITABLE" }, writableTracepoint),
+  },
+  tp_btf: {
+    since: "5.5",
+    ...facts,
+    config: ["CONFIG_BPF_EVENTS", "CONFIG_DEBUG_INFO_BTF"],
+    attach: () =>
+      tryRawTracepoint(
+        {
+          type: "TRACING",
+          attachType: "TRACE_RAW_TP",
+          target: { kind: "typedef", name: `btf_trace_${tracepoint}` },
+        },
+        null,
+      ),
+  },
+} as const satisfies AttachKinds;
+
+function tryTracepoint(): void {
+  using program = loadTrial({ type: "TRACEPOINT" });
+  using event = new Descriptor(openTracepointEvent(tracepointId(tracepointPath), what), what);
+  setPerfEventProgram(event.fd, program.fd, what);
+  enablePerfEvent(event.fd, what);
+}
+
+function tryPerfEvent(): void {
+  using program = loadTrial({ type: "PERF_EVENT" });
+  using event = new Descriptor(openIdleEvent(what), what);
+  setPerfEventProgram(event.fd, program.fd, what);
+}
+
+function tryPerfEventLink(attachCookie: bigint | undefined): void {
+  using program = loadTrial({ type: "PERF_EVENT" });
+  using event = new Descriptor(openIdleEvent(what), what);
+  using _link = tryLink({
+    fd: program.fd,
+    attachType: "PERF_EVENT",
+    target: {
+      kind: "perf event",
+      fd: event.fd,
+      ...(attachCookie !== undefined && { cookie: attachCookie }),
+    },
+  });
+}
+
+function tryRawTracepoint(program: TrialProgram, name: string | null, attachCookie?: bigint): void {
+  using loaded = loadTrial(program);
+  const context = { doing: "attach to a tracepoint" };
+  using _link = new Descriptor(
+    openRawTracepoint(loaded.fd, name, context, attachCookie),
+    "link of a trial",
+  );
+}

@@ -1,0 +1,30 @@
+import type { Pointer } from "bun:ffi";
+import { writeSync } from "node:fs";
+import { MFD_CLOEXEC, MFD_NOEXEC_SEAL } from "../uapi/memfd.ts";
+import { Descriptor } from "./descriptor.ts";
+import { errnoName, lastErrno } from "./errno.ts";
+import { BpfError } from "./error.ts";
+import { libc } from "./libc.ts";
+import { allocateScratch } from "./scratch.ts";
+
+/** A file without a name, in memory, that cannot be run; it ends with its last descriptor (kernel 3.17). @throws {BpfError} */
+export function memoryFile(contents: Uint8Array, what: string): Descriptor {
+  const text = Buffer.from("bun-bpf\0");
+  using name = allocateScratch(text.length);
+  name.bytes.set(text);
+  const create = (flags: number) => libc.memfd_create(name.address as Pointer, flags | MFD_CLOEXEC);
+  // Kernels that have this flag (6.3) note in their log where it is missing, or refuse the file.
+  let fd = create(MFD_NOEXEC_SEAL);
+  if (fd < 0 && errnoName(lastErrno()) === "EINVAL") fd = create(0);
+  if (fd < 0) {
+    throw new BpfError({ errno: lastErrno(), syscall: "memfd_create", doing: `make the ${what}` });
+  }
+  const file = new Descriptor(fd, what);
+  try {
+    writeSync(file.fd, contents);
+  } catch (error) {
+    file[Symbol.dispose]();
+    throw error;
+  }
+  return file;
+}

@@ -1,0 +1,111 @@
+import { type Dirent, lstatSync, readdirSync } from "node:fs";
+import { type ObjectKind, objectKind, openPinned } from "../ffi/bpf_object.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
+import { objectId } from "../ffi/object_info.ts";
+import { BPF_F_RDONLY } from "../uapi/bpf.ts";
+import { ByKind, type ObjectsByKind } from "./by_kind.ts";
+import { type BpfMount, bpfMounts } from "./mounts.ts";
+
+/** Where objects are pinned: paths, by the ids of maps, programs and links. */
+export interface ObjectPins extends ObjectsByKind<string> {
+  /** How many folders and pins would not let this process see what they are. */
+  readonly hidden: number;
+}
+
+/**
+ * Where maps, programs and links are pinned, in all BPF file systems that are mounted where this process sees them: each pin
+ * is opened, asked for its id, and closed. Symbolic links are not followed.
+ *
+ * What is pinned or removed meanwhile may be in it or not. Kernel 4.13 for maps and programs, 5.8 for links.
+ *
+ * @throws {Error} of node:fs, when /proc is not mounted
+ *
+ * @example
+ * ```ts
+ * import { objectPins } from "bun-bpf";
+ * for (const [id, paths] of objectPins().maps) console.log(`map ${id} is pinned at ${paths.join(" and ")}`);
+ * ```
+ */
+export function objectPins(): ObjectPins {
+  const walk = new PinWalk();
+  for (const mount of bpfMounts()) walk.visit(mount);
+  const { found, hidden } = walk;
+  return { maps: found.maps, programs: found.programs, links: found.links, hidden };
+}
+
+class PinWalk {
+  readonly found = new ByKind<string>();
+  hidden = 0;
+  /** The same path may be mounted upon more than once. */
+  readonly #visited = new Set<string>();
+
+  visit({ path, device }: BpfMount): void {
+    const folders = [path];
+    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+      // Another file system, mounted on top of it, is none of this one.
+      if (this.#visited.has(folder) || !this.#isOn(device, folder)) continue;
+      this.#visited.add(folder);
+      for (const entry of this.#entries(folder)) {
+        const inside = `${folder === "/" ? "" : folder}/${entry.name}`;
+        if (entry.isDirectory()) folders.push(inside);
+        else if (entry.isFile()) this.#add(inside);
+      }
+    }
+  }
+
+  #isOn(device: number, folder: string): boolean {
+    try {
+      return lstatSync(folder).dev === device;
+    } catch (error) {
+      this.#note(error);
+      return false;
+    }
+  }
+
+  #entries(folder: string): Dirent[] {
+    try {
+      return readdirSync(folder, { withFileTypes: true });
+    } catch (error) {
+      this.#note(error);
+      return [];
+    }
+  }
+
+  #add(path: string): void {
+    try {
+      const fd = openAnyhow(path);
+      if (fd === undefined) return;
+      using descriptor = new Descriptor(fd, `object pinned at ${path}`);
+      const kind = objectKind(descriptor.fd);
+      if (!isInspected(kind)) return;
+      this.found.add(kind, objectId(kind, descriptor.fd, descriptor.what), path);
+    } catch (error) {
+      this.#note(error);
+    }
+  }
+
+  /** Goes on after what happens to others' files at any time. */
+  #note(error: unknown): void {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EACCES" || code === "EPERM") this.hidden++;
+    else if (!passing.has(code ?? "")) throw error;
+  }
+}
+
+/** Removed meanwhile, or replaced by what is no object or folder. */
+const passing: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL", "ENXIO"]);
+
+/** Opens a pin, of a map also where this user may only read it. */
+function openAnyhow(path: string): number | undefined {
+  try {
+    return openPinned(path, "object");
+  } catch (error) {
+    if (!(error instanceof BpfError) || error.code !== "EACCES") throw error;
+    return openPinned(path, "object", BPF_F_RDONLY);
+  }
+}
+
+function isInspected(kind: ObjectKind | "other" | undefined): kind is "map" | "prog" | "link" {
+  return kind === "map" || kind === "prog" || kind === "link";
+}

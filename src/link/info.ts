@@ -1,0 +1,188 @@
+/** @module What the kernel says of links, by their kinds. What it does not say, as an older one, is `undefined`. */
+
+import type { Keyword } from "../types/keyword.ts";
+import type { bpfCgroupIterOrders, bpfLinkTypes } from "../uapi/enumerations.ts";
+import type { netfilterFamilies, netfilterHooks } from "../uapi/netfilter.ts";
+import type { AttachTypeName } from "./attach_type.ts";
+import type { PerfEventTarget } from "./perf_event_target.ts";
+
+/** A kind of link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw-tracepoint"`. */
+export type LinkTypeName = KnownLinkType | `type-${number}`;
+
+type KnownLinkType = Keyword<Exclude<keyof typeof bpfLinkTypes, "UNSPEC">>;
+
+/** What the kernel says of every link. */
+export interface CommonLinkInfo {
+  readonly id: number;
+  /** The id of the program, also after {@link Link.detach}; 0 for links of structs of functions. */
+  readonly programId: number;
+}
+
+/** A link to a raw tracepoint, untyped or typed by BTF. */
+export interface RawTracepointLinkInfo extends CommonLinkInfo {
+  readonly type: "raw-tracepoint";
+  /** The tracepoint: `"sched_switch"`. */
+  readonly name: string;
+  /** What the program gets from `get_attach_cookie`; `undefined` for none. */
+  readonly cookie: bigint | undefined;
+}
+
+/** A link to a function: of the kernel, or of another program. */
+export interface TracingLinkInfo extends CommonLinkInfo {
+  readonly type: "tracing";
+  /** `"ext"` for a program that takes the place of another's function. */
+  readonly attachType: AttachTypeName | "ext";
+  /**
+   * The id of the BTF that describes the function (that of the kernel, or of a module); for a function of another program,
+   * that program's id (kernel 5.13).
+   */
+  readonly targetId: number | undefined;
+  /** The function in that BTF, or in the program's (kernel 5.13). */
+  readonly targetTypeId: number | undefined;
+  readonly cookie: bigint | undefined;
+}
+
+/** A link to a cgroup. */
+export interface CgroupLinkInfo extends CommonLinkInfo {
+  readonly type: "cgroup";
+  /** The inode of its folder; `undefined` once it is removed. */
+  readonly cgroupId: bigint | undefined;
+  readonly attachType: AttachTypeName;
+}
+
+/** An iterator: what it goes through is told from kernel 5.10 on. */
+export interface IterLinkInfo extends CommonLinkInfo {
+  readonly type: "iter";
+  /** What it goes through: `"bpf_map"`, `"task"`, ... */
+  readonly target: string | undefined;
+  /** The map that it goes through. */
+  readonly mapId: number | undefined;
+  /** The cgroup that it begins at (kernel 6.1). */
+  readonly cgroupId: bigint | undefined;
+  /** How it goes from there (kernel 6.1). */
+  readonly cgroupOrder: Keyword<keyof typeof bpfCgroupIterOrders> | undefined;
+  /** The one thread that it looks at (kernel 6.1). */
+  readonly tid: number | undefined;
+  /** The one process whose threads it goes through (kernel 6.1). */
+  readonly pid: number | undefined;
+}
+
+/** A link to a network namespace. */
+export interface NetnsLinkInfo extends CommonLinkInfo {
+  readonly type: "netns";
+  /** The namespace, as `/proc/PID/ns/net` names it; `undefined` once it is gone. */
+  readonly netnsInode: number | undefined;
+  readonly attachType: AttachTypeName;
+}
+
+/** What links to network interfaces have in common. */
+interface InterfaceLinkInfo extends CommonLinkInfo {
+  /** The interface, in the network namespace of whoever attached; `undefined` once it is gone. */
+  readonly ifindex: number | undefined;
+  /** What the interface of that index is called in this process's network namespace, which may be another one. */
+  readonly interfaceName: string | undefined;
+}
+
+/** A link of an XDP program (kernel 5.9). */
+export interface XdpLinkInfo extends InterfaceLinkInfo {
+  readonly type: "xdp";
+}
+
+/** A link of a classifier (kernel 6.6). */
+export interface TcxLinkInfo extends InterfaceLinkInfo {
+  readonly type: "tcx";
+  readonly attachType: AttachTypeName;
+}
+
+/** A link of a classifier to a netkit device (kernel 6.7). */
+export interface NetkitLinkInfo extends InterfaceLinkInfo {
+  readonly type: "netkit";
+  readonly attachType: AttachTypeName;
+}
+
+/** A link to a perf event: what event it is, is told from kernel 6.6 on. */
+export interface PerfEventLinkInfo extends CommonLinkInfo {
+  readonly type: "perf-event";
+  readonly event: PerfEventTarget | undefined;
+}
+
+/** A link to many functions of the kernel: all of it is told from kernel 6.6 on. */
+export interface KprobeMultiLinkInfo extends CommonLinkInfo {
+  readonly type: "kprobe-multi";
+  /** How many functions. */
+  readonly count: number | undefined;
+  /** The kernel's bits, `BPF_F_KPROBE_MULTI_*`: 1 for their returns. */
+  readonly flags: number | undefined;
+  /** Where the functions are; `undefined` where the kernel hides that from this process (see {@link KernelSymbols.read}). */
+  readonly addresses: readonly bigint[] | undefined;
+  /** For each function; `undefined` for none, and before kernel 6.9. */
+  readonly cookies: readonly bigint[] | undefined;
+  /** How often the program was not run because it was running on that CPU already (kernel 6.7). */
+  readonly missed: number | undefined;
+}
+
+/** A link to many functions of a file: all of it is told from kernel 6.8 on. */
+export interface UprobeMultiLinkInfo extends CommonLinkInfo {
+  readonly type: "uprobe-multi";
+  /** The file. */
+  readonly path: string | undefined;
+  readonly count: number | undefined;
+  /** The kernel's bits, `BPF_F_UPROBE_MULTI_*`: 1 for their returns. */
+  readonly flags: number | undefined;
+  /** The one process that it is for; `undefined` for all. */
+  readonly pid: number | undefined;
+  /** Where in the file, in bytes. */
+  readonly offsets: readonly bigint[] | undefined;
+  /** Where the counters of its references are in the file; `undefined` for none. */
+  readonly referenceOffsets: readonly bigint[] | undefined;
+  /** For each function; `undefined` for none. */
+  readonly cookies: readonly bigint[] | undefined;
+}
+
+/** A link of a struct of functions that the kernel calls. */
+export interface StructOpsLinkInfo extends CommonLinkInfo {
+  readonly type: "struct-ops";
+  /** The map that is the struct (kernel 6.4). */
+  readonly mapId: number | undefined;
+}
+
+/** A link to netfilter (kernel 6.4). */
+export interface NetfilterLinkInfo extends CommonLinkInfo {
+  readonly type: "netfilter";
+  readonly family: Keyword<keyof typeof netfilterFamilies>;
+  readonly hook: Keyword<keyof typeof netfilterHooks>;
+  /** Lower ones come first. */
+  readonly priority: number;
+  /** The kernel's bits, `BPF_F_NETFILTER_*`: 1 for whole packets, put together of fragments. */
+  readonly flags: number;
+}
+
+/** A link to a map of sockets (kernel 6.10). */
+export interface SockmapLinkInfo extends CommonLinkInfo {
+  readonly type: "sockmap";
+  readonly mapId: number | undefined;
+  readonly attachType: AttachTypeName;
+}
+
+/** A link of which no more is known here: of a kind that is newer than this library. */
+export interface OtherLinkInfo extends CommonLinkInfo {
+  readonly type: "tracing-multi" | `type-${number}`;
+}
+
+/** What the kernel says of a link: `type` tells the kind, and so what else there is. */
+export type LinkInfo =
+  | RawTracepointLinkInfo
+  | TracingLinkInfo
+  | CgroupLinkInfo
+  | IterLinkInfo
+  | NetnsLinkInfo
+  | XdpLinkInfo
+  | TcxLinkInfo
+  | NetkitLinkInfo
+  | PerfEventLinkInfo
+  | KprobeMultiLinkInfo
+  | UprobeMultiLinkInfo
+  | StructOpsLinkInfo
+  | NetfilterLinkInfo
+  | SockmapLinkInfo
+  | OtherLinkInfo;

@@ -1,0 +1,160 @@
+/** What the command says of itself, of misuse, and where it may not look. */
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { version } from "../../package.json" with { type: "json" };
+import { BpfFileSystem, HashMap, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { packageRoot } from "../support/run.ts";
+import { cli } from "./run_cli.ts";
+
+const unprivileged = join(packageRoot, "test/support/drop_capabilities.ts");
+
+describe("help", () => {
+  test.each([
+    [["--help"], ["bun-bpf [options] [command]", "Examples:", "map", "prog", "link", "--json"]],
+    [["help"], ["bun-bpf [options] [command]"]],
+    [
+      ["map", "--help"],
+      ["bun-bpf map [options] [command]", "list", "show", "dump", "Examples:"],
+    ],
+    [
+      ["help", "prog"],
+      ["bun-bpf prog [options] [command]", "Examples:"],
+    ],
+    [
+      ["link", "-h"],
+      ["bun-bpf link [options] [command]", "Examples:"],
+    ],
+    [
+      ["map", "dump", "--help"],
+      ["bun-bpf map dump [options] <map>", "--limit", "Examples:"],
+    ],
+    [
+      ["map", "list", "--help"],
+      ["bun-bpf map list [options]", "--json"],
+    ],
+  ])("%p", async (args, parts) => {
+    const { stdout, stderr, exitCode } = await cli(args);
+    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+    for (const part of parts) expect(stdout).toContain(part);
+  });
+
+  test("the version is that of the package", async () => {
+    expect(await cli(["--version"])).toMatchObject({ stdout: `${version}\n`, exitCode: 0 });
+  });
+
+  test("no line of it is longer than a terminal's", async () => {
+    for (const args of [["--help"], ["map", "--help"], ["map", "dump", "--help"]]) {
+      const { stdout } = await cli(args);
+      for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(110);
+    }
+  });
+});
+
+describe("misuse ends with status 2, and says in a line what is wrong", () => {
+  test.each([
+    [["nothing"], "bun-bpf: unknown command 'nothing'"],
+    [["map", "lisp"], "bun-bpf: unknown command 'lisp'\n(Did you mean list?)"],
+    [["map", "show"], "bun-bpf: missing required argument 'map'"],
+    [
+      ["map", "list", "more"],
+      "bun-bpf: too many arguments for 'list'. Expected 0 arguments but got 1.",
+    ],
+    [["map", "list", "--jsn"], "bun-bpf: unknown option '--jsn'\n(Did you mean --json?)"],
+    [["map", "show", "0"], "Expected an id from 1 to 4294967295."],
+    [["map", "show", "id:"], "Expected an id from 1 to 4294967295."],
+    [["map", "show", "id:1x"], "Expected an id from 1 to 4294967295."],
+    [["prog", "show", "4294967296"], "Expected an id from 1 to 4294967295."],
+    [["map", "show", ""], "Expected an id, a name or the path of a pin."],
+    [["map", "show", "name:"], "Expected an id, a name or the path of a pin."],
+    [["map", "dump", "1", "--limit", "0"], "Expected a number from 1 on."],
+    [["map", "dump", "1", "--limit", "many"], "Expected a number from 1 on."],
+    [["map", "dump", "1", "--limit"], "bun-bpf: option '-l, --limit <count>' argument missing"],
+    [
+      ["link", "show", "name"],
+      "bun-bpf: links have no names: say which by its id or the path of a pin",
+    ],
+  ])("%p", async (args, message) => {
+    const { stdout, stderr, exitCode } = await cli(args);
+    expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 2 });
+    expect(stderr.trimEnd()).toEndWith(message);
+  });
+
+  test.each([[[]], [["map"]], [["prog"]]])("%p shows the help instead", async (args) => {
+    const { stdout, stderr, exitCode } = await cli(args);
+    expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 2 });
+    expect(stderr).toContain("Usage: bun-bpf");
+  });
+});
+
+describe("what is not there ends with status 1, and says so in a line", () => {
+  bpfTest("by id, by name and by path", async () => {
+    using _map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "test_absent" });
+    for (const [args, message] of [
+      [["map", "show", 4294967295], "there is no map with the id 4294967295"],
+      [["prog", "show", 4294967295], "there is no program with the id 4294967295"],
+      [["link", "show", "id:4294967295"], "there is no link with the id 4294967295"],
+      [
+        ["map", "show", "tset_absent"],
+        'there is no map with the name "tset_absent": did you mean "test_absent"?',
+      ],
+      [
+        ["map", "dump", "name:no such\u001b[m"],
+        'there is no map with the name "no such\\u001b[m": `bun-bpf map list` shows all',
+      ],
+      [["map", "dump", "./absent"], "nothing is pinned at ./absent: no such file"],
+      [["map", "dump", "path:absent"], "nothing is pinned at absent: no such file"],
+    ] as const) {
+      expect(await cli(args)).toMatchObject({
+        stdout: "",
+        stderr: `bun-bpf: ${message}\n`,
+        exitCode: 1,
+      });
+    }
+  });
+
+  bpfTest("also where a path is of another kind, or none of a BPF file system", async () => {
+    using bpffs = new BpfFileSystem();
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+    map.pin(`${bpffs.path}/map`);
+    const path = `/proc/${process.pid}/fd/${/\d+$/.exec(bpffs.path)?.[0]}/map`;
+    expect((await cli(["map", "show", path])).stdout).toContain(`${map.id}`);
+    expect(await cli(["prog", "show", path])).toMatchObject({
+      stdout: "",
+      stderr: `bun-bpf: what is pinned at ${path} is no prog but a map\n`,
+      exitCode: 1,
+    });
+    const { stderr, exitCode } = await cli(["map", "show", import.meta.path]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toStartWith(`bun-bpf: cannot open the map pinned at ${import.meta.path}: `);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+  });
+});
+
+describe("without privilege", () => {
+  test.each([["map"], ["prog"], ["link"]])(
+    "%s list is one line that names the remedy",
+    async (kind) => {
+      const { stdout, stderr, exitCode } = await cli([kind, "list"], { preload: unprivileged });
+      expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
+      expect(stderr).toMatch(/^bun-bpf: cannot list the \w+s of the system: .*: EPERM .*\n$/);
+      expect(stderr).toMatch(/This process (lacks CAP_SYS_ADMIN: run as root|is in a user)/);
+      expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+    },
+  );
+
+  test.each([
+    [["map", "show", "1"]],
+    [["map", "dump", "1"]],
+    [["map", "dump", "counts"]],
+    [["prog", "show", "1", "--json"]],
+  ])("%p too", async (args) => {
+    const { stdout, stderr, exitCode } = await cli(args, { preload: unprivileged });
+    expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
+    expect(stderr).toMatch(/^bun-bpf: cannot .* EPERM .*\n$/);
+  });
+
+  bpfTest("help is there for everybody", async () => {
+    expect(await cli(["--help"], { preload: unprivileged })).toMatchObject({ exitCode: 0 });
+  });
+});

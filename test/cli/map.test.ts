@@ -1,0 +1,277 @@
+/** `bun-bpf map list` and `map show`. */
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { asm, HashMap, ArrayMap, listMaps, Program, Queue, t } from "../../src/index.ts";
+import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
+import { repetitions } from "../support/effort.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { packageRoot, run } from "../support/run.ts";
+import { cli, cliJson, cliText } from "./run_cli.ts";
+
+/** What the command prints of a map. */
+interface ShownMap {
+  readonly id: number;
+  readonly owners: readonly { readonly pid: number; readonly fd: number }[];
+  readonly [name: string]: unknown;
+}
+
+const value = t.struct({ pid: t.u32, comm: t.cstring(16) });
+
+describe("map list", () => {
+  bpfTest("has a line for each map, in columns under their headings", async () => {
+    using hash = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_hash" });
+    using nameless = new Queue({ value: t.u16, maxEntries: 3 });
+    const lines = (await cliText(["map", "list"])).trimEnd().split("\n");
+    expect(lines[0]?.split(/\s+/).filter((word) => word !== "")).toEqual([
+      "ID",
+      "TYPE",
+      "NAME",
+      "KEY",
+      "VALUE",
+      "ENTRIES",
+      "MEMORY",
+      "OWNERS",
+      "PINS",
+    ]);
+    const owner = `\\w+\\(${process.pid}\\)`;
+    const hashLine = lines.find((line) => line.trimStart().startsWith(`${hash.id} `));
+    expect(hashLine).toMatch(
+      new RegExp(`^ *${hash.id}  hash +cli_hash +4 B +20 B +100 +[\\d.]+ (B|KiB) +${owner} +-$`),
+    );
+    const queueLine = lines.find((line) => line.trimStart().startsWith(`${nameless.id} `));
+    expect(queueLine).toMatch(
+      new RegExp(`^ *${nameless.id}  queue +- +0 B +2 B +3 .* ${owner} +-$`),
+    );
+    // All columns begin at the same place.
+    const place = lines[0]?.indexOf("TYPE") as number;
+    for (const line of lines.slice(1)) expect(line.slice(place - 1)).toMatch(/^ [a-z]/);
+    expect(lines.join("")).not.toContain("\u001b");
+  });
+
+  bpfTest("is all that the library tells, as JSON", async () => {
+    using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_hash" });
+    const list = await cliJson<ShownMap[]>(["map", "list"]);
+    const shown = list.find(({ id }) => id === map.id);
+    const { memory: _memory, ...info } = map.info();
+    expect(shown).toMatchObject({ ...info, pins: [] });
+    expect(shown?.owners).toEqual([
+      expect.objectContaining({ pid: process.pid, fd: map.fd }) as never,
+    ]);
+    const ids = list.map(({ id }) => id);
+    expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+  });
+
+  bpfTest("is quick with thousands of maps", async () => {
+    const maps = Array.from(
+      { length: repetitions(2000, 100) },
+      () => new ArrayMap({ value: t.u8, maxEntries: 1 }),
+    );
+    try {
+      const list = await cliJson<ShownMap[]>(["map", "list"]);
+      const seen = new Map(list.map((map) => [map.id, map.owners]));
+      for (const { id, fd } of maps) {
+        expect(seen.get(id)?.map((owner) => owner.fd)).toEqual([fd]);
+      }
+    } finally {
+      for (const map of maps) map[Symbol.dispose]();
+    }
+  });
+
+  bpfTest("is not disturbed by maps that come and go", async () => {
+    const stop = Promise.withResolvers<void>();
+    let isRunning = true;
+    void stop.promise.then(() => (isRunning = false));
+    const churn = (async () => {
+      while (isRunning) {
+        for (let i = 0; i < 50; i++) new ArrayMap({ value: t.u8, maxEntries: 1 })[Symbol.dispose]();
+        await Bun.sleep(0);
+      }
+    })();
+    for (let round = 0; round < 5; round++) {
+      expect(await cli(["map", "list"])).toMatchObject({ stderr: "", exitCode: 0 });
+    }
+    stop.resolve();
+    await churn;
+  });
+});
+
+describe("map show", () => {
+  bpfTest("tells all about a map, by its id and by its name", async () => {
+    using map = new HashMap({
+      key: t.u32,
+      value,
+      maxEntries: 100,
+      name: "cli_shown",
+      flags: ["no-prealloc"],
+    });
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      name: "cli_user",
+      maps: { map },
+      code: [asm.ldMap(asm.r1, "map"), asm.mov(asm.r0, 0), asm.exit()],
+    });
+    const { id } = program.info();
+    map.freeze();
+    const outputs = await Promise.all(
+      [map.id, `id:${map.id}`, "cli_shown", "name:cli_shown"].map((by) =>
+        cliText(["map", "show", by]),
+      ),
+    );
+    for (const text of outputs) {
+      expect(text).toMatch(new RegExp(`^id: +${map.id}$`, "m"));
+      expect(text).toMatch(/^type: +hash$/m);
+      expect(text).toMatch(/^name: +cli_shown$/m);
+      expect(text).toMatch(/^key size: +4 bytes$/m);
+      expect(text).toMatch(/^value size: +20 bytes$/m);
+      expect(text).toMatch(/^entries: +100 at most$/m);
+      expect(text).toMatch(/^memory: +.* \(\d+ bytes\)$/m);
+      expect(text).toMatch(/^flags: +no-prealloc$/m);
+      expect(text).toMatch(/^frozen: +yes$/m);
+      expect(text).toMatch(/^key type: +unsigned int$/m);
+      expect(text).toMatch(/^value type: +struct \{ unsigned int pid; char comm\[16\]; \}$/m);
+      expect(text).toMatch(new RegExp(`^programs: +${id} cli_user \\(socket-filter\\)$`, "m"));
+      expect(text).toMatch(
+        new RegExp(`^owners: +.*\\(${process.pid}\\) as descriptor ${map.fd}$`, "m"),
+      );
+    }
+    // The values are below one another.
+    const places = (outputs[0] as string)
+      .trimEnd()
+      .split("\n")
+      .map((line) => /^[a-z ]+: +/.exec(line)?.[0].length);
+    expect(new Set(places).size).toBe(1);
+    expect(await cliJson<ShownMap>(["map", "show", map.id])).toMatchObject({
+      id: map.id,
+      programIds: [id],
+      frozen: true,
+    });
+  });
+
+  bpfTest("lists the candidates where a name is not one map's alone", async () => {
+    using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twin" });
+    using two = new ArrayMap({ value: t.u32, maxEntries: 1, name: "cli_twin" });
+    for (const command of ["show", "dump"]) {
+      const { stdout, stderr, exitCode } = await cli(["map", command, "cli_twin"]);
+      expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
+      expect(stderr).toBe(
+        `bun-bpf: 2 maps have the name "cli_twin": say which by its id\n  id:${one.id}  hash\n  id:${two.id}  array\n`,
+      );
+    }
+  });
+
+  bpfTest("finds a name of which the kernel kept the beginning only", async () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
+    const shown = await cliJson<ShownMap>(["map", "show", "fifteen_letters_and_more"]);
+    expect(shown.id).toBe(map.id);
+  });
+
+  bpfTest("goes on to the end where the map's program or owner is killed meanwhile", async () => {
+    const child = Bun.spawn([process.execPath, "test/inspect/children/odd_owner.ts"], {
+      stdin: "pipe",
+      stdout: "pipe",
+    });
+    const { value: text } = await child.stdout.getReader().read();
+    const id = Number(new TextDecoder().decode(text));
+    const shown = cli(["map", "show", id]);
+    child.kill("SIGKILL");
+    await child.exited;
+    const { exitCode, stderr } = await shown;
+    // It was there, or it was not.
+    if (exitCode !== 0) expect(stderr).toBe(`bun-bpf: there is no map with the id ${id}\n`);
+  });
+});
+
+const pinObstacle = bpfObstacle ?? mountObstacle;
+test.skipIf(pinObstacle !== undefined)(
+  `pins are shown, and lead to the map${pinObstacle === undefined ? "" : ` (skipped: ${pinObstacle})`}`,
+  async () => {
+    using bpffs = new MountedBpffs("bpf fs ");
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+    const path = `${bpffs.path}/counts`;
+    map.pin(path);
+    expect(await cliJson<ShownMap>(["map", "show", path])).toMatchObject({
+      id: map.id,
+      pins: [path],
+    });
+    expect(await cliText(["map", "list"])).toMatch(new RegExp(`^ *${map.id} .* ${path}$`, "m"));
+    expect(await cliText(["map", "show", `path:${path}`])).toMatch(
+      new RegExp(`^pins: +${path}$`, "m"),
+    );
+    map.unpin();
+  },
+);
+
+test.skipIf(pinObstacle !== undefined)(
+  `whoever may not list objects may look at a pin${pinObstacle === undefined ? "" : ` (skipped: ${pinObstacle})`}`,
+  async () => {
+    using bpffs = new MountedBpffs();
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+    const path = `${bpffs.path}/counts`;
+    map.set(1, 2).pin(path);
+    const preload = join(packageRoot, "test/support/drop_capabilities.ts");
+    const show = await cli(["map", "show", path, "--json"], { preload });
+    const dump = await cli(["map", "dump", path], { preload });
+    map.unpin();
+    // Kernels may refuse even that to who has no capabilities at all.
+    if (show.stderr.includes("EPERM")) return;
+    const shown = JSON.parse(show.stdout) as ShownMap;
+    expect(shown).toMatchObject({ id: map.id, pins: [path] });
+    // What cannot be known is left out.
+    expect(Object.keys(shown)).not.toContain("programIds");
+    expect([dump.stderr, dump.stdout]).toEqual(["", "01 00 00 00 => 02 00 00 00\n"]);
+  },
+);
+
+bpfTest("what others are called cannot change the terminal", async () => {
+  const child = Bun.spawn([process.execPath, "test/inspect/children/odd_owner.ts"], {
+    stdin: "pipe",
+    stdout: "pipe",
+  });
+  try {
+    const { value: text } = await child.stdout.getReader().read();
+    const id = Number(new TextDecoder().decode(text));
+    const shown = await cliText(["map", "show", id]);
+    expect(shown).toContain(`odd) \\x0a(name(${child.pid})`);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
+const bpftool = Bun.which("bpftool");
+test.skipIf(bpftool === null)(
+  `bpftool says the same of maps${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
+  async () => {
+    using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_compared" });
+    using array = new ArrayMap({ value: t.u64, maxEntries: 7 });
+    const [printed, shown] = await Promise.all([
+      run([bpftool as string, "-j", "map", "show"]),
+      cliJson<ShownMap[]>(["map", "list"]),
+    ]);
+    const maps = JSON.parse(printed.stdout) as Record<string, unknown>[];
+    for (const { id } of [map, array]) {
+      const theirs = maps.find((candidate) => candidate["id"] === id) as Record<string, unknown>;
+      const ours = shown.find((candidate) => candidate.id === id) as ShownMap;
+      expect([
+        ours["name"] || undefined,
+        ours["keySize"],
+        ours["valueSize"],
+        ours["maxEntries"],
+        ours["flags"],
+        ours["memory"],
+        Number(ours["frozen"]),
+        ours["type"],
+      ]).toEqual([
+        theirs["name"],
+        theirs["bytes_key"],
+        theirs["bytes_value"],
+        theirs["max_entries"],
+        theirs["flags"],
+        theirs["bytes_memlock"],
+        theirs["frozen"],
+        (theirs["type"] as string).replaceAll("_", "-"),
+      ] as never);
+    }
+    expect([...listMaps()].length).toBeGreaterThan(1);
+  },
+);

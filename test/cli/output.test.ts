@@ -1,0 +1,130 @@
+/** How output ends: when nobody reads it, when there is no room, on a signal; and how it looks on a terminal. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { HashMap, t } from "../../src/index.ts";
+import { repetitions } from "../support/effort.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { run } from "../support/run.ts";
+import { cli, mainFile } from "./run_cli.ts";
+
+const entries = repetitions(200_000, 50_000);
+let map: HashMap<number, bigint>;
+
+beforeAll(() => {
+  if (bpfObstacle !== undefined) return;
+  map = new HashMap({ key: t.u32, value: t.u64, maxEntries: entries, name: "cli_large" });
+  for (let start = 0; start < entries; start += 10_000) {
+    map.setMany(Array.from({ length: 10_000 }, (_, index) => [start + index, 7n] as const));
+  }
+});
+afterAll(() => map?.[Symbol.dispose]());
+
+/** Runs a line of shell, in which the command is `bun_bpf`. */
+function shell(line: string): ReturnType<typeof run> {
+  return run(["sh", "-c", `bun_bpf() { "${process.execPath}" "${mainFile}" "$@"; }; ${line}`]);
+}
+
+/** Bytes of memory that a process had at the most. */
+function residentPeak(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1]) * 1024;
+}
+
+describe("a reader that has seen enough", () => {
+  bpfTest.each([["map dump cli_large"], ["map dump cli_large --json"], ["map list"], ["--help"]])(
+    "ends `%s` in silence",
+    async (command) => {
+      const line = `{ bun_bpf ${command}; echo "status $?" >&2; } | head -n 1`;
+      const { stdout, stderr } = await shell(line);
+      expect(stderr).toBe("status 0\n");
+      expect(stdout.split("\n")).toHaveLength(2);
+    },
+  );
+
+  bpfTest("ends it also where it was gone from the start", async () => {
+    const { stderr } = await shell('{ bun_bpf map dump cli_large; echo "status $?" >&2; } | true');
+    expect(stderr).toBe("status 0\n");
+  });
+});
+
+bpfTest("a slow reader gets all, while the command waits and takes no memory", async () => {
+  const child = Bun.spawn([process.execPath, mainFile, "map", "dump", `${map.id}`], {
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  let lines = 0;
+  let largest = 0;
+  for await (const chunk of child.stdout) {
+    for (const byte of chunk) if (byte === 0x0a) lines++;
+    // The last time it is asked, most of the work is done.
+    if (lines < entries / 2) largest = residentPeak(child.pid);
+  }
+  await child.exited;
+  expect([lines, await child.stderr.text(), child.exitCode]).toEqual([entries, "", 0]);
+  // In all, engine and code included: the entries as JavaScript's values would be several times as much.
+  expect(largest).toBeGreaterThan(0);
+  expect(largest).toBeLessThan(200 * 1024 * 1024);
+});
+
+bpfTest("a pipe that does not wait by itself is waited for", async () => {
+  // The other end sets it for both, as some programs do.
+  const script = `
+    const { spawn } = require("node:child_process");
+    const child = spawn(process.execPath, [${JSON.stringify(mainFile)}, "map", "dump", "${map.id}"], { stdio: ["ignore", "pipe", "inherit"] });
+    let lines = 0;
+    child.stdout.on("data", (chunk) => { for (const byte of chunk) if (byte === 10) lines++; });
+    child.on("close", (code) => console.log(lines, code));`;
+  const { stdout } = await run([process.execPath, "-e", script]);
+  expect(stdout).toBe(`${entries} 0\n`);
+});
+
+bpfTest("where there is no room, the error is told in a line", async () => {
+  const full = openSync("/dev/full", "w");
+  try {
+    const child = Bun.spawn([process.execPath, mainFile, "map", "list"], {
+      stdout: full,
+      stderr: "pipe",
+    });
+    await child.exited;
+    expect(await child.stderr.text()).toMatch(/^bun-bpf: .*ENOSPC.*\n$/);
+    expect(child.exitCode).toBe(1);
+  } finally {
+    closeSync(full);
+  }
+});
+
+bpfTest("a signal ends it, and leaves nothing behind on standard error", async () => {
+  const child = Bun.spawn([process.execPath, mainFile, "map", "dump", `${map.id}`], {
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  // It is at work, and waits for a reader.
+  await child.stdout.getReader().read();
+  child.kill("SIGINT");
+  await child.exited;
+  expect(child.signalCode).toBe("SIGINT");
+  expect(await child.stderr.text()).toBe("");
+});
+
+describe("colours", () => {
+  bpfTest("are not in what goes to a pipe or a file", async () => {
+    expect((await cli(["map", "list"])).stdout).not.toContain("\u001b");
+    expect((await cli(["map", "show", map.id])).stdout).not.toContain("\u001b");
+  });
+
+  const script = Bun.which("script");
+  const obstacle = bpfObstacle ?? (script === null ? "there is no script(1)" : undefined);
+  test.skipIf(obstacle !== undefined)(
+    `are on a terminal, unless NO_COLOR is set${obstacle === undefined ? "" : ` (skipped: ${obstacle})`}`,
+    async () => {
+      const onTerminal = (setting: string) =>
+        run([
+          ...[script as string, "-qec"],
+          `env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm ${setting} "${process.execPath}" "${mainFile}" map list`,
+          "/dev/null",
+        ]);
+      expect((await onTerminal("")).stdout).toContain("\u001b[1m");
+      expect((await onTerminal("NO_COLOR=1")).stdout).not.toContain("\u001b[");
+    },
+  );
+});

@@ -1,0 +1,180 @@
+/** `bun-bpf prog` and `bun-bpf link`. */
+import { describe, expect, test } from "bun:test";
+import { asm, HashMap, Program, t } from "../../src/index.ts";
+import { attachTcx, obstacleTo } from "../link/attachments.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { run } from "../support/run.ts";
+import { cli, cliJson, cliText } from "./run_cli.ts";
+
+/** What the command prints of a program or a link. */
+interface Shown {
+  readonly id: number;
+  readonly [name: string]: unknown;
+}
+
+function newProgram(name: string, maps: Record<string, HashMap<number, bigint>> = {}): Program {
+  return new Program({
+    section: "raw_tp/sched_process_exec",
+    license: "GPL",
+    name,
+    maps,
+    code: [
+      ...Object.keys(maps).map((map) => asm.ldMap(asm.r1, map)),
+      asm.mov(asm.r0, 0),
+      asm.exit(),
+    ],
+  });
+}
+
+describe("programs", () => {
+  bpfTest("are listed, each with its line", async () => {
+    using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+    using program = newProgram("cli_listed", { map });
+    const { id, tag } = program.info();
+    const text = await cliText(["prog", "list"]);
+    const [heading, ...lines] = text.trimEnd().split("\n");
+    expect(heading?.trim().split(/\s+/)).toEqual(
+      "ID TYPE NAME TAG CODE MEMORY RUNS LOADED UID MAPS OWNERS PINS".split(" "),
+    );
+    const line = lines.find((candidate) => candidate.trimStart().startsWith(`${id} `));
+    expect(line).toMatch(
+      new RegExp(
+        `^ *${id}  raw-tracepoint +cli_listed +${tag} +\\d+ B +[\\d.]+ KiB +- +\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d +\\d+ +${map.id} +\\w+\\(${process.pid}\\) +-$`,
+      ),
+    );
+    const listed = (await cliJson<Shown[]>(["prog", "list"])).find((one) => one.id === id);
+    const { loadedAt, ...info } = program.info();
+    expect(listed).toMatchObject({
+      ...JSON.parse(JSON.stringify(info)),
+      loadedAt: loadedAt?.toISOString(),
+      owners: [{ pid: process.pid, fd: program.fd }],
+      pins: [],
+    });
+  });
+
+  bpfTest("are shown with their maps and links", async () => {
+    using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "cli_of_program" });
+    using program = newProgram("cli_shown", { map });
+    using link = program.attach();
+    const { id, tag } = program.info();
+    const text = await cliText(["prog", "show", "cli_shown"]);
+    expect(text).toMatch(new RegExp(`^id: +${id}$`, "m"));
+    expect(text).toMatch(/^type: +raw-tracepoint$/m);
+    expect(text).toMatch(new RegExp(`^tag: +${tag}$`, "m"));
+    expect(text).toMatch(/^license: +goes with the GPL$/m);
+    expect(text).toMatch(/^loaded: +[-\d]{10} [:\d]{8} by user \d+$/m);
+    expect(text).toMatch(/^code: +\d+ bytes of instructions, /m);
+    expect(text).toMatch(new RegExp(`^maps: +${map.id} cli_of_program \\(hash\\)$`, "m"));
+    const linkId = link.info().id;
+    expect(text).toMatch(new RegExp(`^links: +${linkId} raw-tracepoint sched_process_exec$`, "m"));
+    expect(await cliJson<Shown>(["prog", "show", id])).toMatchObject({ id, linkIds: [linkId] });
+  });
+
+  bpfTest("by BTF have their target", async () => {
+    using program = new Program({
+      section: "tp_btf/sched_process_exec",
+      license: "GPL",
+      code: [asm.mov(asm.r0, 0), asm.exit()],
+    });
+    const { id, target } = program.info();
+    // From kernel 5.17 on.
+    if (target === undefined) return;
+    expect(await cliText(["prog", "show", id])).toMatch(/^target: +btf_trace_sched_process_exec$/m);
+  });
+});
+
+describe("links", () => {
+  bpfTest("are listed and shown, with what they are to", async () => {
+    using program = newProgram("cli_linked");
+    using link = program.attach();
+    const { id } = link.info();
+    const programId = program.info().id;
+    const lines = (await cliText(["link", "list"])).trimEnd().split("\n");
+    expect(lines[0]?.trim().split(/\s+/)).toEqual("ID TYPE PROGRAM TARGET OWNERS PINS".split(" "));
+    expect(lines.find((line) => line.trimStart().startsWith(`${id} `))).toMatch(
+      new RegExp(
+        `^ *${id}  raw-tracepoint +${programId} cli_linked +sched_process_exec +\\w+\\(${process.pid}\\) +-$`,
+      ),
+    );
+    const text = await cliText(["link", "show", id]);
+    expect(text).toMatch(
+      new RegExp(`^program: +${programId} cli_linked \\(raw-tracepoint\\)$`, "m"),
+    );
+    expect(text).toMatch(/^target: +sched_process_exec$/m);
+    expect(await cliJson<Shown>(["link", "show", `id:${id}`])).toMatchObject({
+      id,
+      type: "raw-tracepoint",
+      programId,
+      name: "sched_process_exec",
+      owners: [{ pid: process.pid, fd: link.fd }],
+    });
+  });
+
+  const obstacle = obstacleTo(attachTcx);
+  test.skipIf(obstacle !== undefined)(
+    `of other kinds have theirs${obstacle === undefined ? "" : ` (skipped: ${obstacle})`}`,
+    async () => {
+      using attached = attachTcx();
+      const { id } = attached.link.info();
+      expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx-egress\)$/m);
+      attached.link.detach();
+      expect(await cliText(["link", "show", id])).toMatch(
+        /^target: +interface gone \(tcx-egress\)$/m,
+      );
+    },
+  );
+
+  bpfTest("that are gone are said to be", async () => {
+    using program = newProgram("cli_gone");
+    const link = program.attach();
+    const { id } = link.info();
+    link[Symbol.dispose]();
+    const { stderr, exitCode } = await cli(["link", "show", id]);
+    expect({ stderr, exitCode }).toEqual({
+      stderr: `bun-bpf: there is no link with the id ${id}\n`,
+      exitCode: 1,
+    });
+  });
+});
+
+const bpftool = Bun.which("bpftool");
+test.skipIf(bpftool === null)(
+  `bpftool says the same of programs and links${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
+  async () => {
+    using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+    using program = newProgram("cli_compared", { map });
+    using link = program.attach();
+    const { id } = program.info();
+    const [progs, links] = await Promise.all([
+      run([bpftool as string, "-j", "prog", "show", "id", `${id}`]),
+      run([bpftool as string, "-j", "link", "show", "id", `${link.info().id}`]),
+    ]);
+    const theirs = JSON.parse(progs.stdout) as Record<string, unknown>;
+    const ours = await cliJson<Shown>(["prog", "show", id]);
+    expect([
+      ours["name"],
+      ours["tag"],
+      ours["gpl"],
+      ours["uid"],
+      ours["translatedSize"],
+      ours["jitedSize"],
+      ours["memory"],
+      ours["mapIds"],
+    ]).toEqual([
+      theirs["name"],
+      theirs["tag"],
+      theirs["gpl_compatible"],
+      theirs["uid"],
+      theirs["bytes_xlated"],
+      theirs["bytes_jited"] ?? 0,
+      theirs["bytes_memlock"],
+      theirs["map_ids"],
+    ] as never);
+    const theirLink = JSON.parse(links.stdout) as Record<string, unknown>;
+    const ourLink = await cliJson<Shown>(["link", "show", link.info().id]);
+    expect([ourLink["programId"], ourLink["name"]]).toEqual([
+      theirLink["prog_id"],
+      theirLink["tp_name"],
+    ] as never);
+  },
+);

@@ -1,0 +1,55 @@
+import { describe, expect } from "bun:test";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { DetachedMount } from "../../src/ffi/mount.ts";
+import { listPrograms } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { contradictions } from "./contradictions.ts";
+import { fresh, statuses } from "./fresh.ts";
+import { expectRefusals } from "./unprivileged.ts";
+
+/** What trials could leave behind, in this process and on the machine. */
+function surroundings(): object {
+  using mount = new DetachedMount("cgroup2");
+  const congestion = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+  return {
+    resources: countResources(),
+    descriptors: readdirSync("/proc/self/fd").length,
+    networkNamespace: readlinkSync("/proc/thread-self/ns/net"),
+    interfaces: readFileSync("/proc/thread-self/net/dev", "utf8").match(/^.*:/gm),
+    cgroups: readdirSync(mount.path).filter((name) => name.startsWith("bun-bpf")),
+    congestionControl: existsSync(congestion) ? readFileSync(congestion, "utf8") : undefined,
+  };
+}
+
+/** Programs of trials that are there still. The kernel takes network namespaces apart, and frees programs, in its own time. */
+async function programsLeft(): Promise<number> {
+  for (const deadline = Date.now() + 30_000; ; await Bun.sleep(50)) {
+    const left = [...listPrograms()].filter(({ name }) => name === "trial").length;
+    if (left === 0 || Date.now() > deadline) return left;
+  }
+}
+
+describe("ways to attach programs", () => {
+  bpfTest("the kernel has those that its version has", () => {
+    const kinds = fresh.attachKinds();
+    expect(kinds.length).toBeGreaterThan(70);
+    expect(contradictions(kinds)).toEqual([]);
+  });
+
+  bpfTest(
+    "to try them twice leaves nothing, and gives the same answers",
+    async () => {
+      const first = statuses(fresh.attachKinds());
+      const before = surroundings();
+      expect(statuses(fresh.attachKinds())).toEqual(first);
+      expect(surroundings()).toEqual(before);
+      expect(await programsLeft()).toBe(0);
+    },
+    120_000,
+  );
+
+  bpfTest("a process without capabilities is refused all of them", async () => {
+    await expectRefusals("attachKinds");
+  });
+});

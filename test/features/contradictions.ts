@@ -1,0 +1,48 @@
+import { type Capability, hasCapability } from "../../src/ffi/capabilities.ts";
+import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { kernelConfig } from "../../src/features/kernel_config.ts";
+import { type Feature, features } from "../../src/index.ts";
+
+const capabilities: readonly Capability[] = [
+  "CAP_BPF",
+  "CAP_PERFMON",
+  "CAP_NET_ADMIN",
+  "CAP_SYS_ADMIN",
+];
+
+/** Features that the kernel has before its version has them, or lacks although its version has them and nothing explains that: none. */
+export function contradictions(group: Iterable<Feature>): string[] {
+  return [...group].flatMap((feature) => {
+    const { name, since, reason, available, isBackported } = feature;
+    if (available) {
+      return isDue(feature) || isBackported ? [] : [`${name} is there, though since ${since}`];
+    }
+    return isDue(feature) && !isExplained(feature) ? [`${name} (since ${since}): ${reason}`] : [];
+  });
+}
+
+/** Whether the version of the running kernel says that it has a feature. */
+function isDue({ since, until }: Feature): boolean {
+  return (
+    since !== undefined && isKernelSince(since) && (until === undefined || !isKernelSince(until))
+  );
+}
+
+const { lockdown } = features.settings;
+const isLocked = lockdown === "integrity" || lockdown === "confidentiality";
+
+function isExplained({ name, status, config, reason, until }: Feature): boolean {
+  // Stable kernels take part in what is taken away.
+  if (until !== undefined) return true;
+  if (isLocked && name.includes("bpf_probe_write_user")) return true;
+  // A rule of the machine; other kernels are booted by the tests themselves, and nothing there has a right to refuse.
+  if (status === "refused") {
+    return process.env["BUN_BPF_GUEST"] === undefined && capabilities.every(hasCapability);
+  }
+  const options = kernelConfig();
+  if (options === undefined) return true;
+  // What is in a module may not be there: guests have none.
+  if (config.some((option) => options.get(option) !== "y")) return true;
+  // In words it says what there is not to try it with; of a fix, what is still wrong.
+  return reason?.startsWith("the kernel answers ") === false && !name.startsWith("fix ");
+}

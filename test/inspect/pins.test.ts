@@ -1,0 +1,91 @@
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, rmdirSync, symlinkSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import { asm, HashMap, objectPins, Program, t } from "../../src/index.ts";
+import { openKernelObjects } from "../support/leaks.ts";
+import { bpfObstacle } from "../support/privilege.ts";
+import { MountedBpffs, mountObstacle } from "./mounted_bpffs.ts";
+
+const obstacle = bpfObstacle ?? mountObstacle;
+
+function mountTest(name: string, body: () => void): void {
+  const skipped = obstacle === undefined ? "" : ` (skipped: ${obstacle})`;
+  test.skipIf(obstacle !== undefined)(`${name}${skipped}`, body);
+}
+
+function newMap(): HashMap<number, bigint> {
+  return new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+}
+
+describe("the pins of objects", () => {
+  mountTest("are the paths that they have, in folders too", () => {
+    using bpffs = new MountedBpffs("bpf fs\\");
+    using map = newMap();
+    using program = new Program({
+      section: "raw_tp/sched_process_exec",
+      license: "GPL",
+      code: [asm.mov(asm.r0, 0), asm.exit()],
+    });
+    using link = program.attach();
+    const inner = join(bpffs.path, "inner/most");
+    mkdirSync(inner, { recursive: true });
+    const paths = [join(bpffs.path, "map"), join(inner, "map again")];
+    for (const path of paths) map.pin(path);
+    program.pin(join(inner, "program"));
+    link.pin(join(inner, "link"));
+    const before = openKernelObjects();
+    const { maps, programs, links } = objectPins();
+    expect(openKernelObjects()).toEqual(before);
+    expect(maps.get(map.id)?.toSorted()).toEqual(paths.toSorted());
+    expect(programs.get(program.info().id)).toEqual([join(inner, "program")]);
+    expect(links.get(link.info().id)).toEqual([join(inner, "link")]);
+    for (const path of paths) unlinkSync(path);
+    expect(objectPins().maps.get(map.id)).toBeUndefined();
+    for (const name of ["program", "link"]) unlinkSync(join(inner, name));
+    rmdirSync(inner);
+  });
+
+  mountTest("are not looked for behind symbolic links, nor in other file systems", () => {
+    using bpffs = new MountedBpffs();
+    using map = newMap();
+    map.pin(join(bpffs.path, "map"));
+    const folder = join(bpffs.path, "folder");
+    mkdirSync(folder);
+    symlinkSync(folder, join(bpffs.path, "link"));
+    symlinkSync("/", join(bpffs.path, "root"));
+    symlinkSync(join(bpffs.path, "map"), join(folder, "again"));
+    expect(objectPins().maps.get(map.id)).toEqual([join(bpffs.path, "map")]);
+
+    // What a mount covers is not there; what is in it may be a BPF file system too, and is found once.
+    mkdirSync(join(bpffs.path, "covered"));
+    map.pin(join(bpffs.path, "covered/map"));
+    Bun.spawnSync(["mount", "-t", "bpf", "bpf", join(bpffs.path, "covered")]);
+    try {
+      map.pin(join(bpffs.path, "covered/upper"));
+      expect(objectPins().maps.get(map.id)?.toSorted()).toEqual(
+        [join(bpffs.path, "covered/upper"), join(bpffs.path, "map")].toSorted(),
+      );
+    } finally {
+      Bun.spawnSync(["umount", join(bpffs.path, "covered")]);
+    }
+  });
+
+  mountTest("are found once where one is mounted upon another", () => {
+    using lower = new MountedBpffs();
+    using map = newMap();
+    map.pin(join(lower.path, "lower"));
+    Bun.spawnSync(["mount", "-t", "bpf", "bpf", lower.path]);
+    try {
+      map.pin(join(lower.path, "upper"));
+      expect(objectPins().maps.get(map.id)).toEqual([join(lower.path, "upper")]);
+    } finally {
+      Bun.spawnSync(["umount", lower.path]);
+    }
+    expect(objectPins().maps.get(map.id)).toEqual([join(lower.path, "lower")]);
+  });
+});
+
+test("where no BPF file system is mounted there are none", () => {
+  const { hidden } = objectPins();
+  expect(hidden).toBe(0);
+});

@@ -1,0 +1,191 @@
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { packageRoot, run } from "../support/run.ts";
+import { Archive } from "./archive.ts";
+import { remembered } from "./remembered.ts";
+import type { Architecture } from "./targets.ts";
+
+/** The release whose C library and shell the guests have. */
+const suite = "trixie";
+
+/** Programs that tests start or copy, which have to be files of their own; all that these need is the C library. */
+const programs = ["cat", "echo", "env", "false", "sleep", "true"];
+
+/** What else tests and the guest's own script call by name: one program has them all, and looks at its name. */
+const applets = [
+  ...[
+    "chmod",
+    "cp",
+    "dmesg",
+    "head",
+    "hostname",
+    "id",
+    "ip",
+    "kill",
+    "ln",
+    "ls",
+    "mkdir",
+    "mkfifo",
+  ],
+  ...[
+    "mount",
+    "mv",
+    "poweroff",
+    "ps",
+    "rm",
+    "sed",
+    "seq",
+    "sh",
+    "stty",
+    "tail",
+    "touch",
+    "umount",
+    "uname",
+  ],
+  "unshare",
+];
+
+/** Folders of unpacked packages. */
+interface UserLand {
+  /** The C library with the dynamic loader. */
+  readonly libc: string;
+  readonly busybox: string;
+  readonly coreutils: string;
+  readonly bash: string;
+}
+
+function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLand> {
+  return remembered(join(cache, `userland-${debian}.json`), async () => {
+    const archive = new Archive(suite, debian, cache);
+    await archive.update();
+    return {
+      libc: await archive.unpacked("libc6"),
+      busybox: await archive.unpacked("busybox-static"),
+      coreutils: await archive.unpacked("coreutils"),
+      bash: await archive.unpacked("bash-static"),
+    };
+  });
+}
+
+/** Bun's program for an architecture: this one, or the same version from the npm registry. */
+async function fetchBun({ name, bunPackage }: Architecture, cache: string): Promise<string> {
+  if (name === process.arch) return process.execPath;
+  const wanted = `${bunPackage}@${Bun.version}`;
+  const folder = join(cache, "packages", wanted.replace("/", "-"));
+  const program = join(folder, "package/bin/bun");
+  if (existsSync(program)) return program;
+  mkdirSync(folder, { recursive: true });
+  // npm holds the package against the checksum in the registry's index.
+  const packing = await run(["npm", "pack", wanted, "--pack-destination", folder], {
+    timeout: 600_000,
+  });
+  if (packing.exitCode !== 0) throw new Error(`cannot download ${wanted}: ${packing.stderr}`);
+  const archive = join(folder, packing.stdout.trim().split("\n").at(-1) ?? "");
+  await check(["tar", "-xzf", archive, "-C", folder]);
+  rmSync(archive);
+  return program;
+}
+
+/**
+ * The part of a guest's file system that is the same for every run: an archive that the kernel unpacks into memory. It is not
+ * compressed, as an emulated processor takes seconds to decompress it.
+ */
+export async function systemArchive(architecture: Architecture, cache: string): Promise<string> {
+  const bun = await fetchBun(architecture, cache);
+  const userLand = await fetchUserLand(architecture, cache);
+  // Made anew when a package is, or what is done with it.
+  const parts = [Bun.version, ...Object.values(userLand), await Bun.file(import.meta.path).text()];
+  const version = Bun.hash(parts.join()).toString(16);
+  const path = join(cache, `system-${architecture.debian}-${version}.cpio`);
+  if (existsSync(path)) return path;
+  const { libc, busybox, coreutils, bash } = userLand;
+  const root = mkdtempSync(join(cache, "root-"));
+  try {
+    for (const folder of ["usr/bin", "proc", "sys", "dev", "tmp", "root", "etc", "boot"]) {
+      mkdirSync(join(root, folder), { recursive: true });
+    }
+    for (const folder of ["lib", "lib64"]) {
+      const from = join(libc, "usr", folder);
+      if (!existsSync(from)) continue;
+      cpSync(from, join(root, "usr", folder), { recursive: true, verbatimSymlinks: true });
+    }
+    // Modules for other character sets: the larger half of the C library.
+    rmSync(join(root, "usr/lib", architecture.multiarch, "gconv"), {
+      recursive: true,
+      force: true,
+    });
+    cpSync(join(busybox, "usr/bin/busybox"), join(root, "usr/bin/busybox"));
+    cpSync(join(bash, "usr/bin/bash-static"), join(root, "usr/bin/bash"));
+    for (const program of programs) {
+      cpSync(join(coreutils, "usr/bin", program), join(root, "usr/bin", program));
+    }
+    cpSync(bun, join(root, "usr/bin/bun"), { dereference: true });
+    await check(["ln", "-s", "usr/bin", "usr/lib", "usr/lib64", root]);
+    for (const applet of applets)
+      await check(["ln", "-s", "busybox", join(root, "usr/bin", applet)]);
+    await writeArchive(root, path);
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+  return path;
+}
+
+/** The project as it is now, with what a run needs to know, as an archive. */
+export async function projectArchive(
+  path: string,
+  files: Readonly<Record<string, string>>,
+): Promise<void> {
+  const root = mkdtempSync(join(dirname(path), "project-"));
+  try {
+    const listed = await check(
+      ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+      packageRoot,
+    );
+    for (const file of listed.split("\0")) {
+      const from = join(packageRoot, file);
+      // What is listed may be deleted and not committed yet.
+      if (file !== "" && existsSync(from)) cpSync(from, join(root, "project", file));
+    }
+    for (const name of modules()) {
+      const from = join("node_modules", name);
+      cpSync(join(packageRoot, from), join(root, "project", from), { recursive: true });
+    }
+    cpSync(join(import.meta.dir, "init.sh"), join(root, "init"));
+    chmodSync(join(root, "init"), 0o755);
+    for (const [name, from] of Object.entries(files)) cpSync(from, join(root, name));
+    await writeArchive(root, path);
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
+/** Packages that are too large for what tests on other kernels need of them: Bun itself, which is there, and the type checker. */
+const leftOut = /^(?:bun|@oven|typescript|@typescript|\..*)$/;
+
+function modules(): string[] {
+  return readdirSync(join(packageRoot, "node_modules")).filter((name) => !leftOut.test(name));
+}
+
+async function writeArchive(root: string, path: string): Promise<void> {
+  const part = `${path}.part`;
+  await check(
+    ["sh", "-c", 'find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 > "$1"', "sh", part],
+    root,
+  );
+  renameSync(part, path);
+}
+
+async function check(command: readonly string[], cwd?: string): Promise<string> {
+  const { exitCode, stdout, stderr } = await run(command, cwd === undefined ? {} : { cwd });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
+  return stdout;
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/busybox sh
+# The first process of a guest: runs the tests, writes what they print to the second serial line, and ends the machine.
+export PATH=/usr/bin HOME=/root TMPDIR=/tmp CI=true BUN_BPF_GUEST=1 NO_COLOR=1
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+ln -s /proc/self/fd /dev/fd
+hostname guest
+ip link set lo up
+# As on machines with more memory: reserving addresses takes none.
+echo 1 >/proc/sys/vm/overcommit_memory
+echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
+. /run.sh

@@ -1,0 +1,100 @@
+import { readFileSync, statSync } from "node:fs";
+import type { Architecture } from "./targets.ts";
+
+/** What is booted. */
+export interface Boot {
+  readonly architecture: Architecture;
+  /** The kernel's image. */
+  readonly image: string;
+  /** An archive, or several in a row, that the kernel unpacks into memory as its file system. */
+  readonly initialFiles: string;
+  /** Where the kernel's messages and the tests' output go. */
+  readonly console: string;
+  readonly output: string;
+  /** MiB. */
+  readonly memory: number;
+  /** Milliseconds for all of it. */
+  readonly timeLimit: number;
+}
+
+/** How a guest ended. `"off"`: it switched itself off, having run its script. */
+export type GuestEnd = "off" | "panicked" | "out of memory" | "hung" | "time limit" | "broken off";
+
+/** How long nothing may be written by kernel or tests: longer than any test takes. */
+const longestSilence = 180_000;
+const lookInterval = 500;
+
+/** Boots a kernel in an emulated machine, and waits for its end. */
+export async function runMachine(boot: Boot, signal: AbortSignal): Promise<GuestEnd> {
+  const { architecture, image, initialFiles, console, output, memory } = boot;
+  // A panic ends the machine (panic=-1 reboots at once, -no-reboot makes that the end).
+  const commandLine = `console=${architecture.console} quiet panic=-1 mitigations=off`;
+  const emulator = Bun.spawn(
+    [
+      architecture.emulator,
+      ...architecture.machine,
+      ...["-m", String(memory), "-display", "none", "-nic", "none", "-no-reboot"],
+      ...["-kernel", image, "-initrd", initialFiles, "-append", commandLine],
+      ...[
+        "-chardev",
+        `file,id=console,path=${console}`,
+        "-chardev",
+        `file,id=output,path=${output}`,
+      ],
+      ...["-serial", "chardev:console", ...outputDevice(architecture)],
+    ],
+    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
+  );
+  const ended = await watch(emulator, boot, signal);
+  if (ended !== undefined) return ended;
+  const complaint = await emulator.stderr.text();
+  if (emulator.exitCode !== 0) throw new Error(`${architecture.emulator}: ${complaint.trim()}`);
+  return endByLog(readFileSync(console, "utf8"), readFileSync(output, "utf8"));
+}
+
+function outputDevice({ outputDevice }: Architecture): string[] {
+  if (outputDevice === undefined) return ["-serial", "chardev:output"];
+  return ["-device", `${outputDevice},chardev=output`];
+}
+
+/** Waits until the emulator ends; why it was ended where it did not do so by itself. */
+async function watch(
+  emulator: Bun.Subprocess,
+  { console, output, timeLimit }: Boot,
+  signal: AbortSignal,
+): Promise<GuestEnd | undefined> {
+  const start = Date.now();
+  let written = 0;
+  let lastWrite = start;
+  while (emulator.exitCode === null && emulator.signalCode === null) {
+    await Promise.race([emulator.exited, Bun.sleep(lookInterval)]);
+    const size = sizeOf(console) + sizeOf(output);
+    if (size !== written) lastWrite = Date.now();
+    written = size;
+    const reason: GuestEnd | undefined = signal.aborted
+      ? "broken off"
+      : Date.now() - start > timeLimit
+        ? "time limit"
+        : Date.now() - lastWrite > longestSilence
+          ? "hung"
+          : undefined;
+    if (reason === undefined) continue;
+    emulator.kill("SIGKILL");
+    await emulator.exited;
+    return reason;
+  }
+  return undefined;
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** What the guest's script writes last. */
+export const lastLine = "@@ end";
+
+function endByLog(console: string, output: string): GuestEnd {
+  if (/Kernel panic/.test(console)) return "panicked";
+  if (/Out of memory: Killed process|oom-kill:/.test(console)) return "out of memory";
+  return output.includes(lastLine) ? "off" : "panicked";
+}

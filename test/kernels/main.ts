@@ -1,0 +1,180 @@
+/**
+ * Boots other kernels in emulated machines and runs the tests on them: `bun run test:kernels --help`.
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism, homedir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { packageRoot } from "../support/run.ts";
+import type { GuestReport } from "./guest.ts";
+import { systemArchive } from "./image.ts";
+import { fetchKernel, type Kernel } from "./kernel.ts";
+import { type KernelReport, runMatrix } from "./matrix.ts";
+import { countOutcomes, details, isGood, isGoodGuest, summaryLine } from "./report.ts";
+import { type Architecture, architectures, newest, targets } from "./targets.ts";
+import { installTools } from "./tools.ts";
+
+const help = `usage: bun run test:kernels [KERNEL...] [TEST...] [options]
+
+Boots Debian's kernels in emulated machines and runs the tests on them, or some of the tests on some of them.
+
+  bun run test:kernels                  all tests on all kernels
+  bun run test:kernels 5.10             all tests on one
+  bun run test:kernels 6.12 test/maps   a part of the tests on one
+
+KERNEL      ${targets.map(({ name }) => name).join(", ")}
+TEST        a file of tests, or a folder of them
+
+  --arch ARCH       x64 or arm64 (default: this machine's)
+  --jobs N          guests at the same time (default: one for each CPU)
+  --effort N        how much of their work tests do that try many cases, from 0 to 1 (default 0.1)
+  --memory MIB      of each guest (default 3072)
+  --time-limit MIN  for each guest (default 20)
+  --logs FOLDER     where the logs of guests are kept that had failures (default: in the cache)
+  --keep            keep the logs of all guests
+  --features FOLDER write what features each kernel has, as JSON
+  --json            print the results as JSON instead of text
+  --help            print this
+
+Kernels and what guests need are downloaded with apt, which verifies them, to ${cacheFolder()}.
+What is missing to run them (QEMU, cpio) is installed with apt. Ends with status 0 if nothing failed.`;
+
+const { values: options, positionals } = parseArgs({
+  options: {
+    arch: { type: "string", default: process.arch },
+    jobs: { type: "string", default: String(availableParallelism()) },
+    effort: { type: "string", default: "0.1" },
+    memory: { type: "string", default: "3072" },
+    "time-limit": { type: "string", default: "20" },
+    logs: { type: "string" },
+    keep: { type: "boolean", default: false },
+    features: { type: "string" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+  allowPositionals: true,
+});
+
+function cacheFolder(): string {
+  return join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "bun-bpf", "kernels");
+}
+
+/** The number of an option. */
+function numberOption(name: "jobs" | "effort" | "memory" | "time-limit", least: number): number {
+  const value = Number(options[name]);
+  if (Number.isFinite(value) && value >= least) return value;
+  return refuse(`--${name}: expected a number from ${least} on, got ${options[name]}`);
+}
+
+function refuse(message: string): never {
+  console.error(message);
+  process.exit(2);
+}
+
+/** The files of tests that the arguments name; all without any. */
+function testFiles(paths: readonly string[]): string[] {
+  const all = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: packageRoot })].toSorted();
+  if (paths.length === 0) return all;
+  return paths.flatMap((path) => {
+    const wanted = path.replace(/^\.\//, "").replace(/\/$/, "");
+    const found = all.filter((file) => file === wanted || file.startsWith(`${wanted}/`));
+    return found.length > 0 ? found : refuse(`no tests are at ${path}`);
+  });
+}
+
+function architectureOption(): Architecture {
+  const { arch } = options;
+  if (arch === "x64" || arch === "arm64") return architectures[arch];
+  return refuse(`--arch: expected x64 or arm64, got ${arch}`);
+}
+
+function isKernelName(name: string): boolean {
+  return /^\d+\.\d+$/.test(name) || targets.some((target) => target.name === name);
+}
+
+/** The kernels that the arguments name; all without any. One that is none of the named may be the newest. */
+async function findKernels(names: readonly string[]): Promise<Kernel[]> {
+  const wanted = names.length === 0 ? targets.map(({ name }) => name) : names;
+  const kernels: Kernel[] = [];
+  for (const name of new Set(wanted)) {
+    const target = targets.find((each) => each.name === name) ?? newest;
+    const kernel = await fetchKernel(target, architecture, cache);
+    if (target.name !== name && !kernel.release.startsWith(`${name}.`)) {
+      const known = targets.map(({ name }) => name).join(", ");
+      refuse(`unknown kernel ${name}: there are ${known}, which is ${kernel.release}`);
+    }
+    kernels.push(kernel);
+  }
+  return kernels;
+}
+
+function say(line: string): void {
+  if (!options.json && line !== "") console.log(line);
+}
+
+/** Writes a guest's logs where its user can read them. */
+function keepLogs({ kernel, console, output }: GuestReport, index: number): string {
+  const folder = join(options.logs ?? join(cache, "logs"), `${kernel.release}-${index}`);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "console.log"), console);
+  writeFileSync(join(folder, "output.log"), output);
+  return folder;
+}
+
+function tell(report: KernelReport): void {
+  say(`\n${summaryLine(report)}`);
+  for (const line of details(report)) say(`  ${line}`);
+  for (const [index, guest] of report.guests.entries()) {
+    if (options.keep || !isGoodGuest(guest)) say(`  logs: ${keepLogs(guest, index)}`);
+  }
+}
+
+const cache = cacheFolder();
+if (options.help) {
+  console.log(help);
+  process.exit(0);
+}
+const architecture = architectureOption();
+const kernelNames = positionals.filter(isKernelName);
+const files = testFiles(positionals.filter((name) => !isKernelName(name)));
+const settings = {
+  jobs: numberOption("jobs", 1),
+  effort: numberOption("effort", 0),
+  memory: numberOption("memory", 512),
+  timeLimit: numberOption("time-limit", 0) * 60_000,
+};
+
+const interruption = new AbortController();
+process.once("SIGINT", () => interruption.abort());
+process.once("SIGTERM", () => interruption.abort());
+
+mkdirSync(cache, { recursive: true });
+await installTools(architecture);
+const kernels = await findKernels(kernelNames);
+await systemArchive(architecture, cache);
+say(`${files.length} files of tests on ${kernels.map(({ release }) => release).join(", ")}`);
+const started = Date.now();
+const reports = await runMatrix(
+  { ...settings, architecture, kernels, files },
+  cache,
+  interruption.signal,
+  (kernel, guest) =>
+    say(
+      guest === undefined ? `${kernel.release}: booting` : summaryLine({ kernel, guests: [guest] }),
+    ),
+);
+for (const report of reports) tell(report);
+if (options.json) console.log(JSON.stringify(reports.map(asJson), undefined, 2));
+else say(`\n${Math.round((Date.now() - started) / 1000)} s in all`);
+process.exitCode = reports.every(isGood) ? 0 : 1;
+
+function asJson({ kernel, guests }: KernelReport) {
+  const tests = guests.flatMap(({ tests }) => tests);
+  return {
+    kernel: kernel.release,
+    ends: guests.map(({ end }) => end),
+    seconds: Math.max(...guests.map(({ duration }) => duration)),
+    ...countOutcomes(tests),
+    notPassed: tests.filter(({ outcome }) => outcome !== "pass"),
+  };
+}

@@ -1,0 +1,330 @@
+/** What the kernel says of links, by their kinds: of those that can be made here. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, readlinkSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { asm, Btf, KernelSymbols, type LinkInfo, listLinks, Program } from "../../src/index.ts";
+import { FunctionNames } from "../../src/inspect/function_names.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+import { run } from "../support/run.ts";
+import {
+  attachCgroup,
+  attachCounter,
+  type Attached,
+  attachFentry,
+  attachIterator,
+  attachKprobe,
+  attachKprobes,
+  attachNetfilter,
+  attachNetns,
+  attachTcx,
+  attachUprobe,
+  attachUprobes,
+  attachXdp,
+  cgroupRoot,
+  contextSwitches,
+  loopback,
+  obstacleTo,
+  probed,
+} from "./attachments.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "links-"));
+const file = join(folder, "true");
+const cgroup = cgroupRoot();
+const ownCgroup = cgroup === undefined ? undefined : join(cgroup, `bun-bpf-test-${process.pid}`);
+
+beforeAll(() => {
+  if (ownCgroup !== undefined) mkdirSync(ownCgroup);
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+  if (ownCgroup !== undefined) rmdirSync(ownCgroup);
+});
+
+/** What there is to say of each kind, beside its id and its program. */
+const kinds: readonly {
+  readonly name: string;
+  readonly make: () => Attached;
+  readonly info: () => object;
+}[] = [
+  {
+    name: "tcx",
+    make: attachTcx,
+    info: () => ({
+      type: "tcx",
+      ifindex: loopback,
+      interfaceName: "lo",
+      attachType: "tcx-egress",
+    }),
+  },
+  {
+    name: "xdp",
+    make: attachXdp,
+    info: () => ({ type: "xdp", ifindex: loopback, interfaceName: "lo" }),
+  },
+  {
+    name: "cgroup",
+    make: () => attachCgroup(cgroup ?? "/no/cgroup2"),
+    info: () => ({
+      type: "cgroup",
+      cgroupId: BigInt(statSync(cgroup as string).ino),
+      attachType: "cgroup-inet-egress",
+    }),
+  },
+  {
+    name: "netns",
+    make: attachNetns,
+    info: () => ({
+      type: "netns",
+      netnsInode: Number(/\d+/.exec(readlinkSync("/proc/self/ns/net"))?.[0]),
+      attachType: "sk-lookup",
+    }),
+  },
+  {
+    name: "netfilter",
+    make: attachNetfilter,
+    info: () => ({ type: "netfilter", family: "ipv4", hook: "local-in", priority: -7, flags: 0 }),
+  },
+  {
+    name: "iter",
+    make: attachIterator,
+    info: () => ({
+      type: "iter",
+      // Told from kernel 5.10 on, which is as old as anything that is tested.
+      target: "task",
+      mapId: undefined,
+      cgroupId: undefined,
+      cgroupOrder: undefined,
+      tid: undefined,
+      pid: undefined,
+    }),
+  },
+];
+
+for (const { name, make, info } of kinds) {
+  const obstacle = obstacleTo(make);
+  test.skipIf(obstacle !== undefined)(`${name}${skipped(obstacle)}`, () => {
+    using attached = make();
+    const told = attached.link.info();
+    expect(told).toEqual({ id: told.id, programId: told.programId, ...info() } as LinkInfo);
+    expect(told.programId).toBeGreaterThan(0);
+    expect([...listLinks()].find(({ id }) => id === told.id)).toEqual(told);
+  });
+}
+
+describe("uprobes of many functions", () => {
+  const offsets = [0x1000n, 0x1010n, 0x2000n];
+  const make = () => attachUprobes(file, offsets, 5n);
+  const obstacle = obstacleTo(make);
+  test.skipIf(obstacle !== undefined)(`have their places and cookies${skipped(obstacle)}`, () => {
+    using attached = make();
+    const info = attached.link.info();
+    if (info.type !== "uprobe-multi") throw new Error(`a link of type ${info.type}`);
+    // From kernel 6.8 on.
+    if (info.count === undefined) return;
+    expect(info).toMatchObject({ count: 3, path: file, flags: 0, offsets, cookies: [5n, 6n, 7n] });
+    expect([info.pid, info.referenceOffsets]).toEqual([undefined, undefined]);
+  });
+});
+
+describe("perf events", () => {
+  const uprobe = () => attachUprobe(file, 0x1000n);
+  const uprobeObstacle = obstacleTo(uprobe);
+  test.skipIf(uprobeObstacle !== undefined)(`of uprobes${skipped(uprobeObstacle)}`, () => {
+    using attached = uprobe();
+    const event = eventOf(attached);
+    // From kernel 6.6 on.
+    if (event === undefined) return;
+    expect(event).toEqual({ kind: "uprobe", path: file, offset: 0x1000, cookie: undefined });
+  });
+
+  const counterObstacle = obstacleTo(attachCounter);
+  test.skipIf(counterObstacle !== undefined)(`of counters${skipped(counterObstacle)}`, () => {
+    using attached = attachCounter();
+    const event = eventOf(attached);
+    if (event === undefined) return;
+    expect(event).toMatchObject({ kind: "event", eventType: 1, config: contextSwitches });
+    expect([0x1234n, undefined]).toContain(event.cookie);
+  });
+
+  bpfTest("of tracepoints", () => {
+    using program = tracepointProgram("tp/sched/sched_process_exec");
+    using link = program.attach();
+    let info: LinkInfo;
+    try {
+      info = link.info();
+    } catch {
+      // Before kernel 5.15 there is no link.
+      return;
+    }
+    if (info.type !== "perf-event") throw new Error(`a link of type ${info.type}`);
+    if (info.event === undefined) return;
+    expect(info.event).toEqual({
+      kind: "tracepoint",
+      name: "sched_process_exec",
+      cookie: undefined,
+    });
+  });
+});
+
+describe("functions of the kernel", () => {
+  const kprobeObstacle = obstacleTo(attachKprobe);
+  test.skipIf(kprobeObstacle !== undefined)(`by a kprobe${skipped(kprobeObstacle)}`, () => {
+    using attached = attachKprobe();
+    const event = eventOf(attached);
+    // From kernel 6.6 on.
+    if (event === undefined) return;
+    expect(event).toMatchObject({ kind: "kprobe", name: probed, offset: 0, missed: 0 });
+    // Behind what a function may begin with, such as a mark for indirect jumps.
+    const address = event.kind === "kprobe" ? event.address : undefined;
+    if (address !== undefined) {
+      expect(KernelSymbols.read().lookup(address)?.name).toBe(probed);
+    }
+  });
+
+  const kprobesObstacle = obstacleTo(() => attachKprobes(9n));
+  test.skipIf(kprobesObstacle !== undefined)(`by many kprobes${skipped(kprobesObstacle)}`, () => {
+    using attached = attachKprobes(9n);
+    const info = attached.link.info();
+    if (info.type !== "kprobe-multi") throw new Error(`a link of type ${info.type}`);
+    // From kernel 6.6 on, cookies from 6.9.
+    if (info.count === undefined) return;
+    expect(info).toMatchObject({ count: 1, flags: 0 });
+    const [address] = info.addresses ?? [];
+    if (address !== undefined) {
+      expect(KernelSymbols.read().lookup(address)?.name).toBe(probed);
+    }
+    expect(info.cookies ?? [9n]).toEqual([9n]);
+  });
+
+  const fentryObstacle = obstacleTo(attachFentry);
+  test.skipIf(fentryObstacle !== undefined)(`by their BTF${skipped(fentryObstacle)}`, () => {
+    using attached = attachFentry();
+    const info = attached.link.info();
+    if (info.type !== "tracing") throw new Error(`a link of type ${info.type}`);
+    expect(info).toMatchObject({ attachType: "trace-fentry", cookie: undefined });
+    // From kernel 5.13 on.
+    if (info.targetTypeId === undefined) return;
+    expect(Btf.kernel().type(info.targetTypeId)).toMatchObject({ kind: "func", name: probed });
+    expect(new FunctionNames().targetOf(info)).toContain(probed);
+  });
+});
+
+bpfTest("raw tracepoints have their names, also those by BTF", () => {
+  for (const section of ["raw_tp/sched_process_exec", "tp_btf/sched_process_exec"]) {
+    using program = tracepointProgram(section);
+    using link = program.attach();
+    expect(link.info()).toEqual({
+      type: "raw-tracepoint",
+      id: link.info().id,
+      programId: program.info().id,
+      name: "sched_process_exec",
+      cookie: undefined,
+    });
+  }
+});
+
+test.skipIf(ownCgroup === undefined || obstacleTo(() => attachCgroup(cgroup ?? "")) !== undefined)(
+  "what a link was to may be gone",
+  async () => {
+    using attached = attachCgroup(ownCgroup as string);
+    const before = attached.link.info();
+    expect(before).toMatchObject({ cgroupId: BigInt(statSync(ownCgroup as string).ino) });
+    rmdirSync(ownCgroup as string);
+    // The kernel lets go of it in its own time.
+    for (let round = 0; round < 500; round++) {
+      const { programId } = attached.link.info();
+      if (programId === 0 || attached.link.info().type !== "cgroup") break;
+      if ((attached.link.info() as { cgroupId?: bigint }).cgroupId === undefined) break;
+      await Bun.sleep(10);
+    }
+    expect(attached.link.info()).toMatchObject({ type: "cgroup", cgroupId: undefined });
+    mkdirSync(ownCgroup as string);
+  },
+);
+
+const tcxObstacle = obstacleTo(attachTcx);
+test.skipIf(tcxObstacle !== undefined)(
+  `a detached link has its program still, and no interface${skipped(tcxObstacle)}`,
+  () => {
+    using attached = attachTcx();
+    const { programId } = attached.link.info();
+    expect(attached.link.detach().info()).toMatchObject({
+      type: "tcx",
+      programId,
+      ifindex: undefined,
+      interfaceName: undefined,
+    });
+  },
+);
+
+describe("the list of all links", () => {
+  bpfTest("is in the order of ids, passes over what goes meanwhile, and holds none open", () => {
+    const before = countResources();
+    // A program each: older kernels attach one to a tracepoint only once.
+    const links = Array.from({ length: 30 }, () => {
+      using program = tracepointProgram("raw_tp/sched_process_exec");
+      return program.attach();
+    });
+    const ids = links.map((link) => link.info().id);
+    const seen: number[] = [];
+    for (const { id } of listLinks()) {
+      seen.push(id);
+      links[ids.indexOf(id) + 1]?.[Symbol.dispose]();
+    }
+    expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
+    expect(seen).toContain(ids[0] as number);
+    for (const link of links) link[Symbol.dispose]();
+    for (const _info of listLinks()) break;
+    expect(countResources()).toEqual(before);
+  });
+});
+
+const bpftool = Bun.which("bpftool");
+const bpftoolObstacle = bpftool === null ? "there is no bpftool" : undefined;
+test.skipIf(bpftoolObstacle !== undefined)(
+  `bpftool says the same${skipped(bpftoolObstacle)}`,
+  async () => {
+    using program = tracepointProgram("raw_tp/sched_process_exec");
+    using link = program.attach();
+    const { id, programId } = link.info();
+    const { stdout } = await run([bpftool as string, "-j", "link", "show", "id", `${id}`]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      id,
+      prog_id: programId,
+      type: "raw_tracepoint",
+      tp_name: "sched_process_exec",
+    });
+    for (const { name, make, info } of kinds) {
+      if (obstacleTo(make) !== undefined) continue;
+      using attached = make();
+      const shown = await run([
+        ...[bpftool as string, "-j", "link", "show"],
+        ...["id", `${attached.link.info().id}`],
+      ]);
+      const told = JSON.parse(shown.stdout) as Record<string, unknown>;
+      const expected = info() as Record<string, unknown>;
+      expect(told["prog_id"], name).toBe(attached.link.info().programId);
+      // Of the kinds that every version knows.
+      if (name === "cgroup")
+        expect(BigInt(told["cgroup_id"] as number)).toBe(expected["cgroupId"] as bigint);
+      if (name === "netns") expect(told["netns_ino"]).toBe(expected["netnsInode"]);
+      if (name === "iter") expect(told["target_name"]).toBe(expected["target"]);
+    }
+  },
+);
+
+function eventOf({ link }: Attached) {
+  const info = link.info();
+  if (info.type !== "perf-event") throw new Error(`a link of type ${info.type}`);
+  return info.event;
+}
+
+function tracepointProgram(section: string): Program {
+  return new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] });
+}
+
+function skipped(obstacle: string | undefined): string {
+  return obstacle === undefined ? "" : ` (skipped: ${obstacle})`;
+}

@@ -1,0 +1,19 @@
+// Acts as on a kernel whose tries store whether a key is there or not, and prints what that refuses.
+import { Feature } from "../../../src/features/feature.ts";
+import { fixes } from "../../../src/features/fixes.ts";
+import { LpmTrie, t } from "../../../src/index.ts";
+import { refusalOf } from "../refusal_of.ts";
+
+const missing = new Feature({
+  name: "fix lpm-trie-update",
+  since: "99.0",
+  needs: [],
+  probe: () => ({ missing: "it replaces what is not there" }),
+});
+fixes.get = () => missing;
+using routes = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4, name: "routes" });
+for (const store of [routes.add, routes.replace]) {
+  const { code, message } = refusalOf(() => store.call(routes, "10.0.0.0/8", 1));
+  console.log(code, message);
+}
+if (routes.count() !== 0) throw new Error("it was stored");
