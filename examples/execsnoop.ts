@@ -2,7 +2,7 @@
 /**
  * Shows every program that starts on this machine, as it starts.
  *
- *   bun execsnoop.ts [--failed] [--name REGEX] [--duration SECONDS] [--json]
+ *   bun execsnoop.ts [--failed] [--name REGEX] [--duration SECONDS] [--buffer MIB] [--json]
  *
  * A program in the kernel fills in one record for each exec(2) and puts it into a ring buffer; what it does not find
  * room for it counts. Nothing runs here while no program starts.
@@ -28,6 +28,7 @@ usage: bun execsnoop.ts [options]
   -x, --failed             also show programs that could not be started, with the error
   -n, --name REGEX         only programs whose command or file name matches
   -d, --duration SECONDS   stop after this long (default: at Ctrl-C)
+  -b, --buffer MIB         room for programs that were not shown yet: a power of two (default: 4)
   -j, --json               one JSON object for each program, a line each
   -h, --help               show this
 
@@ -48,6 +49,7 @@ const maxFailedArgs = 20;
 const maxAttempts = 8192;
 /** Milliseconds at most: Node's and Bun's timers hold no more. */
 const maxDuration = 2 ** 31 - 1;
+const mostMebibytes = 1024;
 
 const Event = t.struct({
   time: t.u64n,
@@ -292,6 +294,8 @@ interface Options {
   readonly name: RegExp | undefined;
   /** Milliseconds, or `undefined` for no end. */
   readonly duration: number | undefined;
+  /** Bytes. */
+  readonly bufferSize: number;
 }
 
 class UsageError extends Error {}
@@ -303,6 +307,7 @@ function readOptions(): Options {
       json: { type: "boolean", short: "j", default: false },
       name: { type: "string", short: "n" },
       duration: { type: "string", short: "d" },
+      buffer: { type: "string", short: "b", default: "4" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -316,7 +321,14 @@ function readOptions(): Options {
       `--duration: expected seconds, such as 10 or 0.5, at most ${Math.floor(maxDuration / 1000)}, got ${values.duration}`,
     );
   }
+  const mebibytes = Number(values.buffer);
+  if (!(Number.isInteger(Math.log2(mebibytes)) && mebibytes >= 1 && mebibytes <= mostMebibytes)) {
+    throw new UsageError(
+      `--buffer: expected a power of two from 1 to ${mostMebibytes}, got ${values.buffer}`,
+    );
+  }
   return {
+    bufferSize: mebibytes * 1024 * 1024,
     failed: values.failed,
     json: values.json,
     name: values.name === undefined ? undefined : new RegExp(values.name),
@@ -478,7 +490,7 @@ class Output {
 
 async function watch(options: Options): Promise<void> {
   const kernel = Btf.kernel();
-  using events = new RingBuf({ event: Event, size: 4 * 1024 * 1024, name: "exec_events" });
+  using events = new RingBuf({ event: Event, size: options.bufferSize, name: "exec_events" });
   using attempts = new HashMap({
     key: t.u64,
     value: t.struct({ filename: t.u64, argv: t.u64 }),

@@ -2,13 +2,13 @@
  * Bundles the command for the package, which has no dependencies: its own, and those of development that it is built of.
  * Their licenses go with it.
  *
- *   bun src/cli/bundle.ts
+ *   bun src/cli/bundle.ts [FOLDER]   (default: dist)
  */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const root = join(import.meta.dir, "../..");
-const target = join(root, "dist");
+const target = process.argv[2] ?? join(root, "dist");
 
 const { metafile } = await Bun.build({
   entrypoints: [join(import.meta.dir, "main.ts")],

@@ -100,7 +100,7 @@ export class Feature {
     const { status } = this;
     if (status === "available") return undefined;
     if (status === "refused") return explainPermission(this.#definition.needs);
-    if (this.since === undefined) return "no kernel has it";
+    if (this.since === undefined) return "no kernel that is known has it";
     if (!isKernelSince(this.since)) {
       const stable = this.isBackported ? " and stable kernels of its time" : "";
       return `it came with kernel ${this.since}${stable}, and this is ${kernelRelease()}`;

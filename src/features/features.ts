@@ -1,11 +1,10 @@
 import type { HelperName } from "../program/asm_call.ts";
 import { type AttachKind, attachKinds, probeAttachKind } from "./attach_kinds.ts";
-import { probeExtension } from "./extension.ts";
 import { Feature } from "./feature.ts";
 import { FeatureGroup, unknownName } from "./feature_group.ts";
 import { type Fix, fixes } from "./fixes.ts";
-import { helperFacts, helperNames } from "./helper_facts.ts";
-import { probeHelper } from "./helpers.ts";
+import { helperNames } from "./helper_facts.ts";
+import { helperFeature } from "./helpers.ts";
 import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
 import { kernelConfig } from "./kernel_config.ts";
 import {
@@ -14,8 +13,9 @@ import {
   operationVersion,
   probeMapOperation,
 } from "./map_operations.ts";
-import { type MapTypeKeyword, mapTypes, probeMapType } from "./map_types.ts";
-import { probeProgramType, type ProgramTypeKeyword, programTypes } from "./program_types.ts";
+import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
+import { programTypeFeature } from "./program_type_feature.ts";
+import { type ProgramTypeKeyword, programTypes } from "./program_types.ts";
 import { type KernelSettings, readSettings } from "./settings.ts";
 
 /**
@@ -29,22 +29,14 @@ export class Features {
   readonly mapTypes: FeatureGroup<MapTypeKeyword> = new FeatureGroup(
     "kind of map",
     mapTypes.keys(),
-    (type) => {
-      const facts = factsOf(mapTypes, "kind of map", type);
-      const probe = () => probeMapType(facts);
-      return new Feature({ needs: ["CAP_BPF"], ...facts, name: `map type ${type}`, probe });
-    },
+    (type) => mapTypeFeature(factsOf(mapTypes, "kind of map", type)),
   );
 
   /** Types of programs, by the kernel's names: `"sched-cls"`. */
   readonly programTypes: FeatureGroup<ProgramTypeKeyword> = new FeatureGroup(
     "type of program",
     programTypes.keys(),
-    (type) => {
-      const facts = factsOf(programTypes, "type of program", type);
-      const probe = () => (type === "ext" ? probeExtension() : probeProgramType(facts));
-      return new Feature({ ...facts, name: `program type ${type}`, probe });
-    },
+    (type) => programTypeFeature(factsOf(programTypes, "type of program", type)),
   );
 
   /** Ways to attach programs, in libbpf's words: `"kprobe.multi"`. Each is tried where it disturbs nobody. */
@@ -106,11 +98,7 @@ export class Features {
       const program = factsOf(programTypes, "type of program", type);
       // A program that replaces another one's function has that one's helpers.
       const names = type === "ext" ? [] : helperNames;
-      group = new FeatureGroup("helper", names, (helper) => {
-        const name = `helper bpf_${helper} for program type ${type}`;
-        const probe = () => probeHelper(program, helper);
-        return new Feature({ ...helperFacts(program, helper), name, needs: program.needs, probe });
-      });
+      group = new FeatureGroup("helper", names, (helper) => helperFeature(program, helper));
       this.#helpers.set(type, group);
     }
     return group;

@@ -1,6 +1,8 @@
 import * as asm from "../program/asm.ts";
 import type { HelperName } from "../program/asm_call.ts";
-import type { ProbeAnswer } from "./feature.ts";
+import { keyword } from "../types/keyword.ts";
+import { Feature } from "./feature.ts";
+import { helperFacts } from "./helper_facts.ts";
 import { probeLoad, type ProgramTypeFacts } from "./program_types.ts";
 
 /** What the verifier says of a helper that programs of a type cannot call, or not those that never sleep: through the years. */
@@ -16,10 +18,14 @@ const unavailable = new RegExp(
   ].join("|"),
 );
 
-/** Calls a helper from a program of a type: whatever else the verifier finds wrong with the call, it knows the helper. */
-export function probeHelper(type: ProgramTypeFacts, helper: HelperName): ProbeAnswer {
-  const { error, log } = probeLoad(type, [asm.call(helper), asm.mov(asm.r0, 0), asm.exit()]);
-  if (error === undefined) return "available";
-  if (log.trim() === "") return error;
-  return unavailable.test(log) ? "EINVAL" : "available";
+/** Whether programs of a type can call a helper: one does. Whatever else the verifier finds wrong then, it knows the helper. */
+export function helperFeature(type: ProgramTypeFacts, helper: HelperName): Feature {
+  const name = `helper bpf_${helper} for program type ${keyword(type.name)}`;
+  const probe = () => {
+    const { error, log } = probeLoad(type, [asm.call(helper), asm.mov(asm.r0, 0), asm.exit()]);
+    if (error === undefined) return "available";
+    if (log.trim() === "") return error;
+    return unavailable.test(log) ? "EINVAL" : "available";
+  };
+  return new Feature({ ...helperFacts(type, helper), name, needs: type.needs, probe });
 }

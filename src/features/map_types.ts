@@ -9,7 +9,7 @@ import { keyword, type Keyword } from "../types/keyword.ts";
 import { u32, u64 } from "../types/integer.ts";
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 import type { bpfMapTypes } from "../uapi/enumerations.ts";
-import type { ProbeAnswer } from "./feature.ts";
+import { Feature } from "./feature.ts";
 import { probeProgramType } from "./program_types.ts";
 
 type KernelName = Exclude<
@@ -144,10 +144,14 @@ function structOpsShape(): Pick<ProbedMap, "valueSize" | "kernelTypeId"> {
   return id === undefined ? { valueSize: 4 } : { valueSize: btf.sizeOf(id), kernelTypeId: id };
 }
 
-/** What the kernel answers to the creation of a map of a kind. */
-export function probeMapType(type: MapTypeFacts): ProbeAnswer {
-  const map = probeMapOf(type);
-  if (typeof map === "string") return map;
-  map[Symbol.dispose]();
-  return "available";
+/** Whether there are maps of a kind: the smallest is made. */
+export function mapTypeFeature(type: MapTypeFacts): Feature {
+  const name = `map type ${keyword(type.name)}`;
+  const probe = () => {
+    const map = probeMapOf(type);
+    if (typeof map === "string") return map;
+    map[Symbol.dispose]();
+    return "available";
+  };
+  return new Feature({ needs: ["CAP_BPF"], ...type, name, probe });
 }

@@ -29,6 +29,8 @@ export interface MapCreation {
   readonly btf?: MapBtf | undefined;
   /** What the kernel asks for this kind. */
   readonly needs: readonly Capability[];
+  /** Says why the kernel does not know this kind of map, where that is so: asked when it refuses it. */
+  readonly explain?: () => string | undefined;
 }
 
 /** Creates a map and returns its descriptor. `what` names it in errors. */
@@ -62,7 +64,8 @@ export function createKernelMap(map: MapCreation, what: string): number {
     hints: {
       EACCES:
         "Values with a spin lock or timer are for programs to write: the flag rdonly-prog forbids that",
-      EINVAL: `The kernel does not know this kind of map, or refuses its sizes or flags: ${size}`,
+      EINVAL: () =>
+        map.explain?.() ?? `The kernel refuses the sizes or flags of this kind of map: ${size}`,
       E2BIG: `The map would be too large for its kind${perCpuHint(map)}: ${size}`,
       ENOMEM: `The kernel has no memory for it${perCpuHint(map)}: ${size}`,
       EOPNOTSUPP:

@@ -4,6 +4,7 @@ import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.t
 import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { explainMapType } from "../features/explain.ts";
 import { requireBpfSecurityModule } from "../ffi/security_modules.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { BPF_F_NUMA_NODE } from "../uapi/bpf.ts";
@@ -81,5 +82,6 @@ function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): 
     innerMapFd,
     btf,
     needs,
+    explain: () => explainMapType(spec.type),
   };
 }

@@ -4,6 +4,7 @@ import { loadError, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { hasCapability } from "../ffi/capabilities.ts";
 import { errnoName } from "../ffi/errno.ts";
 import { BpfError } from "../ffi/error.ts";
+import { explainHelper, explainProgramType } from "../features/explain.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
@@ -70,11 +71,14 @@ export function loadProgram(
   if ("fd" in explained) return { fd: explained.fd, log: "" };
   const { log } = explained;
   if (log.trim() === "") {
-    const hint = `The kernel refuses the ${what} before looking at its instructions: it may not know this type of program`;
+    const hint =
+      explainProgramType(programType) ??
+      `The kernel refuses the ${what} before looking at its instructions`;
     throw loadError(result.errno, what, needs, hint);
   }
+  const hint = explainHelper(programType, log);
   throw new VerifierError(
-    { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}` },
+    { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint },
     log,
     assembled,
   );

@@ -10,7 +10,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { HashMap, t } from "../../src/index.ts";
+import { HashMap, objectOwners, t } from "../../src/index.ts";
+import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { packageRoot, run, runBun } from "../support/run.ts";
 
@@ -290,13 +291,14 @@ describe("execsnoop", () => {
     "writes every line whole to a reader that is slow",
     async () => {
       const slow = join(folder, "slow");
-      const total = 400;
+      // More than the pipe holds.
+      const total = repetitions(400, 120);
       const text = "z".repeat(900);
       // The reader takes nothing until all have started and the script has been told to end.
       const reader = `sleep 4; cat >${slow}.part; mv ${slow}.part ${slow}`;
       const command = `exec ${process.execPath} ${script} --json --name '^marked$' > >(${reader})`;
       const child = Bun.spawn(["bash", "-c", command], { stderr: "pipe", timeout: 20_000 });
-      await Bun.sleep(1000);
+      await attachedBy(child.pid);
       for (let i = 1; i <= total; i++) Bun.spawnSync([marked, text, `${i}`]);
       child.kill("SIGINT");
       expect(await child.exited).toBe(0);
@@ -324,8 +326,8 @@ describe("execsnoop", () => {
         timeout: 20_000,
       },
     );
-    await Bun.sleep(1000);
-    for (let i = 0; i < 400; i++) Bun.spawnSync([marked, "w".repeat(900)]);
+    await attachedBy(child.pid);
+    for (let i = 0; i < repetitions(400, 120); i++) Bun.spawnSync([marked, "w".repeat(900)]);
     child.kill("SIGINT");
     await Bun.sleep(500);
     expect(child.exitCode).toBe(null);
@@ -346,9 +348,10 @@ describe("execsnoop", () => {
   bpfTest(
     "counts in the kernel what it lost",
     async () => {
-      const snoop = await start("--json", "--name", "^marked$");
+      const snoop = await start("--json", "--name", "^marked$", "--buffer", "1");
       process.kill(snoop.pid, "SIGSTOP");
-      const total = 3600;
+      // A record for each takes 1.2 KiB.
+      const total = 900;
       const loop = `i=0; while [ $i -lt ${total} ]; do ${marked} flood; i=$((i+1)); done`;
       expect(Bun.spawnSync(["sh", "-c", loop]).exitCode).toBe(0);
       process.kill(snoop.pid, "SIGCONT");
@@ -377,15 +380,17 @@ describe("execsnoop", () => {
           const before = { idle: costOf(idle.pid), snoop: costOf(snoop.pid) };
           await Bun.sleep(3000);
           const after = { idle: costOf(idle.pid), snoop: costOf(snoop.pid) };
-          const switches = after.snoop.switches - before.snoop.switches;
-          const idleSwitches = after.idle.switches - before.idle.switches;
           const { stdout } = await snoop.finish("SIGINT");
           const seen = stdout.split("\n").length - 2;
           // Bun collects garbage by a timer of a second, which takes a few switches when there is some; a timer of ours,
           // at five times a second or more, would stand out.
+          const switches = after.snoop.switches - before.snoop.switches;
+          const idleSwitches = after.idle.switches - before.idle.switches;
           expect(switches).toBeLessThanOrEqual(idleSwitches + 15 + 10 * seen);
-          // Half a percent of three seconds; the kernel counts in hundredths of a second.
-          expect(after.snoop.ticks - before.snoop.ticks).toBeLessThanOrEqual(1 + seen);
+          // Half a percent of three seconds more than Bun itself takes, and a moment for each line.
+          const time = after.snoop.nanoseconds - before.snoop.nanoseconds;
+          const idleTime = after.idle.nanoseconds - before.idle.nanoseconds;
+          expect(time).toBeLessThanOrEqual(idleTime + 15e6 + 10e6 * seen);
         } finally {
           idle.kill();
         }
@@ -440,6 +445,9 @@ describe("execsnoop", () => {
     [["--name", "("], "regular expression"],
     [["--duration", "soon"], "--duration: expected seconds"],
     [["--duration", "-1"], "--duration"],
+    [["--buffer", "3"], "--buffer: expected a power of two from 1 to 1024, got 3"],
+    [["--buffer", "2048"], "--buffer"],
+    [["--buffer", "much"], "--buffer"],
     [["extra"], "extra"],
   ])("refuses %j with a line that says why", async (args, reason) => {
     const { stderr, stdout, exitCode } = await runBun([script, ...args]);
@@ -500,13 +508,22 @@ describe("execsnoop", () => {
 });
 
 /** What a process has used: processor time in ticks, and how often it went to sleep. */
-function costOf(pid: number): { ticks: number; switches: number } {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+function costOf(pid: number): { nanoseconds: number; switches: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const onProcessor = (thread: string) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]);
+  const threads = readdirSync(`/proc/${pid}/task`);
   return {
-    ticks: Number(fields[11]) + Number(fields[12]),
+    nanoseconds: threads.reduce((sum, thread) => sum + onProcessor(thread), 0),
     switches: Number(/^voluntary_ctxt_switches:\s*(\d+)$/m.exec(status)?.[1]),
   };
+}
+
+/** Waits until a process has attached a program. */
+async function attachedBy(pid: number): Promise<void> {
+  const isAttached = () =>
+    [...objectOwners().links.values()].some((owners) => owners.some((owner) => owner.pid === pid));
+  while (!isAttached()) await Bun.sleep(20);
 }
 
 const libc = readFileSync("/proc/self/maps", "utf8").match(/\S*\/(?:libc\.so\.6|ld-musl-\S+)/)?.[0];

@@ -1,6 +1,6 @@
 #!/usr/bin/busybox sh
 # The first process of a guest: runs the tests, writes what they print to the second serial line, and ends the machine.
-export PATH=/usr/bin HOME=/root TMPDIR=/tmp CI=true BUN_BPF_GUEST=1 NO_COLOR=1
+export PATH=/usr/bin HOME=/root TMPDIR=/tmp CI=true BUN_BPF_GUEST=1 NO_COLOR=1 LC_ALL=C.UTF-8
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

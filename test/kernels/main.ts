@@ -5,7 +5,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { FeatureReport } from "../../src/cli/feature_report.ts";
 import { packageRoot } from "../support/run.ts";
+import { type KernelFeatures, writeTable } from "./feature_table.ts";
 import type { GuestReport } from "./guest.ts";
 import { systemArchive } from "./image.ts";
 import { fetchKernel, type Kernel } from "./kernel.ts";
@@ -32,7 +34,7 @@ TEST        a file of tests, or a folder of them
   --time-limit MIN  for each guest (default 20)
   --logs FOLDER     where the logs of guests are kept that had failures (default: in the cache)
   --keep            keep the logs of all guests
-  --features FOLDER write what features each kernel has, as JSON
+  --table           ask the kernels what they have, run no tests, and write it into the README
   --json            print the results as JSON instead of text
   --help            print this
 
@@ -48,7 +50,7 @@ const { values: options, positionals } = parseArgs({
     "time-limit": { type: "string", default: "20" },
     logs: { type: "string" },
     keep: { type: "boolean", default: false },
-    features: { type: "string" },
+    table: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
   },
@@ -136,7 +138,7 @@ if (options.help) {
 }
 const architecture = architectureOption();
 const kernelNames = positionals.filter(isKernelName);
-const files = testFiles(positionals.filter((name) => !isKernelName(name)));
+const files = options.table ? [] : testFiles(positionals.filter((name) => !isKernelName(name)));
 const settings = {
   jobs: numberOption("jobs", 1),
   effort: numberOption("effort", 0),
@@ -152,7 +154,9 @@ mkdirSync(cache, { recursive: true });
 await installTools(architecture);
 const kernels = await findKernels(kernelNames);
 await systemArchive(architecture, cache);
-say(`${files.length} files of tests on ${kernels.map(({ release }) => release).join(", ")}`);
+say(
+  `${files.length === 0 ? "features" : `${files.length} files of tests`} on ${kernels.map(({ release }) => release).join(", ")}`,
+);
 const started = Date.now();
 const reports = await runMatrix(
   { ...settings, architecture, kernels, files },
@@ -164,9 +168,15 @@ const reports = await runMatrix(
     ),
 );
 for (const report of reports) tell(report);
+if (options.table && reports.every(isGood)) writeTable(reports.map(featuresOf));
 if (options.json) console.log(JSON.stringify(reports.map(asJson), undefined, 2));
 else say(`\n${Math.round((Date.now() - started) / 1000)} s in all`);
 process.exitCode = reports.every(isGood) ? 0 : 1;
+
+function featuresOf({ kernel, guests: [guest] }: KernelReport): KernelFeatures {
+  if (guest?.features === undefined) throw new Error(`${kernel.release} told no features`);
+  return { release: kernel.release, report: JSON.parse(guest.features) as FeatureReport };
+}
 
 function asJson({ kernel, guests }: KernelReport) {
   const tests = guests.flatMap(({ tests }) => tests);

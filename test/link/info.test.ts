@@ -271,7 +271,8 @@ describe("the list of all links", () => {
     const seen: number[] = [];
     for (const { id } of listLinks()) {
       seen.push(id);
-      links[ids.indexOf(id) + 1]?.[Symbol.dispose]();
+      // Others may be on their way out.
+      if (ids.includes(id)) links[ids.indexOf(id) + 1]?.[Symbol.dispose]();
     }
     expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
     expect(seen).toContain(ids[0] as number);

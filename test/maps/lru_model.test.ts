@@ -215,7 +215,7 @@ const makers: Readonly<Record<string, Make>> = {
   },
 };
 
-const stepsEach = repetitions(2000);
+const stepsEach = repetitions(2000, 600);
 
 for (const [name, make] of Object.entries(makers)) {
   describe(`${name} holds nothing but what was stored last`, () => {

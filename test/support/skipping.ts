@@ -10,3 +10,10 @@ export function skipping(reason: string): typeof test {
 export function testUnless(obstacle: string | undefined): typeof test {
   return obstacle === undefined ? test : skipping(obstacle);
 }
+
+/** A test of what is no matter of kernels, and needs tools that emulated machines have not: it is run on others alone. */
+export const hostTest: typeof test = testUnless(
+  process.env["BUN_BPF_GUEST"] === undefined
+    ? undefined
+    : "it depends on no kernel, and needs what is not in emulated machines",
+);

@@ -1,0 +1,88 @@
+/** @module The README's table of features by kernel, made of what the kernels themselves answer. */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { FeatureEntries, FeatureReport } from "../../src/cli/feature_report.ts";
+import { packageRoot } from "../support/run.ts";
+
+/** What one kernel answered. */
+export interface KernelFeatures {
+  /** As `uname -r` prints it. */
+  readonly release: string;
+  readonly report: FeatureReport;
+}
+
+const begin = "<!-- Written by `bun run test:kernels --table`. -->\n";
+const end = "<!-- End of the table. -->\n";
+
+/** Puts the table into the README. @throws {Error} where its place is not marked there */
+export function writeTable(kernels: readonly KernelFeatures[]): void {
+  const path = join(packageRoot, "README.md");
+  const readme = readFileSync(path, "utf8");
+  const [before, rest] = readme.split(begin) as [string, string?];
+  const after = rest?.split(end)[1];
+  if (after === undefined) throw new Error(`${path} has no lines\n${begin}${end}`);
+  writeFileSync(path, `${before}${begin}\n${featureTable(kernels)}\n${end}${after}`);
+}
+
+/** Features that not all of the kernels have, a row each. */
+function featureTable(kernels: readonly KernelFeatures[]): string {
+  const names = kernels.map(({ release }) => /^\d+\.\d+/.exec(release)?.[0] ?? release);
+  const rows = [
+    ...differences(kernels, "map type", ({ mapTypes }) => mapTypes),
+    ...operationDifferences(kernels),
+    ...differences(kernels, "program type", ({ programTypes }) => programTypes),
+    ...differences(kernels, "attaching", ({ attachKinds }) => attachKinds),
+    ...differences(kernels, "instructions", ({ instructions }) => instructions),
+    ...differences(kernels, "fix", ({ fixes }) => fixes),
+    [
+      "calls of helpers by types of programs",
+      "",
+      ...kernels.map(({ report }) => `${countCalls(report)}`),
+    ],
+  ];
+  const header = ["feature", "since", ...names];
+  const widths = header.map((_, column) =>
+    Math.max(...[header, ...rows].map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |\n`;
+  const rule = line(widths.map((width) => "-".repeat(width)));
+  return [line(header), rule, ...rows.map(line)].join("");
+}
+
+function differences(
+  kernels: readonly KernelFeatures[],
+  what: string,
+  entriesOf: (report: FeatureReport) => FeatureEntries,
+): string[][] {
+  const reports = kernels.map(({ report }) => entriesOf(report));
+  return Object.keys(reports[0] ?? {}).flatMap((name) => {
+    const cells = reports.map((entries) => (entries[name]?.status === "available" ? "yes" : "-"));
+    if (cells.every((cell) => cell === "yes")) return [];
+    return [[`${what} \`${name}\``, reports[0]?.[name]?.since ?? "", ...cells]];
+  });
+}
+
+/** Operations on kinds of maps that all of the kernels have, kinds with the same answers in one row. */
+function operationDifferences(kernels: readonly KernelFeatures[]): string[][] {
+  const types = Object.keys(kernels[0]?.report.mapOperations ?? {}).filter((type) =>
+    kernels.every(({ report }) => report.mapTypes[type]?.status === "available"),
+  );
+  const rows = types.flatMap((type) =>
+    differences(kernels, type, ({ mapOperations }) => mapOperations[type] ?? {}),
+  );
+  const alike = Map.groupBy(
+    rows,
+    ([name = "", ...cells]) => `${name.split(" ")[1]} ${cells.join()}`,
+  );
+  return [...alike.values()].map((same) => {
+    const [[name = "", ...cells] = []] = same;
+    const kinds = same.map(([first = ""]) => `\`${first.split(" ")[0]}\``);
+    return [`${name.split(" ")[1]} of ${kinds.join(", ")}`, ...cells];
+  });
+}
+
+function countCalls({ helpers }: FeatureReport): number {
+  return Object.values(helpers).reduce((sum, names) => sum + names.length, 0);
+}
