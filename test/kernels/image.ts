@@ -61,6 +61,8 @@ interface UserLand {
   readonly busybox: string;
   readonly coreutils: string;
   readonly bash: string;
+  /** With the locale C.UTF-8, without which bash takes every byte for a character. */
+  readonly locale: string;
 }
 
 function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLand> {
@@ -72,6 +74,7 @@ function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLan
       busybox: await archive.unpacked("busybox-static"),
       coreutils: await archive.unpacked("coreutils"),
       bash: await archive.unpacked("bash-static"),
+      locale: await archive.unpacked("libc-bin"),
     };
   });
 }
@@ -107,7 +110,7 @@ export async function systemArchive(architecture: Architecture, cache: string): 
   const version = Bun.hash(parts.join()).toString(16);
   const path = join(cache, `system-${architecture.debian}-${version}.cpio`);
   if (existsSync(path)) return path;
-  const { libc, busybox, coreutils, bash } = userLand;
+  const { libc, busybox, coreutils, bash, locale } = userLand;
   const root = mkdtempSync(join(cache, "root-"));
   try {
     for (const folder of ["usr/bin", "proc", "sys", "dev", "tmp", "root", "etc", "boot"]) {
@@ -123,6 +126,7 @@ export async function systemArchive(architecture: Architecture, cache: string): 
       recursive: true,
       force: true,
     });
+    cpSync(join(locale, "usr/lib/locale"), join(root, "usr/lib/locale"), { recursive: true });
     cpSync(join(busybox, "usr/bin/busybox"), join(root, "usr/bin/busybox"));
     cpSync(join(bash, "usr/bin/bash-static"), join(root, "usr/bin/bash"));
     for (const program of programs) {

@@ -39,7 +39,11 @@ TEST        a file of tests, or a folder of them
   --help            print this
 
 Kernels and what guests need are downloaded with apt, which verifies them, to ${cacheFolder()}.
-What is missing to run them (QEMU, cpio) is installed with apt. Ends with status 0 if nothing failed.`;
+What is missing to run them (QEMU, cpio) is installed with apt. Ends with status 0 if nothing failed, 1 if something
+did, 2 for wrong arguments, and 3 where what is missing cannot be installed.`;
+
+/** The status that says so. */
+const cannotRun = 3;
 
 const { values: options, positionals } = parseArgs({
   options: {
@@ -151,7 +155,12 @@ process.once("SIGINT", () => interruption.abort());
 process.once("SIGTERM", () => interruption.abort());
 
 mkdirSync(cache, { recursive: true });
-await installTools(architecture);
+try {
+  await installTools(architecture);
+} catch (error) {
+  console.error(`skipped: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(cannotRun);
+}
 const kernels = await findKernels(kernelNames);
 await systemArchive(architecture, cache);
 say(

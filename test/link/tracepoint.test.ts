@@ -9,12 +9,13 @@ import {
   openTracepointEvent,
   setPerfEventProgram,
 } from "../../src/ffi/perf_event.ts";
-import { BpfError, DisposedError, HashMap, type Link, t } from "../../src/index.ts";
+import { BpfError, DisposedError, HashMap, type Link, t, features } from "../../src/index.ts";
 import { BarePerfEvent } from "../../src/link/perf_event_link.ts";
 import { tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
+import { testWith } from "../support/needs.ts";
 
 bpfTest("a tracepoint's id is what tracefs says, and asking leaves no mount behind", () => {
   const mounts = () => readFileSync("/proc/self/mounts", "utf8");
@@ -70,15 +71,18 @@ test("the first CPU of the kernel's lists", () => {
   expect(["0", "0-3", "2-3,8", "1,4\n"].map(firstCpu)).toEqual([0, 0, 2, 1]);
 });
 
-bpfTest("EINVAL of a kernel that has links of perf events is the error that it is", () => {
-  using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 16 });
-  using program = execCounter("raw_tp", counts);
-  const id = tracepointId("sched/sched_process_exec");
-  using event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
-  expect(() => linkPerfEvent(program.fd, event.fd, 0xffff, { doing: "attach" })).toThrow(
-    /^cannot attach: bpf\(BPF_LINK_CREATE\): EINVAL/,
-  );
-});
+testWith(features.attachKinds.get("perf_event-link"))(
+  "EINVAL of a kernel that has links of perf events is the error that it is",
+  () => {
+    using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 16 });
+    using program = execCounter("raw_tp", counts);
+    const id = tracepointId("sched/sched_process_exec");
+    using event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
+    expect(() => linkPerfEvent(program.fd, event.fd, 0xffff, { doing: "attach" })).toThrow(
+      /^cannot attach: bpf\(BPF_LINK_CREATE\): EINVAL/,
+    );
+  },
+);
 
 test("a tracefs that this user may not read is an error that says so", async () => {
   const code = `

@@ -1,10 +1,19 @@
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { BpfAttr } from "../../src/ffi/bpf.ts";
-import { asm, DisposedError, Link, type LinkedProgram, Program } from "../../src/index.ts";
+import {
+  asm,
+  DisposedError,
+  Link,
+  type LinkedProgram,
+  Program,
+  features,
+} from "../../src/index.ts";
 import { bpfAttachTypes } from "../../src/uapi/enumerations.ts";
 import { LINK_CREATE } from "../../src/uapi/layout.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { testWith } from "../support/needs.ts";
+
+const tcxTest = testWith(features.attachKinds.get("tcx"));
 
 /** TCX_NEXT: leave the packet to whoever comes next. */
 const next = -1;
@@ -27,7 +36,7 @@ function attachToLoopback(program: LinkedProgram): Link {
   return new Link(attr.call("BPF_LINK_CREATE", { doing: "attach to lo" }), "tcx link to lo");
 }
 
-bpfTest("a link changes its program, where its kind can", () => {
+tcxTest("a link changes its program, where its kind can", () => {
   using first = classifier();
   using second = classifier();
   using link = attachToLoopback(first);
@@ -36,7 +45,7 @@ bpfTest("a link changes its program, where its kind can", () => {
   expect(link.info().programId).toBe(second.info().id);
 });
 
-bpfTest("a link is detached and stays open, where its kind can", () => {
+tcxTest("a link is detached and stays open, where its kind can", () => {
   using program = classifier();
   using link = attachToLoopback(program);
   const { id } = link.info();
@@ -47,7 +56,7 @@ bpfTest("a link is detached and stays open, where its kind can", () => {
   expect(again.info().id).not.toBe(id);
 });
 
-bpfTest("arguments are checked before the kernel sees them", () => {
+tcxTest("arguments are checked before the kernel sees them", () => {
   using program = classifier();
   using link = attachToLoopback(program);
   for (const wrong of [{}, null, undefined, 5] as unknown as LinkedProgram[]) {
@@ -60,7 +69,7 @@ bpfTest("arguments are checked before the kernel sees them", () => {
   }
 });
 
-bpfTest("everything but disposal throws DisposedError after disposal", () => {
+tcxTest("everything but disposal throws DisposedError after disposal", () => {
   using program = classifier();
   const link = attachToLoopback(program);
   link[Symbol.dispose]();

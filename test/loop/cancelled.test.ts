@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { isKernelSince } from "../../src/ffi/kernel_release.ts";
 import { watch } from "../../src/loop/reactor.ts";
 import { runBun } from "../support/run.ts";
 import { bridges, bridgeTest, bridgeVariable, Signal } from "./bridges.ts";
@@ -41,7 +42,8 @@ bridgeTest("waits that are taken back cost the kernel nothing, without a wake-up
     watched.arm();
     watched.disarm();
   }
-  if (name === "io_uring") expect(heldCompletions()).toBe(0);
+  // The kernel's file about the descriptor does not tell of completions in 5.10, and does in 6.1.
+  if (name === "io_uring" && isKernelSince("6.1")) expect(heldCompletions()).toBe(0);
   other.raise();
   await Bun.sleep(30);
   expect(reports).toBe(1);

@@ -1,10 +1,12 @@
 import { expect } from "bun:test";
-import { ArrayMap, asm, Program, RingBuf, t } from "../../src/index.ts";
+import { ArrayMap, asm, Program, RingBuf, t, features, possibleCpus } from "../../src/index.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "../ring/producer.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { bridgeTest } from "./bridges.ts";
 import type { RaceOrder } from "./children/racing_producer.ts";
+import { testWith } from "../support/needs.ts";
+import { skipping } from "../support/skipping.ts";
 
 /** A program that takes its time, some 20 ms or more, between reserving a record and submitting it. */
 function slowProducer(ring: RingBuf<number>): Program {
@@ -61,7 +63,7 @@ bridgeTest(
     worker.terminate();
     expect(expected).toBe(order.records);
   },
-  bpfTest,
+  testWith(features.instructions.get("fetching-atomics")),
 );
 
 bridgeTest(
@@ -111,6 +113,12 @@ bridgeTest(
   bpfTest,
 );
 
+/** While a program loops, which no thread of its CPU interrupts, another CPU has to look. */
+const loopTest =
+  possibleCpus().length < 2
+    ? skipping("it takes two CPUs")
+    : testWith(features.helpers("socket-filter").get("loop"));
+
 bridgeTest(
   "a record that is reserved for long is waited for, and comes before those behind it",
   async () => {
@@ -139,7 +147,7 @@ bridgeTest(
     }
     expect(wasHeld).toBe(true);
   },
-  bpfTest,
+  loopTest,
 );
 
 bridgeTest(

@@ -1,8 +1,10 @@
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
-import { ArrayMap, asm, type Code, Program, t } from "../../src/index.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { ArrayMap, asm, type Code, Program, t, features, Btf } from "../../src/index.ts";
+import { bpfTest, bpfObstacle } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
+import { testWith } from "../support/needs.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const { r0, r1, r2, r3, r4, r6, r10 } = asm;
 const { mov, add, ldFunc, func, call, callFunction, exit } = asm;
@@ -32,63 +34,79 @@ bpfTest("functions of the program are called", () => {
   expect(run(code)).toBe(41);
 });
 
-bpfTest("a function is a callback of a helper: the kernel gets to know its type", () => {
-  const code = [
-    func("main"),
-    mov(r1, 10),
-    ldFunc(r2, "step"),
-    mov(r3, 0),
-    mov(r4, 0),
-    call("loop"),
-    exit(),
-    func("step"),
-    mov(r0, 0),
-    exit(),
-  ];
-  expect(run(code)).toBe(10);
-});
+testWith(features.helpers("socket-filter").get("loop"))(
+  "a function is a callback of a helper: the kernel gets to know its type",
+  () => {
+    const code = [
+      func("main"),
+      mov(r1, 10),
+      ldFunc(r2, "step"),
+      mov(r3, 0),
+      mov(r4, 0),
+      call("loop"),
+      exit(),
+      func("step"),
+      mov(r0, 0),
+      exit(),
+    ];
+    expect(run(code)).toBe(10);
+  },
+);
 
-bpfTest("a callback gets at what it is called with, next to functions that are called", () => {
-  using values = new ArrayMap({ value: t.u32, maxEntries: 8 });
-  values.setMany(Array.from({ length: 8 }, (_, index) => [index, index * 10] as const));
-  const code = [
-    // Names that C would not allow are allowed here.
-    asm.stdw(r10, -8, 0),
-    asm.ldMap(r1, "values"),
-    ldFunc(r2, "sum up!"),
-    mov(r3, r10),
-    add(r3, -8),
-    mov(r4, 0),
-    call("for_each_map_elem"),
-    asm.ldxdw(r1, r10, -8),
-    callFunction("2nd"),
-    exit(),
-    func("2nd"),
-    mov(r0, r1),
-    exit(),
-    func("sum up!"),
-    // (map, key, value, context)
-    asm.ldxw(r1, r3, 0),
-    asm.ldxdw(r2, r4, 0),
-    add(r2, r1),
-    asm.stxdw(r4, 0, r2),
-    mov(r0, 0),
-    exit(),
-  ];
-  expect(run(code, "socket", { values })).toBe(280);
-});
+testWith(features.instructions.get("callbacks"))(
+  "a callback gets at what it is called with, next to functions that are called",
+  () => {
+    using values = new ArrayMap({ value: t.u32, maxEntries: 8 });
+    values.setMany(Array.from({ length: 8 }, (_, index) => [index, index * 10] as const));
+    const code = [
+      // Names that C would not allow are allowed here.
+      asm.stdw(r10, -8, 0),
+      asm.ldMap(r1, "values"),
+      ldFunc(r2, "sum up!"),
+      mov(r3, r10),
+      add(r3, -8),
+      mov(r4, 0),
+      call("for_each_map_elem"),
+      asm.ldxdw(r1, r10, -8),
+      callFunction("2nd"),
+      exit(),
+      func("2nd"),
+      mov(r0, r1),
+      exit(),
+      func("sum up!"),
+      // (map, key, value, context)
+      asm.ldxw(r1, r3, 0),
+      asm.ldxdw(r2, r4, 0),
+      add(r2, r1),
+      asm.stxdw(r4, 0, r2),
+      mov(r0, 0),
+      exit(),
+    ];
+    expect(run(code, "socket", { values })).toBe(280);
+  },
+);
 
-bpfTest("the types of functions leave no descriptor open", () => {
-  const code = [
-    ...[mov(r1, 1), ldFunc(r2, "step"), mov(r3, 0), mov(r4, 0), call("loop"), exit()],
-    ...[func("step"), mov(r0, 0), exit()],
-  ];
-  const before = countResources();
-  for (let round = 0; round < 100; round++) run(code);
-  expect(countResources()).toEqual(before);
-});
+testWith(features.helpers("socket-filter").get("loop"))(
+  "the types of functions leave no descriptor open",
+  () => {
+    const code = [
+      ...[mov(r1, 1), ldFunc(r2, "step"), mov(r3, 0), mov(r4, 0), call("loop"), exit()],
+      ...[func("step"), mov(r0, 0), exit()],
+    ];
+    const before = countResources();
+    for (let round = 0; round < 100; round++) run(code);
+    expect(countResources()).toEqual(before);
+  },
+);
 
-bpfTest("a variable of the kernel is read through its type information", () => {
+const variableTest = testUnless(
+  bpfObstacle ??
+    (Btf.kernel().find("var", "bpf_prog_active") === undefined
+      ? "the kernel's type information has no variables"
+      : undefined),
+);
+
+variableTest("a variable of the kernel is read through its type information", () => {
   const code = [
     asm.ldKernelSymbol(r1, "bpf_prog_active"),
     call("this_cpu_ptr"),
@@ -107,13 +125,17 @@ bpfTest("a variable of the kernel is read through its type information", () => {
   );
 });
 
-bpfTest("a function of the kernel is called through its type information", () => {
-  const code = [
-    asm.callKernelFunction("bpf_rcu_read_lock"),
-    asm.callKernelFunction("bpf_rcu_read_unlock"),
-    mov(r0, 3),
-    exit(),
-  ];
+const lockAndUnlock = ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"] as const;
+
+const kernelFunctionTest = testUnless(
+  bpfObstacle ??
+    (Btf.kernel().find("func", lockAndUnlock[0]) === undefined
+      ? "the kernel has no bpf_rcu_read_lock() before 6.2"
+      : undefined),
+);
+
+kernelFunctionTest("a function of the kernel is called through its type information", () => {
+  const code = [...lockAndUnlock.map((name) => asm.callKernelFunction(name)), mov(r0, 3), exit()];
   expect(run(code, "syscall")).toBe(3);
   expect(() => run([asm.callKernelFunction("no_such_func"), exit()])).toThrow(
     "the kernel's type information has no func no_such_func",

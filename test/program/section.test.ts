@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { asm, BpfError, Program } from "../../src/index.ts";
+import { asm, BpfError, Program, features } from "../../src/index.ts";
 import { parseSection } from "../../src/program/section.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
@@ -67,7 +67,8 @@ describe("the kernel", () => {
       "classifier",
       "action",
       "xdp",
-      "syscall",
+      // Kernel 5.14.
+      ...(features.programTypes.get("syscall").available ? ["syscall"] : []),
     ]) {
       using program = load(section);
       expect(program.info().id).toBeGreaterThan(0);

@@ -50,7 +50,8 @@ bpfTest("the message ends with the verifier's reason, and the log has all of it"
   expect(error.message).toStartWith(
     "cannot load the socket program: bpf(BPF_PROG_LOAD): EACCES (permission denied)\n",
   );
-  expect(error.message).toContain("  R1 invalid mem access 'scalar'");
+  // Kernels before 5.18 call a number of theirs "inv".
+  expect(error.message).toMatch(/ {2}R1 invalid mem access '(scalar|inv)'/);
   expect(error.message).not.toContain("processed");
   expect(error.log).toContain("0: (b7) r1 = 0");
   expect(error.log).toMatch(/processed \d+ insns/);

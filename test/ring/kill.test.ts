@@ -1,6 +1,6 @@
 // Disposal at every point of a consumer's life: nothing crashes, nothing is delivered twice or lost, nothing stays open.
 import { expect } from "bun:test";
-import { ArrayMap, RingBuf, type Subscription, t } from "../../src/index.ts";
+import { ArrayMap, RingBuf, type Subscription, t, features } from "../../src/index.ts";
 import { bridgeTest } from "../loop/bridges.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
@@ -8,6 +8,7 @@ import { countResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
+import { testWith } from "../support/needs.ts";
 
 const children = `${import.meta.dir}/children`;
 const Event = t.struct({ value: t.u32 });
@@ -135,42 +136,45 @@ bpfTest(
   60_000,
 );
 
-bpfTest("under flood, a ring disposed of from its callback ends at once, every time", async () => {
-  const worker = new Worker(`${children}/flood_worker.ts`, { ref: false });
-  const ready = Promise.withResolvers<void>();
-  worker.onmessage = () => ready.resolve();
-  worker.onerror = ({ message }) => ready.reject(new Error(message));
-  using shared = new RingBuf({ size: 65536, event: countedEvent });
-  using state = new ArrayMap({ value: counterState, maxEntries: 1 });
-  using program = counter(shared, state);
-  worker.postMessage({ programFd: program.fd, packet });
-  await ready.promise;
-  let next = -1;
-  for (let round = 0; round < 100; round++) {
-    const ring = shared.dup();
-    const ended = Promise.withResolvers<void>();
-    let calls = 0;
-    const limit = 1 + ((round * 37) % 3000);
-    const subscription: Subscription = ring.subscribe(
-      ({ sequence }) => {
-        calls++;
-        if (calls > limit) ended.reject(new Error("called after its end"));
-        if (next !== -1 && sequence !== next) ended.reject(new Error(`${sequence}, not ${next}`));
-        next = sequence + 1;
-        if (calls < limit) return;
-        if (round % 2 === 0) subscription[Symbol.dispose]();
-        ring[Symbol.dispose]();
-        ended.resolve();
-      },
-      { inPlace: true },
-    );
-    await ended.promise;
-    expect(subscription.active).toBe(false);
-    ring[Symbol.dispose]();
-  }
-  worker.terminate();
-  await Bun.sleep(20);
-});
+testWith(features.instructions.get("fetching-atomics"))(
+  "under flood, a ring disposed of from its callback ends at once, every time",
+  async () => {
+    const worker = new Worker(`${children}/flood_worker.ts`, { ref: false });
+    const ready = Promise.withResolvers<void>();
+    worker.onmessage = () => ready.resolve();
+    worker.onerror = ({ message }) => ready.reject(new Error(message));
+    using shared = new RingBuf({ size: 65536, event: countedEvent });
+    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using program = counter(shared, state);
+    worker.postMessage({ programFd: program.fd, packet });
+    await ready.promise;
+    let next = -1;
+    for (let round = 0; round < repetitions(100, 30); round++) {
+      const ring = shared.dup();
+      const ended = Promise.withResolvers<void>();
+      let calls = 0;
+      const limit = 1 + ((round * 37) % 3000);
+      const subscription: Subscription = ring.subscribe(
+        ({ sequence }) => {
+          calls++;
+          if (calls > limit) ended.reject(new Error("called after its end"));
+          if (next !== -1 && sequence !== next) ended.reject(new Error(`${sequence}, not ${next}`));
+          next = sequence + 1;
+          if (calls < limit) return;
+          if (round % 2 === 0) subscription[Symbol.dispose]();
+          ring[Symbol.dispose]();
+          ended.resolve();
+        },
+        { inPlace: true },
+      );
+      await ended.promise;
+      expect(subscription.active).toBe(false);
+      ring[Symbol.dispose]();
+    }
+    worker.terminate();
+    await Bun.sleep(20);
+  },
+);
 
 bpfTest("a process with consumers that were all ended, in any way, can exit", async () => {
   const ended = await runBun([`${children}/ended_consumers.ts`], { timeout: 20_000 });

@@ -14,6 +14,7 @@ import {
 } from "./perf_producer.ts";
 import type { AnsweredOrder } from "./children/answered_producer.ts";
 import { packet } from "./producer.ts";
+import { repetitions } from "../support/effort.ts";
 
 const size = 4096;
 const children = `${import.meta.dir}/children`;
@@ -205,7 +206,7 @@ describe("a wake-up", () => {
       using program = perfCounter(buffer, states);
       const answers = new Int32Array(new SharedArrayBuffer(4));
       // One in some thousands is lost where this goes wrong, and then nothing follows it.
-      const records = bridge === "timer" ? 500 : 10_000;
+      const records = repetitions(bridge === "timer" ? 500 : 10_000);
       const order: AnsweredOrder = { programFd: program.fd, records, packet, answers };
       const worker = new Worker(`${children}/answered_producer.ts`, { ref: false });
       worker.postMessage(order);
@@ -225,7 +226,9 @@ describe("a wake-up", () => {
     using producer = new PerfProducer(buffer);
     const cpu = buffer.cpus[0] as number;
     const put = (count: number) =>
-      onCpu(cpu, () => numbers(count).forEach((value) => producer.putNumber(value)));
+      onCpu(cpu, () => {
+        for (const value of numbers(count)) expect(producer.putNumber(value)).toBe(true);
+      });
     let events = 0;
     using subscription = buffer.subscribe(() => void events++, { wakeup: "interrupt" });
     await Bun.sleep(5);

@@ -2,8 +2,10 @@ import { expect } from "bun:test";
 import { t, UserRingBuf } from "../../src/index.ts";
 import { roomSignal } from "../../src/ring/room_signal.ts";
 import { bridgeTest } from "../loop/bridges.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { mapTest } from "../support/needs.ts";
 import { Drainer } from "./drainer.ts";
+
+const userRingTest = mapTest("user-ringbuf");
 
 const event = t.struct({ length: t.u32, value: t.u32 });
 /** Longer than any bridge takes to tell. */
@@ -48,7 +50,7 @@ bridgeTest(
     await Bun.sleep(milliseconds);
     expect(calls).toBe(3);
   },
-  bpfTest,
+  userRingTest,
 );
 
 bridgeTest(
@@ -78,5 +80,5 @@ bridgeTest(
     await Bun.sleep(milliseconds);
     expect(calls).toBe(before + 1);
   },
-  bpfTest,
+  userRingTest,
 );

@@ -6,15 +6,17 @@ import { join } from "node:path";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import { asm, DisposedError, Program, RingBuf, t, UserRingBuf } from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { mapTest } from "../support/needs.ts";
 import { countResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
 import { Drainer } from "./drainer.ts";
 import { repetitions } from "../support/effort.ts";
 
+const userRingTest = mapTest("user-ringbuf");
+
 const numbered = t.struct({ length: t.u32, value: t.u32 });
 
-bpfTest("a user ring says what it is", () => {
+userRingTest("a user ring says what it is", () => {
   using ring = new UserRingBuf({ size: 8192, event: t.u64, name: "commands" });
   expect(ring).toMatchObject({
     size: 8192,
@@ -29,7 +31,7 @@ bpfTest("a user ring says what it is", () => {
   expect(ring.info().maxEntries).toBe(8192);
 });
 
-bpfTest("a user ring can be referred to by a program that drains it", () => {
+userRingTest("a user ring can be referred to by a program that drains it", () => {
   using ring = new UserRingBuf({ size: 4096, event: t.u64 });
   const { r0, r1, r2, r3, r4, r10 } = asm;
   using program = new Program({
@@ -52,7 +54,7 @@ bpfTest("a user ring can be referred to by a program that drains it", () => {
   expect(program.testRun().returnValue).toBe(0);
 });
 
-bpfTest("a user ring opened otherwise takes its size from the kernel", () => {
+userRingTest("a user ring opened otherwise takes its size from the kernel", () => {
   using bpffs = new DetachedMount("bpf");
   const pin = `${bpffs.path}/ring`;
   using ring = new UserRingBuf({ size: 16384, event: t.u32, pin });
@@ -73,17 +75,20 @@ bpfTest("a user ring opened otherwise takes its size from the kernel", () => {
   expect(() => ring.fd).toThrow("user-ringbuf map");
 });
 
-bpfTest("a size that the kernel would refuse, and misspelt options, are refused before", () => {
-  for (const size of [0, 1, 4095, 12288, 2 ** 32, Number.NaN, undefined as never]) {
-    expect(() => new UserRingBuf({ size, event: t.u32 })).toThrow(RangeError);
-  }
-  // @ts-expect-error: misspelt on purpose
-  expect(() => new UserRingBuf({ sise: 4096, event: t.u32 })).toThrow('did you mean "size"?');
-  // @ts-expect-error: no type on purpose
-  expect(() => new UserRingBuf({ size: 4096 })).toThrow("event: expected a type such as t.u32");
-});
+userRingTest(
+  "a size that the kernel would refuse, and misspelt options, are refused before",
+  () => {
+    for (const size of [0, 1, 4095, 12288, 2 ** 32, Number.NaN, undefined as never]) {
+      expect(() => new UserRingBuf({ size, event: t.u32 })).toThrow(RangeError);
+    }
+    // @ts-expect-error: misspelt on purpose
+    expect(() => new UserRingBuf({ sise: 4096, event: t.u32 })).toThrow('did you mean "size"?');
+    // @ts-expect-error: no type on purpose
+    expect(() => new UserRingBuf({ size: 4096 })).toThrow("event: expected a type such as t.u32");
+  },
+);
 
-bpfTest("1,000 user rings leave nothing open", () => {
+userRingTest("1,000 user rings leave nothing open", () => {
   const before = openKernelObjects();
   for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });
@@ -92,7 +97,7 @@ bpfTest("1,000 user rings leave nothing open", () => {
   expect(openKernelObjects()).toEqual(before);
 });
 
-bpfTest("everything but disposal throws DisposedError after disposal", () => {
+userRingTest("everything but disposal throws DisposedError after disposal", () => {
   for (const isWrittenTo of [false, true]) {
     const ring = new UserRingBuf({ size: 4096, event: t.u32 });
     const record = isWrittenTo ? ring.reserve() : undefined;
@@ -118,7 +123,7 @@ bpfTest("everything but disposal throws DisposedError after disposal", () => {
   }
 });
 
-bpfTest("disposal discards the records that are open: others go on behind them", () => {
+userRingTest("disposal discards the records that are open: others go on behind them", () => {
   const ring = new UserRingBuf({ size: 4096, event: numbered });
   using other = ring.dup();
   using drainer = new Drainer(other);
@@ -134,7 +139,7 @@ bpfTest("disposal discards the records that are open: others go on behind them",
   expect(other.backlog).toBe(0);
 });
 
-bpfTest(
+userRingTest(
   "a record whose view Bun still reads is neither submitted nor unmapped until it is done",
   async () => {
     const length = 1 << 20;
@@ -170,7 +175,7 @@ function epollInstances(): number {
   }).length;
 }
 
-bpfTest("1,000 rings with somebody who waits leave nothing open", async () => {
+userRingTest("1,000 rings with somebody who waits leave nothing open", async () => {
   const before = [countResources(), epollInstances()];
   for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });
@@ -184,7 +189,7 @@ bpfTest("1,000 rings with somebody who waits leave nothing open", async () => {
   expect([countResources(), epollInstances()]).toEqual(before);
 });
 
-bpfTest(
+userRingTest(
   "a record's view that is kept cannot reach other records, nor crash compiled code",
   async () => {
     const child = `${import.meta.dir}/children/user_ring_views.ts`;

@@ -1,10 +1,12 @@
 import { expect } from "bun:test";
 import { UserRingMemory } from "../../src/ffi/user_ring_memory.ts";
 import { asm, BpfError, Program, t, type UserRecord, UserRingBuf } from "../../src/index.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { mapTest } from "../support/needs.ts";
 import { countResources } from "../support/resources.ts";
 import { Drainer } from "./drainer.ts";
 import { repetitions } from "../support/effort.ts";
+
+const userRingTest = mapTest("user-ringbuf");
 
 const numbered = t.struct({ length: t.u32, value: t.u32 });
 
@@ -26,7 +28,7 @@ function numbers(size = 4096): {
   };
 }
 
-bpfTest("programs get events in the order in which they were written", () => {
+userRingTest("programs get events in the order in which they were written", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   for (const value of [3, 1, 2]) expect(put(value)).toBe(true);
@@ -44,7 +46,7 @@ bpfTest("programs get events in the order in which they were written", () => {
   });
 });
 
-bpfTest("a full ring takes no more until programs have drained", () => {
+userRingTest("a full ring takes no more until programs have drained", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   for (let value = 0; value < 256; value++) expect(put(value)).toBe(true);
@@ -62,7 +64,7 @@ interface Written {
   state: "open" | "submitted" | "discarded";
 }
 
-bpfTest(
+userRingTest(
   "records of any length arrive as they are, while the ring wraps around hundreds of times",
   () => {
     const seed = (Math.random() * 0x1_0000_0000) >>> 0;
@@ -87,7 +89,7 @@ bpfTest(
       expect(drainer.read()).toEqual(submitted.map(({ bytes }) => bytes));
     };
     try {
-      for (let step = 0; step < repetitions(20_000); step++) {
+      for (let step = 0; step < 20_000; step++) {
         const open = written.filter((one) => one.state === "open");
         const record = ring.reserve(below(8) === 0 ? below(4097) : below(100));
         if (record === undefined || open.length > 5) {
@@ -117,7 +119,7 @@ bpfTest(
   },
 );
 
-bpfTest("an open record holds up what was reserved behind it", () => {
+userRingTest("an open record holds up what was reserved behind it", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   put(1);
@@ -133,7 +135,7 @@ bpfTest("an open record holds up what was reserved behind it", () => {
   expect(ring.stats).toMatchObject({ events: 4, discarded: 1, backlog: 0 });
 });
 
-bpfTest("a value that the type refuses leaves no trace", () => {
+userRingTest("a value that the type refuses leaves no trace", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   expect(() => put(-1)).toThrow(RangeError);
@@ -149,7 +151,7 @@ bpfTest("a value that the type refuses leaves no trace", () => {
   expect(ring.stats).toMatchObject({ events: 1, discarded: 1 });
 });
 
-bpfTest("lengths are checked before anything is written", () => {
+userRingTest("lengths are checked before anything is written", () => {
   using setup = numbers();
   const { ring } = setup;
   for (const length of [-1, 1.5, 4089, Number.NaN, 2 ** 32, null, "8"]) {
@@ -182,7 +184,7 @@ function swallow(ring: UserRingBuf<unknown>): Program {
   });
 }
 
-bpfTest("the longest record is the longest that the kernel takes", () => {
+userRingTest("the longest record is the longest that the kernel takes", () => {
   using ring = new UserRingBuf({ size: 2 ** 25, event: t.u32 });
   using program = swallow(ring);
   expect(() => ring.reserve(2 ** 24)).toThrow("from 0 to 16777215");
@@ -200,7 +202,7 @@ bpfTest("the longest record is the longest that the kernel takes", () => {
   }
 });
 
-bpfTest("the kernel follows positions beyond 2^32", () => {
+userRingTest("the kernel follows positions beyond 2^32", () => {
   using ring = new UserRingBuf({ size: 2 ** 25, event: t.u32 });
   using program = swallow(ring);
   let drained = 0;
@@ -215,7 +217,7 @@ bpfTest("the kernel follows positions beyond 2^32", () => {
   expect(ring.stats.bytes).toBeGreaterThan(2 ** 33);
 });
 
-bpfTest("several objects for one ring may write in turn, also while records are open", () => {
+userRingTest("several objects for one ring may write in turn, also while records are open", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   using other = ring.dup();
@@ -229,7 +231,7 @@ bpfTest("several objects for one ring may write in turn, also while records are 
   expect([ring.stats.events, other.stats.events]).toEqual([3, 2]);
 });
 
-bpfTest("a frozen ring can be opened and drained, and not written to", () => {
+userRingTest("a frozen ring can be opened and drained, and not written to", () => {
   using setup = numbers();
   setup.ring.freeze();
   const message = "mmap: EPERM (operation not permitted). A frozen map can be written by programs";
@@ -238,7 +240,7 @@ bpfTest("a frozen ring can be opened and drained, and not written to", () => {
   expect(setup.drainer.drain()).toBe(0);
 });
 
-bpfTest("1,000 rings that are written to leave nothing open", () => {
+userRingTest("1,000 rings that are written to leave nothing open", () => {
   const before = countResources();
   for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });

@@ -1,8 +1,10 @@
 import { expect } from "bun:test";
 import { DisposedError, t, UserRingBuf } from "../../src/index.ts";
 import { bridgeTest } from "../loop/bridges.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { mapTest } from "../support/needs.ts";
 import { Drainer } from "./drainer.ts";
+
+const userRingTest = mapTest("user-ringbuf");
 
 const event = t.struct({ length: t.u32, value: t.u32 });
 const held = 256;
@@ -57,7 +59,7 @@ bridgeTest(
     expect(read).toEqual(Array.from({ length: count }, (_, value) => value));
     expect(ring.stats.waits).toBeGreaterThan(0);
   },
-  bpfTest,
+  userRingTest,
 );
 
 /** A stream one of whose writes waits for room. */
@@ -74,7 +76,7 @@ async function stuck(ring: Setup["ring"], signal?: AbortSignal) {
   return { writer, waiting, closed };
 }
 
-bpfTest("a stream that is aborted gives up the write that waits", async () => {
+userRingTest("a stream that is aborted gives up the write that waits", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const { writer, waiting } = await stuck(ring);
@@ -86,7 +88,7 @@ bpfTest("a stream that is aborted gives up the write that waits", async () => {
   expect(ring.backlog).toBe(0);
 });
 
-bpfTest("the signal ends a stream, whether or not a write waits", async () => {
+userRingTest("the signal ends a stream, whether or not a write waits", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const reason = new Error("on purpose");
@@ -109,7 +111,7 @@ bpfTest("the signal ends a stream, whether or not a write waits", async () => {
   expect(ring.backlog).toBe(0);
 });
 
-bpfTest("a value that the type refuses errors the stream, and leaves nothing", async () => {
+userRingTest("a value that the type refuses errors the stream, and leaves nothing", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const abort = new AbortController();
@@ -122,7 +124,7 @@ bpfTest("a value that the type refuses errors the stream, and leaves nothing", a
   abort.abort();
 });
 
-bpfTest("disposal of the ring ends the write that waits, and errors the stream", async () => {
+userRingTest("disposal of the ring ends the write that waits, and errors the stream", async () => {
   using setup = setUp();
   const { ring } = setup;
   const { waiting, closed } = await stuck(ring);
@@ -132,7 +134,7 @@ bpfTest("disposal of the ring ends the write that waits, and errors the stream",
   expect(() => ring.writable()).toThrow(DisposedError);
 });
 
-bpfTest("a stream that is closed has written everything", async () => {
+userRingTest("a stream that is closed has written everything", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const writer = ring.writable({ highWaterMark: 16 }).getWriter();

@@ -1,9 +1,12 @@
 import { expect } from "bun:test";
 import { ArrayMap, DisposedError, t, UserRingBuf } from "../../src/index.ts";
 import { bridgeTest } from "../loop/bridges.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { mapTest } from "../support/needs.ts";
 import { runBun } from "../support/run.ts";
 import { checkedState, Drainer, sequenceChecker } from "./drainer.ts";
+import { repetitions } from "../support/effort.ts";
+
+const userRingTest = mapTest("user-ringbuf");
 
 const children = `${import.meta.dir}/children`;
 /** With its header 72 bytes: a page holds 56 of them, and has 64 bytes left then. */
@@ -63,7 +66,7 @@ bridgeTest(
     expect(read).toEqual(Array.from({ length: held + 4 }, (_, value) => value));
     expect(ring.stats).toMatchObject({ waits: 4, refused: 3, events: held + 4, backlog: 0 });
   },
-  bpfTest,
+  userRingTest,
 );
 
 bridgeTest(
@@ -88,7 +91,7 @@ bridgeTest(
     expect(record.length).toBe(2000);
     record.discard();
   },
-  bpfTest,
+  userRingTest,
 );
 
 bridgeTest(
@@ -99,7 +102,7 @@ bridgeTest(
     using program = sequenceChecker(ring, state);
     const worker = new Worker(`${children}/racing_drainer.ts`, { ref: false });
     worker.postMessage(program.fd);
-    const count = 200_000;
+    const count = repetitions(200_000, 80_000);
     for (let value = 0; value < count; value++) {
       if (value % 3 === 0) {
         const record = await ring.reserveWhenFree();
@@ -111,10 +114,10 @@ bridgeTest(
     expect(state.at(0)).toEqual({ next: count, wrong: 0 });
     expect(ring.stats.waits).toBeGreaterThan(10);
   },
-  bpfTest,
+  userRingTest,
 );
 
-bpfTest("a drain that wakes nobody is noticed", async () => {
+userRingTest("a drain that wakes nobody is noticed", async () => {
   using setup = setUp();
   const { ring, drainer, numbered, fill } = setup;
   fill();
@@ -127,7 +130,7 @@ bpfTest("a drain that wakes nobody is noticed", async () => {
   expect(ring.stats.wakeups).toBe(0);
 });
 
-bpfTest("where there is room nobody waits, and nothing is opened to wait by", async () => {
+userRingTest("where there is room nobody waits, and nothing is opened to wait by", async () => {
   using setup = setUp();
   const { ring, drainer, numbered } = setup;
   await ring.write(numbered(1));
@@ -137,7 +140,7 @@ bpfTest("where there is room nobody waits, and nothing is opened to wait by", as
   expect(ring.stats).toMatchObject({ waits: 0, polls: 0, wakeups: 0 });
 });
 
-bpfTest("a timer fires during a loop of writes that never wait", async () => {
+userRingTest("a timer fires during a loop of writes that never wait", async () => {
   using setup = setUp();
   const { ring, drainer, numbered } = setup;
   for (const write of [
@@ -160,7 +163,7 @@ bpfTest("a timer fires during a loop of writes that never wait", async () => {
   expect(ring.stats.waits).toBe(0);
 });
 
-bpfTest("an event that waits is the one that it was when it was written", async () => {
+userRingTest("an event that waits is the one that it was when it was written", async () => {
   using setup = setUp();
   const { ring, drainer, numbered, fill } = setup;
   fill();
@@ -176,7 +179,7 @@ bpfTest("an event that waits is the one that it was when it was written", async 
   expect(ring.stats.waits).toBe(1);
 });
 
-bpfTest("an abort takes nothing, and lets the next one through", async () => {
+userRingTest("an abort takes nothing, and lets the next one through", async () => {
   using setup = setUp();
   const { ring, drainer, numbered, fill } = setup;
   const reason = new Error("on purpose");
@@ -199,7 +202,7 @@ bpfTest("an abort takes nothing, and lets the next one through", async () => {
   expect(ring.stats).toMatchObject({ events: held, waits: 3, backlog: 0 });
 });
 
-bpfTest("disposal of the ring rejects those who wait", async () => {
+userRingTest("disposal of the ring rejects those who wait", async () => {
   const setup = setUp();
   const { ring, numbered, fill } = setup;
   fill();
@@ -212,7 +215,7 @@ bpfTest("disposal of the ring rejects those who wait", async () => {
   await expect(ring.reserveWhenFree()).rejects.toThrow(DisposedError);
 });
 
-bpfTest("arguments of what waits are checked", async () => {
+userRingTest("arguments of what waits are checked", async () => {
   using setup = setUp();
   const { ring, numbered } = setup;
   // @ts-expect-error: misspelt on purpose
@@ -226,7 +229,7 @@ bpfTest("arguments of what waits are checked", async () => {
   expect(ring.backlog).toBe(0);
 });
 
-bpfTest("the process lives while somebody waits, unless it is told not to", async () => {
+userRingTest("the process lives while somebody waits, unless it is told not to", async () => {
   const options = { timeout: 20_000 };
   const child = `${children}/user_ring_waits.ts`;
   const unreferenced = await runBun([child, "unref"], options);
@@ -236,19 +239,22 @@ bpfTest("the process lives while somebody waits, unless it is told not to", asyn
   expect(disposed).toMatchObject({ exitCode: 0, stdout: "waiting\nDisposedError\n", stderr: "" });
 });
 
-bpfTest("a signal that the event's own code aborts ends the wait before it begins", async () => {
-  using setup = setUp();
-  const { ring, numbered, fill } = setup;
-  fill();
-  const controller = new AbortController();
-  const reason = new Error("gone");
-  const aborting = {
-    ...numbered(1),
-    get value() {
-      controller.abort(reason);
-      return 1;
-    },
-  };
-  await expect(ring.write(aborting, { signal: controller.signal })).rejects.toBe(reason);
-  expect(ring.stats.waits).toBe(0);
-});
+userRingTest(
+  "a signal that the event's own code aborts ends the wait before it begins",
+  async () => {
+    using setup = setUp();
+    const { ring, numbered, fill } = setup;
+    fill();
+    const controller = new AbortController();
+    const reason = new Error("gone");
+    const aborting = {
+      ...numbered(1),
+      get value() {
+        controller.abort(reason);
+        return 1;
+      },
+    };
+    await expect(ring.write(aborting, { signal: controller.signal })).rejects.toBe(reason);
+    expect(ring.stats.waits).toBe(0);
+  },
+);

@@ -11,9 +11,12 @@ export function testUnless(obstacle: string | undefined): typeof test {
   return obstacle === undefined ? test : skipping(obstacle);
 }
 
-/** A test of what is no matter of kernels, and needs tools that emulated machines have not: it is run on others alone. */
+/** Whether this is a machine that the tests booted to try another kernel: it has little but that, Bun and a shell. */
+export const isGuest: boolean = process.env["BUN_BPF_GUEST"] !== undefined;
+
+/** A test of what is no matter of kernels, and needs tools that such machines have not: it is run on others alone. */
 export const hostTest: typeof test = testUnless(
-  process.env["BUN_BPF_GUEST"] === undefined
-    ? undefined
-    : "it depends on no kernel, and needs what is not in emulated machines",
+  isGuest
+    ? "it depends on no kernel, and needs tools that are not in emulated machines"
+    : undefined,
 );

@@ -4,6 +4,7 @@ import * as t from "../../src/types/t.ts";
 import { type Random, withRandom } from "./random.ts";
 import { randomType } from "./random-type.ts";
 import { viewOf } from "./view-of.ts";
+import { repetitions } from "../support/effort.ts";
 
 const Address = t.struct({ port: t.be16, host: t.ipv4 });
 const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64n, comm: t.cstring(16) });
@@ -220,7 +221,7 @@ function randomStruct(random: Random): { type: t.StructType<t.Fields>; view: Dat
 
 test("events equal what is read, for random types and values", () => {
   withRandom((random) => {
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < repetitions(200); i++) {
       const { type, view } = randomStruct(random);
       const cursor = type.cursor();
       for (const offset of [3, 3 + type.size]) {
