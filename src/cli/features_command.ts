@@ -9,7 +9,7 @@ import {
 } from "./feature_report.ts";
 import { renderDetails } from "./details.ts";
 import { printJson, withJson } from "./json.ts";
-import { writeOut } from "./output.ts";
+import { progress, writeOut } from "./output.ts";
 import { styled } from "./style.ts";
 import { renderTable } from "./table.ts";
 import { humanBytes } from "./text.ts";
@@ -19,7 +19,7 @@ const sections: Readonly<Record<string, () => string>> = {
   kernel: kernelSection,
   maps: mapSection,
   programs: programSection,
-  attach: () => featureTable("ATTACH", entriesOf(features.attachKinds)),
+  attach: attachSection,
   instructions: () => featureTable("INSTRUCTIONS", entriesOf(features.instructions)),
   fixes: () => featureTable("FIX", entriesOf(features.fixes)),
   helpers: () =>
@@ -154,6 +154,17 @@ function programSection(): string {
       reason ?? "",
     ]),
   );
+}
+
+/** Some ways to attach end with a grace period of the kernel's: all of them take a few seconds. */
+function attachSection(): string {
+  const { attachKinds } = features;
+  for (const kind of attachKinds.names) {
+    progress(`trying ${kind} ...`);
+    void attachKinds.get(kind).status;
+  }
+  progress("");
+  return featureTable("ATTACH", entriesOf(attachKinds));
 }
 
 /** How long a line of names becomes. */

@@ -35,6 +35,11 @@ export function note(text: string): void {
   if (process.stderr.isTTY) writeError(`${text}\n`);
 }
 
+/** Tells a person at a terminal what takes its time, in a line that the next call overwrites: with nothing, it is gone. */
+export function progress(text: string): void {
+  if (process.stderr.isTTY) writeError(`\r${text}\u001b[K`);
+}
+
 /** Prints line after line, many at a time. */
 export class LineWriter implements Disposable {
   #gathered = "";

@@ -47,14 +47,12 @@ function script({ architecture, tests, effort }: GuestRun): string {
   const line = `/dev/${architecture.output}`;
   const files = tests.map((path) => `./${path}`).join(" ");
   const run = `bun test --timeout ${testTimeout} ${files}`;
+  const askFeatures = 'echo "@@ features"\nbun test/kernels/print_features.ts';
   return `stty -F ${line} raw -echo
 exec >${line} 2>&1
 export BUN_BPF_TEST_EFFORT=${effort}
 cd /project
-echo "@@ features"
-bun test/kernels/print_features.ts
-echo "@@ tests"
-${tests.length === 0 ? "" : run}
+${tests.length === 0 ? askFeatures : `echo "@@ tests"\n${run}`}
 echo "@@ exit $?"
 echo "${lastLine}"
 poweroff -f

@@ -54,28 +54,30 @@ const applets = [
   "unshare",
 ];
 
-/** Folders of unpacked packages. */
-interface UserLand {
+/** What guests have of Debian, by what it is here: the packages. */
+const packages = {
   /** The C library with the dynamic loader. */
-  readonly libc: string;
-  readonly busybox: string;
-  readonly coreutils: string;
-  readonly bash: string;
+  libc: "libc6",
   /** With the locale C.UTF-8, without which bash takes every byte for a character. */
-  readonly locale: string;
-}
+  locale: "libc-bin",
+  busybox: "busybox-static",
+  coreutils: "coreutils",
+  bash: "bash-static",
+} as const;
+
+/** Folders of unpacked packages. */
+type UserLand = Readonly<Record<keyof typeof packages, string>>;
 
 function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLand> {
-  return remembered(join(cache, `userland-${debian}.json`), async () => {
+  const names = Object.values(packages).join("+");
+  return remembered(join(cache, `${names}-${debian}.json`), async () => {
     const archive = new Archive(suite, debian, cache);
     await archive.update();
-    return {
-      libc: await archive.unpacked("libc6"),
-      busybox: await archive.unpacked("busybox-static"),
-      coreutils: await archive.unpacked("coreutils"),
-      bash: await archive.unpacked("bash-static"),
-      locale: await archive.unpacked("libc-bin"),
-    };
+    const folders: [string, string][] = [];
+    for (const [part, name] of Object.entries(packages)) {
+      folders.push([part, await archive.unpacked(name)]);
+    }
+    return Object.fromEntries(folders) as UserLand;
   });
 }
 
@@ -108,9 +110,14 @@ export async function systemArchive(architecture: Architecture, cache: string): 
   // Made anew when a package is, or what is done with it.
   const parts = [Bun.version, ...Object.values(userLand), await Bun.file(import.meta.path).text()];
   const version = Bun.hash(parts.join()).toString(16);
-  const path = join(cache, `system-${architecture.debian}-${version}.cpio`);
+  const prefix = `system-${architecture.debian}-`;
+  const path = join(cache, `${prefix}${version}.cpio`);
   if (existsSync(path)) return path;
   const { libc, busybox, coreutils, bash, locale } = userLand;
+  // What was made of other packages, or in another way.
+  for (const file of readdirSync(cache)) {
+    if (file.startsWith(prefix)) rmSync(join(cache, file));
+  }
   const root = mkdtempSync(join(cache, "root-"));
   try {
     for (const folder of ["usr/bin", "proc", "sys", "dev", "tmp", "root", "etc", "boot"]) {

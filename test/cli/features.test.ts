@@ -1,0 +1,57 @@
+import { describe, expect, test } from "bun:test";
+import { release } from "node:os";
+import type { FeatureReport } from "../../src/cli/feature_report.ts";
+import { features } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { cli, cliJson, cliText } from "./run_cli.ts";
+
+describe("features", () => {
+  bpfTest("are told section by section, in aligned columns", async () => {
+    const text = await cliText(["features", "kernel", "instructions"]);
+    const [kernel = "", instructions = ""] = text.split("\n\n");
+    expect(kernel).toContain(release());
+    const [heading = "", ...lines] = instructions.trimEnd().split("\n");
+    expect(heading).toMatch(/^INSTRUCTIONS +STATUS +SINCE +WHY NOT$/);
+    expect(lines.length).toBe(features.instructions.names.length);
+    const column = heading.indexOf("STATUS");
+    for (const line of lines) {
+      expect(line.slice(column)).toMatch(/^(available|missing|refused) +\d+\.\d+ +\S/);
+    }
+  });
+
+  bpfTest("of maps are told with what can be done with them, at once and in batches", async () => {
+    const text = await cliText(["features", "maps"]);
+    expect(text).toMatch(/^hash +available +3\.19 +lookup update delete get-next-key .*freeze +/m);
+    const hash = /^hash .*$/m.exec(text)?.[0] ?? "";
+    const hasBatches = features.mapOperations("hash").get("lookup-batch").available;
+    expect(hash.endsWith("lookup lookup-and-delete update delete")).toBe(hasBatches);
+  });
+
+  bpfTest("are the library's answers, as JSON", async () => {
+    const report = await cliJson<FeatureReport>(["features"]);
+    expect(report.settings.release).toBe(release());
+    expect(report.mapTypes["hash"]).toEqual({ status: "available", since: "3.19" } as never);
+    const available = (type: "xdp" | "syscall") => {
+      const group = features.helpers(type);
+      return group.names.filter((name) => group.get(name).available);
+    };
+    expect(report.helpers["xdp"]).toEqual(available("xdp"));
+    expect(report.helpers["syscall"]).toEqual(available("syscall"));
+    expect(Object.keys(report.attachKinds)).toEqual([...features.attachKinds.names]);
+  });
+
+  bpfTest("are refused without privilege, and that is no failure", async () => {
+    const { stdout, stderr, exitCode } = await cli(["features", "instructions"], {
+      preload: "./test/support/drop_capabilities.ts",
+    });
+    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+    expect(stdout).not.toContain("available");
+    expect(stdout).toMatch(/refused .*lacks CAP_BPF/);
+  });
+
+  test("that there are none of are a misuse that names those that there are", async () => {
+    const { stderr, exitCode } = await cli(["features", "everything"]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("kernel, maps, programs, attach, instructions, fixes, helpers");
+  });
+});

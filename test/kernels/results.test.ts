@@ -1,0 +1,79 @@
+import { expect, test } from "bun:test";
+import { partition } from "./partition.ts";
+import { parseResults } from "./results.ts";
+
+const output = `@@ features
+{"settings":{}}
+@@ tests
+bun test v1.4.5
+
+test/maps/array_map.test.ts:
+(pass) an array > holds what is stored [1.50ms]
+something printed
+error: expect(received).toBe(expected)
+      at somewhere
+(fail) an array > is large [1250.00ms]
+(skip) an arena > is shared (skipped: map type arena: it came with kernel 6.9, and this is 5.10)
+
+test/types/u8.test.ts:
+(pass) a number [0.25ms]
+(todo) another
+
+2 tests failed:
+(fail) an array > is large [1250.00ms]
+
+ 2 pass
+@@ exit 1
+@@ end
+`.replaceAll("\n", "\r\n");
+
+test("what a guest prints is taken apart into tests with their files, times and reasons", () => {
+  const { tests, features, exitCode } = parseResults(output);
+  expect({ features, exitCode }).toEqual({ features: '{"settings":{}}', exitCode: 1 });
+  const common = { details: "", duration: 0 };
+  expect(tests).toEqual([
+    {
+      ...common,
+      file: "test/maps/array_map.test.ts",
+      name: "an array > holds what is stored",
+      outcome: "pass",
+      duration: 0.0015,
+    },
+    {
+      file: "test/maps/array_map.test.ts",
+      name: "an array > is large",
+      outcome: "fail",
+      duration: 1.25,
+      details: "something printed\nerror: expect(received).toBe(expected)\n      at somewhere",
+    },
+    {
+      ...common,
+      file: "test/maps/array_map.test.ts",
+      name: "an arena > is shared",
+      outcome: "skip",
+      details: "map type arena: it came with kernel 6.9, and this is 5.10",
+    },
+    {
+      ...common,
+      file: "test/types/u8.test.ts",
+      name: "a number",
+      outcome: "pass",
+      duration: 0.00025,
+    },
+    { ...common, file: "test/types/u8.test.ts", name: "another", outcome: "todo" },
+  ]);
+});
+
+test("a guest that ended early has no exit status", () => {
+  expect(parseResults("@@ tests\r\n").exitCode).toBeUndefined();
+});
+
+test("files are divided into parts that take about as long as one another", () => {
+  const durations = { a: 10, b: 6, c: 5, d: 1 };
+  expect(partition(["a", "b", "c", "d"], 2, durations)).toEqual([
+    ["a", "d"],
+    ["b", "c"],
+  ]);
+  expect(partition(["a"], 2, durations)).toEqual([["a"]]);
+  expect(partition(["new", "a"], 1, durations)).toEqual([["a", "new"]]);
+});
