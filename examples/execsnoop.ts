@@ -49,7 +49,8 @@ const maxFailedArgs = 20;
 const maxAttempts = 8192;
 /** Milliseconds at most: Node's and Bun's timers hold no more. */
 const maxDuration = 2 ** 31 - 1;
-const mostMebibytes = 1024;
+/** The largest page that kernels have, in MiB, and as much as is ever of use. */
+const [leastMebibytes, mostMebibytes] = [0.0625, 1024];
 
 const Event = t.struct({
   time: t.u64n,
@@ -322,9 +323,10 @@ function readOptions(): Options {
     );
   }
   const mebibytes = Number(values.buffer);
-  if (!(Number.isInteger(Math.log2(mebibytes)) && mebibytes >= 1 && mebibytes <= mostMebibytes)) {
+  const isPowerOfTwo = Number.isInteger(Math.log2(mebibytes));
+  if (!(isPowerOfTwo && mebibytes >= leastMebibytes && mebibytes <= mostMebibytes)) {
     throw new UsageError(
-      `--buffer: expected a power of two from 1 to ${mostMebibytes}, got ${values.buffer}`,
+      `--buffer: expected a power of two from ${leastMebibytes} to ${mostMebibytes}, got ${values.buffer}`,
     );
   }
   return {

@@ -3,7 +3,7 @@ import { features } from "../features/features.ts";
 import {
   entriesOf,
   type FeatureEntries,
-  reportFeatures,
+  type FeatureReport,
   reportHelpers,
   reportOperations,
 } from "./feature_report.ts";
@@ -14,21 +14,41 @@ import { styled } from "./style.ts";
 import { renderTable } from "./table.ts";
 import { humanBytes } from "./text.ts";
 
+/** A part of what is told. */
+interface Section {
+  /** For people. */
+  readonly text: () => string;
+  /** For scripts. */
+  readonly data: () => Partial<FeatureReport>;
+}
+
 /** The sections by the names that the command line takes, in their order. Each asks the kernel for itself. */
-const sections: Readonly<Record<string, () => string>> = {
-  kernel: kernelSection,
-  maps: mapSection,
-  programs: programSection,
-  attach: attachSection,
-  instructions: () => featureTable("INSTRUCTIONS", entriesOf(features.instructions)),
-  fixes: () => featureTable("FIX", entriesOf(features.fixes)),
-  helpers: () =>
-    renderDetails(
-      Object.entries(reportHelpers(features)).map(([type, names]) => [
-        type,
-        names.length === 0 ? "none" : lines(names),
-      ]),
-    ),
+const sections: Readonly<Record<string, Section>> = {
+  kernel: { text: kernelSection, data: () => ({ settings: features.settings }) },
+  maps: {
+    text: mapSection,
+    data: () => ({
+      mapTypes: entriesOf(features.mapTypes),
+      mapOperations: reportOperations(features),
+    }),
+  },
+  programs: {
+    text: programSection,
+    data: () => ({ programTypes: entriesOf(features.programTypes) }),
+  },
+  attach: {
+    text: attachSection,
+    data: () => ({ attachKinds: entriesOf(features.attachKinds) }),
+  },
+  instructions: {
+    text: () => featureTable("INSTRUCTIONS", entriesOf(features.instructions)),
+    data: () => ({ instructions: entriesOf(features.instructions) }),
+  },
+  fixes: {
+    text: () => featureTable("FIX", entriesOf(features.fixes)),
+    data: () => ({ fixes: entriesOf(features.fixes) }),
+  },
+  helpers: { text: helperSection, data: () => ({ helpers: reportHelpers(features) }) },
 };
 
 interface Options {
@@ -42,7 +62,10 @@ export function featuresCommand(program: Command): void {
     .command("features")
     .description("what the running kernel has, found out by trying it")
     .addArgument(
-      new Argument("[section...]", "what to show instead of all but helpers").choices(names),
+      new Argument(
+        "[section...]",
+        "what to show (default: all, for people without helpers)",
+      ).choices(names),
     )
     .addHelpText(
       "after",
@@ -57,13 +80,14 @@ Examples:
     );
   withJson(command).action((wanted: readonly string[], { json }: Options) => {
     if (json) {
-      printJson(reportFeatures(features));
+      const shown = wanted.length === 0 ? names : wanted;
+      printJson(Object.assign({}, ...shown.map((name) => sections[name]?.data())));
       return;
     }
     const shown = wanted.length === 0 ? names.filter((name) => name !== "helpers") : wanted;
     // One after another, as some take seconds.
     for (const [index, name] of shown.entries()) {
-      writeOut(`${index === 0 ? "" : "\n"}${sections[name]?.() ?? ""}`);
+      writeOut(`${index === 0 ? "" : "\n"}${sections[name]?.text() ?? ""}`);
     }
   });
 }
@@ -165,6 +189,15 @@ function attachSection(): string {
   }
   progress("");
   return featureTable("ATTACH", entriesOf(attachKinds));
+}
+
+function helperSection(): string {
+  return renderDetails(
+    Object.entries(reportHelpers(features)).map(([type, names]) => [
+      type,
+      names.length === 0 ? "none" : lines(names),
+    ]),
+  );
 }
 
 /** How long a line of names becomes. */

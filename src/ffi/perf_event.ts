@@ -12,6 +12,7 @@ import {
   PERF_TYPE_TRACEPOINT,
 } from "../uapi/perf_event.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
+import { hasCapability } from "./capabilities.ts";
 import { explainPermission } from "./permission.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
@@ -38,8 +39,15 @@ function perfError(errno: number, syscall: string, doing: string): BpfError {
     errno,
     syscall,
     doing,
-    hint: refused ? explainPermission(["CAP_PERFMON"]) : undefined,
+    hint: refused ? explainPerfRefusal() : undefined,
   });
+}
+
+/** Some distributions have a level of their own, 3, at which CAP_PERFMON is not enough. */
+function explainPerfRefusal(): string {
+  const level = Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8"));
+  if (level <= 2 || hasCapability("CAP_SYS_ADMIN")) return explainPermission(["CAP_PERFMON"]);
+  return `${explainPermission(["CAP_SYS_ADMIN"])}. Or set the sysctl kernel.perf_event_paranoid to 2: at ${level}, this kernel asks for more than CAP_PERFMON`;
 }
 
 /** The first CPU of a list as the kernel writes them: `"2-3,8"`. */

@@ -28,7 +28,8 @@ describe("features", () => {
   });
 
   bpfTest("are the library's answers, as JSON", async () => {
-    const report = await cliJson<FeatureReport>(["features"]);
+    const report = await cliJson<FeatureReport>(["features", "kernel", "maps", "helpers"]);
+    expect(Object.keys(report)).toEqual(["settings", "mapTypes", "mapOperations", "helpers"]);
     expect(report.settings.release).toBe(release());
     expect(report.mapTypes["hash"]).toEqual({ status: "available", since: "3.19" } as never);
     const available = (type: "xdp" | "syscall") => {
@@ -37,7 +38,6 @@ describe("features", () => {
     };
     expect(report.helpers["xdp"]).toEqual(available("xdp"));
     expect(report.helpers["syscall"]).toEqual(available("syscall"));
-    expect(Object.keys(report.attachKinds)).toEqual([...features.attachKinds.names]);
   });
 
   bpfTest("are refused without privilege, and that is no failure", async () => {

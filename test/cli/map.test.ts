@@ -87,7 +87,7 @@ describe("map list", () => {
         await Bun.sleep(0);
       }
     })();
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < repetitions(5, 2); round++) {
       expect(await cli(["map", "list"])).toMatchObject({ stderr: "", exitCode: 0 });
     }
     stop.resolve();

@@ -348,10 +348,10 @@ describe("execsnoop", () => {
   bpfTest(
     "counts in the kernel what it lost",
     async () => {
-      const snoop = await start("--json", "--name", "^marked$", "--buffer", "1");
+      const snoop = await start("--json", "--name", "^marked$", "--buffer", "0.125");
       process.kill(snoop.pid, "SIGSTOP");
       // A record for each takes 1.2 KiB.
-      const total = 900;
+      const total = 150;
       const loop = `i=0; while [ $i -lt ${total} ]; do ${marked} flood; i=$((i+1)); done`;
       expect(Bun.spawnSync(["sh", "-c", loop]).exitCode).toBe(0);
       process.kill(snoop.pid, "SIGCONT");
@@ -445,7 +445,7 @@ describe("execsnoop", () => {
     [["--name", "("], "regular expression"],
     [["--duration", "soon"], "--duration: expected seconds"],
     [["--duration", "-1"], "--duration"],
-    [["--buffer", "3"], "--buffer: expected a power of two from 1 to 1024, got 3"],
+    [["--buffer", "3"], "--buffer: expected a power of two from 0.0625 to 1024, got 3"],
     [["--buffer", "2048"], "--buffer"],
     [["--buffer", "much"], "--buffer"],
     [["extra"], "extra"],

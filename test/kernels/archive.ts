@@ -80,6 +80,8 @@ export class Archive {
       "Dir::Etc::sourcelist": join(this.#folder, "debian.sources"),
       "Dir::Etc::sourceparts": "-",
       "Dir::State::lists": join(this.#folder, "lists"),
+      // What this machine has installed is no candidate.
+      "Dir::State::status": "/dev/null",
       "Dir::Cache": join(this.#folder, "cache"),
       "APT::Architecture": this.#architecture,
       "APT::Architectures": this.#architecture,

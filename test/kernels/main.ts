@@ -6,7 +6,6 @@ import { availableParallelism, homedir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { FeatureReport } from "../../src/cli/feature_report.ts";
-import { packageRoot } from "../support/run.ts";
 import { type KernelFeatures, writeTable } from "./feature_table.ts";
 import type { GuestReport } from "./guest.ts";
 import { systemArchive } from "./image.ts";
@@ -14,22 +13,24 @@ import { fetchKernel, type Kernel } from "./kernel.ts";
 import { type KernelReport, runMatrix } from "./matrix.ts";
 import { countOutcomes, details, isGood, isGoodGuest, summaryLine } from "./report.ts";
 import { type Architecture, architectures, newest, targets } from "./targets.ts";
+import { findTestFiles, isOfEngineAlone } from "./test_files.ts";
 import { installTools } from "./tools.ts";
 
 const help = `usage: bun run test:kernels [KERNEL...] [TEST...] [options]
 
 Boots Debian's kernels in emulated machines and runs the tests on them, or some of the tests on some of them.
 
-  bun run test:kernels                  all tests on all kernels
-  bun run test:kernels 5.10             all tests on one
+  bun run test:kernels                  the tests on all kernels
+  bun run test:kernels 5.10             the tests on one
   bun run test:kernels 6.12 test/maps   a part of the tests on one
 
 KERNEL      ${targets.map(({ name }) => name).join(", ")}
 TEST        a file of tests, or a folder of them
 
+  --all             also tests that depend on the engine alone, which shows the same here
   --arch ARCH       x64 or arm64 (default: this machine's)
   --jobs N          guests at the same time (default: one for each CPU)
-  --effort N        how much of their work tests do that try many cases, from 0 to 1 (default 0.1)
+  --effort N        how much of their work tests do that try many cases, from 0 to 1 (default 0.05)
   --memory MIB      of each guest (default 3072)
   --time-limit MIN  for each guest (default 20)
   --logs FOLDER     where the logs of guests are kept that had failures (default: in the cache)
@@ -49,11 +50,12 @@ const { values: options, positionals } = parseArgs({
   options: {
     arch: { type: "string", default: process.arch },
     jobs: { type: "string", default: String(availableParallelism()) },
-    effort: { type: "string", default: "0.1" },
+    effort: { type: "string", default: "0.05" },
     memory: { type: "string", default: "3072" },
     "time-limit": { type: "string", default: "20" },
     logs: { type: "string" },
     keep: { type: "boolean", default: false },
+    all: { type: "boolean", default: false },
     table: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
@@ -77,15 +79,16 @@ function refuse(message: string): never {
   process.exit(2);
 }
 
-/** The files of tests that the arguments name; all without any. */
+/** The files of tests that the arguments name; without any, all that depend on the kernel, or on an engine that is not this one. */
 function testFiles(paths: readonly string[]): string[] {
-  const all = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: packageRoot })].toSorted();
-  if (paths.length === 0) return all;
-  return paths.flatMap((path) => {
-    const wanted = path.replace(/^\.\//, "").replace(/\/$/, "");
-    const found = all.filter((file) => file === wanted || file.startsWith(`${wanted}/`));
-    return found.length > 0 ? found : refuse(`no tests are at ${path}`);
-  });
+  if (options.table) return [];
+  try {
+    const files = findTestFiles(paths);
+    const isLeftOut = paths.length === 0 && !options.all && architecture.name === process.arch;
+    return isLeftOut ? files.filter((file) => !isOfEngineAlone(file)) : files;
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
 }
 
 function architectureOption(): Architecture {
@@ -142,7 +145,7 @@ if (options.help) {
 }
 const architecture = architectureOption();
 const kernelNames = positionals.filter(isKernelName);
-const files = options.table ? [] : testFiles(positionals.filter((name) => !isKernelName(name)));
+const files = testFiles(positionals.filter((name) => !isKernelName(name)));
 const settings = {
   jobs: numberOption("jobs", 1),
   effort: numberOption("effort", 0),

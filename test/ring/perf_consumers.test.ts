@@ -241,7 +241,11 @@ describe("a wake-up", () => {
     // Again it is what was written that counts, not what was left unread.
     put(50);
     await Bun.sleep(30);
-    expect([events, subscription.flush(), events]).toEqual([65, 50, 115]);
+    expect(events).toBe(65);
+    // In as many parts as turns have time for.
+    let flushed = 0;
+    for (let part = subscription.flush(); part > 0; part = subscription.flush()) flushed += part;
+    expect([flushed, events]).toEqual([50, 115]);
     put(20);
     await until(() => events === 135);
     expect(buffer.stats.wakeups).toBe(2);
