@@ -14,6 +14,7 @@ import {
   possibleCpus,
   Program,
   XskMap,
+  BpfError,
 } from "../../src/index.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
 import {
@@ -23,9 +24,10 @@ import {
   PERF_TYPE_SOFTWARE,
 } from "../../src/uapi/perf_event.ts";
 import { syscallNumbers } from "../../src/uapi/syscalls.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpfTest, bpfObstacle } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 import { idleSocket, xdpSocket } from "./sockets.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const { r1, r2, r3, r4, r5, fp, add, call, exit, ldMap, lddw, mov, stdw } = asm;
 
@@ -177,35 +179,54 @@ describe("an array of cgroups", () => {
   });
 });
 
+/** Why a socket that is bound to nothing cannot be put into a map. */
+function findSocketObstacle(): string | undefined {
+  using sockets = new XskMap({ maxEntries: 1 });
+  using socket = xdpSocket();
+  try {
+    sockets.set(0, socket);
+    return undefined;
+  } catch (error) {
+    // Since 7.0 or so; two sockets would take an interface with two queues.
+    if (error instanceof BpfError && error.code === "ENOBUFS") {
+      return "this kernel takes sockets alone that are bound to a queue of an interface";
+    }
+    throw error;
+  }
+}
+
 describe("a map of AF_XDP sockets", () => {
-  bpfTest("takes sockets, and programs redirect to those that are there", () => {
-    using sockets = new XskMap({ maxEntries: 4 });
-    const XDP_PASS = 2;
-    const XDP_REDIRECT = 4;
-    using program = new Program({
-      section: "xdp",
-      license: "GPL",
-      maps: { sockets },
-      code: [ldMap(r1, "sockets"), mov(r2, 3), mov(r3, XDP_PASS), call("redirect_map"), exit()],
-    });
-    const run = () => program.testRun({ data: new Uint8Array(64) }).returnValue;
-    using socket = xdpSocket();
-    using another = xdpSocket();
-    expect(run()).toBe(XDP_PASS);
-    expect(sockets.replace(3, socket)).toBe(false);
-    expect(sockets.set(3, socket)).toBe(sockets);
-    expect(run()).toBe(XDP_REDIRECT);
-    expect(sockets.add(3, socket)).toBe(true);
-    expect(sockets.add(3, another)).toBe(false);
-    expect(sockets.replace(3, another)).toBe(true);
-    expect(sockets.delete(3)).toBe(sockets);
-    expect(run()).toBe(XDP_PASS);
-    expect(sockets.delete(3)).toBe(sockets);
-    expect(sockets.add(3, socket)).toBe(true);
-    expect(run()).toBe(XDP_REDIRECT);
-    socket[Symbol.dispose]();
-    expect(run()).toBe(XDP_PASS);
-  });
+  testUnless(bpfObstacle ?? findSocketObstacle())(
+    "takes sockets, and programs redirect to those that are there",
+    () => {
+      using sockets = new XskMap({ maxEntries: 4 });
+      const XDP_PASS = 2;
+      const XDP_REDIRECT = 4;
+      using program = new Program({
+        section: "xdp",
+        license: "GPL",
+        maps: { sockets },
+        code: [ldMap(r1, "sockets"), mov(r2, 3), mov(r3, XDP_PASS), call("redirect_map"), exit()],
+      });
+      const run = () => program.testRun({ data: new Uint8Array(64) }).returnValue;
+      using socket = xdpSocket();
+      using another = xdpSocket();
+      expect(run()).toBe(XDP_PASS);
+      expect(sockets.replace(3, socket)).toBe(false);
+      expect(sockets.set(3, socket)).toBe(sockets);
+      expect(run()).toBe(XDP_REDIRECT);
+      expect(sockets.add(3, socket)).toBe(true);
+      expect(sockets.add(3, another)).toBe(false);
+      expect(sockets.replace(3, another)).toBe(true);
+      expect(sockets.delete(3)).toBe(sockets);
+      expect(run()).toBe(XDP_PASS);
+      expect(sockets.delete(3)).toBe(sockets);
+      expect(sockets.add(3, socket)).toBe(true);
+      expect(run()).toBe(XDP_REDIRECT);
+      socket[Symbol.dispose]();
+      expect(run()).toBe(XDP_PASS);
+    },
+  );
 
   bpfTest("refuses what is no such socket, with the cause", () => {
     using sockets = new XskMap({ maxEntries: 1 });
