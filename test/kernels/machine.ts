@@ -37,8 +37,9 @@ const quickness = [
 /** Boots a kernel in an emulated machine, and waits for its end. */
 export async function runMachine(boot: Boot, signal: AbortSignal): Promise<GuestEnd> {
   const { architecture, image, initialFiles, console, output, memory } = boot;
-  // A panic ends the machine (panic=-1 reboots at once, -no-reboot makes that the end).
-  const commandLine = `console=${architecture.console} quiet panic=-1 ${quickness.join(" ")}`;
+  // A panic ends the machine (panic=-1 reboots at once, -no-reboot makes that the end). Some kernels do not have BPF among
+  // their security modules by themselves.
+  const commandLine = `console=${architecture.console} quiet panic=-1 lsm=lockdown,bpf ${quickness.join(" ")}`;
   const emulator = Bun.spawn(
     [
       architecture.emulator,

@@ -31,11 +31,9 @@ export async function runMatrix(
   onGuest: (kernel: Kernel, report: GuestReport | undefined) => void,
 ): Promise<readonly KernelReport[]> {
   const durations = join(cache, `durations-${settings.architecture.name}.json`);
-  const parts = partition(
-    files,
-    Math.max(1, Math.floor(jobs / kernels.length)),
-    readDurations(durations),
-  );
+  const count = Math.max(1, Math.floor(jobs / kernels.length));
+  // Without tests there are features to ask for.
+  const parts = files.length === 0 ? [[]] : partition(files, count, readDurations(durations));
   const reports = kernels.map((kernel) => ({ kernel, guests: [] as GuestReport[] }));
   const waiting = reports.flatMap((report) => parts.map((tests) => ({ report, tests })));
   const work = async () => {
