@@ -8,7 +8,8 @@ import { type AttachKinds, tryLink } from "./attach_kind.ts";
 import { descriptorOf, KernelAnswer } from "./attempt.ts";
 import { sinceByArchitecture } from "./by_architecture.ts";
 import { mapTypes, probeMapOf } from "./map_types.ts";
-import { kernelTypeId, loadTrial } from "./smallest_program.ts";
+import { kernelTypeId } from "./program_target.ts";
+import { loadTrial } from "./smallest_program.ts";
 
 /** An algorithm of TCP against congestion: connections ask for theirs by name, and for this one no one does. */
 const struct = "tcp_congestion_ops";

@@ -9,12 +9,8 @@ import { type AttachKinds, cookie, tryLink } from "./attach_kind.ts";
 import { Missing } from "./attempt.ts";
 import { sinceByArchitecture } from "./by_architecture.ts";
 import { loadExtension, loadExtensionTarget } from "./extension.ts";
-import {
-  kernelTypeId,
-  loadTrial,
-  type ProgramTarget,
-  type TrialProgram,
-} from "./smallest_program.ts";
+import { kernelTypeId, type ProgramTarget } from "./program_target.ts";
+import { loadTrial, type TrialProgram } from "./smallest_program.ts";
 
 /** A function that is there to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
 const traced: ProgramTarget = { kind: "func", name: "bpf_fentry_test1" };

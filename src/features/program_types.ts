@@ -1,29 +1,22 @@
-import { Btf } from "../btf/btf.ts";
 import { tryLoadProgram } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { errnoName } from "../ffi/errno.ts";
+import { BpfError } from "../ffi/error.ts";
 import type { KernelVersion } from "../ffi/kernel_release.ts";
-import * as asm from "../program/asm.ts";
 import { assemble } from "../program/assembler.ts";
 import type { Code } from "../program/instruction.ts";
 import { keyword, type Keyword } from "../types/keyword.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import type { ProbeAnswer } from "./feature.ts";
+import { findTarget, type FoundTarget, type ProgramTarget } from "./program_target.ts";
+import { returnZero } from "./smallest_program.ts";
 
 type KernelName = Exclude<keyof typeof bpfProgTypes, "UNSPEC">;
 
 /** A type of program that {@link Features.programType} knows: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched-cls"`. */
 export type ProgramTypeKeyword = Keyword<KernelName>;
-
-/** What in the kernel's types a program is for. */
-interface Target {
-  /** Of a struct, the program is for a member of it. */
-  readonly kind: "typedef" | "func" | "struct";
-  readonly name: string;
-  readonly member?: string;
-}
 
 /** A type of program: since when, on what it depends, and what the smallest one is loaded with. */
 export interface ProgramTypeFacts {
@@ -31,7 +24,7 @@ export interface ProgramTypeFacts {
   readonly since: KernelVersion;
   readonly config?: readonly string[];
   readonly attachType?: keyof typeof bpfAttachTypes;
-  readonly target?: Target;
+  readonly target?: ProgramTarget;
   readonly isSleepable?: boolean;
   readonly needs: readonly Capability[];
 }
@@ -129,14 +122,19 @@ export interface ProbedLoad {
 /** Loads a program of a type, and lets it go. */
 export function probeLoad(type: ProgramTypeFacts, code: Code): ProbedLoad {
   const { attachType, target, isSleepable = false } = type;
-  const place = target === undefined ? { attachBtfId: 0 } : findTarget(target);
-  if (place === undefined) return { error: "ENOENT", log: "" };
+  let place: FoundTarget | undefined;
+  try {
+    place = target && findTarget(target);
+  } catch (error) {
+    if (error instanceof BpfError) return { error: error.code, log: "" };
+    throw error;
+  }
   const result = tryLoadProgram(
     {
       type: bpfProgTypes[type.name],
       expectedAttachType:
-        attachType === undefined ? (place.member ?? 0) : bpfAttachTypes[attachType],
-      attachBtfId: place.attachBtfId,
+        attachType === undefined ? (place?.memberIndex ?? 0) : bpfAttachTypes[attachType],
+      attachBtfId: place?.id ?? 0,
       flags: isSleepable ? BPF_F_SLEEPABLE : 0,
       instructions: assemble(code).bytes,
       license: "GPL",
@@ -149,23 +147,8 @@ export function probeLoad(type: ProgramTypeFacts, code: Code): ProbedLoad {
   return { error: undefined, log: result.log };
 }
 
-function findTarget({
-  kind,
-  name,
-  member,
-}: Target): { readonly attachBtfId: number; readonly member?: number } | undefined {
-  const btf = Btf.kernel();
-  const attachBtfId = btf.find(kind, name);
-  if (attachBtfId === undefined) return undefined;
-  if (member === undefined) return { attachBtfId };
-  const index = btf.members(attachBtfId).findIndex(({ name }) => name === member);
-  return index === -1 ? undefined : { attachBtfId, member: index };
-}
-
-const smallestProgram = [asm.mov(asm.r0, 0), asm.exit()];
-
 /** What the kernel answers to the smallest program of a type: what it does not know, it refuses without a word. */
 export function probeProgramType(type: ProgramTypeFacts): ProbeAnswer {
-  const { error, log } = probeLoad(type, smallestProgram);
+  const { error, log } = probeLoad(type, returnZero);
   return error === undefined || log.trim() !== "" ? "available" : error;
 }

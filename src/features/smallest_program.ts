@@ -1,23 +1,13 @@
-import { Btf } from "../btf/btf.ts";
 import { bpfError } from "../ffi/bpf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { type FunctionInfo, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
 import * as asm from "../program/asm.ts";
 import { assemble, type Resolver } from "../program/assembler.ts";
 import { functionTypes } from "../program/function_types.ts";
 import type { Code } from "../program/instruction.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
-
-/** What in a BTF a program is for: the kernel's functions, or those of another program. */
-export interface ProgramTarget {
-  readonly kind: "func" | "var" | "typedef" | "struct";
-  readonly name: string;
-  /** Of a struct, the member that the program is for. */
-  readonly member?: string;
-}
+import { findTarget, kernelTypeId, type ProgramTarget } from "./program_target.ts";
 
 /** A program for a trial. */
 export interface TrialProgram {
@@ -69,34 +59,4 @@ export function loadTrial(program: TrialProgram): Descriptor {
     throw bpfError("BPF_PROG_LOAD", result.errno, { doing: `load a program of type ${type}` });
   }
   return new Descriptor(result.fd, `${type} program of a trial`);
-}
-
-/** Where a target is in the kernel's BTF. */
-interface FoundTarget {
-  readonly id: number;
-  readonly memberIndex: number | undefined;
-}
-
-function findTarget({ kind, name, member }: ProgramTarget): FoundTarget {
-  const id = kernelTypeId(kind, name);
-  if (member === undefined) return { id, memberIndex: undefined };
-  const members = Btf.kernel().members(id);
-  const memberIndex = members.findIndex((candidate) => candidate.name === member);
-  if (memberIndex === -1) throw noSuchType(kind, `${name}.${member}`);
-  return { id, memberIndex };
-}
-
-/** The id of a type in the kernel's BTF. @throws {BpfError} `ENOENT` where the kernel has no such type, or no BTF */
-export function kernelTypeId(kind: ProgramTarget["kind"], name: string): number {
-  const id = Btf.kernel().find(kind, name);
-  if (id === undefined) throw noSuchType(kind, name);
-  return id;
-}
-
-function noSuchType(kind: string, name: string): BpfError {
-  return new BpfError({
-    errno: errnoNumbers.ENOENT,
-    syscall: "look-up in the kernel's BTF",
-    doing: `find the ${kind} ${name}`,
-  });
 }
