@@ -13,7 +13,7 @@ import {
   operationVersion,
   probeMapOperation,
 } from "./map_operations.ts";
-import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
+import { mapTypeFeature, type MapTypeKeyword, mapTypeNeeds, mapTypes } from "./map_types.ts";
 import { programTypeFeature } from "./program_type_feature.ts";
 import { type ProgramTypeKeyword, programTypes } from "./program_types.ts";
 import { type KernelSettings, readSettings } from "./settings.ts";
@@ -26,39 +26,37 @@ export class Features {
   readonly #helpers = new Map<ProgramTypeKeyword, FeatureGroup<HelperName>>();
 
   /** Kinds of maps, by the kernel's names: `"lru-hash"`. */
-  readonly mapTypes: FeatureGroup<MapTypeKeyword> = new FeatureGroup(
+  readonly mapTypes: FeatureGroup<MapTypeKeyword> = groupOf(
     "kind of map",
-    mapTypes.keys(),
-    (type) => mapTypeFeature(factsOf(mapTypes, "kind of map", type)),
+    mapTypes,
+    mapTypeFeature,
   );
 
   /** Types of programs, by the kernel's names: `"sched-cls"`. */
-  readonly programTypes: FeatureGroup<ProgramTypeKeyword> = new FeatureGroup(
+  readonly programTypes: FeatureGroup<ProgramTypeKeyword> = groupOf(
     "type of program",
-    programTypes.keys(),
-    (type) => programTypeFeature(factsOf(programTypes, "type of program", type)),
+    programTypes,
+    programTypeFeature,
   );
 
   /** Ways to attach programs, in libbpf's words: `"kprobe.multi"`. Each is tried where it disturbs nobody. */
-  readonly attachKinds: FeatureGroup<AttachKind> = new FeatureGroup(
+  readonly attachKinds: FeatureGroup<AttachKind> = groupOf(
     "way to attach",
-    attachKinds.keys(),
-    (kind) => {
-      const facts = factsOf(attachKinds, "way to attach", kind);
-      const probe = () => probeAttachKind(facts);
-      return new Feature({ ...facts, name: `attaching ${kind}`, probe });
-    },
+    attachKinds,
+    (facts, kind) =>
+      new Feature({ ...facts, name: `attaching ${kind}`, probe: () => probeAttachKind(facts) }),
   );
 
   /** Instructions that programs can have, and ways to use them: `"may-goto"`. */
-  readonly instructions: FeatureGroup<InstructionSet> = new FeatureGroup(
+  readonly instructions: FeatureGroup<InstructionSet> = groupOf(
     "kind of instructions",
-    instructionSets.keys(),
-    (kind) => {
-      const facts = factsOf(instructionSets, "kind of instructions", kind);
-      const probe = () => probeInstructionSet(facts);
-      return new Feature({ ...facts, name: `instructions ${kind}`, probe });
-    },
+    instructionSets,
+    (facts, kind) =>
+      new Feature({
+        ...facts,
+        name: `instructions ${kind}`,
+        probe: () => probeInstructionSet(facts),
+      }),
   );
 
   /** Mistakes of the kernel that were mended, where it matters here: `"lpm-trie-update"`. Stable kernels may have them early. */
@@ -73,7 +71,8 @@ export class Features {
     let group = this.#operations.get(type);
     if (group === undefined) {
       const facts = factsOf(mapTypes, "kind of map", type);
-      const { config, needs = ["CAP_BPF"] } = facts;
+      const { config } = facts;
+      const needs = mapTypeNeeds(type);
       // Its one element is registered with the kernel: that cannot be tried without doing it.
       const names = type === "struct-ops" ? [] : mapOperations;
       group = new FeatureGroup("operation", names, (operation) => {
@@ -116,6 +115,15 @@ export class Features {
   config(option: string): string | undefined {
     return kernelConfig()?.get(option);
   }
+}
+
+/** A group with a feature for each of the facts. */
+function groupOf<Name extends string, Facts>(
+  what: string,
+  all: ReadonlyMap<Name, Facts>,
+  make: (facts: Facts, name: Name) => Feature,
+): FeatureGroup<Name> {
+  return new FeatureGroup(what, all.keys(), (name) => make(factsOf(all, what, name), name));
 }
 
 function factsOf<Name extends string, Facts>(

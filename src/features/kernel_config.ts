@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { gunzipSync } from "node:zlib";
 import { kernelRelease } from "../ffi/kernel_release.ts";
 
 let cached: ReadonlyMap<string, string> | undefined;
@@ -19,7 +18,7 @@ function readConfig(): ReadonlyMap<string, string> | undefined {
   const bytes =
     compressed === undefined
       ? (readIfThere(`/boot/config-${release}`) ?? readIfThere(`/lib/modules/${release}/config`))
-      : gunzipSync(compressed);
+      : Buffer.from(Bun.gunzipSync(new Uint8Array(compressed)));
   return bytes && parseKernelConfig(bytes.toString("latin1"));
 }
 

@@ -1,5 +1,5 @@
 import { roundUp8 } from "../ffi/align.ts";
-import { possibleCpus } from "../ffi/cpus.ts";
+import { perCpuMapTypes, possibleCpus } from "../ffi/cpus.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import type { KernelVersion } from "../ffi/kernel_release.ts";
@@ -76,12 +76,6 @@ const descriptorKeys: ReadonlySet<MapTypeKeyword> = new Set([
 /** Kinds whose values are an interface: the first of each network namespace is its loopback. */
 const interfaceValues: ReadonlySet<MapTypeKeyword> = new Set(["devmap", "devmap-hash"]);
 const loopback = 1;
-const perCpuValues: ReadonlySet<MapTypeKeyword> = new Set([
-  "percpu-hash",
-  "percpu-array",
-  "lru-percpu-hash",
-  "percpu-cgroup-storage",
-]);
 
 /** A number that no descriptor has, but could: others are refused before the operation is. */
 const noDescriptor = 0x7fff_ffff;
@@ -120,7 +114,7 @@ function tryCommand(
   const type = keyword(name);
   const key = new Uint8Array(keySize);
   if (descriptorKeys.has(type)) new DataView(key.buffer).setInt32(0, noDescriptor, true);
-  const copies = perCpuValues.has(type) ? possibleCpus().length : 1;
+  const copies = perCpuMapTypes.includes(name) ? possibleCpus().length : 1;
   // The next key goes where the value does.
   const value = new Uint8Array(Math.max(roundUp8(valueSize) * copies, roundUp8(keySize), 8));
   if (descriptorValues.has(type)) new DataView(value.buffer).setInt32(0, noDescriptor, true);

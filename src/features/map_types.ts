@@ -70,7 +70,7 @@ const facts: readonly MapTypeFacts[] = [
   { name: "HASH_OF_MAPS", since: "4.12", ...small, with: "inner map" },
   { name: "DEVMAP", since: "4.14", config: ["CONFIG_NET"], needs: networking, ...small },
   { name: "SOCKMAP", since: "4.14", config: inet, needs: networking, ...small },
-  { name: "CPUMAP", since: "4.15", config: ["CONFIG_NET"], needs: networking, ...small },
+  { name: "CPUMAP", since: "4.15", config: ["CONFIG_NET"], ...small },
   { name: "XSKMAP", since: "4.18", config: ["CONFIG_XDP_SOCKETS"], needs: networking, ...small },
   { name: "SOCKHASH", since: "4.18", config: inet, needs: networking, ...small },
   { name: "CGROUP_STORAGE", since: "4.19", config: ["CONFIG_CGROUP_BPF"], ...cgroupStorage },
@@ -110,6 +110,11 @@ const facts: readonly MapTypeFacts[] = [
 export const mapTypes: ReadonlyMap<MapTypeKeyword, MapTypeFacts> = new Map(
   facts.map((type) => [keyword(type.name), type]),
 );
+
+/** Capabilities that the kernel asks for to make a map of a kind, also of one that is not known here. */
+export function mapTypeNeeds(type: string): readonly Capability[] {
+  return mapTypes.get(type as MapTypeKeyword)?.needs ?? ["CAP_BPF"];
+}
 
 /** Makes the smallest map of a kind. */
 export function probeMapOf({ name: type, with: needed, ...shape }: MapTypeFacts): Probed {
@@ -153,5 +158,5 @@ export function mapTypeFeature(type: MapTypeFacts): Feature {
     map[Symbol.dispose]();
     return "available";
   };
-  return new Feature({ needs: ["CAP_BPF"], ...type, name, probe });
+  return new Feature({ ...type, needs: mapTypeNeeds(keyword(type.name)), name, probe });
 }

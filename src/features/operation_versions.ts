@@ -15,19 +15,22 @@ interface OperationFacts {
   readonly later: Readonly<Partial<Record<MapOperation, KernelVersion>>>;
 }
 
+/** Of hash tables of all sorts. */
+const hashTable: OperationFacts = {
+  atOnce: ["lookup", "update", "delete", "get-next-key"],
+  later: {
+    "lookup-and-delete": "5.14",
+    "lookup-batch": "5.6",
+    "lookup-and-delete-batch": "5.6",
+    "update-batch": "5.6",
+    "delete-batch": "5.6",
+    freeze: "5.2",
+  },
+};
+
 /** By kind. Not those of `struct-ops`: to try them is to register something with the kernel. */
 export const operationFacts: Readonly<Partial<Record<MapTypeKeyword, OperationFacts>>> = {
-  hash: {
-    atOnce: ["lookup", "update", "delete", "get-next-key"],
-    later: {
-      "lookup-and-delete": "5.14",
-      "lookup-batch": "5.6",
-      "lookup-and-delete-batch": "5.6",
-      "update-batch": "5.6",
-      "delete-batch": "5.6",
-      freeze: "5.2",
-    },
-  },
+  hash: hashTable,
   array: {
     atOnce: ["lookup", "update", "get-next-key"],
     later: { "lookup-batch": "5.6", "update-batch": "5.6", freeze: "5.2", mmap: "5.5" },
@@ -37,17 +40,7 @@ export const operationFacts: Readonly<Partial<Record<MapTypeKeyword, OperationFa
     later: { lookup: "4.13", freeze: "5.2" },
   },
   "perf-event-array": { atOnce: ["update", "delete", "get-next-key"], later: { freeze: "5.2" } },
-  "percpu-hash": {
-    atOnce: ["lookup", "update", "delete", "get-next-key"],
-    later: {
-      "lookup-and-delete": "5.14",
-      "lookup-batch": "5.6",
-      "lookup-and-delete-batch": "5.6",
-      "update-batch": "5.6",
-      "delete-batch": "5.6",
-      freeze: "5.2",
-    },
-  },
+  "percpu-hash": hashTable,
   "percpu-array": {
     atOnce: ["lookup", "update", "get-next-key"],
     later: { "lookup-batch": "5.13", "update-batch": "5.13", freeze: "5.2" },
@@ -57,28 +50,8 @@ export const operationFacts: Readonly<Partial<Record<MapTypeKeyword, OperationFa
     later: { "get-next-key": "4.16", "lookup-and-delete": "6.18", freeze: "5.2" },
   },
   "cgroup-array": { atOnce: ["update", "delete", "get-next-key"], later: { freeze: "5.2" } },
-  "lru-hash": {
-    atOnce: ["lookup", "update", "delete", "get-next-key"],
-    later: {
-      "lookup-and-delete": "5.14",
-      "lookup-batch": "5.6",
-      "lookup-and-delete-batch": "5.6",
-      "update-batch": "5.6",
-      "delete-batch": "5.6",
-      freeze: "5.2",
-    },
-  },
-  "lru-percpu-hash": {
-    atOnce: ["lookup", "update", "delete", "get-next-key"],
-    later: {
-      "lookup-and-delete": "5.14",
-      "lookup-batch": "5.6",
-      "lookup-and-delete-batch": "5.6",
-      "update-batch": "5.6",
-      "delete-batch": "5.6",
-      freeze: "5.2",
-    },
-  },
+  "lru-hash": hashTable,
+  "lru-percpu-hash": hashTable,
   "lpm-trie": {
     atOnce: ["lookup", "update", "delete"],
     later: {

@@ -2,7 +2,7 @@ import type { Pointer } from "bun:ffi";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
-import { type Capability, hasCapability } from "./capabilities.ts";
+import { type Capability, explainMissing } from "./capabilities.ts";
 import { explainPermission } from "./permission.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
@@ -144,7 +144,7 @@ export function bpfError(command: BpfCommand, errno: number, context: BpfCallCon
 }
 
 function explainRefusal(command: BpfCommand, needs: readonly Capability[]): string {
-  const isPrivileged = needs.every((name) => hasCapability(name) || hasCapability("CAP_SYS_ADMIN"));
+  const isPrivileged = explainMissing(needs) === undefined;
   const memory = isPrivileged && lockingCommands.has(command) ? explainLockedMemory() : undefined;
   return memory ?? explainPermission(needs);
 }

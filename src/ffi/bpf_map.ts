@@ -3,6 +3,7 @@ import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
+import { perCpuMapTypes } from "./cpus.ts";
 import { lastErrno } from "./errno.ts";
 
 /** The types of a map's keys and values in a BTF that the kernel has. */
@@ -78,11 +79,7 @@ export function createKernelMap(map: MapCreation, what: string): number {
 
 /** Most bytes of a value for each CPU (PCPU_MIN_UNIT_SIZE). */
 const largestPerCpuValue = 32 * 1024;
-const perCpuTypes: ReadonlySet<number> = new Set([
-  bpfMapTypes.PERCPU_HASH,
-  bpfMapTypes.PERCPU_ARRAY,
-  bpfMapTypes.LRU_PERCPU_HASH,
-]);
+const perCpuTypes: ReadonlySet<number> = new Set(perCpuMapTypes.map((name) => bpfMapTypes[name]));
 
 /** Kernels have had two words for it. */
 function perCpuHint({ type, valueSize }: MapCreation): string {

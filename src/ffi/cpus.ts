@@ -1,6 +1,15 @@
 import { readFileSync } from "node:fs";
+import type { bpfMapTypes } from "../uapi/enumerations.ts";
 
 const path = "/sys/devices/system/cpu/possible";
+
+/** Kinds of maps that have a value for each CPU: to read one, there must be room for all of them. */
+export const perCpuMapTypes: readonly Exclude<keyof typeof bpfMapTypes, "UNSPEC">[] = [
+  "PERCPU_HASH",
+  "PERCPU_ARRAY",
+  "LRU_PERCPU_HASH",
+  "PERCPU_CGROUP_STORAGE",
+];
 
 let cached: readonly number[] | undefined;
 

@@ -44,12 +44,8 @@ export function probeMap(map: ProbedMap): Probed {
     .u32(MAP_CREATE.btf_value_type_id, map.btf?.valueTypeId ?? 0)
     .u32(MAP_CREATE.btf_vmlinux_value_type_id, map.kernelTypeId ?? 0);
   if (map.extra !== undefined) attr.u64(MAP_CREATE.map_extra, map.extra);
-  return made(attr.tryCall("BPF_MAP_CREATE"), "probed map");
-}
-
-/** A descriptor, owned, or the name of the error that is there instead of it. */
-export function made(fd: number, what: string): Probed {
-  return fd >= 0 ? new Descriptor(fd, what) : errnoName(lastErrno());
+  const fd = attr.tryCall("BPF_MAP_CREATE");
+  return fd >= 0 ? new Descriptor(fd, "probed map") : errnoName(lastErrno());
 }
 
 /** Commands on one element of a map. */

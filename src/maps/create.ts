@@ -1,23 +1,14 @@
 import { type EncodedBtf, encodeBtf } from "../btf/encode.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.ts";
-import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { explainMapType } from "../features/explain.ts";
+import { mapTypeNeeds } from "../features/map_types.ts";
 import { requireBpfSecurityModule } from "../ffi/security_modules.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { BPF_F_NUMA_NODE } from "../uapi/bpf.ts";
 import { describeMap, type MapSpec, type MapTypeName, mapTypeNumber } from "./spec.ts";
-
-/** Kinds that the kernel counts among the network's. */
-const networkKinds: ReadonlySet<MapTypeName> = new Set([
-  "devmap",
-  "devmap-hash",
-  "sockhash",
-  "sockmap",
-  "xskmap",
-]);
 
 /** Kinds that the kernel does not create without a description of key and value. */
 const describedKinds: ReadonlySet<MapTypeName> = new Set([
@@ -67,9 +58,6 @@ function createWithBtf(
 }
 
 function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): MapCreation {
-  const needs: readonly Capability[] = networkKinds.has(spec.type)
-    ? ["CAP_BPF", "CAP_NET_ADMIN"]
-    : ["CAP_BPF"];
   return {
     type: mapTypeNumber(spec.type),
     keySize: spec.keySize,
@@ -81,7 +69,7 @@ function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): 
     extra: spec.mapExtra,
     innerMapFd,
     btf,
-    needs,
+    needs: mapTypeNeeds(spec.type),
     explain: () => explainMapType(spec.type),
   };
 }

@@ -1,11 +1,12 @@
 import { roundUp8 } from "../ffi/align.ts";
 import { objectKind, openById, openPinned, pinObject } from "../ffi/bpf_object.ts";
-import { possibleCpus } from "../ffi/cpus.ts";
+import { perCpuMapTypes, possibleCpus } from "../ffi/cpus.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { fdNumber, readFdInfo } from "../ffi/fdinfo.ts";
 import { objectInfo } from "../ffi/object_info.ts";
 import { checkCount } from "../types/argument.ts";
+import { keyword } from "../types/keyword.ts";
 import {
   BPF_F_NO_COMMON_LRU,
   BPF_F_NUMA_NODE,
@@ -104,12 +105,7 @@ export function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
-const perCpuKinds: ReadonlySet<MapTypeName> = new Set([
-  "percpu-hash",
-  "lru-percpu-hash",
-  "percpu-array",
-  "percpu-cgroup-storage",
-]);
+const perCpuKinds: ReadonlySet<MapTypeName> = new Set(perCpuMapTypes.map(keyword));
 
 /** Whether a map has a value for each CPU. */
 export function isPerCpu({ type }: Pick<MapProperties, "type">): boolean {

@@ -1,7 +1,8 @@
-import { describe, expect, test } from "bun:test";
-import { release } from "node:os";
+import { describe, expect } from "bun:test";
 import { ArrayMap, asm, type Code, Program, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { isKernelSince, type KernelVersion } from "../../src/ffi/kernel_release.ts";
+import { skipping } from "../support/skipping.ts";
 
 const { r0, r1, r2, r3, r6, r10, mov, exit } = asm;
 
@@ -90,7 +91,7 @@ const atomics: Readonly<Record<string, [after: number, operand: number]>> = {
 };
 
 /** The kernels that have the newest instruction of a family. */
-const minimum: Readonly<Record<string, string>> = {
+const minimum: Readonly<Record<string, KernelVersion>> = {
   "64-bit arithmetic": "6.6",
   "32-bit arithmetic": "6.6",
   "sign extension and byte order": "6.6",
@@ -98,11 +99,9 @@ const minimum: Readonly<Record<string, string>> = {
 };
 
 /** A test for kernels from this one on. */
-function since(version: string, name: string, body: () => void): void {
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const [ownMajor = 0, ownMinor = 0] = release().split(".").map(Number);
-  if (ownMajor > major || (ownMajor === major && ownMinor >= minor)) bpfTest(name, body);
-  else test.skip(`${name} (skipped: it needs kernel ${version})`, () => {});
+function since(version: KernelVersion, name: string, body: () => void): void {
+  const define = isKernelSince(version) ? bpfTest : skipping(`it needs kernel ${version}`);
+  define(name, body);
 }
 
 /** Comparisons of 5 with 3 that hold, and the other way about that do not. */
