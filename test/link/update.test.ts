@@ -1,6 +1,4 @@
 import { expect } from "bun:test";
-import { readFileSync } from "node:fs";
-import { BpfAttr } from "../../src/ffi/bpf.ts";
 import {
   asm,
   DisposedError,
@@ -9,8 +7,8 @@ import {
   Program,
   features,
 } from "../../src/index.ts";
-import { bpfAttachTypes } from "../../src/uapi/enumerations.ts";
-import { LINK_CREATE } from "../../src/uapi/layout.ts";
+import { createLink } from "../../src/ffi/link_create.ts";
+import { loopback } from "./attachments.ts";
 import { testWith } from "../support/needs.ts";
 
 const tcxTest = testWith(features.attachKinds.get("tcx"));
@@ -27,13 +25,10 @@ function classifier(): Program {
 }
 
 /** A link of a kind that can do everything: to the loopback interface (kernel 6.6). */
-function attachToLoopback(program: LinkedProgram): Link {
-  using attr = new BpfAttr(LINK_CREATE.tcx_expected_revision + 8);
-  attr
-    .u32(LINK_CREATE.prog_fd, program.fd)
-    .u32(LINK_CREATE.target_ifindex, Number(readFileSync("/sys/class/net/lo/ifindex", "utf8")))
-    .u32(LINK_CREATE.attach_type, bpfAttachTypes.TCX_INGRESS);
-  return new Link(attr.call("BPF_LINK_CREATE", { doing: "attach to lo" }), "tcx link to lo");
+function attachToLoopback({ fd }: LinkedProgram): Link {
+  const target = { kind: "interface", index: loopback } as const;
+  const link = createLink({ fd, attachType: "TCX_INGRESS", target }, { doing: "attach to lo" });
+  return new Link(link, "tcx link to lo");
 }
 
 tcxTest("a link changes its program, where its kind can", () => {
