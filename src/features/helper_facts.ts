@@ -1,7 +1,8 @@
 import { isVersionSince, type KernelVersion } from "../ffi/kernel_release.ts";
 import type { HelperName } from "../program/asm_call.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
-import { commonHelpers, helperConfig, particularHelpers } from "./helper_versions.ts";
+import { helperConfig } from "./helper_config.ts";
+import { commonHelpers, particularHelpers } from "./helper_versions.ts";
 import type { ProgramTypeFacts } from "./program_types.ts";
 
 /** The names of all helpers, in the order in which the kernel got them. */
@@ -40,10 +41,11 @@ function versionsOf({ name, since }: ProgramTypeFacts): ReadonlyMap<string, Vers
   const common = Object.entries(commonHelpers).map(([helper, version]) => {
     return [helper, { since: laterOf(version, since), until: undefined }] as const;
   });
-  const others = Object.entries(particular).flatMap(([range, helpers]) => {
+  const entries = particular.flatMap((table) => Object.entries(table as Record<string, string>));
+  const others = entries.flatMap(([range, helpers]) => {
     const [first, until] = range.split("-") as [KernelVersion | "never", KernelVersion?];
-    const versions = first === "never" ? never : { since: first, until };
-    return (helpers as string).split(" ").map((helper) => [helper, versions] as const);
+    const versions = first === "never" ? never : { since: laterOf(first, since), until };
+    return helpers.split(" ").map((helper) => [helper, versions] as const);
   });
   return new Map([...common, ...others]);
 }
