@@ -7,7 +7,7 @@ import { features, type MapTypeKeyword } from "../src/index.ts";
 import { testWith } from "./support/needs.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, runBun } from "./support/run.ts";
-import { hostTest } from "./support/skipping.ts";
+import { type DefineTest, hostTest } from "./support/skipping.ts";
 
 interface Example {
   /** The file, and which example in it. */
@@ -83,7 +83,7 @@ const youngClasses: Readonly<Record<string, MapTypeKeyword>> = {
 };
 
 /** A test of an example, which is skipped where the kernel has not the kinds of maps in it. */
-function exampleTest({ code }: Example): typeof test {
+function exampleTest({ code }: Example): DefineTest {
   const names = Object.keys(youngClasses).filter((name) => code.includes(`new ${name}(`));
   return testWith(...names.map((name) => features.mapTypes.get(youngClasses[name]!)));
 }

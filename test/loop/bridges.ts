@@ -4,6 +4,7 @@ import { eventDescriptor } from "../../src/ffi/aio.ts";
 import type { Descriptor } from "../../src/ffi/descriptor.ts";
 import type { BridgeName } from "../../src/loop/bridge.ts";
 import { bridgeInUse, watch } from "../../src/loop/reactor.ts";
+import { type DefineTest, skipping } from "../support/skipping.ts";
 
 /** The variable that forces a bridge. */
 export const bridgeVariable = "BUN_BPF_LOOP";
@@ -56,22 +57,19 @@ const longestMilliseconds = 60_000;
 export function bridgeTest(
   name: string,
   body: (bridge: BridgeName) => void | Promise<void>,
-  define: typeof test = test,
+  define: DefineTest = test,
 ): void {
   for (const { name: bridge, obstacle } of bridges) {
-    if (obstacle === undefined) {
-      define(
-        `${bridge}: ${name}`,
-        async () => {
-          if (bridgeInUse() !== undefined) throw new Error("an earlier test left a watch open");
-          await withBridge(bridge, async () => body(bridge));
-          if (bridgeInUse() !== undefined) throw new Error("this test left a watch open");
-        },
-        longestMilliseconds,
-      );
-    } else {
-      test.skip(`${bridge}: ${name} (skipped: ${obstacle})`, () => {});
-    }
+    const defineHere = obstacle === undefined ? define : skipping(obstacle);
+    defineHere(
+      `${bridge}: ${name}`,
+      async () => {
+        if (bridgeInUse() !== undefined) throw new Error("an earlier test left a watch open");
+        await withBridge(bridge, async () => body(bridge));
+        if (bridgeInUse() !== undefined) throw new Error("this test left a watch open");
+      },
+      longestMilliseconds,
+    );
   }
 }
 

@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RingBuf, t } from "../../src/index.ts";
 import { Producer } from "../ring/producer.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { packageRoot, run, runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { bridges, bridgeTest, bridgeVariable } from "./bridges.ts";
 
 /** A subscription that notes what it is called with. */
@@ -115,7 +116,7 @@ bridgeTest(
 );
 
 for (const { name, obstacle } of bridges) {
-  bpfTest.skipIf(obstacle !== undefined)(
+  testUnless(bpfObstacle ?? obstacle)(
     `${name}: a process that is stopped and continued goes on where it was`,
     async () => {
       const child = Bun.spawn([process.execPath, `${import.meta.dir}/children/counting.ts`], {

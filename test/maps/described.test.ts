@@ -11,31 +11,20 @@ import {
   Queue,
   t,
 } from "../../src/index.ts";
-import { bpfTest } from "../support/privilege.ts";
-import { run } from "../support/run.ts";
+import { bpftoolObstacle, runBpftool } from "../support/bpftool.ts";
 import { mapTest } from "../support/needs.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const key = t.struct({ address: t.ipv4, port: t.be16, proto: t.u8 });
 const value = t.struct({ packets: t.u64n, comm: t.cstring(16) });
 const row = { packets: 7, comm: "bash" };
 
-const bpftool = Bun.which("bpftool");
-const dumpTest: typeof bpfTest =
-  bpftool === null
-    ? (((name: string, ...rest: [() => void]) =>
-        bpfTest.skip(`${name} (skipped: no bpftool)`, ...rest)) as typeof bpfTest)
-    : bpfTest;
+const dumpTest = testUnless(bpfObstacle ?? bpftoolObstacle);
 
 /** What `bpftool map dump` makes of a map. */
 async function dump(map: BpfMap): Promise<{ formatted: unknown }[]> {
-  const { stdout, stderr, exitCode } = await run([
-    bpftool as string,
-    "-j",
-    "map",
-    "dump",
-    "id",
-    `${map.id}`,
-  ]);
+  const { stdout, stderr, exitCode } = await runBpftool("map", "dump", "id", `${map.id}`);
   expect([exitCode, stderr]).toEqual([0, ""]);
   return JSON.parse(stdout);
 }

@@ -1,4 +1,4 @@
-import { describe, expect, type test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { readdirSync } from "node:fs";
 import {
   CgroupStorage,
@@ -23,12 +23,13 @@ import {
 } from "./storage_owners.ts";
 import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
+import { testUnless } from "../support/skipping.ts";
 
 type Make<Owner> = <V>(options: StorageOptions<V>) => ObjectStorage<Owner, V>;
 
 /** Why inode storage cannot be tested: the kernel's module for it is not active, or an old kernel does not say whether it is. */
 function inodeObstacle(): string | undefined {
-  if (bpfObstacle !== undefined) return undefined;
+  if (bpfObstacle !== undefined) return bpfObstacle;
   try {
     using _storage = new InodeStorage({ value: t.u32 });
     return undefined;
@@ -38,12 +39,7 @@ function inodeObstacle(): string | undefined {
   }
 }
 
-const obstacle = inodeObstacle();
-const inodeTest: typeof test =
-  obstacle === undefined
-    ? bpfTest
-    : (((name: string, ...rest: [() => void]) =>
-        bpfTest.skip(`${name} (skipped: ${obstacle})`, ...rest)) as typeof test);
+const inodeTest = testUnless(inodeObstacle());
 
 /** A storage beside a `Map`, on which the same is done at random, whatever the owners are called. */
 function compareToModel<Owner>(

@@ -7,6 +7,7 @@ import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
 
@@ -188,9 +189,8 @@ bpfTest(
   },
 );
 
-const floodTest = obstacleHere === undefined ? bpfTest : bpfTest.skip;
-floodTest(
-  `what floods the kernel's ring in overwrite mode is delivered in order, or counted${obstacleHere === undefined ? "" : ` (skipped: ${obstacleHere})`}`,
+testUnless(obstacleHere)(
+  "what floods the kernel's ring in overwrite mode is delivered in order, or counted",
   async () => {
     using ring = new RingBuf({ size: 65536, event: countedEvent, flags: ["rb-overwrite"] });
     using state = new ArrayMap({ value: counterState, maxEntries: 1 });

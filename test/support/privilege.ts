@@ -1,7 +1,6 @@
-import type { test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ArrayMap, BpfError, t } from "../../src/index.ts";
-import { testUnless } from "./skipping.ts";
+import { type DefineTest, testUnless } from "./skipping.ts";
 
 /** Why tests that need the kernel's BPF cannot run here, or `undefined` where they can. */
 export const bpfObstacle: string | undefined = findObstacle();
@@ -25,4 +24,4 @@ function isRoot(): boolean {
 }
 
 /** A test that calls bpf(2): skipped, with the reason in its name, where this process may not. */
-export const bpfTest: typeof test = testUnless(bpfObstacle);
+export const bpfTest: DefineTest = testUnless(bpfObstacle);
