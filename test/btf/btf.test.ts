@@ -1,25 +1,18 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
 import { readKernelBtf } from "../../src/btf/kernel.ts";
 import { BpfError, Btf } from "../../src/index.ts";
-import { run } from "../support/run.ts";
+import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
-
-const vmlinux = "/sys/kernel/btf/vmlinux";
-const hasBtf = existsSync(vmlinux);
-/** A test of the running kernel's types; skipped, with the reason in its name, where it has none. */
-function kernelTest(name: string, body: () => void): void {
-  if (hasBtf) test(name, body);
-  else test.skip(`${name} (skipped: the kernel has no ${vmlinux})`, body);
-}
+import { testUnless } from "../support/skipping.ts";
+import { kernelTypesObstacle, kernelTypesTest, vmlinux } from "./kernel_types.ts";
 
 describe("the kernel's types", () => {
-  kernelTest("are read once", () => {
+  kernelTypesTest("are read once", () => {
     expect(Btf.kernel()).toBe(Btf.kernel());
     expect(Btf.kernel().length).toBeGreaterThan(10_000);
   });
 
-  kernelTest("find a field of a struct, also of what is in it", () => {
+  kernelTypesTest("find a field of a struct, also of what is in it", () => {
     const btf = Btf.kernel();
     expect(btf.field("task_struct", "tgid").size).toBe(4);
     expect(btf.field("task_struct", "real_parent").size).toBe(8);
@@ -33,7 +26,7 @@ describe("the kernel's types", () => {
     );
   });
 
-  kernelTest("find a field through anonymous structs and unions, as C does", () => {
+  kernelTypesTest("find a field through anonymous structs and unions, as C does", () => {
     const btf = Btf.kernel();
     // mm_struct has had most of its fields in an anonymous struct since 4.20.
     const structId = btf.find("struct", "mm_struct") ?? expect.unreachable();
@@ -45,7 +38,7 @@ describe("the kernel's types", () => {
     expect(btf.field("mm_struct", "arg_end").offset).toBe(start.offset + 8);
   });
 
-  kernelTest("resolve typedefs and qualifiers, and know sizes", () => {
+  kernelTypesTest("resolve typedefs and qualifiers, and know sizes", () => {
     const btf = Btf.kernel();
     const u64 = btf.find("typedef", "u64") ?? expect.unreachable();
     expect(btf.resolve(u64)).toMatchObject({ kind: "int", size: 8 });
@@ -57,14 +50,14 @@ describe("the kernel's types", () => {
     expect(btf.type(void_)).toMatchObject({ kind: "func", name: "schedule" });
   });
 
-  kernelTest("have enumerators, signed and unsigned", () => {
+  kernelTypesTest("have enumerators, signed and unsigned", () => {
     const btf = Btf.kernel();
     const id = btf.find("enum", "bpf_map_type") ?? expect.unreachable();
     expect(btf.enumerators(id)).toContainEqual({ name: "BPF_MAP_TYPE_RINGBUF", value: 27 });
     expect(() => btf.enumerators(1)).toThrow("not an enum");
   });
 
-  kernelTest("that are absent are undefined or a RangeError", () => {
+  kernelTypesTest("that are absent are undefined or a RangeError", () => {
     const btf = Btf.kernel();
     expect(btf.find("struct", "no_such_struct")).toBeUndefined();
     // The name exists, as another kind.
@@ -96,12 +89,15 @@ interface PrintedType {
   }[];
 }
 
-const bpftool = hasBtf ? Bun.which("bpftool") : null;
-test.skipIf(bpftool === null)(
-  `every struct and union is as bpftool reads it${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
+testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
+  "every struct and union is as bpftool reads it",
   async () => {
-    const { stdout } = await run([bpftool as string, "-j", "btf", "dump", "file", vmlinux]);
-    const { types } = JSON.parse(stdout) as { types: readonly PrintedType[] };
+    const { types } = await bpftoolJson<{ types: readonly PrintedType[] }>(
+      "btf",
+      "dump",
+      "file",
+      vmlinux,
+    );
     const btf = Btf.kernel();
     expect(btf.length).toBe(types.length + 1);
     let compared = 0;

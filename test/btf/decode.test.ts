@@ -1,6 +1,5 @@
 /** Bytes of BTF types as values of JavaScript. */
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
 import { encodeBtf } from "../../src/btf/encode.ts";
 import { Btf, type BtfValue } from "../../src/index.ts";
 import * as t from "../../src/types/t.ts";
@@ -9,6 +8,7 @@ import { repetitions } from "../support/effort.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { withRandom } from "../types/random.ts";
 import { randomType } from "../types/random-type.ts";
+import { kernelTypesTest } from "./kernel_types.ts";
 import { RawTypes } from "./raw_types.ts";
 
 /** Decodes bytes as the type that `make` adds to `int` (id 1), `char` (id 2) and `unsigned long long` (id 3). */
@@ -423,21 +423,17 @@ test("damaged types are refused with a RangeError, or decoded, and nothing else"
   }
 });
 
-const hasBtf = existsSync("/sys/kernel/btf/vmlinux");
-test.skipIf(!hasBtf)(
-  `every struct of the kernel is decoded${hasBtf ? "" : " (skipped: the kernel has no BTF)"}`,
-  () => {
-    const btf = Btf.kernel();
-    const bytes = new Uint8Array(1 << 20);
-    let decoded = 0;
-    for (const id of btf.ids("struct")) {
-      const size = btf.sizeOf(id);
-      if (size > 4096) continue;
-      expect(typeof btf.decode(id, bytes.subarray(0, size))).toBe("object");
-      decoded++;
-    }
-    expect(decoded).toBeGreaterThan(1000);
-    const task = btf.find("struct", "task_struct") as number;
-    expect(btf.decode(task, bytes)).toMatchObject({ comm: "", pid: 0 });
-  },
-);
+kernelTypesTest("every struct of the kernel is decoded", () => {
+  const btf = Btf.kernel();
+  const bytes = new Uint8Array(1 << 20);
+  let decoded = 0;
+  for (const id of btf.ids("struct")) {
+    const size = btf.sizeOf(id);
+    if (size > 4096) continue;
+    expect(typeof btf.decode(id, bytes.subarray(0, size))).toBe("object");
+    decoded++;
+  }
+  expect(decoded).toBeGreaterThan(1000);
+  const task = btf.find("struct", "task_struct") as number;
+  expect(btf.decode(task, bytes)).toMatchObject({ comm: "", pid: 0 });
+});

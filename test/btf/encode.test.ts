@@ -6,8 +6,8 @@ import { type EncodedBtf, encodeBtf } from "../../src/btf/encode.ts";
 import { loadBtf } from "../../src/ffi/bpf_btf.ts";
 import { Btf } from "../../src/index.ts";
 import * as t from "../../src/types/t.ts";
+import { bpftoolJson, bpftoolTest } from "../support/bpftool.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { run } from "../support/run.ts";
 import { withRandom } from "../types/random.ts";
 import { randomType } from "../types/random-type.ts";
 
@@ -269,47 +269,47 @@ bpfTest("the kernel takes random types", () => {
   });
 });
 
-const bpftool = Bun.which("bpftool");
-test.skipIf(bpftool === null)(
-  `bpftool reads the same${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
-  async () => {
-    const value = t.struct({
-      comm: t.cstring(16),
-      ok: t.bool,
-      "from port": t.be16,
-      net: t.cidr6,
-      lock: t.spinLock,
-      list: t.array(t.struct({ id: t.u32, weight: t.i64n }), 2),
-    });
-    const { bytes } = encodeBtf({ key: t.cidr4, value });
-    const folder = mkdtempSync(join(tmpdir(), "encode-"));
-    try {
-      const file = join(folder, "types.btf");
-      writeFileSync(file, bytes);
-      const { stdout } = await run([bpftool as string, "-j", "btf", "dump", "file", file]);
-      const { types } = JSON.parse(stdout) as { types: readonly PrintedType[] };
-      const btf = Btf.parse(bytes);
-      expect(types).toHaveLength(btf.length - 1);
-      for (const { id, kind, name, members } of types) {
-        const type = btf.type(id);
-        expect([kind, name]).toEqual([type.kind.toUpperCase(), type.name || "(anon)"]);
-        if (members === undefined) continue;
-        expect(members.map((member) => [member.name, member.type_id, member.bits_offset])).toEqual(
-          btf.members(id).map((member) => [member.name, member.typeId, member.bitOffset]),
-        );
-      }
-      const encodings = types.flatMap(({ name, encoding }) => (encoding ? [[name, encoding]] : []));
-      expect(Object.fromEntries(encodings)).toMatchObject({
-        char: "SIGNED",
-        _Bool: "BOOL",
-        "long long": "SIGNED",
-        "unsigned int": "(none)",
-      });
-    } finally {
-      rmSync(folder, { recursive: true });
+bpftoolTest("bpftool reads the same", async () => {
+  const value = t.struct({
+    comm: t.cstring(16),
+    ok: t.bool,
+    "from port": t.be16,
+    net: t.cidr6,
+    lock: t.spinLock,
+    list: t.array(t.struct({ id: t.u32, weight: t.i64n }), 2),
+  });
+  const { bytes } = encodeBtf({ key: t.cidr4, value });
+  const folder = mkdtempSync(join(tmpdir(), "encode-"));
+  try {
+    const file = join(folder, "types.btf");
+    writeFileSync(file, bytes);
+    const { types } = await bpftoolJson<{ types: readonly PrintedType[] }>(
+      "btf",
+      "dump",
+      "file",
+      file,
+    );
+    const btf = Btf.parse(bytes);
+    expect(types).toHaveLength(btf.length - 1);
+    for (const { id, kind, name, members } of types) {
+      const type = btf.type(id);
+      expect([kind, name]).toEqual([type.kind.toUpperCase(), type.name || "(anon)"]);
+      if (members === undefined) continue;
+      expect(members.map((member) => [member.name, member.type_id, member.bits_offset])).toEqual(
+        btf.members(id).map((member) => [member.name, member.typeId, member.bitOffset]),
+      );
     }
-  },
-);
+    const encodings = types.flatMap(({ name, encoding }) => (encoding ? [[name, encoding]] : []));
+    expect(Object.fromEntries(encodings)).toMatchObject({
+      char: "SIGNED",
+      _Bool: "BOOL",
+      "long long": "SIGNED",
+      "unsigned int": "(none)",
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
 
 /** What bpftool prints of a type, as JSON. */
 interface PrintedType {

@@ -1,6 +1,6 @@
 /** BTF that the kernel has, by its id, and BTF whose types come after those of another. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeBtf } from "../../src/btf/encode.ts";
@@ -9,9 +9,11 @@ import { nextObjectId, openById } from "../../src/ffi/bpf_object.ts";
 import { readBtfObject } from "../../src/ffi/bpf_btf.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { BpfError, Btf, HashMap, t } from "../../src/index.ts";
+import { bpftoolJson, bpftoolTest } from "../support/bpftool.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
-import { run } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
+import { kernelTypesObstacle } from "./kernel_types.ts";
 import { RawTypes } from "./raw_types.ts";
 
 describe("the BTF of a map", () => {
@@ -68,7 +70,6 @@ test("what can be no id is refused before the kernel sees it", () => {
 });
 
 const folder = "/sys/kernel/btf";
-const hasBtf = existsSync(`${folder}/vmlinux`);
 
 bpfTest("the kernel's own is told by its name, where the kernel tells names", () => {
   const names = new Map<string, number>();
@@ -90,17 +91,16 @@ bpfTest("the kernel's own is told by its name, where the kernel tells names", ()
   }
 });
 
-const modules = hasBtf ? readdirSync(folder).filter((name) => name !== "vmlinux") : [];
-test.skipIf(modules.length === 0)(
-  `modules' types come after the kernel's${modules.length === 0 ? " (skipped: there are no modules with BTF)" : ""}`,
-  () => {
-    for (const name of modules.slice(0, 5)) {
-      const btf = Btf.parse(new Uint8Array(readKernelBtf(`${folder}/${name}`)), Btf.kernel());
-      expect(btf.length).toBeGreaterThan(Btf.kernel().length);
-      for (let id = Btf.kernel().length; id < btf.length; id++) btf.resolve(id);
-    }
-  },
-);
+const modules =
+  kernelTypesObstacle === undefined ? readdirSync(folder).filter((name) => name !== "vmlinux") : [];
+const modulesObstacle = modules.length === 0 ? "there are no modules with BTF" : undefined;
+testUnless(kernelTypesObstacle ?? modulesObstacle)("modules' types come after the kernel's", () => {
+  for (const name of modules.slice(0, 5)) {
+    const btf = Btf.parse(new Uint8Array(readKernelBtf(`${folder}/${name}`)), Btf.kernel());
+    expect(btf.length).toBeGreaterThan(Btf.kernel().length);
+    for (let id = Btf.kernel().length; id < btf.length; id++) btf.resolve(id);
+  }
+});
 
 describe("types that come after those of another BTF", () => {
   const baseTypes = new RawTypes();
@@ -153,34 +153,29 @@ describe("types that come after those of another BTF", () => {
   });
 });
 
-const bpftool = Bun.which("bpftool");
-test.skipIf(bpftool === null)(
-  `bpftool reads types after others in the same way${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
-  async () => {
-    const baseTypes = new RawTypes();
-    const int = baseTypes.int("int", 4, 1);
-    const types = new RawTypes(baseTypes);
-    types.typedef("number", int);
-    types.struct("pair", 8, [
-      { name: "a", type: int, bit: 0 },
-      { name: "b", type: types.typedef("other", int), bit: 32 },
-    ]);
-    const path = mkdtempSync(join(tmpdir(), "btf-"));
-    try {
-      writeFileSync(join(path, "base"), baseTypes.encode());
-      writeFileSync(join(path, "split"), types.encode());
-      const dumped = await run([
-        ...[bpftool as string, "-j", "-B", join(path, "base")],
-        ...["btf", "dump", "file", join(path, "split")],
-      ]);
-      const btf = Btf.parse(types.encode(), Btf.parse(baseTypes.encode()));
-      const printed = JSON.parse(dumped.stdout) as { types: { id: number; name: string }[] };
-      expect(printed.types.map(({ id, name }) => [id, name])).toEqual(
-        printed.types.map(({ id }) => [id, btf.type(id).name]),
-      );
-      expect(printed.types.at(-1)).toMatchObject({ id: btf.length - 1, name: "pair" });
-    } finally {
-      rmSync(path, { recursive: true });
-    }
-  },
-);
+bpftoolTest("bpftool reads types after others in the same way", async () => {
+  const baseTypes = new RawTypes();
+  const int = baseTypes.int("int", 4, 1);
+  const types = new RawTypes(baseTypes);
+  types.typedef("number", int);
+  types.struct("pair", 8, [
+    { name: "a", type: int, bit: 0 },
+    { name: "b", type: types.typedef("other", int), bit: 32 },
+  ]);
+  const path = mkdtempSync(join(tmpdir(), "btf-"));
+  try {
+    writeFileSync(join(path, "base"), baseTypes.encode());
+    writeFileSync(join(path, "split"), types.encode());
+    const printed = await bpftoolJson<{ types: { id: number; name: string }[] }>(
+      ...["-B", join(path, "base")],
+      ...["btf", "dump", "file", join(path, "split")],
+    );
+    const btf = Btf.parse(types.encode(), Btf.parse(baseTypes.encode()));
+    expect(printed.types.map(({ id, name }) => [id, name])).toEqual(
+      printed.types.map(({ id }) => [id, btf.type(id).name]),
+    );
+    expect(printed.types.at(-1)).toMatchObject({ id: btf.length - 1, name: "pair" });
+  } finally {
+    rmSync(path, { recursive: true });
+  }
+});

@@ -22,9 +22,10 @@ import {
   t,
 } from "../../src/index.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
+import { bpftoolObstacle, runBpftool } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
-import { bpfTest } from "../support/privilege.ts";
-import { run } from "../support/run.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
 import { withRandom } from "../types/random.ts";
 import { randomType } from "../types/random-type.ts";
 import { cli, cliJson, cliText } from "./run_cli.ts";
@@ -265,49 +266,45 @@ describe("kinds of maps", () => {
   });
 });
 
-const bpftool = Bun.which("bpftool");
-test.skipIf(bpftool === null)(
-  `bpftool decodes the same${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
-  async () => {
-    const value = t.struct({
-      a: t.u8,
-      b: t.i16,
-      c: t.u32,
-      d: t.i64,
-      e: t.u64,
-      f: t.array(t.u16, 3),
-      g: t.cstring(8),
-      ok: t.bool,
-      n: t.struct({ x: t.i32, list: t.array(t.struct({ y: t.i8 }), 2) }),
-    });
-    using map = new HashMap({ key: t.struct({ id: t.u32, z: t.u16 }), value, maxEntries: 10 });
-    map.set(
-      { id: 1, z: 2 },
-      {
-        a: 255,
-        b: -5,
-        c: 4e9,
-        d: -(2n ** 62n),
-        e: 2n ** 64n - 1n,
-        f: [1, 2, 3],
-        g: "hey",
-        ok: true,
-        n: { x: -1, list: [{ y: -128 }, { y: 127 }] },
-      },
-    );
-    using perCpu = new PerCpuArrayMap({ value: t.i64, maxEntries: 2 });
-    perCpu.set(
-      1,
-      possibleCpus().map((cpu) => -1n - BigInt(cpu)),
-    );
-    expect(await dump(map)).toEqual(await bpftoolDump(map.id));
-    expect(await dump(perCpu)).toEqual(await bpftoolDump(perCpu.id));
-  },
-);
+testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool decodes the same", async () => {
+  const value = t.struct({
+    a: t.u8,
+    b: t.i16,
+    c: t.u32,
+    d: t.i64,
+    e: t.u64,
+    f: t.array(t.u16, 3),
+    g: t.cstring(8),
+    ok: t.bool,
+    n: t.struct({ x: t.i32, list: t.array(t.struct({ y: t.i8 }), 2) }),
+  });
+  using map = new HashMap({ key: t.struct({ id: t.u32, z: t.u16 }), value, maxEntries: 10 });
+  map.set(
+    { id: 1, z: 2 },
+    {
+      a: 255,
+      b: -5,
+      c: 4e9,
+      d: -(2n ** 62n),
+      e: 2n ** 64n - 1n,
+      f: [1, 2, 3],
+      g: "hey",
+      ok: true,
+      n: { x: -1, list: [{ y: -128 }, { y: 127 }] },
+    },
+  );
+  using perCpu = new PerCpuArrayMap({ value: t.i64, maxEntries: 2 });
+  perCpu.set(
+    1,
+    possibleCpus().map((cpu) => -1n - BigInt(cpu)),
+  );
+  expect(await dump(map)).toEqual(await bpftoolDump(map.id));
+  expect(await dump(perCpu)).toEqual(await bpftoolDump(perCpu.id));
+});
 
 /** What bpftool prints of the entries by their types, in the form that the command has. */
 async function bpftoolDump(id: number): Promise<Dumped[]> {
-  const { stdout } = await run([bpftool as string, "-j", "map", "dump", "id", `${id}`]);
+  const { stdout } = await runBpftool("map", "dump", "id", `${id}`);
   // Its numbers are longer than JavaScript's.
   const quoted = stdout.replace(/(?<=[:[,])-?\d{17,}/g, '"$&"');
   const entries = JSON.parse(quoted) as {

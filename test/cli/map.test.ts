@@ -1,11 +1,13 @@
 /** `bun-bpf map list` and `map show`. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { join } from "node:path";
 import { asm, HashMap, ArrayMap, listMaps, Program, Queue, t } from "../../src/index.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
+import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
-import { packageRoot, run } from "../support/run.ts";
+import { packageRoot } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { cli, cliJson, cliText } from "./run_cli.ts";
 
 /** What the command prints of a map. */
@@ -182,46 +184,41 @@ describe("map show", () => {
   });
 });
 
-const pinObstacle = bpfObstacle ?? mountObstacle;
-test.skipIf(pinObstacle !== undefined)(
-  `pins are shown, and lead to the map${pinObstacle === undefined ? "" : ` (skipped: ${pinObstacle})`}`,
-  async () => {
-    using bpffs = new MountedBpffs("bpf fs ");
-    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
-    const path = `${bpffs.path}/counts`;
-    map.pin(path);
-    expect(await cliJson<ShownMap>(["map", "show", path])).toMatchObject({
-      id: map.id,
-      pins: [path],
-    });
-    expect(await cliText(["map", "list"])).toMatch(new RegExp(`^ *${map.id} .* ${path}$`, "m"));
-    expect(await cliText(["map", "show", `path:${path}`])).toMatch(
-      new RegExp(`^pins: +${path}$`, "m"),
-    );
-    map.unpin();
-  },
-);
+const pinTest = testUnless(bpfObstacle ?? mountObstacle);
 
-test.skipIf(pinObstacle !== undefined)(
-  `whoever may not list objects may look at a pin${pinObstacle === undefined ? "" : ` (skipped: ${pinObstacle})`}`,
-  async () => {
-    using bpffs = new MountedBpffs();
-    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
-    const path = `${bpffs.path}/counts`;
-    map.set(1, 2).pin(path);
-    const preload = join(packageRoot, "test/support/drop_capabilities.ts");
-    const show = await cli(["map", "show", path, "--json"], { preload });
-    const dump = await cli(["map", "dump", path], { preload });
-    map.unpin();
-    // Kernels may refuse even that to who has no capabilities at all.
-    if (show.stderr.includes("EPERM")) return;
-    const shown = JSON.parse(show.stdout) as ShownMap;
-    expect(shown).toMatchObject({ id: map.id, pins: [path] });
-    // What cannot be known is left out.
-    expect(Object.keys(shown)).not.toContain("programIds");
-    expect([dump.stderr, dump.stdout]).toEqual(["", "01 00 00 00 => 02 00 00 00\n"]);
-  },
-);
+pinTest("pins are shown, and lead to the map", async () => {
+  using bpffs = new MountedBpffs("bpf fs ");
+  using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+  const path = `${bpffs.path}/counts`;
+  map.pin(path);
+  expect(await cliJson<ShownMap>(["map", "show", path])).toMatchObject({
+    id: map.id,
+    pins: [path],
+  });
+  expect(await cliText(["map", "list"])).toMatch(new RegExp(`^ *${map.id} .* ${path}$`, "m"));
+  expect(await cliText(["map", "show", `path:${path}`])).toMatch(
+    new RegExp(`^pins: +${path}$`, "m"),
+  );
+  map.unpin();
+});
+
+pinTest("whoever may not list objects may look at a pin", async () => {
+  using bpffs = new MountedBpffs();
+  using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+  const path = `${bpffs.path}/counts`;
+  map.set(1, 2).pin(path);
+  const preload = join(packageRoot, "test/support/drop_capabilities.ts");
+  const show = await cli(["map", "show", path, "--json"], { preload });
+  const dump = await cli(["map", "dump", path], { preload });
+  map.unpin();
+  // Kernels may refuse even that to who has no capabilities at all.
+  if (show.stderr.includes("EPERM")) return;
+  const shown = JSON.parse(show.stdout) as ShownMap;
+  expect(shown).toMatchObject({ id: map.id, pins: [path] });
+  // What cannot be known is left out.
+  expect(Object.keys(shown)).not.toContain("programIds");
+  expect([dump.stderr, dump.stdout]).toEqual(["", "01 00 00 00 => 02 00 00 00\n"]);
+});
 
 bpfTest("what others are called cannot change the terminal", async () => {
   const child = Bun.spawn([process.execPath, "test/inspect/children/odd_owner.ts"], {
@@ -238,40 +235,35 @@ bpfTest("what others are called cannot change the terminal", async () => {
   }
 });
 
-const bpftool = Bun.which("bpftool");
-test.skipIf(bpftool === null)(
-  `bpftool says the same of maps${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
-  async () => {
-    using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_compared" });
-    using array = new ArrayMap({ value: t.u64, maxEntries: 7 });
-    const [printed, shown] = await Promise.all([
-      run([bpftool as string, "-j", "map", "show"]),
-      cliJson<ShownMap[]>(["map", "list"]),
-    ]);
-    const maps = JSON.parse(printed.stdout) as Record<string, unknown>[];
-    for (const { id } of [map, array]) {
-      const theirs = maps.find((candidate) => candidate["id"] === id) as Record<string, unknown>;
-      const ours = shown.find((candidate) => candidate.id === id) as ShownMap;
-      expect([
-        ours["name"] || undefined,
-        ours["keySize"],
-        ours["valueSize"],
-        ours["maxEntries"],
-        ours["flags"],
-        ours["memory"],
-        Number(ours["frozen"]),
-        ours["type"],
-      ]).toEqual([
-        theirs["name"],
-        theirs["bytes_key"],
-        theirs["bytes_value"],
-        theirs["max_entries"],
-        theirs["flags"],
-        theirs["bytes_memlock"],
-        theirs["frozen"],
-        (theirs["type"] as string).replaceAll("_", "-"),
-      ] as never);
-    }
-    expect([...listMaps()].length).toBeGreaterThan(1);
-  },
-);
+testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same of maps", async () => {
+  using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_compared" });
+  using array = new ArrayMap({ value: t.u64, maxEntries: 7 });
+  const [maps, shown] = await Promise.all([
+    bpftoolJson<Record<string, unknown>[]>("map", "show"),
+    cliJson<ShownMap[]>(["map", "list"]),
+  ]);
+  for (const { id } of [map, array]) {
+    const theirs = maps.find((candidate) => candidate["id"] === id) as Record<string, unknown>;
+    const ours = shown.find((candidate) => candidate.id === id) as ShownMap;
+    expect([
+      ours["name"] || undefined,
+      ours["keySize"],
+      ours["valueSize"],
+      ours["maxEntries"],
+      ours["flags"],
+      ours["memory"],
+      Number(ours["frozen"]),
+      ours["type"],
+    ]).toEqual([
+      theirs["name"],
+      theirs["bytes_key"],
+      theirs["bytes_value"],
+      theirs["max_entries"],
+      theirs["flags"],
+      theirs["bytes_memlock"],
+      theirs["frozen"],
+      (theirs["type"] as string).replaceAll("_", "-"),
+    ] as never);
+  }
+  expect([...listMaps()].length).toBeGreaterThan(1);
+});

@@ -1,9 +1,10 @@
 /** `bun-bpf prog` and `bun-bpf link`. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { asm, HashMap, Program, t } from "../../src/index.ts";
 import { attachTcx, obstacleTo } from "../link/attachments.ts";
-import { bpfTest } from "../support/privilege.ts";
-import { run } from "../support/run.ts";
+import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
 import { cli, cliJson, cliText } from "./run_cli.ts";
 
 /** What the command prints of a program or a link. */
@@ -110,19 +111,15 @@ describe("links", () => {
     });
   });
 
-  const obstacle = obstacleTo(attachTcx);
-  test.skipIf(obstacle !== undefined)(
-    `of other kinds have theirs${obstacle === undefined ? "" : ` (skipped: ${obstacle})`}`,
-    async () => {
-      using attached = attachTcx();
-      const { id } = attached.link.info();
-      expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx-egress\)$/m);
-      attached.link.detach();
-      expect(await cliText(["link", "show", id])).toMatch(
-        /^target: +interface gone \(tcx-egress\)$/m,
-      );
-    },
-  );
+  testUnless(obstacleTo(attachTcx))("of other kinds have theirs", async () => {
+    using attached = attachTcx();
+    const { id } = attached.link.info();
+    expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx-egress\)$/m);
+    attached.link.detach();
+    expect(await cliText(["link", "show", id])).toMatch(
+      /^target: +interface gone \(tcx-egress\)$/m,
+    );
+  });
 
   bpfTest("that are gone are said to be", async () => {
     using program = newProgram("cli_gone");
@@ -137,19 +134,17 @@ describe("links", () => {
   });
 });
 
-const bpftool = Bun.which("bpftool");
-test.skipIf(bpftool === null)(
-  `bpftool says the same of programs and links${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
+testUnless(bpfObstacle ?? bpftoolObstacle)(
+  "bpftool says the same of programs and links",
   async () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     using program = newProgram("cli_compared", { map });
     using link = program.attach();
     const { id } = program.info();
-    const [progs, links] = await Promise.all([
-      run([bpftool as string, "-j", "prog", "show", "id", `${id}`]),
-      run([bpftool as string, "-j", "link", "show", "id", `${link.info().id}`]),
+    const [theirs, theirLink] = await Promise.all([
+      bpftoolJson<Record<string, unknown>>("prog", "show", "id", `${id}`),
+      bpftoolJson<Record<string, unknown>>("link", "show", "id", `${link.info().id}`),
     ]);
-    const theirs = JSON.parse(progs.stdout) as Record<string, unknown>;
     const ours = await cliJson<Shown>(["prog", "show", id]);
     expect([
       ours["name"],
@@ -170,7 +165,6 @@ test.skipIf(bpftool === null)(
       theirs["bytes_memlock"],
       theirs["map_ids"],
     ] as never);
-    const theirLink = JSON.parse(links.stdout) as Record<string, unknown>;
     const ourLink = await cliJson<Shown>(["link", "show", link.info().id]);
     expect([ourLink["programId"], ourLink["name"]]).toEqual([
       theirLink["prog_id"],

@@ -2,8 +2,8 @@
 import { describe, expect } from "bun:test";
 import { isKernelSince } from "../../src/ffi/kernel_release.ts";
 import { features, type MapTypeKeyword, type ProgramTypeKeyword } from "../../src/index.ts";
+import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle } from "../support/privilege.ts";
-import { run } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 
 interface Probe {
@@ -12,18 +12,12 @@ interface Probe {
   readonly helpers: Readonly<Record<string, readonly string[]>>;
 }
 
-const bpftool = Bun.which("bpftool");
-const bpftoolTest = testUnless(
-  bpfObstacle ?? (bpftool === null ? "there is no bpftool" : undefined),
-);
+const probeTest = testUnless(bpfObstacle ?? bpftoolObstacle);
 
 let probed: Promise<Probe> | undefined;
 
 function probe(): Promise<Probe> {
-  probed ??= run([bpftool as string, "-j", "feature", "probe"]).then(
-    ({ stdout }) => JSON.parse(stdout) as Probe,
-  );
-  return probed;
+  return (probed ??= bpftoolJson<Probe>("feature", "probe"));
 }
 
 /** `have_lru_hash_map_type` as it is called here: `"lru-hash"`. */
@@ -34,7 +28,7 @@ function keywordOf<Name extends string>(key: string): Name {
 }
 
 describe("bpftool agrees", () => {
-  bpftoolTest("about kinds of maps", async () => {
+  probeTest("about kinds of maps", async () => {
     const { map_types: types } = await probe();
     expect(Object.keys(types).length).toBeGreaterThan(25);
     for (const [key, has] of Object.entries(types)) {
@@ -43,7 +37,7 @@ describe("bpftool agrees", () => {
     }
   });
 
-  bpftoolTest("about types of programs", async () => {
+  probeTest("about types of programs", async () => {
     const { program_types: types } = await probe();
     expect(Object.keys(types).length).toBeGreaterThan(25);
     // It loads such programs without a target in the kernel's types, which some of its versions take for a refusal.
@@ -59,7 +53,7 @@ describe("bpftool agrees", () => {
   const misunderstands = isKernelSince("6.10")
     ? "kernels since 6.10 have other words for an unknown helper than most versions of bpftool know"
     : undefined;
-  testUnless(misunderstands ?? (bpftool === null ? "there is no bpftool" : bpfObstacle))(
+  testUnless(misunderstands ?? bpftoolObstacle ?? bpfObstacle)(
     "about the helpers of each type of programs",
     async () => {
       const { helpers } = await probe();

@@ -1,13 +1,14 @@
 /** What the kernel says of links, by their kinds: of those that can be made here. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { mkdirSync, mkdtempSync, readlinkSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { asm, Btf, KernelSymbols, type LinkInfo, listLinks, Program } from "../../src/index.ts";
 import { FunctionNames } from "../../src/inspect/function_names.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
-import { run } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import {
   attachCgroup,
   attachCounter,
@@ -103,8 +104,7 @@ const kinds: readonly {
 ];
 
 for (const { name, make, info } of kinds) {
-  const obstacle = obstacleTo(make);
-  test.skipIf(obstacle !== undefined)(`${name}${skipped(obstacle)}`, () => {
+  testUnless(obstacleTo(make))(name, () => {
     using attached = make();
     const told = attached.link.info();
     expect(told).toEqual({ id: told.id, programId: told.programId, ...info() } as LinkInfo);
@@ -116,8 +116,7 @@ for (const { name, make, info } of kinds) {
 describe("uprobes of many functions", () => {
   const offsets = [0x1000n, 0x1010n, 0x2000n];
   const make = () => attachUprobes(file, offsets, 5n);
-  const obstacle = obstacleTo(make);
-  test.skipIf(obstacle !== undefined)(`have their places and cookies${skipped(obstacle)}`, () => {
+  testUnless(obstacleTo(make))("have their places and cookies", () => {
     using attached = make();
     const info = attached.link.info();
     if (info.type !== "uprobe-multi") throw new Error(`a link of type ${info.type}`);
@@ -130,8 +129,7 @@ describe("uprobes of many functions", () => {
 
 describe("perf events", () => {
   const uprobe = () => attachUprobe(file, 0x1000n);
-  const uprobeObstacle = obstacleTo(uprobe);
-  test.skipIf(uprobeObstacle !== undefined)(`of uprobes${skipped(uprobeObstacle)}`, () => {
+  testUnless(obstacleTo(uprobe))("of uprobes", () => {
     using attached = uprobe();
     const event = eventOf(attached);
     // From kernel 6.6 on.
@@ -139,8 +137,7 @@ describe("perf events", () => {
     expect(event).toEqual({ kind: "uprobe", path: file, offset: 0x1000, cookie: undefined });
   });
 
-  const counterObstacle = obstacleTo(attachCounter);
-  test.skipIf(counterObstacle !== undefined)(`of counters${skipped(counterObstacle)}`, () => {
+  testUnless(obstacleTo(attachCounter))("of counters", () => {
     using attached = attachCounter();
     const event = eventOf(attached);
     if (event === undefined) return;
@@ -169,8 +166,7 @@ describe("perf events", () => {
 });
 
 describe("functions of the kernel", () => {
-  const kprobeObstacle = obstacleTo(attachKprobe);
-  test.skipIf(kprobeObstacle !== undefined)(`by a kprobe${skipped(kprobeObstacle)}`, () => {
+  testUnless(obstacleTo(attachKprobe))("by a kprobe", () => {
     using attached = attachKprobe();
     const event = eventOf(attached);
     // From kernel 6.6 on.
@@ -183,8 +179,7 @@ describe("functions of the kernel", () => {
     }
   });
 
-  const kprobesObstacle = obstacleTo(() => attachKprobes(9n));
-  test.skipIf(kprobesObstacle !== undefined)(`by many kprobes${skipped(kprobesObstacle)}`, () => {
+  testUnless(obstacleTo(() => attachKprobes(9n)))("by many kprobes", () => {
     using attached = attachKprobes(9n);
     const info = attached.link.info();
     if (info.type !== "kprobe-multi") throw new Error(`a link of type ${info.type}`);
@@ -198,8 +193,7 @@ describe("functions of the kernel", () => {
     expect(info.cookies ?? [9n]).toEqual([9n]);
   });
 
-  const fentryObstacle = obstacleTo(attachFentry);
-  test.skipIf(fentryObstacle !== undefined)(`by their BTF${skipped(fentryObstacle)}`, () => {
+  testUnless(obstacleTo(attachFentry))("by their BTF", () => {
     using attached = attachFentry();
     const info = attached.link.info();
     if (info.type !== "tracing") throw new Error(`a link of type ${info.type}`);
@@ -225,39 +219,36 @@ bpfTest("raw tracepoints have their names, also those by BTF", () => {
   }
 });
 
-test.skipIf(ownCgroup === undefined || obstacleTo(() => attachCgroup(cgroup ?? "")) !== undefined)(
-  "what a link was to may be gone",
-  async () => {
-    using attached = attachCgroup(ownCgroup as string);
-    const before = attached.link.info();
-    expect(before).toMatchObject({ cgroupId: BigInt(statSync(ownCgroup as string).ino) });
-    rmdirSync(ownCgroup as string);
-    // The kernel lets go of it in its own time.
-    for (let round = 0; round < 500; round++) {
-      const { programId } = attached.link.info();
-      if (programId === 0 || attached.link.info().type !== "cgroup") break;
-      if ((attached.link.info() as { cgroupId?: bigint }).cgroupId === undefined) break;
-      await Bun.sleep(10);
-    }
-    expect(attached.link.info()).toMatchObject({ type: "cgroup", cgroupId: undefined });
-    mkdirSync(ownCgroup as string);
-  },
-);
-
-const tcxObstacle = obstacleTo(attachTcx);
-test.skipIf(tcxObstacle !== undefined)(
-  `a detached link has its program still, and no interface${skipped(tcxObstacle)}`,
-  () => {
-    using attached = attachTcx();
+const cgroupObstacle =
+  cgroup === undefined
+    ? "no cgroups of version 2 are mounted"
+    : obstacleTo(() => attachCgroup(cgroup));
+testUnless(cgroupObstacle)("what a link was to may be gone", async () => {
+  using attached = attachCgroup(ownCgroup as string);
+  const before = attached.link.info();
+  expect(before).toMatchObject({ cgroupId: BigInt(statSync(ownCgroup as string).ino) });
+  rmdirSync(ownCgroup as string);
+  // The kernel lets go of it in its own time.
+  for (let round = 0; round < 500; round++) {
     const { programId } = attached.link.info();
-    expect(attached.link.detach().info()).toMatchObject({
-      type: "tcx",
-      programId,
-      ifindex: undefined,
-      interfaceName: undefined,
-    });
-  },
-);
+    if (programId === 0 || attached.link.info().type !== "cgroup") break;
+    if ((attached.link.info() as { cgroupId?: bigint }).cgroupId === undefined) break;
+    await Bun.sleep(10);
+  }
+  expect(attached.link.info()).toMatchObject({ type: "cgroup", cgroupId: undefined });
+  mkdirSync(ownCgroup as string);
+});
+
+testUnless(obstacleTo(attachTcx))("a detached link has its program still, and no interface", () => {
+  using attached = attachTcx();
+  const { programId } = attached.link.info();
+  expect(attached.link.detach().info()).toMatchObject({
+    type: "tcx",
+    programId,
+    ifindex: undefined,
+    interfaceName: undefined,
+  });
+});
 
 describe("the list of all links", () => {
   bpfTest("is in the order of ids, passes over what goes meanwhile, and holds none open", () => {
@@ -282,39 +273,31 @@ describe("the list of all links", () => {
   });
 });
 
-const bpftool = Bun.which("bpftool");
-const bpftoolObstacle = bpftool === null ? "there is no bpftool" : undefined;
-test.skipIf(bpftoolObstacle !== undefined)(
-  `bpftool says the same${skipped(bpftoolObstacle)}`,
-  async () => {
-    using program = tracepointProgram("raw_tp/sched_process_exec");
-    using link = program.attach();
-    const { id, programId } = link.info();
-    const { stdout } = await run([bpftool as string, "-j", "link", "show", "id", `${id}`]);
-    expect(JSON.parse(stdout)).toMatchObject({
-      id,
-      prog_id: programId,
-      type: "raw_tracepoint",
-      tp_name: "sched_process_exec",
-    });
-    for (const { name, make, info } of kinds) {
-      if (obstacleTo(make) !== undefined) continue;
-      using attached = make();
-      const shown = await run([
-        ...[bpftool as string, "-j", "link", "show"],
-        ...["id", `${attached.link.info().id}`],
-      ]);
-      const told = JSON.parse(shown.stdout) as Record<string, unknown>;
-      const expected = info() as Record<string, unknown>;
-      expect(told["prog_id"], name).toBe(attached.link.info().programId);
-      // Of the kinds that every version knows.
-      if (name === "cgroup")
-        expect(BigInt(told["cgroup_id"] as number)).toBe(expected["cgroupId"] as bigint);
-      if (name === "netns") expect(told["netns_ino"]).toBe(expected["netnsInode"]);
-      if (name === "iter") expect(told["target_name"]).toBe(expected["target"]);
-    }
-  },
-);
+testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => {
+  using program = tracepointProgram("raw_tp/sched_process_exec");
+  using link = program.attach();
+  const { id, programId } = link.info();
+  expect(await bpftoolJson("link", "show", "id", `${id}`)).toMatchObject({
+    id,
+    prog_id: programId,
+    type: "raw_tracepoint",
+    tp_name: "sched_process_exec",
+  });
+  for (const { name, make, info } of kinds) {
+    if (obstacleTo(make) !== undefined) continue;
+    using attached = make();
+    const told = await bpftoolJson<Record<string, unknown>>(
+      ...["link", "show", "id", `${attached.link.info().id}`],
+    );
+    const expected = info() as Record<string, unknown>;
+    expect(told["prog_id"], name).toBe(attached.link.info().programId);
+    // Of the kinds that every version knows.
+    if (name === "cgroup")
+      expect(BigInt(told["cgroup_id"] as number)).toBe(expected["cgroupId"] as bigint);
+    if (name === "netns") expect(told["netns_ino"]).toBe(expected["netnsInode"]);
+    if (name === "iter") expect(told["target_name"]).toBe(expected["target"]);
+  }
+});
 
 function eventOf({ link }: Attached) {
   const info = link.info();
@@ -324,8 +307,4 @@ function eventOf({ link }: Attached) {
 
 function tracepointProgram(section: string): Program {
   return new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] });
-}
-
-function skipped(obstacle: string | undefined): string {
-  return obstacle === undefined ? "" : ` (skipped: ${obstacle})`;
 }

@@ -1,8 +1,9 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { ArrayMap, asm, HashMap, listPrograms, Program, t } from "../../src/index.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
-import { run } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 
 function newProgram(options: Partial<ConstructorParameters<typeof Program>[0]> = {}): Program {
   return new Program({
@@ -98,32 +99,27 @@ describe("the list of all programs", () => {
   });
 });
 
-const bpftool = Bun.which("bpftool");
-test.skipIf(bpftool === null)(
-  `bpftool says the same${bpftool === null ? " (skipped: there is no bpftool)" : ""}`,
-  async () => {
-    using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
-    using program = newProgram({
-      name: "told",
-      maps: { map },
-      code: [asm.ldMap(asm.r1, "map"), asm.mov(asm.r0, 0), asm.exit()],
-    });
-    const info = program.info();
-    const { stdout } = await run([bpftool as string, "-j", "prog", "show", "id", `${info.id}`]);
-    const shown = JSON.parse(stdout) as Record<string, unknown>;
-    expect(shown).toMatchObject({
-      id: info.id,
-      type: "socket_filter",
-      name: "told",
-      tag: info.tag,
-      gpl_compatible: true,
-      uid: info.uid,
-      bytes_xlated: info.translatedSize,
-      bytes_memlock: info.memory,
-      map_ids: [map.id],
-    });
-    // In whole seconds.
-    const loadedAt = (info.loadedAt as Date).getTime() / 1000;
-    expect(Math.abs((shown["loaded_at"] as number) - loadedAt)).toBeLessThanOrEqual(2);
-  },
-);
+testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => {
+  using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
+  using program = newProgram({
+    name: "told",
+    maps: { map },
+    code: [asm.ldMap(asm.r1, "map"), asm.mov(asm.r0, 0), asm.exit()],
+  });
+  const info = program.info();
+  const shown = await bpftoolJson<Record<string, unknown>>("prog", "show", "id", `${info.id}`);
+  expect(shown).toMatchObject({
+    id: info.id,
+    type: "socket_filter",
+    name: "told",
+    tag: info.tag,
+    gpl_compatible: true,
+    uid: info.uid,
+    bytes_xlated: info.translatedSize,
+    bytes_memlock: info.memory,
+    map_ids: [map.id],
+  });
+  // In whole seconds.
+  const loadedAt = (info.loadedAt as Date).getTime() / 1000;
+  expect(Math.abs((shown["loaded_at"] as number) - loadedAt)).toBeLessThanOrEqual(2);
+});

@@ -1,8 +1,8 @@
 import { describe, expect, expectTypeOf, test } from "bun:test";
-import { existsSync } from "node:fs";
 import { Btf } from "../../src/index.ts";
 import { hasOpaqueField, hasSpinLock } from "../../src/types/opaque.ts";
 import * as t from "../../src/types/t.ts";
+import { kernelTypesTest } from "../btf/kernel_types.ts";
 import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
 import { isKernelSince } from "../../src/ffi/kernel_release.ts";
 
@@ -10,23 +10,19 @@ const Account = t.struct({ flags: t.u8, lock: t.spinLock, bytes: t.u32, expiry: 
 const Holder = t.struct({ id: t.u32, account: Account });
 const Pure = t.struct({ expiry: t.timer });
 
-const hasBtf = existsSync("/sys/kernel/btf/vmlinux");
-test.skipIf(!hasBtf)(
-  `have the size that the kernel gives them${hasBtf ? "" : " (skipped: the kernel has no BTF)"}`,
-  () => {
-    const btf = Btf.kernel();
-    for (const [type, name] of [
-      [t.spinLock, "bpf_spin_lock"],
-      [t.timer, "bpf_timer"],
-    ] as const) {
-      const id = btf.find("struct", name);
-      // Timers came with 5.15.
-      if (id === undefined && name === "bpf_timer" && !isKernelSince("5.15")) continue;
-      if (id === undefined) expect.unreachable();
-      expect(btf.sizeOf(id)).toBe(type.size);
-    }
-  },
-);
+kernelTypesTest("have the size that the kernel gives them", () => {
+  const btf = Btf.kernel();
+  for (const [type, name] of [
+    [t.spinLock, "bpf_spin_lock"],
+    [t.timer, "bpf_timer"],
+  ] as const) {
+    const id = btf.find("struct", name);
+    // Timers came with 5.15.
+    if (id === undefined && name === "bpf_timer" && !isKernelSince("5.15")) continue;
+    if (id === undefined) expect.unreachable();
+    expect(btf.sizeOf(id)).toBe(type.size);
+  }
+});
 
 test("describe themselves", () => {
   expect(t.spinLock).toMatchObject({ kind: "spin_lock", size: 4, align: 4, opaque: true });
