@@ -1,10 +1,12 @@
 /** How output ends: when nobody reads it, when there is no room, on a signal; and how it looks on a terminal. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { HashMap, t } from "../../src/index.ts";
+import { commandObstacle } from "../support/commands.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { cli, mainFile } from "./run_cli.ts";
 
 const entries = repetitions(200_000, 50_000);
@@ -112,14 +114,12 @@ describe("colours", () => {
     expect((await cli(["map", "show", map.id])).stdout).not.toContain("\u001b");
   });
 
-  const script = Bun.which("script");
-  const obstacle = bpfObstacle ?? (script === null ? "there is no script(1)" : undefined);
-  test.skipIf(obstacle !== undefined)(
-    `are on a terminal, unless NO_COLOR is set${obstacle === undefined ? "" : ` (skipped: ${obstacle})`}`,
+  testUnless(bpfObstacle ?? commandObstacle("script"))(
+    "are on a terminal, unless NO_COLOR is set",
     async () => {
       const onTerminal = (setting: string) =>
         run([
-          ...[script as string, "-qec"],
+          ...["script", "-qec"],
           `env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm ${setting} "${process.execPath}" "${mainFile}" map list`,
           "/dev/null",
         ]);

@@ -11,9 +11,11 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HashMap, objectOwners, t } from "../../src/index.ts";
+import { commandObstacle, failureOf } from "../support/commands.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { packageRoot, run, runBun } from "../support/run.ts";
+import { hostTest, testUnless } from "../support/skipping.ts";
 
 const script = join(packageRoot, "examples/execsnoop.ts");
 
@@ -257,9 +259,8 @@ describe("execsnoop", () => {
     expect(stderr).toMatch(/^\d+ seen \(1 shown\), 0 lost\n$/);
   });
 
-  const hasScript = Bun.which("script") !== null;
-  (hasScript ? bpfTest : test.skip)(
-    "colours its heading on a terminal (needs script(1))",
+  testUnless(bpfObstacle ?? commandObstacle("script"))(
+    "colours its heading on a terminal",
     async () => {
       const command = `${process.execPath} ${script} --duration 0.5`;
       const { stdout } = await run(["script", "-qec", command, "/dev/null"], {
@@ -366,6 +367,8 @@ describe("execsnoop", () => {
     60_000,
   );
 
+  const traceTest = testUnless(bpfObstacle ?? commandObstacle("strace"));
+
   // Empty: the best that this system has.
   for (const loop of ["", "aio"]) {
     const woken = loop === "" ? "by default" : `by ${loop}`;
@@ -398,8 +401,8 @@ describe("execsnoop", () => {
       30_000,
     );
 
-    (Bun.which("strace") === null ? test.skip : bpfTest)(
-      `makes no system call of its own while no program starts, woken ${woken} (needs strace)`,
+    traceTest(
+      `makes no system call of its own while no program starts, woken ${woken}`,
       async () => {
         const idle = startIdle();
         const snoop = await startWith({ BUN_BPF_LOOP: loop });
@@ -434,13 +437,13 @@ describe("execsnoop", () => {
     );
   }
 
-  test("explains itself", async () => {
+  hostTest("explains itself", async () => {
     const { stdout, exitCode } = await runBun([script, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toContain("usage: bun execsnoop.ts [options]");
   });
 
-  test.each([
+  hostTest.each([
     [["--nmae", "x"], "nmae"],
     [["--name", "("], "regular expression"],
     [["--duration", "soon"], "--duration: expected seconds"],
@@ -457,7 +460,7 @@ describe("execsnoop", () => {
     expect(stderr.trimEnd().split("\n")).toHaveLength(1);
   });
 
-  test("names the longest duration", async () => {
+  hostTest("names the longest duration", async () => {
     const { stderr } = await runBun([script, "--duration", "99999999"]);
     expect(stderr).toContain("at most 2147483");
   });
@@ -468,9 +471,8 @@ describe("execsnoop", () => {
     if (bpfObstacle === undefined) expect(stderr).toMatch(/^execsnoop: BUN_BPF_LOOP: .*\n$/);
   });
 
-  const isRoot = process.getuid?.() === 0;
-  const canMount = isRoot && Bun.spawnSync(["unshare", "-m", "true"]).success;
-  (canMount && bpfObstacle === undefined ? test : test.skip).each([
+  const userObstacle = process.getuid?.() === 0 ? undefined : "this user is not root";
+  testUnless(userObstacle ?? failureOf("unshare", "-m", "true") ?? bpfObstacle).each([
     ["type information", "mount -t tmpfs none /sys/kernel/btf", /cannot read .*BTF/],
     [
       "tracepoints",
@@ -478,23 +480,20 @@ describe("execsnoop", () => {
        mkdir /sys/kernel/tracing/events`,
       /no tracepoint syscalls\/sys_\w+_execve/,
     ],
-  ])(
-    "says in a line that the kernel lacks %s (needs root and unshare(1))",
-    async (_, hide, message) => {
-      const command = `{ ${hide}; } 2>/dev/null; exec "$@"`;
-      const { stderr, stdout, exitCode } = await run(
-        ["unshare", "-m", "sh", "-c", command, "sh", process.execPath, script, "--failed"],
-        { timeout: 20_000 },
-      );
-      expect(stdout).toBe("");
-      expect(stderr).toMatch(message);
-      expect(stderr).toMatch(/^execsnoop: .*\n$/);
-      expect(exitCode).toBe(1);
-    },
-  );
+  ])("says in a line that the kernel lacks %s", async (_, hide, message) => {
+    const command = `{ ${hide}; } 2>/dev/null; exec "$@"`;
+    const { stderr, stdout, exitCode } = await run(
+      ["unshare", "-m", "sh", "-c", command, "sh", process.execPath, script, "--failed"],
+      { timeout: 20_000 },
+    );
+    expect(stdout).toBe("");
+    expect(stderr).toMatch(message);
+    expect(stderr).toMatch(/^execsnoop: .*\n$/);
+    expect(exitCode).toBe(1);
+  });
 
-  (isRoot && Bun.which("setpriv") !== null ? test : test.skip)(
-    "says what privilege is missing, in one line (needs root and setpriv(1))",
+  testUnless(userObstacle ?? commandObstacle("setpriv"))(
+    "says what privilege is missing, in one line",
     async () => {
       const drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
       const { stderr, stdout, exitCode } = await run([...drop, process.execPath, script]);

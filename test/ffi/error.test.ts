@@ -4,8 +4,10 @@ import { explainPermission } from "../../src/ffi/permission.ts";
 import { errnoDescription, errnoName } from "../../src/ffi/errno.ts";
 import { bpfError } from "../../src/ffi/bpf.ts";
 import { BpfError, DisposedError, HashMap, t } from "../../src/index.ts";
+import { failureOf } from "../support/commands.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { run, runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 
 describe("names of errors", () => {
   test("are those of errno.h, and the kernel's own for 524", () => {
@@ -106,9 +108,8 @@ describe("the explanation of a refusal", () => {
     );
   });
 
-  const unshare = Bun.which("unshare");
-  const canUnshare = unshare !== null && Bun.spawnSync([unshare, "-r", "true"]).exitCode === 0;
-  test.skipIf(!canUnshare)("in a user namespace says that capabilities do not count", async () => {
+  const namespaceTest = testUnless(failureOf("unshare", "-r", "true"));
+  namespaceTest("in a user namespace says that capabilities do not count", async () => {
     const code = `console.log(explainPermission(["CAP_BPF", "CAP_PERFMON"]))`;
     const { stdout } = await run(["unshare", "-r", process.execPath, ...print(code)]);
     expect(stdout).toStartWith(

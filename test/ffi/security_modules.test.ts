@@ -7,8 +7,10 @@ import {
   securityModuleName,
 } from "../../src/ffi/security_modules.ts";
 import { InodeStorage, t } from "../../src/index.ts";
+import { failureOf } from "../support/commands.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 
 describe("names of security modules", () => {
   test("are those of the kernel's numbers", () => {
@@ -154,13 +156,11 @@ const EPERM = 1;
 const ENODEV = 19;
 const EMFILE = 24;
 
-const unshare = Bun.which("unshare");
-const hides =
-  unshare !== null &&
-  hasCapability("CAP_SYS_ADMIN") &&
-  Bun.spawnSync([unshare, "--mount", "mount", "-t", "tmpfs", "none", "/sys/kernel/security"])
-    .exitCode === 0;
-const rootTest = test.skipIf(!hides || bpfObstacle !== undefined);
+const obstacle =
+  (hasCapability("CAP_SYS_ADMIN") ? undefined : "this process lacks CAP_SYS_ADMIN") ??
+  failureOf("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/sys/kernel/security") ??
+  bpfObstacle;
+const rootTest = testUnless(obstacle);
 
 /** As this process knows them, from whichever source. */
 function expectSameModules(answer: unknown): void {
@@ -169,13 +169,13 @@ function expectSameModules(answer: unknown): void {
 }
 
 describe("the active security modules", () => {
-  rootTest("are the same from the kernel and from securityfs (needs root)", async () => {
+  rootTest("are the same from the kernel and from securityfs", async () => {
     expectSameModules(await inChild({}, printModules));
     expectSameModules(await inChild({ errno: ENOSYS }, printModules));
     expectSameModules(await inChild({ errno: EPERM }, printModules));
   });
 
-  rootTest("are known without privilege where the kernel says them (needs root)", async () => {
+  rootTest("are known without privilege where the kernel says them", async () => {
     const answer = await inChild({ keep: 0n }, printModules);
     // A kernel before 6.8 says nothing here; no other reason counts.
     if (JSON.stringify(answer).includes("lsm_list_modules: ENOSYS")) return;
@@ -205,7 +205,7 @@ describe("the active security modules", () => {
       reasons: ["fsopen: ENOSYS", "needs kernel 5.2"],
     },
   ]) {
-    rootTest(`are not guessed ${why}: there is no inode storage (needs root)`, async () => {
+    rootTest(`are not guessed ${why}: there is no inode storage`, async () => {
       const [storage, array, hash, other, misspelt] = (await inChild(
         child,
         printRefusals,
@@ -222,9 +222,8 @@ describe("the active security modules", () => {
     });
   }
 
-  const isActive = hides && bpfModuleObstacle(activeSecurityModules()) === undefined;
-  test.skipIf(!isActive || bpfObstacle !== undefined)(
-    "are asked for before a storage of another process is used, which is closed (needs root)",
+  testUnless(obstacle ?? bpfModuleObstacle(activeSecurityModules()))(
+    "are asked for before a storage of another process is used, which is closed",
     async () => {
       using storage = new InodeStorage({ value: t.u32 });
       const open = `
@@ -246,15 +245,12 @@ describe("the active security modules", () => {
     },
   );
 
-  rootTest(
-    "are not unknown for a failure of another kind, which is thrown (needs root)",
-    async () => {
-      for (const child of [{ errno: EMFILE }, { errno: ENOSYS, mountErrno: EMFILE }]) {
-        const [storage, array] = (await inChild(child, printRefusals)) as string[];
-        expect(storage).toStartWith("BpfError: cannot ");
-        expect(storage).toContain("EMFILE");
-        expect(array).toBe(storage!);
-      }
-    },
-  );
+  rootTest("are not unknown for a failure of another kind, which is thrown", async () => {
+    for (const child of [{ errno: EMFILE }, { errno: ENOSYS, mountErrno: EMFILE }]) {
+      const [storage, array] = (await inChild(child, printRefusals)) as string[];
+      expect(storage).toStartWith("BpfError: cannot ");
+      expect(storage).toContain("EMFILE");
+      expect(array).toBe(storage!);
+    }
+  });
 });

@@ -4,14 +4,10 @@ import { join } from "node:path";
 import { asm, HashMap, objectPins, Program, t } from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { bpfObstacle } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
 import { MountedBpffs, mountObstacle } from "./mounted_bpffs.ts";
 
-const obstacle = bpfObstacle ?? mountObstacle;
-
-function mountTest(name: string, body: () => void): void {
-  const skipped = obstacle === undefined ? "" : ` (skipped: ${obstacle})`;
-  test.skipIf(obstacle !== undefined)(`${name}${skipped}`, body);
-}
+const mountTest = testUnless(bpfObstacle ?? mountObstacle);
 
 function newMap(): HashMap<number, bigint> {
   return new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });

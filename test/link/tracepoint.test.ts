@@ -16,6 +16,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
 import { testWith } from "../support/needs.ts";
+import { testUnless } from "../support/skipping.ts";
 
 bpfTest("a tracepoint's id is what tracefs says, and asking leaves no mount behind", () => {
   const mounts = () => readFileSync("/proc/self/mounts", "utf8");
@@ -119,8 +120,8 @@ bpfTest("a program of another kind is refused", () => {
   );
 });
 
-const hasTracefs = existsSync("/sys/kernel/tracing/events");
-test.skipIf(hasTracefs)(
+const tracefs = "/sys/kernel/tracing/events";
+testUnless(existsSync(tracefs) ? `${tracefs} is there` : undefined)(
   "without privilege, and no tracefs mounted, the error says so",
   async () => {
     const code = `

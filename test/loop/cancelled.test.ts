@@ -1,8 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { isKernelSince } from "../../src/ffi/kernel_release.ts";
 import { watch } from "../../src/loop/reactor.ts";
 import { runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { bridges, bridgeTest, bridgeVariable, Signal } from "./bridges.ts";
 import { repetitions } from "../support/effort.ts";
 
@@ -101,7 +102,7 @@ bridgeTest("waits taken back by who is woken take no other's wake-up with them",
 });
 
 for (const { name, obstacle } of bridges) {
-  test.skipIf(obstacle !== undefined)(
+  testUnless(obstacle)(
     `${name}: what one onReady throws is an uncaught error, and the others are woken`,
     async () => {
       const child = `${import.meta.dir}/children/throwing_consumer.ts`;
@@ -115,7 +116,7 @@ for (const { name, obstacle } of bridges) {
   );
 }
 
-test.skipIf(bridges[0]?.obstacle !== undefined)(
+testUnless(bridges[0]?.obstacle)(
   "an io_uring that stays busy is an error after some attempts",
   async () => {
     const child = `${import.meta.dir}/children/forbidden.ts`;

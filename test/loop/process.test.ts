@@ -4,15 +4,17 @@ import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BridgeName } from "../../src/loop/bridge.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { commandObstacle } from "../support/commands.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { packageRoot, runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { bridges, bridgeVariable } from "./bridges.ts";
 
 const children = `${import.meta.dir}/children`;
 const timeout = 20_000;
 
 for (const { name, obstacle } of bridges) {
-  test.skipIf(obstacle !== undefined)(
+  testUnless(obstacle)(
     `${name}: an armed wait keeps the process alive, and the end of it lets it go`,
     async () => {
       const env = { [bridgeVariable]: name };
@@ -105,8 +107,6 @@ bpfTest(
   15_000,
 );
 
-const strace = Bun.which("strace");
-
 /** What only this library calls: each of them would be a wake-up of ours. */
 const ownCalls = "bpf,io_uring_enter,io_submit,io_getevents,io_cancel,recvfrom,ioctl";
 
@@ -114,7 +114,7 @@ const ownCalls = "bpf,io_uring_enter,io_submit,io_getevents,io_cancel,recvfrom,i
 async function tracedCalls(pid: number): Promise<string> {
   const log = join(tmpdir(), `bun-bpf-strace-${pid}`);
   const args = [`--trace=${ownCalls}`, "-f", "-qq", "--signal=none", "-o", log, "-p", `${pid}`];
-  const tracer = Bun.spawn([strace as string, ...args], { stderr: "ignore" });
+  const tracer = Bun.spawn(["strace", ...args], { stderr: "ignore" });
   await Bun.sleep(2000);
   tracer.kill("SIGINT");
   await tracer.exited;
@@ -123,9 +123,8 @@ async function tracedCalls(pid: number): Promise<string> {
   return calls;
 }
 
-const traceTest = strace === null ? test.skip : bpfTest;
-traceTest(
-  `a process that waits for a ring makes no system call of its own${strace === null ? " (skipped: there is no strace)" : ""}`,
+testUnless(bpfObstacle ?? commandObstacle("strace"))(
+  "a process that waits for a ring makes no system call of its own",
   async () => {
     for (const calls of await Promise.all(
       usable.map(({ name }) => observe("idle_ring.ts", name, tracedCalls)),

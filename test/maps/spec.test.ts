@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { checkPinPath, mapTypeName, mapTypeNumber } from "../../src/maps/spec.ts";
 import { runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { badConstructions, misjudgement } from "./bad_options.ts";
 
 describe("options of maps", () => {
@@ -12,11 +13,14 @@ describe("options of maps", () => {
   }
 });
 
-/** With 0 here, anyone may create maps, and there is no refusal to look at. */
 const unprivilegedBpfDisabled = readFileSync("/proc/sys/kernel/unprivileged_bpf_disabled", "utf8");
+const refusalObstacle =
+  unprivilegedBpfDisabled.trim() === "0"
+    ? "kernel.unprivileged_bpf_disabled is 0: anyone may create maps"
+    : undefined;
 
 describe("without capabilities", () => {
-  test.skipIf(unprivilegedBpfDisabled.trim() === "0")(
+  testUnless(refusalObstacle)(
     "a map is refused with EPERM and the remedy, and bad options before that",
     async () => {
       const preload = "./test/support/drop_capabilities.ts";

@@ -1,5 +1,5 @@
 /** What storages of different kinds do that others do not, and what programs see of them. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ import {
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { descriptorOf } from "./storage_owners.ts";
 import { mapTest } from "../support/needs.ts";
-import { skipping } from "../support/skipping.ts";
+import { skipping, testUnless } from "../support/skipping.ts";
 import { isKernelSince } from "../../src/ffi/kernel_release.ts";
 
 const taskTest = mapTest("task-storage");
@@ -62,12 +62,6 @@ function counting(
 const currentTask: Code = [asm.call("get_current_task_btf"), asm.mov(r2, r0)];
 /** The tracepoint's first argument. */
 const firstArgument: Code = [asm.ldxdw(r2, r1, 0)];
-
-function hasTracepoint(name: string): boolean {
-  return (
-    bpfObstacle === undefined && Btf.kernel().find("typedef", `btf_trace_${name}`) !== undefined
-  );
-}
 
 /** The number of some thread of this process that is not its first. */
 function otherThread(): number {
@@ -188,9 +182,13 @@ describe("socket storage", () => {
     expect(() => storage.get({ fd: descriptorOf(socket) })).toThrow(RangeError);
   });
 
-  test.skipIf(!hasTracepoint("sock_send_length"))("is changed by a program (6.3)", async () => {
+  const sending = "sock_send_length";
+  const hasTracepoint = () => Btf.kernel().find("typedef", `btf_trace_${sending}`) !== undefined;
+  const sendingObstacle =
+    bpfObstacle ?? (hasTracepoint() ? undefined : `${sending} came with kernel 6.3`);
+  testUnless(sendingObstacle)("is changed by a program", async () => {
     using storage = new SkStorage({ value: t.u64 });
-    using _counting = counting("sock_send_length", storage, "sk_storage_get", firstArgument, false);
+    using _counting = counting(sending, storage, "sk_storage_get", firstArgument, false);
     const [from, other] = [await Bun.udpSocket({}), await Bun.udpSocket({})];
     storage.set(descriptorOf(from), 10n);
     for (let sent = 0; sent < 5; sent++) from.send("x", other.port, "127.0.0.1");

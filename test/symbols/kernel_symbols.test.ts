@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { asm, formatKernelSymbol, KernelSymbols, Program } from "../../src/index.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { packageRoot, runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { type Random, withRandom } from "../types/random.ts";
 
 const table = "/proc/kallsyms";
@@ -34,13 +35,6 @@ function at(symbols: KernelSymbols, address: bigint): string | undefined {
 
 function sysctl(name: string): string {
   return readFileSync(`/proc/sys/${name.replaceAll(".", "/")}`, "utf8").trim();
-}
-
-/** A test that is skipped, with the reason in its name, where there is one. */
-function testUnless(obstacle: string | false | undefined): typeof test {
-  if (obstacle === false || obstacle === undefined) return test;
-  return ((name: string, ...rest: [() => void]) =>
-    test.skip(`${name} (skipped: ${obstacle})`, ...rest)) as typeof test;
 }
 
 describe("lookup", () => {
@@ -331,11 +325,11 @@ test("agrees with a linear search", () => {
 });
 
 describe("the kernel's own table", () => {
-  const areHidden =
-    !/^(?!0{16})[0-9a-f]{16} /m.test(readFileSync(table, "latin1")) &&
-    "the kernel hides addresses from this process";
+  const addressObstacle = /^(?!0{16})[0-9a-f]{16} /m.test(readFileSync(table, "latin1"))
+    ? undefined
+    : "the kernel hides addresses from this process";
 
-  testUnless(areHidden)("is looked up as it is written", () => {
+  testUnless(addressObstacle)("is looked up as it is written", () => {
     const symbols = KernelSymbols.read();
     const functions = [
       ...readFileSync(table, "latin1").matchAll(/^(\w+) [TtWw] ([^\s$]\S*)(?:\t\[(\S+)\])?$/gm),
@@ -366,13 +360,11 @@ describe("the kernel's own table", () => {
     expect(symbols.lookup(0xffffffffff600000n)).toBeUndefined();
   });
 
-  const noPrograms =
-    bpfObstacle ??
-    (sysctl("net.core.bpf_jit_enable") === "0"
-      ? "net.core.bpf_jit_enable is 0"
-      : sysctl("net.core.bpf_jit_kallsyms") === "0" && "net.core.bpf_jit_kallsyms is 0");
+  const zero = (name: string) => (sysctl(name) === "0" ? `${name} is 0` : undefined);
+  const programObstacle =
+    bpfObstacle ?? zero("net.core.bpf_jit_enable") ?? zero("net.core.bpf_jit_kallsyms");
 
-  testUnless(areHidden || noPrograms)("has a BPF program once it is read anew", () => {
+  testUnless(addressObstacle ?? programObstacle)("has a BPF program once it is read anew", () => {
     const before = KernelSymbols.read();
     let name = "";
     {
@@ -391,12 +383,12 @@ describe("the kernel's own table", () => {
     expect(before.address(name)).toBeUndefined();
   });
 
-  const isShownToAll =
-    sysctl("kernel.kptr_restrict") === "0" &&
-    Number(sysctl("kernel.perf_event_paranoid")) <= 1 &&
-    "kernel.perf_event_paranoid lets everybody see addresses";
+  const refusalObstacle =
+    sysctl("kernel.kptr_restrict") === "0" && Number(sysctl("kernel.perf_event_paranoid")) <= 1
+      ? "kernel.perf_event_paranoid lets everybody see addresses"
+      : undefined;
 
-  testUnless(isShownToAll)("is refused, with the remedy, without capabilities", async () => {
+  testUnless(refusalObstacle)("is refused, with the remedy, without capabilities", async () => {
     const script = join(folder, "child.ts");
     const source = join(packageRoot, "src/symbols/kernel_symbols.ts");
     writeFileSync(

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
+import { testUnless } from "../support/skipping.ts";
 import { compiler, type CLayout, generate } from "./generate-vectors.ts";
 import { vectors } from "./vectors.ts";
 import committed from "./vectors.json";
@@ -59,7 +60,9 @@ describe.each(Object.entries(vectors))("C's struct %s", (name, { type, samples }
   });
 });
 
-const missing = compiler === null ? " (skipped: no cc, gcc or clang on this machine)" : "";
-test.skipIf(compiler === null)(`vectors.json is what vectors.c prints${missing}`, async () => {
+const compilerTest = testUnless(
+  compiler === null ? "no cc, gcc or clang on this machine" : undefined,
+);
+compilerTest("vectors.json is what vectors.c prints", async () => {
   expect(await generate(compiler!)).toEqual(layouts);
 });
