@@ -1,22 +1,12 @@
 import { expect } from "bun:test";
-import { type Batch, DisposedError, RingBuf, t } from "../../src/index.ts";
+import { type Batch, DisposedError, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { Producer } from "./producer.ts";
+import type { Producer } from "./producer.ts";
+import { producedRing } from "./rings.ts";
 
 const Event = t.struct({ value: t.u32 });
 
-function setup() {
-  const ring = new RingBuf({ size: 4096, event: Event });
-  const producer = new Producer(ring);
-  return {
-    ring,
-    producer,
-    [Symbol.dispose]() {
-      producer[Symbol.dispose]();
-      ring[Symbol.dispose]();
-    },
-  };
-}
+const setup = () => producedRing(Event);
 
 function put(producer: Producer, count: number, from = 0): void {
   for (let value = from; value < from + count; value++) producer.putNumber(value);

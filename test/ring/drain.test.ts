@@ -1,20 +1,10 @@
 import { expect } from "bun:test";
-import { RingBuf, t } from "../../src/index.ts";
+import { type RingBuf, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { Producer, reservedSize } from "./producer.ts";
+import { reservedSize } from "./producer.ts";
+import { producedRing } from "./rings.ts";
 
-function numbers(): { ring: RingBuf<number>; producer: Producer } & Disposable {
-  const ring = new RingBuf({ size: 4096, event: t.u32 });
-  const producer = new Producer(ring);
-  return {
-    ring,
-    producer,
-    [Symbol.dispose]() {
-      producer[Symbol.dispose]();
-      ring[Symbol.dispose]();
-    },
-  };
-}
+const numbers = () => producedRing(t.u32);
 
 function drained(ring: RingBuf<number>, limit?: number): number[] {
   const events: number[] = [];

@@ -13,19 +13,12 @@ import { bpfTest } from "../support/privilege.ts";
 import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
 import { FakeRing } from "./fake_ring.ts";
 import { Producer } from "./producer.ts";
+import { producedRing } from "./rings.ts";
 
 function setup(count: number) {
-  const ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
-  const producer = new Producer(ring);
-  for (let value = 0; value < count; value++) producer.putNumber(value);
-  return {
-    ring,
-    producer,
-    [Symbol.dispose]() {
-      producer[Symbol.dispose]();
-      ring[Symbol.dispose]();
-    },
-  };
+  const made = producedRing(t.struct({ value: t.u32 }));
+  for (let value = 0; value < count; value++) made.producer.putNumber(value);
+  return made;
 }
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);

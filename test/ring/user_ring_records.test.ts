@@ -3,29 +3,16 @@ import { UserRingMemory } from "../../src/ffi/user_ring_memory.ts";
 import { asm, BpfError, Program, t, type UserRecord, UserRingBuf } from "../../src/index.ts";
 import { mapTest } from "../support/needs.ts";
 import { countResources } from "../support/resources.ts";
-import { Drainer } from "./drainer.ts";
+import { drainedRing } from "./rings.ts";
 import { repetitions } from "../support/effort.ts";
 
 const userRingTest = mapTest("user-ringbuf");
 
 const numbered = t.struct({ length: t.u32, value: t.u32 });
 
-function numbers(size = 4096): {
-  ring: UserRingBuf<t.Infer<typeof numbered>>;
-  drainer: Drainer;
-  put(value: number): boolean;
-} & Disposable {
-  const ring = new UserRingBuf({ size, event: numbered });
-  const drainer = new Drainer(ring);
-  return {
-    ring,
-    drainer,
-    put: (value) => ring.output({ length: 8, value }),
-    [Symbol.dispose]() {
-      drainer[Symbol.dispose]();
-      ring[Symbol.dispose]();
-    },
-  };
+function numbers(size?: number) {
+  const made = drainedRing(numbered, size);
+  return { ...made, put: (value: number) => made.ring.output({ length: 8, value }) };
 }
 
 userRingTest("programs get events in the order in which they were written", () => {

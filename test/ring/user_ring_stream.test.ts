@@ -1,31 +1,15 @@
 import { expect } from "bun:test";
-import { DisposedError, t, UserRingBuf } from "../../src/index.ts";
+import { DisposedError, t, type UserRingBuf } from "../../src/index.ts";
 import { bridgeTest } from "../loop/bridges.ts";
 import { mapTest } from "../support/needs.ts";
-import { Drainer } from "./drainer.ts";
+import { drainedRing } from "./rings.ts";
 
 const userRingTest = mapTest("user-ringbuf");
 
 const event = t.struct({ length: t.u32, value: t.u32 });
 const held = 256;
 
-interface Setup extends Disposable {
-  readonly ring: UserRingBuf<t.Infer<typeof event>>;
-  readonly drainer: Drainer;
-}
-
-function setUp(): Setup {
-  const ring = new UserRingBuf({ size: 4096, event });
-  const drainer = new Drainer(ring);
-  return {
-    ring,
-    drainer,
-    [Symbol.dispose]() {
-      drainer[Symbol.dispose]();
-      ring[Symbol.dispose]();
-    },
-  };
-}
+const setUp = () => drainedRing(event);
 
 function* numbers(count: number): Generator<t.Infer<typeof event>> {
   for (let value = 0; value < count; value++) yield { length: 8, value };
@@ -63,7 +47,7 @@ bridgeTest(
 );
 
 /** A stream one of whose writes waits for room. */
-async function stuck(ring: Setup["ring"], signal?: AbortSignal) {
+async function stuck(ring: UserRingBuf<t.Infer<typeof event>>, signal?: AbortSignal) {
   const writer = ring.writable(signal === undefined ? {} : { signal }).getWriter();
   for (const each of numbers(held)) await writer.write(each);
   const waiting = writer.write({ length: 8, value: held });

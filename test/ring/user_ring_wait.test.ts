@@ -3,7 +3,8 @@ import { ArrayMap, DisposedError, t, UserRingBuf } from "../../src/index.ts";
 import { bridgeTest } from "../loop/bridges.ts";
 import { mapTest } from "../support/needs.ts";
 import { runBun } from "../support/run.ts";
-import { checkedState, Drainer, sequenceChecker } from "./drainer.ts";
+import { checkedState, sequenceChecker } from "./drainer.ts";
+import { drainedRing } from "./rings.ts";
 import { repetitions } from "../support/effort.ts";
 
 const userRingTest = mapTest("user-ringbuf");
@@ -13,31 +14,18 @@ const children = `${import.meta.dir}/children`;
 const event = t.struct({ length: t.u32, value: t.u32, rest: t.bytes(56) });
 const held = 56;
 
-interface Setup extends Disposable {
-  readonly ring: UserRingBuf<t.Infer<typeof event>>;
-  readonly drainer: Drainer;
-  numbered(value: number): t.Infer<typeof event>;
-  /** Writes events that are numbered from 0 until the ring is full. */
-  fill(): void;
-}
-
-function setUp(): Setup {
-  const ring = new UserRingBuf({ size: 4096, event });
-  const drainer = new Drainer(ring);
+function setUp() {
+  const made = drainedRing(event);
   const rest = new Uint8Array(56);
   const numbered = (value: number) => ({ length: 64, value, rest });
   return {
-    ring,
-    drainer,
+    ...made,
     numbered,
+    /** Writes events that are numbered from 0 until the ring is full. */
     fill() {
       let count = 0;
-      while (ring.output(numbered(count))) count++;
+      while (made.ring.output(numbered(count))) count++;
       expect(count).toBe(held);
-    },
-    [Symbol.dispose]() {
-      drainer[Symbol.dispose]();
-      ring[Symbol.dispose]();
     },
   };
 }
