@@ -65,6 +65,19 @@ describe("the package", () => {
     },
   );
 
+  hostTest("loads of Bun's own modules those alone that take no time", async () => {
+    const { outputs } = await Bun.build({
+      entrypoints: [join(packageRoot, "src/index.ts")],
+      target: "bun",
+    });
+    const code = (await outputs[0]?.text()) ?? "";
+    const imports = new Bun.Transpiler({ loader: "js" }).scanImports(code);
+    // node:crypto and node:util take five milliseconds each, a tenth of the start of a script.
+    expect(new Set(imports.map(({ path }) => path.replace("node:", "")))).toEqual(
+      new Set(["bun:ffi", "fs", "path"]),
+    );
+  });
+
   hostTest("names the packages that the command is built of, with their licenses", async () => {
     const file = join(folder, "node_modules/bun-bpf/dist/cli.licenses.txt");
     const text = await Bun.file(file).text();

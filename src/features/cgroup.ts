@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { constants, mkdirSync, openSync, rmdirSync } from "node:fs";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -13,7 +12,7 @@ import { Missing } from "./attempt.ts";
  */
 export function withCgroup(body: (fd: number) => void): void {
   using mount = mountCgroups();
-  const folder = `${mount.path}/bun-bpf-${randomUUID()}`;
+  const folder = `${mount.path}/bun-bpf-${crypto.randomUUID()}`;
   mkdirSync(folder);
   try {
     const flags = constants.O_RDONLY | constants.O_DIRECTORY;

@@ -1,5 +1,4 @@
 import { type Pointer, read } from "bun:ffi";
-import * as util from "node:util";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { libc } from "./libc.ts";
 import { platformObstacle } from "./platform.ts";
@@ -35,5 +34,7 @@ export function errnoName(errno: number): string {
 /** The usual sentence for an error: `"operation not permitted"`. Empty where there is none. */
 export function errnoDescription(errno: number): string {
   if (errno === ENOTSUPP) return "operation is not supported";
-  return util.getSystemErrorMap().get(-errno)?.[1] ?? "";
+  // Loaded for an error that there is, as it takes milliseconds.
+  const { getSystemErrorMap } = process.getBuiltinModule("node:util");
+  return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }

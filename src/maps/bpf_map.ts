@@ -1,6 +1,6 @@
-import { inspect } from "node:util";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import { inspectCustom } from "../types/inspect.ts";
 import { type MapHandle, type MapInfo, type MapProperties, readMapInfo } from "./handle.ts";
 import { Pin } from "./pin.ts";
 import { describeMap, type MapTypeName } from "./spec.ts";
@@ -79,7 +79,11 @@ export abstract class BpfMap implements Disposable {
   }
 
   /** @internal The map for `console.log`: what it is, not all that it can do. */
-  [inspect.custom](_depth: number, options: object): string {
+  [inspectCustom](
+    _depth: number,
+    options: object,
+    inspect: (value: unknown, options: object) => string,
+  ): string {
     const { type, keySize, valueSize, maxEntries } = this.#info;
     const state = this.disposed ? { disposed: true } : {};
     const { id, name } = this;

@@ -1,5 +1,5 @@
-import { inspect } from "node:util";
 import { compileRead, emitPartRead } from "./compile.ts";
+import { inspectCustom } from "./inspect.ts";
 import type { Member } from "./layout.ts";
 import type { Recipe } from "./recipe.ts";
 import { memberPath, refuseType } from "./refusal.ts";
@@ -173,7 +173,7 @@ function finishEvent(event: Fields, type: Type<unknown>, copy: () => unknown): F
     }
   };
   // Its own, but not enumerable: what spreads or compares an event sees its fields only.
-  Object.defineProperty(event, inspect.custom, { value: show });
+  Object.defineProperty(event, inspectCustom, { value: show });
   return Object.freeze(event);
 }
 
