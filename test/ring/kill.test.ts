@@ -4,7 +4,7 @@ import { ArrayMap, RingBuf, type Subscription, t, features } from "../../src/ind
 import { bridgeTest } from "../loop/bridges.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
-import { countResources } from "../support/resources.ts";
+import { settledResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
@@ -84,7 +84,7 @@ bridgeTest(
       if (value !== next) throw new Error(`${value} instead of ${next}, seed ${seed}`);
       next++;
     };
-    const before = countResources();
+    const before = await settledResources();
     // Each end of an AIO context waits for a grace period of the kernel's, tens of milliseconds.
     for (let round = bridge === "aio" ? 30 : 700; round > 0; round--) {
       const end = kinds[random(kinds.length)]?.(ring, seen, random(12));
@@ -100,9 +100,7 @@ bridgeTest(
     }
     ring.drain(({ value }) => seen(value));
     expect({ seed, next }).toEqual({ seed, next: written });
-    // Bun closes its end of the socket in a later turn of the loop.
-    await Bun.sleep(30);
-    expect(countResources()).toEqual(before);
+    expect(await settledResources()).toEqual(before);
   },
   bpfTest,
 );
@@ -115,8 +113,7 @@ bpfTest(
     // A watch of its own keeps the bridge: to open one takes longer than all the rest.
     using kept = new RingBuf({ size: 4096, event: Event });
     using _ = kept.subscribe(() => {});
-    await Bun.sleep(10);
-    const before = countResources();
+    const before = await settledResources();
     for (let round = 0; round < repetitions(10_000); round++) {
       const ring = new RingBuf({ size: 4096, event: Event });
       const end = kinds[round % kinds.length]?.(ring, () => {}, round);
@@ -130,8 +127,7 @@ bpfTest(
       else ring[Symbol.dispose]();
       if (point === 7) void end?.();
     }
-    await Bun.sleep(30);
-    expect({ seed, held: countResources() }).toEqual({ seed, held: before });
+    expect({ seed, held: await settledResources() }).toEqual({ seed, held: before });
   },
   60_000,
 );

@@ -28,3 +28,22 @@ export function countResources(): Resources {
   const mappings = maps.split("\n").filter((line) => /anon_inode:.*(bpf|io_uring|perf)/.test(line));
   return { descriptors, mappings: mappings.length };
 }
+
+/** How often what is held has to stay the same, and milliseconds between two looks. */
+const calmLooks = 5;
+const lookInterval = 20;
+
+/**
+ * Counts them when nothing of earlier tests goes any more: threads that have ended, and sockets that are closed in a later turn of
+ * the loop, take a moment, the longer the slower the machine.
+ */
+export async function settledResources(): Promise<Resources> {
+  let resources = countResources();
+  for (let calm = 0; calm < calmLooks; calm++) {
+    await Bun.sleep(lookInterval);
+    const now = countResources();
+    if (!Bun.deepEquals(now, resources)) calm = 0;
+    resources = now;
+  }
+  return resources;
+}
