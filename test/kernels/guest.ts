@@ -1,6 +1,7 @@
 import {
   appendFileSync,
   copyFileSync,
+  existsSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -10,7 +11,7 @@ import { join } from "node:path";
 import { projectArchive, systemArchive } from "./image.ts";
 import type { Kernel } from "./kernel.ts";
 import { type GuestEnd, lastLine, runMachine } from "./machine.ts";
-import { parseResults, type Results } from "./results.ts";
+import { countResults, parseResults, type Results } from "./results.ts";
 import type { Architecture } from "./targets.ts";
 
 /** What one guest does. */
@@ -25,6 +26,8 @@ export interface GuestRun {
   readonly memory: number;
   /** Milliseconds. */
   readonly timeLimit: number;
+  /** Hears now and then how many tests have ended so far. */
+  readonly onTests: (ended: number) => void;
 }
 
 /** What became of it. */
@@ -69,10 +72,13 @@ export async function runGuest(
   cache: string,
   signal: AbortSignal,
 ): Promise<GuestReport> {
-  const { kernel, architecture, memory, timeLimit } = run;
+  const { kernel, architecture, memory, timeLimit, onTests } = run;
   const system = await systemArchive(architecture, cache);
   const folder = mkdtempSync(join(cache, "guest-"));
   const file = (name: string) => join(folder, name);
+  // There is none before the machine is.
+  const readOutput = () =>
+    existsSync(file("output.log")) ? readFileSync(file("output.log"), "utf8") : "";
   try {
     writeFileSync(file("run.sh"), script(run));
     await projectArchive(file("project.cpio"), {
@@ -92,11 +98,12 @@ export async function runGuest(
         output: file("output.log"),
         memory,
         timeLimit,
+        onLook: () => onTests(countResults(readOutput())),
       },
       signal,
     );
     const duration = (Bun.nanoseconds() - start) / 1e9;
-    const output = readFileSync(file("output.log"), "utf8");
+    const output = readOutput();
     const console = readFileSync(file("console.log"), "utf8");
     return { kernel, end, duration, console, output, ...parseResults(output) };
   } finally {

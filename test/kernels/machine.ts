@@ -15,6 +15,8 @@ export interface Boot {
   readonly memory: number;
   /** Milliseconds for all of it. */
   readonly timeLimit: number;
+  /** Called now and then while the guest runs. */
+  readonly onLook: () => void;
 }
 
 /** How a guest ended. `"off"`: it switched itself off, having run its script. */
@@ -71,7 +73,7 @@ function outputDevice({ outputDevice }: Architecture): string[] {
 /** Waits until the emulator ends; why it was ended where it did not do so by itself. */
 async function watch(
   emulator: Bun.Subprocess,
-  { console, output, timeLimit }: Boot,
+  { console, output, timeLimit, onLook }: Boot,
   signal: AbortSignal,
 ): Promise<GuestEnd | undefined> {
   const start = Date.now();
@@ -79,6 +81,7 @@ async function watch(
   let lastWrite = start;
   while (emulator.exitCode === null && emulator.signalCode === null) {
     await Promise.race([emulator.exited, Bun.sleep(lookInterval)]);
+    onLook();
     const size = sizeOf(console) + sizeOf(output);
     if (size !== written) lastWrite = Date.now();
     written = size;

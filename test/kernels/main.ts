@@ -13,6 +13,7 @@ import { fetchKernel, type Kernel } from "./kernel.ts";
 import { type KernelReport, runMatrix } from "./matrix.ts";
 import { countOutcomes, details, isGood, isGoodGuest, summaryLine } from "./report.ts";
 import { type Architecture, architectures, newest, targets } from "./targets.ts";
+import { Progress } from "./progress.ts";
 import { findTestFiles, isOfEngineAlone } from "./test_files.ts";
 import { installTools } from "./tools.ts";
 
@@ -118,27 +119,35 @@ async function findKernels(names: readonly string[]): Promise<Kernel[]> {
 }
 
 function say(line: string): void {
-  if (!options.json && line !== "") console.log(line);
+  if (options.json) return;
+  progress.clear();
+  console.log(line);
 }
 
 /** Writes a guest's logs where its user can read them. */
-function keepLogs({ kernel, console, output }: GuestReport, index: number): string {
-  const folder = join(options.logs ?? join(cache, "logs"), `${kernel.release}-${index}`);
+function keepLogs({ kernel, console, output }: GuestReport): string {
+  const { release } = kernel;
+  const index = logsByKernel.get(release) ?? 0;
+  logsByKernel.set(release, index + 1);
+  const folder = join(options.logs ?? join(cache, "logs"), `${release}-${index}`);
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "console.log"), console);
   writeFileSync(join(folder, "output.log"), output);
   return folder;
 }
 
-function tell(report: KernelReport): void {
-  say(`\n${summaryLine(report)}`);
+/** Says at once what became of a guest: others may run for long. */
+function tell(guest: GuestReport): void {
+  const report = { kernel: guest.kernel, guests: [guest] };
+  say(summaryLine(report));
   for (const line of details(report)) say(`  ${line}`);
-  for (const [index, guest] of report.guests.entries()) {
-    if (options.keep || !isGoodGuest(guest)) say(`  logs: ${keepLogs(guest, index)}`);
-  }
+  if (options.keep || !isGoodGuest(guest)) say(`  logs: ${keepLogs(guest)}`);
 }
 
 const cache = cacheFolder();
+const progress = new Progress();
+/** How many guests' logs are kept. */
+const logsByKernel = new Map<string, number>();
 if (options.help) {
   console.log(help);
   process.exit(0);
@@ -174,15 +183,25 @@ const reports = await runMatrix(
   { ...settings, architecture, kernels, files },
   cache,
   interruption.signal,
-  (kernel, guest) =>
-    say(
-      guest === undefined ? `${kernel.release}: booting` : summaryLine({ kernel, guests: [guest] }),
-    ),
+  {
+    onStart(guest) {
+      progress.onStart(guest);
+      say(`${guest.kernel.release}: booting`);
+    },
+    onTests: () => progress.onTests(),
+    onEnd(guest, report) {
+      progress.onEnd(guest);
+      tell(report);
+    },
+  },
 );
-for (const report of reports) tell(report);
 if (options.table && reports.every(isGood)) writeTable(reports.map(featuresOf));
 if (options.json) console.log(JSON.stringify(reports.map(asJson), undefined, 2));
-else say(`\n${Math.round((Date.now() - started) / 1000)} s in all`);
+else {
+  say("");
+  for (const report of reports) say(summaryLine(report));
+  say(`${Math.round((Date.now() - started) / 1000)} s in all`);
+}
 process.exitCode = reports.every(isGood) ? 0 : 1;
 
 function featuresOf({ kernel, guests: [guest] }: KernelReport): KernelFeatures {

@@ -30,9 +30,12 @@ export function countOutcomes(tests: readonly TestResult[]): Readonly<Record<Out
 export function summaryLine({ kernel, guests }: KernelReport): string {
   const counts = countOutcomes(guests.flatMap(({ tests }) => tests));
   const numbers = outcomes.map((outcome) => `${counts[outcome]} ${outcome}`).join(", ");
+  const errors = guests.reduce((sum, guest) => sum + guest.errors.length, 0);
+  const stray =
+    errors === 0 ? "" : `, ${errors} ${errors === 1 ? "error" : "errors"} outside of tests`;
   const seconds = Math.round(Math.max(...guests.map(({ duration }) => duration)));
   const ends = guests.filter(({ end }) => end !== "off").map(({ end }) => `, ended: ${end}`);
-  const text = `${kernel.release}: ${numbers} in ${seconds} s${ends.join("")}`;
+  const text = `${kernel.release}: ${numbers}${stray} in ${seconds} s${ends.join("")}`;
   return styleText(isGood({ kernel, guests }) ? "green" : "red", text, { stream: process.stdout });
 }
 
@@ -42,6 +45,12 @@ export function details({ guests }: KernelReport): string[] {
   const failures = tests
     .filter(({ outcome }) => outcome === "fail")
     .flatMap(({ file, name, details }) => [`failed: ${file}: ${name}`, ...lastLines(details)]);
+  const errors = guests.flatMap((guest) =>
+    guest.errors.flatMap(({ file, details }) => [
+      `error outside of tests: ${file}`,
+      ...lastLines(details),
+    ]),
+  );
   const skips = Map.groupBy(
     tests.filter(({ outcome }) => outcome === "skip"),
     ({ details }) => details || "no reason is given",
@@ -49,14 +58,23 @@ export function details({ guests }: KernelReport): string[] {
   const reasons = [...skips]
     .toSorted(([, some], [, others]) => others.length - some.length)
     .map(([reason, tests]) => `skipped: ${tests.length}: ${reason}`);
-  return [...failures, ...guests.flatMap(lastMessages), ...reasons];
+  return [...failures, ...errors, ...guests.flatMap(lastMessages), ...reasons];
 }
 
 /** What a guest said last that did not end by itself, and the kernel's complaints of one that did. */
-function lastMessages({ end, console, output }: GuestReport): string[] {
+function lastMessages({ end, exitCode, tests, errors, console, output }: GuestReport): string[] {
   if (end === "off") {
     const complaints = console.split(/\r?\n/).filter((line) => complaint.test(line));
-    return complaints.map((line) => `the kernel says: ${line}`);
+    const isExplained = errors.length > 0 || tests.some(({ outcome }) => outcome === "fail");
+    return [
+      ...complaints.map((line) => `the kernel says: ${line}`),
+      ...(exitCode === 0 || isExplained
+        ? []
+        : [
+            `the tests ended with status ${exitCode}. The last of their output:`,
+            ...lastLines(output),
+          ]),
+    ];
   }
   return [
     `the guest ended: ${end}. The last of the tests' output:`,

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { partition } from "./partition.ts";
-import { parseResults } from "./results.ts";
+import { countResults, parseResults } from "./results.ts";
 
 const output = `@@ features
 {"settings":{}}
@@ -76,4 +76,37 @@ test("files are divided into parts that take about as long as one another", () =
   ]);
   expect(partition(["a"], 2, durations)).toEqual([["a"]]);
   expect(partition(["new", "a"], 1, durations)).toEqual([["a", "new"]]);
+});
+
+test("errors between tests are told from those of tests", () => {
+  const { tests, errors } = parseResults(`@@ tests
+test/maps/spec.test.ts:
+
+# Unhandled error between tests
+-------------------------------
+error: cannot open the C library
+      at open (/project/src/ffi/libc.ts:338:18)
+-------------------------------
+
+warning
+(fail) a map > is there [1.00ms]
+
+ 0 pass
+ 1 fail
+ 1 error
+@@ exit 1
+`);
+  expect(errors).toEqual([
+    {
+      file: "test/maps/spec.test.ts",
+      details: "error: cannot open the C library\n      at open (/project/src/ffi/libc.ts:338:18)",
+    },
+  ]);
+  expect(tests.map(({ name, details }) => ({ name, details }))).toEqual([
+    { name: "a map > is there", details: "warning" },
+  ]);
+});
+
+test("results are counted while they come", () => {
+  expect(countResults(output.slice(0, output.indexOf("test/types")))).toBe(3);
 });

@@ -27,7 +27,7 @@ export interface Architecture {
  * One thread emulates the processor: with several, kernel 6.12 panicked now and then.
  *
  * Without fast string instructions the kernel copies memory in loops, which the emulator translates well; such instructions it runs
- * byte by byte. Vectors of 32 bytes it has to take apart.
+ * byte by byte. Vectors of 32 bytes it has to take apart, and page tables of five levels take longer than those of four.
  */
 const oneThread = ["-accel", "tcg,thread=single"];
 
@@ -40,7 +40,7 @@ export const architectures: Readonly<Record<Architecture["name"], Architecture>>
     bunPackage: "@oven/bun-linux-x64",
     emulator: "qemu-system-x86_64",
     emulatorPackage: "qemu-system-x86",
-    machine: [...oneThread, "-cpu", "max,-erms,-fsrm,-avx,-avx2"],
+    machine: [...oneThread, "-cpu", "max,-erms,-fsrm,-avx,-avx2,-la57"],
     console: "ttyS0",
     output: "ttyS1",
   },

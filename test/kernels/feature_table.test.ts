@@ -1,0 +1,59 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { isVersionSince, type KernelVersion } from "../../src/ffi/kernel_release.ts";
+import { type Feature, features } from "../../src/index.ts";
+import { packageRoot } from "../support/run.ts";
+
+const readme = readFileSync(join(packageRoot, "README.md"), "utf8");
+const table = readme.split("<!-- Written by `bun run test:kernels --table`. -->")[1] ?? "";
+const [header = [], , ...rows] = (table.split("<!--")[0] ?? "")
+  .split("\n")
+  .filter((line) => line.startsWith("|"))
+  .map((line) => line.split("|").slice(1, -1))
+  .map((cells) => cells.map((cell) => cell.trim()));
+const kernels = header.slice(2) as KernelVersion[];
+
+/** Rows of what stable updates brought to older versions, too. */
+const backported = new Set([
+  "instructions `long-jumps`",
+  "fix `lpm-trie-update`",
+  "fix `lpm-trie-next-key`",
+]);
+
+const groups: Readonly<Record<string, { get(name: never): Feature }>> = {
+  "map type": features.mapTypes,
+  "program type": features.programTypes,
+  attaching: features.attachKinds,
+  instructions: features.instructions,
+  fix: features.fixes,
+};
+
+/** The features that a row of the README's table is about: of operations there are several in one. */
+function featuresOf(row: string): Feature[] {
+  const names = Array.from(row.matchAll(/`([^`]+)`/g), ([, name]) => name as never);
+  const operation = /^`[^`]+` of `/.test(row) ? names.shift() : undefined;
+  if (operation !== undefined) {
+    return names.map((type) => features.mapOperations(type).get(operation));
+  }
+  const group = groups[row.replace(/ `.*/, "")];
+  return names.map((name) => group?.get(name)).filter((feature) => feature !== undefined);
+}
+
+test("the README's table of features says since when as the library does", () => {
+  const versioned = rows.filter(([, since]) => since !== "");
+  expect(versioned.length).toBeGreaterThan(50);
+  for (const [row = "", since] of versioned) {
+    const versions = featuresOf(row).map((feature) => feature.since);
+    expect(new Set(versions), row).toEqual(new Set([since as KernelVersion]));
+  }
+});
+
+test("the README's table of features was made from kernels that have nothing too early", () => {
+  for (const [row = "", since = "", ...cells] of rows) {
+    if (since === "" || backported.has(row)) continue;
+    const haveIt = kernels.filter((_, index) => cells[index] === "yes");
+    const tooEarly = haveIt.filter((kernel) => !isVersionSince(kernel, since as KernelVersion));
+    expect(tooEarly, row).toEqual([]);
+  }
+});
