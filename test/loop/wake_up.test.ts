@@ -7,6 +7,7 @@ import { bridgeTest } from "./bridges.ts";
 import type { RaceOrder } from "./children/racing_producer.ts";
 import { testWith } from "../support/needs.ts";
 import { skipping } from "../support/skipping.ts";
+import { repetitions } from "../support/effort.ts";
 
 /** A program that takes its time, some 20 ms or more, between reserving a record and submitting it. */
 function slowProducer(ring: RingBuf<number>): Program {
@@ -30,15 +31,16 @@ function slowProducer(ring: RingBuf<number>): Program {
 const children = `${import.meta.dir}/children`;
 
 bridgeTest(
-  "2,000 records, each after the loop fell asleep, are delivered one by one",
+  "records, each after the loop fell asleep, are delivered one by one",
   async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using producer = new Producer(ring);
+    const records = repetitions(2000, 200);
     let expected = 0;
     setImmediate(() => producer.putNumber(0));
     for await (const event of ring) {
       expect(event).toBe(expected++);
-      if (expected === 2000) break;
+      if (expected === records) break;
       setImmediate(() => producer.putNumber(expected));
     }
     expect(ring.backlog).toBe(0);
@@ -52,7 +54,7 @@ bridgeTest(
     using ring = new RingBuf({ size: 4096, event: countedEvent });
     using state = new ArrayMap({ value: counterState, maxEntries: 1 });
     using program = counter(ring, state);
-    const order: RaceOrder = { programFd: program.fd, records: 20_000, packet };
+    const order: RaceOrder = { programFd: program.fd, records: repetitions(20_000, 2000), packet };
     const worker = new Worker(`${children}/racing_producer.ts`, { ref: false });
     worker.postMessage(order);
     let expected = 0;
@@ -100,7 +102,7 @@ bridgeTest(
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     const before = countResources();
     // Each end of an AIO context waits for a grace period of the kernel's, tens of milliseconds.
-    for (let round = bridge === "aio" ? 30 : 1000; round > 0; round--) {
+    for (let round = bridge === "aio" ? 30 : repetitions(1000, 100); round > 0; round--) {
       const iterator = ring[Symbol.asyncIterator]();
       const next = iterator.next();
       await iterator.return?.();

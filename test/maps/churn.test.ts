@@ -47,7 +47,7 @@ async function whileChurned(
 
 const stayingCount = keyCount / 2;
 const churnedCount = keyCount - stayingCount;
-const amount = { walks: repetitions(100), steps: repetitions(20_000) };
+const amount = { walks: repetitions(100, 2), steps: repetitions(20_000) };
 
 /** The entries of one walk, which ends. */
 function entriesOf(map: ChurnedMap): readonly [key: Key, value: unknown][] {

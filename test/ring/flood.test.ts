@@ -3,6 +3,7 @@ import { ArrayMap, RingBuf, t, features } from "../../src/index.ts";
 import { counter, counterState, countedEvent, packet } from "./producer.ts";
 import { testWith } from "../support/needs.ts";
 import { isGuest } from "../support/skipping.ts";
+import { repetitions } from "../support/effort.ts";
 
 /** The program that floods counts atomically. */
 const countingTest = testWith(features.instructions.get("fetching-atomics"));
@@ -73,12 +74,13 @@ countingTest(
     using state = new ArrayMap({ value: counterState, maxEntries: 1 });
     using program = counter(ring, state);
     using _ = await flood(program.fd);
+    const records = repetitions(200_000, 20_000);
     let next = 0;
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
     for await (const { sequence } of ring) {
       if (sequence !== next++) throw new Error(`${sequence} instead of ${next - 1}`);
-      if (next === 200_000) break;
+      if (next === records) break;
     }
     clearInterval(timer);
     expect(turns).toBeGreaterThan(0);
