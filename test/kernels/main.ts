@@ -31,7 +31,7 @@ TEST        a file of tests, or a folder of them
   --all             also tests that depend on the engine alone, which shows the same here
   --arch ARCH       x64 or arm64 (default: this machine's)
   --jobs N          guests at the same time (default: one for each CPU)
-  --effort N        how much of their work tests do that try many cases, from 0 to 1 (default 0.02)
+  --effort N        how much of their work tests do that try many cases, from 0 to 1 (default 0.01)
   --memory MIB      of each guest (default 3072)
   --time-limit MIN  for each guest (default 20)
   --logs FOLDER     where the logs of guests are kept that had failures (default: in the cache)
@@ -51,7 +51,7 @@ const { values: options, positionals } = parseArgs({
   options: {
     arch: { type: "string", default: process.arch },
     jobs: { type: "string", default: String(availableParallelism()) },
-    effort: { type: "string", default: "0.02" },
+    effort: { type: "string", default: "0.01" },
     memory: { type: "string", default: "3072" },
     "time-limit": { type: "string", default: "20" },
     logs: { type: "string" },

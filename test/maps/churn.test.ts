@@ -1,5 +1,5 @@
 /** Walks over maps that another thread changes as fast as it can. */
-import { expect } from "bun:test";
+import { afterAll, expect } from "bun:test";
 import { bpfTest } from "../support/privilege.ts";
 import { seed } from "../types/random.ts";
 import {
@@ -13,6 +13,10 @@ import {
 } from "./churned_kinds.ts";
 import { repetitions } from "../support/effort.ts";
 
+/** The thread that changes maps: one after the other, as it takes longer to start it than to use it. */
+let worker: Worker | undefined;
+afterAll(() => worker?.terminate());
+
 /** Repeats `walk` while a Worker stores and deletes keys, until it was done so often and the Worker made so many steps. */
 async function whileChurned(
   task: Pick<ChurnTask, "kind" | "fd" | "first" | "count">,
@@ -20,28 +24,24 @@ async function whileChurned(
   walk: () => void,
 ): Promise<void> {
   const memory = new Int32Array(new SharedArrayBuffer(4 * shared.length));
-  const worker = new Worker(new URL("children/churn_worker.ts", import.meta.url));
+  worker ??= new Worker(new URL("children/churn_worker.ts", import.meta.url));
+  const answer = Promise.withResolvers<string>();
+  worker.onmessage = ({ data }: MessageEvent<string>) => answer.resolve(data);
+  worker.onerror = ({ message }) => answer.reject(new Error(message));
+  worker.postMessage({ ...task, seed, memory } satisfies ChurnTask);
+  const isRunning = () => Atomics.load(memory, shared.ended) === 0;
   try {
-    const answer = Promise.withResolvers<string>();
-    worker.onmessage = ({ data }: MessageEvent<string>) => answer.resolve(data);
-    worker.onerror = ({ message }) => answer.reject(new Error(message));
-    worker.postMessage({ ...task, seed, memory } satisfies ChurnTask);
-    const isRunning = () => Atomics.load(memory, shared.ended) === 0;
-    try {
-      // Its first steps: from there on, a walk has company.
-      while (isRunning() && Atomics.load(memory, shared.steps) === 0) {
-        await Promise.race([Bun.sleep(1), answer.promise]);
-      }
-      for (let done = 0; isRunning(); done++) {
-        if (done >= walks && Atomics.load(memory, shared.steps) >= steps) break;
-        walk();
-      }
-    } finally {
-      Atomics.store(memory, shared.stop, 1);
-      expect(await answer.promise).toBe("");
+    // Its first steps: from there on, a walk has company.
+    while (isRunning() && Atomics.load(memory, shared.steps) === 0) {
+      await Promise.race([Bun.sleep(1), answer.promise]);
+    }
+    for (let done = 0; isRunning(); done++) {
+      if (done >= walks && Atomics.load(memory, shared.steps) >= steps) break;
+      walk();
     }
   } finally {
-    worker.terminate();
+    Atomics.store(memory, shared.stop, 1);
+    expect(await answer.promise).toBe("");
   }
 }
 
