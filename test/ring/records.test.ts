@@ -35,7 +35,7 @@ bpfTest("records of every length come whole and in order, over hundreds of wrap-
       { limit },
     );
   };
-  const records = repetitions(6000, 1000);
+  const records = repetitions(6000, 2000);
   for (let sequence = 0; sequence < records; sequence++) {
     if (random(10) === 0) {
       producer.discard();
