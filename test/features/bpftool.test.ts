@@ -1,6 +1,6 @@
 /** What is found out here is what `bpftool feature probe` finds out, where that knows it. */
 import { describe, expect } from "bun:test";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince, isVersionSince } from "../../src/ffi/kernel_release.ts";
 import { features, type MapTypeKeyword, type ProgramTypeKeyword } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle } from "../support/privilege.ts";
@@ -13,6 +13,15 @@ interface Probe {
 }
 
 const probeTest = testUnless(bpfObstacle ?? bpftoolObstacle);
+
+const helpersObstacle = bpftoolObstacle ?? (await misunderstanding());
+
+/** Since 6.10 the verifier has other words for a helper that it does not know, which bpftool takes for a helper that there is. */
+async function misunderstanding(): Promise<string | undefined> {
+  const { version } = await bpftoolJson<{ version: string }>("version");
+  if (!isKernelSince("6.10") || isVersionSince(version, "7.5")) return undefined;
+  return `bpftool ${version} does not understand what kernels since 6.10 say of unknown helpers`;
+}
 
 let probed: Promise<Probe> | undefined;
 
@@ -33,6 +42,9 @@ describe("bpftool agrees", () => {
     expect(Object.keys(types).length).toBeGreaterThan(25);
     for (const [key, has] of Object.entries(types)) {
       const type = keywordOf<MapTypeKeyword>(key);
+      // It takes the answer of 5.10 for a refusal, where such maps are made and registered.
+      if (!has && type === "struct-ops" && features.attachKinds.get("struct_ops").available)
+        continue;
       expect([type, features.mapTypes.get(type).available]).toEqual([type, has]);
     }
   });
@@ -49,28 +61,28 @@ describe("bpftool agrees", () => {
     }
   });
 
-  // Versions before 7.5 do not understand what the verifier says since 6.10, and take all helpers for available.
-  const misunderstands = isKernelSince("6.10")
-    ? "kernels since 6.10 have other words for an unknown helper than most versions of bpftool know"
-    : undefined;
-  testUnless(misunderstands ?? bpftoolObstacle ?? bpfObstacle)(
+  testUnless(bpfObstacle ?? helpersObstacle)(
     "about the helpers of each type of programs",
     async () => {
       const { helpers } = await probe();
       // Left out by it, unless asked for: they write to the kernel's log when they are tried.
       const quiet = /^(?:trace_printk|trace_vprintk|probe_write_user)$/;
+      // Since 6.12 it takes those for available that the verifier keeps for programs that sleep, as it says so in other words.
+      const sleeping = /^copy_from_user(?:_task)?$/;
       for (const [key, names] of Object.entries(helpers)) {
         const type = keywordOf<ProgramTypeKeyword>(key);
         const known = names.map((name) => name.replace(/^bpf_/, ""));
         if (known.length === 0) continue;
         const group = features.helpers(type);
-        const own = group.names.filter((name) => group.get(name).available && !quiet.test(name));
+        const own: readonly string[] = group.names.filter(
+          (name) => group.get(name).available && !quiet.test(name),
+        );
         // It may be older than the kernel.
         const newest = known.at(-1);
         const compared = own.slice(0, own.findIndex((name) => name === newest) + 1);
         expect([type, compared]).toEqual([
           type,
-          known.filter((name) => !quiet.test(name)),
+          known.filter((name) => !quiet.test(name) && (!sleeping.test(name) || own.includes(name))),
         ] as never);
       }
     },

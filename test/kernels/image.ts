@@ -63,7 +63,16 @@ const packages = {
   busybox: "busybox-static",
   coreutils: "coreutils",
   bash: "bash-static",
+  /** Whose answers are compared, with its libraries. */
+  bpftool: "bpftool",
+  capabilities: "libcap2",
+  elf: "libelf1t64",
+  zlib: "zlib1g",
+  zstd: "libzstd1",
 } as const;
+
+/** Packages of which guests have the shared libraries. */
+const libraries = ["capabilities", "elf", "zlib", "zstd"] as const;
 
 /** Folders of unpacked packages. */
 type UserLand = Readonly<Record<keyof typeof packages, string>>;
@@ -113,7 +122,7 @@ export async function systemArchive(architecture: Architecture, cache: string): 
   const prefix = `system-${architecture.debian}-`;
   const path = join(cache, `${prefix}${version}.cpio`);
   if (existsSync(path)) return path;
-  const { libc, busybox, coreutils, bash, locale } = userLand;
+  const { libc, busybox, coreutils, bash, locale, bpftool } = userLand;
   // What was made of other packages, or in another way.
   for (const file of readdirSync(cache)) {
     if (file.startsWith(prefix)) rmSync(join(cache, file));
@@ -133,6 +142,14 @@ export async function systemArchive(architecture: Architecture, cache: string): 
       recursive: true,
       force: true,
     });
+    for (const library of libraries) {
+      const folder = join("usr/lib", architecture.multiarch);
+      cpSync(join(userLand[library], folder), join(root, folder), {
+        recursive: true,
+        verbatimSymlinks: true,
+      });
+    }
+    cpSync(join(bpftool, "usr/sbin/bpftool"), join(root, "usr/bin/bpftool"));
     cpSync(join(locale, "usr/lib/locale"), join(root, "usr/lib/locale"), { recursive: true });
     cpSync(join(busybox, "usr/bin/busybox"), join(root, "usr/bin/busybox"));
     cpSync(join(bash, "usr/bin/bash-static"), join(root, "usr/bin/bash"));
