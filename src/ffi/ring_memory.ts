@@ -1,3 +1,4 @@
+import { loadPosition } from "./load_order.ts";
 import { MappedMemory, pageSize } from "./memory.ts";
 
 /**
@@ -19,8 +20,7 @@ export class RingMemory implements Disposable {
   readonly overwrittenBytes = 0;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
-  // 64-bit views because Atomics.load on a narrower view of read-only memory ends the process once it is compiled: the
-  // engine then emits a read-modify-write.
+  // 64-bit views, which alone can be read in order where they are read-only.
   readonly #consumer: BigUint64Array<ArrayBuffer>;
   readonly #producer: BigUint64Array<ArrayBuffer>;
   readonly #consumerWords: Uint32Array<ArrayBuffer>;
@@ -51,7 +51,7 @@ export class RingMemory implements Disposable {
   /** Reads both positions; what they cover may be read after this. */
   look(): void {
     this.consumer = this.releasedPosition();
-    this.producer = Number(Atomics.load(this.#producer, 0));
+    this.producer = loadPosition(this.#producer, 0);
   }
 
   /** Releases all records before `position`: programs may overwrite them from now on. */
@@ -68,7 +68,7 @@ export class RingMemory implements Disposable {
 
   /** In overwrite mode (kernel 6.19), the position of the oldest record that was not overwritten. */
   overwritePosition(): number {
-    return Number(Atomics.load(this.#producer, overwriteWord));
+    return loadPosition(this.#producer, overwriteWord);
   }
 
   /**
@@ -81,17 +81,3 @@ export class RingMemory implements Disposable {
     this.#consumerPage[Symbol.dispose]();
   }
 }
-
-/**
- * Where the machine may reorder loads: a place for an atomic store followed by an atomic load, between the load of a record's
- * header and those of its payload. `undefined` on x86-64, which keeps loads in order.
- *
- * The kernel writes the payload and then, with full ordering, the header without its busy bit. A reader that saw the
- * header so must not use a payload that it had loaded before. On arm64 both accesses here are sequentially consistent: the
- * store (STLR, or an atomic instruction with release semantics) comes after all loads before it, the load (LDAR, or one with
- * acquire semantics) comes after that store and before all loads behind it. One atomic addition would do on machines with
- * the large system extensions alone: as a pair of LDAXR and STLXR it lets a later load overtake an earlier one. To the
- * engine, too, an atomic operation may change any memory, so that its compilers move no load across it.
- */
-export const loadFence: Int32Array | undefined =
-  process.arch === "x64" ? undefined : new Int32Array(1);

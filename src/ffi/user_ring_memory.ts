@@ -20,7 +20,7 @@ export class UserRingMemory implements Disposable {
   /** The producer's position in halves, the lower one first: the machines that this runs on are little-endian. */
   readonly producerHalves: Int32Array<ArrayBuffer>;
   readonly producer: BigUint64Array<ArrayBuffer>;
-  // A 64-bit view, as Atomics.load on a narrower view of read-only memory ends the process once it is compiled.
+  // A 64-bit view, which alone can be read in order where it is read-only.
   readonly consumer: BigUint64Array<ArrayBuffer>;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;

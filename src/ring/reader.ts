@@ -1,4 +1,4 @@
-import { loadFence } from "../ffi/ring_memory.ts";
+import { loadFence } from "../ffi/load_order.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 import {
   type DrainCode,

@@ -1,4 +1,4 @@
-import { loadFence } from "../ffi/ring_memory.ts";
+import { loadFence } from "../ffi/load_order.ts";
 import { BPF_RINGBUF_BUSY_BIT } from "../uapi/bpf.ts";
 import type { SharedRing } from "./reader.ts";
 

@@ -1,4 +1,5 @@
 import { DisposedError } from "../ffi/error.ts";
+import { loadPosition } from "../ffi/load_order.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 import { checkCount } from "../types/argument.ts";
 import type { Type } from "../types/type.ts";
@@ -248,7 +249,7 @@ export class UserRingWriter implements Disposable {
   #look(): number {
     const { consumer, producer } = this.#memory;
     // In this order, as the consumer's position follows the other.
-    const end = Number(Atomics.load(consumer, 0));
+    const end = loadPosition(consumer, 0);
     const start = Number(Atomics.load(producer, 0));
     const room = this.size - (start - end);
     if (room < 0 || room > this.size || (start | end) & 7 || start > Number.MAX_SAFE_INTEGER) {

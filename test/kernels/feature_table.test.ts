@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { isVersionSince, type KernelVersion } from "../../src/ffi/kernel_release.ts";
 import { type Feature, features } from "../../src/index.ts";
 import { packageRoot } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const readme = readFileSync(join(packageRoot, "README.md"), "utf8");
 const table = readme.split("<!-- Written by `bun run test:kernels --table`. -->")[1] ?? "";
@@ -13,6 +14,11 @@ const [header = [], , ...rows] = (table.split("<!--")[0] ?? "")
   .map((line) => line.split("|").slice(1, -1))
   .map((cells) => cells.map((cell) => cell.trim()));
 const kernels = header.slice(2) as KernelVersion[];
+
+const obstacle =
+  process.arch === "x64"
+    ? undefined
+    : "some features came later to this architecture than to x86-64, whose table it is";
 
 /** Rows of what stable updates brought to older versions, too. */
 const backported = new Set([
@@ -40,7 +46,7 @@ function featuresOf(row: string): Feature[] {
   return names.map((name) => group?.get(name)).filter((feature) => feature !== undefined);
 }
 
-test("the README's table of features says since when as the library does", () => {
+testUnless(obstacle)("the README's table of features says since when as the library does", () => {
   const versioned = rows.filter(([, since]) => since !== "");
   expect(versioned.length).toBeGreaterThan(50);
   for (const [row = "", since] of versioned) {
