@@ -3,6 +3,7 @@
 import { describe, expect } from "bun:test";
 import { ArrayMap, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { isGuest } from "../support/skipping.ts";
 import { runBun } from "../support/run.ts";
 import { wrongErrnos } from "./failing_calls.ts";
 import { repetitions } from "../support/effort.ts";
@@ -126,7 +127,7 @@ describe("a loop that waits for another thread's store", () => {
       const isStored = look(map);
       // Long enough for the loop to be compiled with the old value in sight.
       const done = nextMessage(worker);
-      worker.postMessage({ fd: map.fd, delay: 300 });
+      worker.postMessage({ fd: map.fd, delay: isGuest ? 1000 : 300 });
       const end = performance.now() + patience;
       let rounds = 0;
       while (!isStored() && performance.now() < end) rounds++;
