@@ -46,6 +46,22 @@ export function reportFeatures(features: Features): FeatureReport {
   };
 }
 
+/** The settings with the same keys on every machine, as scripts want them: null for what is not known, and for no limit. */
+export function settingsData({ ioUring, ...settings }: KernelSettings): Record<string, unknown> {
+  // Only what is not available has a reason, as it is for features.
+  return { ...withNulls(settings), ioUring };
+}
+
+function withNulls(group: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(group).map(([name, value]: [string, unknown]) => {
+      if (value === undefined || value === Infinity) return [name, null];
+      const isGroup = typeof value === "object" && value !== null && !Array.isArray(value);
+      return [name, isGroup ? withNulls(value) : value];
+    }),
+  );
+}
+
 /** What can be done with maps of each kind. */
 export function reportOperations(features: Features): FeatureReport["mapOperations"] {
   return Object.fromEntries(

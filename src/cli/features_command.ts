@@ -6,6 +6,7 @@ import {
   type FeatureReport,
   reportHelpers,
   reportOperations,
+  settingsData,
 } from "./feature_report.ts";
 import { renderDetails } from "./details.ts";
 import { printJson, withJson } from "./json.ts";
@@ -19,12 +20,12 @@ interface Section {
   /** For people. */
   readonly text: () => string;
   /** For scripts. */
-  readonly data: () => Partial<FeatureReport>;
+  readonly data: () => Partial<Record<keyof FeatureReport, unknown>>;
 }
 
 /** The sections by the names that the command line takes, in their order. Each asks the kernel for itself. */
 const sections: Readonly<Record<string, Section>> = {
-  kernel: { text: kernelSection, data: () => ({ settings: features.settings }) },
+  kernel: { text: kernelSection, data: () => ({ settings: settingsData(features.settings) }) },
   maps: {
     text: mapSection,
     data: () => ({
@@ -78,7 +79,8 @@ Examples:
   bun-bpf features maps helpers
   bun-bpf features --json | jq -r '.attachKinds | to_entries[] | select(.value.status != "available") | .key'`,
     );
-  withJson(command).action((wanted: readonly string[], { json }: Options) => {
+  withJson(command).action((args: readonly string[], { json }: Options) => {
+    const wanted = [...new Set(args)];
     if (json) {
       const shown = wanted.length === 0 ? names : wanted;
       printJson(Object.assign({}, ...shown.map((name) => sections[name]?.data())));

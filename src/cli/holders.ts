@@ -2,7 +2,7 @@ import type { InspectedKind, ObjectsByKind } from "../inspect/by_kind.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
 import { type ObjectPins, objectPins } from "../inspect/pins.ts";
 import { note } from "./output.ts";
-import { fewOf, printable } from "./text.ts";
+import { counted, fewOf, printable } from "./text.ts";
 
 /** Who keeps an object alive, as far as can be seen. */
 export interface Holders {
@@ -37,6 +37,12 @@ export class HolderIndex {
     const { hidden } = this.#owners;
     if (hidden > 0)
       note(`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`);
+    const places = this.#pins.hidden;
+    if (places > 0) {
+      note(
+        `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
+      );
+    }
   }
 }
 

@@ -59,12 +59,15 @@ function list<Kind extends InspectedKind>(
   const holders = new HolderIndex(kind);
   if (json) {
     printJson(infos.map((info) => ({ ...info, ...holders.of(info.id) })));
-    return;
+  } else {
+    const rows = command
+      .rows(infos)
+      .map((row, index) => [
+        ...row,
+        ...holderCells(holders.of((infos[index] as { id: number }).id)),
+      ]);
+    writeOut(renderTable([...columns, { title: "OWNERS" }, { title: "PINS" }], rows));
   }
-  const rows = command
-    .rows(infos)
-    .map((row, index) => [...row, ...holderCells(holders.of((infos[index] as { id: number }).id))]);
-  writeOut(renderTable([...columns, { title: "OWNERS" }, { title: "PINS" }], rows));
   holders.noteHidden();
 }
 
@@ -77,10 +80,7 @@ function show<Kind extends InspectedKind>(
   const info = findObject(kind, reference);
   const holders = new HolderIndex(kind);
   const held = holders.of(info.id);
-  if (json) {
-    printJson({ ...info, ...command.related(info), ...held });
-    return;
-  }
-  writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
+  if (json) printJson({ ...info, ...command.related(info), ...held });
+  else writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
   holders.noteHidden();
 }

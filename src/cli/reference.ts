@@ -1,6 +1,12 @@
 import { InvalidArgumentError } from "commander";
 import type { InspectedKind } from "../inspect/by_kind.ts";
-import { type InfoByKind, listObjects, objectById, objectByPath } from "../inspect/objects.ts";
+import {
+  type InfoByKind,
+  listObjects,
+  nouns,
+  objectById,
+  objectByPath,
+} from "../inspect/objects.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { closest } from "../types/suggestion.ts";
 import { CommandError } from "./errors.ts";
@@ -11,13 +17,6 @@ export type Reference =
   | { readonly by: "id"; readonly id: number }
   | { readonly by: "name"; readonly name: string }
   | { readonly by: "path"; readonly path: string };
-
-/** What the kinds are called. */
-const nouns: Readonly<Record<InspectedKind, string>> = {
-  map: "map",
-  prog: "program",
-  link: "link",
-};
 
 /** Understands an argument that names an object. @throws {InvalidArgumentError} */
 export function parseReference(text: string): Reference {

@@ -1,7 +1,6 @@
 /** @module Other objects in the lines about one: by id, and what they are. */
 
-import { objectById } from "../inspect/objects.ts";
-import { BpfError } from "../ffi/error.ts";
+import { visibleObject } from "../inspect/objects.ts";
 import type { ProgramInfo } from "../program/info.ts";
 
 /** A program: `12 exec_counter (tracing)`. */
@@ -11,22 +10,13 @@ export function namedProgram({ id, name, type }: ProgramInfo): string {
 
 /** A program by its id, or the id alone where it has gone or this process may not see it. */
 export function programById(id: number): string {
-  const info = seen("prog", id);
+  const info = visibleObject("prog", id);
   return info === undefined ? `${id}` : namedProgram(info);
 }
 
 /** A map by its id: as {@link programById}. */
 export function mapById(id: number): string {
-  const info = seen("map", id);
+  const info = visibleObject("map", id);
   if (info === undefined) return `${id}`;
   return info.name === "" ? `${id} (${info.type})` : `${id} ${info.name} (${info.type})`;
-}
-
-function seen<Kind extends "map" | "prog">(kind: Kind, id: number) {
-  try {
-    return objectById(kind, id);
-  } catch (error) {
-    if (error instanceof BpfError && error.code === "EPERM") return undefined;
-    throw error;
-  }
 }

@@ -18,6 +18,7 @@ import { syscallNumbers } from "../uapi/syscalls.ts";
 import { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
+import { isKernelSince } from "./kernel_release.ts";
 import { syscalls } from "./libc.ts";
 import { MappedMemory } from "./memory.ts";
 import { architecture } from "./platform.ts";
@@ -256,6 +257,23 @@ function setupError(errno: number): BpfError {
     errno,
     syscall: "io_uring_setup",
     doing: "set up io_uring",
-    hint: "The container's seccomp profile or the sysctl kernel.io_uring_disabled forbids it, or the kernel is older than 5.1",
+    hint: setupHint(errnoName(errno)),
   });
+}
+
+/** What the set-up is refused for, and what helps. */
+function setupHint(code: string): string | undefined {
+  switch (code) {
+    case "EPERM":
+      return "A seccomp filter or the sysctl kernel.io_uring_disabled forbids it: allow io_uring_setup in the container's seccomp profile, or set the sysctl to 0";
+    case "ENOSYS":
+      return "The kernel is older than 5.1 or was built without CONFIG_IO_URING, or a seccomp filter says so in its place: use a kernel that has io_uring, or allow io_uring_setup in the container's seccomp profile";
+    case "ENOMEM":
+      // From then on the memory cgroup counts what an instance takes.
+      return isKernelSince("5.12")
+        ? "The kernel or this process's memory cgroup has no memory left for it: free some, or raise memory.max of the cgroup"
+        : "Before kernel 5.12 instances count towards RLIMIT_MEMLOCK, together with all else that this user locked: run with `ulimit -l unlimited`, or give the process CAP_IPC_LOCK; or the kernel has no memory left: free some";
+    default:
+      return undefined;
+  }
 }

@@ -1,7 +1,7 @@
 import { Btf } from "../btf/btf.ts";
 import { BpfError } from "../ffi/error.ts";
 import type { TracingLinkInfo } from "../link/info.ts";
-import { objectById } from "./objects.ts";
+import { visibleObject } from "./objects.ts";
 
 /** Names of functions by the ids of their types. Each BTF is read once, and not before it is asked for. */
 export class FunctionNames {
@@ -19,11 +19,11 @@ export class FunctionNames {
     if (targetId === undefined || targetTypeId === undefined) return undefined;
     // The same number is a BTF's or a program's. From kernel 5.17 on the attached program tells, as it keeps the BTF that it
     // was loaded for; before, functions of other programs are rare.
-    const loadedFor = objectById("prog", programId)?.target;
+    const loadedFor = visibleObject("prog", programId)?.target;
     const isOfBtf =
       attachType !== "ext" && (loadedFor === undefined || loadedFor.btfId === targetId);
     if (isOfBtf) return this.nameOf(targetId, targetTypeId);
-    const program = objectById("prog", targetId);
+    const program = visibleObject("prog", targetId);
     if (program === undefined) return undefined;
     const name = program.btfId === 0 ? undefined : this.nameOf(program.btfId, targetTypeId);
     return name === undefined

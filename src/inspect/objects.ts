@@ -1,6 +1,6 @@
 /** @module One object, by what people call it. */
 
-import { describeById, objectKind, openPinned } from "../ffi/bpf_object.ts";
+import { describeById, type ObjectKind, objectKind, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import type { LinkInfo } from "../link/info.ts";
@@ -19,6 +19,13 @@ export interface InfoByKind {
   readonly prog: ProgramInfo;
   readonly link: LinkInfo;
 }
+
+/** What the kinds are called. */
+export const nouns: Readonly<Record<InspectedKind, string>> = {
+  map: "map",
+  prog: "program",
+  link: "link",
+};
 
 const readInfo: {
   readonly [Kind in InspectedKind]: (fd: number, what: string) => InfoByKind[Kind];
@@ -43,6 +50,19 @@ export function objectById<Kind extends InspectedKind>(
   return describeById(kind, id, readInfo[kind]);
 }
 
+/** The same, and `undefined` also where this process may not see it: whoever opened a pin need not see all else. */
+export function visibleObject<Kind extends InspectedKind>(
+  kind: Kind,
+  id: number,
+): InfoByKind[Kind] | undefined {
+  try {
+    return objectById(kind, id);
+  } catch (error) {
+    if (error instanceof BpfError && error.code === "EPERM") return undefined;
+    throw error;
+  }
+}
+
 /** What the kernel says of the object pinned at a path. @throws {Error} where there is none, or one of another kind */
 export function objectByPath<Kind extends InspectedKind>(
   kind: Kind,
@@ -52,15 +72,25 @@ export function objectByPath<Kind extends InspectedKind>(
   return readInfo[kind](descriptor.fd, descriptor.what);
 }
 
+/** What is found instead of another kind. */
+const otherNouns = {
+  map: "a map",
+  prog: "a program",
+  link: "a link",
+  btf: "a BTF",
+  other: "something else",
+} as const satisfies Record<ObjectKind | "other", string>;
+
 function openPin(kind: InspectedKind, path: string): Descriptor {
-  const what = `${kind} pinned at ${path}`;
-  const fd = openPinned(path, kind, kind === "map" ? BPF_F_RDONLY : 0);
+  const noun = nouns[kind];
+  const what = `${noun} pinned at ${path}`;
+  const fd = openPinned(path, noun, kind === "map" ? BPF_F_RDONLY : 0);
   if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
   const descriptor = new Descriptor(fd, what);
   const found = objectKind(descriptor.fd);
   if (found === kind || found === undefined) return descriptor;
   descriptor[Symbol.dispose]();
-  throw new Error(`what is pinned at ${path} is no ${kind} but a ${found}`);
+  throw new Error(`what is pinned at ${path} is no ${noun} but ${otherNouns[found]}`);
 }
 
 /** All objects of a kind, or `undefined` where this process may not list them, or the kernel cannot. */

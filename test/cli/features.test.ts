@@ -1,10 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { release } from "node:os";
-import type { FeatureReport } from "../../src/cli/feature_report.ts";
+import { type FeatureReport, settingsData } from "../../src/cli/feature_report.ts";
+import { toJson } from "../../src/cli/json.ts";
+import type { KernelSettings } from "../../src/features/settings.ts";
 import { features } from "../../src/index.ts";
+import { failureOf } from "../support/commands.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { run } from "../support/run.ts";
 import { isGuest, testUnless } from "../support/skipping.ts";
-import { cli, cliJson, cliText } from "./run_cli.ts";
+import { cli, cliJson, cliText, mainFile } from "./run_cli.ts";
 
 const helpersTest = testUnless(bpfObstacle ?? (isGuest ? "it would take long" : undefined));
 
@@ -35,6 +39,59 @@ describe("features", () => {
     expect(Object.keys(report)).toEqual(["settings", "mapTypes", "mapOperations"]);
     expect(report.settings.release).toBe(release());
     expect(report.mapTypes["hash"]).toEqual({ status: "available", since: "3.19" } as never);
+  });
+
+  bpfTest("that are named twice are told once", async () => {
+    const [once, twice] = await Promise.all([
+      cliText(["features", "kernel"]),
+      cliText(["features", "kernel", "kernel"]),
+    ]);
+    expect(twice).toBe(once);
+  });
+
+  const limitOf = async (limit: string): Promise<unknown> => {
+    const line = `ulimit -l ${limit} && exec "$0" "$1" features kernel --json`;
+    const { stdout } = await run(["sh", "-c", line, process.execPath, mainFile]);
+    return (JSON.parse(stdout) as FeatureReport).settings.lockedMemory.limit;
+  };
+
+  bpfTest("have the limit on locked memory in bytes", async () => {
+    expect(await limitOf("64")).toBe(64 * 1024);
+  });
+
+  testUnless(bpfObstacle ?? failureOf("sh", "-c", "ulimit -l unlimited"))(
+    "have null in JSON for no limit on locked memory",
+    async () => {
+      expect(await limitOf("unlimited")).toBeNull();
+    },
+  );
+
+  test("have settings with the same keys on every machine, as JSON", () => {
+    const settings: KernelSettings = {
+      release: "4.18.0",
+      architecture: "x64",
+      pageSize: 4096,
+      possibleCpus: 1,
+      btf: { vmlinux: false, modules: 0 },
+      jit: { mode: undefined, hardening: undefined, symbols: undefined, limit: undefined },
+      unprivileged: undefined,
+      lockdown: undefined,
+      securityModules: undefined,
+      lockedMemory: { countedBy: "rlimit", limit: Infinity },
+      ioUring: { available: true, reason: undefined },
+    };
+    expect(JSON.parse(toJson(settingsData(settings)))).toEqual({
+      ...settings,
+      jit: { mode: null, hardening: null, symbols: null, limit: null },
+      unprivileged: null,
+      lockdown: null,
+      securityModules: null,
+      lockedMemory: { countedBy: "rlimit", limit: null },
+      ioUring: { available: true },
+    });
+    const ioUring = { available: false, reason: "forbidden" };
+    const known = { ...settings, securityModules: ["bpf"], ioUring };
+    expect(settingsData(known)).toMatchObject({ securityModules: ["bpf"], ioUring });
   });
 
   // The library's own tests try all of them on emulated machines as well, which takes these long.

@@ -79,6 +79,23 @@ describe("JSON", () => {
   ] as const)("of %p", (value, expected) => {
     expect(toJson(value)).toBe(expected);
   });
+
+  test("has nothing raw that changes a terminal, and is the same document", () => {
+    const value = {
+      "\u009bkey": ["\u001b\u007f\u0085\u009b31m", "\u061c\u200b\u200f\u2028\u202e", "é🐝 日本"],
+    };
+    expect(toJson(value)).toBe(
+      '{"\\u009bkey":["\\u001b\\u007f\\u0085\\u009b31m","\\u061c\\u200b\\u200f\\u2028\\u202e","é🐝 日本"]}',
+    );
+    // What is beyond U+FFFF has two escapes.
+    expect(toJson("\u{e0041}")).toBe('"\\udb40\\udc41"');
+    const all = String.fromCharCode(...Array.from({ length: 0x1_0000 }, (_, unit) => unit));
+    const json = toJson([all], 2);
+    expect(json.slice(2)).not.toMatch(
+      /[\0-\t\v-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/,
+    );
+    expect(JSON.parse(json)).toEqual([all]);
+  });
 });
 
 describe("entries", () => {

@@ -1,14 +1,16 @@
 /** `bun-bpf map list` and `map show`. */
 import { describe, expect } from "bun:test";
+import { mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { asm, HashMap, ArrayMap, listMaps, Program, Queue, t } from "../../src/index.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
+import { commandObstacle } from "../support/commands.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
-import { packageRoot } from "../support/run.ts";
+import { packageRoot, run } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
-import { cli, cliJson, cliText } from "./run_cli.ts";
+import { cli, cliJson, cliText, mainFile } from "./run_cli.ts";
 
 /** What the command prints of a map. */
 interface ShownMap {
@@ -234,6 +236,62 @@ bpfTest("what others are called cannot change the terminal", async () => {
     child.kill("SIGKILL");
   }
 });
+
+bpfTest("what others are called cannot change the terminal that shows JSON", async () => {
+  const child = Bun.spawn(
+    [process.execPath, "test/inspect/children/odd_owner.ts", "\u009b31m\u202eEVIL"],
+    { stdin: "pipe", stdout: "pipe" },
+  );
+  try {
+    const { value: text } = await child.stdout.getReader().read();
+    const id = Number(new TextDecoder().decode(text));
+    for (const command of [
+      ["map", "show", id],
+      ["map", "list"],
+    ]) {
+      const { stdout } = await cli([...command, "--json"]);
+      expect(stdout).toContain('"comm": "\\u009b31m\\u202eEVIL"');
+      expect(stdout).not.toMatch(/[\u009b\u202e]/);
+    }
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
+bpfTest("what is in a map cannot change the terminal that shows JSON", async () => {
+  using map = new HashMap({ key: t.cstring(8), value: t.cstring(8), maxEntries: 1 });
+  map.set("a\u202eb", "\ufeff");
+  const { stdout } = await cli(["map", "dump", map.id, "--json"]);
+  expect(stdout).toBe('[\n  {"key":"a\\u202eb","value":"\\ufeff"}\n]\n');
+});
+
+testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
+  "pins that may not be seen are told of at a terminal",
+  async () => {
+    using bpffs = new MountedBpffs();
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+    const path = `${bpffs.path}/counts`;
+    const locked = `${bpffs.path}/locked`;
+    map.pin(path);
+    mkdirSync(locked, { mode: 0 });
+    const preload = "test/support/drop_capabilities.ts";
+    const onTerminal = async (option: string) => {
+      const line = `"${process.execPath}" --preload ./${preload} "${mainFile}" map show ${path} ${option}`;
+      const { stdout } = await run(["script", "-qec", line, "/dev/null"]);
+      return stdout;
+    };
+    const shown = await Promise.all(["", "--json"].map(onTerminal));
+    map.unpin();
+    rmdirSync(locked);
+    for (const text of shown) {
+      // Kernels may refuse the pin itself to who has no capabilities at all.
+      if (text.includes("EPERM")) continue;
+      expect(text).toMatch(
+        /^pins in \d+ places? that may not be opened are not shown \(CAP_DAC_OVERRIDE/m,
+      );
+    }
+  },
+);
 
 testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same of maps", async () => {
   using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_compared" });

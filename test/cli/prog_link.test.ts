@@ -1,7 +1,10 @@
 /** `bun-bpf prog` and `bun-bpf link`. */
 import { describe, expect } from "bun:test";
+import { unlinkSync } from "node:fs";
+import { join } from "node:path";
 import { asm, HashMap, Program, t } from "../../src/index.ts";
-import { attachTcx, obstacleTo } from "../link/attachments.ts";
+import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
+import { attachFentry, attachTcx, obstacleTo } from "../link/attachments.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
@@ -119,6 +122,50 @@ describe("links", () => {
     expect(await cliText(["link", "show", id])).toMatch(
       /^target: +interface gone \(tcx-egress\)$/m,
     );
+  });
+
+  testUnless(obstacleTo(attachFentry) ?? mountObstacle)(
+    "that are pinned may be looked at by who may not see their programs and types",
+    async () => {
+      using bpffs = new MountedBpffs();
+      using attached = attachFentry();
+      const { link } = attached;
+      const info = link.info();
+      if (info.type !== "tracing") throw new Error(`a link of the kind ${info.type}`);
+      const path = join(bpffs.path, "link");
+      link.pin(path);
+      const privileged = await cliText(["link", "show", path]);
+      const preload = "./test/support/drop_capabilities.ts";
+      const shown = await cli(["link", "show", path], { preload });
+      const json = await cli(["link", "show", path, "--json"], { preload });
+      unlinkSync(path);
+      // Kernels may refuse the pin itself to who has no capabilities at all.
+      if (shown.stderr.includes("cannot open the link pinned")) return;
+      expect({ ...shown, stdout: "" }).toMatchObject({ stderr: "", exitCode: 0 });
+      expect(shown.stdout).toMatch(new RegExp(`^program: +${info.programId}$`, "m"));
+      // Links tell what they are to from kernel 5.13 on.
+      if (info.targetId !== undefined) {
+        expect(privileged).toMatch(/^target: +\w+ \(trace-fentry\)$/m);
+        expect(shown.stdout).toMatch(/^target: +type \d+ of \d+ \(trace-fentry\)$/m);
+      }
+      expect(json.stderr).toBe("");
+      const shownJson = JSON.parse(json.stdout) as Shown;
+      expect(shownJson).toMatchObject({ id: info.id, type: "tracing", pins: [path] });
+      expect(Object.keys(shownJson)).not.toContain("targetName");
+    },
+  );
+
+  testUnless(bpfObstacle ?? mountObstacle)("are told from pinned programs", async () => {
+    using bpffs = new MountedBpffs();
+    using program = newProgram("cli_other");
+    const path = join(bpffs.path, "program");
+    program.pin(path);
+    const { stderr, exitCode } = await cli(["link", "show", path]);
+    unlinkSync(path);
+    expect({ stderr, exitCode }).toEqual({
+      stderr: `bun-bpf: what is pinned at ${path} is no link but a program\n`,
+      exitCode: 1,
+    });
   });
 
   bpfTest("that are gone are said to be", async () => {

@@ -1,0 +1,33 @@
+import { expect, test } from "bun:test";
+import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { errnoNumbers } from "../../src/uapi/errno.ts";
+import { runBun } from "../support/run.ts";
+
+const forbidden = `${import.meta.dir}/../loop/children/forbidden.ts`;
+
+test.each([
+  ["EPERM", ["seccomp filter", "sysctl kernel.io_uring_disabled", "set the sysctl to 0"]],
+  ["ENOSYS", ["older than 5.1", "CONFIG_IO_URING", "seccomp profile"]],
+  [
+    "ENOMEM",
+    isKernelSince("5.12")
+      ? ["no memory left", "memory.max"]
+      : ["RLIMIT_MEMLOCK", "ulimit -l unlimited", "CAP_IPC_LOCK"],
+  ],
+] as const)(
+  "where io_uring_setup answers %s, its reasons and remedies are told",
+  async (code, parts) => {
+    const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumbers[code]}` };
+    const { stdout, stderr, exitCode } = await runBun([forbidden, "io_uring_setup"], { env });
+    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+    const refusal = stdout.split("\n").find((line) => line.includes("io_uring_setup")) ?? "";
+    expect(refusal).toStartWith(`not by cannot set up io_uring: io_uring_setup: ${code}`);
+    for (const part of parts) expect(refusal).toContain(part);
+  },
+);
+
+test("where io_uring_setup answers what says nothing of its reason, none is made up", async () => {
+  const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumbers.ENFILE}` };
+  const { stdout } = await runBun([forbidden, "io_uring_setup"], { env });
+  expect(stdout).toMatch(/^not by cannot set up io_uring: io_uring_setup: ENFILE \([^()]*\)$/m);
+});
