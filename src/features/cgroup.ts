@@ -2,7 +2,16 @@ import { constants, mkdirSync, openSync, rmdirSync } from "node:fs";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { DetachedMount } from "../ffi/mount.ts";
+import { inNewNamespace, type NamespaceKind } from "../ffi/namespace.ts";
+import { CLONE_NEWCGROUP } from "../uapi/sched.ts";
 import { Missing } from "./attempt.ts";
+
+const namespace: NamespaceKind = {
+  name: "cgroup namespace",
+  file: "cgroup",
+  flag: CLONE_NEWCGROUP,
+  config: "CONFIG_CGROUPS",
+};
 
 /**
  * Calls back with a cgroup that is made for it, and removed afterwards: no process is in it, and nobody else knows of it.
@@ -23,9 +32,17 @@ export function withCgroup(body: (fd: number) => void): void {
   }
 }
 
-function mountCgroups(): DetachedMount {
+/**
+ * The cgroups below this process's own, for this process alone (kernel 5.2, CAP_SYS_ADMIN).
+ *
+ * In the initial cgroup namespace each mount sets the options of all of them, and so takes away what systemd has set: `nsdelegate`
+ * and `memory_recursiveprot`. In another one mounts have no say in that (cgroup_get_tree(), kernel/cgroup/cgroup.c).
+ *
+ * @throws {Missing} in a kernel without cgroups of version 2
+ */
+export function mountCgroups(): DetachedMount {
   try {
-    return new DetachedMount("cgroup2");
+    return inNewNamespace(namespace, () => new DetachedMount("cgroup2"));
   } catch (error) {
     if (!(error instanceof BpfError) || error.code !== "ENODEV") throw error;
     throw new Missing(

@@ -40,5 +40,10 @@ export function explainHelper(name: ProgramTypeName, log: string): string | unde
 }
 
 function absence(feature: Feature, what: string): string | undefined {
-  return feature.status === "missing" ? `${what}: ${feature.reason}` : undefined;
+  try {
+    return feature.status === "missing" ? `${what}: ${feature.reason}` : undefined;
+  } catch {
+    // The refusal that is to be explained is the error to report, not that there is no explanation.
+    return undefined;
+  }
 }

@@ -1,4 +1,5 @@
-import type { Capability } from "../ffi/capabilities.ts";
+import { type Capability, explainMissing } from "../ffi/capabilities.ts";
+import { explainLockedMemory } from "../ffi/locked_memory.ts";
 import { explainPermission } from "../ffi/permission.ts";
 import { isKernelSince, kernelRelease, type KernelVersion } from "../ffi/kernel_release.ts";
 import { kernelConfig } from "./kernel_config.ts";
@@ -34,6 +35,9 @@ export interface FeatureDefinition {
 }
 
 const refusals: ReadonlySet<string> = new Set(["EPERM", "EACCES"]);
+
+/** What the kernel answers when it has no room right now, or was interrupted: that tells nothing of the feature. */
+const transient: ReadonlySet<string> = new Set(["EAGAIN", "EINTR", "EMFILE", "ENFILE", "ENOMEM"]);
 
 /**
  * One thing that a kernel has or has not.
@@ -88,18 +92,31 @@ export class Feature {
     return this.status === "available";
   }
 
-  /** What the kernel answered. */
+  /**
+   * What the kernel answered.
+   *
+   * @throws {Error} where it could not be asked, for want of descriptors or memory: the next time it is asked again
+   */
   get status(): FeatureStatus {
-    this.#answer ??= this.#definition.probe();
+    this.#answer ??= this.#ask();
     if (this.#answer === "available") return "available";
     return typeof this.#answer === "string" && refusals.has(this.#answer) ? "refused" : "missing";
+  }
+
+  #ask(): ProbeAnswer {
+    const answer = this.#definition.probe();
+    if (typeof answer !== "string" || !transient.has(answer)) return answer;
+    throw new Error(`cannot find out about ${this.name}: the kernel answers ${answer}`);
   }
 
   /** Why it is not available, for people; `undefined` where it is. */
   get reason(): string | undefined {
     const { status } = this;
     if (status === "available") return undefined;
-    if (status === "refused") return explainPermission(this.#definition.needs);
+    if (status === "refused") {
+      const { needs } = this.#definition;
+      return explainMissing(needs) ?? explainLockedMemory() ?? explainPermission(needs);
+    }
     if (this.since === undefined) return "no kernel that is known has it";
     if (!isKernelSince(this.since)) {
       const stable = this.isBackported ? " and stable kernels of its time" : "";

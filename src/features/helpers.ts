@@ -1,3 +1,5 @@
+import { isKernelSince } from "../ffi/kernel_release.ts";
+import { readLockdown } from "../ffi/lockdown.ts";
 import * as asm from "../program/asm.ts";
 import type { HelperName } from "../program/asm_call.ts";
 import { keyword } from "../types/keyword.ts";
@@ -18,14 +20,30 @@ const unavailable = new RegExp(
   ].join("|"),
 );
 
+/** Helpers that write to user space, and that read the kernel: a locked kernel acts as if it had none (security_locked_down()). */
+const writesUserSpace = /^probe_write_user$/;
+const readsKernel = /^probe_read(?:_kernel)?(?:_str)?$/;
+
+/** Whether the kernel keeps a helper from everybody by its lockdown. */
+function isLocked(helper: HelperName): boolean {
+  if (!writesUserSpace.test(helper) && !readsKernel.test(helper)) return false;
+  const lockdown = readLockdown();
+  if (lockdown === "confidentiality") return true;
+  return lockdown === "integrity" && writesUserSpace.test(helper);
+}
+
 /** Whether programs of a type can call a helper: one does. Whatever else the verifier finds wrong then, it knows the helper. */
 export function helperFeature(type: ProgramTypeFacts, helper: HelperName): Feature {
+  const facts = helperFacts(type, helper);
   const name = `helper bpf_${helper} for program type ${keyword(type.name)}`;
   const probe = () => {
     const { error, log } = probeLoad(type, [asm.call(helper), asm.mov(asm.r0, 0), asm.exit()]);
     if (error === undefined) return "available";
     if (log.trim() === "") return error;
-    return unavailable.test(log) ? "EINVAL" : "available";
+    if (!unavailable.test(log)) return "available";
+    return isLocked(helper) && facts.since !== undefined && isKernelSince(facts.since)
+      ? "EPERM"
+      : "EINVAL";
   };
-  return new Feature({ ...helperFacts(type, helper), name, needs: type.needs, probe });
+  return new Feature({ ...facts, name, needs: type.needs, probe });
 }

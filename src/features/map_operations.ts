@@ -1,7 +1,6 @@
 import { roundUp8 } from "../ffi/align.ts";
 import { perCpuMapTypes, possibleCpus } from "../ffi/cpus.ts";
-import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
 import type { KernelVersion } from "../ffi/kernel_release.ts";
 import { MappedMemory, pageSize } from "../ffi/memory.ts";
 import {
@@ -13,6 +12,7 @@ import {
 } from "../ffi/probe.ts";
 import { keyword } from "../types/keyword.ts";
 import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
+import { attempt, descriptorOf, KernelAnswer } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { type MapTypeFacts, type MapTypeKeyword, mapTypes, probeMapOf } from "./map_types.ts";
 import { operationFacts } from "./operation_versions.ts";
@@ -93,17 +93,22 @@ const answerOfEmptySockmap = "EINVAL";
 export function probeMapOperation(type: MapTypeFacts, operation: MapOperation): ProbeAnswer {
   // Arrays are the one kind that has to be told.
   const flags = operation === "mmap" && type.name === "ARRAY" ? BPF_F_MMAPABLE : type.flags;
-  const map = probeMapOf({ ...type, ...(flags !== undefined && { flags }) });
-  if (!(map instanceof Descriptor)) return map;
-  using probed = map;
-  if (operation === "freeze") return probeFreeze(probed.fd) ?? "available";
-  if (operation === "mmap") return probeMapping(probed);
-  const error = tryCommand(type, operation, probed);
-  if (error === undefined || answersOfOperations.has(error)) return "available";
-  if (type.name === "SOCKMAP" && operation === "delete" && error === answerOfEmptySockmap) {
-    return "available";
-  }
-  return error;
+  return attempt(() => {
+    using map = descriptorOf(probeMapOf({ ...type, ...(flags !== undefined && { flags }) }));
+    if (operation === "mmap") {
+      tryMapping(map);
+      return;
+    }
+    const error = operation === "freeze" ? probeFreeze(map.fd) : tryCommand(type, operation, map);
+    if (error === undefined || isAnswerOfOperation(type, operation, error)) return;
+    throw new KernelAnswer(error);
+  });
+}
+
+/** Whether an error is what the operation answers, and so that there is one. */
+function isAnswerOfOperation({ name }: MapTypeFacts, operation: MapOperation, error: string) {
+  if (name === "SOCKMAP" && operation === "delete" && error === answerOfEmptySockmap) return true;
+  return operation !== "freeze" && answersOfOperations.has(error);
 }
 
 function tryCommand(
@@ -127,14 +132,8 @@ function isBatch(operation: string): operation is keyof typeof batchCommands {
   return Object.hasOwn(batchCommands, operation);
 }
 
-function probeMapping({ fd, what }: Descriptor): ProbeAnswer {
-  try {
-    MappedMemory.ofFile({ fd, offset: 0, length: pageSize(), writable: false, what })[
-      Symbol.dispose
-    ]();
-    return "available";
-  } catch (error) {
-    if (!(error instanceof BpfError)) throw error;
-    return error.code;
-  }
+/** @throws {BpfError} where the kernel refuses it */
+function tryMapping({ fd, what }: Descriptor): void {
+  const page = { fd, offset: 0, length: pageSize(), writable: false, what };
+  MappedMemory.ofFile(page)[Symbol.dispose]();
 }

@@ -9,6 +9,7 @@ import { keyword, type Keyword } from "../types/keyword.ts";
 import { u32, u64 } from "../types/integer.ts";
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 import type { bpfMapTypes } from "../uapi/enumerations.ts";
+import { attempt, descriptorOf } from "./attempt.ts";
 import { Feature } from "./feature.ts";
 import { probeProgramType } from "./program_types.ts";
 
@@ -116,7 +117,7 @@ export function mapTypeNeeds(type: string): readonly Capability[] {
   return mapTypes.get(type as MapTypeKeyword)?.needs ?? ["CAP_BPF"];
 }
 
-/** Makes the smallest map of a kind. */
+/** Makes the smallest map of a kind. @throws {BpfError} where what it needs besides cannot be made, or read */
 export function probeMapOf({ name: type, with: needed, ...shape }: MapTypeFacts): Probed {
   switch (needed) {
     case "inner map": {
@@ -152,11 +153,6 @@ function structOpsShape(): Pick<ProbedMap, "valueSize" | "kernelTypeId"> {
 /** Whether there are maps of a kind: the smallest is made. */
 export function mapTypeFeature(type: MapTypeFacts): Feature {
   const name = `map type ${keyword(type.name)}`;
-  const probe = () => {
-    const map = probeMapOf(type);
-    if (typeof map === "string") return map;
-    map[Symbol.dispose]();
-    return "available";
-  };
+  const probe = () => attempt(() => descriptorOf(probeMapOf(type))[Symbol.dispose]());
   return new Feature({ ...type, needs: mapTypeNeeds(keyword(type.name)), name, probe });
 }

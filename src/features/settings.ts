@@ -24,7 +24,7 @@ export interface KernelSettings {
     readonly modules: number;
   };
   readonly jit: {
-    /** `undefined` where the kernel was built without. */
+    /** `undefined` where that cannot be known: the initial network namespace alone, and so no container, has the settings. */
     readonly mode: "off" | "on" | "debug" | undefined;
     /** Whether constants are blinded, which costs speed. */
     readonly hardening: "off" | "unprivileged" | "all" | undefined;

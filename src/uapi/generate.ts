@@ -130,7 +130,7 @@ const constantFiles: readonly ConstantFile[] = [
   {
     file: "sched.ts",
     headers: ["linux/sched.h"],
-    names: /^CLONE_NEWNET$/,
+    names: /^CLONE_NEW(?:CGROUP|NET)$/,
     about: "unshare(2) and setns(2)",
   },
   {

@@ -2,4 +2,5 @@
 
 /** @module The kernel's numbers: unshare(2) and setns(2). */
 
+export const CLONE_NEWCGROUP = 33554432;
 export const CLONE_NEWNET = 1073741824;

@@ -1,7 +1,7 @@
 import { type Capability, hasCapability } from "../../src/ffi/capabilities.ts";
 import { isKernelSince } from "../../src/ffi/kernel_release.ts";
 import { kernelConfig } from "../../src/features/kernel_config.ts";
-import { type Feature, features } from "../../src/index.ts";
+import type { Feature } from "../../src/index.ts";
 
 const capabilities: readonly Capability[] = [
   "CAP_BPF",
@@ -28,13 +28,9 @@ function isDue({ since, until }: Feature): boolean {
   );
 }
 
-const { lockdown } = features.settings;
-const isLocked = lockdown === "integrity" || lockdown === "confidentiality";
-
 function isExplained({ name, status, config, reason, until }: Feature): boolean {
   // Stable kernels take part in what is taken away.
   if (until !== undefined) return true;
-  if (isLocked && name.includes("bpf_probe_write_user")) return true;
   // A rule of the machine; other kernels are booted by the tests themselves, and nothing there has a right to refuse.
   if (status === "refused") {
     return process.env["BUN_BPF_GUEST"] === undefined && capabilities.every(hasCapability);

@@ -1,10 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { Features } from "../../src/features/features.ts";
 import { type Feature, features } from "../../src/index.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { failureOf } from "../support/commands.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
-import { runBun } from "../support/run.ts";
+import { run, runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { contradictions } from "./contradictions.ts";
+import { fresh, statuses } from "./fresh.ts";
+import { expectRefusals } from "./unprivileged.ts";
 
 describe("what the kernel has is what its version has", () => {
   bpfTest("kinds of maps", () => {
@@ -44,6 +48,52 @@ bpfTest("probes leave nothing open", () => {
     for (const helper of again.helpers(name)) helper.status;
   }
   expect(countResources()).toEqual(before);
+});
+
+for (const sort of ["maps", "programs"] as const) {
+  bpfTest(
+    `a process without capabilities is refused all ${sort}`,
+    () => expectRefusals(sort),
+    60_000,
+  );
+}
+
+testUnless(bpfObstacle ?? failureOf("unshare", "-m", "true"))(
+  "in a kernel without type information, kinds of maps are missing that need it, and no other",
+  async () => {
+    const hide = 'mount -t tmpfs none /sys/kernel/btf; exec "$@"';
+    const child = ["test/features/children/statuses.ts", "maps"];
+    const { stdout, stderr, exitCode } = await run([
+      "unshare",
+      "-m",
+      "sh",
+      "-c",
+      hide,
+      "sh",
+      process.execPath,
+      ...child,
+    ]);
+    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+    const found: Record<string, string> = JSON.parse(stdout);
+    const differences = Object.entries(statuses(fresh.maps())).filter(
+      ([name, status]) => found[name] !== status,
+    );
+    for (const [name] of differences) expect(name).toContain("struct-ops");
+    expect(found["map type struct-ops"]).toBe("missing");
+  },
+  60_000,
+);
+
+bpfTest("what cannot be asked now, for want of descriptors, is asked the next time", async () => {
+  const child = "test/features/children/no_descriptors.ts";
+  const command = 'ulimit -n 256; exec "$@"';
+  const { stdout, stderr } = await run(["sh", "-c", command, "sh", process.execPath, child]);
+  expect(stderr).toBe("");
+  expect(stdout.trim().split("\n")).toEqual([
+    "EMFILE",
+    "cannot find out about map type hash: the kernel answers EMFILE",
+    "true",
+  ]);
 });
 
 test("unknown names are refused, with the nearest that there is", () => {

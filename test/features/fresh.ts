@@ -8,6 +8,15 @@ export const fresh = {
     const { instructions, programTypes } = new Features();
     return [...instructions, programTypes.get("ext")];
   },
+  maps: () => {
+    const features = new Features();
+    const { mapTypes } = features;
+    return [...mapTypes, ...mapTypes.names.flatMap((type) => [...features.mapOperations(type)])];
+  },
+  programs: () => {
+    const features = new Features();
+    return [...features.programTypes, ...features.helpers("xdp")];
+  },
 } as const satisfies Readonly<Record<string, () => Feature[]>>;
 
 /** What these features are now. */

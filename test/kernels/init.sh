@@ -7,7 +7,8 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# With an option of its own, as systemd sets some: nothing that is tried may change it.
+mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 ln -s /proc/self/fd /dev/fd
 hostname guest
 ip link set lo up

@@ -3,7 +3,7 @@ import { describe, expect } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DetachedMount } from "../../src/ffi/mount.ts";
+import { mountCgroups } from "../../src/features/cgroup.ts";
 import { openPidfd } from "../../src/ffi/pidfd.ts";
 import {
   asm,
@@ -202,7 +202,7 @@ describe("socket storage", () => {
 
 describe("cgroup storage", () => {
   cgroupTest("that a program made for a new group is found by user space", () => {
-    using mount = new DetachedMount("cgroup2");
+    using mount = mountCgroups();
     using storage = new CgroupStorage({ value: t.u64 });
     using _counting = counting("cgroup_mkdir", storage, "cgrp_storage_get", firstArgument, true);
     const path = join(mount.path, `bun-bpf-${process.pid}-made`);

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DetachedMount } from "../../src/ffi/mount.ts";
+import { mountCgroups } from "../../src/features/cgroup.ts";
 import { openPidfd } from "../../src/ffi/pidfd.ts";
 import type { FdLike, TaskOwner } from "../../src/index.ts";
 
@@ -72,7 +72,7 @@ export async function inodeOwners(): Promise<Owners<string | FdLike>> {
 
 /** Control groups in a private mount of the one hierarchy of version 2. */
 export async function cgroupOwners(): Promise<Owners<string | FdLike>> {
-  const mount = new DetachedMount("cgroup2");
+  const mount = mountCgroups();
   const paths = indices.map((index) => join(mount.path, `bun-bpf-${process.pid}-${index}`));
   const names = paths.map((path): (string | FdLike)[] => {
     mkdirSync(path);

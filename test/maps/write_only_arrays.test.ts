@@ -4,7 +4,7 @@ import type { Pointer } from "bun:ffi";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { syscalls } from "../../src/ffi/libc.ts";
 import { MappedMemory, pageSize } from "../../src/ffi/memory.ts";
-import { DetachedMount } from "../../src/ffi/mount.ts";
+import { mountCgroups } from "../../src/features/cgroup.ts";
 import { architecture } from "../../src/ffi/platform.ts";
 import { allocateScratch, getUint64, setUint64 } from "../../src/ffi/scratch.ts";
 import {
@@ -121,14 +121,9 @@ describe("an array of perf events", () => {
   });
 });
 
-/** The root of the file system of cgroups version 2, wherever that is mounted. */
-function cgroupFileSystem(): { readonly path: string } & Disposable {
-  return new DetachedMount("cgroup2");
-}
-
 describe("an array of cgroups", () => {
   bpfTest("tells programs whether a task is in one", () => {
-    using fileSystem = cgroupFileSystem();
+    using fileSystem = mountCgroups();
     const empty = `${fileSystem.path}/bun-bpf-test-${process.pid}`;
     mkdirSync(empty);
     using _removal = { [Symbol.dispose]: () => existsSync(empty) && rmdirSync(empty) };
