@@ -107,7 +107,7 @@ function kernelSection(): string {
     ["CPUs", `${settings.possibleCpus} possible`],
     ["pages", `${settings.pageSize} bytes`],
     ["BTF", btf.vmlinux ? `of the kernel and ${btf.modules} modules` : "none"],
-    ["JIT", jit.mode === undefined ? "none" : `${jit.mode}${hardened}`],
+    ["JIT", jit.mode === undefined ? "unknown" : `${jit.mode}${hardened}`],
     ["unprivileged bpf()", settings.unprivileged ?? "unknown"],
     ["lockdown", settings.lockdown ?? "unknown"],
     ["security modules", securityModules?.join(", ") ?? "unknown"],
