@@ -79,7 +79,8 @@ type UserLand = Readonly<Record<keyof typeof packages, string>>;
 
 function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLand> {
   const names = Object.values(packages).join("+");
-  return remembered(join(cache, `${names}-${debian}.json`), async () => {
+  const areThere = (folders: UserLand) => Object.values(folders).every((path) => existsSync(path));
+  return remembered(join(cache, `${names}-${debian}.json`), areThere, async () => {
     const archive = new Archive(suite, debian, cache);
     await archive.update();
     const folders: [string, string][] = [];
@@ -125,7 +126,7 @@ export async function systemArchive(architecture: Architecture, cache: string): 
   const { libc, busybox, coreutils, bash, locale, bpftool } = userLand;
   // What was made of other packages, or in another way.
   for (const file of readdirSync(cache)) {
-    if (file.startsWith(prefix)) rmSync(join(cache, file));
+    if (file.startsWith(prefix) && file.endsWith(".cpio")) rmSync(join(cache, file));
   }
   const root = mkdtempSync(join(cache, "root-"));
   try {

@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Archive } from "./archive.ts";
 import { remembered } from "./remembered.ts";
@@ -24,8 +24,10 @@ export function fetchKernel(
   { debian }: Architecture,
   cache: string,
 ): Promise<Kernel> {
-  return remembered(join(cache, `kernel-${target.name}-${debian}.json`), () =>
-    findKernel(target, debian, cache),
+  return remembered(
+    join(cache, `kernel-${target.name}-${debian}.json`),
+    ({ image, config }) => existsSync(image) && existsSync(config),
+    () => findKernel(target, debian, cache),
   );
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
+import { appendFileSync, readFileSync, statSync } from "node:fs";
 import type { Architecture } from "./targets.ts";
 
 /** What is booted. */
@@ -20,7 +20,8 @@ export interface Boot {
 }
 
 /** How a guest ended. `"off"`: it switched itself off, having run its script. */
-export type GuestEnd = "off" | "panicked" | "out of memory" | "hung" | "time limit" | "broken off";
+export type GuestEnd =
+  "off" | "panicked" | "out of memory" | "hung" | "time limit" | "broken off" | "emulator failed";
 
 /** How long nothing may be written by kernel or tests: longer than any test takes. */
 const longestSilence = 180_000;
@@ -60,8 +61,13 @@ export async function runMachine(boot: Boot, signal: AbortSignal): Promise<Guest
   );
   const ended = await watch(emulator, boot, signal);
   if (ended !== undefined) return ended;
-  const complaint = await emulator.stderr.text();
-  if (emulator.exitCode !== 0) throw new Error(`${architecture.emulator}: ${complaint.trim()}`);
+  if (emulator.exitCode !== 0) {
+    const complaint = (await emulator.stderr.text()).trim();
+    const reason = emulator.signalCode ?? `status ${emulator.exitCode}`;
+    // The last that there is to say of this machine: it belongs to what its kernel said.
+    appendFileSync(console, `\n${architecture.emulator} ended by ${reason}: ${complaint}\n`);
+    return "emulator failed";
+  }
   return endByLog(readFileSync(console, "utf8"), readFileSync(output, "utf8"));
 }
 

@@ -47,22 +47,30 @@ did, 2 for wrong arguments, and 3 where what is missing cannot be installed.`;
 /** The status that says so. */
 const cannotRun = 3;
 
-const { values: options, positionals } = parseArgs({
-  options: {
-    arch: { type: "string", default: process.arch },
-    jobs: { type: "string", default: String(availableParallelism()) },
-    effort: { type: "string", default: "0.01" },
-    memory: { type: "string", default: "3072" },
-    "time-limit": { type: "string", default: "20" },
-    logs: { type: "string" },
-    keep: { type: "boolean", default: false },
-    all: { type: "boolean", default: false },
-    table: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", short: "h", default: false },
-  },
-  allowPositionals: true,
-});
+const { values: options, positionals } = parseArguments();
+
+function parseArguments() {
+  try {
+    return parseArgs({
+      options: {
+        arch: { type: "string", default: process.arch },
+        jobs: { type: "string", default: String(availableParallelism()) },
+        effort: { type: "string", default: "0.01" },
+        memory: { type: "string", default: "3072" },
+        "time-limit": { type: "string", default: "20" },
+        logs: { type: "string" },
+        keep: { type: "boolean", default: false },
+        all: { type: "boolean", default: false },
+        table: { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+      allowPositionals: true,
+    });
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}
 
 function cacheFolder(): string {
   return join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "bun-bpf", "kernels");
@@ -141,11 +149,16 @@ function tell(guest: GuestReport): void {
   const report = { kernel: guest.kernel, guests: [guest] };
   say(summaryLine(report));
   for (const line of details(report)) say(`  ${line}`);
-  if (options.keep || !isGoodGuest(guest)) say(`  logs: ${keepLogs(guest)}`);
+  if (!options.keep && isGoodGuest(guest)) return;
+  const folder = keepLogs(guest);
+  logFolders.set(guest, folder);
+  say(`  logs: ${folder}`);
 }
 
 const cache = cacheFolder();
 const progress = new Progress();
+/** Where the logs are that are kept. */
+const logFolders = new Map<GuestReport, string>();
 /** How many guests' logs are kept. */
 const logsByKernel = new Map<string, number>();
 if (options.help) {
@@ -214,8 +227,11 @@ function asJson({ kernel, guests }: KernelReport) {
   return {
     kernel: kernel.release,
     ends: guests.map(({ end }) => end),
+    exitCodes: guests.map(({ exitCode }) => exitCode ?? null),
+    logs: guests.flatMap((guest) => logFolders.get(guest) ?? []),
     seconds: Math.max(...guests.map(({ duration }) => duration)),
     ...countOutcomes(tests),
+    errors: guests.flatMap(({ errors }) => errors),
     notPassed: tests.filter(({ outcome }) => outcome !== "pass"),
   };
 }

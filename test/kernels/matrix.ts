@@ -51,8 +51,12 @@ export async function runMatrix(
   const waiting = reports
     .toReversed()
     .flatMap((report) => parts.map((tests) => ({ report, tests })));
+  const failure = new AbortController();
+  const either = AbortSignal.any([signal, failure.signal]);
   const work = async () => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    while (!either.aborted) {
+      const next = waiting.shift();
+      if (next === undefined) return;
       const { report, tests } = next;
       const { kernel, guests } = report;
       const running: RunningGuest = { kernel, tests: 0 };
@@ -61,12 +65,21 @@ export async function runMatrix(
         running.tests = ended;
         observer.onTests(running);
       };
-      const guest = await runGuest({ ...settings, kernel, tests, onTests }, cache, signal);
+      const guest = await runGuest({ ...settings, kernel, tests, onTests }, cache, either);
       guests.push(guest);
       writeDurations(durations, guest.tests);
       observer.onEnd(running, guest);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(jobs, waiting.length) }, work));
+  const workers = Array.from({ length: Math.min(jobs, waiting.length) }, () =>
+    // What went wrong for one is no reason to leave the others' machines running.
+    work().catch((error: unknown) => {
+      failure.abort();
+      throw error;
+    }),
+  );
+  for (const result of await Promise.allSettled(workers)) {
+    if (result.status === "rejected") throw result.reason;
+  }
   return reports;
 }

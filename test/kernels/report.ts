@@ -28,6 +28,7 @@ export function countOutcomes(tests: readonly TestResult[]): Readonly<Record<Out
 
 /** One line about guests of a kernel: how many tests passed, and what else there is to know. */
 export function summaryLine({ kernel, guests }: KernelReport): string {
+  if (guests.length === 0) return `${kernel.release}: not run`;
   const counts = countOutcomes(guests.flatMap(({ tests }) => tests));
   const numbers = outcomes.map((outcome) => `${counts[outcome]} ${outcome}`).join(", ");
   const errors = guests.reduce((sum, guest) => sum + guest.errors.length, 0);
