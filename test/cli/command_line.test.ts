@@ -1,11 +1,13 @@
 /** What the command says of itself, of misuse, and where it may not look. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { BpfFileSystem, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { packageRoot } from "../support/run.ts";
-import { cli } from "./run_cli.ts";
+import { cli, commandTimeout } from "./run_cli.ts";
+
+setDefaultTimeout(commandTimeout);
 
 const unprivileged = join(packageRoot, "test/support/drop_capabilities.ts");
 

@@ -1,5 +1,5 @@
 /** `bun-bpf map dump`: what is in maps of all kinds that can be read, and why others cannot. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createKernelMap } from "../../src/ffi/bpf_map.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import {
@@ -28,7 +28,9 @@ import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
 import { withRandom } from "../types/random.ts";
 import { randomType } from "../types/random-type.ts";
-import { cli, cliJson, cliText } from "./run_cli.ts";
+import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
+
+setDefaultTimeout(commandTimeout);
 
 /** An entry as the command prints it. */
 interface Dumped {

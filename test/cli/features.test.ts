@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { release } from "node:os";
 import { type FeatureReport, settingsData } from "../../src/cli/feature_report.ts";
 import { toJson } from "../../src/cli/json.ts";
@@ -8,7 +8,9 @@ import { failureOf } from "../support/commands.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
 import { isGuest, testUnless } from "../support/skipping.ts";
-import { cli, cliJson, cliText, mainFile } from "./run_cli.ts";
+import { cli, cliJson, cliText, commandTimeout, mainFile } from "./run_cli.ts";
+
+setDefaultTimeout(commandTimeout);
 
 const helpersTest = testUnless(bpfObstacle ?? (isGuest ? "it would take long" : undefined));
 

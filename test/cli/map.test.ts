@@ -1,5 +1,5 @@
 /** `bun-bpf map list` and `map show`. */
-import { describe, expect } from "bun:test";
+import { describe, expect, setDefaultTimeout } from "bun:test";
 import { mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { asm, HashMap, ArrayMap, listMaps, Program, Queue, t } from "../../src/index.ts";
@@ -10,7 +10,9 @@ import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { packageRoot, run } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
-import { cli, cliJson, cliText, mainFile } from "./run_cli.ts";
+import { cli, cliJson, cliText, commandTimeout, mainFile } from "./run_cli.ts";
+
+setDefaultTimeout(commandTimeout);
 
 /** What the command prints of a map. */
 interface ShownMap {

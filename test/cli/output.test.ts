@@ -1,5 +1,5 @@
 /** How output ends: when nobody reads it, when there is no room, on a signal; and how it looks on a terminal. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { HashMap, t } from "../../src/index.ts";
 import { commandObstacle } from "../support/commands.ts";
@@ -7,7 +7,9 @@ import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
-import { cli, mainFile } from "./run_cli.ts";
+import { cli, commandTimeout, mainFile } from "./run_cli.ts";
+
+setDefaultTimeout(commandTimeout);
 
 const entries = repetitions(200_000, 50_000);
 let map: HashMap<number, bigint>;

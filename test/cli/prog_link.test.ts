@@ -1,5 +1,5 @@
 /** `bun-bpf prog` and `bun-bpf link`. */
-import { describe, expect } from "bun:test";
+import { describe, expect, setDefaultTimeout } from "bun:test";
 import { unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { asm, HashMap, Program, t } from "../../src/index.ts";
@@ -8,7 +8,9 @@ import { attachFentry, attachTcx, obstacleTo } from "../link/attachments.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
-import { cli, cliJson, cliText } from "./run_cli.ts";
+import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
+
+setDefaultTimeout(commandTimeout);
 
 /** What the command prints of a program or a link. */
 interface Shown {

@@ -1,9 +1,8 @@
-import { setDefaultTimeout } from "bun:test";
 import { join } from "node:path";
 import { packageRoot, type Run, runBun } from "../support/run.ts";
 
-// A test starts a few processes, each of which may have to wait for a processor.
-setDefaultTimeout(120_000);
+/** Milliseconds: a test starts a few processes, each of which may have to wait for a processor. Bun forgets it behind each file. */
+export const commandTimeout = 120_000;
 
 /** The command's file: on emulated machines in one piece, as it is published, since that starts sooner. */
 export const mainFile = join(
