@@ -1,7 +1,6 @@
 import {
   appendFileSync,
   copyFileSync,
-  existsSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -10,7 +9,7 @@ import {
 import { join } from "node:path";
 import { projectArchive, systemArchive } from "./image.ts";
 import type { Kernel } from "./kernel.ts";
-import { type GuestEnd, lastLine, runMachine } from "./machine.ts";
+import { type GuestEnd, lastLine, readLog, runMachine } from "./machine.ts";
 import { countResults, parseResults, type Results } from "./results.ts";
 import type { Architecture } from "./targets.ts";
 
@@ -76,9 +75,6 @@ export async function runGuest(
   const system = await systemArchive(architecture, cache);
   const folder = mkdtempSync(join(cache, "guest-"));
   const file = (name: string) => join(folder, name);
-  // There is none before the machine is.
-  const readOutput = () =>
-    existsSync(file("output.log")) ? readFileSync(file("output.log"), "utf8") : "";
   try {
     writeFileSync(file("run.sh"), script(run));
     await projectArchive(file("project.cpio"), {
@@ -98,13 +94,13 @@ export async function runGuest(
         output: file("output.log"),
         memory,
         timeLimit,
-        onLook: () => onTests(countResults(readOutput())),
+        onLook: () => onTests(countResults(readLog(file("output.log")))),
       },
       signal,
     );
     const duration = (Bun.nanoseconds() - start) / 1e9;
-    const output = readOutput();
-    const console = readFileSync(file("console.log"), "utf8");
+    const output = readLog(file("output.log"));
+    const console = readLog(file("console.log"));
     return { kernel, end, duration, console, output, ...parseResults(output) };
   } finally {
     rmSync(folder, { recursive: true, force: true });

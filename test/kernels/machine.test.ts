@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type GuestEnd, lastLine, runMachine } from "./machine.ts";
+import { type GuestEnd, lastLine, readLog, runMachine } from "./machine.ts";
 import { architectures } from "./targets.ts";
 
 let folder = "";
@@ -14,7 +14,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const file = (name: string) => join(folder, name);
 
 /** Runs a script instead of an emulator: it finds the paths of console and output in $console and $output. */
-async function ends(script: string, timeLimit = 60_000): Promise<GuestEnd> {
+async function ends(
+  script: string,
+  { timeLimit = 60_000, onLook = () => {} } = {},
+): Promise<GuestEnd> {
   const emulator = file("emulator");
   const paths = `console=${file("console")} output=${file("output")}`;
   writeFileSync(emulator, `#!/bin/sh\n${paths}\n: >$console; : >$output\n${script}\n`);
@@ -22,7 +25,7 @@ async function ends(script: string, timeLimit = 60_000): Promise<GuestEnd> {
   const boot = {
     architecture: { ...architectures.x64, emulator },
     ...{ image: "kernel", initialFiles: "initial.cpio", memory: 512, timeLimit },
-    ...{ console: file("console"), output: file("output"), onLook: () => {} },
+    ...{ console: file("console"), output: file("output"), onLook },
   };
   return runMachine(boot, new AbortController().signal);
 }
@@ -39,7 +42,7 @@ test("a panic, the end of memory and the end of time are told apart", async () =
     ),
   ).toBe("out of memory");
   expect(await ends("echo x >$output")).toBe("panicked");
-  expect(await ends("exec sleep 30", 100)).toBe("time limit");
+  expect(await ends("exec sleep 30", { timeLimit: 100 })).toBe("time limit");
 });
 
 test("an emulator that fails, or is killed, has ended so, and says why", async () => {
@@ -48,3 +51,34 @@ test("an emulator that fails, or is killed, has ended so, and says why", async (
   expect(await ends("kill -9 $$")).toBe("emulator failed");
   expect(readFileSync(file("console"), "utf8")).toContain("ended by SIGKILL");
 });
+
+test("a machine that ended before it made its logs has ended nevertheless", async () => {
+  expect(await ends("rm $console $output")).toBe("panicked");
+  expect(await ends("rm $console $output; exec sleep 30", { timeLimit: 100 })).toBe("time limit");
+  expect(readLog(file("console"))).toBe("");
+});
+
+test("no machine is left when who looks on fails", async () => {
+  // Written under another name first, so that the number is whole when it is there.
+  const script = `echo $$ >${file("new")}; mv ${file("new")} ${file("pid")}; exec sleep 30`;
+  const looked = ends(script, {
+    onLook: () => {
+      if (existsSync(file("pid"))) throw new Error("cannot look");
+    },
+  });
+  expect(await looked.catch(String)).toBe("Error: cannot look");
+  const pid = Number(readFileSync(file("pid"), "utf8"));
+  await until(() => !isRunning(pid));
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await Bun.sleep(10);
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}

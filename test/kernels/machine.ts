@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync, statSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, statSync } from "node:fs";
 import type { Architecture } from "./targets.ts";
 
 /** What is booted. */
@@ -59,7 +59,13 @@ export async function runMachine(boot: Boot, signal: AbortSignal): Promise<Guest
     ],
     { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
   );
-  const ended = await watch(emulator, boot, signal);
+  let ended: GuestEnd | undefined;
+  try {
+    ended = await watch(emulator, boot, signal);
+  } finally {
+    // Nobody else would end it if who looks on failed.
+    emulator.kill("SIGKILL");
+  }
   if (ended !== undefined) return ended;
   if (emulator.exitCode !== 0) {
     const complaint = (await emulator.stderr.text()).trim();
@@ -68,7 +74,7 @@ export async function runMachine(boot: Boot, signal: AbortSignal): Promise<Guest
     appendFileSync(console, `\n${architecture.emulator} ended by ${reason}: ${complaint}\n`);
     return "emulator failed";
   }
-  return endByLog(readFileSync(console, "utf8"), readFileSync(output, "utf8"));
+  return endByLog(readLog(console), readLog(output));
 }
 
 function outputDevice({ outputDevice }: Architecture): string[] {
@@ -108,6 +114,11 @@ async function watch(
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** What was written to a log so far: there is none before the emulator has made it, and it may end before. */
+export function readLog(path: string): string {
+  return existsSync(path) ? readFileSync(path, "utf8") : "";
 }
 
 /** What the guest's script writes last. */

@@ -11,7 +11,7 @@ import type { GuestReport } from "./guest.ts";
 import { systemArchive } from "./image.ts";
 import { fetchKernel, type Kernel } from "./kernel.ts";
 import { type KernelReport, runMatrix } from "./matrix.ts";
-import { countOutcomes, details, isGood, isGoodGuest, summaryLine } from "./report.ts";
+import { asJson, details, isGood, isGoodGuest, summaryLine } from "./report.ts";
 import { type Architecture, architectures, newest, targets } from "./targets.ts";
 import { Progress } from "./progress.ts";
 import { findTestFiles, isOfEngineAlone } from "./test_files.ts";
@@ -209,7 +209,14 @@ const reports = await runMatrix(
   },
 );
 if (options.table && reports.every(isGood)) writeTable(reports.map(featuresOf));
-if (options.json) console.log(JSON.stringify(reports.map(asJson), undefined, 2));
+if (options.json)
+  console.log(
+    JSON.stringify(
+      reports.map((report) => asJson(report, logFolders)),
+      undefined,
+      2,
+    ),
+  );
 else {
   say("");
   for (const report of reports) say(summaryLine(report));
@@ -220,18 +227,4 @@ process.exitCode = reports.every(isGood) ? 0 : 1;
 function featuresOf({ kernel, guests: [guest] }: KernelReport): KernelFeatures {
   if (guest?.features === undefined) throw new Error(`${kernel.release} told no features`);
   return { release: kernel.release, report: JSON.parse(guest.features) as FeatureReport };
-}
-
-function asJson({ kernel, guests }: KernelReport) {
-  const tests = guests.flatMap(({ tests }) => tests);
-  return {
-    kernel: kernel.release,
-    ends: guests.map(({ end }) => end),
-    exitCodes: guests.map(({ exitCode }) => exitCode ?? null),
-    logs: guests.flatMap((guest) => logFolders.get(guest) ?? []),
-    seconds: Math.max(...guests.map(({ duration }) => duration)),
-    ...countOutcomes(tests),
-    errors: guests.flatMap(({ errors }) => errors),
-    notPassed: tests.filter(({ outcome }) => outcome !== "pass"),
-  };
 }

@@ -51,35 +51,48 @@ export async function runMatrix(
   const waiting = reports
     .toReversed()
     .flatMap((report) => parts.map((tests) => ({ report, tests })));
+  await workOff(waiting, jobs, signal, async ({ report, tests }, either) => {
+    const { kernel, guests } = report;
+    const running: RunningGuest = { kernel, tests: 0 };
+    observer.onStart(running);
+    const onTests = (ended: number) => {
+      running.tests = ended;
+      observer.onTests(running);
+    };
+    const guest = await runGuest({ ...settings, kernel, tests, onTests }, cache, either);
+    guests.push(guest);
+    writeDurations(durations, guest.tests);
+    observer.onEnd(running, guest);
+  });
+  return reports;
+}
+
+/**
+ * Does something with each of what waits, with some at the same time. When that fails for one, the others are told by their
+ * signal, and waited for: they may have machines to end and folders to remove.
+ */
+export async function workOff<T>(
+  waiting: readonly T[],
+  jobs: number,
+  signal: AbortSignal,
+  run: (item: T, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const left = [...waiting];
   const failure = new AbortController();
   const either = AbortSignal.any([signal, failure.signal]);
   const work = async () => {
     while (!either.aborted) {
-      const next = waiting.shift();
+      const next = left.shift();
       if (next === undefined) return;
-      const { report, tests } = next;
-      const { kernel, guests } = report;
-      const running: RunningGuest = { kernel, tests: 0 };
-      observer.onStart(running);
-      const onTests = (ended: number) => {
-        running.tests = ended;
-        observer.onTests(running);
-      };
-      const guest = await runGuest({ ...settings, kernel, tests, onTests }, cache, either);
-      guests.push(guest);
-      writeDurations(durations, guest.tests);
-      observer.onEnd(running, guest);
+      try {
+        await run(next, either);
+      } catch (error) {
+        // The first reason stays: what fails behind it may fail because of it.
+        failure.abort(error);
+        return;
+      }
     }
   };
-  const workers = Array.from({ length: Math.min(jobs, waiting.length) }, () =>
-    // What went wrong for one is no reason to leave the others' machines running.
-    work().catch((error: unknown) => {
-      failure.abort();
-      throw error;
-    }),
-  );
-  for (const result of await Promise.allSettled(workers)) {
-    if (result.status === "rejected") throw result.reason;
-  }
-  return reports;
+  await Promise.all(Array.from({ length: Math.min(jobs, left.length) }, work));
+  failure.signal.throwIfAborted();
 }

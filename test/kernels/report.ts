@@ -1,4 +1,4 @@
-/** @module What people read of a run: a line for each kernel, and below it what failed and why tests were skipped. */
+/** @module What people read of a run: a line for each kernel, and below it what failed and why tests were skipped; what programs read. */
 
 import { styleText } from "node:util";
 import type { GuestReport } from "./guest.ts";
@@ -94,4 +94,23 @@ function lastLines(text: string): string[] {
     .split(/\r?\n/)
     .slice(-shownLines)
     .map((line) => `    ${line}`);
+}
+
+/** What programs read of a kernel's report. */
+export function asJson(
+  { kernel, guests }: KernelReport,
+  logFolders: ReadonlyMap<GuestReport, string>,
+) {
+  const tests = guests.flatMap(({ tests }) => tests);
+  return {
+    kernel: kernel.release,
+    ends: guests.map(({ end }) => end),
+    // One that is not defined would be left out.
+    exitCodes: guests.map(({ exitCode }) => exitCode ?? null),
+    logs: guests.flatMap((guest) => logFolders.get(guest) ?? []),
+    seconds: Math.max(0, ...guests.map(({ duration }) => duration)),
+    ...countOutcomes(tests),
+    errors: guests.flatMap(({ errors }) => errors),
+    notPassed: tests.filter(({ outcome }) => outcome !== "pass"),
+  };
 }

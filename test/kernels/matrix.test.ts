@@ -1,0 +1,50 @@
+import { expect, test } from "bun:test";
+import { workOff } from "./matrix.ts";
+
+const never = new AbortController().signal;
+
+/** Waits for a signal, as a guest does that is broken off. */
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+}
+
+test("all that waits is worked off, no more at the same time than may be", async () => {
+  const done: number[] = [];
+  let running = 0;
+  let most = 0;
+  await workOff([1, 2, 3, 4, 5], 2, never, async (item) => {
+    most = Math.max(most, ++running);
+    await Bun.sleep(1);
+    running--;
+    done.push(item);
+  });
+  expect(done.toSorted()).toEqual([1, 2, 3, 4, 5]);
+  expect(most).toBe(2);
+});
+
+test("when one fails the others are broken off and waited for, and its error is the one told", async () => {
+  const started: string[] = [];
+  const ended: string[] = [];
+  const working = workOff(["other", "bad", "late"], 2, never, async (item, signal) => {
+    started.push(item);
+    if (item === "bad") throw new Error("the first");
+    await aborted(signal);
+    await Bun.sleep(20);
+    ended.push(item);
+    throw new Error("a consequence");
+  });
+  expect(await working.catch(String)).toBe("Error: the first");
+  expect({ started, ended }).toEqual({ started: ["other", "bad"], ended: ["other"] });
+});
+
+test("nothing new is begun after an interruption, which is no failure", async () => {
+  const interruption = new AbortController();
+  const started: number[] = [];
+  await workOff([1, 2, 3], 1, interruption.signal, async (item, signal) => {
+    started.push(item);
+    interruption.abort();
+    await aborted(signal);
+  });
+  expect(started).toEqual([1]);
+});

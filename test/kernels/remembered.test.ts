@@ -1,0 +1,29 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync, utimesSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { remembered } from "./remembered.ts";
+
+let folder = "";
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "remembered-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test("what was made is made again when its files are gone or it is old, and nothing else is left", async () => {
+  const path = join(folder, "deep/made.json");
+  let made = 0;
+  const ask = (isThere = true) =>
+    remembered(
+      path,
+      () => isThere,
+      () => Promise.resolve(++made),
+    );
+  expect(await ask()).toBe(1);
+  expect(await ask()).toBe(1);
+  expect(await ask(false)).toBe(2);
+  expect(await ask()).toBe(2);
+  utimesSync(path, 0, 0);
+  expect(await ask()).toBe(3);
+  expect(readdirSync(join(folder, "deep"))).toEqual(["made.json"]);
+});
