@@ -23,6 +23,13 @@ import { architecture } from "./platform.ts";
 export const loadFence: Int32Array | undefined =
   architecture === "x64" ? undefined : new Int32Array(1);
 
+/** Keeps the loads behind it behind those before it. */
+export function orderLoads(): void {
+  if (loadFence === undefined) return;
+  Atomics.store(loadFence, 0, 0);
+  Atomics.load(loadFence, 0);
+}
+
 /**
  * Reads a 64-bit position that the kernel stores with release semantics, from memory that may be read-only: what it covers may be
  * loaded after this.
@@ -31,7 +38,6 @@ export function loadPosition(words: BigUint64Array, index: number): number {
   if (loadFence === undefined) return Number(Atomics.load(words, index));
   // An aligned load of 64 bits is one access there.
   const position = Number(words[index]);
-  Atomics.store(loadFence, 0, 0);
-  Atomics.load(loadFence, 0);
+  orderLoads();
   return position;
 }

@@ -1,4 +1,4 @@
-import { loadFence } from "../ffi/load_order.ts";
+import { loadFence, orderLoads } from "../ffi/load_order.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 import {
   type DrainCode,
@@ -173,10 +173,7 @@ export class RingReader implements RecordReader, DrainControl {
     while (next < this.#heldBytes) {
       const offset = (this.#offset + next) & (this.size - 1);
       const header = this.#memory.data.getInt32(offset, true);
-      if (loadFence !== undefined) {
-        Atomics.store(loadFence, 0, 0);
-        Atomics.load(loadFence, 0);
-      }
+      orderLoads();
       next += this.#advance(next, header);
       if (isDiscarded(header)) continue;
       this.offset = offset + BPF_RINGBUF_HDR_SZ;

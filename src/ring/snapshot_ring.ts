@@ -1,4 +1,4 @@
-import { loadFence } from "../ffi/load_order.ts";
+import { orderLoads } from "../ffi/load_order.ts";
 import { BPF_RINGBUF_BUSY_BIT } from "../uapi/bpf.ts";
 import type { SharedRing } from "./reader.ts";
 
@@ -62,11 +62,8 @@ export class SnapshotRing implements SharedRing {
       const end = at + (producer - start);
       this.#to.set(this.#from.subarray(at, end), at);
       if (end > this.#size) this.#to.set(this.#from.subarray(0, end - this.#size), 0);
-      if (loadFence !== undefined) {
-        // The loads of the copy come before the one that tells whether they were in time.
-        Atomics.store(loadFence, 0, 0);
-        Atomics.load(loadFence, 0);
-      }
+      // The loads of the copy come before the one that tells whether they were in time.
+      orderLoads();
     }
     const whole = Math.min(Math.max(start, ring.overwritePosition()), producer);
     this.overwrittenBytes += Math.max(whole - Math.max(consumer, this.#overwritten), 0);
