@@ -1,5 +1,4 @@
-import { type Capability, explainMissing } from "../ffi/capabilities.ts";
-import { explainLockedMemory } from "../ffi/locked_memory.ts";
+import type { Capability } from "../ffi/capabilities.ts";
 import { explainPermission } from "../ffi/permission.ts";
 import { isKernelSince, kernelRelease, type KernelVersion } from "../ffi/kernel_release.ts";
 import { kernelConfig } from "./kernel_config.ts";
@@ -113,10 +112,8 @@ export class Feature {
   get reason(): string | undefined {
     const { status } = this;
     if (status === "available") return undefined;
-    if (status === "refused") {
-      const { needs } = this.#definition;
-      return explainMissing(needs) ?? explainLockedMemory() ?? explainPermission(needs);
-    }
+    // All of them are tried with maps or programs.
+    if (status === "refused") return explainPermission(this.#definition.needs, true);
     if (this.since === undefined) return "no kernel that is known has it";
     if (!isKernelSince(this.since)) {
       const stable = this.isBackported ? " and stable kernels of its time" : "";

@@ -2,16 +2,12 @@ import type { Pointer } from "bun:ffi";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
-import { type Capability, explainMissing } from "./capabilities.ts";
+import type { Capability } from "./capabilities.ts";
 import { explainPermission } from "./permission.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import { BpfError } from "./error.ts";
 import { syscalls } from "./libc.ts";
-import {
-  countsTowardsLimit,
-  explainLockedMemory,
-  raiseLockedMemoryLimit,
-} from "./locked_memory.ts";
+import { countsTowardsLimit, raiseLockedMemoryLimit } from "./locked_memory.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
 
@@ -139,12 +135,9 @@ export function bpfError(command: BpfCommand, errno: number, context: BpfCallCon
     syscall: `bpf(${command})`,
     doing: context.doing,
     hint:
-      hint ?? (refused ? explainRefusal(command, context.needs ?? usualCapabilities) : undefined),
+      hint ??
+      (refused
+        ? explainPermission(context.needs ?? usualCapabilities, lockingCommands.has(command))
+        : undefined),
   });
-}
-
-function explainRefusal(command: BpfCommand, needs: readonly Capability[]): string {
-  const isPrivileged = explainMissing(needs) === undefined;
-  const memory = isPrivileged && lockingCommands.has(command) ? explainLockedMemory() : undefined;
-  return memory ?? explainPermission(needs);
 }
