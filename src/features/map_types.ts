@@ -117,6 +117,11 @@ export function mapTypeNeeds(type: string): readonly Capability[] {
   return mapTypes.get(type as MapTypeKeyword)?.needs ?? ["CAP_BPF"];
 }
 
+/** Whether the kernel makes no map of a kind without a description of keys and values. */
+export function mapTypeNeedsTypes(type: string): boolean {
+  return mapTypes.get(type as MapTypeKeyword)?.with === "types";
+}
+
 /** Makes the smallest map of a kind. @throws {BpfError} where what it needs besides cannot be made, or read */
 export function probeMapOf({ name: type, with: needed, ...shape }: MapTypeFacts): Probed {
   switch (needed) {

@@ -4,19 +4,11 @@ import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.t
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { explainMapType } from "../features/explain.ts";
-import { mapTypeNeeds } from "../features/map_types.ts";
+import { mapTypeNeeds, mapTypeNeedsTypes } from "../features/map_types.ts";
 import { requireBpfSecurityModule } from "../ffi/security_modules.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { BPF_F_NUMA_NODE } from "../uapi/bpf.ts";
-import { describeMap, type MapSpec, type MapTypeName, mapTypeNumber } from "./spec.ts";
-
-/** Kinds that the kernel does not create without a description of key and value. */
-const describedKinds: ReadonlySet<MapTypeName> = new Set([
-  "cgrp-storage",
-  "inode-storage",
-  "sk-storage",
-  "task-storage",
-]);
+import { describeMap, type MapSpec, mapTypeNumber } from "./spec.ts";
 
 /** Asks the kernel for a map; the descriptor is the caller's. @throws {Error} for inode storage without its module */
 export function createFromSpec(spec: MapSpec): number {
@@ -38,7 +30,7 @@ function createDescribed(spec: MapSpec, innerMapFd: number | undefined): number 
   if (types === undefined) return createKernelMap(creation(spec, innerMapFd), what);
   const encoded = encodeBtf(types);
   const isNeeded =
-    describedKinds.has(spec.type) || (types.value !== undefined && hasOpaqueField(types.value));
+    mapTypeNeedsTypes(spec.type) || (types.value !== undefined && hasOpaqueField(types.value));
   try {
     return createWithBtf(spec, innerMapFd, encoded, what);
   } catch (error) {
