@@ -11,7 +11,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HashMap, objectOwners, t } from "../../src/index.ts";
-import { commandObstacle, failureOf } from "../support/commands.ts";
+import { commandObstacle } from "../support/commands.ts";
+import { mountObstacle } from "../support/hidden_folder.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { packageRoot, run, runBun } from "../support/run.ts";
@@ -478,7 +479,7 @@ describe("execsnoop", () => {
   });
 
   const userObstacle = process.getuid?.() === 0 ? undefined : "this user is not root";
-  testUnless(userObstacle ?? failureOf("unshare", "-m", "true") ?? bpfObstacle).each([
+  testUnless(userObstacle ?? mountObstacle ?? bpfObstacle).each([
     ["type information", "mount -t tmpfs none /sys/kernel/btf", /cannot read .*BTF/],
     [
       "tracepoints",

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Features } from "../../src/features/features.ts";
 import { type Feature, features } from "../../src/index.ts";
-import { failureOf } from "../support/commands.ts";
+import { mountObstacle, runBunWithout } from "../support/hidden_folder.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { run, runBun } from "../support/run.ts";
@@ -58,21 +58,11 @@ for (const sort of ["maps", "programs"] as const) {
   );
 }
 
-testUnless(bpfObstacle ?? failureOf("unshare", "-m", "true"))(
+testUnless(bpfObstacle ?? mountObstacle)(
   "in a kernel without type information, kinds of maps are missing that need it, and no other",
   async () => {
-    const hide = 'mount -t tmpfs none /sys/kernel/btf; exec "$@"';
     const child = ["test/features/children/statuses.ts", "maps"];
-    const { stdout, stderr, exitCode } = await run([
-      "unshare",
-      "-m",
-      "sh",
-      "-c",
-      hide,
-      "sh",
-      process.execPath,
-      ...child,
-    ]);
+    const { stdout, stderr, exitCode } = await runBunWithout("/sys/kernel/btf", child);
     expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
     const found: Record<string, string> = JSON.parse(stdout);
     const differences = Object.entries(statuses(fresh.maps())).filter(

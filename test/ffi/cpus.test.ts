@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseCpuList } from "../../src/ffi/cpus.ts";
 import { possibleCpus } from "../../src/index.ts";
-import { failureOf } from "../support/commands.ts";
+import { mountObstacle, runBunWithout } from "../support/hidden_folder.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { packageRoot, run } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
@@ -59,7 +59,6 @@ function runWithPossible(text: string, script: readonly string[]) {
   ).finally(() => rmSync(folder, { recursive: true }));
 }
 
-const mountObstacle = failureOf("unshare", "--mount", "true");
 const mountTest = testUnless(mountObstacle);
 
 /** With more, the kernel would write more than there is room for. */
@@ -97,11 +96,7 @@ describe("where the file says something else", () => {
 
   mountTest("without the file the error says what to mount", async () => {
     const script = 'import("./src/index.ts").then(({ possibleCpus }) => possibleCpus())';
-    const hide = 'mount -t tmpfs tmpfs /sys/devices/system/cpu && exec "$@"';
-    const { exitCode, stderr } = await run([
-      ...["unshare", "--mount", "sh", "-c", hide, "sh"],
-      ...[process.execPath, "-e", script],
-    ]);
+    const { exitCode, stderr } = await runBunWithout("/sys/devices/system/cpu", ["-e", script]);
     expect(exitCode).not.toBe(0);
     expect(stderr).toContain(`${sysfs} is not readable; mount sysfs`);
   });

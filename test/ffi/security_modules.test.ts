@@ -9,7 +9,7 @@ import {
 import { InodeStorage, t } from "../../src/index.ts";
 import { failureOf } from "../support/commands.ts";
 import { bpfObstacle } from "../support/privilege.ts";
-import { run } from "../support/run.ts";
+import { runBunWithout } from "../support/hidden_folder.ts";
 import { testUnless } from "../support/skipping.ts";
 
 describe("names of security modules", () => {
@@ -142,11 +142,8 @@ const printRefusals = `
 
 /** Runs a child in a mount namespace with nothing where securityfs belongs. */
 async function inChild(child: Child, code: string): Promise<unknown> {
-  const hide = 'mount -t tmpfs none /sys/kernel/security && exec "$@"';
-  const { stdout, stderr } = await run([
-    ...["unshare", "--mount", "sh", "-c", hide, "sh"],
-    ...[process.execPath, "-e", restrictions(child) + code],
-  ]);
+  const script = restrictions(child) + code;
+  const { stdout, stderr } = await runBunWithout("/sys/kernel/security", ["-e", script]);
   expect(stderr).toBe("");
   return JSON.parse(stdout);
 }

@@ -5,9 +5,10 @@ import { isVersionSince, type KernelVersion } from "../../src/ffi/kernel_release
 import { type Feature, features } from "../../src/index.ts";
 import { packageRoot } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
+import { begin } from "./feature_table.ts";
 
 const readme = readFileSync(join(packageRoot, "README.md"), "utf8");
-const table = readme.split("<!-- Written by `bun run test:kernels --table`. -->")[1] ?? "";
+const table = readme.split(begin)[1] ?? "";
 const [header = [], , ...rows] = (table.split("<!--")[0] ?? "")
   .split("\n")
   .filter((line) => line.startsWith("|"))
@@ -19,13 +20,6 @@ const obstacle =
   process.arch === "x64"
     ? undefined
     : "some features came later to this architecture than to x86-64, whose table it is";
-
-/** Rows of what stable updates brought to older versions, too. */
-const backported = new Set([
-  "instructions `long-jumps`",
-  "fix `lpm-trie-update`",
-  "fix `lpm-trie-next-key`",
-]);
 
 const groups: Readonly<Record<string, { get(name: never): Feature }>> = {
   "map type": features.mapTypes,
@@ -57,7 +51,7 @@ testUnless(obstacle)("the README's table of features says since when as the libr
 
 test("the README's table of features was made from kernels that have nothing too early", () => {
   for (const [row = "", since = "", ...cells] of rows) {
-    if (since === "" || backported.has(row)) continue;
+    if (since === "" || featuresOf(row).some((feature) => feature.isBackported)) continue;
     const haveIt = kernels.filter((_, index) => cells[index] === "yes");
     const tooEarly = haveIt.filter((kernel) => !isVersionSince(kernel, since as KernelVersion));
     expect(tooEarly, row).toEqual([]);

@@ -12,7 +12,8 @@ export interface KernelFeatures {
   readonly report: FeatureReport;
 }
 
-const begin = "<!-- Written by `bun run test:kernels --table`. -->\n";
+/** Stands before the table. */
+export const begin = "<!-- Written by `bun run test:kernels --table`. -->\n";
 const end = "<!-- End of the table. -->\n";
 
 /** Puts the table into the README. @throws {Error} where its place is not marked there */

@@ -63,8 +63,9 @@ export async function runMachine(boot: Boot, signal: AbortSignal): Promise<Guest
   try {
     ended = await watch(emulator, boot, signal);
   } finally {
-    // Nobody else would end it if who looks on failed.
+    // For whatever reason nobody waits for it any more; it may have ended long since.
     emulator.kill("SIGKILL");
+    await emulator.exited;
   }
   if (ended !== undefined) return ended;
   if (emulator.exitCode !== 0) {
@@ -82,7 +83,7 @@ function outputDevice({ outputDevice }: Architecture): string[] {
   return ["-device", `${outputDevice},chardev=output`];
 }
 
-/** Waits until the emulator ends; why it was ended where it did not do so by itself. */
+/** Waits until the emulator ends; why it is to be ended where it does not do so by itself. */
 async function watch(
   emulator: Bun.Subprocess,
   { console, output, timeLimit, onLook }: Boot,
@@ -104,10 +105,7 @@ async function watch(
         : Date.now() - lastWrite > longestSilence
           ? "hung"
           : undefined;
-    if (reason === undefined) continue;
-    emulator.kill("SIGKILL");
-    await emulator.exited;
-    return reason;
+    if (reason !== undefined) return reason;
   }
   return undefined;
 }

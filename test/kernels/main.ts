@@ -135,8 +135,7 @@ function say(line: string): void {
 /** Writes a guest's logs where its user can read them. */
 function keepLogs({ kernel, console, output }: GuestReport): string {
   const { release } = kernel;
-  const index = logsByKernel.get(release) ?? 0;
-  logsByKernel.set(release, index + 1);
+  const index = Array.from(logFolders.keys()).filter((guest) => guest.kernel === kernel).length;
   const folder = join(options.logs ?? join(cache, "logs"), `${release}-${index}`);
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "console.log"), console);
@@ -159,8 +158,6 @@ const cache = cacheFolder();
 const progress = new Progress();
 /** Where the logs are that are kept. */
 const logFolders = new Map<GuestReport, string>();
-/** How many guests' logs are kept. */
-const logsByKernel = new Map<string, number>();
 if (options.help) {
   console.log(help);
   process.exit(0);
@@ -209,15 +206,10 @@ const reports = await runMatrix(
   },
 );
 if (options.table && reports.every(isGood)) writeTable(reports.map(featuresOf));
-if (options.json)
-  console.log(
-    JSON.stringify(
-      reports.map((report) => asJson(report, logFolders)),
-      undefined,
-      2,
-    ),
-  );
-else {
+if (options.json) {
+  const json = reports.map((report) => asJson(report, logFolders));
+  console.log(JSON.stringify(json, undefined, 2));
+} else {
   say("");
   for (const report of reports) say(summaryLine(report));
   say(`${Math.round((Date.now() - started) / 1000)} s in all`);

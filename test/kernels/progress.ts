@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import { progress } from "../../src/cli/output.ts";
 import type { MatrixObserver, RunningGuest } from "./matrix.ts";
 
 /** Shows a person at a terminal how far the guests are, in a line below everything that is printed. */
@@ -11,7 +12,7 @@ export class Progress implements MatrixObserver {
 
   onTests(): void {
     const counts = Array.from(this.#running, ({ kernel, tests }) => `${kernel.release}: ${tests}`);
-    if (counts.length > 0) this.#write(styleText("dim", `tests so far on ${counts.join(", on ")}`));
+    if (counts.length > 0) progress(styleText("dim", `tests so far on ${counts.join(", on ")}`));
   }
 
   onEnd(guest: RunningGuest): void {
@@ -20,10 +21,6 @@ export class Progress implements MatrixObserver {
 
   /** Makes room for a line that stays. */
   clear(): void {
-    this.#write("");
-  }
-
-  #write(text: string): void {
-    if (process.stderr.isTTY) process.stderr.write(`\r${text}\u001b[K`);
+    progress("");
   }
 }

@@ -1,6 +1,7 @@
 /** @module What people read of a run: a line for each kernel, and below it what failed and why tests were skipped; what programs read. */
 
 import { styleText } from "node:util";
+import { counted } from "../../src/cli/text.ts";
 import type { GuestReport } from "./guest.ts";
 import type { KernelReport } from "./matrix.ts";
 import type { Outcome, TestResult } from "./results.ts";
@@ -32,8 +33,7 @@ export function summaryLine({ kernel, guests }: KernelReport): string {
   const counts = countOutcomes(guests.flatMap(({ tests }) => tests));
   const numbers = outcomes.map((outcome) => `${counts[outcome]} ${outcome}`).join(", ");
   const errors = guests.reduce((sum, guest) => sum + guest.errors.length, 0);
-  const stray =
-    errors === 0 ? "" : `, ${errors} ${errors === 1 ? "error" : "errors"} outside of tests`;
+  const stray = errors === 0 ? "" : `, ${counted(errors, "error")} outside of tests`;
   const seconds = Math.round(Math.max(...guests.map(({ duration }) => duration)));
   const ends = guests.filter(({ end }) => end !== "off").map(({ end }) => `, ended: ${end}`);
   const text = `${kernel.release}: ${numbers}${stray} in ${seconds} s${ends.join("")}`;

@@ -8,15 +8,7 @@ export function producedRing<Event>(
   event: t.Type<Event>,
 ): { readonly ring: RingBuf<Event>; readonly producer: Producer } & Disposable {
   const ring = new RingBuf({ size: 4096, event });
-  const producer = new Producer(ring);
-  return {
-    ring,
-    producer,
-    [Symbol.dispose]() {
-      producer[Symbol.dispose]();
-      ring[Symbol.dispose]();
-    },
-  };
+  return together({ ring, producer: new Producer(ring) });
 }
 
 /** A user ring, and a program that empties it. */
@@ -25,13 +17,17 @@ export function drainedRing<Event>(
   size = 4096,
 ): { readonly ring: UserRingBuf<Event>; readonly drainer: Drainer } & Disposable {
   const ring = new UserRingBuf({ size, event });
-  const drainer = new Drainer(ring);
+  return together({ ring, drainer: new Drainer(ring) });
+}
+
+/** What is disposed of as one, the last first. */
+function together<Parts extends Readonly<Record<string, Disposable>>>(
+  parts: Parts,
+): Parts & Disposable {
   return {
-    ring,
-    drainer,
+    ...parts,
     [Symbol.dispose]() {
-      drainer[Symbol.dispose]();
-      ring[Symbol.dispose]();
+      for (const part of Object.values(parts).reverse()) part[Symbol.dispose]();
     },
   };
 }
