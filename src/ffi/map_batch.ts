@@ -1,6 +1,7 @@
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { MAP_BATCH } from "../uapi/layout.ts";
 import { roundUp8 } from "./align.ts";
+import { waitsForRefill } from "./allocation.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import type { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./errno.ts";
@@ -142,10 +143,17 @@ export class MapBatch implements Disposable {
 
   /** Stores entries `start` to `start + count`; `this.count` says how many were before the first refusal. */
   update(start: number, count: number, elementFlags: number): BatchResult {
-    const code = this.#call("BPF_MAP_UPDATE_BATCH", start, count, elementFlags);
-    if (code === undefined) return "end";
-    if (this.count === 0 && isUnsupported(code)) return "unsupported";
-    throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
+    let stored = 0;
+    for (let waited = 0; ; waited++) {
+      const code = this.#call("BPF_MAP_UPDATE_BATCH", start + stored, count - stored, elementFlags);
+      if (this.count > 0) waited = 0;
+      stored += this.count;
+      this.count = stored;
+      if (code === undefined) return "end";
+      if (stored === 0 && isUnsupported(code)) return "unsupported";
+      if (waitsForRefill(this.#errno, waited)) continue;
+      throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
+    }
   }
 
   /** Deletes the keys from `start` on; stops at the first absent one with `"more"`, `this.count` being those before it. */

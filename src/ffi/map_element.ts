@@ -3,6 +3,7 @@ import { bpfCommands } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
 import { roundUp8 } from "./align.ts";
+import { waitsForRefill } from "./allocation.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./errno.ts";
 import {
@@ -85,8 +86,8 @@ export class MapElement implements Disposable {
   /** Stores the value, which errors call `stored`; false when BPF_NOEXIST or BPF_EXIST forbids it. */
   update(flags: number, stored = "a value"): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
-    if (bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
-    const errno = lastErrno();
+    const errno = this.#tryUpdate();
+    if (errno === 0) return true;
     const code = errnoName(errno);
     if (code === "EEXIST" && (flags & BPF_NOEXIST) !== 0) return false;
     if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
@@ -101,16 +102,24 @@ export class MapElement implements Disposable {
     const cpuOffset = MAP_ELEM.flags + 4;
     this.view.setUint32(MAP_ELEM.flags, BPF_F_CPU, true);
     this.view.setUint32(cpuOffset, cpu, true);
-    const result = bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof);
-    const errno = lastErrno();
+    const errno = this.#tryUpdate();
     // All other calls have flags of 32 bits.
     this.view.setUint32(cpuOffset, 0, true);
-    if (result === 0) return;
+    if (errno === 0) return;
     const tooOld = "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs";
     throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
       doing: `store the value of CPU ${cpu} in ${this.#what}`,
       hints: { ...storeHints(this.#kind), EINVAL: tooOld },
     });
+  }
+
+  /** The number of the error, 0 for none. */
+  #tryUpdate(): number {
+    for (let waited = 0; ; waited++) {
+      if (bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return 0;
+      const errno = lastErrno();
+      if (!waitsForRefill(errno, waited)) return errno;
+    }
   }
 
   /** Deletes the key; false when it is absent. */

@@ -1,6 +1,7 @@
 /** @module What refusals of operations on the elements of a map mean. */
 
 import { BPF_F_LOCK } from "../uapi/bpf.ts";
+import { refillTime } from "./allocation.ts";
 
 /** What refusals of the kernel mean, by the name of the error: the likely cause and the remedy. */
 export type Hints = Readonly<Record<string, string>>;
@@ -45,7 +46,7 @@ const isFull = "The map is full (maxEntries): make it larger, or delete what is 
 export function storeHints({ hints, keyHints }: KindHints): Hints {
   return {
     ...deleteHints,
-    ENOMEM: "The kernel could not allocate the element",
+    ENOMEM: `The kernel had no memory for the element, nor found any within ${refillTime} ms: a map of elements that are allocated in advance (without no-prealloc) gets all its memory when it is created`,
     E2BIG: isFull,
     // An LPM trie's word for it.
     ENOSPC: isFull,

@@ -4,7 +4,10 @@ import type { MapHandle } from "./handle.ts";
 import { keyedKind, type KeyedMapOptions } from "./keyed_kind.ts";
 import type { KeyedMapTypes } from "./keyed_map.ts";
 
-/** Options of {@link HashMap}. All entries are allocated at once unless `flags` has `"no-prealloc"`. */
+/**
+ * Options of {@link HashMap}. All entries are allocated at once unless `flags` has `"no-prealloc"`: then each takes its memory
+ * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
+ */
 export type HashMapOptions<K, V> = KeyedMapOptions<K, V>;
 
 /**

@@ -3,7 +3,10 @@ import { keyedKind, type KeyedMapOptions } from "./keyed_kind.ts";
 import type { KeyedMapTypes } from "./keyed_map.ts";
 import { PerCpuAssociativeMap } from "./per_cpu_associative_map.ts";
 
-/** Options of {@link PerCpuHashMap}. All entries are allocated at once unless `flags` has `"no-prealloc"`. */
+/**
+ * Options of {@link PerCpuHashMap}. All entries are allocated at once unless `flags` has `"no-prealloc"`: then each takes its memory
+ * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
+ */
 export type PerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
 
 /**
