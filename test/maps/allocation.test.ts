@@ -1,6 +1,8 @@
 /** Maps whose elements are allocated when they are stored, faster than the kernel refills what it takes them from. */
-import { describe, expect } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
+import { refillTime, waitsForRefill } from "../../src/ffi/allocation.ts";
 import { PerCpuHashMap, possibleCpus, SkStorage, t } from "../../src/index.ts";
+import { errnoNumbers } from "../../src/uapi/errno.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { descriptorOf } from "./storage_owners.ts";
 
@@ -33,9 +35,10 @@ describe("a per-CPU map without preallocation takes large values without a pause
   });
 });
 
-bpfTest("a lack of memory that lasts is told", async () => {
+bpfTest("a socket's allowance that is used up is waited for by nobody", async () => {
   const socket = await Bun.udpSocket({ hostname: "127.0.0.1" });
   using storages = new DisposableStack();
+  using sleep = spyOn(Bun, "sleepSync");
   // A socket may have so much memory of such kinds (net.core.optmem_max, 128 KiB at most by default).
   const fillUp = () => {
     for (let count = 0; count < 100; count++) {
@@ -45,7 +48,16 @@ bpfTest("a lack of memory that lasts is told", async () => {
   };
   try {
     expect(fillUp).toThrow(/: bpf\(BPF_MAP_UPDATE_ELEM\): ENOMEM .*net.core.optmem_max/);
+    expect(sleep).not.toHaveBeenCalled();
   } finally {
     socket.close();
   }
+});
+
+test("a lack of memory that lasts is waited for a while, and another error is not", () => {
+  using sleep = spyOn(Bun, "sleepSync").mockReturnValue(undefined);
+  let waited = 0;
+  while (waitsForRefill(errnoNumbers.ENOMEM, waited)) waited++;
+  expect([waited, sleep.mock.calls.length]).toEqual([refillTime, refillTime]);
+  expect(waitsForRefill(errnoNumbers.E2BIG, 0)).toBe(false);
 });

@@ -2,11 +2,12 @@ import { describe, expect } from "bun:test";
 import { BloomFilter, t } from "../../src/index.ts";
 import { type Random, withRandom } from "../types/random.ts";
 import { randomKeys } from "./random_bytes.ts";
+import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
 
 /** Fills a filter and asks it for what was added, and for as much that was not. */
 function runThrough(random: Random, valueSize: number, hashes: number | undefined): void {
-  const maxEntries = 2000;
+  const maxEntries = repetitions(2000, 500);
   const chosen = hashes === undefined ? {} : { hashes };
   using filter = new BloomFilter({ value: t.bytes(valueSize), maxEntries, ...chosen });
   const values = randomKeys(random, valueSize, 2 * maxEntries);

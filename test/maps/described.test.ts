@@ -12,6 +12,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { bpftoolObstacle, runBpftool } from "../support/bpftool.ts";
+import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
@@ -128,7 +129,7 @@ describe("values with a spin lock", () => {
     worker.postMessage({ fd: map.fd, state });
     while (Atomics.load(state, 0) === 0) await Bun.sleep(1);
     const seen = new Set<number>();
-    for (let i = 0; i < 50_000; i++) {
+    for (let i = 0; i < repetitions(50_000, 5000); i++) {
       const copies = map.get(0)?.copies ?? [];
       const different = new Set(copies);
       if (different.size !== 1) throw new Error(`half ${[...different].join(" and half ")}`);

@@ -1,6 +1,7 @@
 import { describe, expect } from "bun:test";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import { HashMap, t } from "../../src/index.ts";
+import { repetitions } from "../support/effort.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 describe("the option pin", () => {
@@ -22,7 +23,7 @@ describe("the option pin", () => {
       { length: 2 },
       () => new Worker(new URL("children/pin_worker.ts", import.meta.url)),
     );
-    for (let round = 0; round < 100; round++) {
+    for (let round = 0; round < repetitions(100, 10); round++) {
       const gate = new Int32Array(new SharedArrayBuffer(4));
       const path = `${bpffs.path}/map${round}`;
       const answers = await Promise.all(
