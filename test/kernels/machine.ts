@@ -42,12 +42,13 @@ export async function runMachine(boot: Boot, signal: AbortSignal): Promise<Guest
   const { architecture, image, initialFiles, console, output, memory } = boot;
   // A panic ends the machine (panic=-1 reboots at once, -no-reboot makes that the end). Some kernels do not have BPF among
   // their security modules by themselves.
-  const commandLine = `console=${architecture.console} quiet panic=-1 lsm=lockdown,bpf ${quickness.join(" ")}`;
+  // One CPU of three runs, so that values for each CPU are more than those that programs write.
+  const commandLine = `console=${architecture.console} quiet panic=-1 lsm=lockdown,bpf maxcpus=1 ${quickness.join(" ")}`;
   const emulator = Bun.spawn(
     [
       architecture.emulator,
       ...architecture.machine,
-      ...["-m", String(memory), "-display", "none", "-nic", "none", "-no-reboot"],
+      ...["-smp", "3", "-m", String(memory), "-display", "none", "-nic", "none", "-no-reboot"],
       ...["-kernel", image, "-initrd", initialFiles, "-append", commandLine],
       ...[
         "-chardev",

@@ -1,5 +1,6 @@
 import { expect } from "bun:test";
-import { ArrayMap, asm, Program, RingBuf, t, features, possibleCpus } from "../../src/index.ts";
+import { availableParallelism } from "node:os";
+import { ArrayMap, asm, Program, RingBuf, t, features } from "../../src/index.ts";
 import { counter, counterState, countedEvent, packet, Producer } from "../ring/producer.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
@@ -117,7 +118,7 @@ bridgeTest(
 
 /** While a program loops, which no thread of its CPU interrupts, another CPU has to look. */
 const loopTest =
-  possibleCpus().length < 2
+  availableParallelism() < 2
     ? skipping("it takes two CPUs")
     : testWith(features.helpers("socket-filter").get("loop"));
 
