@@ -369,9 +369,9 @@ function byPlace(value: BtfValue): BtfValue {
 }
 
 test("random types are decoded as `t` decodes them", () => {
-  let compared = 0;
   withRandom((random) => {
-    for (let i = 0; i < repetitions(300, 50); i++) {
+    let compared = 0;
+    while (compared < repetitions(100)) {
       const { type } = randomType(random, 3);
       const { bytes, valueTypeId } = encodeBtf({ value: type });
       const value = Uint8Array.from({ length: type.size }, () => random.below(256));
@@ -382,7 +382,6 @@ test("random types are decoded as `t` decodes them", () => {
       expect(byPlace(decoded)).toEqual(byPlace(expected));
     }
   });
-  expect(compared).toBeGreaterThan(0);
 });
 
 test("damaged types are refused with a RangeError, or decoded, and nothing else", () => {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { allocateScratch } from "../../src/ffi/scratch.ts";
 import {
   ArrayMap,
+  type BpfMap,
   DisposedError,
   HashMap,
   LpmTrie,
@@ -35,20 +36,27 @@ function membersOf(map: object): (string | symbol)[] {
   return members;
 }
 
+/** A disposed map, and another at the same number: it must not be mistaken for the first. */
+function replaced<M extends BpfMap>(create: () => M, maps: DisposableStack): { map: M; other: M } {
+  // A Worker of another test may be ending yet, which takes and frees numbers.
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const map = create();
+    const { fd } = map;
+    map[Symbol.dispose]();
+    const other = maps.use(create());
+    if (other.fd === fd) return { map, other };
+  }
+  throw new Error("no map got the number of the one before");
+}
+
 describe.each(Object.entries(subjects))("after disposal of %s", (className, subject) => {
   const { create, uses, contents } = subject;
 
   for (const name of Reflect.ownKeys(uses)) {
     testOf(className)(`${String(name)} throws DisposedError`, () => {
-      const map = create();
-      const { fd, type } = map;
-      map[Symbol.dispose]();
-      // Another file at the same number must not be mistaken for the map.
       using maps = new DisposableStack();
-      let other = maps.use(create());
-      // Lower numbers may have become free: a Worker of another test may be ending yet.
-      for (let i = 0; i < 100 && other.fd < fd; i++) other = maps.use(create());
-      expect(other.fd).toBe(fd);
+      const { map, other } = replaced(create, maps);
+      const { type } = other;
       const before = contents(other);
       const error = new DisposedError(`${type} map "gone"`);
       expect(() => uses[name]?.(map)).toThrow(error);
