@@ -5,14 +5,7 @@ import { waitsForRefill } from "./allocation.ts";
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import type { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./errno.ts";
-import {
-  deleteHints,
-  hasReserve,
-  type Hints,
-  type KindHints,
-  readHints,
-  storeHints,
-} from "./map_hints.ts";
+import { deleteHints, type Hints, type KindHints, readHints, storeHints } from "./map_hints.ts";
 import { MappedMemory } from "./memory.ts";
 import { setUint64 } from "./scratch.ts";
 
@@ -158,7 +151,7 @@ export class MapBatch implements Disposable {
       this.count = stored;
       if (code === undefined) return "end";
       if (stored === 0 && isUnsupported(code)) return "unsupported";
-      if (hasReserve(this.#kind) && waitsForRefill(this.#errno, waited)) continue;
+      if (waitsForRefill(this.#kind, this.#errno, waited)) continue;
       throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
     }
   }

@@ -9,7 +9,6 @@ import { errnoName, lastErrno } from "./errno.ts";
 import {
   deleteHints,
   flagHints,
-  hasReserve,
   type Hints,
   type KindHints,
   readHints,
@@ -119,7 +118,7 @@ export class MapElement implements Disposable {
     for (let waited = 0; ; waited++) {
       if (bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return 0;
       const errno = lastErrno();
-      if (!hasReserve(this.#kind) || !waitsForRefill(errno, waited)) return errno;
+      if (!waitsForRefill(this.#kind, errno, waited)) return errno;
     }
   }
 

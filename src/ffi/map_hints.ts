@@ -54,8 +54,3 @@ export function storeHints({ hints, keyHints }: KindHints): Hints {
     ...hints,
   };
 }
-
-/** Whether ENOMEM may mean that the kernel's reserve was empty for a moment: kinds that have another reason for it tell that. */
-export function hasReserve({ hints }: KindHints): boolean {
-  return hints?.["ENOMEM"] === undefined;
-}

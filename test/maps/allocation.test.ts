@@ -57,7 +57,7 @@ bpfTest("a socket's allowance that is used up is waited for by nobody", async ()
 test("a lack of memory that lasts is waited for a while, and another error is not", () => {
   using sleep = spyOn(Bun, "sleepSync").mockReturnValue(undefined);
   let waited = 0;
-  while (waitsForRefill(errnoNumbers.ENOMEM, waited)) waited++;
+  while (waitsForRefill({}, errnoNumbers.ENOMEM, waited)) waited++;
   expect([waited, sleep.mock.calls.length]).toEqual([refillTime, refillTime]);
-  expect(waitsForRefill(errnoNumbers.E2BIG, 0)).toBe(false);
+  expect(waitsForRefill({}, errnoNumbers.E2BIG, 0)).toBe(false);
 });
