@@ -150,6 +150,12 @@ export class Decoder {
     }
     return (view, at, end) => {
       const count = size === 0 ? 0 : isFlexible ? Math.floor((end - at) / size) : length;
+      // Before there is an array for so many: a damaged length may be that of gigabytes.
+      if (at + count * size > view.byteLength) {
+        throw new RangeError(
+          `the ${count} elements of BTF type ${id} at ${at} are beyond the end of the ${view.byteLength} bytes there are`,
+        );
+      }
       if (isText) {
         const text = textOf(view, at, count);
         if (text !== undefined) return text;

@@ -422,6 +422,18 @@ test("damaged types are refused with a RangeError, or decoded, and nothing else"
   }
 });
 
+test("an array that is longer than the bytes is refused before there is one of its length", () => {
+  const types = new RawTypes();
+  const int = types.int("int", 4, BTF_INT_SIGNED);
+  // As damaged types say it: the struct is smaller than its member.
+  const array = types.array(int, 100_000_000);
+  const struct = types.struct("s", 24, [{ name: "a", type: array, bit: 64 }]);
+  const btf = Btf.parse(types.encode());
+  expect(() => btf.decode(struct, new Uint8Array(64))).toThrow(
+    `the 100000000 elements of BTF type ${array} at 8 are beyond the end of the 64 bytes there are`,
+  );
+});
+
 kernelTypesTest("every struct of the kernel is decoded", () => {
   const btf = Btf.kernel();
   const bytes = new Uint8Array(1 << 20);
