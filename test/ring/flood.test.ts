@@ -1,5 +1,6 @@
 import { expect } from "bun:test";
 import { ArrayMap, RingBuf, t, features } from "../../src/index.ts";
+import { flood } from "./flood.ts";
 import { counter, counterState, countedEvent, packet } from "./producer.ts";
 import { testWith } from "../support/needs.ts";
 import { isGuest } from "../support/skipping.ts";
@@ -7,19 +8,6 @@ import { repetitions } from "../support/effort.ts";
 
 /** The program that floods counts atomically. */
 const countingTest = testWith(features.instructions.get("fetching-atomics"));
-
-const children = `${import.meta.dir}/children`;
-
-/** Runs a program without a pause on another thread, until this is disposed of. */
-async function flood(programFd: number): Promise<Disposable> {
-  const worker = new Worker(`${children}/flood_worker.ts`, { ref: false });
-  const ready = Promise.withResolvers<void>();
-  worker.onmessage = () => ready.resolve();
-  worker.onerror = ({ message }) => ready.reject(new Error(message));
-  worker.postMessage({ programFd, packet });
-  await ready.promise;
-  return { [Symbol.dispose]: () => void worker.terminate() };
-}
 
 countingTest(
   "under flood each record comes once and in order, by few looks, while timers and a server run",
@@ -39,7 +27,7 @@ countingTest(
     const timer = setInterval(() => ticks++, 10);
     using server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("here") });
     {
-      using _ = await flood(program.fd);
+      await using _ = await flood(program.fd);
       for (let request = 0; request < 20; request++) {
         const response = await fetch(server.url);
         expect(await response.text()).toBe("here");
@@ -47,7 +35,6 @@ countingTest(
       }
     }
     clearInterval(timer);
-    // A Worker ends in its own time.
     for (
       let left = 200;
       left > 0 && (ring.backlog > 0 || next < (state.get(0)?.next ?? 0));
@@ -73,7 +60,7 @@ countingTest(
     using ring = new RingBuf({ size: 16384, event: countedEvent });
     using state = new ArrayMap({ value: counterState, maxEntries: 1 });
     using program = counter(ring, state);
-    using _ = await flood(program.fd);
+    await using _ = await flood(program.fd);
     const records = repetitions(200_000, 20_000);
     let next = 0;
     let turns = 0;

@@ -6,7 +6,8 @@ import { bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { settledResources } from "../support/resources.ts";
 import { runBun } from "../support/run.ts";
-import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
+import { flood } from "./flood.ts";
+import { counter, counterState, countedEvent, Producer } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
 
@@ -135,15 +136,10 @@ bpfTest(
 testWith(features.instructions.get("fetching-atomics"))(
   "under flood, a ring disposed of from its callback ends at once, every time",
   async () => {
-    const worker = new Worker(`${children}/flood_worker.ts`, { ref: false });
-    const ready = Promise.withResolvers<void>();
-    worker.onmessage = () => ready.resolve();
-    worker.onerror = ({ message }) => ready.reject(new Error(message));
     using shared = new RingBuf({ size: 65536, event: countedEvent });
     using state = new ArrayMap({ value: counterState, maxEntries: 1 });
     using program = counter(shared, state);
-    worker.postMessage({ programFd: program.fd, packet });
-    await ready.promise;
+    await using _ = await flood(program.fd);
     let next = -1;
     for (let round = 0; round < repetitions(100, 30); round++) {
       const ring = shared.dup();
@@ -167,8 +163,6 @@ testWith(features.instructions.get("fetching-atomics"))(
       expect(subscription.active).toBe(false);
       ring[Symbol.dispose]();
     }
-    worker.terminate();
-    await Bun.sleep(20);
   },
 );
 

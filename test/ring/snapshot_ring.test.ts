@@ -5,7 +5,8 @@ import { SnapshotRing } from "../../src/ring/snapshot_ring.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
-import { counter, counterState, countedEvent, packet, Producer } from "./producer.ts";
+import { flood } from "./flood.ts";
+import { counter, counterState, countedEvent, Producer } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
 import { testUnless } from "../support/skipping.ts";
 
@@ -205,14 +206,14 @@ testUnless(obstacleHere)(
       },
       { inPlace: true },
     );
-    const worker = new Worker(`${import.meta.dir}/children/flood_worker.ts`, { ref: false });
-    worker.postMessage({ programFd: program.fd, packet });
-    await Bun.sleep(500);
-    worker.terminate();
-    const written = () => state.get(0)?.next ?? 0;
-    for (let left = 1000; left > 0 && last !== written() - 1; left--) await Bun.sleep(5);
+    {
+      await using _ = await flood(program.fd);
+      await Bun.sleep(500);
+    }
+    const written = state.get(0)?.next ?? 0;
+    for (let left = 1000; left > 0 && last !== written - 1; left--) await Bun.sleep(5);
     // 16 bytes a record.
-    expect(events + subscription.stats.overwrittenBytes / 16).toBe(written());
+    expect(events + subscription.stats.overwrittenBytes / 16).toBe(written);
     expect(events).toBeGreaterThan(100);
     expect(state.get(0)?.lost).toBe(0);
   },
