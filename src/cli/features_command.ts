@@ -14,14 +14,17 @@ import { progress, writeOut } from "./output.ts";
 import { styled } from "./style.ts";
 import { renderTable } from "./table.ts";
 import { humanBytes } from "./text.ts";
+import { inWholeSteps } from "./whole_steps.ts";
 
 /** A part of what is told. */
 interface Section {
   /** For people. */
-  readonly text: () => string;
+  readonly text: () => string | Promise<string>;
   /** For scripts. */
-  readonly data: () => Partial<Record<keyof FeatureReport, unknown>>;
+  readonly data: () => SectionData | Promise<SectionData>;
 }
+
+type SectionData = Partial<Record<keyof FeatureReport, unknown>>;
 
 /** The sections by the names that the command line takes, in their order. Each asks the kernel for itself. */
 const sections: Readonly<Record<string, Section>> = {
@@ -39,7 +42,7 @@ const sections: Readonly<Record<string, Section>> = {
   },
   attach: {
     text: attachSection,
-    data: () => ({ attachKinds: entriesOf(features.attachKinds) }),
+    data: async () => ({ attachKinds: await attachEntries() }),
   },
   instructions: {
     text: () => featureTable("INSTRUCTIONS", entriesOf(features.instructions)),
@@ -79,17 +82,20 @@ Examples:
   bun-bpf features maps helpers
   bun-bpf features --json | jq -r '.attachKinds | to_entries[] | select(.value.status != "available") | .key'`,
     );
-  withJson(command).action((args: readonly string[], { json }: Options) => {
+  withJson(command).action(async (args: readonly string[], { json }: Options) => {
     const wanted = [...new Set(args)];
     if (json) {
       const shown = wanted.length === 0 ? names : wanted;
-      printJson(Object.assign({}, ...shown.map((name) => sections[name]?.data())));
+      const report: SectionData = {};
+      for (const name of shown) Object.assign(report, await sections[name]?.data());
+      printJson(report);
       return;
     }
     const shown = wanted.length === 0 ? names.filter((name) => name !== "helpers") : wanted;
     // One after another, as some take seconds.
     for (const [index, name] of shown.entries()) {
-      writeOut(`${index === 0 ? "" : "\n"}${sections[name]?.text() ?? ""}`);
+      const text = await sections[name]?.text();
+      writeOut(`${index === 0 ? "" : "\n"}${text ?? ""}`);
     }
   });
 }
@@ -182,15 +188,22 @@ function programSection(): string {
   );
 }
 
-/** Some ways to attach end with a grace period of the kernel's: all of them take a few seconds. */
-function attachSection(): string {
+async function attachSection(): Promise<string> {
+  return featureTable("ATTACH", await attachEntries());
+}
+
+/**
+ * Some ways to attach end with a grace period of the kernel's: all of them take a few seconds. And some are tried in a cgroup,
+ * which would stay if the process ended meanwhile.
+ */
+async function attachEntries(): Promise<FeatureEntries> {
   const { attachKinds } = features;
-  for (const kind of attachKinds.names) {
+  const tries = attachKinds.names.map((kind) => () => {
     progress(`trying ${kind} ...`);
     void attachKinds.get(kind).status;
-  }
-  progress("");
-  return featureTable("ATTACH", entriesOf(attachKinds));
+  });
+  await inWholeSteps(tries, () => progress(""));
+  return entriesOf(attachKinds);
 }
 
 function helperSection(): string {

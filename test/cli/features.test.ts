@@ -1,7 +1,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { release } from "node:os";
 import { type FeatureReport, settingsData } from "../../src/cli/feature_report.ts";
 import { toJson } from "../../src/cli/json.ts";
+import { mountCgroups } from "../../src/features/cgroup.ts";
 import type { KernelSettings } from "../../src/features/settings.ts";
 import { features } from "../../src/index.ts";
 import { failureOf } from "../support/commands.ts";
@@ -41,6 +43,20 @@ describe("features", () => {
     expect(Object.keys(report)).toEqual(["settings", "mapTypes", "mapOperations"]);
     expect(report.settings.release).toBe(release());
     expect(report.mapTypes["hash"]).toEqual({ status: "available", since: "3.19" } as never);
+  });
+
+  bpfTest("are tried to the end of a trial when Ctrl-C comes: nothing stays of it", async () => {
+    using mount = mountCgroups();
+    const cgroups = (): string[] =>
+      readdirSync(mount.path).filter((name) => name.startsWith("bun-bpf-"));
+    const before = cgroups();
+    for (const format of [[], ["--json"]]) {
+      const ended = await cli(["features", "attach", ...format], {
+        preload: "./test/cli/children/interrupted_trial.ts",
+      });
+      expect(ended).toMatchObject({ signalCode: "SIGINT", stdout: "", stderr: "" });
+      expect(cgroups()).toEqual(before);
+    }
   });
 
   bpfTest("that are named twice are told once", async () => {

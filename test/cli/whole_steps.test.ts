@@ -1,0 +1,25 @@
+import { expect, test } from "bun:test";
+import { inWholeSteps } from "../../src/cli/whole_steps.ts";
+
+const signals = ["SIGINT", "SIGTERM"] as const;
+const listeners = (): number[] => signals.map((signal) => process.listenerCount(signal));
+
+test("steps are taken in their order, and signals are left as they were", async () => {
+  const before = listeners();
+  const taken: (number | string)[] = [];
+  await inWholeSteps([() => taken.push(1), () => taken.push(2)], () => taken.push("end"));
+  expect(taken).toEqual([1, 2, "end"]);
+  expect(listeners()).toEqual(before);
+});
+
+test("a step that fails is the last one, and signals are left as they were", async () => {
+  const before = listeners();
+  const taken: string[] = [];
+  const fail = (): never => {
+    throw new Error("no");
+  };
+  const steps = inWholeSteps([fail, () => taken.push("next")], () => taken.push("end"));
+  await expect(steps).rejects.toThrow("no");
+  expect(taken).toEqual(["end"]);
+  expect(listeners()).toEqual(before);
+});
