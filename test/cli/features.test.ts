@@ -1,11 +1,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync } from "node:fs";
 import { release } from "node:os";
 import { type FeatureReport, settingsData } from "../../src/cli/feature_report.ts";
 import { toJson } from "../../src/cli/json.ts";
-import { mountCgroups } from "../../src/features/cgroup.ts";
 import type { KernelSettings } from "../../src/features/settings.ts";
 import { features } from "../../src/index.ts";
+import { trialCgroups } from "../features/trial_cgroups.ts";
 import { failureOf } from "../support/commands.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
@@ -46,16 +45,13 @@ describe("features", () => {
   });
 
   bpfTest("are tried to the end of a trial when Ctrl-C comes: nothing stays of it", async () => {
-    using mount = mountCgroups();
-    const cgroups = (): string[] =>
-      readdirSync(mount.path).filter((name) => name.startsWith("bun-bpf-"));
-    const before = cgroups();
+    const before = trialCgroups();
     for (const format of [[], ["--json"]]) {
       const ended = await cli(["features", "attach", ...format], {
         preload: "./test/cli/children/interrupted_trial.ts",
       });
       expect(ended).toMatchObject({ signalCode: "SIGINT", stdout: "", stderr: "" });
-      expect(cgroups()).toEqual(before);
+      expect(trialCgroups()).toEqual(before);
     }
   });
 

@@ -1,16 +1,15 @@
 import { describe, expect } from "bun:test";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { mountCgroups } from "../../src/features/cgroup.ts";
 import { listPrograms } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { contradictions } from "./contradictions.ts";
 import { fresh, statuses } from "./fresh.ts";
+import { trialCgroups } from "./trial_cgroups.ts";
 import { expectRefusals } from "./unprivileged.ts";
 
 /** What trials could leave behind, in this process and on the machine. */
 function surroundings(): object {
-  using mount = mountCgroups();
   const congestion = "/proc/sys/net/ipv4/tcp_available_congestion_control";
   return {
     resources: countResources(),
@@ -18,7 +17,7 @@ function surroundings(): object {
     networkNamespace: readlinkSync("/proc/thread-self/ns/net"),
     interfaces: readFileSync("/proc/thread-self/net/dev", "utf8").match(/^.*:/gm),
     cgroupOptions: readFileSync("/proc/self/mountinfo", "utf8").match(/ - cgroup2 .*$/gm),
-    cgroups: readdirSync(mount.path).filter((name) => name.startsWith("bun-bpf")),
+    cgroups: trialCgroups(),
     congestionControl: existsSync(congestion) ? readFileSync(congestion, "utf8") : undefined,
   };
 }

@@ -7,6 +7,7 @@ import { isGuest } from "../support/skipping.ts";
 import { runBun } from "../support/run.ts";
 import { wrongErrnos } from "./failing_calls.ts";
 import { repetitions } from "../support/effort.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 const Key = t.struct({ a: t.u32, b: t.u64n, name: t.cstring(12) });
 const Value = t.struct({ count: t.u64n, bytes: t.bytes(20) });
@@ -136,7 +137,7 @@ describe("a loop that waits for another thread's store", () => {
       expect(rounds).toBeGreaterThan(1000);
       // It closes its own descriptor before it answers.
       await done;
-      worker.terminate();
+      await endWorker(worker);
     });
   }
 });
@@ -148,5 +149,5 @@ bpfTest("errno is the last call's of this thread, in 500,000 failures on each of
   worker.postMessage({ fd: map.fd, calls: 500_000 });
   expect(wrongErrnos(map.fd, 500_000)).toBe(0);
   expect(await answer).toBe(0);
-  worker.terminate();
+  await endWorker(worker);
 });

@@ -9,6 +9,7 @@ import type { RaceOrder } from "./children/racing_producer.ts";
 import { testWith } from "../support/needs.ts";
 import { skipping } from "../support/skipping.ts";
 import { repetitions } from "../support/effort.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 /** A program that takes its time, some 20 ms or more, between reserving a record and submitting it. */
 function slowProducer(ring: RingBuf<number>): Program {
@@ -63,7 +64,7 @@ bridgeTest(
       expect(sequence).toBe(expected++);
       if (expected === order.records) break;
     }
-    worker.terminate();
+    await endWorker(worker);
     expect(expected).toBe(order.records);
   },
   testWith(features.instructions.get("fetching-atomics")),
@@ -145,7 +146,7 @@ bridgeTest(
           if (events.length === 2) break;
         }
       }
-      worker.terminate();
+      await endWorker(worker);
       expect(events).toEqual([1, 2]);
     }
     expect(wasHeld).toBe(true);
@@ -169,7 +170,7 @@ bridgeTest(
     worker.onerror = ({ message }) => reject(new Error(message));
     worker.postMessage(ring.fd);
     expect(await promise).toBe(50);
-    worker.terminate();
+    await endWorker(worker);
   },
   bpfTest,
 );

@@ -18,6 +18,7 @@ import { runBun } from "../support/run.ts";
 import { withRandom } from "../types/random.ts";
 import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 const arenaTest = mapTest("arena");
 
@@ -235,11 +236,7 @@ describe("objects of one arena", () => {
     const { promise, resolve } = Promise.withResolvers<unknown>();
     worker.onmessage = ({ data }: { readonly data: unknown }) => resolve(data);
     expect(await promise).toContain("another of its threads has the arena");
-    // To its end, as it closes descriptors meanwhile, which other tests count.
-    const closed = Promise.withResolvers<unknown>();
-    worker.addEventListener("close", closed.resolve);
-    worker.terminate();
-    await closed.promise;
+    await endWorker(worker);
   });
 
   arenaTest("of other processes have it at the same address", async () => {

@@ -12,10 +12,13 @@ import {
   shared,
 } from "./churned_kinds.ts";
 import { repetitions } from "../support/effort.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 /** The thread that changes maps: one after the other, as it takes longer to start it than to use it. */
 let worker: Worker | undefined;
-afterAll(() => worker?.terminate());
+afterAll(async () => {
+  if (worker !== undefined) await endWorker(worker);
+});
 
 /** Repeats `walk` while a Worker stores and deletes keys, until it was done so often and the Worker made so many steps. */
 async function whileChurned(

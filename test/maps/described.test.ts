@@ -16,6 +16,7 @@ import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 const key = t.struct({ address: t.ipv4, port: t.be16, proto: t.u8 });
 const value = t.struct({ packets: t.u64n, comm: t.cstring(16) });
@@ -137,7 +138,7 @@ describe("values with a spin lock", () => {
     }
     Atomics.store(state, 1, 1);
     await promise;
-    worker.terminate();
+    await endWorker(worker);
     expect(seen.size).toBeGreaterThan(1);
   });
 

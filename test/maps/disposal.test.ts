@@ -38,7 +38,7 @@ function membersOf(map: object): (string | symbol)[] {
 
 /** A disposed map, and another at the same number: it must not be mistaken for the first. */
 function replaced<M extends BpfMap>(create: () => M, maps: DisposableStack): { map: M; other: M } {
-  // A Worker of another test may be ending yet, which takes and frees numbers.
+  // Other threads of this process take and free numbers, too: those of the engine, or of a Worker that ends.
   for (let attempt = 0; attempt < 100; attempt++) {
     const map = create();
     const { fd } = map;

@@ -5,6 +5,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { withRandom } from "../types/random.ts";
 import { repetitions } from "../support/effort.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 /** More than it takes for a program to be worth loading. */
 const many = 5000;
@@ -115,7 +116,7 @@ describe("the values of many chosen keys", () => {
       for (const value of map.getMany(keys)) seen.add(value);
     Atomics.store(state, 1, 1);
     await promise;
-    worker.terminate();
+    await endWorker(worker);
     expect([...seen].filter((value) => value !== 0 && value !== 0xffffffff)).toEqual([]);
     expect(seen.size).toBe(2);
   });

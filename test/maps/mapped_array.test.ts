@@ -2,6 +2,7 @@ import { describe, expect } from "bun:test";
 import { ArrayMap, asm, DisposedError, Program, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { withRandom } from "../types/random.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 const integers = [t.u32, t.i32, t.u64, t.i64, t.u64n, t.i64n] as const;
 
@@ -117,7 +118,7 @@ describe("atomic addition in a mapped array", () => {
         ],
       });
       const runs = 200_000;
-      using worker = new WorkerRuns(program.fd, runs);
+      await using worker = new WorkerRuns(program.fd, runs);
       await worker.started;
       let added = 0;
       // At least once, also where this thread has to wait for a processor until the other is done.
@@ -132,7 +133,7 @@ describe("atomic addition in a mapped array", () => {
 });
 
 /** Runs a program many times on another thread. */
-class WorkerRuns implements Disposable {
+class WorkerRuns implements AsyncDisposable {
   readonly #worker: Worker;
   readonly #state = new Int32Array(new SharedArrayBuffer(4));
   readonly started: Promise<void>;
@@ -149,7 +150,7 @@ class WorkerRuns implements Disposable {
     return Atomics.load(this.#state, 0) === 1;
   }
 
-  [Symbol.dispose](): void {
-    this.#worker.terminate();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await endWorker(this.#worker);
   }
 }

@@ -3,6 +3,7 @@ import { DetachedMount } from "../../src/ffi/mount.ts";
 import { HashMap, t } from "../../src/index.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 describe("the option pin", () => {
   bpfTest("keeps the access that the flags ask for, whether the map is there or not", () => {
@@ -37,6 +38,6 @@ describe("the option pin", () => {
       expect(answers).toEqual(answers.map(() => expect.any(Number)));
       expect(new Set(answers).size).toBe(1);
     }
-    for (const worker of workers) worker.terminate();
+    await Promise.all(workers.map(endWorker));
   });
 });

@@ -12,6 +12,7 @@ import {
 } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 const { r0, r1, r2, r3, r6, fp } = asm;
 const packet = new Uint8Array(14);
@@ -191,7 +192,7 @@ describe("every event is received or counted", () => {
         attempts += 1000;
         received += events.drain(() => {}, { limit: 1000 });
       } while (Atomics.load(state, 0) === 0);
-      worker.terminate();
+      await endWorker(worker);
       received += events.drain(() => {});
       expect(received + events.stats.lost).toBe(attempts);
       expect(events.stats.lost).toBeGreaterThan(0);

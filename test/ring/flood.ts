@@ -1,20 +1,14 @@
 /** @module A program that runs without a pause on another thread. */
 import { packet } from "./producer.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 /** Runs the program until this is disposed of: from then on it runs no more, and its descriptor is not used. */
 export async function flood(programFd: number): Promise<AsyncDisposable> {
   const worker = new Worker(`${import.meta.dir}/children/flood_worker.ts`, { ref: false });
   const ready = Promise.withResolvers<void>();
-  const closed = Promise.withResolvers<void>();
   worker.onmessage = () => ready.resolve();
   worker.onerror = ({ message }) => ready.reject(new Error(message));
-  worker.addEventListener("close", () => closed.resolve());
   worker.postMessage({ programFd, packet });
   await ready.promise;
-  return {
-    async [Symbol.asyncDispose]() {
-      worker.terminate();
-      await closed.promise;
-    },
-  };
+  return { [Symbol.asyncDispose]: () => endWorker(worker) };
 }

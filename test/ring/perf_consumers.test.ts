@@ -15,6 +15,7 @@ import {
 import type { AnsweredOrder } from "./children/answered_producer.ts";
 import { packet } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 const size = 4096;
 const children = `${import.meta.dir}/children`;
@@ -216,7 +217,7 @@ describe("a wake-up", () => {
         Atomics.store(answers, 0, ++events);
         if (events === records) break;
       }
-      worker.terminate();
+      await endWorker(worker);
     },
     slowBpfTest,
   );

@@ -6,6 +6,7 @@ import { runBun } from "../support/run.ts";
 import { checkedState, sequenceChecker } from "./drainer.ts";
 import { drainedRing } from "./rings.ts";
 import { repetitions } from "../support/effort.ts";
+import { endWorker } from "../support/end_worker.ts";
 
 const userRingTest = mapTest("user-ringbuf");
 
@@ -98,7 +99,7 @@ bridgeTest(
       } else if (!ring.output(value)) await ring.write(value);
     }
     while (ring.backlog > 0) await Bun.sleep(1);
-    worker.terminate();
+    await endWorker(worker);
     expect(state.at(0)).toEqual({ next: count, wrong: 0 });
     expect(ring.stats.waits).toBeGreaterThan(10);
   },
