@@ -13,6 +13,7 @@ import {
 import { bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { endWorker } from "../support/end_worker.ts";
+import { runOneByOne } from "../support/run_program.ts";
 
 const { r0, r1, r2, r3, r6, fp } = asm;
 const packet = new Uint8Array(14);
@@ -164,7 +165,7 @@ describe("every event is received or counted", () => {
       let received = 0;
       for (let round = 0; round < 200; round++) {
         const repeat = 1 + random(2 * capacity);
-        program.testRun({ data: packet, repeat });
+        runOneByOne(program, repeat);
         attempts += repeat;
         received += events.drain(() => {}, { limit: 1 + random(capacity) });
       }
@@ -188,7 +189,7 @@ describe("every event is received or counted", () => {
       let attempts = runs;
       let received = 0;
       do {
-        program.testRun({ data: packet, repeat: 1000 });
+        runOneByOne(program, 1000);
         attempts += 1000;
         received += events.drain(() => {}, { limit: 1000 });
       } while (Atomics.load(state, 0) === 0);
@@ -327,7 +328,7 @@ describe("reserveOrCount", () => {
       const all = 2n ** 64n - 1n;
       run(program);
       expect(seen.get(0)).toEqual([all, all, all]);
-      program.testRun({ data: packet, repeat: capacity });
+      runOneByOne(program, capacity);
       expect(events.stats.lost).toBe(1);
       expect(seen.get(0)).toEqual([all, 0xffff_ffff_0000_0000n, all]);
     },
@@ -365,7 +366,7 @@ describe("countLost", () => {
     using events = newRing();
     using program = load([asm.countLost("events", { stack: -4 }), asm.exit()], { events });
     expect(run(program)).toBe(0);
-    program.testRun({ data: packet, repeat: 999 });
+    runOneByOne(program, 999);
     expect(events.stats.lost).toBe(1000);
     expect(events.drain(() => {})).toBe(0);
   });

@@ -1,10 +1,11 @@
 import { expect } from "bun:test";
 import { ArrayMap, RingBuf, t, features } from "../../src/index.ts";
 import { flood } from "./flood.ts";
-import { counter, counterState, countedEvent, packet } from "./producer.ts";
+import { counter, counterState, countedEvent } from "./producer.ts";
 import { testWith } from "../support/needs.ts";
 import { isGuest } from "../support/skipping.ts";
 import { repetitions } from "../support/effort.ts";
+import { runMany } from "../support/run_program.ts";
 
 /** The program that floods counts atomically. */
 const countingTest = testWith(features.instructions.get("fetching-atomics"));
@@ -88,12 +89,7 @@ countingTest(
     let events = 0;
     const fill = (millions: number) => {
       for (const end = events + millions * 1e6; events < end;) {
-        // A signal may cut the runs short: fewer records then.
-        try {
-          program.testRun({ data: packet, repeat: 15_000 });
-        } catch (error) {
-          if ((error as { code?: unknown }).code !== "EINTR") throw error;
-        }
+        runMany(program, 15_000);
         events += drains[events & 1]?.() ?? 0;
       }
     };

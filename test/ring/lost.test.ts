@@ -18,8 +18,8 @@ import {
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { packageRoot, runBun } from "../support/run.ts";
+import { runOneByOne } from "../support/run_program.ts";
 
-const packet = new Uint8Array(14);
 const event = t.u64n;
 
 function newRing(name = ""): RingBuf<number> {
@@ -34,10 +34,6 @@ function losing(ring: string | LiveMap, maps: Record<string, LiveMap> = {}): Pro
     ...[asm.label("out"), asm.mov(asm.r0, 0), asm.exit()],
   ];
   return new Program({ section: "socket", license: "GPL", code, maps });
-}
-
-function lose(program: Program, repeat: number): void {
-  program.testRun({ data: packet, repeat });
 }
 
 /** How many BPF maps are open here. */
@@ -63,7 +59,7 @@ describe("the counter of a ring", () => {
     using ring = newRing();
     using program = losing("ring", { ring });
     expect(openMaps() - before).toBe(2);
-    lose(program, 3);
+    runOneByOne(program, 3);
     expect([ring.stats.lost, ring.lost.sum(0)]).toEqual([3, 3]);
   });
 
@@ -84,7 +80,7 @@ describe("the counter of a ring", () => {
     using ring = newRing();
     for (let round = 1; round <= 3; round++) {
       using program = losing("ring", { ring });
-      lose(program, 10);
+      runOneByOne(program, 10);
       expect(ring.stats.lost).toBe(10 * round);
     }
   });
@@ -101,7 +97,7 @@ describe("the objects for one ring", () => {
       using ring = newRing();
       using other = open(ring);
       using program = losing("other", { other });
-      lose(program, 5);
+      runOneByOne(program, 5);
       expect([ring.stats.lost, other.stats.lost]).toEqual([5, 5]);
       expect(ring.lost).toBe(other.lost);
     });
@@ -112,18 +108,18 @@ describe("the objects for one ring", () => {
     const before = openMaps();
     const ring = new RingBuf({ size: 4096, event, pin: `${bpffs.path}/ring` });
     using program = losing("ring", { ring });
-    lose(program, 1);
+    runOneByOne(program, 1);
     const opened = RingBuf.open(`${bpffs.path}/ring`, { event });
     const { lost } = ring;
     ring[Symbol.dispose]();
     ring[Symbol.dispose]();
-    lose(program, 1);
+    runOneByOne(program, 1);
     expect([opened.stats.lost, opened.lost]).toEqual([2, lost]);
     opened[Symbol.dispose]();
     expect(lost.disposed).toBe(true);
     expect(openMaps()).toBe(before);
     // The program counts on where nobody looks: the next object begins anew.
-    lose(program, 1);
+    runOneByOne(program, 1);
     using last = RingBuf.open(`${bpffs.path}/ring`, { event });
     expect(last.stats.lost).toBe(0);
   });
@@ -132,7 +128,7 @@ describe("the objects for one ring", () => {
     using one = newRing();
     using two = newRing();
     using program = losing("one", { one, two });
-    lose(program, 4);
+    runOneByOne(program, 4);
     expect([one.stats.lost, two.stats.lost]).toEqual([4, 0]);
   });
 });
@@ -167,7 +163,7 @@ describe("disposal", () => {
         ...[asm.mov(asm.r0, 0), asm.exit()],
       ],
     });
-    lose(program, 256);
+    runOneByOne(program, 256);
     let memory: Uint8Array | undefined;
     ring.drainRaw((view) => {
       memory = new Uint8Array(view.buffer, view.byteOffset, 4096);
@@ -188,7 +184,7 @@ describe("disposal", () => {
     using program = losing("ring", { ring });
     using counter = ring.lost.dup();
     ring[Symbol.dispose]();
-    lose(program, 2);
+    runOneByOne(program, 2);
     expect(counter.sum(0)).toBe(2);
   });
 });
@@ -199,7 +195,7 @@ describe("a program's name for the counter", () => {
     for (const name of ["a.b", "lost", "a.lost", "with spaces"]) {
       const before = ring.stats.lost;
       using program = losing(name, { [name]: ring });
-      lose(program, 1);
+      runOneByOne(program, 1);
       expect(ring.stats.lost).toBe(before + 1);
     }
   });
@@ -207,11 +203,11 @@ describe("a program's name for the counter", () => {
   bpfTest("is not needed for a ring that is open", () => {
     using ring = newRing();
     using program = losing(ring);
-    lose(program, 6);
+    runOneByOne(program, 6);
     expect(ring.stats.lost).toBe(6);
     // What another thread has of a ring: descriptors.
     using other = losing({ fd: ring.fd, lost: { fd: ring.lost.fd } });
-    lose(other, 6);
+    runOneByOne(other, 6);
     expect(ring.stats.lost).toBe(12);
   });
 
@@ -220,7 +216,7 @@ describe("a program's name for the counter", () => {
     using own = new PerCpuArrayMap({ value: t.u64n, maxEntries: 1 });
     const before = openMaps();
     using program = losing("ring", { ring, "ring.lost": own });
-    lose(program, 7);
+    runOneByOne(program, 7);
     expect([own.sum(0), ring.stats.lost]).toEqual([7, 0]);
     expect(openMaps()).toBe(before);
   });
@@ -260,7 +256,7 @@ bpfTest(
     using events = new RingBuf({ size: 4096, event, pin: `${folder}/events` });
     events.lost.pin(`${folder}/events_lost`);
     using program = losing("events", { events });
-    lose(program, 2);
+    runOneByOne(program, 2);
     const script = `
     import { asm, PerCpuArrayMap, Program, RingBuf, t } from "${packageRoot}/src/index.ts";
     using events = RingBuf.open("${folder}/events", { event: t.u64n });

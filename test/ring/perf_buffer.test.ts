@@ -8,9 +8,9 @@ import {
   perfCounter,
   perfCounterState,
   PerfProducer,
-  runMany,
 } from "./perf_producer.ts";
 import { repetitions } from "../support/effort.ts";
+import { runMany } from "../support/run_program.ts";
 
 const ENOSPC = -28;
 const size = 4096;

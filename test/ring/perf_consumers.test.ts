@@ -10,12 +10,12 @@ import {
   perfCounter,
   perfCounterState,
   PerfProducer,
-  runMany,
 } from "./perf_producer.ts";
 import type { AnsweredOrder } from "./children/answered_producer.ts";
 import { packet } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
 import { endWorker } from "../support/end_worker.ts";
+import { runMany } from "../support/run_program.ts";
 
 const size = 4096;
 const children = `${import.meta.dir}/children`;

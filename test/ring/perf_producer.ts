@@ -1,5 +1,5 @@
 import { dlopen } from "bun:ffi";
-import { ArrayMap, asm, BpfError, type LiveMap, Program, t } from "../../src/index.ts";
+import { ArrayMap, asm, type LiveMap, Program, t } from "../../src/index.ts";
 import { packet } from "./producer.ts";
 
 const { r0, r1, r2, r3, r4, r5, r6, r7, r9 } = asm;
@@ -121,16 +121,6 @@ export function perfCounter(buffer: LiveMap, states: LiveMap): Program {
       asm.exit(),
     ],
   });
-}
-
-/** Runs a program so many times, or fewer. */
-export function runMany(program: Program, repeat: number): void {
-  try {
-    program.testRun({ data: packet, repeat });
-  } catch (error) {
-    // A wake-up of the loop ends the runs early: how many there were, the program's own counts tell.
-    if (!(error instanceof BpfError && error.code === "EINTR")) throw error;
-  }
 }
 
 const { sched_getaffinity, sched_setaffinity } = dlopen("libc.so.6", {
