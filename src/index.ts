@@ -15,8 +15,7 @@ export {
   type BtfVariable,
 } from "./btf/btf.ts";
 export type { BtfDecodeOptions, BtfRecord, BtfValue } from "./btf/value.ts";
-export type { Feature, FeatureStatus } from "./features/feature.ts";
-export type { FeatureGroup } from "./features/feature_group.ts";
+export type { Feature, FeatureGroup, FeatureStatus } from "./features/feature.ts";
 export { type Features, features } from "./features/features.ts";
 export type { AttachKind } from "./features/attach_kinds.ts";
 export type { Fix } from "./features/fixes.ts";
@@ -28,77 +27,134 @@ export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { type OpenHandle, openHandles } from "./ffi/handles.ts";
-export { possibleCpus } from "./ffi/cpus.ts";
-export type { ObjectsByKind } from "./inspect/by_kind.ts";
+export { possibleCpus } from "./ffi/kernel.ts";
+export type { ObjectsByKind } from "./inspect/map_reader.ts";
 export { type ObjectOwner, type ObjectOwners, objectOwners } from "./inspect/owners.ts";
 export { type ObjectPins, objectPins } from "./inspect/pins.ts";
-export { Arena } from "./maps/arena.ts";
-export type { ArenaOptions, ArenaPlace } from "./maps/arena_kind.ts";
-export type { ArrayMapTypes, IndexedMapOptions } from "./maps/array_kind.ts";
-export { ArrayMap, type ArrayMapOptions } from "./maps/array_map.ts";
-export type { AssociativeMap } from "./maps/associative_map.ts";
-export { BatchError } from "./maps/batch_error.ts";
-export { BloomFilter, type BloomFilterOptions } from "./maps/bloom_filter.ts";
-export { BpfFileSystem } from "./maps/bpf_file_system.ts";
-export { BpfMap } from "./maps/bpf_map.ts";
-export { CgroupArray, type CgroupArrayOptions } from "./maps/cgroup_array.ts";
-export { CpuMap, type CpuMapEntry, type CpuMapOptions, type CpuMapValue } from "./maps/cpu_map.ts";
-export type { CpuArrayOptions, DescriptorArrayOptions } from "./maps/descriptor_array_kind.ts";
-export { DevMap, type DevMapOptions } from "./maps/dev_map.ts";
-export { DevMapHash, type DevMapHashOptions } from "./maps/dev_map_hash.ts";
-export type { DevMapEntry, DevMapValue, NetworkInterface } from "./maps/dev_map_value.ts";
-export { CgroupStorage, type CgroupStorageOptions } from "./maps/cgroup_storage.ts";
-export type { BatchedMap } from "./maps/batched_map.ts";
-export type { ElementMap, ElementOptions } from "./maps/element_map.ts";
-export type { FdLike } from "./maps/fd_like.ts";
-export type { MapInfo, MapProperties } from "./maps/handle.ts";
-export { HashMap, type HashMapOptions } from "./maps/hash_map.ts";
-export { InodeStorage, type InodeStorageOptions } from "./maps/inode_storage.ts";
-export type { ObjectStorage } from "./maps/object_storage.ts";
-export type { IndexedMap } from "./maps/indexed_map.ts";
-export type { KeyedMapOptions } from "./maps/keyed_kind.ts";
-export type { BatchesOptions, KeyedMap, KeyedMapTypes } from "./maps/keyed_map.ts";
-export { listMaps } from "./maps/list.ts";
-export { LpmTrie, type LpmTrieOptions } from "./maps/lpm_trie.ts";
-export { LruHashMap, type LruHashMapOptions } from "./maps/lru_hash_map.ts";
-export { LruPerCpuHashMap, type LruPerCpuHashMapOptions } from "./maps/lru_per_cpu_hash_map.ts";
-export { PerCpuArrayMap, type PerCpuArrayMapOptions } from "./maps/per_cpu_array_map.ts";
-export type { PerCpuAssociativeMap } from "./maps/per_cpu_associative_map.ts";
-export { PerCpuHashMap, type PerCpuHashMapOptions } from "./maps/per_cpu_hash_map.ts";
-export { PerfEventArray, type PerfEventArrayOptions } from "./maps/perf_event_array.ts";
-export { ProgArray, type ProgArrayOptions } from "./maps/prog_array.ts";
-export type { PushOptions, PushPopMap } from "./maps/push_pop_map.ts";
-export { Queue, type QueueOptions } from "./maps/queue.ts";
-export { ReuseportSockArray, type ReuseportSockArrayOptions } from "./maps/reuseport_sock_array.ts";
-export { SockHash, type SockHashOptions, type SockHashTypes } from "./maps/sock_hash.ts";
-export { SockMap, type SockMapOptions } from "./maps/sock_map.ts";
-export type { SocketArrayMap } from "./maps/socket_array_map.ts";
-export type { SparseArrayMap } from "./maps/sparse_array_map.ts";
-export { SkStorage, type SkStorageOptions } from "./maps/sk_storage.ts";
-export type { StorageOptions, StorageTypes } from "./maps/storage_kind.ts";
-export { type TaskOwner, TaskStorage, type TaskStorageOptions } from "./maps/task_storage.ts";
-export { Stack, type StackOptions } from "./maps/stack.ts";
+export { Arena, type ArenaOptions, type ArenaPlace } from "./maps/arena.ts";
+export type {
+  ArrayMapTypes,
+  CpuArrayOptions,
+  DescriptorArrayOptions,
+  IndexedMapOptions,
+  KeyedMapOptions,
+  StorageOptions,
+  StorageTypes,
+  ValueMapOptions,
+  ValueTypes,
+} from "./maps/map_options.ts";
 export {
+  ArrayMap,
+  type ArrayMapOptions,
+  type IndexedMap,
+  PerCpuArrayMap,
+  type PerCpuArrayMapOptions,
+} from "./maps/array_map.ts";
+export type {
+  AssociativeMap,
+  BatchedMap,
+  BatchesOptions,
+  KeyedMap,
+  KeyedMapTypes,
+  PerCpuAssociativeMap,
+} from "./maps/keyed_map.ts";
+export { BatchError } from "./maps/walk.ts";
+export {
+  BloomFilter,
+  type BloomFilterOptions,
+  type PushOptions,
+  type PushPopMap,
+  Queue,
+  type QueueOptions,
+  Stack,
+  type StackOptions,
+} from "./maps/queue.ts";
+export { BpfFileSystem } from "./handle/bpf_file_system.ts";
+export { BpfMap } from "./maps/bpf_map.ts";
+export {
+  CgroupArray,
+  type CgroupArrayOptions,
+  PerfEventArray,
+  type PerfEventArrayOptions,
+  ProgArray,
+  type ProgArrayOptions,
+} from "./maps/prog_array.ts";
+export {
+  CpuMap,
+  type CpuMapEntry,
+  type CpuMapOptions,
+  type CpuMapValue,
+  DevMap,
+  type DevMapEntry,
+  DevMapHash,
+  type DevMapHashOptions,
+  type DevMapOptions,
+  type DevMapValue,
+  type NetworkInterface,
+  XskMap,
+  type XskMapOptions,
+} from "./maps/dev_map.ts";
+export {
+  CgroupStorage,
+  type CgroupStorageOptions,
+  InodeStorage,
+  type InodeStorageOptions,
+  type ObjectStorage,
+  SkStorage,
+  type SkStorageOptions,
+  type TaskOwner,
+  TaskStorage,
+  type TaskStorageOptions,
+} from "./maps/object_storage.ts";
+export type { ElementMap, ElementOptions } from "./maps/element_map.ts";
+export type { FdLike } from "./maps/value_layout.ts";
+export { listMaps, type MapInfo, type MapProperties } from "./maps/create.ts";
+export {
+  HashMap,
+  type HashMapOptions,
+  LruHashMap,
+  type LruHashMapOptions,
+  LruPerCpuHashMap,
+  type LruPerCpuHashMapOptions,
+  PerCpuHashMap,
+  type PerCpuHashMapOptions,
+} from "./maps/hash_map.ts";
+export { LpmTrie, type LpmTrieOptions } from "./maps/lpm_trie.ts";
+export {
+  ReuseportSockArray,
+  type ReuseportSockArrayOptions,
+  type SocketArrayMap,
+  SockHash,
+  type SockHashOptions,
+  type SockHashTypes,
+  SockMap,
+  type SockMapOptions,
+} from "./maps/sock_map.ts";
+export type { SparseArrayMap, WriteOnlyArrayMap } from "./maps/descriptor_array.ts";
+export {
+  type BuildIdFrame,
+  type StackFrame,
   StackTraceMap,
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
-export type { BuildIdFrame, StackFrame } from "./maps/stack_layout.ts";
-export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/spec.ts";
-export type { ValueMapOptions, ValueTypes } from "./maps/value_kind.ts";
-export type { WriteOnlyArrayMap } from "./maps/write_only_array_map.ts";
-export { XskMap, type XskMapOptions } from "./maps/xsk_map.ts";
+export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/map_spec.ts";
 export {
   ArrayOfMaps,
   type ArrayOfMapsOptions,
   type ArrayOfMapsTypes,
-} from "./kinds/array_of_maps.ts";
-export { createMap, type CreatedMap, type CreateMapOptions } from "./kinds/create_map.ts";
-export { HashOfMaps, type HashOfMapsOptions, type HashOfMapsTypes } from "./kinds/hash_of_maps.ts";
-export type { InnerMap, InnerMapName, InnerMapOptions, InnerMapTypes } from "./kinds/inner_map.ts";
-export type { MapOfMaps } from "./kinds/map_of_maps.ts";
-export type { AttachTypeName } from "./link/attach_type.ts";
+  HashOfMaps,
+  type HashOfMapsOptions,
+  type HashOfMapsTypes,
+  type InnerMap,
+  type InnerMapName,
+  type InnerMapOptions,
+  type InnerMapTypes,
+  type MapOfMaps,
+} from "./kinds/map_of_maps.ts";
+export { type CreatedMap, createMap, type CreateMapOptions } from "./kinds/create_map.ts";
 export type {
+  AttachTypeName,
   CgroupLinkInfo,
   CommonLinkInfo,
   IterLinkInfo,
@@ -110,6 +166,7 @@ export type {
   NetnsLinkInfo,
   OtherLinkInfo,
   PerfEventLinkInfo,
+  PerfEventTarget,
   RawTracepointLinkInfo,
   SockmapLinkInfo,
   StructOpsLinkInfo,
@@ -117,23 +174,20 @@ export type {
   TracingLinkInfo,
   UprobeMultiLinkInfo,
   XdpLinkInfo,
-} from "./link/info.ts";
-export { Link, type LinkedProgram } from "./link/link.ts";
-export { listLinks } from "./link/list.ts";
-export type { PerfEventTarget } from "./link/perf_event_target.ts";
-export * as asm from "./program/asm.ts";
+} from "./link/link_info.ts";
+export { Link, type LinkedProgram, listLinks } from "./link/link.ts";
+export * as asm from "./asm/asm.ts";
 export {
   assemble,
   type Assembled,
-  AssemblerError,
   type FunctionPlace,
   type KernelReference,
-  type PlacedInstruction,
   type Resolver,
   type SourceLine,
-} from "./program/assembler.ts";
-export { disassemble, disassembleInstruction } from "./program/disassembler.ts";
-export { decode, encode } from "./program/encode.ts";
+} from "./asm/assembler.ts";
+export { AssemblerError, type PlacedInstruction } from "./asm/layout.ts";
+export { disassemble, disassembleInstruction } from "./asm/disassembler.ts";
+export { decode, encode } from "./asm/encode.ts";
 export type {
   Code,
   CodeItem,
@@ -147,9 +201,8 @@ export type {
   RegisterNumber,
   SourcePosition,
   WritableRegister,
-} from "./program/instruction.ts";
-export type { ProgramInfo, ProgramTypeName } from "./program/info.ts";
-export { listPrograms } from "./program/list.ts";
+} from "./asm/instruction.ts";
+export { listPrograms, type ProgramInfo, type ProgramTypeName } from "./program/program_info.ts";
 export {
   Program,
   type ProgramOptions,
@@ -161,7 +214,7 @@ export {
 export { VerifierError } from "./program/verifier_error.ts";
 export type { BridgeName } from "./loop/bridge.ts";
 export { type EventLoop, eventLoop } from "./loop/event_loop.ts";
-export type { Batch } from "./ring/batch.ts";
+export type { Batch } from "./ring/iterators.ts";
 export type {
   BatchesOfEventsOptions,
   ConsumeOptions,
@@ -169,22 +222,23 @@ export type {
   EventsOptions,
   RawDrainOptions,
   RawSubscribeOptions,
+  RingBufOptions,
+  RingBufTypes,
   StreamOptions,
   SubscribeOptions,
+  WaitForRoomOptions,
   WakeupMode,
-} from "./ring/consume_options.ts";
+  WritableOptions,
+} from "./ring/ring_options.ts";
 export type { RawRecordCallback } from "./ring/drain_code.ts";
 export type { EventBuffer } from "./ring/event_buffer.ts";
 export { PerfBuffer } from "./ring/perf_buffer.ts";
-export type { PerfBufferOptions, PerfBufferTypes } from "./ring/perf_kind.ts";
+export type { PerfBufferOptions, PerfBufferTypes } from "./ring/perf_cpus.ts";
 export { RingBuf } from "./ring/ring_buf.ts";
-export type { RingBufOptions, RingBufTypes } from "./ring/ring_kind.ts";
-export type { ConsumerStats } from "./ring/stats.ts";
-export type { Subscription } from "./ring/subscription.ts";
-export type { UserRecord } from "./ring/user_record.ts";
+export type { ConsumerStats, WriterStats } from "./ring/stats.ts";
+export type { Subscription } from "./ring/consumer.ts";
+export type { UserRecord } from "./ring/user_ring_writer.ts";
 export { UserRingBuf } from "./ring/user_ring_buf.ts";
-export type { WaitForRoomOptions, WritableOptions } from "./ring/write_options.ts";
-export type { WriterStats } from "./ring/writer_stats.ts";
 export {
   formatKernelSymbol,
   type KernelSymbol,

@@ -1,6 +1,6 @@
 import { dlopen } from "bun:ffi";
 import { readdirSync, readFileSync } from "node:fs";
-import { parseCpuList } from "../../src/ffi/cpus.ts";
+import { parseCpuList } from "../../src/ffi/kernel.ts";
 
 /** What a benchmark needs of the C library and the package does not. */
 const { symbols: libc } = dlopen("libc.so.6", {

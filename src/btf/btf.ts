@@ -1,8 +1,8 @@
 import { openById } from "../ffi/bpf_object.ts";
 import { readBtfObject } from "../ffi/bpf_btf.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { checkCount, checkOptions } from "../types/argument.ts";
-import { describe } from "../types/refusal.ts";
+import { checkCount, checkOptions } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
 import { Decoder } from "./decode.ts";
 import type {
   BtfEnumerator,

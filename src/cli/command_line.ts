@@ -1,9 +1,48 @@
 import { Command, CommanderError } from "commander";
-import { version } from "../../package.json" with { type: "json" };
+import { ClosedPipe, jsonHelp, writeError, writeOut } from "./output.ts";
 import { BpfError } from "../ffi/error.ts";
-import { CommandError } from "./errors.ts";
-import { ClosedPipe, writeError, writeOut } from "./output.ts";
-import { jsonHelp } from "./json.ts";
+
+/** A refusal that is for the user to read: its message is all that is shown. */
+export class CommandError extends Error {
+  override readonly name: string = "CommandError";
+  /** Whether the command line is to blame, and not what is in the kernel. */
+  readonly isMisuse: boolean;
+
+  constructor(message: string, { isMisuse = false } = {}) {
+    super(message);
+    this.isMisuse = isMisuse;
+  }
+}
+
+const endingSignals = ["SIGINT", "SIGTERM"] as const;
+
+/**
+ * Takes the steps one after another. A signal that ends the process does so between two of them, not in the middle of one:
+ * what a step makes for itself it can remove.
+ *
+ * @param onEnd called behind the last step that was taken, in any case
+ */
+export async function inWholeSteps(steps: Iterable<() => void>, onEnd: () => void): Promise<void> {
+  let received: NodeJS.Signals | undefined;
+  const remember = (signal: NodeJS.Signals): void => {
+    received ??= signal;
+  };
+  for (const signal of endingSignals) process.on(signal, remember);
+  try {
+    for (const step of steps) {
+      step();
+      // Signals are told of in a turn of the event loop.
+      await new Promise(setImmediate);
+      if (received !== undefined) break;
+    }
+  } finally {
+    for (const signal of endingSignals) process.off(signal, remember);
+    onEnd();
+  }
+  if (received !== undefined) process.kill(process.pid, received);
+}
+
+import { version } from "../../package.json" with { type: "json" };
 
 /** Adds a command, with its own commands, to the program. */
 export type CommandGroup = (program: Command) => void;

@@ -1,12 +1,198 @@
-import type { Command } from "commander";
-import type { InspectedKind } from "../inspect/by_kind.ts";
-import { type InfoByKind, listObjects } from "../inspect/objects.ts";
-import { type Detail, renderDetails } from "./details.ts";
-import { HolderIndex, holderCells, holderDetails } from "./holders.ts";
-import { printJson, withJson } from "./json.ts";
-import { writeOut } from "./output.ts";
-import { findObject, parseReference, type Reference } from "./reference.ts";
-import { type Column, renderTable } from "./table.ts";
+/** @module Other objects in the lines about one: by id, and what they are. */
+
+import { type Command, InvalidArgumentError } from "commander";
+import { closest } from "../check/names.ts";
+import { CommandError } from "./command_line.ts";
+import {
+  type Column,
+  counted,
+  type Detail,
+  fewOf,
+  note,
+  printable,
+  printJson,
+  renderDetails,
+  renderTable,
+  withJson,
+  writeOut,
+} from "./output.ts";
+import type { InspectedKind, ObjectsByKind } from "../inspect/map_reader.ts";
+import {
+  type InfoByKind,
+  listObjects,
+  nouns,
+  objectById,
+  objectByPath,
+  visibleObject,
+} from "../inspect/objects.ts";
+import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
+import { type ObjectPins, objectPins } from "../inspect/pins.ts";
+import type { ProgramInfo } from "../program/program_info.ts";
+import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+
+/** A program: `12 exec_counter (tracing)`. */
+export function namedProgram({ id, name, type }: ProgramInfo): string {
+  return name === "" ? `${id} (${type})` : `${id} ${name} (${type})`;
+}
+
+/** A program by its id, or the id alone where it has gone or this process may not see it. */
+export function programById(id: number): string {
+  const info = visibleObject("prog", id);
+  return info === undefined ? `${id}` : namedProgram(info);
+}
+
+/** A map by its id: as {@link programById}. */
+export function mapById(id: number): string {
+  const info = visibleObject("map", id);
+  if (info === undefined) return `${id}`;
+  return info.name === "" ? `${id} (${info.type})` : `${id} ${info.name} (${info.type})`;
+}
+
+/** Who keeps an object alive, as far as can be seen. */
+export interface Holders {
+  readonly owners: readonly ObjectOwner[];
+  readonly pins: readonly string[];
+}
+
+/** How many of them a cell of a table names. */
+const mostInCell = 3;
+
+/** Finds who keeps objects alive: of all of them at once. */
+export class HolderIndex {
+  readonly #kind: InspectedKind;
+  readonly #owners: ObjectOwners;
+  readonly #pins: ObjectPins;
+
+  constructor(kind: InspectedKind) {
+    this.#kind = kind;
+    this.#owners = objectOwners();
+    this.#pins = objectPins();
+  }
+
+  of(id: number): Holders {
+    return {
+      owners: tableOf(this.#owners, this.#kind).get(id) ?? [],
+      pins: tableOf(this.#pins, this.#kind).get(id) ?? [],
+    };
+  }
+
+  /** Says so where not all could be seen. */
+  noteHidden(): void {
+    const { hidden } = this.#owners;
+    if (hidden > 0)
+      note(`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`);
+    const places = this.#pins.hidden;
+    if (places > 0) {
+      note(
+        `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
+      );
+    }
+  }
+}
+
+function tableOf<T>(
+  found: ObjectsByKind<T>,
+  kind: InspectedKind,
+): ReadonlyMap<number, readonly T[]> {
+  return { map: found.maps, prog: found.programs, link: found.links }[kind];
+}
+
+/** The cells of a table for owners and pins. */
+export function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
+  const processes = new Map(owners.map(({ pid, comm }) => [pid, `${printable(comm)}(${pid})`]));
+  return [
+    fewOf([...processes.values()], mostInCell),
+    fewOf(
+      pins.map((path) => printable(path)),
+      mostInCell,
+    ),
+  ];
+}
+
+/** The lines of details for owners and pins. */
+export function holderDetails({ owners, pins }: Holders) {
+  return [
+    ["owners", owners.map(({ pid, comm, fd }) => `${printable(comm)}(${pid}) as descriptor ${fd}`)],
+    ["pins", pins.map((path) => printable(path))],
+  ] as const;
+}
+
+/** What an object is named by on the command line. */
+export type Reference =
+  | { readonly by: "id"; readonly id: number }
+  | { readonly by: "name"; readonly name: string }
+  | { readonly by: "path"; readonly path: string };
+
+/** Understands an argument that names an object. @throws {InvalidArgumentError} */
+export function parseReference(text: string): Reference {
+  const [, prefix, rest = ""] = /^(id|name|path):(.*)$/s.exec(text) ?? [];
+  if (prefix === "id" || (prefix === undefined && /^\d+$/.test(text))) {
+    const digits = prefix === undefined ? text : rest;
+    const id = Number(digits);
+    if (!/^\d+$/.test(digits) || id < 1 || id > 0xffff_ffff) {
+      throw new InvalidArgumentError(`Expected an id from 1 to ${0xffff_ffff}.`);
+    }
+    return { by: "id", id };
+  }
+  const value = prefix === undefined ? text : rest;
+  if (value === "" || value.includes("\0")) {
+    throw new InvalidArgumentError("Expected an id, a name or the path of a pin.");
+  }
+  const isPath = prefix === "path" || (prefix === undefined && value.includes("/"));
+  return isPath ? { by: "path", path: value } : { by: "name", name: value };
+}
+
+/** What the kernel says of the object that is meant. @throws {CommandError} when there is none, or more than one */
+export function findObject<Kind extends InspectedKind>(
+  kind: Kind,
+  reference: Reference,
+): InfoByKind[Kind] {
+  switch (reference.by) {
+    case "id": {
+      const info = objectById(kind, reference.id);
+      if (info !== undefined) return info;
+      throw new CommandError(`there is no ${nouns[kind]} with the id ${reference.id}`);
+    }
+    case "name":
+      return findByName(kind, reference.name);
+    case "path":
+      return objectByPath(kind, reference.path);
+  }
+}
+
+function findByName<Kind extends InspectedKind>(kind: Kind, name: string): InfoByKind[Kind] {
+  const noun = nouns[kind];
+  if (kind === "link") {
+    throw new CommandError(`links have no names: say which by its id or the path of a pin`, {
+      isMisuse: true,
+    });
+  }
+  // The kernel keeps no more of a name.
+  const kept = name.slice(0, BPF_OBJ_NAME_LEN - 1);
+  const objects = [...listObjects(kind)] as (InfoByKind["map"] | InfoByKind["prog"])[];
+  const found = objects.filter((info) => info.name === kept);
+  const [only] = found;
+  if (only === undefined) {
+    const similar = closest(
+      kept,
+      objects.map((info) => info.name),
+    );
+    const hint =
+      similar === undefined || similar === ""
+        ? `\`bun-bpf ${kind} list\` shows all`
+        : `did you mean ${JSON.stringify(similar)}?`;
+    throw new CommandError(
+      `there is no ${noun} with the name ${printable(JSON.stringify(name))}: ${hint}`,
+    );
+  }
+  if (found.length > 1) {
+    const candidates = found.map(({ id, type }) => `\n  id:${id}  ${type}`);
+    throw new CommandError(
+      `${found.length} ${noun}s have the name ${JSON.stringify(kept)}: say which by its id${candidates.join("")}`,
+    );
+  }
+  return only as InfoByKind[Kind];
+}
 
 /** What the commands `list` and `show` of a kind of object print. */
 export interface ObjectCommand<Kind extends InspectedKind> {

@@ -1,6 +1,165 @@
-/** @module What is printed: at once, so that a slow reader holds the command back and not the memory. */
+/** @module Numbers and names in the words of people. */
 
+import type { Command } from "commander";
+import { Table } from "console-table-printer";
 import { writeSync } from "node:fs";
+import { styleText } from "node:util";
+
+/** A way to make text stand out. */
+export type Format = Parameters<typeof styleText>[0];
+
+/** Text that stands out on a terminal, unless NO_COLOR is set. */
+export function styled(format: Format, text: string): string {
+  return styleText(format, text, { stream: process.stdout, validateStream: true });
+}
+
+const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/** Bytes with at most three digits and a unit: `12.5 KiB`. */
+export function humanBytes(bytes: number): string {
+  let amount = bytes;
+  let unit = 0;
+  while (amount >= 999.5 && unit < units.length - 1) {
+    amount /= 1024;
+    unit++;
+  }
+  return unit === 0 ? `${bytes} B` : `${amount.toFixed(amount < 99.95 ? 1 : 0)} ${units[unit]}`;
+}
+
+/** A time span with a unit: `3.2 ms`. */
+export function humanNanoseconds(nanoseconds: number): string {
+  if (nanoseconds < 1e3) return `${Math.round(nanoseconds)} ns`;
+  if (nanoseconds < 1e6) return `${(nanoseconds / 1e3).toFixed(1)} µs`;
+  if (nanoseconds < 1e9) return `${(nanoseconds / 1e6).toFixed(1)} ms`;
+  return `${(nanoseconds / 1e9).toFixed(1)} s`;
+}
+
+/** A date in the local time zone: `2026-01-31 13:05:09`. */
+export function humanDate(date: Date): string {
+  // The Swedish way of writing dates is the standard's.
+  return date.toLocaleString("sv-SE");
+}
+
+/** A text that others chose, without what would change the terminal that shows it. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) => {
+    const code = character.codePointAt(0) as number;
+    return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+  });
+}
+
+/** `2 maps`, `1 map`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** The first few of a list, and how many more there are. */
+export function fewOf(texts: readonly string[], most: number): string {
+  const rest = texts.length - most;
+  return [...texts.slice(0, most), ...(rest > 0 ? [`+${rest}`] : [])].join(",");
+}
+
+/** What every command says of its JSON. */
+export const jsonHelp = `With --json a command prints one JSON document. Integers are numbers up to 2^53 - 1 and decimal strings
+beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. What is not known
+of an object has no key. The settings of \`features\` have the same keys on every machine: null is what is not
+known or not there, and no limit; only ioUring.reason is absent where io_uring is available.`;
+
+/** Adds the option `--json` to a command. */
+export function withJson(command: Command): Command {
+  return command.option("-j, --json", "print one JSON document instead");
+}
+
+/** A value as JSON, of which nothing changes the terminal that shows it. */
+export function toJson(value: unknown, indentation?: number): string {
+  const json = JSON.stringify(value, (_, part: unknown) => toPlain(part), indentation);
+  return json.replace(leftRaw, escaped);
+}
+
+/**
+ * What JSON may have as it is, and a terminal obeys or does not show: other controls than those that JSON escapes, and what
+ * turns the direction of text, joins or separates it. Only strings have any, so that the document stays the same.
+ */
+const leftRaw = /[\u007f-\u009f\u2060-\u2069\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** A character as JSON escapes it: beyond U+FFFF in two parts. */
+function escaped(character: string): string {
+  const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
+  return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+}
+
+/** Prints a whole document. */
+export function printJson(value: unknown): void {
+  writeOut(`${toJson(value, 2)}\n`);
+}
+
+/** What JSON has for a value that it does not know. */
+function toPlain(value: unknown): unknown {
+  switch (typeof value) {
+    case "bigint":
+      return Number.isSafeInteger(Number(value)) ? Number(value) : `${value}`;
+    case "number":
+      return Number.isFinite(value) ? value : `${value}`;
+    default:
+      return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value;
+  }
+}
+
+/** A line of what is told of one object: nothing where it is `undefined`, more lines for an array. */
+export type Detail = readonly [name: string, value: string | readonly string[] | undefined];
+
+/** `name: value` lines with aligned values, as text that ends with a line feed. */
+export function renderDetails(details: readonly Detail[]): string {
+  const shown = details.flatMap(([name, value]) => {
+    const lines = value === undefined ? [] : typeof value === "string" ? [value] : value;
+    return lines.map((line, index) => [index === 0 ? `${name}:` : "", line] as const);
+  });
+  const width = Math.max(0, ...shown.map(([name]) => name.length));
+  return shown.map(([name, line]) => `${styled("dim", name.padEnd(width))}  ${line}\n`).join("");
+}
+
+/** A column: its heading, and where its text is. */
+export interface Column {
+  readonly title: string;
+  /** Numbers are to the right. @default "left" */
+  readonly alignment?: "left" | "right";
+}
+
+const nothing = { left: "", right: "", mid: "", other: "" };
+/** No lines between cells, nor around them. */
+const borderless = {
+  headerTop: nothing,
+  headerBottom: nothing,
+  tableBottom: nothing,
+  rowSeparator: nothing,
+  vertical: "",
+};
+
+/** Rows in aligned columns under their headings, as text that ends with a line feed. An empty cell is a dash. */
+export function renderTable(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+): string {
+  const table = new Table({
+    style: borderless,
+    shouldDisableColors: true,
+    columns: columns.map(({ title, alignment = "left" }, index) => ({
+      name: `${index}`,
+      title,
+      alignment,
+    })),
+  });
+  table.addRows(
+    rows.map((row) => Object.fromEntries(row.map((cell, index) => [`${index}`, cell || "-"]))),
+  );
+  const [heading = "", ...lines] = table
+    .render()
+    .split("\n")
+    // What would be lines between the cells is empty.
+    .filter((line) => line !== "")
+    .map((line) => line.slice(1).trimEnd());
+  return `${[styled("bold", heading), ...lines].join("\n")}\n`;
+}
 
 const standardOutput = 1;
 const standardError = 2;

@@ -1,13 +1,16 @@
 import type { Command } from "commander";
-import { FunctionNames } from "../inspect/function_names.ts";
-import { visibleObjects } from "../inspect/objects.ts";
-import type { ProgramInfo } from "../program/info.ts";
-import type { Detail } from "./details.ts";
-import { linkTarget } from "./link_target.ts";
-import { addObjectCommands, type ObjectCommand } from "./object_command.ts";
-import { mapById } from "./related.ts";
-import type { Column } from "./table.ts";
-import { fewOf, humanBytes, humanDate, humanNanoseconds } from "./text.ts";
+import { FunctionNames, visibleObjects } from "../inspect/objects.ts";
+import type { ProgramInfo } from "../program/program_info.ts";
+import {
+  type Column,
+  type Detail,
+  fewOf,
+  humanBytes,
+  humanDate,
+  humanNanoseconds,
+} from "./output.ts";
+import { linkTarget } from "./link_command.ts";
+import { addObjectCommands, mapById, type ObjectCommand } from "./object_command.ts";
 
 /** How many ids of maps a cell of the table has. */
 const mostMaps = 4;

@@ -1,13 +1,9 @@
 import { cgroupKinds } from "./attach_cgroups.ts";
-import { eventKinds } from "./attach_events.ts";
-import { fileKinds } from "./attach_files.ts";
-import { kernelFunctionKinds } from "./attach_kernel_functions.ts";
-import type { AttachKindFacts } from "./attach_kind.ts";
+import { eventKinds, fileKinds } from "./attach_events.ts";
+import { kernelFunctionKinds, structKinds, typedFunctionKinds } from "./attach_functions.ts";
+import { type AttachKindFacts, attempt } from "./attach_kind.ts";
 import { networkKinds } from "./attach_network.ts";
 import { socketKinds } from "./attach_sockets.ts";
-import { structKinds } from "./attach_structs.ts";
-import { typedFunctionKinds } from "./attach_typed_functions.ts";
-import { attempt } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 
 const facts = {

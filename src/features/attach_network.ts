@@ -1,8 +1,8 @@
 /** @module Ways to attach to network interfaces, and to a network namespace. They are tried in a namespace made for that. */
 
 import { BpfError } from "../ffi/error.ts";
-import { inNewNetworkNamespace, openNetworkNamespace } from "../ffi/network_namespace.ts";
-import { RouteSocket } from "../ffi/route_socket.ts";
+import { inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
+import { RouteSocket } from "../ffi/socket.ts";
 import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
 import type { bpfAttachTypes } from "../uapi/enumerations.ts";
 import { type AttachKinds, tryAttachment, tryLink } from "./attach_kind.ts";

@@ -1,11 +1,10 @@
 /** @module Ways to attach to sockets, and to maps of sockets. They are tried on a socket that leads nowhere, and on an empty map. */
 
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { probeMap } from "../ffi/probe.ts";
+import { probeMap } from "../ffi/bpf_probe.ts";
 import { openSocket, setSocketOption } from "../ffi/socket.ts";
 import type { bpfAttachTypes } from "../uapi/enumerations.ts";
-import { type AttachKinds, tryAttachment, tryLink } from "./attach_kind.ts";
-import { descriptorOf } from "./attempt.ts";
+import { type AttachKinds, descriptorOf, tryAttachment, tryLink } from "./attach_kind.ts";
 import { loadTrial, type TrialProgram } from "./smallest_program.ts";
 
 const plain = { needs: ["CAP_BPF"], config: ["CONFIG_NET", "CONFIG_INET"] } as const;

@@ -1,7 +1,7 @@
 /** @module Why the kernel refused something: whether it has it at all. To be asked after a refusal, as the answers are tried. */
 
-import { keyword } from "../types/keyword.ts";
-import type { bpfProgTypes } from "../uapi/enumerations.ts";
+import { registerExplainer } from "../handle/explanation.ts";
+import { keyword } from "../check/names.ts";
 import type { Feature } from "./feature.ts";
 import { helperNames } from "./helper_facts.ts";
 import { helperFeature } from "./helpers.ts";
@@ -9,16 +9,14 @@ import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
 import { programTypeFeature } from "./program_type_feature.ts";
 import { type ProgramTypeKeyword, programTypes } from "./program_types.ts";
 
-type ProgramTypeName = keyof typeof bpfProgTypes;
-
 /** What is missing where a kernel has no maps of a type: `"lru-hash"`. `undefined` where it has, or that is not known. */
-export function explainMapType(type: string): string | undefined {
+function explainMapType(type: string): string | undefined {
   const facts = mapTypes.get(type as MapTypeKeyword);
   return facts && absence(mapTypeFeature(facts), `This kernel has no maps of the type ${type}`);
 }
 
 /** What is missing where a kernel has no programs of a type. `undefined` where it has. */
-export function explainProgramType(name: ProgramTypeName): string | undefined {
+function explainProgramType(name: string): string | undefined {
   const type = keyword(name) as ProgramTypeKeyword;
   const facts = programTypes.get(type);
   return (
@@ -30,7 +28,7 @@ export function explainProgramType(name: ProgramTypeName): string | undefined {
 const unknownHelper = /(?:unknown func|cannot use helper) \w+#(\d+)/;
 
 /** What the verifier's log says of a helper that a kernel has not, or not for programs of a type; `undefined` for nothing. */
-export function explainHelper(name: ProgramTypeName, log: string): string | undefined {
+function explainHelper(name: string, log: string): string | undefined {
   const type = keyword(name) as ProgramTypeKeyword;
   const facts = programTypes.get(type);
   const helper = helperNames[Number(unknownHelper.exec(log)?.[1]) - 1];
@@ -47,3 +45,9 @@ function absence(feature: Feature, what: string): string | undefined {
     return undefined;
   }
 }
+
+registerExplainer({
+  mapType: explainMapType,
+  programType: explainProgramType,
+  helper: explainHelper,
+});

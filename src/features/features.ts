@@ -1,12 +1,12 @@
-import type { HelperName } from "../program/asm_call.ts";
+import "./explain.ts";
+import type { HelperName } from "../asm/call.ts";
 import { type AttachKind, attachKinds, probeAttachKind } from "./attach_kinds.ts";
-import { Feature } from "./feature.ts";
-import { FeatureGroup, unknownName } from "./feature_group.ts";
+import { Feature, FeatureGroup, unknownName } from "./feature.ts";
 import { type Fix, fixes } from "./fixes.ts";
 import { helperNames } from "./helper_facts.ts";
 import { helperFeature } from "./helpers.ts";
 import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
-import { kernelConfig } from "./kernel_config.ts";
+import { kernelConfig } from "../ffi/kernel.ts";
 import {
   type MapOperation,
   mapOperations,

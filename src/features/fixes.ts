@@ -2,11 +2,10 @@
 
 import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import type { KernelVersion } from "../ffi/kernel_release.ts";
-import { type ElementCommand, probeElement, probeMap } from "../ffi/probe.ts";
+import type { KernelVersion } from "../ffi/kernel.ts";
+import { type ElementCommand, probeElement, probeMap } from "../ffi/bpf_probe.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { Feature, type ProbeAnswer } from "./feature.ts";
-import { FeatureGroup } from "./feature_group.ts";
+import { Feature, FeatureGroup, type ProbeAnswer } from "./feature.ts";
 
 /** What was mended: since when, and how it shows. */
 interface FixFacts {

@@ -1,4 +1,4 @@
-import type { HelperName } from "../program/asm_call.ts";
+import type { HelperName } from "../asm/call.ts";
 
 /** Options of the kernel's build that helpers depend on, for some types of programs at least. */
 export const helperConfig: Readonly<Partial<Record<HelperName, readonly string[]>>> = {

@@ -1,5 +1,5 @@
-import { isVersionSince, type KernelVersion } from "../ffi/kernel_release.ts";
-import type { HelperName } from "../program/asm_call.ts";
+import { isVersionSince, type KernelVersion } from "../ffi/kernel.ts";
+import type { HelperName } from "../asm/call.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
 import { helperConfig } from "./helper_config.ts";
 import { commonHelpers, particularHelpers } from "./helper_versions.ts";

@@ -7,8 +7,8 @@
  * programs that sleep are here for `syscall` alone, which always do.
  */
 
-import type { KernelVersion } from "../ffi/kernel_release.ts";
-import type { HelperName } from "../program/asm_call.ts";
+import type { KernelVersion } from "../ffi/kernel.ts";
+import type { HelperName } from "../asm/call.ts";
 import type { bpfProgTypes } from "../uapi/enumerations.ts";
 
 /** `"5.13"`; `"5.11-5.16"` for one that 5.16 has no more; `"never"` for one that others have. */

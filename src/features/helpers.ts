@@ -1,8 +1,8 @@
-import { isKernelSince } from "../ffi/kernel_release.ts";
-import { readLockdown } from "../ffi/lockdown.ts";
-import * as asm from "../program/asm.ts";
-import type { HelperName } from "../program/asm_call.ts";
-import { keyword } from "../types/keyword.ts";
+import { isKernelSince } from "../ffi/kernel.ts";
+import { readLockdown } from "../ffi/security.ts";
+import * as asm from "../asm/asm.ts";
+import type { HelperName } from "../asm/call.ts";
+import { keyword } from "../check/names.ts";
 import { Feature } from "./feature.ts";
 import { helperFacts } from "./helper_facts.ts";
 import { probeLoad, type ProgramTypeFacts } from "./program_types.ts";

@@ -3,13 +3,13 @@ import { Btf } from "../btf/btf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import type { KernelVersion } from "../ffi/kernel_release.ts";
-import { type Probed, type ProbedMap, probeMap } from "../ffi/probe.ts";
-import { keyword, type Keyword } from "../types/keyword.ts";
+import type { KernelVersion } from "../ffi/kernel.ts";
+import { type Probed, type ProbedMap, probeMap } from "../ffi/bpf_probe.ts";
+import { keyword, type Keyword } from "../check/names.ts";
 import { u32, u64 } from "../types/integer.ts";
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 import type { bpfMapTypes } from "../uapi/enumerations.ts";
-import { attempt, descriptorOf } from "./attempt.ts";
+import { attempt, descriptorOf } from "./attach_kind.ts";
 import { Feature } from "./feature.ts";
 import { probeProgramType } from "./program_types.ts";
 

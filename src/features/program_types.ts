@@ -1,17 +1,20 @@
+import { assemble } from "../asm/assembler.ts";
+import type { Code } from "../asm/instruction.ts";
+import { keyword, type Keyword } from "../check/names.ts";
+import type { ProbeAnswer } from "./feature.ts";
+import {
+  findTarget,
+  type FoundTarget,
+  type ProgramTarget,
+  returnZero,
+} from "./smallest_program.ts";
 import { tryLoadProgram } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { errnoName } from "../ffi/errno.ts";
-import { BpfError } from "../ffi/error.ts";
-import type { KernelVersion } from "../ffi/kernel_release.ts";
-import { assemble } from "../program/assembler.ts";
-import type { Code } from "../program/instruction.ts";
-import { keyword, type Keyword } from "../types/keyword.ts";
+import { BpfError, errnoName } from "../ffi/error.ts";
+import type { KernelVersion } from "../ffi/kernel.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
-import type { ProbeAnswer } from "./feature.ts";
-import { findTarget, type FoundTarget, type ProgramTarget } from "./program_target.ts";
-import { returnZero } from "./smallest_program.ts";
 
 type KernelName = Exclude<keyof typeof bpfProgTypes, "UNSPEC">;
 

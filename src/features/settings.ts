@@ -1,12 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { type Lockdown, readLockdown } from "../ffi/lockdown.ts";
-import { possibleCpus } from "../ffi/cpus.ts";
+import { activeSecurityModules, type Lockdown, readLockdown } from "../ffi/security.ts";
+import { kernelRelease, possibleCpus } from "../ffi/kernel.ts";
 import { IoUring } from "../ffi/io_uring.ts";
-import { kernelRelease } from "../ffi/kernel_release.ts";
-import { countsTowardsLimit, lockedMemoryLimit } from "../ffi/locked_memory.ts";
-import { pageSize } from "../ffi/memory.ts";
+import { countsTowardsLimit, lockedMemoryLimit } from "../ffi/permission.ts";
+import { pageSize } from "../ffi/mapped_memory.ts";
 import { architecture } from "../ffi/platform.ts";
-import { activeSecurityModules } from "../ffi/security_modules.ts";
 
 /** How the running kernel is set up, as far as BPF is concerned. */
 export interface KernelSettings {

@@ -4,12 +4,11 @@ import { IOCB_CMD_POLL, IOCB_FLAG_RESFD } from "../uapi/aio.ts";
 import { IO_EVENT, IOCB } from "../uapi/layout.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
 import { Descriptor } from "./descriptor.ts";
-import { errnoName, lastErrno } from "./errno.ts";
-import { BpfError } from "./error.ts";
+import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { type Polled, pollEvents } from "./poll.ts";
-import { allocateScratch, getUint64, type Scratch, setUint64 } from "./scratch.ts";
+import { allocateScratch, getUint64, type Scratch, setUint64 } from "./mapped_memory.ts";
 
 const numbers = syscallNumbers[architecture];
 /** Polls that can be in flight at once. */

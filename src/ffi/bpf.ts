@@ -3,13 +3,11 @@ import { bpfCommands } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
 import type { Capability } from "./capabilities.ts";
-import { explainPermission } from "./permission.ts";
-import { errnoName, lastErrno } from "./errno.ts";
-import { BpfError } from "./error.ts";
+import { countsTowardsLimit, explainPermission, raiseLockedMemoryLimit } from "./permission.ts";
+import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { syscalls } from "./libc.ts";
-import { countsTowardsLimit, raiseLockedMemoryLimit } from "./locked_memory.ts";
 import { architecture } from "./platform.ts";
-import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
+import { allocateScratch, type Scratch, setUint64 } from "./mapped_memory.ts";
 
 const bpfNumber = syscallNumbers[architecture]?.bpf ?? -1;
 

@@ -1,7 +1,7 @@
 import { BTF_INFO, BTF_LOAD } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
-import { objectInfo } from "./object_info.ts";
+import { objectInfo } from "./bpf_object.ts";
 
 /** MODULE_NAME_LEN of the kernel, at the most. */
 const longestName = 64;

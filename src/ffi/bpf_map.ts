@@ -1,10 +1,13 @@
-import { BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
-import { bpfMapTypes } from "../uapi/enumerations.ts";
-import { MAP_CREATE } from "../uapi/layout.ts";
+/** @module What refusals of operations on the elements of a map mean. */
+
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
-import { perCpuMapTypes } from "./cpus.ts";
-import { lastErrno } from "./errno.ts";
+import { lastErrno } from "./error.ts";
+import { perCpuMapTypes } from "./kernel.ts";
+import { BPF_F_LOCK, BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { bpfMapTypes } from "../uapi/enumerations.ts";
+import { errnoNumbers } from "../uapi/errno.ts";
+import { MAP_CREATE } from "../uapi/layout.ts";
 
 /** The types of a map's keys and values in a BTF that the kernel has. */
 export interface MapBtf {
@@ -114,4 +117,76 @@ export function freezeKernelMap(fd: number, what: string): void {
       ENOTSUPP: "The kernel does not freeze this kind of map, or a map with timers in its values",
     },
   });
+}
+
+/** What refusals of the kernel mean, by the name of the error: the likely cause and the remedy. */
+export type Hints = Readonly<Record<string, string>>;
+
+/** What refusals mean for one kind of map, where that is more than for any. */
+export interface KindHints {
+  /** Of refusals to store. */
+  readonly hints?: Hints;
+  /** Of refusals of a key, whatever is done with it. */
+  readonly keyHints?: Hints;
+}
+
+const everyOperation: Hints = {
+  ENOMEM: "The kernel has no memory for the call",
+  EBUSY:
+    "Another change of this part of the map was under way on this CPU, as happens in programs that interrupt one another",
+};
+
+/** Of operations with these bits. */
+export function flagHints(flags: number): Hints {
+  if ((flags & BPF_F_LOCK) === 0) return {};
+  return {
+    EINVAL: "The map was made without a spin lock in its values that the kernel was told of",
+  };
+}
+
+/** Of look-ups and walks: a frozen map can be read. */
+export const readHints: Hints = {
+  ...everyOperation,
+  EPERM: "The map was created or opened without the right to read it",
+};
+
+/** Of deletions, and of what reads and deletes in one step. */
+export const deleteHints: Hints = {
+  ...everyOperation,
+  EPERM: "The map is frozen, or was created or opened without this access",
+};
+
+const isFull = "The map is full (maxEntries): make it larger, or delete what is not needed";
+
+/** Of what stores in a map of this kind. */
+export function storeHints({ hints, keyHints }: KindHints): Hints {
+  return {
+    ...deleteHints,
+    ENOMEM: `The kernel had no memory for the element, nor found any within ${refillTime} ms: a map of elements that are allocated in advance (without no-prealloc) gets all its memory when it is created`,
+    E2BIG: isFull,
+    // An LPM trie's word for it.
+    ENOSPC: isFull,
+    ...keyHints,
+    ...hints,
+  };
+}
+
+/** As long as the kernel may take, in milliseconds: on a busy machine, too, it has refilled its reserve after two. */
+export const refillTime = 50;
+
+/**
+ * Whether a store that was refused is worth another attempt; waits for it a millisecond.
+ *
+ * The kernel takes the memory of elements that were not allocated with their map from a small reserve, as programs may
+ * not wait for memory, and refills that in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c).
+ * Who stores faster gets ENOMEM while the machine has plenty. Kinds that have another reason for it tell that in their hints:
+ * for them there is nothing to wait for.
+ *
+ * @param waited how many milliseconds this store has waited so far
+ */
+export function waitsForRefill({ hints }: KindHints, errno: number, waited: number): boolean {
+  if (errno !== errnoNumbers.ENOMEM || hints?.["ENOMEM"] !== undefined) return false;
+  if (waited >= refillTime) return false;
+  Bun.sleepSync(1);
+  return true;
 }

@@ -2,8 +2,7 @@ import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
-import { errnoName, lastErrno } from "./errno.ts";
-import type { BpfError } from "./error.ts";
+import { type BpfError, errnoName, lastErrno } from "./error.ts";
 
 /** The fields of BPF_PROG_LOAD that are used here. */
 export interface ProgramLoad {

@@ -1,8 +1,7 @@
 import type { Pointer } from "bun:ffi";
-import { lastErrno } from "./errno.ts";
-import { BpfError } from "./error.ts";
+import { BpfError, lastErrno } from "./error.ts";
 import { libc } from "./libc.ts";
-import { allocateScratch, getUint64, type Scratch } from "./scratch.ts";
+import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
 
 /** The kernel's clocks (include/uapi/linux/time.h); the monotonic one is that of `bpf_ktime_get_ns()`. */
 const CLOCK_REALTIME = 0;

@@ -1,5 +1,4 @@
-import { lastErrno } from "./errno.ts";
-import { BpfError, DisposedError } from "./error.ts";
+import { BpfError, DisposedError, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
 import { libc } from "./libc.ts";
 

@@ -16,13 +16,11 @@ import {
 import { IO_URING_CQE, IO_URING_PARAMS, IO_URING_SQE } from "../uapi/layout.ts";
 import { syscallNumbers } from "../uapi/syscalls.ts";
 import { Descriptor } from "./descriptor.ts";
-import { errnoName, lastErrno } from "./errno.ts";
-import { BpfError } from "./error.ts";
-import { isKernelSince } from "./kernel_release.ts";
+import { BpfError, errnoName, lastErrno } from "./error.ts";
+import { isKernelSince } from "./kernel.ts";
 import { syscalls } from "./libc.ts";
-import { MappedMemory } from "./memory.ts";
 import { architecture } from "./platform.ts";
-import { allocateScratch, type Scratch, setUint64 } from "./scratch.ts";
+import { allocateScratch, MappedMemory, type Scratch, setUint64 } from "./mapped_memory.ts";
 import { type Polled, pollEvents } from "./poll.ts";
 import { sendWithoutBlocking } from "./socket.ts";
 

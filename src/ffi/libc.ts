@@ -2,8 +2,8 @@ import {
   dlopen,
   type FFIFunction,
   FFIType,
-  linkSymbols,
   type Library,
+  linkSymbols,
   type Pointer,
 } from "bun:ffi";
 import { architecture, platformObstacle } from "./platform.ts";

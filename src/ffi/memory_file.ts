@@ -2,10 +2,9 @@ import type { Pointer } from "bun:ffi";
 import { writeSync } from "node:fs";
 import { MFD_CLOEXEC, MFD_NOEXEC_SEAL } from "../uapi/memfd.ts";
 import { Descriptor } from "./descriptor.ts";
-import { errnoName, lastErrno } from "./errno.ts";
-import { BpfError } from "./error.ts";
+import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc } from "./libc.ts";
-import { allocateScratch } from "./scratch.ts";
+import { allocateScratch } from "./mapped_memory.ts";
 
 /** A file without a name, in memory, that cannot be run; it ends with its last descriptor (kernel 3.17). @throws {BpfError} */
 export function memoryFile(contents: Uint8Array, what: string): Descriptor {

@@ -3,11 +3,10 @@ import { FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC } from "../uapi/mo
 import { syscallNumbers } from "../uapi/syscalls.ts";
 import { explainMissing } from "./capabilities.ts";
 import { Descriptor } from "./descriptor.ts";
-import { errnoName, lastErrno } from "./errno.ts";
-import { BpfError } from "./error.ts";
+import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
-import { allocateScratch } from "./scratch.ts";
+import { allocateScratch } from "./mapped_memory.ts";
 
 const numbers = syscallNumbers[architecture];
 

@@ -1,14 +1,263 @@
+import { Btf } from "../btf/btf.ts";
+import type { BtfValue } from "../btf/value.ts";
+import { MapElement } from "../ffi/bpf_map_element.ts";
 import { openById, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { MapElement } from "../ffi/map_element.ts";
-import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/handle.ts";
-import { IndexWalk } from "../maps/index_walk.ts";
-import { MapWalk } from "../maps/map_walk.ts";
-import { describeMap } from "../maps/spec.ts";
-import { TrieWalk } from "../maps/trie_walk.ts";
-import type { Walk, WalkedMap } from "../maps/walk.ts";
+import { BpfError } from "../ffi/error.ts";
+import { roundUp8 } from "../ffi/mapped_memory.ts";
+import {
+  copiedValueSize,
+  isPerCpu,
+  type MapProperties,
+  readMapProperties,
+} from "../maps/create.ts";
+import { IndexWalk, MapWalk, TrieWalk, type Walk, type WalkedMap } from "../maps/walk.ts";
+import { describeMap, type MapTypeName } from "../maps/map_spec.ts";
+import { frameOf, StackLayout } from "../maps/stack_trace_map.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
-import { readingOf } from "./readable_kinds.ts";
+
+/** A kind of object that is looked for. */
+export type InspectedKind = "map" | "prog" | "link";
+
+/** What was found of the objects of each kind, by their ids. */
+export interface ObjectsByKind<T> {
+  readonly maps: ReadonlyMap<number, readonly T[]>;
+  readonly programs: ReadonlyMap<number, readonly T[]>;
+  readonly links: ReadonlyMap<number, readonly T[]>;
+}
+
+/** What is being found. */
+export class ByKind<T> implements ObjectsByKind<T> {
+  readonly maps = new Map<number, T[]>();
+  readonly programs = new Map<number, T[]>();
+  readonly links = new Map<number, T[]>();
+
+  add(kind: InspectedKind, id: number, found: T): void {
+    const table = { map: this.maps, prog: this.programs, link: this.links }[kind];
+    table.getOrInsertComputed(id, () => []).push(found);
+  }
+}
+
+/** How the entries of a map are read: from key to key, by all indexes, as networks, or only the one that comes next. */
+export type Reading = "keys" | "indexes" | "networks" | "next";
+
+const readings: Readonly<Partial<Record<MapTypeName, Reading>>> = {
+  hash: "keys",
+  "lru-hash": "keys",
+  "percpu-hash": "keys",
+  "lru-percpu-hash": "keys",
+  array: "keys",
+  "percpu-array": "keys",
+  "hash-of-maps": "keys",
+  "stack-trace": "keys",
+  "devmap-hash": "keys",
+  sockhash: "keys",
+  "cgroup-storage": "keys",
+  "percpu-cgroup-storage": "keys",
+  "struct-ops": "keys",
+  "insn-array": "keys",
+  rhash: "keys",
+  "array-of-maps": "indexes",
+  "prog-array": "indexes",
+  devmap: "indexes",
+  cpumap: "indexes",
+  sockmap: "indexes",
+  "reuseport-sockarray": "indexes",
+  "lpm-trie": "networks",
+  queue: "next",
+  stack: "next",
+};
+
+const ofAnObject =
+  "its values belong to objects, and the kernel gives them only by a descriptor of";
+
+/** Why nothing of a kind can be read. */
+const refusals: Readonly<Partial<Record<MapTypeName, string>>> = {
+  "perf-event-array": "the kernel does not say which perf events are in it",
+  "cgroup-array": "the kernel does not say which cgroups are in it",
+  xskmap: "the kernel does not say which sockets are in it",
+  "bloom-filter": "it knows whether a value was added, not which ones were",
+  ringbuf: "reading its records would take them from their consumer",
+  "user-ringbuf": "its records are for programs to read",
+  arena: "it is memory that programs give a form to, without entries",
+  "sk-storage": `${ofAnObject} a socket`,
+  "inode-storage": `${ofAnObject} a file`,
+  "task-storage": `${ofAnObject} a thread`,
+  "cgrp-storage": `${ofAnObject} a cgroup`,
+};
+
+/** Kinds whose values the kernel gives only where there is room for a socket's cookie. */
+const socketKinds: ReadonlySet<MapTypeName> = new Set([
+  "sockmap",
+  "sockhash",
+  "reuseport-sockarray",
+]);
+const cookieSize = 8;
+
+/** How a map is read. @throws {Error} when it cannot be, with the reason */
+export function readingOf(map: MapProperties): Reading {
+  const { type, valueSize } = map;
+  const reading = readings[type];
+  if (reading === undefined) {
+    throw unreadable(map, refusals[type] ?? "its kind is newer than this version of bun-bpf");
+  }
+  if (socketKinds.has(type) && valueSize < cookieSize) {
+    throw unreadable(map, "its values have no room for the cookies of sockets, which take 8 bytes");
+  }
+  return reading;
+}
+
+function unreadable(map: MapProperties, reason: string): Error {
+  return new Error(`the entries of the ${describeMap(map)} cannot be read: ${reason}`);
+}
+
+/** A key or value, decoded as far as its type is known: bytes are what nothing is known of. */
+export type EntryValue = BtfValue | Uint8Array | EntryValue[];
+
+/** An entry of a map, decoded. */
+export interface Entry {
+  /** `undefined` for kinds without keys. */
+  readonly key: EntryValue | undefined;
+  /** For a map with a value for each CPU, an array of them in the order of `possibleCpus()`. */
+  readonly value: EntryValue;
+}
+
+/** Decodes one part of an entry. */
+type PartDecoder = (bytes: Uint8Array) => EntryValue;
+
+/** Kinds whose keys are indexes, whether or not their types say so. */
+const indexedKinds: ReadonlySet<string> = new Set([
+  "array",
+  "percpu-array",
+  "prog-array",
+  "array-of-maps",
+  "devmap",
+  "cpumap",
+  "sockmap",
+  "reuseport-sockarray",
+  "stack-trace",
+  "struct-ops",
+  "insn-array",
+]);
+
+/** What decodes the entries of a map: by its types, where it has them, or else by what its kind says of them. */
+export function entryDecoder(map: MapProperties): (entry: RawEntry) => Entry {
+  const { keySize } = map;
+  const btf = mapBtf(map);
+  const decodeKey = (btf && typed(btf, map.btfKeyTypeId)) ?? keyOfKind(map);
+  const decodeValue = valueDecoder(map, btf);
+  return ({ key, value }) => ({
+    key: keySize === 0 ? undefined : decodeKey(key),
+    value: decodeValue(value),
+  });
+}
+
+/** The types of a map, or `undefined` where it has none, or this process may not read them. */
+export function mapBtf({ btfId }: MapProperties): Btf | undefined {
+  if (btfId === 0) return undefined;
+  try {
+    return Btf.fromId(btfId);
+  } catch (error) {
+    if (error instanceof BpfError && (error.code === "EPERM" || error.code === "ENOENT")) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+function valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
+  const decode =
+    valueOfKernel(map) ?? (btf && typed(btf, map.btfValueTypeId)) ?? valueOfKind(map) ?? copy;
+  if (!isPerCpu(map)) return decode;
+  const { valueSize } = map;
+  const stride = roundUp8(valueSize);
+  return (bytes) => {
+    const values: EntryValue[] = [];
+    for (let at = 0; at < bytes.length; at += stride) {
+      values.push(decode(bytes.subarray(at, at + valueSize)));
+    }
+    return values;
+  };
+}
+
+/** Of a struct of functions: the kernel's own type. */
+function valueOfKernel({ kernelValueTypeId }: MapProperties): PartDecoder | undefined {
+  return kernelValueTypeId === 0 ? undefined : typed(Btf.kernel(), kernelValueTypeId);
+}
+
+function typed(btf: Btf, typeId: number): PartDecoder | undefined {
+  if (typeId === 0) return undefined;
+  return (bytes) => btf.decode(typeId, bytes, { pointers: "hex" });
+}
+
+function keyOfKind({ type, keySize }: MapProperties): PartDecoder {
+  return indexedKinds.has(type) && keySize === 4 ? (bytes) => u32At(bytes, 0) : copy;
+}
+
+/** Of kinds whose values the kernel makes itself. */
+function valueOfKind(map: MapProperties): PartDecoder | undefined {
+  switch (map.type) {
+    case "prog-array":
+      return (bytes) => ({ programId: u32At(bytes, 0) });
+    case "array-of-maps":
+    case "hash-of-maps":
+      return (bytes) => ({ mapId: u32At(bytes, 0) });
+    case "devmap":
+    case "devmap-hash":
+      return programmed("ifindex");
+    case "cpumap":
+      return programmed("queueSize");
+    case "sockmap":
+    case "sockhash":
+    case "reuseport-sockarray":
+      return (bytes) => ({ cookie: viewOf(bytes).getBigUint64(0, true) });
+    case "stack-trace":
+      return stackOf(map);
+    default:
+      return undefined;
+  }
+}
+
+/** A number, and where there is room for it the id of a program. */
+function programmed(name: string): PartDecoder {
+  return (bytes) => ({
+    [name]: u32At(bytes, 0),
+    ...(bytes.length >= 8 && u32At(bytes, 4) !== 0 ? { programId: u32At(bytes, 4) } : {}),
+  });
+}
+
+function stackOf(map: MapProperties): PartDecoder {
+  const layout = new StackLayout(map.valueSize, frameOf<StackFrame>(map));
+  return (bytes) =>
+    layout
+      .read(viewOf(bytes), 0)
+      .map((frame) =>
+        typeof frame === "bigint"
+          ? hex(frame)
+          : "ip" in frame
+            ? { ip: hex(frame.ip) }
+            : { buildId: frame.buildId, offset: hex(frame.offset) },
+      );
+}
+
+type StackFrame =
+  bigint | { readonly ip: bigint } | { readonly buildId: string; readonly offset: bigint };
+
+function hex(address: bigint): string {
+  return `0x${address.toString(16)}`;
+}
+
+function u32At(bytes: Uint8Array, at: number): number {
+  return viewOf(bytes).getUint32(at, true);
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}
+
+function copy(bytes: Uint8Array): Uint8Array {
+  return bytes.slice();
+}
 
 /** An entry of a map as the kernel copies it. The bytes are those of the next entry, after it was asked for. */
 export interface RawEntry {

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { fdNumber, readFdInfo } from "../ffi/fdinfo.ts";
-import { ByKind, type InspectedKind, type ObjectsByKind } from "./by_kind.ts";
+import { fdNumber, readFdInfo } from "../ffi/bpf_object.ts";
+import { ByKind, type InspectedKind, type ObjectsByKind } from "./map_reader.ts";
 
 /** A process that has an object open. */
 export interface ObjectOwner {

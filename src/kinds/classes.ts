@@ -1,37 +1,70 @@
 import type { BpfMap } from "../maps/bpf_map.ts";
-import type { MapSpec } from "../maps/spec.ts";
-import { Arena } from "../maps/arena.ts";
-import type { ArenaOptions } from "../maps/arena_kind.ts";
-import { ArrayMap, type ArrayMapOptions } from "../maps/array_map.ts";
-import { BloomFilter, type BloomFilterOptions } from "../maps/bloom_filter.ts";
-import { CgroupArray, type CgroupArrayOptions } from "../maps/cgroup_array.ts";
-import { CgroupStorage, type CgroupStorageOptions } from "../maps/cgroup_storage.ts";
-import { CpuMap, type CpuMapOptions } from "../maps/cpu_map.ts";
-import { DevMap, type DevMapOptions } from "../maps/dev_map.ts";
-import { DevMapHash, type DevMapHashOptions } from "../maps/dev_map_hash.ts";
-import { HashMap, type HashMapOptions } from "../maps/hash_map.ts";
-import { InodeStorage, type InodeStorageOptions } from "../maps/inode_storage.ts";
+import type { MapSpec } from "../maps/map_spec.ts";
+import { Arena, type ArenaOptions } from "../maps/arena.ts";
+import {
+  ArrayMap,
+  type ArrayMapOptions,
+  PerCpuArrayMap,
+  type PerCpuArrayMapOptions,
+} from "../maps/array_map.ts";
+import {
+  BloomFilter,
+  type BloomFilterOptions,
+  Queue,
+  type QueueOptions,
+  Stack,
+  type StackOptions,
+} from "../maps/queue.ts";
+import {
+  CgroupArray,
+  type CgroupArrayOptions,
+  PerfEventArray,
+  type PerfEventArrayOptions,
+  ProgArray,
+  type ProgArrayOptions,
+} from "../maps/prog_array.ts";
+import {
+  CgroupStorage,
+  type CgroupStorageOptions,
+  InodeStorage,
+  type InodeStorageOptions,
+  SkStorage,
+  type SkStorageOptions,
+  TaskStorage,
+  type TaskStorageOptions,
+} from "../maps/object_storage.ts";
+import {
+  CpuMap,
+  type CpuMapOptions,
+  DevMap,
+  DevMapHash,
+  type DevMapHashOptions,
+  type DevMapOptions,
+  XskMap,
+  type XskMapOptions,
+} from "../maps/dev_map.ts";
+import {
+  HashMap,
+  type HashMapOptions,
+  LruHashMap,
+  type LruHashMapOptions,
+  LruPerCpuHashMap,
+  type LruPerCpuHashMapOptions,
+  PerCpuHashMap,
+  type PerCpuHashMapOptions,
+} from "../maps/hash_map.ts";
 import { LpmTrie, type LpmTrieOptions } from "../maps/lpm_trie.ts";
-import { LruHashMap, type LruHashMapOptions } from "../maps/lru_hash_map.ts";
-import { LruPerCpuHashMap, type LruPerCpuHashMapOptions } from "../maps/lru_per_cpu_hash_map.ts";
-import { PerCpuArrayMap, type PerCpuArrayMapOptions } from "../maps/per_cpu_array_map.ts";
-import { PerCpuHashMap, type PerCpuHashMapOptions } from "../maps/per_cpu_hash_map.ts";
-import { PerfEventArray, type PerfEventArrayOptions } from "../maps/perf_event_array.ts";
-import { ProgArray, type ProgArrayOptions } from "../maps/prog_array.ts";
-import { Queue, type QueueOptions } from "../maps/queue.ts";
 import {
   ReuseportSockArray,
   type ReuseportSockArrayOptions,
-} from "../maps/reuseport_sock_array.ts";
-import { SkStorage, type SkStorageOptions } from "../maps/sk_storage.ts";
-import { SockHash, type SockHashOptions } from "../maps/sock_hash.ts";
-import { SockMap, type SockMapOptions } from "../maps/sock_map.ts";
-import { Stack, type StackOptions } from "../maps/stack.ts";
+  SockHash,
+  type SockHashOptions,
+  SockMap,
+  type SockMapOptions,
+} from "../maps/sock_map.ts";
 import { StackTraceMap, type StackTraceMapOptions } from "../maps/stack_trace_map.ts";
-import { TaskStorage, type TaskStorageOptions } from "../maps/task_storage.ts";
-import { XskMap, type XskMapOptions } from "../maps/xsk_map.ts";
 import { RingBuf } from "../ring/ring_buf.ts";
-import type { RingBufOptions } from "../ring/ring_kind.ts";
+import type { RingBufOptions } from "../ring/ring_options.ts";
 import { UserRingBuf } from "../ring/user_ring_buf.ts";
 import type { Type } from "../types/type.ts";
 

@@ -1,15 +1,19 @@
-import { describe } from "../types/refusal.ts";
-import { suggest } from "../types/suggestion.ts";
-import { ArrayOfMaps, type ArrayOfMapsOptions } from "./array_of_maps.ts";
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
 import {
+  type BuildIdIn,
   simpleClasses,
   type SimpleMapsByKind,
   type SimpleOptionsByKind,
-  type BuildIdIn,
   type TypeIn,
 } from "./classes.ts";
-import { HashOfMaps, type HashOfMapsOptions } from "./hash_of_maps.ts";
-import type { InnerMapTypes } from "./inner_map.ts";
+import {
+  ArrayOfMaps,
+  type ArrayOfMapsOptions,
+  HashOfMaps,
+  type HashOfMapsOptions,
+  type InnerMapTypes,
+} from "./map_of_maps.ts";
 
 /** The options of every kind of map, by the kernel's names. */
 export interface MapOptionsByKind extends SimpleOptionsByKind {

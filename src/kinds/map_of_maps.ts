@@ -1,16 +1,118 @@
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import type { Hints } from "../ffi/bpf_map.ts";
 import { BpfError } from "../ffi/error.ts";
-import type { Hints } from "../ffi/map_hints.ts";
+import {
+  type BuildIdIn,
+  type MapClass,
+  simpleClasses,
+  type SimpleMapName,
+  type SimpleMapsByKind,
+  type SimpleOptionsByKind,
+  type TypeIn,
+} from "./classes.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
-import { ElementMap } from "../maps/element_map.ts";
-import type { MapHandle } from "../maps/handle.ts";
-import { MapWalk } from "../maps/map_walk.ts";
+import type { MapHandle } from "../maps/create.ts";
+import { checkIndex, ElementMap } from "../maps/element_map.ts";
+import { checkPlainType, MapKind } from "../maps/map_options.ts";
+import { checkMaxEntries, type CommonMapOptions, type MapSpec } from "../maps/map_spec.ts";
 import type { ValueLayout } from "../maps/value_layout.ts";
-import type { Walk } from "../maps/walk.ts";
+import { IndexWalk, MapWalk, type Walk } from "../maps/walk.ts";
 import { u32 } from "../types/integer.ts";
-import { describe } from "../types/refusal.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_ANY } from "../uapi/bpf.ts";
-import { type InnerMap, type InnerMapTypes, openInnerMap } from "./inner_map.ts";
+import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
+
+/** The one kind of which the kernel takes no maps inside another one. */
+const neverInner = "prog-array";
+
+/** The name of a kind that can be inside another map: `"hash"`, `"array"`, ... */
+export type InnerMapName = Exclude<SimpleMapName, typeof neverInner>;
+
+/** What the maps inside another one are like: the options of their class, and its kind as `type`. */
+export type InnerMapOptions = {
+  [N in InnerMapName]: { readonly type: N; readonly pin?: never } & Omit<
+    SimpleOptionsByKind[N],
+    "pin"
+  >;
+}[InnerMapName];
+
+type KeyedName = "hash" | "lru-hash" | "percpu-hash" | "lru-percpu-hash" | "lpm-trie";
+type ValueName =
+  | "array"
+  | "percpu-array"
+  | "queue"
+  | "stack"
+  | "bloom-filter"
+  | "sk-storage"
+  | "inode-storage"
+  | "task-storage"
+  | "cgrp-storage";
+type EventName = "ringbuf" | "user-ringbuf";
+
+/** What it takes to open a map that is inside another one: its kind, and the types of its keys, values or events. */
+export type InnerMapTypes =
+  | { readonly type: KeyedName; readonly key: Type<unknown>; readonly value: Type<unknown> }
+  | { readonly type: ValueName; readonly value: Type<unknown> }
+  | { readonly type: EventName; readonly event: Type<unknown> }
+  | { readonly type: "sockhash"; readonly key: Type<unknown> }
+  | { readonly type: "stack-trace"; readonly buildId?: boolean }
+  | {
+      readonly type: Exclude<
+        InnerMapName,
+        KeyedName | ValueName | EventName | "sockhash" | "stack-trace"
+      >;
+    };
+
+/** The class of a map inside another one. */
+export type InnerMap<I extends InnerMapTypes> = SimpleMapsByKind<
+  TypeIn<I, "key">,
+  TypeIn<I, "value">,
+  TypeIn<I, "event">,
+  BuildIdIn<I>
+>[I["type"]];
+
+function classOf(type: InnerMapName): MapClass {
+  const names = Object.keys(simpleClasses).filter((name) => name !== neverInner);
+  if (names.includes(type)) return simpleClasses[type];
+  throw new TypeError(
+    `inner: type: expected a kind that can be inside another map, got ${describe(type)}: ${suggest(String(type), names)}`,
+  );
+}
+
+/** Checks the options of an inner map and makes plain data of them. @throws {TypeError | RangeError} */
+export function innerMapSpec(inner: InnerMapOptions): MapSpec {
+  const { type, ...options } = checkInner(inner);
+  if ("pin" in options) {
+    throw new TypeError(
+      "inner: pin: this says what maps inside are like, and makes none to be pinned",
+    );
+  }
+  // Which options belong to which kind is the type's, InnerMapOptions, and is checked again at run time.
+  return classOf(type).kind.spec(options as never);
+}
+
+/** Checks that the kind of an inner map was said. @throws {TypeError} */
+export function checkInner<I extends InnerMapTypes>(inner: I): I {
+  if (typeof inner !== "object" || inner === null) {
+    throw new TypeError(
+      `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${describe(inner)}`,
+    );
+  }
+  classOf(inner.type);
+  return inner;
+}
+
+/** What is left of options when only the types count. */
+function typesOf(inner: InnerMapTypes): object {
+  const names = ["key", "value", "event", "buildId"];
+  return Object.fromEntries(Object.entries(inner).filter(([name]) => names.includes(name)));
+}
+
+/** Opens a map by its id, as what `inner` says. */
+export function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
+  // The table and SimpleMapsByKind name the same classes, which TypeScript cannot tell.
+  return classOf(inner.type).fromId(id, typesOf(inner) as never) as InnerMap<I>;
+}
 
 /** The kernel takes a descriptor, and gives an id. */
 const innerMapLayout: ValueLayout<number, BpfMap> = {
@@ -155,5 +257,222 @@ export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K
   /** @internal A walk over all entries. */
   protected walk(): Walk {
     return new MapWalk(this.walked);
+  }
+}
+
+/** The types of the maps in an {@link ArrayOfMaps}. */
+export interface ArrayOfMapsTypes<I extends InnerMapTypes> {
+  readonly inner: I;
+}
+
+/** Options of {@link ArrayOfMaps}. */
+export interface ArrayOfMapsOptions<I extends InnerMapTypes>
+  extends CommonMapOptions, ArrayOfMapsTypes<I> {
+  /** What the maps in it are like: the options of their class, and its kind as `type`. */
+  readonly inner: I & InnerMapOptions;
+  /** The length: 1 to 2^32 - 1. */
+  readonly maxEntries: number;
+}
+
+/**
+ * An array of maps, empty at first: programs look a map up by its index, and then a value in that map. A ring buffer for
+ * each CPU is its usual use.
+ *
+ * Kernel 4.12. All maps in it are alike, as in {@link HashOfMaps}.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` for an inner kind or flag that the kernel does not take
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { ArrayOfMaps, possibleCpus, RingBuf, t } from "bun-bpf";
+ * const events = { event: t.u64n, size: 4096 };
+ * const cpus = possibleCpus();
+ * using rings = new ArrayOfMaps({ maxEntries: Math.max(...cpus) + 1, inner: { type: "ringbuf", ...events } });
+ * for (const cpu of cpus) {
+ *   using ring = new RingBuf(events);
+ *   rings.set(cpu, ring);
+ * }
+ * console.log(rings.count() === cpus.length); // true
+ * ```
+ */
+export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I> {
+  /** @internal */
+  static readonly kind = new MapKind<
+    ArrayOfMapsTypes<InnerMapTypes>,
+    ArrayOfMapsOptions<InnerMapOptions>
+  >({
+    type: "array-of-maps",
+    className: "ArrayOfMaps",
+    options: ["inner", "maxEntries"],
+    sizes({ inner }) {
+      checkInner(inner);
+      return { keySize: u32.size, valueSize: u32.size };
+    },
+    complete({ inner, maxEntries }) {
+      checkMaxEntries(maxEntries);
+      return { maxEntries, inner: innerMapSpec(inner) };
+    },
+  });
+  /** The types of the maps. */
+  readonly types: ArrayOfMapsTypes<I>;
+
+  constructor(options: ArrayOfMapsOptions<I>);
+  /** @internal */
+  constructor(types: ArrayOfMapsTypes<I>, existing: MapHandle);
+  constructor(options: ArrayOfMapsTypes<I>, existing = ArrayOfMaps.kind.create(options)) {
+    const { inner } = options;
+    super(existing, u32, inner);
+    this.types = { inner };
+  }
+
+  /** Opens the array pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
+  static open<I extends InnerMapTypes>(path: string, types: ArrayOfMapsTypes<I>): ArrayOfMaps<I> {
+    return new ArrayOfMaps(types, ArrayOfMaps.kind.open(path, types));
+  }
+
+  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId<I extends InnerMapTypes>(id: number, types: ArrayOfMapsTypes<I>): ArrayOfMaps<I> {
+    return new ArrayOfMaps(types, ArrayOfMaps.kind.byId(id, types));
+  }
+
+  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd<I extends InnerMapTypes>(fd: number, types: ArrayOfMapsTypes<I>): ArrayOfMaps<I> {
+    return new ArrayOfMaps(types, ArrayOfMaps.kind.byFd(fd, types));
+  }
+
+  /** How many places there are: `maxEntries`. */
+  get length(): number {
+    return this.maxEntries;
+  }
+
+  /** Stores a map at an index. @throws {RangeError} for an index outside the array; else as {@link MapOfMaps.set} */
+  override set(index: number, map: InnerMap<I>): this {
+    checkIndex(this, index);
+    return super.set(index, map);
+  }
+
+  /** Empties a place; whether a map was there. @throws {RangeError} for an index outside the array */
+  override delete(index: number): boolean {
+    checkIndex(this, index);
+    return super.delete(index);
+  }
+
+  override dup(): ArrayOfMaps<I> {
+    return new ArrayOfMaps(this.types, this.duplicateHandle());
+  }
+
+  /** @internal */
+  protected override walk(): Walk {
+    return new IndexWalk(this.walked);
+  }
+}
+
+/** The types of a {@link HashOfMaps}: of its keys, and of the maps in it. */
+export interface HashOfMapsTypes<K, I extends InnerMapTypes> {
+  readonly key: Type<K>;
+  readonly inner: I;
+}
+
+/** Options of {@link HashOfMaps}. */
+export interface HashOfMapsOptions<K, I extends InnerMapTypes>
+  extends CommonMapOptions, HashOfMapsTypes<K, I> {
+  /** What the maps in it are like: the options of their class, and its kind as `type`. */
+  readonly inner: I & InnerMapOptions;
+  /** How many maps it holds at the most: 1 to 2^32 - 1. */
+  readonly maxEntries: number;
+}
+
+/**
+ * A hash table of maps: programs look a map up by any key, and then a value in that map. User space exchanges whole maps
+ * under running programs: a new table of rules takes the place of the old one in one step.
+ *
+ * Kernel 4.12. All maps in it are alike: of the kind, sizes and flags that `inner` says, for which the kernel is shown a
+ * map at creation. In hash tables `maxEntries` may differ from map to map, in arrays with the flag `"inner-map"` only
+ * (5.10). A map cannot be inside a map that is inside one.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` for an inner kind or flag that the kernel does not take
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { HashMap, HashOfMaps, t } from "bun-bpf";
+ * const rules = { key: t.ipv4, value: t.u32, maxEntries: 1024 };
+ * using tenants = new HashOfMaps({ key: t.u32, maxEntries: 64, inner: { type: "hash", ...rules } });
+ * {
+ *   using first = new HashMap(rules);
+ *   tenants.set(7, first.set("192.0.2.1", 1));
+ * }
+ * using opened = tenants.get(7); // a HashMap<string, number>: the map lives on in the other one
+ * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
+ * ```
+ */
+export class HashOfMaps<K, I extends InnerMapTypes> extends MapOfMaps<K, I> {
+  /** @internal */
+  static readonly kind = new MapKind<
+    HashOfMapsTypes<unknown, InnerMapTypes>,
+    HashOfMapsOptions<unknown, InnerMapOptions>
+  >({
+    type: "hash-of-maps",
+    className: "HashOfMaps",
+    options: ["key", "inner", "maxEntries"],
+    sizes({ key, inner }) {
+      checkPlainType("key", key);
+      checkInner(inner);
+      return { keySize: key.size, valueSize: u32.size };
+    },
+    complete({ inner, maxEntries }) {
+      checkMaxEntries(maxEntries);
+      return { maxEntries, inner: innerMapSpec(inner) };
+    },
+  });
+  /** The types of keys, and of the maps. */
+  readonly types: HashOfMapsTypes<K, I>;
+
+  constructor(options: HashOfMapsOptions<K, I>);
+  /** @internal */
+  constructor(types: HashOfMapsTypes<K, I>, existing: MapHandle);
+  constructor(options: HashOfMapsTypes<K, I>, existing = HashOfMaps.kind.create(options)) {
+    const { key, inner } = options;
+    super(existing, key, inner);
+    this.types = { key, inner };
+  }
+
+  /** Opens the map pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
+  static open<K, I extends InnerMapTypes>(
+    path: string,
+    types: HashOfMapsTypes<K, I>,
+  ): HashOfMaps<K, I> {
+    return new HashOfMaps(types, HashOfMaps.kind.open(path, types));
+  }
+
+  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId<K, I extends InnerMapTypes>(
+    id: number,
+    types: HashOfMapsTypes<K, I>,
+  ): HashOfMaps<K, I> {
+    return new HashOfMaps(types, HashOfMaps.kind.byId(id, types));
+  }
+
+  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd<K, I extends InnerMapTypes>(
+    fd: number,
+    types: HashOfMapsTypes<K, I>,
+  ): HashOfMaps<K, I> {
+    return new HashOfMaps(types, HashOfMaps.kind.byFd(fd, types));
+  }
+
+  /** Stores a map only if there is none under the key; whether it did. @throws as {@link set} */
+  add(key: K, map: InnerMap<I>): boolean {
+    return this.store(key, map, BPF_NOEXIST);
+  }
+
+  /** Stores a map only if there is one under the key; whether it did. @throws as {@link set} */
+  replace(key: K, map: InnerMap<I>): boolean {
+    return this.store(key, map, BPF_EXIST);
+  }
+
+  override dup(): HashOfMaps<K, I> {
+    return new HashOfMaps(this.types, this.duplicateHandle());
   }
 }

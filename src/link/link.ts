@@ -1,9 +1,9 @@
+import { describe } from "../check/describe.ts";
 import { detachLink, updateLink } from "../ffi/bpf_link.ts";
+import { describeAll } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { Pin } from "../maps/pin.ts";
-import { describe } from "../types/refusal.ts";
-import type { LinkInfo } from "./info.ts";
-import { readLinkInfo } from "./read_info.ts";
+import { type LinkInfo, readLinkInfo } from "./link_info.ts";
+import { KernelObject } from "../handle/kernel_object.ts";
 
 /** What of a program a link needs: a live one. */
 export interface LinkedProgram {
@@ -28,35 +28,15 @@ export interface LinkedProgram {
  * console.log(link.info().type); // raw-tracepoint
  * ```
  */
-export class Link implements Disposable {
-  readonly #descriptor: Descriptor;
-  readonly #what: string;
-  readonly #pin = new Pin();
-
+export class Link extends KernelObject {
   /** @internal Programs make links: `program.attach()`. */
   constructor(fd: number, what: string) {
-    this.#what = what;
-    this.#descriptor = new Descriptor(fd, what);
-  }
-
-  /** The descriptor, owned by this object. @throws {DisposedError} after disposal */
-  get fd(): number {
-    return this.#descriptor.fd;
-  }
-
-  /** Whether it was disposed of. */
-  get disposed(): boolean {
-    return this.#descriptor.disposed;
-  }
-
-  /** The link for messages: `raw_tp link to sched_switch`. */
-  toString(): string {
-    return this.#what;
+    super("link", new Descriptor(fd, what));
   }
 
   /** What the kernel says of the link now (kernel 5.8). @throws {BpfError} `EINVAL` before that */
   info(): LinkInfo {
-    return readLinkInfo(this.fd, this.#what);
+    return readLinkInfo(this.fd, `${this}`);
   }
 
   /** Puts another program of the same kind in place, without a gap (kernel 5.7). @throws {BpfError} `EINVAL` where the kind of link cannot; {TypeError} for what is no program */
@@ -65,7 +45,7 @@ export class Link implements Disposable {
     if (typeof program !== "object" || program === null || typeof program.fd !== "number") {
       throw new TypeError(`update: expected a program, got ${describe(program)}`);
     }
-    updateLink(fd, program.fd, this.#what);
+    updateLink(fd, program.fd, `${this}`);
     return this;
   }
 
@@ -75,24 +55,35 @@ export class Link implements Disposable {
    * @throws {BpfError} `EOPNOTSUPP` where the kind of link cannot: dispose of it instead
    */
   detach(): this {
-    detachLink(this.fd, this.#what);
+    detachLink(this.fd, `${this}`);
     return this;
   }
+}
 
-  /** Gives the link a path on a BPF file system: the program stays attached after this process (kernel 5.7). @throws {BpfError} */
-  pin(path: string): this {
-    this.#pin.pin(this.#descriptor, path);
-    return this;
-  }
-
-  /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
-  unpin(path?: string): this {
-    this.#pin.unpin(this.#descriptor, path);
-    return this;
-  }
-
-  /** Closes the link, which detaches the program unless it is pinned; a second call does nothing. */
-  [Symbol.dispose](): void {
-    this.#descriptor[Symbol.dispose]();
-  }
+/**
+ * All links on the system, whoever made them, in the order of their ids; lazily, one at a time. Links that come or go
+ * meanwhile may be in the list or not.
+ *
+ * Kernel 5.8, CAP_SYS_ADMIN. Attachments that are no links, such as those of `tc` and before kernel 5.15 those of
+ * tracepoints, have no ids.
+ *
+ * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, `EINVAL` before kernel 5.8
+ *
+ * @example
+ * ```ts
+ * import { asm, listLinks, Program } from "bun-bpf";
+ * using program = new Program({
+ *   section: "raw_tp/sched_process_exec",
+ *   license: "GPL",
+ *   code: [asm.mov(asm.r0, 0), asm.exit()],
+ * });
+ * using link = program.attach();
+ * const { id } = link.info();
+ * for (const info of listLinks()) {
+ *   if (info.id === id && info.type === "raw-tracepoint") console.log(info.name); // sched_process_exec
+ * }
+ * ```
+ */
+export function listLinks(): Generator<LinkInfo, undefined, undefined> {
+  return describeAll("link", readLinkInfo);
 }

@@ -1,6 +1,6 @@
 /** @module What network interfaces get by netlink: programs that are attached without a link, and interfaces themselves. */
 
-import type { RouteSocket } from "../ffi/route_socket.ts";
+import type { RouteSocket } from "../ffi/socket.ts";
 import {
   ETH_P_ALL,
   IFLA_INFO_KIND,

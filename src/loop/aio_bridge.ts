@@ -1,8 +1,7 @@
 import { Aio, eventDescriptor } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import type { Polled } from "../ffi/poll.ts";
-import type { Bridge } from "./bridge.ts";
-import { deliver } from "./deliver.ts";
+import { type Bridge, deliver } from "./bridge.ts";
 
 /** What of a stream's reader is used here. */
 interface Reader {

@@ -23,3 +23,25 @@ export type BridgeName = "io_uring" | "aio" | "timer";
 
 /** Makes a bridge that calls `onReady` with the ids that it reports. */
 export type BridgeFactory = (onReady: (id: number) => void) => Bridge;
+
+/** Makes an error an uncaught one: for what nobody calls who could catch it, so that the rest goes on. */
+export function throwUncaught(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}
+
+/**
+ * Reports each of the ids that completed together.
+ *
+ * What one `onReady` throws becomes an uncaught error and not the end of the batch: the others would never wake up.
+ */
+export function deliver(ids: readonly number[], onReady: (id: number) => void): void {
+  for (const id of ids) {
+    try {
+      onReady(id);
+    } catch (error) {
+      throwUncaught(error);
+    }
+  }
+}

@@ -1,6 +1,5 @@
 import type { BridgeName } from "./bridge.ts";
-import { bridgeNames, bridgeRefusals } from "./open_bridge.ts";
-import { bridgeInUse, preferBridge } from "./reactor.ts";
+import { bridgeInUse, bridgeNames, bridgeRefusals, preferBridge } from "./reactor.ts";
 
 /** How the kernel wakes this thread's event loop when there is something to consume. Each Worker has its own. */
 export interface EventLoop {

@@ -2,9 +2,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { IoUring } from "../ffi/io_uring.ts";
 import type { Polled } from "../ffi/poll.ts";
 import { socketPair } from "../ffi/socket.ts";
-import type { Bridge } from "./bridge.ts";
-import { deliver } from "./deliver.ts";
-import { throwUncaught } from "./uncaught.ts";
+import { type Bridge, deliver, throwUncaught } from "./bridge.ts";
 
 /** What of Bun's socket is used here. */
 interface Socket {

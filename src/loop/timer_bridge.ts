@@ -1,6 +1,5 @@
 import { type Polled, readyNow } from "../ffi/poll.ts";
-import type { Bridge } from "./bridge.ts";
-import { deliver } from "./deliver.ts";
+import { type Bridge, deliver } from "./bridge.ts";
 
 const shortestMilliseconds = 1;
 /** Where nothing happens, looks become rarer, down to this: the delay that is the price of it. */

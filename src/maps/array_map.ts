@@ -1,13 +1,131 @@
-import { roundUp8 } from "../ffi/align.ts";
-import { MappedMemory, roundUpToPage } from "../ffi/memory.ts";
+import { listOf } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
+import type { MapHandle } from "./create.ts";
+import { checkIndex, type ElementOptions } from "./element_map.ts";
+import { KeyedMap } from "./keyed_map.ts";
+import { arrayKind, type ArrayMapTypes, type IndexedMapOptions } from "./map_options.ts";
+import { PerCpuLayout, reduceValues, sumValues } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
-import { describe } from "../types/refusal.ts";
-import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
-import { AtomicCells } from "./atomic_cells.ts";
-import { arrayKind, type ArrayMapTypes, type IndexedMapOptions } from "./array_kind.ts";
-import type { MapHandle } from "./handle.ts";
-import { IndexedMap } from "./indexed_map.ts";
+import type { Type } from "../types/type.ts";
+import { BPF_ANY, BPF_F_MMAPABLE } from "../uapi/bpf.ts";
+
+/** How an integer of each kind is made of the bits that the engine's atomics give. */
+const narrow = {
+  i32: (bits: number) => bits,
+  u32: (bits: number) => bits >>> 0,
+} as const;
+const wide = {
+  i64: (bits: bigint) => bits,
+  u64: (bits: bigint) => BigInt.asUintN(64, bits),
+  i64n: (bits: bigint) => Number(bits),
+  u64n: (bits: bigint) => Number(BigInt.asUintN(64, bits)),
+} as const;
+
+/** Integers in shared memory, each at a multiple of a stride, that are changed in one step. */
+export class AtomicCells<V> {
+  readonly #kind: string;
+  readonly #add: (index: number, amount: V) => V;
+
+  /**
+   * @param stride bytes from one integer to the next: a multiple of 8
+   * @throws {TypeError} when the type is no integer of 32 or 64 bits in the machine's byte order
+   */
+  constructor(type: Type<V>, buffer: ArrayBufferLike, stride: number) {
+    const { kind } = type;
+    this.#kind = kind;
+    // The values have the type that the conversion gives, which the kind says and TypeScript cannot tell.
+    if (Object.hasOwn(narrow, kind)) {
+      const cells = new Int32Array(buffer);
+      const convert = narrow[kind as keyof typeof narrow];
+      const step = stride / Int32Array.BYTES_PER_ELEMENT;
+      this.#add = (index, amount) =>
+        convert(Atomics.add(cells, index * step, amount as number)) as V;
+    } else if (Object.hasOwn(wide, kind)) {
+      const cells = new BigInt64Array(buffer);
+      const convert = wide[kind as keyof typeof wide];
+      const step = stride / BigInt64Array.BYTES_PER_ELEMENT;
+      this.#add = (index, amount) =>
+        convert(Atomics.add(cells, index * step, BigInt(amount as number | bigint))) as V;
+    } else {
+      const names = [...Object.keys(narrow), ...Object.keys(wide)].map((name) => `t.${name}`);
+      throw new TypeError(
+        `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, this is one of ${type.name}`,
+      );
+    }
+  }
+
+  /** Adds to an integer and returns what it was before. @throws {TypeError | RangeError} for an amount that it cannot hold */
+  add(index: number, amount: V): V {
+    checkAmount(this.#kind, amount);
+    return this.#add(index, amount);
+  }
+}
+
+function checkAmount(kind: string, amount: unknown): void {
+  const wanted = kind === "i64" || kind === "u64" ? "bigint" : "number";
+  if (typeof amount !== wanted) {
+    throw new TypeError(`amount: expected a ${wanted} (${kind}), got ${describe(amount)}`);
+  }
+  const largest = Object.hasOwn(narrow, kind) ? 0xffffffff : Number.MAX_SAFE_INTEGER;
+  const isHeld =
+    typeof amount === "bigint"
+      ? amount > -(2n ** 64n) && amount < 2n ** 64n
+      : Number.isInteger(amount) && Math.abs(amount as number) <= largest;
+  if (isHeld) return;
+  throw new RangeError(
+    `amount: expected an integer that ${kind} can hold, got ${describe(amount)}`,
+  );
+}
+
+/** Arrays: an element for each index from 0, all there from the start. */
+export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
+  /** How many values there are: `maxEntries`. */
+  get length(): number {
+    return this.maxEntries;
+  }
+
+  /**
+   * Stores the value at an index.
+   *
+   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   */
+  set(index: number, value: W, options?: ElementOptions): this {
+    checkIndex(this, index);
+    this.update(index, value, BPF_ANY, options);
+    return this;
+  }
+
+  /**
+   * Stores many values, in one call where the kernel can (5.6), in the order given.
+   * All pairs are checked before the first is stored.
+   *
+   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
+   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   */
+  setMany(pairs: Iterable<readonly [index: number, value: W]>): this {
+    const list = listOf(pairs, "pairs");
+    // What is no pair is refused with the values.
+    for (const pair of list) if (Array.isArray(pair)) checkIndex(this, pair[0]);
+    this.updateMany(list);
+    return this;
+  }
+
+  /** The value at an index; a negative one counts from the end; `undefined` outside. */
+  at(index: number): V | undefined {
+    void this.fd;
+    const place = Math.trunc(index) || 0;
+    const absolute = place < 0 ? place + this.length : place;
+    return absolute < 0 || absolute >= this.length ? undefined : this.get(absolute);
+  }
+
+  /** The length: an array's entries are always there. */
+  override count(): number {
+    void this.fd;
+    return this.length;
+  }
+}
 
 /** Options of {@link ArrayMap}. */
 export interface ArrayMapOptions<V> extends IndexedMapOptions<V> {
@@ -209,4 +327,100 @@ function mappable({ mmap = false, value }: ArrayMapOptions<unknown>) {
     );
   }
   return { flags: mmap ? BPF_F_MMAPABLE : 0 };
+}
+
+/** Options of {@link PerCpuArrayMap}. */
+export type PerCpuArrayMapOptions<V> = IndexedMapOptions<V>;
+
+/**
+ * An array with a value for each CPU at every index: a program counts on its own CPU without contention, and the reader
+ * adds up. All values are there from the start, zeroed, and none can be deleted.
+ *
+ * Kernel 4.6. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB. The values of one index
+ * are read one CPU after the other while programs go on: their sum is not that of one moment.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `E2BIG` for a value
+ * of more than 32 KiB
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { PerCpuArrayMap, possibleCpus, t } from "bun-bpf";
+ * using totals = new PerCpuArrayMap({ value: t.u64, maxEntries: 4 });
+ * totals.set(2, possibleCpus().map((cpu) => BigInt(cpu)));
+ * console.log(totals.sum(0), totals.reduce(2, (largest, value) => (value > largest ? value : largest), 0n));
+ * ```
+ */
+export class PerCpuArrayMap<V> extends IndexedMap<V[], readonly V[]> {
+  /** @internal */
+  static readonly kind = arrayKind("percpu-array", "PerCpuArrayMap", [], () => ({}));
+  /** The type that the values of one CPU are written and read with. */
+  readonly types: ArrayMapTypes<V>;
+  readonly #values: PerCpuLayout<V>;
+
+  constructor(options: PerCpuArrayMapOptions<V>);
+  /** @internal */
+  constructor(types: ArrayMapTypes<V>, existing: MapHandle);
+  constructor(options: ArrayMapTypes<V>, existing = PerCpuArrayMap.kind.create(options)) {
+    const { value } = options;
+    const values = new PerCpuLayout(value);
+    super(existing, { key: u32, value: values });
+    this.types = { value };
+    this.#values = values;
+  }
+
+  /** Opens the array pinned at a path on a BPF file system (kernel 4.4). @throws as {@link ArrayMap.open} */
+  static open<V>(path: string, types: ArrayMapTypes<V>): PerCpuArrayMap<V> {
+    return new PerCpuArrayMap(types, PerCpuArrayMap.kind.open(path, types));
+  }
+
+  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link ArrayMap.open} */
+  static fromId<V>(id: number, types: ArrayMapTypes<V>): PerCpuArrayMap<V> {
+    return new PerCpuArrayMap(types, PerCpuArrayMap.kind.byId(id, types));
+  }
+
+  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link ArrayMap.open} */
+  static fromFd<V>(fd: number, types: ArrayMapTypes<V>): PerCpuArrayMap<V> {
+    return new PerCpuArrayMap(types, PerCpuArrayMap.kind.byFd(fd, types));
+  }
+
+  /**
+   * The sum of an index's values over all CPUs, or `undefined` outside the array. For numbers and bigints; a sum of numbers
+   * is exact up to 2^53.
+   *
+   * @throws {TypeError} when the values are something else
+   */
+  sum(index: number): (V & (number | bigint)) | undefined {
+    return sumValues(this.get(index), `${this}`);
+  }
+
+  /** Folds an index's values, one CPU after the other, into one; `undefined` outside the array. */
+  reduce<R>(
+    index: number,
+    fn: (accumulator: R, value: V, cpu: number) => R,
+    initial: R,
+  ): R | undefined {
+    return reduceValues(this.get(index), fn, initial);
+  }
+
+  /** The value of one CPU, or `undefined` outside the array. @throws {RangeError} for a CPU that cannot be */
+  getCpu(index: number, cpu: number): V | undefined {
+    return this.findCpu(index, cpu, this.#values);
+  }
+
+  /**
+   * Stores the value of one CPU and leaves those of the others (kernel 7.0).
+   *
+   * @throws {BpfError} `EINVAL` before 7.0
+   * @throws {RangeError} for a CPU that cannot be, or an index outside the array
+   */
+  setCpu(index: number, cpu: number, value: V): this {
+    checkIndex(this, index);
+    this.updateCpu(index, cpu, value, this.#values);
+    return this;
+  }
+
+  override dup(): PerCpuArrayMap<V> {
+    return new PerCpuArrayMap(this.types, this.duplicateHandle());
+  }
 }

@@ -1,9 +1,9 @@
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
-import { inspectCustom } from "../types/inspect.ts";
-import { type MapHandle, type MapInfo, type MapProperties, readMapInfo } from "./handle.ts";
-import { Pin } from "./pin.ts";
-import { describeMap, type MapTypeName } from "./spec.ts";
+import { inspectCustom } from "../check/describe.ts";
+import { type MapHandle, type MapInfo, type MapProperties, readMapInfo } from "./create.ts";
+import { KernelObject } from "../handle/kernel_object.ts";
+import type { MapTypeName } from "./map_spec.ts";
 
 /**
  * What every kind of map has: a descriptor, an identity in the kernel, and an end.
@@ -11,30 +11,17 @@ import { describeMap, type MapTypeName } from "./spec.ts";
  * A map lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends; the kernel keeps it for
  * as long as a program uses it or a path pins it. Garbage collection never closes it.
  */
-export abstract class BpfMap implements Disposable {
-  readonly #descriptor: Descriptor;
+export abstract class BpfMap extends KernelObject {
   readonly #info: MapProperties;
-  readonly #pin: Pin;
 
   /** @internal Classes of maps are constructed by their own options. */
   protected constructor(handle: MapHandle) {
-    this.#descriptor = handle.descriptor;
+    super("map", handle.descriptor, handle.pinnedAt);
     this.#info = handle.info;
-    this.#pin = new Pin(handle.pinnedAt);
-  }
-
-  /** @internal */
-  protected get descriptor(): Descriptor {
-    return this.#descriptor;
-  }
-
-  /** The descriptor, owned by this object: duplicate it to keep it. @throws {DisposedError} after disposal */
-  get fd(): number {
-    return this.#descriptor.fd;
   }
 
   /** The kernel's id of the map, as `bpftool map` shows it. */
-  get id(): number {
+  override get id(): number {
     return this.#info.id;
   }
 
@@ -68,16 +55,6 @@ export abstract class BpfMap implements Disposable {
     return this.#info.flags;
   }
 
-  /** Whether {@link Symbol.dispose} was called. */
-  get disposed(): boolean {
-    return this.#descriptor.disposed;
-  }
-
-  /** The map for messages: `hash map "counts"`. */
-  toString(): string {
-    return describeMap(this.#info);
-  }
-
   /** @internal The map for `console.log`: what it is, not all that it can do. */
   [inspectCustom](
     _depth: number,
@@ -106,38 +83,6 @@ export abstract class BpfMap implements Disposable {
     return this;
   }
 
-  /**
-   * Gives the map a path on a BPF file system, which keeps it alive after this process (kernel 4.4).
-   *
-   * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
-   *
-   * @example
-   * ```ts
-   * import { HashMap, t } from "bun-bpf";
-   * using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 16 });
-   * try {
-   *   map.pin("/sys/fs/bpf/counts");
-   *   map.unpin();
-   * } catch (error) {
-   *   console.error(String(error)); // where no BPF file system is mounted
-   * }
-   * ```
-   */
-  pin(path: string): this {
-    this.#pin.pin(this.#descriptor, path);
-    return this;
-  }
-
-  /**
-   * Removes a path at which the map is pinned: by default the one that this object pinned or opened it at.
-   *
-   * @throws {TypeError} when neither is known; and what `fs.unlinkSync` throws
-   */
-  unpin(path?: string): this {
-    this.#pin.unpin(this.#descriptor, path);
-    return this;
-  }
-
   /** A second object for the same map, with a descriptor and a life of its own. */
   abstract dup(): BpfMap;
 
@@ -150,11 +95,6 @@ export abstract class BpfMap implements Disposable {
   /** @internal Undoes a construction that fails after all: a pin that was made for it goes too. */
   protected abandon({ isNewlyPinned = false }: MapHandle): void {
     if (isNewlyPinned) this.unpin();
-    this.#descriptor[Symbol.dispose]();
-  }
-
-  /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */
-  [Symbol.dispose](): void {
-    this.#descriptor[Symbol.dispose]();
+    this.descriptor[Symbol.dispose]();
   }
 }

@@ -1,15 +1,43 @@
-import { elementKeyOffset, MapElement } from "../ffi/map_element.ts";
-import type { KindHints } from "../ffi/map_hints.ts";
-import { checkCount, checkOptions } from "../types/argument.ts";
-import { describe } from "../types/refusal.ts";
+import { checkCount, checkOptions } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import type { KindHints } from "../ffi/bpf_map.ts";
+import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
+import { BpfMap } from "./bpf_map.ts";
+import { copiedValueSize, type MapHandle } from "./create.ts";
+import { cpuIndex, type PerCpuLayout, type ValueLayout } from "./value_layout.ts";
+import type { WalkedMap } from "./walk.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { BpfMap } from "./bpf_map.ts";
-import { copiedValueSize, type MapHandle } from "./handle.ts";
-import type { PerCpuLayout } from "./per_cpu_layout.ts";
-import { cpuIndex } from "./per_cpu_values.ts";
-import type { ValueLayout } from "./value_layout.ts";
-import type { WalkedMap } from "./walk.ts";
+
+/** An array, as far as its indexes go. */
+interface Indexed {
+  readonly length: number;
+  /** Throws when the array is disposed of. */
+  readonly fd: number;
+}
+
+/**
+ * Checks that an array has an index. What is no index of any array is refused by the key's type, in the kernel's stead.
+ *
+ * @throws {RangeError} for one past the end
+ */
+export function checkIndex(array: Indexed, index: number): void {
+  if (typeof index !== "number" || index < array.length) return;
+  void array.fd;
+  throw new RangeError(
+    `index of ${array}: expected an integer from 0 to ${array.length - 1}, got ${index}`,
+  );
+}
+
+/** The key of maps that have none. */
+export const noKey: Type<undefined> = {
+  kind: "none",
+  name: "none",
+  size: 0,
+  align: 1,
+  read: () => undefined,
+  write: () => {},
+};
 
 /** How one element is looked up or stored. */
 export interface ElementOptions {

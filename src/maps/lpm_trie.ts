@@ -1,19 +1,15 @@
 import { BpfError } from "../ffi/error.ts";
 import { fixes } from "../features/fixes.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
-import { describe } from "../types/refusal.ts";
+import { describe } from "../check/describe.ts";
 import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import { AssociativeMap } from "./associative_map.ts";
+import { AssociativeMap, type KeyedMapTypes } from "./keyed_map.ts";
 import type { ElementOptions } from "./element_map.ts";
-import type { MapHandle } from "./handle.ts";
-import type { KeyedMapOptions } from "./keyed_kind.ts";
-import type { KeyedMapTypes } from "./keyed_map.ts";
-import { checkTypes } from "./type_checks.ts";
-import { MapKind } from "./kind.ts";
-import { checkMaxEntries } from "./spec.ts";
-import { TrieWalk } from "./trie_walk.ts";
-import type { Walk } from "./walk.ts";
+import type { MapHandle } from "./create.ts";
+import { checkTypes, type KeyedMapOptions, MapKind } from "./map_options.ts";
+import { checkMaxEntries } from "./map_spec.ts";
+import { TrieWalk, type Walk } from "./walk.ts";
 
 /** Options of {@link LpmTrie}. Entries are allocated as they come. */
 export type LpmTrieOptions<K, V> = KeyedMapOptions<K, V>;

@@ -1,12 +1,33 @@
+import { constants, openSync } from "node:fs";
+import { checkCount } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import type { KindHints } from "../ffi/bpf_map.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import type { KindHints } from "../ffi/map_hints.ts";
+import { openPidfd } from "../ffi/namespace.ts";
+import { requireBpfSecurityModule } from "../ffi/security.ts";
+import type { MapHandle } from "./create.ts";
+import { ElementMap, type ElementOptions } from "./element_map.ts";
+import { storageKind, type StorageOptions, type StorageTypes } from "./map_options.ts";
+import { type FdLike, fdOf } from "./value_layout.ts";
 import { i32 } from "../types/integer.ts";
 import { hasSpinLock } from "../types/opaque.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { ElementMap, type ElementOptions } from "./element_map.ts";
-import type { MapHandle } from "./handle.ts";
-import type { StorageTypes } from "./storage_kind.ts";
+import { O_PATH } from "../uapi/fcntl.ts";
+
+/**
+ * Opens what is at a path without the right to read it, and without the effects that opening a device or a named pipe has:
+ * the kernel takes such a descriptor for the object itself.
+ *
+ * @param flags more of those of open(2)
+ * @throws {TypeError} when it is no path; and what `fs.openSync` throws: `ENOENT` when nothing is there
+ */
+export function openOwner(path: string, flags = 0): Descriptor {
+  if (path === "" || path.includes("\0")) {
+    throw new TypeError(`expected a path, got ${describe(path)}`);
+  }
+  return new Descriptor(openSync(path, O_PATH | flags), path);
+}
 
 /** How often a value is stored that the kernel says to store again: once more has always been enough. */
 const mostAttempts = 100;
@@ -119,5 +140,304 @@ export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
       }
       throw error;
     }
+  }
+}
+
+/** Options of {@link SkStorage}. With the flag `"clone"`, a listening socket's value is copied to those that it accepts. */
+export type SkStorageOptions<V> = StorageOptions<V, "no-prealloc" | "clone">;
+
+const noSocket = "There is no socket behind the descriptor, or it is closed";
+
+/**
+ * Socket-local storage: one value with each socket, gone when the socket is.
+ *
+ * Kernel 5.2; from user space and from network programs, and from tracing programs since 5.11. A value has up to about
+ * 65,400 bytes, and counts towards what a socket may hold (`net.core.optmem_max`).
+ *
+ * A socket is named by its descriptor, or by an object with that as `fd`, such as a socket of Bun.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.2, `E2BIG` for a value that is too large
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { SkStorage, t } from "bun-bpf";
+ * using marks = new SkStorage({ value: t.u32, name: "marks" });
+ * const socket = await Bun.udpSocket({});
+ * // Bun's sockets have their descriptor as `fd`, which their types do not say.
+ * const owner = socket as unknown as { readonly fd: number };
+ * marks.set(owner, 7);
+ * console.log(marks.get(owner), marks.add(owner, 8)); // 7 false
+ * socket.close();
+ * ```
+ */
+export class SkStorage<V> extends ObjectStorage<FdLike, V> {
+  /** @internal */
+  static readonly kind = storageKind("sk-storage", "SkStorage", ["no-prealloc", "clone"]);
+
+  constructor(options: SkStorageOptions<V>);
+  /** @internal */
+  constructor(types: StorageTypes<V>, existing: MapHandle);
+  constructor(options: StorageTypes<V>, existing = SkStorage.kind.create(options)) {
+    super(existing, options, {
+      keyHints: { EBADF: noSocket, ENOTSOCK: noSocket },
+      hints: {
+        ENOMEM:
+          "The kernel has no memory for it, or the socket may hold no more: see the sysctl net.core.optmem_max",
+      },
+    });
+  }
+
+  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
+  static open<V>(path: string, types: StorageTypes<V>): SkStorage<V> {
+    return new SkStorage(types, SkStorage.kind.open(path, types));
+  }
+
+  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId<V>(id: number, types: StorageTypes<V>): SkStorage<V> {
+    return new SkStorage(types, SkStorage.kind.byId(id, types));
+  }
+
+  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd<V>(fd: number, types: StorageTypes<V>): SkStorage<V> {
+    return new SkStorage(types, SkStorage.kind.byFd(fd, types));
+  }
+
+  override dup(): SkStorage<V> {
+    return new SkStorage(this.types, this.duplicateHandle());
+  }
+
+  /** @internal */
+  protected override descriptorOf(owner: FdLike): number {
+    return fdOf(owner, "a socket");
+  }
+}
+
+/** Options of {@link TaskStorage}. */
+export type TaskStorageOptions<V> = StorageOptions<V>;
+
+/**
+ * A process by its id in this process's pid namespace, or by an object with a pidfd (see pidfd_open(2)) as `fd`. Since kernel
+ * 6.9 it can be the id of a thread, too.
+ */
+export type TaskOwner = number | Exclude<FdLike, number>;
+
+/**
+ * Task-local storage: one value with each thread, gone when the thread has ended. A process's id means its first thread.
+ *
+ * Kernel 5.11; for programs, those that trace and those of the BPF security module. A value has up to about 65,400 bytes.
+ *
+ * A number names a process, and a descriptor for it is opened for the call. When there is no such process, that is a
+ * `BpfError` `ESRCH` in every method. A process that has ended while a pidfd is held keeps no value: `get` gives
+ * `undefined`, `delete` and `replace` give false, and storing is refused with `ENOENT`.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.11, `E2BIG` for a value that is too large
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { TaskStorage, t } from "bun-bpf";
+ * using watched = new TaskStorage({ value: t.u32, name: "watched" });
+ * watched.set(process.pid, 1);
+ * console.log(watched.get(process.pid), watched.get(1)); // 1 undefined
+ * ```
+ */
+export class TaskStorage<V> extends ObjectStorage<TaskOwner, V> {
+  /** @internal */
+  static readonly kind = storageKind("task-storage", "TaskStorage", ["no-prealloc"]);
+
+  constructor(options: TaskStorageOptions<V>);
+  /** @internal */
+  constructor(types: StorageTypes<V>, existing: MapHandle);
+  constructor(options: StorageTypes<V>, existing = TaskStorage.kind.create(options)) {
+    super(existing, options, {
+      keyHints: {
+        EBADF: "The descriptor is not that of a process (pidfd_open(2)), or it is closed",
+      },
+      hints: { ENOENT: "The process has ended" },
+    });
+  }
+
+  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
+  static open<V>(path: string, types: StorageTypes<V>): TaskStorage<V> {
+    return new TaskStorage(types, TaskStorage.kind.open(path, types));
+  }
+
+  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId<V>(id: number, types: StorageTypes<V>): TaskStorage<V> {
+    return new TaskStorage(types, TaskStorage.kind.byId(id, types));
+  }
+
+  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd<V>(fd: number, types: StorageTypes<V>): TaskStorage<V> {
+    return new TaskStorage(types, TaskStorage.kind.byFd(fd, types));
+  }
+
+  override dup(): TaskStorage<V> {
+    return new TaskStorage(this.types, this.duplicateHandle());
+  }
+
+  /** @internal */
+  protected override descriptorOf(owner: TaskOwner): number | Descriptor {
+    if (typeof owner !== "number") return fdOf(owner, "a pid, or a process");
+    checkCount("pid", owner, 1);
+    return openPidfd(owner);
+  }
+}
+
+/** Options of {@link InodeStorage}. */
+export type InodeStorageOptions<V> = StorageOptions<V>;
+
+/**
+ * Inode-local storage: one value with each inode, whatever names the file has, for as long as the kernel has the inode in
+ * memory: a file that nobody has open may lose its value.
+ *
+ * Kernel 5.10 with `CONFIG_BPF_LSM`, and `bpf` among the active security modules; for programs, those of that module. A
+ * value has up to about 65,400 bytes.
+ *
+ * A file is named by its path, which is opened for the call (as `O_PATH`: without the right to read it, and without an
+ * effect on pipes and devices; links are followed), or by a descriptor of any kind of file. When nothing is at the path,
+ * the method throws what `fs` throws, `ENOENT`.
+ *
+ * @throws {Error} when `bpf` is not among the active security modules, or when that cannot be known (before kernel 6.8,
+ *   without securityfs and without the right to mount it)
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.10, `E2BIG` for a value that is too large
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { InodeStorage, t } from "bun-bpf";
+ * try {
+ *   using labels = new InodeStorage({ value: t.u32, name: "labels" });
+ *   labels.set(process.execPath, 7);
+ *   console.log(labels.get(process.execPath));
+ * } catch (error) {
+ *   console.error(String(error)); // where bpf is not among the active security modules
+ * }
+ * ```
+ */
+export class InodeStorage<V> extends ObjectStorage<string | FdLike, V> {
+  /** @internal */
+  static readonly kind = storageKind("inode-storage", "InodeStorage", ["no-prealloc"]);
+
+  constructor(options: InodeStorageOptions<V>);
+  /** @internal */
+  constructor(types: StorageTypes<V>, existing: MapHandle);
+  constructor(options: StorageTypes<V>, existing = usable(InodeStorage.kind.create(options))) {
+    super(existing, options, {
+      keyHints: {
+        EBADF:
+          "No file is open behind the descriptor, or the kernel keeps no storage with its inode",
+      },
+    });
+  }
+
+  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
+  static open<V>(path: string, types: StorageTypes<V>): InodeStorage<V> {
+    return new InodeStorage(types, usable(InodeStorage.kind.open(path, types)));
+  }
+
+  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId<V>(id: number, types: StorageTypes<V>): InodeStorage<V> {
+    return new InodeStorage(types, usable(InodeStorage.kind.byId(id, types)));
+  }
+
+  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd<V>(fd: number, types: StorageTypes<V>): InodeStorage<V> {
+    return new InodeStorage(types, usable(InodeStorage.kind.byFd(fd, types)));
+  }
+
+  override dup(): InodeStorage<V> {
+    return new InodeStorage(this.types, this.duplicateHandle());
+  }
+
+  /** @internal */
+  protected override descriptorOf(owner: string | FdLike): number | Descriptor {
+    if (typeof owner === "string") return openOwner(owner);
+    return fdOf(owner, "the path of a file, or an open one");
+  }
+}
+
+/**
+ * Passes a map on where its values have a place of their own. One that is new was refused before it was made; this is for
+ * those that others made, whatever they were opened by.
+ */
+function usable(handle: MapHandle): MapHandle {
+  try {
+    requireBpfSecurityModule();
+    return handle;
+  } catch (error) {
+    handle.descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Options of {@link CgroupStorage}. */
+export type CgroupStorageOptions<V> = StorageOptions<V>;
+
+/**
+ * Cgroup-local storage: one value with each control group, gone when the group is.
+ *
+ * Kernel 6.2; the kernel's name is `BPF_MAP_TYPE_CGRP_STORAGE`, and it has nothing to do with the older
+ * `BPF_MAP_TYPE_CGROUP_STORAGE`, whose values belong to a program as well. A value has up to about 65,400 bytes.
+ *
+ * A group is named by the path of its directory, which is opened for the call, or by a descriptor of that directory, with
+ * which `O_PATH` will do. Groups of version 1 are taken as well. What is at the path must be a directory: otherwise the
+ * method throws what `fs` throws, `ENOENT` or `ENOTDIR`.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.2, `E2BIG` for a value that is too large
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { CgroupStorage, t } from "bun-bpf";
+ * using limits = new CgroupStorage({ value: t.u64, name: "limits" });
+ * try {
+ *   limits.set("/sys/fs/cgroup", 100n);
+ *   console.log(limits.get("/sys/fs/cgroup"));
+ * } catch (error) {
+ *   console.error(String(error)); // where no cgroup file system is mounted there
+ * }
+ * ```
+ */
+export class CgroupStorage<V> extends ObjectStorage<string | FdLike, V> {
+  /** @internal */
+  static readonly kind = storageKind("cgrp-storage", "CgroupStorage", ["no-prealloc"]);
+
+  constructor(options: CgroupStorageOptions<V>);
+  /** @internal */
+  constructor(types: StorageTypes<V>, existing: MapHandle);
+  constructor(options: StorageTypes<V>, existing = CgroupStorage.kind.create(options)) {
+    super(existing, options, {
+      keyHints: {
+        EBADF:
+          "There is no cgroup: the path or descriptor must be of a directory of a mounted cgroup file system, and the group not removed",
+      },
+    });
+  }
+
+  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
+  static open<V>(path: string, types: StorageTypes<V>): CgroupStorage<V> {
+    return new CgroupStorage(types, CgroupStorage.kind.open(path, types));
+  }
+
+  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId<V>(id: number, types: StorageTypes<V>): CgroupStorage<V> {
+    return new CgroupStorage(types, CgroupStorage.kind.byId(id, types));
+  }
+
+  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd<V>(fd: number, types: StorageTypes<V>): CgroupStorage<V> {
+    return new CgroupStorage(types, CgroupStorage.kind.byFd(fd, types));
+  }
+
+  override dup(): CgroupStorage<V> {
+    return new CgroupStorage(this.types, this.duplicateHandle());
+  }
+
+  /** @internal */
+  protected override descriptorOf(owner: string | FdLike): number | Descriptor {
+    if (typeof owner === "string") return openOwner(owner, constants.O_DIRECTORY);
+    return fdOf(owner, "the path of a cgroup, or its directory");
   }
 }

@@ -1,14 +1,18 @@
-import type { Hints } from "../ffi/map_hints.ts";
-import { u32 } from "../types/integer.ts";
+import { closeSync, constants, openSync } from "node:fs";
+import { describe } from "../check/describe.ts";
+import type { Hints } from "../ffi/bpf_map.ts";
+import type { MapHandle } from "./create.ts";
+import { SparseArrayMap, WriteOnlyArrayMap } from "./descriptor_array.ts";
+import { checkIndex } from "./element_map.ts";
 import {
+  cpuArrayKind,
+  type CpuArrayOptions,
   descriptorArrayKind,
   type DescriptorArrayOptions,
   noTypes,
-} from "./descriptor_array_kind.ts";
-import type { FdLike } from "./fd_like.ts";
-import { idLayout } from "./fd_layout.ts";
-import type { MapHandle } from "./handle.ts";
-import { SparseArrayMap } from "./sparse_array_map.ts";
+} from "./map_options.ts";
+import { type FdLike, idLayout } from "./value_layout.ts";
+import { u32 } from "../types/integer.ts";
 
 /** Options of {@link ProgArray}. */
 export type ProgArrayOptions = DescriptorArrayOptions;
@@ -88,5 +92,168 @@ export class ProgArray extends SparseArrayMap<number, FdLike> {
 
   override dup(): ProgArray {
     return new ProgArray(noTypes, this.duplicateHandle());
+  }
+}
+
+/** Options of {@link CgroupArray}. */
+export type CgroupArrayOptions = DescriptorArrayOptions;
+
+const cgroupHints: Hints = {
+  EBADF:
+    "It is not open, or no directory of a cgroup2 file system: those of cgroup version 1 do not do",
+};
+
+/**
+ * Cgroups that programs ask about by index: whether the current task is in one (helper `current_task_under_cgroup`) or a
+ * packet's socket is (`skb_under_cgroup`). User space stores and deletes cgroups and cannot look.
+ *
+ * Kernel 4.8, with cgroup version 2. A cgroup stays in the array when its directory is removed.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { CgroupArray } from "bun-bpf";
+ * using cgroups = new CgroupArray({ maxEntries: 1, name: "cgroups" });
+ * try {
+ *   cgroups.set(0, "/sys/fs/cgroup/system.slice");
+ *   cgroups.delete(0);
+ * } catch (error) {
+ *   console.error(String(error)); // where there is no such cgroup of version 2
+ * }
+ * console.log(cgroups.delete(0)); // false
+ * ```
+ */
+export class CgroupArray extends WriteOnlyArrayMap<FdLike> {
+  /** @internal */
+  static readonly kind = descriptorArrayKind("cgroup-array", "CgroupArray", u32.size);
+
+  constructor(options: CgroupArrayOptions);
+  /** @internal */
+  constructor(types: object, existing: MapHandle);
+  constructor(options: object, existing = CgroupArray.kind.create(options)) {
+    super(existing, {
+      key: u32,
+      value: idLayout("a path of a cgroup or the cgroup's directory"),
+      hints: cgroupHints,
+    });
+  }
+
+  /** Opens the array pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
+  static open(path: string): CgroupArray {
+    return new CgroupArray(noTypes, CgroupArray.kind.open(path, noTypes));
+  }
+
+  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId(id: number): CgroupArray {
+    return new CgroupArray(noTypes, CgroupArray.kind.byId(id, noTypes));
+  }
+
+  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd(fd: number): CgroupArray {
+    return new CgroupArray(noTypes, CgroupArray.kind.byFd(fd, noTypes));
+  }
+
+  /**
+   * Stores a cgroup at an index: the path of its directory, such as `"/sys/fs/cgroup/system.slice"`, or that directory,
+   * open.
+   *
+   * @throws {BpfError} `EBADF` for what is no directory of a cgroup2 file system: the place is as before
+   * @throws {TypeError | RangeError} for an index outside the array, or what is neither a path nor a descriptor
+   * @throws what `fs.openSync` throws for the path: `ENOENT`, `ENOTDIR`, ...
+   */
+  override set(index: number, cgroup: string | FdLike): this {
+    if (typeof cgroup !== "string") return super.set(index, cgroup);
+    checkIndex(this, index);
+    if (cgroup === "" || cgroup.includes("\0")) {
+      throw new TypeError(
+        `value of ${this}: expected a path of a cgroup, such as "/sys/fs/cgroup/system.slice", got ${describe(cgroup)}`,
+      );
+    }
+    void this.fd;
+    const directory = openSync(cgroup, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      return super.set(index, directory);
+    } finally {
+      closeSync(directory);
+    }
+  }
+
+  /** Empties a place; whether a cgroup was there. @throws {TypeError | RangeError} for an index outside the array */
+  delete(index: number): boolean {
+    return this.empty(index);
+  }
+
+  override dup(): CgroupArray {
+    return new CgroupArray(noTypes, this.duplicateHandle());
+  }
+}
+
+/** Options of {@link PerfEventArray}. */
+export type PerfEventArrayOptions = CpuArrayOptions;
+
+const perfEventHints: Hints = {
+  EBADF: "No perf event is open at that descriptor: perf_event_open(2) opens one",
+  EOPNOTSUPP: "Programs cannot read the counter of an event that child processes inherit",
+};
+
+/**
+ * Perf events for programs, by index: to write records into their buffers (helper `perf_event_output`, usually with the CPU
+ * as the index) or to read their counters (`perf_event_read_value`). User space stores and deletes events and cannot look.
+ *
+ * Kernel 4.3. An event stays in the array when its own descriptor is closed, until the array that it was stored through is
+ * closed for good: that object, its `dup()`s and what they were passed on to. With the flag `"preserve-elems"` (kernel
+ * 5.10) it stays for as long as the array does.
+ *
+ * @throws {BpfError} `EPERM` without CAP_BPF
+ * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { BpfError, PerfEventArray, possibleCpus } from "bun-bpf";
+ * using events = new PerfEventArray({ name: "events" });
+ * console.log(events.length === Math.max(...possibleCpus()) + 1); // true
+ * try {
+ *   events.set(0, 0); // a descriptor of perf_event_open(2) would do, standard input does not
+ * } catch (error) {
+ *   if (error instanceof BpfError) console.log(error.code); // EBADF
+ * }
+ * console.log(events.delete(0)); // false
+ * ```
+ */
+export class PerfEventArray extends WriteOnlyArrayMap<FdLike> {
+  /** @internal */
+  static readonly kind = cpuArrayKind("perf-event-array", "PerfEventArray", u32.size);
+
+  constructor(options?: PerfEventArrayOptions);
+  /** @internal */
+  constructor(types: object, existing: MapHandle);
+  constructor(options: object = {}, existing = PerfEventArray.kind.create(options)) {
+    super(existing, { key: u32, value: idLayout("a perf event"), hints: perfEventHints });
+  }
+
+  /** Opens the array pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
+  static open(path: string): PerfEventArray {
+    return new PerfEventArray(noTypes, PerfEventArray.kind.open(path, noTypes));
+  }
+
+  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
+  static fromId(id: number): PerfEventArray {
+    return new PerfEventArray(noTypes, PerfEventArray.kind.byId(id, noTypes));
+  }
+
+  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
+  static fromFd(fd: number): PerfEventArray {
+    return new PerfEventArray(noTypes, PerfEventArray.kind.byFd(fd, noTypes));
+  }
+
+  /** Empties a place; whether an event was there. @throws {TypeError | RangeError} for an index outside the array */
+  delete(index: number): boolean {
+    return this.empty(index);
+  }
+
+  override dup(): PerfEventArray {
+    return new PerfEventArray(noTypes, this.duplicateHandle());
   }
 }

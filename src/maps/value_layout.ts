@@ -1,3 +1,11 @@
+/** @module Values that are written as a descriptor and read as a number that stands for what is behind it. */
+
+import { describe } from "../check/describe.ts";
+import { possibleCpus } from "../ffi/kernel.ts";
+import { roundUp8 } from "../ffi/mapped_memory.ts";
+import { u32, u64, u64n } from "../types/integer.ts";
+import type { Type } from "../types/type.ts";
+
 /**
  * How a value lies in the memory that the kernel copies from and to.
  *
@@ -10,4 +18,220 @@ export interface ValueLayout<V, W = V> {
   read(view: DataView, offset: number): V;
   /** @throws {TypeError | RangeError} for a value that cannot be stored */
   write(view: DataView, offset: number, value: W): void;
+}
+
+/** Folds the values of one key; see `reduce` of the per-CPU classes. */
+export function reduceValues<V, R>(
+  values: readonly V[] | undefined,
+  fn: (accumulator: R, value: V, cpu: number) => R,
+  initial: R,
+): R | undefined {
+  if (values === undefined) return undefined;
+  const cpus = possibleCpus();
+  let result = initial;
+  for (let index = 0; index < values.length; index++) {
+    result = fn(result, values[index] as V, cpus[index] as number);
+  }
+  return result;
+}
+
+/** Adds the values of one key up. @throws {TypeError} when they are no numbers or bigints */
+export function sumValues<V>(
+  values: readonly V[] | undefined,
+  what: string,
+): (V & (number | bigint)) | undefined {
+  if (values === undefined) return undefined;
+  // Which of the two it is, is the same for all values of a type.
+  let sum: number | bigint = typeof values[0] === "bigint" ? 0n : 0;
+  for (const value of values) {
+    if (typeof value !== "number" && typeof value !== "bigint") {
+      throw new TypeError(
+        `sum of ${what}: its values are no numbers but ${describe(value)}: use reduce()`,
+      );
+    }
+    sum = (sum as number) + (value as number);
+  }
+  return sum as V & (number | bigint);
+}
+
+/** Where a CPU's value is among those of a key. @throws {RangeError} for a CPU that this machine cannot have */
+export function cpuIndex(cpu: number): number {
+  const index = possibleCpus().indexOf(cpu);
+  if (index >= 0) return index;
+  throw new RangeError(
+    `cpu: expected one of the possible CPUs (${possibleCpus().join(", ")}), got ${describe(cpu)}`,
+  );
+}
+
+/**
+ * The values of one key in a per-CPU map: one for each possible CPU, in the order of {@link possibleCpus}.
+ *
+ * The kernel copies each rounded up to 8 bytes, for as many CPUs as are possible, whatever it was told of the size: with
+ * less room it writes past the end.
+ */
+export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
+  readonly #type: Type<V>;
+  readonly #stride: number;
+  readonly #cpus: number;
+  readonly size: number;
+
+  constructor(type: Type<V>) {
+    this.#type = type;
+    this.#stride = roundUp8(type.size);
+    this.#cpus = possibleCpus().length;
+    this.size = this.#stride * this.#cpus;
+  }
+
+  read(view: DataView, offset: number): V[] {
+    const values = new Array<V>(this.#cpus);
+    for (let cpu = 0; cpu < this.#cpus; cpu++) values[cpu] = this.readOne(view, offset, cpu);
+    return values;
+  }
+
+  /** The value of the CPU that is at `index` among the possible ones. */
+  readOne(view: DataView, offset: number, index: number): V {
+    return this.#type.read(view, offset + index * this.#stride);
+  }
+
+  write(view: DataView, offset: number, values: readonly V[]): void {
+    const expected = `expected an array of ${this.#cpus}, a value for each possible CPU`;
+    if (!Array.isArray(values)) throw new TypeError(`${expected}, got ${describe(values)}`);
+    if (values.length !== this.#cpus) throw new RangeError(`${expected}, got ${values.length}`);
+    for (let index = 0; index < this.#cpus; index++) {
+      this.writeOne(view, offset + index * this.#stride, values[index] as V, index);
+    }
+  }
+
+  /** Writes a value to where it lies alone. */
+  writeOne(view: DataView, offset: number, value: V, index: number): void {
+    try {
+      this.#type.write(view, offset, value);
+    } catch (error) {
+      if (error instanceof Error)
+        error.message = `value of CPU ${possibleCpus()[index]}: ${error.message}`;
+      throw error;
+    }
+  }
+}
+
+/**
+ * An open descriptor: its number, or an object that has one as `fd`, such as a {@link Program} or a socket of `Bun.listen`.
+ *
+ * The kernel takes what is behind it for as long as it needs to: the descriptor may be closed after the call.
+ */
+export type FdLike = number | { readonly fd: number };
+
+const largestFd = 0x7fffffff;
+
+/**
+ * The number of a descriptor.
+ *
+ * @param expected what it should be open on, for messages: `"a program"`
+ * @param smallest 1 where the kernel takes 0 for "none"
+ * @throws {TypeError} when it is neither a number nor an object with one
+ * @throws {RangeError} for a number that no open descriptor has, such as the -1 of a closed socket
+ */
+export function fdOf(value: FdLike, expected: string, smallest: 0 | 1 = 0): number {
+  const fd: unknown = typeof value === "object" && value !== null ? value.fd : value;
+  if (typeof fd !== "number") {
+    throw new TypeError(
+      `expected ${expected}: its descriptor, or an object with that as fd, got ${describe(value)}`,
+    );
+  }
+  if (!Number.isInteger(fd) || fd < smallest || fd > largestFd) {
+    throw new RangeError(
+      `expected ${expected}: a descriptor from ${smallest} to ${largestFd}, got ${describe(fd)}`,
+    );
+  }
+  return fd;
+}
+
+/**
+ * A descriptor of 4 bytes, read as the kernel's id.
+ *
+ * @param expected what the descriptor should be open on, for messages: `"a program"`
+ */
+export function idLayout(expected: string): ValueLayout<number, FdLike> {
+  return {
+    size: u32.size,
+    read: (view, offset) => u32.read(view, offset),
+    write: (view, offset, value) => u32.write(view, offset, fdOf(value, expected)),
+  };
+}
+
+/** Bytes of a value that a socket's cookie can be read from; for its descriptor alone, 4 do. */
+export const cookieSize = u64.size;
+
+/** The descriptor of a socket, read as its cookie where there is room for one. */
+export function cookieLayout(size: number): ValueLayout<bigint, FdLike> {
+  const descriptor = size === cookieSize ? u64n : u32;
+  return {
+    size,
+    read: (view, offset) => u64.read(view, offset),
+    write: (view, offset, value) => descriptor.write(view, offset, fdOf(value, "a socket")),
+  };
+}
+
+/** What the values of maps for redirected packets have in common: a number, and perhaps a program. */
+interface Programmed {
+  /** An interface's index, or the size of a queue. */
+  readonly number: number;
+  readonly program?: FdLike | undefined;
+}
+
+/** How the values of one kind of map are written and read, apart from where they lie. */
+export interface ProgrammedParts<V, W> {
+  /** Checks a value and takes it apart. @throws {TypeError | RangeError} */
+  take(value: W): Programmed;
+  /** `programId` is `undefined` where no program was stored. */
+  make(number: number, programId: number | undefined): V;
+}
+
+/** Bytes of a value with room for a program. */
+export const programmedSize = 2 * u32.size;
+
+/**
+ * A number and a program, which is written as a descriptor and read as an id: `struct bpf_devmap_val` and
+ * `struct bpf_cpumap_val`. Values of 4 bytes are the number alone, as in maps made before programs could be stored.
+ */
+export class ProgrammedLayout<V, W> implements ValueLayout<V, W> {
+  readonly size: number;
+  readonly #parts: ProgrammedParts<V, W>;
+
+  constructor(size: number, parts: ProgrammedParts<V, W>) {
+    this.size = size;
+    this.#parts = parts;
+  }
+
+  read(view: DataView, offset: number): V {
+    const number = u32.read(view, offset);
+    const id = this.#hasProgram ? u32.read(view, offset + u32.size) : 0;
+    return this.#parts.make(number, id === 0 ? undefined : id);
+  }
+
+  write(view: DataView, offset: number, value: W): void {
+    const { number, program } = this.#parts.take(value);
+    if (program !== undefined && !this.#hasProgram) {
+      throw new TypeError(
+        `program: expected none, as this map's values have no room for one (${this.size} bytes, not ${programmedSize}), got ${describe(program)}`,
+      );
+    }
+    // Before anything is written: the object's getter may use the same map.
+    const fd = program === undefined ? 0 : this.#descriptor(program);
+    u32.write(view, offset, number);
+    if (this.#hasProgram) u32.write(view, offset + u32.size, fd);
+  }
+
+  get #hasProgram(): boolean {
+    return this.size >= programmedSize;
+  }
+
+  #descriptor(program: FdLike): number {
+    try {
+      return fdOf(program, "a program", 1);
+    } catch (error) {
+      if (error instanceof Error) error.message = `program: ${error.message}`;
+      throw error;
+    }
+  }
 }

@@ -1,8 +1,118 @@
+import type { KindHints } from "../ffi/bpf_map.ts";
+import { MapBatch } from "../ffi/bpf_map_batch.ts";
+import { MapElement } from "../ffi/bpf_map_element.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { MapBatch } from "../ffi/map_batch.ts";
-import { MapElement } from "../ffi/map_element.ts";
-import type { KindHints } from "../ffi/map_hints.ts";
-import { deleteBatch } from "./delete_batch.ts";
+import { BpfError } from "../ffi/error.ts";
+import { LITTLE_ENDIAN } from "../types/memory.ts";
+
+/**
+ * A refusal in the midst of many: the map has the first `applied` of them.
+ *
+ * @example
+ * ```ts
+ * import { BatchError, HashMap, t } from "bun-bpf";
+ * using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 2 });
+ * try {
+ *   map.setMany([[1, 1], [2, 2], [3, 3]]);
+ * } catch (error) {
+ *   if (error instanceof BatchError) console.log(error.applied); // 2
+ * }
+ * ```
+ */
+export class BatchError extends BpfError {
+  override readonly name = "BatchError";
+  /** How many were applied, counted from the first one given. */
+  readonly applied: number;
+
+  /** @internal */
+  constructor(cause: BpfError, applied: number, total: number, doing: string) {
+    const { errno, syscall, hint } = cause;
+    super({ errno, syscall, doing: `${doing} (${applied} of ${total} were applied)`, hint });
+    this.applied = applied;
+  }
+}
+
+/**
+ * Deletes the first `count` keys of a batch; absent ones do not matter. Returns how many were there.
+ *
+ * @throws {BatchError} when the kernel refuses one; it says how many keys are done, the absent ones included
+ */
+export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): number {
+  let deleted = 0;
+  let done = 0;
+  try {
+    while (done < count) {
+      batch.count = 0;
+      const result = batch.delete(done, count - done);
+      if (result === "unsupported") break;
+      deleted += batch.count;
+      // It stopped at an absent key: go on behind that.
+      done += batch.count + (result === "more" ? 1 : 0);
+      batch.count = 0;
+    }
+    if (done === count) return deleted;
+    using element = new MapElement(
+      map.descriptor.fd,
+      map.keySize,
+      map.valueSize,
+      map.what,
+      map.kind,
+    );
+    for (; done < count; done++) {
+      element.setKey(batch.keyBytes(done));
+      if (element.delete()) deleted++;
+    }
+    return deleted;
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    throw new BatchError(error, done + batch.count, count, `delete keys of ${map.what}`);
+  }
+}
+
+/** How many keys are kept: so many must be deleted in a row, while the walk stands still, for it to begin anew. */
+const capacity = 4096;
+const largestBytes = 256 * 1024;
+
+/**
+ * The keys that a walk by keys visited last, to go on from when the one that it stands at is deleted.
+ *
+ * The kernel's answer to "what comes after this key" is the first key of the map, when the key is not there any more.
+ */
+export class VisitedKeys {
+  readonly #keySize: number;
+  readonly #capacity: number;
+  /** A ring: the newest key is before `#next`. Allocated at the first key. */
+  #keys: Uint8Array | undefined;
+  #next = 0;
+  #count = 0;
+
+  constructor(keySize: number) {
+    this.#keySize = keySize;
+    this.#capacity = Math.max(1, Math.min(capacity, Math.floor(largestBytes / keySize)));
+  }
+
+  /** Adds the key of an element. */
+  push(element: MapElement): void {
+    this.#keys ??= new Uint8Array(this.#capacity * this.#keySize);
+    element.copyKeyTo(this.#keys, this.#next * this.#keySize);
+    this.#next = (this.#next + 1) % this.#capacity;
+    this.#count = Math.min(this.#count + 1, this.#capacity);
+  }
+
+  /** Finds the key behind the newest one that is still in the map; all between the two were visited. False at the end. */
+  goOnBehindNewest(element: MapElement): boolean {
+    for (let age = 1; age <= this.#count; age++) {
+      const index = (this.#next - age + this.#capacity) % this.#capacity;
+      const offset = index * this.#keySize;
+      element.setKey((this.#keys as Uint8Array).subarray(offset, offset + this.#keySize));
+      element.seek();
+      const isNextAhead = element.nextKey(false);
+      // In this order: the answer is right for a key that is still there after it.
+      if (element.lookup(0)) return isNextAhead;
+    }
+    return element.nextKey(true);
+  }
+}
 
 /** Memory that a walk takes at the most, unless one bucket of the map holds more. */
 const largestBatchBytes = 256 * 1024;
@@ -109,4 +219,220 @@ export abstract class ChunkWalk implements Walk {
     this.element?.[Symbol.dispose]();
     this.batch[Symbol.dispose]();
   }
+}
+
+/** A walk in batches where the kernel has them for the map, or else key by key. */
+export class MapWalk extends ChunkWalk {
+  #state: "batches" | "keys" | "ended" = "batches";
+  /** Whether the element holds a key that is still to be visited. */
+  #isKeyAhead = false;
+  #steps = 0;
+  readonly #visited: VisitedKeys;
+
+  constructor(map: WalkedMap) {
+    super(map);
+    this.#visited = new VisitedKeys(map.keySize);
+  }
+
+  next(): boolean {
+    if (this.#state === "batches") {
+      this.growChunk();
+      const result = this.batch.lookup(this.map.flags);
+      if (result === "more") return true;
+      this.#state = result === "end" ? "ended" : "keys";
+      if (result === "end") return true;
+    }
+    return this.#state === "keys" && this.#nextByKeys();
+  }
+
+  #nextByKeys(): boolean {
+    const { descriptor, maxEntries, flags } = this.map;
+    // Asked for at each chunk: it throws once the map is disposed of.
+    void descriptor.fd;
+    if (this.element === undefined) {
+      this.element = this.newElement();
+      this.#isKeyAhead = this.element.nextKey(true);
+    }
+    const element = this.element;
+    const { bytes, limit } = this.batch;
+    // Keys may be added as fast as they are visited: the walk ends in any case.
+    const largest = 2 * maxEntries;
+    let count = 0;
+    while (this.#isKeyAhead && count < limit && this.#steps < largest) {
+      this.#steps++;
+      element.useNextKey();
+      const isNextAhead = element.nextKey(false);
+      // In this order: a key that is there now was there when the next one was asked for. From one that was deleted the
+      // kernel starts again from the first.
+      if (element.lookup(flags)) {
+        element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
+        count++;
+        this.#visited.push(element);
+        this.#isKeyAhead = isNextAhead;
+      } else {
+        this.#isKeyAhead = this.#visited.goOnBehindNewest(element);
+      }
+    }
+    if (!this.#isKeyAhead || this.#steps >= largest) this.#state = "ended";
+    this.batch.count = count;
+    return true;
+  }
+}
+
+/**
+ * A walk over an array with empty places: a look-up for each index.
+ *
+ * The kernel's own way from key to key names empty places too, and its batches of such arrays stop at them.
+ */
+export class IndexWalk extends ChunkWalk {
+  #index = 0;
+
+  next(): boolean {
+    const { descriptor, maxEntries, flags } = this.map;
+    // Asked for at each chunk: it throws once the map is disposed of.
+    void descriptor.fd;
+    if (this.#index >= maxEntries) return false;
+    this.growChunk();
+    this.element ??= this.newElement();
+    const element = this.element;
+    const { bytes, limit } = this.batch;
+    let count = 0;
+    for (; this.#index < maxEntries && count < limit; this.#index++) {
+      element.setIndex(this.#index);
+      if (!element.lookup(flags)) continue;
+      element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
+      count++;
+    }
+    this.batch.count = count;
+    return true;
+  }
+}
+
+/** Bytes of the prefix length, before those of the address. */
+const prefixBytes = 4;
+
+/**
+ * A walk over an LPM trie, in batches (kernel 5.13) or key by key.
+ *
+ * The kernel goes on from the key where it stopped, and starts again from the first when that key is gone. A look-up does
+ * not tell whether a key is there, as a shorter prefix answers for it. But the order of the keys is known: longer prefixes
+ * before those that cover them, a 0 bit before a 1 (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). After such
+ * a start all that is not behind the last key visited is passed over.
+ */
+export class TrieWalk extends ChunkWalk {
+  #state: "batches" | "keys" | "ended" = "batches";
+  #isKeyAhead = false;
+  /** The key that was visited last. */
+  readonly #last: Uint8Array;
+  #hasLast = false;
+  #visited = 0;
+  /** Entries that were passed over since the last one that was new. */
+  #passed = 0;
+
+  constructor(map: WalkedMap) {
+    super(map);
+    this.#last = new Uint8Array(map.keySize);
+  }
+
+  next(): boolean {
+    if (this.#state === "ended") return false;
+    if (this.#state === "batches") {
+      this.growChunk();
+      const result = this.batch.lookup(this.map.flags);
+      if (result !== "unsupported") {
+        if (result === "end") this.#state = "ended";
+        this.#passOverVisited();
+        return true;
+      }
+      this.#state = "keys";
+    }
+    this.#fillByKeys();
+    this.#passOverVisited();
+    return true;
+  }
+
+  /** Leaves those entries in the chunk that are behind all that were visited: the kernel may start again in its midst too. */
+  #passOverVisited(): void {
+    const { batch } = this;
+    const { count } = batch;
+    const { bytes } = batch;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const order =
+        kept > 0
+          ? comparePrefixes(bytes, bytes, this.keyOffset(index), this.keyOffset(kept - 1))
+          : comparePrefixes(bytes, this.#last, this.keyOffset(index), 0);
+      if (order <= 0 && (kept > 0 || this.#hasLast)) continue;
+      if (kept < index) this.#move(index, kept);
+      kept++;
+    }
+    if (kept > 0) {
+      this.#last.set(this.keyBytes(kept - 1));
+      this.#hasLast = true;
+    }
+    batch.count = kept;
+    // Others may delete and add as fast as this goes on: it ends in any case.
+    this.#visited += kept;
+    this.#passed = kept > 0 ? 0 : this.#passed + count;
+    const { maxEntries } = this.map;
+    if (this.#visited >= 2 * maxEntries || this.#passed > 4 * maxEntries) this.#state = "ended";
+  }
+
+  #move(from: number, to: number): void {
+    const { bytes } = this.batch;
+    bytes.copyWithin(this.keyOffset(to), this.keyOffset(from), this.keyOffset(from + 1));
+    bytes.copyWithin(this.valueOffset(to), this.valueOffset(from), this.valueOffset(from + 1));
+  }
+
+  #fillByKeys(): void {
+    const { descriptor, flags } = this.map;
+    // Asked for at each chunk: it throws once the map is disposed of.
+    void descriptor.fd;
+    if (this.element === undefined) {
+      this.element = this.newElement();
+      this.#isKeyAhead = this.element.nextKey(true);
+    }
+    const element = this.element;
+    const { bytes, limit } = this.batch;
+    let count = 0;
+    // The steps are limited too: every key may be deleted between the two calls.
+    for (let steps = 0; this.#isKeyAhead && steps < limit; steps++) {
+      element.useNextKey();
+      if (element.lookup(flags)) {
+        element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
+        count++;
+      }
+      this.#isKeyAhead = element.nextKey(false);
+    }
+    if (!this.#isKeyAhead) this.#state = "ended";
+    this.batch.count = count;
+  }
+}
+
+/** Which of two keys the kernel visits first: negative for `a`, 0 for the same prefix. */
+export function comparePrefixes(
+  a: Uint8Array,
+  b: Uint8Array,
+  offsetOfA = 0,
+  offsetOfB = 0,
+): number {
+  const lengthOfA = prefixLength(a, offsetOfA);
+  const lengthOfB = prefixLength(b, offsetOfB);
+  const shared = Math.min(lengthOfA, lengthOfB);
+  for (let bit = 0; bit < shared; bit += 8) {
+    const index = prefixBytes + bit / 8;
+    // Bits beyond the shorter prefix do not count.
+    const mask = shared - bit >= 8 ? 0xff : (0xff00 >> (shared - bit)) & 0xff;
+    const byteOfA = (a[offsetOfA + index] as number) & mask;
+    const byteOfB = (b[offsetOfB + index] as number) & mask;
+    if (byteOfA !== byteOfB) return byteOfA - byteOfB;
+  }
+  return lengthOfB - lengthOfA;
+}
+
+/** A 32-bit number of at most 2048, so two of its bytes are enough. */
+function prefixLength(key: Uint8Array, offset: number): number {
+  const low = LITTLE_ENDIAN ? offset : offset + 3;
+  const high = LITTLE_ENDIAN ? offset + 1 : offset + 2;
+  return (key[low] as number) + (key[high] as number) * 256;
 }

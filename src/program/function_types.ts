@@ -2,8 +2,8 @@
 
 import { BtfBuilder } from "../btf/builder.ts";
 import { BTF_FUNC_STATIC, BTF_INT_SIGNED } from "../uapi/btf.ts";
-import type { Assembled, FunctionPlace } from "./assembler.ts";
-import { LDDW } from "./opcode.ts";
+import type { Assembled, FunctionPlace } from "../asm/assembler.ts";
+import { LDDW } from "../asm/encode.ts";
 
 /** What BPF_PROG_LOAD wants to know of functions. */
 export interface FunctionTypes {

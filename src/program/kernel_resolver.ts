@@ -1,9 +1,9 @@
 import { Btf } from "../btf/btf.ts";
 import { objectKind } from "../ffi/bpf_object.ts";
-import { describe } from "../types/refusal.ts";
-import { suggest } from "../types/suggestion.ts";
-import type { KernelReference } from "./assembler.ts";
-import type { LiveMap, MapReference } from "./instruction.ts";
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import type { KernelReference } from "../asm/assembler.ts";
+import type { LiveMap, MapReference } from "../asm/instruction.ts";
 
 /** Behind the name of a ring buffer, this names the map that its lost events are counted in. */
 const lostSuffix = ".lost";

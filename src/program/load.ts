@@ -2,13 +2,12 @@ import { Btf } from "../btf/btf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { loadError, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { hasCapability } from "../ffi/capabilities.ts";
-import { errnoName } from "../ffi/errno.ts";
-import { BpfError } from "../ffi/error.ts";
-import { explainHelper, explainProgramType } from "../features/explain.ts";
+import { BpfError, errnoName } from "../ffi/error.ts";
+import { explainer } from "../handle/explanation.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import type { Assembled } from "./assembler.ts";
+import type { Assembled } from "../asm/assembler.ts";
 import { functionTypes } from "./function_types.ts";
 import type { Section } from "./section.ts";
 import { VerifierError } from "./verifier_error.ts";
@@ -72,11 +71,11 @@ export function loadProgram(
   const { log } = explained;
   if (log.trim() === "") {
     const hint =
-      explainProgramType(programType) ??
+      explainer()?.programType(programType) ??
       `The kernel refuses the ${what} before looking at its instructions`;
     throw loadError(result.errno, what, needs, hint);
   }
-  const hint = explainHelper(programType, log);
+  const hint = explainer()?.helper(programType, log);
   throw new VerifierError(
     { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint },
     log,

@@ -1,14 +1,13 @@
 import { testRunProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import type { Link } from "../link/link.ts";
-import { Pin } from "../maps/pin.ts";
-import { checkName } from "../maps/spec.ts";
-import { checkCount, checkOptions } from "../types/argument.ts";
-import { describe } from "../types/refusal.ts";
-import { suggest } from "../types/suggestion.ts";
-import { assemble } from "./assembler.ts";
-import { type ProgramInfo, readProgramInfo } from "./info.ts";
-import type { Code, LiveMap } from "./instruction.ts";
+import { checkName, KernelObject } from "../handle/kernel_object.ts";
+import { checkCount, checkOptions } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import { assemble } from "../asm/assembler.ts";
+import { type ProgramInfo, readProgramInfo } from "./program_info.ts";
+import type { Code, LiveMap } from "../asm/instruction.ts";
 import { kernelResolver } from "./kernel_resolver.ts";
 import { loadProgram, logLevels } from "./load.ts";
 import { checkTarget, parseSection, type Section } from "./section.ts";
@@ -83,10 +82,8 @@ export interface TestRunResult {
  * console.log(program.testRun({ data: new Uint8Array(14) }).returnValue); // 7
  * ```
  */
-export class Program implements Disposable {
-  readonly #descriptor: Descriptor;
+export class Program extends KernelObject {
   readonly #section: Section;
-  readonly #pin = new Pin();
   /** What the verifier wrote, if the option `log` asked for it. */
   readonly log: string;
 
@@ -102,34 +99,20 @@ export class Program implements Disposable {
       );
     }
     checkName(name);
-    this.#section = parseSection(options.section);
+    const section = parseSection(options.section);
     const assembled = assemble(code, kernelResolver(maps));
     const what =
       name === "" ? `${options.section} program` : `${options.section} program "${name}"`;
     const request = { license, name, what, assembled, logLevel: logLevels[log] };
-    const loaded = loadProgram(this.#section, request);
-    this.#descriptor = new Descriptor(loaded.fd, what);
+    const loaded = loadProgram(section, request);
+    super("prog", new Descriptor(loaded.fd, what));
+    this.#section = section;
     this.log = loaded.log;
-  }
-
-  /** The descriptor, owned by this object. @throws {DisposedError} after disposal */
-  get fd(): number {
-    return this.#descriptor.fd;
   }
 
   /** The section's name that the program was loaded by. */
   get section(): string {
     return this.#section.name;
-  }
-
-  /** Whether it was disposed of. */
-  get disposed(): boolean {
-    return this.#descriptor.disposed;
-  }
-
-  /** The program for messages: `socket program "filter"`. */
-  toString(): string {
-    return this.#descriptor.what;
   }
 
   /** What the kernel says of the program now (kernel 4.13). */
@@ -185,22 +168,5 @@ export class Program implements Disposable {
     const input = { data, context: ctx, contextComesBack, repeat: repeat ?? 0 };
     const { context, ...result } = testRunProgram(this.fd, input, `${this}`);
     return { ...result, ctx: context };
-  }
-
-  /** Gives the program a path on a BPF file system, which keeps it alive after this process (kernel 4.4). @throws {BpfError} */
-  pin(path: string): this {
-    this.#pin.pin(this.#descriptor, path);
-    return this;
-  }
-
-  /** Removes the pin. @throws {TypeError} when it was not pinned by this object and no path is given */
-  unpin(path?: string): this {
-    this.#pin.unpin(this.#descriptor, path);
-    return this;
-  }
-
-  /** Closes the descriptor; a second call does nothing. Links of the program stay attached. */
-  [Symbol.dispose](): void {
-    this.#descriptor[Symbol.dispose]();
   }
 }

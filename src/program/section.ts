@@ -3,8 +3,8 @@ import type { Capability } from "../ffi/capabilities.ts";
 import type { Link, LinkedProgram } from "../link/link.ts";
 import { attachRawTracepoint, attachTracingProgram } from "../link/raw_tracepoint.ts";
 import { attachTracepoint } from "../link/tracepoint.ts";
-import { describe } from "../types/refusal.ts";
-import { suggest } from "../types/suggestion.ts";
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 
 /** Attaches a loaded program to a target: what follows the `/` in the section's name, or is given to `attach()`. */

@@ -1,5 +1,6 @@
 import { BpfError, type BpfErrorOptions } from "../ffi/error.ts";
-import type { Assembled, PlacedInstruction } from "./assembler.ts";
+import type { Assembled } from "../asm/assembler.ts";
+import type { PlacedInstruction } from "../asm/layout.ts";
 
 /** Lines of the log that a message quotes. */
 const quotedLines = 12;

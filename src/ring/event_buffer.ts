@@ -1,11 +1,16 @@
 import { type Watch, watch } from "../loop/reactor.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
-import type { MapHandle } from "../maps/handle.ts";
-import { checkBoolean, checkCount, checkOptions } from "../types/argument.ts";
-import { describe } from "../types/refusal.ts";
+import type { MapHandle } from "../maps/create.ts";
+import { checkBoolean, checkCount, checkOptions } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
 import type { Type } from "../types/type.ts";
-import type { Batch } from "./batch.ts";
-import { BatchIterator, InPlaceBatchIterator } from "./batch_iterator.ts";
+import {
+  type Batch,
+  BatchIterator,
+  EventIterator,
+  eventStream,
+  InPlaceBatchIterator,
+} from "./iterators.ts";
 import {
   type BatchesOfEventsOptions,
   type DrainOptions,
@@ -14,19 +19,20 @@ import {
   moderationOf,
   type RawDrainOptions,
   type RawSubscribeOptions,
+  type RingBufTypes,
   type StreamOptions,
   type SubscribeOptions,
-} from "./consume_options.ts";
-import { ConsumerSlot } from "./consumer_slot.ts";
-import type { Consumer } from "./consumers.ts";
+} from "./ring_options.ts";
+import {
+  BufferSubscription,
+  type Consumer,
+  ConsumerSlot,
+  Presenters,
+  type Subscription,
+} from "./consumer.ts";
 import type { RawRecordCallback } from "./drain_code.ts";
-import { EventIterator } from "./event_iterator.ts";
-import { eventStream } from "./event_stream.ts";
-import { Presenters } from "./presenter.ts";
-import type { RecordReader } from "./record_reader.ts";
-import type { RingBufTypes } from "./ring_kind.ts";
+import type { RecordReader } from "./reader.ts";
 import type { ConsumerStats } from "./stats.ts";
-import { BufferSubscription, type Subscription } from "./subscription.ts";
 
 const eventsInBatch = 1024;
 const eventsInStream = 64;

@@ -1,17 +1,18 @@
 import type { Watch } from "../loop/reactor.ts";
-import { noTypes } from "../maps/descriptor_array_kind.ts";
-import type { MapHandle } from "../maps/handle.ts";
-import { PerfEventArray } from "../maps/perf_event_array.ts";
+import { noTypes } from "../maps/map_options.ts";
+import type { MapHandle } from "../maps/create.ts";
+import { PerfEventArray } from "../maps/prog_array.ts";
 import { EventBuffer } from "./event_buffer.ts";
-import { mergedWatch } from "./merged_watch.ts";
-import { openPerfEvents, type PerfEvents } from "./perf_events.ts";
 import {
   checkPerfTypes,
+  mergedWatch,
+  openPerfEvents,
   type PerfBufferOptions,
   type PerfBufferTypes,
+  type PerfEvents,
   perfKind,
   perfLayout,
-} from "./perf_kind.ts";
+} from "./perf_cpus.ts";
 
 /**
  * A perf buffer: a buffer for each CPU, which programs write records to with the helper `perf_event_output`, and one consumer

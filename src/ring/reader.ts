@@ -1,15 +1,15 @@
-import { loadFence, orderLoads } from "../ffi/load_order.ts";
-import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
+import { loadFence, orderLoads } from "../ffi/ring_memory.ts";
 import {
   type DrainCode,
   type DrainControl,
   type DrainEnd,
+  type PresentingCode,
   type RawRecordCallback,
   sharedDrainCode,
   specialize,
   specializedAfter,
 } from "./drain_code.ts";
-import { noTotals, type ReaderTotals, type RecordReader } from "./record_reader.ts";
+import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 
 /** The memory that a ring buffer's consumer shares with the kernel: `RingMemory`, or a test's own. */
 export interface SharedRing extends Disposable {
@@ -284,5 +284,167 @@ export class RingReader implements RecordReader, DrainControl {
     this.#memory[Symbol.dispose]();
     this.#disposed = true;
     this.stopped = true;
+  }
+}
+
+/** What was read since the reader was made. */
+export interface ReaderTotals {
+  /** Records that were delivered. */
+  events: number;
+  /** Bytes of the buffer that were given back, headers and discarded records included. */
+  bytes: number;
+  /** Records that programs gave up. */
+  discarded: number;
+  /** Records that the kernel says it had no room for; only perf buffers know. */
+  lost: number;
+  /** Bytes that were overwritten before they were read; only in overwrite mode. */
+  overwrittenBytes: number;
+}
+
+/** Of a reader that has read nothing yet. */
+export function noTotals(): ReaderTotals {
+  return { events: 0, bytes: 0, discarded: 0, lost: 0, overwrittenBytes: 0 };
+}
+
+/**
+ * The one consumer of a buffer that programs write records to: the protocol, whatever kind of buffer it is.
+ *
+ * A record is delivered when a callback is called with it, and given back to the kernel some time after: together with
+ * others, at the latest when the drain ends. A record whose callback throws counts as delivered.
+ */
+export interface RecordReader extends Disposable {
+  readonly totals: ReaderTotals;
+  /** Bytes that the buffer holds. */
+  readonly size: number;
+  /** Bytes that wait, headers and discarded records included. */
+  readonly backlog: number;
+  /** Why the last {@link drain} or {@link hold} stopped. */
+  readonly end: DrainEnd;
+  /** Whether the memory was found to hold what cannot be: there is no way on. */
+  readonly isCorrupt: boolean;
+  /** What makes callbacks of this reader's drains. */
+  readonly code: PresentingCode;
+
+  /**
+   * Calls `fn` with each record that is there at the start, at most `limit` of them; how many it was.
+   *
+   * What programs add meanwhile is left for the next drain: a program that keeps pace with `fn` would hold it for ever.
+   */
+  drain(fn: RawRecordCallback, limit: number): number;
+  /** Whether a callback of {@link drain} runs: nothing else may read meanwhile. */
+  readonly isDraining: boolean;
+  /**
+   * Ends the drain under way, if any, after the record whose callback runs: what follows it stays, and what was delivered is
+   * given back now, so that another object for the same buffer can go on from there.
+   */
+  interrupt(): void;
+
+  /**
+   * Keeps the next records where they are, at most `limit` of them in at most `bytes` bytes but for a longer first one;
+   * how many they are. They stay until {@link giveBack}.
+   */
+  hold(limit: number, bytes: number): number;
+  /** How many bytes of records are held. */
+  readonly heldBytes: number;
+  /**
+   * Goes to the record that is `at` bytes from the start of what is held: then {@link view}, {@link offset} and
+   * {@link length} say where it is. Where the next one is, or -1 when there was none.
+   */
+  locate(at: number): number;
+  readonly view: DataView;
+  readonly offset: number;
+  readonly length: number;
+  /** Notes that everything up to `at` was delivered: it is given back in any case, also by disposal. */
+  pass(at: number, events: number): void;
+  /** Gives back what was passed, and holds nothing any more. */
+  giveBack(): void;
+}
+
+/** The memory of a ring in overwrite mode: `RingMemory`, or a test's own. */
+export interface OverwrittenRing extends SharedRing {
+  /** The position of the oldest record that was not overwritten. */
+  overwritePosition(): number;
+}
+
+/**
+ * A ring buffer in overwrite mode (kernel 6.19): where it is full, a new record takes the place of the oldest ones, whether
+ * they were read or not.
+ *
+ * What is in the shared pages may change at any time. So a look copies all that there is and then asks how far records were
+ * overwritten meanwhile: what lies behind that is whole. The copy is read at leisure, and made again when it is used up, so
+ * that what it holds is delivered although programs have overwritten it since.
+ */
+export class SnapshotRing implements SharedRing {
+  /** The copy, laid out as the ring's data are: the record at position `p` is at `p & (size - 1)`, and does not wrap. */
+  readonly data: DataView;
+  producer = 0;
+  consumer = 0;
+  overwrittenBytes = 0;
+  readonly #ring: OverwrittenRing;
+  readonly #size: number;
+  readonly #from: Uint8Array;
+  readonly #to: Uint8Array<ArrayBuffer>;
+  /** Up to where the copy reaches. */
+  #copied = 0;
+  /** Up to where bytes were found to be overwritten. */
+  #overwritten = 0;
+
+  /** @param ring owned from here on */
+  constructor(ring: OverwrittenRing, size: number) {
+    this.#ring = ring;
+    this.#size = size;
+    const { buffer, byteOffset, byteLength } = ring.data;
+    this.#from = new Uint8Array(buffer, byteOffset, byteLength);
+    this.#to = new Uint8Array(byteLength);
+    this.data = new DataView(this.#to.buffer);
+    this.#copied = ring.releasedPosition();
+  }
+
+  look(): void {
+    const ring = this.#ring;
+    const next = Math.max(ring.releasedPosition(), this.#overwritten);
+    if (next >= this.#copied || this.#isBusy(next)) this.#copy();
+    this.producer = this.#copied;
+    this.consumer = Math.max(ring.releasedPosition(), this.#overwritten);
+  }
+
+  #copy(): void {
+    const ring = this.#ring;
+    ring.look();
+    const { producer, consumer } = ring;
+    // Read behind the producer's position, since the kernel writes it before that.
+    const start = Math.max(consumer, ring.overwritePosition());
+    // Its own numbers may be anything, where another process wrote to the consumer's page.
+    if (start <= producer && producer - start < this.#size) {
+      const at = start % this.#size;
+      const end = at + (producer - start);
+      this.#to.set(this.#from.subarray(at, end), at);
+      if (end > this.#size) this.#to.set(this.#from.subarray(0, end - this.#size), 0);
+      // The loads of the copy come before the one that tells whether they were in time.
+      orderLoads();
+    }
+    const whole = Math.min(Math.max(start, ring.overwritePosition()), producer);
+    this.overwrittenBytes += Math.max(whole - Math.max(consumer, this.#overwritten), 0);
+    this.#overwritten = Math.max(this.#overwritten, whole);
+    this.#copied = producer;
+  }
+
+  releasedPosition(): number {
+    return this.#ring.releasedPosition();
+  }
+
+  release(position: number): void {
+    this.#ring.release(position);
+  }
+
+  /** Whether a record was being written when it was copied. */
+  #isBusy(position: number): boolean {
+    return (this.data.getUint32(position % this.#size, true) & BPF_RINGBUF_BUSY_BIT) !== 0;
+  }
+
+  /** Unmaps the ring, and detaches the views of the copy. @throws {Error} as the ring's disposal does */
+  [Symbol.dispose](): void {
+    this.#ring[Symbol.dispose]();
+    this.#to.buffer.transfer(0);
   }
 }

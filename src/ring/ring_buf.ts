@@ -1,12 +1,11 @@
 import { RingMemory } from "../ffi/ring_memory.ts";
-import type { MapHandle } from "../maps/handle.ts";
-import type { PerCpuArrayMap } from "../maps/per_cpu_array_map.ts";
+import type { MapHandle } from "../maps/create.ts";
+import type { PerCpuArrayMap } from "../maps/array_map.ts";
 import { BPF_F_RB_OVERWRITE } from "../uapi/bpf.ts";
 import { EventBuffer } from "./event_buffer.ts";
-import { LossCounter } from "./loss_counter.ts";
-import { RingReader } from "./reader.ts";
-import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_kind.ts";
-import { SnapshotRing } from "./snapshot_ring.ts";
+import { LossCounter } from "./stats.ts";
+import { RingReader, SnapshotRing } from "./reader.ts";
+import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_options.ts";
 
 /**
  * A ring buffer: programs write records of any length, one consumer reads them in order.

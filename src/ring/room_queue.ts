@@ -1,5 +1,6 @@
 import { DisposedError } from "../ffi/error.ts";
-import type { Watch } from "../loop/reactor.ts";
+import { WritableEdge } from "../ffi/poll.ts";
+import { type Watch, watch } from "../loop/reactor.ts";
 
 /** Programs that drain with BPF_RB_NO_WAKEUP wake nobody: a look by itself comes after this, */
 const firstLookMilliseconds = 1;
@@ -179,5 +180,26 @@ export class RoomQueue implements Disposable {
     this.#rest();
     this.#signal?.[Symbol.dispose]();
     this.#signal = undefined;
+  }
+}
+
+/** Has the event loop wait until programs drain something of a user ring buffer. */
+export function roomSignal(fd: number, what: string, onRoom: () => void): RoomSignal {
+  const edge = new WritableEdge(fd, what);
+  try {
+    const waiting = watch(() => edge.fd, onRoom);
+    return {
+      forget: () => edge.forget(),
+      arm: () => waiting.arm(),
+      disarm: () => waiting.disarm(),
+      keepAlive: (alive) => waiting.keepAlive(alive),
+      [Symbol.dispose]() {
+        waiting[Symbol.dispose]();
+        edge[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    edge[Symbol.dispose]();
+    throw error;
   }
 }

@@ -1,3 +1,7 @@
+import { PerCpuArrayMap } from "../maps/array_map.ts";
+import { u64n } from "../types/integer.ts";
+import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+
 /**
  * What a buffer and its consumers have done since this object for it was made. What a drain does is added when it ends, so
  * that a callback sees what was before it.
@@ -40,5 +44,65 @@ export class ConsumerCounts {
     if (events === 0) return;
     this.batches++;
     this.largestBatch = Math.max(this.largestBatch, events);
+  }
+}
+
+/** What was written to a user ring buffer since this object for it was made. */
+export interface WriterStats {
+  /** Records that were submitted. */
+  readonly events: number;
+  /** Bytes of the ring that were taken: headers, padding and discarded records included. */
+  readonly bytes: number;
+  /** Records that were reserved and given up. */
+  readonly discarded: number;
+  /** Records that found no room and were not waited for. */
+  readonly refused: number;
+  /** Times that somebody waited for room. */
+  readonly waits: number;
+  /** Times that the kernel woke those who waited. */
+  readonly wakeups: number;
+  /** Looks for room on a timer. */
+  readonly polls: number;
+  /** Bytes that programs have yet to drain: headers, padding and discarded records included. */
+  readonly backlog: number;
+}
+
+/** The counters of the rings that this thread has open, by the kernel's id. */
+const counters = new Map<number, LossCounter>();
+
+/** What a ring's lost events are counted in: of several objects for one ring, each should see what programs count by another. */
+export class LossCounter {
+  readonly #id: number;
+  #objects = 0;
+  #map: PerCpuArrayMap<number> | undefined;
+
+  private constructor(id: number) {
+    this.#id = id;
+    counters.set(id, this);
+  }
+
+  /** The counter of a ring, for one more object: which is to release it. */
+  static of(id: number): LossCounter {
+    const counter = counters.get(id) ?? new LossCounter(id);
+    counter.#objects++;
+    return counter;
+  }
+
+  /** The map, made when it is first asked for. */
+  map(ringName: string): PerCpuArrayMap<number> {
+    const suffix = "_lost";
+    const name = ringName.slice(0, BPF_OBJ_NAME_LEN - 1 - suffix.length) + suffix;
+    this.#map ??= new PerCpuArrayMap({ value: u64n, maxEntries: 1, name });
+    return this.#map;
+  }
+
+  get total(): number {
+    return this.#map?.sum(0) ?? 0;
+  }
+
+  release(): void {
+    if (--this.#objects > 0) return;
+    counters.delete(this.#id);
+    this.#map?.[Symbol.dispose]();
   }
 }

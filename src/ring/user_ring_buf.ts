@@ -1,15 +1,60 @@
-import { UserRingMemory } from "../ffi/user_ring_memory.ts";
+import { checkCount } from "../check/arguments.ts";
+import { UserRingMemory } from "../ffi/ring_memory.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
-import type { MapHandle } from "../maps/handle.ts";
-import { checkCount } from "../types/argument.ts";
-import { writableStream } from "./record_sink.ts";
-import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_kind.ts";
-import { RoomQueue } from "./room_queue.ts";
-import { roomSignal } from "./room_signal.ts";
-import { ReservedRecord, type UserRecord } from "./user_record.ts";
-import { UserRingWriter } from "./user_ring_writer.ts";
-import { signalOf, type WaitForRoomOptions, type WritableOptions } from "./write_options.ts";
-import type { WriterStats } from "./writer_stats.ts";
+import type { MapHandle } from "../maps/create.ts";
+import {
+  type RingBufOptions,
+  type RingBufTypes,
+  ringKind,
+  signalOf,
+  type WaitForRoomOptions,
+  type WritableOptions,
+} from "./ring_options.ts";
+import { RoomQueue, roomSignal } from "./room_queue.ts";
+import type { WriterStats } from "./stats.ts";
+import { ReservedRecord, type UserRecord, UserRingWriter } from "./user_ring_writer.ts";
+
+/** What a sink writes to. */
+export interface RecordSink<E> {
+  write(event: E, options: { readonly signal: AbortSignal }): Promise<void>;
+}
+
+/** A stream's controller with the signal that it has but its declaration lacks. */
+type Controller = WritableStreamDefaultController & { readonly signal: AbortSignal };
+
+/** A web stream of events into a ring: it takes as many as the ring has room for. */
+export function writableStream<E>(
+  ring: RecordSink<E>,
+  signal: AbortSignal | undefined,
+  highWaterMark: number,
+): WritableStream<E> {
+  let stop: AbortSignal;
+  let onAbort = (): void => {};
+  return new WritableStream<E>(
+    {
+      start(controller) {
+        // Aborted by the stream's own abort(), which a write that waits for room would hold up.
+        stop = (controller as Controller).signal;
+        if (signal === undefined) return;
+        onAbort = () => controller.error(signal.reason);
+        if (signal.aborted) onAbort();
+        else signal.addEventListener("abort", onAbort, { once: true });
+        stop = AbortSignal.any([stop, signal]);
+      },
+      async write(event) {
+        try {
+          await ring.write(event, { signal: stop });
+        } catch (error) {
+          signal?.removeEventListener("abort", onAbort);
+          throw error;
+        }
+      },
+      close: () => signal?.removeEventListener("abort", onAbort),
+      abort: () => signal?.removeEventListener("abort", onAbort),
+    },
+    { highWaterMark },
+  );
+}
 
 /** After so many records without a wait, timers and I/O get their turn. */
 const recordsPerTurn = 1024;

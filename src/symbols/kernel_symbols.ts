@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { refuseRange, refuseType } from "../types/refusal.ts";
+import { refuseRange, refuseType } from "../check/describe.ts";
 import {
   findFunction,
   findName,

@@ -1,11 +1,15 @@
-import { checkCount, checkSize, checkType } from "./argument.ts";
-import { emitPartRead, emitPartWrite } from "./compile.ts";
-import { defineType } from "./define.ts";
+import { checkCount, checkSize } from "../check/arguments.ts";
+import {
+  defineType,
+  emitPartRead,
+  emitPartWrite,
+  Place,
+  type Recipe,
+  recipeOf,
+} from "./compile.ts";
 import { isOpaque } from "./opaque.ts";
-import { type Recipe, recipeOf } from "./recipe.ts";
-import { elementPath, refuseRange, refuseType } from "./refusal.ts";
-import { Place } from "./source.ts";
-import type { ArrayType, Type } from "./type.ts";
+import { elementPath, refuseRange, refuseType } from "../check/describe.ts";
+import { type ArrayType, type Type, checkType } from "./type.ts";
 
 /** An array of no more values than this is written out element by element; else it is a loop. */
 const LONGEST_UNROLLED = 32;
@@ -28,7 +32,10 @@ const LONGEST_UNROLLED = 32;
  * console.log(Histogram.read(view, 0).length); // 64
  * ```
  */
-export function array<T>(element: Type<T>, length: number): ArrayType<T> {
+export function array<Outside, Inside>(
+  element: Type<Outside, Inside>,
+  length: number,
+): ArrayType<Outside, Inside> {
   checkType("array(element)", element);
   if (isOpaque(element)) {
     throw new TypeError(
@@ -39,7 +46,7 @@ export function array<T>(element: Type<T>, length: number): ArrayType<T> {
   const name = `array(${element.name}, ${length})`;
   const size = element.size * length;
   checkSize(name, size);
-  return defineType<T[], ArrayType<T>>(
+  return defineType<Outside[], ArrayType<Outside, Inside>>(
     { kind: "array", name, size, align: element.align, element, length },
     arrayRecipe(recipeOf(element), element.size, length, name),
   );

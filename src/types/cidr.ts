@@ -1,9 +1,15 @@
-import { defineType } from "./define.ts";
-import { formatIpv4, parseIpv4 } from "./ipv4.ts";
-import { formatIpv6, ipv6Hint, parseIpv6, readGroups, writeGroups } from "./ipv6.ts";
+import { defineType, scalarRecipe } from "./compile.ts";
+import {
+  formatIpv4,
+  formatIpv6,
+  ipv6Hint,
+  parseIpv4,
+  parseIpv6,
+  readGroups,
+  writeGroups,
+} from "./address.ts";
 import { LITTLE_ENDIAN } from "./memory.ts";
-import { scalarRecipe } from "./recipe.ts";
-import { refuseRange, refuseType } from "./refusal.ts";
+import { refuseRange, refuseType } from "../check/describe.ts";
 import type { Type } from "./type.ts";
 
 /** One family of addresses, as the two types need it; `Address` is its parsed form. */
@@ -25,7 +31,7 @@ interface Family<Address> {
 /** The length of the prefix comes first, in the machine's byte order. */
 const PREFIX_SIZE = 4;
 
-function cidr<Address>(family: Family<Address>): Type<string> {
+function cidr<Address>(family: Family<Address>): Type<string, string> {
   const { kind, bits, sample } = family;
 
   function parse(text: string): { address: Address; prefix: number } | undefined {
@@ -42,7 +48,7 @@ function cidr<Address>(family: Family<Address>): Type<string> {
     return `${family.format(family.mask(address, prefix))}/${prefix}`;
   }
 
-  return defineType<string, Type<string>>(
+  return defineType<string, Type<string, string>>(
     { kind, name: kind, size: PREFIX_SIZE + bits / 8, align: 4 },
     scalarRecipe({
       read(view, offset) {
@@ -104,7 +110,7 @@ function cidr<Address>(family: Family<Address>): Type<string> {
  * console.log(t.u32.read(view, 0), t.ipv4.read(view, 4)); // 8 10.0.0.0
  * ```
  */
-export const cidr4: Type<string> = cidr<number>({
+export const cidr4: Type<string, string> = cidr<number>({
   kind: "cidr4",
   bits: 32,
   sample: "10.0.0.0/8",
@@ -137,7 +143,7 @@ export const cidr4: Type<string> = cidr<number>({
  * console.log(t.u32.read(view, 0), t.ipv6.read(view, 4)); // 32 2001:db8::
  * ```
  */
-export const cidr6: Type<string> = cidr<number[]>({
+export const cidr6: Type<string, string> = cidr<number[]>({
   kind: "cidr6",
   bits: 128,
   sample: "2001:db8::/32",

@@ -1,9 +1,6 @@
-import { compileRead, emitPartRead } from "./compile.ts";
-import { inspectCustom } from "./inspect.ts";
-import type { Member } from "./layout.ts";
-import type { Recipe } from "./recipe.ts";
-import { memberPath, refuseType } from "./refusal.ts";
-import type { Place, Source } from "./source.ts";
+import { compileRead, emitPartRead, type Place, type Recipe, type Source } from "./compile.ts";
+import { inspectCustom, memberPath, refuseType } from "../check/describe.ts";
+import type { Member } from "./struct_layout.ts";
 import type { StructCursor, Type } from "./type.ts";
 
 type Fields = Record<string, unknown>;

@@ -1,8 +1,7 @@
-import { checkAlign, checkCount, checkOptions } from "./argument.ts";
-import { defineType } from "./define.ts";
+import { checkAlign, checkCount, checkOptions } from "../check/arguments.ts";
+import { calledRecipe, defineType } from "./compile.ts";
 import { zero } from "./memory.ts";
-import { calledRecipe } from "./recipe.ts";
-import { describe } from "./refusal.ts";
+import { describe } from "../check/describe.ts";
 import type { Type } from "./type.ts";
 
 /** What {@link custom} needs to know. */
@@ -53,7 +52,7 @@ export interface CustomOptions<T> {
  * console.log(Login.fields.at.offset); // 8
  * ```
  */
-export function custom<T>(options: CustomOptions<T>): Type<T> {
+export function custom<T>(options: CustomOptions<T>): Type<T, Uint8Array> {
   checkOptions("custom(options)", options, ["size", "align", "name", "read", "write"]);
   const { size, align = 1, name = `custom(${size})`, read, write } = options;
   checkCount("custom(options): size", size, 1);
@@ -67,7 +66,7 @@ export function custom<T>(options: CustomOptions<T>): Type<T> {
     if (typeof method === "function") continue;
     throw new TypeError(`custom(options): ${what}: expected a function, got ${describe(method)}`);
   }
-  return defineType<T, Type<T>>(
+  return defineType<T, Type<T, Uint8Array>>(
     { kind: "custom", name, size, align },
     calledRecipe<T>(read, (view, offset, value) => {
       zero(view, offset, size);

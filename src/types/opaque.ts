@@ -1,8 +1,11 @@
-import { defineType } from "./define.ts";
-import type { Recipe } from "./recipe.ts";
-import type { ArrayType, Fields, OpaqueType, StructType, Type } from "./type.ts";
+import { defineType, type Recipe } from "./compile.ts";
+import type { ArrayType, Fields, OpaqueKind, OpaqueType, StructType, Type } from "./type.ts";
 
-function opaque(kind: OpaqueType["kind"], size: number, align: number): OpaqueType {
+function opaque<Kind extends OpaqueKind>(
+  kind: Kind,
+  size: number,
+  align: number,
+): OpaqueType<Kind> {
   const refuse = (): never => {
     throw new TypeError(
       `${kind}: expected to be a field of a struct: user space neither reads nor writes it`,
@@ -15,7 +18,10 @@ function opaque(kind: OpaqueType["kind"], size: number, align: number): OpaqueTy
     read: refuse,
     write: refuse,
   };
-  return defineType<never, OpaqueType>({ kind, name: kind, size, align, opaque: true }, recipe);
+  return defineType<never, OpaqueType<Kind>>(
+    { kind, name: kind, size, align, opaque: true },
+    recipe,
+  );
 }
 
 /**
@@ -40,7 +46,7 @@ function opaque(kind: OpaqueType["kind"], size: number, align: number): OpaqueTy
  * console.log(Account.read(view, 0)); // { packets: 1, bytes: 60 }
  * ```
  */
-export const spinLock: OpaqueType = opaque("spin_lock", 4, 4);
+export const spinLock: OpaqueType<"spin_lock"> = opaque("spin_lock", 4, 4);
 
 /**
  * `struct bpf_timer`: a timer that programs set: 16 bytes, aligned to 8. Put it into the struct that is
@@ -59,7 +65,7 @@ export const spinLock: OpaqueType = opaque("spin_lock", 4, 4);
  * Session.write(new DataView(new ArrayBuffer(Session.size)), 0, session);
  * ```
  */
-export const timer: OpaqueType = opaque("timer", 16, 8);
+export const timer: OpaqueType<"timer"> = opaque("timer", 16, 8);
 
 /** Whether a type is one that user space neither reads nor writes. */
 export function isOpaque(type: Type<unknown>): type is OpaqueType {

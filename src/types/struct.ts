@@ -1,15 +1,20 @@
-import { checkOptions, checkSize, checkType } from "./argument.ts";
-import { emitPartRead, emitPartWrite } from "./compile.ts";
+import { checkOptions, checkSize } from "../check/arguments.ts";
+import {
+  defineType,
+  emitPartRead,
+  emitPartWrite,
+  type Place,
+  type Recipe,
+  recipeOf,
+  type Source,
+} from "./compile.ts";
 import { copyStruct, makeCursor, type Part, setParts } from "./cursor.ts";
-import { defineType } from "./define.ts";
-import { type Layout, layOut, type Member } from "./layout.ts";
+import { type Layout, layOut, type Member } from "./struct_layout.ts";
 import { zero } from "./memory.ts";
 import { isOpaque, opaqueParts } from "./opaque.ts";
-import { type Recipe, recipeOf } from "./recipe.ts";
-import { describe, memberPath, refuseType } from "./refusal.ts";
-import type { Source, Place } from "./source.ts";
-import { suggest } from "./suggestion.ts";
-import type { Fields, StructType, StructValue } from "./type.ts";
+import { describe, memberPath, refuseType } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import { type Fields, type StructType, type StructValue, checkType } from "./type.ts";
 
 /** How a struct is laid out. */
 export interface StructOptions {

@@ -5,16 +5,27 @@
  * @module
  */
 export { array } from "./array.ts";
-export { bool } from "./bool.ts";
-export { bytes } from "./bytes.ts";
+export {
+  be16,
+  be32,
+  be64,
+  bool,
+  i16,
+  i32,
+  i64,
+  i64n,
+  i8,
+  u16,
+  u32,
+  u64,
+  u64n,
+  u8,
+} from "./integer.ts";
+export { bytes, cstring } from "./text.ts";
 export { cidr4, cidr6 } from "./cidr.ts";
 export { custom, type CustomOptions } from "./custom.ts";
-export { be16, be32, be64, i16, i32, i64, i64n, i8, u16, u32, u64, u64n, u8 } from "./integer.ts";
-export { ipv4 } from "./ipv4.ts";
-export { ipv6 } from "./ipv6.ts";
-export { mac } from "./mac.ts";
+export { ipv4, ipv6, mac } from "./address.ts";
 export { spinLock, timer } from "./opaque.ts";
-export { cstring } from "./string.ts";
 export { struct, type StructOptions } from "./struct.ts";
 export type {
   ArrayType,
@@ -22,10 +33,14 @@ export type {
   CStringType,
   Fields,
   Infer,
+  Inside,
   IntegerKind,
   IntegerType,
+  KernelField,
+  OpaqueKind,
   OpaqueType,
   StructCursor,
+  StructInside,
   StructType,
   StructValue,
   Type,

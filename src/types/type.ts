@@ -1,5 +1,10 @@
+import { describe } from "../check/describe.ts";
+
 /**
  * A C layout paired with the JavaScript value it decodes to.
+ *
+ * `Outside` is the value in this process, `Inside` the value in kernel code: the same for numbers, while
+ * a spin lock has no value outside. `Type<Outside>` accepts any value inside.
  *
  * Every type is immutable plain data with two methods, which may be taken off the object and called
  * alone (they do not use `this`), although `type.read(view, offset)` is the fastest way to call them:
@@ -16,7 +21,7 @@
  * console.log(t.u32.read(view, 0)); // 4026531840
  * ```
  */
-export interface Type<T> {
+export interface Type<Outside, Inside = unknown> {
   /** Which family the type belongs to: `"u32"`, `"struct"`, `"array"`, ... */
   readonly kind: string;
   /** A readable description: `"u32"`, `"bytes(16)"`, `"struct { pid: u32, ts: u64 }"`. */
@@ -31,7 +36,7 @@ export interface Type<T> {
    * @throws {RangeError} when the bytes lie outside the view (from DataView itself)
    * @throws {TypeError} when the view's buffer is detached (from DataView itself)
    */
-  read(view: DataView, offset: number): T;
+  read(view: DataView, offset: number): Outside;
   /**
    * Encodes the value at `offset` bytes into the view. All `size` bytes are written, padding as zero.
    * A value that is refused may have been written in part.
@@ -41,8 +46,12 @@ export interface Type<T> {
    * @throws {RangeError} when a number is out of range, a length is wrong, a text does not parse, or
    * the bytes lie outside the view
    */
-  write(view: DataView, offset: number, value: T): void;
+  write(view: DataView, offset: number, value: Outside): void;
+  /** Carries `Inside` for the type checker; no type has this property at run time. */
+  readonly [inside]?: Inside;
 }
+
+declare const inside: unique symbol;
 
 /**
  * The JavaScript type that a layout decodes to.
@@ -57,7 +66,22 @@ export interface Type<T> {
  * console.log(event.pid);
  * ```
  */
-export type Infer<X> = X extends Type<infer T> ? T : never;
+export type Infer<X> = X extends Type<infer Outside> ? Outside : never;
+
+/**
+ * The type of a layout's value in kernel code.
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Account = t.struct({ lock: t.spinLock, packets: t.u64 });
+ * type Account = t.Inside<typeof Account>; // { lock: KernelField<"spin_lock">; packets: bigint }
+ * const packets: Account["packets"] = 1n;
+ * console.log(packets);
+ * ```
+ */
+export type Inside<X> = X extends Type<unknown, infer I> ? I : never;
 
 /** The kinds of integer that {@link IntegerType} covers. */
 export type IntegerKind =
@@ -85,7 +109,7 @@ export type IntegerKind =
  * console.log(t.i16.min, t.i16.max, t.be16.byteOrder); // -32768 32767 "big"
  * ```
  */
-export interface IntegerType<T extends number | bigint> extends Type<T> {
+export interface IntegerType<T extends number | bigint> extends Type<T, T> {
   readonly kind: IntegerKind;
   /** Whether the type has negative values. */
   readonly signed: boolean;
@@ -98,34 +122,45 @@ export interface IntegerType<T extends number | bigint> extends Type<T> {
 }
 
 /** A fixed number of raw bytes: what {@link bytes} makes. */
-export interface BytesType extends Type<Uint8Array> {
+export interface BytesType extends Type<Uint8Array, Uint8Array> {
   readonly kind: "bytes";
   /** How many bytes: the same as `size`. */
   readonly length: number;
 }
 
 /** A NUL-terminated string in a fixed number of bytes: what {@link cstring} makes. */
-export interface CStringType extends Type<string> {
+export interface CStringType extends Type<string, string> {
   readonly kind: "cstring";
   /** How many bytes, the terminating NUL included: the same as `size`. */
   readonly length: number;
 }
 
 /** A C array of fixed length: what {@link array} makes. */
-export interface ArrayType<T> extends Type<T[]> {
+export interface ArrayType<Outside, In = unknown> extends Type<Outside[], In[]> {
   readonly kind: "array";
   /** The type of one element; elements lie `element.size` bytes apart. */
-  readonly element: Type<T>;
+  readonly element: Type<Outside, In>;
   /** How many elements. */
   readonly length: number;
+}
+
+/** The fields that belong to the kernel. */
+export type OpaqueKind = "spin_lock" | "timer";
+
+/** A field that belongs to the kernel, as kernel code sees it. */
+export interface KernelField<Kind extends OpaqueKind> {
+  readonly kind: Kind;
 }
 
 /**
  * A field that belongs to the kernel: what {@link spinLock} and {@link timer} are. It has a place in a
  * struct, but no JavaScript value: by itself it can be neither read nor written.
  */
-export interface OpaqueType extends Type<never> {
-  readonly kind: "spin_lock" | "timer";
+export interface OpaqueType<Kind extends OpaqueKind = OpaqueKind> extends Type<
+  never,
+  KernelField<Kind>
+> {
+  readonly kind: Kind;
   /** Tells it from types that have values. */
   readonly opaque: true;
 }
@@ -141,8 +176,11 @@ export type StructValue<F extends Fields> = {
   [K in keyof F as F[K] extends OpaqueType ? never : K]: Infer<F[K]>;
 } & {};
 
+/** The object that kernel code sees for a struct with these members: all of them, the kernel's own included. */
+export type StructInside<F extends Fields> = { [K in keyof F]: Inside<F[K]> } & {};
+
 /** A C struct: what {@link struct} makes. */
-export interface StructType<F extends Fields> extends Type<StructValue<F>> {
+export interface StructType<F extends Fields> extends Type<StructValue<F>, StructInside<F>> {
   readonly kind: "struct";
   /** Each member's type, and its offset in bytes from the start of the struct, in memory order. */
   readonly fields: {
@@ -239,4 +277,24 @@ export interface StructCursor<T> {
   moveTo(view: DataView, offset: number): void;
   /** Makes every field of `event` throw until the next {@link moveTo}, and lets go of the view. */
   release(): void;
+}
+
+/**
+ * Checks that an argument is a type.
+ *
+ * @throws {TypeError} when it is not
+ */
+export function checkType(what: string, type: Type<unknown>): void {
+  if (
+    typeof type !== "object" ||
+    type === null ||
+    typeof type.size !== "number" ||
+    typeof type.align !== "number" ||
+    typeof type.read !== "function" ||
+    typeof type.write !== "function"
+  ) {
+    const hint =
+      typeof type === "function" ? ": was it meant to be called, as in t.bytes(16)?" : "";
+    throw new TypeError(`${what}: expected a type such as t.u32, got ${describe(type)}${hint}`);
+  }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { release } from "node:os";
-import { type FeatureReport, settingsData } from "../../src/cli/feature_report.ts";
-import { toJson } from "../../src/cli/json.ts";
+import { type FeatureReport, settingsData } from "../../src/cli/features_command.ts";
+import { toJson } from "../../src/cli/output.ts";
 import type { KernelSettings } from "../../src/features/settings.ts";
 import { features } from "../../src/index.ts";
 import { trialCgroups } from "../features/trial_cgroups.ts";

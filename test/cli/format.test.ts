@@ -1,10 +1,5 @@
 /** Tables, details, JSON and words: what the commands print with. */
 import { describe, expect, test } from "bun:test";
-import { renderDetails } from "../../src/cli/details.ts";
-import { entryText, valueText } from "../../src/cli/entry_text.ts";
-import { toJson } from "../../src/cli/json.ts";
-import { parseReference } from "../../src/cli/reference.ts";
-import { renderTable } from "../../src/cli/table.ts";
 import {
   counted,
   fewOf,
@@ -12,7 +7,12 @@ import {
   humanDate,
   humanNanoseconds,
   printable,
-} from "../../src/cli/text.ts";
+  renderDetails,
+  renderTable,
+  toJson,
+} from "../../src/cli/output.ts";
+import { entryText, valueText } from "../../src/cli/map_command.ts";
+import { parseReference } from "../../src/cli/object_command.ts";
 
 describe("tables", () => {
   const columns = [

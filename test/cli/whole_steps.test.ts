@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { inWholeSteps } from "../../src/cli/whole_steps.ts";
+import { inWholeSteps } from "../../src/cli/command_line.ts";
 
 const signals = ["SIGINT", "SIGTERM"] as const;
 const listeners = (): number[] => signals.map((signal) => process.listenerCount(signal));

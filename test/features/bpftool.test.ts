@@ -1,6 +1,6 @@
 /** What is found out here is what `bpftool feature probe` finds out, where that knows it. */
 import { describe, expect } from "bun:test";
-import { isKernelSince, isVersionSince } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince, isVersionSince } from "../../src/ffi/kernel.ts";
 import { features, type MapTypeKeyword, type ProgramTypeKeyword } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle } from "../support/privilege.ts";

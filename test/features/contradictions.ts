@@ -1,6 +1,5 @@
 import { type Capability, hasCapability } from "../../src/ffi/capabilities.ts";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
-import { kernelConfig } from "../../src/features/kernel_config.ts";
+import { isKernelSince, kernelConfig } from "../../src/ffi/kernel.ts";
 import type { Feature } from "../../src/index.ts";
 
 const capabilities: readonly Capability[] = [

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseCpuList } from "../../src/ffi/cpus.ts";
+import { parseCpuList } from "../../src/ffi/kernel.ts";
 import { possibleCpus } from "../../src/index.ts";
 import { mountObstacle, runBunWithout } from "../support/hidden_folder.ts";
 import { bpfObstacle } from "../support/privilege.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { hasCapability } from "../../src/ffi/capabilities.ts";
 import { explainPermission } from "../../src/ffi/permission.ts";
-import { errnoDescription, errnoName } from "../../src/ffi/errno.ts";
+import { errnoDescription, errnoName } from "../../src/ffi/error.ts";
 import { bpfError } from "../../src/ffi/bpf.ts";
 import { BpfError, DisposedError, HashMap, t } from "../../src/index.ts";
 import { failureOf } from "../support/commands.ts";

@@ -1,6 +1,6 @@
 import { bpf } from "../../src/ffi/bpf.ts";
-import { lastErrno } from "../../src/ffi/errno.ts";
-import { allocateScratch } from "../../src/ffi/scratch.ts";
+import { lastErrno } from "../../src/ffi/error.ts";
+import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { bpfCommands } from "../../src/uapi/enumerations.ts";
 import { MAP_ELEM } from "../../src/uapi/layout.ts";
 

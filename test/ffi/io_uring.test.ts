@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { errnoNumbers } from "../../src/uapi/errno.ts";
 import { runBun } from "../support/run.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { release } from "node:os";
-import { isKernelSince, isVersionSince, kernelRelease } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince, isVersionSince, kernelRelease } from "../../src/ffi/kernel.ts";
 
 test("releases of kernels are compared by their numbers", () => {
   const since = [

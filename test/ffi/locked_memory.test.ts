@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { countsTowardsLimit, lockedMemoryLimit } from "../../src/ffi/locked_memory.ts";
+import { countsTowardsLimit, lockedMemoryLimit } from "../../src/ffi/permission.ts";
 import { hasCapability } from "../../src/ffi/capabilities.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { closeSync, constants, openSync, readFileSync, readSync, rmSync, write } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MappedMemory, pageSize, roundUpToPage } from "../../src/ffi/memory.ts";
+import { MappedMemory, pageSize, roundUpToPage } from "../../src/ffi/mapped_memory.ts";
 import { ArrayMap, BpfError, DisposedError, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 

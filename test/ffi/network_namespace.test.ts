@@ -1,6 +1,6 @@
 import { describe, expect } from "bun:test";
 import { readFileSync, readlinkSync } from "node:fs";
-import { inNewNetworkNamespace } from "../../src/ffi/network_namespace.ts";
+import { inNewNetworkNamespace } from "../../src/ffi/namespace.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 

@@ -1,5 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { allocateScratch, getUint64, type Scratch, setUint64 } from "../../src/ffi/scratch.ts";
+import {
+  allocateScratch,
+  getUint64,
+  type Scratch,
+  setUint64,
+} from "../../src/ffi/mapped_memory.ts";
 import { withRandom } from "../types/random.ts";
 import { repetitions } from "../support/effort.ts";
 

@@ -5,7 +5,7 @@ import {
   bpfModuleObstacle,
   parseSecurityModules,
   securityModuleName,
-} from "../../src/ffi/security_modules.ts";
+} from "../../src/ffi/security.ts";
 import { InodeStorage, t } from "../../src/index.ts";
 import { failureOf } from "../support/commands.ts";
 import { bpfObstacle } from "../support/privilege.ts";
@@ -114,7 +114,7 @@ function restrictions({ errno, mountErrno, keep }: Child): string {
 }
 
 const printModules = `
-  const { activeSecurityModules } = await import("./src/ffi/security_modules.ts");
+  const { activeSecurityModules } = await import("./src/ffi/security.ts");
   console.log(JSON.stringify(activeSecurityModules()));
 `;
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseMounts } from "../../src/inspect/mounts.ts";
+import { parseMounts } from "../../src/inspect/pins.ts";
 
 test("BPF file systems are found among all mounts, with their paths as they are", () => {
   const text = [

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { isVersionSince, type KernelVersion } from "../../src/ffi/kernel_release.ts";
+import { isVersionSince, type KernelVersion } from "../../src/ffi/kernel.ts";
 import { type Feature, features } from "../../src/index.ts";
 import { packageRoot } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";

@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { FeatureEntries, FeatureReport } from "../../src/cli/feature_report.ts";
+import type { FeatureEntries, FeatureReport } from "../../src/cli/features_command.ts";
 import { packageRoot } from "../support/run.ts";
 
 /** What one kernel answered. */

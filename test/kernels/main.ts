@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { FeatureReport } from "../../src/cli/feature_report.ts";
+import type { FeatureReport } from "../../src/cli/features_command.ts";
 import { type KernelFeatures, writeTable } from "./feature_table.ts";
 import type { GuestReport } from "./guest.ts";
 import { systemArchive } from "./image.ts";

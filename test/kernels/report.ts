@@ -1,7 +1,7 @@
 /** @module What people read of a run: a line for each kernel, and below it what failed and why tests were skipped; what programs read. */
 
 import { styleText } from "node:util";
-import { counted } from "../../src/cli/text.ts";
+import { counted } from "../../src/cli/output.ts";
 import type { GuestReport } from "./guest.ts";
 import type { KernelReport } from "./matrix.ts";
 import type { Outcome, TestResult } from "./results.ts";

@@ -2,12 +2,16 @@
 import { copyFileSync, openSync, readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
 import { loadTrial, type TrialProgram } from "../../src/features/smallest_program.ts";
-import { openRawTracepoint } from "../../src/ffi/bpf_link.ts";
+import {
+  createLink,
+  type LinkParts,
+  type LinkTarget,
+  openRawTracepoint,
+} from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
-import { errnoName, lastErrno } from "../../src/ffi/errno.ts";
+import { errnoName, lastErrno } from "../../src/ffi/error.ts";
 import { syscalls } from "../../src/ffi/libc.ts";
-import { createLink, type LinkParts, type LinkTarget } from "../../src/ffi/link_create.ts";
-import { allocateScratch } from "../../src/ffi/scratch.ts";
+import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { asm, Link } from "../../src/index.ts";
 import { openProbe, type ProbePlace } from "../../src/link/probe_event.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readlinkSync, rmdirSync, rmSync, statSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { asm, Btf, KernelSymbols, type LinkInfo, listLinks, Program } from "../../src/index.ts";
-import { FunctionNames } from "../../src/inspect/function_names.ts";
+import { FunctionNames } from "../../src/inspect/objects.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";

@@ -10,8 +10,7 @@ import {
   setPerfEventProgram,
 } from "../../src/ffi/perf_event.ts";
 import { BpfError, DisposedError, HashMap, type Link, t, features } from "../../src/index.ts";
-import { BarePerfEvent } from "../../src/link/perf_event_link.ts";
-import { tracepointId } from "../../src/link/tracepoint.ts";
+import { BarePerfEvent, tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { execCounter, execsOfATestProcess } from "./exec_counter.ts";

@@ -7,7 +7,7 @@ import {
   Program,
   features,
 } from "../../src/index.ts";
-import { createLink } from "../../src/ffi/link_create.ts";
+import { createLink } from "../../src/ffi/bpf_link.ts";
 import { loopback } from "./attachments.ts";
 import { testWith } from "../support/needs.ts";
 

@@ -1,6 +1,6 @@
 import { expect } from "bun:test";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { watch } from "../../src/loop/reactor.ts";
 import { runBun } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";

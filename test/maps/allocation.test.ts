@@ -1,6 +1,6 @@
 /** Maps whose elements are allocated when they are stored, faster than the kernel refills what it takes them from. */
 import { describe, expect, spyOn, test } from "bun:test";
-import { refillTime, waitsForRefill } from "../../src/ffi/allocation.ts";
+import { refillTime, waitsForRefill } from "../../src/ffi/bpf_map.ts";
 import { PerCpuHashMap, possibleCpus, SkStorage, t } from "../../src/index.ts";
 import { errnoNumbers } from "../../src/uapi/errno.ts";
 import { bpfTest } from "../support/privilege.ts";

@@ -1,6 +1,6 @@
 import { describe, expect } from "bun:test";
 import { existsSync } from "node:fs";
-import { pageSize } from "../../src/ffi/memory.ts";
+import { pageSize } from "../../src/ffi/mapped_memory.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import {
   Arena,

@@ -1,7 +1,6 @@
 import { closeSync } from "node:fs";
 import { HashMap, t } from "../../src/index.ts";
-import { createFromSpec } from "../../src/maps/create.ts";
-import { mapHandleFromFd } from "../../src/maps/handle.ts";
+import { createFromSpec, openMapHandle } from "../../src/maps/create.ts";
 
 /**
  * A hash map for which the kernel has none of the batch calls: the walk by keys and the single calls do all the work, as
@@ -21,7 +20,7 @@ export function batchlessMap(maxEntries: number): HashMap<number, number> {
     mapExtra: 0,
   });
   try {
-    return new HashMap({ key: t.u32, value: t.u32 }, mapHandleFromFd(fd, { type }));
+    return new HashMap({ key: t.u32, value: t.u32 }, openMapHandle({ fd }, { type }));
   } finally {
     closeSync(fd);
   }

@@ -8,7 +8,7 @@ import {
   possibleCpus,
   t,
 } from "../../src/index.ts";
-import { mapHandleFromFd } from "../../src/maps/handle.ts";
+import { openMapHandle } from "../../src/maps/create.ts";
 import { batchlessMap } from "./batchless.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 
@@ -99,7 +99,7 @@ export const churnedKinds = {
     value: () => 1,
     isOnce: false,
     create: batchlessMap,
-    open: (fd) => new HashMap(numbers, mapHandleFromFd(fd, { type: "devmap-hash" })),
+    open: (fd) => new HashMap(numbers, openMapHandle({ fd }, { type: "devmap-hash" })),
   },
   "an LPM trie": {
     ...trie,

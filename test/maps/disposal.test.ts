@@ -1,6 +1,6 @@
 import { describe, expect } from "bun:test";
 import { readFileSync } from "node:fs";
-import { allocateScratch } from "../../src/ffi/scratch.ts";
+import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import {
   ArrayMap,
   type BpfMap,

@@ -200,9 +200,10 @@ export const others: readonly (string | symbol)[] = [
 
 /** Names of members for subclasses alone: TypeScript knows, what runs does not. */
 export function protectedNames(): readonly string[] {
-  const folder = join(packageRoot, "src/maps");
-  return readdirSync(folder).flatMap((file) => {
-    const text = readFileSync(join(folder, file), "utf8");
+  const folders = ["src/handle", "src/maps"].map((folder) => join(packageRoot, folder));
+  const files = folders.flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)));
+  return files.flatMap((file) => {
+    const text = readFileSync(file, "utf8");
     return [...text.matchAll(/^  protected (?:(?:override|get) )*(\w+)[(<]/gm)].map(
       ([, name]) => name as string,
     );

@@ -1,6 +1,5 @@
 import { LpmTrie } from "../../src/index.ts";
-import { TrieWalk } from "../../src/maps/trie_walk.ts";
-import type { Walk, WalkedMap } from "../../src/maps/walk.ts";
+import { TrieWalk, type Walk, type WalkedMap } from "../../src/maps/walk.ts";
 
 /** A walk on a kernel that has no batches for tries, as before 5.13. */
 class KeyByKeyWalk extends TrieWalk {

@@ -1,13 +1,17 @@
 /** The kernel copies per-CPU values by its own idea of their size: what it writes must be what the library has room for. */
 import type { Pointer } from "bun:ffi";
 import { describe, expect } from "bun:test";
-import { roundUp8 } from "../../src/ffi/align.ts";
+import {
+  allocateScratch,
+  MappedMemory,
+  pageSize,
+  roundUp8,
+  setUint64,
+} from "../../src/ffi/mapped_memory.ts";
 import { bpf } from "../../src/ffi/bpf.ts";
-import { errnoName, lastErrno } from "../../src/ffi/errno.ts";
+import { errnoName, lastErrno } from "../../src/ffi/error.ts";
 import { libc } from "../../src/ffi/libc.ts";
-import { elementKeyOffset, MapElement } from "../../src/ffi/map_element.ts";
-import { MappedMemory, pageSize } from "../../src/ffi/memory.ts";
-import { allocateScratch, setUint64 } from "../../src/ffi/scratch.ts";
+import { elementKeyOffset, MapElement } from "../../src/ffi/bpf_map_element.ts";
 import {
   LruPerCpuHashMap,
   PerCpuArrayMap,

@@ -1,9 +1,8 @@
 /** Walks during which an entry is deleted at the worst moment, between two steps of the kernel: rare in life, made here. */
 import { afterEach, describe, expect, mock, spyOn } from "bun:test";
-import { elementKeyOffset, MapElement } from "../../src/ffi/map_element.ts";
+import { elementKeyOffset, MapElement } from "../../src/ffi/bpf_map_element.ts";
 import { type AssociativeMap, features, LpmTrie, t } from "../../src/index.ts";
-import { TrieWalk } from "../../src/maps/trie_walk.ts";
-import type { Walk, WalkedMap } from "../../src/maps/walk.ts";
+import { TrieWalk, type Walk, type WalkedMap } from "../../src/maps/walk.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { batchlessMap } from "./batchless.ts";

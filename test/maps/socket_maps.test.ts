@@ -1,7 +1,7 @@
 import { describe, expect } from "bun:test";
 import net from "node:net";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
-import { MapElement } from "../../src/ffi/map_element.ts";
+import { MapElement } from "../../src/ffi/bpf_map_element.ts";
 import {
   asm,
   BatchError,
@@ -12,7 +12,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { createFromSpec } from "../../src/maps/create.ts";
-import type { MapTypeName } from "../../src/maps/spec.ts";
+import type { MapTypeName } from "../../src/maps/map_spec.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 import {

@@ -1,7 +1,7 @@
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { asm } from "../../src/index.ts";
 import type { Code, LiveMap } from "../../src/index.ts";
-import { assemble } from "../../src/program/assembler.ts";
+import { assemble } from "../../src/asm/assembler.ts";
 import { kernelResolver } from "../../src/program/kernel_resolver.ts";
 import { loadProgram } from "../../src/program/load.ts";
 import type { SectionKind } from "../../src/program/section.ts";

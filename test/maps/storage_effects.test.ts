@@ -3,8 +3,8 @@ import { describe, expect } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mountCgroups } from "../../src/features/cgroup.ts";
-import { openPidfd } from "../../src/ffi/pidfd.ts";
+import { mountCgroups } from "../../src/features/attach_cgroups.ts";
+import { openPidfd } from "../../src/ffi/namespace.ts";
 import {
   asm,
   BpfError,
@@ -20,7 +20,7 @@ import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { descriptorOf } from "./storage_owners.ts";
 import { mapTest } from "../support/needs.ts";
 import { skipping, testUnless } from "../support/skipping.ts";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 
 const taskTest = mapTest("task-storage");
 const cgroupTest = mapTest("cgrp-storage");

@@ -11,8 +11,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mountCgroups } from "../../src/features/cgroup.ts";
-import { openPidfd } from "../../src/ffi/pidfd.ts";
+import { mountCgroups } from "../../src/features/attach_cgroups.ts";
+import { openPidfd } from "../../src/ffi/namespace.ts";
 import type { FdLike, TaskOwner } from "../../src/index.ts";
 
 /** Objects of the kernel, each by all the names that mean it. */

@@ -1,7 +1,7 @@
 import { describe, expect } from "bun:test";
-import { MapElement } from "../../src/ffi/map_element.ts";
+import { MapElement } from "../../src/ffi/bpf_map_element.ts";
 import { LpmTrie, t } from "../../src/index.ts";
-import { comparePrefixes } from "../../src/maps/trie_walk.ts";
+import { comparePrefixes } from "../../src/maps/walk.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { withRandom } from "../types/random.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";

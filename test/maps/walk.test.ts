@@ -1,14 +1,14 @@
 import { describe, expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { Descriptor, duplicate } from "../../src/ffi/descriptor.ts";
-import { MapBatch } from "../../src/ffi/map_batch.ts";
-import { allocateScratch } from "../../src/ffi/scratch.ts";
+import { MapBatch } from "../../src/ffi/bpf_map_batch.ts";
+import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { DevMap, HashMap, LpmTrie, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { batchlessMap } from "./batchless.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 import { repetitions } from "../support/effort.ts";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 
 /** The size of this process's address space in bytes. */
 function addressSpace(): number {

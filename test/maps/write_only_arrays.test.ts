@@ -1,13 +1,18 @@
 import { describe, expect } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
-import { parseCpuList } from "../../src/ffi/cpus.ts";
+import { parseCpuList } from "../../src/ffi/kernel.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { syscalls } from "../../src/ffi/libc.ts";
-import { MappedMemory, pageSize } from "../../src/ffi/memory.ts";
-import { mountCgroups } from "../../src/features/cgroup.ts";
 import { architecture } from "../../src/ffi/platform.ts";
-import { allocateScratch, getUint64, setUint64 } from "../../src/ffi/scratch.ts";
+import {
+  allocateScratch,
+  getUint64,
+  MappedMemory,
+  pageSize,
+  setUint64,
+} from "../../src/ffi/mapped_memory.ts";
+import { mountCgroups } from "../../src/features/attach_cgroups.ts";
 import {
   asm,
   CgroupArray,

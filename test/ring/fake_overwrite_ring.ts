@@ -1,4 +1,4 @@
-import type { OverwrittenRing } from "../../src/ring/snapshot_ring.ts";
+import type { OverwrittenRing } from "../../src/ring/reader.ts";
 import { FakeRing } from "./fake_ring.ts";
 
 const headerSize = 8;

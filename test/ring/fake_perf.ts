@@ -1,6 +1,9 @@
-import { MergedReader } from "../../src/ring/merged_reader.ts";
-import { PerfReaderCommons } from "../../src/ring/perf_commons.ts";
-import { PerfReader, type SharedPerfBuffer } from "../../src/ring/perf_reader.ts";
+import { MergedReader } from "../../src/ring/perf_cpus.ts";
+import {
+  PerfReader,
+  PerfReaderCommons,
+  type SharedPerfBuffer,
+} from "../../src/ring/perf_reader.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../../src/uapi/perf_event.ts";
 
 const headerSize = 8;

@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mergedWatch, type WatchedSource } from "../../src/ring/merged_watch.ts";
+import { mergedWatch, type WatchedSource } from "../../src/ring/perf_cpus.ts";
 import { bridgeTest, Signal } from "../loop/bridges.ts";
 
 /** Long enough for every bridge to report, and for one that spins to be seen spinning. */

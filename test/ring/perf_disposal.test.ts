@@ -11,7 +11,7 @@ import type { TakeoverAnswer } from "./children/perf_takeover.ts";
 import { onCpu, PerfProducer } from "./perf_producer.ts";
 import { repetitions } from "../support/effort.ts";
 import { testUnless } from "../support/skipping.ts";
-import { countsTowardsLimit } from "../../src/ffi/locked_memory.ts";
+import { countsTowardsLimit } from "../../src/ffi/permission.ts";
 
 const children = `${import.meta.dir}/children`;
 const size = 4096;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { DetachedMount } from "../../src/ffi/mount.ts";
-import { PerfPages } from "../../src/ffi/perf_memory.ts";
+import { PerfPages } from "../../src/ffi/perf_event.ts";
 import {
   ArrayMap,
   BpfError,

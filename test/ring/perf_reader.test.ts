@@ -1,8 +1,7 @@
 // The protocol of a perf buffer, over ordinary memory.
 import { describe, expect, test } from "bun:test";
-import type { MergedReader } from "../../src/ring/merged_reader.ts";
-import { PerfReaderCommons } from "../../src/ring/perf_commons.ts";
-import { PerfReader } from "../../src/ring/perf_reader.ts";
+import type { MergedReader } from "../../src/ring/perf_cpus.ts";
+import { PerfReader, PerfReaderCommons } from "../../src/ring/perf_reader.ts";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;

@@ -1,8 +1,8 @@
 // When a consumer looks, over a ring in ordinary memory: the wake-ups are the test's.
 import { expect, test } from "bun:test";
 import type { Watch } from "../../src/loop/reactor.ts";
-import { type ConsumeOptions, moderationOf } from "../../src/ring/consume_options.ts";
-import { Pump } from "../../src/ring/pump.ts";
+import { type ConsumeOptions, moderationOf } from "../../src/ring/ring_options.ts";
+import { Pump } from "../../src/ring/consumer.ts";
 import { RingReader } from "../../src/ring/reader.ts";
 import { ConsumerCounts } from "../../src/ring/stats.ts";
 import { FakeRing } from "./fake_ring.ts";

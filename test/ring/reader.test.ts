@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import type { Watch } from "../../src/loop/reactor.ts";
-import { moderationOf } from "../../src/ring/consume_options.ts";
-import type { ConsumerParts } from "../../src/ring/consumer_slot.ts";
-import { EventIterator } from "../../src/ring/event_iterator.ts";
+import { moderationOf } from "../../src/ring/ring_options.ts";
+import type { ConsumerParts } from "../../src/ring/consumer.ts";
+import { EventIterator } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
 import { ConsumerCounts } from "../../src/ring/stats.ts";
 import { u32 } from "../../src/types/integer.ts";

@@ -2,13 +2,11 @@
 import { expect, test } from "bun:test";
 import { RingBuf, type Subscription, t } from "../../src/index.ts";
 import type { Watch } from "../../src/loop/reactor.ts";
-import { moderationOf } from "../../src/ring/consume_options.ts";
-import type { ConsumerParts } from "../../src/ring/consumer_slot.ts";
-import { EventIterator } from "../../src/ring/event_iterator.ts";
-import { RingReader } from "../../src/ring/reader.ts";
-import { SnapshotRing } from "../../src/ring/snapshot_ring.ts";
+import { moderationOf } from "../../src/ring/ring_options.ts";
+import { BufferSubscription, type ConsumerParts } from "../../src/ring/consumer.ts";
+import { EventIterator } from "../../src/ring/iterators.ts";
+import { RingReader, SnapshotRing } from "../../src/ring/reader.ts";
 import { ConsumerCounts } from "../../src/ring/stats.ts";
-import { BufferSubscription } from "../../src/ring/subscription.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
 import { FakeRing } from "./fake_ring.ts";

@@ -1,6 +1,6 @@
 import { expect } from "bun:test";
 import { t, UserRingBuf } from "../../src/index.ts";
-import { roomSignal } from "../../src/ring/room_signal.ts";
+import { roomSignal } from "../../src/ring/room_queue.ts";
 import { bridgeTest } from "../loop/bridges.ts";
 import { mapTest } from "../support/needs.ts";
 import { Drainer } from "./drainer.ts";

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { ArrayMap, BpfError, RingBuf, t } from "../../src/index.ts";
-import { RingReader } from "../../src/ring/reader.ts";
-import { SnapshotRing } from "../../src/ring/snapshot_ring.ts";
+import { RingReader, SnapshotRing } from "../../src/ring/reader.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";

@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { UserRingMemory } from "../../src/ffi/user_ring_memory.ts";
+import { UserRingMemory } from "../../src/ffi/ring_memory.ts";
 import { asm, BpfError, Program, t, type UserRecord, UserRingBuf } from "../../src/index.ts";
 import { mapTest } from "../support/needs.ts";
 import { countResources } from "../support/resources.ts";

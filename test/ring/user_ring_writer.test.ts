@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { DisposedError, t } from "../../src/index.ts";
-import { ReservedRecord } from "../../src/ring/user_record.ts";
-import { UserRingWriter } from "../../src/ring/user_ring_writer.ts";
+import { ReservedRecord, UserRingWriter } from "../../src/ring/user_ring_writer.ts";
 import { FakeUserRing } from "./fake_user_ring.ts";
 
 const pair = t.struct({ first: t.u32, second: t.u32 });

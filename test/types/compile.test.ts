@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { recipeOf } from "../../src/types/recipe.ts";
+import { recipeOf } from "../../src/types/compile.ts";
 import * as t from "../../src/types/t.ts";
 import { Random, seed, withRandom } from "./random.ts";
 import { randomType } from "./random-type.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { keyword, keywordOf, keywordsByNumber } from "../../src/types/keyword.ts";
+import { keyword, keywordOf, keywordsByNumber } from "../../src/check/names.ts";
 
 test("the kernel's names become keywords", () => {
   const names = ["HASH", "LRU_HASH", "CGROUP_INET4_GETPEERNAME"] as const;

@@ -4,7 +4,7 @@ import { hasOpaqueField, hasSpinLock } from "../../src/types/opaque.ts";
 import * as t from "../../src/types/t.ts";
 import { kernelTypesTest } from "../btf/kernel_types.ts";
 import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
-import { isKernelSince } from "../../src/ffi/kernel_release.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 
 const Account = t.struct({ flags: t.u8, lock: t.spinLock, bytes: t.u32, expiry: t.timer });
 const Holder = t.struct({ id: t.u32, account: Account });
@@ -149,7 +149,9 @@ test("types infer without such fields", () => {
     account: { flags: number; bytes: number };
   }>();
   expectTypeOf<t.Infer<typeof Pure>>().toEqualTypeOf<{}>();
-  expectTypeOf(Account.fields.lock.type).toEqualTypeOf<t.OpaqueType>();
+  expectTypeOf<t.Inside<typeof Account>>().toHaveProperty("lock");
+  expectTypeOf<t.Inside<typeof Account>["lock"]>().toEqualTypeOf<t.KernelField<"spin_lock">>();
+  expectTypeOf(Account.fields.lock.type).toEqualTypeOf<t.OpaqueType<"spin_lock">>();
   const view = new DataView(new ArrayBuffer(Account.size));
   const refused = (): void => {
     // @ts-expect-error the kernel's own

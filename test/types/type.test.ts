@@ -47,7 +47,7 @@ test("structs and arrays infer, exactly and with their parts", () => {
 test("a type knows its parts", () => {
   expectTypeOf(Event.fields.addr.type.fields.port.type).toEqualTypeOf<t.IntegerType<number>>();
   expectTypeOf(Event.kind).toEqualTypeOf<"struct">();
-  expectTypeOf(t.array(t.u32, 4).element).toEqualTypeOf<t.Type<number>>();
+  expectTypeOf(t.array(t.u32, 4).element).toEqualTypeOf<t.Type<number, number>>();
   expectTypeOf(t.u64.max).toEqualTypeOf<bigint>();
 });
 

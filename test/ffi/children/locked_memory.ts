@@ -1,7 +1,7 @@
 // Makes maps of 8 MiB in all, and prints the limit on locked memory before and after, or the refusal: locked_memory.ts [keep]
 // Without `keep` it gives up CAP_SYS_RESOURCE first, which raising the limit beyond the hard one takes.
 import { dlopen } from "bun:ffi";
-import { lockedMemoryLimit } from "../../../src/ffi/locked_memory.ts";
+import { lockedMemoryLimit } from "../../../src/ffi/permission.ts";
 import { ArrayMap, BpfError, t } from "../../../src/index.ts";
 
 if (process.argv[2] !== "keep") {

@@ -1,6 +1,6 @@
 // Run without capabilities: which call is refused that would enter a new network namespace.
 import { BpfError } from "../../../src/ffi/error.ts";
-import { inNewNetworkNamespace } from "../../../src/ffi/network_namespace.ts";
+import { inNewNetworkNamespace } from "../../../src/ffi/namespace.ts";
 
 try {
   inNewNetworkNamespace(() => {});

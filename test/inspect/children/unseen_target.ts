@@ -1,5 +1,5 @@
 /** @module Names what tracing links are to, of a program by its id: without privilege, none of which can be known. */
-import { FunctionNames } from "../../../src/inspect/function_names.ts";
+import { FunctionNames } from "../../../src/inspect/objects.ts";
 
 const programId = Number(process.argv[2]);
 const names = new FunctionNames();

@@ -1,0 +1,117 @@
+/** @module The instructions that leave a function, for another one or for good. */
+
+import type { Instruction } from "./instruction.ts";
+import { build, immediate, INT32_MAX, nameOf } from "./operand.ts";
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import { bpfHelpers } from "../uapi/helpers.ts";
+import {
+  BPF_CALL,
+  BPF_EXIT,
+  BPF_JMP,
+  BPF_PSEUDO_CALL,
+  BPF_PSEUDO_KFUNC_CALL,
+} from "../uapi/instruction.ts";
+
+/** The name of a helper, as in bpf-helpers(7) without its `bpf_`. */
+export type HelperName = Exclude<keyof typeof bpfHelpers, "unspec">;
+
+const helperIds: ReadonlyMap<string, number> = new Map(
+  Object.entries(bpfHelpers).filter(([name]) => name !== "unspec"),
+);
+
+function unknownHelper(name: string): string {
+  const bare = name.startsWith("bpf_") ? name.slice("bpf_".length) : name;
+  if (helperIds.has(bare)) return `helpers are named without bpf_: ${JSON.stringify(bare)}`;
+  const hint = suggest(bare, [...helperIds.keys()]);
+  // Without a near name the hint lists every helper there is, which helps nobody.
+  if (hint.startsWith("did you mean")) return hint;
+  return "bpf-helpers(7) lists them; a kernel function (kfunc) is called with callKernelFunction()";
+}
+
+/**
+ * `r0 = helper(r1, r2, r3, r4, r5)`: calls one of the kernel's helpers, by name or by number.
+ * Destroys `r1` to `r5`.
+ *
+ * @throws {TypeError} when there is no helper of that name
+ * @throws {RangeError} when a number is not 1 to 2^31-1
+ * @example
+ * ```ts
+ * import { asm } from "bun-bpf";
+ * const { r0, call, rsh, exit } = asm;
+ *
+ * // The id of the process: the high half.
+ * const code = [call("get_current_pid_tgid"), rsh(r0, 32), exit()];
+ * ```
+ */
+export function call(helper: HelperName | number): Instruction {
+  if (typeof helper === "number") {
+    const imm = immediate("call", "helper", helper, { min: 1, max: INT32_MAX });
+    return build(BPF_JMP | BPF_CALL, { imm });
+  }
+  const id = typeof helper === "string" ? helperIds.get(helper) : undefined;
+  if (id !== undefined) return build(BPF_JMP | BPF_CALL, { imm: id });
+  const hint = typeof helper === "string" ? `: ${unknownHelper(helper)}` : "";
+  throw new TypeError(
+    `call: helper: expected the name or the number of a helper, got ${describe(helper)}${hint}`,
+  );
+}
+
+/**
+ * `r0 = name(r1, ..., r5)`: calls a function of the program, which `func()` starts. Destroys `r1` to
+ * `r5`. Linux 4.16.
+ *
+ * @throws {TypeError} when `name` is not a name
+ * @example
+ * ```ts
+ * import { asm } from "bun-bpf";
+ * const { r0, r1, mov, add, callFunction, exit, func } = asm;
+ *
+ * const code = [
+ *   func("main"),
+ *   mov(r1, 41),
+ *   callFunction("increment"),
+ *   exit(),
+ *   func("increment"),
+ *   mov(r0, r1),
+ *   add(r0, 1),
+ *   exit(),
+ * ];
+ * ```
+ */
+export function callFunction(name: string): Instruction {
+  const reference = { kind: "function", name: nameOf("callFunction", "name", name) } as const;
+  return build(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_CALL, imm: -1, reference });
+}
+
+/**
+ * `r0 = name(r1, ..., r5)`: calls a function of the kernel that it exposes to programs, a kfunc.
+ * Destroys `r1` to `r5`. Linux 5.13; in a module 5.18.
+ *
+ * @throws {TypeError} when `name` is not a name
+ * @example
+ * ```ts
+ * import { asm } from "bun-bpf";
+ *
+ * const code = [asm.callKernelFunction("bpf_rcu_read_lock"), asm.callKernelFunction("bpf_rcu_read_unlock")];
+ * ```
+ */
+export function callKernelFunction(name: string): Instruction {
+  const checked = nameOf("callKernelFunction", "name", name);
+  const reference = { kind: "kernelFunction", name: checked } as const;
+  return build(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_KFUNC_CALL, imm: -1, reference });
+}
+
+/**
+ * Returns from the function, or ends the program: the result is in `r0`.
+ *
+ * @example
+ * ```ts
+ * import { asm } from "bun-bpf";
+ *
+ * const code = [asm.mov(asm.r0, 0), asm.exit()];
+ * ```
+ */
+export function exit(): Instruction {
+  return build(BPF_JMP | BPF_EXIT);
+}

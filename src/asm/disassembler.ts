@@ -1,0 +1,437 @@
+/** @module A jump or a call as text. */
+
+import {
+  CALL,
+  classOf,
+  decode,
+  GOTOL,
+  hexadecimal,
+  LDDW,
+  lddwKind,
+  modeOf,
+  operationOf,
+  sizeOf,
+  SLOT_SIZE,
+  sourceOf,
+  spaced,
+} from "./encode.ts";
+import {
+  type Code,
+  type CodeItem,
+  type Instruction,
+  isInstruction,
+  type LiveMap,
+  type MapReference,
+  slotsOf,
+} from "./instruction.ts";
+import { bpfHelpers } from "../uapi/helpers.ts";
+import {
+  BPF_ABS,
+  BPF_ADD,
+  BPF_ALU,
+  BPF_ALU64,
+  BPF_AND,
+  BPF_ARSH,
+  BPF_ATOMIC,
+  BPF_B,
+  BPF_CMPXCHG,
+  BPF_DIV,
+  BPF_DW,
+  BPF_END,
+  BPF_EXIT,
+  BPF_FETCH,
+  BPF_H,
+  BPF_IND,
+  BPF_JA,
+  BPF_JCOND,
+  BPF_JEQ,
+  BPF_JGE,
+  BPF_JGT,
+  BPF_JLE,
+  BPF_JLT,
+  BPF_JMP,
+  BPF_JMP32,
+  BPF_JNE,
+  BPF_JSET,
+  BPF_JSGE,
+  BPF_JSGT,
+  BPF_JSLE,
+  BPF_JSLT,
+  BPF_LD,
+  BPF_LDX,
+  BPF_LOAD_ACQ,
+  BPF_LSH,
+  BPF_MEM,
+  BPF_MEMSX,
+  BPF_MOD,
+  BPF_MOV,
+  BPF_MUL,
+  BPF_NEG,
+  BPF_OR,
+  BPF_PSEUDO_CALL,
+  BPF_PSEUDO_KFUNC_CALL,
+  BPF_RSH,
+  BPF_ST,
+  BPF_STORE_REL,
+  BPF_STX,
+  BPF_SUB,
+  BPF_TO_BE,
+  BPF_W,
+  BPF_X,
+  BPF_XCHG,
+  BPF_XOR,
+} from "../uapi/instruction.ts";
+
+const symbols: Readonly<Record<number, string>> = {
+  [BPF_JEQ]: "==",
+  [BPF_JGT]: ">",
+  [BPF_JGE]: ">=",
+  [BPF_JSET]: "&",
+  [BPF_JNE]: "!=",
+  [BPF_JSGT]: "s>",
+  [BPF_JSGE]: "s>=",
+  [BPF_JLT]: "<",
+  [BPF_JLE]: "<=",
+  [BPF_JSLT]: "s<",
+  [BPF_JSLE]: "s<=",
+};
+
+const helperNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(bpfHelpers).map(([name, id]) => [id, name]),
+);
+
+function relative(distance: number): string {
+  return `pc${distance < 0 ? "" : "+"}${distance}`;
+}
+
+/** The text of a jump or a call, or `undefined` when there is none of such an opcode. */
+export function jumpText(instruction: Instruction): string | undefined {
+  const { opcode, dst, src, offset } = instruction;
+  const imm = Number(instruction.imm);
+  const target =
+    instruction.reference?.kind === "label"
+      ? instruction.reference.name
+      : relative(opcode === GOTOL ? imm : offset);
+  switch (opcode) {
+    case CALL:
+      return callText(instruction, imm);
+    case BPF_JMP | BPF_EXIT:
+      return "exit";
+    case BPF_JMP | BPF_JA:
+      return `goto ${target}`;
+    case BPF_JMP | BPF_JA | BPF_X:
+      return `gotox r${dst}`;
+    case GOTOL:
+      return `gotol ${target}`;
+    case BPF_JMP | BPF_JCOND:
+      // The source register holds which pseudo condition it is; there is this one so far.
+      return src === 0 ? `may_goto ${target}` : undefined;
+  }
+  const symbol = symbols[operationOf(opcode)];
+  if (symbol === undefined) return undefined;
+  const prefix = classOf(opcode) === BPF_JMP32 ? "w" : "r";
+  const operand = sourceOf(opcode) === BPF_X ? `${prefix}${src}` : `0x${(imm >>> 0).toString(16)}`;
+  return `if ${prefix}${dst} ${symbol} ${operand} goto ${target}`;
+}
+
+function callText({ src, reference }: Instruction, imm: number): string | undefined {
+  switch (src) {
+    case 0:
+      return `call ${helperNames.has(imm) ? `bpf_${helperNames.get(imm)}` : "unknown"}#${imm}`;
+    case BPF_PSEUDO_CALL:
+      return `call ${reference?.kind === "function" ? reference.name : relative(imm)}`;
+    case BPF_PSEUDO_KFUNC_CALL:
+      return reference?.kind === "kernelFunction"
+        ? `call ${reference.name}`
+        : `call kernel-function#${imm}`;
+    default:
+      return undefined;
+  }
+}
+
+/** The text of an lddw, or `undefined` when its immediate is of no known kind. */
+export function wideText(instruction: Instruction, imm: bigint): string | undefined {
+  const value = instruction.reference === undefined ? number(instruction, imm) : name(instruction);
+  return value === undefined ? undefined : `r${instruction.dst} = ${value}`;
+}
+
+function name({ reference }: Instruction): string | undefined {
+  switch (reference?.kind) {
+    case "map":
+      return `map[${mapName(reference.map)}]`;
+    case "mapValue":
+      return `map[${mapName(reference.map)}][0]+${reference.offset}`;
+    case "function":
+      return `subprog[${reference.name}]`;
+    case "kernelSymbol":
+      return `ksym[${reference.name}]`;
+    default:
+      return undefined;
+  }
+}
+
+function mapName(map: MapReference): string {
+  return typeof map === "string" ? map : liveName(map);
+}
+
+/** A map that was closed throws when asked for its descriptor; the text of a program must not. */
+function liveName(map: LiveMap): string {
+  try {
+    return `fd:${map.fd}`;
+  } catch {
+    return "closed";
+  }
+}
+
+function number({ src }: Instruction, imm: bigint): string | undefined {
+  const low = Number(BigInt.asIntN(32, imm));
+  const high = Number(BigInt.asUintN(32, imm >> 32n));
+  switch (src) {
+    case lddwKind.number:
+      return `0x${imm.toString(16)}`;
+    case lddwKind.mapFd:
+      return `map[fd:${low}]`;
+    case lddwKind.mapValue:
+      return `map[fd:${low}][0]+${high}`;
+    case lddwKind.mapIndex:
+      return `map[idx:${low}]`;
+    case lddwKind.mapIndexValue:
+      return `map[idx:${low}][0]+${high}`;
+    case lddwKind.kernelSymbol:
+      return high === 0 ? `ksym[btf:${low}]` : `ksym[btf:${low} in fd:${high}]`;
+    case lddwKind.function:
+      return `subprog[${low < 0 ? "" : "+"}${low}]`;
+    default:
+      return undefined;
+  }
+}
+
+const LAST_REGISTER = 10;
+
+const aluSymbols: Readonly<Record<number, string>> = {
+  [BPF_ADD]: "+=",
+  [BPF_SUB]: "-=",
+  [BPF_MUL]: "*=",
+  [BPF_DIV]: "/=",
+  [BPF_OR]: "|=",
+  [BPF_AND]: "&=",
+  [BPF_LSH]: "<<=",
+  [BPF_RSH]: ">>=",
+  [BPF_MOD]: "%=",
+  [BPF_XOR]: "^=",
+  [BPF_MOV]: "=",
+  [BPF_ARSH]: "s>>=",
+};
+
+const atomicNames: Readonly<Record<number, string>> = {
+  [BPF_ADD]: "add",
+  [BPF_OR]: "or",
+  [BPF_AND]: "and",
+  [BPF_XOR]: "xor",
+};
+
+const bits: Readonly<Record<number, number>> = {
+  [BPF_B]: 8,
+  [BPF_H]: 16,
+  [BPF_W]: 32,
+  [BPF_DW]: 64,
+};
+
+/** What the kernel's own rewriting puts into programs that it lends out. */
+const ADDRESS_SPACE_CAST = 1;
+const PER_CPU_ADDRESS = -1;
+
+/** The text of an instruction, or `undefined` when no instruction has such an opcode or operation. */
+export function textOf(instruction: Instruction): string | undefined {
+  const { opcode, dst, src, imm } = instruction;
+  if (dst > LAST_REGISTER || src > LAST_REGISTER) return undefined;
+  if (typeof imm === "bigint") return opcode === LDDW ? wideText(instruction, imm) : undefined;
+  switch (classOf(opcode)) {
+    case BPF_ALU:
+    case BPF_ALU64:
+      return aluText(instruction);
+    case BPF_LD:
+      return packetText(instruction);
+    case BPF_LDX:
+      return loadText(instruction);
+    case BPF_ST:
+      return storeText(instruction);
+    case BPF_STX:
+      return modeOf(opcode) === BPF_ATOMIC ? atomicText(instruction, imm) : storeText(instruction);
+    default:
+      return jumpText(instruction);
+  }
+}
+
+function aluText(instruction: Instruction): string | undefined {
+  const { opcode, dst, src, offset, imm } = instruction;
+  const is64 = classOf(opcode) === BPF_ALU64;
+  const prefix = is64 ? "r" : "w";
+  const operation = operationOf(opcode);
+  if (operation === BPF_END) return byteOrderText(instruction, is64);
+  if (operation === BPF_NEG) {
+    return sourceOf(opcode) === BPF_X ? undefined : `${prefix}${dst} = -${prefix}${dst}`;
+  }
+  const symbol = aluSymbols[operation];
+  if (symbol === undefined) return undefined;
+  if (operation === BPF_MOV && sourceOf(opcode) === BPF_X)
+    return moveText(instruction, is64, prefix);
+  // Elsewhere the offset is reserved, but for a division that it makes a signed one.
+  const signed = offset === 1 && (operation === BPF_DIV || operation === BPF_MOD);
+  if (offset !== 0 && !signed) return undefined;
+  const operand = sourceOf(opcode) === BPF_X ? `${prefix}${src}` : imm;
+  return `${prefix}${dst} ${signed ? "s" : ""}${symbol} ${operand}`;
+}
+
+function moveText(
+  { dst, src, offset, imm }: Instruction,
+  is64: boolean,
+  prefix: string,
+): string | undefined {
+  switch (offset) {
+    case 0:
+      return `${prefix}${dst} = ${prefix}${src}`;
+    case 8:
+    case 16:
+      return `${prefix}${dst} = (s${offset})${prefix}${src}`;
+    case 32:
+      return is64 ? `r${dst} = (s32)r${src}` : undefined;
+    case ADDRESS_SPACE_CAST: {
+      const spaces = Number(imm);
+      return is64
+        ? `r${dst} = addr_space_cast(r${src}, ${spaces >>> 16}, ${spaces & 0xffff})`
+        : undefined;
+    }
+    case PER_CPU_ADDRESS:
+      return is64 ? `r${dst} = &(void __percpu *)(r${src})` : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function byteOrderText({ opcode, dst, imm }: Instruction, is64: boolean): string | undefined {
+  if (imm !== 16 && imm !== 32 && imm !== 64) return undefined;
+  const toBigEndian = sourceOf(opcode) === BPF_TO_BE;
+  if (is64) return toBigEndian ? undefined : `r${dst} = bswap${imm} r${dst}`;
+  return `r${dst} = ${toBigEndian ? "be" : "le"}${imm} r${dst}`;
+}
+
+/** `(u32 *)(r1 +4)`: what is behind an address. */
+function memory(sign: "u" | "s", opcode: number, register: number, offset: number): string {
+  const at = offset < 0 ? offset : `+${offset}`;
+  return `(${sign}${bits[sizeOf(opcode)]} *)(r${register} ${at})`;
+}
+
+function loadText({ opcode, dst, src, offset }: Instruction): string | undefined {
+  const mode = modeOf(opcode);
+  if (mode === BPF_MEM) return `r${dst} = *${memory("u", opcode, src, offset)}`;
+  // A sign cannot extend what fills the register already.
+  if (mode !== BPF_MEMSX || sizeOf(opcode) === BPF_DW) return undefined;
+  return `r${dst} = *${memory("s", opcode, src, offset)}`;
+}
+
+function storeText({ opcode, dst, src, offset, imm }: Instruction): string | undefined {
+  if (modeOf(opcode) === BPF_MEM) {
+    const value = classOf(opcode) === BPF_STX ? `r${src}` : imm;
+    return `*${memory("u", opcode, dst, offset)} = ${value}`;
+  }
+  // BPF_NOSPEC: the verifier's barrier against speculation, in programs that the kernel lends out.
+  return opcode === (BPF_ST | BPF_ATOMIC) ? "nospec" : undefined;
+}
+
+function packetText({ opcode, src, imm }: Instruction): string | undefined {
+  if (sizeOf(opcode) === BPF_DW) return undefined;
+  const start = `r0 = *(u${bits[sizeOf(opcode)]} *)skb`;
+  if (modeOf(opcode) === BPF_ABS) return `${start}[${imm}]`;
+  if (modeOf(opcode) === BPF_IND) return `${start}[r${src} + ${imm}]`;
+  return undefined;
+}
+
+function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): string | undefined {
+  const place = memory("u", opcode, dst, offset);
+  if (imm === BPF_LOAD_ACQ) return `r${dst} = load_acquire(${memory("u", opcode, src, offset)})`;
+  if (imm === BPF_STORE_REL) return `store_release(${place}, r${src})`;
+  // The others read, change and write back: 32 or 64 bits.
+  if (sizeOf(opcode) !== BPF_W && sizeOf(opcode) !== BPF_DW) return undefined;
+  const prefix = sizeOf(opcode) === BPF_DW ? "atomic64" : "atomic";
+  if (imm === BPF_CMPXCHG) return `r0 = ${prefix}_cmpxchg(${place}, r0, r${src})`;
+  if (imm === BPF_XCHG) return `r${src} = ${prefix}_xchg(${place}, r${src})`;
+  const name = atomicNames[imm & ~BPF_FETCH];
+  if (name === undefined) return undefined;
+  if ((imm & BPF_FETCH) === 0) return `lock *${place} ${aluSymbols[imm]} r${src}`;
+  return `r${src} = ${prefix}_fetch_${name}(${place}, r${src})`;
+}
+
+/**
+ * One instruction as text, without its place. What is no instruction is shown as its bytes.
+ *
+ * @example
+ * ```ts
+ * import { asm, disassembleInstruction } from "bun-bpf";
+ *
+ * disassembleInstruction(asm.ldxw(asm.r1, asm.r2, 4)); // r1 = *(u32 *)(r2 +4)
+ * ```
+ */
+export function disassembleInstruction(instruction: Instruction): string {
+  return textOf(instruction) ?? `bytes ${hexadecimal(instruction)}`;
+}
+
+/**
+ * A program as text, in the notation of the verifier's log: a line for each instruction with its
+ * slot and opcode, and lines for labels, functions and source positions. Takes what a program is
+ * written in, or raw bytes. Never throws: what is no instruction is shown as its bytes.
+ *
+ * @example
+ * ```ts
+ * import { asm, disassemble } from "bun-bpf";
+ * const { r0, r1, ldxw, jeq, mov, label, exit } = asm;
+ *
+ * disassemble([ldxw(r0, r1, 0), jeq(r0, 0, "out"), mov(r0, 1), label("out"), exit()]);
+ * //    0: (61) r0 = *(u32 *)(r1 +0)
+ * //    1: (15) if r0 == 0x0 goto out
+ * //    2: (b7) r0 = 1
+ * // out:
+ * //    3: (95) exit
+ * ```
+ */
+export function disassemble(program: Code | Uint8Array): string {
+  if (!(program instanceof Uint8Array)) return lines(flatten(program)).join("\n");
+  const whole = program.length - (program.length % SLOT_SIZE);
+  const text = lines(decode(program.subarray(0, whole)));
+  if (whole < program.length) text.push(`      bytes ${spaced(program.subarray(whole))}`);
+  return text.join("\n");
+}
+
+function* flatten(code: Code): Generator<CodeItem> {
+  for (const item of code) {
+    // The type guard of an array does not know read-only ones.
+    if (Array.isArray(item)) yield* flatten(item as Code);
+    else yield item as CodeItem;
+  }
+}
+
+function lines(items: Iterable<CodeItem>): string[] {
+  const text: string[] = [];
+  let slot = 0;
+  let position = "";
+  for (const item of items) {
+    if (!isInstruction(item)) {
+      text.push("function" in item ? `func ${item.function}` : `${item.label}:`);
+      continue;
+    }
+    if (item.label !== undefined) text.push(`${item.label}:`);
+    const comment = sourceComment(item);
+    if (comment !== "" && comment !== position) text.push(comment);
+    position = comment;
+    const opcode = item.opcode.toString(16).padStart(2, "0");
+    text.push(`${String(slot).padStart(4)}: (${opcode}) ${disassembleInstruction(item)}`);
+    slot += slotsOf(item);
+  }
+  return text;
+}
+
+function sourceComment({ source }: Instruction): string {
+  if (source === undefined) return "";
+  const { file, line, text } = source;
+  return `; ${text === undefined ? "" : `${text.trim()} `}@ ${file}:${line}`;
+}

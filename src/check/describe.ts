@@ -1,0 +1,59 @@
+/** The path of a member below `path` (empty for the value itself): `addr.port`, or `addr["odd name"]`. */
+export function memberPath(path: string, name: string): string {
+  if (!/^[\p{ID_Start}_$][\p{ID_Continue}$]*$/u.test(name))
+    return `${path}[${JSON.stringify(name)}]`;
+  return path === "" ? name : `${path}.${name}`;
+}
+
+/** The path of an element below `path`: `ports[3]`. */
+export function elementPath(path: string, index: number): string {
+  return `${path}[${index}]`;
+}
+
+const LONGEST_QUOTE = 60;
+
+/** A value as an error message shows it: short, and with its type evident. */
+export function describe(value: unknown): string {
+  switch (typeof value) {
+    case "string":
+      return value.length > LONGEST_QUOTE
+        ? `${JSON.stringify(value.slice(0, LONGEST_QUOTE))}... (${value.length} characters)`
+        : JSON.stringify(value);
+    case "bigint":
+      return `${value}n`;
+    case "function":
+      return "a function";
+    case "object":
+      return describeObject(value);
+    default:
+      return String(value);
+  }
+}
+
+function describeObject(value: object | null): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`;
+  const name: unknown = value.constructor?.name;
+  return typeof name === "string" && name !== "" && name !== "Object"
+    ? `an object (${name})`
+    : "an object";
+}
+
+function message(path: string, expected: string, value: unknown, hint: string): string {
+  const place = path === "" ? "" : `field ${JSON.stringify(path)}: `;
+  return `${place}expected ${expected}, got ${describe(value)}${hint === "" ? "" : `: ${hint}`}`;
+}
+
+/** Throws the TypeError for a value of the wrong JavaScript type. */
+export function refuseType(path: string, expected: string, value: unknown, hint = ""): never {
+  throw new TypeError(message(path, expected, value, hint));
+}
+
+/** Throws the RangeError for a value of the right type that the layout cannot hold. */
+export function refuseRange(path: string, expected: string, value: unknown, hint = ""): never {
+  throw new RangeError(message(path, expected, value, hint));
+}
+
+/** What `console.log` calls to show a value: Node's `util.inspect.custom`, without the milliseconds that loading `node:util` takes. */
+export const inspectCustom: unique symbol = Symbol.for("nodejs.util.inspect.custom");

@@ -1,0 +1,76 @@
+/** @module The kernel's names as keywords: `LRU_HASH` is `"lru-hash"`. */
+
+/**
+ * `did you mean "packed"?` when one of the known names is close to what was written, and
+ * `known names: ...` otherwise.
+ */
+export function suggest(name: string, known: readonly string[]): string {
+  const best = closest(name, known);
+  if (best !== undefined) return `did you mean ${JSON.stringify(best)}?`;
+  return `known names: ${known.map((candidate) => JSON.stringify(candidate)).join(", ")}`;
+}
+
+/** The one of the known names that is close to what was written, or `undefined`. */
+export function closest(name: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  // A third of the letters may be wrong: more than that is a different word.
+  let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+/** How many letters to insert, delete, replace or swap with their neighbour. */
+function editDistance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
+  for (let row = 1; row <= a.length; row++) {
+    const above = rows[row - 1]!;
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1];
+      let best = Math.min(
+        above[column - 1]! + (same ? 0 : 1),
+        above[column]! + 1,
+        current[column - 1]! + 1,
+      );
+      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
+        best = Math.min(best, rows[row - 2]![column - 2]! + 1);
+      }
+      current.push(best);
+    }
+    rows.push(current);
+  }
+  return rows[a.length]![b.length]!;
+}
+
+/** A name of the kernel's as a keyword. */
+export type Keyword<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Lowercase<Head>}-${Keyword<Tail>}`
+  : Lowercase<Name>;
+
+/** A name of the kernel's as a keyword. */
+export function keyword<Name extends string>(name: Name): Keyword<Name> {
+  return name.toLowerCase().replaceAll("_", "-") as Keyword<Name>;
+}
+
+/** The keywords of an enumeration. Of several names for one number, the later one: the kernel renames what it deprecates. */
+export function keywordsByNumber<Name extends string>(
+  enumeration: Readonly<Record<Name, number>>,
+): ReadonlyMap<number, Keyword<Name>> {
+  return new Map(
+    Object.entries<number>(enumeration).map(([name, number]) => [number, keyword(name as Name)]),
+  );
+}
+
+/** The keyword of a number, also of one that is newer than this library: `"type-99"`. */
+export function keywordOf<Name extends string>(
+  keywords: ReadonlyMap<number, Name>,
+  number: number,
+): Name {
+  return keywords.get(number) ?? (`type-${number}` as Name);
+}

@@ -1,0 +1,237 @@
+import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
+import {
+  deleteHints,
+  type Hints,
+  type KindHints,
+  readHints,
+  storeHints,
+  waitsForRefill,
+} from "./bpf_map.ts";
+import type { Descriptor } from "./descriptor.ts";
+import { errnoName, lastErrno } from "./error.ts";
+import { MappedMemory, roundUp8, setUint64 } from "./mapped_memory.ts";
+import { bpfCommands } from "../uapi/enumerations.ts";
+import { MAP_BATCH } from "../uapi/layout.ts";
+
+/** How a batch call ended. `"unsupported"`: this map or kernel has no such call. */
+export type BatchResult = "more" | "end" | "unsupported";
+
+const attrSize = 64;
+
+/**
+ * Room for many keys and values, and the calls of bpf(2) that move them at once (kernel 5.6).
+ *
+ * Keys lie densely from `keyOffset(0)` of `view` on, values from `valueOffset(0)` on, as the kernel packs them. When the
+ * room grows, `view` and `bytes` are new ones, and the values lie elsewhere in them. The memory is a mapping of its own,
+ * so that an abandoned walk gives it back with its views.
+ */
+export class MapBatch implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #keySize: number;
+  readonly #valueSize: number;
+  readonly #what: string;
+  readonly #kind: KindHints;
+  readonly #cursorSize: number;
+  readonly #keysOffset: number;
+  #valuesOffset: number;
+  #memory: MappedMemory;
+  #capacity: number;
+  /** Which of the two cursors the kernel wrote last. */
+  #cursor = 0;
+  #started = false;
+  /** Of the last call that failed. */
+  #errno = 0;
+  view: DataView;
+  bytes: Uint8Array;
+  /**
+   * How many entries the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
+   * used yet costs nothing, as the kernel gives a mapping its memory page by page.
+   */
+  limit: number;
+  /** Entries that the last call moved. */
+  count = 0;
+
+  /** @param capacity entries; @param valueSize bytes that the kernel copies for each value */
+  constructor(
+    descriptor: Descriptor,
+    keySize: number,
+    valueSize: number,
+    capacity: number,
+    what: string,
+    kind: KindHints = {},
+  ) {
+    this.#descriptor = descriptor;
+    this.#keySize = keySize;
+    this.#valueSize = valueSize;
+    this.#what = what;
+    this.#kind = kind;
+    // Opaque: a bucket's number for hash maps, a key for others.
+    this.#cursorSize = roundUp8(Math.max(keySize, 4));
+    this.#keysOffset = attrSize + 2 * this.#cursorSize;
+    this.#capacity = capacity;
+    this.limit = capacity;
+    this.#memory = this.#map(capacity);
+    this.#valuesOffset = this.#valuesOffsetFor(capacity);
+    this.view = new DataView(this.#memory.buffer);
+    this.bytes = new Uint8Array(this.#memory.buffer);
+  }
+
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /** Where key `index` is in `view`. */
+  keyOffset(index: number): number {
+    return this.#keysOffset + index * this.#keySize;
+  }
+
+  /** Where value `index` is in `view`. */
+  valueOffset(index: number): number {
+    return this.#valuesOffset + index * this.#valueSize;
+  }
+
+  /** The bytes of key `index`. */
+  keyBytes(index: number): Uint8Array {
+    return this.bytes.subarray(this.keyOffset(index), this.keyOffset(index + 1));
+  }
+
+  /** The bytes of value `index`. */
+  valueBytes(index: number): Uint8Array {
+    return this.bytes.subarray(this.valueOffset(index), this.valueOffset(index + 1));
+  }
+
+  /**
+   * Fetches the next entries of the map, from its beginning at the first call.
+   * Grows where a bucket of the map holds more entries than there is room for.
+   */
+  lookup(elementFlags: number): BatchResult {
+    return this.#advance("BPF_MAP_LOOKUP_BATCH", elementFlags, readHints);
+  }
+
+  /** Fetches the next entries of the map and deletes them: as {@link lookup}. */
+  lookupAndDelete(elementFlags: number): BatchResult {
+    return this.#advance("BPF_MAP_LOOKUP_AND_DELETE_BATCH", elementFlags, deleteHints);
+  }
+
+  #advance(
+    command: "BPF_MAP_LOOKUP_BATCH" | "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
+    elementFlags: number,
+    hints: Hints,
+  ): BatchResult {
+    let retries = 1000;
+    for (;;) {
+      const { view } = this;
+      const inBatch = attrSize + this.#cursor * this.#cursorSize;
+      const outBatch = attrSize + (1 - this.#cursor) * this.#cursorSize;
+      const { address } = this.#memory;
+      setUint64(view, MAP_BATCH.in_batch, this.#started ? address + inBatch : 0);
+      setUint64(view, MAP_BATCH.out_batch, address + outBatch);
+      const code = this.#call(command, 0, this.limit, elementFlags);
+      if (code === "ENOSPC") {
+        if (this.limit === this.#capacity) this.#grow(this.#capacity * 2);
+        else this.limit = Math.min(this.#capacity, this.limit * 2);
+        continue;
+      }
+      if (code === "EINTR" && (this.count > 0 || retries-- > 0)) {
+        // An entry was deleted between the two steps of its copying, again and again (before 6.15): go on from there.
+        if (this.count === 0) continue;
+      } else if (code !== undefined && code !== "ENOENT") {
+        if (!this.#started && isUnsupported(code)) return "unsupported";
+        throw this.#error(command, "walk over", hints);
+      }
+      this.#started = true;
+      this.#cursor = 1 - this.#cursor;
+      return code === "ENOENT" ? "end" : "more";
+    }
+  }
+
+  /** Stores entries `start` to `start + count`; `this.count` says how many were before the first refusal. */
+  update(start: number, count: number, elementFlags: number): BatchResult {
+    let stored = 0;
+    for (let waited = 0; ; waited++) {
+      const code = this.#call("BPF_MAP_UPDATE_BATCH", start + stored, count - stored, elementFlags);
+      if (this.count > 0) waited = 0;
+      stored += this.count;
+      this.count = stored;
+      if (code === undefined) return "end";
+      if (stored === 0 && isUnsupported(code)) return "unsupported";
+      if (waitsForRefill(this.#kind, this.#errno, waited)) continue;
+      throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
+    }
+  }
+
+  /** Deletes the keys from `start` on; stops at the first absent one with `"more"`, `this.count` being those before it. */
+  delete(start: number, count: number): BatchResult {
+    const code = this.#call("BPF_MAP_DELETE_BATCH", start, count, 0);
+    if (code === undefined) return "end";
+    if (code === "ENOENT") return "more";
+    if (this.count === 0 && isUnsupported(code)) return "unsupported";
+    const hints = { ...deleteHints, ...this.#kind.keyHints };
+    throw this.#error("BPF_MAP_DELETE_BATCH", "delete keys of", hints);
+  }
+
+  /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
+  #grow(capacity: number): void {
+    const larger = this.#map(capacity);
+    this.#valuesOffset = this.#valuesOffsetFor(capacity);
+    const bytes = new Uint8Array(larger.buffer);
+    bytes.set(this.bytes.subarray(0, this.#keysOffset));
+    this.#memory[Symbol.dispose]();
+    this.#memory = larger;
+    this.#capacity = capacity;
+    this.limit = capacity;
+    this.view = new DataView(larger.buffer);
+    this.bytes = bytes;
+  }
+
+  #map(capacity: number): MappedMemory {
+    const length = this.#valuesOffsetFor(capacity) + capacity * this.#valueSize;
+    return MappedMemory.anonymous(length, `batch of ${this.#what}`);
+  }
+
+  #valuesOffsetFor(capacity: number): number {
+    return this.#keysOffset + roundUp8(capacity * this.#keySize);
+  }
+
+  /** The name of the error, or `undefined`; sets `count`. */
+  #call(
+    command: BpfCommand,
+    start: number,
+    count: number,
+    elementFlags: number,
+  ): string | undefined {
+    const { view } = this;
+    const { address } = this.#memory;
+    setUint64(view, MAP_BATCH.keys, address + this.keyOffset(start));
+    setUint64(view, MAP_BATCH.values, address + this.valueOffset(start));
+    view.setUint32(MAP_BATCH.count, count, true);
+    // Asked for at each call: once the map is disposed of, its number may be another file's.
+    view.setUint32(MAP_BATCH.map_fd, this.#descriptor.fd, true);
+    setUint64(view, MAP_BATCH.elem_flags, elementFlags);
+    const result = bpf(bpfCommands[command], address, MAP_BATCH.sizeof);
+    if (result === 0) {
+      this.count = view.getUint32(MAP_BATCH.count, true);
+      return undefined;
+    }
+    this.#errno = lastErrno();
+    const code = errnoName(this.#errno);
+    // An early refusal leaves the count as it was asked for; a later one lowers it, except at the end of a walk.
+    const untouched = code !== "ENOENT" && view.getUint32(MAP_BATCH.count, true) === count;
+    // After EFAULT the count means nothing.
+    this.count = untouched || code === "EFAULT" ? 0 : view.getUint32(MAP_BATCH.count, true);
+    return code;
+  }
+
+  #error(command: BpfCommand, doing: string, hints: Hints) {
+    return bpfError(command, this.#errno, { doing: `${doing} ${this.#what}`, hints });
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+/** EINVAL is what kernels before 5.6 answer to commands that they do not know. */
+function isUnsupported(code: string): boolean {
+  return code === "ENOTSUPP" || code === "EOPNOTSUPP" || code === "EINVAL";
+}

@@ -1,0 +1,26 @@
+/**
+ * @module Explanations of refused calls that need probes of the kernel. Probes are in `features`, above all that calls the
+ * kernel: where that folder is imported, it registers itself here.
+ */
+
+/** Answers to "why did the kernel refuse this?"; `undefined` where the kernel has it, or nothing is known. */
+export interface Explainer {
+  /** What is missing where the kernel has no maps of a type: `"lru-hash"`. */
+  mapType(type: string): string | undefined;
+  /** What is missing where the kernel has no programs of a type: `"SCHED_CLS"`. */
+  programType(type: string): string | undefined;
+  /** What is missing where the verifier's log says that programs of a type cannot call a helper. */
+  helper(programType: string, log: string): string | undefined;
+}
+
+let current: Explainer | undefined;
+
+/** Registers what explains by probes. */
+export function registerExplainer(explainer: Explainer): void {
+  current = explainer;
+}
+
+/** What explains by probes; `undefined` where nobody has registered. */
+export function explainer(): Explainer | undefined {
+  return current;
+}

@@ -1,0 +1,195 @@
+import { unlinkSync } from "node:fs";
+import { checkCount } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import {
+  objectId,
+  objectKind,
+  type ObjectKind,
+  openById,
+  openPinned,
+  pinObject,
+} from "../ffi/bpf_object.ts";
+import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+
+/** The objects of bpf(2) that have a class here. */
+export type HandleKind = Exclude<ObjectKind, "btf">;
+
+/**
+ * What maps, programs and links share: a descriptor that they own, an id in the kernel, a pin, and an end.
+ *
+ * Garbage collection closes none of them: each lives until it is disposed of or the process ends.
+ */
+export abstract class KernelObject implements Disposable {
+  readonly #kind: HandleKind;
+  readonly #descriptor: Descriptor;
+  #id: number | undefined;
+  /** The path at which the object is pinned, as far as this process knows. */
+  #pinnedAt: string | undefined;
+
+  /** @internal @param pinnedAt where it is pinned already */
+  protected constructor(kind: HandleKind, descriptor: Descriptor, pinnedAt?: string) {
+    this.#kind = kind;
+    this.#descriptor = descriptor;
+    this.#pinnedAt = pinnedAt;
+  }
+
+  /** @internal */
+  protected get descriptor(): Descriptor {
+    return this.#descriptor;
+  }
+
+  /** The descriptor, owned by this object: duplicate it to keep it. @throws {DisposedError} after disposal */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  /** The kernel's id, as bpftool shows it (kernel 4.13; links 5.8). @throws {BpfError} before that */
+  get id(): number {
+    this.#id ??= objectId(this.#kind, this.fd, this.#descriptor.what);
+    return this.#id;
+  }
+
+  /** Whether {@link Symbol.dispose} was called. */
+  get disposed(): boolean {
+    return this.#descriptor.disposed;
+  }
+
+  /** The object for messages: `hash map "counts"`. */
+  toString(): string {
+    return this.#descriptor.what;
+  }
+
+  /**
+   * Gives the object a path on a BPF file system, which keeps it alive after this process (kernel 4.4; links 5.7).
+   *
+   * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
+   *
+   * @example
+   * ```ts
+   * import { HashMap, t } from "bun-bpf";
+   * using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 16 });
+   * try {
+   *   map.pin("/sys/fs/bpf/counts");
+   *   map.unpin();
+   * } catch (error) {
+   *   console.error(String(error)); // where no BPF file system is mounted
+   * }
+   * ```
+   */
+  pin(path: string): this {
+    const { fd, what } = this.#descriptor;
+    checkPinPath("path", path);
+    pinObject(fd, path, what);
+    this.#pinnedAt = path;
+    return this;
+  }
+
+  /**
+   * Removes a path at which the object is pinned: by default the one that it was pinned or opened at here.
+   *
+   * @throws {TypeError} when neither is known; and what `fs.unlinkSync` throws
+   */
+  unpin(path: string | undefined = this.#pinnedAt): this {
+    // Asked for its error after disposal only.
+    void this.fd;
+    if (path === undefined) {
+      throw new TypeError(`${this} was not pinned here: give unpin() the path`);
+    }
+    checkPinPath("path", path);
+    unlinkSync(path);
+    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
+    return this;
+  }
+
+  /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}
+
+/** Where an object that exists already is opened from. */
+export type Origin = { readonly path: string } | { readonly id: number } | { readonly fd: number };
+
+/**
+ * Opens an object that exists already; the descriptor is the caller's, also where another one was given.
+ *
+ * @param what the object for messages, as far as it is known: `"hash map"`
+ * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15)
+ * @throws {Error} when nothing is pinned at the path
+ * @throws {TypeError} when it is no object of the kind
+ * @throws {BpfError} `ENOENT` for an id that no object has, `EPERM` without CAP_SYS_ADMIN for an id
+ */
+export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
+  if ("path" in origin) {
+    checkPinPath("path", origin.path);
+    const pinned = openPin(kind, origin.path, what, flags);
+    if (pinned === undefined) throw new Error(`nothing is pinned at ${origin.path}: no such file`);
+    return pinned;
+  }
+  if ("id" in origin) {
+    checkCount("id", origin.id, 1, 0xffffffff);
+    return adopt(kind, openById(kind, origin.id, flags), origin);
+  }
+  checkCount("fd", origin.fd, 0, 0x7fffffff);
+  return adopt(kind, duplicate(origin.fd, what), origin);
+}
+
+/** Opens what is pinned at a path, which was checked; `undefined` where nothing is. @throws as {@link openObject} */
+export function openPin(
+  kind: HandleKind,
+  path: string,
+  what: string,
+  flags = 0,
+): Descriptor | undefined {
+  const fd = openPinned(path, what, flags);
+  return fd === undefined ? undefined : adopt(kind, fd, { path });
+}
+
+const kindNames: Readonly<Record<HandleKind, string>> = {
+  map: "map",
+  prog: "program",
+  link: "link",
+};
+
+function adopt(kind: HandleKind, fd: number, origin: Origin): Descriptor {
+  const descriptor = new Descriptor(fd, `${kindNames[kind]} ${describeOrigin(origin)}`);
+  try {
+    const found = objectKind(descriptor.fd);
+    // The kernel itself refuses what is no BPF object at all.
+    if (found !== undefined && found !== "other" && found !== kind) {
+      throw new TypeError(
+        `the ${descriptor.what} does not fit: it is no ${kindNames[kind]} but a BPF ${found}`,
+      );
+    }
+    return descriptor;
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Where an object comes from, for messages: `pinned at /sys/fs/bpf/counts`. */
+export function describeOrigin(origin: Origin): string {
+  if ("path" in origin) return `pinned at ${origin.path}`;
+  return "id" in origin ? `with id ${origin.id}` : `of descriptor ${origin.fd}`;
+}
+
+/** Checks a path for the kernel, to which a NUL would be its end. @throws {TypeError} */
+export function checkPinPath(what: string, path: string): void {
+  if (typeof path !== "string" || path === "" || path.includes("\0")) {
+    throw new TypeError(`${what}: expected a path on a BPF file system, got ${describe(path)}`);
+  }
+}
+
+/** Checks the name of an object for the kernel. @throws {TypeError | RangeError} */
+export function checkName(name: string): void {
+  if (typeof name !== "string") {
+    throw new TypeError(`name: expected a string, got ${describe(name)}`);
+  }
+  if (!/^[A-Za-z0-9_.]*$/.test(name) || name.length >= BPF_OBJ_NAME_LEN) {
+    throw new RangeError(
+      `name: the kernel takes at most ${BPF_OBJ_NAME_LEN - 1} characters of A-Z a-z 0-9 _ . , got ${describe(name)}`,
+    );
+  }
+}

@@ -1,0 +1,177 @@
+import { checkName, checkPinPath } from "../handle/kernel_object.ts";
+import type { MapTypes } from "../btf/encode.ts";
+import { checkCount } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import { type Keyword, keyword, keywordOf, keywordsByNumber, suggest } from "../check/names.ts";
+import {
+  BPF_F_CLONE,
+  BPF_F_INNER_MAP,
+  BPF_F_MMAPABLE,
+  BPF_F_NO_COMMON_LRU,
+  BPF_F_NO_PREALLOC,
+  BPF_F_NO_USER_CONV,
+  BPF_F_PRESERVE_ELEMS,
+  BPF_F_RB_OVERWRITE,
+  BPF_F_RDONLY,
+  BPF_F_RDONLY_PROG,
+  BPF_F_SEGV_ON_FAULT,
+  BPF_F_STACK_BUILD_ID,
+  BPF_F_WRONLY,
+  BPF_F_WRONLY_PROG,
+  BPF_F_ZERO_SEED,
+} from "../uapi/bpf.ts";
+import { bpfMapTypes } from "../uapi/enumerations.ts";
+
+/** A kind of map: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru-hash"`. */
+export type MapTypeName = Keyword<Exclude<keyof typeof bpfMapTypes, "UNSPEC">>;
+
+/** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no-prealloc"`. */
+export type MapFlag = keyof typeof mapFlags;
+
+const mapFlags = {
+  /** Allocate elements as they come, not all at creation. */
+  "no-prealloc": BPF_F_NO_PREALLOC,
+  /** A list of least recently used elements for each CPU, instead of one for all. */
+  "no-common-lru": BPF_F_NO_COMMON_LRU,
+  /** This process's descriptor may only read. */
+  rdonly: BPF_F_RDONLY,
+  /** This process's descriptor may only write. */
+  wronly: BPF_F_WRONLY,
+  /** Stack traces as build ids and offsets. */
+  "stack-build-id": BPF_F_STACK_BUILD_ID,
+  /** A hash function without a random seed: for reproducible measurements only. */
+  "zero-seed": BPF_F_ZERO_SEED,
+  /** Programs may only read. */
+  "rdonly-prog": BPF_F_RDONLY_PROG,
+  /** Programs may only write. */
+  "wronly-prog": BPF_F_WRONLY_PROG,
+  /** A socket's storage is copied to the sockets it accepts. */
+  clone: BPF_F_CLONE,
+  /** The values can be mapped into a process. */
+  mmapable: BPF_F_MMAPABLE,
+  /** Perf events stay in the map when the descriptor that put them there is closed. */
+  "preserve-elems": BPF_F_PRESERVE_ELEMS,
+  /** Of an arena: touching a page from user space does not allocate it. */
+  "segv-on-fault": BPF_F_SEGV_ON_FAULT,
+  /** Of an arena: its pointers are not turned into those of user space. */
+  "no-user-conv": BPF_F_NO_USER_CONV,
+  /** An array that can be an inner map whatever its number of entries. */
+  "inner-map": BPF_F_INNER_MAP,
+  /** Of a ring buffer: where it is full, new records take the place of the oldest (kernel 6.19). */
+  "rb-overwrite": BPF_F_RB_OVERWRITE,
+} as const;
+
+/** What a map is: plain data, the same on every machine. */
+export interface MapSpec {
+  readonly type: MapTypeName;
+  /** Bytes; 0 for kinds without keys. */
+  readonly keySize: number;
+  /** Bytes of one value as the kernel's programs see it; 0 for kinds without values. */
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  /** The kernel's bits. */
+  readonly flags: number;
+  /** At most 15 characters of `A-Z a-z 0-9 _ .`; may be empty. */
+  readonly name: string;
+  /** The NUMA node to allocate on, or -1 for any. */
+  readonly numaNode: number;
+  /** The kernel's `map_extra`, whose meaning depends on the kind; 0 for most. */
+  readonly mapExtra: number;
+  /** The types that are described to the kernel, for kinds that take a description. */
+  readonly types?: MapTypes;
+  /** What each map inside this one is like. */
+  readonly inner?: MapSpec;
+}
+
+const numbersByName: ReadonlyMap<string, number> = new Map(
+  Object.entries(bpfMapTypes).map(([name, number]) => [keyword(name), number]),
+);
+
+const namesByNumber = keywordsByNumber(bpfMapTypes) as ReadonlyMap<number, MapTypeName>;
+
+/** The kernel's number for a kind of map. */
+export function mapTypeNumber(type: MapTypeName): number {
+  const number = numbersByName.get(type);
+  if (number === undefined || number === 0) {
+    throw new TypeError(
+      `type: unknown kind of map ${describe(type)}: ${suggest(String(type), [...numbersByName.keys()].slice(1))}`,
+    );
+  }
+  return number;
+}
+
+/** The name of a kind of map, also for kinds that are newer than this library. */
+export function mapTypeName(number: number): MapTypeName {
+  return keywordOf(namesByNumber, number);
+}
+
+/** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */
+export function describeMap(map: { type: string; name: string; id?: number }): string {
+  if (map.name !== "") return `${map.type} map "${map.name}"`;
+  return map.id === undefined ? `${map.type} map` : `${map.type} map ${map.id}`;
+}
+
+/** Options that every kind of map takes. */
+export interface CommonMapOptions {
+  /** Shown by `bpftool map`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
+  readonly name?: string;
+  /** Names of flags, or the kernel's bits. @default none */
+  readonly flags?: readonly MapFlag[] | number;
+  /** The NUMA node to allocate the map on. @default wherever the creating thread runs */
+  readonly numaNode?: number;
+  /** A path on a BPF file system: the map pinned there is used if it fits, or else this one is pinned there. */
+  readonly pin?: string;
+}
+
+/** The names of {@link CommonMapOptions}, for checks of misspelt ones. */
+export const commonMapOptionNames = ["name", "flags", "numaNode", "pin"] as const;
+
+/** Checks the options that every kind of map takes, and gives their part of a spec. */
+export function commonSpec(
+  options: CommonMapOptions,
+): Pick<MapSpec, "name" | "numaNode" | "flags" | "mapExtra"> {
+  const { name = "", numaNode = -1 } = options;
+  checkCount("numaNode", numaNode, -1, 0x7fffffff);
+  checkName(name);
+  if (options.pin !== undefined) checkPinPath("pin", options.pin);
+  return { name, numaNode, flags: flagBits(options.flags), mapExtra: 0 };
+}
+
+/** Checks the option `maxEntries`. */
+export function checkMaxEntries(maxEntries: number): void {
+  checkCount("maxEntries", maxEntries, 1, 0xffffffff);
+}
+
+/** The names of the flags in these bits, and the rest of the bits as a number. */
+export function mapFlagNames(bits: number): string[] {
+  const names: string[] = [];
+  let rest = bits;
+  for (const [name, bit] of Object.entries(mapFlags)) {
+    if ((rest & bit) === 0) continue;
+    names.push(name);
+    rest &= ~bit;
+  }
+  return rest === 0 ? names : [...names, `0x${(rest >>> 0).toString(16)}`];
+}
+
+function flagBits(flags: CommonMapOptions["flags"]): number {
+  if (flags === undefined) return 0;
+  if (typeof flags === "number") {
+    checkCount("flags", flags, 0, 0xffffffff);
+    return flags;
+  }
+  if (!Array.isArray(flags)) {
+    throw new TypeError(`flags: expected an array of names or a number, got ${describe(flags)}`);
+  }
+  let bits = 0;
+  for (const flag of flags as readonly MapFlag[]) {
+    const bit = Object.hasOwn(mapFlags, flag) ? mapFlags[flag] : undefined;
+    if (bit === undefined) {
+      throw new TypeError(
+        `flags: unknown flag ${describe(flag)}: ${suggest(String(flag), Object.keys(mapFlags))}`,
+      );
+    }
+    bits |= bit;
+  }
+  return bits;
+}

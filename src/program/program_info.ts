@@ -1,0 +1,129 @@
+import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
+import {
+  describeAll,
+  fdNumber,
+  type ObjectInfo,
+  objectInfo,
+  readFdInfo,
+} from "../ffi/bpf_object.ts";
+import { boottimeToDate } from "../ffi/clock.ts";
+import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { bpfProgTypes } from "../uapi/enumerations.ts";
+import { PROG_INFO } from "../uapi/layout.ts";
+
+/** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched-cls"`. */
+export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
+
+/** What the kernel says of a program. What an older kernel does not know is `undefined`. */
+export interface ProgramInfo {
+  readonly id: number;
+  readonly type: ProgramTypeName;
+  /** Empty where the loader gave none. */
+  readonly name: string;
+  /** Hash of the instructions, 16 hexadecimal digits: the same for the same code. */
+  readonly tag: string;
+  /** Whether its license is the GPL or one that goes with it (kernel 4.18). */
+  readonly gpl: boolean | undefined;
+  /** When it was loaded (kernel 4.15). */
+  readonly loadedAt: Date | undefined;
+  /** The user who loaded it, by the id in the initial user namespace (kernel 4.15). */
+  readonly uid: number | undefined;
+  /** The ids of the maps that it uses (kernel 4.15). */
+  readonly mapIds: readonly number[] | undefined;
+  /** The id of the BTF that describes its functions, or 0 (kernel 5.0). */
+  readonly btfId: number;
+  /** Bytes of machine code; 0 when the kernel interprets. */
+  readonly jitedSize: number;
+  /** Bytes of instructions after the verifier's rewriting. */
+  readonly translatedSize: number;
+  /** Bytes of memory that its instructions take; `undefined` where /proc is not mounted. */
+  readonly memory: number | undefined;
+  /** How many instructions the verifier went through (kernel 5.16). */
+  readonly verifiedInstructions: number | undefined;
+  /**
+   * How often it ran while statistics were on (kernel 5.1): they are off, and this is 0, unless the sysctl
+   * kernel.bpf_stats_enabled says otherwise.
+   */
+  readonly runCount: number | undefined;
+  /** Nanoseconds that those runs took together (kernel 5.1). */
+  readonly runTime: number | undefined;
+  /** How often it was not run because it was running on that CPU already (kernel 5.12). */
+  readonly recursionMisses: number | undefined;
+  /** The function, or another type, that it was loaded for, and the id of the BTF that has it (kernel 5.17). */
+  readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
+}
+
+const typeNames = keywordsByNumber(bpfProgTypes) as ReadonlyMap<number, ProgramTypeName>;
+
+/** The name of a type of program, also for types that are newer than this library. */
+function programTypeName(number: number): ProgramTypeName {
+  return keywordOf(typeNames, number);
+}
+
+/** Asks the kernel about a program (kernel 4.13). */
+export function readProgramInfo(fd: number, what: string): ProgramInfo {
+  const mapCount = countMaps(fd, what);
+  using info = objectInfo(fd, PROG_INFO.sizeof, what, [
+    { pointer: PROG_INFO.map_ids, count: PROG_INFO.nr_map_ids, elements: mapCount, elementSize: 4 },
+  ]);
+  const number = (offset: number) => (info.has(offset) ? info.u32(offset) : undefined);
+  const long = (offset: number) => (info.has(offset) ? info.u64n(offset) : undefined);
+  const isSince415 = info.has(PROG_INFO.map_ids);
+  return {
+    id: info.u32(PROG_INFO.id),
+    type: programTypeName(info.u32(PROG_INFO.type)),
+    name: info.name(PROG_INFO.name, BPF_OBJ_NAME_LEN),
+    tag: info.hex(PROG_INFO.tag, PROG_INFO.jited_prog_len),
+    // The bit itself came into padding that was there before: the fields behind it tell that the kernel knows it.
+    gpl: info.has(PROG_INFO.jited_ksyms) ? info.bit(PROG_INFO.gpl_compatible_bit) : undefined,
+    loadedAt: isSince415 ? boottimeToDate(info.u64n(PROG_INFO.load_time)) : undefined,
+    uid: number(PROG_INFO.created_by_uid),
+    mapIds: isSince415 ? (mapCount === 0 ? [] : info.u32s(PROG_INFO.map_ids)) : undefined,
+    btfId: info.u32(PROG_INFO.btf_id),
+    jitedSize: info.u32(PROG_INFO.jited_prog_len),
+    translatedSize: info.u32(PROG_INFO.xlated_prog_len),
+    memory: fdNumber(readFdInfo(fd), "memlock"),
+    verifiedInstructions: number(PROG_INFO.verified_insns),
+    runCount: long(PROG_INFO.run_cnt),
+    runTime: long(PROG_INFO.run_time_ns),
+    recursionMisses: long(PROG_INFO.recursion_misses),
+    target: targetOf(info),
+  };
+}
+
+function countMaps(fd: number, what: string): number {
+  using info = objectInfo(fd, PROG_INFO.sizeof, what);
+  return info.u32(PROG_INFO.nr_map_ids);
+}
+
+function targetOf(info: ObjectInfo): ProgramInfo["target"] {
+  const btfId = info.u32(PROG_INFO.attach_btf_obj_id);
+  const typeId = info.u32(PROG_INFO.attach_btf_id);
+  return typeId === 0 ? undefined : { btfId, typeId };
+}
+
+/**
+ * All programs on the system, whoever loaded them, in the order of their ids; lazily, one at a time. Programs that come or
+ * go meanwhile may be in the list or not.
+ *
+ * Kernel 4.13, CAP_SYS_ADMIN.
+ *
+ * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+ *
+ * @example
+ * ```ts
+ * import { asm, listPrograms, Program } from "bun-bpf";
+ * using program = new Program({
+ *   section: "socket",
+ *   name: "mine",
+ *   license: "GPL",
+ *   code: [asm.mov(asm.r0, 0), asm.exit()],
+ * });
+ * const { id } = program.info();
+ * for (const { id, type, name, loadedAt } of listPrograms()) console.log(id, type, name, loadedAt);
+ * console.log([...listPrograms()].find((info) => info.id === id)?.type); // socket-filter
+ * ```
+ */
+export function listPrograms(): Generator<ProgramInfo, undefined, undefined> {
+  return describeAll("prog", readProgramInfo);
+}

@@ -1,0 +1,448 @@
+import { checkCount, checkOptions } from "../check/arguments.ts";
+import { MapElement } from "../ffi/bpf_map_element.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { possibleCpus } from "../ffi/kernel.ts";
+import { enablePerfEvent, openOutputEvent, PerfPages } from "../ffi/perf_event.ts";
+import { hasHungUp } from "../ffi/poll.ts";
+import { type Watch, watch } from "../loop/reactor.ts";
+import type { BpfMap } from "../maps/bpf_map.ts";
+import { checkPlainType, MapKind } from "../maps/map_options.ts";
+import type { CommonMapOptions } from "../maps/map_spec.ts";
+import type { DrainEnd, PresentingCode, RawRecordCallback } from "./drain_code.ts";
+import { PerfReader, PerfReaderCommons } from "./perf_reader.ts";
+import type { ReaderTotals, RecordReader } from "./reader.ts";
+import { checkBufferSize, type RingBufTypes } from "./ring_options.ts";
+import { u32 } from "../types/integer.ts";
+import { BPF_ANY } from "../uapi/bpf.ts";
+
+/** Perf events that are in a map, one for each CPU, and what reads them. */
+export interface PerfEvents {
+  readonly reader: MergedReader;
+  readonly sources: readonly WatchedSource[];
+  readonly cpus: readonly number[];
+  /** Closes the events. The kernel takes them out of the map when the descriptor that stored them is closed. */
+  readonly close: () => void;
+}
+
+/** The maps that have the perf events of an object of this thread, by the kernel's id. */
+const taken = new Set<number>();
+
+/**
+ * Opens a perf event for each CPU that is online, and puts it into the map at the CPU's index.
+ *
+ * @throws {BpfError} `EACCES` without CAP_PERFMON, `EMFILE` where descriptors run out, `EPERM` where locked memory does
+ * @throws {Error} when the map has another object's events
+ */
+export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): PerfEvents {
+  using opened = new DisposableStack();
+  take(map, opened);
+  const events: { readonly cpu: number; readonly event: Descriptor }[] = [];
+  for (const cpu of possibleCpus()) {
+    // A map that others made may have fewer places.
+    if (cpu >= map.maxEntries) continue;
+    const what = `perf event of CPU ${cpu} for ${map}`;
+    const fd = openOutputEvent(cpu, watermark, what);
+    if (fd !== undefined) events.push({ cpu, event: opened.use(new Descriptor(fd, what)) });
+  }
+  if (events.length === 0) {
+    throw new Error(
+      `no CPU is online that ${map}, with ${map.maxEntries} entries, has a place for`,
+    );
+  }
+  const fds = events.map(({ event }) => event.fd);
+  const pages = opened.use(new PerfPages(fds, size, `perf buffers of ${map}`));
+  for (const { event } of events) enablePerfEvent(event.fd, event.what);
+  // The last of it, as nothing takes them back from a map that is open elsewhere, too.
+  using element = new MapElement(map.fd, u32.size, u32.size, `${map}`);
+  for (const { cpu, event } of events) {
+    element.setIndex(cpu);
+    element.view.setUint32(element.valueOffset, event.fd, true);
+    element.update(BPF_ANY, `the perf event of CPU ${cpu}`);
+  }
+  const commons = new PerfReaderCommons(size);
+  const readers = pages.buffers.map((memory, index) => {
+    const { cpu } = events[index] as (typeof events)[number];
+    return new PerfReader(memory, cpu, commons, `${map}`);
+  });
+  const sources = readers.map((reader, index): WatchedSource => {
+    const { event } = events[index] as (typeof events)[number];
+    return {
+      get fd() {
+        return event.fd;
+      },
+      get isDue() {
+        return reader.isDue(watermark);
+      },
+    };
+  });
+  const all = opened.move();
+  return {
+    reader: new MergedReader({ readers, commons, memory: pages, size }),
+    sources,
+    cpus: events.map(({ cpu }) => cpu),
+    close: () => all.dispose(),
+  };
+}
+
+/** Notes that a map has the events of an object, until that is closed. @throws {Error} when it has another's */
+function take(map: BpfMap, opened: DisposableStack): void {
+  const { id } = map;
+  if (taken.has(id)) {
+    throw new Error(
+      `${map} has a PerfBuffer already, whose perf events a second one would replace: dispose of that first`,
+    );
+  }
+  taken.add(id);
+  opened.defer(() => taken.delete(id));
+}
+
+/** The type of a perf buffer's events, and the buffers that are made for them. */
+export interface PerfBufferTypes<E> extends RingBufTypes<E> {
+  /**
+   * Bytes of the buffer of each CPU: a power of two and a multiple of the page size (4096 on x86-64), at most 2^30.
+   *
+   * @default 65536
+   */
+  readonly size?: number;
+  /**
+   * Bytes that programs write on a CPU from one wake-up of the consumer to the next: 1 to half of `size`. What is below that
+   * waits until more comes, or until somebody looks: `flush()`, or `maxLatency` of the consumer.
+   *
+   * @default none: each record wakes
+   */
+  readonly watermark?: number;
+}
+
+/** Options of {@link PerfBuffer}. */
+export interface PerfBufferOptions<E> extends CommonMapOptions, PerfBufferTypes<E> {}
+
+/** The buffers of a {@link PerfBuffer}. */
+export interface PerfLayout {
+  /** Bytes of the buffer of each CPU. */
+  readonly size: number;
+  readonly watermark: number | undefined;
+}
+
+const usualSize = 64 * 1024;
+const largestSize = 2 ** 30;
+const typeNames = ["event", "size", "watermark"] as const;
+
+/** What options say of the buffers, checked. @throws {RangeError} */
+export function perfLayout({ size = usualSize, watermark }: PerfBufferTypes<unknown>): PerfLayout {
+  checkBufferSize("the buffer of a CPU", size, largestSize);
+  // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
+  if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
+  return { size, watermark };
+}
+
+/** Checks the names of what an existing map is opened with. @throws {TypeError} */
+export function checkPerfTypes<E>(types: PerfBufferTypes<E>): PerfBufferTypes<E> {
+  checkOptions("PerfBuffer", types, typeNames);
+  return types;
+}
+
+/** The kind of {@link PerfBuffer}. */
+export const perfKind: MapKind<PerfBufferTypes<unknown>, PerfBufferOptions<unknown>> = new MapKind({
+  type: "perf-event-array",
+  className: "PerfBuffer",
+  options: typeNames,
+  sizes(types: PerfBufferTypes<unknown>) {
+    checkPlainType("event", types.event);
+    perfLayout(types);
+    return { keySize: u32.size, valueSize: u32.size };
+  },
+  // Ids of CPUs may be left out: there can be fewer CPUs than this.
+  complete: () => ({ maxEntries: Math.max(...possibleCpus()) + 1 }),
+});
+
+/** So many records of one CPU are delivered in a row, before the other CPUs have their turn. */
+const recordsPerTurn = 256;
+
+/** What the reader of several buffers works with. */
+export interface MergedReaderParts {
+  /** One for each CPU: one at least. */
+  readonly readers: readonly PerfReader[];
+  /** The same that the readers have. */
+  readonly commons: PerfReaderCommons;
+  /** The memory of all of them: owned from here on. */
+  readonly memory: Disposable;
+  /** Bytes of the data of one CPU. */
+  readonly size: number;
+}
+
+/**
+ * The perf buffers of all CPUs as one. Records of one CPU come in their order; those of different CPUs in none, as the kernel
+ * keeps none: each CPU has a turn of some records, round and round, so that a busy one keeps no other from being read.
+ */
+export class MergedReader implements RecordReader {
+  /**
+   * Of the data of one CPU: that is what can be full, and held in one piece. What is decided by it is decided as if all came
+   * from one CPU.
+   */
+  readonly size: number;
+  readonly totals: ReaderTotals;
+  readonly #readers: readonly PerfReader[];
+  readonly #commons: PerfReaderCommons;
+  readonly #memory: Disposable;
+  /** Whose turn is the next. */
+  #next = 0;
+  /** Whose record was looked at last. */
+  #current: PerfReader | undefined;
+  #end: DrainEnd = "empty";
+  #stopped = false;
+  #isDraining = false;
+  #disposed = false;
+
+  constructor({ readers, commons, memory, size }: MergedReaderParts) {
+    this.#readers = readers;
+    this.#commons = commons;
+    this.#memory = memory;
+    this.size = size;
+    this.totals = commons.totals;
+  }
+
+  /** The CPU of the record that was delivered last, or is being delivered; -1 before the first. */
+  get cpu(): number {
+    return this.#current?.cpu ?? -1;
+  }
+
+  get end(): DrainEnd {
+    return this.#end;
+  }
+
+  get isCorrupt(): boolean {
+    return this.#readers.some((reader) => reader.isCorrupt);
+  }
+
+  get code(): PresentingCode {
+    return this.#commons.code;
+  }
+
+  get backlog(): number {
+    return this.#readers.reduce((sum, { backlog }) => sum + backlog, 0);
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  drain(fn: RawRecordCallback, limit: number): number {
+    this.#isDraining = true;
+    try {
+      return this.#drain(fn, limit);
+    } finally {
+      this.#isDraining = false;
+    }
+  }
+
+  #drain(fn: RawRecordCallback, limit: number): number {
+    // All of them before the first callback: what that has programs write, on whatever CPU, is left.
+    for (const reader of this.#readers) reader.look();
+    this.#stopped = false;
+    this.#end = "limit";
+    let count = 0;
+    let dry = 0;
+    while (count < limit && dry < this.#readers.length) {
+      const reader = this.#takeTurn();
+      if (reader.available === 0) {
+        dry++;
+        continue;
+      }
+      dry = 0;
+      this.#current = reader;
+      count += reader.drain(fn, Math.min(limit - count, recordsPerTurn));
+      if (this.#stopped) return count;
+    }
+    if (this.#readers.every(({ available }) => available === 0)) this.#end = "empty";
+    return count;
+  }
+
+  interrupt(): void {
+    this.#stopped = true;
+    this.#current?.interrupt();
+  }
+
+  hold(limit: number, bytes: number): number {
+    for (const _ of this.#readers) {
+      const reader = this.#takeTurn();
+      reader.look();
+      const count = reader.hold(limit, bytes);
+      if (count === 0) continue;
+      this.#current = reader;
+      this.#end = "limit";
+      return count;
+    }
+    this.#end = "empty";
+    return 0;
+  }
+
+  get heldBytes(): number {
+    return this.#current?.heldBytes ?? 0;
+  }
+
+  locate(at: number): number {
+    return this.#current?.locate(at) ?? -1;
+  }
+
+  get view(): DataView {
+    return this.#current?.view ?? this.#commons.scratchView;
+  }
+
+  get offset(): number {
+    return this.#current?.offset ?? 0;
+  }
+
+  get length(): number {
+    return this.#current?.length ?? 0;
+  }
+
+  pass(at: number, events: number): void {
+    this.#current?.pass(at, events);
+  }
+
+  giveBack(): void {
+    this.#current?.giveBack();
+  }
+
+  #takeTurn(): PerfReader {
+    const reader = this.#readers[this.#next] as PerfReader;
+    this.#next = (this.#next + 1) % this.#readers.length;
+    return reader;
+  }
+
+  /**
+   * Unmaps the memory: views of it, and of the copy of a record that wrapped around the end, have length 0 from then on.
+   *
+   * @throws {Error} while an asynchronous operation of Bun uses a view of the memory: all is as before then
+   */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#memory[Symbol.dispose]();
+    this.#disposed = true;
+    this.#stopped = true;
+    for (const reader of this.#readers) reader.close();
+    this.#commons[Symbol.dispose]();
+  }
+}
+
+/** One of several perf events that are waited for together. */
+export interface WatchedSource {
+  readonly fd: number;
+  /** Whether so much was written since it was read that the kernel wakes, or did. */
+  readonly isDue: boolean;
+}
+
+/** How long after the last arming is looked once more whether a wake-up was swallowed. */
+const secondLookMilliseconds = 10;
+
+/**
+ * Waits for several perf events as for one: `onReady` is called once for all that become ready together. Whoever arms it has
+ * read all that there was just before.
+ *
+ * A perf event says that it is ready once, to whoever asks first, and not again until more is written. io_uring and AIO take it
+ * for a question that can be repeated: a wake-up that meets the beginning of their wait makes them ask twice, and believe the
+ * second answer. So what is written is looked at after each arming, and once more a little later, as io_uring begins a wait
+ * anew by itself when the interrupt for a record comes after the record was read. When nothing happens, no more is looked.
+ *
+ * The waits for events that did not become ready go on from one arming to the next, also while this is disarmed: with one for
+ * each CPU, to begin and end all of them each time costs more than the wake-ups that nobody asked for, of which there is one
+ * an event at most.
+ *
+ * A descriptor that hung up is ready for ever: it is waited for no more.
+ */
+export function mergedWatch(sources: readonly WatchedSource[], onReady: () => void): Watch {
+  return new MergedWatch(sources, onReady);
+}
+
+class MergedWatch implements Watch {
+  readonly #sources: readonly WatchedSource[];
+  readonly #watches = new Set<Watch>();
+  readonly #onReady: () => void;
+  #isArmed = false;
+  #isReferenced = true;
+  #isReporting = false;
+  /** What looks once more, for as long as there were armings since it did. */
+  #secondLook: ReturnType<typeof setTimeout> | undefined;
+  #wasArmed = false;
+
+  constructor(sources: readonly WatchedSource[], onReady: () => void) {
+    this.#sources = sources;
+    this.#onReady = onReady;
+    for (const source of sources) {
+      const one = watch(
+        () => source.fd,
+        () => this.#ready(source, one),
+      );
+      this.#watches.add(one);
+    }
+    this.#reference();
+  }
+
+  arm(): void {
+    this.#isArmed = true;
+    this.#reference();
+    for (const one of this.#watches) one.arm();
+    this.#reportDue();
+    this.#wasArmed = true;
+    if (this.#secondLook === undefined) this.#lookLater();
+  }
+
+  disarm(): void {
+    this.#isArmed = false;
+    this.#reference();
+  }
+
+  keepAlive(alive: boolean): void {
+    this.#isReferenced = alive;
+    this.#reference();
+  }
+
+  /** Waits that go on while this is disarmed keep no process alive. */
+  #reference(): void {
+    for (const one of this.#watches) one.keepAlive(this.#isArmed && this.#isReferenced);
+  }
+
+  #ready(source: WatchedSource, one: Watch): void {
+    // A wake-up for nothing can be a belated one, after which the next comes when more is written.
+    if (!source.isDue && hasHungUp(source.fd)) {
+      this.#watches.delete(one);
+      one[Symbol.dispose]();
+      return;
+    }
+    this.#report();
+  }
+
+  #reportDue(): void {
+    if (this.#sources.some(({ isDue }) => isDue)) this.#report();
+  }
+
+  #report(): void {
+    if (this.#isReporting) return;
+    this.#isReporting = true;
+    // After the others that became ready together with this one.
+    queueMicrotask(() => {
+      this.#isReporting = false;
+      if (!this.#isArmed) return;
+      this.disarm();
+      this.#onReady();
+    });
+  }
+
+  #lookLater(): void {
+    this.#wasArmed = false;
+    this.#secondLook = setTimeout(() => {
+      this.#secondLook = undefined;
+      if (!this.#isArmed) return;
+      this.#reportDue();
+      if (this.#wasArmed) this.#lookLater();
+    }, secondLookMilliseconds);
+    this.#secondLook.unref();
+  }
+
+  [Symbol.dispose](): void {
+    this.#isArmed = false;
+    clearTimeout(this.#secondLook);
+    for (const one of this.#watches) one[Symbol.dispose]();
+    this.#watches.clear();
+  }
+}

@@ -1,0 +1,57 @@
+/** Imports point down: the order of the folders of src is in architecture.ts. */
+import { expect, test } from "bun:test";
+import { cycles, drawGraph, importsOf, readImports, upwardImports } from "./architecture.ts";
+
+const imports = readImports();
+
+/** What points upward today. It may only become less. */
+const exceptions: readonly string[] = [
+  "maps/create.ts imports features/map_types.ts",
+  "maps/get_many.ts imports program/program.ts",
+  "maps/lpm_trie.ts imports features/fixes.ts",
+  "uapi/generate.ts imports btf/btf.ts",
+];
+
+test("no import points upward", () => {
+  const upward = upwardImports(imports).map(({ from, to }) => `${from} imports ${to}`);
+  expect(upward).toEqual([...exceptions]);
+});
+
+test("no files import each other in a circle", () => {
+  expect(cycles(imports)).toEqual([]);
+});
+
+test("imports are found in all their forms, and not in comments", () => {
+  const source = `import a from "./a.ts";
+import type { B } from "./b.ts";
+export * from "./c.ts";
+import "./d.ts";
+type E = import("./e.ts").E;
+const f = () => import("./f.ts");
+/** import { g } from "./g.ts"; */
+// import "./h.ts";
+import { i } from "package";`;
+  expect(importsOf(source)).toEqual(["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts"]);
+});
+
+test("imports that point upward, sideways or in a circle are told", () => {
+  expect(upwardImports([{ from: "ffi/a.ts", to: "types/b.ts" }])).toHaveLength(1);
+  expect(upwardImports([{ from: "loop/a.ts", to: "maps/b.ts" }])).toHaveLength(1);
+  expect(upwardImports([{ from: "types/b.ts", to: "check/a.ts" }])).toEqual([]);
+  const circle = [
+    { from: "a/1.ts", to: "a/2.ts" },
+    { from: "a/2.ts", to: "a/3.ts" },
+    { from: "a/3.ts", to: "a/2.ts" },
+  ];
+  expect(cycles(circle)).toEqual([["a/2.ts", "a/3.ts"]]);
+});
+
+test("the graph leaves out arrows that follow from others", () => {
+  const drawn = drawGraph([
+    { from: "maps/a.ts", to: "ffi/b.ts" },
+    { from: "maps/a.ts", to: "handle/c.ts" },
+    { from: "handle/c.ts", to: "ffi/b.ts" },
+  ]);
+  expect(drawn).toContain("handle --> ffi");
+  expect(drawn).not.toContain("maps --> ffi");
+});

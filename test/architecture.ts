@@ -1,0 +1,144 @@
+/**
+ * The imports of src: which folder imports which, what points upward, and which files form a cycle.
+ *
+ *   bun test/architecture.ts            prints the graph as a diagram, for docs/architecture.md
+ *   bun test/architecture.ts --check    prints what is wrong
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { packageRoot } from "./support/run.ts";
+
+/**
+ * The folders that each folder may import, the highest ones only: what those may import is implied, and every folder may
+ * import `check`. A new folder gets a row here.
+ */
+export const floors: Readonly<Record<string, readonly string[]>> = {
+  check: [],
+  uapi: ["check"],
+  ffi: ["uapi"],
+  types: ["ffi"],
+  btf: ["types"],
+  asm: ["btf"],
+  loop: ["ffi"],
+  elf: ["ffi"],
+  symbols: ["types", "btf", "elf"],
+  handle: ["types"],
+  maps: ["handle", "symbols", "btf", "asm"],
+  link: ["handle", "asm", "btf", "elf", "symbols"],
+  program: ["link"],
+  ring: ["maps", "loop"],
+  kinds: ["ring"],
+  object: ["kinds", "program", "elf"],
+  aggregate: ["kinds"],
+  features: ["maps", "link", "program"],
+  compiler: ["object", "aggregate", "features"],
+  inspect: ["compiler"],
+  cli: ["inspect", "index"],
+  index: ["inspect"],
+};
+
+/** An import of one file by another, both by their paths below src. */
+export interface Import {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The imports between files of src, those of types alone included. */
+export function readImports(root = join(packageRoot, "src")): Import[] {
+  const files = [...new Bun.Glob("**/*.ts").scanSync(root)].sort();
+  return files.flatMap((from) =>
+    importsOf(readFileSync(join(root, from), "utf8")).map((path) => ({
+      from,
+      to: normalize(join(dirname(from), path)),
+    })),
+  );
+}
+
+/** The relative paths that a source imports, exports from, or names the types of. */
+export function importsOf(source: string): string[] {
+  // Comments show imports, too: those of users.
+  const code = source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+  const pattern = /(?:\bfrom|\bimport|\b(?:import|require)\s*\()\s*"(\.[^"]+\.ts)"/g;
+  return [...new Set(Array.from(code.matchAll(pattern), ([, path = ""]) => path))];
+}
+
+/** The folder of a file below src; `index` for the public face. */
+export function folderOf(file: string): string {
+  const folder = dirname(file);
+  return folder === "." ? file.replace(/\.ts$/, "") : (folder.split("/")[0] ?? folder);
+}
+
+/** All folders that a folder may import. @throws {Error} for a folder without a row */
+export function allowed(folder: string): ReadonlySet<string> {
+  const row = floors[folder];
+  if (row === undefined) throw new Error(`src/${folder} has no row in test/architecture.ts`);
+  const all = new Set(["check"]);
+  for (const below of row) {
+    all.add(below);
+    for (const other of allowed(below)) all.add(other);
+  }
+  return all;
+}
+
+/** The imports that point upward, or sideways to a folder that is not below. */
+export function upwardImports(imports: readonly Import[]): Import[] {
+  return imports.filter(({ from, to }) => {
+    const [importer, imported] = [folderOf(from), folderOf(to)];
+    return importer !== imported && !allowed(importer).has(imported);
+  });
+}
+
+/** The groups of files that import each other in a circle, each in order of their names. */
+export function cycles(imports: readonly Import[]): string[][] {
+  const next = new Map<string, string[]>();
+  for (const { from, to } of imports) next.set(from, [...(next.get(from) ?? []), to]);
+  const reach = new Map<string, Set<string>>();
+  for (const file of next.keys()) {
+    const seen = new Set<string>();
+    const waiting = [...(next.get(file) ?? [])];
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      if (seen.has(at)) continue;
+      seen.add(at);
+      waiting.push(...(next.get(at) ?? []));
+    }
+    reach.set(file, seen);
+  }
+  const groups = new Map<string, string[]>();
+  for (const [file, seen] of reach) {
+    if (!seen.has(file)) continue;
+    const group = [...seen].filter((other) => reach.get(other)?.has(file) === true).sort();
+    groups.set(group.join(" "), group);
+  }
+  return [...groups.values()];
+}
+
+/** The graph of folders as a Mermaid diagram: an arrow points down, to what is imported, unless another path says it too. */
+export function drawGraph(imports: readonly Import[]): string {
+  const arrows = new Map<string, Set<string>>();
+  for (const { from, to } of imports) {
+    const [importer, imported] = [folderOf(from), folderOf(to)];
+    if (importer === imported || imported === "check") continue;
+    arrows.set(importer, (arrows.get(importer) ?? new Set()).add(imported));
+  }
+  const isReached = (from: string, to: string, seen: readonly string[] = []): boolean =>
+    [...(arrows.get(from) ?? [])].some(
+      (via) => via === to || (!seen.includes(via) && isReached(via, to, [...seen, via])),
+    );
+  const lines = [...arrows].flatMap(([from, all]) =>
+    [...all]
+      .filter((to) => ![...all].some((via) => via !== to && isReached(via, to)))
+      .sort()
+      .map((to) => `  ${from} --> ${to}`),
+  );
+  return ["```mermaid", "graph TD", ...lines, "```"].join("\n");
+}
+
+if (import.meta.main) {
+  const imports = readImports();
+  if (process.argv.includes("--check")) {
+    for (const { from, to } of upwardImports(imports)) console.log(`${from} imports ${to}`);
+    for (const group of cycles(imports)) console.log(`cycle: ${group.join(" ")}`);
+  } else {
+    console.log(drawGraph(imports));
+  }
+}

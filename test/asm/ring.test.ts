@@ -1,0 +1,373 @@
+import { describe, expect, test } from "bun:test";
+import { assemble } from "../../src/asm/assembler.ts";
+import {
+  ArrayMap,
+  asm,
+  type Code,
+  disassemble,
+  type LiveMap,
+  Program,
+  RingBuf,
+  t,
+} from "../../src/index.ts";
+import { endWorker } from "../support/end_worker.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { anySeed, randomNumbers } from "../support/random_numbers.ts";
+import { runOneByOne } from "../support/run_program.ts";
+
+const { r0, r1, r2, r3, r6, fp } = asm;
+const packet = new Uint8Array(14);
+/** What the kernel's errors are, negative as helpers return them. */
+const again = -11;
+const invalid = -22;
+
+/** So many records of 8 bytes a ring of 4096 takes: each has a header of 8, and a ring that is full is one byte short. */
+const capacity = 255;
+
+/** Fills in the record of 8 bytes that r0 points at, and submits it. */
+const submit: Code = [
+  asm.stdw(r0, 0, 1),
+  asm.mov(r1, r0),
+  asm.mov(r2, 0),
+  asm.call("ringbuf_submit"),
+];
+
+/** A program that makes one record of 8 bytes, and returns 1; without room it returns 0. */
+function reserving(ring: string | LiveMap = "events"): Code {
+  return [
+    asm.reserveOrCount(ring, 8, "full", { stack: -8 }),
+    submit,
+    asm.mov(r0, 1),
+    asm.label("full"),
+    asm.exit(),
+  ];
+}
+
+/** A program that copies a record of 8 bytes, and returns what the helper answered. */
+const outputting: Code = [
+  asm.stdw(fp, -8, 1),
+  asm.mov(r2, fp),
+  asm.add(r2, -8),
+  asm.outputOrCount("events", 8, { stack: -8 }),
+  asm.exit(),
+];
+
+function newRing(size = 4096): RingBuf<number> {
+  return new RingBuf({ size, event: t.u64n });
+}
+
+function load(code: Code, maps: Record<string, LiveMap>, section = "socket"): Program {
+  return new Program({ section, license: "GPL", code, maps });
+}
+
+/** What a program returned, as the signed number that it is. */
+function run(program: Program): number {
+  return program.testRun({ data: packet }).returnValue | 0;
+}
+
+describe("the code", () => {
+  const made: Readonly<Record<string, () => Code>> = {
+    reserveOrCount: () => [asm.reserveOrCount("events", 24, "full", { stack: -16 })],
+    outputOrCount: () => [asm.outputOrCount("events", r6, { stack: -16, flags: 1 })],
+    countLost: () => [asm.countLost("events", { stack: -16 })],
+  };
+
+  test.each(Object.entries(made))("of %s is plain data, the same each time", (_, make) => {
+    const code = make();
+    expect(structuredClone(code)).toEqual(code);
+    expect(make()).toEqual(code);
+    const marks = code.flat().filter((item) => "label" in item || "function" in item);
+    expect(marks).toEqual([]);
+  });
+
+  test("is the helper and a jump over what counts", () => {
+    const text = (code: Code) =>
+      disassemble(code)
+        .replaceAll(/^ +\d+: \(..\) /gm, "")
+        .split("\n");
+    const count = (place: number) => [
+      ...[`*(u32 *)(r10 ${place}) = 0`, "r1 = map[events.lost]", "r2 = r10", `r2 += ${place}`],
+      ...["call bpf_map_lookup_elem#1", "if r0 == 0x0 goto pc+2"],
+      ...["r1 = 1", "lock *(u64 *)(r0 +0) += r1"],
+    ];
+    expect(text(made["reserveOrCount"]!())).toEqual([
+      ...["r1 = map[events]", "r2 = 24", "r3 = 0", "call bpf_ringbuf_reserve#131"],
+      ...["if r0 != 0x0 goto pc+11", ...count(-16), "r0 = 0", "goto full"],
+    ]);
+    expect(text(made["outputOrCount"]!())).toEqual([
+      ...["r3 = r6", "r1 = map[events]", "r4 = 1", "call bpf_ringbuf_output#130"],
+      ...["if r0 == 0x0 goto pc+13", "*(u32 *)(r10 -12) = r0", ...count(-16)],
+      ...["r0 = *(u32 *)(r10 -12)", "r0 <<= 32", "r0 s>>= 32"],
+    ]);
+    expect(text(made["countLost"]!())).toEqual([...count(-16), "r0 = 0"]);
+  });
+
+  test("keeps its jumps within a longer function that has it several times", () => {
+    const { reserveOrCount } = made;
+    const around = asm.withSource(
+      [reserveOrCount!(), asm.mov(r0, 0), reserveOrCount!(), asm.label("full"), asm.exit()],
+      { file: "twice.ts", line: 1 },
+    );
+    const { bySlot } = assemble(around, { map: () => 3 });
+    const skips = bySlot.filter(({ instruction: { opcode } }) => opcode === 0x55);
+    expect(skips.map(({ slot, instruction }) => slot + 1 + instruction.offset)).toEqual([17, 35]);
+  });
+
+  test("is refused for what cannot be, by the name of the function that was called", () => {
+    const options = { stack: -8 };
+    for (const ring of ["", undefined, 3, null]) {
+      for (const make of [
+        () => asm.reserveOrCount(ring as string, 8, "full", options),
+        () => asm.outputOrCount(ring as string, 8, options),
+        () => asm.countLost(ring as string, options),
+      ]) {
+        expect(make).toThrow(TypeError);
+        expect(make).toThrow(/^(reserveOrCount|outputOrCount|countLost): ring: expected /);
+      }
+    }
+    for (const size of [-1, 0.5, 2 ** 30, Number.NaN]) {
+      expect(() => asm.reserveOrCount("events", size, "full", options)).toThrow(
+        `reserveOrCount: size: expected an integer from 0 to 1073741823, got ${size}`,
+      );
+      expect(() => asm.outputOrCount("events", size, options)).toThrow(RangeError);
+    }
+    // @ts-expect-error: the kernel wants to know the size beforehand
+    expect(() => asm.reserveOrCount("events", r3, "full", options)).toThrow(TypeError);
+    expect(() => asm.reserveOrCount("events", 8, "", options)).toThrow("full: expected a name");
+    expect(() => asm.outputOrCount("events", 8, { stack: -8, flags: -1 })).toThrow(RangeError);
+    // @ts-expect-error: misspelt on purpose
+    expect(() => asm.countLost("events", { stak: -8 })).toThrow('did you mean "stack"?');
+    // @ts-expect-error: nobody else knows which place is free
+    expect(() => asm.reserveOrCount("events", 8, "full")).toThrow("options: expected an object");
+  });
+
+  test("is refused for a place that the stack does not have", () => {
+    for (const stack of [0, 4, -2, -7, -516, 0.5, Number.NaN, "-8", undefined] as number[]) {
+      expect(() => asm.reserveOrCount("events", 8, "full", { stack })).toThrow(
+        "stack: expected a multiple of 4 from -512 to -4, where 4 bytes of the stack are free, got ",
+      );
+      expect(() => asm.countLost("events", { stack })).toThrow(RangeError);
+      expect(() => asm.outputOrCount("events", 8, { stack })).toThrow(RangeError);
+    }
+    expect(() => asm.outputOrCount("events", 8, { stack: -4 })).toThrow("from -512 to -8");
+  });
+});
+
+describe("every event is received or counted", () => {
+  const codes = { reserveOrCount: reserving(), outputOrCount: outputting };
+  for (const [name, code] of Object.entries(codes)) {
+    bpfTest(`with ${name}, whenever the ring is drained`, () => {
+      const seed = anySeed();
+      const random = randomNumbers(seed);
+      using events = newRing();
+      using program = load(code, { events });
+      let attempts = 0;
+      let received = 0;
+      for (let round = 0; round < 200; round++) {
+        const repeat = 1 + random(2 * capacity);
+        runOneByOne(program, repeat);
+        attempts += repeat;
+        received += events.drain(() => {}, { limit: 1 + random(capacity) });
+      }
+      received += events.drain(() => {});
+      const { lost } = events.stats;
+      expect({ seed, total: received + lost }).toEqual({ seed, total: attempts });
+      expect(lost).toBeGreaterThan(0);
+    });
+
+    bpfTest(`with ${name}, by programs on two CPUs at once`, async () => {
+      using events = newRing(16 * 4096);
+      using program = load(code, { events });
+      const state = new Int32Array(new SharedArrayBuffer(4));
+      const worker = new Worker(new URL("../maps/children/program_runs.ts", import.meta.url));
+      const started = new Promise<void>((resolve) => {
+        worker.onmessage = () => resolve();
+      });
+      const runs = 300_000;
+      worker.postMessage({ fd: program.fd, runs, state });
+      await started;
+      let attempts = runs;
+      let received = 0;
+      do {
+        runOneByOne(program, 1000);
+        attempts += 1000;
+        received += events.drain(() => {}, { limit: 1000 });
+      } while (Atomics.load(state, 0) === 0);
+      await endWorker(worker);
+      received += events.drain(() => {});
+      expect(received + events.stats.lost).toBe(attempts);
+      expect(events.stats.lost).toBeGreaterThan(0);
+    });
+
+    bpfTest(`with ${name}, by a raw tracepoint`, () => {
+      using events = newRing();
+      using program = load(code, { events }, "raw_tp");
+      for (let count = 0; count < 300; count++) program.testRun({ ctx: packet.subarray(0, 8) });
+      expect([events.drain(() => {}), events.stats.lost]).toEqual([capacity, 300 - capacity]);
+    });
+
+    bpfTest(`with ${name}, by a tracepoint that is attached`, () => {
+      using events = newRing();
+      const ofThisProcess: Code = [
+        asm.call("get_current_pid_tgid"),
+        asm.rsh(r0, 32),
+        asm.jeq(r0, process.pid, "ours"),
+        asm.mov(r0, 0),
+        asm.exit(),
+        asm.label("ours"),
+      ];
+      using program = load([ofThisProcess, code], { events }, "tp/syscalls/sys_enter_kill");
+      using _ = program.attach();
+      for (let count = 0; count < 300; count++) process.kill(process.pid, 0);
+      expect([events.drain(() => {}), events.stats.lost]).toEqual([capacity, 300 - capacity]);
+    });
+  }
+});
+
+describe("reserveOrCount", () => {
+  bpfTest("goes on with a record or to the label, where r0 is 0", () => {
+    using events = newRing();
+    using program = load(reserving(), { events });
+    for (let count = 0; count < capacity; count++) expect(run(program)).toBe(1);
+    expect(run(program)).toBe(0);
+    expect(events.stats.lost).toBe(1);
+    const found: number[] = [];
+    events.drain((event) => void found.push(event));
+    expect(found).toEqual(Array<number>(capacity).fill(1));
+    expect(run(program)).toBe(1);
+    expect(events.stats.lost).toBe(1);
+  });
+
+  bpfTest("counts a record that no ring of this size could ever take", () => {
+    using events = newRing();
+    const code = [
+      asm.reserveOrCount("events", 4096, "full", { stack: -512 }),
+      ...[asm.mov(r1, r0), asm.mov(r2, 0), asm.call("ringbuf_discard"), asm.mov(r0, 1)],
+      ...[asm.label("full"), asm.exit()],
+    ];
+    using program = load(code, { events });
+    expect([run(program), run(program), events.stats.lost]).toEqual([0, 0, 2]);
+  });
+
+  bpfTest("is taken several times in one function, with one label or with several", () => {
+    using events = newRing();
+    using spare = newRing(8192);
+    const code: Code = [
+      asm.mov(r6, 0),
+      asm.reserveOrCount("events", 8, "full", { stack: -8 }),
+      submit,
+      asm.add(r6, 1),
+      asm.reserveOrCount("events", 8, "full", { stack: -8 }),
+      submit,
+      asm.add(r6, 1),
+      asm.ja("out"),
+      asm.label("full"),
+      // A second ring for what the first one has no room for.
+      asm.reserveOrCount("spare", 8, "both full", { stack: -4 }),
+      submit,
+      asm.add(r6, 10),
+      asm.label("out"),
+      asm.label("both full"),
+      asm.mov(r0, r6),
+      asm.exit(),
+    ];
+    using program = load(code, { events, spare });
+    const results = Array.from({ length: 900 }, () => run(program));
+    // 254 by two, one that has room for one record only, and none then.
+    expect(results.slice(126, 130)).toEqual([2, 11, 10, 10]);
+    expect(results.at(-1)).toBe(0);
+    expect([events.drain(() => {}), events.stats.lost]).toEqual([capacity, 900 - 127]);
+    const spareCapacity = 511;
+    expect([spare.drain(() => {}), spare.stats.lost]).toEqual([
+      spareCapacity,
+      900 - 127 - spareCapacity,
+    ]);
+  });
+
+  bpfTest("is taken in functions that a program calls", () => {
+    using events = newRing();
+    const code: Code = [
+      asm.func("main"),
+      asm.callFunction("record"),
+      asm.mov(r6, r0),
+      asm.callFunction("record"),
+      asm.add(r0, r6),
+      asm.exit(),
+      asm.func("record"),
+      reserving(),
+    ];
+    using program = load(code, { events });
+    for (let count = 0; count < 127; count++) expect(run(program)).toBe(2);
+    expect([run(program), run(program), events.stats.lost]).toEqual([1, 0, 3]);
+  });
+
+  bpfTest(
+    "overwrites four bytes of the stack at the place that it is given, and only for a loss",
+    () => {
+      using events = newRing();
+      using seen = new ArrayMap({ value: t.array(t.u64, 3), maxEntries: 1 });
+      const code: Code = [
+        ...[
+          asm.lddw(r1, -1n),
+          asm.stxdw(fp, -24, r1),
+          asm.stxdw(fp, -16, r1),
+          asm.stxdw(fp, -8, r1),
+        ],
+        asm.reserveOrCount("events", 8, "full", { stack: -16 }),
+        submit,
+        asm.label("full"),
+        asm.ldMapValue(r6, "seen", 0),
+        [-24, -16, -8].map((place, index) => [
+          asm.ldxdw(r1, fp, place),
+          asm.stxdw(r6, 8 * index, r1),
+        ]),
+        asm.mov(r0, 0),
+        asm.exit(),
+      ];
+      using program = load(code, { events, seen });
+      const all = 2n ** 64n - 1n;
+      run(program);
+      expect(seen.get(0)).toEqual([all, all, all]);
+      runOneByOne(program, capacity);
+      expect(events.stats.lost).toBe(1);
+      expect(seen.get(0)).toEqual([all, 0xffff_ffff_0000_0000n, all]);
+    },
+  );
+});
+
+describe("outputOrCount", () => {
+  bpfTest("answers as the helper does", () => {
+    using events = newRing();
+    using program = load(outputting, { events });
+    for (let count = 0; count < capacity; count++) expect(run(program)).toBe(0);
+    expect([run(program), events.stats.lost]).toEqual([again, 1]);
+    expect(events.drain((event) => expect(event).toBe(1))).toBe(capacity);
+  });
+
+  bpfTest("takes its size from a register, and counts whatever the helper refuses", () => {
+    using events = newRing();
+    const code = (flags: number): Code => [
+      ...[asm.stdw(fp, -16, 7), asm.stdw(fp, -8, 8)],
+      ...[asm.mov(r2, fp), asm.add(r2, -16), asm.mov(asm.r4, 16)],
+      asm.outputOrCount("events", asm.r4, { stack: -24, flags }),
+      asm.exit(),
+    ];
+    using program = load(code(1), { events });
+    using wrong = load(code(64), { events });
+    expect([run(program), run(wrong), events.stats.lost]).toEqual([0, invalid, 1]);
+    const lengths: number[] = [];
+    events.drainRaw((view, offset, length) => void lengths.push(length, view.getUint8(offset + 8)));
+    expect(lengths).toEqual([16, 8]);
+  });
+});
+
+describe("countLost", () => {
+  bpfTest("counts what a program gives up for reasons of its own, and goes on with 0", () => {
+    using events = newRing();
+    using program = load([asm.countLost("events", { stack: -4 }), asm.exit()], { events });
+    expect(run(program)).toBe(0);
+    runOneByOne(program, 999);
+    expect(events.stats.lost).toBe(1000);
+    expect(events.drain(() => {})).toBe(0);
+  });
+});
