@@ -13,8 +13,13 @@ const chosen = 1000;
 const repeat = 10;
 
 const cpus = possibleCpus();
-using hash = new HashMap({ key: t.u32, value: t.u64n, maxEntries: entries, name: "bench" });
-using perCpu = new PerCpuHashMap({ key: t.u32, value: t.u64n, maxEntries: entries, name: "bench" });
+using hash = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: entries, name: "bench" });
+using perCpu = new PerCpuHashMap({
+  key: t.u32,
+  value: t.u64Number,
+  maxEntries: entries,
+  name: "bench",
+});
 const pairs = Array.from({ length: entries }, (_, key) => [key, key] as const);
 /** Apart from one another. */
 const some = Array.from({ length: chosen }, (_, index) => Math.floor((index * entries) / chosen));

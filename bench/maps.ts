@@ -10,7 +10,7 @@ const keys = 512;
 /** Operations that are timed together: reading the clock takes a tenth of one. */
 const perSample = 2048;
 
-using map = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096, name: "bench" });
+using map = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096, name: "bench" });
 for (let key = 0; key < keys; key++) map.set(key, key);
 
 interface Operation {

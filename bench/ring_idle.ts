@@ -61,7 +61,7 @@ class IdleProcesses implements AsyncDisposable {
         await child.line();
       } else if (peer !== undefined) {
         for (let ring = 0; ring < manyRings; ring++) {
-          this.#rings.push(new RingBuf({ size: cRingSize, event: t.u64n }));
+          this.#rings.push(new RingBuf({ size: cRingSize, event: t.u64Number }));
         }
         const ids = this.#rings.map(({ id }) => id);
         this.#children.set(kind, await startPeer(peer, "consume", ids));

@@ -62,12 +62,12 @@ summary(() => {
     (index) => BigInt(index) << 40n,
   );
   readAndWrite("u64", t.u64, (index) => BigInt(index) << 40n);
-  readAndWrite("u64n", t.u64n, (index) => index * 2 ** 40);
+  readAndWrite("u64Number", t.u64Number, (index) => index * 2 ** 40);
 });
 
 summary(() => {
   byHand<{ pid: number; cpu: number; ts: number }>(
-    "struct { u32, u32, u64n }",
+    "struct { u32, u32, u64Number }",
     (view, offset) => ({
       pid: view.getUint32(offset, true),
       cpu: view.getUint32(offset + 4, true),
@@ -82,8 +82,8 @@ summary(() => {
     (index) => ({ pid: index, cpu: index & 3, ts: index * 2 ** 40 }),
   );
   readAndWrite(
-    "struct { u32, u32, u64n }",
-    t.struct({ pid: t.u32, cpu: t.u32, ts: t.u64n }),
+    "struct { u32, u32, u64Number }",
+    t.struct({ pid: t.u32, cpu: t.u32, ts: t.u64Number }),
     (index) => ({ pid: index, cpu: index & 3, ts: index * 2 ** 40 }),
   );
 });

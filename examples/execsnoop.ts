@@ -53,7 +53,7 @@ const maxDuration = 2 ** 31 - 1;
 const [leastMebibytes, mostMebibytes] = [0.0625, 1024];
 
 const Event = t.struct({
-  time: t.u64n,
+  time: t.u64Number,
   pid: t.u32,
   ppid: t.u32,
   uid: t.u32,

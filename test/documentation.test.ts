@@ -76,10 +76,10 @@ beforeAll(() => {
 /** Kinds of maps that not all kernels have, by the class that stands for them in an example. */
 const youngClasses: Readonly<Record<string, MapTypeKeyword>> = {
   Arena: "arena",
-  BloomFilter: "bloom-filter",
-  CgroupStorage: "cgrp-storage",
-  TaskStorage: "task-storage",
-  UserRingBuf: "user-ringbuf",
+  BloomFilter: "bloom_filter",
+  CgroupStorage: "cgrp_storage",
+  TaskStorage: "task_storage",
+  UserRingBuf: "user_ringbuf",
 };
 
 /** A test of an example, which is skipped where the kernel has not the kinds of maps in it. */

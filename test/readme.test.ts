@@ -40,8 +40,8 @@ function tableOf(readme: string): MapRow[] {
 const rows = tableOf(readFileSync(join(packageRoot, "README.md"), "utf8"));
 const classes: Record<string, { readonly name: string; readonly prototype: object }> = {
   ...simpleClasses,
-  "hash-of-maps": HashOfMaps,
-  "array-of-maps": ArrayOfMaps,
+  hash_of_maps: HashOfMaps,
+  array_of_maps: ArrayOfMaps,
 };
 
 /** Headings that stand for methods of other names. */

@@ -10,7 +10,7 @@ const ringSize = 64 * 1024;
 
 endWithParent();
 for (let ring = 0; ring < rings; ring++) {
-  new RingBuf({ size: ringSize, event: t.u64n }).subscribe(() => {});
+  new RingBuf({ size: ringSize, event: t.u64Number }).subscribe(() => {});
 }
 if (rings === 0) {
   const socket = { data() {} };

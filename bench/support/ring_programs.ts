@@ -9,7 +9,12 @@ export const packet: Uint8Array = new Uint8Array(14);
 export const headerSize = 8;
 
 /** What {@link filler} writes at the start of each record of 24 bytes and more. */
-export const filledEvent = t.struct({ first: t.u64n, second: t.u64n, third: t.u32, rest: t.u32 });
+export const filledEvent = t.struct({
+  first: t.u64Number,
+  second: t.u64Number,
+  third: t.u32,
+  rest: t.u32,
+});
 
 /** A program that writes one record of `size` bytes a run. */
 export function filler(ring: LiveMap, size: number): Program {
@@ -38,14 +43,14 @@ const sequencedSize = 64;
 /** The records of a {@link sequencer}. */
 export const sequencedEvent = t.struct({
   /** From 0 upwards, none left out. */
-  sequence: t.u64n,
+  sequence: t.u64Number,
   /** When it was written, by the kernel's monotonic clock. */
-  time: t.u64n,
+  time: t.u64Number,
   rest: t.bytes(sequencedSize - 16),
 });
 
 /** How far a {@link sequencer} got. */
-export const sequencerState = t.struct({ written: t.u64n, lost: t.u64n });
+export const sequencerState = t.struct({ written: t.u64Number, lost: t.u64Number });
 
 export type SequencerState = t.Infer<typeof sequencerState>;
 

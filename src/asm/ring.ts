@@ -64,7 +64,7 @@ const longestRecord = 0x3fff_ffff;
  * import { asm, Program, RingBuf, t } from "bun-bpf";
  * const { r0, r1, r2 } = asm;
  *
- * using events = new RingBuf({ size: 4096, event: t.u64n });
+ * using events = new RingBuf({ size: 4096, event: t.u64Number });
  * using program = new Program({
  *   section: "socket",
  *   license: "GPL",
@@ -124,7 +124,7 @@ export function reserveOrCount(
  * import { asm, Program, RingBuf, t } from "bun-bpf";
  * const { r0, r2, fp } = asm;
  *
- * using events = new RingBuf({ size: 4096, event: t.u64n });
+ * using events = new RingBuf({ size: 4096, event: t.u64Number });
  * using program = new Program({
  *   section: "socket",
  *   license: "GPL",

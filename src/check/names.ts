@@ -1,4 +1,4 @@
-/** @module The kernel's names as keywords: `LRU_HASH` is `"lru-hash"`. */
+/** @module The kernel's names as keywords: `LRU_HASH` is `"lru_hash"`. */
 
 /**
  * `did you mean "packed"?` when one of the known names is close to what was written, and
@@ -49,13 +49,11 @@ function editDistance(a: string, b: string): number {
 }
 
 /** A name of the kernel's as a keyword. */
-export type Keyword<Name extends string> = Name extends `${infer Head}_${infer Tail}`
-  ? `${Lowercase<Head>}-${Keyword<Tail>}`
-  : Lowercase<Name>;
+export type Keyword<Name extends string> = Lowercase<Name>;
 
 /** A name of the kernel's as a keyword. */
 export function keyword<Name extends string>(name: Name): Keyword<Name> {
-  return name.toLowerCase().replaceAll("_", "-") as Keyword<Name>;
+  return name.toLowerCase() as Keyword<Name>;
 }
 
 /** The keywords of an enumeration. Of several names for one number, the later one: the kernel renames what it deprecates. */
@@ -67,10 +65,10 @@ export function keywordsByNumber<Name extends string>(
   );
 }
 
-/** The keyword of a number, also of one that is newer than this library: `"type-99"`. */
+/** The keyword of a number, also of one that is newer than this library: `"type_99"`. */
 export function keywordOf<Name extends string>(
   keywords: ReadonlyMap<number, Name>,
   number: number,
 ): Name {
-  return keywords.get(number) ?? (`type-${number}` as Name);
+  return keywords.get(number) ?? (`type_${number}` as Name);
 }

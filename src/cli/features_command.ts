@@ -230,7 +230,7 @@ function featureTable(title: string, entries: FeatureEntries): string {
 const statusFormats = { available: "green", missing: "dim", refused: "yellow" } as const;
 
 /** What the names of all operations on many elements end with. */
-const batchSuffix = "-batch";
+const batchSuffix = "_batch";
 
 function mapSection(): string {
   const mapOperations = reportOperations(features);

@@ -8,7 +8,7 @@ import { formatKernelSymbol, KernelSymbols } from "../symbols/kernel_symbols.ts"
 /** What a link is to, in a few words; empty where the kernel does not say. */
 export function linkTarget(link: LinkInfo, names: FunctionNames): string {
   switch (link.type) {
-    case "raw-tracepoint":
+    case "raw_tracepoint":
       return link.name;
     case "tracing":
       return words(names.targetOf(link) ?? unnamed(link), `(${link.attachType})`);
@@ -23,15 +23,15 @@ export function linkTarget(link: LinkInfo, names: FunctionNames): string {
     case "tcx":
     case "netkit":
       return words(interfaceText(link), `(${link.attachType})`);
-    case "perf-event":
+    case "perf_event":
       return link.event === undefined ? "" : eventText(link.event);
-    case "kprobe-multi":
+    case "kprobe_multi":
       return link.count === undefined ? "" : `${link.count} functions`;
-    case "uprobe-multi":
+    case "uprobe_multi":
       return link.count === undefined
         ? ""
         : words(`${link.count} functions of`, printable(link.path ?? "a file"));
-    case "struct-ops":
+    case "struct_ops":
       return link.mapId === undefined ? "" : `map ${link.mapId}`;
     case "netfilter":
       return words(link.family, link.hook, `priority ${link.priority}`);
@@ -145,7 +145,7 @@ function details(info: LinkInfo): readonly Detail[] {
 /** What a line about the target has no room for. */
 function moreDetails(info: LinkInfo): Detail[] {
   switch (info.type) {
-    case "raw-tracepoint":
+    case "raw_tracepoint":
     case "tracing":
       return [["cookie", hex(info.cookie)]];
     case "iter":
@@ -155,7 +155,7 @@ function moreDetails(info: LinkInfo): Detail[] {
         ["thread", info.tid === undefined ? undefined : `${info.tid}`],
         ["process", info.pid === undefined ? undefined : `${info.pid}`],
       ];
-    case "perf-event":
+    case "perf_event":
       return [
         ["cookie", hex(info.event?.cookie)],
         [
@@ -169,13 +169,13 @@ function moreDetails(info: LinkInfo): Detail[] {
             : undefined,
         ],
       ];
-    case "kprobe-multi":
+    case "kprobe_multi":
       return [
         ["flags", flagText(info.flags)],
         ["missed", info.missed ? `${info.missed} runs` : undefined],
         ["functions", info.addresses && kernelFunctions(info.addresses)],
       ];
-    case "uprobe-multi":
+    case "uprobe_multi":
       return [
         ["flags", flagText(info.flags)],
         ["file", info.path && printable(info.path)],

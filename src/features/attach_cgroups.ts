@@ -127,9 +127,9 @@ export const cgroupKinds = {
     ],
     attach: trySecurityHook,
   },
-  "cgroup-link": { since: "5.7", ...facts, attach: () => withCgroupLink(() => {}) },
-  "link-update": { since: "5.7", ...facts, attach: tryUpdate },
-  "link-detach": {
+  cgroup_link: { since: "5.7", ...facts, attach: () => withCgroupLink(() => {}) },
+  link_update: { since: "5.7", ...facts, attach: tryUpdate },
+  link_detach: {
     since: "5.9",
     ...facts,
     attach: () => withCgroupLink((link) => detachLink(link, "link of a trial")),

@@ -32,7 +32,7 @@ export const fileKinds = {
     ...manyProbes,
     attach: () => tryMany("TRACE_UPROBE_MULTI", { isReturn: true }),
   },
-  "uprobe.multi-cookie": {
+  "uprobe.multi_cookie": {
     since: "6.6",
     ...manyProbes,
     attach: () => tryMany("TRACE_UPROBE_MULTI", { cookies: [cookie] }),
@@ -82,14 +82,14 @@ export const eventKinds = {
     attach: tryTracepoint,
   },
   perf_event: { since: "4.9", ...facts, attach: tryPerfEvent },
-  "perf_event-link": { since: "5.15", ...facts, attach: () => tryPerfEventLink(undefined) },
-  "perf_event-cookie": { since: "5.15", ...facts, attach: () => tryPerfEventLink(cookie) },
+  perf_event_link: { since: "5.15", ...facts, attach: () => tryPerfEventLink(undefined) },
+  perf_event_cookie: { since: "5.15", ...facts, attach: () => tryPerfEventLink(cookie) },
   raw_tp: {
     since: "4.17",
     ...facts,
     attach: () => tryRawTracepoint({ type: "RAW_TRACEPOINT" }, tracepoint),
   },
-  "raw_tp-cookie": {
+  raw_tp_cookie: {
     since: "6.10",
     ...facts,
     attach: () => tryRawTracepoint({ type: "RAW_TRACEPOINT" }, tracepoint, cookie),

@@ -44,7 +44,7 @@ export const kernelFunctionKinds = {
     ...manyProbes,
     attach: () => tryKprobes("TRACE_KPROBE_MULTI", { isReturn: true }),
   },
-  "kprobe.multi-cookie": {
+  "kprobe.multi_cookie": {
     since: "5.18",
     ...manyProbes,
     attach: () => tryKprobes("TRACE_KPROBE_MULTI", { cookies: [cookie] }),
@@ -118,7 +118,7 @@ export const typedFunctionKinds = {
     attach: () => tryTracing("MODIFY_RETURN", modifiable),
   },
   fsession: { since: "7.0", ...trampoline, attach: () => tryTracing("TRACE_FSESSION", traced) },
-  "fentry-cookie": { since: since("5.19"), ...trampoline, attach: tryCookie },
+  fentry_cookie: { since: since("5.19"), ...trampoline, attach: tryCookie },
   "fentry.multi": { since: "7.2", ...manyTrampolines, attach: () => tryMany("TRACE_FENTRY_MULTI") },
   "fexit.multi": { since: "7.2", ...manyTrampolines, attach: () => tryMany("TRACE_FEXIT_MULTI") },
   "fsession.multi": {
@@ -227,7 +227,7 @@ function tryStructLink(): void {
 const key = new Uint8Array(4);
 
 function makeMap(flags: number): Descriptor {
-  const structFacts = mapTypes.get("struct-ops");
+  const structFacts = mapTypes.get("struct_ops");
   if (structFacts === undefined)
     throw new Error("there is no kind of map for structs of functions");
   return descriptorOf(probeMapOf({ ...structFacts, flags }));

@@ -19,8 +19,8 @@ const facts = {
 
 /**
  * A way to attach programs, in the words of libbpf's names of sections: `"kprobe.multi"`, `"cgroup/connect4"`. Where a program can
- * be attached with a link and without, `"flow_dissector-link"` is the first; what a link can have besides, and what can be done
- * with one, is named alike: `"kprobe.multi-cookie"`, `"link-update"`.
+ * be attached with a link and without, `"flow_dissector_link"` is the first; what a link can have besides, and what can be done
+ * with one, is named alike: `"kprobe.multi_cookie"`, `"link_update"`.
  */
 export type AttachKind = keyof typeof facts;
 

@@ -26,7 +26,7 @@ export const networkKinds = {
     ...facts,
     attach: () => tryInterface({ type: "XDP", attachType: "XDP" }, "XDP"),
   },
-  "xdp-netlink": { since: "4.12", ...facts, attach: tryXdpByNetlink },
+  xdp_netlink: { since: "4.12", ...facts, attach: tryXdpByNetlink },
   tc: {
     since: "4.5",
     ...facts,
@@ -53,7 +53,7 @@ export const networkKinds = {
     attach: () => tryNamespace({ type: "SK_LOOKUP", attachType: "SK_LOOKUP" }, "SK_LOOKUP"),
   },
   flow_dissector: { since: "4.20", ...facts, attach: tryFlowDissector },
-  "flow_dissector-link": {
+  flow_dissector_link: {
     since: "5.8",
     ...facts,
     attach: () => unlessOccupied(() => tryNamespace({ type: "FLOW_DISSECTOR" }, "FLOW_DISSECTOR")),

@@ -31,7 +31,7 @@ export const socketKinds = {
     attach: () => tryMap({ type: "SK_SKB" }, "SK_SKB_VERDICT"),
   },
   sk_msg: { since: "4.17", ...sockets, attach: () => tryMap({ type: "SK_MSG" }, "SK_MSG_VERDICT") },
-  "sockmap-link": {
+  sockmap_link: {
     since: "6.10",
     ...networking,
     config: ["CONFIG_INET"],

@@ -9,7 +9,7 @@ import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
 import { programTypeFeature } from "./program_type_feature.ts";
 import { type ProgramTypeKeyword, programTypes } from "./program_types.ts";
 
-/** What is missing where a kernel has no maps of a type: `"lru-hash"`. `undefined` where it has, or that is not known. */
+/** What is missing where a kernel has no maps of a type: `"lru_hash"`. `undefined` where it has, or that is not known. */
 function explainMapType(type: string): string | undefined {
   const facts = mapTypes.get(type as MapTypeKeyword);
   return facts && absence(mapTypeFeature(facts), `This kernel has no maps of the type ${type}`);

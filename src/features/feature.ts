@@ -18,7 +18,7 @@ export type ProbeAnswer = "available" | (string & {}) | { readonly missing: stri
 
 /** What a feature is made of. */
 export interface FeatureDefinition {
-  /** For people: `"map type bloom-filter"`. */
+  /** For people: `"map type bloom_filter"`. */
   readonly name: string;
   /** The kernel that has it first; `undefined` where none has it that this library knows of. */
   readonly since: KernelVersion | undefined;
@@ -49,7 +49,7 @@ const transient: ReadonlySet<string> = new Set(["EAGAIN", "EINTR", "EMFILE", "EN
  * @example
  * ```ts
  * import { features } from "bun-bpf";
- * const bloomFilter = features.mapTypes.get("bloom-filter");
+ * const bloomFilter = features.mapTypes.get("bloom_filter");
  * if (!bloomFilter.available) console.log(`${bloomFilter.name}: ${bloomFilter.reason}`);
  * ```
  */
@@ -62,7 +62,7 @@ export class Feature {
     this.#definition = definition;
   }
 
-  /** What it is, for people: `"map type bloom-filter"`. */
+  /** What it is, for people: `"map type bloom_filter"`. */
   get name(): string {
     return this.#definition.name;
   }

@@ -25,14 +25,14 @@ export class Features {
   readonly #operations = new Map<MapTypeKeyword, FeatureGroup<MapOperation>>();
   readonly #helpers = new Map<ProgramTypeKeyword, FeatureGroup<HelperName>>();
 
-  /** Kinds of maps, by the kernel's names: `"lru-hash"`. */
+  /** Kinds of maps, by the kernel's names: `"lru_hash"`. */
   readonly mapTypes: FeatureGroup<MapTypeKeyword> = groupOf(
     "kind of map",
     mapTypes,
     mapTypeFeature,
   );
 
-  /** Types of programs, by the kernel's names: `"sched-cls"`. */
+  /** Types of programs, by the kernel's names: `"sched_cls"`. */
   readonly programTypes: FeatureGroup<ProgramTypeKeyword> = groupOf(
     "type of program",
     programTypes,
@@ -47,7 +47,7 @@ export class Features {
       new Feature({ ...facts, name: `attaching ${kind}`, probe: () => probeAttachKind(facts) }),
   );
 
-  /** Instructions that programs can have, and ways to use them: `"may-goto"`. */
+  /** Instructions that programs can have, and ways to use them: `"may_goto"`. */
   readonly instructions: FeatureGroup<InstructionSet> = groupOf(
     "kind of instructions",
     instructionSets,
@@ -59,7 +59,7 @@ export class Features {
       }),
   );
 
-  /** Mistakes of the kernel that were mended, where it matters here: `"lpm-trie-update"`. Stable kernels may have them early. */
+  /** Mistakes of the kernel that were mended, where it matters here: `"lpm_trie_update"`. Stable kernels may have them early. */
   readonly fixes: FeatureGroup<Fix> = fixes;
 
   /**
@@ -74,7 +74,7 @@ export class Features {
       const { config } = facts;
       const needs = mapTypeNeeds(type);
       // Its one element is registered with the kernel: that cannot be tried without doing it.
-      const names = type === "struct-ops" ? [] : mapOperations;
+      const names = type === "struct_ops" ? [] : mapOperations;
       group = new FeatureGroup("operation", names, (operation) => {
         const name = `${operation} of map type ${type}`;
         const since = operationVersion(type, operation);
@@ -148,9 +148,9 @@ function factsOf<Name extends string, Facts>(
  * @example
  * ```ts
  * import { features } from "bun-bpf";
- * const { available, since, reason } = features.mapTypes.get("user-ringbuf");
+ * const { available, since, reason } = features.mapTypes.get("user_ringbuf");
  * console.log(available ? "user ring buffers" : `no user ring buffers (since ${since}): ${reason}`);
- * console.log(features.mapOperations("hash").get("lookup-batch").available);
+ * console.log(features.mapOperations("hash").get("lookup_batch").available);
  * console.log(features.helpers("xdp").get("redirect_map").available);
  * console.log(features.settings.release);
  * ```

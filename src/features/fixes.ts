@@ -39,7 +39,7 @@ const room = 3;
 
 const facts = {
   /** Before, a trie stored whatever the flags said, and a full one refused to replace what it had. */
-  "lpm-trie-update": {
+  lpm_trie_update: {
     since: "6.13",
     needs: ["CAP_BPF"],
     mistake(trie) {
@@ -55,7 +55,7 @@ const facts = {
     },
   },
   /** Before, the next key of one that was deleted meanwhile could be any: walks passed entries over. */
-  "lpm-trie-next-key": {
+  lpm_trie_next_key: {
     since: "6.13",
     needs: ["CAP_BPF"],
     mistake(trie) {
@@ -67,7 +67,7 @@ const facts = {
   },
 } as const satisfies Readonly<Record<string, FixFacts>>;
 
-/** A mistake of the kernel that was mended, by what is right since: `"lpm-trie-update"`. */
+/** A mistake of the kernel that was mended, by what is right since: `"lpm_trie_update"`. */
 export type Fix = keyof typeof facts;
 
 /** Whether the running kernel has them. Stable kernels of earlier versions may. */

@@ -134,41 +134,41 @@ const formerMost = 4096;
 const clearStack = asm.stdw(r10, -8, 0);
 
 const facts = {
-  "less-than-jumps": {
+  less_than_jumps: {
     since: "4.14",
     ...plain,
     load: () => load(asm.mov(r0, 0), asm.jlt(r0, 1, "end"), asm.label("end"), asm.exit()),
   },
-  "function-calls": {
+  function_calls: {
     since: "4.16",
     ...plain,
     load: () => load(asm.callFunction("zero"), asm.exit(), asm.func("zero"), ...returnZero),
   },
-  "32-bit-jumps": {
+  "32_bit_jumps": {
     since: "5.1",
     ...plain,
     load: () => load(asm.mov(r0, 0), asm.jeq32(r0, 0, "end"), asm.label("end"), asm.exit()),
   },
-  "map-values": { since: "5.2", ...plain, load: loadMapValue },
-  "large-programs": {
+  map_values: { since: "5.2", ...plain, load: loadMapValue },
+  large_programs: {
     since: "5.2",
     ...plain,
     load: () => load(Array<Instruction>(formerMost).fill(asm.mov(r0, 0)), asm.exit()),
   },
-  "bounded-loops": {
+  bounded_loops: {
     since: "5.3",
     ...plain,
     load: () =>
       load(asm.mov(r0, 0), asm.label("again"), asm.add(r0, 1), asm.jlt(r0, 4, "again"), asm.exit()),
   },
-  "global-functions": { since: "5.6", ...plain, load: loadExtensionTarget },
-  "kernel-variables": {
+  global_functions: { since: "5.6", ...plain, load: loadExtensionTarget },
+  kernel_variables: {
     since: "5.10",
     ...plain,
     config: ["CONFIG_DEBUG_INFO_BTF", "CONFIG_KALLSYMS_ALL"],
     load: loadKernelVariable,
   },
-  "fetching-atomics": {
+  fetching_atomics: {
     since: sinceByArchitecture({ x64: "5.12", arm64: "5.18" }),
     ...plain,
     load: () =>
@@ -182,29 +182,29 @@ const facts = {
       ),
   },
   callbacks: { since: "5.13", ...plain, load: loadCallback },
-  "kernel-functions": {
+  kernel_functions: {
     since: sinceByArchitecture({ x64: "5.13", arm64: "5.18" }),
     ...kernelFunctions,
     config: [...kernelFunctions.config, "CONFIG_INET"],
     load: loadKernelFunctionCall,
   },
-  "sign-extension": {
+  sign_extension: {
     since: "6.6",
     ...plain,
     load: () => load(clearStack, asm.ldxsb(r1, r10, -8), asm.movsx8(r1, r1), returnZero),
   },
-  "byte-swap": {
+  byte_swap: {
     since: "6.6",
     ...plain,
     load: () => load(asm.mov(r0, 0), asm.bswap64(r0), returnZero),
   },
-  "signed-division": {
+  signed_division: {
     since: "6.6",
     ...plain,
     load: () => load(asm.mov(r0, -7), asm.sdiv(r0, 2), asm.smod(r0, 2), returnZero),
   },
   // Stable kernels of 6.1 took them over.
-  "long-jumps": {
+  long_jumps: {
     since: "6.6",
     isBackported: true,
     ...plain,
@@ -215,7 +215,7 @@ const facts = {
     ...kernelFunctions,
     load: loadException,
   },
-  "may-goto": {
+  may_goto: {
     since: "6.9",
     ...plain,
     load: () =>
@@ -224,19 +224,19 @@ const facts = {
         ...[asm.label("end"), asm.exit()],
       ),
   },
-  "arena-casts": {
+  arena_casts: {
     since: sinceByArchitecture({ x64: "6.9", arm64: "6.10" }),
     needs: ["CAP_BPF", "CAP_PERFMON"],
     config: ["CONFIG_BPF_JIT", "CONFIG_MMU", "CONFIG_64BIT"],
     load: loadArenaCast,
   },
-  "acquire-release": {
+  acquire_release: {
     since: "6.15",
     ...plain,
     load: () =>
       load(clearStack, asm.loadAcquireDW(r1, r10, -8), asm.storeReleaseDW(r10, -8, r1), returnZero),
   },
-  "indirect-jumps": {
+  indirect_jumps: {
     since: "6.19",
     ...plain,
     config: ["CONFIG_BPF_JIT"],
@@ -244,7 +244,7 @@ const facts = {
   },
 } as const satisfies Readonly<Record<string, InstructionSetFacts>>;
 
-/** Instructions, or ways to use them, that kernels have since one of them: `"may-goto"`. */
+/** Instructions, or ways to use them, that kernels have since one of them: `"may_goto"`. */
 export type InstructionSet = keyof typeof facts;
 
 /** What is known of each, oldest first. */

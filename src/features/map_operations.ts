@@ -29,109 +29,109 @@ interface OperationFacts {
 
 /** Of hash tables of all sorts. */
 const hashTable: OperationFacts = {
-  atOnce: ["lookup", "update", "delete", "get-next-key"],
+  atOnce: ["lookup", "update", "delete", "get_next_key"],
   later: {
-    "lookup-and-delete": "5.14",
-    "lookup-batch": "5.6",
-    "lookup-and-delete-batch": "5.6",
-    "update-batch": "5.6",
-    "delete-batch": "5.6",
+    lookup_and_delete: "5.14",
+    lookup_batch: "5.6",
+    lookup_and_delete_batch: "5.6",
+    update_batch: "5.6",
+    delete_batch: "5.6",
     freeze: "5.2",
   },
 };
 
-/** By kind. Not those of `struct-ops`: to try them is to register something with the kernel. */
+/** By kind. Not those of `struct_ops`: to try them is to register something with the kernel. */
 export const operationFacts: Readonly<Partial<Record<MapTypeKeyword, OperationFacts>>> = {
   hash: hashTable,
   array: {
-    atOnce: ["lookup", "update", "get-next-key"],
-    later: { "lookup-batch": "5.6", "update-batch": "5.6", freeze: "5.2", mmap: "5.5" },
+    atOnce: ["lookup", "update", "get_next_key"],
+    later: { lookup_batch: "5.6", update_batch: "5.6", freeze: "5.2", mmap: "5.5" },
   },
-  "prog-array": {
-    atOnce: ["update", "delete", "get-next-key"],
+  prog_array: {
+    atOnce: ["update", "delete", "get_next_key"],
     later: { lookup: "4.13", freeze: "5.2" },
   },
-  "perf-event-array": { atOnce: ["update", "delete", "get-next-key"], later: { freeze: "5.2" } },
-  "percpu-hash": hashTable,
-  "percpu-array": {
-    atOnce: ["lookup", "update", "get-next-key"],
-    later: { "lookup-batch": "5.13", "update-batch": "5.13", freeze: "5.2" },
+  perf_event_array: { atOnce: ["update", "delete", "get_next_key"], later: { freeze: "5.2" } },
+  percpu_hash: hashTable,
+  percpu_array: {
+    atOnce: ["lookup", "update", "get_next_key"],
+    later: { lookup_batch: "5.13", update_batch: "5.13", freeze: "5.2" },
   },
-  "stack-trace": {
+  stack_trace: {
     atOnce: ["lookup", "delete"],
-    later: { "get-next-key": "4.16", "lookup-and-delete": "6.18", freeze: "5.2" },
+    later: { get_next_key: "4.16", lookup_and_delete: "6.18", freeze: "5.2" },
   },
-  "cgroup-array": { atOnce: ["update", "delete", "get-next-key"], later: { freeze: "5.2" } },
-  "lru-hash": hashTable,
-  "lru-percpu-hash": hashTable,
-  "lpm-trie": {
+  cgroup_array: { atOnce: ["update", "delete", "get_next_key"], later: { freeze: "5.2" } },
+  lru_hash: hashTable,
+  lru_percpu_hash: hashTable,
+  lpm_trie: {
     atOnce: ["lookup", "update", "delete"],
     later: {
-      "get-next-key": "4.16",
-      "lookup-batch": "5.13",
-      "update-batch": "5.13",
-      "delete-batch": "5.13",
+      get_next_key: "4.16",
+      lookup_batch: "5.13",
+      update_batch: "5.13",
+      delete_batch: "5.13",
       freeze: "5.2",
     },
   },
-  "array-of-maps": {
-    atOnce: ["update", "delete", "get-next-key"],
-    later: { lookup: "4.13", "lookup-batch": "5.19", "update-batch": "5.19", freeze: "5.2" },
+  array_of_maps: {
+    atOnce: ["update", "delete", "get_next_key"],
+    later: { lookup: "4.13", lookup_batch: "5.19", update_batch: "5.19", freeze: "5.2" },
   },
-  "hash-of-maps": {
-    atOnce: ["update", "delete", "get-next-key"],
+  hash_of_maps: {
+    atOnce: ["update", "delete", "get_next_key"],
     later: {
       lookup: "4.13",
-      "lookup-batch": "5.19",
-      "lookup-and-delete-batch": "5.19",
-      "update-batch": "5.19",
-      "delete-batch": "5.19",
+      lookup_batch: "5.19",
+      lookup_and_delete_batch: "5.19",
+      update_batch: "5.19",
+      delete_batch: "5.19",
       freeze: "5.2",
     },
   },
-  devmap: { atOnce: ["lookup", "update", "delete", "get-next-key"], later: { freeze: "5.2" } },
+  devmap: { atOnce: ["lookup", "update", "delete", "get_next_key"], later: { freeze: "5.2" } },
   sockmap: {
-    atOnce: ["update", "delete", "get-next-key"],
+    atOnce: ["update", "delete", "get_next_key"],
     later: { lookup: "5.7", freeze: "5.2" },
   },
-  cpumap: { atOnce: ["lookup", "update", "delete", "get-next-key"], later: { freeze: "5.2" } },
-  xskmap: { atOnce: ["update", "delete", "get-next-key"], later: { freeze: "5.2" } },
+  cpumap: { atOnce: ["lookup", "update", "delete", "get_next_key"], later: { freeze: "5.2" } },
+  xskmap: { atOnce: ["update", "delete", "get_next_key"], later: { freeze: "5.2" } },
   sockhash: {
-    atOnce: ["update", "delete", "get-next-key"],
+    atOnce: ["update", "delete", "get_next_key"],
     later: { lookup: "5.7", freeze: "5.2" },
   },
-  "cgroup-storage": { atOnce: ["lookup", "update", "get-next-key"], later: { freeze: "5.2" } },
-  "reuseport-sockarray": {
-    atOnce: ["lookup", "update", "delete", "get-next-key"],
+  cgroup_storage: { atOnce: ["lookup", "update", "get_next_key"], later: { freeze: "5.2" } },
+  reuseport_sockarray: {
+    atOnce: ["lookup", "update", "delete", "get_next_key"],
     later: { freeze: "5.2" },
   },
-  "percpu-cgroup-storage": {
-    atOnce: ["lookup", "update", "get-next-key"],
+  percpu_cgroup_storage: {
+    atOnce: ["lookup", "update", "get_next_key"],
     later: { freeze: "5.2" },
   },
-  queue: { atOnce: ["lookup", "update", "lookup-and-delete"], later: { freeze: "5.2" } },
-  stack: { atOnce: ["lookup", "update", "lookup-and-delete"], later: { freeze: "5.2" } },
-  "sk-storage": { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
-  "devmap-hash": { atOnce: ["lookup", "update", "delete", "get-next-key", "freeze"], later: {} },
+  queue: { atOnce: ["lookup", "update", "lookup_and_delete"], later: { freeze: "5.2" } },
+  stack: { atOnce: ["lookup", "update", "lookup_and_delete"], later: { freeze: "5.2" } },
+  sk_storage: { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
+  devmap_hash: { atOnce: ["lookup", "update", "delete", "get_next_key", "freeze"], later: {} },
   ringbuf: { atOnce: ["freeze", "mmap"], later: {} },
-  "inode-storage": { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
-  "task-storage": { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
-  "bloom-filter": { atOnce: ["lookup", "update", "freeze"], later: {} },
-  "user-ringbuf": { atOnce: ["freeze", "mmap"], later: {} },
-  "cgrp-storage": { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
+  inode_storage: { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
+  task_storage: { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
+  bloom_filter: { atOnce: ["lookup", "update", "freeze"], later: {} },
+  user_ringbuf: { atOnce: ["freeze", "mmap"], later: {} },
+  cgrp_storage: { atOnce: ["lookup", "update", "delete", "freeze"], later: {} },
   arena: { atOnce: ["freeze", "mmap"], later: {} },
-  "insn-array": { atOnce: ["lookup", "update", "get-next-key", "freeze"], later: {} },
+  insn_array: { atOnce: ["lookup", "update", "get_next_key", "freeze"], later: {} },
   rhash: {
     atOnce: [
       "lookup",
       "update",
       "delete",
-      "get-next-key",
-      "lookup-and-delete",
-      "lookup-batch",
-      "lookup-and-delete-batch",
-      "update-batch",
-      "delete-batch",
+      "get_next_key",
+      "lookup_and_delete",
+      "lookup_batch",
+      "lookup_and_delete_batch",
+      "update_batch",
+      "delete_batch",
       "freeze",
     ],
     later: {},
@@ -142,18 +142,18 @@ const elementCommands = {
   lookup: "BPF_MAP_LOOKUP_ELEM",
   update: "BPF_MAP_UPDATE_ELEM",
   delete: "BPF_MAP_DELETE_ELEM",
-  "get-next-key": "BPF_MAP_GET_NEXT_KEY",
-  "lookup-and-delete": "BPF_MAP_LOOKUP_AND_DELETE_ELEM",
+  get_next_key: "BPF_MAP_GET_NEXT_KEY",
+  lookup_and_delete: "BPF_MAP_LOOKUP_AND_DELETE_ELEM",
 } as const satisfies Record<string, ElementCommand>;
 
 const batchCommands = {
-  "lookup-batch": "BPF_MAP_LOOKUP_BATCH",
-  "lookup-and-delete-batch": "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
-  "update-batch": "BPF_MAP_UPDATE_BATCH",
-  "delete-batch": "BPF_MAP_DELETE_BATCH",
+  lookup_batch: "BPF_MAP_LOOKUP_BATCH",
+  lookup_and_delete_batch: "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
+  update_batch: "BPF_MAP_UPDATE_BATCH",
+  delete_batch: "BPF_MAP_DELETE_BATCH",
 } as const satisfies Record<string, BatchCommand>;
 
-/** An operation of user space on a map: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup-batch"`. */
+/** An operation of user space on a map: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup_batch"`. */
 export type MapOperation =
   keyof typeof elementCommands | keyof typeof batchCommands | "freeze" | "mmap";
 
@@ -178,24 +178,24 @@ export function operationVersion(
 
 /** Kinds whose values are a descriptor, and kinds whose keys are. */
 const descriptorValues: ReadonlySet<MapTypeKeyword> = new Set([
-  "prog-array",
-  "perf-event-array",
-  "cgroup-array",
-  "array-of-maps",
-  "hash-of-maps",
+  "prog_array",
+  "perf_event_array",
+  "cgroup_array",
+  "array_of_maps",
+  "hash_of_maps",
   "sockmap",
   "sockhash",
   "xskmap",
-  "reuseport-sockarray",
+  "reuseport_sockarray",
 ]);
 const descriptorKeys: ReadonlySet<MapTypeKeyword> = new Set([
-  "sk-storage",
-  "inode-storage",
-  "task-storage",
-  "cgrp-storage",
+  "sk_storage",
+  "inode_storage",
+  "task_storage",
+  "cgrp_storage",
 ]);
 /** Kinds whose values are an interface: the first of each network namespace is its loopback. */
-const interfaceValues: ReadonlySet<MapTypeKeyword> = new Set(["devmap", "devmap-hash"]);
+const interfaceValues: ReadonlySet<MapTypeKeyword> = new Set(["devmap", "devmap_hash"]);
 const loopback = 1;
 
 /** A number that no descriptor has, but could: others are refused before the operation is. */

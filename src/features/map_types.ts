@@ -18,7 +18,7 @@ type KernelName = Exclude<
   "UNSPEC" | "CGROUP_STORAGE_DEPRECATED" | "PERCPU_CGROUP_STORAGE_DEPRECATED"
 >;
 
-/** A kind of map that {@link Features.mapType} knows: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru-hash"`. */
+/** A kind of map that {@link Features.mapType} knows: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
 export type MapTypeKeyword = Keyword<KernelName>;
 
 /** What a smallest map of a kind is. */

@@ -18,7 +18,7 @@ import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 
 type KernelName = Exclude<keyof typeof bpfProgTypes, "UNSPEC">;
 
-/** A type of program that {@link Features.programType} knows: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched-cls"`. */
+/** A type of program that {@link Features.programType} knows: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
 export type ProgramTypeKeyword = Keyword<KernelName>;
 
 /** A type of program: since when, on what it depends, and what the smallest one is loaded with. */

@@ -67,7 +67,7 @@ export function createKernelMap(map: MapCreation, what: string): number {
     needs: map.needs,
     hints: {
       EACCES:
-        "Values with a spin lock or timer are for programs to write: the flag rdonly-prog forbids that",
+        "Values with a spin lock or timer are for programs to write: the flag rdonly_prog forbids that",
       EINVAL: () =>
         map.explain?.() ?? `The kernel refuses the sizes or flags of this kind of map: ${size}`,
       E2BIG: `The map would be too large for its kind${perCpuHint(map)}: ${size}`,
@@ -98,7 +98,7 @@ function numaHint({ flags, numaNode }: MapCreation): string {
 
 /** It is one kind's alone, so that nothing else is to blame more often. */
 function overwriteHint({ flags }: MapCreation): string {
-  return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb-overwrite needs kernel 6.19";
+  return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb_overwrite needs kernel 6.19";
 }
 
 /** Makes a map read-only for user space, for good (kernel 5.2). */
@@ -162,7 +162,7 @@ const isFull = "The map is full (maxEntries): make it larger, or delete what is 
 export function storeHints({ hints, keyHints }: KindHints): Hints {
   return {
     ...deleteHints,
-    ENOMEM: `The kernel had no memory for the element, nor found any within ${refillTime} ms: a map of elements that are allocated in advance (without no-prealloc) gets all its memory when it is created`,
+    ENOMEM: `The kernel had no memory for the element, nor found any within ${refillTime} ms: a map of elements that are allocated in advance (without no_prealloc) gets all its memory when it is created`,
     E2BIG: isFull,
     // An LPM trie's word for it.
     ENOSPC: isFull,

@@ -197,7 +197,7 @@ export class ObjectInfo implements Disposable {
   }
 
   /** 64 bits as a number: exact up to 2^53. */
-  u64n(offset: number): number {
+  u64Number(offset: number): number {
     return getUint64(this.#struct.view, offset);
   }
 

@@ -5,7 +5,7 @@
 
 /** Answers to "why did the kernel refuse this?"; `undefined` where the kernel has it, or nothing is known. */
 export interface Explainer {
-  /** What is missing where the kernel has no maps of a type: `"lru-hash"`. */
+  /** What is missing where the kernel has no maps of a type: `"lru_hash"`. */
   mapType(type: string): string | undefined;
   /** What is missing where the kernel has no programs of a type: `"SCHED_CLS"`. */
   programType(type: string): string | undefined;

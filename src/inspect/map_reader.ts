@@ -43,27 +43,27 @@ export type Reading = "keys" | "indexes" | "networks" | "next";
 
 const readings: Readonly<Partial<Record<MapTypeName, Reading>>> = {
   hash: "keys",
-  "lru-hash": "keys",
-  "percpu-hash": "keys",
-  "lru-percpu-hash": "keys",
+  lru_hash: "keys",
+  percpu_hash: "keys",
+  lru_percpu_hash: "keys",
   array: "keys",
-  "percpu-array": "keys",
-  "hash-of-maps": "keys",
-  "stack-trace": "keys",
-  "devmap-hash": "keys",
+  percpu_array: "keys",
+  hash_of_maps: "keys",
+  stack_trace: "keys",
+  devmap_hash: "keys",
   sockhash: "keys",
-  "cgroup-storage": "keys",
-  "percpu-cgroup-storage": "keys",
-  "struct-ops": "keys",
-  "insn-array": "keys",
+  cgroup_storage: "keys",
+  percpu_cgroup_storage: "keys",
+  struct_ops: "keys",
+  insn_array: "keys",
   rhash: "keys",
-  "array-of-maps": "indexes",
-  "prog-array": "indexes",
+  array_of_maps: "indexes",
+  prog_array: "indexes",
   devmap: "indexes",
   cpumap: "indexes",
   sockmap: "indexes",
-  "reuseport-sockarray": "indexes",
-  "lpm-trie": "networks",
+  reuseport_sockarray: "indexes",
+  lpm_trie: "networks",
   queue: "next",
   stack: "next",
 };
@@ -73,24 +73,24 @@ const ofAnObject =
 
 /** Why nothing of a kind can be read. */
 const refusals: Readonly<Partial<Record<MapTypeName, string>>> = {
-  "perf-event-array": "the kernel does not say which perf events are in it",
-  "cgroup-array": "the kernel does not say which cgroups are in it",
+  perf_event_array: "the kernel does not say which perf events are in it",
+  cgroup_array: "the kernel does not say which cgroups are in it",
   xskmap: "the kernel does not say which sockets are in it",
-  "bloom-filter": "it knows whether a value was added, not which ones were",
+  bloom_filter: "it knows whether a value was added, not which ones were",
   ringbuf: "reading its records would take them from their consumer",
-  "user-ringbuf": "its records are for programs to read",
+  user_ringbuf: "its records are for programs to read",
   arena: "it is memory that programs give a form to, without entries",
-  "sk-storage": `${ofAnObject} a socket`,
-  "inode-storage": `${ofAnObject} a file`,
-  "task-storage": `${ofAnObject} a thread`,
-  "cgrp-storage": `${ofAnObject} a cgroup`,
+  sk_storage: `${ofAnObject} a socket`,
+  inode_storage: `${ofAnObject} a file`,
+  task_storage: `${ofAnObject} a thread`,
+  cgrp_storage: `${ofAnObject} a cgroup`,
 };
 
 /** Kinds whose values the kernel gives only where there is room for a socket's cookie. */
 const socketKinds: ReadonlySet<MapTypeName> = new Set([
   "sockmap",
   "sockhash",
-  "reuseport-sockarray",
+  "reuseport_sockarray",
 ]);
 const cookieSize = 8;
 
@@ -128,16 +128,16 @@ type PartDecoder = (bytes: Uint8Array) => EntryValue;
 /** Kinds whose keys are indexes, whether or not their types say so. */
 const indexedKinds: ReadonlySet<string> = new Set([
   "array",
-  "percpu-array",
-  "prog-array",
-  "array-of-maps",
+  "percpu_array",
+  "prog_array",
+  "array_of_maps",
   "devmap",
   "cpumap",
   "sockmap",
-  "reuseport-sockarray",
-  "stack-trace",
-  "struct-ops",
-  "insn-array",
+  "reuseport_sockarray",
+  "stack_trace",
+  "struct_ops",
+  "insn_array",
 ]);
 
 /** What decodes the entries of a map: by its types, where it has them, or else by what its kind says of them. */
@@ -197,21 +197,21 @@ function keyOfKind({ type, keySize }: MapProperties): PartDecoder {
 /** Of kinds whose values the kernel makes itself. */
 function valueOfKind(map: MapProperties): PartDecoder | undefined {
   switch (map.type) {
-    case "prog-array":
+    case "prog_array":
       return (bytes) => ({ programId: u32At(bytes, 0) });
-    case "array-of-maps":
-    case "hash-of-maps":
+    case "array_of_maps":
+    case "hash_of_maps":
       return (bytes) => ({ mapId: u32At(bytes, 0) });
     case "devmap":
-    case "devmap-hash":
+    case "devmap_hash":
       return programmed("ifindex");
     case "cpumap":
       return programmed("queueSize");
     case "sockmap":
     case "sockhash":
-    case "reuseport-sockarray":
+    case "reuseport_sockarray":
       return (bytes) => ({ cookie: viewOf(bytes).getBigUint64(0, true) });
-    case "stack-trace":
+    case "stack_trace":
       return stackOf(map);
     default:
       return undefined;

@@ -71,64 +71,64 @@ import type { Type } from "../types/type.ts";
 /** The kinds that hold no maps, by the kernel's names: the options of their classes. */
 export interface SimpleOptionsByKind {
   hash: HashMapOptions<unknown, unknown>;
-  "lru-hash": LruHashMapOptions<unknown, unknown>;
-  "percpu-hash": PerCpuHashMapOptions<unknown, unknown>;
-  "lru-percpu-hash": LruPerCpuHashMapOptions<unknown, unknown>;
+  lru_hash: LruHashMapOptions<unknown, unknown>;
+  percpu_hash: PerCpuHashMapOptions<unknown, unknown>;
+  lru_percpu_hash: LruPerCpuHashMapOptions<unknown, unknown>;
   array: ArrayMapOptions<unknown>;
-  "percpu-array": PerCpuArrayMapOptions<unknown>;
-  "lpm-trie": LpmTrieOptions<unknown, unknown>;
+  percpu_array: PerCpuArrayMapOptions<unknown>;
+  lpm_trie: LpmTrieOptions<unknown, unknown>;
   queue: QueueOptions<unknown>;
   stack: StackOptions<unknown>;
-  "bloom-filter": BloomFilterOptions<unknown>;
+  bloom_filter: BloomFilterOptions<unknown>;
   ringbuf: RingBufOptions<unknown>;
-  "user-ringbuf": RingBufOptions<unknown>;
-  "stack-trace": StackTraceMapOptions<boolean>;
-  "prog-array": ProgArrayOptions;
-  "perf-event-array": PerfEventArrayOptions;
-  "cgroup-array": CgroupArrayOptions;
+  user_ringbuf: RingBufOptions<unknown>;
+  stack_trace: StackTraceMapOptions<boolean>;
+  prog_array: ProgArrayOptions;
+  perf_event_array: PerfEventArrayOptions;
+  cgroup_array: CgroupArrayOptions;
   devmap: DevMapOptions;
-  "devmap-hash": DevMapHashOptions;
+  devmap_hash: DevMapHashOptions;
   cpumap: CpuMapOptions;
   xskmap: XskMapOptions;
   sockmap: SockMapOptions;
   sockhash: SockHashOptions<unknown>;
-  "reuseport-sockarray": ReuseportSockArrayOptions;
-  "sk-storage": SkStorageOptions<unknown>;
-  "inode-storage": InodeStorageOptions<unknown>;
-  "task-storage": TaskStorageOptions<unknown>;
-  "cgrp-storage": CgroupStorageOptions<unknown>;
+  reuseport_sockarray: ReuseportSockArrayOptions;
+  sk_storage: SkStorageOptions<unknown>;
+  inode_storage: InodeStorageOptions<unknown>;
+  task_storage: TaskStorageOptions<unknown>;
+  cgrp_storage: CgroupStorageOptions<unknown>;
   arena: ArenaOptions;
 }
 
 /** The kinds that hold no maps: their classes, by the types of keys, values and events, and whether frames are build ids. */
 export interface SimpleMapsByKind<K, V, E, B extends boolean> {
   hash: HashMap<K, V>;
-  "lru-hash": LruHashMap<K, V>;
-  "percpu-hash": PerCpuHashMap<K, V>;
-  "lru-percpu-hash": LruPerCpuHashMap<K, V>;
+  lru_hash: LruHashMap<K, V>;
+  percpu_hash: PerCpuHashMap<K, V>;
+  lru_percpu_hash: LruPerCpuHashMap<K, V>;
   array: ArrayMap<V>;
-  "percpu-array": PerCpuArrayMap<V>;
-  "lpm-trie": LpmTrie<K, V>;
+  percpu_array: PerCpuArrayMap<V>;
+  lpm_trie: LpmTrie<K, V>;
   queue: Queue<V>;
   stack: Stack<V>;
-  "bloom-filter": BloomFilter<V>;
+  bloom_filter: BloomFilter<V>;
   ringbuf: RingBuf<E>;
-  "user-ringbuf": UserRingBuf<E>;
-  "stack-trace": StackTraceMap<B>;
-  "prog-array": ProgArray;
-  "perf-event-array": PerfEventArray;
-  "cgroup-array": CgroupArray;
+  user_ringbuf: UserRingBuf<E>;
+  stack_trace: StackTraceMap<B>;
+  prog_array: ProgArray;
+  perf_event_array: PerfEventArray;
+  cgroup_array: CgroupArray;
   devmap: DevMap;
-  "devmap-hash": DevMapHash;
+  devmap_hash: DevMapHash;
   cpumap: CpuMap;
   xskmap: XskMap;
   sockmap: SockMap;
   sockhash: SockHash<K>;
-  "reuseport-sockarray": ReuseportSockArray;
-  "sk-storage": SkStorage<V>;
-  "inode-storage": InodeStorage<V>;
-  "task-storage": TaskStorage<V>;
-  "cgrp-storage": CgroupStorage<V>;
+  reuseport_sockarray: ReuseportSockArray;
+  sk_storage: SkStorage<V>;
+  inode_storage: InodeStorage<V>;
+  task_storage: TaskStorage<V>;
+  cgrp_storage: CgroupStorage<V>;
   arena: Arena;
 }
 
@@ -144,32 +144,32 @@ export interface MapClass {
 /** The classes of all kinds that hold no maps. */
 export const simpleClasses = {
   hash: HashMap,
-  "lru-hash": LruHashMap,
-  "percpu-hash": PerCpuHashMap,
-  "lru-percpu-hash": LruPerCpuHashMap,
+  lru_hash: LruHashMap,
+  percpu_hash: PerCpuHashMap,
+  lru_percpu_hash: LruPerCpuHashMap,
   array: ArrayMap,
-  "percpu-array": PerCpuArrayMap,
-  "lpm-trie": LpmTrie,
+  percpu_array: PerCpuArrayMap,
+  lpm_trie: LpmTrie,
   queue: Queue,
   stack: Stack,
-  "bloom-filter": BloomFilter,
+  bloom_filter: BloomFilter,
   ringbuf: RingBuf,
-  "user-ringbuf": UserRingBuf,
-  "stack-trace": StackTraceMap,
-  "prog-array": ProgArray,
-  "perf-event-array": PerfEventArray,
-  "cgroup-array": CgroupArray,
+  user_ringbuf: UserRingBuf,
+  stack_trace: StackTraceMap,
+  prog_array: ProgArray,
+  perf_event_array: PerfEventArray,
+  cgroup_array: CgroupArray,
   devmap: DevMap,
-  "devmap-hash": DevMapHash,
+  devmap_hash: DevMapHash,
   cpumap: CpuMap,
   xskmap: XskMap,
   sockmap: SockMap,
   sockhash: SockHash,
-  "reuseport-sockarray": ReuseportSockArray,
-  "sk-storage": SkStorage,
-  "inode-storage": InodeStorage,
-  "task-storage": TaskStorage,
-  "cgrp-storage": CgroupStorage,
+  reuseport_sockarray: ReuseportSockArray,
+  sk_storage: SkStorage,
+  inode_storage: InodeStorage,
+  task_storage: TaskStorage,
+  cgrp_storage: CgroupStorage,
   arena: Arena,
 } satisfies Record<SimpleMapName, MapClass>;
 

@@ -17,11 +17,11 @@ import {
 
 /** The options of every kind of map, by the kernel's names. */
 export interface MapOptionsByKind extends SimpleOptionsByKind {
-  "hash-of-maps": HashOfMapsOptions<unknown, InnerMapTypes>;
-  "array-of-maps": ArrayOfMapsOptions<InnerMapTypes>;
+  hash_of_maps: HashOfMapsOptions<unknown, InnerMapTypes>;
+  array_of_maps: ArrayOfMapsOptions<InnerMapTypes>;
 }
 
-/** The name of a kind of map that can be created: `"lru-hash"`, `"ringbuf"`, ... */
+/** The name of a kind of map that can be created: `"lru_hash"`, `"ringbuf"`, ... */
 export type CreatedMapName = keyof MapOptionsByKind;
 
 /** Options of {@link createMap}: those of a class, and the kind as `type`. */
@@ -42,8 +42,8 @@ interface MapsByKind<K, V, E, B extends boolean, I extends InnerMapTypes> extend
   E,
   B
 > {
-  "hash-of-maps": HashOfMaps<K, I>;
-  "array-of-maps": ArrayOfMaps<I>;
+  hash_of_maps: HashOfMaps<K, I>;
+  array_of_maps: ArrayOfMaps<I>;
 }
 
 /** The class that {@link createMap} makes of options. */
@@ -57,8 +57,8 @@ export type CreatedMap<O extends CreateMapOptions> = MapsByKind<
 
 const classes = {
   ...simpleClasses,
-  "hash-of-maps": HashOfMaps,
-  "array-of-maps": ArrayOfMaps,
+  hash_of_maps: HashOfMaps,
+  array_of_maps: ArrayOfMaps,
 } satisfies Record<CreatedMapName, unknown>;
 
 /**
@@ -70,7 +70,7 @@ const classes = {
  * @example
  * ```ts
  * import { createMap, t } from "bun-bpf";
- * using recent = createMap({ type: "lru-hash", key: t.ipv4, value: t.u64n, maxEntries: 1024 });
+ * using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 1024 });
  * recent.set("192.0.2.1", 1); // an LruHashMap<string, number>
  * using events = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
  * console.log(`${recent}`, events.size);

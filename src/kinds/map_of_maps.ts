@@ -23,7 +23,7 @@ import type { Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 
 /** The one kind of which the kernel takes no maps inside another one. */
-const neverInner = "prog-array";
+const neverInner = "prog_array";
 
 /** The name of a kind that can be inside another map: `"hash"`, `"array"`, ... */
 export type InnerMapName = Exclude<SimpleMapName, typeof neverInner>;
@@ -36,18 +36,18 @@ export type InnerMapOptions = {
   >;
 }[InnerMapName];
 
-type KeyedName = "hash" | "lru-hash" | "percpu-hash" | "lru-percpu-hash" | "lpm-trie";
+type KeyedName = "hash" | "lru_hash" | "percpu_hash" | "lru_percpu_hash" | "lpm_trie";
 type ValueName =
   | "array"
-  | "percpu-array"
+  | "percpu_array"
   | "queue"
   | "stack"
-  | "bloom-filter"
-  | "sk-storage"
-  | "inode-storage"
-  | "task-storage"
-  | "cgrp-storage";
-type EventName = "ringbuf" | "user-ringbuf";
+  | "bloom_filter"
+  | "sk_storage"
+  | "inode_storage"
+  | "task_storage"
+  | "cgrp_storage";
+type EventName = "ringbuf" | "user_ringbuf";
 
 /** What it takes to open a map that is inside another one: its kind, and the types of its keys, values or events. */
 export type InnerMapTypes =
@@ -55,11 +55,11 @@ export type InnerMapTypes =
   | { readonly type: ValueName; readonly value: Type<unknown> }
   | { readonly type: EventName; readonly event: Type<unknown> }
   | { readonly type: "sockhash"; readonly key: Type<unknown> }
-  | { readonly type: "stack-trace"; readonly buildId?: boolean }
+  | { readonly type: "stack_trace"; readonly buildId?: boolean }
   | {
       readonly type: Exclude<
         InnerMapName,
-        KeyedName | ValueName | EventName | "sockhash" | "stack-trace"
+        KeyedName | ValueName | EventName | "sockhash" | "stack_trace"
       >;
     };
 
@@ -126,7 +126,7 @@ const innerMapLayout: ValueLayout<number, BpfMap> = {
 
 const hints: Hints = {
   EINVAL:
-    "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner-map also maxEntries",
+    "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner_map also maxEntries",
 };
 
 /** How often an inner map may be exchanged between the reading of its id and the opening, before that is an error. */
@@ -286,7 +286,7 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * @example
  * ```ts
  * import { ArrayOfMaps, possibleCpus, RingBuf, t } from "bun-bpf";
- * const events = { event: t.u64n, size: 4096 };
+ * const events = { event: t.u64Number, size: 4096 };
  * const cpus = possibleCpus();
  * using rings = new ArrayOfMaps({ maxEntries: Math.max(...cpus) + 1, inner: { type: "ringbuf", ...events } });
  * for (const cpu of cpus) {
@@ -302,7 +302,7 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I> {
     ArrayOfMapsTypes<InnerMapTypes>,
     ArrayOfMapsOptions<InnerMapOptions>
   >({
-    type: "array-of-maps",
+    type: "array_of_maps",
     className: "ArrayOfMaps",
     options: ["inner", "maxEntries"],
     sizes({ inner }) {
@@ -388,7 +388,7 @@ export interface HashOfMapsOptions<K, I extends InnerMapTypes>
  * under running programs: a new table of rules takes the place of the old one in one step.
  *
  * Kernel 4.12. All maps in it are alike: of the kind, sizes and flags that `inner` says, for which the kernel is shown a
- * map at creation. In hash tables `maxEntries` may differ from map to map, in arrays with the flag `"inner-map"` only
+ * map at creation. In hash tables `maxEntries` may differ from map to map, in arrays with the flag `"inner_map"` only
  * (5.10). A map cannot be inside a map that is inside one.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` for an inner kind or flag that the kernel does not take
@@ -413,7 +413,7 @@ export class HashOfMaps<K, I extends InnerMapTypes> extends MapOfMaps<K, I> {
     HashOfMapsTypes<unknown, InnerMapTypes>,
     HashOfMapsOptions<unknown, InnerMapOptions>
   >({
-    type: "hash-of-maps",
+    type: "hash_of_maps",
     className: "HashOfMaps",
     options: ["key", "inner", "maxEntries"],
     sizes({ key, inner }) {

@@ -25,7 +25,7 @@ export interface LinkedProgram {
  *   code: [asm.mov(asm.r0, 0), asm.exit()],
  * });
  * using link: Link = program.attach();
- * console.log(link.info().type); // raw-tracepoint
+ * console.log(link.info().type); // raw_tracepoint
  * ```
  */
 export class Link extends KernelObject {
@@ -80,7 +80,7 @@ export class Link extends KernelObject {
  * using link = program.attach();
  * const { id } = link.info();
  * for (const info of listLinks()) {
- *   if (info.id === id && info.type === "raw-tracepoint") console.log(info.name); // sched_process_exec
+ *   if (info.id === id && info.type === "raw_tracepoint") console.log(info.name); // sched_process_exec
  * }
  * ```
  */

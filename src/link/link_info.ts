@@ -12,7 +12,7 @@ import {
 import { LINK_INFO } from "../uapi/layout.ts";
 import { netfilterFamilies, netfilterHooks } from "../uapi/netfilter.ts";
 
-/** What a program is attached to, or for: the kernel's `BPF_CGROUP_INET_INGRESS` is `"cgroup-inet-ingress"`. */
+/** What a program is attached to, or for: the kernel's `BPF_CGROUP_INET_INGRESS` is `"cgroup_inet_ingress"`. */
 export type AttachTypeName = Keyword<keyof typeof bpfAttachTypes>;
 
 const names = keywordsByNumber(bpfAttachTypes);
@@ -22,8 +22,8 @@ export function attachTypeName(number: number): AttachTypeName {
   return keywordOf(names, number);
 }
 
-/** A kind of link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw-tracepoint"`. */
-export type LinkTypeName = KnownLinkType | `type-${number}`;
+/** A kind of link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw_tracepoint"`. */
+export type LinkTypeName = KnownLinkType | `type_${number}`;
 
 type KnownLinkType = Keyword<Exclude<keyof typeof bpfLinkTypes, "UNSPEC">>;
 
@@ -36,7 +36,7 @@ export interface CommonLinkInfo {
 
 /** A link to a raw tracepoint, untyped or typed by BTF. */
 export interface RawTracepointLinkInfo extends CommonLinkInfo {
-  readonly type: "raw-tracepoint";
+  readonly type: "raw_tracepoint";
   /** The tracepoint: `"sched_switch"`. */
   readonly name: string;
   /** What the program gets from `get_attach_cookie`; `undefined` for none. */
@@ -118,13 +118,13 @@ export interface NetkitLinkInfo extends InterfaceLinkInfo {
 
 /** A link to a perf event: what event it is, is told from kernel 6.6 on. */
 export interface PerfEventLinkInfo extends CommonLinkInfo {
-  readonly type: "perf-event";
+  readonly type: "perf_event";
   readonly event: PerfEventTarget | undefined;
 }
 
 /** A link to many functions of the kernel: all of it is told from kernel 6.6 on. */
 export interface KprobeMultiLinkInfo extends CommonLinkInfo {
-  readonly type: "kprobe-multi";
+  readonly type: "kprobe_multi";
   /** How many functions. */
   readonly count: number | undefined;
   /** The kernel's bits, `BPF_F_KPROBE_MULTI_*`: 1 for their returns. */
@@ -139,7 +139,7 @@ export interface KprobeMultiLinkInfo extends CommonLinkInfo {
 
 /** A link to many functions of a file: all of it is told from kernel 6.8 on. */
 export interface UprobeMultiLinkInfo extends CommonLinkInfo {
-  readonly type: "uprobe-multi";
+  readonly type: "uprobe_multi";
   /** The file. */
   readonly path: string | undefined;
   readonly count: number | undefined;
@@ -157,7 +157,7 @@ export interface UprobeMultiLinkInfo extends CommonLinkInfo {
 
 /** A link of a struct of functions that the kernel calls. */
 export interface StructOpsLinkInfo extends CommonLinkInfo {
-  readonly type: "struct-ops";
+  readonly type: "struct_ops";
   /** The map that is the struct (kernel 6.4). */
   readonly mapId: number | undefined;
 }
@@ -182,7 +182,7 @@ export interface SockmapLinkInfo extends CommonLinkInfo {
 
 /** A link of which no more is known here: of a kind that is newer than this library. */
 export interface OtherLinkInfo extends CommonLinkInfo {
-  readonly type: "tracing-multi" | `type-${number}`;
+  readonly type: "tracing_multi" | `type_${number}`;
 }
 
 /** What the kernel says of a link: `type` tells the kind, and so what else there is. */
@@ -310,7 +310,7 @@ export function readPerfEventTarget(info: ObjectInfo): PerfEventTarget | undefin
         name: presentText(info.text(LINK_INFO.perf_event_kprobe_func_name)),
         offset: info.u32(LINK_INFO.perf_event_kprobe_offset),
         address: present64(info, LINK_INFO.perf_event_kprobe_addr),
-        missed: info.u64n(LINK_INFO.perf_event_kprobe_missed),
+        missed: info.u64Number(LINK_INFO.perf_event_kprobe_missed),
         cookie: present64(info, LINK_INFO.perf_event_kprobe_cookie),
       };
     case UPROBE:
@@ -355,7 +355,7 @@ const hooks = keywordsByNumber(netfilterHooks);
 const linkTypes = keywordsByNumber(bpfLinkTypes) as ReadonlyMap<number, LinkTypeName>;
 
 const readers: { readonly [Type in LinkTypeName]?: Reader<Type> } = {
-  "raw-tracepoint": {
+  raw_tracepoint: {
     buffers: () => [
       textBuffer(LINK_INFO.raw_tracepoint_tp_name, LINK_INFO.raw_tracepoint_tp_name_len),
     ],
@@ -401,11 +401,11 @@ const readers: { readonly [Type in LinkTypeName]?: Reader<Type> } = {
       attachType: attachTypeName(info.u32(LINK_INFO.netkit_attach_type)),
     }),
   },
-  "perf-event": {
+  perf_event: {
     buffers: perfEventBuffers,
     read: (info) => ({ event: readPerfEventTarget(info) }),
   },
-  "kprobe-multi": {
+  kprobe_multi: {
     buffers: (info) => {
       const elements = info.u32(LINK_INFO.kprobe_multi_count);
       const shared = { count: LINK_INFO.kprobe_multi_count, elements, elementSize: 8 } as const;
@@ -416,7 +416,7 @@ const readers: { readonly [Type in LinkTypeName]?: Reader<Type> } = {
     },
     read: readKprobes,
   },
-  "uprobe-multi": {
+  uprobe_multi: {
     buffers: (info) => {
       const elements = info.u32(LINK_INFO.uprobe_multi_count);
       const shared = { count: LINK_INFO.uprobe_multi_count, elements, elementSize: 8 } as const;
@@ -431,7 +431,7 @@ const readers: { readonly [Type in LinkTypeName]?: Reader<Type> } = {
     },
     read: readUprobes,
   },
-  "struct-ops": { read: (info) => ({ mapId: present32(info, LINK_INFO.struct_ops_map_id) }) },
+  struct_ops: { read: (info) => ({ mapId: present32(info, LINK_INFO.struct_ops_map_id) }) },
   netfilter: {
     read: (info) => ({
       family: keywordOf(families, info.u32(LINK_INFO.netfilter_pf)),
@@ -488,7 +488,7 @@ function readIterator(info: ObjectInfo): ReturnType<Reader<"iter">["read"]> {
   };
 }
 
-function readKprobes(info: ObjectInfo): ReturnType<Reader<"kprobe-multi">["read"]> {
+function readKprobes(info: ObjectInfo): ReturnType<Reader<"kprobe_multi">["read"]> {
   const count = present32(info, LINK_INFO.kprobe_multi_count);
   if (count === undefined) {
     const unknown = undefined;
@@ -499,11 +499,11 @@ function readKprobes(info: ObjectInfo): ReturnType<Reader<"kprobe-multi">["read"
     flags: info.u32(LINK_INFO.kprobe_multi_flags),
     addresses: presentList(info.u64s(LINK_INFO.kprobe_multi_addrs)),
     cookies: presentList(info.u64s(LINK_INFO.kprobe_multi_cookies)),
-    missed: info.u64n(LINK_INFO.kprobe_multi_missed),
+    missed: info.u64Number(LINK_INFO.kprobe_multi_missed),
   };
 }
 
-function readUprobes(info: ObjectInfo): ReturnType<Reader<"uprobe-multi">["read"]> {
+function readUprobes(info: ObjectInfo): ReturnType<Reader<"uprobe_multi">["read"]> {
   const count = present32(info, LINK_INFO.uprobe_multi_count);
   const isTold = count !== undefined;
   return {

@@ -76,7 +76,7 @@ export function addressOf({ address }: ArenaPlace): number {
  *
  * Kernel 6.9, on machines whose BPF compiler has arenas (x86-64, and arm64 since 6.10). Up to 4 GiB of addresses; a page
  * takes memory once a program has allocated it with `bpf_arena_alloc_pages`, or user space has touched it. With the flag
- * `"segv-on-fault"` touching does not allocate. Programs read zeros from a page that is not there, and what they store to
+ * `"segv_on_fault"` touching does not allocate. Programs read zeros from a page that is not there, and what they store to
  * it is lost.
  *
  * The memory is mapped when the arena is created: before that the kernel takes no program that uses it. The kernel wants it
@@ -166,7 +166,7 @@ export class Arena extends BpfMap {
    * The memory itself, no copy: programs change it at any time, and see what is stored.
    *
    * Touching a page allocates it, zeroed. Where the kernel has no memory for it (the limit of the control group, say), or the
-   * arena has the flag `"segv-on-fault"` and no program has allocated the page, that ends the process. What goes for
+   * arena has the flag `"segv_on_fault"` and no program has allocated the page, that ends the process. What goes for
    * the view of an `ArrayMap` goes here: in a loop that waits for a change, read by `Atomics.load` of an integer array over
    * `view.buffer`. Disposal of this object detaches the view.
    *

@@ -19,8 +19,8 @@ const narrow = {
 const wide = {
   i64: (bits: bigint) => bits,
   u64: (bits: bigint) => BigInt.asUintN(64, bits),
-  i64n: (bits: bigint) => Number(bits),
-  u64n: (bits: bigint) => Number(BigInt.asUintN(64, bits)),
+  i64Number: (bits: bigint) => Number(bits),
+  u64Number: (bits: bigint) => Number(BigInt.asUintN(64, bits)),
 } as const;
 
 /** Integers in shared memory, each at a multiple of a stride, that are changed in one step. */
@@ -231,7 +231,7 @@ export class ArrayMap<V> extends IndexedMap<V> {
       length: size,
       writable: true,
       what: `${this}`,
-      hint: "A view is writable, which the kernel refuses for a map that is frozen or has the flag rdonly, wronly or rdonly-prog: use get() and set()",
+      hint: "A view is writable, which the kernel refuses for a map that is frozen or has the flag rdonly, wronly or rdonly_prog: use get() and set()",
     });
     this.#view = new DataView(this.#mapping.buffer, 0, length);
     return this.#view;
@@ -247,7 +247,7 @@ export class ArrayMap<V> extends IndexedMap<V> {
    * @example
    * ```ts
    * import { ArrayMap, t } from "bun-bpf";
-   * const Total = t.struct({ packets: t.u64n, bytes: t.u64n });
+   * const Total = t.struct({ packets: t.u64Number, bytes: t.u64Number });
    * using totals = new ArrayMap({ value: Total, maxEntries: 4, mmap: true });
    * totals.store(2, { packets: 1, bytes: 1500 });
    * console.log(totals.load(2)); // { packets: 1, bytes: 1500 }
@@ -276,7 +276,7 @@ export class ArrayMap<V> extends IndexedMap<V> {
    * Adds to the integer at an index in one step, so that nothing that programs add meanwhile is lost, and returns what it was
    * before; no system call. It wraps around as the C type does; a negative amount subtracts.
    *
-   * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64n` and `t.i64n`.
+   * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` and `t.i64Number`.
    *
    * @throws {TypeError} for another type of values, or an amount of another kind than the values
    * @throws {RangeError} for an index outside the array, or an amount that is no integer of 64 bits; else as {@link view}
@@ -353,7 +353,7 @@ export type PerCpuArrayMapOptions<V> = IndexedMapOptions<V>;
  */
 export class PerCpuArrayMap<V> extends IndexedMap<V[], readonly V[]> {
   /** @internal */
-  static readonly kind = arrayKind("percpu-array", "PerCpuArrayMap", [], () => ({}));
+  static readonly kind = arrayKind("percpu_array", "PerCpuArrayMap", [], () => ({}));
   /** The type that the values of one CPU are written and read with. */
   readonly types: ArrayMapTypes<V>;
   readonly #values: PerCpuLayout<V>;

@@ -30,7 +30,7 @@ export abstract class BpfMap extends KernelObject {
     return this.#info.name;
   }
 
-  /** The kind of map: `"hash"`, `"lru-hash"`, ... */
+  /** The kind of map: `"hash"`, `"lru_hash"`, ... */
   get type(): MapTypeName {
     return this.#info.type;
   }

@@ -31,7 +31,7 @@ import { MAP_INFO } from "../uapi/layout.ts";
 
 /** Asks the kernel for a map; the descriptor is the caller's. @throws {Error} for inode storage without its module */
 export function createFromSpec(spec: MapSpec): number {
-  if (spec.type === "inode-storage") requireBpfSecurityModule();
+  if (spec.type === "inode_storage") requireBpfSecurityModule();
   const { inner } = spec;
   if (inner === undefined) return createDescribed(spec, undefined);
   // The kernel takes from it what the maps inside are like, and does not keep it.
@@ -147,7 +147,7 @@ export function readMapProperties(fd: number, what: string): MapProperties {
     btfId: info.u32(MAP_INFO.btf_id),
     btfKeyTypeId: info.u32(MAP_INFO.btf_key_type_id),
     btfValueTypeId: info.u32(MAP_INFO.btf_value_type_id),
-    mapExtra: info.u64n(MAP_INFO.map_extra),
+    mapExtra: info.u64Number(MAP_INFO.map_extra),
     kernelValueTypeId: info.u32(MAP_INFO.btf_vmlinux_value_type_id),
   };
 }
@@ -240,7 +240,7 @@ const passingFlags = BPF_F_NUMA_NODE | accessFlags;
 /** Flags that the kernel gives a kind by itself, and refuses at its creation. */
 const ownFlags: Partial<Record<MapTypeName, number>> = {
   devmap: BPF_F_RDONLY_PROG,
-  "devmap-hash": BPF_F_RDONLY_PROG,
+  devmap_hash: BPF_F_RDONLY_PROG,
 };
 
 const comparedAttributes = [

@@ -167,7 +167,7 @@ export interface DevMapHashOptions extends DescriptorArrayOptions {
  */
 export class DevMapHash extends AssociativeMap<number, DevMapEntry, DevMapValue> {
   /** @internal */
-  static readonly kind = descriptorArrayKind("devmap-hash", "DevMapHash", programmedSize);
+  static readonly kind = descriptorArrayKind("devmap_hash", "DevMapHash", programmedSize);
 
   constructor(options: DevMapHashOptions);
   /** @internal */

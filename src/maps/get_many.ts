@@ -69,7 +69,7 @@ export class LookupProgram implements Disposable {
       what,
     });
     // Programs that may sleep hold up nobody, but the kernel does not let them use tries.
-    const isSleepable = map.type !== "lpm-trie";
+    const isSleepable = map.type !== "lpm_trie";
     this.#input = isSleepable ? {} : { data: new Uint8Array(smallestPacket) };
     try {
       this.#program = new Program({

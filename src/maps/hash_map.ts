@@ -4,7 +4,7 @@ import { keyedKind, type KeyedMapOptions } from "./map_options.ts";
 import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
 
 /**
- * Options of {@link HashMap}. All entries are allocated at once unless `flags` has `"no-prealloc"`: then each takes its memory
+ * Options of {@link HashMap}. All entries are allocated at once unless `flags` has `"no_prealloc"`: then each takes its memory
  * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
  */
 export type HashMapOptions<K, V> = KeyedMapOptions<K, V>;
@@ -92,27 +92,27 @@ export type LruHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  *
  * Kernel 4.10. Which key goes is the kernel's choice, an approximation in favour of speed: with few entries, or keys that
  * arrive on many CPUs, entries go before the table is full (`Documentation/bpf/map_hash.rst`). Looking a key up from user
- * space does not count as use. The flag `"no-common-lru"` keeps a list of its own for each CPU; `maxEntries` is then at
+ * space does not count as use. The flag `"no_common_lru"` keeps a list of its own for each CPU; `maxEntries` is then at
  * least one for each possible CPU.
  *
  * A key that was just stored is there until something else is stored. `add` of a key that is present may still evict
  * another one, and `replace` the very key, as the kernel makes room before it looks.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `ENOTSUPP` with the
- * flag `"no-prealloc"`
+ * flag `"no_prealloc"`
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
  *
  * @example
  * ```ts
  * import { LruHashMap, t } from "bun-bpf";
- * using recent = new LruHashMap({ key: t.u32, value: t.u64n, maxEntries: 1024 });
+ * using recent = new LruHashMap({ key: t.u32, value: t.u64Number, maxEntries: 1024 });
  * for (let key = 0; key < 5000; key++) recent.set(key, key);
  * console.log(recent.count() <= 1024, recent.get(4999)); // true 4999
  * ```
  */
 export class LruHashMap<K, V> extends AssociativeMap<K, V> {
   /** @internal */
-  static readonly kind = keyedKind("lru-hash", "LruHashMap");
+  static readonly kind = keyedKind("lru_hash", "LruHashMap");
   /** The types that keys and values are written and read with. */
   readonly types: KeyedMapTypes<K, V>;
 
@@ -146,7 +146,7 @@ export class LruHashMap<K, V> extends AssociativeMap<K, V> {
 }
 
 /**
- * Options of {@link PerCpuHashMap}. All entries are allocated at once unless `flags` has `"no-prealloc"`: then each takes its memory
+ * Options of {@link PerCpuHashMap}. All entries are allocated at once unless `flags` has `"no_prealloc"`: then each takes its memory
  * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
  */
 export type PerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
@@ -165,14 +165,14 @@ export type PerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  * @example
  * ```ts
  * import { PerCpuHashMap, possibleCpus, t } from "bun-bpf";
- * using counts = new PerCpuHashMap({ key: t.u32, value: t.u64n, maxEntries: 1024 });
+ * using counts = new PerCpuHashMap({ key: t.u32, value: t.u64Number, maxEntries: 1024 });
  * counts.set(1, possibleCpus().map(() => 5));
  * console.log(counts.sum(1) === 5 * possibleCpus().length, counts.sum(2)); // true undefined
  * ```
  */
 export class PerCpuHashMap<K, V> extends PerCpuAssociativeMap<K, V> {
   /** @internal */
-  static readonly kind = keyedKind("percpu-hash", "PerCpuHashMap");
+  static readonly kind = keyedKind("percpu_hash", "PerCpuHashMap");
 
   constructor(options: PerCpuHashMapOptions<K, V>);
   /** @internal */
@@ -210,20 +210,20 @@ export type LruPerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  * Kernel 4.10. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `ENOTSUPP` with the
- * flag `"no-prealloc"`, `E2BIG` for a value of more than 32 KiB
+ * flag `"no_prealloc"`, `E2BIG` for a value of more than 32 KiB
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
  *
  * @example
  * ```ts
  * import { LruPerCpuHashMap, possibleCpus, t } from "bun-bpf";
- * using flows = new LruPerCpuHashMap({ key: t.ipv4, value: t.u64n, maxEntries: 1024 });
+ * using flows = new LruPerCpuHashMap({ key: t.ipv4, value: t.u64Number, maxEntries: 1024 });
  * flows.set("192.0.2.1", possibleCpus().map(() => 1));
  * console.log(flows.sum("192.0.2.1") === possibleCpus().length); // true
  * ```
  */
 export class LruPerCpuHashMap<K, V> extends PerCpuAssociativeMap<K, V> {
   /** @internal */
-  static readonly kind = keyedKind("lru-percpu-hash", "LruPerCpuHashMap");
+  static readonly kind = keyedKind("lru_percpu_hash", "LruPerCpuHashMap");
 
   constructor(options: LruPerCpuHashMapOptions<K, V>);
   /** @internal */

@@ -378,7 +378,7 @@ export abstract class AssociativeMap<K, V, W = V> extends KeyedMap<K, V, W> {
    * @example
    * ```ts
    * import { HashMap, t } from "bun-bpf";
-   * using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 1000 });
+   * using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 1000 });
    * counts.setMany(Array.from({ length: 1000 }, (_, key) => [key, 1]));
    * let total = 0;
    * for (const batch of counts.drainBatches()) for (const [, count] of batch) total += count;

@@ -49,7 +49,7 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
     KeyedMapTypes<unknown, unknown>,
     LpmTrieOptions<unknown, unknown>
   >({
-    type: "lpm-trie",
+    type: "lpm_trie",
     className: "LpmTrie",
     options: ["key", "value", "maxEntries"],
     sizes(types) {
@@ -123,7 +123,7 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
 
   /** The one refusal that is the library's: the kernel would do it, and more than was asked. */
   #requireConditions(doing: string): void {
-    const fix = fixes.get("lpm-trie-update");
+    const fix = fixes.get("lpm_trie_update");
     // A map that is disposed of says so, on every kernel.
     if (fix.available || this.disposed) return;
     throw new BpfError({

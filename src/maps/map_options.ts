@@ -217,9 +217,9 @@ export interface StorageTypes<V> {
 }
 
 /** Options that every kind of storage takes. There is no number of entries: each object has room for one value. */
-export interface StorageOptions<V, Flag extends MapFlag = "no-prealloc">
+export interface StorageOptions<V, Flag extends MapFlag = "no_prealloc">
   extends Pick<CommonMapOptions, "name" | "pin">, StorageTypes<V> {
-  /** Names of flags, or the kernel's bits; `"no-prealloc"`, which the kernel asks for, is always among them. @default none */
+  /** Names of flags, or the kernel's bits; `"no_prealloc"`, which the kernel asks for, is always among them. @default none */
   readonly flags?: readonly Flag[] | number;
 }
 

@@ -22,43 +22,43 @@ import {
 } from "../uapi/bpf.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 
-/** A kind of map: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru-hash"`. */
+/** A kind of map: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
 export type MapTypeName = Keyword<Exclude<keyof typeof bpfMapTypes, "UNSPEC">>;
 
-/** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no-prealloc"`. */
+/** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no_prealloc"`. */
 export type MapFlag = keyof typeof mapFlags;
 
 const mapFlags = {
   /** Allocate elements as they come, not all at creation. */
-  "no-prealloc": BPF_F_NO_PREALLOC,
+  no_prealloc: BPF_F_NO_PREALLOC,
   /** A list of least recently used elements for each CPU, instead of one for all. */
-  "no-common-lru": BPF_F_NO_COMMON_LRU,
+  no_common_lru: BPF_F_NO_COMMON_LRU,
   /** This process's descriptor may only read. */
   rdonly: BPF_F_RDONLY,
   /** This process's descriptor may only write. */
   wronly: BPF_F_WRONLY,
   /** Stack traces as build ids and offsets. */
-  "stack-build-id": BPF_F_STACK_BUILD_ID,
+  stack_build_id: BPF_F_STACK_BUILD_ID,
   /** A hash function without a random seed: for reproducible measurements only. */
-  "zero-seed": BPF_F_ZERO_SEED,
+  zero_seed: BPF_F_ZERO_SEED,
   /** Programs may only read. */
-  "rdonly-prog": BPF_F_RDONLY_PROG,
+  rdonly_prog: BPF_F_RDONLY_PROG,
   /** Programs may only write. */
-  "wronly-prog": BPF_F_WRONLY_PROG,
+  wronly_prog: BPF_F_WRONLY_PROG,
   /** A socket's storage is copied to the sockets it accepts. */
   clone: BPF_F_CLONE,
   /** The values can be mapped into a process. */
   mmapable: BPF_F_MMAPABLE,
   /** Perf events stay in the map when the descriptor that put them there is closed. */
-  "preserve-elems": BPF_F_PRESERVE_ELEMS,
+  preserve_elems: BPF_F_PRESERVE_ELEMS,
   /** Of an arena: touching a page from user space does not allocate it. */
-  "segv-on-fault": BPF_F_SEGV_ON_FAULT,
+  segv_on_fault: BPF_F_SEGV_ON_FAULT,
   /** Of an arena: its pointers are not turned into those of user space. */
-  "no-user-conv": BPF_F_NO_USER_CONV,
+  no_user_conv: BPF_F_NO_USER_CONV,
   /** An array that can be an inner map whatever its number of entries. */
-  "inner-map": BPF_F_INNER_MAP,
+  inner_map: BPF_F_INNER_MAP,
   /** Of a ring buffer: where it is full, new records take the place of the oldest (kernel 6.19). */
-  "rb-overwrite": BPF_F_RB_OVERWRITE,
+  rb_overwrite: BPF_F_RB_OVERWRITE,
 } as const;
 
 /** What a map is: plain data, the same on every machine. */

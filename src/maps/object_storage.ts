@@ -144,7 +144,7 @@ export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
 }
 
 /** Options of {@link SkStorage}. With the flag `"clone"`, a listening socket's value is copied to those that it accepts. */
-export type SkStorageOptions<V> = StorageOptions<V, "no-prealloc" | "clone">;
+export type SkStorageOptions<V> = StorageOptions<V, "no_prealloc" | "clone">;
 
 const noSocket = "There is no socket behind the descriptor, or it is closed";
 
@@ -173,7 +173,7 @@ const noSocket = "There is no socket behind the descriptor, or it is closed";
  */
 export class SkStorage<V> extends ObjectStorage<FdLike, V> {
   /** @internal */
-  static readonly kind = storageKind("sk-storage", "SkStorage", ["no-prealloc", "clone"]);
+  static readonly kind = storageKind("sk_storage", "SkStorage", ["no_prealloc", "clone"]);
 
   constructor(options: SkStorageOptions<V>);
   /** @internal */
@@ -244,7 +244,7 @@ export type TaskOwner = number | Exclude<FdLike, number>;
  */
 export class TaskStorage<V> extends ObjectStorage<TaskOwner, V> {
   /** @internal */
-  static readonly kind = storageKind("task-storage", "TaskStorage", ["no-prealloc"]);
+  static readonly kind = storageKind("task_storage", "TaskStorage", ["no_prealloc"]);
 
   constructor(options: TaskStorageOptions<V>);
   /** @internal */
@@ -318,7 +318,7 @@ export type InodeStorageOptions<V> = StorageOptions<V>;
  */
 export class InodeStorage<V> extends ObjectStorage<string | FdLike, V> {
   /** @internal */
-  static readonly kind = storageKind("inode-storage", "InodeStorage", ["no-prealloc"]);
+  static readonly kind = storageKind("inode_storage", "InodeStorage", ["no_prealloc"]);
 
   constructor(options: InodeStorageOptions<V>);
   /** @internal */
@@ -402,7 +402,7 @@ export type CgroupStorageOptions<V> = StorageOptions<V>;
  */
 export class CgroupStorage<V> extends ObjectStorage<string | FdLike, V> {
   /** @internal */
-  static readonly kind = storageKind("cgrp-storage", "CgroupStorage", ["no-prealloc"]);
+  static readonly kind = storageKind("cgrp_storage", "CgroupStorage", ["no_prealloc"]);
 
   constructor(options: CgroupStorageOptions<V>);
   /** @internal */

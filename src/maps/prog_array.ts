@@ -66,7 +66,7 @@ const progHints: Hints = {
  */
 export class ProgArray extends SparseArrayMap<number, FdLike> {
   /** @internal */
-  static readonly kind = descriptorArrayKind("prog-array", "ProgArray", u32.size);
+  static readonly kind = descriptorArrayKind("prog_array", "ProgArray", u32.size);
 
   constructor(options: ProgArrayOptions);
   /** @internal */
@@ -127,7 +127,7 @@ const cgroupHints: Hints = {
  */
 export class CgroupArray extends WriteOnlyArrayMap<FdLike> {
   /** @internal */
-  static readonly kind = descriptorArrayKind("cgroup-array", "CgroupArray", u32.size);
+  static readonly kind = descriptorArrayKind("cgroup_array", "CgroupArray", u32.size);
 
   constructor(options: CgroupArrayOptions);
   /** @internal */
@@ -203,7 +203,7 @@ const perfEventHints: Hints = {
  * as the index) or to read their counters (`perf_event_read_value`). User space stores and deletes events and cannot look.
  *
  * Kernel 4.3. An event stays in the array when its own descriptor is closed, until the array that it was stored through is
- * closed for good: that object, its `dup()`s and what they were passed on to. With the flag `"preserve-elems"` (kernel
+ * closed for good: that object, its `dup()`s and what they were passed on to. With the flag `"preserve_elems"` (kernel
  * 5.10) it stays for as long as the array does.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF
@@ -224,7 +224,7 @@ const perfEventHints: Hints = {
  */
 export class PerfEventArray extends WriteOnlyArrayMap<FdLike> {
   /** @internal */
-  static readonly kind = cpuArrayKind("perf-event-array", "PerfEventArray", u32.size);
+  static readonly kind = cpuArrayKind("perf_event_array", "PerfEventArray", u32.size);
 
   constructor(options?: PerfEventArrayOptions);
   /** @internal */

@@ -211,7 +211,7 @@ export interface BloomFilterOptions<V> extends ValueMapOptions<V> {
 export class BloomFilter<V> extends ElementMap<undefined, V> {
   /** @internal */
   static readonly kind = valueKind(
-    "bloom-filter",
+    "bloom_filter",
     "BloomFilter",
     ["hashes"],
     ({ hashes, value }: BloomFilterOptions<unknown>) => {

@@ -329,7 +329,7 @@ const reuseportHints: Hints = {
 export class ReuseportSockArray extends SocketArrayMap {
   /** @internal */
   static readonly kind = descriptorArrayKind(
-    "reuseport-sockarray",
+    "reuseport_sockarray",
     "ReuseportSockArray",
     cookieSize,
   );

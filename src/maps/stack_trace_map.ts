@@ -189,7 +189,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
 > {
   /** @internal */
   static readonly kind = new MapKind<StackTraceMapTypes<boolean>, StackTraceMapOptions<boolean>>({
-    type: "stack-trace",
+    type: "stack_trace",
     className: "StackTraceMap",
     options: ["maxEntries", "depth", "buildId"],
     sizes({ buildId }) {

@@ -3,7 +3,7 @@
 import { describe } from "../check/describe.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
-import { u32, u64, u64n } from "../types/integer.ts";
+import { u32, u64, u64Number } from "../types/integer.ts";
 import type { Type } from "../types/type.ts";
 
 /**
@@ -164,7 +164,7 @@ export const cookieSize = u64.size;
 
 /** The descriptor of a socket, read as its cookie where there is room for one. */
 export function cookieLayout(size: number): ValueLayout<bigint, FdLike> {
-  const descriptor = size === cookieSize ? u64n : u32;
+  const descriptor = size === cookieSize ? u64Number : u32;
   return {
     size,
     read: (view, offset) => u64.read(view, offset),

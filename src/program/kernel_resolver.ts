@@ -45,7 +45,7 @@ function lossCounter(
   const counter = map.lost;
   if (counter !== undefined) return counter;
   throw new TypeError(
-    `maps: the code counts lost events of ${describe(name)}, but that is ${describe(map)} and has no counter for them: give a RingBuf, or a map to count in as ${describe(reference)}: a PerCpuArrayMap of one t.u64n`,
+    `maps: the code counts lost events of ${describe(name)}, but that is ${describe(map)} and has no counter for them: give a RingBuf, or a map to count in as ${describe(reference)}: a PerCpuArrayMap of one t.u64Number`,
   );
 }
 

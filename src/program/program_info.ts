@@ -11,7 +11,7 @@ import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { bpfProgTypes } from "../uapi/enumerations.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
 
-/** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched-cls"`. */
+/** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
 export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
 
 /** What the kernel says of a program. What an older kernel does not know is `undefined`. */
@@ -67,7 +67,7 @@ export function readProgramInfo(fd: number, what: string): ProgramInfo {
     { pointer: PROG_INFO.map_ids, count: PROG_INFO.nr_map_ids, elements: mapCount, elementSize: 4 },
   ]);
   const number = (offset: number) => (info.has(offset) ? info.u32(offset) : undefined);
-  const long = (offset: number) => (info.has(offset) ? info.u64n(offset) : undefined);
+  const long = (offset: number) => (info.has(offset) ? info.u64Number(offset) : undefined);
   const isSince415 = info.has(PROG_INFO.map_ids);
   return {
     id: info.u32(PROG_INFO.id),
@@ -76,7 +76,7 @@ export function readProgramInfo(fd: number, what: string): ProgramInfo {
     tag: info.hex(PROG_INFO.tag, PROG_INFO.jited_prog_len),
     // The bit itself came into padding that was there before: the fields behind it tell that the kernel knows it.
     gpl: info.has(PROG_INFO.jited_ksyms) ? info.bit(PROG_INFO.gpl_compatible_bit) : undefined,
-    loadedAt: isSince415 ? boottimeToDate(info.u64n(PROG_INFO.load_time)) : undefined,
+    loadedAt: isSince415 ? boottimeToDate(info.u64Number(PROG_INFO.load_time)) : undefined,
     uid: number(PROG_INFO.created_by_uid),
     mapIds: isSince415 ? (mapCount === 0 ? [] : info.u32s(PROG_INFO.map_ids)) : undefined,
     btfId: info.u32(PROG_INFO.btf_id),
@@ -121,7 +121,7 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
  * });
  * const { id } = program.info();
  * for (const { id, type, name, loadedAt } of listPrograms()) console.log(id, type, name, loadedAt);
- * console.log([...listPrograms()].find((info) => info.id === id)?.type); // socket-filter
+ * console.log([...listPrograms()].find((info) => info.id === id)?.type); // socket_filter
  * ```
  */
 export function listPrograms(): Generator<ProgramInfo, undefined, undefined> {

@@ -235,7 +235,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * @example
    * ```ts
    * import { RingBuf, t } from "bun-bpf";
-   * using ring = new RingBuf({ size: 64 * 1024, event: t.struct({ pid: t.u32, time: t.u64n }) });
+   * using ring = new RingBuf({ size: 64 * 1024, event: t.struct({ pid: t.u32, time: t.u64Number }) });
    * using subscription = ring.subscribe((event) => console.log(event.pid), { inPlace: true });
    * subscription.unref();
    * console.log(subscription.stats.events); // 0
@@ -261,7 +261,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * @example
    * ```ts
    * import { RingBuf, t } from "bun-bpf";
-   * using ring = new RingBuf({ size: 4096, event: t.u64n });
+   * using ring = new RingBuf({ size: 4096, event: t.u64Number });
    * let total = 0;
    * using _ = ring.subscribeRaw((view, offset) => {
    *   total += view.getUint32(offset, true);

@@ -19,7 +19,7 @@ import {
  * reads. It is what there was before the ring buffer: where that is to be had (kernel 5.8), {@link RingBuf} costs less and
  * keeps the order of events.
  *
- * Kernel 4.13 here. A map of the kind `perf-event-array`, a perf event for each CPU that is online when this is made, and their
+ * Kernel 4.13 here. A map of the kind `perf_event_array`, a perf event for each CPU that is online when this is made, and their
  * pages: records are decoded, or shown, where they lie, but for one that wraps around the end of its buffer, which is copied.
  * So {@link EventBuffer.drainRaw} gives one of several views, and the kernel's memory can be written to: it is better not.
  *
@@ -49,7 +49,7 @@ import {
  * ```ts
  * import { asm, PerfBuffer, Program, t } from "bun-bpf";
  * const { r0, r1, r2, r3, r4, r5 } = asm;
- * using events = new PerfBuffer({ event: t.struct({ value: t.u64n }) });
+ * using events = new PerfBuffer({ event: t.struct({ value: t.u64Number }) });
  * using program = new Program({
  *   section: "socket",
  *   license: "GPL",
@@ -136,7 +136,7 @@ export class PerfBuffer<E> extends EventBuffer<E> {
    * @example
    * ```ts
    * import { PerfBuffer, t } from "bun-bpf";
-   * using buffer = new PerfBuffer({ event: t.u64n, size: 64 * 1024 });
+   * using buffer = new PerfBuffer({ event: t.u64Number, size: 64 * 1024 });
    * const perCpu = new Map<number, number>();
    * buffer.drain(() => perCpu.set(buffer.cpu, (perCpu.get(buffer.cpu) ?? 0) + 1));
    * console.log(perCpu.size, buffer.cpu); // 0 -1

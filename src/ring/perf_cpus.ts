@@ -143,7 +143,7 @@ export function checkPerfTypes<E>(types: PerfBufferTypes<E>): PerfBufferTypes<E>
 
 /** The kind of {@link PerfBuffer}. */
 export const perfKind: MapKind<PerfBufferTypes<unknown>, PerfBufferOptions<unknown>> = new MapKind({
-  type: "perf-event-array",
+  type: "perf_event_array",
   className: "PerfBuffer",
   options: typeNames,
   sizes(types: PerfBufferTypes<unknown>) {

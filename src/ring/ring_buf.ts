@@ -13,7 +13,7 @@ import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_options
  * Kernel 5.8. The kernel's pages are mapped and records are decoded, or shown, where they lie. Records that do not fit are
  * lost at the program's side, where the reserving helper returns NULL: `asm.reserveOrCount()` counts them, `stats.lost` tells.
  *
- * With the flag `"rb-overwrite"` (kernel 6.19) the oldest records are lost instead, read or not: for a recorder of what came
+ * With the flag `"rb_overwrite"` (kernel 6.19) the oldest records are lost instead, read or not: for a recorder of what came
  * before something. They are copied before they are shown, and `stats.overwrittenBytes` says how much was missed; how many
  * records that were nobody knows. Such a ring wakes its consumer as any other does; programs that record for later write with
  * `BPF_RB_NO_WAKEUP`.
@@ -28,7 +28,7 @@ import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_options
  * ```ts
  * import { asm, Program, RingBuf, t } from "bun-bpf";
  * const { r0, r1, r2, r3, r4 } = asm;
- * using ring = new RingBuf({ size: 64 * 1024, event: t.struct({ value: t.u64n }) });
+ * using ring = new RingBuf({ size: 64 * 1024, event: t.struct({ value: t.u64Number }) });
  * using program = new Program({
  *   section: "socket",
  *   license: "GPL",
@@ -118,7 +118,7 @@ export class RingBuf<E> extends EventBuffer<E> {
    * @example
    * ```ts
    * import { asm, Program, RingBuf, t } from "bun-bpf";
-   * using events = new RingBuf({ size: 4096, event: t.u64n });
+   * using events = new RingBuf({ size: 4096, event: t.u64Number });
    * using program = new Program({
    *   section: "socket",
    *   license: "GPL",

@@ -1,5 +1,5 @@
 import { PerCpuArrayMap } from "../maps/array_map.ts";
-import { u64n } from "../types/integer.ts";
+import { u64Number } from "../types/integer.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
 /**
@@ -18,7 +18,7 @@ export interface ConsumerStats {
    * kin; in a perf buffer the kernel counts. Of events that programs drop without counting them nobody can know.
    */
   readonly lost: number;
-  /** Bytes that programs overwrote before they were read; 0 but for a ring with the flag `"rb-overwrite"`. */
+  /** Bytes that programs overwrote before they were read; 0 but for a ring with the flag `"rb_overwrite"`. */
   readonly overwrittenBytes: number;
   /** Times that the kernel woke a consumer. */
   readonly wakeups: number;
@@ -92,7 +92,7 @@ export class LossCounter {
   map(ringName: string): PerCpuArrayMap<number> {
     const suffix = "_lost";
     const name = ringName.slice(0, BPF_OBJ_NAME_LEN - 1 - suffix.length) + suffix;
-    this.#map ??= new PerCpuArrayMap({ value: u64n, maxEntries: 1, name });
+    this.#map ??= new PerCpuArrayMap({ value: u64Number, maxEntries: 1, name });
     return this.#map;
   }
 

@@ -112,7 +112,7 @@ interface Writing {
  */
 export class UserRingBuf<E> extends BpfMap {
   /** @internal */
-  static readonly kind = ringKind("user-ringbuf", "UserRingBuf", 2 ** 31);
+  static readonly kind = ringKind("user_ringbuf", "UserRingBuf", 2 ** 31);
   /** The layout of a record. */
   readonly types: RingBufTypes<E>;
   #writing: Writing | undefined;
@@ -178,7 +178,7 @@ export class UserRingBuf<E> extends BpfMap {
    * @example
    * ```ts
    * import { t, UserRingBuf } from "bun-bpf";
-   * using ring = new UserRingBuf({ size: 4096, event: t.u64n });
+   * using ring = new UserRingBuf({ size: 4096, event: t.u64Number });
    * let count = 0;
    * while (ring.output(count)) count++;
    * console.log(count, ring.stats.refused); // 256 1
@@ -266,7 +266,7 @@ export class UserRingBuf<E> extends BpfMap {
    * @example
    * ```ts
    * import { t, UserRingBuf } from "bun-bpf";
-   * using ring = new UserRingBuf({ size: 4096, event: t.u64n });
+   * using ring = new UserRingBuf({ size: 4096, event: t.u64Number });
    * using record = await ring.reserveWhenFree();
    * record.set(42).submit();
    * console.log(ring.stats.events); // 1

@@ -26,7 +26,7 @@ const LONGEST_UNROLLED = 32;
  * ```ts
  * import { t } from "bun-bpf";
  *
- * const Histogram = t.array(t.u64n, 64);
+ * const Histogram = t.array(t.u64Number, 64);
  * const view = new DataView(new ArrayBuffer(Histogram.size));
  * Histogram.write(view, 0, new Array(64).fill(0));
  * console.log(Histogram.read(view, 0).length); // 64

@@ -45,8 +45,8 @@ export interface CustomOptions<T> {
  *   name: "timestamp",
  *   size: 8,
  *   align: 8,
- *   read: (view, offset) => new Date(t.u64n.read(view, offset)),
- *   write: (view, offset, date) => t.u64n.write(view, offset, date.getTime()),
+ *   read: (view, offset) => new Date(t.u64Number.read(view, offset)),
+ *   write: (view, offset, date) => t.u64Number.write(view, offset, date.getTime()),
  * });
  * const Login = t.struct({ uid: t.u32, at: Timestamp });
  * console.log(Login.fields.at.offset); // 8

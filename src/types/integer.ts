@@ -74,7 +74,7 @@ function refusal(range: Range<number | bigint>): (value: unknown, path: string) 
     if (wanted === "number" && typeof value === "bigint") hint = "pass a number, e.g. 5";
     if (wanted === "bigint" && typeof value === "number") {
       hint = "pass a bigint, e.g. 5n";
-      if (range.byteOrder === undefined) hint += `, or use t.${kind}n`;
+      if (range.byteOrder === undefined) hint += `, or use t.${kind}Number`;
     }
     return refuseType(path, expected, value, hint);
   };
@@ -224,7 +224,7 @@ const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 /**
  * `__u64`: an unsigned integer of 8 bytes, as a bigint: exact, and twice as dear as
- * {@link u64n}, which leaves no garbage.
+ * {@link u64Number}, which leaves no garbage.
  *
  * @example
  * ```ts
@@ -241,7 +241,7 @@ export const u64: IntegerType<bigint> = integer("BigUint64", 8, {
 
 /**
  * `__s64`: a signed integer of 8 bytes, as a bigint: exact, and twice as dear as
- * {@link i64n}, which leaves no garbage.
+ * {@link i64Number}, which leaves no garbage.
  *
  * @example
  * ```ts
@@ -266,11 +266,15 @@ export const i64: IntegerType<bigint> = integer("BigInt64", 8, {
  * import { t } from "bun-bpf";
  *
  * const view = new DataView(new ArrayBuffer(8));
- * t.u64n.write(view, 0, 1_700_000_000_000_000);
- * console.log(t.u64n.read(view, 0)); // 1700000000000000
+ * t.u64Number.write(view, 0, 1_700_000_000_000_000);
+ * console.log(t.u64Number.read(view, 0)); // 1700000000000000
  * ```
  */
-export const u64n: IntegerType<number> = wideNumber("Uint32", { kind: "u64n", min: 0, max: SAFE });
+export const u64Number: IntegerType<number> = wideNumber("Uint32", {
+  kind: "u64Number",
+  min: 0,
+  max: SAFE,
+});
 
 /**
  * `__s64` as a number. What is written must be a safe integer; what is read beyond -2^53 or 2^53 is
@@ -280,11 +284,11 @@ export const u64n: IntegerType<number> = wideNumber("Uint32", { kind: "u64n", mi
  * ```ts
  * import { t } from "bun-bpf";
  *
- * t.i64n.write(new DataView(new ArrayBuffer(8)), 0, -1);
+ * t.i64Number.write(new DataView(new ArrayBuffer(8)), 0, -1);
  * ```
  */
-export const i64n: IntegerType<number> = wideNumber("Int32", {
-  kind: "i64n",
+export const i64Number: IntegerType<number> = wideNumber("Int32", {
+  kind: "i64Number",
   min: -SAFE,
   max: SAFE,
 });

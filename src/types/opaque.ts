@@ -38,7 +38,7 @@ function opaque<Kind extends OpaqueKind>(
  * ```ts
  * import { t } from "bun-bpf";
  *
- * const Account = t.struct({ lock: t.spinLock, packets: t.u64n, bytes: t.u64n });
+ * const Account = t.struct({ lock: t.spinLock, packets: t.u64Number, bytes: t.u64Number });
  * console.log(Account.size, Account.fields.packets.offset); // 24 8
  *
  * const view = new DataView(new ArrayBuffer(Account.size));

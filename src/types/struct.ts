@@ -44,7 +44,7 @@ export interface StructOptions {
  * ```ts
  * import { t } from "bun-bpf";
  *
- * const Event = t.struct({ pid: t.u32, comm: t.cstring(16), ts: t.u64n });
+ * const Event = t.struct({ pid: t.u32, comm: t.cstring(16), ts: t.u64Number });
  * console.log(Event.size, Event.fields.ts.offset); // 32 24
  *
  * const view = new DataView(new ArrayBuffer(Event.size));

@@ -13,12 +13,12 @@ export {
   i16,
   i32,
   i64,
-  i64n,
+  i64Number,
   i8,
   u16,
   u32,
   u64,
-  u64n,
+  u64Number,
   u8,
 } from "./integer.ts";
 export { bytes, cstring } from "./text.ts";

@@ -89,12 +89,12 @@ export type IntegerKind =
   | "u16"
   | "u32"
   | "u64"
-  | "u64n"
+  | "u64Number"
   | "i8"
   | "i16"
   | "i32"
   | "i64"
-  | "i64n"
+  | "i64Number"
   | "be16"
   | "be32"
   | "be64";
@@ -196,7 +196,7 @@ export interface StructType<F extends Fields> extends Type<StructValue<F>, Struc
    * ```ts
    * import { t } from "bun-bpf";
    *
-   * const Event = t.struct({ pid: t.u32, ts: t.u64n });
+   * const Event = t.struct({ pid: t.u32, ts: t.u64Number });
    * const view = new DataView(new ArrayBuffer(2 * Event.size));
    * Event.write(view, 0, { pid: 1, ts: 5 });
    * Event.write(view, Event.size, { pid: 2, ts: 6 });
@@ -249,7 +249,7 @@ export interface StructType<F extends Fields> extends Type<StructValue<F>, Struc
  * ```ts
  * import { t } from "bun-bpf";
  *
- * const Event = t.struct({ pid: t.u32, ts: t.u64n });
+ * const Event = t.struct({ pid: t.u32, ts: t.u64Number });
  * const cursor = Event.cursor();
  * const { event } = cursor;
  *

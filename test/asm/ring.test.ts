@@ -53,7 +53,7 @@ const outputting: Code = [
 ];
 
 function newRing(size = 4096): RingBuf<number> {
-  return new RingBuf({ size, event: t.u64n });
+  return new RingBuf({ size, event: t.u64Number });
 }
 
 function load(code: Code, maps: Record<string, LiveMap>, section = "socket"): Program {

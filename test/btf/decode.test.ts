@@ -335,9 +335,9 @@ function asBtf(type: t.Type<unknown>, view: DataView, offset: number): BtfValue 
     case "u64":
     case "i64":
       return type.read(view, offset) as BtfValue;
-    case "u64n":
+    case "u64Number":
       return view.getBigUint64(offset, true);
-    case "i64n":
+    case "i64Number":
       return view.getBigInt64(offset, true);
     case "bytes":
     case "mac":

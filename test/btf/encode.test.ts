@@ -50,12 +50,12 @@ describe("single values have C's types", () => {
     [t.u16, "unsigned short"],
     [t.u32, "unsigned int"],
     [t.u64, "unsigned long long"],
-    [t.u64n, "unsigned long long"],
+    [t.u64Number, "unsigned long long"],
     [t.i8, "signed char"],
     [t.i16, "short"],
     [t.i32, "int"],
     [t.i64, "long long"],
-    [t.i64n, "long long"],
+    [t.i64Number, "long long"],
     [t.be16, "__be16"],
     [t.be32, "__be32"],
     [t.be64, "__be64"],
@@ -276,7 +276,7 @@ bpftoolTest("bpftool reads the same", async () => {
     "from port": t.be16,
     net: t.cidr6,
     lock: t.spinLock,
-    list: t.array(t.struct({ id: t.u32, weight: t.i64n }), 2),
+    list: t.array(t.struct({ id: t.u32, weight: t.i64Number }), 2),
   });
   const { bytes } = encodeBtf({ key: t.cidr4, value });
   const folder = mkdtempSync(join(tmpdir(), "encode-"));

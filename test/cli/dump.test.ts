@@ -238,17 +238,17 @@ describe("kinds of maps", () => {
   test.each([
     ["ringbuf", { type: "ringbuf", size: 65536, event: t.u32 }, "take them from their consumer"],
     [
-      "user-ringbuf",
-      { type: "user-ringbuf", size: 65536, event: t.u32 },
+      "user_ringbuf",
+      { type: "user_ringbuf", size: 65536, event: t.u32 },
       "are for programs to read",
     ],
-    ["bloom-filter", { type: "bloom-filter", value: t.u32, maxEntries: 4 }, "not which ones were"],
-    ["perf-event-array", { type: "perf-event-array" }, "does not say which perf events"],
-    ["cgroup-array", { type: "cgroup-array", maxEntries: 2 }, "does not say which cgroups"],
+    ["bloom_filter", { type: "bloom_filter", value: t.u32, maxEntries: 4 }, "not which ones were"],
+    ["perf_event_array", { type: "perf_event_array" }, "does not say which perf events"],
+    ["cgroup_array", { type: "cgroup_array", maxEntries: 2 }, "does not say which cgroups"],
     ["xskmap", { type: "xskmap", maxEntries: 2 }, "does not say which sockets"],
     ["arena", { type: "arena", pages: 1 }, "without entries"],
-    ["sk-storage", { type: "sk-storage", value: t.u32 }, "only by a descriptor of a socket"],
-    ["task-storage", { type: "task-storage", value: t.u32 }, "only by a descriptor of a thread"],
+    ["sk_storage", { type: "sk_storage", value: t.u32 }, "only by a descriptor of a socket"],
+    ["task_storage", { type: "task_storage", value: t.u32 }, "only by a descriptor of a thread"],
   ] as const)("that cannot be read say why: %s", async (type, options, reason) => {
     let map: ReturnType<typeof createMap>;
     try {

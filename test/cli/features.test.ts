@@ -31,10 +31,10 @@ describe("features", () => {
 
   bpfTest("of maps are told with what can be done with them, at once and in batches", async () => {
     const text = await cliText(["features", "maps"]);
-    expect(text).toMatch(/^hash +available +3\.19 +lookup update delete get-next-key .*freeze +/m);
+    expect(text).toMatch(/^hash +available +3\.19 +lookup update delete get_next_key .*freeze +/m);
     const hash = /^hash .*$/m.exec(text)?.[0] ?? "";
-    const hasBatches = features.mapOperations("hash").get("lookup-batch").available;
-    expect(hash.endsWith("lookup lookup-and-delete update delete")).toBe(hasBatches);
+    const hasBatches = features.mapOperations("hash").get("lookup_batch").available;
+    expect(hash.endsWith("lookup lookup_and_delete update delete")).toBe(hasBatches);
   });
 
   bpfTest("are the library's answers, as JSON", async () => {

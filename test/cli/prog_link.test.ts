@@ -45,7 +45,7 @@ describe("programs", () => {
     const line = lines.find((candidate) => candidate.trimStart().startsWith(`${id} `));
     expect(line).toMatch(
       new RegExp(
-        `^ *${id}  raw-tracepoint +cli_listed +${tag} +\\d+ B +[\\d.]+ KiB +- +\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d +\\d+ +${map.id} +\\w+\\(${process.pid}\\) +-$`,
+        `^ *${id}  raw_tracepoint +cli_listed +${tag} +\\d+ B +[\\d.]+ KiB +- +\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d +\\d+ +${map.id} +\\w+\\(${process.pid}\\) +-$`,
       ),
     );
     const listed = (await cliJson<Shown[]>(["prog", "list"])).find((one) => one.id === id);
@@ -65,14 +65,14 @@ describe("programs", () => {
     const { id, tag } = program.info();
     const text = await cliText(["prog", "show", "cli_shown"]);
     expect(text).toMatch(new RegExp(`^id: +${id}$`, "m"));
-    expect(text).toMatch(/^type: +raw-tracepoint$/m);
+    expect(text).toMatch(/^type: +raw_tracepoint$/m);
     expect(text).toMatch(new RegExp(`^tag: +${tag}$`, "m"));
     expect(text).toMatch(/^license: +goes with the GPL$/m);
     expect(text).toMatch(/^loaded: +[-\d]{10} [:\d]{8} by user \d+$/m);
     expect(text).toMatch(/^code: +\d+ bytes of instructions, /m);
     expect(text).toMatch(new RegExp(`^maps: +${map.id} cli_of_program \\(hash\\)$`, "m"));
     const linkId = link.info().id;
-    expect(text).toMatch(new RegExp(`^links: +${linkId} raw-tracepoint sched_process_exec$`, "m"));
+    expect(text).toMatch(new RegExp(`^links: +${linkId} raw_tracepoint sched_process_exec$`, "m"));
     expect(await cliJson<Shown>(["prog", "show", id])).toMatchObject({ id, linkIds: [linkId] });
   });
 
@@ -99,17 +99,17 @@ describe("links", () => {
     expect(lines[0]?.trim().split(/\s+/)).toEqual("ID TYPE PROGRAM TARGET OWNERS PINS".split(" "));
     expect(lines.find((line) => line.trimStart().startsWith(`${id} `))).toMatch(
       new RegExp(
-        `^ *${id}  raw-tracepoint +${programId} cli_linked +sched_process_exec +\\w+\\(${process.pid}\\) +-$`,
+        `^ *${id}  raw_tracepoint +${programId} cli_linked +sched_process_exec +\\w+\\(${process.pid}\\) +-$`,
       ),
     );
     const text = await cliText(["link", "show", id]);
     expect(text).toMatch(
-      new RegExp(`^program: +${programId} cli_linked \\(raw-tracepoint\\)$`, "m"),
+      new RegExp(`^program: +${programId} cli_linked \\(raw_tracepoint\\)$`, "m"),
     );
     expect(text).toMatch(/^target: +sched_process_exec$/m);
     expect(await cliJson<Shown>(["link", "show", `id:${id}`])).toMatchObject({
       id,
-      type: "raw-tracepoint",
+      type: "raw_tracepoint",
       programId,
       name: "sched_process_exec",
       owners: [{ pid: process.pid, fd: link.fd }],
@@ -119,10 +119,10 @@ describe("links", () => {
   testUnless(obstacleTo(attachTcx))("of other kinds have theirs", async () => {
     using attached = attachTcx();
     const { id } = attached.link.info();
-    expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx-egress\)$/m);
+    expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx_egress\)$/m);
     attached.link.detach();
     expect(await cliText(["link", "show", id])).toMatch(
-      /^target: +interface gone \(tcx-egress\)$/m,
+      /^target: +interface gone \(tcx_egress\)$/m,
     );
   });
 
@@ -147,8 +147,8 @@ describe("links", () => {
       expect(shown.stdout).toMatch(new RegExp(`^program: +${info.programId}$`, "m"));
       // Links tell what they are to from kernel 5.13 on.
       if (info.targetId !== undefined) {
-        expect(privileged).toMatch(/^target: +\w+ \(trace-fentry\)$/m);
-        expect(shown.stdout).toMatch(/^target: +type \d+ of \d+ \(trace-fentry\)$/m);
+        expect(privileged).toMatch(/^target: +\w+ \(trace_fentry\)$/m);
+        expect(shown.stdout).toMatch(/^target: +type \d+ of \d+ \(trace_fentry\)$/m);
       }
       expect(json.stderr).toBe("");
       const shownJson = JSON.parse(json.stdout) as Shown;

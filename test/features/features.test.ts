@@ -68,8 +68,8 @@ testUnless(bpfObstacle ?? mountObstacle)(
     const differences = Object.entries(statuses(fresh.maps())).filter(
       ([name, status]) => found[name] !== status,
     );
-    for (const [name] of differences) expect(name).toContain("struct-ops");
-    expect(found["map type struct-ops"]).toBe("missing");
+    for (const [name] of differences) expect(name).toContain("struct_ops");
+    expect(found["map type struct_ops"]).toBe("missing");
   },
   60_000,
 );
@@ -94,10 +94,10 @@ test("unknown names are refused, with the nearest that there is", () => {
     [() => get(mapTypes, "ring-buf"), /^unknown kind of map "ring-buf": did you mean "ringbuf"/],
     [() => features.mapOperations("hush" as "hash"), /^unknown kind of map "hush": .*"hash"/],
     [
-      () => get(features.mapOperations("hash"), "lookup_batch"),
-      /^unknown operation .*"lookup-batch"/,
+      () => get(features.mapOperations("hash"), "lookup-batch"),
+      /^unknown operation "lookup-batch": .*"lookup_batch"/,
     ],
-    [() => get(programTypes, "sched_cls"), /^unknown type of program .* did you mean "sched-cls"/],
+    [() => get(programTypes, "sched-cls"), /^unknown type of program .* did you mean "sched_cls"/],
     [() => features.helpers("XDP" as "xdp"), /^unknown type of program "XDP": did you mean "xdp"/],
     [() => get(features.helpers("tracing"), "bpf_loop"), /^unknown helper .* did you mean "loop"/],
     [

@@ -9,8 +9,8 @@ import { wrongErrnos } from "./failing_calls.ts";
 import { repetitions } from "../support/effort.ts";
 import { endWorker } from "../support/end_worker.ts";
 
-const Key = t.struct({ a: t.u32, b: t.u64n, name: t.cstring(12) });
-const Value = t.struct({ count: t.u64n, bytes: t.bytes(20) });
+const Key = t.struct({ a: t.u32, b: t.u64Number, name: t.cstring(12) });
+const Value = t.struct({ count: t.u64Number, bytes: t.bytes(20) });
 
 /** Starts a Worker of a file in children/, and waits until it listens. */
 async function startWorker(name: string): Promise<Worker> {
@@ -75,7 +75,7 @@ describe("memory that only the kernel knows", () => {
   });
 
   bpfTest("of a walk stays, whatever is collected between its steps", () => {
-    using map = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 5000 });
+    using map = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 5000 });
     map.setMany(Array.from({ length: 5000 }, (_, key) => [key, key * 3] as const));
     let steps = 0;
     for (const [key, value] of map) {

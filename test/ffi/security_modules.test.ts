@@ -122,7 +122,7 @@ const printModules = `
 const printRefusals = `
   const { ArrayOfMaps, HashMap, HashOfMaps, InodeStorage, t } = await import("./src/index.ts");
   const value = t.u32;
-  const inner = { type: "inode-storage", value };
+  const inner = { type: "inode_storage", value };
   const attempt = (make) => {
     try {
       using _made = make();

@@ -22,40 +22,40 @@ const inner = { type: "hash", ...keyed } as const;
 /** Options for each kind, complete. */
 const everyKind: { readonly [N in CreateMapOptions["type"]]: CreateMapOptions & { type: N } } = {
   hash: { type: "hash", ...keyed },
-  "lru-hash": { type: "lru-hash", ...keyed },
-  "percpu-hash": { type: "percpu-hash", ...keyed },
-  "lru-percpu-hash": { type: "lru-percpu-hash", ...keyed },
+  lru_hash: { type: "lru_hash", ...keyed },
+  percpu_hash: { type: "percpu_hash", ...keyed },
+  lru_percpu_hash: { type: "lru_percpu_hash", ...keyed },
   array: { type: "array", ...valued, mmap: true },
-  "percpu-array": { type: "percpu-array", ...valued },
-  "lpm-trie": { type: "lpm-trie", ...keyed, key: t.cidr6 },
+  percpu_array: { type: "percpu_array", ...valued },
+  lpm_trie: { type: "lpm_trie", ...keyed, key: t.cidr6 },
   queue: { type: "queue", ...valued },
   stack: { type: "stack", ...valued },
-  "bloom-filter": { type: "bloom-filter", ...valued, hashes: 2 },
+  bloom_filter: { type: "bloom_filter", ...valued, hashes: 2 },
   ringbuf: { type: "ringbuf", event: t.u64, size: 65_536 },
-  "user-ringbuf": { type: "user-ringbuf", event: t.u64, size: 65_536 },
-  "stack-trace": { type: "stack-trace", maxEntries: 4, buildId: true },
-  "prog-array": { type: "prog-array", maxEntries: 4 },
-  "perf-event-array": { type: "perf-event-array" },
-  "cgroup-array": { type: "cgroup-array", maxEntries: 4 },
+  user_ringbuf: { type: "user_ringbuf", event: t.u64, size: 65_536 },
+  stack_trace: { type: "stack_trace", maxEntries: 4, buildId: true },
+  prog_array: { type: "prog_array", maxEntries: 4 },
+  perf_event_array: { type: "perf_event_array" },
+  cgroup_array: { type: "cgroup_array", maxEntries: 4 },
   devmap: { type: "devmap", maxEntries: 4 },
-  "devmap-hash": { type: "devmap-hash", maxEntries: 4 },
+  devmap_hash: { type: "devmap_hash", maxEntries: 4 },
   cpumap: { type: "cpumap" },
   xskmap: { type: "xskmap", maxEntries: 4 },
   sockmap: { type: "sockmap", maxEntries: 4 },
   sockhash: { type: "sockhash", key: t.u32, maxEntries: 4 },
-  "reuseport-sockarray": { type: "reuseport-sockarray", maxEntries: 4 },
-  "sk-storage": { type: "sk-storage", value: t.u64 },
-  "inode-storage": { type: "inode-storage", value: t.u64 },
-  "task-storage": { type: "task-storage", value: t.u64 },
-  "cgrp-storage": { type: "cgrp-storage", value: t.u64 },
+  reuseport_sockarray: { type: "reuseport_sockarray", maxEntries: 4 },
+  sk_storage: { type: "sk_storage", value: t.u64 },
+  inode_storage: { type: "inode_storage", value: t.u64 },
+  task_storage: { type: "task_storage", value: t.u64 },
+  cgrp_storage: { type: "cgrp_storage", value: t.u64 },
   arena: { type: "arena", pages: 1 },
-  "hash-of-maps": { type: "hash-of-maps", key: t.u32, maxEntries: 4, inner },
-  "array-of-maps": { type: "array-of-maps", maxEntries: 4, inner },
+  hash_of_maps: { type: "hash_of_maps", key: t.u32, maxEntries: 4, inner },
+  array_of_maps: { type: "array_of_maps", maxEntries: 4, inner },
 };
 const classes = {
   ...simpleClasses,
-  "hash-of-maps": HashOfMaps,
-  "array-of-maps": ArrayOfMaps,
+  hash_of_maps: HashOfMaps,
+  array_of_maps: ArrayOfMaps,
 };
 
 describe("a map by the name of its kind", () => {
@@ -67,7 +67,7 @@ describe("a map by the name of its kind", () => {
         map = createMap({ ...options, name: "made" });
       } catch (error) {
         // A kernel may be without the BPF security module, and says so.
-        if (type === "inode-storage" && /lsm=/.test(String(error))) return;
+        if (type === "inode_storage" && /lsm=/.test(String(error))) return;
         throw error;
       }
       using made = map;
@@ -78,15 +78,15 @@ describe("a map by the name of its kind", () => {
   }
 
   bpfTest("is typed by it", () => {
-    using recent = createMap({ type: "lru-hash", key: t.ipv4, value: t.u64n, maxEntries: 4 });
+    using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 4 });
     const _recent: LruHashMap<string, number> = recent;
     using ring = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
     const _ring: RingBuf<bigint> = ring;
-    using places = createMap({ type: "stack-trace", maxEntries: 4, buildId: true });
+    using places = createMap({ type: "stack_trace", maxEntries: 4, buildId: true });
     const _places: StackTraceMap<true> = places;
-    using addresses = createMap({ type: "stack-trace", maxEntries: 4 });
+    using addresses = createMap({ type: "stack_trace", maxEntries: 4 });
     const frames: bigint[] | undefined = addresses.get(1);
-    using maps = createMap({ type: "array-of-maps", maxEntries: 1, inner });
+    using maps = createMap({ type: "array_of_maps", maxEntries: 1, inner });
     using own = createMap(inner);
     maps.set(0, own);
     using opened = maps.get(0);
@@ -101,7 +101,7 @@ describe("a map by the name of its kind", () => {
     expect(make({ type: "hsah", ...keyed })).toThrow(
       /type: unknown kind of map "hsah": did you mean "hash"/,
     );
-    expect(make({ type: "struct-ops" })).toThrow(TypeError);
+    expect(make({ type: "struct_ops" })).toThrow(TypeError);
     expect(make({ ...keyed })).toThrow(/type: unknown kind of map undefined/);
     expect(make(undefined)).toThrow(/createMap: expected options such as/);
     expect(make({ type: "array", ...keyed })).toThrow(/ArrayMap: unknown option "key"/);

@@ -21,7 +21,7 @@ import { openKernelObjects } from "../support/leaks.ts";
 import { withRandom } from "../types/random.ts";
 import { repetitions } from "../support/effort.ts";
 
-const inner = { key: t.u32, value: t.u64n, maxEntries: 8 } as const;
+const inner = { key: t.u32, value: t.u64Number, maxEntries: 8 } as const;
 
 function outer() {
   const name = "outer";
@@ -88,15 +88,15 @@ describe("a hash of maps", () => {
 
   bpfTest("refuses what is not like its template, and says what must be", () => {
     using maps = outer();
-    using array = new ArrayMap({ value: t.u64n, maxEntries: 8 });
-    using wide = new HashMap({ key: t.u64n, value: t.u64n, maxEntries: 8 });
+    using array = new ArrayMap({ value: t.u64Number, maxEntries: 8 });
+    using wide = new HashMap({ key: t.u64Number, value: t.u64Number, maxEntries: 8 });
     // @ts-expect-error an array is no hash
     expect(() => maps.set(1, array)).toThrow(
-      /value of hash-of-maps map "outer": expected a hash map, got the array map/,
+      /value of hash_of_maps map "outer": expected a hash map, got the array map/,
     );
     expect(() => maps.set(1, wide)).toThrow(BpfError);
     expect(() => maps.set(1, wide)).toThrow(
-      /cannot store the hash map \d+ in hash-of-maps map "outer": .*EINVAL.*sizes and flags must be the same/,
+      /cannot store the hash map \d+ in hash_of_maps map "outer": .*EINVAL.*sizes and flags must be the same/,
     );
     // @ts-expect-error a number is no map
     expect(() => maps.set(1, 5)).toThrow(/expected a map, got 5/);
@@ -212,25 +212,25 @@ describe("an array of maps", () => {
     expect(maps.count()).toBe(0);
   });
 
-  bpfTest("takes arrays of other lengths with the flag inner-map alone", () => {
+  bpfTest("takes arrays of other lengths with the flag inner_map alone", () => {
     using short = new ArrayMap({ value: t.u32, maxEntries: 1 });
     using fixed = new ArrayOfMaps({
       maxEntries: 1,
       inner: { type: "array", value: t.u32, maxEntries: 2 },
     });
-    expect(() => fixed.set(0, short)).toThrow(/EINVAL.*inner-map/);
+    expect(() => fixed.set(0, short)).toThrow(/EINVAL.*inner_map/);
     using free = new ArrayOfMaps({
       maxEntries: 1,
-      inner: { type: "array", value: t.u32, maxEntries: 2, flags: ["inner-map"] },
+      inner: { type: "array", value: t.u32, maxEntries: 2, flags: ["inner_map"] },
     });
-    using long = new ArrayMap({ value: t.u32, maxEntries: 9, flags: ["inner-map"] });
+    using long = new ArrayMap({ value: t.u32, maxEntries: 9, flags: ["inner_map"] });
     free.set(0, long);
     using opened = free.get(0);
     expect(opened?.length).toBe(9);
   });
 
   bpfTest("holds a ring buffer for each CPU", () => {
-    const ring = { event: t.u64n, size: 4096 } as const;
+    const ring = { event: t.u64Number, size: 4096 } as const;
     using rings = new ArrayOfMaps({ maxEntries: 2, inner: { type: "ringbuf", ...ring } });
     using own = new RingBuf(ring);
     rings.set(1, own);
@@ -242,28 +242,28 @@ describe("an array of maps", () => {
   bpfTest("holds and opens maps of every kind that can be inside", () => {
     const keyed = { key: t.u32, value: t.u64, maxEntries: 4 } as const;
     const kinds: readonly InnerMapOptions[] = [
-      { type: "lru-hash", ...keyed },
-      { type: "percpu-hash", ...keyed },
-      { type: "lru-percpu-hash", ...keyed },
-      { type: "lpm-trie", ...keyed, key: t.cidr4 },
+      { type: "lru_hash", ...keyed },
+      { type: "percpu_hash", ...keyed },
+      { type: "lru_percpu_hash", ...keyed },
+      { type: "lpm_trie", ...keyed, key: t.cidr4 },
       { type: "queue", value: t.u64, maxEntries: 4 },
       { type: "stack", value: t.u64, maxEntries: 4 },
-      { type: "bloom-filter", value: t.u64, maxEntries: 4 },
-      { type: "stack-trace", maxEntries: 4 },
-      { type: "stack-trace", maxEntries: 4, buildId: true },
-      { type: "perf-event-array", maxEntries: 4 },
-      { type: "cgroup-array", maxEntries: 4 },
+      { type: "bloom_filter", value: t.u64, maxEntries: 4 },
+      { type: "stack_trace", maxEntries: 4 },
+      { type: "stack_trace", maxEntries: 4, buildId: true },
+      { type: "perf_event_array", maxEntries: 4 },
+      { type: "cgroup_array", maxEntries: 4 },
       { type: "devmap", maxEntries: 4 },
-      { type: "devmap-hash", maxEntries: 4 },
+      { type: "devmap_hash", maxEntries: 4 },
       { type: "cpumap", maxEntries: 1 },
       { type: "xskmap", maxEntries: 4 },
       { type: "sockmap", maxEntries: 4 },
       { type: "sockhash", key: t.u32, maxEntries: 4 },
-      { type: "reuseport-sockarray", maxEntries: 4 },
-      { type: "sk-storage", value: t.u64 },
-      { type: "task-storage", value: t.u64 },
-      { type: "cgrp-storage", value: t.u64 },
-      { type: "user-ringbuf", event: t.u64, size: 65_536 },
+      { type: "reuseport_sockarray", maxEntries: 4 },
+      { type: "sk_storage", value: t.u64 },
+      { type: "task_storage", value: t.u64 },
+      { type: "cgrp_storage", value: t.u64 },
+      { type: "user_ringbuf", event: t.u64, size: 65_536 },
     ];
     // That the kernel has what its version has is tested elsewhere.
     for (const inner of kinds.filter(({ type }) => features.mapTypes.get(type).available)) {
@@ -280,8 +280,8 @@ describe("an array of maps", () => {
   });
 
   bpfTest("holds per-CPU maps", () => {
-    const totals = { value: t.u64n, maxEntries: 1 } as const;
-    using maps = new ArrayOfMaps({ maxEntries: 1, inner: { type: "percpu-array", ...totals } });
+    const totals = { value: t.u64Number, maxEntries: 1 } as const;
+    using maps = new ArrayOfMaps({ maxEntries: 1, inner: { type: "percpu_array", ...totals } });
     using own = new PerCpuArrayMap(totals);
     maps.set(0, own);
     own.set(
@@ -298,7 +298,7 @@ describe("maps of maps", () => {
     using maps = outer();
     using map = new HashMap(inner);
     maps.set(1, map.set(2, 3));
-    const types = { key: t.u32, inner: { type: "hash", key: t.u32, value: t.u64n } } as const;
+    const types = { key: t.u32, inner: { type: "hash", key: t.u32, value: t.u64Number } } as const;
     using byId = HashOfMaps.fromId(maps.id, types);
     using byFd = HashOfMaps.fromFd(maps.fd, types);
     using dup = maps.dup();
@@ -330,7 +330,7 @@ describe("maps of maps", () => {
       new HashOfMaps({ key: t.u32, maxEntries: 1, inner: options as never });
     expect(make(undefined)).toThrow(/inner: expected an object such as \{ type: "hash"/);
     expect(make({ type: "hsah", ...inner })).toThrow(/inner: type: .*did you mean "hash"/);
-    expect(make({ type: "hash-of-maps" })).toThrow(/can be inside another map/);
+    expect(make({ type: "hash_of_maps" })).toThrow(/can be inside another map/);
     expect(make({ type: "hash", key: t.u32, value: t.u32 })).toThrow(/maxEntries: expected/);
     expect(make({ type: "hash", ...inner, size: 1 })).toThrow(/HashMap: unknown option "size"/);
     expect(make({ type: "array", ...inner })).toThrow(/ArrayMap: unknown option "key"/);

@@ -14,21 +14,21 @@ import { testWith } from "../support/needs.ts";
  * disposed of. The end of a perf event waits for grace periods of the kernel's, some 70 ms.
  */
 const kinds = [
-  ["raw_tp/sched_process_exec", "raw-tracepoint", repetitions(1000)],
-  ["tp_btf/sched_process_exec", "raw-tracepoint", repetitions(1000)],
-  ["tp/sched/sched_process_exec", "perf-event", repetitions(20, 5)],
+  ["raw_tp/sched_process_exec", "raw_tracepoint", repetitions(1000)],
+  ["tp_btf/sched_process_exec", "raw_tracepoint", repetitions(1000)],
+  ["tp/sched/sched_process_exec", "perf_event", repetitions(20, 5)],
 ] as const;
 
 /** A test of what only a link of the kernel's can, which that of a perf event once was not. */
 function linkTest(type: string): typeof bpfTest {
   const { attachKinds } = features;
-  return type === "perf-event" ? testWith(attachKinds.get("perf_event-link")) : bpfTest;
+  return type === "perf_event" ? testWith(attachKinds.get("perf_event_link")) : bpfTest;
 }
 
 for (const [section, type, rounds] of kinds) {
   describe(section, () => {
     bpfTest("counts execs from its attachment to its disposal", async () => {
-      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       expect(await execsOfATestProcess(counts)).toBe(0);
       {
@@ -40,7 +40,7 @@ for (const [section, type, rounds] of kinds) {
     });
 
     linkTest(type)("says what it is", () => {
-      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       using link = program.attach();
       const info = link.info();
@@ -50,7 +50,7 @@ for (const [section, type, rounds] of kinds) {
     });
 
     bpfTest("outlives its program's object, and garbage collection", async () => {
-      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       const attach = () => {
         using program = execCounter(section, counts);
         program.attach();
@@ -68,7 +68,7 @@ for (const [section, type, rounds] of kinds) {
     linkTest(type)("pinned, stays attached until the pin is removed", async () => {
       using bpffs = new DetachedMount("bpf");
       const path = `${bpffs.path}/link`;
-      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       const link = program.attach();
       expect(() => link.unpin()).toThrow("was not pinned here: give unpin() the path");
@@ -89,7 +89,7 @@ for (const [section, type, rounds] of kinds) {
     linkTest(type)(
       "can neither change its program nor be detached, and says what to do instead",
       () => {
-        using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+        using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
         using program = execCounter(section, counts);
         using link = program.attach();
         expect(() => link.update(program)).toThrow(
@@ -102,7 +102,7 @@ for (const [section, type, rounds] of kinds) {
     );
 
     bpfTest("made and disposed of over and over, leaves nothing open", () => {
-      using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+      using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       const before = countResources();
       const descriptors = openDescriptors().size;

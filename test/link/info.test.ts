@@ -56,7 +56,7 @@ const kinds: readonly {
       type: "tcx",
       ifindex: loopback,
       interfaceName: "lo",
-      attachType: "tcx-egress",
+      attachType: "tcx_egress",
     }),
   },
   {
@@ -70,7 +70,7 @@ const kinds: readonly {
     info: () => ({
       type: "cgroup",
       cgroupId: BigInt(statSync(cgroup as string).ino),
-      attachType: "cgroup-inet-egress",
+      attachType: "cgroup_inet_egress",
     }),
   },
   {
@@ -79,13 +79,13 @@ const kinds: readonly {
     info: () => ({
       type: "netns",
       netnsInode: Number(/\d+/.exec(readlinkSync("/proc/self/ns/net"))?.[0]),
-      attachType: "sk-lookup",
+      attachType: "sk_lookup",
     }),
   },
   {
     name: "netfilter",
     make: attachNetfilter,
-    info: () => ({ type: "netfilter", family: "ipv4", hook: "local-in", priority: -7, flags: 0 }),
+    info: () => ({ type: "netfilter", family: "ipv4", hook: "local_in", priority: -7, flags: 0 }),
   },
   {
     name: "iter",
@@ -119,7 +119,7 @@ describe("uprobes of many functions", () => {
   testUnless(obstacleTo(make))("have their places and cookies", () => {
     using attached = make();
     const info = attached.link.info();
-    if (info.type !== "uprobe-multi") throw new Error(`a link of type ${info.type}`);
+    if (info.type !== "uprobe_multi") throw new Error(`a link of type ${info.type}`);
     // From kernel 6.8 on.
     if (info.count === undefined) return;
     expect(info).toMatchObject({ count: 3, path: file, flags: 0, offsets, cookies: [5n, 6n, 7n] });
@@ -155,7 +155,7 @@ describe("perf events", () => {
       // Before kernel 5.15 there is no link.
       return;
     }
-    if (info.type !== "perf-event") throw new Error(`a link of type ${info.type}`);
+    if (info.type !== "perf_event") throw new Error(`a link of type ${info.type}`);
     if (info.event === undefined) return;
     expect(info.event).toEqual({
       kind: "tracepoint",
@@ -182,7 +182,7 @@ describe("functions of the kernel", () => {
   testUnless(obstacleTo(() => attachKprobes(9n)))("by many kprobes", () => {
     using attached = attachKprobes(9n);
     const info = attached.link.info();
-    if (info.type !== "kprobe-multi") throw new Error(`a link of type ${info.type}`);
+    if (info.type !== "kprobe_multi") throw new Error(`a link of type ${info.type}`);
     // From kernel 6.6 on, cookies from 6.9.
     if (info.count === undefined) return;
     expect(info).toMatchObject({ count: 1, flags: 0 });
@@ -197,7 +197,7 @@ describe("functions of the kernel", () => {
     using attached = attachFentry();
     const info = attached.link.info();
     if (info.type !== "tracing") throw new Error(`a link of type ${info.type}`);
-    expect(info).toMatchObject({ attachType: "trace-fentry", cookie: undefined });
+    expect(info).toMatchObject({ attachType: "trace_fentry", cookie: undefined });
     // From kernel 5.13 on.
     if (info.targetTypeId === undefined) return;
     expect(Btf.kernel().type(info.targetTypeId)).toMatchObject({ kind: "func", name: probed });
@@ -210,7 +210,7 @@ bpfTest("raw tracepoints have their names, also those by BTF", () => {
     using program = tracepointProgram(section);
     using link = program.attach();
     expect(link.info()).toEqual({
-      type: "raw-tracepoint",
+      type: "raw_tracepoint",
       id: link.info().id,
       programId: program.info().id,
       name: "sched_process_exec",
@@ -301,7 +301,7 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => 
 
 function eventOf({ link }: Attached) {
   const info = link.info();
-  if (info.type !== "perf-event") throw new Error(`a link of type ${info.type}`);
+  if (info.type !== "perf_event") throw new Error(`a link of type ${info.type}`);
   return info.event;
 }
 

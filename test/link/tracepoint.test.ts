@@ -41,7 +41,7 @@ bpfTest("a tracepoint's id is what tracefs says, and asking leaves no mount behi
 });
 
 bpfTest("before kernel 5.15 a tracepoint's link is its perf event", async () => {
-  using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
+  using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
   using program = execCounter("tp/sched/sched_process_exec", counts);
   const id = tracepointId("sched/sched_process_exec");
   const event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
@@ -71,10 +71,10 @@ test("the first CPU of the kernel's lists", () => {
   expect(["0", "0-3", "2-3,8", "1,4\n"].map(firstCpu)).toEqual([0, 0, 2, 1]);
 });
 
-testWith(features.attachKinds.get("perf_event-link"))(
+testWith(features.attachKinds.get("perf_event_link"))(
   "EINVAL of a kernel that has links of perf events is the error that it is",
   () => {
-    using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 16 });
+    using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 16 });
     using program = execCounter("raw_tp", counts);
     const id = tracepointId("sched/sched_process_exec");
     using event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
@@ -108,7 +108,7 @@ test("a tracefs that this user may not read is an error that says so", async () 
 });
 
 bpfTest("a program of another kind is refused", () => {
-  using counts = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 16 });
+  using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 16 });
   using program = execCounter("raw_tp", counts);
   const id = tracepointId("sched/sched_process_exec");
   using event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");

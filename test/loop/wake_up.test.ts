@@ -67,7 +67,7 @@ bridgeTest(
     await endWorker(worker);
     expect(expected).toBe(order.records);
   },
-  testWith(features.instructions.get("fetching-atomics")),
+  testWith(features.instructions.get("fetching_atomics")),
 );
 
 bridgeTest(
@@ -121,7 +121,7 @@ bridgeTest(
 const loopTest =
   availableParallelism() < 2
     ? skipping("it takes two CPUs")
-    : testWith(features.helpers("socket-filter").get("loop"));
+    : testWith(features.helpers("socket_filter").get("loop"));
 
 bridgeTest(
   "a record that is reserved for long is waited for, and comes before those behind it",

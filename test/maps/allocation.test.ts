@@ -17,7 +17,7 @@ function makeMap() {
     key: t.u32,
     value: t.bytes(valueSize),
     maxEntries,
-    flags: ["no-prealloc"],
+    flags: ["no_prealloc"],
   });
 }
 

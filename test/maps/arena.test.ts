@@ -64,9 +64,9 @@ describe("an arena and programs", () => {
   });
 
   arenaTest(
-    "share pages that a program allocated, which alone are there with segv-on-fault",
+    "share pages that a program allocated, which alone are there with segv_on_fault",
     () => {
-      using arena = new Arena({ pages: 8, flags: ["segv-on-fault"] });
+      using arena = new Arena({ pages: 8, flags: ["segv_on_fault"] });
       using program = arenaProgram(arena, [
         asm.mov(r1, r6),
         asm.mov(r2, 0),
@@ -99,7 +99,7 @@ describe("an arena and programs", () => {
   });
 
   arenaTest("end the process that touches a page that is not there, with that flag", async () => {
-    const script = `import { Arena } from ${index}; new Arena({ pages: 1, flags: ['segv-on-fault'] }).view.getUint8(0);`;
+    const script = `import { Arena } from ${index}; new Arena({ pages: 1, flags: ['segv_on_fault'] }).view.getUint8(0);`;
     const { exitCode, signalCode } = await runBun(["-e", script]);
     expect(signalCode ?? exitCode).not.toBe(0);
   });

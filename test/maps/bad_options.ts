@@ -71,7 +71,7 @@ export const badConstructions: readonly BadConstruction[] = [
   hash("a name with a NUL", { name: "a\0" }, "RangeError", /name: /),
   hash("a name beyond ASCII", { name: "zähler" }, "RangeError", /name: /),
   hash("a name as a number", { name: 5 }, "TypeError", /name: expected a string, got 5/),
-  hash("an unknown flag", { flags: ["no-preallocs"] }, "TypeError", /flags: .*"no-prealloc"\?/),
+  hash("an unknown flag", { flags: ["no-preallocs"] }, "TypeError", /flags: .*"no_prealloc"\?/),
   hash("a flag of Object", { flags: ["toString"] }, "TypeError", /flags: unknown flag "toString"/),
   hash("flags as a word", { flags: "rdonly" }, "TypeError", /flags: expected an array of names/),
   hash("negative flags", { flags: -1 }, "RangeError", /flags: expected an integer from 0 to/),

@@ -6,10 +6,10 @@ import { createFromSpec, openMapHandle } from "../../src/maps/create.ts";
  * A hash map for which the kernel has none of the batch calls: the walk by keys and the single calls do all the work, as
  * they do for any map before kernel 5.6.
  *
- * It is a `devmap-hash`: its keys are free, its values are network interfaces, of which 1 is the loopback's everywhere.
+ * It is a `devmap_hash`: its keys are free, its values are network interfaces, of which 1 is the loopback's everywhere.
  */
 export function batchlessMap(maxEntries: number): HashMap<number, number> {
-  const type = "devmap-hash";
+  const type = "devmap_hash";
   const sizes = { keySize: 4, valueSize: 4, maxEntries };
   const fd = createFromSpec({
     type,

@@ -34,7 +34,7 @@ describe("a Bloom filter forgets nothing, and rarely errs", () => {
     [512, 5],
     [4096, undefined],
   ] as const) {
-    mapTest("bloom-filter")(`values of ${valueSize} bytes, ${hashes ?? "default"} hashes`, () => {
+    mapTest("bloom_filter")(`values of ${valueSize} bytes, ${hashes ?? "default"} hashes`, () => {
       withRandom((random) => runThrough(random, valueSize, hashes));
     });
   }

@@ -73,7 +73,7 @@ export const churnedKinds = {
   },
   "a hash map without preallocation": {
     ...keyed,
-    create: (maxEntries) => new HashMap({ ...numbers, maxEntries, flags: ["no-prealloc"] }),
+    create: (maxEntries) => new HashMap({ ...numbers, maxEntries, flags: ["no_prealloc"] }),
     open: (fd) => HashMap.fromFd(fd, numbers),
   },
   "an LRU hash map": {
@@ -99,7 +99,7 @@ export const churnedKinds = {
     value: () => 1,
     isOnce: false,
     create: batchlessMap,
-    open: (fd) => new HashMap(numbers, openMapHandle({ fd }, { type: "devmap-hash" })),
+    open: (fd) => new HashMap(numbers, openMapHandle({ fd }, { type: "devmap_hash" })),
   },
   "an LPM trie": {
     ...trie,

@@ -19,7 +19,7 @@ import { testUnless } from "../support/skipping.ts";
 import { endWorker } from "../support/end_worker.ts";
 
 const key = t.struct({ address: t.ipv4, port: t.be16, proto: t.u8 });
-const value = t.struct({ packets: t.u64n, comm: t.cstring(16) });
+const value = t.struct({ packets: t.u64Number, comm: t.cstring(16) });
 const row = { packets: 7, comm: "bash" };
 
 const dumpTest = testUnless(bpfObstacle ?? bpftoolObstacle);
@@ -50,7 +50,7 @@ describe("types of keys and values", () => {
     expect(queue.info().btfId).toBe(0);
   });
 
-  mapTest("bloom-filter")("are described of a Bloom filter, too", () => {
+  mapTest("bloom_filter")("are described of a Bloom filter, too", () => {
     using filter = new BloomFilter({ value, maxEntries: 8 });
     expect(filter.info().btfValueTypeId).toBeGreaterThan(0);
   });
@@ -83,7 +83,7 @@ describe("types of keys and values", () => {
   });
 });
 
-const Wide = t.struct({ lock: t.spinLock, copies: t.array(t.u64n, 64) });
+const Wide = t.struct({ lock: t.spinLock, copies: t.array(t.u64Number, 64) });
 const wide = (number: number) => ({ copies: new Array<number>(64).fill(number) });
 
 describe("values with a spin lock", () => {
@@ -146,7 +146,7 @@ describe("values with a spin lock", () => {
     expect(() => new LruHashMap({ key: t.u32, value: Wide, maxEntries: 8 })).toThrow(
       expect.objectContaining({ name: "BpfError" }),
     );
-    const bare = t.struct({ lock: t.u32, copies: t.array(t.u64n, 64) });
+    const bare = t.struct({ lock: t.u32, copies: t.array(t.u64Number, 64) });
     using map = new HashMap({ key: t.u32, value: bare, maxEntries: 8 });
     using other = HashMap.fromFd(map.fd, { key: t.u32, value: Wide });
     expect(() => other.get(1)).toThrow(/EINVAL.*made without a spin lock/);

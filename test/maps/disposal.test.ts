@@ -21,7 +21,7 @@ import { mapTest } from "../support/needs.ts";
 
 /** A test of a class that not all kernels have maps for. */
 function testOf(className: string): typeof bpfTest {
-  return className === "BloomFilter" ? mapTest("bloom-filter") : bpfTest;
+  return className === "BloomFilter" ? mapTest("bloom_filter") : bpfTest;
 }
 
 function membersOf(map: object): (string | symbol)[] {

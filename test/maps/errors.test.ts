@@ -79,7 +79,7 @@ const kinds: Readonly<Record<string, Kind>> = {
 
 /** A test of what a map does with keys that are there, or not: tries of some kernels do not look. */
 function conditionTest(className: string): typeof bpfTest {
-  return className === "LpmTrie" ? testWith(features.fixes.get("lpm-trie-update")) : bpfTest;
+  return className === "LpmTrie" ? testWith(features.fixes.get("lpm_trie_update")) : bpfTest;
 }
 
 /** A map with its first so many entries. */
@@ -229,7 +229,7 @@ describe.each([
   });
 });
 
-mapTest("bloom-filter")("a frozen Bloom filter is asked, but nothing is added", () => {
+mapTest("bloom_filter")("a frozen Bloom filter is asked, but nothing is added", () => {
   using filter = new BloomFilter({ ...values, maxEntries: 100 });
   filter.add(1).freeze();
   expect(refusalOf(() => filter.add(2)).hint).toMatch(/^The map is frozen/);
@@ -242,7 +242,7 @@ bpfTest(
     const { exitCode, stderr, stdout } = await runBun(["test/maps/children/unmended_trie.ts"]);
     expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
     expect(stdout).toMatch(
-      /^EOPNOTSUPP cannot add to the lpm-trie map "routes": .*This kernel stores in tries whether .*Use set\(\)\nEOPNOTSUPP cannot replace in /,
+      /^EOPNOTSUPP cannot add to the lpm_trie map "routes": .*This kernel stores in tries whether .*Use set\(\)\nEOPNOTSUPP cannot replace in /,
     );
   },
 );

@@ -18,7 +18,7 @@ const options = { ...types, maxEntries: 4 } as const;
 
 describe("what a map says of itself", () => {
   bpfTest("is what it was created with", () => {
-    using map = new HashMap({ ...options, name: "counts", flags: ["no-prealloc", "zero-seed"] });
+    using map = new HashMap({ ...options, name: "counts", flags: ["no_prealloc", "zero_seed"] });
     expect(map.name).toBe("counts");
     expect(map.type).toBe("hash");
     expect([map.keySize, map.valueSize, map.maxEntries]).toEqual([4, 8, 4]);
@@ -56,7 +56,7 @@ describe("what a map says of itself", () => {
   });
 
   bpfTest("what the kernel refuses is explained", () => {
-    const refused = () => new HashMap({ ...options, flags: ["stack-build-id"], name: "odd" });
+    const refused = () => new HashMap({ ...options, flags: ["stack_build_id"], name: "odd" });
     expect(refused).toThrow(BpfError);
     expect(refused).toThrow(
       /cannot create the hash map "odd": bpf\(BPF_MAP_CREATE\): EINVAL .*flags 0x20$/,
@@ -156,7 +156,7 @@ describe("a pin", () => {
     using first = new HashMap({ ...options, pin });
     using second = new HashMap({ ...options, pin });
     expect(second.id).toBe(first.id);
-    const other = () => new HashMap({ ...options, maxEntries: 5, flags: ["no-prealloc"], pin });
+    const other = () => new HashMap({ ...options, maxEntries: 5, flags: ["no_prealloc"], pin });
     expect(other).toThrow(
       new TypeError(
         `the map pinned at ${pin} does not fit: maxEntries is 4, not 5; flags is 0, not 1`,
@@ -173,7 +173,7 @@ describe("a pin", () => {
     using mount = new DetachedMount("bpf");
     const pin = `${mount.path}/recent`;
     const maxEntries = 5 * possibleCpus().length - 1;
-    const recent = { ...types, maxEntries, flags: ["no-common-lru"] as const, pin };
+    const recent = { ...types, maxEntries, flags: ["no_common_lru"] as const, pin };
     using first = new LruHashMap(recent);
     using second = new LruHashMap(recent);
     expect(second.id).toBe(first.id);

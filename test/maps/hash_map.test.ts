@@ -230,7 +230,7 @@ describe("many elements of a hash map", () => {
   });
 
   bpfTest("a hundred thousand pairs go in, out and away", () => {
-    using map = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 100_000 });
+    using map = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 100_000 });
     map.setMany(Array.from({ length: 100_000 }, (_, n) => [n, n * 3] as const));
     expect(map.count()).toBe(100_000);
     let sum = 0;
@@ -273,13 +273,13 @@ describe("drain", () => {
     ["text behind a NUL", t.cstring(8), [97, 0, 98, 0, 0, 0, 0, 0]],
     ["text that is not UTF-8", t.cstring(8), [0xff, 0xfe, 0, 0, 0, 0, 0, 0]],
     ["padding that a program left", t.struct({ a: t.u8, b: t.u32 }), [1, 9, 9, 9, 2, 0, 0, 0]],
-    ["a number past 2^53", t.u64n, [1, 0, 0, 0, 0, 0, 0, 0xff]],
+    ["a number past 2^53", t.u64Number, [1, 0, 0, 0, 0, 0, 0, 0xff]],
   ] as const;
   for (const [name, key, bytes] of rows) {
     bpfTest(`takes a key with ${name}`, () => {
       using raw = new HashMap({ key: t.bytes(8), value: t.u32, maxEntries: 4 });
       raw.set(new Uint8Array(bytes), 5);
-      using map = HashMap.fromFd(raw.fd, { key: key as typeof t.u64n, value: t.u32 });
+      using map = HashMap.fromFd(raw.fd, { key: key as typeof t.u64Number, value: t.u32 });
       expect([...map.drain()].map(([, value]) => value)).toEqual([5]);
       expect(raw.count()).toBe(0);
     });

@@ -200,7 +200,7 @@ function through<K>(type: Type<K>, prefix: PrefixKey): K {
 const stepsEach = repetitions(2000);
 
 function testTrie<K>(name: string, type: Type<K>, bytes: number, isExact: boolean): void {
-  testWith(features.fixes.get("lpm-trie-update"))(name, () => {
+  testWith(features.fixes.get("lpm_trie_update"))(name, () => {
     withRandom((random) => {
       const maxEntries = 1 + random.below(60);
       const value = t.bytes(1 + random.below(64));

@@ -190,7 +190,7 @@ type Make = (
   flags: readonly MapFlag[],
 ) => EvictingPair<Bytes> | EvictingPair<Bytes[]>;
 
-/** Few enough to be full all the time; each CPU has its share with `no-common-lru`. */
+/** Few enough to be full all the time; each CPU has its share with `no_common_lru`. */
 function roomFor(random: Random): number {
   return possibleCpus().length * (1 + random.below(30));
 }
@@ -237,7 +237,7 @@ for (const [name, make] of Object.entries(makers)) {
       // Three times as many keys as there is room for.
       expect(pair.evicted).toBeGreaterThan(0);
     };
-    for (const flags of [[], ["no-common-lru"]] as const) {
+    for (const flags of [[], ["no_common_lru"]] as const) {
       for (const [keySize, valueSize] of [
         [2, 1],
         [9, 7],

@@ -83,7 +83,7 @@ describe("the values of many chosen keys", () => {
   });
 
   bpfTest("are looked up singly where programs may not read, or the value has a lock", () => {
-    using hidden = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, flags: ["wronly-prog"] });
+    using hidden = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, flags: ["wronly_prog"] });
     const value = t.struct({ lock: t.spinLock, count: t.u32 });
     using locked = new HashMap({ key: t.u32, value, maxEntries: 4 });
     hidden.set(1, 2);

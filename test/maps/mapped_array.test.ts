@@ -4,7 +4,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { withRandom } from "../types/random.ts";
 import { endWorker } from "../support/end_worker.ts";
 
-const integers = [t.u32, t.i32, t.u64, t.i64, t.u64n, t.i64n] as const;
+const integers = [t.u32, t.i32, t.u64, t.i64, t.u64Number, t.i64Number] as const;
 
 describe("loads and stores of a mapped array", () => {
   bpfTest("are what get and set see", () => {
@@ -84,7 +84,7 @@ describe("atomic addition in a mapped array", () => {
   bpfTest("of other types is refused, and so are amounts that do not fit", () => {
     using text = new ArrayMap({ value: t.cstring(8), maxEntries: 1, mmap: true });
     // @ts-expect-error a text is no integer
-    expect(() => text.atomicAdd(0, "1")).toThrow(/expected an array of t\.i32, .* or t\.u64n/);
+    expect(() => text.atomicAdd(0, "1")).toThrow(/expected an array of t\.i32, .* or t\.u64Number/);
     using wire = new ArrayMap({ value: t.be32, maxEntries: 1, mmap: true });
     expect(() => wire.atomicAdd(0, 1)).toThrow(/this is one of be32/);
     using narrow = new ArrayMap<unknown>({ value: t.u32, maxEntries: 1, mmap: true });
@@ -100,7 +100,7 @@ describe("atomic addition in a mapped array", () => {
 
   for (const [type, add] of [
     [t.u32, asm.atomicAdd32],
-    [t.u64n, asm.atomicAdd],
+    [t.u64Number, asm.atomicAdd],
   ] as const) {
     bpfTest(`of t.${type.kind} loses nothing that a program adds on another CPU`, async () => {
       using map = new ArrayMap({ value: type, maxEntries: 1, mmap: true });

@@ -74,10 +74,10 @@ const roomToSpare = 1024;
 const kinds: Readonly<Record<string, (shape: Shape) => MapPair<Bytes> | MapPair<Bytes[]>>> = {
   "a hash map": (shape) => plainPair(shape, new HashMap(optionsOf(shape))),
   "a hash map without preallocation": (shape) =>
-    plainPair(shape, new HashMap({ ...optionsOf(shape), flags: ["no-prealloc"] })),
+    plainPair(shape, new HashMap({ ...optionsOf(shape), flags: ["no_prealloc"] })),
   "a per-CPU hash map": (shape) => perCpuPair(shape, new PerCpuHashMap(optionsOf(shape))),
   "a per-CPU hash map without preallocation": (shape) =>
-    perCpuPair(shape, new PerCpuHashMap({ ...optionsOf(shape), flags: ["no-prealloc"] })),
+    perCpuPair(shape, new PerCpuHashMap({ ...optionsOf(shape), flags: ["no_prealloc"] })),
   "an LRU hash map with room to spare": (shape) =>
     plainPair(
       shape,

@@ -115,7 +115,7 @@ function testStorage<Owner>(
       const name = owners.names[0]![0]!;
       using storage = make({ value: t.u32, name: "kept" });
       expect(storage).toMatchObject({
-        type: `${type}-storage`,
+        type: `${type}_storage`,
         name: "kept",
         keySize: 4,
         valueSize: 4,
@@ -128,7 +128,7 @@ function testStorage<Owner>(
       using same = storage.dup() as ObjectStorage<Owner, number>;
       storage[Symbol.dispose]();
       expect(same.get(name)).toBe(5);
-      expect(() => storage.get(name)).toThrow(`${type}-storage map "kept" is disposed`);
+      expect(() => storage.get(name)).toThrow(`${type}_storage map "kept" is disposed`);
     });
 
     test("copies a value with a spin lock while it is held, and can be told not to", async () => {
@@ -166,7 +166,7 @@ function testStorage<Owner>(
       for (const wrong of [undefined, null, true, 1n, {}, { fd: "1" }, [], "", "a\0b"]) {
         expect(() => storage.get(wrong as never)).toThrow(TypeError);
         expect(() => storage.get(wrong as never)).toThrow(
-          `owner of a value of ${type}-storage map "small": expected `,
+          `owner of a value of ${type}_storage map "small": expected `,
         );
       }
       for (const wrong of [-1, 1.5, Number.NaN, 2 ** 31, { fd: -1 }, { fd: 2 ** 31 }]) {
@@ -184,7 +184,7 @@ function testStorage<Owner>(
       expect(wrong({ numaNode: 0 })).toThrow(TypeError);
       expect(wrong({ flags: ["mmapable"] })).toThrow('takes no flag "mmapable": known names: ');
       expect(wrong({ flags: [4] })).toThrow("takes no flag 4");
-      expect(wrong({ flags: ["no-prealloc"], name: "a b" })).toThrow(RangeError);
+      expect(wrong({ flags: ["no_prealloc"], name: "a b" })).toThrow(RangeError);
       expect(wrong({ flags: -1 })).toThrow(RangeError);
       expect(wrong({ value: t.bytes(70_000) })).toThrow("E2BIG");
     });
@@ -208,18 +208,18 @@ function testStorage<Owner>(
 }
 
 testStorage("sk", bpfTest, (options) => new SkStorage(options), socketOwners);
-testStorage("task", mapTest("task-storage"), (options) => new TaskStorage(options), taskOwners);
+testStorage("task", mapTest("task_storage"), (options) => new TaskStorage(options), taskOwners);
 testStorage("inode", inodeTest, (options) => new InodeStorage(options), inodeOwners);
-testStorage("cgrp", mapTest("cgrp-storage"), (options) => new CgroupStorage(options), cgroupOwners);
+testStorage("cgrp", mapTest("cgrp_storage"), (options) => new CgroupStorage(options), cgroupOwners);
 
-mapTest("task-storage")("a storage is opened by what identifies it, and only as what it is", () => {
+mapTest("task_storage")("a storage is opened by what identifies it, and only as what it is", () => {
   using storage = new TaskStorage({ value: t.u32 });
   storage.set(process.pid, 3);
   using byId = TaskStorage.fromId(storage.id, storage.types);
   using byFd = TaskStorage.fromFd(storage.fd, { value: t.u32 });
   expect([byId.get(process.pid), byFd.get(process.pid)]).toEqual([3, 3]);
   expect(() => SkStorage.fromFd(storage.fd, { value: t.u32 })).toThrow(
-    "type is task-storage, not sk-storage",
+    "type is task_storage, not sk_storage",
   );
   expect(() => TaskStorage.fromFd(storage.fd, { value: t.u64 })).toThrow("valueSize is 4, not 8");
   using hash = new HashMap({ key: t.i32, value: t.u32, maxEntries: 1 });
@@ -240,7 +240,7 @@ bpfTest(
       ["delete a value of", () => storage.delete(owner)],
     ] as const) {
       const refusal = refusalOf(use);
-      expect(refusal.message).toStartWith(`cannot ${doing} sk-storage map "sockets": bpf(`);
+      expect(refusal.message).toStartWith(`cannot ${doing} sk_storage map "sockets": bpf(`);
       expect([refusal.code, refusal.hint]).toEqual([
         "ENOTSOCK",
         "There is no socket behind the descriptor, or it is closed",

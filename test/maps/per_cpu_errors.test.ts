@@ -82,7 +82,7 @@ describe("errors of values for each CPU", () => {
 
   bpfTest("an index outside the array", () => {
     using map = new PerCpuArrayMap({ ...values, maxEntries: 4 });
-    const message = 'index of percpu-array map "counts": expected an integer from 0 to 3, got 4';
+    const message = 'index of percpu_array map "counts": expected an integer from 0 to 3, got 4';
     expect(() => map.set(4, each(1))).toThrow(new RangeError(message));
     expect(() => map.setCpu(4, cpus[0] as number, 1)).toThrow(new RangeError(message));
     expect([map.get(4), map.sum(4), map.getCpu(4, cpus[0] as number)]).toEqual(
@@ -101,7 +101,7 @@ describe("errors of values for each CPU", () => {
     );
     expect(() => hash.sum(1)).toThrow(
       new TypeError(
-        'sum of percpu-hash map "structs": its values are no numbers but an object: use reduce()',
+        'sum of percpu_hash map "structs": its values are no numbers but an object: use reduce()',
       ),
     );
     expect(() => array.sum(0)).toThrow(/no numbers but false: use reduce\(\)$/);

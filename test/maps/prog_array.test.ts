@@ -88,7 +88,7 @@ describe("a program array", () => {
     steps.set(0, filter);
     const refusal = refusalOf(() => steps.set(1, classifier));
     expect(refusal.message).toStartWith(
-      'cannot store a value in prog-array map "steps": bpf(BPF_MAP_UPDATE_ELEM): EINVAL (invalid argument). It is no BPF program, or another kind of program',
+      'cannot store a value in prog_array map "steps": bpf(BPF_MAP_UPDATE_ELEM): EINVAL (invalid argument). It is no BPF program, or another kind of program',
     );
     expect(refusalOf(() => steps.set(1, steps)).code).toBe("EINVAL");
     expect(refusalOf(() => steps.set(1, 999_999)).hint).toStartWith(
@@ -96,7 +96,7 @@ describe("a program array", () => {
     );
     expect(steps.count()).toBe(1);
     expect(() => steps.set(2, filter)).toThrow(
-      new RangeError('index of prog-array map "steps": expected an integer from 0 to 1, got 2'),
+      new RangeError('index of prog_array map "steps": expected an integer from 0 to 1, got 2'),
     );
     expect(() => steps.delete(2)).toThrow(RangeError);
     expect(() => steps.set(-1, filter)).toThrow(RangeError);

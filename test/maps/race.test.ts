@@ -10,7 +10,7 @@ import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 
 afterEach(() => mock.restore());
 
-const trieTest = testWith(features.fixes.get("lpm-trie-next-key"));
+const trieTest = testWith(features.fixes.get("lpm_trie_next_key"));
 
 const count = 400;
 const networks = { key: t.cidr4, value: t.u32, maxEntries: count };

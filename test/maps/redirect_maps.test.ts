@@ -173,7 +173,7 @@ describe("a hash of network interfaces", () => {
   });
 
   bpfTest("with values of 4 bytes has no programs", () => {
-    using ports = small("devmap-hash", (fd) => DevMapHash.fromFd(fd));
+    using ports = small("devmap_hash", (fd) => DevMapHash.fromFd(fd));
     using program = devMapProgram();
     ports.set(1, "lo");
     expect(ports.get(1)).toEqual({ ifindex: loopback, programId: undefined });

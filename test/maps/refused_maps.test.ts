@@ -82,8 +82,8 @@ describe("maps past the kernel's limits", () => {
         }),
     ],
     "an LRU hash map without preallocation": [
-      /^cannot create the lru-hash map "full": .*(ENOTSUPP.*does not take these flags|EINVAL)/,
-      () => new LruHashMap({ ...numbers, maxEntries: 4, flags: ["no-prealloc"] }),
+      /^cannot create the lru_hash map "full": .*(ENOTSUPP.*does not take these flags|EINVAL)/,
+      () => new LruHashMap({ ...numbers, maxEntries: 4, flags: ["no_prealloc"] }),
     ],
   };
   for (const [what, [message, create]] of Object.entries(refused)) {
@@ -190,7 +190,7 @@ const classes: Readonly<Record<string, Class>> = {
 
 describe("a map of another kind or size", () => {
   for (const [name, { create, open }] of Object.entries(classes)) {
-    (name === "BloomFilter" ? mapTest("bloom-filter") : bpfTest)(
+    (name === "BloomFilter" ? mapTest("bloom_filter") : bpfTest)(
       `${name} is opened by its own class alone, with the sizes that it has`,
       () => {
         using map = create();
@@ -200,7 +200,9 @@ describe("a map of another kind or size", () => {
           expect(() => openOther(map.fd, t.u32)).toThrow(TypeError);
           expect(() => openOther(map.fd, t.u32)).toThrow(`${where} type is ${map.type}, not `);
         }
-        expect(() => open(map.fd, t.u64n)).toThrow(new TypeError(`${where} valueSize is 4, not 8`));
+        expect(() => open(map.fd, t.u64Number)).toThrow(
+          new TypeError(`${where} valueSize is 4, not 8`),
+        );
         using again = open(map.fd, t.u32);
         expect([again.id, again.type]).toEqual([map.id, map.type]);
       },

@@ -191,7 +191,7 @@ describe("a map of sockets with values of 4 bytes", () => {
   });
 
   bpfTest("stores and deletes, and cannot be read", () => {
-    for (const type of ["sockmap", "sockhash", "reuseport-sockarray"] as const) {
+    for (const type of ["sockmap", "sockhash", "reuseport_sockarray"] as const) {
       using small = smallMap(type);
       using map =
         type === "sockmap"

@@ -52,14 +52,14 @@ describe("kinds of map", () => {
   test("have one name for each number, the newer one where the kernel has two", () => {
     expect(mapTypeNumber("hash")).toBe(1);
     expect(mapTypeName(1)).toBe("hash");
-    expect(mapTypeName(mapTypeNumber("lru-percpu-hash"))).toBe("lru-percpu-hash");
-    expect(mapTypeName(mapTypeNumber("cgroup-storage-deprecated" as "hash"))).toBe(
-      "cgroup-storage",
+    expect(mapTypeName(mapTypeNumber("lru_percpu_hash"))).toBe("lru_percpu_hash");
+    expect(mapTypeName(mapTypeNumber("cgroup_storage_deprecated" as "hash"))).toBe(
+      "cgroup_storage",
     );
   });
 
   test("that are newer than the library keep their number", () => {
-    expect<string>(mapTypeName(9999)).toBe("type-9999");
+    expect<string>(mapTypeName(9999)).toBe("type_9999");
   });
 
   test("that do not exist are refused with a hint", () => {

@@ -438,16 +438,16 @@ describe("a map that is opened", () => {
 
   bpfTest("is refused when it is something else, and closed then", () => {
     using array = new ArrayMap({ value: t.u64, maxEntries: 1 });
-    expect(() => StackTraceMap.fromFd(array.fd)).toThrow("type is array, not stack-trace");
+    expect(() => StackTraceMap.fromFd(array.fd)).toThrow("type is array, not stack_trace");
     using stacks = new StackTraceMap({ maxEntries: 1, name: "plain" });
     expect(() => StackTraceMap.fromId(stacks.id, { buildId: true })).toThrow(
       new TypeError(
-        'the stack-trace map "plain" does not fit: its frames are addresses, and buildId is true',
+        'the stack_trace map "plain" does not fit: its frames are addresses, and buildId is true',
       ),
     );
     using places = new StackTraceMap({ maxEntries: 1, name: "places", buildId: true });
     expect(() => StackTraceMap.fromFd(places.fd, { buildId: false })).toThrow(
-      'the stack-trace map "places" does not fit: its frames are build ids, and buildId is false',
+      'the stack_trace map "places" does not fit: its frames are build ids, and buildId is false',
     );
     const misspelt = { buildID: true } as object;
     expect(() => StackTraceMap.fromFd(places.fd, misspelt)).toThrow(
@@ -522,7 +522,7 @@ describe("options", () => {
     bad("dept", { dept: 4 }, "TypeError", /unknown option "dept": did you mean "depth"\?/),
     bad(
       "build ids by the flag alone",
-      { flags: ["stack-build-id"] },
+      { flags: ["stack_build_id"] },
       "TypeError",
       /flags: for build ids say "buildId: true"/,
     ),
@@ -540,7 +540,7 @@ describe("options", () => {
       maxEntries: 3,
       depth: limit,
       buildId: true,
-      flags: ["stack-build-id"],
+      flags: ["stack_build_id"],
       numaNode: 0,
     });
     expect([stacks.depth, stacks.maxEntries]).toEqual([limit, 3]);

@@ -22,8 +22,8 @@ import { mapTest } from "../support/needs.ts";
 import { skipping, testUnless } from "../support/skipping.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
 
-const taskTest = mapTest("task-storage");
-const cgroupTest = mapTest("cgrp-storage");
+const taskTest = mapTest("task_storage");
+const cgroupTest = mapTest("cgrp_storage");
 
 const { r0, r1, r2, r3, r4 } = asm;
 
@@ -127,11 +127,11 @@ describe("task storage", () => {
   taskTest("takes a number for a process, and an object for a descriptor", () => {
     using storage = new TaskStorage({ value: t.u32, name: "tasks" });
     expect(() => storage.get(0)).toThrow(
-      'owner of a value of task-storage map "tasks": pid: expected an integer from 1 to',
+      'owner of a value of task_storage map "tasks": pid: expected an integer from 1 to',
     );
     const noPidfd = () => storage.get({ fd: storage.fd });
     expect(noPidfd).toThrow(
-      'cannot look up a value in task-storage map "tasks": bpf(BPF_MAP_LOOKUP_ELEM): EBADF',
+      'cannot look up a value in task_storage map "tasks": bpf(BPF_MAP_LOOKUP_ELEM): EBADF',
     );
     expect(noPidfd).toThrow("The descriptor is not that of a process");
   });

@@ -26,7 +26,12 @@ function freeScratch(): readonly number[] {
 
 describe("the room of a walk", () => {
   bpfTest("grows where a bucket holds more than fits", () => {
-    using map = new HashMap({ key: t.u64n, value: t.u32, maxEntries: 4096, flags: ["zero-seed"] });
+    using map = new HashMap({
+      key: t.u64Number,
+      value: t.u32,
+      maxEntries: 4096,
+      flags: ["zero_seed"],
+    });
     map.setMany(Array.from({ length: 4096 }, (_, key) => [key, key + 1] as const));
     using descriptor = new Descriptor(duplicate(map.fd, "map"), "map");
     using batch = new MapBatch(descriptor, map.keySize, map.valueSize, 1, "map");
@@ -34,7 +39,7 @@ describe("the room of a walk", () => {
     for (let result = "more"; result === "more";) {
       result = batch.lookup(0);
       for (let i = 0; i < batch.count; i++) {
-        const key = t.u64n.read(batch.view, batch.keyOffset(i));
+        const key = t.u64Number.read(batch.view, batch.keyOffset(i));
         expect(seen.has(key)).toBe(false);
         seen.set(key, t.u32.read(batch.view, batch.valueOffset(i)));
       }
@@ -46,7 +51,7 @@ describe("the room of a walk", () => {
 
   bpfTest("holds one entry at least, however large that is", () => {
     const value = t.bytes(300 * 1024);
-    using map = new HashMap({ key: t.u32, value, maxEntries: 32, flags: ["no-prealloc"] });
+    using map = new HashMap({ key: t.u32, value, maxEntries: 32, flags: ["no_prealloc"] });
     for (let key = 0; key < 32; key++) map.set(key, new Uint8Array(value.size).fill(key + 1));
     let right = 0;
     for (const [key, bytes] of map) if (bytes[0] === key + 1 && bytes.at(-1) === key + 1) right++;

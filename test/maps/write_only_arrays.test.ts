@@ -105,7 +105,7 @@ describe("an array of perf events", () => {
   bpfTest("lets go of its events with the object that stored them", () => {
     const [cpu = 0] = onlineCpus;
     for (const isPreserved of [false, true]) {
-      const flags = isPreserved ? (["preserve-elems"] as const) : [];
+      const flags = isPreserved ? (["preserve_elems"] as const) : [];
       using events = new PerfEventArray({ flags });
       {
         using event = outputEvent(cpu);
@@ -177,7 +177,7 @@ describe("an array of cgroups", () => {
     expect(() => cgroups.set(1, "/")).toThrow(RangeError);
     expect(() => cgroups.set(0, -1)).toThrow(
       new RangeError(
-        'value of cgroup-array map "cgroups": expected a path of a cgroup or the cgroup\'s directory: a descriptor from 0 to 2147483647, got -1',
+        'value of cgroup_array map "cgroups": expected a path of a cgroup or the cgroup\'s directory: a descriptor from 0 to 2147483647, got -1',
       ),
     );
   });

@@ -34,7 +34,7 @@ bpfTest("functions of the program are called", () => {
   expect(run(code)).toBe(41);
 });
 
-testWith(features.helpers("socket-filter").get("loop"))(
+testWith(features.helpers("socket_filter").get("loop"))(
   "a function is a callback of a helper: the kernel gets to know its type",
   () => {
     const code = [
@@ -86,7 +86,7 @@ testWith(features.instructions.get("callbacks"))(
   },
 );
 
-testWith(features.helpers("socket-filter").get("loop"))(
+testWith(features.helpers("socket_filter").get("loop"))(
   "the types of functions leave no descriptor open",
   () => {
     const code = [

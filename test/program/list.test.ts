@@ -32,7 +32,7 @@ describe("what the kernel says of a program", () => {
     const after = Date.now();
     const info = program.info();
     expect(info).toMatchObject({
-      type: "socket-filter",
+      type: "socket_filter",
       name: "told",
       gpl: true,
       uid: process.getuid?.() ?? 0,
@@ -59,7 +59,7 @@ describe("what the kernel says of a program", () => {
     expect([xdp, tp, classifier].map((program) => program.info().type)).toEqual([
       "xdp",
       "tracing",
-      "sched-cls",
+      "sched_cls",
     ]);
     expect(xdp.info().mapIds).toEqual([]);
     expect(xdp.info().target).toBeUndefined();

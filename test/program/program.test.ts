@@ -62,7 +62,7 @@ bpfTest("a program sees its packet, and what it changes comes back", () => {
 });
 
 bpfTest("repeat runs it as often as asked", () => {
-  using state = new ArrayMap({ value: t.u64n, maxEntries: 1 });
+  using state = new ArrayMap({ value: t.u64Number, maxEntries: 1 });
   using program = socket(
     [
       asm.ldMapValue(r1, "state", 0),
@@ -238,7 +238,7 @@ bpfTest("a program says what it is", () => {
   using same = socket([asm.mov(r0, 1), asm.exit()]);
   using other = socket([asm.mov(r0, 2), asm.exit()]);
   const info = program.info();
-  expect(info).toMatchObject({ type: "socket-filter", name: "fifteen_letters" });
+  expect(info).toMatchObject({ type: "socket_filter", name: "fifteen_letters" });
   expect(info.id).toBeGreaterThan(0);
   expect(info.tag).toMatch(/^[0-9a-f]{16}$/);
   expect(info.translatedSize).toBeGreaterThanOrEqual(16);

@@ -2,7 +2,7 @@ import { ArrayMap, asm, type LiveMap, Program, RingBuf, t } from "../../src/inde
 
 const { r0, r1, r2, r3, r4, r6, r7, fp } = asm;
 
-const request = t.struct({ flags: t.u64n, limit: t.u32, count: t.u32 });
+const request = t.struct({ flags: t.u64Number, limit: t.u32, count: t.u32 });
 /** Records that are shorter have no room for their length, and are told by what can be read of them. */
 const shortest = 4;
 
@@ -126,7 +126,7 @@ function readRecord(length: number) {
 }
 
 /** How far a {@link sequenceChecker} got. */
-export const checkedState = t.struct({ next: t.u64n, wrong: t.u64n });
+export const checkedState = t.struct({ next: t.u64Number, wrong: t.u64Number });
 
 /** A program that drains records of one 64-bit number each, and counts those that are not one more than the last. */
 export function sequenceChecker(ring: LiveMap, state: LiveMap): Program {

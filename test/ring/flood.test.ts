@@ -8,7 +8,7 @@ import { repetitions } from "../support/effort.ts";
 import { runMany } from "../support/run_program.ts";
 
 /** The program that floods counts atomically. */
-const countingTest = testWith(features.instructions.get("fetching-atomics"));
+const countingTest = testWith(features.instructions.get("fetching_atomics"));
 
 countingTest(
   "under flood each record comes once and in order, by few looks, while timers and a server run",
@@ -78,7 +78,7 @@ countingTest(
 countingTest(
   "memory stays as it is while millions of events are shown in place or raw",
   async () => {
-    using ring = new RingBuf({ size: 256 * 1024, event: t.struct({ sequence: t.u64n }) });
+    using ring = new RingBuf({ size: 256 * 1024, event: t.struct({ sequence: t.u64Number }) });
     using state = new ArrayMap({ value: counterState, maxEntries: 1 });
     using program = counter(ring, state);
     let sum = 0;

@@ -102,7 +102,7 @@ bpfTest("calls of next() that wait at the same time are answered in order", asyn
   expect(await iterator.next()).toEqual({ done: true, value: undefined });
 });
 
-testWith(features.instructions.get("fetching-atomics"))(
+testWith(features.instructions.get("fetching_atomics"))(
   "a timer fires during for await over a ring that is never empty",
   async () => {
     using ring = new RingBuf({ size: 65536, event: countedEvent });

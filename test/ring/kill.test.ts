@@ -133,7 +133,7 @@ bpfTest(
   60_000,
 );
 
-testWith(features.instructions.get("fetching-atomics"))(
+testWith(features.instructions.get("fetching_atomics"))(
   "under flood, a ring disposed of from its callback ends at once, every time",
   async () => {
     using shared = new RingBuf({ size: 65536, event: countedEvent });

@@ -20,7 +20,7 @@ import { countResources } from "../support/resources.ts";
 import { packageRoot, runBun } from "../support/run.ts";
 import { runOneByOne } from "../support/run_program.ts";
 
-const event = t.u64n;
+const event = t.u64Number;
 
 function newRing(name = ""): RingBuf<number> {
   return new RingBuf({ size: 4096, event, name });
@@ -213,7 +213,7 @@ describe("a program's name for the counter", () => {
 
   bpfTest("may be that of a map that the program is given", () => {
     using ring = newRing();
-    using own = new PerCpuArrayMap({ value: t.u64n, maxEntries: 1 });
+    using own = new PerCpuArrayMap({ value: t.u64Number, maxEntries: 1 });
     const before = openMaps();
     using program = losing("ring", { ring, "ring.lost": own });
     runOneByOne(program, 7);
@@ -227,7 +227,7 @@ describe("a program's name for the counter", () => {
     for (const map of [events, { fd: ring.fd }]) {
       expect(() => losing("events", { events: map })).toThrow(TypeError);
       expect(() => losing("events", { events: map })).toThrow(
-        /^maps: the code counts lost events of "events", but that is an object.* has no counter for them: give a RingBuf, or a map to count in as "events\.lost": a PerCpuArrayMap of one t\.u64n$/,
+        /^maps: the code counts lost events of "events", but that is an object.* has no counter for them: give a RingBuf, or a map to count in as "events\.lost": a PerCpuArrayMap of one t\.u64Number$/,
       );
       expect(() => losing(map)).toThrow(
         "reserveOrCount: ring: expected the name of a ring buffer or an open RingBuf, which counts its lost events, got an object",
@@ -259,8 +259,8 @@ bpfTest(
     runOneByOne(program, 2);
     const script = `
     import { asm, PerCpuArrayMap, Program, RingBuf, t } from "${packageRoot}/src/index.ts";
-    using events = RingBuf.open("${folder}/events", { event: t.u64n });
-    using lost = PerCpuArrayMap.open("${folder}/events_lost", { value: t.u64n });
+    using events = RingBuf.open("${folder}/events", { event: t.u64Number });
+    using lost = PerCpuArrayMap.open("${folder}/events_lost", { value: t.u64Number });
     using program = new Program({
       section: "socket",
       license: "GPL",

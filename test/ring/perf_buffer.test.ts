@@ -79,7 +79,10 @@ describe("a drain", () => {
   });
 
   bpfTest("ends with a record that is too short for its type, and goes on behind it", () => {
-    using buffer = new PerfBuffer({ event: t.struct({ first: t.u64n, second: t.u64n }), size });
+    using buffer = new PerfBuffer({
+      event: t.struct({ first: t.u64Number, second: t.u64Number }),
+      size,
+    });
     using producer = new PerfProducer(buffer);
     onCpu(buffer.cpus[0] as number, () => {
       // Padded to 12 bytes.

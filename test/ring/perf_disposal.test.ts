@@ -55,7 +55,7 @@ describe("after disposal", () => {
       () => buffer.info(),
     ];
     for (const use of uses) expect(use).toThrow(DisposedError);
-    expect(`${buffer}`).toStartWith("perf-event-array map");
+    expect(`${buffer}`).toStartWith("perf_event_array map");
   });
 
   bpfTest("views have no length: those of the kernel's memory, and that of copies", () => {

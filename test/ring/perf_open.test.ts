@@ -28,7 +28,7 @@ describe("a perf buffer", () => {
   bpfTest("says what it is", () => {
     using buffer = new PerfBuffer({ event: t.u64, name: "events" });
     expect(buffer).toMatchObject({
-      type: "perf-event-array",
+      type: "perf_event_array",
       name: "events",
       size: 65536,
       watermark: undefined,
@@ -38,7 +38,7 @@ describe("a perf buffer", () => {
       backlog: 0,
       cpu: -1,
     });
-    expect(`${buffer}`).toBe('perf-event-array map "events"');
+    expect(`${buffer}`).toBe('perf_event_array map "events"');
     expect(buffer.types.event).toBe(t.u64);
     expect(buffer.cpus.length).toBeGreaterThan(0);
     expect(possibleCpus()).toEqual(expect.arrayContaining([...buffer.cpus]));
@@ -89,7 +89,7 @@ describe("another object for the map", () => {
     using map = first.dup();
     using producer = new PerfProducer(map);
     expect(map).toBeInstanceOf(PerfEventArray);
-    expect([map.id, map.type]).toEqual([first.id, "perf-event-array"]);
+    expect([map.id, map.type]).toEqual([first.id, "perf_event_array"]);
     const others: readonly (() => PerfBuffer<number>)[] = [
       () => PerfBuffer.open(pin, { event: t.u32, size }),
       () => PerfBuffer.fromId(map.id, { event: t.u32 }),
@@ -130,7 +130,7 @@ describe("another object for the map", () => {
     expect(buffer.cpus).toEqual([0]);
     using array = new ArrayMap({ value: t.u32, maxEntries: 1 });
     expect(() => PerfBuffer.fromFd(array.fd, { event: t.u32 })).toThrow(
-      "type is array, not perf-event-array",
+      "type is array, not perf_event_array",
     );
     // @ts-expect-error: misspelt on purpose
     expect(() => PerfBuffer.fromFd(short.fd, { event: t.u32, sise: 4096 })).toThrow(

@@ -72,12 +72,12 @@ export class PerfProducer implements Disposable {
 
 /** How far a {@link perfCounter} got. */
 export const perfCounterState = t.struct({
-  next: t.u64n,
-  lost: t.u64n,
+  next: t.u64Number,
+  lost: t.u64Number,
 });
 
 /** The records of a {@link perfCounter}. */
-export const perfCounted = t.struct({ sequence: t.u64n });
+export const perfCounted = t.struct({ sequence: t.u64Number });
 
 /**
  * A program that writes one record a run, with a number from 0 upwards for each CPU; a number that found no room is counted in

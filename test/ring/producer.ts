@@ -120,8 +120,8 @@ export const countedEvent = t.struct({
 
 /** How far a {@link counter} got. */
 export const counterState = t.struct({
-  next: t.u64n,
-  lost: t.u64n,
+  next: t.u64Number,
+  lost: t.u64Number,
 });
 
 /**

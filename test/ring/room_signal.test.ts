@@ -5,7 +5,7 @@ import { bridgeTest } from "../loop/bridges.ts";
 import { mapTest } from "../support/needs.ts";
 import { Drainer } from "./drainer.ts";
 
-const userRingTest = mapTest("user-ringbuf");
+const userRingTest = mapTest("user_ringbuf");
 
 const event = t.struct({ length: t.u32, value: t.u32 });
 /** Longer than any bridge takes to tell. */

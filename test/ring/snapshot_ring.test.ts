@@ -159,7 +159,7 @@ test("no content of the memory makes it endless, or a crash", () => {
 function findObstacle(): string | undefined {
   if (bpfObstacle !== undefined) return bpfObstacle;
   try {
-    using _ring = new RingBuf({ size: 4096, event: t.u32, flags: ["rb-overwrite"] });
+    using _ring = new RingBuf({ size: 4096, event: t.u32, flags: ["rb_overwrite"] });
     return undefined;
   } catch (error) {
     if (!(error instanceof BpfError)) throw error;
@@ -173,10 +173,10 @@ bpfTest(
   "the kernel's own ring in overwrite mode keeps the newest, or is refused with the reason",
   () => {
     if (obstacleHere !== undefined) {
-      expect(obstacleHere).toContain("the flag rb-overwrite needs kernel 6.19");
+      expect(obstacleHere).toContain("the flag rb_overwrite needs kernel 6.19");
       return;
     }
-    using ring = new RingBuf({ size: 4096, event: t.u32, flags: ["rb-overwrite"] });
+    using ring = new RingBuf({ size: 4096, event: t.u32, flags: ["rb_overwrite"] });
     using producer = new Producer(ring);
     for (let number = 0; number < 1000; number++) expect(producer.putNumber(number)).toBe(true);
     const events: number[] = [];
@@ -192,7 +192,7 @@ bpfTest(
 testUnless(obstacleHere)(
   "what floods the kernel's ring in overwrite mode is delivered in order, or counted",
   async () => {
-    using ring = new RingBuf({ size: 65536, event: countedEvent, flags: ["rb-overwrite"] });
+    using ring = new RingBuf({ size: 65536, event: countedEvent, flags: ["rb_overwrite"] });
     using state = new ArrayMap({ value: counterState, maxEntries: 1 });
     using program = counter(ring, state);
     let last = -1;

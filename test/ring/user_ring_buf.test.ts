@@ -12,7 +12,7 @@ import { runBun } from "../support/run.ts";
 import { Drainer } from "./drainer.ts";
 import { repetitions } from "../support/effort.ts";
 
-const userRingTest = mapTest("user-ringbuf");
+const userRingTest = mapTest("user_ringbuf");
 
 const numbered = t.struct({ length: t.u32, value: t.u32 });
 
@@ -23,11 +23,11 @@ userRingTest("a user ring says what it is", () => {
     maxEntries: 8192,
     keySize: 0,
     valueSize: 0,
-    type: "user-ringbuf",
+    type: "user_ringbuf",
     name: "commands",
     types: { event: t.u64 },
   });
-  expect(`${ring}`).toBe('user-ringbuf map "commands"');
+  expect(`${ring}`).toBe('user_ringbuf map "commands"');
   expect(ring.info().maxEntries).toBe(8192);
 });
 
@@ -69,10 +69,10 @@ userRingTest("a user ring opened otherwise takes its size from the kernel", () =
     expect(other.fd).not.toBe(ring.fd);
   }
   expect(() => RingBuf.fromFd(ring.fd, { event: t.u32 })).toThrow(
-    "type is user-ringbuf, not ringbuf",
+    "type is user_ringbuf, not ringbuf",
   );
   ring[Symbol.dispose]();
-  expect(() => ring.fd).toThrow("user-ringbuf map");
+  expect(() => ring.fd).toThrow("user_ringbuf map");
 });
 
 userRingTest(

@@ -4,7 +4,7 @@ import { bridgeTest } from "../loop/bridges.ts";
 import { mapTest } from "../support/needs.ts";
 import { drainedRing } from "./rings.ts";
 
-const userRingTest = mapTest("user-ringbuf");
+const userRingTest = mapTest("user_ringbuf");
 
 const event = t.struct({ length: t.u32, value: t.u32 });
 const held = 256;

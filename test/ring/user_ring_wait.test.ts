@@ -8,7 +8,7 @@ import { drainedRing } from "./rings.ts";
 import { repetitions } from "../support/effort.ts";
 import { endWorker } from "../support/end_worker.ts";
 
-const userRingTest = mapTest("user-ringbuf");
+const userRingTest = mapTest("user_ringbuf");
 
 const children = `${import.meta.dir}/children`;
 /** With its header 72 bytes: a page holds 56 of them, and has 64 bytes left then. */
@@ -86,7 +86,7 @@ bridgeTest(
 bridgeTest(
   "200,000 records get past a program that drains on another thread, each as it was written",
   async () => {
-    using ring = new UserRingBuf({ size: 4096, event: t.u64n });
+    using ring = new UserRingBuf({ size: 4096, event: t.u64Number });
     using state = new ArrayMap({ value: checkedState, maxEntries: 1 });
     using program = sequenceChecker(ring, state);
     const worker = new Worker(`${children}/racing_drainer.ts`, { ref: false });

@@ -45,7 +45,7 @@ const digestScript = `
   for (let i = 0; i < 60; i++) {
     const sample = randomType(random, 3);
     const address = t.struct({ port: t.be16, ["__proto__"]: t.ipv4, constructor: t.bytes(40) });
-    const type = t.struct({ id: t.u64n, sample: sample.type, address });
+    const type = t.struct({ id: t.u64Number, sample: sample.type, address });
     const view = new DataView(new ArrayBuffer(type.size + 4));
     type.write(view, 4, {
       id: i,
@@ -95,7 +95,7 @@ test("where code may not be made from strings, cursors behave the same", async (
 /** Reads a million events between two marks on stderr, where the engine logs its collections. */
 const garbageScript = (read: string): string => `
   import * as t from ${JSON.stringify(import.meta.resolve("../../src/types/t.ts"))};
-  const Event = t.struct({ pid: t.u32, ts: t.u64n, inner: t.struct({ port: t.be16, delta: t.i64n }), comm: t.cstring(16), ok: t.bool });
+  const Event = t.struct({ pid: t.u32, ts: t.u64Number, inner: t.struct({ port: t.be16, delta: t.i64Number }), comm: t.cstring(16), ok: t.bool });
   const view = new DataView(new ArrayBuffer(1024 * Event.size));
   for (let i = 0; i < 1024; i++) {
     Event.write(view, i * Event.size, { pid: i, ts: 2 ** 40 + i, inner: { port: i, delta: -i }, comm: "bash", ok: true });

@@ -3,7 +3,7 @@ import * as t from "../../src/types/t.ts";
 import { viewOf } from "./view-of.ts";
 
 const Address = t.struct({ port: t.be16, host: t.ipv4 });
-const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64n, comm: t.cstring(16) });
+const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64Number, comm: t.cstring(16) });
 type Event = t.Infer<typeof Event>;
 const first: Event = { pid: 1, addr: { port: 443, host: "10.0.0.1" }, ts: 5, comm: "bash" };
 const second: Event = { pid: 2, addr: { port: 53, host: "10.0.0.2" }, ts: 2 ** 40, comm: "bun" };

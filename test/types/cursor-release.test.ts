@@ -4,7 +4,7 @@ import * as t from "../../src/types/t.ts";
 import { viewOf } from "./view-of.ts";
 
 const Address = t.struct({ port: t.be16, host: t.ipv4 });
-const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64n, comm: t.cstring(16) });
+const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64Number, comm: t.cstring(16) });
 type Event = t.Infer<typeof Event>;
 const first: Event = { pid: 1, addr: { port: 443, host: "10.0.0.1" }, ts: 5, comm: "bash" };
 const second: Event = { pid: 2, addr: { port: 53, host: "10.0.0.2" }, ts: 2 ** 40, comm: "bun" };
@@ -14,7 +14,7 @@ const released = /^this event was released: .* copy what is needed \(type\.copy\
 const everyKind = t.struct({
   u32: t.u32,
   u64: t.u64,
-  u64n: t.u64n,
+  u64Number: t.u64Number,
   bool: t.bool,
   short: t.bytes(5),
   long: t.bytes(40),

@@ -7,7 +7,7 @@ import { viewOf } from "./view-of.ts";
 import { repetitions } from "../support/effort.ts";
 
 const Address = t.struct({ port: t.be16, host: t.ipv4 });
-const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64n, comm: t.cstring(16) });
+const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64Number, comm: t.cstring(16) });
 type Event = t.Infer<typeof Event>;
 const first: Event = { pid: 1, addr: { port: 443, host: "10.0.0.1" }, ts: 5, comm: "bash" };
 const second: Event = { pid: 2, addr: { port: 53, host: "10.0.0.2" }, ts: 2 ** 40, comm: "bun" };
@@ -69,7 +69,7 @@ describe("an event", () => {
   });
 
   test("reads packed structs", () => {
-    const type = t.struct({ a: t.u8, b: t.u64n, c: Address, d: t.u16 }, { packed: true });
+    const type = t.struct({ a: t.u8, b: t.u64Number, c: Address, d: t.u16 }, { packed: true });
     const value = { a: 1, b: 2 ** 50, c: { port: 3, host: "10.0.0.4" }, d: 5 };
     const cursor = type.cursor();
     cursor.moveTo(viewOf(type, [value], 7), 7);

@@ -6,8 +6,8 @@ const Timestamp = t.custom<Date>({
   name: "timestamp",
   size: 8,
   align: 8,
-  read: (view, offset) => new Date(t.u64n.read(view, offset)),
-  write: (view, offset, date) => t.u64n.write(view, offset, date.getTime()),
+  read: (view, offset) => new Date(t.u64Number.read(view, offset)),
+  write: (view, offset, date) => t.u64Number.write(view, offset, date.getTime()),
 });
 
 test("a custom type describes itself", () => {

@@ -9,8 +9,8 @@ const numbers = [
   [t.i8, 1, -128, 127],
   [t.i16, 2, -32768, 32767],
   [t.i32, 4, -2147483648, 2147483647],
-  [t.u64n, 8, 0, Number.MAX_SAFE_INTEGER],
-  [t.i64n, 8, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
+  [t.u64Number, 8, 0, Number.MAX_SAFE_INTEGER],
+  [t.i64Number, 8, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
   [t.be16, 2, 0, 65535],
   [t.be32, 4, 0, 4294967295],
 ] as const;
@@ -87,7 +87,7 @@ describe.each(bigints.map((row) => [row[0].name, ...row] as const))(
     });
 
     test("refuses a number, and says what to do", () => {
-      const remedy = name === "be64" ? "" : `, or use t.${name}n`;
+      const remedy = name === "be64" ? "" : `, or use t.${name}Number`;
       expect(refusal(type, 5)).toBe(
         `TypeError: expected a bigint from ${min} to ${max} (${name}), got 5: pass a bigint, e.g. 5n${remedy}`,
       );
@@ -115,23 +115,23 @@ test("numbers for 64 bits that are read beyond the safe range are the nearest nu
     2n ** 63n + 12345n,
     2n ** 64n - 1n,
   ]) {
-    expect(decode(t.u64n, encode(t.u64, value))).toBe(Number(value));
+    expect(decode(t.u64Number, encode(t.u64, value))).toBe(Number(value));
   }
   for (const value of [-(2n ** 53n) - 1n, -(2n ** 53n) - 3n, -(2n ** 63n), 2n ** 63n - 1n]) {
-    expect(decode(t.i64n, encode(t.i64, value))).toBe(Number(value));
+    expect(decode(t.i64Number, encode(t.i64, value))).toBe(Number(value));
   }
 });
 
 test("numbers for 64 bits are the same bytes as bigints", () => {
   for (const value of [0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 53 - 1]) {
-    expect(encode(t.u64n, value)).toBe(encode(t.u64, BigInt(value)));
-    expect(encode(t.i64n, -value)).toBe(encode(t.i64, BigInt(-value)));
+    expect(encode(t.u64Number, value)).toBe(encode(t.u64, BigInt(value)));
+    expect(encode(t.i64Number, -value)).toBe(encode(t.i64, BigInt(-value)));
   }
 });
 
 test("bytes outside the view throw DataView's own RangeError", () => {
   const view = new DataView(new ArrayBuffer(7));
-  expect(() => t.u64n.read(view, 0)).toThrow(RangeError);
+  expect(() => t.u64Number.read(view, 0)).toThrow(RangeError);
   expect(() => t.u32.read(view, -1)).toThrow(RangeError);
   expect(() => t.u32.write(view, 4, 0)).toThrow(RangeError);
 });

@@ -82,8 +82,8 @@ function randomScalar(random: Random): Sample {
     t.i8,
     t.i16,
     t.i32,
-    t.u64n,
-    t.i64n,
+    t.u64Number,
+    t.i64Number,
     t.be16,
     t.be32,
   ]);

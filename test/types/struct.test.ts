@@ -54,7 +54,7 @@ describe("writing", () => {
 
   test("names the field of the wrong type", () => {
     expect(refusal(Event, { ...event, ts: 5 })).toBe(
-      'TypeError: field "ts": expected a bigint from 0 to 18446744073709551615 (u64), got 5: pass a bigint, e.g. 5n, or use t.u64n',
+      'TypeError: field "ts": expected a bigint from 0 to 18446744073709551615 (u64), got 5: pass a bigint, e.g. 5n, or use t.u64Number',
     );
     expect(refusal(Event, { ...event, addr: "10.0.0.1:443" })).toBe(
       'TypeError: field "addr": expected an object (struct { port: be16, host: ipv4 }), got "10.0.0.1:443"',

@@ -12,7 +12,7 @@ const Event = t.struct({
   ok: t.bool,
   addr: Address,
   peers: t.array(Address, 2),
-  grid: t.array(t.array(t.i64n, 2), 2),
+  grid: t.array(t.array(t.i64Number, 2), 2),
   at: t.custom<Date>({ size: 8, read: () => new Date(), write: () => {} }),
 });
 
@@ -21,7 +21,7 @@ test("scalars infer", () => {
   expectTypeOf<t.Infer<typeof t.i32>>().toEqualTypeOf<number>();
   expectTypeOf<t.Infer<typeof t.u64>>().toEqualTypeOf<bigint>();
   expectTypeOf<t.Infer<typeof t.i64>>().toEqualTypeOf<bigint>();
-  expectTypeOf<t.Infer<typeof t.u64n>>().toEqualTypeOf<number>();
+  expectTypeOf<t.Infer<typeof t.u64Number>>().toEqualTypeOf<number>();
   expectTypeOf<t.Infer<typeof t.be64>>().toEqualTypeOf<bigint>();
   expectTypeOf<t.Infer<typeof t.bool>>().toEqualTypeOf<boolean>();
   expectTypeOf<t.Infer<typeof t.ipv6>>().toEqualTypeOf<string>();

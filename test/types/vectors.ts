@@ -14,7 +14,7 @@ function vector<F extends t.Fields>(
 }
 
 const inner = t.struct({ kind: t.u8, id: t.u32 });
-const wideInner = t.struct({ a: t.u32, b: t.u64n });
+const wideInner = t.struct({ a: t.u32, b: t.u64Number });
 const nestedWide = t.struct({ a: t.u32, inner: wideInner, b: t.u8 });
 const packedMixed = t.struct({ a: t.u8, b: t.u64, c: t.u16, d: t.u32, e: t.u8 }, { packed: true });
 
@@ -30,7 +30,7 @@ export const vectors: Readonly<Record<string, Vector>> = {
     { a: -(2n ** 63n), b: -128, c: -(2 ** 31), d: 127, e: -32768 },
   ),
   number_widths: vector(
-    t.struct({ a: t.u8, b: t.u64n, c: t.i64n, d: t.u16 }),
+    t.struct({ a: t.u8, b: t.u64Number, c: t.i64Number, d: t.u16 }),
     { a: 1, b: Number.MAX_SAFE_INTEGER, c: Number.MIN_SAFE_INTEGER, d: 2 },
     { a: 0, b: 2 ** 32, c: -1, d: 0 },
     { a: 0, b: 2 ** 32 - 1, c: -(2 ** 32) - 1, d: 65535 },

@@ -2,7 +2,7 @@
 // lives (its positions, its records) and after disposal (a view that the callback kept). Prints "survived".
 import { asm, Program, RingBuf, t } from "../../../src/index.ts";
 
-const ring = new RingBuf({ size: 65_536, event: t.u64n });
+const ring = new RingBuf({ size: 65_536, event: t.u64Number });
 using program = new Program({
   section: "socket",
   license: "GPL",

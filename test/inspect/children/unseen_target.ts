@@ -3,7 +3,7 @@ import { FunctionNames } from "../../../src/inspect/objects.ts";
 
 const programId = Number(process.argv[2]);
 const names = new FunctionNames();
-for (const attachType of ["trace-fentry", "ext"] as const) {
+for (const attachType of ["trace_fentry", "ext"] as const) {
   const target = { targetId: programId, targetTypeId: 1, cookie: undefined };
   console.log(names.targetOf({ id: 1, type: "tracing", programId, attachType, ...target }));
 }

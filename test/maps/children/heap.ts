@@ -5,8 +5,8 @@ const what = process.argv[2] as string;
 const calls = 1_000_000;
 const entries = 1_000_000;
 
-using hash = new HashMap({ key: t.u32, value: t.u64n, maxEntries: 4096 });
-using array = new ArrayMap({ value: t.u64n, maxEntries: 1024, mmap: true });
+using hash = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
+using array = new ArrayMap({ value: t.u64Number, maxEntries: 1024, mmap: true });
 for (let key = 0; key < 1024; key++) hash.set(key, key);
 
 let kept: unknown;
@@ -43,7 +43,7 @@ let made: HashMap<number, number> | undefined;
 
 function large(): HashMap<number, number> {
   if (made !== undefined) return made;
-  made = new HashMap({ key: t.u32, value: t.u64n, maxEntries: entries });
+  made = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: entries });
   for (let start = 0; start < entries; start += 10_000) {
     made.setMany(Array.from({ length: 10_000 }, (_, key) => [start + key, key]));
   }

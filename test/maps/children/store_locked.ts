@@ -5,7 +5,7 @@ declare const self: Worker;
 
 self.onmessage = ({ data }: MessageEvent<{ fd: number; state: Int32Array }>) => {
   const { fd, state } = data;
-  const value = t.struct({ lock: t.spinLock, copies: t.array(t.u64n, 64) });
+  const value = t.struct({ lock: t.spinLock, copies: t.array(t.u64Number, 64) });
   {
     using map = ArrayMap.fromFd(fd, { value });
     for (let number = 1; Atomics.load(state, 1) === 0; number++) {

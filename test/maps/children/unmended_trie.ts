@@ -5,7 +5,7 @@ import { LpmTrie, t } from "../../../src/index.ts";
 import { refusalOf } from "../refusal_of.ts";
 
 const missing = new Feature({
-  name: "fix lpm-trie-update",
+  name: "fix lpm_trie_update",
   since: "99.0",
   needs: [],
   probe: () => ({ missing: "it replaces what is not there" }),

@@ -2,7 +2,7 @@
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 
-const Event = t.struct({ value: t.u64n, inner: t.struct({ low: t.u32, high: t.u32 }) });
+const Event = t.struct({ value: t.u64Number, inner: t.struct({ low: t.u32, high: t.u32 }) });
 type Event = t.Infer<typeof Event>;
 
 const ring = new RingBuf({ size: 65536, event: Event });

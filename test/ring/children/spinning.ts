@@ -2,7 +2,7 @@
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 
-const ring = new RingBuf({ size: 65536, event: t.u64n });
+const ring = new RingBuf({ size: 65536, event: t.u64Number });
 const producer = new Producer(ring);
 /** Far more than the Worker takes; a loop that never sees the record ends here. */
 const patience = 10_000;

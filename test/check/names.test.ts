@@ -5,14 +5,14 @@ test("the kernel's names become keywords", () => {
   const names = ["HASH", "LRU_HASH", "CGROUP_INET4_GETPEERNAME"] as const;
   expect(names.map((name) => keyword(name))).toEqual([
     "hash",
-    "lru-hash",
-    "cgroup-inet4-getpeername",
+    "lru_hash",
+    "cgroup_inet4_getpeername",
   ]);
 });
 
 test("a number has the last of its names, or none but the number", () => {
   const keywords = keywordsByNumber({ UNSPEC: 0, OLD_NAME: 1, NEW_NAME: 1 });
   expect(keywordOf(keywords, 0)).toBe("unspec");
-  expect(keywordOf(keywords, 1)).toBe("new-name");
-  expect(keywordOf(keywords, 99) as string).toBe("type-99");
+  expect(keywordOf(keywords, 1)).toBe("new_name");
+  expect(keywordOf(keywords, 99) as string).toBe("type_99");
 });
