@@ -1,6 +1,6 @@
 /**
  * @module Instructions in the notation of LLVM beside the call that makes the same one. The bytes are
- * in vectors.json, which generate-vectors.ts has LLVM make; what LLVM 14 does not know yet is in
+ * in vectors.json, which generate_vectors.ts has LLVM make; what LLVM 14 does not know yet is in
  * documented.ts.
  */
 
@@ -119,7 +119,7 @@ export const assembled: readonly Row[] = rows;
 
 /**
  * What LLVM 14 makes from C alone, because its assembler does not parse the text that it prints:
- * each is what a function of generate-vectors.ts compiles to.
+ * each is what a function of generate_vectors.ts compiles to.
  */
 export const compiled: readonly Row[] = [
   {

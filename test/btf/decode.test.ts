@@ -7,7 +7,7 @@ import { BTF_INT_BOOL, BTF_INT_CHAR, BTF_INT_SIGNED } from "../../src/uapi/btf.t
 import { repetitions } from "../support/effort.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { withRandom } from "../types/random.ts";
-import { randomType } from "../types/random-type.ts";
+import { randomType } from "../types/random_type.ts";
 import { kernelTypesTest } from "./kernel_types.ts";
 import { RawTypes } from "./raw_types.ts";
 

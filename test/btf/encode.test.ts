@@ -9,7 +9,7 @@ import * as t from "../../src/types/t.ts";
 import { bpftoolJson, bpftoolTest } from "../support/bpftool.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { withRandom } from "../types/random.ts";
-import { randomType } from "../types/random-type.ts";
+import { randomType } from "../types/random_type.ts";
 
 function encodeValue(value: t.Type<unknown>): { btf: Btf; id: number } {
   const { bytes, valueTypeId } = encodeBtf({ value });

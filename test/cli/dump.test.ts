@@ -27,7 +27,7 @@ import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
 import { withRandom } from "../types/random.ts";
-import { randomType } from "../types/random-type.ts";
+import { randomType } from "../types/random_type.ts";
 import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);

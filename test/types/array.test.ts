@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { encode, refusal, roundTrip } from "./bytes-of.ts";
+import { encode, refusal, roundTrip } from "./bytes_of.ts";
 
 // 32 is written out element by element, 33 is a loop.
 describe.each([1, 4, 32, 33, 1000])("array(u16, %d)", (length) => {

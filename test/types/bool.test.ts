@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { decode, encode, refusal } from "./bytes-of.ts";
+import { decode, encode, refusal } from "./bytes_of.ts";
 
 test("bool is one byte: 0 or 1", () => {
   expect(t.bool).toMatchObject({ kind: "bool", name: "bool", size: 1, align: 1 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { encode, refusal, roundTrip } from "./bytes-of.ts";
+import { encode, refusal, roundTrip } from "./bytes_of.ts";
 
 describe.each([1, 3, 16, 17, 300])("bytes(%d)", (length) => {
   const type = t.bytes(length);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+import { decode, encode, refusal, roundTrip } from "./bytes_of.ts";
 
 const prefixHex = (bits: number): string => encode(t.u32, bits);
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { recipeOf } from "../../src/types/compile.ts";
 import * as t from "../../src/types/t.ts";
 import { Random, seed, withRandom } from "./random.ts";
-import { randomType } from "./random-type.ts";
+import { randomType } from "./random_type.ts";
 
 describe("a type's methods", () => {
   const make = () => t.struct({ pid: t.u32, ports: t.array(t.be16, 2) });
@@ -138,7 +138,7 @@ test("compiled and interpreted forms agree, on errors too", () => {
 
 /** Writes and reads random types, and prints a digest of the bytes, the values and the errors. */
 const script = `
-  import { randomType } from ${JSON.stringify(import.meta.resolve("./random-type.ts"))};
+  import { randomType } from ${JSON.stringify(import.meta.resolve("./random_type.ts"))};
   import { Random } from ${JSON.stringify(import.meta.resolve("./random.ts"))};
   const random = new Random(${seed});
   const hasher = new Bun.CryptoHasher("sha256");

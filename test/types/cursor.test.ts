@@ -2,8 +2,8 @@ import { describe, expect, expectTypeOf, test } from "bun:test";
 import { inspect } from "node:util";
 import * as t from "../../src/types/t.ts";
 import { type Random, withRandom } from "./random.ts";
-import { randomType } from "./random-type.ts";
-import { viewOf } from "./view-of.ts";
+import { randomType } from "./random_type.ts";
+import { viewOf } from "./view_of.ts";
 import { repetitions } from "../support/effort.ts";
 
 const Address = t.struct({ port: t.be16, host: t.ipv4 });

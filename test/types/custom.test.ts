@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { encode, refusal, roundTrip } from "./bytes-of.ts";
+import { encode, refusal, roundTrip } from "./bytes_of.ts";
 
 const Timestamp = t.custom<Date>({
   name: "timestamp",

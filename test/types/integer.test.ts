@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+import { decode, encode, refusal, roundTrip } from "./bytes_of.ts";
 
 const numbers = [
   [t.u8, 1, 0, 255],

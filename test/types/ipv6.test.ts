@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { isIPv6 } from "node:net";
 import * as t from "../../src/types/t.ts";
-import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+import { decode, encode, refusal, roundTrip } from "./bytes_of.ts";
 import { type Random, withRandom } from "./random.ts";
 import { repetitions } from "../support/effort.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { decode, encode, refusal } from "./bytes-of.ts";
+import { decode, encode, refusal } from "./bytes_of.ts";
 
 test("mac is 6 bytes, as text with colons", () => {
   expect(t.mac).toMatchObject({ kind: "mac", name: "mac", size: 6, align: 1 });

@@ -3,7 +3,7 @@ import { Btf } from "../../src/index.ts";
 import { hasOpaqueField, hasSpinLock } from "../../src/types/opaque.ts";
 import * as t from "../../src/types/t.ts";
 import { kernelTypesTest } from "../btf/kernel_types.ts";
-import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+import { decode, encode, refusal, roundTrip } from "./bytes_of.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
 
 const Account = t.struct({ flags: t.u8, lock: t.spinLock, bytes: t.u32, expiry: t.timer });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
-import { decode, encode, refusal, roundTrip } from "./bytes-of.ts";
+import { decode, encode, refusal, roundTrip } from "./bytes_of.ts";
 
 const Address = t.struct({ port: t.be16, host: t.ipv4 });
 const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64 });

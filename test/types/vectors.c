@@ -1,4 +1,4 @@
-// What a C compiler makes of the structs in vectors.ts: run by generate-vectors.ts, which turns what this
+// What a C compiler makes of the structs in vectors.ts: run by generate_vectors.ts, which turns what this
 // prints into vectors.json. One line a fact: `struct <name> <sizeof> <alignof>`, `field <path> <offsetof>`,
 // `sample <bytes in hexadecimal>`.
 #include <arpa/inet.h>

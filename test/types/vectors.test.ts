@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import * as t from "../../src/types/t.ts";
 import { testUnless } from "../support/skipping.ts";
-import { compiler, type CLayout, generate } from "./generate-vectors.ts";
+import { type CLayout, compiler, generate } from "./generate_vectors.ts";
 import { vectors } from "./vectors.ts";
 import committed from "./vectors.json";
 

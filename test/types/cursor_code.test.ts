@@ -33,7 +33,7 @@ test("nothing is compiled before the first cursor, which the others share the co
 /** Reads random structs through cursors, and prints a digest of what was seen. */
 const digestScript = `
   import * as t from ${JSON.stringify(import.meta.resolve("../../src/types/t.ts"))};
-  import { randomType } from ${JSON.stringify(import.meta.resolve("./random-type.ts"))};
+  import { randomType } from ${JSON.stringify(import.meta.resolve("./random_type.ts"))};
   import { Random } from ${JSON.stringify(import.meta.resolve("./random.ts"))};
   const random = new Random(${seed});
   const hasher = new Bun.CryptoHasher("sha256");

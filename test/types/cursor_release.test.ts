@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { inspect } from "node:util";
 import * as t from "../../src/types/t.ts";
-import { viewOf } from "./view-of.ts";
+import { viewOf } from "./view_of.ts";
 
 const Address = t.struct({ port: t.be16, host: t.ipv4 });
 const Event = t.struct({ pid: t.u32, addr: Address, ts: t.u64Number, comm: t.cstring(16) });

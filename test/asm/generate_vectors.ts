@@ -1,9 +1,8 @@
-import { assembled, compiled } from "./encodings.ts";
-
 /**
- * Makes vectors.json: `bun test/asm/generate-vectors.ts`. Needs LLVM 14 or newer (llvm-mc, clang
+ * Makes vectors.json: `bun test/asm/generate_vectors.ts`. Needs LLVM 14 or newer (llvm-mc, clang
  * and llc); the tests do not.
  */
+import { assembled, compiled } from "./encodings.ts";
 
 const SOURCE = `
   #define wide long

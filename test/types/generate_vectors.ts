@@ -1,4 +1,4 @@
-// Compiles vectors.c and writes what it prints to vectors.json: `bun test/types/generate-vectors.ts [file]`.
+// Compiles vectors.c and writes what it prints to vectors.json: `bun test/types/generate_vectors.ts [file]`.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
