@@ -8,8 +8,8 @@ import {
 } from "../../src/ffi/security.ts";
 import { InodeStorage, t } from "../../src/index.ts";
 import { failureOf } from "../support/commands.ts";
-import { bpfObstacle } from "../support/privilege.ts";
 import { runBunWithout } from "../support/hidden_folder.ts";
+import { bpfObstacle } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
 
 describe("names of security modules", () => {

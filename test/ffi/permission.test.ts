@@ -1,6 +1,6 @@
 import { describe, expect } from "bun:test";
-import { countsTowardsLimit, lockedMemoryLimit } from "../../src/ffi/permission.ts";
 import { hasCapability } from "../../src/ffi/capabilities.ts";
+import { countsTowardsLimit, lockedMemoryLimit } from "../../src/ffi/permission.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
