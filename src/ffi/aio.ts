@@ -1,8 +1,7 @@
 import { constants } from "node:fs";
 import type { Pointer } from "bun:ffi";
-import { IOCB_CMD_POLL, IOCB_FLAG_RESFD } from "../uapi/aio.ts";
+import { IOCB_CMD_POLL, IOCB_FLAG_RESFD, syscallNumbers } from "../uapi/system.ts";
 import { IO_EVENT, IOCB } from "../uapi/layout.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";

@@ -15,8 +15,10 @@ import {
 } from "./mapped_memory.ts";
 import { explainPermission } from "./permission.ts";
 import { PERF_EVENT_ATTR, PERF_EVENT_MMAP_PAGE } from "../uapi/layout.ts";
-import { MAP_SHARED, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } from "../uapi/mman.ts";
 import {
+  MAP_SHARED,
+  MREMAP_FIXED,
+  MREMAP_MAYMOVE,
   PERF_COUNT_SW_BPF_OUTPUT,
   PERF_COUNT_SW_DUMMY,
   PERF_EVENT_IOC_ENABLE,
@@ -25,8 +27,10 @@ import {
   PERF_SAMPLE_RAW,
   PERF_TYPE_SOFTWARE,
   PERF_TYPE_TRACEPOINT,
-} from "../uapi/perf_event.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
+  PROT_READ,
+  PROT_WRITE,
+  syscallNumbers,
+} from "../uapi/system.ts";
 
 const perfEventOpenNumber = syscallNumbers[architecture]?.perf_event_open ?? -1;
 

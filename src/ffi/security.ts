@@ -5,7 +5,7 @@ import { syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, getUint64 } from "./mapped_memory.ts";
 import { DetachedMount } from "./mount.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
+import { syscallNumbers } from "../uapi/system.ts";
 
 /** How far the kernel is locked against root: against changes of it, or against being read as well. */
 export type Lockdown = "none" | "integrity" | "confidentiality";

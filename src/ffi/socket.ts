@@ -10,13 +10,11 @@ import {
   NLM_F_ACK,
   NLM_F_REQUEST,
   NLMSG_ERROR,
-} from "../uapi/netlink.ts";
-import {
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_REUSEPORT,
   SOL_SOCKET,
-} from "../uapi/socket.ts";
+} from "../uapi/network.ts";
 
 /** IF_NAMESIZE: the longest name, and a NUL. */
 const longestName = 16;
