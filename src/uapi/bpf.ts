@@ -31,6 +31,7 @@ export const BPF_F_TOKEN_FD = 65536;
 export const BPF_F_SEGV_ON_FAULT = 131072;
 export const BPF_F_NO_USER_CONV = 262144;
 export const BPF_F_RB_OVERWRITE = 524288;
+export const BPF_STACK_BUILD_ID_VALID = 1;
 export const BPF_F_RECOMPUTE_CSUM = 1;
 export const BPF_F_INVALIDATE_HASH = 2;
 export const BPF_F_HDR_FIELD_MASK = 15;

@@ -45,7 +45,8 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: [
           {
             header: "linux/bpf.h",
-            names: /^BPF_(ANY$|NOEXIST$|EXIST$|F_|RB_|RINGBUF_|OBJ_NAME_LEN|TAG_SIZE)/,
+            names:
+              /^BPF_(ANY$|NOEXIST$|EXIST$|F_|RB_|RINGBUF_|OBJ_NAME_LEN|STACK_BUILD_ID_VALID|TAG_SIZE)/,
           },
         ],
       },
@@ -257,6 +258,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
             header: "linux/if_link.h",
             names: /^(IFLA_(LINKINFO|INFO_KIND|XDP|XDP_FD|XDP_FLAGS)|XDP_FLAGS_UPDATE_IF_NOEXIST)$/,
           },
+          { header: "linux/if.h", names: /^IFNAMSIZ$/ },
           { header: "linux/if_ether.h", names: /^ETH_P_ALL$/ },
           {
             header: "linux/pkt_sched.h",
