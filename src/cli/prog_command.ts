@@ -1,3 +1,5 @@
+/** @module The commands of `bun-bpf prog`: programs. */
+
 import type { Command } from "commander";
 import { FunctionNames, visibleObjects } from "../inspect/objects.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
@@ -8,11 +10,31 @@ import {
   humanBytes,
   humanDate,
   humanNanoseconds,
+  ifKnown,
+  memoryText,
 } from "./output.ts";
 import { linkTarget } from "./link_command.ts";
 import { addObjectCommands, mapById, type ObjectCommand } from "./object_command.ts";
 
-/** How many ids of maps a cell of the table has. */
+/** Adds the commands of `bun-bpf prog`. */
+export function progCommand(program: Command): void {
+  const group = program
+    .command("prog")
+    .description("programs")
+    .addHelpText(
+      "after",
+      `
+RUNS are counted while the sysctl kernel.bpf_stats_enabled is 1.
+
+Examples:
+  bun-bpf prog list
+  bun-bpf prog show id:7
+  bun-bpf prog list --json | jq '.[] | select(.type == "xdp") | .id'`,
+    );
+  addObjectCommands(group, programs);
+}
+
+/** The number of ids of maps in a cell of the table. */
 const mostMaps = 4;
 
 const columns: readonly Column[] = [
@@ -40,33 +62,15 @@ const programs: ObjectCommand<"prog"> = {
       info.name,
       info.tag,
       humanBytes(info.translatedSize),
-      info.memory === undefined ? "" : humanBytes(info.memory),
+      ifKnown(info.memory, humanBytes) ?? "",
       info.runCount === undefined || info.runCount === 0 ? "" : `${info.runCount}`,
-      info.loadedAt === undefined ? "" : humanDate(info.loadedAt),
-      info.uid === undefined ? "" : `${info.uid}`,
+      ifKnown(info.loadedAt, humanDate) ?? "",
+      ifKnown(info.uid, String) ?? "",
       fewOf((info.mapIds ?? []).map(String), mostMaps),
     ]),
   details,
   related: ({ id }) => ({ linkIds: linksOf(id)?.map((link) => link.id) }),
 };
-
-/** The commands of `bun-bpf prog`. */
-export function progCommand(program: Command): void {
-  const group = program
-    .command("prog")
-    .description("programs")
-    .addHelpText(
-      "after",
-      `
-RUNS are counted while the sysctl kernel.bpf_stats_enabled is 1.
-
-Examples:
-  bun-bpf prog list
-  bun-bpf prog show id:7
-  bun-bpf prog list --json | jq '.[] | select(.type == "xdp") | .id'`,
-    );
-  addObjectCommands(group, programs);
-}
 
 function details(info: ProgramInfo): readonly Detail[] {
   const { gpl, uid, loadedAt, memory, verifiedInstructions } = info;
@@ -78,14 +82,11 @@ function details(info: ProgramInfo): readonly Detail[] {
     ["type", info.type],
     ["name", info.name || undefined],
     ["tag", info.tag],
-    ["license", gpl === undefined ? undefined : gpl ? "goes with the GPL" : "other than the GPL"],
+    ["license", ifKnown(gpl, (is) => (is ? "goes with the GPL" : "other than the GPL"))],
     ["loaded", loadedAt && `${humanDate(loadedAt)}${uid === undefined ? "" : ` by user ${uid}`}`],
     ["code", `${info.translatedSize} bytes of instructions, ${machineCode}`],
-    ["memory", memory === undefined ? undefined : `${humanBytes(memory)} (${memory} bytes)`],
-    [
-      "verified",
-      verifiedInstructions === undefined ? undefined : `${verifiedInstructions} instructions`,
-    ],
+    ["memory", ifKnown(memory, memoryText)],
+    ["verified", ifKnown(verifiedInstructions, (count) => `${count} instructions`)],
     ["runs", runs(info)],
     [
       "missed",
@@ -101,7 +102,7 @@ function details(info: ProgramInfo): readonly Detail[] {
   ];
 }
 
-/** How often it ran, and how long that took, where anybody counted. */
+/** Tells how often a program ran, and how long that took, where it was counted. */
 function runs({ runCount, runTime }: ProgramInfo): string | undefined {
   if (runCount === undefined || runTime === undefined || runCount === 0) return undefined;
   return `${runCount}, in ${humanNanoseconds(runTime)}: ${humanNanoseconds(runTime / runCount)} each`;
