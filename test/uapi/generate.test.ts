@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "bun:test";
 import { Btf } from "../../src/btf/btf.ts";
+import { packageRoot } from "../support/run.ts";
 import { generate, outputFolder, readInput } from "./generate.ts";
 import { readLayout } from "./reduce.ts";
 import { layouts } from "./sources.ts";
@@ -39,6 +40,20 @@ test("everything in the input is used, once", () => {
   const tables = [constants, enums, layouts, syscalls].flatMap((table) => Object.values(table));
   const values = [...generated.values()].flatMap((text) => text.match(/[:=] -?\d+[,;]$/gm) ?? []);
   expect(values).toHaveLength(tables.flatMap((table) => Object.keys(table)).length);
+});
+
+test("no constant of the kernel is typed by hand", () => {
+  const names = [...generated.values()].join("\n").matchAll(/^export const ([A-Z\d]+)_\w+ = /gm);
+  const prefixes = new Set(Array.from(names, ([, prefix]) => prefix));
+  const typed = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)]
+    .filter((path) => !path.startsWith("src/uapi/"))
+    .flatMap((path) => {
+      const text = readFileSync(join(packageRoot, path), "utf8");
+      return Array.from(text.matchAll(/^(?:export )?const (([A-Z\d]+)_\w+) = -?\d/gm))
+        .filter(([, , prefix]) => prefixes.has(prefix))
+        .map(([, name]) => `${path}: ${name}`);
+    });
+  expect(typed).toEqual([]);
 });
 
 const kernel = readableKernel();

@@ -5,8 +5,8 @@
  *   bun test/uapi/generate.ts            writes src/uapi
  *   bun test/uapi/generate.ts --reduce   makes linux-X.Y.json anew first, as after a change of sources.ts or for a newer kernel
  *
- * --reduce reads the headers of Debian sid's kernel, downloaded with apt (packages linux-libc-dev and linux-headers-*-common).
- * It takes --headers FOLDER where these were unpacked by hand, of any version:
+ * --reduce reads the headers of Debian sid's kernel, downloaded with apt (packages linux-libc-dev and linux-headers-*-common). It
+ * needs a C compiler (cc) and objcopy. --headers FOLDER reads those of another version instead, unpacked by hand:
  *
  *   apt-get download linux-libc-dev=VERSION linux-headers-VERSION-common
  *   for package in *.deb; do dpkg -x $package FOLDER; done
@@ -119,8 +119,8 @@ async function main(): Promise<void> {
   const { values: options } = parseArgs({
     options: { reduce: { type: "boolean" }, headers: { type: "string" } },
   });
-  if (options.reduce === true) {
-    const { headers } = options;
+  const { headers } = options;
+  if (options.reduce === true || headers !== undefined) {
     const input = reduce(
       headers === undefined ? await downloadHeaders() : { user: headers, kernel: headers },
     );

@@ -135,7 +135,8 @@ function fieldsOf(
     const name = `${prefix}${member.name}`;
     if (member.bitSize !== 0) return bits.includes(name) ? [[`${name}_bit`, offset * 8]] : [];
     if (isCompound) return fieldsOf(btf, inner.id, bits, offset, `${name}_`);
-    return [[name, offset]];
+    // Padding moves from version to version.
+    return /(^|_)(pad|resv|reserved)(_?\d+)?$/.test(name) ? [] : [[name, offset]];
   });
 }
 
