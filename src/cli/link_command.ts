@@ -27,8 +27,6 @@ Examples:
 
 const links: ObjectCommand<"link"> = {
   kind: "link",
-  noun: "link",
-  argument: "<link>",
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },

@@ -53,8 +53,6 @@ Examples:
 
 const maps: ObjectCommand<"map"> = {
   kind: "map",
-  noun: "map",
-  argument: "<map>",
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },

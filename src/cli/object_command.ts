@@ -35,10 +35,6 @@ import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 /** A kind of object, as the commands `list` and `show` print it. */
 export interface ObjectCommand<Kind extends InspectedKind> {
   readonly kind: Kind;
-  /** The word for one of them. */
-  readonly noun: string;
-  /** The name of the argument in the help. */
-  readonly argument: string;
   readonly columns: readonly Column[];
   /** Makes a cell for each column, for each object. */
   rows(infos: readonly InfoByKind[Kind][]): string[][];
@@ -53,7 +49,8 @@ export function addObjectCommands<Kind extends InspectedKind>(
   group: Command,
   command: ObjectCommand<Kind>,
 ): void {
-  const { kind, noun, argument } = command;
+  const { kind } = command;
+  const noun = nouns[kind];
   withJson(group.command("list").description(`list all ${noun}s`)).action((options: JsonOption) =>
     list(command, options),
   );
@@ -62,7 +59,7 @@ export function addObjectCommands<Kind extends InspectedKind>(
       .command("show")
       .description(`show all about one ${noun}`)
       .argument(
-        argument,
+        `<${noun}>`,
         `its id${kind === "link" ? "" : ", its name"}, or the path of a pin`,
         parseReference,
       ),

@@ -52,8 +52,6 @@ const columns: readonly Column[] = [
 
 const programs: ObjectCommand<"prog"> = {
   kind: "prog",
-  noun: "program",
-  argument: "<program>",
   columns,
   rows: (infos) =>
     infos.map((info) => [
