@@ -28,7 +28,7 @@ export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { type OpenHandle, openHandles } from "./ffi/handles.ts";
 export { possibleCpus } from "./ffi/kernel.ts";
-export type { ObjectsByKind } from "./inspect/map_reader.ts";
+export type { ObjectsByKind } from "./inspect/objects.ts";
 export { type ObjectOwner, type ObjectOwners, objectOwners } from "./inspect/owners.ts";
 export { type ObjectPins, objectPins } from "./inspect/pins.ts";
 export { Arena, type ArenaOptions, type ArenaPlace } from "./maps/arena.ts";

@@ -1,6 +1,17 @@
 /** Imports point down: the order of the folders of src is in architecture.ts. */
 import { expect, test } from "bun:test";
-import { cycles, drawGraph, importsOf, readImports, upwardImports } from "./architecture.ts";
+import { readFileSync } from "node:fs";
+import {
+  cycles,
+  drawGraph,
+  floors,
+  folderOf,
+  importsOf,
+  page,
+  readImports,
+  upwardImports,
+  withGraph,
+} from "./architecture.ts";
 
 const imports = readImports();
 
@@ -9,7 +20,6 @@ const exceptions: readonly string[] = [
   "maps/create.ts imports features/map_types.ts",
   "maps/get_many.ts imports program/program.ts",
   "maps/lpm_trie.ts imports features/fixes.ts",
-  "uapi/generate.ts imports btf/btf.ts",
 ];
 
 test("no import points upward", () => {
@@ -54,4 +64,19 @@ test("the graph leaves out arrows that follow from others", () => {
   ]);
   expect(drawn).toContain("handle --> ffi");
   expect(drawn).not.toContain("maps --> ffi");
+});
+
+test("the page about the architecture has the present graph", () => {
+  const text = readFileSync(page, "utf8");
+  // Where it has not: bun test/architecture.ts --write
+  expect(text).toBe(withGraph(text, imports));
+});
+
+test("the page about the architecture has a line for each folder, in their order", () => {
+  const described = Array.from(
+    readFileSync(page, "utf8").matchAll(/^\| `src\/(\w+)(?:\.ts)?` /gm),
+    ([, folder]) => folder,
+  );
+  const folders = new Set(imports.flatMap(({ from, to }) => [folderOf(from), folderOf(to)]));
+  expect(described).toEqual(Object.keys(floors).filter((folder) => folders.has(folder)));
 });

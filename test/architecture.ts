@@ -1,10 +1,11 @@
 /**
  * The imports of src: which folder imports which, what points upward, and which files form a cycle.
  *
- *   bun test/architecture.ts            prints the graph as a diagram, for docs/architecture.md
+ *   bun test/architecture.ts            prints the graph as a diagram
+ *   bun test/architecture.ts --write    puts the graph into docs/architecture.md
  *   bun test/architecture.ts --check    prints what is wrong
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { packageRoot } from "./support/run.ts";
 
@@ -112,6 +113,16 @@ export function cycles(imports: readonly Import[]): string[][] {
   return [...groups.values()];
 }
 
+/** The page that describes the folders. */
+export const page = join(packageRoot, "docs/architecture.md");
+
+/** Replaces the graph in the text of the page. @throws {Error} when the text has no place for it */
+export function withGraph(text: string, imports: readonly Import[]): string {
+  const place = /(?<=<!-- graph -->\n)[\s\S]*(?=<!-- end of graph -->)/;
+  if (!place.test(text)) throw new Error(`${page} has no place for the graph`);
+  return text.replace(place, () => `\n${drawGraph(imports)}\n\n`);
+}
+
 /** The graph of folders as a Mermaid diagram: an arrow points down, to what is imported, unless another path says it too. */
 export function drawGraph(imports: readonly Import[]): string {
   const arrows = new Map<string, Set<string>>();
@@ -138,6 +149,8 @@ if (import.meta.main) {
   if (process.argv.includes("--check")) {
     for (const { from, to } of upwardImports(imports)) console.log(`${from} imports ${to}`);
     for (const group of cycles(imports)) console.log(`cycle: ${group.join(" ")}`);
+  } else if (process.argv.includes("--write")) {
+    writeFileSync(page, withGraph(readFileSync(page, "utf8"), imports));
   } else {
     console.log(drawGraph(imports));
   }

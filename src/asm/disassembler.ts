@@ -28,6 +28,8 @@ import { bpfHelpers } from "../uapi/helpers.ts";
 import {
   BPF_ABS,
   BPF_ADD,
+  BPF_ADDR_PERCPU,
+  BPF_ADDR_SPACE_CAST,
   BPF_ALU,
   BPF_ALU64,
   BPF_AND,
@@ -237,10 +239,6 @@ const bits: Readonly<Record<number, number>> = {
   [BPF_DW]: 64,
 };
 
-/** What the kernel's own rewriting puts into programs that it lends out. */
-const ADDRESS_SPACE_CAST = 1;
-const PER_CPU_ADDRESS = -1;
-
 /** The text of an instruction, or `undefined` when no instruction has such an opcode or operation. */
 export function textOf(instruction: Instruction): string | undefined {
   const { opcode, dst, src, imm } = instruction;
@@ -296,13 +294,14 @@ function moveText(
       return `${prefix}${dst} = (s${offset})${prefix}${src}`;
     case 32:
       return is64 ? `r${dst} = (s32)r${src}` : undefined;
-    case ADDRESS_SPACE_CAST: {
+    // These two the kernel writes itself, into programs that it shows.
+    case BPF_ADDR_SPACE_CAST: {
       const spaces = Number(imm);
       return is64
         ? `r${dst} = addr_space_cast(r${src}, ${spaces >>> 16}, ${spaces & 0xffff})`
         : undefined;
     }
-    case PER_CPU_ADDRESS:
+    case BPF_ADDR_PERCPU:
       return is64 ? `r${dst} = &(void __percpu *)(r${src})` : undefined;
     default:
       return undefined;

@@ -40,6 +40,7 @@ import {
   BPF_JSLE,
   BPF_JSLT,
   BPF_K,
+  BPF_MAY_GOTO,
   BPF_X,
 } from "../uapi/instruction.ts";
 
@@ -158,9 +159,6 @@ export const ja: Jump = (target) =>
  */
 export const gotol: Jump = (target) =>
   build(BPF_JMP32 | BPF_JA | BPF_K, { reference: labelReference("gotol", target) });
-
-// enum bpf_cond_pseudo_jmp has this one member; the kernel keeps it in the source register.
-const BPF_MAY_GOTO = 0;
 
 /**
  * `may_goto target`: goes on with the next instruction, until the kernel decides that the program

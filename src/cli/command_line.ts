@@ -1,11 +1,31 @@
+/** @module The command line: which command it names, and what comes of it. */
+
 import { Command, CommanderError } from "commander";
-import { ClosedPipe, jsonHelp, writeError, writeOut } from "./output.ts";
 import { BpfError } from "../ffi/error.ts";
+import { ClosedPipe, jsonHelp, writeError, writeOut } from "./output.ts";
+import { version } from "../../package.json" with { type: "json" };
+
+/** Adds a command, with its own commands, to the program. */
+export type CommandGroup = (program: Command) => void;
+
+/** Runs the command that the arguments name, and returns the exit status. Failures are told on standard error. */
+export async function runCommandLine(
+  groups: readonly CommandGroup[],
+  args: readonly string[],
+): Promise<number> {
+  const program = createProgram(groups);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return succeeded;
+  } catch (error) {
+    return report(error);
+  }
+}
 
 /** A refusal that is for the user to read: its message is all that is shown. */
 export class CommandError extends Error {
   override readonly name: string = "CommandError";
-  /** Whether the command line is to blame, and not what is in the kernel. */
+  /** The command line is to blame, and not what is in the kernel. */
   readonly isMisuse: boolean;
 
   constructor(message: string, { isMisuse = false } = {}) {
@@ -17,12 +37,12 @@ export class CommandError extends Error {
 const endingSignals = ["SIGINT", "SIGTERM"] as const;
 
 /**
- * Takes the steps one after another. A signal that ends the process does so between two of them, not in the middle of one:
- * what a step makes for itself it can remove.
+ * Runs steps one after another. A signal that ends the process does so between two of them, not in the middle of one, so
+ * that each step can remove what it made.
  *
- * @param onEnd called behind the last step that was taken, in any case
+ * @param onEnd called after the last step that ran, in any case
  */
-export async function inWholeSteps(steps: Iterable<() => void>, onEnd: () => void): Promise<void> {
+export async function runSteps(steps: Iterable<() => void>, onEnd: () => void): Promise<void> {
   let received: NodeJS.Signals | undefined;
   const remember = (signal: NodeJS.Signals): void => {
     received ??= signal;
@@ -31,7 +51,7 @@ export async function inWholeSteps(steps: Iterable<() => void>, onEnd: () => voi
   try {
     for (const step of steps) {
       step();
-      // Signals are told of in a turn of the event loop.
+      // Signals are delivered in a turn of the event loop.
       await new Promise(setImmediate);
       if (received !== undefined) break;
     }
@@ -41,11 +61,6 @@ export async function inWholeSteps(steps: Iterable<() => void>, onEnd: () => voi
   }
   if (received !== undefined) process.kill(process.pid, received);
 }
-
-import { version } from "../../package.json" with { type: "json" };
-
-/** Adds a command, with its own commands, to the program. */
-export type CommandGroup = (program: Command) => void;
 
 /** Exit statuses, as they are for most commands. */
 const succeeded = 0;
@@ -63,20 +78,6 @@ Objects are named by id (12, id:12), by name where only one has it (counts, name
 the path of a pin (/sys/fs/bpf/counts, ./counts, path:counts).
 
 Listing objects takes root, or CAP_SYS_ADMIN; NO_COLOR=1 turns colours off, which only a terminal gets.`;
-
-/** Runs the command that the arguments name, and gives the exit status. What it says of failures is on standard error. */
-export async function runCommandLine(
-  groups: readonly CommandGroup[],
-  args: readonly string[],
-): Promise<number> {
-  const program = createProgram(groups);
-  try {
-    await program.parseAsync(args, { from: "user" });
-    return succeeded;
-  } catch (error) {
-    return report(error);
-  }
-}
 
 function createProgram(groups: readonly CommandGroup[]): Command {
   const program = new Command("bun-bpf")
@@ -97,7 +98,7 @@ function createProgram(groups: readonly CommandGroup[]): Command {
   return program;
 }
 
-/** Says what went wrong, and gives the exit status for it. */
+/** Tells what went wrong, and returns the exit status for it. */
 function report(error: unknown): number {
   // Whoever reads has seen enough, as `head` has.
   if (error instanceof ClosedPipe) return succeeded;
@@ -114,7 +115,7 @@ function report(error: unknown): number {
   return failed;
 }
 
-/** Whether an error is the kernel's or the file system's, or a refusal of what cannot be done. */
+/** True for errors of the kernel and of the file system, and for refusals of what cannot be done. */
 function isExpected(error: unknown): boolean {
   if (error instanceof BpfError || !(error instanceof Error)) return true;
   return "code" in error || error.constructor === Error || error instanceof RangeError;

@@ -1,9 +1,10 @@
-/** @module What the kernel has, as plain data: for JSON, for tables, for comparing kernels. */
+/** @module The command `bun-bpf features`: what the running kernel can do, as a text and as plain data. */
 
 import { Argument, type Command } from "commander";
-import { inWholeSteps } from "./command_line.ts";
+import { runSteps } from "./command_line.ts";
 import {
   humanBytes,
+  type JsonOption,
   printJson,
   progress,
   renderDetails,
@@ -16,103 +17,52 @@ import type { Feature, FeatureGroup, FeatureStatus } from "../features/feature.t
 import { type Features, features } from "../features/features.ts";
 import type { KernelSettings } from "../features/settings.ts";
 
-/** One feature. */
-export interface FeatureEntry {
-  readonly status: FeatureStatus;
-  /** The version of the kernel that has it first; `undefined` for one that none has. */
-  readonly since: string | undefined;
-  /** Why it is not available. */
-  readonly reason: string | undefined;
+/** Adds the command `bun-bpf features`. */
+export function featuresCommand(program: Command): void {
+  const names = Object.keys(sections);
+  const command = program
+    .command("features")
+    .description("what the running kernel has, found out by trying it")
+    .addArgument(
+      new Argument(
+        "[section...]",
+        "what to show (default: all, for people without helpers)",
+      ).choices(names),
+    )
+    .addHelpText(
+      "after",
+      `
+Nothing stays of what is tried: programs and maps are made and let go, attached in places that
+nobody else uses, and detached. Without privileges most is refused.
+
+Examples:
+  bun-bpf features
+  bun-bpf features maps helpers
+  bun-bpf features --json | jq -r '.attachKinds | to_entries[] | select(.value.status != "available") | .key'`,
+    );
+  withJson(command).action(async (args: readonly string[], { json }: JsonOption) => {
+    const wanted = [...new Set(args)];
+    if (json) {
+      const shown = wanted.length === 0 ? names : wanted;
+      const report: SectionData = {};
+      for (const name of shown) Object.assign(report, await sections[name]?.data());
+      printJson(report);
+      return;
+    }
+    const shown = wanted.length === 0 ? names.filter((name) => name !== "helpers") : wanted;
+    // One after another, as some take seconds.
+    for (const [index, name] of shown.entries()) {
+      const text = await sections[name]?.text();
+      writeOut(`${index === 0 ? "" : "\n"}${text ?? ""}`);
+    }
+  });
 }
 
-/** Features by name. */
-export type FeatureEntries = Readonly<Record<string, FeatureEntry>>;
-
-/** Everything that is known of the running kernel. */
-export interface FeatureReport {
-  readonly settings: KernelSettings;
-  readonly mapTypes: FeatureEntries;
-  /** By kind of map. What no kernel has is left out. */
-  readonly mapOperations: Readonly<Record<string, FeatureEntries>>;
-  readonly programTypes: FeatureEntries;
-  readonly attachKinds: FeatureEntries;
-  readonly instructions: FeatureEntries;
-  /** Mistakes that were mended. */
-  readonly fixes: FeatureEntries;
-  /** By type of program: those that it can call. */
-  readonly helpers: Readonly<Record<string, readonly string[]>>;
-}
-
-/** Asks the kernel about everything, which takes some seconds. */
-export function reportFeatures(features: Features): FeatureReport {
-  return {
-    settings: features.settings,
-    mapTypes: entriesOf(features.mapTypes),
-    mapOperations: reportOperations(features),
-    programTypes: entriesOf(features.programTypes),
-    attachKinds: entriesOf(features.attachKinds),
-    instructions: entriesOf(features.instructions),
-    fixes: entriesOf(features.fixes),
-    helpers: reportHelpers(features),
-  };
-}
-
-/** The settings with the same keys on every machine, as scripts want them: null for what is not known, and for no limit. */
-export function settingsData({ ioUring, ...settings }: KernelSettings): Record<string, unknown> {
-  // Only what is not available has a reason, as it is for features.
-  return { ...withNulls(settings), ioUring };
-}
-
-function withNulls(group: object): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(group).map(([name, value]: [string, unknown]) => {
-      if (value === undefined || value === Infinity) return [name, null];
-      const isGroup = typeof value === "object" && value !== null && !Array.isArray(value);
-      return [name, isGroup ? withNulls(value) : value];
-    }),
-  );
-}
-
-/** What can be done with maps of each kind. */
-export function reportOperations(features: Features): FeatureReport["mapOperations"] {
-  return Object.fromEntries(
-    features.mapTypes.names.map((type) => [type, entriesOf(features.mapOperations(type), isKnown)]),
-  );
-}
-
-/** The helpers that programs of each type can call. */
-export function reportHelpers(features: Features): FeatureReport["helpers"] {
-  return Object.fromEntries(
-    features.programTypes.names.map((type) => {
-      const helpers = features.helpers(type);
-      return [type, helpers.names.filter((name) => helpers.get(name).available)];
-    }),
-  );
-}
-
-function isKnown({ since, available }: Feature): boolean {
-  return since !== undefined || available;
-}
-
-/** What the kernel answers about the features of a group. */
-export function entriesOf<Name extends string>(
-  group: FeatureGroup<Name>,
-  isShown: (feature: Feature) => boolean = () => true,
-): FeatureEntries {
-  const shown = group.names.filter((name) => isShown(group.get(name)));
-  return Object.fromEntries(
-    shown.map((name) => {
-      const { status, since, reason } = group.get(name);
-      return [name, { status, since, reason }] as const;
-    }),
-  );
-}
-
-/** A part of what is told. */
+/** A section of the output. */
 interface Section {
-  /** For people. */
+  /** Makes the text for people. */
   readonly text: () => string | Promise<string>;
-  /** For scripts. */
+  /** Makes the data for scripts. */
   readonly data: () => SectionData | Promise<SectionData>;
 }
 
@@ -147,51 +97,6 @@ const sections: Readonly<Record<string, Section>> = {
   helpers: { text: helperSection, data: () => ({ helpers: reportHelpers(features) }) },
 };
 
-interface Options {
-  readonly json?: true;
-}
-
-/** The command `bun-bpf features`. */
-export function featuresCommand(program: Command): void {
-  const names = Object.keys(sections);
-  const command = program
-    .command("features")
-    .description("what the running kernel has, found out by trying it")
-    .addArgument(
-      new Argument(
-        "[section...]",
-        "what to show (default: all, for people without helpers)",
-      ).choices(names),
-    )
-    .addHelpText(
-      "after",
-      `
-Nothing stays of what is tried: programs and maps are made and let go, attached in places that
-nobody else uses, and detached. Without privileges most is refused.
-
-Examples:
-  bun-bpf features
-  bun-bpf features maps helpers
-  bun-bpf features --json | jq -r '.attachKinds | to_entries[] | select(.value.status != "available") | .key'`,
-    );
-  withJson(command).action(async (args: readonly string[], { json }: Options) => {
-    const wanted = [...new Set(args)];
-    if (json) {
-      const shown = wanted.length === 0 ? names : wanted;
-      const report: SectionData = {};
-      for (const name of shown) Object.assign(report, await sections[name]?.data());
-      printJson(report);
-      return;
-    }
-    const shown = wanted.length === 0 ? names.filter((name) => name !== "helpers") : wanted;
-    // One after another, as some take seconds.
-    for (const [index, name] of shown.entries()) {
-      const text = await sections[name]?.text();
-      writeOut(`${index === 0 ? "" : "\n"}${text ?? ""}`);
-    }
-  });
-}
-
 function kernelSection(): string {
   const { settings } = features;
   const { release, architecture, btf, jit, lockedMemory, ioUring, securityModules } = settings;
@@ -213,24 +118,6 @@ function kernelSection(): string {
     ["io_uring", ioUring.available ? "available" : `not available: ${ioUring.reason}`],
   ]);
 }
-
-/** A heading of a section's table, with features that are there or not below it. */
-function featureTable(title: string, entries: FeatureEntries): string {
-  return renderTable(
-    [{ title }, { title: "STATUS" }, { title: "SINCE" }, { title: "WHY NOT" }],
-    Object.entries(entries).map(([name, { status, since, reason }]) => [
-      name,
-      styled(statusFormats[status], status),
-      since ?? "",
-      reason ?? "",
-    ]),
-  );
-}
-
-const statusFormats = { available: "green", missing: "dim", refused: "yellow" } as const;
-
-/** What the names of all operations on many elements end with. */
-const batchSuffix = "_batch";
 
 function mapSection(): string {
   const mapOperations = reportOperations(features);
@@ -260,6 +147,9 @@ function mapSection(): string {
   );
 }
 
+/** The end of the names of all operations on many elements. */
+const batchSuffix = "_batch";
+
 function programSection(): string {
   const helpers = reportHelpers(features);
   return renderTable(
@@ -285,8 +175,8 @@ async function attachSection(): Promise<string> {
 }
 
 /**
- * Some ways to attach end with a grace period of the kernel's: all of them take a few seconds. And some are tried in a cgroup,
- * which would stay if the process ended meanwhile.
+ * Probes all ways to attach. Some end with a grace period of the kernel's, so that all of them take a few seconds; some are
+ * probed in a cgroup, which would stay if the process ended meanwhile.
  */
 async function attachEntries(): Promise<FeatureEntries> {
   const { attachKinds } = features;
@@ -294,7 +184,7 @@ async function attachEntries(): Promise<FeatureEntries> {
     progress(`trying ${kind} ...`);
     void attachKinds.get(kind).status;
   });
-  await inWholeSteps(tries, () => progress(""));
+  await runSteps(tries, () => progress(""));
   return entriesOf(attachKinds);
 }
 
@@ -307,7 +197,22 @@ function helperSection(): string {
   );
 }
 
-/** How long a line of names becomes. */
+/** Makes the table of a section: a line for each feature, available or not. */
+function featureTable(title: string, entries: FeatureEntries): string {
+  return renderTable(
+    [{ title }, { title: "STATUS" }, { title: "SINCE" }, { title: "WHY NOT" }],
+    Object.entries(entries).map(([name, { status, since, reason }]) => [
+      name,
+      styled(statusFormats[status], status),
+      since ?? "",
+      reason ?? "",
+    ]),
+  );
+}
+
+const statusFormats = { available: "green", missing: "dim", refused: "yellow" } as const;
+
+/** The length that a line of names may have. */
 const lineLength = 80;
 
 function lines(names: readonly string[]): string[] {
@@ -316,4 +221,96 @@ function lines(names: readonly string[]): string[] {
     if (last === undefined || last.length + name.length >= lineLength) return [...done, name];
     return [...done.slice(0, -1), `${last} ${name}`];
   }, []);
+}
+
+/** One feature. */
+export interface FeatureEntry {
+  readonly status: FeatureStatus;
+  /** The version of the kernel that has it first; `undefined` for one that none has. */
+  readonly since: string | undefined;
+  /** The reason that it is not available. */
+  readonly reason: string | undefined;
+}
+
+/** Features by name. */
+export type FeatureEntries = Readonly<Record<string, FeatureEntry>>;
+
+/** All that is known of the running kernel. */
+export interface FeatureReport {
+  readonly settings: KernelSettings;
+  readonly mapTypes: FeatureEntries;
+  /** By kind of map. What no kernel has is left out. */
+  readonly mapOperations: Readonly<Record<string, FeatureEntries>>;
+  readonly programTypes: FeatureEntries;
+  readonly attachKinds: FeatureEntries;
+  readonly instructions: FeatureEntries;
+  /** Bugs of the kernel, and whether they are fixed. */
+  readonly fixes: FeatureEntries;
+  /** Those that a program can call, by its type. */
+  readonly helpers: Readonly<Record<string, readonly string[]>>;
+}
+
+/** Probes everything, which takes some seconds. */
+export function reportFeatures(features: Features): FeatureReport {
+  return {
+    settings: features.settings,
+    mapTypes: entriesOf(features.mapTypes),
+    mapOperations: reportOperations(features),
+    programTypes: entriesOf(features.programTypes),
+    attachKinds: entriesOf(features.attachKinds),
+    instructions: entriesOf(features.instructions),
+    fixes: entriesOf(features.fixes),
+    helpers: reportHelpers(features),
+  };
+}
+
+/** Gives the settings the same keys on every machine, for scripts: null is what is not known, and no limit. */
+export function settingsData({ ioUring, ...settings }: KernelSettings): Record<string, unknown> {
+  // Only what is not available has a reason, as it is for features.
+  return { ...withNulls(settings), ioUring };
+}
+
+function withNulls(group: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(group).map(([name, value]: [string, unknown]) => {
+      if (value === undefined || value === Infinity) return [name, null];
+      const isGroup = typeof value === "object" && value !== null && !Array.isArray(value);
+      return [name, isGroup ? withNulls(value) : value];
+    }),
+  );
+}
+
+/** Probes the operations on maps of each kind. */
+export function reportOperations(features: Features): FeatureReport["mapOperations"] {
+  return Object.fromEntries(
+    features.mapTypes.names.map((type) => [type, entriesOf(features.mapOperations(type), isKnown)]),
+  );
+}
+
+/** Lists the helpers that programs of each type can call. */
+export function reportHelpers(features: Features): FeatureReport["helpers"] {
+  return Object.fromEntries(
+    features.programTypes.names.map((type) => {
+      const helpers = features.helpers(type);
+      return [type, helpers.names.filter((name) => helpers.get(name).available)];
+    }),
+  );
+}
+
+function isKnown({ since, available }: Feature): boolean {
+  return since !== undefined || available;
+}
+
+/** Probes the features of a group. */
+export function entriesOf<Name extends string>(
+  group: FeatureGroup<Name>,
+  isShown: (feature: Feature) => boolean = () => true,
+): FeatureEntries {
+  const shown = group.names.filter((name) => isShown(group.get(name)));
+  return Object.fromEntries(
+    shown.map((name) => {
+      const { status, since, reason } = group.get(name);
+      return [name, { status, since, reason }] as const;
+    }),
+  );
 }

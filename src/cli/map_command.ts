@@ -1,11 +1,10 @@
-/** @module Entries of maps as a person reads them: one on a line. */
+/** @module The commands of `bun-bpf map`: maps, and what is in them. */
 
 import { type Command, InvalidArgumentError } from "commander";
 import { declaration } from "../btf/declaration.ts";
 import {
   addObjectCommands,
   findObject,
-  type JsonOption,
   namedProgram,
   type ObjectCommand,
   parseReference,
@@ -13,8 +12,12 @@ import {
 } from "./object_command.ts";
 import {
   type Detail,
+  hex,
   humanBytes,
+  ifKnown,
+  type JsonOption,
   LineWriter,
+  memoryText,
   note,
   printable,
   toJson,
@@ -31,22 +34,81 @@ import { visibleObjects } from "../inspect/objects.ts";
 import type { MapInfo } from "../maps/create.ts";
 import { mapFlagNames } from "../maps/map_spec.ts";
 
-/** An entry: `{ pid: 12 } => 5`, or the value alone for kinds without keys. */
-export function entryText({ key, value }: Entry): string {
-  return key === undefined ? valueText(value) : `${valueText(key)} => ${valueText(value)}`;
+/** Adds the commands of `bun-bpf map`. */
+export function mapCommand(program: Command): void {
+  const group = program
+    .command("map")
+    .description("maps, and what is in them")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  bun-bpf map list
+  bun-bpf map show counts
+  bun-bpf map dump id:12 --limit 10`,
+    );
+  addObjectCommands(group, maps);
+  addMapDump(group);
 }
 
-/** A value, much as JavaScript would write it; bytes of no known type as a dump of them: `01 ff 00`. */
-export function valueText(value: EntryValue): string {
-  if (typeof value === "string") return printable(JSON.stringify(value));
-  if (typeof value !== "object") return `${value}`;
-  if (value instanceof Uint8Array)
-    return Buffer.from(value)
-      .toString("hex")
-      .replace(/..(?=.)/g, "$& ");
-  if (Array.isArray(value)) return `[${value.map(valueText).join(", ")}]`;
-  const members = Object.entries(value).map(([name, part]) => `${name}: ${valueText(part)}`);
-  return members.length === 0 ? "{}" : `{ ${members.join(", ")} }`;
+const maps: ObjectCommand<"map"> = {
+  kind: "map",
+  columns: [
+    { title: "ID", alignment: "right" },
+    { title: "TYPE" },
+    { title: "NAME" },
+    { title: "KEY", alignment: "right" },
+    { title: "VALUE", alignment: "right" },
+    { title: "ENTRIES", alignment: "right" },
+    { title: "MEMORY", alignment: "right" },
+  ],
+  rows: (infos) =>
+    infos.map(({ id, type, name, keySize, valueSize, maxEntries, memory }) => [
+      `${id}`,
+      type,
+      name,
+      `${keySize} B`,
+      `${valueSize} B`,
+      `${maxEntries}`,
+      ifKnown(memory, humanBytes) ?? "",
+    ]),
+  details,
+  related: ({ id }) => ({ programIds: programsOf(id)?.map((program) => program.id) }),
+};
+
+function details(info: MapInfo): readonly Detail[] {
+  const { memory, frozen, mapExtra } = info;
+  const flags = mapFlagNames(info.flags);
+  return [
+    ["id", `${info.id}`],
+    ["type", info.type],
+    ["name", info.name || undefined],
+    ["key size", `${info.keySize} bytes`],
+    ["value size", `${info.valueSize} bytes`],
+    ["entries", `${info.maxEntries} at most`],
+    ["memory", ifKnown(memory, memoryText)],
+    ["flags", flags.length === 0 ? undefined : flags.join(" ")],
+    ["extra", mapExtra === 0 ? undefined : hex(mapExtra)],
+    ["frozen", ifKnown(frozen, (is) => (is ? "yes" : "no"))],
+    ...typeDetails(info),
+    ["programs", programsOf(info.id)?.map(namedProgram)],
+  ];
+}
+
+/** Shows the types of key and value, where the map has them and this process may read them. */
+function typeDetails(info: MapInfo): Detail[] {
+  const btf = mapBtf(info);
+  if (btf === undefined) return [];
+  const typed = (id: number) => (id === 0 ? undefined : declaration(btf, id));
+  return [
+    ["types", `BTF ${info.btfId}`],
+    ["key type", typed(info.btfKeyTypeId)],
+    ["value type", typed(info.btfValueTypeId)],
+  ];
+}
+
+function programsOf(mapId: number) {
+  return visibleObjects("prog")?.filter(({ mapIds = [] }) => mapIds.includes(mapId));
 }
 
 interface DumpOptions extends JsonOption {
@@ -66,8 +128,7 @@ Examples:
   bun-bpf map dump id:12 --limit 10
   bun-bpf map dump /sys/fs/bpf/counts --json | jq '.[].value'`;
 
-/** Adds the command `map dump`. */
-export function addMapDump(group: Command): void {
+function addMapDump(group: Command): void {
   withJson(
     group
       .command("dump")
@@ -105,7 +166,7 @@ function openMap(reference: Reference): MapReader {
   return MapReader.byId(reference.by === "id" ? reference.id : findObject("map", reference).id);
 }
 
-/** Prints a line for each entry; whether there are more than the limit. */
+/** Prints a line for each entry, and returns whether there are more than the limit. */
 function printLines(entries: Iterable<Entry>, limit = Infinity): boolean {
   using lines = new LineWriter();
   let count = 0;
@@ -117,7 +178,7 @@ function printLines(entries: Iterable<Entry>, limit = Infinity): boolean {
   return false;
 }
 
-/** Prints an array of the entries, one on each line: whether there are more than the limit. */
+/** Prints an array of the entries, one on each line, and returns whether there are more than the limit. */
 function printDocument(entries: Iterable<Entry>, limit = Infinity): boolean {
   using lines = new LineWriter();
   let count = 0;
@@ -133,81 +194,20 @@ function printDocument(entries: Iterable<Entry>, limit = Infinity): boolean {
   return hasMore;
 }
 
-const maps: ObjectCommand<"map"> = {
-  kind: "map",
-  noun: "map",
-  argument: "<map>",
-  columns: [
-    { title: "ID", alignment: "right" },
-    { title: "TYPE" },
-    { title: "NAME" },
-    { title: "KEY", alignment: "right" },
-    { title: "VALUE", alignment: "right" },
-    { title: "ENTRIES", alignment: "right" },
-    { title: "MEMORY", alignment: "right" },
-  ],
-  rows: (infos) =>
-    infos.map(({ id, type, name, keySize, valueSize, maxEntries, memory }) => [
-      `${id}`,
-      type,
-      name,
-      `${keySize} B`,
-      `${valueSize} B`,
-      `${maxEntries}`,
-      memory === undefined ? "" : humanBytes(memory),
-    ]),
-  details,
-  related: ({ id }) => ({ programIds: programsOf(id)?.map((program) => program.id) }),
-};
-
-/** The commands of `bun-bpf map`. */
-export function mapCommand(program: Command): void {
-  const group = program
-    .command("map")
-    .description("maps, and what is in them")
-    .addHelpText(
-      "after",
-      `
-Examples:
-  bun-bpf map list
-  bun-bpf map show counts
-  bun-bpf map dump id:12 --limit 10`,
-    );
-  addObjectCommands(group, maps);
-  addMapDump(group);
+/** An entry: `{ pid: 12 } => 5`, or the value alone for kinds without keys. */
+export function entryText({ key, value }: Entry): string {
+  return key === undefined ? valueText(value) : `${valueText(key)} => ${valueText(value)}`;
 }
 
-function details(info: MapInfo): readonly Detail[] {
-  const { memory, frozen, mapExtra } = info;
-  const flags = mapFlagNames(info.flags);
-  return [
-    ["id", `${info.id}`],
-    ["type", info.type],
-    ["name", info.name || undefined],
-    ["key size", `${info.keySize} bytes`],
-    ["value size", `${info.valueSize} bytes`],
-    ["entries", `${info.maxEntries} at most`],
-    ["memory", memory === undefined ? undefined : `${humanBytes(memory)} (${memory} bytes)`],
-    ["flags", flags.length === 0 ? undefined : flags.join(" ")],
-    ["extra", mapExtra === 0 ? undefined : `0x${mapExtra.toString(16)}`],
-    ["frozen", frozen === undefined ? undefined : frozen ? "yes" : "no"],
-    ...typeDetails(info),
-    ["programs", programsOf(info.id)?.map(namedProgram)],
-  ];
-}
-
-/** The types of key and value, where the map has them and this process may read them. */
-function typeDetails(info: MapInfo): Detail[] {
-  const btf = mapBtf(info);
-  if (btf === undefined) return [];
-  const typed = (id: number) => (id === 0 ? undefined : declaration(btf, id));
-  return [
-    ["types", `BTF ${info.btfId}`],
-    ["key type", typed(info.btfKeyTypeId)],
-    ["value type", typed(info.btfValueTypeId)],
-  ];
-}
-
-function programsOf(mapId: number) {
-  return visibleObjects("prog")?.filter(({ mapIds = [] }) => mapIds.includes(mapId));
+/** A value, much as JavaScript would write it; bytes of no known type as a dump of them: `01 ff 00`. */
+export function valueText(value: EntryValue): string {
+  if (typeof value === "string") return printable(JSON.stringify(value));
+  if (typeof value !== "object") return `${value}`;
+  if (value instanceof Uint8Array)
+    return Buffer.from(value)
+      .toString("hex")
+      .replace(/..(?=.)/g, "$& ");
+  if (Array.isArray(value)) return `[${value.map(valueText).join(", ")}]`;
+  const members = Object.entries(value).map(([name, part]) => `${name}: ${valueText(part)}`);
+  return members.length === 0 ? "{}" : `{ ${members.join(", ")} }`;
 }

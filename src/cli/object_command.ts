@@ -1,4 +1,4 @@
-/** @module Other objects in the lines about one: by id, and what they are. */
+/** @module The commands `list` and `show`, which maps, programs and links have in common. */
 
 import { type Command, InvalidArgumentError } from "commander";
 import { closest } from "../check/names.ts";
@@ -8,6 +8,7 @@ import {
   counted,
   type Detail,
   fewOf,
+  type JsonOption,
   note,
   printable,
   printJson,
@@ -16,13 +17,14 @@ import {
   withJson,
   writeOut,
 } from "./output.ts";
-import type { InspectedKind, ObjectsByKind } from "../inspect/map_reader.ts";
 import {
   type InfoByKind,
+  type InspectedKind,
   listObjects,
   nouns,
   objectById,
   objectByPath,
+  type ObjectsByKind,
   visibleObject,
 } from "../inspect/objects.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
@@ -30,100 +32,82 @@ import { type ObjectPins, objectPins } from "../inspect/pins.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
-/** A program: `12 exec_counter (tracing)`. */
-export function namedProgram({ id, name, type }: ProgramInfo): string {
-  return name === "" ? `${id} (${type})` : `${id} ${name} (${type})`;
+/** A kind of object, as the commands `list` and `show` print it. */
+export interface ObjectCommand<Kind extends InspectedKind> {
+  readonly kind: Kind;
+  readonly columns: readonly Column[];
+  /** Makes a cell for each column, for each object. */
+  rows(infos: readonly InfoByKind[Kind][]): string[][];
+  /** Makes the lines about one object, without those about its holders. */
+  details(info: InfoByKind[Kind]): readonly Detail[];
+  /** Finds related objects, for JSON. */
+  related(info: InfoByKind[Kind]): Readonly<Record<string, unknown>>;
 }
 
-/** A program by its id, or the id alone where it has gone or this process may not see it. */
-export function programById(id: number): string {
-  const info = visibleObject("prog", id);
-  return info === undefined ? `${id}` : namedProgram(info);
+/** Adds the commands that all kinds of objects have. */
+export function addObjectCommands<Kind extends InspectedKind>(
+  group: Command,
+  command: ObjectCommand<Kind>,
+): void {
+  const { kind } = command;
+  const noun = nouns[kind];
+  withJson(group.command("list").description(`list all ${noun}s`)).action((options: JsonOption) =>
+    list(command, options),
+  );
+  withJson(
+    group
+      .command("show")
+      .description(`show all about one ${noun}`)
+      .argument(
+        `<${noun}>`,
+        `its id${kind === "link" ? "" : ", its name"}, or the path of a pin`,
+        parseReference,
+      ),
+  ).action((reference: Reference, options: JsonOption) => show(command, reference, options));
 }
 
-/** A map by its id: as {@link programById}. */
-export function mapById(id: number): string {
-  const info = visibleObject("map", id);
-  if (info === undefined) return `${id}`;
-  return info.name === "" ? `${id} (${info.type})` : `${id} ${info.name} (${info.type})`;
-}
-
-/** Who keeps an object alive, as far as can be seen. */
-export interface Holders {
-  readonly owners: readonly ObjectOwner[];
-  readonly pins: readonly string[];
-}
-
-/** How many of them a cell of a table names. */
-const mostInCell = 3;
-
-/** Finds who keeps objects alive: of all of them at once. */
-export class HolderIndex {
-  readonly #kind: InspectedKind;
-  readonly #owners: ObjectOwners;
-  readonly #pins: ObjectPins;
-
-  constructor(kind: InspectedKind) {
-    this.#kind = kind;
-    this.#owners = objectOwners();
-    this.#pins = objectPins();
+function list<Kind extends InspectedKind>(
+  command: ObjectCommand<Kind>,
+  { json = false }: JsonOption,
+): void {
+  const { kind, columns } = command;
+  const infos = [...listObjects(kind)];
+  const holders = new HolderIndex(kind);
+  if (json) {
+    printJson(infos.map((info) => ({ ...info, ...holders.of(info.id) })));
+  } else {
+    const rows = command
+      .rows(infos)
+      .map((row, index) => [
+        ...row,
+        ...holderCells(holders.of((infos[index] as { id: number }).id)),
+      ]);
+    writeOut(renderTable([...columns, { title: "OWNERS" }, { title: "PINS" }], rows));
   }
-
-  of(id: number): Holders {
-    return {
-      owners: tableOf(this.#owners, this.#kind).get(id) ?? [],
-      pins: tableOf(this.#pins, this.#kind).get(id) ?? [],
-    };
-  }
-
-  /** Says so where not all could be seen. */
-  noteHidden(): void {
-    const { hidden } = this.#owners;
-    if (hidden > 0)
-      note(`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`);
-    const places = this.#pins.hidden;
-    if (places > 0) {
-      note(
-        `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
-      );
-    }
-  }
+  holders.noteHidden();
 }
 
-function tableOf<T>(
-  found: ObjectsByKind<T>,
-  kind: InspectedKind,
-): ReadonlyMap<number, readonly T[]> {
-  return { map: found.maps, prog: found.programs, link: found.links }[kind];
+function show<Kind extends InspectedKind>(
+  command: ObjectCommand<Kind>,
+  reference: Reference,
+  { json = false }: JsonOption,
+): void {
+  const { kind } = command;
+  const info = findObject(kind, reference);
+  const holders = new HolderIndex(kind);
+  const held = holders.of(info.id);
+  if (json) printJson({ ...info, ...command.related(info), ...held });
+  else writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
+  holders.noteHidden();
 }
 
-/** The cells of a table for owners and pins. */
-export function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
-  const processes = new Map(owners.map(({ pid, comm }) => [pid, `${printable(comm)}(${pid})`]));
-  return [
-    fewOf([...processes.values()], mostInCell),
-    fewOf(
-      pins.map((path) => printable(path)),
-      mostInCell,
-    ),
-  ];
-}
-
-/** The lines of details for owners and pins. */
-export function holderDetails({ owners, pins }: Holders) {
-  return [
-    ["owners", owners.map(({ pid, comm, fd }) => `${printable(comm)}(${pid}) as descriptor ${fd}`)],
-    ["pins", pins.map((path) => printable(path))],
-  ] as const;
-}
-
-/** What an object is named by on the command line. */
+/** The name of an object on the command line. */
 export type Reference =
   | { readonly by: "id"; readonly id: number }
   | { readonly by: "name"; readonly name: string }
   | { readonly by: "path"; readonly path: string };
 
-/** Understands an argument that names an object. @throws {InvalidArgumentError} */
+/** Parses an argument that names an object. @throws {InvalidArgumentError} */
 export function parseReference(text: string): Reference {
   const [, prefix, rest = ""] = /^(id|name|path):(.*)$/s.exec(text) ?? [];
   if (prefix === "id" || (prefix === undefined && /^\d+$/.test(text))) {
@@ -142,7 +126,7 @@ export function parseReference(text: string): Reference {
   return isPath ? { by: "path", path: value } : { by: "name", name: value };
 }
 
-/** What the kernel says of the object that is meant. @throws {CommandError} when there is none, or more than one */
+/** Reads about the object that is meant. @throws {CommandError} when there is none, or more than one */
 export function findObject<Kind extends InspectedKind>(
   kind: Kind,
   reference: Reference,
@@ -194,79 +178,89 @@ function findByName<Kind extends InspectedKind>(kind: Kind, name: string): InfoB
   return only as InfoByKind[Kind];
 }
 
-/** What the commands `list` and `show` of a kind of object print. */
-export interface ObjectCommand<Kind extends InspectedKind> {
-  readonly kind: Kind;
-  /** The word for one of them. */
-  readonly noun: string;
-  /** What an argument that names one is called in the help. */
-  readonly argument: string;
-  readonly columns: readonly Column[];
-  /** A cell for each column, for each object. */
-  rows(infos: readonly InfoByKind[Kind][]): string[][];
-  /** All that is to say of one, but for who holds it. */
-  details(info: InfoByKind[Kind]): readonly Detail[];
-  /** What JSON has of one beside what the kernel says and who holds it: related objects. */
-  related(info: InfoByKind[Kind]): Readonly<Record<string, unknown>>;
+/** The processes and pins that keep an object alive, as far as can be seen. */
+export interface Holders {
+  readonly owners: readonly ObjectOwner[];
+  readonly pins: readonly string[];
 }
 
-/** Adds the commands that all kinds of objects have. */
-export function addObjectCommands<Kind extends InspectedKind>(
-  group: Command,
-  command: ObjectCommand<Kind>,
-): void {
-  const { kind, noun, argument } = command;
-  withJson(group.command("list").description(`list all ${noun}s`)).action((options: JsonOption) =>
-    list(command, options),
-  );
-  withJson(
-    group
-      .command("show")
-      .description(`show all about one ${noun}`)
-      .argument(
-        argument,
-        `its id${kind === "link" ? "" : ", its name"}, or the path of a pin`,
-        parseReference,
-      ),
-  ).action((reference: Reference, options: JsonOption) => show(command, reference, options));
-}
+/** The number of holders that a cell of a table names. */
+const mostInCell = 3;
 
-/** The option that every command has. */
-export interface JsonOption {
-  readonly json?: boolean;
-}
+/** The holders of all objects of a kind, found at once. */
+export class HolderIndex {
+  readonly #kind: InspectedKind;
+  readonly #owners: ObjectOwners;
+  readonly #pins: ObjectPins;
 
-function list<Kind extends InspectedKind>(
-  command: ObjectCommand<Kind>,
-  { json = false }: JsonOption,
-): void {
-  const { kind, columns } = command;
-  const infos = [...listObjects(kind)];
-  const holders = new HolderIndex(kind);
-  if (json) {
-    printJson(infos.map((info) => ({ ...info, ...holders.of(info.id) })));
-  } else {
-    const rows = command
-      .rows(infos)
-      .map((row, index) => [
-        ...row,
-        ...holderCells(holders.of((infos[index] as { id: number }).id)),
-      ]);
-    writeOut(renderTable([...columns, { title: "OWNERS" }, { title: "PINS" }], rows));
+  constructor(kind: InspectedKind) {
+    this.#kind = kind;
+    this.#owners = objectOwners();
+    this.#pins = objectPins();
   }
-  holders.noteHidden();
+
+  of(id: number): Holders {
+    return {
+      owners: tableOf(this.#owners, this.#kind).get(id) ?? [],
+      pins: tableOf(this.#pins, this.#kind).get(id) ?? [],
+    };
+  }
+
+  /** Notes where not all could be seen. */
+  noteHidden(): void {
+    const { hidden } = this.#owners;
+    if (hidden > 0)
+      note(`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`);
+    const places = this.#pins.hidden;
+    if (places > 0) {
+      note(
+        `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
+      );
+    }
+  }
 }
 
-function show<Kind extends InspectedKind>(
-  command: ObjectCommand<Kind>,
-  reference: Reference,
-  { json = false }: JsonOption,
-): void {
-  const { kind } = command;
-  const info = findObject(kind, reference);
-  const holders = new HolderIndex(kind);
-  const held = holders.of(info.id);
-  if (json) printJson({ ...info, ...command.related(info), ...held });
-  else writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
-  holders.noteHidden();
+function tableOf<T>(
+  found: ObjectsByKind<T>,
+  kind: InspectedKind,
+): ReadonlyMap<number, readonly T[]> {
+  return { map: found.maps, prog: found.programs, link: found.links }[kind];
+}
+
+/** The cells of a table for owners and pins. */
+export function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
+  const processes = new Map(owners.map(({ pid, comm }) => [pid, `${printable(comm)}(${pid})`]));
+  return [
+    fewOf([...processes.values()], mostInCell),
+    fewOf(
+      pins.map((path) => printable(path)),
+      mostInCell,
+    ),
+  ];
+}
+
+/** The lines of details for owners and pins. */
+export function holderDetails({ owners, pins }: Holders) {
+  return [
+    ["owners", owners.map(({ pid, comm, fd }) => `${printable(comm)}(${pid}) as descriptor ${fd}`)],
+    ["pins", pins.map((path) => printable(path))],
+  ] as const;
+}
+
+/** A program: `12 exec_counter (tracing)`. */
+export function namedProgram({ id, name, type }: ProgramInfo): string {
+  return name === "" ? `${id} (${type})` : `${id} ${name} (${type})`;
+}
+
+/** A program by its id, or the id alone where it has gone or this process may not see it. */
+export function programById(id: number): string {
+  const info = visibleObject("prog", id);
+  return info === undefined ? `${id}` : namedProgram(info);
+}
+
+/** A map by its id: as {@link programById}. */
+export function mapById(id: number): string {
+  const info = visibleObject("map", id);
+  if (info === undefined) return `${id}`;
+  return info.name === "" ? `${id} (${info.type})` : `${id} ${info.name} (${info.type})`;
 }

@@ -1,4 +1,4 @@
-/** @module Numbers and names in the words of people. */
+/** @module The output of commands: words, details, tables and JSON, and the writing of them. */
 
 import type { Command } from "commander";
 import { Table } from "console-table-printer";
@@ -26,6 +26,11 @@ export function humanBytes(bytes: number): string {
   return unit === 0 ? `${bytes} B` : `${amount.toFixed(amount < 99.95 ? 1 : 0)} ${units[unit]}`;
 }
 
+/** Memory that the kernel counts: `12.5 KiB (12800 bytes)`. */
+export function memoryText(bytes: number): string {
+  return `${humanBytes(bytes)} (${bytes} bytes)`;
+}
+
 /** A time span with a unit: `3.2 ms`. */
 export function humanNanoseconds(nanoseconds: number): string {
   if (nanoseconds < 1e3) return `${Math.round(nanoseconds)} ns`;
@@ -40,17 +45,19 @@ export function humanDate(date: Date): string {
   return date.toLocaleString("sv-SE");
 }
 
-/** A text that others chose, without what would change the terminal that shows it. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) => {
-    const code = character.codePointAt(0) as number;
-    return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
-  });
-}
-
 /** `2 maps`, `1 map`. */
 export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A number as the kernel's own texts have addresses and flags: `0x1f`. */
+export function hex(number: number | bigint): string {
+  return `0x${number.toString(16)}`;
+}
+
+/** Formats a value, where it is known. */
+export function ifKnown<T>(value: T | undefined, format: (value: T) => string): string | undefined {
+  return value === undefined ? undefined : format(value);
 }
 
 /** The first few of a list, and how many more there are. */
@@ -59,53 +66,15 @@ export function fewOf(texts: readonly string[], most: number): string {
   return [...texts.slice(0, most), ...(rest > 0 ? [`+${rest}`] : [])].join(",");
 }
 
-/** What every command says of its JSON. */
-export const jsonHelp = `With --json a command prints one JSON document. Integers are numbers up to 2^53 - 1 and decimal strings
-beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. What is not known
-of an object has no key. The settings of \`features\` have the same keys on every machine: null is what is not
-known or not there, and no limit; only ioUring.reason is absent where io_uring is available.`;
-
-/** Adds the option `--json` to a command. */
-export function withJson(command: Command): Command {
-  return command.option("-j, --json", "print one JSON document instead");
+/** A text that others chose, without what would change the terminal that shows it. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) => {
+    const code = character.codePointAt(0) as number;
+    return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+  });
 }
 
-/** A value as JSON, of which nothing changes the terminal that shows it. */
-export function toJson(value: unknown, indentation?: number): string {
-  const json = JSON.stringify(value, (_, part: unknown) => toPlain(part), indentation);
-  return json.replace(leftRaw, escaped);
-}
-
-/**
- * What JSON may have as it is, and a terminal obeys or does not show: other controls than those that JSON escapes, and what
- * turns the direction of text, joins or separates it. Only strings have any, so that the document stays the same.
- */
-const leftRaw = /[\u007f-\u009f\u2060-\u2069\p{Cf}\p{Zl}\p{Zp}]/gu;
-
-/** A character as JSON escapes it: beyond U+FFFF in two parts. */
-function escaped(character: string): string {
-  const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
-  return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
-}
-
-/** Prints a whole document. */
-export function printJson(value: unknown): void {
-  writeOut(`${toJson(value, 2)}\n`);
-}
-
-/** What JSON has for a value that it does not know. */
-function toPlain(value: unknown): unknown {
-  switch (typeof value) {
-    case "bigint":
-      return Number.isSafeInteger(Number(value)) ? Number(value) : `${value}`;
-    case "number":
-      return Number.isFinite(value) ? value : `${value}`;
-    default:
-      return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value;
-  }
-}
-
-/** A line of what is told of one object: nothing where it is `undefined`, more lines for an array. */
+/** A line about one object: none where the value is `undefined`, and several for an array. */
 export type Detail = readonly [name: string, value: string | readonly string[] | undefined];
 
 /** `name: value` lines with aligned values, as text that ends with a line feed. */
@@ -161,18 +130,55 @@ export function renderTable(
   return `${[styled("bold", heading), ...lines].join("\n")}\n`;
 }
 
-const standardOutput = 1;
-const standardError = 2;
+/** The help about JSON, which holds for every command. */
+export const jsonHelp = `With --json a command prints one JSON document. Integers are numbers up to 2^53 - 1 and decimal strings
+beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. What is not known
+of an object has no key. The settings of \`features\` have the same keys on every machine: null is what is not
+known or not there, and no limit; only ioUring.reason is absent where io_uring is available.`;
 
-/** Milliseconds until a pipe that is full, and does not wait by itself, is tried again. */
-const retryAfter = 1;
+/** The option that every command has. */
+export interface JsonOption {
+  readonly json?: boolean;
+}
 
-/** How much is gathered before it is written. */
-const chunkLength = 64 * 1024;
+/** Adds the option `--json` to a command. */
+export function withJson(command: Command): Command {
+  return command.option("-j, --json", "print one JSON document instead");
+}
 
-/** Nobody reads what is printed any more. */
-export class ClosedPipe extends Error {
-  override readonly name: string = "ClosedPipe";
+/** Prints a whole document. */
+export function printJson(value: unknown): void {
+  writeOut(`${toJson(value, 2)}\n`);
+}
+
+/** A value as JSON, of which nothing changes the terminal that shows it. */
+export function toJson(value: unknown, indentation?: number): string {
+  const json = JSON.stringify(value, (_, part: unknown) => toPlain(part), indentation);
+  return json.replace(leftRaw, escaped);
+}
+
+/**
+ * Characters that JSON may have as they are, and a terminal obeys or does not show: other controls than those that JSON escapes, and what
+ * turns the direction of text, joins or separates it. Only strings have any, so that the document stays the same.
+ */
+const leftRaw = /[\u007f-\u009f\u2060-\u2069\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** A character as JSON escapes it: beyond U+FFFF in two parts. */
+function escaped(character: string): string {
+  const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
+  return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+}
+
+/** Returns what stands in JSON for a value that it does not know. */
+function toPlain(value: unknown): unknown {
+  switch (typeof value) {
+    case "bigint":
+      return Number.isSafeInteger(Number(value)) ? Number(value) : `${value}`;
+    case "number":
+      return Number.isFinite(value) ? value : `${value}`;
+    default:
+      return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value;
+  }
 }
 
 /** Prints to standard output. @throws {ClosedPipe} when nobody reads it */
@@ -189,12 +195,12 @@ export function writeError(text: string): void {
   }
 }
 
-/** Tells a person at a terminal what is not part of the output. */
+/** Writes a remark for a person at a terminal, which is not part of the output. */
 export function note(text: string): void {
   if (process.stderr.isTTY) writeError(`${text}\n`);
 }
 
-/** Tells a person at a terminal what takes its time, in a line that the next call overwrites: with nothing, it is gone. */
+/** Shows a person at a terminal what is being done, in a line that the next call overwrites; an empty text removes it. */
 export function progress(text: string): void {
   if (process.stderr.isTTY) writeError(`\r${text}\u001b[K`);
 }
@@ -219,6 +225,20 @@ export class LineWriter implements Disposable {
     this.flush();
   }
 }
+
+/** Nobody reads what is printed any more. */
+export class ClosedPipe extends Error {
+  override readonly name: string = "ClosedPipe";
+}
+
+const standardOutput = 1;
+const standardError = 2;
+
+/** Milliseconds until a pipe that is full, and does not wait by itself, is tried again. */
+const retryAfter = 1;
+
+/** The number of characters that are gathered before they are written. */
+const chunkLength = 64 * 1024;
 
 function write(fd: number, text: string): void {
   const bytes = Buffer.from(text);

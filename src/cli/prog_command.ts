@@ -1,3 +1,5 @@
+/** @module The commands of `bun-bpf prog`: programs. */
+
 import type { Command } from "commander";
 import { FunctionNames, visibleObjects } from "../inspect/objects.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
@@ -8,49 +10,13 @@ import {
   humanBytes,
   humanDate,
   humanNanoseconds,
+  ifKnown,
+  memoryText,
 } from "./output.ts";
 import { linkTarget } from "./link_command.ts";
 import { addObjectCommands, mapById, type ObjectCommand } from "./object_command.ts";
 
-/** How many ids of maps a cell of the table has. */
-const mostMaps = 4;
-
-const columns: readonly Column[] = [
-  { title: "ID", alignment: "right" },
-  { title: "TYPE" },
-  { title: "NAME" },
-  { title: "TAG" },
-  { title: "CODE", alignment: "right" },
-  { title: "MEMORY", alignment: "right" },
-  { title: "RUNS", alignment: "right" },
-  { title: "LOADED" },
-  { title: "UID", alignment: "right" },
-  { title: "MAPS" },
-];
-
-const programs: ObjectCommand<"prog"> = {
-  kind: "prog",
-  noun: "program",
-  argument: "<program>",
-  columns,
-  rows: (infos) =>
-    infos.map((info) => [
-      `${info.id}`,
-      info.type,
-      info.name,
-      info.tag,
-      humanBytes(info.translatedSize),
-      info.memory === undefined ? "" : humanBytes(info.memory),
-      info.runCount === undefined || info.runCount === 0 ? "" : `${info.runCount}`,
-      info.loadedAt === undefined ? "" : humanDate(info.loadedAt),
-      info.uid === undefined ? "" : `${info.uid}`,
-      fewOf((info.mapIds ?? []).map(String), mostMaps),
-    ]),
-  details,
-  related: ({ id }) => ({ linkIds: linksOf(id)?.map((link) => link.id) }),
-};
-
-/** The commands of `bun-bpf prog`. */
+/** Adds the commands of `bun-bpf prog`. */
 export function progCommand(program: Command): void {
   const group = program
     .command("prog")
@@ -68,6 +34,42 @@ Examples:
   addObjectCommands(group, programs);
 }
 
+/** The number of ids of maps in a cell of the table. */
+const mostMaps = 4;
+
+const columns: readonly Column[] = [
+  { title: "ID", alignment: "right" },
+  { title: "TYPE" },
+  { title: "NAME" },
+  { title: "TAG" },
+  { title: "CODE", alignment: "right" },
+  { title: "MEMORY", alignment: "right" },
+  { title: "RUNS", alignment: "right" },
+  { title: "LOADED" },
+  { title: "UID", alignment: "right" },
+  { title: "MAPS" },
+];
+
+const programs: ObjectCommand<"prog"> = {
+  kind: "prog",
+  columns,
+  rows: (infos) =>
+    infos.map((info) => [
+      `${info.id}`,
+      info.type,
+      info.name,
+      info.tag,
+      humanBytes(info.translatedSize),
+      ifKnown(info.memory, humanBytes) ?? "",
+      info.runCount === undefined || info.runCount === 0 ? "" : `${info.runCount}`,
+      ifKnown(info.loadedAt, humanDate) ?? "",
+      ifKnown(info.uid, String) ?? "",
+      fewOf((info.mapIds ?? []).map(String), mostMaps),
+    ]),
+  details,
+  related: ({ id }) => ({ linkIds: linksOf(id)?.map((link) => link.id) }),
+};
+
 function details(info: ProgramInfo): readonly Detail[] {
   const { gpl, uid, loadedAt, memory, verifiedInstructions } = info;
   const machineCode =
@@ -78,14 +80,11 @@ function details(info: ProgramInfo): readonly Detail[] {
     ["type", info.type],
     ["name", info.name || undefined],
     ["tag", info.tag],
-    ["license", gpl === undefined ? undefined : gpl ? "goes with the GPL" : "other than the GPL"],
+    ["license", ifKnown(gpl, (is) => (is ? "goes with the GPL" : "other than the GPL"))],
     ["loaded", loadedAt && `${humanDate(loadedAt)}${uid === undefined ? "" : ` by user ${uid}`}`],
     ["code", `${info.translatedSize} bytes of instructions, ${machineCode}`],
-    ["memory", memory === undefined ? undefined : `${humanBytes(memory)} (${memory} bytes)`],
-    [
-      "verified",
-      verifiedInstructions === undefined ? undefined : `${verifiedInstructions} instructions`,
-    ],
+    ["memory", ifKnown(memory, memoryText)],
+    ["verified", ifKnown(verifiedInstructions, (count) => `${count} instructions`)],
     ["runs", runs(info)],
     [
       "missed",
@@ -101,7 +100,7 @@ function details(info: ProgramInfo): readonly Detail[] {
   ];
 }
 
-/** How often it ran, and how long that took, where anybody counted. */
+/** Tells how often a program ran, and how long that took, where it was counted. */
 function runs({ runCount, runTime }: ProgramInfo): string | undefined {
   if (runCount === undefined || runTime === undefined || runCount === 0) return undefined;
   return `${runCount}, in ${humanNanoseconds(runTime)}: ${humanNanoseconds(runTime / runCount)} each`;

@@ -19,7 +19,7 @@ import type { KernelVersion } from "../ffi/kernel.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, type NamespaceKind } from "../ffi/namespace.ts";
 import type { bpfAttachTypes } from "../uapi/enumerations.ts";
-import { CLONE_NEWCGROUP } from "../uapi/sched.ts";
+import { CLONE_NEWCGROUP } from "../uapi/system.ts";
 
 const namespace: NamespaceKind = {
   name: "cgroup namespace",

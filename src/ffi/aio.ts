@@ -1,8 +1,7 @@
 import { constants } from "node:fs";
 import type { Pointer } from "bun:ffi";
-import { IOCB_CMD_POLL, IOCB_FLAG_RESFD } from "../uapi/aio.ts";
+import { EFD_CLOEXEC, IOCB_CMD_POLL, IOCB_FLAG_RESFD, syscallNumbers } from "../uapi/system.ts";
 import { IO_EVENT, IOCB } from "../uapi/layout.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";
@@ -16,8 +15,6 @@ const maxEvents = 1024;
 const eventsPerCall = 64;
 /** How long a cancelled poll takes at most to complete, which the kernel does on another thread. */
 const longestCancellationMilliseconds = 100;
-/** EFD_CLOEXEC: the value of O_CLOEXEC, which is the same on x86-64 and arm64. */
-const EFD_CLOEXEC = 0o2000000;
 
 /** A counter that can be waited for (eventfd(2)), non-blocking and closed on exec. */
 export function eventDescriptor(name: string): Descriptor {

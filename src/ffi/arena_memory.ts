@@ -1,5 +1,5 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
-import { MAP_FIXED_NOREPLACE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../uapi/mman.ts";
+import { MAP_FIXED_NOREPLACE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../uapi/system.ts";
 import { BpfError, DisposedError, errnoName, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
 import { libc } from "./libc.ts";

@@ -1,7 +1,7 @@
 import type { Pointer } from "bun:ffi";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
+import { syscallNumbers } from "../uapi/system.ts";
 import type { Capability } from "./capabilities.ts";
 import { countsTowardsLimit, explainPermission, raiseLockedMemoryLimit } from "./permission.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";

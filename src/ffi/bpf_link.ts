@@ -10,7 +10,7 @@ import {
   PROG_ATTACH,
   RAW_TRACEPOINT_OPEN,
 } from "../uapi/layout.ts";
-import { netfilterFamilies, netfilterHooks } from "../uapi/netfilter.ts";
+import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
 /**
  * Attaches to a raw tracepoint by name, or to what the program was loaded for (kernel 4.17; `null`: 5.5).

@@ -1,12 +1,19 @@
 import { readFileSync } from "node:fs";
+import {
+  CAP_BPF,
+  CAP_NET_ADMIN,
+  CAP_PERFMON,
+  CAP_SYS_ADMIN,
+  CAP_SYS_RESOURCE,
+} from "../uapi/system.ts";
 
-/** Bits of the capabilities that BPF asks for (include/uapi/linux/capability.h). */
+/** Bits of the capabilities that BPF asks for. */
 const capabilityBits = {
-  CAP_NET_ADMIN: 12n,
-  CAP_SYS_ADMIN: 21n,
-  CAP_SYS_RESOURCE: 24n,
-  CAP_PERFMON: 38n,
-  CAP_BPF: 39n,
+  CAP_NET_ADMIN,
+  CAP_SYS_ADMIN,
+  CAP_SYS_RESOURCE,
+  CAP_PERFMON,
+  CAP_BPF,
 } as const;
 
 /** A capability that BPF asks for. */
@@ -16,7 +23,7 @@ export type Capability = keyof typeof capabilityBits;
 export function hasCapability(capability: Capability): boolean {
   const text = readFileSync("/proc/self/status", "utf8");
   const bits = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(text)?.[1] ?? "0"}`);
-  return ((bits >> capabilityBits[capability]) & 1n) === 1n;
+  return ((bits >> BigInt(capabilityBits[capability])) & 1n) === 1n;
 }
 
 /** How a process gets capabilities, in the three usual ways. */

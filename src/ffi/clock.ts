@@ -2,12 +2,7 @@ import type { Pointer } from "bun:ffi";
 import { BpfError, lastErrno } from "./error.ts";
 import { libc } from "./libc.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
-
-/** The kernel's clocks (include/uapi/linux/time.h); the monotonic one is that of `bpf_ktime_get_ns()`. */
-const CLOCK_REALTIME = 0;
-const CLOCK_MONOTONIC = 1;
-/** Goes on while the machine sleeps; that of the times at which programs were loaded. */
-const CLOCK_BOOTTIME = 7;
+import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME } from "../uapi/system.ts";
 
 /** How long the difference of the two clocks is kept, in nanoseconds. */
 const maxOffsetAge = 1e9;
@@ -104,7 +99,9 @@ class Calendar {
   }
 }
 
+/** The clock of `bpf_ktime_get_ns()`. */
 const monotonicCalendar = new Calendar(CLOCK_MONOTONIC);
+/** The clock of the times at which programs were loaded: it goes on while the machine sleeps. */
 const boottimeCalendar = new Calendar(CLOCK_BOOTTIME);
 
 /**

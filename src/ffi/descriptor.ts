@@ -1,9 +1,7 @@
 import { BpfError, DisposedError, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
 import { libc } from "./libc.ts";
-
-/** A command of fcntl(2) (include/uapi/linux/fcntl.h), which node:fs does not have. */
-const F_DUPFD_CLOEXEC = 1030;
+import { F_DUPFD_CLOEXEC } from "../uapi/system.ts";
 
 /**
  * An open file descriptor with one owner, which closes it.

@@ -1,13 +1,10 @@
 import { type Pointer, read } from "bun:ffi";
 import { libc } from "./libc.ts";
 import { platformObstacle } from "./platform.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { ENOTSUPP, errnoNumbers } from "../uapi/errno.ts";
 
 /** A symbolic name of an error of the kernel, as in `errno.h`: `"EPERM"`. `ENOTSUPP` is not there, yet bpf(2) answers it. */
 export type ErrnoName = keyof typeof errnoNumbers | "ENOTSUPP";
-
-/** The kernel's own "operation is not supported" (include/linux/errno.h), which leaks out of bpf(2) for map operations. */
-export const ENOTSUPP = 524;
 
 const errnoAddress: Pointer =
   platformObstacle === undefined ? (libc.__errno_location() as Pointer) : (0 as Pointer);

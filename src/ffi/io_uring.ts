@@ -4,17 +4,17 @@ import {
   IORING_FEAT_CQE_SKIP,
   IORING_FEAT_NODROP,
   IORING_FEAT_SINGLE_MMAP,
-  IORING_OFF_SQES,
   IORING_OFF_SQ_RING,
+  IORING_OFF_SQES,
   IORING_OP_POLL_ADD,
   IORING_OP_POLL_REMOVE,
   IORING_OP_SEND,
   IORING_SQ_CQ_OVERFLOW,
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_IO_LINK,
-} from "../uapi/io_uring.ts";
+  syscallNumbers,
+} from "../uapi/system.ts";
 import { IO_URING_CQE, IO_URING_PARAMS, IO_URING_SQE } from "../uapi/layout.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";

@@ -1,6 +1,6 @@
 import type { Pointer } from "bun:ffi";
 import { writeSync } from "node:fs";
-import { MFD_CLOEXEC, MFD_NOEXEC_SEAL } from "../uapi/memfd.ts";
+import { MFD_CLOEXEC, MFD_NOEXEC_SEAL } from "../uapi/system.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc } from "./libc.ts";

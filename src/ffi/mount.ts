@@ -1,6 +1,10 @@
 import type { Pointer } from "bun:ffi";
-import { FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC } from "../uapi/mount.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
+import {
+  FSCONFIG_CMD_CREATE,
+  FSMOUNT_CLOEXEC,
+  FSOPEN_CLOEXEC,
+  syscallNumbers,
+} from "../uapi/system.ts";
 import { explainMissing } from "./capabilities.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";

@@ -4,9 +4,7 @@ import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { explainPermission } from "./permission.ts";
-import { PIDFD_THREAD } from "../uapi/pidfd.ts";
-import { CLONE_NEWNET } from "../uapi/sched.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
+import { CLONE_NEWNET, PIDFD_THREAD, syscallNumbers } from "../uapi/system.ts";
 
 /** A kind of namespace that each thread of a process can be in one of its own of. */
 export interface NamespaceKind {

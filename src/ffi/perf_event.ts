@@ -15,8 +15,10 @@ import {
 } from "./mapped_memory.ts";
 import { explainPermission } from "./permission.ts";
 import { PERF_EVENT_ATTR, PERF_EVENT_MMAP_PAGE } from "../uapi/layout.ts";
-import { MAP_SHARED, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } from "../uapi/mman.ts";
 import {
+  MAP_SHARED,
+  MREMAP_FIXED,
+  MREMAP_MAYMOVE,
   PERF_COUNT_SW_BPF_OUTPUT,
   PERF_COUNT_SW_DUMMY,
   PERF_EVENT_IOC_ENABLE,
@@ -25,8 +27,10 @@ import {
   PERF_SAMPLE_RAW,
   PERF_TYPE_SOFTWARE,
   PERF_TYPE_TRACEPOINT,
-} from "../uapi/perf_event.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
+  PROT_READ,
+  PROT_WRITE,
+  syscallNumbers,
+} from "../uapi/system.ts";
 
 const perfEventOpenNumber = syscallNumbers[architecture]?.perf_event_open ?? -1;
 
@@ -34,12 +38,12 @@ const perfEventOpenNumber = syscallNumbers[architecture]?.perf_event_open ?? -1;
 const attrSize = PERF_EVENT_ATTR.config2;
 /** With the second field of configuration (PERF_ATTR_SIZE_VER1), which every kernel with BPF takes. */
 const probeAttrSize = PERF_EVENT_ATTR.config2 + 8;
-/** Where the struct has its bit field, which no debugging information has an offset of: behind `read_format`. */
-const attrFlags = PERF_EVENT_ATTR.read_format + 8;
-/** In that bit field: does not count from the start. */
+/** Where the struct has its bit-fields. */
+const attrFlags = PERF_EVENT_ATTR.disabled_bit / 8;
+/** In these: does not count from the start. */
 const attrDisabled = 1 << 0;
-/** In that bit field: `wakeup_watermark` is meant, not `wakeup_events`. */
-const attrWatermark = 1 << 14;
+/** In these: `wakeup_watermark` is meant, not `wakeup_events`. */
+const attrWatermark = 1 << (PERF_EVENT_ATTR.watermark_bit - PERF_EVENT_ATTR.disabled_bit);
 
 function perfError(errno: number, syscall: string, doing: string): BpfError {
   const refused = ["EPERM", "EACCES"].includes(errnoName(errno));

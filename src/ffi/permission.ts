@@ -8,7 +8,7 @@ import { BpfError, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
 import { libc } from "./libc.ts";
 import { readLockdown } from "./security.ts";
-import { RLIMIT_MEMLOCK } from "../uapi/resource.ts";
+import { RLIMIT_MEMLOCK } from "../uapi/system.ts";
 
 const unlimited = 0xffff_ffff_ffff_ffffn;
 

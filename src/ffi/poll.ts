@@ -3,14 +3,19 @@ import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc } from "./libc.ts";
 import { allocateScratch } from "./mapped_memory.ts";
+import {
+  EPOLL_CLOEXEC,
+  EPOLL_CTL_ADD,
+  EPOLLET,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+} from "../uapi/system.ts";
 
-/** What a descriptor is waited for (include/uapi/asm-generic/poll.h; the same on x86-64 and arm64). */
+/** The state of a descriptor to wait for. */
 export type Interest = "readable" | "writable";
 
-const POLLIN = 0x0001;
-const POLLOUT = 0x0004;
-const POLLERR = 0x0008;
-const POLLHUP = 0x0010;
 /** struct pollfd { int fd; short events; short revents; } */
 const pollfdSize = 8;
 
@@ -53,10 +58,6 @@ function ask(polled: readonly Polled[]): number[] {
   return polled.map((_, index) => list.view.getInt16(index * pollfdSize + 6, true));
 }
 
-/** EPOLL_CLOEXEC: the value of O_CLOEXEC, which is the same on x86-64 and arm64. */
-const EPOLL_CLOEXEC = 0o2000000;
-const EPOLL_CTL_ADD = 1;
-const EPOLLET = 0x8000_0000;
 /** struct epoll_event { u32 events; u64 data; }, which is packed on x86-64 alone: 12 bytes there, 16 elsewhere. */
 const longestEvent = 16;
 

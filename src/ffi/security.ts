@@ -5,7 +5,7 @@ import { syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, getUint64 } from "./mapped_memory.ts";
 import { DetachedMount } from "./mount.ts";
-import { syscallNumbers } from "../uapi/syscalls.ts";
+import { lsmIds, syscallNumbers } from "../uapi/system.ts";
 
 /** How far the kernel is locked against root: against changes of it, or against being read as well. */
 export type Lockdown = "none" | "integrity" | "confidentiality";
@@ -47,28 +47,11 @@ const listModulesNumber = syscallNumbers[architecture]?.lsm_list_modules ?? -1;
 /** Where securityfs belongs. */
 const securityFolder = "/sys/kernel/security";
 
-/** LSM_ID_* (include/uapi/linux/lsm.h) from the first one on: the names are those of securityfs. */
-const firstModuleId = 100;
-const moduleNames = [
-  "capability",
-  "selinux",
-  "smack",
-  "tomoyo",
-  "apparmor",
-  "yama",
-  "loadpin",
-  "safesetid",
-  "lockdown",
-  "bpf",
-  "landlock",
-  "ima",
-  "evm",
-  "ipe",
-] as const;
-
 /** What the kernel calls a security module; `"#114"` for one that is newer than this library. */
 export function securityModuleName(id: number): string {
-  return moduleNames[id - firstModuleId] ?? `#${id}`;
+  const known = Object.entries(lsmIds).find(([, number]) => number === id);
+  // The kernel writes the names in lower case.
+  return known?.[0].toLowerCase() ?? `#${id}`;
 }
 
 /** The names in the text of securityfs's file `lsm`. */

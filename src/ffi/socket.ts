@@ -5,21 +5,27 @@ import { libc } from "./libc.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 import { explainPermission } from "./permission.ts";
 import {
+  AF_INET,
+  AF_NETLINK,
+  AF_UNIX,
+  IFNAMSIZ,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
   NETLINK_ROUTE,
   NLA_F_NESTED,
+  NLMSG_ERROR,
   NLM_F_ACK,
   NLM_F_REQUEST,
-  NLMSG_ERROR,
-} from "../uapi/netlink.ts";
-import {
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOCK_STREAM,
+  SOL_SOCKET,
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_REUSEPORT,
-  SOL_SOCKET,
-} from "../uapi/socket.ts";
-
-/** IF_NAMESIZE: the longest name, and a NUL. */
-const longestName = 16;
+} from "../uapi/network.ts";
 
 /**
  * The index of a network interface in this process's network namespace, by its name.
@@ -47,22 +53,10 @@ export function interfaceIndex(name: string): number {
 
 /** The name of the network interface of this index in this process's network namespace, or `undefined` where it has none. */
 export function interfaceName(index: number): string | undefined {
-  using memory = allocateScratch(longestName);
+  using memory = allocateScratch(IFNAMSIZ);
   if (libc.if_indextoname(index, memory.address as Pointer) === null) return undefined;
   return Buffer.from(memory.bytes.subarray(0, memory.bytes.indexOf(0))).toString("utf8");
 }
-
-/** Numbers of the socket interface that are the same on x86-64 and arm64 (include/linux/socket.h). */
-const AF_UNIX = 1;
-const AF_INET = 2;
-const AF_NETLINK = 16;
-const SOCK_STREAM = 1;
-const SOCK_DGRAM = 2;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
 
 /** Flags for a send that neither waits nor raises SIGPIPE. */
 export const sendWithoutBlocking = MSG_DONTWAIT | MSG_NOSIGNAL;

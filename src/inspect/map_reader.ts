@@ -3,7 +3,6 @@ import type { BtfValue } from "../btf/value.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { openById, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import {
   copiedValueSize,
@@ -15,28 +14,7 @@ import { IndexWalk, MapWalk, TrieWalk, type Walk, type WalkedMap } from "../maps
 import { describeMap, type MapTypeName } from "../maps/map_spec.ts";
 import { frameOf, StackLayout } from "../maps/stack_trace_map.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
-
-/** A kind of object that is looked for. */
-export type InspectedKind = "map" | "prog" | "link";
-
-/** What was found of the objects of each kind, by their ids. */
-export interface ObjectsByKind<T> {
-  readonly maps: ReadonlyMap<number, readonly T[]>;
-  readonly programs: ReadonlyMap<number, readonly T[]>;
-  readonly links: ReadonlyMap<number, readonly T[]>;
-}
-
-/** What is being found. */
-export class ByKind<T> implements ObjectsByKind<T> {
-  readonly maps = new Map<number, T[]>();
-  readonly programs = new Map<number, T[]>();
-  readonly links = new Map<number, T[]>();
-
-  add(kind: InspectedKind, id: number, found: T): void {
-    const table = { map: this.maps, prog: this.programs, link: this.links }[kind];
-    table.getOrInsertComputed(id, () => []).push(found);
-  }
-}
+import { visibleBtf } from "./objects.ts";
 
 /** How the entries of a map are read: from key to key, by all indexes, as networks, or only the one that comes next. */
 export type Reading = "keys" | "indexes" | "networks" | "next";
@@ -154,15 +132,7 @@ export function entryDecoder(map: MapProperties): (entry: RawEntry) => Entry {
 
 /** The types of a map, or `undefined` where it has none, or this process may not read them. */
 export function mapBtf({ btfId }: MapProperties): Btf | undefined {
-  if (btfId === 0) return undefined;
-  try {
-    return Btf.fromId(btfId);
-  } catch (error) {
-    if (error instanceof BpfError && (error.code === "EPERM" || error.code === "ENOENT")) {
-      return undefined;
-    }
-    throw error;
-  }
+  return btfId === 0 ? undefined : visibleBtf(btfId);
 }
 
 function valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { fdNumber, readFdInfo } from "../ffi/bpf_object.ts";
-import { ByKind, type InspectedKind, type ObjectsByKind } from "./map_reader.ts";
+import { ByKind, type InspectedKind, type ObjectsByKind } from "./objects.ts";
 
 /** A process that has an object open. */
 export interface ObjectOwner {
@@ -11,14 +11,14 @@ export interface ObjectOwner {
   readonly fd: number;
 }
 
-/** Who has which objects open: by the ids of maps, programs and links. */
+/** The processes that have objects open, by the ids of maps, programs and links. */
 export interface ObjectOwners extends ObjectsByKind<ObjectOwner> {
-  /** How many processes would not let this one see their descriptors. */
+  /** The number of processes whose descriptors this one may not see. */
   readonly hidden: number;
 }
 
 /**
- * Which processes have maps, programs and links open: all of them in one pass over /proc.
+ * Finds the processes that have maps, programs and links open: all of them in one pass over /proc.
  *
  * It sees the processes of its own pid namespace, and those of other users with CAP_SYS_PTRACE. What is only mapped, pinned,
  * attached or used by a program has no owner; nor has what a thread alone has open that does not share its process's
@@ -81,7 +81,7 @@ function objectBehind(
   return id === undefined ? undefined : { kind: kind as InspectedKind, id };
 }
 
-/** The names in a folder that are numbers, in their order. */
+/** Lists the names in a folder that are numbers, in their order. */
 function numbersIn(folder: string): number[] {
   return readdirSync(folder)
     .filter((name) => /^\d+$/.test(name))
@@ -97,7 +97,7 @@ function readComm(pid: number): string {
   }
 }
 
-/** Whether a process is gone, rather than out of this one's sight. */
+/** True for a process that is gone, rather than out of this one's sight. */
 function hasEnded(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === "ENOENT" || code === "ESRCH";

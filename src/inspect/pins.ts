@@ -2,51 +2,17 @@ import { type Dirent, lstatSync, readdirSync, readFileSync } from "node:fs";
 import { objectId, type ObjectKind, objectKind, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { ByKind, type ObjectsByKind } from "./map_reader.ts";
+import { ByKind, type ObjectsByKind } from "./objects.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
-/** A mount of a BPF file system. */
-export interface BpfMount {
-  readonly path: string;
-  /** The number of its file system, as `stat` gives it. */
-  readonly device: number;
-}
-
-/** The BPF file systems that this process sees, in the order of their mounting. */
-export function bpfMounts(): BpfMount[] {
-  return parseMounts(readFileSync("/proc/self/mountinfo", "utf8"));
-}
-
-/** Finds the BPF file systems in the kernel's list of mounts (proc_pid_mountinfo(5)). */
-export function parseMounts(text: string): BpfMount[] {
-  return text.split("\n").flatMap((line) => {
-    const match = /^\d+ \d+ (\d+):(\d+) \S+ (\S+) .*? - bpf /.exec(line);
-    if (match === null) return [];
-    const [, major, minor, path] = match;
-    return [{ path: unescape(path as string), device: deviceNumber(Number(major), Number(minor)) }];
-  });
-}
-
-/** White space and backslashes in paths are octal there. */
-function unescape(path: string): string {
-  return path.replace(/\\([0-7]{3})/g, (_, digits: string) =>
-    String.fromCharCode(Number.parseInt(digits, 8)),
-  );
-}
-
-/** `makedev`: the low 8 bits of the minor number, 12 of the major one, and the rest of the minor one. */
-function deviceNumber(major: number, minor: number): number {
-  return (minor & 0xff) + major * 0x100 + (minor >>> 8) * 0x10_0000;
-}
-
-/** Where objects are pinned: paths, by the ids of maps, programs and links. */
+/** The paths at which objects are pinned, by the ids of maps, programs and links. */
 export interface ObjectPins extends ObjectsByKind<string> {
-  /** How many folders and pins would not let this process see what they are. */
+  /** The number of folders and pins that this process may not look into. */
   readonly hidden: number;
 }
 
 /**
- * Where maps, programs and links are pinned, in all BPF file systems that are mounted where this process sees them: each pin
+ * Finds where maps, programs and links are pinned, in all BPF file systems that are mounted where this process sees them: each pin
  * is opened, asked for its id, and closed. Symbolic links are not followed.
  *
  * What is pinned or removed meanwhile may be in it or not. Kernel 4.13 for maps and programs, 5.8 for links.
@@ -66,10 +32,11 @@ export function objectPins(): ObjectPins {
   return { maps: found.maps, programs: found.programs, links: found.links, hidden };
 }
 
+/** A walk over the folders of mounts, which opens each pin. */
 class PinWalk {
   readonly found = new ByKind<string>();
   hidden = 0;
-  /** The same path may be mounted upon more than once. */
+  /** The folders that were read: the same path may be mounted upon more than once. */
   readonly #visited = new Set<string>();
 
   visit({ path, device }: BpfMount): void {
@@ -117,7 +84,7 @@ class PinWalk {
     }
   }
 
-  /** Goes on after what happens to others' files at any time. */
+  /** Ignores, or counts, what happens to others' files at any time. @throws all else */
   #note(error: unknown): void {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EACCES" || code === "EPERM") this.hidden++;
@@ -125,7 +92,7 @@ class PinWalk {
   }
 }
 
-/** Removed meanwhile, or replaced by what is no object or folder. */
+/** Errors of what is removed meanwhile, or replaced by what is not an object or a folder. */
 const passing: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL", "ENXIO"]);
 
 /** Opens a pin, of a map also where this user may only read it. */
@@ -140,4 +107,38 @@ function openAnyhow(path: string): number | undefined {
 
 function isInspected(kind: ObjectKind | "other" | undefined): kind is "map" | "prog" | "link" {
   return kind === "map" || kind === "prog" || kind === "link";
+}
+
+/** A mount of a BPF file system. */
+export interface BpfMount {
+  readonly path: string;
+  /** The number of its file system, as `stat` gives it. */
+  readonly device: number;
+}
+
+/** Lists the BPF file systems that this process sees, in the order of their mounting. */
+export function bpfMounts(): BpfMount[] {
+  return parseMounts(readFileSync("/proc/self/mountinfo", "utf8"));
+}
+
+/** Finds the BPF file systems in the kernel's list of mounts (proc_pid_mountinfo(5)). */
+export function parseMounts(text: string): BpfMount[] {
+  return text.split("\n").flatMap((line) => {
+    const match = /^\d+ \d+ (\d+):(\d+) \S+ (\S+) .*? - bpf /.exec(line);
+    if (match === null) return [];
+    const [, major, minor, path] = match;
+    return [{ path: unescape(path as string), device: deviceNumber(Number(major), Number(minor)) }];
+  });
+}
+
+/** Decodes a path, in which white space and backslashes are octal. */
+function unescape(path: string): string {
+  return path.replace(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
+}
+
+/** Packs a number as `makedev` does: the low 8 bits of the minor number, 12 of the major one, and the rest of the minor one. */
+function deviceNumber(major: number, minor: number): number {
+  return (minor & 0xff) + major * 0x100 + (minor >>> 8) * 0x10_0000;
 }

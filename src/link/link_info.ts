@@ -10,7 +10,7 @@ import {
   bpfPerfEventTypes,
 } from "../uapi/enumerations.ts";
 import { LINK_INFO } from "../uapi/layout.ts";
-import { netfilterFamilies, netfilterHooks } from "../uapi/netfilter.ts";
+import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
 /** What a program is attached to, or for: the kernel's `BPF_CGROUP_INET_INGRESS` is `"cgroup_inet_ingress"`. */
 export type AttachTypeName = Keyword<keyof typeof bpfAttachTypes>;

@@ -23,7 +23,7 @@ import {
   TCA_KIND,
   TCA_OPTIONS,
   XDP_FLAGS_UPDATE_IF_NOEXIST,
-} from "../uapi/netlink.ts";
+} from "../uapi/network.ts";
 
 /** Attaches an XDP program to an interface that has none (kernel 4.8; to those without support for it 4.12). @throws {BpfError} */
 export function attachXdp(route: RouteSocket, interfaceIndex: number, programFd: number): void {

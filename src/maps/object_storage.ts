@@ -13,7 +13,7 @@ import { type FdLike, fdOf } from "./value_layout.ts";
 import { i32 } from "../types/integer.ts";
 import { hasSpinLock } from "../types/opaque.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { O_PATH } from "../uapi/fcntl.ts";
+import { O_PATH } from "../uapi/system.ts";
 
 /**
  * Opens what is at a path without the right to read it, and without the effects that opening a device or a named pipe has:

@@ -11,7 +11,7 @@ import { i32, u32, u64 } from "../types/integer.ts";
 import { struct } from "../types/struct.ts";
 import { bytes } from "../types/text.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_F_STACK_BUILD_ID } from "../uapi/bpf.ts";
+import { BPF_F_STACK_BUILD_ID, BPF_STACK_BUILD_ID_VALID } from "../uapi/bpf.ts";
 
 /**
  * A frame of a stack in a map with build ids: a place in a file, which stays the same wherever the file is mapped; or the
@@ -28,15 +28,14 @@ export type StackFrame<BuildId extends boolean> = BuildId extends true ? BuildId
 /** How a frame lies in memory. */
 type FrameLayout<F> = Pick<Type<F>, "size" | "read">;
 
-/** The kernel's `struct bpf_stack_build_id`, and of its `enum bpf_stack_build_id_status` the one with a build id. */
+/** The kernel's `struct bpf_stack_build_id`. */
 const buildIdStruct = struct({ status: i32, buildId: bytes(20), place: u64 });
-const validStatus = 1;
 
 const buildIdFrame: FrameLayout<BuildIdFrame> = {
   size: buildIdStruct.size,
   read(view, offset) {
     const { status, buildId, place } = buildIdStruct.read(view, offset);
-    if (status !== validStatus) return { ip: place };
+    if (status !== BPF_STACK_BUILD_ID_VALID) return { ip: place };
     return { buildId: Buffer.from(buildId).toString("hex"), offset: place };
   },
 };

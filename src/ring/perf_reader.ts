@@ -9,7 +9,7 @@ import {
 } from "./drain_code.ts";
 import { noTotals, type ReaderTotals } from "./reader.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
-import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../uapi/perf_event.ts";
+import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../uapi/system.ts";
 
 /** What a record's 16-bit size, a multiple of 8, can be at most. */
 export const longestPerfRecord = 0xfff8;

@@ -82,7 +82,7 @@ interface Child {
 function restrictions({ errno, mountErrno, keep }: Child): string {
   return `
     import { dlopen, ptr } from "bun:ffi";
-    import { syscallNumbers } from "./src/uapi/syscalls.ts";
+    import { syscallNumbers } from "./src/uapi/system.ts";
     const { capset, prctl } = dlopen("libc.so.6", {
       capset: { args: ["ptr", "ptr"], returns: "i32" },
       prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },

@@ -15,7 +15,7 @@ import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { asm, Link } from "../../src/index.ts";
 import { openProbe, type ProbePlace } from "../../src/link/probe_event.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
-import { syscallNumbers } from "../../src/uapi/syscalls.ts";
+import { syscallNumbers } from "../../src/uapi/system.ts";
 
 /** A link with the program that it attaches, which need not stay open. */
 export interface Attached extends Disposable {

@@ -23,7 +23,7 @@ import type { ValueLayout } from "../../src/maps/value_layout.ts";
 import type { Walk } from "../../src/maps/walk.ts";
 import { bpfCommands } from "../../src/uapi/enumerations.ts";
 import { MAP_ELEM } from "../../src/uapi/layout.ts";
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_NONE } from "../../src/uapi/mman.ts";
+import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_NONE } from "../../src/uapi/system.ts";
 import { bpfTest } from "../support/privilege.ts";
 import type { Bytes } from "./random_bytes.ts";
 

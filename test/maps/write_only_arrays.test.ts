@@ -28,8 +28,8 @@ import {
   PERF_FLAG_FD_CLOEXEC,
   PERF_SAMPLE_RAW,
   PERF_TYPE_SOFTWARE,
-} from "../../src/uapi/perf_event.ts";
-import { syscallNumbers } from "../../src/uapi/syscalls.ts";
+  syscallNumbers,
+} from "../../src/uapi/system.ts";
 import { bpfTest, bpfObstacle } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 import { idleSocket, xdpSocket } from "./sockets.ts";

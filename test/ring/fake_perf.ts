@@ -4,7 +4,7 @@ import {
   PerfReaderCommons,
   type SharedPerfBuffer,
 } from "../../src/ring/perf_reader.ts";
-import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../../src/uapi/perf_event.ts";
+import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../../src/uapi/system.ts";
 
 const headerSize = 8;
 

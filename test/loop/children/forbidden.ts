@@ -3,7 +3,7 @@ import { dlopen, ptr } from "bun:ffi";
 import { architecture } from "../../../src/ffi/platform.ts";
 import { eventLoop } from "../../../src/loop/event_loop.ts";
 import { watch } from "../../../src/loop/reactor.ts";
-import { syscallNumbers } from "../../../src/uapi/syscalls.ts";
+import { syscallNumbers } from "../../../src/uapi/system.ts";
 import { Signal } from "../bridges.ts";
 
 const numbers = syscallNumbers[architecture];

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { inWholeSteps } from "../../src/cli/command_line.ts";
+import { runSteps } from "../../src/cli/command_line.ts";
 
 const signals = ["SIGINT", "SIGTERM"] as const;
 const listeners = (): number[] => signals.map((signal) => process.listenerCount(signal));
@@ -7,7 +7,7 @@ const listeners = (): number[] => signals.map((signal) => process.listenerCount(
 test("steps are taken in their order, and signals are left as they were", async () => {
   const before = listeners();
   const taken: (number | string)[] = [];
-  await inWholeSteps([() => taken.push(1), () => taken.push(2)], () => taken.push("end"));
+  await runSteps([() => taken.push(1), () => taken.push(2)], () => taken.push("end"));
   expect(taken).toEqual([1, 2, "end"]);
   expect(listeners()).toEqual(before);
 });
@@ -18,7 +18,7 @@ test("a step that fails is the last one, and signals are left as they were", asy
   const fail = (): never => {
     throw new Error("no");
   };
-  const steps = inWholeSteps([fail, () => taken.push("next")], () => taken.push("end"));
+  const steps = runSteps([fail, () => taken.push("next")], () => taken.push("end"));
   await expect(steps).rejects.toThrow("no");
   expect(taken).toEqual(["end"]);
   expect(listeners()).toEqual(before);

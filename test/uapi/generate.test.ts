@@ -1,0 +1,83 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "bun:test";
+import { Btf } from "../../src/btf/btf.ts";
+import { packageRoot } from "../support/run.ts";
+import { generate, outputFolder, readInput } from "./generate.ts";
+import { readLayout } from "./reduce.ts";
+import { layouts } from "./sources.ts";
+
+const input = readInput();
+const generated = generate(input);
+
+test("src/uapi has what the generator makes, and nothing else", () => {
+  expect(readdirSync(outputFolder).sort()).toEqual([...generated.keys()].sort());
+  for (const [name, text] of generated) {
+    expect(readFileSync(join(outputFolder, name), "utf8")).toBe(text);
+  }
+});
+
+test("the files only declare values: a bundler may leave out what is not used", () => {
+  for (const text of generated.values()) {
+    const code = text.replace(/\/\*\*[\s\S]*?\*\/|^\/\/.*$/gm, "").trim();
+    for (const line of code.split("\n")) {
+      expect(line).toMatch(
+        /^$|^export const \w+ = (-?\d+;|\{)$|^ +\w+: (-?\d+,|\{)$|^ *\}( as const;|,)$/,
+      );
+    }
+  }
+});
+
+test("no two files declare the same name", () => {
+  const names = [...generated.values()].flatMap((text) =>
+    Array.from(text.matchAll(/^export const (\w+)/gm), ([, name]) => name),
+  );
+  expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+});
+
+test("everything in the input is used, once", () => {
+  const { constants, enums, layouts, syscalls } = input;
+  const tables = [constants, enums, layouts, syscalls].flatMap((table) => Object.values(table));
+  const values = [...generated.values()].flatMap((text) => text.match(/[:=] -?\d+[,;]$/gm) ?? []);
+  expect(values).toHaveLength(tables.flatMap((table) => Object.keys(table)).length);
+});
+
+test("no constant of the kernel is typed by hand", () => {
+  const names = [...generated.values()].join("\n").matchAll(/^export const ([A-Z\d]+)_\w+ = /gm);
+  const prefixes = new Set(Array.from(names, ([, prefix]) => prefix));
+  const typed = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)]
+    .filter((path) => !path.startsWith("src/uapi/"))
+    .flatMap((path) => {
+      const text = readFileSync(join(packageRoot, path), "utf8");
+      return Array.from(text.matchAll(/^(?:export )?const (([A-Z\d]+)_\w+) = -?\d/gm))
+        .filter(([, , prefix]) => prefixes.has(prefix))
+        .map(([, name]) => `${path}: ${name}`);
+    });
+  expect(typed).toEqual([]);
+});
+
+const kernel = readableKernel();
+
+test.skipIf(kernel === undefined)("fields are where the running kernel has them", () => {
+  const btf = kernel as Btf;
+  for (const [name, layout] of Object.entries(layouts)) {
+    // Not every kernel is built with Linux AIO and io_uring.
+    if ((btf.find("struct", layout.type) ?? btf.find("union", layout.type)) === undefined) continue;
+    const here = input.layouts[name] ?? {};
+    const { sizeof: _, ...there } = readLayout(btf, layout);
+    const shared = Object.entries(there).filter(([field]) => field in here);
+    expect(shared).not.toEqual([]);
+    for (const [field, offset] of shared) {
+      expect(`${name}.${field}: ${offset}`).toBe(`${name}.${field}: ${here[field]}`);
+    }
+  }
+});
+
+/** Returns the running kernel's types, where they can be read. */
+function readableKernel(): Btf | undefined {
+  try {
+    return Btf.kernel();
+  } catch {
+    return undefined;
+  }
+}
