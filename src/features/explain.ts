@@ -3,8 +3,7 @@
 import { registerExplainer } from "../handle/explanation.ts";
 import { keyword } from "../check/names.ts";
 import type { Feature } from "./feature.ts";
-import { helperNames } from "./helper_facts.ts";
-import { helperFeature } from "./helpers.ts";
+import { helperFeature, helperNames } from "./helpers.ts";
 import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
 import { programTypeFeature } from "./program_type_feature.ts";
 import { type ProgramTypeKeyword, programTypes } from "./program_types.ts";

@@ -20,12 +20,10 @@ export type ProbeAnswer = "available" | (string & {}) | { readonly missing: stri
 export interface FeatureDefinition {
   /** For people: `"map type bloom_filter"`. */
   readonly name: string;
-  /** The kernel that has it first; `undefined` where none has it that this library knows of. */
+  /** The kernel that has it first; `undefined` where none has it that this library knows of, and of helpers. */
   readonly since: KernelVersion | undefined;
   /** Whether stable kernels of earlier versions got it as well, in the course of their updates. */
   readonly isBackported?: boolean;
-  /** The kernel that does not have it any more. */
-  readonly until?: KernelVersion | undefined;
   /** Options of the kernel's build without which it is not there. */
   readonly config?: readonly string[] | undefined;
   /** Asks the kernel, by doing it. */
@@ -67,7 +65,10 @@ export class Feature {
     return this.#definition.name;
   }
 
-  /** The version of the kernel that has it first: `"5.16"`; `undefined` where none has it that this library knows of. */
+  /**
+   * The version of the kernel that has it first: `"5.16"`; `undefined` where none has it that this library knows of, and of
+   * helpers, which kernels and types of programs got one by one.
+   */
   get since(): KernelVersion | undefined {
     return this.#definition.since;
   }
@@ -75,11 +76,6 @@ export class Feature {
   /** Whether stable kernels of earlier versions got it as well, in the course of their updates: it mends a mistake. */
   get isBackported(): boolean {
     return this.#definition.isBackported ?? false;
-  }
-
-  /** The version of the kernel that does not have it any more; `undefined` for none. */
-  get until(): KernelVersion | undefined {
-    return this.#definition.until;
   }
 
   /** Options of the kernel's build that it depends on: `"CONFIG_XDP_SOCKETS"`. */
@@ -115,15 +111,13 @@ export class Feature {
     if (status === "available") return undefined;
     // All of them are tried with maps or programs.
     if (status === "refused") return explainPermission(this.#definition.needs, true);
-    if (this.since === undefined) return "no kernel that is known has it";
+    const said = typeof this.#answer === "object" ? this.#answer.missing : undefined;
+    if (this.since === undefined) return said ?? "no kernel that is known has it";
     if (!isKernelSince(this.since)) {
       const stable = this.isBackported ? " and stable kernels of its time" : "";
       return `it came with kernel ${this.since}${stable}, and this is ${kernelRelease()}`;
     }
-    if (this.until !== undefined && isKernelSince(this.until)) {
-      return `it ended with kernel ${this.until}, and this is ${kernelRelease()}`;
-    }
-    if (typeof this.#answer === "object") return this.#answer.missing;
+    if (said !== undefined) return said;
     const off = this.config.filter((option) => kernelConfig()?.has(option) === false);
     if (off.length > 0) return `this kernel was built without ${off.join(" and ")}`;
     return `the kernel answers ${this.#answer}`;

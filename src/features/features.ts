@@ -3,8 +3,7 @@ import type { HelperName } from "../asm/call.ts";
 import { type AttachKind, attachKinds, probeAttachKind } from "./attach_kinds.ts";
 import { Feature, FeatureGroup, unknownName } from "./feature.ts";
 import { type Fix, fixes } from "./fixes.ts";
-import { helperNames } from "./helper_facts.ts";
-import { helperFeature } from "./helpers.ts";
+import { helperFeature, helperNames } from "./helpers.ts";
 import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
 import { kernelConfig } from "../ffi/kernel.ts";
 import {
@@ -87,7 +86,7 @@ export class Features {
   }
 
   /**
-   * The helper functions that programs of a type can call, by name. The verifier is asked.
+   * The helper functions that programs of a type can call, by name. The verifier is asked; `since` is `undefined`.
    *
    * @throws {TypeError} for an unknown type of program
    */
