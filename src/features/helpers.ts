@@ -38,6 +38,7 @@ const tracingTypes: ReadonlySet<ProgramTypeFacts["name"]> = new Set([
   "RAW_TRACEPOINT_WRITABLE",
   "TRACING",
   "LSM",
+  "SYSCALL",
 ]);
 
 /**
