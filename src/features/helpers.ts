@@ -2,11 +2,12 @@
 
 import * as asm from "../asm/asm.ts";
 import type { HelperName } from "../asm/call.ts";
-import { keyword } from "../check/names.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { readLockdown } from "../ffi/security.ts";
+import { programTypes } from "../program/program_types.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
 import { Feature } from "./feature.ts";
-import { probeLoad, type ProgramTypeFacts } from "./program_types.ts";
+import { probeLoad } from "./trial_program.ts";
 
 /** The names of all helpers, in the order in which the kernel got them: helper 1 comes first. */
 export const helperNames: readonly HelperName[] = (
@@ -30,24 +31,24 @@ const unavailable = new RegExp(
 const unknownHelper = /\bfunc unknown#/;
 
 /** Types of programs that get the helpers for tracing (bpf_tracing_func_proto()). */
-const tracingTypes: ReadonlySet<ProgramTypeFacts["name"]> = new Set([
-  "KPROBE",
-  "TRACEPOINT",
-  "PERF_EVENT",
-  "RAW_TRACEPOINT",
-  "RAW_TRACEPOINT_WRITABLE",
-  "TRACING",
-  "LSM",
-  "SYSCALL",
+const tracingTypes: ReadonlySet<ProgramTypeName> = new Set([
+  "kprobe",
+  "tracepoint",
+  "perf_event",
+  "raw_tracepoint",
+  "raw_tracepoint_writable",
+  "tracing",
+  "lsm",
+  "syscall",
 ]);
 
 /**
  * Returns true where the kernel's lockdown takes a helper from programs that have it otherwise (security_locked_down()). The
  * verifier then says what it says of a helper that they never had.
  */
-function isLocked({ name }: ProgramTypeFacts, helper: HelperName, log: string): boolean {
+function isLocked(type: ProgramTypeName, helper: HelperName, log: string): boolean {
   const isOfKernel = /^probe_read_kernel(?:_str)?$/.test(helper);
-  const isOfTracing = tracingTypes.has(name) && /^probe_(?:read(?:_str)?|write_user)$/.test(helper);
+  const isOfTracing = tracingTypes.has(type) && /^probe_(?:read(?:_str)?|write_user)$/.test(helper);
   if ((!isOfKernel && !isOfTracing) || unknownHelper.test(log)) return false;
   const lockdown = readLockdown();
   if (helper === "probe_write_user" && lockdown === "integrity") return true;
@@ -58,10 +59,10 @@ function isLocked({ name }: ProgramTypeFacts, helper: HelperName, log: string): 
  * Makes the feature of a helper for programs of a type: one calls it. Whatever else the verifier finds wrong then, it knows the
  * helper. There is no version that it came with: that differs by type, and is in no source that a program can read.
  */
-export function helperFeature(type: ProgramTypeFacts, helper: HelperName): Feature {
-  const { config, needs } = type;
+export function helperFeature(type: ProgramTypeName, helper: HelperName): Feature {
+  const { config, needs } = programTypes[type];
   return new Feature({
-    name: `helper bpf_${helper} for program type ${keyword(type.name)}`,
+    name: `helper bpf_${helper} for program type ${type}`,
     since: undefined,
     config,
     needs,

@@ -1,4 +1,3 @@
-import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
 import {
   describeAll,
   fdNumber,
@@ -6,15 +5,12 @@ import {
   objectInfo,
   readFdInfo,
 } from "../ffi/bpf_object.ts";
+import { type ProgramTypeName, programTypeName } from "../ffi/bpf_prog.ts";
 import { boottimeToDate } from "../ffi/clock.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
-import { bpfProgTypes } from "../uapi/enumerations.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
 
-/** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
-export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
-
-/** What the kernel says of a program. What an older kernel does not know is `undefined`. */
+/** The kernel's information about a program. What an older kernel does not know is `undefined`. */
 export interface ProgramInfo {
   readonly id: number;
   readonly type: ProgramTypeName;
@@ -51,13 +47,6 @@ export interface ProgramInfo {
   readonly recursionMisses: number | undefined;
   /** The function, or another type, that it was loaded for, and the id of the BTF that has it (kernel 5.17). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
-}
-
-const typeNames = keywordsByNumber(bpfProgTypes) as ReadonlyMap<number, ProgramTypeName>;
-
-/** The name of a type of program, also for types that are newer than this library. */
-function programTypeName(number: number): ProgramTypeName {
-  return keywordOf(typeNames, number);
 }
 
 /** Asks the kernel about a program (kernel 4.13). */

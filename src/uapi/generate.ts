@@ -57,6 +57,7 @@ const constantFiles: readonly ConstantFile[] = [
       { name: "bpfAttachTypes", prefix: "BPF_", enum: "bpf_attach_type" },
       { name: "bpfLinkTypes", prefix: "BPF_LINK_TYPE_", enum: "bpf_link_type" },
       { name: "bpfPerfEventTypes", prefix: "BPF_PERF_EVENT_", enum: "bpf_perf_event_type" },
+      { name: "bpfCoreRelocations", prefix: "BPF_CORE_", enum: "bpf_core_relo_kind" },
       { name: "bpfCgroupIterOrders", prefix: "BPF_CGROUP_ITER_", enum: "bpf_cgroup_iter_order" },
     ],
     about:
