@@ -201,6 +201,8 @@ export type {
   SourcePosition,
   WritableRegister,
 } from "./asm/instruction.ts";
+export { BpfObject, type LoadObjectOptions, ObjectMap } from "./object/bpf_object.ts";
+export type { ObjectSpec, VariablePlace, VariablesSpec } from "./object/object_spec.ts";
 export type { AttachTypeName, ProgramTypeName } from "./ffi/bpf_prog.ts";
 export { listPrograms, type ProgramInfo } from "./program/program_info.ts";
 export type { ProgramBtfSpec, ProgramSpec } from "./program/program_spec.ts";
