@@ -1,4 +1,4 @@
-/** @module Why the kernel refused something: whether it has it at all. To be asked after a refusal, as the answers are tried. */
+/** @module Explains refusals by probes: they run after a refusal, and say whether the kernel has the feature at all. */
 
 import { registerExplainer } from "../handle/explanation.ts";
 import type { Feature } from "./feature.ts";
@@ -7,7 +7,7 @@ import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
 import { programTypeFeature } from "./trial_program.ts";
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 
-/** What is missing where a kernel has no maps of a type: `"lru_hash"`. `undefined` where it has, or that is not known. */
+/** Says what is missing where a kernel has no maps of a type: `"lru_hash"`. `undefined` where it has, or that is not known. */
 function explainMapType(type: string): string | undefined {
   const facts = mapTypes.get(type as MapTypeKeyword);
   return (
@@ -15,7 +15,7 @@ function explainMapType(type: string): string | undefined {
   );
 }
 
-/** What is missing where a kernel has no programs of a type. `undefined` where it has. */
+/** Says what is missing where a kernel has no programs of a type. `undefined` where it has. */
 function explainProgramType(type: ProgramTypeName): string | undefined {
   return absence(() => programTypeFeature(type), `This kernel has no programs of the type ${type}`);
 }
@@ -23,7 +23,7 @@ function explainProgramType(type: ProgramTypeName): string | undefined {
 /** The verifier's words for a helper that it does not know, or not in programs of a type: those of kernels since 6.10, and before. */
 const unknownHelper = /(?:unknown func|cannot use helper) \w+#(\d+)/;
 
-/** What the verifier's log says of a helper that a kernel has not, or not for programs of a type; `undefined` for nothing. */
+/** Explains a verifier's log about a helper that a kernel has not, or not for programs of a type; `undefined` for nothing. */
 function explainHelper(type: ProgramTypeName, log: string): string | undefined {
   const helper = helperNames[Number(unknownHelper.exec(log)?.[1]) - 1];
   if (helper === undefined) return undefined;

@@ -22,7 +22,7 @@ import { programTypeFeature } from "./trial_program.ts";
 const programTypeNames = Object.keys(programTypes) as ProgramTypeName[];
 
 /**
- * What the running kernel has: see {@link features}, of which there is one.
+ * The features of the running kernel: see {@link features}, of which there is one.
  */
 export class Features {
   readonly #operations = new Map<MapTypeKeyword, FeatureGroup<MapOperation>>();
@@ -66,11 +66,11 @@ export class Features {
       }),
   );
 
-  /** Mistakes of the kernel that were mended, where it matters here: `"lpm_trie_update"`. Stable kernels may have them early. */
+  /** Kernel bugs that affect this library, by what is right since their fix: `"lpm_trie_update"`. Stable kernels may have them early. */
   readonly fixes: FeatureGroup<Fix> = fixes;
 
   /**
-   * What user space can do with the maps of a kind: with one element, and with many at once. It is tried on a small map.
+   * The operations that user space can do with the maps of a kind: with one element, and with many at once. It is tried on a small map.
    *
    * @throws {TypeError} for an unknown kind of map
    */
@@ -112,7 +112,7 @@ export class Features {
     return group;
   }
 
-  /** How the kernel is set up, read anew each time. */
+  /** The settings of the kernel, read anew each time. */
   get settings(): KernelSettings {
     return readSettings();
   }
@@ -146,10 +146,10 @@ function factsOf<Name extends string, Facts>(
 }
 
 /**
- * What the running kernel has, and how it is set up.
+ * The features and the settings of the running kernel.
  *
- * Nothing is asked of the kernel before the answer is read; each answer is kept for the life of the process. Operations of the
- * library do not ask beforehand either: they try, and ask here to explain a refusal.
+ * Probes run on first use, and their results are cached for the life of the process. Operations of the library do not probe
+ * beforehand either: they try, and probe to explain a refusal.
  *
  * Probes make maps and programs and let them go at once; they need the capabilities of what they try: without them a feature is
  * `"refused"`.

@@ -116,7 +116,7 @@ const kernelFunctions = {
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
 } as const;
 
-/** How many instructions a program had at most before kernel 5.2, which takes a million. */
+/** The greatest number of instructions of a program before kernel 5.2, which takes a million. */
 const formerMost = 4096;
 
 /** Zeroes the 8 bytes that programs here work on. */
@@ -236,12 +236,12 @@ const facts = {
 /** Instructions, or ways to use them, that kernels have since one of them: `"may_goto"`. */
 export type InstructionSet = keyof typeof facts;
 
-/** What is known of each, oldest first. */
+/** All kinds of instructions, oldest first. */
 export const instructionSets: ReadonlyMap<InstructionSet, InstructionSetFacts> = new Map(
   Object.entries(facts) as [InstructionSet, InstructionSetFacts][],
 );
 
-/** What the kernel answers to a program that has such instructions. */
+/** Loads a program that has such instructions. */
 export function probeInstructionSet({ load }: InstructionSetFacts): ProbeAnswer {
   return attempt(() => load()[Symbol.dispose]());
 }

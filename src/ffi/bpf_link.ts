@@ -76,7 +76,7 @@ export function detachLink(linkFd: number, what: string): void {
   });
 }
 
-/** What a link is made to, and so which part of BPF_LINK_CREATE is filled in. */
+/** The target of a link, which decides the part of BPF_LINK_CREATE that is filled in. */
 export type LinkTarget =
   /** A cgroup, a network namespace or a map of sockets, open (kernel 5.7, 5.8, 6.10). */
   | { readonly kind: "descriptor"; readonly fd: number }
@@ -84,7 +84,7 @@ export type LinkTarget =
   | { readonly kind: "interface"; readonly index: number }
   /** A perf event, open (kernel 5.15). */
   | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
-  /** What the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
+  /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
   | { readonly kind: "loaded for"; readonly cookie?: bigint }
   /** Functions of the kernel by name (kernel 5.18): their starts or, with `isReturn`, their returns. */
   | {
@@ -119,7 +119,7 @@ export type LinkTarget =
       readonly priority: number;
     };
 
-/** What a link is made of. */
+/** The parts of a link. */
 export interface LinkParts {
   /** A program, or the map that is a struct of functions. */
   readonly fd: number;

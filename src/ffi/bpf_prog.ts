@@ -67,14 +67,14 @@ export interface ProgramBtf {
 /** Bytes of the elements of these arrays. */
 const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 
-/** How often an interrupted load is begun anew; as many as libbpf does. */
+/** Number of attempts for an interrupted load; as many as libbpf makes. */
 const loadAttempts = 5;
 
-/** How {@link tryLoadProgram} ended. */
+/** The result of {@link tryLoadProgram}. */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
 
-/** What the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
+/** The amount that the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
 export type LogLevel = number;
 
 const smallestLog = 64 * 1024;
@@ -185,7 +185,7 @@ export interface TestRunInput {
   readonly repeat: number;
 }
 
-/** What BPF_PROG_TEST_RUN gives back. */
+/** Output of BPF_PROG_TEST_RUN. */
 export interface TestRunOutput {
   readonly returnValue: number;
   /** Nanoseconds of one run, averaged over `repeat`. */
@@ -196,7 +196,7 @@ export interface TestRunOutput {
 
 /** A program may lengthen its packet: room for that, as the kernel's own selftests leave. */
 const packetHeadroom = 512;
-/** What comes back is the kernel's whole struct, however short the input was: `struct __sk_buff` has 192 bytes now. */
+/** Room for the kernel's whole struct, which comes back however short the input was: `struct __sk_buff` has 192 bytes now. */
 const contextRoom = 512;
 
 /** Runs a program once or more without attaching it (kernel 4.12; what can be run this way differs by type). */

@@ -12,7 +12,7 @@ import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 export interface BtfTarget {
   readonly kind: "func" | "var" | "typedef" | "struct";
   readonly name: string;
-  /** Of a struct, the member that the program is for. */
+  /** The member of a struct that the program is for. */
   readonly member?: string;
 }
 

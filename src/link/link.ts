@@ -4,8 +4,8 @@ import { describeAll } from "../ffi/bpf_object.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
-import type { LinkInfo, PerfEventTarget } from "./link_info.ts";
-import { readLinkInfo } from "./link_types.ts";
+import type { LinkInfo } from "./link_info.ts";
+import { linkTarget, readLinkInfo } from "./link_types.ts";
 
 /** The part of a loaded program that a link needs. */
 export interface LinkedProgram {
@@ -127,15 +127,8 @@ function openLink(origin: Origin): Link {
 }
 
 function describeLink(info: LinkInfo): string {
-  if (info.type === "raw_tracepoint") return `${info.type} link to ${info.name}`;
-  const name = info.type === "perf_event" ? targetName(info.event) : undefined;
-  return name === undefined ? `${info.type} link` : `${info.type} link to ${name}`;
-}
-
-function targetName(event: PerfEventTarget | undefined): string | undefined {
-  if (event === undefined) return undefined;
-  if ("path" in event) return event.path;
-  return "name" in event ? event.name : undefined;
+  const target = linkTarget(info);
+  return target === "" ? `${info.type} link` : `${info.type} link to ${target}`;
 }
 
 /**

@@ -10,7 +10,7 @@ export type LinkTypeName = KnownLinkType | `type_${number}`;
 
 type KnownLinkType = Keyword<Exclude<keyof typeof bpfLinkTypes, "UNSPEC">>;
 
-/** What the kernel says of every link. */
+/** The kernel's information about every link. */
 export interface CommonLinkInfo {
   readonly id: number;
   /** The id of the program, also after {@link Link.detach}; 0 for links of structs of functions. */
@@ -22,7 +22,7 @@ export interface RawTracepointLinkInfo extends CommonLinkInfo {
   readonly type: "raw_tracepoint";
   /** The tracepoint: `"sched_switch"`. */
   readonly name: string;
-  /** What the program gets from `get_attach_cookie`; `undefined` for none. */
+  /** The number that the program gets from `get_attach_cookie`; `undefined` for none. */
   readonly cookie: bigint | undefined;
 }
 
@@ -52,13 +52,13 @@ export interface CgroupLinkInfo extends CommonLinkInfo {
 /** An iterator: what it goes through is told from kernel 5.10 on. */
 export interface IterLinkInfo extends CommonLinkInfo {
   readonly type: "iter";
-  /** What it goes through: `"bpf_map"`, `"task"`, ... */
+  /** The things that it goes through: `"bpf_map"`, `"task"`, ... */
   readonly target: string | undefined;
   /** The map that it goes through. */
   readonly mapId: number | undefined;
   /** The cgroup that it begins at (kernel 6.1). */
   readonly cgroupId: bigint | undefined;
-  /** How it goes from there (kernel 6.1). */
+  /** The order in which it goes from there (kernel 6.1). */
   readonly cgroupOrder: Keyword<keyof typeof bpfCgroupIterOrders> | undefined;
   /** The one thread that it looks at (kernel 6.1). */
   readonly tid: number | undefined;
@@ -74,11 +74,11 @@ export interface NetnsLinkInfo extends CommonLinkInfo {
   readonly attachType: AttachTypeName;
 }
 
-/** What links to network interfaces have in common. */
+/** The common information of links to network interfaces. */
 interface InterfaceLinkInfo extends CommonLinkInfo {
   /** The interface, in the network namespace of whoever attached; `undefined` once it is gone. */
   readonly ifindex: number | undefined;
-  /** What the interface of that index is called in this process's network namespace, which may be another one. */
+  /** The name of the interface of that index in this process's network namespace, which may be another one. */
   readonly interfaceName: string | undefined;
 }
 
@@ -108,7 +108,7 @@ export interface PerfEventLinkInfo extends CommonLinkInfo {
 /** A link to many functions of the kernel: all of it is told from kernel 6.6 on. */
 export interface KprobeMultiLinkInfo extends CommonLinkInfo {
   readonly type: "kprobe_multi";
-  /** How many functions. */
+  /** Number of functions. */
   readonly count: number | undefined;
   /** The kernel's bits, `BPF_F_KPROBE_MULTI_*`: 1 for their returns. */
   readonly flags: number | undefined;
@@ -116,7 +116,7 @@ export interface KprobeMultiLinkInfo extends CommonLinkInfo {
   readonly addresses: readonly bigint[] | undefined;
   /** For each function; `undefined` for none, and before kernel 6.9. */
   readonly cookies: readonly bigint[] | undefined;
-  /** How often the program was not run because it was running on that CPU already (kernel 6.7). */
+  /** Number of times that the program was not run because it was running on that CPU already (kernel 6.7). */
   readonly missed: number | undefined;
 }
 
@@ -168,7 +168,7 @@ export interface OtherLinkInfo extends CommonLinkInfo {
   readonly type: "tracing_multi" | `type_${number}`;
 }
 
-/** What the kernel says of a link: `type` tells the kind, and so what else there is. */
+/** The kernel's information about a link: `type` tells the kind, and so what else there is. */
 export type LinkInfo =
   | RawTracepointLinkInfo
   | TracingLinkInfo
@@ -186,7 +186,7 @@ export type LinkInfo =
   | SockmapLinkInfo
   | OtherLinkInfo;
 
-/** What a program is attached to by a perf event. `cookie` is what it gets from `get_attach_cookie` (kernel 6.9). */
+/** The target of a program that is attached by a perf event. `cookie` is what it gets from `get_attach_cookie` (kernel 6.9). */
 export type PerfEventTarget =
   | {
       /** A function of the kernel: its start, or its return. */
@@ -195,9 +195,9 @@ export type PerfEventTarget =
       readonly name: string | undefined;
       /** Bytes from the function's start. */
       readonly offset: number;
-      /** Of the probe; `undefined` where the kernel hides it from this process (see {@link KernelSymbols.read}). */
+      /** The address of the probe; `undefined` where the kernel hides it from this process (see {@link KernelSymbols.read}). */
       readonly address: bigint | undefined;
-      /** How often the program was not run because it was running on that CPU already (kernel 6.7). */
+      /** Number of times that the program was not run because it was running on that CPU already (kernel 6.7). */
       readonly missed: number;
       readonly cookie: bigint | undefined;
     }

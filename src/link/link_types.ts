@@ -26,7 +26,12 @@ interface LinkType<Type extends LinkTypeName> {
   readonly buffers?: (info: ObjectInfo) => readonly InfoBuffer[];
   /** Reads what there is beside what every link has. */
   readonly read: (info: ObjectInfo) => OwnInfo<Type>;
+  /** The target in a few words; parts that the kernel does not tell are left out. */
+  readonly target?: (info: OwnInfo<Type>) => Words;
 }
+
+/** Parts of a text: those that are empty or not known are left out. */
+type Words = readonly (string | undefined)[];
 
 const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: LinkType<Type> } = {
   raw_tracepoint: {
@@ -37,6 +42,7 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
       name: info.text(LINK_INFO.raw_tracepoint_tp_name),
       cookie: present64(info, LINK_INFO.raw_tracepoint_cookie),
     }),
+    target: ({ name }) => [name],
   },
   tracing: {
     read: (info) => ({
@@ -45,27 +51,38 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
       targetTypeId: present32(info, LINK_INFO.tracing_target_btf_id),
       cookie: present64(info, LINK_INFO.tracing_cookie),
     }),
+    target: ({ targetId, targetTypeId, attachType }) => [
+      targetTypeId === undefined ? undefined : `type ${targetTypeId} of ${targetId}`,
+      `(${attachType})`,
+    ],
   },
   cgroup: {
     read: (info) => ({
       cgroupId: present64(info, LINK_INFO.cgroup_cgroup_id),
       attachType: attachTypeName(info.u32(LINK_INFO.cgroup_attach_type)),
     }),
+    target: ({ cgroupId, attachType }) => ["cgroup", `${cgroupId ?? "gone"}`, `(${attachType})`],
   },
   iter: {
     buffers: () => [textBuffer(LINK_INFO.iter_target_name, LINK_INFO.iter_target_name_len)],
     read: readIterator,
+    target: ({ target, mapId }) => [target, mapId === undefined ? undefined : `of map ${mapId}`],
   },
   netns: {
     read: (info) => ({
       netnsInode: present32(info, LINK_INFO.netns_netns_ino),
       attachType: attachTypeName(info.u32(LINK_INFO.netns_attach_type)),
     }),
+    target: ({ netnsInode, attachType }) => ["netns", `${netnsInode ?? "gone"}`, `(${attachType})`],
   },
-  xdp: { read: (info) => interfaceAt(info, LINK_INFO.xdp_ifindex) },
+  xdp: {
+    read: (info) => interfaceAt(info, LINK_INFO.xdp_ifindex),
+    target: (info) => [interfaceText(info)],
+  },
   perf_event: {
     buffers: (info) => perfEventRow(info)?.buffers ?? [],
     read: (info) => ({ event: perfEventRow(info)?.read(info) }),
+    target: ({ event }) => (event === undefined ? [] : eventText(event)),
   },
   kprobe_multi: {
     buffers: (info) => {
@@ -73,8 +90,12 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
       return [list(LINK_INFO.kprobe_multi_addrs), list(LINK_INFO.kprobe_multi_cookies)];
     },
     read: readKprobes,
+    target: ({ count }) => [count === undefined ? undefined : `${count} functions`],
   },
-  struct_ops: { read: (info) => ({ mapId: present32(info, LINK_INFO.struct_ops_map_id) }) },
+  struct_ops: {
+    read: (info) => ({ mapId: present32(info, LINK_INFO.struct_ops_map_id) }),
+    target: ({ mapId }) => [mapId === undefined ? undefined : `map ${mapId}`],
+  },
   netfilter: {
     read: (info) => ({
       family: keywordOf(families, info.u32(LINK_INFO.netfilter_pf)),
@@ -82,12 +103,14 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
       priority: info.i32(LINK_INFO.netfilter_priority),
       flags: info.u32(LINK_INFO.netfilter_flags),
     }),
+    target: ({ family, hook, priority }) => [family, hook, `priority ${priority}`],
   },
   tcx: {
     read: (info) => ({
       ...interfaceAt(info, LINK_INFO.tcx_ifindex),
       attachType: attachTypeName(info.u32(LINK_INFO.tcx_attach_type)),
     }),
+    target: (info) => [interfaceText(info), `(${info.attachType})`],
   },
   uprobe_multi: {
     buffers: (info) => {
@@ -101,18 +124,22 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
       ];
     },
     read: readUprobes,
+    target: ({ count, path }) =>
+      count === undefined ? [] : [`${count} functions of`, path ?? "a file"],
   },
   netkit: {
     read: (info) => ({
       ...interfaceAt(info, LINK_INFO.netkit_ifindex),
       attachType: attachTypeName(info.u32(LINK_INFO.netkit_attach_type)),
     }),
+    target: (info) => [interfaceText(info), `(${info.attachType})`],
   },
   sockmap: {
     read: (info) => ({
       mapId: present32(info, LINK_INFO.sockmap_map_id),
       attachType: attachTypeName(info.u32(LINK_INFO.sockmap_attach_type)),
     }),
+    target: ({ mapId, attachType }) => [`map ${mapId ?? "gone"}`, `(${attachType})`],
   },
   tracing_multi: { read: () => ({}) },
 };
@@ -127,13 +154,57 @@ export function readLinkInfo(fd: number, what: string): LinkInfo {
   // First without room for names and lists: which there are depends on the type.
   using first = objectInfo(fd, LINK_INFO.sizeof, what);
   const type = keywordOf(names, first.u32(LINK_INFO.type));
-  // The table says which row is for which type, but not in a way that the compiler follows.
-  const row = (linkTypes as Readonly<Record<string, LinkType<LinkTypeName> | undefined>>)[type];
+  const row = rowOf(type);
   const buffers = row?.buffers?.(first) ?? [];
   using second = buffers.length === 0 ? undefined : objectInfo(fd, LINK_INFO.sizeof, what, buffers);
   const info = second ?? first;
   const common = { id: info.u32(LINK_INFO.id), type, programId: info.u32(LINK_INFO.prog_id) };
   return { ...common, ...row?.read(info) } as LinkInfo;
+}
+
+/** Returns the row of a type of links; `undefined` for one that is newer than this library. */
+function rowOf(type: LinkTypeName): LinkType<LinkTypeName> | undefined {
+  // The table says which row is for which type, but not in a way that the compiler follows.
+  return (linkTypes as Readonly<Record<string, LinkType<LinkTypeName> | undefined>>)[type];
+}
+
+/** Describes the target of a link in a few words; empty where the kernel does not tell. */
+export function linkTarget(info: LinkInfo): string {
+  return joinWords(rowOf(info.type)?.target?.(info) ?? []);
+}
+
+/** Joins the parts of a text that there are. */
+function joinWords(parts: Words): string {
+  return parts.filter((part) => part !== undefined && part !== "").join(" ");
+}
+
+function eventText(event: PerfEventTarget): Words {
+  switch (event.kind) {
+    case "kprobe":
+    case "kretprobe":
+      return [event.kind, functionText(event.name, event.offset, event.address)];
+    case "uprobe":
+    case "uretprobe":
+      return [event.kind, `${event.path ?? ""}+0x${event.offset.toString(16)}`];
+    case "tracepoint":
+      return [event.kind, event.name];
+    case "event":
+      return [event.kind, `type ${event.eventType}`, `config ${event.config}`];
+  }
+}
+
+function functionText(
+  name: string | undefined,
+  offset: number,
+  address: bigint | undefined,
+): string {
+  if (name === undefined) return address === undefined ? "" : `0x${address.toString(16)}`;
+  return offset === 0 ? name : `${name}+0x${offset.toString(16)}`;
+}
+
+function interfaceText({ ifindex, interfaceName: name }: OwnInfo<"xdp">): string {
+  if (ifindex === undefined) return "interface gone";
+  return name === undefined ? `interface ${ifindex}` : `${name} (${ifindex})`;
 }
 
 /** Longer than any path or symbol of the kernel's: PATH_MAX. */

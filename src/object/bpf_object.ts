@@ -44,7 +44,7 @@ export class ObjectMap extends KernelObject {
 
 /** Options of {@link BpfObject.load}. */
 export interface LoadObjectOptions {
-  /** What the verifier writes about each program, if it accepts it. @default "none" */
+  /** The amount that the verifier writes about each program, if it accepts it. @default "none" */
   readonly log?: VerifierLog;
 }
 

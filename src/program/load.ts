@@ -60,7 +60,7 @@ export interface LiveProgram {
 export interface LoadOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
-  /** What the verifier writes on success. @default "none" */
+  /** The amount that the verifier writes on success. @default "none" */
   readonly log?: VerifierLog;
 }
 

@@ -20,7 +20,7 @@ import { checkTarget, parseSection, type Section } from "./sections.ts";
 export interface ProgramOptions extends ProgramSpec {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
-  /** What the verifier writes on success. @default "none" */
+  /** The amount that the verifier writes on success. @default "none" */
   readonly log?: VerifierLog;
 }
 
@@ -36,13 +36,13 @@ export interface TestRunOptions {
   readonly data?: Uint8Array;
   /** The context as the program sees it: for a raw tracepoint, 8 bytes an argument. */
   readonly ctx?: Uint8Array;
-  /** How often it runs. @default 1 */
+  /** Number of runs. @default 1 */
   readonly repeat?: number;
 }
 
 /** Result of {@link Program.testRun}. */
 export interface TestRunResult {
-  /** What the program returned, in r0. */
+  /** The value that the program returned, in r0. */
   readonly returnValue: number;
   /** Nanoseconds of one run, averaged over `repeat`. */
   readonly duration: number;
@@ -199,7 +199,7 @@ export class Program extends KernelObject {
     if (repeat !== undefined) checkCount("repeat", repeat, 1, 0xffffffff);
     // The type may be newer than this library.
     const contextComesBack = Object.hasOwn(programTypes, this.type)
-      ? programTypes[this.type].contextReturn
+      ? programTypes[this.type].contextComesBack
       : undefined;
     const input = { data, context: ctx, contextComesBack, repeat: repeat ?? 0 };
     const { context, ...result } = testRunProgram(this.fd, input, `${this}`);

@@ -14,7 +14,7 @@ export interface ProgramType extends Omit<SmallestProgram, "type"> {
   /** Capabilities that the kernel asks for to load one. */
   readonly needs: readonly Capability[];
   /** Where a test run writes the context that the program left, if anywhere. */
-  readonly contextReturn?: ContextReturn;
+  readonly contextComesBack?: ContextReturn;
 }
 
 const basic = { needs: ["CAP_BPF"] } as const;
@@ -24,21 +24,21 @@ const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const cgroup = { ...networking, config: ["CONFIG_CGROUP_BPF"] } as const;
 const internet = { ...networking, config: ["CONFIG_INET"] } as const;
 /** They see packets in a `struct __sk_buff`. */
-const packets = { ...networking, contextReturn: "copied" } as const;
+const packets = { ...networking, contextComesBack: "copied" } as const;
 const lightweightTunnel = { ...packets, config: ["CONFIG_LWTUNNEL_BPF"] } as const;
-/** Of types whose place is found in the kernel's own types. */
+/** Options of the types whose place is found in the kernel's own types. */
 const typed = ["CONFIG_DEBUG_INFO_BTF"] as const;
 
 /** All types of programs, in the kernel's order. */
 export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
-  socket_filter: { since: "3.19", ...basic, contextReturn: "copied" },
+  socket_filter: { since: "3.19", ...basic, contextComesBack: "copied" },
   kprobe: { since: "4.1", ...events },
   sched_cls: { since: "4.1", ...packets },
   sched_act: { since: "4.1", ...packets },
   tracepoint: { since: "4.7", ...events },
-  xdp: { since: "4.8", ...networking, contextReturn: "copied" },
+  xdp: { since: "4.8", ...networking, contextComesBack: "copied" },
   perf_event: { since: "4.9", ...events },
-  cgroup_skb: { since: "4.10", ...cgroup, contextReturn: "copied" },
+  cgroup_skb: { since: "4.10", ...cgroup, contextComesBack: "copied" },
   cgroup_sock: { since: "4.10", ...cgroup, attachType: "cgroup_inet_sock_create" },
   lwt_in: { since: "4.10", ...lightweightTunnel },
   lwt_out: { since: "4.10", ...lightweightTunnel },
@@ -81,8 +81,8 @@ export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
     attachType: "lsm_mac",
     target: { kind: "func", name: "bpf_lsm_file_open" },
   },
-  sk_lookup: { since: "5.9", ...internet, attachType: "sk_lookup", contextReturn: "copied" },
-  syscall: { since: "5.14", ...basic, isSleepable: true, contextReturn: "in place" },
+  sk_lookup: { since: "5.9", ...internet, attachType: "sk_lookup", contextComesBack: "copied" },
+  syscall: { since: "5.14", ...basic, isSleepable: true, contextComesBack: "in place" },
   netfilter: {
     since: "6.4",
     ...networking,

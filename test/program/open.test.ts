@@ -178,7 +178,7 @@ describe("what is no program", () => {
 
 const linkSections = {
   "raw_tp/sched_process_exec": "raw_tracepoint link to sched_process_exec",
-  "tp/sched/sched_process_exec": /^perf_event link(?: to sched_process_exec)?$/,
+  "tp/sched/sched_process_exec": /^perf_event link(?: to tracepoint sched_process_exec)?$/,
 } as const;
 
 for (const [section, shown] of Object.entries(linkSections)) {
