@@ -1,6 +1,6 @@
 import { describe } from "../check/describe.ts";
 import { detachLink, updateLink } from "../ffi/bpf_link.ts";
-import { describeAll } from "../ffi/bpf_object.ts";
+import { describeAll, objectKind } from "../ffi/bpf_object.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
@@ -13,7 +13,7 @@ export interface LinkedProgram {
 }
 
 /** A way to attach programs to a target that has a name: the part of a section's name after the `/`, or given to `attach()`. */
-export interface Attachment {
+export interface AttachMethod {
   /** An example of a target. */
   readonly targetExample: string;
   /** The form of every target. */
@@ -117,8 +117,9 @@ function openLink(origin: Origin): Link {
   try {
     descriptor.what = describeLink(readLinkInfo(descriptor.fd, descriptor.what));
   } catch (error) {
-    // Before kernel 5.8 nothing tells what link it is.
-    if (!(error instanceof BpfError) || error.code !== "EINVAL") {
+    // Before kernel 5.8 there is no information about links; a descriptor that is not a BPF object's is refused alike.
+    const isOld = error instanceof BpfError && error.code === "EINVAL";
+    if (!isOld || objectKind(descriptor.fd) !== "link") {
       descriptor[Symbol.dispose]();
       throw error;
     }

@@ -2,7 +2,7 @@
 
 import { openRawTracepoint } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { type Attachment, Link } from "./link.ts";
+import { type AttachMethod, Link } from "./link.ts";
 
 const target = {
   targetExample: "sched_switch",
@@ -11,7 +11,7 @@ const target = {
 } as const;
 
 /** Attaches to a raw tracepoint: its arguments as the kernel passes them, untyped (kernel 4.17). */
-export const rawTracepoint: Attachment = {
+export const rawTracepoint: AttachMethod = {
   ...target,
   attach(program, name) {
     const fd = openRawTracepoint(program.fd, name, {
@@ -27,7 +27,7 @@ export const rawTracepoint: Attachment = {
 };
 
 /** Attaches to the tracepoint that the program was loaded for, its arguments typed by BTF (kernel 5.5). */
-export const tracingTracepoint: Attachment = {
+export const tracingTracepoint: AttachMethod = {
   ...target,
   attach(program, name) {
     const fd = openRawTracepoint(program.fd, null, {

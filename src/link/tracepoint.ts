@@ -5,7 +5,7 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { openTracepointEvent } from "../ffi/perf_event.ts";
-import type { Attachment } from "./link.ts";
+import type { AttachMethod } from "./link.ts";
 import { attachPerfEvent } from "./perf_event.ts";
 
 /** Where distributions mount tracefs. */
@@ -16,7 +16,7 @@ const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
  *
  * Before 5.15 the link is the perf event itself: it can be disposed of, not pinned nor updated.
  */
-export const tracepoint: Attachment = {
+export const tracepoint: AttachMethod = {
   targetExample: "syscalls/sys_enter_openat",
   // Folders below `events` in tracefs: none that leads elsewhere.
   targetForm: /^[^/.\0][^/\0]*\/[^/.\0][^/\0]*$/,

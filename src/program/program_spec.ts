@@ -21,7 +21,10 @@ import type { Code } from "../asm/instruction.ts";
 export interface ProgramSpec {
   /** The kind of program, and its target: `"tp_btf/sched_process_exec"`, `"socket"`; libbpf's names. */
   readonly section: string;
-  /** The instructions, from `asm` or elsewhere; arrays in it are flattened. */
+  /**
+   * The instructions, from `asm` or elsewhere; arrays in it are flattened. Code that refers to open maps instead of their names
+   * is for `new Program` alone.
+   */
   readonly code: Code;
   /** The program's license: many helpers are for `"GPL"` and compatible ones only. */
   readonly license: string;

@@ -3,7 +3,7 @@
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
-import type { Attachment } from "../link/link.ts";
+import type { AttachMethod } from "../link/link.ts";
 import { rawTracepoint, tracingTracepoint } from "../link/raw_tracepoint.ts";
 import { tracepoint } from "../link/tracepoint.ts";
 
@@ -17,7 +17,7 @@ export interface SectionKind {
   /** Programs that may sleep. */
   readonly isSleepable?: boolean;
   /** Attaches programs to a target; without it, they can be loaded, run by `testRun()`, and attached by others. */
-  readonly attachment?: Attachment;
+  readonly attachment?: AttachMethod;
 }
 
 const rawTp: SectionKind = { programType: "raw_tracepoint", attachment: rawTracepoint };
@@ -81,7 +81,7 @@ export function parseSection(name: string): Section {
 }
 
 /** Checks the form of a target. @throws {TypeError} */
-export function checkTarget(argument: string, attachment: Attachment, target: string): void {
+export function checkTarget(argument: string, attachment: AttachMethod, target: string): void {
   if (attachment.targetForm.test(target)) return;
   throw new TypeError(
     `${argument}: expected a target of the form ${describe(attachment.targetExample)}, got ${describe(target)}`,

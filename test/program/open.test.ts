@@ -1,5 +1,6 @@
 /** Programs and links that exist already are opened by path, by id and by descriptor. */
 import { describe, expect } from "bun:test";
+import { closeSync, openSync } from "node:fs";
 import { loadTrial } from "../../src/features/trial_program.ts";
 import {
   asm,
@@ -173,6 +174,16 @@ describe("what is no program", () => {
     expect(() => Program.fromFd(99_999)).toThrow(BpfError);
     expect(() => Program.fromFd(-1)).toThrow(RangeError);
     expect(() => Link.fromFd(-1)).toThrow(RangeError);
+    const file = openSync("/dev/null", "r");
+    try {
+      const before = countResources();
+      for (const from of [(fd: number) => Program.fromFd(fd), (fd: number) => Link.fromFd(fd)]) {
+        expect(() => from(file)).toThrow(/EINVAL .*The descriptor is not of a BPF object/);
+      }
+      expect(countResources()).toEqual(before);
+    } finally {
+      closeSync(file);
+    }
   });
 });
 
