@@ -17,12 +17,11 @@ export {
 export type { BtfDecodeOptions, BtfRecord, BtfValue } from "./btf/value.ts";
 export type { Feature, FeatureGroup, FeatureStatus } from "./features/feature.ts";
 export { type Features, features } from "./features/features.ts";
-export type { AttachKind } from "./features/attach_kinds.ts";
+export type { AttachKind } from "./link/attach_kinds.ts";
 export type { Fix } from "./features/fixes.ts";
 export type { InstructionSet } from "./features/instruction_sets.ts";
 export type { MapOperation } from "./features/map_operations.ts";
 export type { MapTypeKeyword } from "./features/map_types.ts";
-export type { ProgramTypeKeyword } from "./features/program_types.ts";
 export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
@@ -154,7 +153,6 @@ export {
 } from "./kinds/map_of_maps.ts";
 export { type CreatedMap, createMap, type CreateMapOptions } from "./kinds/create_map.ts";
 export type {
-  AttachTypeName,
   CgroupLinkInfo,
   CommonLinkInfo,
   IterLinkInfo,
@@ -191,6 +189,7 @@ export { decode, encode } from "./asm/encode.ts";
 export type {
   Code,
   CodeItem,
+  CoreRelocation,
   FunctionStart,
   Instruction,
   Label,
@@ -202,14 +201,18 @@ export type {
   SourcePosition,
   WritableRegister,
 } from "./asm/instruction.ts";
-export { listPrograms, type ProgramInfo, type ProgramTypeName } from "./program/program_info.ts";
+export { BpfObject, type LoadObjectOptions, ObjectMap } from "./object/bpf_object.ts";
+export type { ObjectSpec, VariablePlace, VariablesSpec } from "./object/object_spec.ts";
+export type { AttachTypeName, ProgramTypeName } from "./ffi/bpf_prog.ts";
+export { listPrograms, type ProgramInfo } from "./program/program_info.ts";
+export type { ProgramBtfSpec, ProgramSpec } from "./program/program_spec.ts";
+export type { VerifierLog } from "./program/load.ts";
 export {
+  type OpenProgramOptions,
   Program,
   type ProgramOptions,
-  type ProgramSpec,
   type TestRunOptions,
   type TestRunResult,
-  type VerifierLog,
 } from "./program/program.ts";
 export { VerifierError } from "./program/verifier_error.ts";
 export type { BridgeName } from "./loop/bridge.ts";

@@ -6,6 +6,9 @@
  * printed and tested where there is no BPF at all.
  */
 
+import type { Keyword } from "../check/names.ts";
+import type { bpfCoreRelocations } from "../uapi/enumerations.ts";
+
 /** The number of a register: 0 to 10. */
 export type RegisterNumber = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10;
 
@@ -56,6 +59,16 @@ export interface SourcePosition {
   readonly text?: string;
 }
 
+/** A relocation of CO-RE: a number of an instruction that depends on the running kernel's types. */
+export interface CoreRelocation {
+  /** The number that is meant, as the kernel's `BPF_CORE_FIELD_BYTE_OFFSET` names it: `"field_byte_offset"`. */
+  readonly kind: Keyword<keyof typeof bpfCoreRelocations>;
+  /** The type in the program's own BTF that it begins at. */
+  readonly typeId: number;
+  /** The path from there, as compilers write it: `"0:1:3"`. */
+  readonly access: string;
+}
+
 /** One instruction: the fields of the kernel's `struct bpf_insn`, and what they stand for. */
 export interface Instruction {
   readonly opcode: number;
@@ -71,6 +84,8 @@ export interface Instruction {
   readonly label?: string;
   readonly reference?: Reference;
   readonly source?: SourcePosition;
+  /** The kernel resolves it when it loads the program (Linux 5.17). */
+  readonly relocation?: CoreRelocation;
 }
 
 /**

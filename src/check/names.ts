@@ -65,6 +65,17 @@ export function keywordsByNumber<Name extends string>(
   );
 }
 
+/** The number of each keyword of an enumeration. */
+export function numbersByKeyword<Name extends string>(
+  enumeration: Readonly<Record<Name, number>>,
+): Readonly<Record<Keyword<Name>, number>> {
+  const entries = Object.entries<number>(enumeration);
+  return Object.fromEntries(entries.map(([name, number]) => [keyword(name), number])) as Record<
+    Keyword<Name>,
+    number
+  >;
+}
+
 /** The keyword of a number, also of one that is newer than this library: `"type_99"`. */
 export function keywordOf<Name extends string>(
   keywords: ReadonlyMap<number, Name>,

@@ -4,7 +4,8 @@ import type { Command } from "commander";
 import { addObjectCommands, type ObjectCommand, programById } from "./object_command.ts";
 import { type Detail, hex, ifKnown, printable } from "./output.ts";
 import { FunctionNames, visibleObjects } from "../inspect/objects.ts";
-import type { LinkInfo, PerfEventTarget } from "../link/link_info.ts";
+import type { LinkInfo } from "../link/link_info.ts";
+import { linkTarget as targetOfLink } from "../link/link_types.ts";
 import { formatKernelSymbol, KernelSymbols } from "../symbols/kernel_symbols.ts";
 
 /** Adds the commands of `bun-bpf link`. */
@@ -124,82 +125,9 @@ function flagText(flags: number | undefined): string | undefined {
   return flags === undefined || flags === 0 ? undefined : hex(flags);
 }
 
-/** Names what a link is attached to, in a few words; empty where the kernel does not say. */
+/** Describes the target of a link in a few words; empty where the kernel does not say. */
 export function linkTarget(link: LinkInfo, names: FunctionNames): string {
-  switch (link.type) {
-    case "raw_tracepoint":
-      return link.name;
-    case "tracing":
-      return words(names.targetOf(link) ?? unnamed(link), `(${link.attachType})`);
-    case "cgroup":
-      return words("cgroup", `${link.cgroupId ?? "gone"}`, `(${link.attachType})`);
-    case "iter":
-      return words(link.target, link.mapId === undefined ? undefined : `of map ${link.mapId}`);
-    case "netns":
-      return words("netns", `${link.netnsInode ?? "gone"}`, `(${link.attachType})`);
-    case "xdp":
-      return interfaceText(link);
-    case "tcx":
-    case "netkit":
-      return words(interfaceText(link), `(${link.attachType})`);
-    case "perf_event":
-      return link.event === undefined ? "" : eventText(link.event);
-    case "kprobe_multi":
-      return link.count === undefined ? "" : `${link.count} functions`;
-    case "uprobe_multi":
-      return link.count === undefined
-        ? ""
-        : words(`${link.count} functions of`, printable(link.path ?? "a file"));
-    case "struct_ops":
-      return link.mapId === undefined ? "" : `map ${link.mapId}`;
-    case "netfilter":
-      return words(link.family, link.hook, `priority ${link.priority}`);
-    case "sockmap":
-      return words(`map ${link.mapId ?? "gone"}`, `(${link.attachType})`);
-    default:
-      return "";
-  }
-}
-
-function eventText(event: PerfEventTarget): string {
-  switch (event.kind) {
-    case "kprobe":
-    case "kretprobe":
-      return words(event.kind, functionText(event.name, event.offset, event.address));
-    case "uprobe":
-    case "uretprobe":
-      return words(event.kind, `${printable(event.path ?? "")}+${hex(event.offset)}`);
-    case "tracepoint":
-      return words(event.kind, event.name);
-    case "event":
-      return words(event.kind, `type ${event.eventType}`, `config ${event.config}`);
-  }
-}
-
-function functionText(
-  name: string | undefined,
-  offset: number,
-  address: bigint | undefined,
-): string {
-  if (name === undefined) return ifKnown(address, hex) ?? "";
-  return offset === 0 ? name : `${name}+${hex(offset)}`;
-}
-
-function interfaceText({
-  ifindex,
-  interfaceName,
-}: Pick<Extract<LinkInfo, { type: "xdp" }>, "ifindex" | "interfaceName">): string {
-  if (ifindex === undefined) return "interface gone";
-  return interfaceName === undefined ? `interface ${ifindex}` : `${interfaceName} (${ifindex})`;
-}
-
-function unnamed({
-  targetId,
-  targetTypeId,
-}: Extract<LinkInfo, { type: "tracing" }>): string | undefined {
-  return ifKnown(targetTypeId, (id) => `type ${id} of ${targetId}`);
-}
-
-function words(...parts: readonly (string | undefined)[]): string {
-  return parts.filter((part) => part !== undefined && part !== "").join(" ");
+  const named = link.type === "tracing" ? names.targetOf(link) : undefined;
+  if (link.type !== "tracing" || named === undefined) return printable(targetOfLink(link));
+  return `${named} (${link.attachType})`;
 }

@@ -5,27 +5,25 @@ import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "
 import { explainPermission } from "../ffi/permission.ts";
 
 /**
- * What the kernel answered about a feature. `"refused"`: it has it, or might, but does not let this process have it, for want
- * of a capability or by a rule of the machine.
+ * The answer of the kernel about a feature. `"refused"`: it has it, or might, but does not let this process have it, because a
+ * capability is missing or by a rule of the machine.
  */
 export type FeatureStatus = "available" | "missing" | "refused";
 
 /**
- * What a probe found: `"available"`, the name of the error that the kernel answered (`"EINVAL"`), or, in words for people, what
+ * The result of a probe: `"available"`, the name of the error that the kernel answered (`"EINVAL"`), or, in words for people, what
  * is missing although the kernel answered no error.
  */
 export type ProbeAnswer = "available" | (string & {}) | { readonly missing: string };
 
-/** What a feature is made of. */
+/** The parts of a feature. */
 export interface FeatureDefinition {
   /** For people: `"map type bloom_filter"`. */
   readonly name: string;
-  /** The kernel that has it first; `undefined` where none has it that this library knows of. */
+  /** The kernel that has it first; `undefined` where none has it that this library knows of, and of helpers. */
   readonly since: KernelVersion | undefined;
-  /** Whether stable kernels of earlier versions got it as well, in the course of their updates. */
+  /** True where stable kernels of earlier versions got it as well, in the course of their updates. */
   readonly isBackported?: boolean;
-  /** The kernel that does not have it any more. */
-  readonly until?: KernelVersion | undefined;
   /** Options of the kernel's build without which it is not there. */
   readonly config?: readonly string[] | undefined;
   /** Asks the kernel, by doing it. */
@@ -36,7 +34,7 @@ export interface FeatureDefinition {
 
 const refusals: ReadonlySet<string> = new Set(["EPERM", "EACCES"]);
 
-/** What the kernel answers when it has no room right now, or was interrupted: that tells nothing of the feature. */
+/** Errors of a kernel that has no room right now, or was interrupted: they tell nothing of the feature. */
 const transient: ReadonlySet<string> = new Set(["EAGAIN", "EINTR", "EMFILE", "ENFILE", "ENOMEM"]);
 
 /**
@@ -62,24 +60,22 @@ export class Feature {
     this.#definition = definition;
   }
 
-  /** What it is, for people: `"map type bloom_filter"`. */
+  /** The name for people: `"map type bloom_filter"`. */
   get name(): string {
     return this.#definition.name;
   }
 
-  /** The version of the kernel that has it first: `"5.16"`; `undefined` where none has it that this library knows of. */
+  /**
+   * The version of the kernel that has it first: `"5.16"`; `undefined` where none has it that this library knows of, and of
+   * helpers, which kernels and types of programs got one by one.
+   */
   get since(): KernelVersion | undefined {
     return this.#definition.since;
   }
 
-  /** Whether stable kernels of earlier versions got it as well, in the course of their updates: it mends a mistake. */
+  /** True for a fix that stable kernels of earlier versions got as well, in the course of their updates. */
   get isBackported(): boolean {
     return this.#definition.isBackported ?? false;
-  }
-
-  /** The version of the kernel that does not have it any more; `undefined` for none. */
-  get until(): KernelVersion | undefined {
-    return this.#definition.until;
   }
 
   /** Options of the kernel's build that it depends on: `"CONFIG_XDP_SOCKETS"`. */
@@ -87,15 +83,15 @@ export class Feature {
     return this.#definition.config ?? [];
   }
 
-  /** Whether it can be used, by this process on this kernel. */
+  /** True where this process can use it on this kernel. */
   get available(): boolean {
     return this.status === "available";
   }
 
   /**
-   * What the kernel answered.
+   * The answer of the kernel.
    *
-   * @throws {Error} where it could not be asked, for want of descriptors or memory: the next time it is asked again
+   * @throws {Error} where it could not be asked, because descriptors or memory are missing: the next time it is asked again
    */
   get status(): FeatureStatus {
     this.#answer ??= this.#ask();
@@ -115,15 +111,13 @@ export class Feature {
     if (status === "available") return undefined;
     // All of them are tried with maps or programs.
     if (status === "refused") return explainPermission(this.#definition.needs, true);
-    if (this.since === undefined) return "no kernel that is known has it";
+    const said = typeof this.#answer === "object" ? this.#answer.missing : undefined;
+    if (this.since === undefined) return said ?? "no kernel that is known has it";
     if (!isKernelSince(this.since)) {
       const stable = this.isBackported ? " and stable kernels of its time" : "";
       return `it came with kernel ${this.since}${stable}, and this is ${kernelRelease()}`;
     }
-    if (this.until !== undefined && isKernelSince(this.until)) {
-      return `it ended with kernel ${this.until}, and this is ${kernelRelease()}`;
-    }
-    if (typeof this.#answer === "object") return this.#answer.missing;
+    if (said !== undefined) return said;
     const off = this.config.filter((option) => kernelConfig()?.has(option) === false);
     if (off.length > 0) return `this kernel was built without ${off.join(" and ")}`;
     return `the kernel answers ${this.#answer}`;

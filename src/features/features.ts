@@ -1,10 +1,12 @@
 import "./explain.ts";
 import type { HelperName } from "../asm/call.ts";
-import { type AttachKind, attachKinds, probeAttachKind } from "./attach_kinds.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
+import { type AttachKind, type AttachKindRow, attachKinds } from "../link/attach_kinds.ts";
+import { programTypes } from "../program/program_types.ts";
+import { probeAttachKind } from "./attach_trials.ts";
 import { Feature, FeatureGroup, unknownName } from "./feature.ts";
 import { type Fix, fixes } from "./fixes.ts";
-import { helperNames } from "./helper_facts.ts";
-import { helperFeature } from "./helpers.ts";
+import { helperFeature, helperNames } from "./helpers.ts";
 import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
 import { kernelConfig } from "../ffi/kernel.ts";
 import {
@@ -14,16 +16,17 @@ import {
   probeMapOperation,
 } from "./map_operations.ts";
 import { mapTypeFeature, type MapTypeKeyword, mapTypeNeeds, mapTypes } from "./map_types.ts";
-import { programTypeFeature } from "./program_type_feature.ts";
-import { type ProgramTypeKeyword, programTypes } from "./program_types.ts";
 import { type KernelSettings, readSettings } from "./settings.ts";
+import { programTypeFeature } from "./trial_program.ts";
+
+const programTypeNames = Object.keys(programTypes) as ProgramTypeName[];
 
 /**
- * What the running kernel has: see {@link features}, of which there is one.
+ * The features of the running kernel: see {@link features}, of which there is one.
  */
 export class Features {
   readonly #operations = new Map<MapTypeKeyword, FeatureGroup<MapOperation>>();
-  readonly #helpers = new Map<ProgramTypeKeyword, FeatureGroup<HelperName>>();
+  readonly #helpers = new Map<ProgramTypeName, FeatureGroup<HelperName>>();
 
   /** Kinds of maps, by the kernel's names: `"lru_hash"`. */
   readonly mapTypes: FeatureGroup<MapTypeKeyword> = groupOf(
@@ -33,18 +36,22 @@ export class Features {
   );
 
   /** Types of programs, by the kernel's names: `"sched_cls"`. */
-  readonly programTypes: FeatureGroup<ProgramTypeKeyword> = groupOf(
+  readonly programTypes: FeatureGroup<ProgramTypeName> = new FeatureGroup(
     "type of program",
-    programTypes,
+    programTypeNames,
     programTypeFeature,
   );
 
   /** Ways to attach programs, in libbpf's words: `"kprobe.multi"`. Each is tried where it disturbs nobody. */
-  readonly attachKinds: FeatureGroup<AttachKind> = groupOf(
+  readonly attachKinds: FeatureGroup<AttachKind> = new FeatureGroup(
     "way to attach",
-    attachKinds,
-    (facts, kind) =>
-      new Feature({ ...facts, name: `attaching ${kind}`, probe: () => probeAttachKind(facts) }),
+    Object.keys(attachKinds) as AttachKind[],
+    (kind) => {
+      const row: AttachKindRow = attachKinds[kind];
+      const { since, config, needs } = row;
+      const probe = () => probeAttachKind(row);
+      return new Feature({ name: `attaching ${kind}`, since, config, needs, probe });
+    },
   );
 
   /** Instructions that programs can have, and ways to use them: `"may_goto"`. */
@@ -59,11 +66,11 @@ export class Features {
       }),
   );
 
-  /** Mistakes of the kernel that were mended, where it matters here: `"lpm_trie_update"`. Stable kernels may have them early. */
+  /** Kernel bugs that affect this library, by what is right since their fix: `"lpm_trie_update"`. Stable kernels may have them early. */
   readonly fixes: FeatureGroup<Fix> = fixes;
 
   /**
-   * What user space can do with the maps of a kind: with one element, and with many at once. It is tried on a small map.
+   * The operations that user space can do with the maps of a kind: with one element, and with many at once. It is tried on a small map.
    *
    * @throws {TypeError} for an unknown kind of map
    */
@@ -87,23 +94,25 @@ export class Features {
   }
 
   /**
-   * The helper functions that programs of a type can call, by name. The verifier is asked.
+   * The helper functions that programs of a type can call, by name. The verifier is asked; `since` is `undefined`.
    *
    * @throws {TypeError} for an unknown type of program
    */
-  helpers(type: ProgramTypeKeyword): FeatureGroup<HelperName> {
+  helpers(type: ProgramTypeName): FeatureGroup<HelperName> {
     let group = this.#helpers.get(type);
     if (group === undefined) {
-      const program = factsOf(programTypes, "type of program", type);
+      if (!programTypeNames.includes(type)) {
+        throw unknownName("type of program", type, programTypeNames);
+      }
       // A program that replaces another one's function has that one's helpers.
       const names = type === "ext" ? [] : helperNames;
-      group = new FeatureGroup("helper", names, (helper) => helperFeature(program, helper));
+      group = new FeatureGroup("helper", names, (helper) => helperFeature(type, helper));
       this.#helpers.set(type, group);
     }
     return group;
   }
 
-  /** How the kernel is set up, read anew each time. */
+  /** The settings of the kernel, read anew each time. */
   get settings(): KernelSettings {
     return readSettings();
   }
@@ -137,10 +146,10 @@ function factsOf<Name extends string, Facts>(
 }
 
 /**
- * What the running kernel has, and how it is set up.
+ * The features and the settings of the running kernel.
  *
- * Nothing is asked of the kernel before the answer is read; each answer is kept for the life of the process. Operations of the
- * library do not ask beforehand either: they try, and ask here to explain a refusal.
+ * Probes run on first use, and their results are cached for the life of the process. Operations of the library do not probe
+ * beforehand either: they try, and probe to explain a refusal.
  *
  * Probes make maps and programs and let them go at once; they need the capabilities of what they try: without them a feature is
  * `"refused"`.

@@ -1,4 +1,4 @@
-/** @module Mistakes of the kernel that were mended, where what this library can do depends on it. */
+/** @module Kernel bugs that affect this library, and the versions that fixed them. */
 
 import type { Capability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -7,11 +7,11 @@ import { type ElementCommand, probeElement, probeMap } from "../ffi/bpf_probe.ts
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { Feature, FeatureGroup, type ProbeAnswer } from "./feature.ts";
 
-/** What was mended: since when, and how it shows. */
+/** A fix: the version that has it, and a probe of the bug. */
 interface FixFacts {
   readonly since: KernelVersion;
   readonly needs: readonly Capability[];
-  /** What is still wrong, in words; `undefined` for nothing. */
+  /** Says what is still wrong; `undefined` for nothing. */
   readonly mistake: (trie: ProbedTrie) => string | undefined;
 }
 
@@ -34,7 +34,7 @@ function network(third: number): Uint8Array {
   return Uint8Array.of(24, 0, 0, 0, 10, 0, third, 0);
 }
 
-/** How many networks {@link ProbedTrie} has room for. */
+/** Number of networks that {@link ProbedTrie} has room for. */
 const room = 3;
 
 const facts = {
@@ -67,10 +67,10 @@ const facts = {
   },
 } as const satisfies Readonly<Record<string, FixFacts>>;
 
-/** A mistake of the kernel that was mended, by what is right since: `"lpm_trie_update"`. */
+/** A kernel bug that was fixed, by what is right since: `"lpm_trie_update"`. */
 export type Fix = keyof typeof facts;
 
-/** Whether the running kernel has them. Stable kernels of earlier versions may. */
+/** The fixes that the running kernel has. Stable kernels of earlier versions may have them. */
 export const fixes: FeatureGroup<Fix> = new FeatureGroup(
   "fix",
   Object.keys(facts) as Fix[],

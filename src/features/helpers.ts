@@ -1,13 +1,20 @@
-import { isKernelSince } from "../ffi/kernel.ts";
-import { readLockdown } from "../ffi/security.ts";
+/** @module Helper functions of the kernel, by type of program. The verifier is asked about each, with a program that calls it. */
+
 import * as asm from "../asm/asm.ts";
 import type { HelperName } from "../asm/call.ts";
-import { keyword } from "../check/names.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
+import { readLockdown } from "../ffi/security.ts";
+import { programTypes } from "../program/program_types.ts";
+import { bpfHelpers } from "../uapi/helpers.ts";
 import { Feature } from "./feature.ts";
-import { helperFacts } from "./helper_facts.ts";
-import { probeLoad, type ProgramTypeFacts } from "./program_types.ts";
+import { probeLoad } from "./trial_program.ts";
 
-/** What the verifier says of a helper that programs of a type cannot call, or not those that never sleep: through the years. */
+/** The names of all helpers, in the order in which the kernel got them: helper 1 comes first. */
+export const helperNames: readonly HelperName[] = (
+  Object.keys(bpfHelpers) as (keyof typeof bpfHelpers)[]
+).filter((name) => name !== "unspec");
+
+/** The verifier's words, of all versions, for a helper that programs of a type cannot call, or not those that never sleep. */
 const unavailable = new RegExp(
   [
     "(?:invalid|unknown) func ",
@@ -20,29 +27,53 @@ const unavailable = new RegExp(
   ].join("|"),
 );
 
-/** Helpers that read the kernel: one that is locked against that acts as if it had none (security_locked_down()). */
-const readsKernel = /^probe_read(?:_kernel)?(?:_str)?$/;
+/** The verifier's word for a helper that no program of this kernel can call. */
+const unknownHelper = /\bfunc unknown#/;
 
-/** Whether the kernel keeps a helper from everybody by its lockdown. */
-function isLocked(helper: HelperName): boolean {
-  const writesUserSpace = helper === "probe_write_user";
-  if (!writesUserSpace && !readsKernel.test(helper)) return false;
+/** Types of programs that get the helpers for tracing (bpf_tracing_func_proto()). */
+const tracingTypes: ReadonlySet<ProgramTypeName> = new Set([
+  "kprobe",
+  "tracepoint",
+  "perf_event",
+  "raw_tracepoint",
+  "raw_tracepoint_writable",
+  "tracing",
+  "lsm",
+  "syscall",
+]);
+
+/**
+ * Returns true where the kernel's lockdown takes a helper from programs that have it otherwise (security_locked_down()). The
+ * verifier then says what it says of a helper that they never had.
+ */
+function isLocked(type: ProgramTypeName, helper: HelperName, log: string): boolean {
+  const isOfKernel = /^probe_read_kernel(?:_str)?$/.test(helper);
+  const isOfTracing = tracingTypes.has(type) && /^probe_(?:read(?:_str)?|write_user)$/.test(helper);
+  if ((!isOfKernel && !isOfTracing) || unknownHelper.test(log)) return false;
   const lockdown = readLockdown();
-  return lockdown === "confidentiality" || (lockdown === "integrity" && writesUserSpace);
+  if (helper === "probe_write_user" && lockdown === "integrity") return true;
+  return lockdown === "confidentiality";
 }
 
-/** Whether programs of a type can call a helper: one does. Whatever else the verifier finds wrong then, it knows the helper. */
-export function helperFeature(type: ProgramTypeFacts, helper: HelperName): Feature {
-  const facts = helperFacts(type, helper);
-  const name = `helper bpf_${helper} for program type ${keyword(type.name)}`;
-  const probe = () => {
-    const { error, log } = probeLoad(type, [asm.call(helper), asm.mov(asm.r0, 0), asm.exit()]);
-    if (error === undefined) return "available";
-    if (log.trim() === "") return error;
-    if (!unavailable.test(log)) return "available";
-    // Asked last, as the answer may take a mount.
-    const isDue = facts.since !== undefined && isKernelSince(facts.since);
-    return isDue && isLocked(helper) ? "EPERM" : "EINVAL";
-  };
-  return new Feature({ ...facts, name, needs: type.needs, probe });
+/**
+ * Makes the feature of a helper for programs of a type: one calls it. Whatever else the verifier finds wrong then, it knows the
+ * helper. There is no version that it came with: that differs by type, and is in no source that a program can read.
+ */
+export function helperFeature(type: ProgramTypeName, helper: HelperName): Feature {
+  const { config, needs } = programTypes[type];
+  return new Feature({
+    name: `helper bpf_${helper} for program type ${type}`,
+    since: undefined,
+    config,
+    needs,
+    probe: () => {
+      const { error, log } = probeLoad(type, [asm.call(helper), asm.mov(asm.r0, 0), asm.exit()]);
+      if (error === undefined) return "available";
+      if (log.trim() === "") return error;
+      if (!unavailable.test(log)) return "available";
+      // Asked last, as the answer may take a mount.
+      if (isLocked(type, helper, log)) return "EPERM";
+      return { missing: "the verifier does not let programs of this type call it" };
+    },
+  });
 }

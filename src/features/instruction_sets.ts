@@ -3,27 +3,20 @@
 import * as asm from "../asm/asm.ts";
 import type { Code, Instruction } from "../asm/instruction.ts";
 import { Btf } from "../btf/btf.ts";
-import {
-  attempt,
-  descriptorOf,
-  KernelAnswer,
-  Missing,
-  sinceByArchitecture,
-} from "./attach_kind.ts";
+import { attempt, descriptorOf, Missing, requireNone } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
-import { loadExtensionTarget } from "./program_type_feature.ts";
-import { loadTrial, returnZero } from "./smallest_program.ts";
+import { loadExtensible, loadTrial, returnZero } from "./trial_program.ts";
 import { probeElement, probeFreeze, probeMap } from "../ffi/bpf_probe.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import type { KernelVersion } from "../ffi/kernel.ts";
+import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
 const { r0, r1, r2, r3, r4, r10 } = asm;
 
 /** Loads a program that needs nothing but its instructions. @throws {BpfError} */
 export function load(...code: Code): Descriptor {
-  return loadTrial({ type: "SOCKET_FILTER", code });
+  return loadTrial({ type: "socket_filter", code });
 }
 
 const array = { type: "ARRAY", keySize: 4, valueSize: 8, maxEntries: 1 } as const;
@@ -50,7 +43,7 @@ export function loadCallback(): Descriptor {
 /** Calls a function of the kernel that was the first to be open to programs: to those that are an algorithm of TCP. */
 export function loadKernelFunctionCall(): Descriptor {
   return loadTrial({
-    type: "STRUCT_OPS",
+    type: "struct_ops",
     target: { kind: "struct", name: "tcp_congestion_ops", member: "undo_cwnd" },
     // The socket, which is the one argument of both.
     code: [asm.ldxdw(r1, r1, 0), asm.callKernelFunction("tcp_reno_undo_cwnd"), asm.exit()],
@@ -71,7 +64,7 @@ export function loadKernelVariable(): Descriptor {
 /** Ends a program from anywhere in it. */
 export function loadException(): Descriptor {
   return loadTrial({
-    type: "SCHED_CLS",
+    type: "sched_cls",
     code: [asm.mov(r1, 0), asm.callKernelFunction("bpf_throw"), returnZero],
   });
 }
@@ -102,13 +95,9 @@ export function loadIndirectJump(): Descriptor {
   const place = new Uint8Array(table.valueSize);
   // The address of the table takes two slots, the two instructions with it one each.
   new DataView(place.buffer).setUint32(0, 4, true);
-  check(probeElement("BPF_MAP_UPDATE_ELEM", places.fd, new Uint8Array(4), place));
-  check(probeFreeze(places.fd));
+  requireNone(probeElement("BPF_MAP_UPDATE_ELEM", places.fd, new Uint8Array(4), place));
+  requireNone(probeFreeze(places.fd));
   return load(asm.ldMapValue(r0, places, 0), asm.ldxdw(r0, r0, 0), asm.gotox(r0), returnZero);
-}
-
-function check(error: string | undefined): void {
-  if (error !== undefined) throw new KernelAnswer(error);
 }
 
 /** Instructions, or ways to use them, that kernels have since one of them: since when, on what they depend, and how they are tried. */
@@ -127,7 +116,7 @@ const kernelFunctions = {
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
 } as const;
 
-/** How many instructions a program had at most before kernel 5.2, which takes a million. */
+/** The greatest number of instructions of a program before kernel 5.2, which takes a million. */
 const formerMost = 4096;
 
 /** Zeroes the 8 bytes that programs here work on. */
@@ -161,7 +150,7 @@ const facts = {
     load: () =>
       load(asm.mov(r0, 0), asm.label("again"), asm.add(r0, 1), asm.jlt(r0, 4, "again"), asm.exit()),
   },
-  global_functions: { since: "5.6", ...plain, load: loadExtensionTarget },
+  global_functions: { since: "5.6", ...plain, load: loadExtensible },
   kernel_variables: {
     since: "5.10",
     ...plain,
@@ -247,12 +236,12 @@ const facts = {
 /** Instructions, or ways to use them, that kernels have since one of them: `"may_goto"`. */
 export type InstructionSet = keyof typeof facts;
 
-/** What is known of each, oldest first. */
+/** All kinds of instructions, oldest first. */
 export const instructionSets: ReadonlyMap<InstructionSet, InstructionSetFacts> = new Map(
   Object.entries(facts) as [InstructionSet, InstructionSetFacts][],
 );
 
-/** What the kernel answers to a program that has such instructions. */
+/** Loads a program that has such instructions. */
 export function probeInstructionSet({ load }: InstructionSetFacts): ProbeAnswer {
   return attempt(() => load()[Symbol.dispose]());
 }

@@ -6,7 +6,7 @@
  */
 
 import { keyword } from "../check/names.ts";
-import { attempt, descriptorOf, KernelAnswer } from "./attach_kind.ts";
+import { attempt, descriptorOf, KernelAnswer } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { type MapTypeFacts, type MapTypeKeyword, mapTypes, probeMapOf } from "./map_types.ts";
 import {

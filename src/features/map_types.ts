@@ -9,9 +9,9 @@ import { keyword, type Keyword } from "../check/names.ts";
 import { u32, u64 } from "../types/integer.ts";
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 import type { bpfMapTypes } from "../uapi/enumerations.ts";
-import { attempt, descriptorOf } from "./attach_kind.ts";
+import { attempt, descriptorOf } from "./attempt.ts";
 import { Feature } from "./feature.ts";
-import { probeProgramType } from "./program_types.ts";
+import { probeLoad } from "./trial_program.ts";
 
 type KernelName = Exclude<
   keyof typeof bpfMapTypes,
@@ -136,8 +136,7 @@ export function probeMapOf({ name: type, with: needed, ...shape }: MapTypeFacts)
       const { bytes, keyTypeId, valueTypeId } = encodeBtf({ key: u32, value: u64 });
       using btf = loadBtf(bytes, "types of a probed map");
       // Kernels before 6.9 read their own types when they check their first program, and know none of them until then.
-      if (needed === "kernel type")
-        probeProgramType({ name: "SOCKET_FILTER", since: "3.19", needs: ["CAP_BPF"] });
+      if (needed === "kernel type") probeLoad("socket_filter");
       // The kernel asks for types of the program's own also where it takes the value's from its own.
       return needed === "types"
         ? probeMap({ type, ...shape, btf: { fd: btf.fd, keyTypeId, valueTypeId } })

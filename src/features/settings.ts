@@ -6,39 +6,39 @@ import { countsTowardsLimit, lockedMemoryLimit } from "../ffi/permission.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
 import { architecture } from "../ffi/platform.ts";
 
-/** How the running kernel is set up, as far as BPF is concerned. */
+/** Settings of the running kernel that concern BPF. */
 export interface KernelSettings {
   /** As `uname -r` prints it. */
   readonly release: string;
   readonly architecture: "x64" | "arm64";
   /** Bytes. */
   readonly pageSize: number;
-  /** How many CPUs there could be: values of per-CPU maps have so many parts. */
+  /** Number of CPUs that there could be: values of per-CPU maps have so many parts. */
   readonly possibleCpus: number;
   readonly btf: {
-    /** Whether the kernel describes its own types (kernel 5.4, `CONFIG_DEBUG_INFO_BTF`). */
+    /** True where the kernel describes its own types (kernel 5.4, `CONFIG_DEBUG_INFO_BTF`). */
     readonly vmlinux: boolean;
-    /** How many modules that are loaded describe theirs (kernel 5.11). */
+    /** Number of loaded modules that describe theirs (kernel 5.11). */
     readonly modules: number;
   };
   readonly jit: {
     /** `undefined` where that cannot be known: the initial network namespace alone, and so no container, has the settings. */
     readonly mode: "off" | "on" | "debug" | undefined;
-    /** Whether constants are blinded, which costs speed. */
+    /** The programs whose constants are blinded, which costs speed. */
     readonly hardening: "off" | "unprivileged" | "all" | undefined;
-    /** Whether compiled programs are among the kernel's symbols. */
+    /** True where compiled programs are among the kernel's symbols. */
     readonly symbols: boolean | undefined;
     /** Bytes that programs of all unprivileged users may take; `undefined` for users other than root. */
     readonly limit: number | undefined;
   };
-  /** Who may call bpf(2): everybody, for some types of programs; the privileged until root changes it, or until the next boot. */
+  /** Permission to call bpf(2): everybody, for some types of programs; the privileged until root changes it, or until the next boot. */
   readonly unprivileged: "allowed" | "forbidden" | "forbidden until boot" | undefined;
-  /** What of the kernel is locked against root; `undefined` without the security module for it. */
+  /** The extent to which the kernel is locked against root; `undefined` without the security module for it. */
   readonly lockdown: Lockdown | undefined;
   /** The security modules that are active; `undefined` where that cannot be known. */
   readonly securityModules: readonly string[] | undefined;
   readonly lockedMemory: {
-    /** What the memory of maps and programs counts towards: a limit of the process (before 5.11), or its memory cgroup. */
+    /** The account of the memory of maps and programs: a limit of the process (before 5.11), or its memory cgroup. */
     readonly countedBy: "rlimit" | "memory cgroup";
     /** RLIMIT_MEMLOCK in bytes, or `Infinity`. */
     readonly limit: number;

@@ -2,7 +2,7 @@ import { BpfAttr, type BpfCallContext, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
 import { BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN } from "../uapi/bpf.ts";
-import { bpfAttachTypes } from "../uapi/enumerations.ts";
+import { type AttachTypeName, attachTypeNumbers } from "./bpf_prog.ts";
 import {
   LINK_CREATE,
   LINK_DETACH,
@@ -76,7 +76,7 @@ export function detachLink(linkFd: number, what: string): void {
   });
 }
 
-/** What a link is made to, and so which part of BPF_LINK_CREATE is filled in. */
+/** The target of a link, which decides the part of BPF_LINK_CREATE that is filled in. */
 export type LinkTarget =
   /** A cgroup, a network namespace or a map of sockets, open (kernel 5.7, 5.8, 6.10). */
   | { readonly kind: "descriptor"; readonly fd: number }
@@ -84,7 +84,7 @@ export type LinkTarget =
   | { readonly kind: "interface"; readonly index: number }
   /** A perf event, open (kernel 5.15). */
   | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
-  /** What the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
+  /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
   | { readonly kind: "loaded for"; readonly cookie?: bigint }
   /** Functions of the kernel by name (kernel 5.18): their starts or, with `isReturn`, their returns. */
   | {
@@ -119,11 +119,11 @@ export type LinkTarget =
       readonly priority: number;
     };
 
-/** What a link is made of. */
+/** The parts of a link. */
 export interface LinkParts {
   /** A program, or the map that is a struct of functions. */
   readonly fd: number;
-  readonly attachType: keyof typeof bpfAttachTypes;
+  readonly attachType: AttachTypeName;
   /** None for a struct of functions. */
   readonly target?: LinkTarget;
 }
@@ -131,7 +131,7 @@ export interface LinkParts {
 /** Makes a link (kernel 5.7; what it can be made to came later, one by one). @returns its descriptor */
 export function createLink({ fd, attachType, target }: LinkParts, context: BpfCallContext): number {
   using attr = new BpfAttr(LINK_CREATE.sizeof);
-  attr.u32(LINK_CREATE.prog_fd, fd).u32(LINK_CREATE.attach_type, bpfAttachTypes[attachType]);
+  attr.u32(LINK_CREATE.prog_fd, fd).u32(LINK_CREATE.attach_type, attachTypeNumbers[attachType]);
   if (target !== undefined) fillTarget(attr, target);
   return attr.call("BPF_LINK_CREATE", context);
 }
@@ -210,7 +210,7 @@ function pointToTexts(attr: BpfAttr, offset: number, texts: readonly string[]): 
 /** An attachment that is no link: it stays until it is undone, also when the process ends and the program is closed. */
 export interface Attachment {
   readonly programFd: number;
-  readonly attachType: keyof typeof bpfAttachTypes;
+  readonly attachType: AttachTypeName;
   /** A cgroup or a map of sockets; 0 for the network namespace of this thread. */
   readonly targetFd: number;
 }
@@ -231,5 +231,5 @@ function fill({ programFd, attachType, targetFd }: Attachment): BpfAttr {
   return new BpfAttr(PROG_ATTACH.replace_bpf_fd)
     .u32(PROG_ATTACH.target_fd, targetFd)
     .u32(PROG_ATTACH.attach_bpf_fd, programFd)
-    .u32(PROG_ATTACH.attach_type, bpfAttachTypes[attachType]);
+    .u32(PROG_ATTACH.attach_type, attachTypeNumbers[attachType]);
 }

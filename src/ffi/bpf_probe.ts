@@ -1,4 +1,4 @@
-/** @module Calls that ask the kernel whether it has something: what it answers is the result, and no error. */
+/** @module Calls that probe the kernel: its answer is the result, and not an error. */
 
 import { BpfAttr, type BpfCommand } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
@@ -6,7 +6,7 @@ import { errnoName, lastErrno } from "./error.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { MAP_BATCH, MAP_CREATE, MAP_ELEM } from "../uapi/layout.ts";
 
-/** What a call made, or the name of the error that it ended with: `"EINVAL"`. */
+/** The descriptor that a call made, or the name of the error that it ended with: `"EINVAL"`. */
 export type Probed = Descriptor | string;
 
 /** The fields of BPF_MAP_CREATE that a kind of map needs to be made at all. */

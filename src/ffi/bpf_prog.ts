@@ -1,46 +1,80 @@
+import { type Keyword, keywordOf, keywordsByNumber, numbersByKeyword } from "../check/names.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
 
+/** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
+export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
+
+/** The kernel's numbers of program types. */
+export const programTypeNumbers: Readonly<Record<ProgramTypeName, number>> =
+  numbersByKeyword(bpfProgTypes);
+
+const programTypeNames = keywordsByNumber(bpfProgTypes) as ReadonlyMap<number, ProgramTypeName>;
+
+/** Returns the name of a type of program, also of one that is newer than this library. */
+export function programTypeName(number: number): ProgramTypeName {
+  return keywordOf(programTypeNames, number);
+}
+
+/** A type of attachment: the kernel's `BPF_CGROUP_INET_INGRESS` is `"cgroup_inet_ingress"`. */
+export type AttachTypeName = Keyword<keyof typeof bpfAttachTypes>;
+
+/** The kernel's numbers of attachment types. */
+export const attachTypeNumbers: Readonly<Record<AttachTypeName, number>> =
+  numbersByKeyword(bpfAttachTypes);
+
+const attachTypeNames = keywordsByNumber(bpfAttachTypes);
+
+/** Returns the name of a type of attachment, also of one that is newer than this library. */
+export function attachTypeName(number: number): AttachTypeName {
+  return keywordOf(attachTypeNames, number);
+}
+
 /** The fields of BPF_PROG_LOAD that are used here. */
 export interface ProgramLoad {
   readonly type: number;
-  readonly expectedAttachType: number;
+  readonly expectedAttachType?: number;
   /** The function, tracepoint or struct in the kernel's BTF that the program is for, or 0. */
-  readonly attachBtfId: number;
+  readonly attachBtfId?: number;
   /** The kernel's bits, `BPF_F_*`. */
-  readonly flags: number;
+  readonly flags?: number;
   /** 8 bytes an instruction slot. */
   readonly instructions: Uint8Array;
   readonly license: string;
   readonly name: string;
   /** The program whose function `attachBtfId` is, if it is not the kernel's: a descriptor (kernel 5.5). */
   readonly attachProgramFd?: number | undefined;
-  /** What the program's functions are, where the verifier asks for it. */
-  readonly functionInfo?: FunctionInfo | undefined;
+  /** The program's own types, and what refers to them. */
+  readonly btf?: ProgramBtf | undefined;
 }
 
-/** Types of a program's functions. */
-export interface FunctionInfo {
-  /** A descriptor of the BTF that has them. */
-  readonly btfFd: number;
-  /** An array of `struct bpf_func_info`. */
-  readonly records: Uint8Array;
+/** The BTF of a program, and the tables that refer to it; empty tables are left out. */
+export interface ProgramBtf {
+  /** A descriptor of the BTF. */
+  readonly fd: number;
+  /** An array of `struct bpf_func_info`: the first slot of a function, and its type (kernel 5.0). */
+  readonly functions?: Uint8Array | undefined;
+  /** An array of `struct bpf_line_info`: the first slot of a line, its file, its text, its numbers (kernel 5.0). */
+  readonly lines?: Uint8Array | undefined;
+  /** An array of `struct bpf_core_relo`: what the kernel is to relocate (kernel 5.17). */
+  readonly relocations?: Uint8Array | undefined;
 }
 
-/** Bytes of `struct bpf_func_info`: the first slot of a function, and its type. */
-const functionRecordSize = 8;
+/** Bytes of the elements of these arrays. */
+const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 
-/** How often an interrupted load is begun anew; as many as libbpf does. */
+/** Number of attempts for an interrupted load; as many as libbpf makes. */
 const loadAttempts = 5;
 
-/** How {@link tryLoadProgram} ended. */
+/** The result of {@link tryLoadProgram}. */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
 
-/** What the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
+/** The amount that the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
 export type LogLevel = number;
 
 const smallestLog = 64 * 1024;
@@ -63,27 +97,25 @@ export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadRe
 }
 
 function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): LoadResult {
-  const { attachProgramFd, functionInfo } = program;
+  const { attachProgramFd, btf } = program;
   using attr = new BpfAttr(
-    attachProgramFd === undefined ? PROG_LOAD.attach_prog_fd : PROG_LOAD.core_relo_cnt,
+    btf?.relocations !== undefined
+      ? PROG_LOAD.log_true_size
+      : attachProgramFd !== undefined
+        ? PROG_LOAD.core_relo_cnt
+        : PROG_LOAD.attach_prog_fd,
   );
   if (attachProgramFd !== undefined) attr.u32(PROG_LOAD.attach_prog_fd, attachProgramFd);
   attr
     .u32(PROG_LOAD.prog_type, program.type)
     .u32(PROG_LOAD.insn_cnt, program.instructions.byteLength / 8)
     .string(PROG_LOAD.license, program.license)
-    .u32(PROG_LOAD.prog_flags, program.flags)
+    .u32(PROG_LOAD.prog_flags, program.flags ?? 0)
     .text(PROG_LOAD.prog_name, program.name, BPF_OBJ_NAME_LEN)
-    .u32(PROG_LOAD.expected_attach_type, program.expectedAttachType)
-    .u32(PROG_LOAD.attach_btf_id, program.attachBtfId);
+    .u32(PROG_LOAD.expected_attach_type, program.expectedAttachType ?? 0)
+    .u32(PROG_LOAD.attach_btf_id, program.attachBtfId ?? 0);
   attr.memory(PROG_LOAD.insns, program.instructions);
-  if (functionInfo !== undefined) {
-    attr
-      .u32(PROG_LOAD.prog_btf_fd, functionInfo.btfFd)
-      .u32(PROG_LOAD.func_info_rec_size, functionRecordSize)
-      .u32(PROG_LOAD.func_info_cnt, functionInfo.records.byteLength / functionRecordSize);
-    attr.memory(PROG_LOAD.func_info, functionInfo.records);
-  }
+  if (btf !== undefined) fillBtf(attr, btf);
   const log = logLevel === 0 ? undefined : attr.memory(PROG_LOAD.log_buf, logSize);
   if (log !== undefined) attr.u32(PROG_LOAD.log_level, logLevel).u32(PROG_LOAD.log_size, logSize);
   let fd = attr.tryCall("BPF_PROG_LOAD");
@@ -96,6 +128,28 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
   const end = log?.bytes.indexOf(0) ?? 0;
   const text = log === undefined ? "" : Buffer.from(log.bytes.subarray(0, end)).toString("utf8");
   return fd < 0 ? { errno, log: text } : { fd, log: text };
+}
+
+function fillBtf(attr: BpfAttr, { fd, functions, lines, relocations }: ProgramBtf): void {
+  attr.u32(PROG_LOAD.prog_btf_fd, fd);
+  if (functions !== undefined) {
+    attr.memory(PROG_LOAD.func_info, functions);
+    attr
+      .u32(PROG_LOAD.func_info_rec_size, recordSizes.functions)
+      .u32(PROG_LOAD.func_info_cnt, functions.byteLength / recordSizes.functions);
+  }
+  if (lines !== undefined) {
+    attr.memory(PROG_LOAD.line_info, lines);
+    attr
+      .u32(PROG_LOAD.line_info_rec_size, recordSizes.lines)
+      .u32(PROG_LOAD.line_info_cnt, lines.byteLength / recordSizes.lines);
+  }
+  if (relocations !== undefined) {
+    attr.memory(PROG_LOAD.core_relos, relocations);
+    attr
+      .u32(PROG_LOAD.core_relo_rec_size, recordSizes.relocations)
+      .u32(PROG_LOAD.core_relo_cnt, relocations.byteLength / recordSizes.relocations);
+  }
 }
 
 /** The error for a refused load that is not the verifier's. */
@@ -116,19 +170,22 @@ export function loadError(
   });
 }
 
-/** `"copied"`: into room for it, as data is. `"in place"`: over the input; such types refuse room for output. */
+/**
+ * Where BPF_PROG_TEST_RUN writes the context that the program left. `"copied"`: into room for it, as data is. `"in place"`:
+ * over the input; such types refuse room for output.
+ */
 export type ContextReturn = "copied" | "in place";
 
 /** Input of BPF_PROG_TEST_RUN. */
 export interface TestRunInput {
   readonly data: Uint8Array | undefined;
   readonly context: Uint8Array | undefined;
-  /** How the kernel gives the context back, for types of program that it does so for. */
+  /** Where the kernel writes the context that the program left, if anywhere. */
   readonly contextComesBack: ContextReturn | undefined;
   readonly repeat: number;
 }
 
-/** What BPF_PROG_TEST_RUN gives back. */
+/** Output of BPF_PROG_TEST_RUN. */
 export interface TestRunOutput {
   readonly returnValue: number;
   /** Nanoseconds of one run, averaged over `repeat`. */
@@ -139,7 +196,7 @@ export interface TestRunOutput {
 
 /** A program may lengthen its packet: room for that, as the kernel's own selftests leave. */
 const packetHeadroom = 512;
-/** What comes back is the kernel's whole struct, however short the input was: `struct __sk_buff` has 192 bytes now. */
+/** Room for the kernel's whole struct, which comes back however short the input was: `struct __sk_buff` has 192 bytes now. */
 const contextRoom = 512;
 
 /** Runs a program once or more without attaching it (kernel 4.12; what can be run this way differs by type). */

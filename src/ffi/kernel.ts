@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { type Architecture, architecture } from "./platform.ts";
 import type { bpfMapTypes } from "../uapi/enumerations.ts";
 
 /** A version of the kernel as its announcements have it: `"5.16"`. */
@@ -22,6 +23,13 @@ export function isVersionSince(release: string, version: KernelVersion): boolean
   const [major = 0, minor = 0] = numbers(release);
   const [sinceMajor = 0, sinceMinor = 0] = numbers(version);
   return major > sinceMajor || (major === sinceMajor && minor >= sinceMinor);
+}
+
+/** Returns the version that has something first on this architecture, where its JIT compiler had to learn it. */
+export function sinceByArchitecture(
+  versions: Readonly<Record<Architecture, KernelVersion>>,
+): KernelVersion {
+  return versions[architecture];
 }
 
 function numbers(text: string): number[] {

@@ -3,14 +3,16 @@
  * kernel: where that folder is imported, it registers itself here.
  */
 
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
+
 /** Answers to "why did the kernel refuse this?"; `undefined` where the kernel has it, or nothing is known. */
 export interface Explainer {
   /** What is missing where the kernel has no maps of a type: `"lru_hash"`. */
   mapType(type: string): string | undefined;
-  /** What is missing where the kernel has no programs of a type: `"SCHED_CLS"`. */
-  programType(type: string): string | undefined;
+  /** What is missing where the kernel has no programs of a type: `"sched_cls"`. */
+  programType(type: ProgramTypeName): string | undefined;
   /** What is missing where the verifier's log says that programs of a type cannot call a helper. */
-  helper(programType: string, log: string): string | undefined;
+  helper(programType: ProgramTypeName, log: string): string | undefined;
 }
 
 let current: Explainer | undefined;

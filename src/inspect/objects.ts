@@ -5,7 +5,8 @@ import { describeById, type ObjectKind, objectKind, openPinned } from "../ffi/bp
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { listLinks } from "../link/link.ts";
-import { type LinkInfo, readLinkInfo, type TracingLinkInfo } from "../link/link_info.ts";
+import type { LinkInfo, TracingLinkInfo } from "../link/link_info.ts";
+import { readLinkInfo } from "../link/link_types.ts";
 import { listMaps, type MapInfo, readMapInfo } from "../maps/create.ts";
 import { listPrograms, type ProgramInfo, readProgramInfo } from "../program/program_info.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";

@@ -1,18 +1,34 @@
+/** @module The loader of programs: it turns specs into programs of the kernel, whoever made them. */
+
+import { type Assembled, assemble, type KernelReference, type Resolver } from "../asm/assembler.ts";
+import type { LiveMap, MapReference } from "../asm/instruction.ts";
 import { Btf } from "../btf/btf.ts";
-import { loadBtf } from "../ffi/bpf_btf.ts";
-import { loadError, tryLoadProgram } from "../ffi/bpf_prog.ts";
-import { hasCapability } from "../ffi/capabilities.ts";
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import { objectKind } from "../ffi/bpf_object.ts";
+import {
+  attachTypeNumbers,
+  loadError,
+  type LoadResult,
+  type ProgramLoad,
+  type ProgramTypeName,
+  programTypeNumbers,
+  tryLoadProgram,
+} from "../ffi/bpf_prog.ts";
+import { type Capability, hasCapability } from "../ffi/capabilities.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName } from "../ffi/error.ts";
 import { explainer } from "../handle/explanation.ts";
+import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import type { Assembled } from "../asm/assembler.ts";
-import { functionTypes } from "./function_types.ts";
-import type { Section } from "./section.ts";
+import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
+import type { ProgramSpec } from "./program_spec.ts";
+import { programTypes } from "./program_types.ts";
+import { parseSection, type Section } from "./sections.ts";
 import { VerifierError } from "./verifier_error.ts";
 
-/** How much the verifier writes, by the names that the option `log` takes. */
+/** The verifier's log levels, by the names that the option `log` takes. */
 export const logLevels = {
   /** Nothing; a rejected program is loaded a second time to get the log of the error. */
   none: 0,
@@ -24,70 +40,155 @@ export const logLevels = {
   statistics: 4,
 } as const;
 
-/** What is loaded, beside its section. */
-export interface Load {
-  readonly license: string;
+/** The amount that the verifier writes into `Program.log`, whether it accepts the program or not. */
+export type VerifierLog = keyof typeof logLevels;
+
+/** A program in the kernel. */
+export interface LiveProgram {
+  readonly descriptor: Descriptor;
+  readonly type: ProgramTypeName;
   readonly name: string;
-  readonly what: string;
-  readonly assembled: Assembled;
-  readonly logLevel: number;
+  /** `undefined` where it was opened and nobody said. */
+  readonly section: Section | undefined;
+  /** The verifier's log, if it was asked for. */
+  readonly log: string;
+  /** The path that it was opened at. */
+  readonly pinnedAt?: string | undefined;
+}
+
+/** Live objects that a spec refers to by name, and what is wanted besides. */
+export interface LoadOptions {
+  /** The maps that the code refers to by name. */
+  readonly maps?: Readonly<Record<string, LiveMap>>;
+  /** The amount that the verifier writes on success. @default "none" */
+  readonly log?: VerifierLog;
 }
 
 /**
- * Loads a program into the kernel: its descriptor, and what the verifier wrote.
+ * Loads a program into the kernel.
  *
  * @throws {VerifierError} when the verifier rejects it
  * @throws {BpfError} when the kernel refuses it for another reason
+ * @throws {AssemblerError} when labels or references of the code do not resolve
+ * @throws {TypeError | RangeError} for a spec that is wrong in itself
  */
 export function loadProgram(
-  section: Section,
-  { license, name, what, assembled, logLevel }: Load,
-): { readonly fd: number; readonly log: string } {
-  const { programType, attachType, isSleepable = false, needs } = section.kind;
-  const types = functionTypes(assembled);
-  // The program keeps the kernel's copy of the types: this descriptor is for the load only.
-  using btf = types === undefined ? undefined : loadBtf(types.btf, `types of the ${what}`);
-  const program = {
-    type: bpfProgTypes[programType],
-    expectedAttachType: attachType === undefined ? 0 : bpfAttachTypes[attachType],
+  spec: ProgramSpec,
+  { maps = {}, log = "none" }: LoadOptions = {},
+): LiveProgram {
+  const { code, license, name = "" } = spec;
+  if (typeof license !== "string" || license.includes("\0")) {
+    throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
+  }
+  if (!Object.hasOwn(logLevels, log)) {
+    throw new TypeError(
+      `log: unknown ${describe(log)}: ${suggest(String(log), Object.keys(logLevels))}`,
+    );
+  }
+  checkName(name);
+  const section = parseSection(spec.section);
+  const assembled = assemble(code, resolverOf(maps));
+  const btf = encodeProgramBtf(assembled, spec.btf);
+  const what = describeProgram(spec.section, name);
+  const { programType: type, attachType, isSleepable = false } = section.kind;
+  const program: ProgramLoad = {
+    type: programTypeNumbers[type],
+    expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
     attachBtfId: attachBtfId(section, what),
     flags: isSleepable ? BPF_F_SLEEPABLE : 0,
     instructions: assembled.bytes,
     license,
     name,
-    functionInfo: btf && types && { btfFd: btf.fd, records: types.records },
   };
+  const { needs } = programTypes[type];
+  const result = loadWithBtf(program, btf, logLevels[log], needs, what);
+  if ("errno" in result) throw explain(result, type, assembled, needs, what);
+  return { descriptor: new Descriptor(result.fd, what), type, name, section, log: result.log };
+}
+
+/** Describes a program for messages, by its section or its type. */
+export function describeProgram(kind: string, name: string): string {
+  return name === "" ? `${kind} program` : `${kind} program "${name}"`;
+}
+
+/** Loads a program with its BTF, and without it where it only names lines and the kernel does not take it. */
+function loadWithBtf(
+  program: ProgramLoad,
+  encoded: EncodedProgramBtf | undefined,
+  logLevel: number,
+  needs: readonly Capability[],
+  what: string,
+): LoadResult {
+  if (encoded === undefined) return loadOrAsk(program, logLevel, needs);
+  try {
+    using btf = loadProgramBtf(encoded, `types of the ${what}`);
+    const result = loadOrAsk({ ...program, btf }, logLevel, needs);
+    if (encoded.relocations !== undefined && "errno" in result) checkRelocated(result, what);
+    if ("fd" in result || encoded.isNeeded || !isAboutBtf(result.log)) return result;
+  } catch (error) {
+    // Before kernel 4.18 there is no BTF, and before 5.0 none for functions.
+    if (encoded.isNeeded || !(error instanceof BpfError)) throw error;
+  }
+  return loadOrAsk(program, logLevel, needs);
+}
+
+/** @throws {BpfError} where the kernel does not know of relocations */
+function checkRelocated(
+  { errno, log }: { readonly errno: number; readonly log: string },
+  what: string,
+) {
+  if (errnoName(errno) !== "E2BIG" || log !== "") return;
+  throw new BpfError({
+    errno,
+    syscall: "bpf(BPF_PROG_LOAD)",
+    doing: `load the ${what}`,
+    hint: "Its instructions have relocations, which the kernel resolves from version 5.17 on",
+  });
+}
+
+/** Returns true for a refusal that came before the verifier looked at instructions: by the tables, or without a word. */
+function isAboutBtf(log: string): boolean {
+  return !/^\d+: \([0-9a-f]{2}\)/m.test(log) && (log.trim() === "" || /info|BTF/i.test(log));
+}
+
+/** Loads a program. Without a log the kernel says no more than a number: it is asked again for the reason. */
+function loadOrAsk(
+  program: ProgramLoad,
+  logLevel: number,
+  needs: readonly Capability[],
+): LoadResult {
   const result = tryLoadProgram(program, logLevel);
-  if ("fd" in result) return result;
-  const isPrivilegeMissing =
-    errnoName(result.errno) === "EPERM" && !needs.every(hasCapabilityOrAdmin);
-  // Without a log the kernel says no more than a number: it is asked again for the reason.
-  const explained =
-    isPrivilegeMissing || result.log !== ""
-      ? result
-      : tryLoadProgram(program, logLevels.instructions);
-  // What was in the way the first time (memory, say) may be gone.
-  if ("fd" in explained) return { fd: explained.fd, log: "" };
-  const { log } = explained;
+  if ("fd" in result || result.log !== "" || lacksPrivilege(result.errno, needs)) return result;
+  const explained = tryLoadProgram(program, logLevels.instructions);
+  // The reason of the first time (no memory, say) may be gone.
+  return "fd" in explained ? { fd: explained.fd, log: "" } : explained;
+}
+
+function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {
+  if (errnoName(errno) !== "EPERM" || hasCapability("CAP_SYS_ADMIN")) return false;
+  return !needs.every(hasCapability);
+}
+
+function explain(
+  { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
+  type: ProgramTypeName,
+  assembled: Assembled,
+  needs: readonly Capability[],
+  what: string,
+): BpfError {
   if (log.trim() === "") {
     const hint =
-      explainer()?.programType(programType) ??
+      explainer()?.programType(type) ??
       `The kernel refuses the ${what} before looking at its instructions`;
-    throw loadError(result.errno, what, needs, hint);
+    return loadError(errno, what, needs, hint);
   }
-  const hint = explainer()?.helper(programType, log);
-  throw new VerifierError(
-    { errno: result.errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint },
-    log,
-    assembled,
-  );
+  const hint = explainer()?.helper(type, log);
+  const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };
+  return new VerifierError(options, log, assembled);
 }
 
-function hasCapabilityOrAdmin(capability: Parameters<typeof hasCapability>[0]): boolean {
-  return hasCapability("CAP_SYS_ADMIN") || hasCapability(capability);
-}
-
-function attachBtfId({ kind, target }: Section, what: string): number {
+/** Returns the id of the type that programs of a section are loaded for; 0 for none. @throws {BpfError} `ENOENT` */
+export function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;
   const id = Btf.kernel().find("typedef", `${kind.btfTypedefPrefix}${target}`);
   if (id === undefined) {
@@ -98,5 +199,65 @@ function attachBtfId({ kind, target }: Section, what: string): number {
       hint: `This kernel has no tracepoint ${target}, or no type information for it`,
     });
   }
+  return id;
+}
+
+/** After the name of a ring buffer, this names the map that its lost events are counted in. */
+const lostSuffix = ".lost";
+
+/** Finds the maps that a program names among those given, and the kernel's symbols in its type information. */
+function resolverOf(maps: Readonly<Record<string, LiveMap>>): Resolver {
+  if (typeof maps !== "object" || maps === null) {
+    throw new TypeError(`maps: expected an object of maps by name, got ${describe(maps)}`);
+  }
+  return {
+    map: (reference: MapReference): number => {
+      if (typeof reference !== "string") return mapFd(reference, "the code");
+      const map = ownMap(maps, reference) ?? lossCounter(maps, reference);
+      if (map === undefined) {
+        throw new TypeError(
+          `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
+        );
+      }
+      return mapFd(map, `maps: ${describe(reference)}`);
+    },
+    kernelSymbol: (name: string): KernelReference => ({ id: kernelBtfId("var", name) }),
+    kernelFunction: (name: string): KernelReference => ({ id: kernelBtfId("func", name) }),
+  };
+}
+
+function ownMap(maps: Readonly<Record<string, LiveMap>>, name: string): LiveMap | undefined {
+  return Object.hasOwn(maps, name) ? maps[name] : undefined;
+}
+
+/** Returns the counter of the map `"events"` for `"events.lost"`, where no map has that name. */
+function lossCounter(
+  maps: Readonly<Record<string, LiveMap>>,
+  reference: string,
+): LiveMap | undefined {
+  if (!reference.endsWith(lostSuffix)) return undefined;
+  const name = reference.slice(0, -lostSuffix.length);
+  const map = ownMap(maps, name);
+  if (map === undefined) return undefined;
+  const counter = map.lost;
+  if (counter !== undefined) return counter;
+  throw new TypeError(
+    `maps: the code counts lost events of ${describe(name)}, but that is ${describe(map)} and has no counter for them: give a RingBuf, or a map to count in as ${describe(reference)}: a PerCpuArrayMap of one t.u64Number`,
+  );
+}
+
+/** Returns the descriptor of a map. To a wrong one the kernel's answer reads as if the program were at fault. */
+function mapFd(map: LiveMap, where: string): number {
+  const { fd } = map;
+  if (!Number.isInteger(fd) || (objectKind(fd) ?? "map") !== "map") {
+    throw new TypeError(`${where}: expected a map, but its fd ${describe(fd)} is not one's`);
+  }
+  return fd;
+}
+
+function kernelBtfId(kind: "var" | "func", name: string): number {
+  const id = Btf.kernel().find(kind, name);
+  if (id === undefined)
+    throw new RangeError(`the kernel's type information has no ${kind} ${name}`);
   return id;
 }

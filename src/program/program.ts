@@ -1,38 +1,33 @@
-import { testRunProgram } from "../ffi/bpf_prog.ts";
-import { Descriptor } from "../ffi/descriptor.ts";
-import type { Link } from "../link/link.ts";
-import { checkName, KernelObject } from "../handle/kernel_object.ts";
+import type { LiveMap } from "../asm/instruction.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { suggest } from "../check/names.ts";
-import { assemble } from "../asm/assembler.ts";
+import { type ProgramTypeName, testRunProgram } from "../ffi/bpf_prog.ts";
+import { describeOrigin, KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
+import type { Link } from "../link/link.ts";
+import {
+  attachBtfId,
+  describeProgram,
+  type LiveProgram,
+  loadProgram,
+  type VerifierLog,
+} from "./load.ts";
 import { type ProgramInfo, readProgramInfo } from "./program_info.ts";
-import type { Code, LiveMap } from "../asm/instruction.ts";
-import { kernelResolver } from "./kernel_resolver.ts";
-import { loadProgram, logLevels } from "./load.ts";
-import { checkTarget, parseSection, type Section } from "./section.ts";
+import type { ProgramSpec } from "./program_spec.ts";
+import { programTypes } from "./program_types.ts";
+import { checkTarget, parseSection, type Section } from "./sections.ts";
 
-/** What a program is: plain data, the same on every machine. */
-export interface ProgramSpec {
-  /** Which kind of program this is, and of what: `"tp_btf/sched_process_exec"`, `"socket"`; libbpf's names. */
-  readonly section: string;
-  /** The instructions, from `asm` or elsewhere; arrays in it are flattened. */
-  readonly code: Code;
-  /** The program's license: many helpers are for `"GPL"` and compatible ones only. */
-  readonly license: string;
-  /** Shown by `bpftool prog`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
-  readonly name?: string;
-}
-
-/** How much the verifier writes into {@link Program.log}, whether it accepts the program or not. */
-export type VerifierLog = keyof typeof logLevels;
-
-/** Options of {@link Program}. */
+/** Options of {@link Program}: a spec, and the live objects that it refers to. */
 export interface ProgramOptions extends ProgramSpec {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
-  /** What the verifier writes on success. @default "none" */
+  /** The amount that the verifier writes on success. @default "none" */
   readonly log?: VerifierLog;
+}
+
+/** Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. */
+export interface OpenProgramOptions {
+  /** The section that the program was loaded by, for {@link Program.attach}: the kernel does not keep it. */
+  readonly section?: string;
 }
 
 /** Input of {@link Program.testRun}. */
@@ -41,13 +36,13 @@ export interface TestRunOptions {
   readonly data?: Uint8Array;
   /** The context as the program sees it: for a raw tracepoint, 8 bytes an argument. */
   readonly ctx?: Uint8Array;
-  /** How often it runs. @default 1 */
+  /** Number of runs. @default 1 */
   readonly repeat?: number;
 }
 
 /** Result of {@link Program.testRun}. */
 export interface TestRunResult {
-  /** What the program returned, in r0. */
+  /** The value that the program returned, in r0. */
   readonly returnValue: number;
   /** Nanoseconds of one run, averaged over `repeat`. */
   readonly duration: number;
@@ -83,39 +78,70 @@ export interface TestRunResult {
  * ```
  */
 export class Program extends KernelObject {
-  readonly #section: Section;
-  /** What the verifier wrote, if the option `log` asked for it. */
+  readonly #section: Section | undefined;
+  /** The type of program: `"sched_cls"`. */
+  readonly type: ProgramTypeName;
+  /** The name given at creation; may be empty. */
+  readonly name: string;
+  /** The verifier's log, if the option `log` asked for it. */
   readonly log: string;
 
-  constructor(options: ProgramOptions) {
-    checkOptions("Program", options, ["section", "code", "license", "name", "maps", "log"]);
-    const { code, license, name = "", maps = {}, log = "none" } = options;
-    if (typeof license !== "string" || license.includes("\0")) {
-      throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
-    }
-    if (!Object.hasOwn(logLevels, log)) {
-      throw new TypeError(
-        `log: unknown ${describe(log)}: ${suggest(String(log), Object.keys(logLevels))}`,
-      );
-    }
-    checkName(name);
-    const section = parseSection(options.section);
-    const assembled = assemble(code, kernelResolver(maps));
-    const what =
-      name === "" ? `${options.section} program` : `${options.section} program "${name}"`;
-    const request = { license, name, what, assembled, logLevel: logLevels[log] };
-    const loaded = loadProgram(section, request);
-    super("prog", new Descriptor(loaded.fd, what));
-    this.#section = section;
-    this.log = loaded.log;
+  /** @internal */
+  constructor(options: undefined, live: LiveProgram);
+  constructor(options: ProgramOptions);
+  constructor(options: ProgramOptions | undefined, live: LiveProgram = loadOptions(options)) {
+    super("prog", live.descriptor, live.pinnedAt);
+    this.#section = live.section;
+    this.type = live.type;
+    this.name = live.name;
+    this.log = live.log;
   }
 
-  /** The section's name that the program was loaded by. */
-  get section(): string {
-    return this.#section.name;
+  /**
+   * Opens a program that is pinned at a path (kernel 4.13).
+   *
+   * Its type and name are the kernel's. To attach it, say by which section it was loaded; all else works without.
+   *
+   * @throws {Error} when nothing is pinned there
+   * @throws {TypeError} when something else than a program is pinned there, or a section is given that does not fit
+   * @throws {BpfError} when the path is not on a BPF file system, or this user may not open it
+   *
+   * @example
+   * ```ts
+   * import { asm, BpfFileSystem, Program } from "bun-bpf";
+   * using bpffs = new BpfFileSystem();
+   * using program = new Program({
+   *   section: "socket",
+   *   name: "seven",
+   *   license: "GPL",
+   *   code: [asm.mov(asm.r0, 7), asm.exit()],
+   * });
+   * program.pin(`${bpffs.path}/seven`);
+   * using again = Program.open(`${bpffs.path}/seven`);
+   * console.log(`${again}`, again.id === program.id); // socket_filter program "seven" true
+   * console.log(again.testRun({ data: new Uint8Array(14) }).returnValue); // 7
+   * ```
+   */
+  static open(path: string, options: OpenProgramOptions = {}): Program {
+    return openProgram({ path }, options);
   }
 
-  /** What the kernel says of the program now (kernel 4.13). */
+  /** Opens a program by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open}; {BpfError} `ENOENT` where there is none */
+  static fromId(id: number, options: OpenProgramOptions = {}): Program {
+    return openProgram({ id }, options);
+  }
+
+  /** Opens the program of a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
+  static fromFd(fd: number, options: OpenProgramOptions = {}): Program {
+    return openProgram({ fd }, options);
+  }
+
+  /** The name of the section that the program was loaded by; `undefined` where it was opened without one. */
+  get section(): string | undefined {
+    return this.#section?.name;
+  }
+
+  /** Asks the kernel about the program (kernel 4.13). */
   info(): ProgramInfo {
     return readProgramInfo(this.fd, `${this}`);
   }
@@ -125,12 +151,19 @@ export class Program extends KernelObject {
    *
    * @param target what to attach to, where the section's name does not say: `"syscalls/sys_enter_openat"` for `tp`
    * @throws {BpfError} when the kernel refuses; `ENOENT` when it has no such tracepoint
-   * @throws {TypeError} without a target, with two, with one of another form, or for a kind of program that has nothing to
-   *   attach to
+   * @throws {TypeError} without a target, with two, with one of another form, for a kind of program that has nothing to
+   *   attach to, and for a program that was opened without its section
    */
   attach(target?: string): Link {
+    if (this.#section === undefined) {
+      // A disposed one says so first, as everywhere.
+      void this.fd;
+      throw new TypeError(
+        `attach: the ${this} was opened without its section: give that, as in Program.open(path, { section: "tp/sched/sched_switch" })`,
+      );
+    }
     const { kind, name, target: own } = this.#section;
-    if (kind.attach === undefined) {
+    if (kind.attachment === undefined) {
       throw new TypeError(
         `a program of section "${name}" is not attached by name: its fd is for that`,
       );
@@ -143,11 +176,11 @@ export class Program extends KernelObject {
     const chosen = own ?? target;
     if (typeof chosen !== "string" || chosen === "") {
       throw new TypeError(
-        `attach: section "${name}" needs a target such as "${kind.targetExample}", got ${describe(chosen)}`,
+        `attach: section "${name}" needs a target such as "${kind.attachment.targetExample}", got ${describe(chosen)}`,
       );
     }
-    checkTarget("attach", kind, chosen);
-    return kind.attach(this, chosen);
+    checkTarget("attach", kind.attachment, chosen);
+    return kind.attachment.attach(this, chosen);
   }
 
   /**
@@ -164,9 +197,51 @@ export class Program extends KernelObject {
       }
     }
     if (repeat !== undefined) checkCount("repeat", repeat, 1, 0xffffffff);
-    const { contextComesBack } = this.#section.kind;
+    // The type may be newer than this library.
+    const contextComesBack = Object.hasOwn(programTypes, this.type)
+      ? programTypes[this.type].contextComesBack
+      : undefined;
     const input = { data, context: ctx, contextComesBack, repeat: repeat ?? 0 };
     const { context, ...result } = testRunProgram(this.fd, input, `${this}`);
     return { ...result, ctx: context };
   }
+}
+
+function loadOptions(options: ProgramOptions | undefined): LiveProgram {
+  const known = ["section", "code", "license", "name", "btf", "maps", "log"];
+  checkOptions("Program", options as ProgramOptions, known);
+  return loadProgram(options as ProgramOptions, options);
+}
+
+function openProgram(origin: Origin, options: OpenProgramOptions): Program {
+  checkOptions("Program", options, ["section"]);
+  const section = options.section === undefined ? undefined : parseSection(options.section);
+  const descriptor = openObject("prog", origin, "program");
+  try {
+    const info = readProgramInfo(descriptor.fd, descriptor.what);
+    if (section !== undefined) checkFits(section, info, describeOrigin(origin));
+    const { type, name } = info;
+    descriptor.what = describeProgram(section?.name ?? type, name);
+    const pinnedAt = "path" in origin ? origin.path : undefined;
+    return new Program(undefined, { descriptor, type, name, section, log: "", pinnedAt });
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** @throws {TypeError} where a program was loaded by another section */
+function checkFits(section: Section, info: ProgramInfo, where: string): void {
+  const { name, kind } = section;
+  if (kind.programType !== info.type) {
+    throw new TypeError(
+      `the program ${where} does not fit: its type is ${info.type}, and section "${name}" is for ${kind.programType}`,
+    );
+  }
+  // What it was loaded for is told from kernel 5.17 on.
+  if (kind.btfTypedefPrefix === undefined || info.target === undefined) return;
+  if (info.target.typeId === attachBtfId(section, `${name} program`)) return;
+  throw new TypeError(
+    `the program ${where} does not fit: it was loaded for something else than section "${name}"`,
+  );
 }

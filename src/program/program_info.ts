@@ -1,4 +1,3 @@
-import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
 import {
   describeAll,
   fdNumber,
@@ -6,15 +5,12 @@ import {
   objectInfo,
   readFdInfo,
 } from "../ffi/bpf_object.ts";
+import { type ProgramTypeName, programTypeName } from "../ffi/bpf_prog.ts";
 import { boottimeToDate } from "../ffi/clock.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
-import { bpfProgTypes } from "../uapi/enumerations.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
 
-/** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
-export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
-
-/** What the kernel says of a program. What an older kernel does not know is `undefined`. */
+/** The kernel's information about a program. What an older kernel does not know is `undefined`. */
 export interface ProgramInfo {
   readonly id: number;
   readonly type: ProgramTypeName;
@@ -22,7 +18,7 @@ export interface ProgramInfo {
   readonly name: string;
   /** Hash of the instructions, 16 hexadecimal digits: the same for the same code. */
   readonly tag: string;
-  /** Whether its license is the GPL or one that goes with it (kernel 4.18). */
+  /** True where its license is the GPL or one that goes with it (kernel 4.18). */
   readonly gpl: boolean | undefined;
   /** When it was loaded (kernel 4.15). */
   readonly loadedAt: Date | undefined;
@@ -38,26 +34,19 @@ export interface ProgramInfo {
   readonly translatedSize: number;
   /** Bytes of memory that its instructions take; `undefined` where /proc is not mounted. */
   readonly memory: number | undefined;
-  /** How many instructions the verifier went through (kernel 5.16). */
+  /** Number of instructions that the verifier went through (kernel 5.16). */
   readonly verifiedInstructions: number | undefined;
   /**
-   * How often it ran while statistics were on (kernel 5.1): they are off, and this is 0, unless the sysctl
+   * Number of runs while statistics were on (kernel 5.1): they are off, and this is 0, unless the sysctl
    * kernel.bpf_stats_enabled says otherwise.
    */
   readonly runCount: number | undefined;
   /** Nanoseconds that those runs took together (kernel 5.1). */
   readonly runTime: number | undefined;
-  /** How often it was not run because it was running on that CPU already (kernel 5.12). */
+  /** Number of times that it was not run because it was running on that CPU already (kernel 5.12). */
   readonly recursionMisses: number | undefined;
   /** The function, or another type, that it was loaded for, and the id of the BTF that has it (kernel 5.17). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
-}
-
-const typeNames = keywordsByNumber(bpfProgTypes) as ReadonlyMap<number, ProgramTypeName>;
-
-/** The name of a type of program, also for types that are newer than this library. */
-function programTypeName(number: number): ProgramTypeName {
-  return keywordOf(typeNames, number);
 }
 
 /** Asks the kernel about a program (kernel 4.13). */

@@ -217,6 +217,22 @@ export const bpfPerfEventTypes = {
   EVENT: 6,
 } as const;
 
+export const bpfCoreRelocations = {
+  FIELD_BYTE_OFFSET: 0,
+  FIELD_BYTE_SIZE: 1,
+  FIELD_EXISTS: 2,
+  FIELD_SIGNED: 3,
+  FIELD_LSHIFT_U64: 4,
+  FIELD_RSHIFT_U64: 5,
+  TYPE_ID_LOCAL: 6,
+  TYPE_ID_TARGET: 7,
+  TYPE_EXISTS: 8,
+  TYPE_SIZE: 9,
+  ENUMVAL_EXISTS: 10,
+  ENUMVAL_VALUE: 11,
+  TYPE_MATCHES: 12,
+} as const;
+
 export const bpfCgroupIterOrders = {
   ORDER_UNSPEC: 0,
   SELF_ONLY: 1,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { BpfError } from "../../src/ffi/error.ts";
-import { attempt, KernelAnswer, Missing } from "../../src/features/attach_kind.ts";
+import { attempt, KernelAnswer, Missing } from "../../src/features/attempt.ts";
 import { Feature } from "../../src/features/feature.ts";
 
 const { EPERM, EBADF } = { EPERM: 1, EBADF: 9 };

@@ -1,7 +1,7 @@
 /** What is found out here is what `bpftool feature probe` finds out, where that knows it. */
 import { describe, expect } from "bun:test";
 import { isKernelSince, isVersionSince } from "../../src/ffi/kernel.ts";
-import { features, type MapTypeKeyword, type ProgramTypeKeyword } from "../../src/index.ts";
+import { features, type MapTypeKeyword, type ProgramTypeName } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
@@ -51,9 +51,9 @@ describe("bpftool agrees", () => {
     const { program_types: types } = await probe();
     expect(Object.keys(types).length).toBeGreaterThan(25);
     // It loads such programs without a target in the kernel's types, which some of its versions take for a refusal.
-    const withTarget: readonly ProgramTypeKeyword[] = ["tracing", "ext", "lsm", "struct_ops"];
+    const withTarget: readonly ProgramTypeName[] = ["tracing", "ext", "lsm", "struct_ops"];
     for (const [key, has] of Object.entries(types)) {
-      const type = keywordOf<ProgramTypeKeyword>(key);
+      const type = keywordOf<ProgramTypeName>(key);
       if (!has && withTarget.includes(type)) continue;
       expect([type, features.programTypes.get(type).available]).toEqual([type, has]);
     }
@@ -71,7 +71,7 @@ describe("bpftool agrees", () => {
       // Which of the ways to attach programs of a type have them varies: it asks about the first.
       const ofSomeAttachTypes = /^[gs]et(?:_retval|sockopt)$/;
       const differences = Object.entries(helpers).flatMap(([key, names]) => {
-        const type = keywordOf<ProgramTypeKeyword>(key);
+        const type = keywordOf<ProgramTypeName>(key);
         const theirs = names.map((name) => name.replace(/^bpf_/, ""));
         if (theirs.length === 0) return [];
         const group = features.helpers(type);

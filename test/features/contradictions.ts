@@ -21,15 +21,11 @@ export function contradictions(group: Iterable<Feature>): string[] {
 }
 
 /** Whether the version of the running kernel says that it has a feature. */
-function isDue({ since, until }: Feature): boolean {
-  return (
-    since !== undefined && isKernelSince(since) && (until === undefined || !isKernelSince(until))
-  );
+function isDue({ since }: Feature): boolean {
+  return since !== undefined && isKernelSince(since);
 }
 
-function isExplained({ name, status, config, reason, until }: Feature): boolean {
-  // Stable kernels take part in what is taken away.
-  if (until !== undefined) return true;
+function isExplained({ name, status, config, reason }: Feature): boolean {
   // A rule of the machine; other kernels are booted by the tests themselves, and nothing there has a right to refuse.
   if (status === "refused") {
     return process.env["BUN_BPF_GUEST"] === undefined && capabilities.every(hasCapability);

@@ -28,12 +28,32 @@ describe("what the kernel has is what its version has", () => {
   bpfTest("fixes", () => {
     expect(contradictions(features.fixes)).toEqual([]);
   });
+});
 
-  for (const type of features.programTypes.names) {
-    bpfTest(`helpers of ${type} programs`, () => {
-      expect(contradictions(features.helpers(type))).toEqual([]);
+describe("helpers", () => {
+  bpfTest("that programs of every type can call are available to all types that there are", () => {
+    for (const type of features.programTypes.names) {
+      // A program that takes the place of another's function has that one's helpers.
+      if (type === "ext" || !features.programTypes.get(type).available) continue;
+      for (const name of ["map_lookup_elem", "map_update_elem", "map_delete_elem"] as const) {
+        expect([type, name, features.helpers(type).get(name).status]).toEqual([
+          type,
+          name,
+          "available",
+        ]);
+      }
+    }
+  });
+
+  bpfTest("of one type of programs are missing for others, and say why", () => {
+    expect(features.helpers("xdp").get("xdp_adjust_head").available).toBe(true);
+    const { status, reason, since } = features.helpers("socket_filter").get("xdp_adjust_head");
+    expect({ status, reason, since }).toEqual({
+      status: "missing",
+      reason: "the verifier does not let programs of this type call it",
+      since: undefined,
     });
-  }
+  });
 });
 
 bpfTest("probes leave nothing open", () => {
@@ -112,7 +132,7 @@ test("unknown names are refused, with the nearest that there is", () => {
 });
 
 test("what this library knows of no kernel says so", () => {
-  const { since, reason, available } = features.helpers("xdp").get("skb_load_bytes");
+  const { since, reason, available } = features.mapOperations("queue").get("get_next_key");
   expect({ since, available }).toEqual({ since: undefined, available: false });
   expect(reason).toBe("no kernel that is known has it");
 });

@@ -1,5 +1,5 @@
 import { readdirSync } from "node:fs";
-import { mountCgroups } from "../../src/features/attach_cgroups.ts";
+import { mountCgroups } from "../../src/features/attach_trials.ts";
 
 /** The cgroups of trials that there are: those that are under way, or have left theirs behind. */
 export function trialCgroups(): string[] {

@@ -1,7 +1,7 @@
 /** @module Links of many kinds, for tests: made by the system calls themselves, as the library does not attach to all of it. */
 import { copyFileSync, openSync, readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
-import { loadTrial, type TrialProgram } from "../../src/features/smallest_program.ts";
+import { loadTrial, type TrialProgram } from "../../src/features/trial_program.ts";
 import {
   createLink,
   type LinkParts,
@@ -13,7 +13,7 @@ import { errnoName, lastErrno } from "../../src/ffi/error.ts";
 import { syscalls } from "../../src/ffi/libc.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { asm, Link } from "../../src/index.ts";
-import { openProbe, type ProbePlace } from "../../src/link/probe_event.ts";
+import { openProbe, type ProbePlace } from "../../src/link/perf_event.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
 import { syscallNumbers } from "../../src/uapi/system.ts";
 
@@ -33,7 +33,7 @@ function attach(
   using loaded = loadTrial({ ...program, code });
   const context = { doing: `attach ${attachType}` };
   const fd = createLink({ fd: loaded.fd, attachType, target }, context);
-  return attached(new Link(fd, `${attachType} link of a test`));
+  return attached(new Link(new Descriptor(fd, `${attachType} link of a test`)));
 }
 
 function attached(link: Link): Attached {
@@ -48,21 +48,21 @@ const next = -1;
 /** Kernel 6.6. */
 export function attachTcx(): Attached {
   const target = { kind: "interface", index: loopback } as const;
-  return attach({ type: "SCHED_CLS" }, next, "TCX_EGRESS", target);
+  return attach({ type: "sched_cls" }, next, "tcx_egress", target);
 }
 
 /** Kernel 5.9; by the network stack itself, as loopback has no driver that could. */
 export function attachXdp(): Attached {
   const pass = 2;
   const target = { kind: "interface", index: loopback } as const;
-  return attach({ type: "XDP", attachType: "XDP" }, pass, "XDP", target);
+  return attach({ type: "xdp", attachType: "xdp" }, pass, "xdp", target);
 }
 
 /** Kernel 5.7. @param folder of a cgroup of version 2 */
 export function attachCgroup(folder: string): Attached {
   using target = new Descriptor(openSync(folder, "r"), "cgroup of a test");
-  const attachType = "CGROUP_INET_EGRESS";
-  return attach({ type: "CGROUP_SKB", attachType }, 1, attachType, open(target));
+  const attachType = "cgroup_inet_egress";
+  return attach({ type: "cgroup_skb", attachType }, 1, attachType, open(target));
 }
 
 function open({ fd }: Descriptor): LinkTarget {
@@ -72,13 +72,13 @@ function open({ fd }: Descriptor): LinkTarget {
 /** Kernel 5.9. */
 export function attachNetns(): Attached {
   using target = new Descriptor(openSync("/proc/self/ns/net", "r"), "namespace of a test");
-  const program = { type: "SK_LOOKUP", attachType: "SK_LOOKUP" } as const;
-  return attach(program, 1, "SK_LOOKUP", open(target));
+  const program = { type: "sk_lookup", attachType: "sk_lookup" } as const;
+  return attach(program, 1, "sk_lookup", open(target));
 }
 
 /** Kernel 6.4. */
 export function attachNetfilter(): Attached {
-  return attach({ type: "NETFILTER", attachType: "NETFILTER" }, 1, "NETFILTER", {
+  return attach({ type: "netfilter", attachType: "netfilter" }, 1, "netfilter", {
     kind: "netfilter",
     family: "IPV4",
     hook: "LOCAL_IN",
@@ -89,15 +89,15 @@ export function attachNetfilter(): Attached {
 /** Kernel 5.8. */
 export function attachIterator(): Attached {
   const target = { kind: "func", name: "bpf_iter_task" } as const;
-  const program = { type: "TRACING", attachType: "TRACE_ITER", target } as const;
-  return attach(program, 0, "TRACE_ITER", { kind: "loaded for" });
+  const program = { type: "tracing", attachType: "trace_iter", target } as const;
+  return attach(program, 0, "trace_iter", { kind: "loaded for" });
 }
 
 /** Kernel 6.6. The probes are in a file that nothing runs, so that nothing is changed by them. */
 export function attachUprobes(file: string, offsets: readonly bigint[], cookie: bigint): Attached {
   copyFileSync("/bin/true", file);
-  const type = "TRACE_UPROBE_MULTI";
-  return attach({ type: "KPROBE", attachType: type }, 0, type, {
+  const type = "trace_uprobe_multi";
+  return attach({ type: "kprobe", attachType: type }, 0, type, {
     kind: "file places",
     path: file,
     offsets: offsets.map(Number),
@@ -113,7 +113,7 @@ export function attachUprobe(file: string, offset: bigint): Attached {
 
 function attachProbe(place: Omit<ProbePlace, "isReturn">): Attached {
   using event = openProbe({ ...place, isReturn: false }, "probe of a test");
-  return attach({ type: "KPROBE" }, 0, "PERF_EVENT", { kind: "perf event", fd: event.fd });
+  return attach({ type: "kprobe" }, 0, "perf_event", { kind: "perf event", fd: event.fd });
 }
 
 /** PERF_COUNT_SW_CONTEXT_SWITCHES */
@@ -123,7 +123,7 @@ export const contextSwitches = 3n;
 export function attachCounter(): Attached {
   using event = openCounter();
   const target = { kind: "perf event", fd: event.fd, cookie: 0x1234n } as const;
-  return attach({ type: "PERF_EVENT" }, 0, "PERF_EVENT", target);
+  return attach({ type: "perf_event" }, 0, "perf_event", target);
 }
 
 function openCounter(): Descriptor {
@@ -151,8 +151,8 @@ export function attachKprobe(): Attached {
 
 /** Kernel 5.18, with fprobes. */
 export function attachKprobes(cookie: bigint): Attached {
-  const type = "TRACE_KPROBE_MULTI";
-  return attach({ type: "KPROBE", attachType: type }, 0, type, {
+  const type = "trace_kprobe_multi";
+  return attach({ type: "kprobe", attachType: type }, 0, type, {
     kind: "kernel functions",
     names: [probed],
     cookies: [cookie],
@@ -162,9 +162,9 @@ export function attachKprobes(cookie: bigint): Attached {
 /** Kernel 5.5, where it takes functions' entries. */
 export function attachFentry(): Attached {
   const target = { kind: "func", name: probed } as const;
-  using program = loadTrial({ type: "TRACING", attachType: "TRACE_FENTRY", target });
+  using program = loadTrial({ type: "tracing", attachType: "trace_fentry", target });
   const fd = openRawTracepoint(program.fd, null, { doing: "attach" });
-  return attached(new Link(fd, "fentry link of a test"));
+  return attached(new Link(new Descriptor(fd, "fentry link of a test")));
 }
 
 /** Why a kind of link cannot be made here, or `undefined` where it can. */

@@ -10,7 +10,8 @@ import {
   setPerfEventProgram,
 } from "../../src/ffi/perf_event.ts";
 import { BpfError, DisposedError, HashMap, type Link, t, features } from "../../src/index.ts";
-import { BarePerfEvent, tracepointId } from "../../src/link/tracepoint.ts";
+import { BarePerfEvent } from "../../src/link/perf_event.ts";
+import { tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
@@ -49,11 +50,12 @@ bpfTest("before kernel 5.15 a tracepoint's link is its perf event", async () => 
     using _failed = event;
     setPerfEventProgram(event.fd, program.fd, "event of a test");
     enablePerfEvent(event.fd, "event of a test");
-    const bare = new BarePerfEvent(event.release(), "tracepoint link to sched/sched_process_exec");
-    using link: Link = bare;
+    const what = "tracepoint link to sched/sched_process_exec";
+    using link: Link = new BarePerfEvent(new Descriptor(event.release(), what));
     expect(await execsOfATestProcess(counts)).toBe(1);
     for (const [doing, use] of [
       ["ask the kernel about", () => link.info()],
+      ["ask the kernel about", () => link.id],
       ["replace the program of", () => link.update(program)],
       ["pin", () => link.pin("/nowhere/link")],
       ["detach", () => link.detach()],

@@ -8,6 +8,7 @@ import {
   features,
 } from "../../src/index.ts";
 import { createLink } from "../../src/ffi/bpf_link.ts";
+import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { loopback } from "./attachments.ts";
 import { testWith } from "../support/needs.ts";
 
@@ -27,8 +28,8 @@ function classifier(): Program {
 /** A link of a kind that can do everything: to the loopback interface (kernel 6.6). */
 function attachToLoopback({ fd }: LinkedProgram): Link {
   const target = { kind: "interface", index: loopback } as const;
-  const link = createLink({ fd, attachType: "TCX_INGRESS", target }, { doing: "attach to lo" });
-  return new Link(link, "tcx link to lo");
+  const link = createLink({ fd, attachType: "tcx_ingress", target }, { doing: "attach to lo" });
+  return new Link(new Descriptor(link, "tcx link to lo"));
 }
 
 tcxTest("a link changes its program, where its kind can", () => {

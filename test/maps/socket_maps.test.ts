@@ -233,10 +233,10 @@ describe("an array of sockets that share a port", () => {
       [3, second],
     ] as const) {
       using program = specialProgram(
-        { programType: "SK_REUSEPORT", attachType: "SK_REUSEPORT_SELECT" },
+        { programType: "sk_reuseport", attachType: "sk_reuseport_select" },
         [
           stw(fp, -4, index),
-          ldMap(r2, "sockets"),
+          ldMap(r2, sockets),
           mov(r3, fp),
           add(r3, -4),
           mov(r4, 0),
@@ -244,7 +244,6 @@ describe("an array of sockets that share a port", () => {
           mov(r0, 1), // SK_PASS
           exit(),
         ],
-        { sockets },
       );
       selectBy(program, first);
       const sender = await Bun.udpSocket({});

@@ -1,35 +1,28 @@
-import { Descriptor } from "../../src/ffi/descriptor.ts";
+import type { Descriptor } from "../../src/ffi/descriptor.ts";
 import { asm } from "../../src/index.ts";
-import type { Code, LiveMap } from "../../src/index.ts";
-import { assemble } from "../../src/asm/assembler.ts";
-import { kernelResolver } from "../../src/program/kernel_resolver.ts";
-import { loadProgram } from "../../src/program/load.ts";
-import type { SectionKind } from "../../src/program/section.ts";
-
-const what = "special program";
+import type { Code } from "../../src/index.ts";
+import { loadTrial } from "../../src/features/trial_program.ts";
+import type { AttachTypeName, ProgramTypeName } from "../../src/index.ts";
 
 /** A program of a kind whose section's name the library does not know. */
 export function specialProgram(
-  kind: Pick<SectionKind, "programType" | "attachType">,
+  kind: { readonly programType: ProgramTypeName; readonly attachType: AttachTypeName },
   code: Code,
-  maps: Readonly<Record<string, LiveMap>> = {},
 ): Descriptor {
-  const section = { name: what, kind: { ...kind, needs: [] }, target: undefined };
-  const assembled = assemble(code, kernelResolver(maps));
-  const { fd } = loadProgram(section, { license: "GPL", name: "", what, assembled, logLevel: 0 });
-  return new Descriptor(fd, what);
+  const { programType: type, attachType } = kind;
+  return loadTrial({ type, attachType, code });
 }
 
 const passOn = [asm.mov(asm.r0, 2), asm.exit()];
 
 /** An XDP program for a devmap: it sees packets before they are sent. */
 export function devMapProgram(): Descriptor {
-  return specialProgram({ programType: "XDP", attachType: "XDP_DEVMAP" }, passOn);
+  return specialProgram({ programType: "xdp", attachType: "xdp_devmap" }, passOn);
 }
 
 /** An XDP program for a cpumap: it sees packets on another CPU. */
 export function cpuMapProgram(): Descriptor {
-  return specialProgram({ programType: "XDP", attachType: "XDP_CPUMAP" }, passOn);
+  return specialProgram({ programType: "xdp", attachType: "xdp_cpumap" }, passOn);
 }
 
 /** The kernel's id of a program that is open as a bare descriptor. */

@@ -64,6 +64,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
           enumOf("bpfAttachTypes", "BPF_", "bpf_attach_type"),
           enumOf("bpfLinkTypes", "BPF_LINK_TYPE_", "bpf_link_type"),
           enumOf("bpfPerfEventTypes", "BPF_PERF_EVENT_", "bpf_perf_event_type"),
+          enumOf("bpfCoreRelocations", "BPF_CORE_", "bpf_core_relo_kind"),
           enumOf("bpfCgroupIterOrders", "BPF_CGROUP_ITER_", "bpf_cgroup_iter_order"),
         ],
       },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { asm, BpfError, Program, features } from "../../src/index.ts";
-import { parseSection } from "../../src/program/section.ts";
+import { parseSection } from "../../src/program/sections.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 
@@ -15,12 +15,12 @@ describe("the name of a section", () => {
     expect(parseSection("tp/sched/sched_process_exec")).toMatchObject({
       name: "tp/sched/sched_process_exec",
       target: "sched/sched_process_exec",
-      kind: { programType: "TRACEPOINT" },
+      kind: { programType: "tracepoint" },
     });
     expect(parseSection("raw_tp").target).toBeUndefined();
     expect(parseSection("tp_btf/sched_switch").kind).toMatchObject({
-      programType: "TRACING",
-      attachType: "TRACE_RAW_TP",
+      programType: "tracing",
+      attachType: "trace_raw_tp",
     });
   });
 

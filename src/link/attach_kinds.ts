@@ -1,0 +1,467 @@
+/**
+ * @module Ways to attach programs: a row for each says since when, on what it depends, and how to try it, as data that
+ * `features` runs. Each trial attaches where it disturbs nobody: to functions that are hardly ever called, to a file that
+ * nobody runs, in a network namespace, to a cgroup or a socket of its own.
+ */
+
+import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
+import type { Capability } from "../ffi/capabilities.ts";
+import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
+
+/** A type of the kernel's BTF that a program is loaded for. */
+export interface BtfTarget {
+  readonly kind: "func" | "var" | "typedef" | "struct";
+  readonly name: string;
+  /** The member of a struct that the program is for. */
+  readonly member?: string;
+}
+
+/** The smallest program of a kind, with which something is tried. */
+export interface SmallestProgram {
+  readonly type: ProgramTypeName;
+  /** The type of attachment that it is loaded for. */
+  readonly attachType?: AttachTypeName;
+  readonly target?: BtfTarget;
+  readonly isSleepable?: boolean;
+}
+
+/** A place to try to attach to. The comments say what it is. */
+export type TrialPlace =
+  /** A cgroup that has no processes. */
+  | "cgroup"
+  /** A network namespace: its descriptor; the one of the thread; its loopback interface; a hook; an interface for netkit. */
+  | "netns"
+  | "own netns"
+  | "loopback"
+  | "netfilter hook"
+  | "netkit"
+  /** Functions of the kernel, by name and by BTF. */
+  | "kernel functions"
+  | "typed functions"
+  /** A place in a file, for many probes at once. */
+  | "file"
+  /** A perf event that never happens; those of a tracepoint, and of probes. */
+  | "idle event"
+  | "tracepoint event"
+  | "kprobe"
+  | "kretprobe"
+  | "uprobe"
+  | "uretprobe"
+  | "loaded for"
+  | "socket"
+  | "socket map"
+  /** A struct of functions that the kernel calls: an algorithm against congestion that no connection asks for. */
+  | "struct";
+
+/** A call that attaches a program to a place. */
+export type TrialCall =
+  /** BPF_LINK_CREATE; then the program is replaced, or detached, by the link. */
+  | "link"
+  | "link, then update"
+  | "link, then detach"
+  /** BPF_PROG_ATTACH, and BPF_PROG_DETACH. */
+  | "attach"
+  /** BPF_RAW_TRACEPOINT_OPEN, with a name or without. */
+  | "raw_tracepoint"
+  /** ioctl(PERF_EVENT_IOC_SET_BPF) */
+  | "event"
+  | "xdp by netlink"
+  | "tc by netlink"
+  | "SO_ATTACH_BPF"
+  | "SO_ATTACH_REUSEPORT_EBPF"
+  /** BPF_MAP_UPDATE_ELEM, and BPF_MAP_DELETE_ELEM. */
+  | "map update";
+
+/** A way to attach programs. A new one is a row of {@link attachKinds}. */
+export interface AttachKindRow {
+  readonly since: KernelVersion;
+  /** Options of the kernel's build without which it is not there. */
+  readonly config?: readonly string[];
+  /** Capabilities that the trial needs. */
+  readonly needs: readonly Capability[];
+  /** The program to try it with; a struct of functions has its own. */
+  readonly program?: SmallestProgram;
+  readonly place: TrialPlace;
+  readonly by: TrialCall;
+  /** The type of attachment, where the program was loaded for none. */
+  readonly attachType?: AttachTypeName;
+  /** The name of a raw tracepoint. */
+  readonly tracepoint?: string;
+  /** Attaches to the return of a function. */
+  readonly isReturn?: boolean;
+  /** Gives the program a cookie. */
+  readonly hasCookie?: boolean;
+  /** The kernel also attaches where it calls no hook: a security module has to be active. */
+  readonly needsSecurityModule?: boolean;
+  /** EEXIST means that the kernel has it: a program in the initial namespace excludes all others. */
+  readonly isExclusive?: boolean;
+}
+
+const tracing = { needs: ["CAP_BPF", "CAP_PERFMON"] } as const;
+
+const kprobe = { type: "kprobe" } as const;
+const kprobes = {
+  ...tracing,
+  config: ["CONFIG_KPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
+  program: kprobe,
+  by: "event",
+} as const;
+const uprobes = {
+  // CAP_SYS_ADMIN was not asked for before 6.12, nor by every kernel since.
+  needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
+  config: ["CONFIG_UPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
+  program: kprobe,
+  by: "event",
+} as const;
+
+function manyKprobes(attachType: AttachTypeName) {
+  return {
+    ...tracing,
+    config: ["CONFIG_FPROBE", "CONFIG_BPF_EVENTS"],
+    program: { ...kprobe, attachType },
+    place: "kernel functions",
+    by: "link",
+  } as const;
+}
+
+function manyUprobes(attachType: AttachTypeName) {
+  return {
+    ...tracing,
+    config: ["CONFIG_UPROBES", "CONFIG_BPF_EVENTS"],
+    program: { ...kprobe, attachType },
+    place: "file",
+    by: "link",
+  } as const;
+}
+
+const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
+const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
+const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
+
+/** A tracepoint that every kernel since 4.11 has, and that is passed for what goes wrong with a packet in XDP alone. */
+export const trialTracepoint = { category: "xdp", name: "xdp_exception" } as const;
+const rawTracepoint = {
+  ...events,
+  program: { type: "raw_tracepoint" },
+  place: "loaded for",
+  by: "raw_tracepoint",
+  tracepoint: trialTracepoint.name,
+} as const;
+
+/** A function that is there to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
+export const tracedFunction: BtfTarget = { kind: "func", name: "bpf_fentry_test1" };
+/** The security hook of quotactl(2), which hardly anybody calls. */
+const securityHook: BtfTarget = { kind: "func", name: "bpf_lsm_quotactl" };
+
+const typed = {
+  ...tracing,
+  config: ["CONFIG_BPF_EVENTS", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
+} as const;
+const ftrace = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS";
+
+/** A program that is attached to the function that it is loaded for, by a trampoline. */
+function trampoline(attachType: AttachTypeName, target = tracedFunction) {
+  return {
+    ...typed,
+    config: [...typed.config, ftrace],
+    program: { type: "tracing", attachType, target },
+    place: "loaded for",
+    by: "raw_tracepoint",
+  } as const;
+}
+
+function manyTrampolines(attachType: AttachTypeName) {
+  return {
+    ...typed,
+    config: [...typed.config, ftrace, "CONFIG_HAVE_SINGLE_FTRACE_DIRECT_OPS"],
+    program: { type: "tracing", attachType },
+    place: "typed functions",
+    by: "link",
+  } as const;
+}
+
+/** Calls of trampolines came to arm64 later than the trampolines. */
+function trampolinesSince(x64: KernelVersion): KernelVersion {
+  return sinceByArchitecture({ x64, arm64: "6.4" });
+}
+
+const network = {
+  // Of these, CAP_SYS_ADMIN is for the namespace.
+  needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+  config: ["CONFIG_NET", "CONFIG_NET_NS"],
+} as const;
+const flowDissector = {
+  ...network,
+  program: { type: "flow_dissector" },
+  attachType: "flow_dissector",
+  isExclusive: true,
+} as const;
+
+const cgroups = {
+  // Of these, CAP_SYS_ADMIN is for the cgroup.
+  needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+  config: ["CONFIG_CGROUP_BPF"],
+  place: "cgroup",
+} as const;
+
+/** A program that is attached to a cgroup, by the type of attachment that it is loaded for. */
+function cgroup(since: KernelVersion, type: ProgramTypeName, attachType: AttachTypeName) {
+  return { since, ...cgroups, program: { type, attachType }, by: "attach" } as const;
+}
+
+/** A program that needs nothing but a cgroup, for what is about links. */
+const cgroupLink = {
+  ...cgroups,
+  program: { type: "cgroup_skb", attachType: "cgroup_inet_ingress" },
+} as const;
+
+const sockets = {
+  needs: ["CAP_BPF"],
+  config: ["CONFIG_NET", "CONFIG_INET"],
+  place: "socket",
+} as const;
+const networking = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
+
+function socketMap(since: KernelVersion, type: ProgramTypeName, attachType: AttachTypeName) {
+  return {
+    since,
+    needs: networking,
+    config: ["CONFIG_BPF_STREAM_PARSER"],
+    program: { type },
+    place: "socket map",
+    by: "attach",
+    attachType,
+  } as const;
+}
+
+const structOps = {
+  needs: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"],
+  config: ["CONFIG_INET", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
+  place: "struct",
+} as const;
+
+/** All ways to attach, in the order in which people read them. */
+export const attachKinds = {
+  kprobe: { since: "4.17", ...kprobes, place: "kprobe" },
+  kretprobe: { since: "4.17", ...kprobes, place: "kretprobe" },
+  "kprobe.multi": { since: "5.18", ...manyKprobes("trace_kprobe_multi") },
+  "kretprobe.multi": { since: "5.18", ...manyKprobes("trace_kprobe_multi"), isReturn: true },
+  "kprobe.multi_cookie": { since: "5.18", ...manyKprobes("trace_kprobe_multi"), hasCookie: true },
+  "kprobe.session": { since: "6.10", ...manyKprobes("trace_kprobe_session") },
+  uprobe: { since: "4.17", ...uprobes, place: "uprobe" },
+  uretprobe: { since: "4.17", ...uprobes, place: "uretprobe" },
+  "uprobe.multi": { since: "6.6", ...manyUprobes("trace_uprobe_multi") },
+  "uretprobe.multi": { since: "6.6", ...manyUprobes("trace_uprobe_multi"), isReturn: true },
+  "uprobe.multi_cookie": { since: "6.6", ...manyUprobes("trace_uprobe_multi"), hasCookie: true },
+  "uprobe.session": { since: "6.13", ...manyUprobes("trace_uprobe_session") },
+  tp: {
+    since: "4.7",
+    ...events,
+    // Its number is in tracefs, which may have to be mounted for that.
+    needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
+    program: { type: "tracepoint" },
+    place: "tracepoint event",
+    by: "event",
+  },
+  perf_event: { since: "4.9", ...perfEvent, by: "event" },
+  perf_event_link: { since: "5.15", ...perfEventLink },
+  perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
+  raw_tp: { since: "4.17", ...rawTracepoint },
+  raw_tp_cookie: { since: "6.10", ...rawTracepoint, hasCookie: true },
+  "raw_tp.w": {
+    since: "5.2",
+    ...rawTracepoint,
+    config: ["CONFIG_BPF_EVENTS", "CONFIG_NET"],
+    program: { type: "raw_tracepoint_writable" },
+    // A program may change its arguments, and it is passed at the end of each test run of a program (kernel 5.2).
+    tracepoint: "bpf_test_finish",
+  },
+  tp_btf: {
+    since: "5.5",
+    ...events,
+    config: ["CONFIG_BPF_EVENTS", "CONFIG_DEBUG_INFO_BTF"],
+    program: {
+      type: "tracing",
+      attachType: "trace_raw_tp",
+      target: { kind: "typedef", name: `btf_trace_${trialTracepoint.name}` },
+    },
+    place: "loaded for",
+    by: "raw_tracepoint",
+  },
+  fentry: { since: trampolinesSince("5.5"), ...trampoline("trace_fentry") },
+  fexit: { since: trampolinesSince("5.5"), ...trampoline("trace_fexit") },
+  fmod_ret: {
+    since: trampolinesSince("5.7"),
+    // Its result may be changed, as those of security hooks may: quotactl(2) alone calls it.
+    ...trampoline("modify_return", { kind: "func", name: "security_quotactl" }),
+    config: [...typed.config, ftrace, "CONFIG_SECURITY"],
+  },
+  fsession: { since: "7.0", ...trampoline("trace_fsession") },
+  fentry_cookie: {
+    since: trampolinesSince("5.19"),
+    ...trampoline("trace_fentry"),
+    by: "link",
+    hasCookie: true,
+  },
+  "fentry.multi": { since: "7.2", ...manyTrampolines("trace_fentry_multi") },
+  "fexit.multi": { since: "7.2", ...manyTrampolines("trace_fexit_multi") },
+  "fsession.multi": { since: "7.2", ...manyTrampolines("trace_fsession_multi") },
+  lsm: {
+    since: trampolinesSince("5.7"),
+    ...trampoline("lsm_mac"),
+    config: [...typed.config, ftrace, "CONFIG_BPF_LSM"],
+    program: { type: "lsm", attachType: "lsm_mac", target: securityHook },
+    needsSecurityModule: true,
+  },
+  freplace: {
+    since: sinceByArchitecture({ x64: "5.6", arm64: "6.0" }),
+    ...tracing,
+    config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
+    program: { type: "ext" },
+    place: "loaded for",
+    by: "raw_tracepoint",
+  },
+  iter: {
+    since: "5.8",
+    ...typed,
+    program: {
+      type: "tracing",
+      attachType: "trace_iter",
+      target: { kind: "func", name: "bpf_iter_bpf_map" },
+    },
+    place: "loaded for",
+    by: "link",
+  },
+  xdp: {
+    since: "5.9",
+    ...network,
+    program: { type: "xdp", attachType: "xdp" },
+    place: "loopback",
+    by: "link",
+  },
+  xdp_netlink: {
+    since: "4.12",
+    ...network,
+    program: { type: "xdp" },
+    place: "loopback",
+    by: "xdp by netlink",
+  },
+  tc: {
+    since: "4.5",
+    ...network,
+    config: [...network.config, "CONFIG_NET_SCH_INGRESS", "CONFIG_NET_CLS_BPF"],
+    program: { type: "sched_cls" },
+    place: "loopback",
+    by: "tc by netlink",
+  },
+  tcx: {
+    since: "6.6",
+    ...network,
+    config: [...network.config, "CONFIG_NET_XGRESS"],
+    program: { type: "sched_cls", attachType: "tcx_ingress" },
+    place: "loopback",
+    by: "link",
+  },
+  netkit: {
+    since: "6.7",
+    ...network,
+    config: [...network.config, "CONFIG_NETKIT"],
+    program: { type: "sched_cls", attachType: "netkit_primary" },
+    place: "netkit",
+    by: "link",
+  },
+  netfilter: {
+    since: "6.4",
+    ...network,
+    config: [...network.config, "CONFIG_NETFILTER_BPF_LINK"],
+    program: { type: "netfilter", attachType: "netfilter" },
+    place: "netfilter hook",
+    by: "link",
+  },
+  sk_lookup: {
+    since: "5.9",
+    ...network,
+    config: [...network.config, "CONFIG_INET"],
+    program: { type: "sk_lookup", attachType: "sk_lookup" },
+    place: "netns",
+    by: "link",
+  },
+  flow_dissector: { since: "4.20", ...flowDissector, place: "own netns", by: "attach" },
+  flow_dissector_link: { since: "5.8", ...flowDissector, place: "netns", by: "link" },
+  "cgroup_skb/ingress": cgroup("4.10", "cgroup_skb", "cgroup_inet_ingress"),
+  "cgroup_skb/egress": cgroup("4.10", "cgroup_skb", "cgroup_inet_egress"),
+  "cgroup/sock_create": cgroup("4.10", "cgroup_sock", "cgroup_inet_sock_create"),
+  "cgroup/sock_release": cgroup("5.9", "cgroup_sock", "cgroup_inet_sock_release"),
+  "cgroup/post_bind4": cgroup("4.17", "cgroup_sock", "cgroup_inet4_post_bind"),
+  "cgroup/post_bind6": cgroup("4.17", "cgroup_sock", "cgroup_inet6_post_bind"),
+  "cgroup/bind4": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet4_bind"),
+  "cgroup/bind6": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet6_bind"),
+  "cgroup/connect4": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet4_connect"),
+  "cgroup/connect6": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet6_connect"),
+  "cgroup/connect_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_connect"),
+  "cgroup/sendmsg4": cgroup("4.18", "cgroup_sock_addr", "cgroup_udp4_sendmsg"),
+  "cgroup/sendmsg6": cgroup("4.18", "cgroup_sock_addr", "cgroup_udp6_sendmsg"),
+  "cgroup/sendmsg_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_sendmsg"),
+  "cgroup/recvmsg4": cgroup("5.2", "cgroup_sock_addr", "cgroup_udp4_recvmsg"),
+  "cgroup/recvmsg6": cgroup("5.2", "cgroup_sock_addr", "cgroup_udp6_recvmsg"),
+  "cgroup/recvmsg_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_recvmsg"),
+  "cgroup/getpeername4": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet4_getpeername"),
+  "cgroup/getpeername6": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet6_getpeername"),
+  "cgroup/getpeername_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_getpeername"),
+  "cgroup/getsockname4": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet4_getsockname"),
+  "cgroup/getsockname6": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet6_getsockname"),
+  "cgroup/getsockname_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_getsockname"),
+  "cgroup/getsockopt": cgroup("5.3", "cgroup_sockopt", "cgroup_getsockopt"),
+  "cgroup/setsockopt": cgroup("5.3", "cgroup_sockopt", "cgroup_setsockopt"),
+  "cgroup/sysctl": cgroup("5.2", "cgroup_sysctl", "cgroup_sysctl"),
+  "cgroup/dev": cgroup("4.15", "cgroup_device", "cgroup_device"),
+  sockops: cgroup("4.13", "sock_ops", "cgroup_sock_ops"),
+  lsm_cgroup: {
+    since: sinceByArchitecture({ x64: "6.0", arm64: "6.4" }),
+    needs: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+    config: [
+      "CONFIG_CGROUP_BPF",
+      "CONFIG_BPF_LSM",
+      "CONFIG_BPF_JIT",
+      "CONFIG_DEBUG_INFO_BTF",
+      ftrace,
+    ],
+    program: { type: "lsm", attachType: "lsm_cgroup", target: securityHook },
+    place: "cgroup",
+    by: "attach",
+    needsSecurityModule: true,
+  },
+  cgroup_link: { since: "5.7", ...cgroupLink, by: "link" },
+  link_update: { since: "5.7", ...cgroupLink, by: "link, then update" },
+  link_detach: { since: "5.9", ...cgroupLink, by: "link, then detach" },
+  socket: { since: "3.19", ...sockets, program: { type: "socket_filter" }, by: "SO_ATTACH_BPF" },
+  sk_reuseport: {
+    since: "4.19",
+    ...sockets,
+    needs: networking,
+    program: { type: "sk_reuseport" },
+    by: "SO_ATTACH_REUSEPORT_EBPF",
+  },
+  "sk_skb/stream_parser": socketMap("4.14", "sk_skb", "sk_skb_stream_parser"),
+  "sk_skb/stream_verdict": socketMap("4.14", "sk_skb", "sk_skb_stream_verdict"),
+  "sk_skb/verdict": { ...socketMap("5.13", "sk_skb", "sk_skb_verdict"), config: ["CONFIG_INET"] },
+  sk_msg: socketMap("4.17", "sk_msg", "sk_msg_verdict"),
+  sockmap_link: {
+    ...socketMap("6.10", "sk_msg", "sk_msg_verdict"),
+    config: ["CONFIG_INET"],
+    by: "link",
+  },
+  struct_ops: {
+    since: sinceByArchitecture({ x64: "5.6", arm64: "6.0" }),
+    ...structOps,
+    by: "map update",
+  },
+  "struct_ops.link": { since: "6.4", ...structOps, by: "link" },
+} as const satisfies Readonly<Record<string, AttachKindRow>>;
+
+/**
+ * A way to attach programs, in the words of libbpf's names of sections: `"kprobe.multi"`, `"cgroup/connect4"`. Where a program can
+ * be attached with a link and without, `"flow_dissector_link"` is the first; what a link can have besides, and what can be done
+ * with one, is named alike: `"kprobe.multi_cookie"`, `"link_update"`.
+ */
+export type AttachKind = keyof typeof attachKinds;

@@ -1,0 +1,371 @@
+/** @module The kernel's types of links: a row for each says how its information is read. */
+
+import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
+import { type InfoBuffer, type ObjectInfo, objectInfo } from "../ffi/bpf_object.ts";
+import { attachTypeName } from "../ffi/bpf_prog.ts";
+import { interfaceName } from "../ffi/socket.ts";
+import {
+  bpfAttachTypes,
+  bpfCgroupIterOrders,
+  bpfLinkTypes,
+  bpfPerfEventTypes,
+} from "../uapi/enumerations.ts";
+import { LINK_INFO } from "../uapi/layout.ts";
+import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
+import type { CommonLinkInfo, LinkInfo, LinkTypeName, PerfEventTarget } from "./link_info.ts";
+
+/** The information of one type of links, beside what every link has. */
+type OwnInfo<Type extends LinkTypeName> = Omit<
+  Extract<LinkInfo, { type: Type }>,
+  keyof CommonLinkInfo | "type"
+>;
+
+/** A type of links. A new one is a row of {@link linkTypes}. */
+interface LinkType<Type extends LinkTypeName> {
+  /** Room for names and lists, from a first call that fills in the rest. */
+  readonly buffers?: (info: ObjectInfo) => readonly InfoBuffer[];
+  /** Reads what there is beside what every link has. */
+  readonly read: (info: ObjectInfo) => OwnInfo<Type>;
+  /** The target in a few words; parts that the kernel does not tell are left out. */
+  readonly target?: (info: OwnInfo<Type>) => Words;
+}
+
+/** Parts of a text: those that are empty or not known are left out. */
+type Words = readonly (string | undefined)[];
+
+const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: LinkType<Type> } = {
+  raw_tracepoint: {
+    buffers: () => [
+      textBuffer(LINK_INFO.raw_tracepoint_tp_name, LINK_INFO.raw_tracepoint_tp_name_len),
+    ],
+    read: (info) => ({
+      name: info.text(LINK_INFO.raw_tracepoint_tp_name),
+      cookie: present64(info, LINK_INFO.raw_tracepoint_cookie),
+    }),
+    target: ({ name }) => [name],
+  },
+  tracing: {
+    read: (info) => ({
+      attachType: tracingType(info.u32(LINK_INFO.tracing_attach_type)),
+      targetId: present32(info, LINK_INFO.tracing_target_obj_id),
+      targetTypeId: present32(info, LINK_INFO.tracing_target_btf_id),
+      cookie: present64(info, LINK_INFO.tracing_cookie),
+    }),
+    target: ({ targetId, targetTypeId, attachType }) => [
+      targetTypeId === undefined ? undefined : `type ${targetTypeId} of ${targetId}`,
+      `(${attachType})`,
+    ],
+  },
+  cgroup: {
+    read: (info) => ({
+      cgroupId: present64(info, LINK_INFO.cgroup_cgroup_id),
+      attachType: attachTypeName(info.u32(LINK_INFO.cgroup_attach_type)),
+    }),
+    target: ({ cgroupId, attachType }) => ["cgroup", `${cgroupId ?? "gone"}`, `(${attachType})`],
+  },
+  iter: {
+    buffers: () => [textBuffer(LINK_INFO.iter_target_name, LINK_INFO.iter_target_name_len)],
+    read: readIterator,
+    target: ({ target, mapId }) => [target, mapId === undefined ? undefined : `of map ${mapId}`],
+  },
+  netns: {
+    read: (info) => ({
+      netnsInode: present32(info, LINK_INFO.netns_netns_ino),
+      attachType: attachTypeName(info.u32(LINK_INFO.netns_attach_type)),
+    }),
+    target: ({ netnsInode, attachType }) => ["netns", `${netnsInode ?? "gone"}`, `(${attachType})`],
+  },
+  xdp: {
+    read: (info) => interfaceAt(info, LINK_INFO.xdp_ifindex),
+    target: (info) => [interfaceText(info)],
+  },
+  perf_event: {
+    buffers: (info) => perfEventRow(info)?.buffers ?? [],
+    read: (info) => ({ event: perfEventRow(info)?.read(info) }),
+    target: ({ event }) => (event === undefined ? [] : eventText(event)),
+  },
+  kprobe_multi: {
+    buffers: (info) => {
+      const list = listOf64(info, LINK_INFO.kprobe_multi_count);
+      return [list(LINK_INFO.kprobe_multi_addrs), list(LINK_INFO.kprobe_multi_cookies)];
+    },
+    read: readKprobes,
+    target: ({ count }) => [count === undefined ? undefined : `${count} functions`],
+  },
+  struct_ops: {
+    read: (info) => ({ mapId: present32(info, LINK_INFO.struct_ops_map_id) }),
+    target: ({ mapId }) => [mapId === undefined ? undefined : `map ${mapId}`],
+  },
+  netfilter: {
+    read: (info) => ({
+      family: keywordOf(families, info.u32(LINK_INFO.netfilter_pf)),
+      hook: keywordOf(hooks, info.u32(LINK_INFO.netfilter_hooknum)),
+      priority: info.i32(LINK_INFO.netfilter_priority),
+      flags: info.u32(LINK_INFO.netfilter_flags),
+    }),
+    target: ({ family, hook, priority }) => [family, hook, `priority ${priority}`],
+  },
+  tcx: {
+    read: (info) => ({
+      ...interfaceAt(info, LINK_INFO.tcx_ifindex),
+      attachType: attachTypeName(info.u32(LINK_INFO.tcx_attach_type)),
+    }),
+    target: (info) => [interfaceText(info), `(${info.attachType})`],
+  },
+  uprobe_multi: {
+    buffers: (info) => {
+      if (info.u32(LINK_INFO.uprobe_multi_count) === 0) return [];
+      const list = listOf64(info, LINK_INFO.uprobe_multi_count);
+      return [
+        textBuffer(LINK_INFO.uprobe_multi_path, LINK_INFO.uprobe_multi_path_size),
+        list(LINK_INFO.uprobe_multi_offsets),
+        list(LINK_INFO.uprobe_multi_ref_ctr_offsets),
+        list(LINK_INFO.uprobe_multi_cookies),
+      ];
+    },
+    read: readUprobes,
+    target: ({ count, path }) =>
+      count === undefined ? [] : [`${count} functions of`, path ?? "a file"],
+  },
+  netkit: {
+    read: (info) => ({
+      ...interfaceAt(info, LINK_INFO.netkit_ifindex),
+      attachType: attachTypeName(info.u32(LINK_INFO.netkit_attach_type)),
+    }),
+    target: (info) => [interfaceText(info), `(${info.attachType})`],
+  },
+  sockmap: {
+    read: (info) => ({
+      mapId: present32(info, LINK_INFO.sockmap_map_id),
+      attachType: attachTypeName(info.u32(LINK_INFO.sockmap_attach_type)),
+    }),
+    target: ({ mapId, attachType }) => [`map ${mapId ?? "gone"}`, `(${attachType})`],
+  },
+  tracing_multi: { read: () => ({}) },
+};
+
+const names = keywordsByNumber(bpfLinkTypes) as ReadonlyMap<number, LinkTypeName>;
+const orders = keywordsByNumber(bpfCgroupIterOrders);
+const families = keywordsByNumber(netfilterFamilies);
+const hooks = keywordsByNumber(netfilterHooks);
+
+/** Asks the kernel about a link (kernel 5.8). */
+export function readLinkInfo(fd: number, what: string): LinkInfo {
+  // First without room for names and lists: which there are depends on the type.
+  using first = objectInfo(fd, LINK_INFO.sizeof, what);
+  const type = keywordOf(names, first.u32(LINK_INFO.type));
+  const row = rowOf(type);
+  const buffers = row?.buffers?.(first) ?? [];
+  using second = buffers.length === 0 ? undefined : objectInfo(fd, LINK_INFO.sizeof, what, buffers);
+  const info = second ?? first;
+  const common = { id: info.u32(LINK_INFO.id), type, programId: info.u32(LINK_INFO.prog_id) };
+  return { ...common, ...row?.read(info) } as LinkInfo;
+}
+
+/** Returns the row of a type of links; `undefined` for one that is newer than this library. */
+function rowOf(type: LinkTypeName): LinkType<LinkTypeName> | undefined {
+  // The table says which row is for which type, but not in a way that the compiler follows.
+  return (linkTypes as Readonly<Record<string, LinkType<LinkTypeName> | undefined>>)[type];
+}
+
+/** Describes the target of a link in a few words; empty where the kernel does not tell. */
+export function linkTarget(info: LinkInfo): string {
+  return joinWords(rowOf(info.type)?.target?.(info) ?? []);
+}
+
+/** Joins the parts of a text that there are. */
+function joinWords(parts: Words): string {
+  return parts.filter((part) => part !== undefined && part !== "").join(" ");
+}
+
+function eventText(event: PerfEventTarget): Words {
+  switch (event.kind) {
+    case "kprobe":
+    case "kretprobe":
+      return [event.kind, functionText(event.name, event.offset, event.address)];
+    case "uprobe":
+    case "uretprobe":
+      return [event.kind, `${event.path ?? ""}+0x${event.offset.toString(16)}`];
+    case "tracepoint":
+      return [event.kind, event.name];
+    case "event":
+      return [event.kind, `type ${event.eventType}`, `config ${event.config}`];
+  }
+}
+
+function functionText(
+  name: string | undefined,
+  offset: number,
+  address: bigint | undefined,
+): string {
+  if (name === undefined) return address === undefined ? "" : `0x${address.toString(16)}`;
+  return offset === 0 ? name : `${name}+0x${offset.toString(16)}`;
+}
+
+function interfaceText({ ifindex, interfaceName: name }: OwnInfo<"xdp">): string {
+  if (ifindex === undefined) return "interface gone";
+  return name === undefined ? `interface ${ifindex}` : `${name} (${ifindex})`;
+}
+
+/** Longer than any path or symbol of the kernel's: PATH_MAX. */
+const longestText = 4096;
+
+/** Room for a name. */
+function textBuffer(pointer: number, count: number): InfoBuffer {
+  return { pointer, count, elements: longestText, elementSize: 1 };
+}
+
+/** Room for lists of numbers of 64 bits, which share a count. */
+function listOf64(info: ObjectInfo, count: number): (pointer: number) => InfoBuffer {
+  const elements = info.u32(count);
+  return (pointer) => ({ pointer, count, elements, elementSize: 8 });
+}
+
+/** A number of 32 bits that is 0 where there is none. */
+function present32(info: ObjectInfo, offset: number): number | undefined {
+  const number = info.u32(offset);
+  return number === 0 ? undefined : number;
+}
+
+/** A number of 64 bits that is 0 where there is none. */
+function present64(info: ObjectInfo, offset: number): bigint | undefined {
+  const number = info.u64(offset);
+  return number === 0n ? undefined : number;
+}
+
+/** Numbers that are all 0 where there are none. */
+function presentList(numbers: readonly bigint[]): readonly bigint[] | undefined {
+  return numbers.some((number) => number !== 0n) ? numbers : undefined;
+}
+
+/** A text that is empty where there is none. */
+function presentText(text: string): string | undefined {
+  return text === "" ? undefined : text;
+}
+
+/** Returns the type of a tracing link. Programs that replace functions of others have type 0, which no tracing program has. */
+function tracingType(number: number): OwnInfo<"tracing">["attachType"] {
+  return number === bpfAttachTypes.CGROUP_INET_INGRESS ? "ext" : attachTypeName(number);
+}
+
+function interfaceAt(info: ObjectInfo, offset: number): OwnInfo<"xdp"> {
+  const ifindex = present32(info, offset);
+  return { ifindex, interfaceName: ifindex === undefined ? undefined : interfaceName(ifindex) };
+}
+
+function readIterator(info: ObjectInfo): OwnInfo<"iter"> {
+  const target = presentText(info.text(LINK_INFO.iter_target_name));
+  // The same bytes mean other things for other targets.
+  const isOfMap = target === "bpf_map_elem" || target === "bpf_sk_storage_map";
+  const isOfCgroup = target === "cgroup";
+  const isOfTask = target?.startsWith("task") === true;
+  return {
+    target,
+    mapId: isOfMap ? present32(info, LINK_INFO.iter_map_map_id) : undefined,
+    cgroupId: isOfCgroup ? present64(info, LINK_INFO.iter_cgroup_cgroup_id) : undefined,
+    cgroupOrder: isOfCgroup ? orders.get(info.u32(LINK_INFO.iter_cgroup_order)) : undefined,
+    tid: isOfTask ? present32(info, LINK_INFO.iter_task_tid) : undefined,
+    pid: isOfTask ? present32(info, LINK_INFO.iter_task_pid) : undefined,
+  };
+}
+
+function readKprobes(info: ObjectInfo): OwnInfo<"kprobe_multi"> {
+  const count = present32(info, LINK_INFO.kprobe_multi_count);
+  if (count === undefined) {
+    const unknown = undefined;
+    return { count, flags: unknown, addresses: unknown, cookies: unknown, missed: unknown };
+  }
+  return {
+    count,
+    flags: info.u32(LINK_INFO.kprobe_multi_flags),
+    addresses: presentList(info.u64s(LINK_INFO.kprobe_multi_addrs)),
+    cookies: presentList(info.u64s(LINK_INFO.kprobe_multi_cookies)),
+    missed: info.u64Number(LINK_INFO.kprobe_multi_missed),
+  };
+}
+
+function readUprobes(info: ObjectInfo): OwnInfo<"uprobe_multi"> {
+  const count = present32(info, LINK_INFO.uprobe_multi_count);
+  const isTold = count !== undefined;
+  return {
+    count,
+    path: isTold ? presentText(info.text(LINK_INFO.uprobe_multi_path)) : undefined,
+    flags: isTold ? info.u32(LINK_INFO.uprobe_multi_flags) : undefined,
+    pid: isTold ? present32(info, LINK_INFO.uprobe_multi_pid) : undefined,
+    offsets: isTold ? info.u64s(LINK_INFO.uprobe_multi_offsets) : undefined,
+    referenceOffsets: isTold
+      ? presentList(info.u64s(LINK_INFO.uprobe_multi_ref_ctr_offsets))
+      : undefined,
+    cookies: isTold ? presentList(info.u64s(LINK_INFO.uprobe_multi_cookies)) : undefined,
+  };
+}
+
+/** A kind of perf events. */
+interface PerfEventRow {
+  readonly buffers: readonly InfoBuffer[];
+  readonly read: (info: ObjectInfo) => PerfEventTarget;
+}
+
+function probeRow(kind: "kprobe" | "kretprobe"): PerfEventRow {
+  const name = LINK_INFO.perf_event_kprobe_func_name;
+  return {
+    buffers: [textBuffer(name, LINK_INFO.perf_event_kprobe_name_len)],
+    read: (info) => ({
+      kind,
+      name: presentText(info.text(name)),
+      offset: info.u32(LINK_INFO.perf_event_kprobe_offset),
+      address: present64(info, LINK_INFO.perf_event_kprobe_addr),
+      missed: info.u64Number(LINK_INFO.perf_event_kprobe_missed),
+      cookie: present64(info, LINK_INFO.perf_event_kprobe_cookie),
+    }),
+  };
+}
+
+function fileProbeRow(kind: "uprobe" | "uretprobe"): PerfEventRow {
+  const path = LINK_INFO.perf_event_uprobe_file_name;
+  return {
+    buffers: [textBuffer(path, LINK_INFO.perf_event_uprobe_name_len)],
+    read: (info) => ({
+      kind,
+      path: presentText(info.text(path)),
+      offset: info.u32(LINK_INFO.perf_event_uprobe_offset),
+      cookie: present64(info, LINK_INFO.perf_event_uprobe_cookie),
+    }),
+  };
+}
+
+const tracepointName = LINK_INFO.perf_event_tracepoint_tp_name;
+
+const perfEvents: Readonly<
+  Record<Exclude<Keyword<keyof typeof bpfPerfEventTypes>, "unspec">, PerfEventRow>
+> = {
+  kprobe: probeRow("kprobe"),
+  kretprobe: probeRow("kretprobe"),
+  uprobe: fileProbeRow("uprobe"),
+  uretprobe: fileProbeRow("uretprobe"),
+  tracepoint: {
+    buffers: [textBuffer(tracepointName, LINK_INFO.perf_event_tracepoint_name_len)],
+    read: (info) => ({
+      kind: "tracepoint",
+      name: presentText(info.text(tracepointName)),
+      cookie: present64(info, LINK_INFO.perf_event_tracepoint_cookie),
+    }),
+  },
+  event: {
+    buffers: [],
+    read: (info) => ({
+      kind: "event",
+      eventType: info.u32(LINK_INFO.perf_event_event_type),
+      config: info.u64(LINK_INFO.perf_event_event_config),
+      cookie: present64(info, LINK_INFO.perf_event_event_cookie),
+    }),
+  },
+};
+
+const perfEventNames = keywordsByNumber(bpfPerfEventTypes);
+
+/** The row of a link's perf event; `undefined` where the kernel does not tell what event it is. */
+function perfEventRow(info: ObjectInfo): PerfEventRow | undefined {
+  const name = perfEventNames.get(info.u32(LINK_INFO.perf_event_type));
+  return name === undefined || name === "unspec" ? undefined : perfEvents[name];
+}

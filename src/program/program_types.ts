@@ -1,0 +1,92 @@
+/** @module The kernel's types of programs: a row for each, which sections, probes, test runs and the documentation read. */
+
+import type { ContextReturn, ProgramTypeName } from "../ffi/bpf_prog.ts";
+import type { Capability } from "../ffi/capabilities.ts";
+import type { KernelVersion } from "../ffi/kernel.ts";
+import type { SmallestProgram } from "../link/attach_kinds.ts";
+
+/** A type of programs. A new one is a row of {@link programTypes}. */
+export interface ProgramType extends Omit<SmallestProgram, "type"> {
+  /** The version that the enumeration's member first appears in. */
+  readonly since: KernelVersion;
+  /** Options of the kernel's build without which there are no programs of the type. */
+  readonly config?: readonly string[];
+  /** Capabilities that the kernel asks for to load one. */
+  readonly needs: readonly Capability[];
+  /** Where a test run writes the context that the program left, if anywhere. */
+  readonly contextComesBack?: ContextReturn;
+}
+
+const basic = { needs: ["CAP_BPF"] } as const;
+const tracing = { needs: ["CAP_BPF", "CAP_PERFMON"] } as const;
+const networking = { needs: ["CAP_BPF", "CAP_NET_ADMIN"], config: ["CONFIG_NET"] } as const;
+const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
+const cgroup = { ...networking, config: ["CONFIG_CGROUP_BPF"] } as const;
+const internet = { ...networking, config: ["CONFIG_INET"] } as const;
+/** They see packets in a `struct __sk_buff`. */
+const packets = { ...networking, contextComesBack: "copied" } as const;
+const lightweightTunnel = { ...packets, config: ["CONFIG_LWTUNNEL_BPF"] } as const;
+/** Options of the types whose place is found in the kernel's own types. */
+const typed = ["CONFIG_DEBUG_INFO_BTF"] as const;
+
+/** All types of programs, in the kernel's order. */
+export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
+  socket_filter: { since: "3.19", ...basic, contextComesBack: "copied" },
+  kprobe: { since: "4.1", ...events },
+  sched_cls: { since: "4.1", ...packets },
+  sched_act: { since: "4.1", ...packets },
+  tracepoint: { since: "4.7", ...events },
+  xdp: { since: "4.8", ...networking, contextComesBack: "copied" },
+  perf_event: { since: "4.9", ...events },
+  cgroup_skb: { since: "4.10", ...cgroup, contextComesBack: "copied" },
+  cgroup_sock: { since: "4.10", ...cgroup, attachType: "cgroup_inet_sock_create" },
+  lwt_in: { since: "4.10", ...lightweightTunnel },
+  lwt_out: { since: "4.10", ...lightweightTunnel },
+  lwt_xmit: { since: "4.10", ...lightweightTunnel },
+  sock_ops: { since: "4.13", ...networking, attachType: "cgroup_sock_ops" },
+  sk_skb: { since: "4.14", ...networking },
+  cgroup_device: { since: "4.15", ...cgroup, attachType: "cgroup_device" },
+  sk_msg: { since: "4.17", ...networking },
+  raw_tracepoint: { since: "4.17", ...events },
+  cgroup_sock_addr: { since: "4.17", ...cgroup, attachType: "cgroup_inet4_connect" },
+  lwt_seg6local: {
+    since: "4.18",
+    ...packets,
+    config: ["CONFIG_LWTUNNEL_BPF", "CONFIG_IPV6_SEG6_BPF"],
+  },
+  lirc_mode2: { since: "4.18", ...networking, config: ["CONFIG_BPF_LIRC_MODE2"] },
+  sk_reuseport: { since: "4.19", ...internet },
+  flow_dissector: { since: "4.20", ...networking },
+  cgroup_sysctl: { since: "5.2", ...cgroup, attachType: "cgroup_sysctl" },
+  raw_tracepoint_writable: { since: "5.2", ...events },
+  cgroup_sockopt: { since: "5.3", ...cgroup, attachType: "cgroup_setsockopt" },
+  tracing: {
+    since: "5.5",
+    ...tracing,
+    config: [...typed, "CONFIG_BPF_EVENTS"],
+    attachType: "trace_raw_tp",
+    target: { kind: "typedef", name: "btf_trace_sched_switch" },
+  },
+  struct_ops: {
+    since: "5.6",
+    config: [...typed, "CONFIG_BPF_JIT", "CONFIG_INET"],
+    needs: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"],
+    target: { kind: "struct", name: "tcp_congestion_ops", member: "ssthresh" },
+  },
+  ext: { since: "5.6", ...tracing, config: ["CONFIG_BPF_JIT"] },
+  lsm: {
+    since: "5.7",
+    ...tracing,
+    config: [...typed, "CONFIG_BPF_JIT", "CONFIG_BPF_LSM"],
+    attachType: "lsm_mac",
+    target: { kind: "func", name: "bpf_lsm_file_open" },
+  },
+  sk_lookup: { since: "5.9", ...internet, attachType: "sk_lookup", contextComesBack: "copied" },
+  syscall: { since: "5.14", ...basic, isSleepable: true, contextComesBack: "in place" },
+  netfilter: {
+    since: "6.4",
+    ...networking,
+    config: ["CONFIG_NETFILTER_BPF_LINK"],
+    attachType: "netfilter",
+  },
+};

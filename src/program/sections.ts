@@ -1,0 +1,89 @@
+/** @module The names of sections, as libbpf has them: a row for each, by the part of the name before the first `/`. */
+
+import { describe } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
+import type { AttachMethod } from "../link/link.ts";
+import { rawTracepoint, tracingTracepoint } from "../link/raw_tracepoint.ts";
+import { tracepoint } from "../link/tracepoint.ts";
+
+/** A kind of sections. What else is known of its programs is in the row of their type. */
+export interface SectionKind {
+  readonly programType: ProgramTypeName;
+  /** The kernel's type of attachment, for types of program that are checked against it at load. */
+  readonly attachType?: AttachTypeName;
+  /** The prefix of the typedef in the kernel's BTF that the program is loaded for; the target is the rest of its name. */
+  readonly btfTypedefPrefix?: string;
+  /** Programs that may sleep. */
+  readonly isSleepable?: boolean;
+  /** Attaches programs to a target; without it, they can be loaded, run by `testRun()`, and attached by others. */
+  readonly attachment?: AttachMethod;
+}
+
+const rawTp: SectionKind = { programType: "raw_tracepoint", attachment: rawTracepoint };
+const tp: SectionKind = { programType: "tracepoint", attachment: tracepoint };
+const classifier: SectionKind = { programType: "sched_cls" };
+
+const sectionKinds: Readonly<Record<string, SectionKind>> = {
+  socket: { programType: "socket_filter" },
+  raw_tp: rawTp,
+  raw_tracepoint: rawTp,
+  tp_btf: {
+    programType: "tracing",
+    attachType: "trace_raw_tp",
+    btfTypedefPrefix: "btf_trace_",
+    attachment: tracingTracepoint,
+  },
+  tp,
+  tracepoint: tp,
+  tc: classifier,
+  classifier,
+  action: { programType: "sched_act" },
+  xdp: { programType: "xdp", attachType: "xdp" },
+  syscall: { programType: "syscall", isSleepable: true },
+};
+
+/** The name of a section, parsed. */
+export interface Section {
+  readonly name: string;
+  readonly kind: SectionKind;
+  /** The part after the `/`; `undefined` for none. */
+  readonly target: string | undefined;
+}
+
+/** Parses the name of a section. @throws {TypeError} for an unknown one, or a target where none belongs */
+export function parseSection(name: string): Section {
+  if (typeof name !== "string") {
+    throw new TypeError(
+      `section: expected a name such as "tp_btf/sched_switch", got ${describe(name)}`,
+    );
+  }
+  const slash = name.indexOf("/");
+  const prefix = slash === -1 ? name : name.slice(0, slash);
+  const target = slash === -1 ? undefined : name.slice(slash + 1);
+  const kind = Object.hasOwn(sectionKinds, prefix) ? sectionKinds[prefix] : undefined;
+  if (kind === undefined) {
+    throw new TypeError(
+      `section: unknown ${describe(name)}: ${suggest(prefix, Object.keys(sectionKinds))}`,
+    );
+  }
+  const { attachment, btfTypedefPrefix } = kind;
+  if (target !== undefined && attachment === undefined) {
+    throw new TypeError(`section: ${prefix} takes no target, got ${describe(name)}`);
+  }
+  if (target === "" || (btfTypedefPrefix !== undefined && target === undefined)) {
+    throw new TypeError(
+      `section: ${prefix} needs a target, as in "${prefix}/${attachment?.targetExample}", got ${describe(name)}`,
+    );
+  }
+  if (target !== undefined && attachment !== undefined) checkTarget("section", attachment, target);
+  return { name, kind, target };
+}
+
+/** Checks the form of a target. @throws {TypeError} */
+export function checkTarget(argument: string, attachment: AttachMethod, target: string): void {
+  if (attachment.targetForm.test(target)) return;
+  throw new TypeError(
+    `${argument}: expected a target of the form ${describe(attachment.targetExample)}, got ${describe(target)}`,
+  );
+}
