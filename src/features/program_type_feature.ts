@@ -12,7 +12,6 @@ import { loadTrial, returnZero } from "./smallest_program.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import type { FunctionInfo } from "../ffi/bpf_prog.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { BTF_FUNC_GLOBAL, BTF_INT_SIGNED } from "../uapi/btf.ts";
 
 /** A program that calls a function of its own. */
 const target: Code = [
@@ -51,10 +50,10 @@ export function loadExtension({ fd }: Descriptor): Descriptor {
 
 /** The functions of both programs: they return a number, as all that can be replaced have to say. */
 const types = new BtfBuilder();
-const prototype = types.functionPrototype(types.int("int", 4, BTF_INT_SIGNED));
+const prototype = types.functionPrototype(types.int("int", 4, { isSigned: true }));
 const functionIds = [
-  types.func("main", prototype, BTF_FUNC_GLOBAL),
-  types.func("replaceable", prototype, BTF_FUNC_GLOBAL),
+  types.func("main", prototype, "global"),
+  types.func("replaceable", prototype, "global"),
 ] as const;
 
 /** @param records pairs of the slot that a function begins at, and its type */

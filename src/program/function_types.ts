@@ -1,7 +1,6 @@
 /** @module Type information for programs that hand their own functions to helpers as callbacks. */
 
 import { BtfBuilder } from "../btf/builder.ts";
-import { BTF_FUNC_STATIC, BTF_INT_SIGNED } from "../uapi/btf.ts";
 import type { Assembled, FunctionPlace } from "../asm/assembler.ts";
 import { LDDW } from "../asm/encode.ts";
 
@@ -35,10 +34,10 @@ export function functionTypes(program: Assembled): FunctionTypes | undefined {
 
 function encodeTypes(functions: readonly FunctionPlace[]): FunctionTypes {
   const types = new BtfBuilder();
-  const prototype = types.functionPrototype(types.int("int", 4, BTF_INT_SIGNED));
+  const prototype = types.functionPrototype(types.int("int", 4, { isSigned: true }));
   const records = functions.flatMap(({ name, slot }) => [
     slot,
-    types.func(identifier(name), prototype, BTF_FUNC_STATIC),
+    types.func(identifier(name), prototype, "static"),
   ]);
   return { btf: types.encode(), records: new Uint8Array(Uint32Array.from(records).buffer) };
 }
