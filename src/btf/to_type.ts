@@ -219,7 +219,7 @@ export class TypeMaker {
     };
     const writeOne: Part["write"] = (view, offset, from, path) => {
       const given = parts.filter((part) =>
-        part.names.some((name) => (from as BtfRecord)[name] !== undefined),
+        part.names.some((name) => Object.hasOwn(from as BtfRecord, name)),
       );
       const [only, another] = given;
       if (only === undefined || another !== undefined) {
