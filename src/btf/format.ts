@@ -130,7 +130,7 @@ export interface RawBtf {
   /** The types, one after another. */
   readonly words: Uint32Array;
   /** The names, each ended by a NUL. */
-  readonly strings: Uint8Array;
+  readonly strings: Buffer;
   /** The index into `words` of each type, by type id; the one of void (id 0) means nothing. */
   readonly starts: Uint32Array;
   /** The offset of each type's name, by type id: a copy side by side, as every look-up goes through all of them. */
@@ -179,7 +179,7 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
     (bytes.byteOffset + typeStart) % 4 === 0 ? bytes.byteOffset + typeStart : 0,
     typeLength / 4,
   );
-  const strings = bytes.subarray(stringStart, stringStart + stringLength);
+  const strings = Buffer.from(bytes.buffer, bytes.byteOffset + stringStart, stringLength);
   return { words, strings, ...findTypes(words) };
 }
 

@@ -108,8 +108,10 @@ export interface BtfTag {
 const pointerSize = 8;
 /** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
 const longestChain = 32;
-/** Look-ups that go through all types; after these, an index is built. Building it costs about 10 of them (bench/btf.ts). */
-const scansBeforeIndex = 8;
+/** Look-ups that search the strings; after these, an index is built, which costs about 50 of them (bench/btf.ts). */
+const searchesBeforeIndex = 32;
+/** Strings that may end with a name, as many do with a short one, for a search to be faster than the index. */
+const mostPlaces = 16;
 
 /** Type ids by a hash of their names: `next[id]` is the next type in the chain that begins at `heads[hash]`. */
 interface NameIndex {
@@ -129,7 +131,7 @@ interface NamePlace {
  */
 export class BtfGraph {
   readonly #words: Uint32Array;
-  readonly #strings: Uint8Array;
+  readonly #strings: Buffer;
   /** Index into #words of each type, by type id less `#before`. */
   readonly #starts: Uint32Array;
   /** Offset of each type's name, by type id less `#before`. */
@@ -138,7 +140,7 @@ export class BtfGraph {
   /** Ids below the first one of this graph's own, less the one of void. */
   readonly #before: number;
   readonly #stringsBefore: number;
-  #scans = 0;
+  #searches = 0;
   #index: NameIndex | undefined;
   #tags: ReadonlyMap<number, readonly BtfTag[]> | undefined;
 
@@ -198,7 +200,7 @@ export class BtfGraph {
   /**
    * The id of the type with this name and kind, or `undefined`.
    *
-   * The first few look-ups go through all types, later ones use an index.
+   * The first few look-ups search the names, later ones use an index.
    *
    * @throws {RangeError} when several types of this kind have the name, as some structs of each kernel do: the message
    *   lists their ids, and {@link findAll} gives them
@@ -413,35 +415,45 @@ export class BtfGraph {
   }
 
   /** Adds the types of this name, those of the base first. */
-  #find(kind: number, name: Uint8Array, ids: number[]): void {
+  #find(kind: number, name: Buffer, ids: number[]): void {
     if (this.#base !== undefined) this.#base.#find(kind, name, ids);
-    if (this.#index === undefined && this.#scans++ < scansBeforeIndex) this.#scan(kind, name, ids);
-    else this.#findInIndex(kind, name, ids);
-  }
-
-  /**
-   * Compares all names, as libbpf does. Names are compared by their bytes: one may be the end of another string, and the
-   * same one may be there twice.
-   */
-  #scan(kind: number, name: Uint8Array, ids: number[]): void {
-    const names = this.#names;
-    const strings = this.#strings;
-    const before = this.#stringsBefore;
-    const length = name.length;
-    const [first] = name;
-    for (let index = 1; index < names.length; index++) {
-      const at = (names[index] as number) - before;
-      if (at < 0) {
-        if (!isName(this.#place(at + before), name)) continue;
-      } else {
-        if (strings[at] !== first || strings[at + length] !== 0) continue;
-        if (!isName({ bytes: strings, at }, name)) continue;
-      }
+    const found =
+      this.#index === undefined && this.#searches++ < searchesBeforeIndex
+        ? this.#search(name)
+        : undefined;
+    if (found === undefined) return this.#findInIndex(kind, name, ids);
+    for (const index of found) {
       if (this.#kindAt(index) === kind) ids.push(this.#before + index);
     }
   }
 
-  #findInIndex(kind: number, name: Uint8Array, ids: number[]): void {
+  /**
+   * Searches for the name in the strings, and then for its offset among those of all types: two loops of the engine's own,
+   * which are fast before anything is compiled. Every string that ends with the name counts, as one may be used for
+   * both, and the same one may be there twice. `undefined` when those are many.
+   */
+  #search(name: Buffer): number[] | undefined {
+    const terminated = Buffer.concat([name, Buffer.of(0)]);
+    const offsets: number[] = [];
+    for (let owner: BtfGraph | undefined = this; owner !== undefined; owner = owner.#base) {
+      const strings = owner.#strings;
+      for (let at = strings.indexOf(terminated); at !== -1;) {
+        if (offsets.push(owner.#stringsBefore + at) > mostPlaces) return undefined;
+        at = strings.indexOf(terminated, at + 1);
+      }
+    }
+    const names = this.#names;
+    const found: number[] = [];
+    for (const offset of offsets) {
+      for (let index = names.indexOf(offset, 1); index !== -1;) {
+        found.push(index);
+        index = names.indexOf(offset, index + 1);
+      }
+    }
+    return found.sort((a, b) => a - b);
+  }
+
+  #findInIndex(kind: number, name: Buffer, ids: number[]): void {
     this.#index ??= this.#buildIndex();
     const { heads, next } = this.#index;
     const head = hashOf({ bytes: name, at: 0 }) & (heads.length - 1);

@@ -288,7 +288,7 @@ kernelTypesTest("the kernel's own memory has what its file has", () => {
 
 describe("look-ups by name", () => {
   /** Enough for the first ones to compare all names, and the last ones to use an index. */
-  const often = 20;
+  const often = 50;
 
   test("tell when several types share a name", () => {
     const types = new RawTypes();

@@ -137,7 +137,7 @@ describe("types that come after those of another BTF", () => {
     expect(btf.find("struct", "mode")).toBeUndefined();
     expect(base.find("struct", "line")).toBeUndefined();
     // Some that compare all names, and some with an index.
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 50; round++) {
       expect(btf.findAll("struct", "line")).toEqual([line]);
       expect(btf.findAll("struct", "point")).toEqual([point]);
     }
@@ -151,7 +151,7 @@ describe("types that come after those of another BTF", () => {
     const lent = more.nameAt(1).typedef("", point);
     const btf = Btf.parse(more.encode(), base);
     expect(base.type(int).name).toBe("int");
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 50; round++) {
       expect(btf.findAll("struct", "point")).toEqual([point, own]);
       expect(() => btf.find("struct", "point")).toThrow("2 types of the kind struct");
       expect(btf.findAll("typedef", "int")).toEqual([lent]);
