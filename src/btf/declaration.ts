@@ -2,6 +2,8 @@ import type { BtfGraph, BtfType } from "./graph.ts";
 
 /** Structs within one another that are written out: what is deeper is named by its kind alone. */
 const greatestDepth = 8;
+/** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
+const longestChain = 32;
 
 /**
  * A type in the words of C, on one line: `struct event { __u32 pid; char comm[16]; }`.
@@ -22,7 +24,9 @@ export function declaration(graph: BtfGraph, id: number): string {
 
 /**
  * @param name what is declared, with what surrounds it already; empty for the type alone
+ * @param depth structs and lists of parameters around it
  * @param isWhole whether a struct with a name is written out too
+ * @param links types that led to this one
  */
 function declare(
   graph: BtfGraph,
@@ -30,33 +34,44 @@ function declare(
   name: string,
   depth: number,
   isWhole: boolean,
+  links = 0,
 ): string {
+  if (links > longestChain) {
+    throw new RangeError(
+      `BTF type ${id} comes after more than ${longestChain} others: the bytes are damaged`,
+    );
+  }
   const type = graph.type(id);
   // What refers to another type is written around the name, and that type around both.
+  const around = (inner: string, isWholeToo = false) =>
+    declare(graph, type.typeId, inner, depth, isWholeToo, links + 1);
   switch (type.kind) {
-    case "array": {
-      const length = type.length === 0 ? "" : type.length;
-      return declare(graph, type.typeId, `${name}[${length}]`, depth, isWhole);
-    }
+    case "array":
+      return around(`${name}${suffix(type)}`, isWhole);
     case "ptr":
-      return declare(graph, type.typeId, pointerTo(graph, type, name), depth, false);
+      return around(pointerTo(graph, type, name));
     case "const":
     case "volatile":
     case "restrict":
-      return qualified(graph, type, name, depth, isWhole);
+      return qualified(graph, type, name, depth, isWhole, links);
     case "type_tag":
     case "var":
-      return declare(graph, type.typeId, name, depth, isWhole);
+      return around(name, isWhole);
     case "func":
-      return declare(graph, type.typeId, type.name, depth, false);
+      return around(type.name);
     case "func_proto":
-      return declare(graph, type.typeId, `${name}(${parameters(graph, id, depth)})`, depth, false);
+      return around(`${name}(${parameters(graph, id, depth)})`);
     default:
       return join(baseName(graph, type, depth, isWhole), name);
   }
 }
 
+function suffix({ length }: BtfType): string {
+  return length === 0 ? "[]" : `[${length}]`;
+}
+
 function parameters(graph: BtfGraph, id: number, depth: number): string {
+  if (depth >= greatestDepth) return "...";
   return graph
     .parameters(id)
     .map(({ name, typeId }) =>
@@ -72,8 +87,8 @@ function pointerTo(graph: BtfGraph, { typeId }: BtfType, name: string): string {
 }
 
 /**
- * Qualifiers are behind the star of the pointer that they belong to, and before all other types. Those of an array are
- * its elements' and those of its elements its own: C knows no others.
+ * Qualifiers are behind the star of the pointer that they belong to, and before all other types. Those of an array are its
+ * elements': C knows no others, and each once.
  */
 function qualified(
   graph: BtfGraph,
@@ -81,38 +96,37 @@ function qualified(
   name: string,
   depth: number,
   isWhole: boolean,
+  links: number,
 ): string {
   let { type, qualifiers } = behindQualifiers(graph, id);
   let declared = name;
-  for (let steps = 0; type.kind === "array"; steps++) {
-    declared += `[${type.length === 0 ? "" : type.length}]`;
+  for (let steps = 0; type.kind === "array" && steps < longestChain; steps++) {
+    declared += suffix(type);
     const inner = behindQualifiers(graph, type.typeId);
-    qualifiers = [...new Set([...qualifiers, ...inner.qualifiers])];
+    qualifiers = qualifiers.union(inner.qualifiers);
     type = inner.type;
-    if (steps > greatestDepth) break;
   }
-  const words = qualifiers.join(" ");
+  const words = [...qualifiers].join(" ");
   return type.kind === "ptr"
-    ? declare(graph, type.id, join(words, declared), depth, isWhole)
-    : `${words} ${declare(graph, type.id, declared, depth, isWhole)}`;
+    ? declare(graph, type.id, join(words, declared), depth, isWhole, links + 1)
+    : `${words} ${declare(graph, type.id, declared, depth, isWhole, links + 1)}`;
 }
 
-/** The type behind qualifiers and type tags, and the qualifiers, each once, in the order in which C has them. */
+/** The type behind qualifiers and type tags, and the qualifiers, in the order in which they lead there. */
 function behindQualifiers(
   graph: BtfGraph,
   id: number,
-): { readonly type: BtfType; readonly qualifiers: readonly string[] } {
+): { readonly type: BtfType; readonly qualifiers: ReadonlySet<string> } {
   const qualifiers = new Set<string>();
   let type = graph.type(id);
-  for (let steps = 0; steps < 32; steps++) {
-    if (type.kind === "type_tag") type = graph.type(type.typeId);
-    else if (["const", "volatile", "restrict"].includes(type.kind)) {
-      qualifiers.add(type.kind);
-      type = graph.type(type.typeId);
-    } else break;
+  for (let steps = 0; steps < longestChain && transparent.has(type.kind); steps++) {
+    if (type.kind !== "type_tag") qualifiers.add(type.kind);
+    type = graph.type(type.typeId);
   }
-  return { type, qualifiers: [...qualifiers] };
+  return { type, qualifiers };
 }
+
+const transparent: ReadonlySet<string> = new Set(["const", "volatile", "restrict", "type_tag"]);
 
 function baseName(graph: BtfGraph, type: BtfType, depth: number, isWhole: boolean): string {
   switch (type.kind) {

@@ -34,6 +34,9 @@ interface FlatMember {
 /** Structs within one another: the kernel takes no more either (MAX_RESOLVE_DEPTH). */
 const greatestDepth = 32;
 
+/** Members of a struct with those of anonymous ones: damaged types, or such as were made for it, can have 2^32. */
+const mostMembers = 1 << 16;
+
 /** Makes JavaScript's values of bytes. What is to be done for a type is found out once. */
 export class Decoder {
   readonly #graph: BtfGraph;
@@ -175,7 +178,7 @@ export class Decoder {
   /** @param isLast whether the struct ends where the outermost one does */
   #flatMembers(type: BtfType, base: number, isLast: boolean): FlatMember[] {
     const members = this.#graph.members(type.id);
-    return members.flatMap((member, index) => {
+    const flat = members.flatMap((member, index) => {
       const isAtEnd = isLast && (type.kind === "union" || index === members.length - 1);
       const offset = base + Math.floor(member.bitOffset / 8);
       const inner = valueType(this.#graph, member.typeId);
@@ -187,6 +190,8 @@ export class Decoder {
       const read = isBitField ? this.#bitField(member, inner) : this.#reader(member.typeId);
       return { name: member.name, offset, end, read };
     });
+    checkMemberCount(type.id, flat.length);
+    return flat;
   }
 
   #anonymous(inner: BtfType, offset: number, isAtEnd: boolean): FlatMember[] {
@@ -228,6 +233,15 @@ export class Decoder {
     const needed = Math.max(size, ...members.map(({ end }) => end));
     if (needed > size) throw new RangeError(`BTF type ${id} is smaller than its variables`);
     return record(members, size);
+  }
+}
+
+/** @throws {RangeError} when there are more members than any struct has */
+export function checkMemberCount(id: number, count: number): void {
+  if (count > mostMembers) {
+    throw new RangeError(
+      `BTF type ${id} has more than ${mostMembers} members: the bytes are damaged`,
+    );
   }
 }
 

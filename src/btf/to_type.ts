@@ -13,6 +13,7 @@ import type { Fields, Type } from "../types/type.ts";
 import {
   type BtfRecord,
   type BtfValue,
+  checkMemberCount,
   isCharacter,
   readBits,
   setMember,
@@ -211,6 +212,7 @@ export class TypeMaker {
     });
     while (size % align !== 0) align /= 2;
     const names = parts.flatMap((part) => part.names);
+    checkMemberCount(id, names.length);
     const read: Part["read"] = (view, offset, into) => {
       for (const part of parts) part.read(view, offset, into);
     };

@@ -27,9 +27,6 @@ export interface FoundTarget {
   readonly memberIndex: number | undefined;
 }
 
-/** The kernel's types stay, and to find one takes as long as to load a few programs. */
-const ids = new Map<string, number>();
-
 /** @throws {BpfError} `ENOENT` where the kernel has no such type or member, or no BTF */
 export function findTarget({ kind, name, member }: ProgramTarget): FoundTarget {
   const id = kernelTypeId(kind, name);
@@ -42,10 +39,8 @@ export function findTarget({ kind, name, member }: ProgramTarget): FoundTarget {
 
 /** The id of a type in the kernel's BTF. @throws {BpfError} `ENOENT` where the kernel has no such type, or no BTF */
 export function kernelTypeId(kind: ProgramTarget["kind"], name: string): number {
-  const key = `${kind} ${name}`;
-  const id = ids.get(key) ?? Btf.kernel().find(kind, name);
+  const id = Btf.kernel().find(kind, name);
   if (id === undefined) throw noSuchType(kind, name);
-  ids.set(key, id);
   return id;
 }
 

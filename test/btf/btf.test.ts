@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { release } from "node:os";
 import { readKernelBtf } from "../../src/ffi/bpf_btf.ts";
 import { BpfError, Btf } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
@@ -284,6 +285,14 @@ kernelTypesTest("functions of the kernel have parameters, and some are tagged as
 
 kernelTypesTest("the kernel's own memory has what its file has", () => {
   expect(Buffer.compare(readKernelBtf(), readFileSync(vmlinux))).toBe(0);
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  if (major < 6 || (major === 6 && minor < 16)) return;
+  expect(Btf.kernel().length).toBeGreaterThan(0);
+  expect(readFileSync("/proc/self/maps", "utf8")).toContain(vmlinux);
+});
+
+test("what cannot be mapped is read", () => {
+  expect(Buffer.from(readKernelBtf("/proc/version"))).toEqual(readFileSync("/proc/version"));
 });
 
 describe("look-ups by name", () => {
@@ -416,7 +425,10 @@ function encode(types: readonly (readonly number[])[], strings = "\0name\0"): Ui
 }
 
 const int = [1, 1 << 24, 4, 32];
-const kinds = { struct: 4, enum: 6, typedef: 8, array: 3, enum64: 19 };
+const kinds = {
+  ...{ ptr: 2, array: 3, struct: 4, enum: 6, typedef: 8, const: 10, func: 12, func_proto: 13 },
+  ...{ decl_tag: 17, enum64: 19 },
+};
 const named = 1;
 
 describe("bytes that are no BTF", () => {
@@ -466,6 +478,8 @@ describe("bytes that are no BTF", () => {
     expect(() => typedefs.resolve(1)).toThrow("BTF type 1 leads through more than 32 others");
     const arrays = Btf.parse(encode([[0, kinds.array << 24, 0, 1, 1, 2]]));
     expect(() => arrays.sizeOf(1)).toThrow("BTF type 1 leads through more than 32 others");
+    const pointers = Btf.parse(encode([[0, kinds.ptr << 24, 1]]));
+    expect(() => pointers.declaration(1)).toThrow("BTF type 1 comes after more than 32 others");
   });
 
   test("have anonymous structs inside themselves, or inside one another many times over", () => {
@@ -478,6 +492,19 @@ describe("bytes that are no BTF", () => {
     ]);
     const btf = Btf.parse(encode(structs));
     expect(() => btf.field("name", "absent")).toThrow("name has no field absent in this BTF");
+  });
+
+  test("have unions inside one another many times over", () => {
+    const depth = 30;
+    const unions = Array.from({ length: depth }, (_, index) => {
+      const inner = index === depth - 1 ? [named, 1, 0] : [0, index + 3, 0];
+      return [index === 0 ? named : 0, (5 << 24) | 2, 4, ...inner, ...inner];
+    });
+    const btf = Btf.parse(encode([int, ...unions]));
+    const refusal = /^BTF type \d+ has more than 65536 members: the bytes are damaged$/;
+    expect(() => btf.decode(2, new Uint8Array(4))).toThrow(refusal);
+    expect(() => btf.toType(2)).toThrow(refusal);
+    expect(btf.declaration(2)).toContain("{ ... }");
   });
 });
 
@@ -526,6 +553,11 @@ test("no bytes make it endless, or fail with anything but a RangeError", () => {
     [0, (kinds.struct << 24) | 1, 4, named, 5, 0],
     [named, kinds.typedef << 24, 1],
     [named, (kinds.enum << 24) | 1, 4, named, 5],
+    [0, (kinds.func_proto << 24) | 2, 1, named, 10, 0, 0],
+    [named, kinds.func << 24, 7],
+    [0, kinds.const << 24, 3],
+    [0, kinds.ptr << 24, 7],
+    [named, kinds.decl_tag << 24, 2, 1],
   ]);
   let parsed = 0;
   for (let round = 0; round < repetitions(20_000); round++) {
@@ -542,6 +574,7 @@ test("no bytes make it endless, or fail with anything but a RangeError", () => {
           () => btf.members(id),
           () => btf.enumerators(id),
           () => btf.field("name", "absent"),
+          ...(round % 8 === 0 ? slower(btf, id) : []),
         ]) {
           attempt(use, seed);
         }
@@ -552,6 +585,17 @@ test("no bytes make it endless, or fail with anything but a RangeError", () => {
   }
   expect(parsed).toBeGreaterThan(repetitions(1000));
 });
+
+function slower(btf: Btf, id: number): readonly (() => unknown)[] {
+  return [
+    () => btf.parameters(id),
+    () => btf.integer(id),
+    () => btf.tags(id),
+    () => btf.declaration(id),
+    () => btf.toType(id),
+    () => btf.findAll("struct", "name"),
+  ];
+}
 
 function attempt(use: () => unknown, seed: number): void {
   try {
