@@ -1,10 +1,7 @@
-import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { BTF_INFO, BTF_LOAD } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { objectInfo } from "./bpf_object.ts";
-import { BpfError } from "./error.ts";
-import { MappedMemory } from "./mapped_memory.ts";
 
 /** MODULE_NAME_LEN of the kernel, at the most. */
 const longestName = 64;
@@ -52,43 +49,4 @@ export function readBtfObject(fd: number, what: string): BtfObject {
     isKernel: info.u32(BTF_INFO.kernel_btf) !== 0,
     name: name.elements === 0 ? "" : info.text(BTF_INFO.name),
   };
-}
-
-const vmlinux = "/sys/kernel/btf/vmlinux";
-
-/**
- * The running kernel's BTF, or that of a module at its path: in memory of the kernel's own, which must not be written to,
- * where that can be mapped (kernel 6.16, not of modules), or else in a copy.
- *
- * @throws {BpfError} `ENOENT` where the kernel has none or /sys is not mounted
- */
-export function readKernelBtf(path: string = vmlinux): Uint8Array {
-  try {
-    const fd = openSync(path, "r");
-    try {
-      return mapWhole(fd) ?? readFileSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-  } catch (error) {
-    throw new BpfError({
-      errno: Math.abs((error as NodeJS.ErrnoException).errno ?? 0),
-      syscall: "open",
-      doing: `read the kernel's type information at ${path}`,
-      hint: "It needs a kernel with CONFIG_DEBUG_INFO_BTF (5.4 or later) and /sys mounted",
-    });
-  }
-}
-
-function mapWhole(fd: number): Uint8Array | undefined {
-  const { size } = fstatSync(fd);
-  try {
-    const what = "kernel's type information";
-    const file = { fd, offset: 0, length: size, writable: false, isPrivate: true, what };
-    // Unmapped when the last view of it was collected.
-    return new Uint8Array(MappedMemory.ofFile(file).buffer);
-  } catch (error) {
-    if (error instanceof BpfError) return undefined;
-    throw error;
-  }
 }

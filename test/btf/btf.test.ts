@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
-import { readKernelBtf } from "../../src/ffi/bpf_btf.ts";
+import { readKernelBtf } from "../../src/btf/btf.ts";
 import { BpfError, Btf } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
