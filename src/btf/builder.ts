@@ -30,6 +30,7 @@ export class BtfBuilder {
   readonly #words: number[] = [];
   readonly #ids = new Map<string, number>();
   readonly #nameOffsets = new Map<string, number>([["", 0]]);
+  /** A character for each byte. */
   #strings = "\0";
 
   int(name: string, size: number, encoding: NewInteger = {}): number {
@@ -177,7 +178,7 @@ export class BtfBuilder {
     if (offset === undefined) {
       offset = this.#strings.length;
       this.#nameOffsets.set(name, offset);
-      this.#strings += `${name}\0`;
+      this.#strings += `${Buffer.from(name).toString("latin1")}\0`;
     }
     return offset;
   }

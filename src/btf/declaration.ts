@@ -25,7 +25,7 @@ export function declaration(graph: BtfGraph, id: number): string {
 /**
  * @param name what is declared, with what surrounds it already; empty for the type alone
  * @param depth structs and lists of parameters around it
- * @param isWhole whether a struct with a name is written out too
+ * @param isWhole true to write out a struct with a name, too
  * @param links types that led to this one
  */
 function declare(
@@ -42,7 +42,7 @@ function declare(
     );
   }
   const type = graph.type(id);
-  // What refers to another type is written around the name, and that type around both.
+  // A type that refers to another one is written around the name, and that one around both.
   const around = (inner: string, isWholeToo = false) =>
     declare(graph, type.typeId, inner, depth, isWholeToo, links + 1);
   switch (type.kind) {

@@ -26,7 +26,7 @@ type Reader = (view: DataView, at: number, end: number) => BtfValue;
 interface FlatMember {
   readonly name: string;
   readonly offset: number;
-  /** What an array without a length may not go beyond, from the start of the outermost struct; `undefined` for its end. */
+  /** The end of an array without a length, from the start of the outermost struct; `undefined` for that struct's end. */
   readonly end: number | undefined;
   readonly read: Reader;
 }
@@ -37,7 +37,7 @@ const greatestDepth = 32;
 /** Members of a struct with those of anonymous ones: damaged types, or such as were made for it, can have 2^32. */
 const mostMembers = 1 << 16;
 
-/** Makes JavaScript's values of bytes. What is to be done for a type is found out once. */
+/** Makes JavaScript's values of bytes. Each type gets its reader once. */
 export class Decoder {
   readonly #graph: BtfGraph;
   readonly #hexPointers: boolean;
@@ -128,7 +128,7 @@ export class Decoder {
       : (view, at) => name(read(view, at));
   }
 
-  /** What gives the name of an enumerator for its number, or else the number. */
+  /** Returns a function from the number of an enumerator to its name, or to the number where it has none. */
   #enumeratorNames({ id, size }: BtfType): (value: number | bigint) => string | number | bigint {
     const names = new Map<bigint, string>();
     const bits = size * 8;
@@ -251,7 +251,7 @@ export function valueType(graph: BtfGraph, id: number): BtfType {
   return type.kind === "var" ? graph.resolve(type.typeId) : type;
 }
 
-/** Whether arrays of a type are text. */
+/** Tells types whose arrays are text. */
 export function isCharacter(graph: BtfGraph, { kind, size, name, id }: BtfType): boolean {
   if (kind !== "int" || size !== 1) return false;
   // Compilers seldom say that it is one.
@@ -351,7 +351,7 @@ export function readBits(
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-/** What texts do not have: control characters, other than those of white space. */
+/** Control characters other than white space: text has none. */
 const controls = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
 
 /** The bytes as numbers. @throws {RangeError} when the view has not so many */

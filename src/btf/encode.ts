@@ -13,7 +13,7 @@ export interface EncodedBtf {
   readonly valueTypeId: number;
 }
 
-/** What {@link encodeBtf} encodes: the key and the value of a map, where it has them. */
+/** The key and the value of a map, where it has them, for {@link encodeBtf}. */
 export interface MapTypes {
   readonly key?: Type<unknown> | undefined;
   readonly value?: Type<unknown> | undefined;

@@ -48,7 +48,7 @@ export const kindNames = {
   [BTF_KIND_ENUM64]: "enum64",
 } as const;
 
-/** What a BTF type is, as the kernel's `BTF_KIND_*` names it. */
+/** The kind of a BTF type, as the kernel's `BTF_KIND_*` names it. */
 export type BtfKind = (typeof kindNames)[keyof typeof kindNames];
 
 /** The kernel's numbers of kinds, by their names. */
@@ -76,7 +76,7 @@ export function flagOf(info: number): boolean {
 const kindMask = 0x7f;
 const unknownKind = 0xff;
 
-/** Where a function or variable can be seen from: its own file, all files, or defined elsewhere. */
+/** The linkage of a function or variable: seen in its own file, in all files, or defined elsewhere. */
 export type BtfLinkage = "static" | "global" | "extern";
 
 /** Linkages by the kernel's numbers, which are the same for functions and variables. */
@@ -130,7 +130,7 @@ export interface RawBtf {
   /** The types, one after another. */
   readonly words: Uint32Array;
   /** The names, each ended by a NUL. */
-  readonly strings: Buffer;
+  readonly strings: Uint8Array;
   /** The index into `words` of each type, by type id; the one of void (id 0) means nothing. */
   readonly starts: Uint32Array;
   /** The offset of each type's name, by type id: a copy side by side, as every look-up goes through all of them. */
@@ -179,7 +179,7 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
     (bytes.byteOffset + typeStart) % 4 === 0 ? bytes.byteOffset + typeStart : 0,
     typeLength / 4,
   );
-  const strings = Buffer.from(bytes.buffer, bytes.byteOffset + stringStart, stringLength);
+  const strings = bytes.subarray(stringStart, stringStart + stringLength);
   return { words, strings, ...findTypes(words) };
 }
 

@@ -37,7 +37,7 @@ export interface BtfType {
   readonly length: number;
   /** Only of functions and variables. */
   readonly linkage?: BtfLinkage;
-  /** Only of enums: whether the values have a sign. Compilers seldom say so before clang 15. */
+  /** Only of enums: true where the values have a sign. Compilers seldom say so before clang 15. */
   readonly isSigned?: boolean;
   /** Only of forward declarations: the kind of the type that is declared. */
   readonly declares?: "struct" | "union";
@@ -90,9 +90,9 @@ export interface BtfVariable {
 export interface BtfInteger {
   readonly isSigned: boolean;
   readonly isBool: boolean;
-  /** Whether it is a character. Compilers seldom say so: gcc and clang make `char` a signed integer. */
+  /** True for characters. Compilers seldom say so: gcc and clang make `char` an integer like others. */
   readonly isChar: boolean;
-  /** Where it begins in the bytes of its type. */
+  /** The first bit in the bytes of its type. */
   readonly bitOffset: number;
   /** Its width: fewer bits than its bytes have in bit-fields of compilers before 2019. */
   readonly bitSize: number;
@@ -148,7 +148,7 @@ export class BtfGraph {
   constructor(bytes: Uint8Array, base: BtfGraph | undefined) {
     const { words, strings, starts, names } = parseRawBtf(bytes, base !== undefined);
     this.#words = words;
-    this.#strings = strings;
+    this.#strings = Buffer.from(strings.buffer, strings.byteOffset, strings.byteLength);
     this.#starts = starts;
     this.#names = names;
     this.#base = base;
@@ -543,7 +543,7 @@ export class BtfGraph {
     return kindOf(this.#words[(this.#starts[index] as number) + 1] as number);
   }
 
-  /** Where a name is: in these strings, or in those of a base. */
+  /** Locates a name: in these strings, or in those of a base. */
   #place(offset: number): NamePlace {
     let owner: BtfGraph = this;
     while (owner.#base !== undefined && offset < owner.#stringsBefore) owner = owner.#base;
@@ -573,7 +573,7 @@ function withLinkage(type: BtfType, number: number): BtfType {
   return linkage === undefined ? type : { ...type, linkage };
 }
 
-/** Whether these bytes are the name, up to its NUL. */
+/** Compares bytes with a name, up to its NUL. */
 function isName({ bytes, at }: NamePlace, name: Uint8Array): boolean {
   for (let index = 0; index < name.length; index++) {
     if (bytes[at + index] !== name[index]) return false;

@@ -111,8 +111,12 @@ test("types of later kernels are read back, too", () => {
     { name: "whole", componentIndex: -1 },
     { name: "member", componentIndex: 0 },
   ]);
+  const umlaut = types.float("zähler", 4);
+  expect(types.float("after", 4)).toBe(umlaut + 1);
+  const more = Btf.parse(types.encode());
+  expect([umlaut, umlaut + 1].map((id) => more.type(id).name)).toEqual(["zähler", "after"]);
   // There is none twice.
-  const { length } = btf;
+  const { length } = more;
   expect(types.float("double", 8)).toBe(double);
   expect(types.enum("wide", 8, values, false)).toBe(wide);
   expect(Btf.parse(types.encode())).toHaveLength(length);
