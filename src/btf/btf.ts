@@ -80,8 +80,10 @@ export class Btf extends BtfGraph {
     checkCount("id", id, 1, 0xffffffff);
     using descriptor = new Descriptor(openById("btf", id), `BTF ${id}`);
     const { bytes, name, isKernel } = readBtfObject(descriptor.fd, descriptor.what);
+    if (!isKernel) return new Btf(bytes, undefined);
+    if (name === "vmlinux") return (Btf.#kernel ??= new Btf(bytes, undefined));
     // Those of modules refer to the kernel's types; all others are whole by themselves.
-    return Btf.parse(bytes, isKernel && name !== "vmlinux" ? Btf.kernel() : undefined);
+    return new Btf(bytes, Btf.kernel());
   }
 
   /**

@@ -89,7 +89,8 @@ function hasCapabilityOrAdmin(capability: Parameters<typeof hasCapability>[0]): 
 
 function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;
-  const id = Btf.kernel().find("typedef", `${kind.btfTypedefPrefix}${target}`);
+  // The kernel, too, takes the first one, should there be several.
+  const [id] = Btf.kernel().findAll("typedef", `${kind.btfTypedefPrefix}${target}`);
   if (id === undefined) {
     throw new BpfError({
       errno: errnoNumbers.ENOENT,

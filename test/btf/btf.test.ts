@@ -254,7 +254,7 @@ kernelTypesTest(
         const { name } = btf.type(id);
         if (name !== "") byName.set(name, [...(byName.get(name) ?? []), id]);
       }
-      expect(byName.size).toBeGreaterThan(0);
+      if (kind === "struct" || kind === "func") expect(byName.size).toBeGreaterThan(1000);
       for (const [name, ids] of byName) {
         if (!Bun.deepEquals(btf.findAll(kind, name), ids)) {
           expect({ name, ids: btf.findAll(kind, name) }).toEqual({ name, ids });

@@ -82,6 +82,7 @@ bpfTest("the kernel's own is told by its name, where the kernel tells names", ()
   const own = names.get("vmlinux");
   if (own === undefined) return;
   expect(Btf.fromId(own).length).toBe(Btf.kernel().length);
+  expect(Btf.fromId(own)).toBe(Btf.kernel());
   // Those of modules, where there are any, are read with the kernel's as their base.
   for (const [name, id] of [...names].slice(0, 20)) {
     if (name === "vmlinux") continue;
