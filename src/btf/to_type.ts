@@ -201,14 +201,15 @@ export class TypeMaker {
       if (member.name === "" && (inner.kind === "struct" || inner.kind === "union")) {
         const part = this.#within(inner, () => this.#parts(inner));
         align = Math.max(align, offset % part.align === 0 ? part.align : 1);
-        return [at(part, offset)];
+        return [shifted(part, offset)];
       }
       // Bit-fields without a name are padding.
       if (member.name === "") return [];
-      if (this.#isBitField(member)) return [at(field(member.name, this.#bitField(member)), offset)];
+      if (this.#isBitField(member))
+        return [shifted(field(member.name, this.#bitField(member)), offset)];
       const made = this.make(member.typeId);
       if (offset % made.align === 0) align = Math.max(align, made.align);
-      return isOpaque(made) ? [] : [at(field(member.name, recipeOf(made)), offset)];
+      return isOpaque(made) ? [] : [shifted(field(member.name, recipeOf(made)), offset)];
     });
     while (size % align !== 0) align /= 2;
     const names = parts.flatMap((part) => part.names);
@@ -351,8 +352,8 @@ function field(name: string, codec: Codec<unknown>): Part {
   };
 }
 
-/** The same at an offset. */
-function at({ names, read, write }: Part, offset: number): Part {
+/** The same part, further on by an offset. */
+function shifted({ names, read, write }: Part, offset: number): Part {
   return {
     names,
     read: (view, start, into) => read(view, start + offset, into),
