@@ -5,16 +5,19 @@
  */
 import "./types/web.ts";
 
-export {
-  Btf,
-  type BtfEnumerator,
-  type BtfField,
-  type BtfKind,
-  type BtfMember,
-  type BtfType,
-  type BtfVariable,
-} from "./btf/btf.ts";
-export type { BtfDecodeOptions, BtfRecord, BtfValue } from "./btf/value.ts";
+export { Btf } from "./btf/btf.ts";
+export type { BtfDecodeOptions, BtfRecord, BtfValue } from "./btf/decode.ts";
+export type { BtfKind, BtfLinkage } from "./btf/format.ts";
+export type {
+  BtfEnumerator,
+  BtfField,
+  BtfInteger,
+  BtfMember,
+  BtfParameter,
+  BtfTag,
+  BtfType,
+  BtfVariable,
+} from "./btf/graph.ts";
 export type { Feature, FeatureGroup, FeatureStatus } from "./features/feature.ts";
 export { type Features, features } from "./features/features.ts";
 export type { AttachKind } from "./link/attach_kinds.ts";

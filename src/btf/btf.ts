@@ -1,40 +1,24 @@
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { openById } from "../ffi/bpf_object.ts";
 import { readBtfObject } from "../ffi/bpf_btf.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
+import { MappedMemory } from "../ffi/mapped_memory.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { Decoder } from "./decode.ts";
-import type {
-  BtfEnumerator,
-  BtfField,
-  BtfKind,
-  BtfMember,
-  BtfType,
-  BtfVariable,
-} from "./description.ts";
-import { parseRawBtf } from "./format.ts";
-import { readKernelBtf } from "./kernel.ts";
-import { TypeTable } from "./type_table.ts";
-import type { BtfDecodeOptions, BtfValue } from "./value.ts";
-
-export type {
-  BtfEnumerator,
-  BtfField,
-  BtfKind,
-  BtfMember,
-  BtfType,
-  BtfVariable,
-} from "./description.ts";
-
-const pointerSize = 8;
-/** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
-const longestChain = 32;
+import type { Type } from "../types/type.ts";
+import { declaration } from "./declaration.ts";
+import { type BtfDecodeOptions, type BtfValue, Decoder } from "./decode.ts";
+import { BtfGraph } from "./graph.ts";
+import { TypeMaker } from "./to_type.ts";
 
 /**
  * Type information in the BPF Type Format: what the kernel says of its own structs, functions and tracepoints, and
  * programs and maps of theirs.
  *
- * Reading is lazy: parsing finds where each type starts, and a type is decoded when it is asked for.
+ * Reading is lazy: parsing finds where each type starts, and a type is decoded when it is asked for. The running
+ * kernel's is not copied where the kernel gives its own memory (6.16).
+ *
  * Kernel 4.18 for BTF itself; 5.4 with `CONFIG_DEBUG_INFO_BTF` for the running kernel's.
  * Format: the kernel's Documentation/bpf/btf.rst.
  *
@@ -45,14 +29,14 @@ const longestChain = 32;
  * console.log(`task_struct.tgid: ${size} bytes at ${offset}`);
  * ```
  */
-export class Btf {
+export class Btf extends BtfGraph {
   static #kernel: Btf | undefined;
 
-  readonly #table: TypeTable;
   readonly #decoders = new Map<BtfDecodeOptions["pointers"], Decoder>();
+  #types: TypeMaker | undefined;
 
-  private constructor(table: TypeTable) {
-    this.#table = table;
+  private constructor(bytes: Uint8Array, base: Btf | undefined) {
+    super(bytes, base);
   }
 
   /**
@@ -72,8 +56,7 @@ export class Btf {
    * @throws {RangeError} when the bytes are not BTF of this machine's byte order
    */
   static parse(bytes: Uint8Array, base?: Btf): Btf {
-    if (base === undefined) return new Btf(new TypeTable(parseRawBtf(bytes)));
-    return new Btf(new TypeTable(parseRawBtf(bytes, true), base.#table));
+    return new Btf(bytes, base);
   }
 
   /**
@@ -97,51 +80,10 @@ export class Btf {
     checkCount("id", id, 1, 0xffffffff);
     using descriptor = new Descriptor(openById("btf", id), `BTF ${id}`);
     const { bytes, name, isKernel } = readBtfObject(descriptor.fd, descriptor.what);
+    if (!isKernel) return new Btf(bytes, undefined);
+    if (name === "vmlinux") return (Btf.#kernel ??= new Btf(bytes, undefined));
     // Those of modules refer to the kernel's types; all others are whole by themselves.
-    return Btf.parse(bytes, isKernel && name !== "vmlinux" ? Btf.kernel() : undefined);
-  }
-
-  /** Number of types, void (id 0) and those of the base included. */
-  get length(): number {
-    return this.#table.length;
-  }
-
-  /** The type with this id. @throws {RangeError} when there is none */
-  type(id: number): BtfType {
-    return this.#table.type(id);
-  }
-
-  /**
-   * The id of the type with this name and kind, or `undefined`.
-   *
-   * @example
-   * ```ts
-   * import { Btf } from "bun-bpf";
-   * console.log(Btf.kernel().find("struct", "task_struct"));
-   * ```
-   */
-  find(kind: BtfKind, name: string): number | undefined {
-    return this.#table.find(kind, name);
-  }
-
-  /** All ids of this kind, in order. */
-  ids(kind: BtfKind): Generator<number, void, undefined> {
-    return this.#table.ids(kind);
-  }
-
-  /** The members of a struct or union as declared: anonymous ones are not opened. @throws {RangeError} for another kind */
-  members(id: number): BtfMember[] {
-    return this.#table.members(id);
-  }
-
-  /** The enumerators of an enum. @throws {RangeError} for another kind */
-  enumerators(id: number): BtfEnumerator[] {
-    return this.#table.enumerators(id);
-  }
-
-  /** The variables of a section (`datasec`) of a program's global data. @throws {RangeError} for another kind */
-  variables(id: number): BtfVariable[] {
-    return this.#table.variables(id);
+    return new Btf(bytes, Btf.kernel());
   }
 
   /**
@@ -181,94 +123,98 @@ export class Btf {
     }
     let decoder = this.#decoders.get(pointers);
     if (decoder === undefined) {
-      const resolve = (typeId: number) => this.resolve(typeId);
-      const sizeOf = (typeId: number) => this.sizeOf(typeId);
-      decoder = new Decoder({ table: this.#table, resolve, sizeOf }, { pointers });
+      decoder = new Decoder(this, { pointers });
       this.#decoders.set(pointers, decoder);
     }
     return decoder.decode(id, bytes);
   }
 
-  /** Follows typedefs and qualifiers (const, volatile, restrict, type tags) to the type behind them. */
-  resolve(id: number): BtfType {
-    let type = this.type(id);
-    for (let steps = 0; transparentKinds.has(type.kind); steps++) {
-      if (steps === longestChain) throw endless(id);
-      type = this.type(type.typeId);
-    }
-    return type;
-  }
-
-  /** Bytes that a value of this type takes. */
-  sizeOf(id: number): number {
-    let type = this.resolve(id);
-    let count = 1;
-    for (let steps = 0; type.kind === "array"; steps++) {
-      if (steps === longestChain) throw endless(id);
-      count *= type.length;
-      type = this.resolve(type.typeId);
-    }
-    return count * (type.kind === "ptr" ? pointerSize : type.size);
-  }
-
   /**
-   * Where a field is in a struct or union, by name: `"tgid"`, or a path `"mm.arg_start"` through embedded structs.
-   * Members of anonymous structs and unions count as the outer struct's, as in C.
+   * Makes a type of `t` of a type, for keys and values of maps and for events: with its size, alignment and values.
    *
-   * @throws {RangeError} when the kernel has no such struct or field, or the field is a bit-field
+   * - integers are `t.u8` to `t.i64`, `bool` is `t.bool`, pointers are `t.u64`; enums are the name of the enumerator, or
+   *   the number where none has it;
+   * - arrays are `t.array`, those of `char` `t.cstring`;
+   * - structs are `t.struct` where that puts all members where they are. All others, and unions, are a type of their own
+   *   (`kind` is `"custom"`): with bit-fields, and the members of anonymous structs and unions as their own. Of a union
+   *   all members are read, and exactly one is given to be written;
+   * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
+   *   the end of a struct are left out.
+   *
+   * @throws {RangeError} when the type has no values (such as a function) or takes no bytes, or there is no such type
    *
    * @example
    * ```ts
    * import { Btf } from "bun-bpf";
-   * console.log(Btf.kernel().field("task_struct", "real_parent").offset);
+   * const btf = Btf.kernel();
+   * const id = btf.find("struct", "list_head");
+   * if (id === undefined) throw new Error("this kernel has no lists");
+   * const list = btf.toType(id);
+   * const view = new DataView(new ArrayBuffer(list.size));
+   * list.write(view, 0, { next: 1n, prev: 2n });
+   * console.log(list.read(view, 0)); // { next: 1n, prev: 2n }
    * ```
    */
-  field(structName: string, path: string): BtfField {
-    const structId = this.find("struct", structName) ?? this.find("union", structName);
-    if (structId === undefined)
-      throw new RangeError(`this BTF has no struct or union ${structName}`);
-    let typeId = structId;
-    let bitOffset = 0;
-    for (const name of path.split(".")) {
-      const type = this.resolve(typeId);
-      const member =
-        type.kind === "struct" || type.kind === "union"
-          ? this.#member(type.id, name, 0, new Set())
-          : undefined;
-      if (member === undefined)
-        throw new RangeError(`${structName} has no field ${path} in this BTF`);
-      if (member.bitSize !== 0) throw new RangeError(`${structName}.${path} is a bit-field`);
-      bitOffset += member.bitOffset;
-      typeId = member.typeId;
-    }
-    return { offset: bitOffset / 8, size: this.sizeOf(typeId), typeId };
+  toType(id: number): Type<BtfValue> {
+    this.#types ??= new TypeMaker(this);
+    return this.#types.make(id);
   }
 
-  /** @param searched structs that were looked through in vain: one that comes again, or is inside itself, is passed over */
-  #member(
-    structId: number,
-    name: string,
-    base: number,
-    searched: Set<number>,
-  ): BtfMember | undefined {
-    if (searched.has(structId)) return undefined;
-    searched.add(structId);
-    for (const member of this.members(structId)) {
-      if (member.name === name) return { ...member, bitOffset: base + member.bitOffset };
-      if (member.name !== "") continue;
-      const inner = this.resolve(member.typeId);
-      if (inner.kind !== "struct" && inner.kind !== "union") continue;
-      const found = this.#member(inner.id, name, base + member.bitOffset, searched);
-      if (found !== undefined) return found;
-    }
-    return undefined;
+  /**
+   * The type as C declares it, on one line. The outermost struct is written out, and with it the anonymous structs and
+   * enums inside it; of those with a name there is the name. Functions are declared with their parameters.
+   *
+   * @throws {RangeError} when there is no such type
+   *
+   * @example
+   * ```ts
+   * import { Btf } from "bun-bpf";
+   * const btf = Btf.kernel();
+   * const id = btf.find("struct", "list_head");
+   * if (id === undefined) throw new Error("this kernel has no lists");
+   * console.log(btf.declaration(id)); // struct list_head { struct list_head *next; struct list_head *prev; }
+   * ```
+   */
+  declaration(id: number): string {
+    return declaration(this, id);
   }
 }
 
-const transparentKinds = new Set<BtfKind>(["typedef", "volatile", "const", "restrict", "type_tag"]);
+const vmlinux = "/sys/kernel/btf/vmlinux";
 
-function endless(id: number): RangeError {
-  return new RangeError(
-    `BTF type ${id} leads through more than ${longestChain} others: the bytes are damaged`,
-  );
+/**
+ * The running kernel's BTF, or that of a module at its path: in memory of the kernel's own, which must not be written to,
+ * where that can be mapped (kernel 6.16, not of modules), or else in a copy.
+ *
+ * @throws {BpfError} `ENOENT` where the kernel has none or /sys is not mounted
+ */
+export function readKernelBtf(path: string = vmlinux): Uint8Array {
+  try {
+    const fd = openSync(path, "r");
+    try {
+      return mapWhole(fd) ?? readFileSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw new BpfError({
+      errno: Math.abs((error as NodeJS.ErrnoException).errno ?? 0),
+      syscall: "open",
+      doing: `read the kernel's type information at ${path}`,
+      hint: "It needs a kernel with CONFIG_DEBUG_INFO_BTF (5.4 or later) and /sys mounted",
+    });
+  }
+}
+
+function mapWhole(fd: number): Uint8Array | undefined {
+  const { size } = fstatSync(fd);
+  try {
+    const what = "kernel's type information";
+    const file = { fd, offset: 0, length: size, writable: false, isPrivate: true, what };
+    // Unmapped when the last view of it was collected.
+    return new Uint8Array(MappedMemory.ofFile(file).buffer);
+  } catch (error) {
+    if (error instanceof BpfError) return undefined;
+    throw error;
+  }
 }

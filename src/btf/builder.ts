@@ -1,27 +1,27 @@
-import {
-  BTF_KIND_ARRAY,
-  BTF_KIND_FUNC,
-  BTF_KIND_FUNC_PROTO,
-  BTF_KIND_INT,
-  BTF_KIND_STRUCT,
-  BTF_KIND_TYPEDEF,
-  BTF_KIND_UNION,
-  BTF_MAGIC,
-  BTF_VERSION,
-} from "../uapi/btf.ts";
-
-/** A member of a struct or union to be built: where it starts is in bytes. */
-export interface NewMember {
-  readonly name: string;
-  readonly typeId: number;
-  readonly offset: number;
-}
+import { BTF_INT_BOOL, BTF_INT_CHAR, BTF_INT_SIGNED, BTF_MAGIC, BTF_VERSION } from "../uapi/btf.ts";
+import { type BtfKind, type BtfLinkage, kindNumbers, linkages } from "./format.ts";
+import type { BtfEnumerator, BtfInteger, BtfMember, BtfParameter } from "./graph.ts";
 
 /** Bytes of `struct btf_header`. */
 const headerSize = 24;
 
+/** A member to be written: `bitSize` only for bit-fields. */
+export type NewMember = Omit<BtfMember, "bitSize"> & Partial<BtfMember>;
+
+/** The encoding of an integer to be written; by default it is unsigned and as wide as its bytes. */
+export type NewInteger = Partial<BtfInteger>;
+
+/** Where a variable is in its section, in bytes. */
+export interface NewVariable {
+  /** The id of the variable. */
+  readonly id: number;
+  readonly offset: number;
+  readonly size: number;
+}
+
 /**
- * Types being written in the raw form of BTF, for the kernel of this machine (little-endian).
+ * Types being written in the raw form of BTF, for the kernel of this machine (little-endian). What it takes is what a
+ * graph gives of a type of that kind.
  *
  * Each method gives the id of a type, which is a new one only if there is none like it. A type comes after those that
  * it refers to, so that the kernel, which checks them in order, never has to look ahead.
@@ -30,42 +30,88 @@ export class BtfBuilder {
   readonly #words: number[] = [];
   readonly #ids = new Map<string, number>();
   readonly #nameOffsets = new Map<string, number>([["", 0]]);
+  /** A character for each byte. */
   #strings = "\0";
 
-  /** @param encoding `BTF_INT_SIGNED`, `BTF_INT_BOOL`, or 0 */
-  int(name: string, size: number, encoding: number): number {
-    return this.#add(name, BTF_KIND_INT << 24, size, (encoding << 24) | (size * 8));
+  int(name: string, size: number, encoding: NewInteger = {}): number {
+    const { isSigned = false, isBool = false, isChar = false } = encoding;
+    const { bitOffset = 0, bitSize = size * 8 } = encoding;
+    const bits =
+      (isSigned ? BTF_INT_SIGNED : 0) | (isBool ? BTF_INT_BOOL : 0) | (isChar ? BTF_INT_CHAR : 0);
+    return this.#add("int", name, size, { rest: [(bits << 24) | (bitOffset << 16) | bitSize] });
   }
 
-  typedef(name: string, typeId: number): number {
-    return this.#add(name, BTF_KIND_TYPEDEF << 24, typeId);
+  float(name: string, size: number): number {
+    return this.#add("float", name, size);
+  }
+
+  /** A type that refers to another one, and has a name where its kind has names. */
+  reference(
+    kind: "ptr" | "typedef" | "const" | "volatile" | "restrict" | "type_tag",
+    typeId: number,
+    name = "",
+  ): number {
+    return this.#add(kind, name, typeId);
   }
 
   array(elementId: number, length: number): number {
     // The name that clang gives the type of an index, which C does not have.
-    const indexId = this.int("__ARRAY_SIZE_TYPE__", 4, 0);
-    return this.#add("", BTF_KIND_ARRAY << 24, 0, elementId, indexId, length);
+    const indexId = this.int("__ARRAY_SIZE_TYPE__", 4);
+    return this.#add("array", "", 0, { rest: [elementId, indexId, length] });
   }
 
   /** @param name empty for an anonymous one */
   struct(name: string, size: number, members: readonly NewMember[]): number {
-    return this.#composite(BTF_KIND_STRUCT, name, size, members);
+    return this.#composite("struct", name, size, members);
   }
 
-  /** A union whose members all start at its own start. */
-  union(name: string, size: number, members: readonly Omit<NewMember, "offset">[]): number {
-    const placed = members.map((member) => ({ ...member, offset: 0 }));
-    return this.#composite(BTF_KIND_UNION, name, size, placed);
+  /** @param name empty for an anonymous one */
+  union(name: string, size: number, members: readonly NewMember[]): number {
+    return this.#composite("union", name, size, members);
   }
 
-  /** The type of functions without parameters, or with such as stay unsaid. */
-  functionPrototype(resultId: number): number {
-    return this.#add("", BTF_KIND_FUNC_PROTO << 24, resultId);
+  /** An enum whose values have 32 bits, or 64 where its size is 8. */
+  enum(
+    name: string,
+    size: number,
+    enumerators: readonly BtfEnumerator[],
+    isSigned: boolean,
+  ): number {
+    const isWide = size === 8;
+    const entries = enumerators.map((enumerator) => {
+      const value = BigInt.asUintN(64, BigInt(enumerator.value));
+      const words = [Number(value & 0xffffffffn), Number(value >> 32n)];
+      return [this.#nameOffset(enumerator.name), ...words.slice(0, isWide ? 2 : 1)];
+    });
+    return this.#add(isWide ? "enum64" : "enum", name, size, { flag: isSigned, entries });
   }
 
-  /** @param linkage `BTF_FUNC_STATIC` or `BTF_FUNC_GLOBAL` */
-  func(name: string, prototypeId: number, linkage: number): number {
-    return this.#add(name, (BTF_KIND_FUNC << 24) | linkage, prototypeId);
+  forward(name: string, declares: "struct" | "union"): number {
+    return this.#add("fwd", name, 0, { flag: declares === "union" });
+  }
+
+  /** The type of functions. @param parameters a last one of type 0 without a name for C's `...` */
+  functionPrototype(resultId: number, parameters: readonly BtfParameter[] = []): number {
+    const entries = parameters.map(({ name, typeId }) => [this.#nameOffset(name), typeId]);
+    return this.#add("func_proto", "", resultId, { entries });
+  }
+
+  func(name: string, prototypeId: number, linkage: BtfLinkage): number {
+    return this.#add("func", name, prototypeId, { count: linkages.indexOf(linkage) });
+  }
+
+  variable(name: string, typeId: number, linkage: BtfLinkage): number {
+    return this.#add("var", name, typeId, { rest: [linkages.indexOf(linkage)] });
+  }
+
+  section(name: string, size: number, variables: readonly NewVariable[]): number {
+    const entries = variables.map((variable) => [variable.id, variable.offset, variable.size]);
+    return this.#add("datasec", name, size, { entries });
+  }
+
+  /** @param componentIndex of a member or parameter; -1 for the type itself */
+  declarationTag(name: string, typeId: number, componentIndex = -1): number {
+    return this.#add("decl_tag", name, typeId, { rest: [componentIndex >>> 0] });
   }
 
   /** All of it, as the kernel takes it. */
@@ -83,18 +129,40 @@ export class BtfBuilder {
     return bytes;
   }
 
-  #composite(kind: number, name: string, size: number, members: readonly NewMember[]): number {
-    const words = members.flatMap((member) => [
+  #composite(
+    kind: "struct" | "union",
+    name: string,
+    size: number,
+    members: readonly NewMember[],
+  ): number {
+    const flag = members.some(({ bitSize = 0 }) => bitSize !== 0);
+    const entries = members.map((member) => [
       this.#nameOffset(member.name),
       member.typeId,
-      member.offset * 8,
+      flag ? (((member.bitSize ?? 0) << 24) | member.bitOffset) >>> 0 : member.bitOffset,
     ]);
-    return this.#add(name, (kind << 24) | members.length, size, ...words);
+    return this.#add(kind, name, size, { flag, entries });
   }
 
-  /** @param rest the words after the name: `info`, `size` or `type`, and what the kind has besides */
-  #add(name: string, ...rest: readonly number[]): number {
-    const words = [this.#nameOffset(name), ...rest];
+  /** @param rest the words after the first three; `count` is the number of entries where it is not that of `entries` */
+  #add(
+    kind: BtfKind,
+    name: string,
+    sizeOrTypeId: number,
+    {
+      flag = false,
+      rest = [],
+      entries = [],
+      count = entries.length,
+    }: {
+      readonly flag?: boolean;
+      readonly rest?: readonly number[];
+      readonly entries?: readonly (readonly number[])[];
+      readonly count?: number;
+    } = {},
+  ): number {
+    const info = ((flag ? 0x8000_0000 : 0) | (kindNumbers[kind] << 24) | count) >>> 0;
+    const words = [this.#nameOffset(name), info, sizeOrTypeId, ...rest, ...entries.flat()];
     const key = words.join();
     let id = this.#ids.get(key);
     if (id === undefined) {
@@ -110,7 +178,7 @@ export class BtfBuilder {
     if (offset === undefined) {
       offset = this.#strings.length;
       this.#nameOffsets.set(name, offset);
-      this.#strings += `${name}\0`;
+      this.#strings += `${Buffer.from(name).toString("latin1")}\0`;
     }
     return offset;
   }

@@ -23,10 +23,9 @@ import {
   BTF_KIND_VOLATILE,
   BTF_MAGIC,
 } from "../uapi/btf.ts";
-import type { BtfKind } from "./description.ts";
 
-/** The names of the kernel's numbers. */
-export const kindNames: Readonly<Record<number, BtfKind>> = {
+/** The names of the kernel's numbers of kinds. */
+export const kindNames = {
   [BTF_KIND_UNKN]: "void",
   [BTF_KIND_INT]: "int",
   [BTF_KIND_PTR]: "ptr",
@@ -47,13 +46,43 @@ export const kindNames: Readonly<Record<number, BtfKind>> = {
   [BTF_KIND_DECL_TAG]: "decl_tag",
   [BTF_KIND_TYPE_TAG]: "type_tag",
   [BTF_KIND_ENUM64]: "enum64",
-};
+} as const;
 
-/** Kinds are numbers of 5 bits. */
-export const kindMask = 0x1f;
+/** The kind of a BTF type, as the kernel's `BTF_KIND_*` names it. */
+export type BtfKind = (typeof kindNames)[keyof typeof kindNames];
+
+/** The kernel's numbers of kinds, by their names. */
+export const kindNumbers = Object.fromEntries(
+  Object.entries(kindNames).map(([number, name]) => [name, Number(number)]),
+) as Readonly<Record<BtfKind, number>>;
+
+/**
+ * The kind in the word `info` of a type: 7 bits since Linux 7.2, 5 before, where the 2 others are zero.
+ */
+export function kindOf(info: number): number {
+  return (info >>> 24) & kindMask;
+}
+
+/** The number of entries in the word `info`: 24 bits since Linux 7.2, 16 before, where the 8 others are zero. */
+export function entryCountOf(info: number): number {
+  return info & 0xffffff;
+}
+
+/** The flag in the word `info`: its meaning depends on the kind. */
+export function flagOf(info: number): boolean {
+  return info >>> 31 === 1;
+}
+
+const kindMask = 0x7f;
 const unknownKind = 0xff;
 
-/** 32-bit words that a type of each kind takes before its entries. Arrays of bytes, as every type is looked up in them. */
+/** The linkage of a function or variable: seen in its own file, in all files, or defined elsewhere. */
+export type BtfLinkage = "static" | "global" | "extern";
+
+/** Linkages by the kernel's numbers, which are the same for functions and variables. */
+export const linkages: readonly BtfLinkage[] = ["static", "global", "extern"];
+
+/** 32-bit words that a type of each kind takes before its entries. An array of bytes: every type is looked up in it. */
 const fixedWords = new Uint8Array(kindMask + 1).fill(unknownKind);
 /** 32-bit words that each of its `vlen` entries takes: members, enumerators, parameters. */
 const entryWords = new Uint8Array(kindMask + 1);
@@ -101,13 +130,15 @@ export interface RawBtf {
   /** The types, one after another. */
   readonly words: Uint32Array;
   /** The names, each ended by a NUL. */
-  readonly strings: Buffer;
+  readonly strings: Uint8Array;
   /** The index into `words` of each type, by type id; the one of void (id 0) means nothing. */
   readonly starts: Uint32Array;
+  /** The offset of each type's name, by type id: a copy side by side, as every look-up goes through all of them. */
+  readonly names: Uint32Array;
 }
 
 /**
- * Finds the parts of BTF and the start of every type.
+ * Finds the parts of BTF and the start of every type. The bytes are not copied where their alignment allows it.
  *
  * @param isSplit whether types and names go on from those of another BTF
  * @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are cut off or damaged
@@ -148,18 +179,27 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
     (bytes.byteOffset + typeStart) % 4 === 0 ? bytes.byteOffset + typeStart : 0,
     typeLength / 4,
   );
-  const strings = Buffer.from(bytes.buffer, bytes.byteOffset + stringStart, stringLength);
-  return { words, strings, starts: findStarts(words) };
+  const strings = bytes.subarray(stringStart, stringStart + stringLength);
+  return { words, strings, ...findTypes(words) };
 }
 
-function findStarts(words: Uint32Array): Uint32Array {
+/**
+ * Goes through all types once, before the engine has compiled anything: each call, and each property of the array that is
+ * looked up anew, costs milliseconds (bench/btf.ts).
+ */
+function findTypes(words: Uint32Array): Pick<RawBtf, "starts" | "names"> {
   // A type takes three words at least, so this bound holds every index.
-  const starts = new Uint32Array(Math.floor(words.length / 3) + 1);
+  const bound = Math.floor(words.length / 3) + 1;
+  const starts = new Uint32Array(bound);
+  const names = new Uint32Array(bound);
+  const end = words.length - 2;
   let count = 1;
   let at = 0;
-  while (at + 2 < words.length) {
-    starts[count++] = at;
+  while (at < end) {
+    starts[count] = at;
+    names[count++] = words[at] as number;
     const info = words[at + 1] as number;
+    // As kindOf() and entryCountOf().
     const kind = (info >>> 24) & kindMask;
     const fixed = fixedWords[kind] as number;
     if (fixed === unknownKind) {
@@ -167,10 +207,10 @@ function findStarts(words: Uint32Array): Uint32Array {
         `BTF type ${count - 1} has the unknown kind ${kind}: it comes from a newer kernel, or the bytes are damaged`,
       );
     }
-    at += fixed + (entryWords[kind] as number) * (info & 0xffff);
+    at += fixed + (entryWords[kind] as number) * (info & 0xffffff);
   }
   if (at !== words.length) {
     throw new RangeError(`BTF is cut off: type ${count - 1} goes beyond the end of the types`);
   }
-  return starts.subarray(0, count);
+  return { starts: starts.subarray(0, count), names: names.subarray(0, count) };
 }

@@ -1,7 +1,6 @@
 /** @module The commands of `bun-bpf map`: maps, and what is in them. */
 
 import { type Command, InvalidArgumentError } from "commander";
-import { declaration } from "../btf/declaration.ts";
 import {
   addObjectCommands,
   findObject,
@@ -99,7 +98,7 @@ function details(info: MapInfo): readonly Detail[] {
 function typeDetails(info: MapInfo): Detail[] {
   const btf = mapBtf(info);
   if (btf === undefined) return [];
-  const typed = (id: number) => (id === 0 ? undefined : declaration(btf, id));
+  const typed = (id: number) => (id === 0 ? undefined : btf.declaration(id));
   return [
     ["types", `BTF ${info.btfId}`],
     ["key type", typed(info.btfKeyTypeId)],

@@ -20,20 +20,14 @@ import type { BtfTarget, SmallestProgram } from "../link/attach_kinds.ts";
 import { encodeProgramBtf, loadProgramBtf } from "../program/program_btf.ts";
 import { programTypes } from "../program/program_types.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { BTF_FUNC_GLOBAL, BTF_INT_SIGNED } from "../uapi/btf.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { attempt } from "./attempt.ts";
 import { Feature, type ProbeAnswer } from "./feature.ts";
 
-/** The kernel's types stay, and to find one takes as long as to load a few programs. */
-const ids = new Map<string, number>();
-
 /** Returns the id of a type in the kernel's BTF. @throws {BpfError} `ENOENT` where the kernel has no such type, or no BTF */
 export function kernelTypeId(kind: BtfTarget["kind"], name: string): number {
-  const key = `${kind} ${name}`;
-  const id = ids.get(key) ?? Btf.kernel().find(kind, name);
+  const id = Btf.kernel().find(kind, name);
   if (id === undefined) throw noSuchType(kind, name);
-  ids.set(key, id);
   return id;
 }
 
@@ -113,9 +107,9 @@ const extensible: Code = [
 
 /** The functions of both programs: they return a number, as all that can be replaced have to say. */
 const functionTypes = new BtfBuilder();
-const prototype = functionTypes.functionPrototype(functionTypes.int("int", 4, BTF_INT_SIGNED));
-const mainId = functionTypes.func("main", prototype, BTF_FUNC_GLOBAL);
-const replaceableId = functionTypes.func("replaceable", prototype, BTF_FUNC_GLOBAL);
+const prototype = functionTypes.functionPrototype(functionTypes.int("int", 4, { isSigned: true }));
+const mainId = functionTypes.func("main", prototype, "global");
+const replaceableId = functionTypes.func("replaceable", prototype, "global");
 
 /** Loads a program with a function that another program can take the place of (kernel 5.6). @throws {BpfError} */
 export function loadExtensible(): Descriptor {

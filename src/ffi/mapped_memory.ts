@@ -41,6 +41,11 @@ export interface FileMapping {
   readonly length: number;
   /** Whether stores are allowed: a store to a read-only mapping ends the process. */
   readonly writable: boolean;
+  /**
+   * Whether it is mapped as MAP_PRIVATE, as the kernel's BTF has to be: a file that anybody may read, and no object that
+   * could leak.
+   */
+  readonly isPrivate?: boolean;
   /** What it is, for errors. */
   readonly what: string;
   /** Explains a refusal for want of permission. */
@@ -81,9 +86,12 @@ export class MappedMemory implements Disposable {
   }
 
   /** The kernel's memory behind a descriptor, shared with the kernel. */
-  static ofFile({ fd, offset, length, writable, what, hint }: FileMapping): MappedMemory {
+  static ofFile(file: FileMapping): MappedMemory {
+    const { fd, offset, length, writable, isPrivate = false, what, hint } = file;
     const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    const memory = MappedMemory.#map(length, protection, MAP_SHARED, fd, offset, what, hint);
+    const flags = isPrivate ? MAP_PRIVATE : MAP_SHARED;
+    const memory = MappedMemory.#map(length, protection, flags, fd, offset, what, hint);
+    if (isPrivate) return memory;
     handles?.add(memory, {
       kind: "mapping",
       place: `mapping of ${length} bytes`,

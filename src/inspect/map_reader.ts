@@ -1,5 +1,5 @@
 import { Btf } from "../btf/btf.ts";
-import type { BtfValue } from "../btf/value.ts";
+import type { BtfValue } from "../btf/decode.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { openById, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";

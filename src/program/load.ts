@@ -190,7 +190,8 @@ function explain(
 /** Returns the id of the type that programs of a section are loaded for; 0 for none. @throws {BpfError} `ENOENT` */
 export function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;
-  const id = Btf.kernel().find("typedef", `${kind.btfTypedefPrefix}${target}`);
+  // The kernel, too, takes the first one, should there be several.
+  const [id] = Btf.kernel().findAll("typedef", `${kind.btfTypedefPrefix}${target}`);
   if (id === undefined) {
     throw new BpfError({
       errno: errnoNumbers.ENOENT,

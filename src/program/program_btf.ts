@@ -7,7 +7,6 @@ import { AssemblerError } from "../asm/layout.ts";
 import { BtfBuilder } from "../btf/builder.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import type { ProgramBtf } from "../ffi/bpf_prog.ts";
-import { BTF_FUNC_STATIC, BTF_INT_SIGNED } from "../uapi/btf.ts";
 import { bpfCoreRelocations } from "../uapi/enumerations.ts";
 import { numbersByKeyword } from "../check/names.ts";
 import type { ProgramBtfSpec } from "./program_spec.ts";
@@ -87,8 +86,8 @@ function words(numbers: readonly number[]): Uint8Array {
 
 function staticFunctions(functions: readonly FunctionPlace[]) {
   const types = new BtfBuilder();
-  const prototype = types.functionPrototype(types.int("int", 4, BTF_INT_SIGNED));
-  const ids = functions.map(({ name }) => types.func(identifier(name), prototype, BTF_FUNC_STATIC));
+  const prototype = types.functionPrototype(types.int("int", 4, { isSigned: true }));
+  const ids = functions.map(({ name }) => types.func(identifier(name), prototype, "static"));
   return { bytes: types.encode(), ids };
 }
 

@@ -1,10 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { readKernelBtf } from "../../src/btf/kernel.ts";
+import { readFileSync } from "node:fs";
+import { release } from "node:os";
+import { readKernelBtf } from "../../src/btf/btf.ts";
 import { BpfError, Btf } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
 import { testUnless } from "../support/skipping.ts";
 import { kernelTypesObstacle, kernelTypesTest, vmlinux } from "./kernel_types.ts";
+import { RawTypes } from "./raw_types.ts";
 
 describe("the kernel's types", () => {
   kernelTypesTest("are read once", () => {
@@ -122,6 +125,290 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
   },
 );
 
+/** What bpftool prints of a type of any kind, as JSON. */
+interface PrintedDetails extends PrintedType {
+  readonly encoding?: string;
+  readonly bits_offset?: number;
+  readonly nr_bits?: number;
+  readonly nr_elems?: number;
+  readonly type_id?: number;
+  readonly ret_type_id?: number;
+  readonly linkage?: string;
+  readonly fwd_kind?: string;
+  readonly component_idx?: number;
+  readonly values?: readonly { readonly name: string; readonly val: number }[];
+  readonly params?: readonly { readonly name: string; readonly type_id: number }[];
+  readonly vars?: readonly {
+    readonly type_id: number;
+    readonly offset: number;
+    readonly size: number;
+  }[];
+}
+
+/** The same facts as read here, in bpftool's words; only those of the type's kind are there. */
+function details(btf: Btf, id: number): object {
+  const type = btf.type(id);
+  const { kind, name, size, typeId } = type;
+  const common = { id, kind: kind.toUpperCase(), name: name === "" ? "(anon)" : name };
+  const named = (text: string) => (text === "" ? "(anon)" : text);
+  switch (kind) {
+    case "int": {
+      const { isSigned, isBool, isChar, bitOffset, bitSize } = btf.integer(id);
+      const encoding = isSigned ? "SIGNED" : isBool ? "BOOL" : isChar ? "CHAR" : "(none)";
+      return { ...common, size, bits_offset: bitOffset, nr_bits: bitSize, encoding };
+    }
+    case "array":
+      return { ...common, type_id: typeId, nr_elems: type.length };
+    case "enum":
+    case "enum64": {
+      const values = btf
+        .enumerators(id)
+        .map(({ name: key, value }) => ({ name: key, val: Number(value) }));
+      return { ...common, encoding: type.isSigned ? "SIGNED" : "UNSIGNED", size, values };
+    }
+    case "fwd":
+      return { ...common, fwd_kind: type.declares };
+    case "func":
+    case "var":
+      return { ...common, type_id: typeId, linkage: type.linkage };
+    case "func_proto": {
+      const params = btf.parameters(id).map((parameter) => ({
+        name: named(parameter.name),
+        type_id: parameter.typeId,
+      }));
+      return { ...common, ret_type_id: typeId, params };
+    }
+    case "datasec": {
+      const vars = btf.variables(id).map(({ offset, size: length }) => ({ offset, size: length }));
+      return { ...common, size, vars };
+    }
+    case "decl_tag":
+      return { ...common, type_id: typeId, component_idx: type.componentIndex };
+    case "float":
+      return { ...common, size };
+    case "struct":
+    case "union": {
+      const members = btf.members(id).map((member) => ({ name: named(member.name) }));
+      return { ...common, size, members };
+    }
+    default:
+      return { ...common, type_id: typeId };
+  }
+}
+
+testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
+  "every type is as bpftool reads it, with what belongs to its kind",
+  async () => {
+    const { types } = await bpftoolJson<{ types: readonly PrintedDetails[] }>(
+      ...["btf", "dump", "file", vmlinux],
+    );
+    const btf = Btf.kernel();
+    const kinds = new Map<string, number>();
+    for (const printed of types) {
+      kinds.set(printed.kind, (kinds.get(printed.kind) ?? 0) + 1);
+      const read = details(btf, printed.id);
+      if (printed.kind === "ENUM" && isSignExtended(printed, read)) continue;
+      if (!isPartOf(printed, read)) expect(printed).toMatchObject(read as never);
+    }
+    for (const kind of ["FUNC", "FUNC_PROTO", "ENUM", "INT"]) {
+      expect(kinds.get(kind)).toBeGreaterThan(0);
+    }
+  },
+);
+
+/** Whether an enum is the same but for the sign that bpftool 7.1 gives its unsigned values from 2^31 on. */
+function isSignExtended(printed: PrintedDetails, read: object): boolean {
+  const values = printed.values?.map(({ name, val }, index) => {
+    const value = (read as PrintedDetails).values?.[index]?.val ?? NaN;
+    const extended = Number(BigInt.asUintN(64, BigInt(value | 0)));
+    return { name, val: value >= 2 ** 31 && val === extended ? value : val };
+  });
+  return isPartOf({ ...printed, values }, read);
+}
+
+/** As `toMatchObject`, which takes minutes for so many. */
+function isPartOf(whole: unknown, part: unknown): boolean {
+  if (typeof part !== "object" || part === null) return whole === part;
+  if (Array.isArray(part) && part.length !== (whole as readonly unknown[]).length) return false;
+  return Object.entries(part).every(([key, value]) =>
+    isPartOf((whole as Record<string, unknown>)[key], value),
+  );
+}
+
+kernelTypesTest(
+  "every named type of the kernel is found by its name, with all that share it",
+  () => {
+    const btf = Btf.kernel();
+    for (const kind of [
+      "struct",
+      "union",
+      "enum",
+      "typedef",
+      "func",
+      "var",
+      "fwd",
+      "int",
+    ] as const) {
+      const byName = new Map<string, number[]>();
+      for (const id of btf.ids(kind)) {
+        const { name } = btf.type(id);
+        if (name !== "") byName.set(name, [...(byName.get(name) ?? []), id]);
+      }
+      if (kind === "struct" || kind === "func") expect(byName.size).toBeGreaterThan(1000);
+      for (const [name, ids] of byName) {
+        if (!Bun.deepEquals(btf.findAll(kind, name), ids)) {
+          expect({ name, ids: btf.findAll(kind, name) }).toEqual({ name, ids });
+        }
+        if (ids.length === 1) expect(btf.find(kind, name)).toBe(ids[0] as number);
+        else expect(() => btf.find(kind, name)).toThrow(ids.join(", "));
+      }
+    }
+  },
+);
+
+kernelTypesTest("functions of the kernel have parameters, and some are tagged as kfuncs", () => {
+  const btf = Btf.kernel();
+  const id = btf.find("func", "wake_up_process") ?? expect.unreachable();
+  const [task, ...rest] = btf.parameters(id);
+  expect(rest).toEqual([]);
+  expect(btf.declaration(task?.typeId ?? 0)).toBe("struct task_struct *");
+  expect(btf.parameters(btf.type(id).typeId)).toEqual(btf.parameters(id));
+  expect(btf.declaration(id)).toBe(`int wake_up_process(struct task_struct *${task?.name})`);
+  expect(() => btf.parameters(1)).toThrow("only functions have parameters");
+  expect(btf.tags(id)).toEqual([]);
+  // pahole 1.26 marks them, for kernels since 6.10.
+  for (const tagId of btf.ids("decl_tag")) {
+    const { name, typeId, componentIndex } = btf.type(tagId);
+    expect(btf.tags(typeId)).toContainEqual({ name, componentIndex: componentIndex ?? NaN });
+  }
+});
+
+kernelTypesTest("the kernel's own memory has what its file has", () => {
+  expect(Buffer.compare(readKernelBtf(), readFileSync(vmlinux))).toBe(0);
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  if (major < 6 || (major === 6 && minor < 16)) return;
+  expect(Btf.kernel().length).toBeGreaterThan(0);
+  expect(readFileSync("/proc/self/maps", "utf8")).toContain(vmlinux);
+});
+
+test("what cannot be mapped is read", () => {
+  expect(Buffer.from(readKernelBtf("/proc/version"))).toEqual(readFileSync("/proc/version"));
+});
+
+describe("look-ups by name", () => {
+  /** Enough for the first ones to compare all names, and the last ones to use an index. */
+  const often = 50;
+
+  test("tell when several types share a name", () => {
+    const types = new RawTypes();
+    const number = types.int("int", 4);
+    const first = types.struct("pair", 4, [{ name: "a", type: number, bit: 0 }]);
+    const other = types.union("pair", 4, [{ name: "a", type: number, bit: 0 }]);
+    const second = types.struct("pair", 8, [{ name: "a", type: number, bit: 32 }]);
+    const btf = Btf.parse(types.encode());
+    for (let round = 0; round < often; round++) {
+      expect(btf.findAll("struct", "pair")).toEqual([first, second]);
+      expect(btf.find("union", "pair")).toBe(other);
+      expect(() => btf.find("struct", "pair")).toThrow(
+        new RangeError(
+          `this BTF has 2 types of the kind struct with the name pair: ${first}, ${second}; findAll() gives their ids`,
+        ),
+      );
+    }
+    expect(() => btf.field("pair", "a")).toThrow("2 types of the kind struct");
+    expect(btf.field(second, "a")).toEqual({ offset: 4, size: 4, typeId: number });
+    expect(() => btf.field(number, "a")).toThrow("has no field a");
+  });
+
+  test("find names that are the end of another string, or there twice", () => {
+    const types = new RawTypes();
+    types.int("int", 4);
+    const offset = types.name("print_int");
+    const whole = types.nameAt(offset).typedef("", 1);
+    const end = types.nameAt(offset + "print_".length).typedef("", 1);
+    const again = types.typedef("int", 1);
+    const longer = types.typedef("int_", 1);
+    const btf = Btf.parse(types.encode());
+    for (let round = 0; round < often; round++) {
+      expect(btf.findAll("typedef", "int")).toEqual([end, again]);
+      expect(btf.findAll("int", "int")).toEqual([1]);
+      expect(btf.findAll("typedef", "print_int")).toEqual([whole]);
+      expect(btf.findAll("typedef", "int_")).toEqual([longer]);
+      for (const name of ["t", "in", "print_", "nt", "", "\0", "int\0int"]) {
+        expect(btf.findAll("typedef", name)).toEqual([]);
+      }
+    }
+  });
+
+  test("find names of other letters", () => {
+    const types = new RawTypes();
+    const id = types.int("zähler", 4);
+    const btf = Btf.parse(types.encode());
+    for (let round = 0; round < often; round++) expect(btf.find("int", "zähler")).toBe(id);
+  });
+});
+
+test("types have what belongs to their kind", () => {
+  const types = new RawTypes();
+  const number = types.int("int", 4, 1);
+  const proto = types.functionProto(number, [
+    ["a", number],
+    ["", types.ptr(number)],
+    ["", 0],
+  ]);
+  const linkages = [0, 1, 2].map((linkage) => types.func(`f${linkage}`, proto, linkage));
+  const variables = [0, 1, 2].map((linkage) => types.variable(`v${linkage}`, number, linkage));
+  const odd = types.func("odd", proto, 7);
+  const forwards = [types.forward("s"), types.forward("u", "union")];
+  const enums = [types.enum("e", 4, { A: 1 }), types.enum("e", 4, { A: -1 }, true)];
+  const struct = types.struct("s", 8, [
+    { name: "a", type: number, bit: 0 },
+    { name: "b", type: number, bit: 32 },
+  ]);
+  types.declTag("whole", struct);
+  types.declTag("second", struct, 1);
+  const small = types.int("small", 4, 2, 3, 5);
+  const btf = Btf.parse(types.encode());
+
+  expect(btf.parameters(proto)).toEqual([
+    { name: "a", typeId: number },
+    { name: "", typeId: proto + -1 },
+    { name: "", typeId: 0 },
+  ]);
+  expect(btf.parameters(linkages[0] ?? 0)).toEqual(btf.parameters(proto));
+  for (const ids of [linkages, variables]) {
+    expect(ids.map((id) => btf.type(id).linkage)).toEqual(["static", "global", "extern"]);
+  }
+  expect(btf.type(odd).linkage).toBeUndefined();
+  expect(forwards.map((id) => btf.type(id).declares)).toEqual(["struct", "union"]);
+  expect(enums.map((id) => btf.type(id).isSigned)).toEqual([false, true]);
+  expect(btf.tags(struct)).toEqual([
+    { name: "whole", componentIndex: -1 },
+    { name: "second", componentIndex: 1 },
+  ]);
+  expect(btf.tags(number)).toEqual([]);
+  expect(btf.integer(small)).toEqual({
+    isSigned: false,
+    isBool: false,
+    isChar: true,
+    bitOffset: 5,
+    bitSize: 3,
+  });
+  expect(() => btf.integer(struct)).toThrow("not an integer");
+});
+
+test("types have as many entries, and as high kinds, as Linux 7.2 allows", () => {
+  const count = 0x1_0001;
+  const members = Array.from({ length: count }, (_, index) => [named, 1, index * 32]);
+  const info = (kinds.struct << 24) | count;
+  const btf = Btf.parse(
+    encode([int, [named, info, count * 4, ...members.flat()], [named, 8 << 24, 2]]),
+  );
+  expect(btf.members(2)).toHaveLength(count);
+  expect(btf.type(3)).toMatchObject({ kind: "typedef", typeId: 2 });
+  expect(() => Btf.parse(encode([int, [0, 0x41 << 24, 0]]))).toThrow("unknown kind 65");
+});
+
 /** Raw BTF from types given as words. */
 function encode(types: readonly (readonly number[])[], strings = "\0name\0"): Uint8Array {
   const words = types.flat();
@@ -138,7 +425,10 @@ function encode(types: readonly (readonly number[])[], strings = "\0name\0"): Ui
 }
 
 const int = [1, 1 << 24, 4, 32];
-const kinds = { struct: 4, enum: 6, typedef: 8, array: 3, enum64: 19 };
+const kinds = {
+  ...{ ptr: 2, array: 3, struct: 4, enum: 6, typedef: 8, const: 10, func: 12, func_proto: 13 },
+  ...{ decl_tag: 17, enum64: 19 },
+};
 const named = 1;
 
 describe("bytes that are no BTF", () => {
@@ -188,6 +478,8 @@ describe("bytes that are no BTF", () => {
     expect(() => typedefs.resolve(1)).toThrow("BTF type 1 leads through more than 32 others");
     const arrays = Btf.parse(encode([[0, kinds.array << 24, 0, 1, 1, 2]]));
     expect(() => arrays.sizeOf(1)).toThrow("BTF type 1 leads through more than 32 others");
+    const pointers = Btf.parse(encode([[0, kinds.ptr << 24, 1]]));
+    expect(() => pointers.declaration(1)).toThrow("BTF type 1 comes after more than 32 others");
   });
 
   test("have anonymous structs inside themselves, or inside one another many times over", () => {
@@ -200,6 +492,19 @@ describe("bytes that are no BTF", () => {
     ]);
     const btf = Btf.parse(encode(structs));
     expect(() => btf.field("name", "absent")).toThrow("name has no field absent in this BTF");
+  });
+
+  test("have unions inside one another many times over", () => {
+    const depth = 30;
+    const unions = Array.from({ length: depth }, (_, index) => {
+      const inner = index === depth - 1 ? [named, 1, 0] : [0, index + 3, 0];
+      return [index === 0 ? named : 0, (5 << 24) | 2, 4, ...inner, ...inner];
+    });
+    const btf = Btf.parse(encode([int, ...unions]));
+    const refusal = /^BTF type \d+ has more than 65536 members: the bytes are damaged$/;
+    expect(() => btf.decode(2, new Uint8Array(4))).toThrow(refusal);
+    expect(() => btf.toType(2)).toThrow(refusal);
+    expect(btf.declaration(2)).toContain("{ ... }");
   });
 });
 
@@ -248,6 +553,11 @@ test("no bytes make it endless, or fail with anything but a RangeError", () => {
     [0, (kinds.struct << 24) | 1, 4, named, 5, 0],
     [named, kinds.typedef << 24, 1],
     [named, (kinds.enum << 24) | 1, 4, named, 5],
+    [0, (kinds.func_proto << 24) | 2, 1, named, 10, 0, 0],
+    [named, kinds.func << 24, 7],
+    [0, kinds.const << 24, 3],
+    [0, kinds.ptr << 24, 7],
+    [named, kinds.decl_tag << 24, 2, 1],
   ]);
   let parsed = 0;
   for (let round = 0; round < repetitions(20_000); round++) {
@@ -264,6 +574,7 @@ test("no bytes make it endless, or fail with anything but a RangeError", () => {
           () => btf.members(id),
           () => btf.enumerators(id),
           () => btf.field("name", "absent"),
+          ...(round % 8 === 0 ? slower(btf, id) : []),
         ]) {
           attempt(use, seed);
         }
@@ -274,6 +585,17 @@ test("no bytes make it endless, or fail with anything but a RangeError", () => {
   }
   expect(parsed).toBeGreaterThan(repetitions(1000));
 });
+
+function slower(btf: Btf, id: number): readonly (() => unknown)[] {
+  return [
+    () => btf.parameters(id),
+    () => btf.integer(id),
+    () => btf.tags(id),
+    () => btf.declaration(id),
+    () => btf.toType(id),
+    () => btf.findAll("struct", "name"),
+  ];
+}
 
 function attempt(use: () => unknown, seed: number): void {
   try {

@@ -19,6 +19,13 @@ const anonymous = types.union("", 8, [
 ]);
 const proto = types.functionProto(int);
 const pointer = types.ptr(point);
+const constInt = types.qualified("const", int);
+const callback = types.functionProto(types.ptr(0), [
+  ["count", int],
+  ["text", types.ptr(types.qualified("const", char))],
+  ["", types.ptr(proto)],
+  ["", 0],
+]);
 const cases: readonly (readonly [number, string])[] = [
   [int, "int"],
   [0, "void"],
@@ -26,6 +33,22 @@ const cases: readonly (readonly [number, string])[] = [
   [types.ptr(types.qualified("const", char)), "const char *"],
   [types.qualified("const", types.ptr(char)), "char *const"],
   [types.qualified("volatile", int), "volatile int"],
+  [types.qualified("const", types.qualified("volatile", types.ptr(int))), "int *const volatile"],
+  [
+    types.qualified(
+      "const",
+      types.qualified("restrict", types.ptr(types.qualified("const", char))),
+    ),
+    "const char *const restrict",
+  ],
+  [types.qualified("const", types.qualified("volatile", int)), "const volatile int"],
+  [types.qualified("const", types.typeTag("user", types.ptr(int))), "int *const"],
+  [types.qualified("const", types.array(constInt, 4)), "const int[4]"],
+  [
+    types.qualified("const", types.array(types.array(types.ptr(constInt), 2), 4)),
+    "const int *const[4][2]",
+  ],
+  [types.ptr(types.qualified("const", types.array(int, 4))), "const int (*)[4]"],
   [types.array(int, 4), "int[4]"],
   [types.array(types.array(int, 2), 3), "int[3][2]"],
   [types.array(char, 0), "char[]"],
@@ -35,8 +58,15 @@ const cases: readonly (readonly [number, string])[] = [
   [pointer, "struct point *"],
   [types.typeTag("user", int), "int"],
   [types.ptr(types.forward("later")), "struct later *"],
+  [types.ptr(types.forward("later", "union")), "union later *"],
+  [types.ptr(callback), "void *(*)(int count, const char *text, int (*)(), ...)"],
+  [types.func("call", callback), "void *call(int count, const char *text, int (*)(), ...)"],
+  [
+    types.qualified("const", types.ptr(callback)),
+    "void *(*const)(int count, const char *text, int (*)(), ...)",
+  ],
   [types.enum("mode", 4, { A: 1 }), "enum mode"],
-  [types.enum("", 4, { B: 1 }), "enum"],
+  [types.enum("", 4, { B: 1, C: 2 }), "enum { B = 1, C = 2 }"],
   [types.float("double", 8), "double"],
   [types.typedef("number_t", int), "number_t"],
   [types.typedef("point_t", point), "point_t { int x; int y; }"],
@@ -52,6 +82,17 @@ const cases: readonly (readonly [number, string])[] = [
       { name: "list", type: types.array(point, 1), bit: 256 },
     ]),
     "struct all { struct point at; union { long long number; char text[8]; }; struct point *next; int (*call)(); struct point list[1]; }",
+  ],
+  [
+    types.struct("choice", 8, [
+      { name: "mode", type: types.enum("", 4, { OFF: 0, ON: -1 }, true), bit: 0 },
+      {
+        name: "p",
+        type: types.qualified("const", types.qualified("volatile", types.ptr(int))),
+        bit: 32,
+      },
+    ]),
+    "struct choice { enum { OFF = 0, ON = -1 } mode; int *const volatile p; }",
   ],
   [
     types.struct("bits", 4, [

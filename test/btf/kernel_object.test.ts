@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeBtf } from "../../src/btf/encode.ts";
-import { readKernelBtf } from "../../src/btf/kernel.ts";
 import { nextObjectId, openById } from "../../src/ffi/bpf_object.ts";
+import { readKernelBtf } from "../../src/btf/btf.ts";
 import { readBtfObject } from "../../src/ffi/bpf_btf.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { BpfError, Btf, HashMap, t } from "../../src/index.ts";
@@ -82,6 +82,7 @@ bpfTest("the kernel's own is told by its name, where the kernel tells names", ()
   const own = names.get("vmlinux");
   if (own === undefined) return;
   expect(Btf.fromId(own).length).toBe(Btf.kernel().length);
+  expect(Btf.fromId(own)).toBe(Btf.kernel());
   // Those of modules, where there are any, are read with the kernel's as their base.
   for (const [name, id] of [...names].slice(0, 20)) {
     if (name === "vmlinux") continue;
@@ -137,8 +138,27 @@ describe("types that come after those of another BTF", () => {
     expect(btf.find("struct", "point")).toBe(point);
     expect(btf.find("struct", "mode")).toBeUndefined();
     expect(base.find("struct", "line")).toBeUndefined();
+    // Some that compare all names, and some with an index.
+    for (let round = 0; round < 50; round++) {
+      expect(btf.findAll("struct", "line")).toEqual([line]);
+      expect(btf.findAll("struct", "point")).toEqual([point]);
+    }
     expect([...btf.ids("struct")]).toEqual([point, line]);
     expect(() => btf.type(5)).toThrow("BTF type id 5 is not in 1..4");
+  });
+
+  test("may have names that the base has, among its strings or their own", () => {
+    const more = new RawTypes(baseTypes);
+    const own = more.struct("point", 4, [{ name: "z", type: int, bit: 0 }]);
+    const lent = more.nameAt(1).typedef("", point);
+    const btf = Btf.parse(more.encode(), base);
+    expect(base.type(int).name).toBe("int");
+    for (let round = 0; round < 50; round++) {
+      expect(btf.findAll("struct", "point")).toEqual([point, own]);
+      expect(() => btf.find("struct", "point")).toThrow("2 types of the kind struct");
+      expect(btf.findAll("typedef", "int")).toEqual([lent]);
+    }
+    expect(base.find("struct", "point")).toBe(point);
   });
 
   test("cannot be read without it", () => {

@@ -3,6 +3,7 @@ import {
   BTF_KIND_ARRAY,
   BTF_KIND_CONST,
   BTF_KIND_DATASEC,
+  BTF_KIND_DECL_TAG,
   BTF_KIND_ENUM,
   BTF_KIND_ENUM64,
   BTF_KIND_FLOAT,
@@ -11,6 +12,7 @@ import {
   BTF_KIND_FWD,
   BTF_KIND_INT,
   BTF_KIND_PTR,
+  BTF_KIND_RESTRICT,
   BTF_KIND_STRUCT,
   BTF_KIND_TYPEDEF,
   BTF_KIND_TYPE_TAG,
@@ -35,6 +37,7 @@ export class RawTypes {
   readonly #words: number[] = [];
   readonly #nextId: () => number;
   #count = 0;
+  #nextName: number | undefined;
   #strings: Buffer;
   readonly #stringsBefore: number;
 
@@ -104,28 +107,48 @@ export class RawTypes {
     return this.#add(name, BTF_KIND_TYPEDEF << 24, type);
   }
 
-  qualified(kind: "const" | "volatile", type: number): number {
-    return this.#add("", (kind === "const" ? BTF_KIND_CONST : BTF_KIND_VOLATILE) << 24, type);
+  qualified(kind: "const" | "volatile" | "restrict", type: number): number {
+    const kinds = {
+      const: BTF_KIND_CONST,
+      volatile: BTF_KIND_VOLATILE,
+      restrict: BTF_KIND_RESTRICT,
+    };
+    return this.#add("", kinds[kind] << 24, type);
   }
 
   typeTag(name: string, type: number): number {
     return this.#add(name, BTF_KIND_TYPE_TAG << 24, type);
   }
 
-  forward(name: string): number {
-    return this.#add(name, BTF_KIND_FWD << 24, 0);
+  forward(name: string, declares: "struct" | "union" = "struct"): number {
+    const info = BTF_KIND_FWD << 24;
+    return this.#add(name, declares === "union" ? info | kindFlag : info, 0);
   }
 
-  functionProto(returned: number): number {
-    return this.#add("", BTF_KIND_FUNC_PROTO << 24, returned);
+  functionProto(
+    returned: number,
+    parameters: readonly (readonly [name: string, type: number])[] = [],
+  ): number {
+    const entries = parameters.flatMap(([name, type]) => [this.name(name), type]);
+    return this.#add("", (BTF_KIND_FUNC_PROTO << 24) | parameters.length, returned, ...entries);
   }
 
-  func(name: string, proto: number): number {
-    return this.#add(name, BTF_KIND_FUNC << 24, proto);
+  func(name: string, proto: number, linkage = 0): number {
+    return this.#add(name, (BTF_KIND_FUNC << 24) | linkage, proto);
   }
 
-  variable(name: string, type: number): number {
-    return this.#add(name, BTF_KIND_VAR << 24, type, 1);
+  variable(name: string, type: number, linkage = 1): number {
+    return this.#add(name, BTF_KIND_VAR << 24, type, linkage);
+  }
+
+  declTag(name: string, type: number, component = -1): number {
+    return this.#add(name, BTF_KIND_DECL_TAG << 24, type, component);
+  }
+
+  /** Has the next type's name be at this offset among the strings, as where one name is the end of another. */
+  nameAt(offset: number): this {
+    this.#nextName = offset;
+    return this;
   }
 
   section(
@@ -164,7 +187,8 @@ export class RawTypes {
   #add(name: string, ...words: readonly number[]): number {
     const id = this.#nextId();
     this.#count++;
-    this.#words.push(this.name(name), ...words);
+    this.#words.push(this.#nextName ?? this.name(name), ...words);
+    this.#nextName = undefined;
     return id;
   }
 }

@@ -16,7 +16,6 @@ import {
   type ProgramSpec,
 } from "../../src/index.ts";
 import { encodeProgramBtf } from "../../src/program/program_btf.ts";
-import { BTF_FUNC_STATIC, BTF_INT_SIGNED } from "../../src/uapi/btf.ts";
 import { GET_INFO_BY_FD, PROG_INFO } from "../../src/uapi/layout.ts";
 import { bpftoolObstacle, runBpftool } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
@@ -140,9 +139,9 @@ describe("source positions", () => {
 /** A type of a program, with a struct of the kernel of which it knows one member. */
 function ownTypes() {
   const types = new BtfBuilder();
-  const int = types.int("int", 4, BTF_INT_SIGNED);
-  const task = types.struct("task_struct", 4, [{ name: "pid", typeId: int, offset: 0 }]);
-  const main = types.func("named", types.functionPrototype(int), BTF_FUNC_STATIC);
+  const int = types.int("int", 4, { isSigned: true });
+  const task = types.struct("task_struct", 4, [{ name: "pid", typeId: int, bitOffset: 0 }]);
+  const main = types.func("named", types.functionPrototype(int), "static");
   return { btf: { bytes: types.encode(), functions: { "": main } }, task };
 }
 

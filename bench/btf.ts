@@ -1,0 +1,81 @@
+// Opening the kernel's types and finding some by kind and name, beside the same in C with libbpf, each in processes of its
+// own, in turn: bun bench/btf.ts
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Btf } from "../src/btf/btf.ts";
+import { type BtfKind, kindNumbers } from "../src/btf/format.ts";
+import { buildPeer } from "./peer.ts";
+import { median, medianRatio } from "./support/statistics.ts";
+
+const rounds = 15;
+const count = 1000;
+const kinds: readonly BtfKind[] = ["func", "struct", "typedef"];
+
+/** Types that are found, spread over all of a kind; names that several share are not told apart by C. */
+function choose(btf: Btf): string[] {
+  const lists = kinds.map((kind) => {
+    const ids = [...btf.ids(kind)];
+    const step = Math.floor((ids.length * kinds.length) / (count * 1.1));
+    return ids
+      .filter((_, index) => index % step === step >> 1)
+      .map((id) => btf.type(id).name)
+      .filter((name) => name !== "" && btf.findAll(kind, name).length === 1)
+      .map((name) => `${kindNumbers[kind]} ${name}`);
+  });
+  // One kind after the other.
+  return Array.from({ length: count + 1 }, (_, index) => {
+    const list = lists[index % kinds.length] as string[];
+    return list[Math.floor(index / kinds.length)] ?? [];
+  }).flat();
+}
+
+const folder = mkdtempSync(join(tmpdir(), "btf-"));
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+const file = join(folder, "names");
+const names = choose(Btf.kernel());
+writeFileSync(file, names.join("\n"));
+
+const finder = join(import.meta.dir, "children/btf_finder.ts");
+
+function here(): string {
+  const ran = Bun.spawnSync([process.execPath, finder, file], { stderr: "inherit" });
+  if (!ran.success) throw new Error(`${finder}: exit status ${ran.exitCode}`);
+  return ran.stdout.toString().trim();
+}
+
+const peer = buildPeer("btf");
+const works = [
+  "open, and find the first",
+  `find ${names.length - 1} others`,
+  "find these once more",
+] as const;
+const figures = works.map(() => ({ here: [] as number[], there: [] as number[] }));
+
+function note(side: "here" | "there", printed: string): void {
+  for (const [index, text] of printed.split(" ").entries()) {
+    figures[index]?.[side].push(Number(text));
+  }
+}
+
+// In turn, so that both see the same weather on a shared machine.
+for (let round = 0; round < rounds; round++) {
+  note("here", here());
+  if (peer !== undefined) note("there", peer.run(file));
+}
+
+console.log(
+  `the kernel's types (${Btf.kernel().length}): milliseconds, medians of ${rounds} rounds\n`,
+);
+console.log(`${"".padEnd(26)}${"here".padStart(8)}${"libbpf".padStart(8)}${"ratio".padStart(8)}`);
+for (const [index, figure] of figures.entries()) {
+  const columns = [
+    median(figure.here),
+    median(figure.there),
+    medianRatio(figure.here, figure.there),
+  ];
+  const texts = columns.map((column) =>
+    (Number.isNaN(column) ? "" : column.toFixed(2)).padStart(8),
+  );
+  console.log(`${(works[index] ?? "").padEnd(26)}${texts.join("")}`);
+}

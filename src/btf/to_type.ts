@@ -1,0 +1,421 @@
+/** @module Types of `t` of BTF types. */
+
+import { memberPath, refuseRange, refuseType } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import { array } from "../types/array.ts";
+import { defineType, type Recipe, recipeOf } from "../types/compile.ts";
+import { bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
+import { zero } from "../types/memory.ts";
+import { isOpaque, spinLock, timer } from "../types/opaque.ts";
+import { struct } from "../types/struct.ts";
+import { cstring } from "../types/text.ts";
+import type { Fields, Type } from "../types/type.ts";
+import {
+  type BtfRecord,
+  type BtfValue,
+  checkMemberCount,
+  isCharacter,
+  readBits,
+  setMember,
+  valueType,
+} from "./decode.ts";
+import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
+
+/** Reads and writes a value that may begin in the middle of a byte. `write` finds zeroes where it writes. */
+interface Codec<T = BtfValue> {
+  read(view: DataView, offset: number): T;
+  write(view: DataView, offset: number, value: unknown, path: string): void;
+}
+
+/** A member of a struct or union: one value, or those of an anonymous struct or union. */
+interface Part extends Codec<void> {
+  /** Names that it has in the value. */
+  readonly names: readonly string[];
+  /** Puts its values into the object of the outermost struct. */
+  read(view: DataView, offset: number, into?: BtfRecord): void;
+  /** Takes its values out of the object of the outermost struct. */
+  write(view: DataView, offset: number, from: unknown, path: string): void;
+}
+
+/** Structs within one another: the kernel takes no more either (MAX_RESOLVE_DEPTH). */
+const greatestDepth = 32;
+
+const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64]);
+const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64]);
+
+function integersBySize(types: readonly unknown[]): ReadonlyMap<number, Type<BtfValue>> {
+  return new Map((types as readonly Type<BtfValue>[]).map((type) => [type.size, type]));
+}
+
+/** Types whose fields belong to the kernel, by the names by which it knows them. */
+const opaqueTypes: ReadonlyMap<string, Type<never>> = new Map<string, Type<never>>([
+  ["bpf_spin_lock", spinLock],
+  ["bpf_timer", timer],
+]);
+
+/** Makes types of `t` of the types of a graph, each once. */
+export class TypeMaker {
+  readonly #graph: BtfGraph;
+  readonly #types = new Map<number, Type<BtfValue>>();
+  #depth = 0;
+
+  constructor(graph: BtfGraph) {
+    this.#graph = graph;
+  }
+
+  /** @throws {RangeError} where there is no type of `t` like it */
+  make(id: number): Type<BtfValue> {
+    const type = valueType(this.#graph, id);
+    let made = this.#types.get(type.id);
+    if (made === undefined) {
+      made = this.#within(type, () => this.#make(type));
+      this.#types.set(type.id, made);
+    }
+    return made;
+  }
+
+  #within<T>({ id }: BtfType, make: () => T): T {
+    try {
+      if (++this.#depth > greatestDepth) {
+        throw new RangeError(
+          `BTF type ${id} is within more than ${greatestDepth} others: the bytes are damaged`,
+        );
+      }
+      return make();
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  #make(type: BtfType): Type<BtfValue> {
+    switch (type.kind) {
+      case "int":
+        return this.#integer(type);
+      case "enum":
+      case "enum64":
+        return this.#enumeration(type);
+      case "ptr":
+        return u64 as Type<BtfValue>;
+      case "float":
+        return float(type);
+      case "array":
+        return this.#array(type);
+      case "struct":
+      case "union":
+        return this.#composite(type);
+      default:
+        throw new RangeError(
+          `BTF type ${type.id} is of the kind ${type.kind}: it has no values, and so no type of t`,
+        );
+    }
+  }
+
+  #integer(type: BtfType): Type<BtfValue> {
+    const { id, size, name } = type;
+    const { isSigned, isBool, bitOffset, bitSize } = this.#graph.integer(id);
+    const isPart = bitOffset !== 0 || (bitSize !== 0 && bitSize < size * 8);
+    if (!isPart && isBool && size === 1) return bool as Type<BtfValue>;
+    const plain = (isSigned ? signed : unsigned).get(size);
+    if (!isPart && !isBool && plain !== undefined) return plain;
+    if (plain === undefined && size !== 16) return bytes(type);
+    return typeOf(name, size, size, this.#bits(type, bitOffset, bitSize || size * 8));
+  }
+
+  #enumeration(type: BtfType): Type<BtfValue> {
+    const { size } = type;
+    if (!unsigned.has(size)) return bytes(type);
+    return typeOf(title(type), size, size, this.#bits(type, 0, size * 8));
+  }
+
+  #array(type: BtfType): Type<BtfValue> {
+    const { typeId, length, id } = type;
+    const element = valueType(this.#graph, typeId);
+    if (length === 0 || this.#graph.sizeOf(typeId) === 0) throw sizeless(id);
+    if (isCharacter(this.#graph, element)) return cstring(length);
+    return array(this.make(typeId), length);
+  }
+
+  #composite(type: BtfType): Type<BtfValue> {
+    const opaque = opaqueTypes.get(type.name);
+    if (opaque?.size === type.size) return opaque;
+    if (type.size === 0) throw sizeless(type.id);
+    return this.#plainStruct(type) ?? this.#customStruct(type);
+  }
+
+  /** As `t.struct` makes it, where that puts every member where it is. */
+  #plainStruct({ kind, id, size }: BtfType): Type<BtfValue> | undefined {
+    const members = this.#graph.members(id).filter((member) => this.#takesRoom(member));
+    const isPlain = (member: BtfMember) => member.name !== "" && !this.#isBitField(member);
+    if (kind !== "struct" || members.length === 0 || !members.every(isPlain)) return undefined;
+    const fields: Fields = Object.fromEntries(
+      members.map(({ name, typeId }) => [name, this.make(typeId)]),
+    );
+    for (const packed of [false, true]) {
+      const made = struct(fields, { packed });
+      const fits = members.every(({ name, bitOffset }) => {
+        return made.fields[name]?.offset === bitOffset / 8;
+      });
+      if (fits && made.size === size && Object.keys(fields).length === members.length) {
+        return made as Type<unknown> as Type<BtfValue>;
+      }
+    }
+    return undefined;
+  }
+
+  #customStruct(type: BtfType): Type<BtfValue> {
+    const part = this.#parts(type);
+    const { align } = part;
+    const name = title(type);
+    return typeOf<BtfValue>(name, type.size, align, {
+      read(view, offset) {
+        const record: BtfRecord = {};
+        part.read(view, offset, record);
+        return record;
+      },
+      write(view, offset, value, path) {
+        if (typeof value !== "object" || value === null) {
+          return refuseType(path, `an object (${name})`, value);
+        }
+        for (const key of Object.keys(value)) {
+          if (part.names.includes(key)) continue;
+          const field = JSON.stringify(memberPath(path, key));
+          throw new TypeError(`unknown field ${field}: ${suggest(key, part.names)}`);
+        }
+        part.write(view, offset, value, path);
+      },
+    });
+  }
+
+  /** The members of a struct or union, as one. */
+  #parts(type: BtfType): Part & { readonly align: number } {
+    const { id, kind, size } = type;
+    let align = 1;
+    const parts = this.#graph.members(id).flatMap((member): readonly Part[] => {
+      if (!this.#takesRoom(member)) return [];
+      const inner = valueType(this.#graph, member.typeId);
+      const end = Math.ceil(
+        (member.bitOffset + (member.bitSize || this.#graph.sizeOf(member.typeId) * 8)) / 8,
+      );
+      if (end > size) throw new RangeError(`member ${member.name} is outside of BTF type ${id}`);
+      const offset = Math.floor(member.bitOffset / 8);
+      if (member.name === "" && (inner.kind === "struct" || inner.kind === "union")) {
+        const part = this.#within(inner, () => this.#parts(inner));
+        align = Math.max(align, offset % part.align === 0 ? part.align : 1);
+        return [shifted(part, offset)];
+      }
+      // Bit-fields without a name are padding.
+      if (member.name === "") return [];
+      if (this.#isBitField(member))
+        return [shifted(field(member.name, this.#bitField(member)), offset)];
+      const made = this.make(member.typeId);
+      if (offset % made.align === 0) align = Math.max(align, made.align);
+      return isOpaque(made) ? [] : [shifted(field(member.name, recipeOf(made)), offset)];
+    });
+    while (size % align !== 0) align /= 2;
+    const names = parts.flatMap((part) => part.names);
+    checkMemberCount(id, names.length);
+    const read: Part["read"] = (view, offset, into) => {
+      for (const part of parts) part.read(view, offset, into);
+    };
+    const write: Part["write"] = (view, offset, from, path) => {
+      for (const part of parts) part.write(view, offset, from, path);
+    };
+    const writeOne: Part["write"] = (view, offset, from, path) => {
+      const given = parts.filter((part) =>
+        part.names.some((name) => Object.hasOwn(from as BtfRecord, name)),
+      );
+      const [only, another] = given;
+      if (only === undefined || another !== undefined) {
+        throw new TypeError(
+          `${path === "" ? "" : `${path}: `}${title(type)}: expected a value for one of its members (${names.join(", ")}), got ${given.length}`,
+        );
+      }
+      only.write(view, offset, from, path);
+    };
+    return { names, align, read, write: kind === "union" ? writeOne : write };
+  }
+
+  /** Flexible arrays and empty structs take none: they are no part of a value of fixed size. */
+  #takesRoom({ typeId }: BtfMember): boolean {
+    return this.#graph.sizeOf(typeId) !== 0;
+  }
+
+  #isBitField({ bitOffset, bitSize, typeId }: BtfMember): boolean {
+    if (bitSize !== 0 || bitOffset % 8 !== 0) return true;
+    const { kind, id, size } = valueType(this.#graph, typeId);
+    if (kind !== "int") return false;
+    const integer = this.#graph.integer(id);
+    return integer.bitOffset !== 0 || (integer.bitSize !== 0 && integer.bitSize < size * 8);
+  }
+
+  #bitField(member: BtfMember): Codec {
+    const type = valueType(this.#graph, member.typeId);
+    if (type.kind !== "int" && type.kind !== "enum" && type.kind !== "enum64") {
+      throw new RangeError(`a bit-field of the kind ${type.kind}: the bytes are damaged`);
+    }
+    // Where the struct does not say the width, the integer does.
+    const integer =
+      member.bitSize === 0 && type.kind === "int" ? this.#graph.integer(type.id) : undefined;
+    const bit = (member.bitOffset % 8) + (integer?.bitOffset ?? 0);
+    return this.#bits(type, bit, member.bitSize || (integer?.bitSize ?? type.size * 8));
+  }
+
+  /** Some bits as an integer, a boolean, or the name of an enumerator. */
+  #bits(type: BtfType, bit: number, count: number): Codec {
+    const { id, size, kind } = type;
+    const integer = kind === "int" ? this.#graph.integer(id) : undefined;
+    const bits = bitCodec({
+      bit,
+      count,
+      size,
+      isSigned: integer?.isSigned ?? type.isSigned ?? false,
+    });
+    if (integer !== undefined) return integer.isBool ? truthCodec(bits, size) : bits;
+    return this.#named(type, bits, count);
+  }
+
+  #named(type: BtfType, bits: Codec<number | bigint>, count: number): Codec {
+    const names = new Map<bigint, string>();
+    const values = new Map<string, number | bigint>();
+    // Compared without sign: not every compiler says whether an enum has one.
+    const key = (value: number | bigint) => BigInt.asUintN(type.size * 8, BigInt(value));
+    for (const { name, value } of this.#graph.enumerators(type.id)) {
+      if (!names.has(key(value))) names.set(key(value), name);
+      const wrapped = type.isSigned
+        ? BigInt.asIntN(count, BigInt(value))
+        : BigInt.asUintN(count, BigInt(value));
+      values.set(name, type.size <= 4 ? Number(wrapped) : wrapped);
+    }
+    return {
+      read(view, offset) {
+        const value = bits.read(view, offset);
+        return names.get(key(value)) ?? value;
+      },
+      write(view, offset, value, path) {
+        if (typeof value !== "string") return bits.write(view, offset, value, path);
+        const number = values.get(value);
+        if (number !== undefined) return bits.write(view, offset, number, path);
+        const known = [...values.keys()];
+        refuseRange(path, `a name or number of ${title(type)}`, value, suggest(value, known));
+      },
+    };
+  }
+}
+
+function title({ kind, name }: BtfType): string {
+  const word = kind === "enum64" ? "enum" : kind;
+  return name === "" ? word : `${word} ${name}`;
+}
+
+function sizeless(id: number): RangeError {
+  return new RangeError(`BTF type ${id} takes no bytes, and so has no type of t`);
+}
+
+function bytes({ size, id }: BtfType): Type<BtfValue> {
+  if (size === 0) throw sizeless(id);
+  return array(u8, size);
+}
+
+/** A type of functions of its own. All bytes are zero before it writes. */
+function typeOf<T>(name: string, size: number, align: number, codec: Codec<T>): Type<T> {
+  const write: Recipe<T>["write"] = (view, offset, value, path) => {
+    zero(view, offset, size);
+    codec.write(view, offset, value, path);
+  };
+  const read: Recipe<T>["read"] = (view, offset) => codec.read(view, offset);
+  return defineType<T, Type<T>>(
+    { kind: "custom", name, size, align },
+    {
+      weight: 1,
+      emitRead: (source, place) => `${source.capture(read)}(view, ${place})`,
+      emitWrite: (source, place, value, path) =>
+        source.line(`${source.capture(write)}(view, ${place}, ${value}, ${path});`),
+      read,
+      write,
+    },
+  );
+}
+
+/** A value that has a name of its own. */
+function field(name: string, codec: Codec<unknown>): Part {
+  return {
+    names: [name],
+    read(view, offset, into = {}) {
+      setMember(into, name, codec.read(view, offset) as BtfValue);
+    },
+    write(view, offset, from, path) {
+      const value = (from as BtfRecord)[name];
+      const where = memberPath(path, name);
+      if (value === undefined) throw new TypeError(`missing field ${JSON.stringify(where)}`);
+      codec.write(view, offset, value, where);
+    },
+  };
+}
+
+/** The same part, further on by an offset. */
+function shifted({ names, read, write }: Part, offset: number): Part {
+  return {
+    names,
+    read: (view, start, into) => read(view, start + offset, into),
+    write: (view, start, from, path) => write(view, start + offset, from, path),
+  };
+}
+
+function float(type: BtfType): Type<BtfValue> {
+  const { name, size } = type;
+  if (size !== 4 && size !== 8) return bytes(type);
+  return typeOf<BtfValue>(name, size, size, {
+    read: (view, offset) =>
+      size === 8 ? view.getFloat64(offset, true) : view.getFloat32(offset, true),
+    write(view, offset, value, path) {
+      if (typeof value !== "number") return refuseType(path, `a number (${name})`, value);
+      if (size === 8) view.setFloat64(offset, value, true);
+      else view.setFloat32(offset, value, true);
+    },
+  });
+}
+
+function truthCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> {
+  return {
+    read: (view, offset) => Number(bits.read(view, offset)) !== 0,
+    write(view, offset, value, path) {
+      if (typeof value !== "boolean") return refuseType(path, "true or false", value);
+      bits.write(view, offset, size <= 4 ? Number(value) : BigInt(value), path);
+    },
+  };
+}
+
+/** Bits of an integer, of which the first comes after `bit` others. */
+interface Bits {
+  readonly bit: number;
+  readonly count: number;
+  /** Of the type that they belong to, in bytes: it decides between number and bigint. */
+  readonly size: number;
+  readonly isSigned: boolean;
+}
+
+function bitCodec({ bit, count, size, isSigned }: Bits): Codec<number | bigint> {
+  const isNumber = size <= 4;
+  const expected = `${isNumber ? "an integer" : "a bigint"} of ${count} bits ${isSigned ? "with" : "without"} a sign`;
+  return {
+    read: (view, offset) => readBits(view, offset * 8 + bit, count, size, isSigned),
+    write(view, offset, value, path) {
+      if (isNumber ? !Number.isInteger(value) : typeof value !== "bigint") {
+        return refuseType(path, expected, value);
+      }
+      const given = BigInt(value as number | bigint);
+      const kept = isSigned ? BigInt.asIntN(count, given) : BigInt.asUintN(count, given);
+      if (kept !== given) refuseRange(path, expected, value);
+      addBits(view, offset * 8 + bit, count, BigInt.asUintN(count, given));
+    },
+  };
+}
+
+/** Stores bits where there are zeroes, and leaves those beside them. */
+function addBits(view: DataView, bit: number, count: number, value: bigint): void {
+  let rest = value << BigInt(bit & 7);
+  for (let at = bit >> 3; at <= (bit + count - 1) >> 3; at++) {
+    view.setUint8(at, view.getUint8(at) | Number(rest & 0xffn));
+    rest >>= 8n;
+  }
+}

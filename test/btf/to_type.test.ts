@@ -1,0 +1,391 @@
+/** Types of `t` of BTF types. */
+import { describe, expect, test } from "bun:test";
+import { encodeBtf } from "../../src/btf/encode.ts";
+import { Btf, type BtfRecord, type BtfValue, HashMap } from "../../src/index.ts";
+import * as t from "../../src/types/t.ts";
+import { BTF_INT_BOOL, BTF_INT_SIGNED } from "../../src/uapi/btf.ts";
+import { repetitions } from "../support/effort.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { withRandom } from "../types/random.ts";
+import { randomType } from "../types/random_type.ts";
+import { kernelTypesTest } from "./kernel_types.ts";
+import { RawTypes } from "./raw_types.ts";
+
+/** The type that `make` adds to `int` (id 1), `char` (id 2) and `unsigned long long` (id 3). */
+function typeOf(make: (types: RawTypes) => number): t.Type<BtfValue> {
+  const types = new RawTypes();
+  types.int("int", 4, BTF_INT_SIGNED);
+  types.int("char", 1, BTF_INT_SIGNED);
+  types.int("unsigned long long", 8);
+  const id = make(types);
+  return Btf.parse(types.encode()).toType(id);
+}
+
+const [int, char, u64] = [1, 2, 3] as const;
+
+function written(type: t.Type<BtfValue>, value: unknown): number[] {
+  const bytes = new Uint8Array(type.size).fill(0xff);
+  type.write(new DataView(bytes.buffer), 0, value as BtfValue);
+  return [...bytes];
+}
+
+function read(type: t.Type<BtfValue>, bytes: readonly number[]): BtfValue {
+  return type.read(new DataView(Uint8Array.from(bytes).buffer), 0);
+}
+
+describe("single values", () => {
+  test.each([
+    ["int", 4, BTF_INT_SIGNED, t.i32],
+    ["unsigned char", 1, 0, t.u8],
+    ["short", 2, BTF_INT_SIGNED, t.i16],
+    ["long", 8, BTF_INT_SIGNED, t.i64],
+    ["unsigned long", 8, 0, t.u64],
+    ["_Bool", 1, BTF_INT_BOOL, t.bool],
+  ] as [string, number, number, t.Type<unknown>][])(
+    "%s is one of t",
+    (name, size, encoding, expected) => {
+      expect(typeOf((types) => types.int(name, size, encoding)) as unknown).toBe(expected);
+    },
+  );
+
+  test("pointers are 64-bit integers, behind typedefs and qualifiers too", () => {
+    const make = (types: RawTypes) =>
+      types.typedef("p", types.qualified("const", types.ptr(types.forward("later"))));
+    expect(typeOf(make) as unknown).toBe(t.u64);
+  });
+
+  test("integers and floating point that t has no type for", () => {
+    const wide = typeOf((types) => types.int("__int128", 16, BTF_INT_SIGNED));
+    expect([wide.size, wide.align]).toEqual([16, 16]);
+    expect(read(wide, written(wide, -(2n ** 100n)))).toBe(-(2n ** 100n));
+    const double = typeOf((types) => types.float("double", 8));
+    expect(read(double, written(double, 1.5))).toBe(1.5);
+    const float = typeOf((types) => types.float("float", 4));
+    expect(written(float, -1.5)).toEqual([0, 0, 0xc0, 0xbf]);
+    expect(() => written(float, "1")).toThrow('expected a number (float), got "1"');
+    const odd = typeOf((types) => types.int("odd", 3));
+    expect(written(odd, [1, 2, 3])).toEqual([1, 2, 3]);
+  });
+
+  test("enums are names, or numbers where there is none", () => {
+    const state = typeOf((types) => types.enum("state", 4, { IDLE: 0, BUSY: 7, LOST: -1 }));
+    expect([state.name, state.size, state.align]).toEqual(["enum state", 4, 4]);
+    expect(written(state, "BUSY")).toEqual([7, 0, 0, 0]);
+    expect(written(state, "LOST")).toEqual([0xff, 0xff, 0xff, 0xff]);
+    expect(written(state, 8)).toEqual([8, 0, 0, 0]);
+    expect(read(state, [7, 0, 0, 0])).toBe("BUSY");
+    expect(read(state, [8, 0, 0, 0])).toBe(8);
+    expect(() => written(state, "BUZY")).toThrow('did you mean "BUSY"');
+    expect(() => written(state, -1)).toThrow("of 32 bits without a sign, got -1");
+    expect(() => written(state, 1n)).toThrow(TypeError);
+    const wide = typeOf((types) => types.enum64("wide", { LARGE: 2n ** 63n }));
+    expect(read(wide, written(wide, "LARGE"))).toBe("LARGE");
+  });
+});
+
+describe("arrays", () => {
+  test("are arrays of t, those of characters text", () => {
+    const numbers = typeOf((types) => types.array(types.array(int, 2), 3));
+    expect([numbers.kind, numbers.size]).toEqual(["array", 24]);
+    const text = typeOf((types) => types.array(types.qualified("const", char), 8));
+    expect([text.kind, text.size]).toEqual(["cstring", 8]);
+    expect(read(text, written(text, "bash"))).toBe("bash");
+  });
+});
+
+describe("structs and unions", () => {
+  test("are structs of t where it puts all members where they are", () => {
+    const make = (types: RawTypes) =>
+      types.struct("event", 16, [
+        { name: "kind", type: char, bit: 0 },
+        { name: "pid", type: int, bit: 32 },
+        { name: "time", type: u64, bit: 64 },
+        { name: "more", type: types.array(u64, 0), bit: 128 },
+      ]);
+    const type = typeOf(make);
+    expect([type.kind, type.size, type.align]).toEqual(["struct", 16, 8]);
+    expect((type as unknown as t.StructType<t.Fields>).fields["pid"]?.offset).toBe(4);
+    const packed = typeOf((types) =>
+      types.struct("packed", 5, [
+        { name: "kind", type: char, bit: 0 },
+        { name: "pid", type: int, bit: 8 },
+      ]),
+    );
+    expect([packed.kind, packed.size, packed.align]).toEqual(["struct", 5, 1]);
+  });
+
+  const spread = (types: RawTypes) => {
+    const inner = types.struct("", 8, [
+      { name: "low", type: int, bit: 0 },
+      { name: "high", type: int, bit: 32 },
+    ]);
+    const union = types.union("", 8, [
+      { name: "whole", type: u64, bit: 0 },
+      { name: "", type: inner, bit: 0 },
+    ]);
+    return types.struct("s", 24, [
+      { name: "first", type: int, bit: 0 },
+      { name: "", type: union, bit: 64 },
+      { name: "last", type: char, bit: 136 },
+    ]);
+  };
+
+  test("have the members of anonymous ones, of a union exactly one to be written", () => {
+    const type = typeOf(spread);
+    expect([type.kind, type.name, type.size, type.align]).toEqual(["custom", "struct s", 24, 8]);
+    const zeroes = Array.from({ length: 24 }, () => 0);
+    const bytes = [...zeroes];
+    bytes.splice(0, 1, 5);
+    bytes.splice(8, 5, 1, 0, 0, 0, 2);
+    bytes.splice(17, 1, 9);
+    const rest = { first: 5, last: 9 };
+    expect(read(type, bytes)).toEqual({ ...rest, whole: 0x2_0000_0001n, low: 1, high: 2 });
+    expect(written(type, { ...rest, whole: 0x2_0000_0001n })).toEqual(bytes);
+    expect(written(type, { ...rest, low: 1, high: 2 })).toEqual(bytes);
+    expect(() => written(type, { ...rest, whole: 1n, low: 1, high: 2 })).toThrow(
+      "union: expected a value for one of its members (whole, low, high), got 2",
+    );
+    expect(() => written(type, rest)).toThrow("got 0");
+    expect(() => written(type, { ...rest, low: 1 })).toThrow('missing field "high"');
+    expect(() => written(type, { whole: 1n, last: 9 })).toThrow('missing field "first"');
+    expect(() => written(type, { ...rest, hole: 1n })).toThrow('unknown field "hole"');
+    expect(() => written(type, 5)).toThrow("expected an object (struct s), got 5");
+    expect(() => written(type, { ...rest, low: "x", high: 2 })).toThrow('field "low": expected');
+  });
+
+  test("can be in other types, whose errors tell the path", () => {
+    const type = typeOf((types) => types.array(spread(types), 2));
+    const list = t.struct({ id: t.u32, list: type });
+    const view = new DataView(new ArrayBuffer(list.size));
+    const good = { first: 1, last: 2, whole: 3n };
+    list.write(view, 0, { id: 1, list: [good, { first: -1, last: 0, low: 1, high: 2 }] });
+    expect(list.read(view, 0).list).toMatchObject([good, { first: -1, low: 1, high: 2 }]);
+    expect(() => list.write(view, 0, { id: 1, list: [good, { ...good, first: "1" }] })).toThrow(
+      'field "list[1].first": expected',
+    );
+    expect(() => list.write(view, 0, { id: 1, list: [good, { first: 1, last: 1 }] })).toThrow(
+      "list[1]: union: expected a value for one of its members",
+    );
+  });
+
+  test("have bit-fields, with signs, names and truth", () => {
+    const type = typeOf((types) => {
+      const bool = types.int("_Bool", 1, BTF_INT_BOOL);
+      const mode = types.enum("mode", 4, { OFF: 0, ON: 3 });
+      const unsigned = types.int("unsigned int", 4);
+      return types.struct("flags", 16, [
+        { name: "a", type: unsigned, bit: 0, bits: 3 },
+        { name: "b", type: int, bit: 3, bits: 2 },
+        { name: "c", type: bool, bit: 5, bits: 1 },
+        { name: "mode", type: mode, bit: 6, bits: 2 },
+        { name: "across", type: unsigned, bit: 12, bits: 20 },
+        { name: "whole", type: int, bit: 32 },
+        { name: "wide", type: u64, bit: 64, bits: 40 },
+        { name: "last", type: u64, bit: 104, bits: 24 },
+      ]);
+    });
+    const value = {
+      a: 0b101,
+      b: -1,
+      c: true,
+      mode: "ON",
+      across: 0x7ffff,
+      whole: 9,
+      wide: 0x80_0000_0001n,
+      last: 0x830201n,
+    };
+    const bytes = [0b1111_1101, 0xf0, 0xff, 0x7f, 9, 0, 0, 0, 1, 0, 0, 0, 0x80, 1, 2, 0x83];
+    expect(read(type, bytes)).toEqual(value);
+    expect(written(type, value)).toEqual(bytes);
+    expect(() => written(type, { ...value, a: 8 })).toThrow(
+      'field "a": expected an integer of 3 bits without a sign, got 8',
+    );
+    expect(() => written(type, { ...value, b: 2 })).toThrow("of 2 bits with a sign");
+    expect(() => written(type, { ...value, c: 1 })).toThrow('field "c": expected true or false');
+    expect(() => written(type, { ...value, last: 1 })).toThrow("expected a bigint of 24 bits");
+  });
+
+  test("have bit-fields as compilers described them at first", () => {
+    const type = typeOf((types) =>
+      types.struct("old", 4, [
+        { name: "low", type: types.int("unsigned int", 4, 0, 3), bit: 0 },
+        { name: "high", type: types.int("int", 4, BTF_INT_SIGNED, 4, 3), bit: 0 },
+        { name: "bit", type: types.int("_Bool", 1, BTF_INT_BOOL, 1), bit: 7 },
+      ]),
+    );
+    const value = { low: 2, high: -1, bit: true };
+    expect(read(type, [0b1111_1010, 0, 0, 0])).toEqual(value);
+    expect(written(type, value)).toEqual([0b1111_1010, 0, 0, 0]);
+  });
+
+  test("have names of any kind", () => {
+    const type = typeOf((types) =>
+      types.union("u", 4, [
+        { name: "__proto__", type: int, bit: 0 },
+        { name: "constructor", type: int, bit: 0 },
+      ]),
+    );
+    expect(Object.entries(read(type, [1, 0, 0, 0]))).toEqual([
+      ["__proto__", 1],
+      ["constructor", 1],
+    ]);
+    expect(written(type, JSON.parse('{ "__proto__": 2 }'))).toEqual([2, 0, 0, 0]);
+  });
+
+  test("have locks and timers that are the kernel's", () => {
+    const { bytes, valueTypeId } = encodeBtf({ value: t.struct({ a: t.u32, lock: t.spinLock }) });
+    const type = Btf.parse(bytes).toType(valueTypeId);
+    expect(type.name).toBe(t.struct({ a: t.u32, lock: t.spinLock }).name);
+    expect(written(type, { a: 1 })).toEqual([1, 0, 0, 0, 0, 0, 0, 0]);
+  });
+});
+
+describe("refusals", () => {
+  test("of what has no values, or takes no bytes", () => {
+    for (const make of [
+      (types: RawTypes) => types.forward("later"),
+      (types: RawTypes) => types.func("f", types.functionProto(0)),
+      () => 0,
+    ]) {
+      expect(() => typeOf(make)).toThrow("it has no values, and so no type of t");
+    }
+    expect(() => typeOf((types) => types.struct("empty", 0, []))).toThrow("takes no bytes");
+    expect(() => typeOf((types) => types.array(int, 0))).toThrow("takes no bytes");
+    for (const id of [99, -1, 0.5]) expect(() => typeOf(() => id)).toThrow(RangeError);
+  });
+
+  test("of a struct that is in itself, or smaller than its members", () => {
+    for (const name of ["s", ""]) {
+      const make = (types: RawTypes) => types.struct("s", 4, [{ name, type: 4, bit: 0 }]);
+      expect(() => typeOf(make)).toThrow("the bytes are damaged");
+    }
+    const small = (types: RawTypes) => types.struct("s", 4, [{ name: "a", type: u64, bit: 0 }]);
+    expect(() => typeOf(small)).toThrow("member a is outside of BTF type 4");
+  });
+});
+
+test("a type is made once", () => {
+  const btf = Btf.parse(encodeBtf({ value: t.struct({ a: t.u16, b: t.u64 }) }).bytes);
+  const [id = 0] = btf.ids("struct");
+  expect(btf.toType(id)).toBe(btf.toType(id));
+});
+
+bpfTest("maps take them for keys and values", () => {
+  const types = new RawTypes();
+  const number = types.int("unsigned int", 4);
+  const union = types.union("", 4, [
+    { name: "port", type: number, bit: 0 },
+    { name: "code", type: number, bit: 0 },
+  ]);
+  const id = types.struct("s", 8, [
+    { name: "pid", type: number, bit: 0 },
+    { name: "", type: union, bit: 32 },
+  ]);
+  const value = Btf.parse(types.encode()).toType(id);
+  using map = new HashMap({ key: t.u32, value, maxEntries: 4 });
+  map.set(1, { pid: 5, port: 80 });
+  expect(map.get(1)).toEqual({ pid: 5, port: 80, code: 80 });
+});
+
+/**
+ * That a value of `t` is what decoding gives, which tells arrays of no text from text, and shows what takes no room.
+ *
+ * @param roomless names of members that take none
+ */
+function compare(
+  made: BtfValue | undefined,
+  decoded: BtfValue,
+  path: string,
+  roomless: ReadonlySet<string> = new Set(),
+): void {
+  if (typeof made === "string" && Array.isArray(decoded)) {
+    const bytes = Buffer.from(Int8Array.from(decoded as number[]).buffer);
+    const end = bytes.indexOf(0);
+    expect(made).toBe(bytes.toString("utf8", 0, end === -1 ? bytes.length : end));
+  } else if (Array.isArray(made)) {
+    const list = decoded as BtfValue[];
+    if (made.length !== list.length) throw new Error(`${path}: ${made.length} of ${list.length}`);
+    for (const [index, element] of made.entries()) {
+      compare(element, list[index] as BtfValue, `${path}[${index}]`, roomless);
+    }
+  } else if (typeof made === "object") {
+    for (const [name, value] of Object.entries(decoded as BtfRecord)) {
+      if (!Object.hasOwn(made, name) && (roomless.has(name) || isEmpty(value))) continue;
+      compare(made[name], value, `${path}.${name}`, roomless);
+    }
+    expect(Object.keys(decoded)).toEqual(expect.arrayContaining(Object.keys(made)));
+  } else if (made !== decoded && !(Number.isNaN(made) && Number.isNaN(decoded))) {
+    throw new Error(`${path}: ${made} is decoded as ${Bun.inspect(decoded)}`);
+  }
+}
+
+/** Whether it takes no room, or is the kernel's. */
+function isEmpty(value: BtfValue): boolean {
+  if (typeof value !== "object") return false;
+  const parts = Object.values(value) as BtfValue[];
+  return parts.length === 0 || "val" in value || "__opaque" in value || parts.every(isEmpty);
+}
+
+kernelTypesTest(
+  "structs of the kernel are read as they are decoded, and written as they were",
+  () => {
+    const btf = Btf.kernel();
+    withRandom((random) => {
+      const roomless = new Set(
+        [...btf.ids("struct"), ...btf.ids("union")].flatMap((id) =>
+          btf.members(id).flatMap(({ name, typeId }) => (btf.sizeOf(typeId) === 0 ? [name] : [])),
+        ),
+      );
+      const counts = { all: 0, plain: 0, written: 0 };
+      for (const id of [...btf.ids("struct"), ...btf.ids("union")]) {
+        const size = btf.sizeOf(id);
+        const isChosen = random.below(100) < repetitions(20);
+        if (size === 0 || size > 4096 || !isChosen) continue;
+        const type = btf.toType(id);
+        if ("opaque" in type) continue;
+        expect(type.size).toBe(size);
+        // Text, for arrays of characters.
+        const bytes = Uint8Array.from({ length: size }, () => 0x21 + random.below(0x5e));
+        for (let at = 7; at < size; at += 8) bytes[at] = 0;
+        const view = new DataView(bytes.buffer);
+        const value = type.read(view, 0);
+        compare(value, btf.decode(id, bytes), btf.type(id).name, roomless);
+        counts.all++;
+        if (type.kind === "struct") counts.plain++;
+        if (rewrites(type, value)) counts.written++;
+      }
+      expect(counts.all).toBeGreaterThan(repetitions(500));
+      expect(counts.plain).toBeGreaterThan(counts.all / 4);
+      expect(counts.written).toBeGreaterThan(counts.all / 3);
+    });
+  },
+);
+
+/** Whether a value is the same after it was written and read: all members of a union, and text without an end, cannot be. */
+function rewrites(type: t.Type<BtfValue>, value: BtfValue): boolean {
+  const view = new DataView(new ArrayBuffer(type.size));
+  try {
+    type.write(view, 0, value);
+  } catch (error) {
+    if (!/expected a value for one of its members|it takes \d+ bytes/.test(String(error)))
+      throw error;
+    return false;
+  }
+  expect(type.read(view, 0)).toEqual(value);
+  return true;
+}
+
+test("types of t that were encoded have the same layout again", () => {
+  withRandom((random) => {
+    for (let round = 0; round < repetitions(100); round++) {
+      const { type } = randomType(random, 3);
+      const { bytes, valueTypeId } = encodeBtf({ value: type });
+      const btf = Btf.parse(bytes);
+      const again = btf.toType(valueTypeId);
+      expect(again.size).toBe(type.size);
+      if ("opaque" in again) continue;
+      const value = Uint8Array.from({ length: type.size }, () => 1 + random.below(100));
+      compare(again.read(new DataView(value.buffer), 0), btf.decode(valueTypeId, value), "value");
+    }
+  });
+});
