@@ -20,8 +20,7 @@ export { type Features, features } from "./features/features.ts";
 export type { AttachKind } from "./features/attach_kinds.ts";
 export type { Fix } from "./features/fixes.ts";
 export type { InstructionSet } from "./features/instruction_sets.ts";
-export type { MapOperation } from "./features/map_operations.ts";
-export type { MapTypeKeyword } from "./features/map_types.ts";
+export type { MapOperation, MapTypeName } from "./maps/map_types.ts";
 export type { ProgramTypeKeyword } from "./features/program_types.ts";
 export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
@@ -138,7 +137,7 @@ export {
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
-export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/map_spec.ts";
+export type { CommonMapOptions, MapFlag, MapSpec } from "./maps/map_spec.ts";
 export {
   ArrayOfMaps,
   type ArrayOfMapsOptions,

@@ -10,7 +10,8 @@ import {
   sinceByArchitecture,
   tryLink,
 } from "./attach_kind.ts";
-import { mapTypes, probeMapOf } from "./map_types.ts";
+import { mapTypes } from "../maps/map_types.ts";
+import { probeMapOf } from "./map_types.ts";
 import { loadExtension, loadExtensionTarget } from "./program_type_feature.ts";
 import {
   kernelTypeId,

@@ -5,13 +5,14 @@ import { keyword } from "../check/names.ts";
 import type { Feature } from "./feature.ts";
 import { helperNames } from "./helper_facts.ts";
 import { helperFeature } from "./helpers.ts";
-import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
+import { type MapTypeName, mapTypes } from "../maps/map_types.ts";
+import { mapTypeFeature } from "./map_types.ts";
 import { programTypeFeature } from "./program_type_feature.ts";
 import { type ProgramTypeKeyword, programTypes } from "./program_types.ts";
 
 /** What is missing where a kernel has no maps of a type: `"lru_hash"`. `undefined` where it has, or that is not known. */
 function explainMapType(type: string): string | undefined {
-  const facts = mapTypes.get(type as MapTypeKeyword);
+  const facts = mapTypes.get(type as MapTypeName);
   return facts && absence(mapTypeFeature(facts), `This kernel has no maps of the type ${type}`);
 }
 

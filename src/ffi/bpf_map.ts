@@ -3,9 +3,7 @@
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
 import { lastErrno } from "./error.ts";
-import { perCpuMapTypes } from "./kernel.ts";
 import { BPF_F_LOCK, BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
-import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
 
@@ -31,9 +29,11 @@ export interface MapCreation {
   readonly innerMapFd?: number | undefined;
   /** Kernel 4.18. */
   readonly btf?: MapBtf | undefined;
-  /** What the kernel asks for this kind. */
+  /** Whether there is a value for each CPU. */
+  readonly isPerCpu: boolean;
+  /** Capabilities that the kernel asks for. */
   readonly needs: readonly Capability[];
-  /** Says why the kernel does not know this kind of map, where that is so: asked when it refuses it. */
+  /** Explains why the kernel does not know the map type, where that is so: called when it refuses it. */
   readonly explain?: () => string | undefined;
 }
 
@@ -82,11 +82,10 @@ export function createKernelMap(map: MapCreation, what: string): number {
 
 /** Most bytes of a value for each CPU (PCPU_MIN_UNIT_SIZE). */
 const largestPerCpuValue = 32 * 1024;
-const perCpuTypes: ReadonlySet<number> = new Set(perCpuMapTypes.map((name) => bpfMapTypes[name]));
 
 /** Kernels have had two words for it. */
-function perCpuHint({ type, valueSize }: MapCreation): string {
-  return perCpuTypes.has(type) && valueSize > largestPerCpuValue
+function perCpuHint({ isPerCpu, valueSize }: MapCreation): string {
+  return isPerCpu && valueSize > largestPerCpuValue
     ? ", whose values for each CPU have 32 KiB at most"
     : "";
 }

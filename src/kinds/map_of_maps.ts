@@ -16,17 +16,17 @@ import type { MapHandle } from "../maps/create.ts";
 import { checkIndex, ElementMap } from "../maps/element_map.ts";
 import { checkPlainType, MapKind } from "../maps/map_options.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapSpec } from "../maps/map_spec.ts";
+import { mapTypes } from "../maps/map_types.ts";
 import type { ValueLayout } from "../maps/value_layout.ts";
 import { IndexWalk, MapWalk, type Walk } from "../maps/walk.ts";
 import { u32 } from "../types/integer.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 
-/** The one kind of which the kernel takes no maps inside another one. */
-const neverInner = "prog_array";
+type NeverInner = "prog_array";
 
 /** The name of a kind that can be inside another map: `"hash"`, `"array"`, ... */
-export type InnerMapName = Exclude<SimpleMapName, typeof neverInner>;
+export type InnerMapName = Exclude<SimpleMapName, NeverInner>;
 
 /** What the maps inside another one are like: the options of their class, and its kind as `type`. */
 export type InnerMapOptions = {
@@ -72,7 +72,9 @@ export type InnerMap<I extends InnerMapTypes> = SimpleMapsByKind<
 >[I["type"]];
 
 function classOf(type: InnerMapName): MapClass {
-  const names = Object.keys(simpleClasses).filter((name) => name !== neverInner);
+  const names = Object.keys(simpleClasses).filter(
+    (name) => mapTypes.get(name as SimpleMapName)?.isNeverInner !== true,
+  );
   if (names.includes(type)) return simpleClasses[type];
   throw new TypeError(
     `inner: type: expected a kind that can be inside another map, got ${describe(type)}: ${suggest(String(type), names)}`,

@@ -3,7 +3,7 @@ import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { inspectCustom } from "../check/describe.ts";
 import { type MapHandle, type MapInfo, type MapProperties, readMapInfo } from "./create.ts";
 import { KernelObject } from "../handle/kernel_object.ts";
-import type { MapTypeName } from "./map_spec.ts";
+import type { MapTypeName } from "./map_types.ts";
 
 /**
  * What every kind of map has: a descriptor, an identity in the kernel, and an end.

@@ -1,29 +1,28 @@
 import { explainer } from "../handle/explanation.ts";
 import { encodeBtf, type EncodedBtf } from "../btf/encode.ts";
-import { keyword } from "../check/names.ts";
-import { mapTypeNeeds, mapTypeNeedsTypes } from "../features/map_types.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.ts";
 import { describeAll, fdNumber, objectInfo, pinObject, readFdInfo } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { perCpuMapTypes, possibleCpus } from "../ffi/kernel.ts";
+import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { describeOrigin, openObject, openPin, type Origin } from "../handle/kernel_object.ts";
 import { requireBpfSecurityModule } from "../ffi/security.ts";
+import { describeMap, type MapSpec } from "./map_spec.ts";
 import {
-  describeMap,
-  type MapSpec,
+  absenceOf,
+  type MapType,
   mapTypeName,
   type MapTypeName,
   mapTypeNumber,
-} from "./map_spec.ts";
+  mapTypes,
+} from "./map_types.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import {
   BPF_F_NO_COMMON_LRU,
   BPF_F_NUMA_NODE,
   BPF_F_RDONLY,
-  BPF_F_RDONLY_PROG,
   BPF_F_WRONLY,
   BPF_OBJ_NAME_LEN,
 } from "../uapi/bpf.ts";
@@ -49,7 +48,8 @@ function createDescribed(spec: MapSpec, innerMapFd: number | undefined): number 
   if (types === undefined) return createKernelMap(creation(spec, innerMapFd), what);
   const encoded = encodeBtf(types);
   const isNeeded =
-    mapTypeNeedsTypes(spec.type) || (types.value !== undefined && hasOpaqueField(types.value));
+    mapTypes.get(spec.type)?.with === "types" ||
+    (types.value !== undefined && hasOpaqueField(types.value));
   try {
     return createWithBtf(spec, innerMapFd, encoded, what);
   } catch (error) {
@@ -69,6 +69,7 @@ function createWithBtf(
 }
 
 function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): MapCreation {
+  const row = mapTypes.get(spec.type);
   return {
     type: mapTypeNumber(spec.type),
     keySize: spec.keySize,
@@ -80,9 +81,18 @@ function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): 
     extra: spec.mapExtra,
     innerMapFd,
     btf,
-    needs: mapTypeNeeds(spec.type),
-    explain: () => explainer()?.mapType(spec.type),
+    isPerCpu: row?.isPerCpu ?? false,
+    needs: row?.needs ?? ["CAP_BPF"],
+    explain: () => row && explainAbsence(spec.type, row),
   };
+}
+
+/** Explains why the kernel has no maps of a type: by a probe where probes are loaded, else by its version and build. */
+function explainAbsence(type: MapTypeName, row: MapType): string | undefined {
+  const probes = explainer();
+  if (probes !== undefined) return probes.mapType(type);
+  const reason = absenceOf(row);
+  return reason && `This kernel has no maps of the type ${type}: ${reason}`;
 }
 
 /** What of a map stays the same for all its life. */
@@ -164,11 +174,9 @@ export function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
-const perCpuKinds: ReadonlySet<MapTypeName> = new Set(perCpuMapTypes.map(keyword));
-
 /** Whether a map has a value for each CPU. */
 export function isPerCpu({ type }: Pick<MapProperties, "type">): boolean {
-  return perCpuKinds.has(type);
+  return mapTypes.get(type)?.isPerCpu ?? false;
 }
 
 /** Bytes that the kernel copies for the value of a key, whatever room it is given. @throws {Error} without /sys */
@@ -176,7 +184,7 @@ export function copiedValueSize({
   type,
   valueSize,
 }: Pick<MapProperties, "type" | "valueSize">): number {
-  return perCpuKinds.has(type) ? roundUp8(valueSize) * possibleCpus().length : valueSize;
+  return isPerCpu({ type }) ? roundUp8(valueSize) * possibleCpus().length : valueSize;
 }
 
 /** Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned. */
@@ -237,12 +245,6 @@ const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
 /** Flags that belong to the moment of creation: the kernel does not keep them. */
 const passingFlags = BPF_F_NUMA_NODE | accessFlags;
 
-/** Flags that the kernel gives a kind by itself, and refuses at its creation. */
-const ownFlags: Partial<Record<MapTypeName, number>> = {
-  devmap: BPF_F_RDONLY_PROG,
-  devmap_hash: BPF_F_RDONLY_PROG,
-};
-
 const comparedAttributes = [
   "type",
   "keySize",
@@ -256,8 +258,8 @@ function comparable(map: Partial<MapSpec>, name: (typeof comparedAttributes)[num
   const value = map[name];
   if (name === "maxEntries" && typeof value === "number") return roundedEntries(map, value);
   if (name !== "flags" || typeof value !== "number") return value;
-  const own = map.type === undefined ? undefined : ownFlags[map.type];
-  return value & ~(passingFlags | (own ?? 0));
+  const { kernelFlags = 0 } = (map.type && mapTypes.get(map.type)) ?? {};
+  return value & ~(passingFlags | kernelFlags);
 }
 
 /** With a list for each CPU, the kernel gives all lists the same length: as many entries more as that takes. */

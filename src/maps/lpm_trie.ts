@@ -1,5 +1,5 @@
 import { BpfError } from "../ffi/error.ts";
-import { fixes } from "../features/fixes.ts";
+import { unconditionalUpdateReason } from "./lpm_trie_fixes.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { describe } from "../check/describe.ts";
 import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
@@ -123,14 +123,14 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
 
   /** The one refusal that is the library's: the kernel would do it, and more than was asked. */
   #requireConditions(doing: string): void {
-    const fix = fixes.get("lpm_trie_update");
     // A map that is disposed of says so, on every kernel.
-    if (fix.available || this.disposed) return;
+    const reason = this.disposed ? undefined : unconditionalUpdateReason();
+    if (reason === undefined) return;
     throw new BpfError({
       errno: errnoNumbers.EOPNOTSUPP,
       syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
       doing: `${doing} the ${this}`,
-      hint: `This kernel stores in tries whether the prefix is there or not: ${fix.reason}. Use set()`,
+      hint: `This kernel stores in tries whether the prefix is there or not: ${reason}. Use set()`,
     });
   }
 

@@ -13,8 +13,8 @@ import {
   commonSpec,
   type MapFlag,
   type MapSpec,
-  type MapTypeName,
 } from "./map_spec.ts";
+import type { MapTypeName } from "./map_types.ts";
 import { i32, u32 } from "../types/integer.ts";
 import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { checkType, type Type } from "../types/type.ts";

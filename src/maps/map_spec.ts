@@ -2,7 +2,7 @@ import { checkName, checkPinPath } from "../handle/kernel_object.ts";
 import type { MapTypes } from "../btf/encode.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { type Keyword, keyword, keywordOf, keywordsByNumber, suggest } from "../check/names.ts";
+import { suggest } from "../check/names.ts";
 import {
   BPF_F_CLONE,
   BPF_F_INNER_MAP,
@@ -20,10 +20,7 @@ import {
   BPF_F_WRONLY_PROG,
   BPF_F_ZERO_SEED,
 } from "../uapi/bpf.ts";
-import { bpfMapTypes } from "../uapi/enumerations.ts";
-
-/** A kind of map: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
-export type MapTypeName = Keyword<Exclude<keyof typeof bpfMapTypes, "UNSPEC">>;
+import type { MapTypeName } from "./map_types.ts";
 
 /** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no_prealloc"`. */
 export type MapFlag = keyof typeof mapFlags;
@@ -81,28 +78,6 @@ export interface MapSpec {
   readonly types?: MapTypes;
   /** What each map inside this one is like. */
   readonly inner?: MapSpec;
-}
-
-const numbersByName: ReadonlyMap<string, number> = new Map(
-  Object.entries(bpfMapTypes).map(([name, number]) => [keyword(name), number]),
-);
-
-const namesByNumber = keywordsByNumber(bpfMapTypes) as ReadonlyMap<number, MapTypeName>;
-
-/** The kernel's number for a kind of map. */
-export function mapTypeNumber(type: MapTypeName): number {
-  const number = numbersByName.get(type);
-  if (number === undefined || number === 0) {
-    throw new TypeError(
-      `type: unknown kind of map ${describe(type)}: ${suggest(String(type), [...numbersByName.keys()].slice(1))}`,
-    );
-  }
-  return number;
-}
-
-/** The name of a kind of map, also for kinds that are newer than this library. */
-export function mapTypeName(number: number): MapTypeName {
-  return keywordOf(namesByNumber, number);
 }
 
 /** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */

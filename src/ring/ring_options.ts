@@ -3,7 +3,8 @@ import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
 import { checkPlainType, MapKind } from "../maps/map_options.ts";
-import type { CommonMapOptions, MapTypeName } from "../maps/map_spec.ts";
+import type { CommonMapOptions } from "../maps/map_spec.ts";
+import type { MapTypeName } from "../maps/map_types.ts";
 import type { Type } from "../types/type.ts";
 
 /**

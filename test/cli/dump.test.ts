@@ -146,6 +146,7 @@ function bareMap(): HashMap<Uint8Array, Uint8Array> {
       numaNode: 0,
       name: "",
       extra: 0,
+      isPerCpu: false,
       needs: ["CAP_BPF"],
     },
     "map of a test",

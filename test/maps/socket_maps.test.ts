@@ -12,7 +12,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { createFromSpec } from "../../src/maps/create.ts";
-import type { MapTypeName } from "../../src/maps/map_spec.ts";
+import type { MapTypeName } from "../../src/maps/map_types.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 import {
