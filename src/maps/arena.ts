@@ -3,10 +3,16 @@ import { describe } from "../check/describe.ts";
 import { ArenaMemory, mappedArenaAddress } from "../ffi/arena_memory.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
 import { BpfMap } from "./bpf_map.ts";
-import type { MapHandle } from "./create.ts";
+import { MapHandle } from "./create.ts";
 import { MapKind } from "./map_options.ts";
 import type { CommonMapOptions } from "./map_spec.ts";
 import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    Arena: Arena;
+  }
+}
 
 /** Where an arena is. */
 export interface ArenaPlace {
@@ -30,10 +36,12 @@ export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaP
 const reach = 2 ** 32;
 
 /** How arenas are made and opened. */
-export const arenaKind: MapKind<ArenaPlace, ArenaOptions> = new MapKind({
+export const arenaKind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
   type: "arena",
   className: "Arena",
-  options: ["pages", "address"],
+  types: ["address"],
+  defaultTypes: {},
+  options: ["pages"],
   sizes(place) {
     addressOf(place);
     return { keySize: 0, valueSize: 0 };
@@ -99,48 +107,25 @@ export function addressOf({ address }: ArenaPlace): number {
  * console.log(`${arena.size} bytes at 0x${arena.address.toString(16)}`);
  * ```
  */
-export class Arena extends BpfMap {
-  /** @internal */
+export class Arena extends BpfMap<"arena"> {
   static readonly kind = arenaKind;
   /** Where the memory has to be, or 0. */
   readonly #address: number;
   #memory: ArenaMemory | undefined;
   #view: DataView | undefined;
 
-  constructor(options: ArenaOptions);
-  /** @internal */
-  constructor(place: ArenaPlace, existing: MapHandle);
-  constructor(place: ArenaPlace, existing?: MapHandle) {
-    const handle = existing ?? Arena.kind.create(place);
+  constructor(options: ArenaOptions) {
+    const isNew = !(options instanceof MapHandle);
+    const handle = Arena.kind.handle(options);
     super(handle);
     try {
-      this.#address = this.#place(addressOf(place));
-      if (existing === undefined) this.#map();
+      this.#address = this.#place(addressOf(handle.types));
+      // An arena that is opened is mapped when `view` or `address` is first asked for.
+      if (isNew) this.#map();
     } catch (error) {
       this.abandon(handle);
       throw error;
     }
-  }
-
-  /**
-   * Opens the arena pinned at a path on a BPF file system. Its memory is mapped when `view` or `address` is first asked for.
-   *
-   * @param place where it is, if it was mapped before and was created without an address
-   * @throws {TypeError} when it is another kind of map, or was created with another address
-   * @throws {Error} when nothing is pinned there
-   */
-  static open(path: string, place: ArenaPlace = {}): Arena {
-    return new Arena(place, Arena.kind.open(path, place));
-  }
-
-  /** Opens an arena by its id (CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId(id: number, place: ArenaPlace = {}): Arena {
-    return new Arena(place, Arena.kind.byId(id, place));
-  }
-
-  /** Opens the arena behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd(fd: number, place: ArenaPlace = {}): Arena {
-    return new Arena(place, Arena.kind.byFd(fd, place));
   }
 
   /** The size in pages: `maxEntries`. */
@@ -186,10 +171,6 @@ export class Arena extends BpfMap {
     const { buffer } = this.#map();
     this.#view ??= new DataView(buffer);
     return this.#view;
-  }
-
-  override dup(): Arena {
-    return new Arena({ address: this.#address }, this.duplicateHandle());
   }
 
   /** The one address that the kernel takes, as far as it is known: what it was created with, or where this thread has it. */

@@ -1,94 +1,77 @@
+/**
+ * @module Look-ups of many chosen keys by a program in the kernel. Loaded on first use: most scripts need neither this nor the
+ * assembler.
+ */
+
+import { assemble } from "../asm/assembler.ts";
 import * as asm from "../asm/asm.ts";
 import type { Code } from "../asm/instruction.ts";
+import { BtfBuilder } from "../btf/builder.ts";
+import { loadBtf } from "../ffi/bpf_btf.ts";
+import { loadError, testRunProgram, type TestRunInput, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
-import { createFromSpec } from "./create.ts";
+import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
+import { BTF_FUNC_STATIC, BTF_INT_SIGNED } from "../uapi/btf.ts";
+import { bpfProgTypes } from "../uapi/enumerations.ts";
+import { createFromSpec, type MapProperties } from "./create.ts";
 import type { MapSpec } from "./map_spec.ts";
-import type { MapTypeName } from "./map_types.ts";
 import type { ValueLayout } from "./value_layout.ts";
-import { Program, type TestRunOptions } from "../program/program.ts";
-import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
-/** Bytes of memory shared with the program, at the most. */
-const largestRoom = 256 * 1024;
-const largestCapacity = 1024;
-/** Values up to this size are copied by loads and stores written out one by one; larger ones are not for this. */
-const largestValue = 512;
-/** In the shared memory: how many keys there are; then the keys; then for each its value behind 8 bytes that say whether there is one. */
+/** Bytes of the memory shared with the program, at most. */
+const maxSharedBytes = 256 * 1024;
+const maxCapacity = 1024;
+/**
+ * The shared memory: how many keys there are; then the keys; then for each its value after 8 bytes that say whether there is
+ * one.
+ */
 const countSize = 8;
 const foundSize = 8;
 /** An Ethernet header, without which socket filters are not run. */
 const smallestPacket = 14;
 
-/** What is looked up in, and the sizes in which the kernel has it. */
-export interface LookedUpMap {
-  readonly type: MapTypeName;
-  readonly fd: number;
-  readonly keySize: number;
-  readonly valueSize: number;
-  readonly what: string;
-}
-
-/**
- * Look-ups of many chosen keys in one call, for which the kernel has no command: a program that is run there does them, with
- * keys and values in memory shared with it (kernel 5.17).
- *
- * A system call for each key costs more than ten times what the look-up itself does.
- */
-export class LookupProgram implements Disposable {
+/** A loaded program that looks keys up, and the memory that it shares with this process. */
+class LookupProgram implements Disposable {
   readonly #memory: MappedMemory;
-  readonly #program: Program;
-  readonly #input: TestRunOptions;
-  readonly #capacity: number;
+  readonly #program: Descriptor;
+  readonly #input: TestRunInput;
   readonly #keyStride: number;
   readonly #valueStride: number;
   readonly #valuesOffset: number;
-  #view: DataView | undefined;
+  /** The number of keys that one run takes. */
+  readonly capacity: number;
+  readonly view: DataView;
 
-  /** Whether values are small enough for it. */
-  static fits(valueSize: number): boolean {
-    return valueSize <= largestValue;
-  }
-
-  /** @throws {BpfError | VerifierError} where kernel or privileges do not suffice, or programs may not read the map */
-  constructor(map: LookedUpMap) {
-    this.#keyStride = roundUp8(map.keySize);
-    this.#valueStride = foundSize + roundUp8(map.valueSize);
+  /** @throws {BpfError} where kernel or privileges do not suffice, or programs may not read the map */
+  constructor(map: Descriptor, { type, keySize }: MapProperties, valueSize: number) {
+    this.#keyStride = roundUp8(keySize);
+    this.#valueStride = foundSize + roundUp8(valueSize);
     const stride = this.#keyStride + this.#valueStride;
-    this.#capacity = Math.min(largestCapacity, Math.floor((largestRoom - countSize) / stride));
-    this.#valuesOffset = countSize + this.#capacity * this.#keyStride;
-    const room = this.#valuesOffset + this.#capacity * this.#valueStride;
+    this.capacity = Math.min(maxCapacity, Math.floor((maxSharedBytes - countSize) / stride));
+    this.#valuesOffset = countSize + this.capacity * this.#keyStride;
+    const length = this.#valuesOffset + this.capacity * this.#valueStride;
     const what = `look-ups in ${map.what}`;
     // The mapping and the program keep the kernel's map alive.
-    using shared = new Descriptor(createFromSpec(sharedMap(room)), what);
+    using shared = new Descriptor(createFromSpec(sharedArray(length)), what);
     this.#memory = MappedMemory.ofFile({
       fd: shared.fd,
       offset: 0,
-      length: roundUpToPage(room),
+      length: roundUpToPage(length),
       writable: true,
       what,
     });
+    this.view = new DataView(this.#memory.buffer);
     // Programs that may sleep hold up nobody, but the kernel does not let them use tries.
-    const isSleepable = map.type !== "lpm_trie";
-    this.#input = isSleepable ? {} : { data: new Uint8Array(smallestPacket) };
+    const isSleepable = type !== "lpm_trie";
+    const data = isSleepable ? undefined : new Uint8Array(smallestPacket);
+    this.#input = { data, context: undefined, contextComesBack: undefined, repeat: 0 };
     try {
-      this.#program = new Program({
-        section: isSleepable ? "syscall" : "socket",
-        license: "GPL",
-        name: "lookup_many",
-        maps: { map, shared },
-        code: this.#code(map.valueSize),
-      });
+      this.#program = loadLookup(this.#code(valueSize), { map, shared }, isSleepable, what);
     } catch (error) {
       this.#memory[Symbol.dispose]();
       throw error;
     }
-  }
-
-  /** How many keys one run takes. */
-  get capacity(): number {
-    return this.#capacity;
   }
 
   /**
@@ -98,20 +81,15 @@ export class LookupProgram implements Disposable {
    */
   run(count: number): void {
     this.view.setUint32(0, count, true);
-    this.#program.testRun(this.#input);
+    testRunProgram(this.#program.fd, this.#input, this.#program.what);
   }
 
-  get view(): DataView {
-    this.#view ??= new DataView(this.#memory.buffer);
-    return this.#view;
-  }
-
-  /** Where key `index` is in {@link view}. */
+  /** The offset of key `index` in {@link view}. */
   keyOffset(index: number): number {
     return countSize + index * this.#keyStride;
   }
 
-  /** The value of key `index`, or `undefined` where there is none. */
+  /** Decodes the value of key `index`; `undefined` where there is none. */
   readValue<V>(layout: Pick<ValueLayout<V>, "read">, index: number): V | undefined {
     const offset = this.#valuesOffset + index * this.#valueStride;
     const { view } = this;
@@ -131,9 +109,9 @@ export class LookupProgram implements Disposable {
       asm.mov(r0, 0),
       asm.exit(),
 
-      asm.func("each"), // (index): whether to stop
+      asm.func("each"), // (index): 1 to stop
       asm.mov(r6, r1),
-      asm.jge(r6, this.#capacity, "stop"),
+      asm.jge(r6, this.capacity, "stop"),
       asm.ldMapValue(r7, "shared", countSize),
       asm.mov(r2, r6),
       asm.mul(r2, this.#keyStride),
@@ -164,8 +142,45 @@ export class LookupProgram implements Disposable {
   }
 }
 
+/** Loads the program, with the types that the verifier asks for when the address of a function is taken. */
+function loadLookup(
+  code: Code,
+  maps: Readonly<Record<string, Descriptor>>,
+  isSleepable: boolean,
+  what: string,
+): Descriptor {
+  const { bytes, functions } = assemble(code, {
+    map: (reference) => (maps[reference as string] as Descriptor).fd,
+  });
+  const types = new BtfBuilder();
+  const prototype = types.functionPrototype(types.int("int", 4, BTF_INT_SIGNED));
+  const records = functions.flatMap(({ name, slot }) => [
+    slot,
+    types.func(name === "" ? "main" : name, prototype, BTF_FUNC_STATIC),
+  ]);
+  using btf = loadBtf(types.encode(), `types of the ${what}`);
+  const result = tryLoadProgram(
+    {
+      type: isSleepable ? bpfProgTypes.SYSCALL : bpfProgTypes.SOCKET_FILTER,
+      expectedAttachType: 0,
+      attachBtfId: 0,
+      flags: isSleepable ? BPF_F_SLEEPABLE : 0,
+      instructions: bytes,
+      license: "GPL",
+      name: "lookup_many",
+      functionInfo: {
+        btfFd: btf.fd,
+        records: new Uint8Array(Uint32Array.from(records).buffer),
+      },
+    },
+    0,
+  );
+  if ("fd" in result) return new Descriptor(result.fd, what);
+  throw loadError(result.errno, what, ["CAP_BPF"], undefined);
+}
+
 /**
- * Copies a value from where r0 points to behind what r8 points to, in pieces as large as they can be: an integer that is
+ * Copies a value from where r0 points to after what r8 points to, in pieces as large as they can be: an integer that is
  * changed meanwhile is never half old and half new, as all of them lie at multiples of their size.
  */
 function copy(size: number): Code {
@@ -187,7 +202,7 @@ function copy(size: number): Code {
 }
 
 /** The memory shared with the program: an array of one value. */
-function sharedMap(valueSize: number): MapSpec {
+function sharedArray(valueSize: number): MapSpec {
   return {
     type: "array",
     keySize: 4,
@@ -200,44 +215,46 @@ function sharedMap(valueSize: number): MapSpec {
   };
 }
 
-/** A program costs some milliseconds to load: as much as so many single look-ups. */
-const worthwhile = 4096;
-/** A run of the program costs as much as a few single look-ups. */
-const fewest = 16;
-
 /**
- * Look-ups of many chosen keys by a program in the kernel, once enough keys were asked for to be worth one.
+ * Look-ups of many chosen keys in one call, for which the kernel has no command: a program that is run there does them, with
+ * keys and values in memory shared with it (kernel 5.17).
  *
- * Where the kernel or this process's privileges do not suffice there is none, and look-ups stay single ones.
+ * A system call for each key costs more than ten times what the look-up itself does. Where the kernel or this process's
+ * privileges do not suffice there is no program, and look-ups stay single ones.
  */
 export class ManyLookups implements Disposable {
+  readonly #map: Descriptor;
+  readonly #info: MapProperties;
+  readonly #valueSize: number;
   #program: LookupProgram | undefined;
   #isRefused = false;
   /** Types of keys and values are the user's code, which may look up in the same map. */
   #isBusy = false;
-  #asked = 0;
 
-  /** Whether a program is to look up so many keys: false until it is worth the loading. */
-  isWorthwhile(count: number): boolean {
-    if (this.#isRefused || this.#isBusy || count < fewest) return false;
-    this.#asked += count;
-    return this.#asked >= worthwhile;
+  constructor(map: Descriptor, info: MapProperties, valueSize: number) {
+    this.#map = map;
+    this.#info = info;
+    this.#valueSize = valueSize;
+  }
+
+  /** Whether {@link get} can be called now. */
+  get isUsable(): boolean {
+    return !this.#isRefused && !this.#isBusy;
   }
 
   /**
-   * The values of these keys, in their order; `undefined` where single look-ups have to do it.
+   * Looks up these keys. Returns their values in their order; `undefined` where single look-ups have to do it.
    *
    * @param write writes a key, the one at `index` of all, at an offset of the view
    */
-  find<K, V>(
-    map: LookedUpMap,
+  get<K, V>(
     keys: readonly K[],
     write: (view: DataView, offset: number, key: K, index: number) => void,
     layout: Pick<ValueLayout<V>, "read">,
   ): (V | undefined)[] | undefined {
     this.#isBusy = true;
     try {
-      this.#program ??= new LookupProgram(map);
+      this.#program ??= new LookupProgram(this.#map, this.#info, this.#valueSize);
       const program = this.#program;
       const values = new Array<V | undefined>(keys.length);
       for (let start = 0; start < keys.length; start += program.capacity) {

@@ -4,15 +4,27 @@ import { hasOpaqueField } from "../types/opaque.ts";
 import { describe } from "../check/describe.ts";
 import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import { AssociativeMap, type KeyedMapTypes } from "./keyed_map.ts";
-import type { ElementOptions } from "./element_map.ts";
-import type { MapHandle } from "./create.ts";
-import { checkTypes, type KeyedMapOptions, MapKind } from "./map_options.ts";
+import type { Infer } from "../types/type.ts";
+import { AssociativeMap } from "./keyed_map.ts";
+import type { ElementOptions } from "./elements.ts";
+import {
+  type AnyType,
+  checkTypes,
+  type KeyedMapOptions,
+  type KeyedMapTypes,
+  MapKind,
+  type TypeIn,
+} from "./map_options.ts";
 import { checkMaxEntries } from "./map_spec.ts";
-import { TrieWalk, type Walk } from "./walk.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    LpmTrie: LpmTrie<TypeIn<T, "key">, TypeIn<T, "value">>;
+  }
+}
 
 /** Options of {@link LpmTrie}. Entries are allocated as they come. */
-export type LpmTrieOptions<K, V> = KeyedMapOptions<K, V>;
+export type LpmTrieOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /** Of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
 const [smallestKey, largestKey] = [5, 260];
@@ -43,15 +55,21 @@ const [smallestKey, largestKey] = [5, 260];
  * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
  * ```
  */
-export class LpmTrie<K, V> extends AssociativeMap<K, V> {
-  /** @internal */
-  static readonly kind = new MapKind<
-    KeyedMapTypes<unknown, unknown>,
-    LpmTrieOptions<unknown, unknown>
+export class LpmTrie<K extends AnyType, V extends AnyType> extends AssociativeMap<
+  Infer<K>,
+  Infer<V>,
+  Infer<V>,
+  "lpm_trie"
+> {
+  static readonly kind = /*@__PURE__*/ new MapKind<
+    "LpmTrie",
+    KeyedMapTypes<AnyType, AnyType>,
+    LpmTrieOptions<AnyType, AnyType>
   >({
     type: "lpm_trie",
     className: "LpmTrie",
-    options: ["key", "value", "maxEntries"],
+    types: ["key", "value"],
+    options: ["maxEntries"],
     sizes(types) {
       checkTypes(types);
       const { key, value } = types;
@@ -68,14 +86,12 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
     },
   });
   /** The types that keys and values are written and read with. */
-  readonly types: KeyedMapTypes<K, V>;
+  declare readonly types: KeyedMapTypes<K, V>;
 
-  constructor(options: LpmTrieOptions<K, V>);
-  /** @internal */
-  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
-  constructor(options: KeyedMapTypes<K, V>, existing = LpmTrie.kind.create(options)) {
-    const { key, value } = options;
-    super(existing, {
+  constructor(options: LpmTrieOptions<K, V>) {
+    const handle = LpmTrie.kind.handle(options);
+    const { key, value } = handle.types;
+    super(handle, {
       key,
       value,
       isReadByPrograms: !hasOpaqueField(value),
@@ -83,26 +99,6 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
         EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or a trie does not take these options`,
       },
     });
-    this.types = { key, value };
-  }
-
-  /** Opens the trie pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open<K, V>(path: string, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
-    return new LpmTrie(types, LpmTrie.kind.open(path, types));
-  }
-
-  /** Opens a trie by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
-    return new LpmTrie(types, LpmTrie.kind.byId(id, types));
-  }
-
-  /** Opens the trie behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
-    return new LpmTrie(types, LpmTrie.kind.byFd(fd, types));
-  }
-
-  override dup(): LpmTrie<K, V> {
-    return new LpmTrie(this.types, this.duplicateHandle());
   }
 
   /**
@@ -110,13 +106,13 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
    *
    * @throws {BpfError} `EOPNOTSUPP` on kernels that store it in any case (before 6.13, but for later updates of stable kernels)
    */
-  override add(key: K, value: V, options?: ElementOptions): boolean {
+  override add(key: Infer<K>, value: Infer<V>, options?: ElementOptions): boolean {
     this.#requireConditions("add to");
     return super.add(key, value, options);
   }
 
   /** Stores a value only if this very prefix is present; whether it did. @throws as {@link add} */
-  override replace(key: K, value: V, options?: ElementOptions): boolean {
+  override replace(key: Infer<K>, value: Infer<V>, options?: ElementOptions): boolean {
     this.#requireConditions("replace in");
     return super.replace(key, value, options);
   }
@@ -132,10 +128,5 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
       doing: `${doing} the ${this}`,
       hint: `This kernel stores in tries whether the prefix is there or not: ${reason}. Use set()`,
     });
-  }
-
-  /** @internal */
-  protected override walk(): Walk {
-    return new TrieWalk(this.walked);
   }
 }

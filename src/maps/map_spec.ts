@@ -1,5 +1,4 @@
 import { checkName, checkPinPath } from "../handle/kernel_object.ts";
-import type { MapTypes } from "../btf/encode.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
@@ -58,7 +57,19 @@ const mapFlags = {
   rb_overwrite: BPF_F_RB_OVERWRITE,
 } as const;
 
-/** What a map is: plain data, the same on every machine. */
+/** The C types of keys and values, as the kernel takes them. */
+export interface SpecTypes {
+  /** BTF in its raw form. */
+  readonly bytes: Uint8Array;
+  /** The id of the key's type in it; 0 for no key. */
+  readonly keyTypeId: number;
+  /** The id of the value's type in it; 0 for no value. */
+  readonly valueTypeId: number;
+  /** Whether the map cannot be created without them: the kernel looks for spin locks in them, say. */
+  readonly areRequired: boolean;
+}
+
+/** A map before it is created: plain data, the same on every machine. */
 export interface MapSpec {
   readonly type: MapTypeName;
   /** Bytes; 0 for kinds without keys. */
@@ -74,9 +85,9 @@ export interface MapSpec {
   readonly numaNode: number;
   /** The kernel's `map_extra`, whose meaning depends on the kind; 0 for most. */
   readonly mapExtra: number;
-  /** The types that are described to the kernel, for kinds that take a description. */
-  readonly types?: MapTypes;
-  /** What each map inside this one is like. */
+  /** The types that the kernel is told, for map types that take them. */
+  readonly types?: SpecTypes;
+  /** The spec of each map inside this one. */
   readonly inner?: MapSpec;
 }
 

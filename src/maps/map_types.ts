@@ -85,6 +85,8 @@ export interface MapType extends SmallestMap {
   readonly value?: HeldObject;
   /** The answer of the kernel when an absent key is deleted, where that is not ENOENT. */
   readonly absentDeletion?: "success" | "EINVAL";
+  /** Whether it must not be used where `bpf` is not among the active security modules. */
+  readonly needsSecurityModule?: boolean;
   /** Whether the kernel takes no maps of the type inside another map. */
   readonly isNeverInner?: boolean;
   /** The first kernel version with each operation. Empty for a type whose operations cannot be tried without an effect. */
@@ -354,7 +356,12 @@ const rows = {
     atOnce: ["freeze", "mmap"],
     entries: { unreadable: "reading its records would take them from their consumer" },
   },
-  INODE_STORAGE: { since: "5.10", config: ["CONFIG_BPF_LSM"], ...storage("a file") },
+  INODE_STORAGE: {
+    since: "5.10",
+    config: ["CONFIG_BPF_LSM"],
+    needsSecurityModule: true,
+    ...storage("a file"),
+  },
   TASK_STORAGE: { since: "5.11", ...storage("a thread") },
   BLOOM_FILTER: {
     since: "5.16",

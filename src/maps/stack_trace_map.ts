@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import { checkCount, checkOptions } from "../check/arguments.ts";
+import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import type { MapHandle, MapInfo } from "./create.ts";
+import type { MapInfo } from "./create.ts";
 import { KeyedMap } from "./keyed_map.ts";
 import { MapKind } from "./map_options.ts";
-import { type CommonMapOptions, commonSpec } from "./map_spec.ts";
+import { type CommonMapOptions, commonSpec, describeMap } from "./map_spec.ts";
 import type { ValueLayout } from "./value_layout.ts";
 import { KernelSymbols, type SymbolizedFrame } from "../symbols/kernel_symbols.ts";
 import { i32, u32, u64 } from "../types/integer.ts";
@@ -12,6 +12,15 @@ import { struct } from "../types/struct.ts";
 import { bytes } from "../types/text.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_F_STACK_BUILD_ID } from "../uapi/bpf.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    StackTraceMap: StackTraceMap<BuildIdIn<T>>;
+  }
+}
+
+/** Whether frames are places in files, as far as `T` says. */
+type BuildIdIn<T> = T extends { readonly buildId: infer B extends boolean } ? B : boolean;
 
 /**
  * A frame of a stack in a map with build ids: a place in a file, which stays the same wherever the file is mapped; or the
@@ -126,22 +135,6 @@ function checkDepth(depth: number): void {
   );
 }
 
-/** Checks what the frames of a map that is to be opened should be. */
-function checkTypes<Types extends StackTraceMapTypes<boolean>>(types: Types): Types {
-  checkOptions("StackTraceMap", types, ["buildId"]);
-  return types;
-}
-
-/** Refuses a map, opened, whose frames are not what was expected. */
-function checkFrames(handle: MapHandle, { buildId }: StackTraceMapTypes<boolean>): MapHandle {
-  const found = hasBuildIds(handle.info);
-  if (buildId === undefined || buildId === found) return handle;
-  handle.descriptor[Symbol.dispose]();
-  throw new TypeError(
-    `the ${handle.descriptor.what} does not fit: its frames are ${found ? "build ids" : "addresses"}, and buildId is ${buildId}`,
-  );
-}
-
 /**
  * Stacks, each with the id that programs get for it from `get_stackid()`, of the kernel or of user space.
  *
@@ -185,13 +178,20 @@ function checkFrames(handle: MapHandle, { buildId }: StackTraceMapTypes<boolean>
 export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   number,
   StackFrame<BuildId>[],
-  never
+  never,
+  "stack_trace"
 > {
-  /** @internal */
-  static readonly kind = new MapKind<StackTraceMapTypes<boolean>, StackTraceMapOptions<boolean>>({
+  static readonly kind = /*@__PURE__*/ new MapKind<
+    "StackTraceMap",
+    StackTraceMapTypes<boolean>,
+    StackTraceMapOptions<boolean>
+  >({
     type: "stack_trace",
     className: "StackTraceMap",
-    options: ["maxEntries", "depth", "buildId"],
+    types: ["buildId"],
+    defaultTypes: {},
+    isStrict: true,
+    options: ["maxEntries", "depth"],
     sizes({ buildId }) {
       if (buildId !== undefined && typeof buildId !== "boolean") {
         throw new TypeError(`buildId: expected true or false, got ${describe(buildId)}`);
@@ -210,63 +210,24 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
       const valueSize = depth * frameSize(buildId);
       return { maxEntries, valueSize, flags: buildId ? BPF_F_STACK_BUILD_ID : 0 };
     },
+    checkFit({ buildId }, info) {
+      const found = hasBuildIds(info);
+      if (buildId === undefined || buildId === found) return;
+      throw new TypeError(
+        `the ${describeMap(info)} does not fit: its frames are ${found ? "build ids" : "addresses"}, and buildId is ${buildId}`,
+      );
+    },
   });
   /** What the frames are. */
-  readonly types: Required<StackTraceMapTypes<BuildId>>;
+  declare readonly types: Required<StackTraceMapTypes<BuildId>>;
 
-  constructor(options: StackTraceMapOptions<BuildId>);
-  /** @internal */
-  constructor(types: StackTraceMapTypes<BuildId>, existing: MapHandle);
-  constructor(options: StackTraceMapTypes<BuildId>, existing = StackTraceMap.kind.create(options)) {
-    const { info } = existing;
+  constructor(options: StackTraceMapOptions<BuildId>) {
+    const handle = StackTraceMap.kind.handle(options);
+    const { info } = handle;
     const frame = frameOf<StackFrame<BuildId>>(info);
-    super(existing, { key: u32, value: new StackLayout(info.valueSize, frame) });
+    super(handle, { key: u32, value: new StackLayout(info.valueSize, frame) });
+    // Of a map that is opened, the kernel says what its frames are.
     this.types = { buildId: hasBuildIds(info) as BuildId };
-  }
-
-  /**
-   * Opens the map pinned at a path on a BPF file system (kernel 4.4). The kernel says how deep it is and what its frames are.
-   *
-   * @param types for the compiler to know what the frames are, and to be refused if they are not
-   * @throws as {@link HashMap.open}
-   *
-   * @example
-   * ```ts
-   * import { StackTraceMap } from "bun-bpf";
-   * try {
-   *   using stacks = StackTraceMap.open("/sys/fs/bpf/stacks", { buildId: true });
-   *   for (const frames of stacks.values()) {
-   *     for (const frame of frames) console.log("ip" in frame ? frame.ip : frame.buildId);
-   *   }
-   * } catch (error) {
-   *   console.error(String(error)); // nothing is pinned at /sys/fs/bpf/stacks: no such file
-   * }
-   * ```
-   */
-  static open<BuildId extends boolean = boolean>(
-    path: string,
-    types: StackTraceMapTypes<BuildId> = {},
-  ): StackTraceMap<BuildId> {
-    const handle = StackTraceMap.kind.open(path, checkTypes(types));
-    return new StackTraceMap(types, checkFrames(handle, types));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<BuildId extends boolean = boolean>(
-    id: number,
-    types: StackTraceMapTypes<BuildId> = {},
-  ): StackTraceMap<BuildId> {
-    const handle = StackTraceMap.kind.byId(id, checkTypes(types));
-    return new StackTraceMap(types, checkFrames(handle, types));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd<BuildId extends boolean = boolean>(
-    fd: number,
-    types: StackTraceMapTypes<BuildId> = {},
-  ): StackTraceMap<BuildId> {
-    const handle = StackTraceMap.kind.byFd(fd, checkTypes(types));
-    return new StackTraceMap(types, checkFrames(handle, types));
   }
 
   /** How many frames of a stack are kept at the most. */
@@ -282,7 +243,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   /** Deletes a stack, which makes room for another; whether it was there. */
   delete(id: number): boolean {
     // The kernel refuses an id that cannot be, where for all others it says that they are absent.
-    return id < this.#places ? this.remove(id) : this.has(id);
+    return id < this.#places ? this.elements.delete(id) : this.has(id);
   }
 
   /**
@@ -290,7 +251,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
    * the look-up and the deletion is left with an id of nothing.
    */
   take(id: number): StackFrame<BuildId>[] | undefined {
-    return this.takeOut(id);
+    return this.elements.take(id);
   }
 
   /** Deletes all stacks that are there when it begins. */
@@ -335,9 +296,5 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     throw new TypeError(
       `stack ${id} of ${this} is one of user space, which the kernel's symbols do not name: it has frames in files`,
     );
-  }
-
-  override dup(): StackTraceMap<BuildId> {
-    return new StackTraceMap(this.types, this.duplicateHandle());
   }
 }

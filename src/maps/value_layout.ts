@@ -114,12 +114,20 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   }
 }
 
+/** A socket of `Bun.listen`, `Bun.connect` or `Bun.udpSocket`: it has its descriptor as `fd`, which Bun's types (1.4) lack. */
+export interface BunSocket {
+  readonly fd?: number;
+  ref(): unknown;
+  unref(): unknown;
+  reload(options: never): unknown;
+}
+
 /**
  * An open descriptor: its number, or an object that has one as `fd`, such as a {@link Program} or a socket of `Bun.listen`.
  *
- * The kernel takes what is behind it for as long as it needs to: the descriptor may be closed after the call.
+ * The kernel holds the object for as long as it needs to: the descriptor may be closed after the call.
  */
-export type FdLike = number | { readonly fd: number };
+export type FdLike = number | { readonly fd: number } | BunSocket;
 
 const largestFd = 0x7fffffff;
 

@@ -42,7 +42,7 @@ describe("maps past the kernel's limits", () => {
     ],
     "a value of more than 32 KiB for each CPU (array)": [
       /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
-      () => new PerCpuArrayMap({ value: t.bytes(large + 1), maxEntries: 1 }),
+      () => new PerCpuArrayMap({ value: t.bytes(large + 1), length: 1 }),
     ],
     "a large value": [
       /E2BIG.*too large for its kind: a key of 4 and a value of 67108864 bytes/,
@@ -62,7 +62,7 @@ describe("maps past the kernel's limits", () => {
     ],
     "very many entries of an array": [
       /(E2BIG|ENOMEM).* 4294967295 entries/,
-      () => new ArrayMap({ value: t.bytes(mebibyte), maxEntries: most }),
+      () => new ArrayMap({ value: t.bytes(mebibyte), length: most }),
     ],
     "very many entries of a queue": [
       /(E2BIG|ENOMEM).* 4294967295 entries/,
@@ -95,7 +95,7 @@ describe("maps past the kernel's limits", () => {
 
   bpfTest("what is at the limit is not", () => {
     using hash = new PerCpuHashMap({ ...numbers, value: t.bytes(large), maxEntries: 1 });
-    using array = new PerCpuArrayMap({ value: t.bytes(large), maxEntries: 1 });
+    using array = new PerCpuArrayMap({ value: t.bytes(large), length: 1 });
     const of = cpus.map((cpu) => new Uint8Array(large).fill(cpu + 1));
     expect(hash.set(1, of).get(1)).toEqual(of);
     expect([...array.set(0, of)]).toEqual([[0, of]]);
@@ -163,11 +163,11 @@ const classes: Readonly<Record<string, Class>> = {
     open: (fd, value) => LruPerCpuHashMap.fromFd(fd, { key, value }),
   },
   ArrayMap: {
-    create: () => new ArrayMap({ ...values, maxEntries: 4 }),
+    create: () => new ArrayMap({ ...values, length: 4 }),
     open: (fd, value) => ArrayMap.fromFd(fd, { value }),
   },
   PerCpuArrayMap: {
-    create: () => new PerCpuArrayMap({ ...values, maxEntries: 4 }),
+    create: () => new PerCpuArrayMap({ ...values, length: 4 }),
     open: (fd, value) => PerCpuArrayMap.fromFd(fd, { value }),
   },
   LpmTrie: {
