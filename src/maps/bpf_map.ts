@@ -8,7 +8,7 @@ import type { MapTypeName } from "./map_types.ts";
 /** The type of a {@link BpfMap.dup}: of a perf buffer it is the map alone, of all others the same. */
 export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extends BpfMap } ? D : M;
 
-/** @internal Names what {@link BpfMap.dup} makes of a class, where that is another one; no object has it. */
+/** Carries the type of a {@link BpfMap.dup} that is of another class; no object has it. */
 export declare const duplicateType: unique symbol;
 
 /**
