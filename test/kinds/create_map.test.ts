@@ -59,6 +59,27 @@ const classes = {
   array_of_maps: ArrayOfMaps,
 };
 
+describe("the spec of a map", () => {
+  for (const { type, ...options } of Object.values(everyKind)) {
+    test(`of type ${type} is plain data`, () => {
+      // The options were checked against the type by the table.
+      const spec = classes[type].kind.spec({ ...options, name: "made" } as never);
+      expect(structuredClone(spec)).toEqual(spec);
+      expect([spec.type, spec.name]).toEqual([type, "made"]);
+      expect(JSON.parse(JSON.stringify(spec))).toMatchObject({ keySize: spec.keySize });
+    });
+  }
+
+  test("says whether the kernel needs the types of keys and values", () => {
+    const { kind } = HashMap;
+    const plain = kind.spec({ key: t.u32, value: t.u64, maxEntries: 1 });
+    const locked = t.struct({ lock: t.spinLock, count: t.u32 });
+    const account = kind.spec({ key: t.u32, value: locked, maxEntries: 1 });
+    expect([plain.types?.areRequired, account.types?.areRequired]).toEqual([false, true]);
+    expect(RingBuf.kind.spec({ event: t.u32, size: 65_536 }).types).toBeUndefined();
+  });
+});
+
 describe("a map by the name of its kind", () => {
   for (const options of Object.values(everyKind)) {
     const { type } = options;
