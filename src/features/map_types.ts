@@ -121,7 +121,7 @@ export function probeMapOperation(type: MapType, operation: MapOperation): Probe
   });
 }
 
-/** Whether an error is an answer of the operation itself, so that the kernel has it. */
+/** Returns true for an error that is an answer of the operation itself, so that the kernel has it. */
 function isAnswerOfOperation(type: MapType, operation: MapOperation, error: string): boolean {
   if (operation === "delete" && error === type.absentDeletion) return true;
   return operation !== "freeze" && answersOfOperations.has(error);

@@ -73,7 +73,7 @@ export interface Entry {
 /** Decodes one part of an entry. */
 type PartDecoder = (bytes: Uint8Array) => EntryValue;
 
-/** What decodes the entries of a map: by its types, where it has them, or else by what its kind says of them. */
+/** Returns a decoder for the entries of a map: by its types, where it has them, or else by its map type. */
 export function entryDecoder(map: MapProperties): (entry: RawEntry) => Entry {
   const { keySize } = map;
   const btf = mapBtf(map);
@@ -113,7 +113,7 @@ function valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
   };
 }
 
-/** Of a struct of functions: the kernel's own type. */
+/** Decodes a struct of functions by the kernel's own type. */
 function valueOfKernel({ kernelValueTypeId }: MapProperties): PartDecoder | undefined {
   return kernelValueTypeId === 0 ? undefined : typed(Btf.kernel(), kernelValueTypeId);
 }

@@ -107,7 +107,7 @@ const hints: Hints = {
     "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner_map also maxEntries",
 };
 
-/** How often an inner map may be exchanged between the reading of its id and the opening, before that is an error. */
+/** Attempts to open an inner map that is exchanged between the reading of its id and the opening. */
 const largestTries = 100;
 
 /**
@@ -160,7 +160,7 @@ export abstract class MapOfMaps<
     return this.#elements.get(key);
   }
 
-  /** Whether there is a map under the key. */
+  /** Returns true where there is a map under the key. */
   has(key: K): boolean {
     return this.#elements.has(key);
   }
@@ -219,7 +219,7 @@ export abstract class MapOfMaps<
     return this.entries();
   }
 
-  /** How many maps there are: counted by a walk. */
+  /** Counts the maps by a walk. */
   count(): number {
     using walk = this.#elements.walk();
     let count = 0;
@@ -255,7 +255,7 @@ export interface ArrayOfMapsTypes<I extends InnerMapTypes> {
 /** Options of {@link ArrayOfMaps}. */
 export interface ArrayOfMapsOptions<I extends InnerMapTypes>
   extends CommonMapOptions, ArrayOfMapsTypes<I> {
-  /** What the maps in it are like: the options of their class, and its kind as `type`. */
+  /** The description of the maps in it: the options of their class, and its kind as `type`. */
   readonly inner: I & InnerMapOptions;
   /** The number of places: 1 to 2^32 - 1. */
   readonly length: number;
@@ -337,9 +337,9 @@ export interface HashOfMapsTypes<K extends AnyType, I extends InnerMapTypes> {
 /** Options of {@link HashOfMaps}. */
 export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
   extends CommonMapOptions, HashOfMapsTypes<K, I> {
-  /** What the maps in it are like: the options of their class, and its kind as `type`. */
+  /** The description of the maps in it: the options of their class, and its kind as `type`. */
   readonly inner: I & InnerMapOptions;
-  /** How many maps it holds at the most: 1 to 2^32 - 1. */
+  /** The largest number of maps: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 

@@ -14,7 +14,7 @@ declare module "./map_options.ts" {
   }
 }
 
-/** Where an arena is. */
+/** The place of an arena in memory. */
 export interface ArenaPlace {
   /**
    * The address of its memory, the same in every process: a multiple of the page size, so that the arena lies within 4 GiB
@@ -32,10 +32,10 @@ export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaP
   readonly pages: number;
 }
 
-/** What the low half of a pointer reaches: all that programs use of one. */
+/** Bytes that the low half of a pointer reaches: programs use no more of one. */
 const reach = 2 ** 32;
 
-/** How arenas are made and opened. */
+/** The kind of {@link Arena}. */
 export const arenaKind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
   type: "arena",
   className: "Arena",
@@ -109,7 +109,7 @@ export function addressOf({ address }: ArenaPlace): number {
  */
 export class Arena extends BpfMap<"arena"> {
   static readonly kind = arenaKind;
-  /** Where the memory has to be, or 0. */
+  /** The address that the memory has to be at, or 0. */
   readonly #address: number;
   #memory: ArenaMemory | undefined;
   #view: DataView | undefined;

@@ -24,7 +24,7 @@ declare module "./map_options.ts" {
   }
 }
 
-/** How an integer of each kind is made of the bits that the engine's atomics give. */
+/** Conversions of the bits that the engine's atomics give, by the kind of integer. */
 const narrow = {
   i32: (bits: number) => bits,
   u32: (bits: number) => bits >>> 0,
@@ -36,46 +36,43 @@ const wide = {
   u64Number: (bits: bigint) => Number(BigInt.asUintN(64, bits)),
 } as const;
 
-/** Integers in shared memory, each at a multiple of a stride, that are changed in one step. */
-export class AtomicCells<V> {
-  readonly #kind: string;
-  readonly #add: (index: number, amount: V) => V;
-
-  /**
-   * @param stride bytes from one integer to the next: a multiple of 8
-   * @throws {TypeError} when the type is no integer of 32 or 64 bits in the machine's byte order
-   */
-  constructor(type: Type<V>, buffer: ArrayBufferLike, stride: number) {
-    const { kind } = type;
-    this.#kind = kind;
-    // The values have the type that the conversion gives, which the kind says and TypeScript cannot tell.
-    if (Object.hasOwn(narrow, kind)) {
-      const cells = new Int32Array(buffer);
-      const convert = narrow[kind as keyof typeof narrow];
-      const step = stride / Int32Array.BYTES_PER_ELEMENT;
-      this.#add = (index, amount) =>
-        convert(Atomics.add(cells, index * step, amount as number)) as V;
-    } else if (Object.hasOwn(wide, kind)) {
-      const cells = new BigInt64Array(buffer);
-      const convert = wide[kind as keyof typeof wide];
-      const step = stride / BigInt64Array.BYTES_PER_ELEMENT;
-      this.#add = (index, amount) =>
-        convert(Atomics.add(cells, index * step, BigInt(amount as number | bigint))) as V;
-    } else {
-      const names = [...Object.keys(narrow), ...Object.keys(wide)].map((name) => `t.${name}`);
-      throw new TypeError(
-        `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, this is one of ${type.name}`,
-      );
-    }
+/**
+ * Returns what adds to an integer in shared memory in one step, and returns the integer as it was before.
+ *
+ * @param stride bytes from one integer to the next: a multiple of 8
+ * @throws {TypeError} when the type is not an integer of 32 or 64 bits in the machine's byte order
+ */
+function atomicAdder<V>(
+  { kind, name }: Type<V>,
+  buffer: ArrayBufferLike,
+  stride: number,
+): (index: number, amount: V) => V {
+  // The values have the type that the conversion gives, which the kind says and TypeScript cannot tell.
+  if (Object.hasOwn(narrow, kind)) {
+    const cells = new Int32Array(buffer);
+    const convert = narrow[kind as keyof typeof narrow];
+    const step = stride / Int32Array.BYTES_PER_ELEMENT;
+    return (index, amount) => {
+      checkAmount(kind, amount);
+      return convert(Atomics.add(cells, index * step, amount as number)) as V;
+    };
   }
-
-  /** Adds to an integer and returns what it was before. @throws {TypeError | RangeError} for an amount that it cannot hold */
-  add(index: number, amount: V): V {
-    checkAmount(this.#kind, amount);
-    return this.#add(index, amount);
+  if (Object.hasOwn(wide, kind)) {
+    const cells = new BigInt64Array(buffer);
+    const convert = wide[kind as keyof typeof wide];
+    const step = stride / BigInt64Array.BYTES_PER_ELEMENT;
+    return (index, amount) => {
+      checkAmount(kind, amount);
+      return convert(Atomics.add(cells, index * step, BigInt(amount as number | bigint))) as V;
+    };
   }
+  const names = [...Object.keys(narrow), ...Object.keys(wide)].map((known) => `t.${known}`);
+  throw new TypeError(
+    `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, this is one of ${name}`,
+  );
 }
 
+/** Checks an amount that is added to an integer. @throws {TypeError | RangeError} for one that the integer cannot hold */
 function checkAmount(kind: string, amount: unknown): void {
   const wanted = kind === "i64" || kind === "u64" ? "bigint" : "number";
   if (typeof amount !== wanted) {
@@ -178,7 +175,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   declare readonly types: ValueTypes<V>;
   #mapping: MappedMemory | undefined;
   #view: DataView | undefined;
-  #cells: AtomicCells<Infer<V>> | undefined;
+  #atomicAdd: ((index: number, amount: Infer<V>) => Infer<V>) | undefined;
 
   constructor(options: ArrayMapOptions<V>) {
     const handle = ArrayMap.kind.handle(options);
@@ -291,8 +288,8 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   atomicAdd(index: number, amount: Infer<V> & (number | bigint)): Infer<V> {
     const { buffer } = this.view;
     this.#checkPlace(index);
-    this.#cells ??= new AtomicCells(this.types.value as Type<Infer<V>>, buffer, this.stride);
-    return this.#cells.add(index, amount);
+    this.#atomicAdd ??= atomicAdder(this.types.value as Type<Infer<V>>, buffer, this.stride);
+    return this.#atomicAdd(index, amount);
   }
 
   #checkPlace(index: number): void {

@@ -93,7 +93,7 @@ function explainAbsence(type: MapTypeName, row: MapType): string | undefined {
   return reason && `This kernel has no maps of the type ${type}: ${reason}`;
 }
 
-/** What of a map stays the same for all its life. */
+/** The properties of a map that stay the same for its whole life. */
 export interface MapProperties {
   readonly id: number;
   readonly type: MapTypeName;
@@ -118,13 +118,13 @@ export interface MapProperties {
   readonly kernelValueTypeId: number;
 }
 
-/** What the kernel says of a map. */
+/** The properties of a map, and its state at the time of the call. */
 export interface MapInfo extends MapProperties {
   /**
    * Bytes of memory: what it takes now (kernel 6.4), or what it may take at the most; `undefined` where /proc is not mounted.
    */
   readonly memory: number | undefined;
-  /** Whether user space may not change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */
+  /** True where user space cannot change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */
   readonly frozen: boolean | undefined;
 }
 
@@ -136,7 +136,7 @@ export class MapHandle<Types extends object = object> {
   readonly types: Types;
   /** The path that it was opened or pinned at. */
   readonly pinnedAt: string | undefined;
-  /** Whether it was created, and pinned there, just now. */
+  /** True where it was created, and pinned there, just now. */
   readonly isNewlyPinned: boolean;
 
   constructor(
@@ -166,10 +166,10 @@ export class MapHandle<Types extends object = object> {
   }
 }
 
-/** What of a map must be the same for a class to work on it: all of a spec, or the part that is known. */
+/** The part of a spec that an existing map must agree with. */
 export type ExpectedMap = Pick<MapSpec, "type"> & Partial<MapSpec>;
 
-/** Asks the kernel what a map is (kernel 4.13). */
+/** Reads the properties of a map from the kernel (kernel 4.13). */
 export function readMapProperties(fd: number, what: string): MapProperties {
   using info = objectInfo(fd, MAP_INFO.sizeof, what);
   return {
@@ -188,7 +188,7 @@ export function readMapProperties(fd: number, what: string): MapProperties {
   };
 }
 
-/** Asks the kernel about a map, and how it is now (kernel 4.13). */
+/** Reads the properties and the state of a map from the kernel (kernel 4.13). */
 export function readMapInfo(fd: number, what: string): MapInfo {
   const properties = readMapProperties(fd, what);
   const more = readFdInfo(fd);
@@ -200,7 +200,7 @@ export function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
-/** Whether a map has a value for each CPU. */
+/** Returns true for a map with a value for each CPU. */
 export function isPerCpu({ type }: Pick<MapProperties, "type">): boolean {
   return mapTypes.get(type)?.isPerCpu ?? false;
 }
@@ -278,7 +278,7 @@ function adopt<Types extends object>(
   }
 }
 
-/** What a descriptor may do with its map: a property of the descriptor alone. */
+/** The rights of a descriptor to its map: a property of the descriptor alone. */
 const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
 
 /** Flags that belong to the moment of creation: the kernel does not keep them. */
@@ -301,7 +301,7 @@ function comparable(map: Partial<MapSpec>, name: (typeof comparedAttributes)[num
   return value & ~(passingFlags | kernelFlags);
 }
 
-/** With a list for each CPU, the kernel gives all lists the same length: as many entries more as that takes. */
+/** Rounds up as the kernel does: with a list for each CPU, all lists get the same length. */
 function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): number {
   if ((flags & BPF_F_NO_COMMON_LRU) === 0) return maxEntries;
   const lists = possibleCpus().length;

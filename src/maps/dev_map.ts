@@ -32,7 +32,7 @@ declare module "./map_options.ts" {
 /** A network interface of this process's network namespace: its index or its name, such as `1` or `"lo"`. */
 export type NetworkInterface = number | string;
 
-/** What is stored in a {@link DevMap} or {@link DevMapHash}: an interface, alone or with a program. */
+/** A value that is stored in a {@link DevMap} or {@link DevMapHash}: an interface, alone or with a program. */
 export type DevMapValue =
   | NetworkInterface
   | {
@@ -45,7 +45,7 @@ export type DevMapValue =
       readonly program?: FdLike | undefined;
     };
 
-/** What is read from a {@link DevMap} or {@link DevMapHash}. */
+/** A value that is read from a {@link DevMap} or {@link DevMapHash}. */
 export interface DevMapEntry {
   /** The index of the interface. */
   readonly ifindex: number;
@@ -53,21 +53,21 @@ export interface DevMapEntry {
   readonly programId: number | undefined;
 }
 
-/** What refusals of interfaces mean. */
+/** Hints for failed stores of interfaces. */
 export const devMapHints: Hints = {
   EINVAL:
     "This network namespace has no interface of that index (`ip link` lists those that it has), or the program is none of type XDP that was loaded for devmaps (attachment BPF_XDP_DEVMAP)",
 };
 
-/** How the values of a map of interfaces lie in memory: of one whose values have that many bytes. */
+/** The layout of the values of a map of interfaces, with so many bytes each. */
 export function devMapLayout(size: number): ProgrammedLayout<DevMapEntry, DevMapValue> {
   return new ProgrammedLayout(size, {
-    take(value) {
+    encode(value) {
       if (typeof value !== "object") return { number: indexOf(value) };
       checkOptions("interface", value, ["ifindex", "program"]);
       return { number: indexOf(value.ifindex), program: value.program };
     },
-    make: (ifindex, programId) => ({ ifindex, programId }),
+    decode: (ifindex, programId) => ({ ifindex, programId }),
   });
 }
 
@@ -177,9 +177,9 @@ export class DevMapHash extends AssociativeMap<number, DevMapEntry, DevMapValue,
 /** Options of {@link CpuMap}. */
 export type CpuMapOptions = CpuArrayOptions;
 
-/** What is stored in a {@link CpuMap}. */
+/** A value that is stored in a {@link CpuMap}. */
 export interface CpuMapValue {
-  /** How many packets wait for the CPU at the most: 1 to 16384. */
+  /** The largest number of packets that wait for the CPU: 1 to 16384. */
   readonly queueSize: number;
   /**
    * An XDP program that sees each packet on the CPU it was sent to, loaded for the attachment `BPF_XDP_CPUMAP` (libbpf's
@@ -188,9 +188,9 @@ export interface CpuMapValue {
   readonly program?: FdLike | undefined;
 }
 
-/** What is read from a {@link CpuMap}. */
+/** A value that is read from a {@link CpuMap}. */
 export interface CpuMapEntry {
-  /** How many packets wait for the CPU at the most. */
+  /** The largest number of packets that wait for the CPU. */
   readonly queueSize: number;
   /** The id of the program that sees the packets, or `undefined` for none. */
   readonly programId: number | undefined;
@@ -211,14 +211,14 @@ const cpuMapHints: Hints = {
 
 function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> {
   return new ProgrammedLayout(size, {
-    take(value) {
+    encode(value) {
       checkOptions("queue", value, ["queueSize", "program"]);
       const { queueSize, program } = value;
       // The kernel would take 0 for a deletion.
       checkCount("queueSize", queueSize, 1, longestQueue);
       return { number: queueSize, program };
     },
-    make: (queueSize, programId) => ({ queueSize, programId }),
+    decode: (queueSize, programId) => ({ queueSize, programId }),
   });
 }
 

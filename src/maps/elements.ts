@@ -35,7 +35,7 @@ export const noKey: Type<undefined> = {
 /** Options of a look-up or store of one element. */
 export interface ElementOptions {
   /**
-   * Whether the value is copied while its spin lock is held, so that no half of it is a program's (kernel 5.1).
+   * Copies the value while its spin lock is held, so that no half of it is a program's (kernel 5.1).
    *
    * @default true for types with a `t.spinLock`, else false
    */
@@ -51,9 +51,9 @@ export interface ElementOptions {
 export interface ElementLayout<K = any, V = any, W = any> extends KindHints {
   readonly key: Type<K>;
   readonly value: ValueLayout<V, W>;
-  /** Whether values carry a spin lock. */
+  /** True where values carry a spin lock. */
   readonly isLocked?: boolean;
-  /** Whether a program reads values just as this process does, and changes nothing by that. */
+  /** True where a program reads values just as this process does, and changes nothing by that. */
   readonly isReadByPrograms?: boolean;
   /** The reason why values cannot be read, where that is so. */
   readonly unreadable?: string | undefined;
@@ -128,7 +128,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Whether there is a value for the key. */
+  /** Returns true where there is a value for the key. */
   has(key: K): boolean {
     const { unreadable } = this.layout;
     if (unreadable !== undefined) this.#refuseRead(unreadable);

@@ -237,7 +237,7 @@ export class ManyLookups implements Disposable {
     this.#valueSize = valueSize;
   }
 
-  /** Whether {@link get} can be called now. */
+  /** True where {@link get} can be called now. */
   get isUsable(): boolean {
     return !this.#isRefused && !this.#isBusy;
   }

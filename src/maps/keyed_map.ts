@@ -55,7 +55,7 @@ export abstract class KeyedMap<
     return this.elements.get(key, options);
   }
 
-  /** Whether there is a value for the key. */
+  /** Returns true where there is a value for the key. */
   has(key: K): boolean {
     return this.elements.has(key);
   }
@@ -150,7 +150,7 @@ export abstract class KeyedMap<
     for (const [key, value] of this.entries()) fn(value, key, this);
   }
 
-  /** How many entries there are: counted by a walk, as the kernel keeps no number. */
+  /** Counts the entries by a walk, as the kernel keeps no number. */
   count(): number {
     using walk = this.walk();
     let count = 0;

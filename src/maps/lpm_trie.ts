@@ -26,7 +26,7 @@ declare module "./map_options.ts" {
 /** Options of {@link LpmTrie}. Entries are allocated as they come. */
 export type LpmTrieOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
-/** Of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
+/** Bytes of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
 const [smallestKey, largestKey] = [5, 260];
 
 /**

@@ -10,29 +10,23 @@ import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
 interface TrieFix {
   readonly since: KernelVersion;
   /** Tries it out: what is still wrong, in words; `undefined` for nothing. */
-  readonly mistake: (trie: ProbedTrie) => string | undefined;
+  readonly mistake: (call: TrieCall) => string | undefined;
 }
 
-/** A trie to try things on, with room for a few networks of 24 bits. */
-class ProbedTrie {
-  readonly #fd: number;
-
-  constructor(fd: number) {
-    this.#fd = fd;
-  }
-
-  /** Calls for 10.0.`third`.0/24. Returns the name of the error, or `undefined` for none. */
-  call(command: ElementCommand, third: number, flags = 0, room = new Uint8Array(8)) {
-    return probeElement(command, this.#fd, network(third), room, flags);
-  }
-}
+/** Calls for 10.0.`third`.0/24 on a trie with room for a few networks. Returns the name of the error, or `undefined` for none. */
+type TrieCall = (
+  command: ElementCommand,
+  third: number,
+  flags?: number,
+  room?: Uint8Array,
+) => string | undefined;
 
 /** The key of 10.0.`third`.0/24: the length of the prefix, and the address in network order. */
 function network(third: number): Uint8Array {
   return Uint8Array.of(24, 0, 0, 0, 10, 0, third, 0);
 }
 
-/** The number of networks that {@link ProbedTrie} has room for. */
+/** The number of networks that the probed trie has room for. */
 const room = 3;
 
 /** The fixed bugs, by what is right since. Stable kernels of earlier versions may have the fixes, too. */
@@ -40,25 +34,25 @@ export const trieFixes = {
   /** Before, a trie stored whatever the flags said, and a full one refused to replace what it had. */
   lpm_trie_update: {
     since: "6.13",
-    mistake(trie) {
-      if (trie.call("BPF_MAP_UPDATE_ELEM", 0, BPF_EXIST) === undefined) {
+    mistake(call) {
+      if (call("BPF_MAP_UPDATE_ELEM", 0, BPF_EXIST) === undefined) {
         return "it replaces what is not there";
       }
-      for (let third = 0; third < room; third++) trie.call("BPF_MAP_UPDATE_ELEM", third);
-      if (trie.call("BPF_MAP_UPDATE_ELEM", 0, BPF_NOEXIST) !== "EEXIST") {
+      for (let third = 0; third < room; third++) call("BPF_MAP_UPDATE_ELEM", third);
+      if (call("BPF_MAP_UPDATE_ELEM", 0, BPF_NOEXIST) !== "EEXIST") {
         return "it adds what is there";
       }
-      const error = trie.call("BPF_MAP_UPDATE_ELEM", 0);
+      const error = call("BPF_MAP_UPDATE_ELEM", 0);
       return error && `where it is full it refuses to replace a value (${error})`;
     },
   },
   /** Before, the next key of one that was deleted meanwhile could be any: walks passed entries over. */
   lpm_trie_next_key: {
     since: "6.13",
-    mistake(trie) {
-      for (const third of [2, 4]) trie.call("BPF_MAP_UPDATE_ELEM", third);
+    mistake(call) {
+      for (const third of [2, 4]) call("BPF_MAP_UPDATE_ELEM", third);
       const next = new Uint8Array(8);
-      trie.call("BPF_MAP_GET_NEXT_KEY", 3, 0, next);
+      call("BPF_MAP_GET_NEXT_KEY", 3, 0, next);
       return next[6] === 2 ? undefined : "it takes a network for another one of the same length";
     },
   },
@@ -75,7 +69,9 @@ export function probeTrieFix(fix: keyof typeof trieFixes): string | { readonly m
   });
   if (!(map instanceof Descriptor)) return map;
   using trie = map;
-  const mistake = trieFixes[fix].mistake(new ProbedTrie(trie.fd));
+  const mistake = trieFixes[fix].mistake((command, third, flags = 0, value = new Uint8Array(8)) =>
+    probeElement(command, trie.fd, network(third), value, flags),
+  );
   return mistake === undefined ? "available" : { missing: mistake };
 }
 

@@ -75,7 +75,7 @@ export interface KindDefinition<
   readonly options: readonly string[];
   /** The types of a map that is opened without any; there are none where they must be given. */
   readonly defaultTypes?: Types;
-  /** Whether names that are no types are refused when a map is opened. */
+  /** True where names that are not types are refused when a map is opened. */
   readonly isStrict?: boolean;
   /** Hints for options that were renamed, by the old name. */
   readonly renamed?: Readonly<Record<string, string>>;

@@ -47,13 +47,13 @@ const mapFlags = {
   mmapable: BPF_F_MMAPABLE,
   /** Perf events stay in the map when the descriptor that put them there is closed. */
   preserve_elems: BPF_F_PRESERVE_ELEMS,
-  /** Of an arena: touching a page from user space does not allocate it. */
+  /** Arenas: touching a page from user space does not allocate it. */
   segv_on_fault: BPF_F_SEGV_ON_FAULT,
-  /** Of an arena: its pointers are not turned into those of user space. */
+  /** Arenas: pointers are not turned into those of user space. */
   no_user_conv: BPF_F_NO_USER_CONV,
   /** An array that can be an inner map whatever its number of entries. */
   inner_map: BPF_F_INNER_MAP,
-  /** Of a ring buffer: where it is full, new records take the place of the oldest (kernel 6.19). */
+  /** Ring buffers: new records take the place of the oldest when the ring is full (kernel 6.19). */
   rb_overwrite: BPF_F_RB_OVERWRITE,
 } as const;
 
@@ -65,7 +65,7 @@ export interface SpecTypes {
   readonly keyTypeId: number;
   /** The id of the value's type in it; 0 for no value. */
   readonly valueTypeId: number;
-  /** Whether the map cannot be created without them: the kernel looks for spin locks in them, say. */
+  /** True where the map cannot be created without them: the kernel looks for spin locks in them, say. */
   readonly areRequired: boolean;
 }
 

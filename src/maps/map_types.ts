@@ -75,7 +75,7 @@ export interface MapType extends SmallestMap {
   readonly needs: readonly Capability[];
   /** The parts of a creation that are not numbers. */
   readonly with?: "inner map" | "types" | "kernel type";
-  /** Whether there is a value for each CPU: to read one, there must be room for all of them. */
+  /** True where there is a value for each CPU: to read one, there must be room for all of them. */
   readonly isPerCpu?: boolean;
   /** Flags that the kernel sets by itself, and refuses at creation. */
   readonly kernelFlags?: number;
@@ -85,9 +85,9 @@ export interface MapType extends SmallestMap {
   readonly value?: HeldObject;
   /** The answer of the kernel when an absent key is deleted, where that is not ENOENT. */
   readonly absentDeletion?: "success" | "EINVAL";
-  /** Whether it must not be used where `bpf` is not among the active security modules. */
+  /** True where it must not be used unless `bpf` is among the active security modules. */
   readonly needsSecurityModule?: boolean;
-  /** Whether the kernel takes no maps of the type inside another map. */
+  /** True where the kernel takes no maps of the type inside another map. */
   readonly isNeverInner?: boolean;
   /** The first kernel version with each operation. Empty for a type whose operations cannot be tried without an effect. */
   readonly operations: Readonly<Partial<Record<MapOperation, KernelVersion>>>;

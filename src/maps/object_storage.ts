@@ -46,11 +46,11 @@ export function openOwner(path: string, flags = 0): Descriptor {
   return new Descriptor(openSync(path, O_PATH | flags), path);
 }
 
-/** How often a value is stored that the kernel says to store again: once more has always been enough. */
+/** Attempts to store a value that the kernel says to store again: the second has always been enough. */
 const mostAttempts = 100;
 
 /**
- * Whether the kernel refused a value because it was just freeing the owner's other values, or another thread stored its
+ * Returns true where the kernel refused a value because it was just freeing the owner's other values, or another thread stored its
  * first one: it leaves it to the caller to try again (`bpf_local_storage_update`).
  */
 function isRace(error: unknown): boolean {
@@ -95,7 +95,7 @@ export abstract class ObjectStorage<
     return this.#call(owner, (fd) => this.#elements.get(fd, options));
   }
 
-  /** Whether a value is kept with the owner. @throws as {@link get} */
+  /** Returns true where a value is kept with the owner. @throws as {@link get} */
   has(owner: Owner): boolean {
     return this.#call(owner, (fd) => this.#elements.has(fd));
   }

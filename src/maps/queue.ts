@@ -27,9 +27,9 @@ const hints: Hints = {
   E2BIG: "The map is full (maxEntries): push with { evict: true } drops the oldest value",
 };
 
-/** How a value is pushed. */
+/** Options of a push. */
 export interface PushOptions {
-  /** Whether the oldest value makes room when the map is full. @default false: pushing throws then */
+  /** Drops the oldest value when the map is full. @default false: pushing throws then */
   readonly evict?: boolean;
 }
 
@@ -171,7 +171,7 @@ export class Stack<V extends AnyType> extends PushPopMap<Infer<V>, "stack"> {
 
 /** Options of {@link BloomFilter}: `maxEntries` is how many values it is made for; more can be added, at worse odds. */
 export interface BloomFilterOptions<V extends AnyType> extends ValueMapOptions<V> {
-  /** How many hash functions: 1 to 15. More make fewer errors and cost more. @default 5 (the kernel's choice) */
+  /** The number of hash functions: 1 to 15. More make fewer errors and cost more. @default 5 (the kernel's choice) */
   readonly hashes?: number;
 }
 

@@ -38,7 +38,7 @@ function socketLayout({ valueSize }: MapProperties): Pick<ElementLayout, "value"
   };
 }
 
-/** What refusals of sockets by a sockmap or sockhash mean. */
+/** Hints for failed stores of sockets in a sockmap or sockhash. */
 export const sockMapHints: Hints = {
   EBADF: "No file is open at that descriptor",
   ENOTSOCK: "It is no socket",
@@ -101,7 +101,7 @@ export interface SockHashTypes<K extends AnyType> {
 
 /** Options of {@link SockHash}. */
 export interface SockHashOptions<K extends AnyType> extends CommonMapOptions, SockHashTypes<K> {
-  /** How many entries it holds at the most: 1 to 2^32 - 1. */
+  /** The largest number of entries: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 

@@ -19,7 +19,7 @@ declare module "./map_options.ts" {
   }
 }
 
-/** Whether frames are places in files, as far as `T` says. */
+/** The `buildId` of `T`: true for frames that are places in files. */
 type BuildIdIn<T> = T extends { readonly buildId: infer B extends boolean } ? B : boolean;
 
 /**
@@ -34,7 +34,7 @@ export type BuildIdFrame =
 /** A frame of a stack: an address, or what {@link BuildIdFrame} says in a map with build ids. */
 export type StackFrame<BuildId extends boolean> = BuildId extends true ? BuildIdFrame : bigint;
 
-/** How a frame lies in memory. */
+/** The memory layout of a frame. */
 type FrameLayout<F> = Pick<Type<F>, "size" | "read">;
 
 /** The kernel's `struct bpf_stack_build_id`, and of its `enum bpf_stack_build_id_status` the one with a build id. */
@@ -74,12 +74,12 @@ export class StackLayout<F> implements ValueLayout<F[], never> {
   write(): void {}
 }
 
-/** Whether frames of a map are places in files. */
+/** Returns true where the frames of a map are places in files. */
 export function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
   return (flags & BPF_F_STACK_BUILD_ID) !== 0;
 }
 
-/** How the frames of a map lie in memory; which type they decode to is for the caller to know. */
+/** The layout of the frames of a map; the caller knows which type they decode to. */
 export function frameOf<F>(map: Pick<MapInfo, "flags">): FrameLayout<F> {
   return (hasBuildIds(map) ? buildIdFrame : u64) as FrameLayout<unknown> as FrameLayout<F>;
 }
@@ -89,10 +89,10 @@ export function frameSize(hasBuildId: boolean): number {
   return (hasBuildId ? buildIdFrame : u64).size;
 }
 
-/** What the frames of a map are. */
+/** The form of the frames of a map. */
 export interface StackTraceMapTypes<BuildId extends boolean> {
   /**
-   * Whether frames of user space are places in files rather than addresses (kernel 4.17).
+   * True for frames of user space that are places in files rather than addresses (kernel 4.17).
    *
    * @default false for a new map; what the kernel says for one that is opened
    */
@@ -102,10 +102,10 @@ export interface StackTraceMapTypes<BuildId extends boolean> {
 /** Options of {@link StackTraceMap}. */
 export interface StackTraceMapOptions<BuildId extends boolean>
   extends CommonMapOptions, StackTraceMapTypes<BuildId> {
-  /** How many different stacks it holds at the most: 1 to 2^31. All are allocated at once. */
+  /** The largest number of different stacks: 1 to 2^31. All are allocated at once. */
   readonly maxEntries: number;
   /**
-   * How many frames of a stack are kept at the most, the innermost ones: from 1 to the sysctl
+   * The largest number of frames of a stack that are kept, the innermost ones: from 1 to the sysctl
    * kernel.perf_event_max_stack, which is 127 unless somebody changed it. 8 bytes each, or 32 with build ids.
    *
    * @default 127
@@ -116,7 +116,7 @@ export interface StackTraceMapOptions<BuildId extends boolean>
 /** PERF_MAX_STACK_DEPTH of the kernel. */
 const usualDepth = 127;
 
-/** What the kernel has room for in its own buffers; the sysctl came with 4.8. */
+/** The depth that the kernel has room for in its own buffers; the sysctl came with 4.8. */
 function largestDepth(): number {
   try {
     return Number(readFileSync("/proc/sys/kernel/perf_event_max_stack", "utf8"));
@@ -218,7 +218,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
       );
     },
   });
-  /** What the frames are. */
+  /** The form of the frames. */
   declare readonly types: Required<StackTraceMapTypes<BuildId>>;
 
   constructor(options: StackTraceMapOptions<BuildId>) {
@@ -230,12 +230,12 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     this.types = { buildId: hasBuildIds(info) as BuildId };
   }
 
-  /** How many frames of a stack are kept at the most. */
+  /** The largest number of frames of a stack that are kept. */
   get depth(): number {
     return this.valueSize / frameOf(this).size;
   }
 
-  /** How many ids there are: the kernel's hash table has a power of two of places. */
+  /** The number of ids: the kernel's hash table has a power of two of places. */
   get #places(): number {
     return 2 ** Math.ceil(Math.log2(this.maxEntries));
   }

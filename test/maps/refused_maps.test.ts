@@ -1,11 +1,13 @@
 /** Maps that cannot be: past the kernel's limits, or not of the kind that is there. */
-import { describe, expect } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import { kernelConfig } from "../../src/ffi/kernel.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import {
   ArrayMap,
   BloomFilter,
   BpfError,
   type BpfMap,
+  features,
   HashMap,
   LpmTrie,
   LruHashMap,
@@ -17,8 +19,11 @@ import {
   Stack,
   t,
 } from "../../src/index.ts";
+import { absenceOf, mapTypes } from "../../src/maps/map_types.ts";
 import type { Type } from "../../src/types/type.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { mapTest } from "../support/needs.ts";
 
 const cpus = possibleCpus();
@@ -226,5 +231,33 @@ describe("a map of another kind or size", () => {
     }
     using again = Queue.open(pin, { value: t.u32 });
     expect(again.pop()).toBe(7);
+  });
+});
+
+describe("a map type that the kernel does not have", () => {
+  const rhash = features.mapTypes.get("rhash");
+  const explainTest = testUnless(
+    bpfObstacle ?? (rhash.status === "missing" ? undefined : "the kernel has all map types"),
+  );
+
+  explainTest("is explained by its version where no probes are loaded", async () => {
+    const { stdout, stderr } = await runBun(["test/maps/children/newest_type.ts"]);
+    expect({ stderr, stdout }).toEqual({
+      stderr: "",
+      stdout: `EINVAL This kernel has no maps of the type rhash: ${rhash.reason}\n`,
+    });
+  });
+
+  test("is explained by the kernel's build, as far as that can be read", () => {
+    const [row] = [...mapTypes.values()];
+    expect(row && absenceOf(row)).toBeUndefined();
+    expect(row && absenceOf({ ...row, since: "99.0" })).toStartWith(
+      "it came with kernel 99.0, and",
+    );
+    const without = row && absenceOf({ ...row, config: ["CONFIG_NO_SUCH_OPTION"] });
+    const isReadable = kernelConfig() !== undefined;
+    expect(without).toBe(
+      isReadable ? "this kernel was built without CONFIG_NO_SUCH_OPTION" : undefined,
+    );
   });
 });
