@@ -1,6 +1,6 @@
 /** @module Kernel bugs that affect this library, and the versions that fixed them. */
 
-import { probeTrieFix, trieFixes } from "../maps/lpm_trie_fixes.ts";
+import { probeTrieFix, trieFixes } from "../maps/lpm_trie.ts";
 import { Feature, FeatureGroup } from "./feature.ts";
 
 /** A fixed kernel bug, by what is right since: `"lpm_trie_update"`. */

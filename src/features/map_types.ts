@@ -19,7 +19,6 @@ import { possibleCpus } from "../ffi/kernel.ts";
 import { MappedMemory, pageSize, roundUp8 } from "../ffi/mapped_memory.ts";
 import type { HeldObject, MapOperation, MapType } from "../maps/map_types.ts";
 import { u32, u64 } from "../types/integer.ts";
-import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 import { attempt, descriptorOf, KernelAnswer } from "./attach_kind.ts";
 import { Feature, type ProbeAnswer } from "./feature.ts";
 import { probeProgramType } from "./program_types.ts";
@@ -106,9 +105,9 @@ const answersOfOperations: ReadonlySet<string> = new Set(["ENOENT", "EBADF", "EN
 
 /** Tries an operation on the smallest map of a type. */
 export function probeMapOperation(type: MapType, operation: MapOperation): ProbeAnswer {
-  // Arrays are the one type that has to be told.
+  const { mappingFlag } = type;
   const probed =
-    operation === "mmap" && type.name === "ARRAY" ? { ...type, flags: BPF_F_MMAPABLE } : type;
+    operation === "mmap" && mappingFlag !== undefined ? { ...type, flags: mappingFlag } : type;
   return attempt(() => {
     using map = descriptorOf(probeMapOf(probed));
     if (operation === "mmap") {

@@ -17,7 +17,7 @@ import {
   type TypesOf,
 } from "../maps/map_options.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapSpec } from "../maps/map_spec.ts";
-import { type MapTypeName, mapTypes } from "../maps/map_types.ts";
+import { type MapTypeName, mapTypes, type NeverInnerName } from "../maps/map_types.ts";
 import type { ValueLayout } from "../maps/value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import type { Infer, Type } from "../types/type.ts";
@@ -33,8 +33,8 @@ declare module "../maps/map_options.ts" {
 
 type InnerIn<T> = T extends { readonly inner: infer I extends InnerMapTypes } ? I : never;
 
-/** The name of a kind that can be inside another map: `"hash"`, `"array"`, ... The kernel takes no prog_array there. */
-export type InnerMapName = Exclude<SimpleMapName, "prog_array">;
+/** The name of a kind that can be inside another map: `"hash"`, `"array"`, ... */
+export type InnerMapName = Exclude<SimpleMapName, NeverInnerName>;
 
 /** The description of the maps inside another one: the options of their class, and its kind as `type`. */
 export type InnerMapOptions = {

@@ -17,6 +17,7 @@ import { BTF_FUNC_STATIC, BTF_INT_SIGNED } from "../uapi/btf.ts";
 import { bpfProgTypes } from "../uapi/enumerations.ts";
 import { createFromSpec, type MapProperties } from "./create.ts";
 import type { MapSpec } from "./map_spec.ts";
+import { mapTypes } from "./map_types.ts";
 import type { ValueLayout } from "./value_layout.ts";
 
 /** Bytes of the memory shared with the program, at most. */
@@ -62,8 +63,8 @@ class LookupProgram implements Disposable {
       what,
     });
     this.view = new DataView(this.#memory.buffer);
-    // Programs that may sleep hold up nobody, but the kernel does not let them use tries.
-    const isSleepable = type !== "lpm_trie";
+    // Programs that may sleep hold up nobody.
+    const isSleepable = mapTypes.get(type)?.refusesSleepable !== true;
     const data = isSleepable ? undefined : new Uint8Array(smallestPacket);
     this.#input = { data, context: undefined, contextComesBack: undefined, repeat: 0 };
     try {

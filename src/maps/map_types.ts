@@ -88,7 +88,11 @@ export interface MapType extends SmallestMap {
   /** True where it must not be used unless `bpf` is among the active security modules. */
   readonly needsSecurityModule?: boolean;
   /** True where the kernel takes no maps of the type inside another map. */
-  readonly isNeverInner?: boolean;
+  readonly isNeverInner?: true;
+  /** True where programs that may sleep cannot use its maps. */
+  readonly refusesSleepable?: true;
+  /** The flag without which its memory cannot be mapped. */
+  readonly mappingFlag?: number;
   /** The first kernel version with each operation. Empty for a type whose operations cannot be tried without an effect. */
   readonly operations: Readonly<Partial<Record<MapOperation, KernelVersion>>>;
   /** The order in which entries are read, or the reason why they cannot be. */
@@ -157,6 +161,7 @@ const rows = {
   ARRAY: {
     since: "3.19",
     ...array,
+    mappingFlag: BPF_F_MMAPABLE,
     atOnce: ["lookup", "update", "get_next_key"],
     later: { lookup_batch: "5.6", update_batch: "5.6", freeze: "5.2", mmap: "5.5" },
     entries: "keys",
@@ -216,6 +221,7 @@ const rows = {
     valueSize: 4,
     maxEntries: 1,
     flags: BPF_F_NO_PREALLOC,
+    refusesSleepable: true,
     atOnce: ["lookup", "update", "delete"],
     later: {
       get_next_key: "4.16",
@@ -412,6 +418,13 @@ const rows = {
     entries: "keys",
   },
 } as const satisfies Readonly<Record<MapTypeConstant, Row>>;
+
+/** The map types that the kernel takes no maps of inside another map. */
+export type NeverInnerName = {
+  [N in MapTypeConstant]: (typeof rows)[N] extends { readonly isNeverInner: true }
+    ? Keyword<N>
+    : never;
+}[MapTypeConstant];
 
 /** The rows of all map types, by name, in the order in which the kernel got them. */
 export const mapTypes: ReadonlyMap<MapTypeName, MapType> = new Map(

@@ -1,6 +1,6 @@
 // Acts as on a kernel whose tries store whether a key is there or not, and prints what that refuses.
 import { LpmTrie, t } from "../../../src/index.ts";
-import { trieFixes } from "../../../src/maps/lpm_trie_fixes.ts";
+import { trieFixes } from "../../../src/maps/lpm_trie.ts";
 import { refusalOf } from "../refusal_of.ts";
 
 Object.assign(trieFixes.lpm_trie_update, { mistake: () => "it replaces what is not there" });
