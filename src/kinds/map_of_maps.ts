@@ -63,7 +63,7 @@ function classOf(type: InnerMapName): MapClass {
 }
 
 /** Checks the options of an inner map and makes plain data of them. @throws {TypeError | RangeError} */
-export function innerMapSpec(inner: InnerMapOptions): MapSpec {
+function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
   if ("pin" in options) {
     throw new TypeError(
@@ -75,7 +75,7 @@ export function innerMapSpec(inner: InnerMapOptions): MapSpec {
 }
 
 /** Checks that the kind of an inner map was said. @throws {TypeError} */
-export function checkInner<I extends InnerMapTypes>(inner: I): I {
+function checkInner<I extends InnerMapTypes>(inner: I): I {
   if (typeof inner !== "object" || inner === null) {
     throw new TypeError(
       `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${describe(inner)}`,
@@ -86,7 +86,7 @@ export function checkInner<I extends InnerMapTypes>(inner: I): I {
 }
 
 /** Opens a map by its id, as what `inner` says. */
-export function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
+function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
   const Class = classOf(inner.type);
   // The table of classes and InnerMap name the same classes, which TypeScript cannot tell.
   return new Class(Class.kind.open({ id }, Class.kind.pickTypes(inner)) as never) as InnerMap<I>;

@@ -2,7 +2,7 @@ import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { ArenaMemory, mappedArenaAddress } from "../ffi/arena_memory.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
-import { BpfMap } from "./bpf_map.ts";
+import { BpfMap, type Duplicate } from "./bpf_map.ts";
 import { MapHandle } from "./create.ts";
 import { MapKind } from "./map_options.ts";
 import type { CommonMapOptions } from "./map_spec.ts";
@@ -35,37 +35,8 @@ export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaP
 /** Bytes that the low half of a pointer reaches: programs use no more of one. */
 const reach = 2 ** 32;
 
-/** The kind of {@link Arena}. */
-export const arenaKind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
-  type: "arena",
-  className: "Arena",
-  types: ["address"],
-  defaultTypes: {},
-  options: ["pages"],
-  sizes(place) {
-    addressOf(place);
-    return { keySize: 0, valueSize: 0 };
-  },
-  complete(options) {
-    const { pages } = options;
-    const page = pageSize();
-    checkCount("pages", pages, 1, reach / page);
-    const address = addressOf(options);
-    const last = address + pages * page - 1;
-    if (Math.floor(address / reach) !== Math.floor(last / reach)) {
-      throw new RangeError(
-        `address: ${pages} pages at 0x${address.toString(16)} cross a multiple of 4 GiB, which an arena must not`,
-      );
-    }
-    if ((options as CommonMapOptions).numaNode !== undefined) {
-      throw new TypeError("numaNode: an arena is on no node of its own");
-    }
-    return { maxEntries: pages, mapExtra: address, flags: BPF_F_MMAPABLE };
-  },
-});
-
 /** The address that is asked for, or 0. @throws {TypeError | RangeError} */
-export function addressOf({ address }: ArenaPlace): number {
+function addressOf({ address }: ArenaPlace): number {
   if (address === undefined) return 0;
   if (typeof address !== "number" && typeof address !== "bigint") {
     throw new TypeError(`address: expected a number or a bigint, got ${describe(address)}`);
@@ -91,6 +62,9 @@ export function addressOf({ address }: ArenaPlace): number {
  * at the same address in every process that maps it. That is where the first one has it, or, for an arena that others are
  * to open, the option `address`.
  *
+ * An arena that is opened is mapped when `view` or `address` is first asked for. `open` and its kin take the `address` of one that
+ * was mapped before and was created without one.
+ *
  * A process maps an arena once. Objects of one arena in one thread share the mapping; a second thread of the process is
  * refused.
  *
@@ -108,7 +82,33 @@ export function addressOf({ address }: ArenaPlace): number {
  * ```
  */
 export class Arena extends BpfMap<"arena"> {
-  static readonly kind = arenaKind;
+  static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
+    type: "arena",
+    className: "Arena",
+    types: ["address"],
+    defaultTypes: {},
+    options: ["pages"],
+    sizes(place) {
+      addressOf(place);
+      return { keySize: 0, valueSize: 0 };
+    },
+    complete(options) {
+      const { pages } = options;
+      const page = pageSize();
+      checkCount("pages", pages, 1, reach / page);
+      const address = addressOf(options);
+      const last = address + pages * page - 1;
+      if (Math.floor(address / reach) !== Math.floor(last / reach)) {
+        throw new RangeError(
+          `address: ${pages} pages at 0x${address.toString(16)} cross a multiple of 4 GiB, which an arena must not`,
+        );
+      }
+      if ((options as CommonMapOptions).numaNode !== undefined) {
+        throw new TypeError("numaNode: an arena is on no node of its own");
+      }
+      return { maxEntries: pages, mapExtra: address, flags: BPF_F_MMAPABLE };
+    },
+  });
   /** The address that the memory has to be at, or 0. */
   readonly #address: number;
   #memory: ArenaMemory | undefined;
@@ -171,6 +171,12 @@ export class Arena extends BpfMap<"arena"> {
     const { buffer } = this.#map();
     this.#view ??= new DataView(buffer);
     return this.#view;
+  }
+
+  override dup(): Duplicate<this> {
+    // With the address that this object knows: the one that mapped the arena may be gone.
+    const handle = this.handle.duplicate({ address: this.#address });
+    return new Arena(handle as never) as Duplicate<this>;
   }
 
   /** The one address that the kernel takes, as far as it is known: what it was created with, or where this thread has it. */

@@ -154,9 +154,9 @@ export class MapHandle<Types extends object = object> {
   }
 
   /** Opens the map a second time, with a descriptor of its own. @throws {DisposedError} after disposal */
-  duplicate(): MapHandle<Types> {
+  duplicate(types = this.types): MapHandle<Types> {
     const { fd, what } = this.descriptor;
-    return new MapHandle(new Descriptor(duplicate(fd, what), what), this.info, this.types);
+    return new MapHandle(new Descriptor(duplicate(fd, what), what), this.info, types);
   }
 
   /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */

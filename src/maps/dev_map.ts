@@ -54,13 +54,13 @@ export interface DevMapEntry {
 }
 
 /** Hints for failed stores of interfaces. */
-export const devMapHints: Hints = {
+const devMapHints: Hints = {
   EINVAL:
     "This network namespace has no interface of that index (`ip link` lists those that it has), or the program is none of type XDP that was loaded for devmaps (attachment BPF_XDP_DEVMAP)",
 };
 
 /** The layout of the values of a map of interfaces, with so many bytes each. */
-export function devMapLayout(size: number): ProgrammedLayout<DevMapEntry, DevMapValue> {
+function devMapLayout(size: number): ProgrammedLayout<DevMapEntry, DevMapValue> {
   return new ProgrammedLayout(size, {
     encode(value) {
       if (typeof value !== "object") return { number: indexOf(value) };

@@ -16,7 +16,7 @@ export interface BatchesOptions {
 }
 
 /** Checks how a walk is to be divided; how many entries an array has at the most. @throws {TypeError | RangeError} */
-export function checkBatches(what: string, options: BatchesOptions): number {
+function checkBatches(what: string, options: BatchesOptions): number {
   checkOptions(what, options, ["max"]);
   const { max = 1024 } = options;
   checkCount("max", max, 1);

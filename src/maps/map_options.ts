@@ -214,7 +214,7 @@ export function checkPlainType(what: string, type: Type<unknown>): void {
 }
 
 /** Checks the type of a map's values. @throws {TypeError} */
-export function checkValueType(value: Type<unknown>): void {
+function checkValueType(value: Type<unknown>): void {
   checkType("value", value);
   if (isOpaque(value) || (value.kind !== "struct" && hasOpaqueField(value))) {
     throw new TypeError(

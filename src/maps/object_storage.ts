@@ -39,7 +39,7 @@ declare module "./map_options.ts" {
  * @param flags more of those of open(2)
  * @throws {TypeError} when it is no path; and what `fs.openSync` throws: `ENOENT` when nothing is there
  */
-export function openOwner(path: string, flags = 0): Descriptor {
+function openOwner(path: string, flags = 0): Descriptor {
   if (path === "" || path.includes("\0")) {
     throw new TypeError(`expected a path, got ${describe(path)}`);
   }

@@ -39,7 +39,7 @@ function socketLayout({ valueSize }: MapProperties): Pick<ElementLayout, "value"
 }
 
 /** Hints for failed stores of sockets in a sockmap or sockhash. */
-export const sockMapHints: Hints = {
+const sockMapHints: Hints = {
   EBADF: "No file is open at that descriptor",
   ENOTSOCK: "It is no socket",
   EOPNOTSUPP:

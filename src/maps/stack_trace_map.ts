@@ -75,7 +75,7 @@ export class StackLayout<F> implements ValueLayout<F[], never> {
 }
 
 /** Returns true where the frames of a map are places in files. */
-export function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
+function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
   return (flags & BPF_F_STACK_BUILD_ID) !== 0;
 }
 
@@ -85,7 +85,7 @@ export function frameOf<F>(map: Pick<MapInfo, "flags">): FrameLayout<F> {
 }
 
 /** Bytes of a frame. */
-export function frameSize(hasBuildId: boolean): number {
+function frameSize(hasBuildId: boolean): number {
   return (hasBuildId ? buildIdFrame : u64).size;
 }
 
@@ -142,6 +142,9 @@ function checkDepth(depth: number): void {
  * keeps its id. What a program gets when it fails is negative and no id: -17 (EEXIST) when another stack is at its place,
  * unless the flag BPF_F_REUSE_STACKID drops that one; -12 (ENOMEM) when there are `maxEntries`, with that flag too; -14
  * (EFAULT) when there is no stack. So make it larger than it has to be, and delete what was read.
+ *
+ * `open` and its kin need no types: the kernel says how deep the map is and what its frames are. With `{ buildId: true }` or
+ * `{ buildId: false }` the compiler knows them, too, and a map of the other sort is refused.
  *
  * Ids are hashes and go beyond `maxEntries`, up to the next power of two. The kernel takes a stack out of its place while
  * it copies it: of two who read the same one at the same moment, one may find it absent.

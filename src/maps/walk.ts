@@ -78,7 +78,7 @@ const largestBytes = 256 * 1024;
  *
  * The kernel's answer to "what comes after this key" is the first key of the map, when the key is not there any more.
  */
-export class VisitedKeys {
+class VisitedKeys {
   readonly #keySize: number;
   readonly #capacity: number;
   /** A ring: the newest key is before `#next`. Allocated at the first key. */
@@ -152,7 +152,7 @@ export interface Walk extends Disposable {
 }
 
 /** The memory of a walk. A generator that is dropped unfinished never disposes of it: it is collected then. */
-export abstract class ChunkWalk implements Walk {
+abstract class ChunkWalk implements Walk {
   protected readonly map: WalkedMap;
   protected readonly batch: MapBatch;
   /** The element of walks that ask for one at a time. */
