@@ -123,7 +123,7 @@ export class MapElement implements Disposable {
 
   /** Deletes the key; false when it is absent. */
   delete(): boolean {
-    // The attr ends behind the key: the kernel refuses this command when a later field is not zero.
+    // The attr ends after the key: the kernel refuses this command when a later field is not zero.
     if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
     return this.#refused("BPF_MAP_DELETE_ELEM", "delete a value of", deleteHints);
   }
@@ -192,7 +192,7 @@ export class MapElement implements Disposable {
   /** False for "no such key", an error for all else. */
   #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
-    // By number, as an absent key is no exception but every other answer.
+    // By number, as an absent key is an ordinary answer.
     if (errno === errnoNumbers.ENOENT) return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,

@@ -121,7 +121,7 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
    */
   setMany(pairs: Iterable<readonly [index: number, value: W]>): this {
     const list = listOf(pairs, "pairs");
-    // What is no pair is refused with the values.
+    // Elements that are not pairs are refused with the values.
     for (const pair of list) if (Array.isArray(pair)) checkIndex(this, pair[0]);
     this.elements.setMany(list);
     return this;
@@ -276,7 +276,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` and `t.i64Number`.
    *
    * @throws {TypeError} for another type of values, or an amount of another kind than the values
-   * @throws {RangeError} for an index outside the array, or an amount that is no integer of 64 bits; else as {@link view}
+   * @throws {RangeError} for an index outside the array, or an amount that is not an integer of 64 bits; else as {@link view}
    *
    * @example
    * ```ts

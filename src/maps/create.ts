@@ -121,7 +121,7 @@ export interface MapProperties {
 /** The properties of a map, and its state at the time of the call. */
 export interface MapInfo extends MapProperties {
   /**
-   * Bytes of memory: what it takes now (kernel 6.4), or what it may take at the most; `undefined` where /proc is not mounted.
+   * Bytes of memory: what it takes now (kernel 6.4), or at most; `undefined` where /proc is not mounted.
    */
   readonly memory: number | undefined;
   /** True where user space cannot change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */

@@ -24,7 +24,7 @@ export abstract class SparseArrayMap<V, W, Name extends MapTypeName = MapTypeNam
   /**
    * Stores something at an index, whether the place was empty or not.
    *
-   * @throws {BpfError} when the kernel refuses what is behind a descriptor: the hint says why, the place is as before
+   * @throws {BpfError} when the kernel refuses the object of a descriptor: the hint says why, the place is as before
    * @throws {TypeError | RangeError} for an index outside the array, or what cannot be stored
    */
   set(index: number, value: W): this {
@@ -71,7 +71,7 @@ export abstract class WriteOnlyArrayMap<
   /**
    * Stores something at an index, whether the place was empty or not.
    *
-   * @throws {BpfError} when the kernel refuses what is behind a descriptor: the hint says why, the place is as before
+   * @throws {BpfError} when the kernel refuses the object of a descriptor: the hint says why, the place is as before
    * @throws {TypeError | RangeError} for an index outside the array, or what cannot be stored
    */
   set(index: number, value: W): this {

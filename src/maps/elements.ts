@@ -504,7 +504,7 @@ interface Indexed {
 }
 
 /**
- * Checks that an array has an index. What is no index of any array is refused by the key's type.
+ * Checks that an array has an index. Values that are not an index of any array are refused by the key's type.
  *
  * @throws {RangeError} for one past the end
  */

@@ -11,11 +11,11 @@ import type { Walk } from "./walk.ts";
 
 /** Options of {@link KeyedMap.entriesInBatches} and {@link AssociativeMap.takeAllInBatches}. */
 export interface BatchesOptions {
-  /** Entries in an array at the most; there may be fewer. (More where one bucket of a hash table holds more.) @default 1024 */
+  /** The largest number of entries in an array; there may be fewer. (More where one bucket of a hash table holds more.) @default 1024 */
   readonly max?: number;
 }
 
-/** Checks how a walk is to be divided; how many entries an array has at the most. @throws {TypeError | RangeError} */
+/** Checks the options of a walk in arrays. Returns the largest number of entries in one. @throws {TypeError | RangeError} */
 function checkBatches(what: string, options: BatchesOptions): number {
   checkOptions(what, options, ["max"]);
   const { max = 1024 } = options;
@@ -117,7 +117,7 @@ export abstract class KeyedMap<
   /**
    * The entries in arrays, as the kernel hands them out: as {@link entries}, for whoever sends or stores many at once.
    *
-   * @throws {RangeError} for a `max` that is no integer from 1 on
+   * @throws {RangeError} for a `max` that is not an integer from 1 on
    *
    * @example
    * ```ts
@@ -270,7 +270,7 @@ export abstract class AssociativeMap<
    * which is several times as fast. An array is handed out whole, so that none is lost when the loop ends early; where a type
    * throws, the entries of that array are stored again.
    *
-   * @throws {RangeError} for a `max` that is no integer from 1 on
+   * @throws {RangeError} for a `max` that is not an integer from 1 on
    *
    * @example
    * ```ts

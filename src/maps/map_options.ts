@@ -25,7 +25,6 @@ import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
  * The classes of maps by their names, for the types `T` of keys, values and events that an object is opened or created
  * with. Each class adds itself beside its declaration.
  */
-// oxlint-disable-next-line no-unused-vars
 export interface MapClasses<T> {}
 
 /** The type that `T` has under a name: of keys, values or events. */
@@ -56,7 +55,7 @@ export type OptionsOf<C extends MapClass> =
 export type TypesArguments<C extends MapClass> =
   object extends TypesOf<C> ? readonly [types?: TypesOf<C>] : readonly [types: TypesOf<C>];
 
-/** The same for the arguments `A`, so that a misspelt name in them is an error of types. */
+/** The arguments `A`, checked so that a misspelt name in them is an error of types. */
 export type CheckedArguments<C extends MapClass, A extends readonly unknown[]> = {
   [I in keyof A]: A[I] & { readonly [N in Exclude<keyof A[I], keyof OptionsOf<C>>]: never };
 };

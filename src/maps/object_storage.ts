@@ -37,7 +37,7 @@ declare module "./map_options.ts" {
  * the kernel takes such a descriptor for the object itself.
  *
  * @param flags more of those of open(2)
- * @throws {TypeError} when it is no path; and what `fs.openSync` throws: `ENOENT` when nothing is there
+ * @throws {TypeError} when it is not a path; and what `fs.openSync` throws: `ENOENT` when nothing is there
  */
 function openOwner(path: string, flags = 0): Descriptor {
   if (path === "" || path.includes("\0")) {
@@ -89,7 +89,7 @@ export abstract class ObjectStorage<
    * The value that is kept with an owner, or `undefined`.
    *
    * @throws {BpfError} `EBADF` and the like for a descriptor of something else: the hint says what it has to be of
-   * @throws {TypeError | RangeError} for what is no owner
+   * @throws {TypeError | RangeError} for what is not an owner
    */
   get(owner: Owner, options?: ElementOptions): V | undefined {
     return this.#call(owner, (fd) => this.#elements.get(fd, options));
@@ -103,7 +103,7 @@ export abstract class ObjectStorage<
   /**
    * Keeps a value with an owner, whether there was one or not.
    *
-   * @throws {TypeError | RangeError} for what is no owner, and for a value that its type refuses
+   * @throws {TypeError | RangeError} for what is not an owner, and for a value that its type refuses
    * @throws {BpfError} as {@link get}, and `ENOMEM` when the kernel has no memory for it
    */
   set(owner: Owner, value: V, options?: ElementOptions): this {

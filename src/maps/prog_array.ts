@@ -125,7 +125,7 @@ export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
    * Stores a cgroup at an index: the path of its directory, such as `"/sys/fs/cgroup/system.slice"`, or that directory,
    * open.
    *
-   * @throws {BpfError} `EBADF` for what is no directory of a cgroup2 file system: the place is as before
+   * @throws {BpfError} `EBADF` for what is not a directory of a cgroup2 file system: the place is as before
    * @throws {TypeError | RangeError} for an index outside the array, or what is neither a path nor a descriptor
    * @throws what `fs.openSync` throws for the path: `ENOENT`, `ENOTDIR`, ...
    */

@@ -26,7 +26,7 @@ type BuildIdIn<T> = T extends { readonly buildId: infer B extends boolean } ? B 
  * A frame of a stack in a map with build ids: a place in a file, which stays the same wherever the file is mapped; or the
  * bare address (`ip`), for the kernel's frames, code that is in no file, and files whose build id was not at hand.
  *
- * The build id is 40 hexadecimal digits, with zeros behind a shorter one; the offset is in bytes from the file's start.
+ * The build id is 40 hexadecimal digits, with zeros after a shorter one; the offset is in bytes from the file's start.
  */
 export type BuildIdFrame =
   { readonly buildId: string; readonly offset: bigint } | { readonly ip: bigint };
@@ -50,7 +50,7 @@ const buildIdFrame: FrameLayout<BuildIdFrame> = {
   },
 };
 
-/** A stack as an array of its frames; behind them the kernel fills up with zeros. */
+/** A stack as an array of its frames; after them the kernel fills up with zeros. */
 export class StackLayout<F> implements ValueLayout<F[], never> {
   readonly size: number;
   readonly #frame: FrameLayout<F>;

@@ -1,4 +1,4 @@
-/** @module Values that are written as a descriptor and read as a number that stands for what is behind it. */
+/** @module Layouts of values: one for each CPU, or written as a descriptor and read as a number that stands for its object. */
 
 import { describe } from "../check/describe.ts";
 import { possibleCpus } from "../ffi/kernel.ts";

@@ -46,7 +46,7 @@ export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): num
       const result = batch.delete(done, count - done);
       if (result === "unsupported") break;
       deleted += batch.count;
-      // It stopped at an absent key: go on behind that.
+      // It stopped at an absent key: go on after that.
       done += batch.count + (result === "more" ? 1 : 0);
       batch.count = 0;
     }
@@ -114,7 +114,7 @@ class VisitedKeys {
   }
 }
 
-/** Memory that a walk takes at the most, unless one bucket of the map holds more. */
+/** Memory that a walk takes at most, unless one bucket of the map holds more. */
 const largestBatchBytes = 256 * 1024;
 const firstBatchEntries = 64;
 
@@ -317,7 +317,7 @@ const prefixBytes = 4;
  * The kernel goes on from the key where it stopped, and starts again from the first when that key is gone. A look-up does
  * not tell whether a key is there, as a shorter prefix answers for it. But the order of the keys is known: longer prefixes
  * before those that cover them, a 0 bit before a 1 (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). After such
- * a start all that is not behind the last key visited is passed over.
+ * a start all that is not after the last key visited is passed over.
  */
 export class TrieWalk extends ChunkWalk {
   #state: "batches" | "keys" | "ended" = "batches";
@@ -351,7 +351,7 @@ export class TrieWalk extends ChunkWalk {
     return true;
   }
 
-  /** Leaves those entries in the chunk that are behind all that were visited: the kernel may start again in its midst too. */
+  /** Leaves those entries in the chunk that come after all that were visited: the kernel may start again within it, too. */
   #passOverVisited(): void {
     const { batch } = this;
     const { count } = batch;
