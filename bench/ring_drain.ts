@@ -43,7 +43,7 @@ interface Way {
   readonly name: string;
   readonly target: Target;
   /** Reads as many records as there are; a promise where that takes turns of the event loop. */
-  drain(ring: RingBuf<Event>, records: number): unknown;
+  drain(ring: RingBuf<t.Type<Event>>, records: number): unknown;
 }
 
 let sum = 0;
@@ -109,7 +109,7 @@ function addObject(event: Event): void {
 
 /** A ring that is filled and drained again and again, by C and by us, and how long the draining took. */
 class FilledRing implements AsyncDisposable {
-  readonly #ring: RingBuf<Event>;
+  readonly #ring: RingBuf<t.Type<Event>>;
   readonly #program: Program;
   readonly #records: number;
   /** In the ring, header included: sizes are multiples of 8. */

@@ -48,7 +48,7 @@ interface Idle {
 /** Processes that wait; disposed of, they end. */
 class IdleProcesses implements AsyncDisposable {
   readonly #children = new Map<Kind, Child>();
-  readonly #rings: RingBuf<number>[] = [];
+  readonly #rings: RingBuf<t.Type<number>>[] = [];
 
   async start(
     peer: Peer | undefined,

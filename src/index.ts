@@ -23,8 +23,7 @@ export { type Features, features } from "./features/features.ts";
 export type { AttachKind } from "./link/attach_kinds.ts";
 export type { Fix } from "./features/fixes.ts";
 export type { InstructionSet } from "./features/instruction_sets.ts";
-export type { MapOperation } from "./features/map_operations.ts";
-export type { MapTypeKeyword } from "./features/map_types.ts";
+export type { MapOperation, MapTypeName } from "./maps/map_types.ts";
 export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
@@ -35,13 +34,21 @@ export { type ObjectOwner, type ObjectOwners, objectOwners } from "./inspect/own
 export { type ObjectPins, objectPins } from "./inspect/pins.ts";
 export { Arena, type ArenaOptions, type ArenaPlace } from "./maps/arena.ts";
 export type {
-  ArrayMapTypes,
+  AnyType,
+  CheckedArguments,
   CpuArrayOptions,
   DescriptorArrayOptions,
+  DescriptorHashOptions,
   IndexedMapOptions,
   KeyedMapOptions,
+  KeyedMapTypes,
+  MapClass,
+  MapClasses,
+  MapKind,
+  MapOf,
   StorageOptions,
-  StorageTypes,
+  TypesArguments,
+  TypesOf,
   ValueMapOptions,
   ValueTypes,
 } from "./maps/map_options.ts";
@@ -54,10 +61,8 @@ export {
 } from "./maps/array_map.ts";
 export type {
   AssociativeMap,
-  BatchedMap,
   BatchesOptions,
   KeyedMap,
-  KeyedMapTypes,
   PerCpuAssociativeMap,
 } from "./maps/keyed_map.ts";
 export { BatchError } from "./maps/walk.ts";
@@ -72,7 +77,7 @@ export {
   type StackOptions,
 } from "./maps/queue.ts";
 export { BpfFileSystem } from "./handle/bpf_file_system.ts";
-export { BpfMap } from "./maps/bpf_map.ts";
+export { BpfMap, type Duplicate } from "./maps/bpf_map.ts";
 export {
   CgroupArray,
   type CgroupArrayOptions,
@@ -108,8 +113,8 @@ export {
   TaskStorage,
   type TaskStorageOptions,
 } from "./maps/object_storage.ts";
-export type { ElementMap, ElementOptions } from "./maps/element_map.ts";
-export type { FdLike } from "./maps/value_layout.ts";
+export type { ElementOptions } from "./maps/elements.ts";
+export type { BunSocket, FdLike } from "./maps/value_layout.ts";
 export { listMaps, type MapInfo, type MapProperties } from "./maps/create.ts";
 export {
   HashMap,
@@ -125,7 +130,6 @@ export { LpmTrie, type LpmTrieOptions } from "./maps/lpm_trie.ts";
 export {
   ReuseportSockArray,
   type ReuseportSockArrayOptions,
-  type SocketArrayMap,
   SockHash,
   type SockHashOptions,
   type SockHashTypes,
@@ -140,7 +144,7 @@ export {
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
-export type { CommonMapOptions, MapFlag, MapSpec, MapTypeName } from "./maps/map_spec.ts";
+export type { CommonMapOptions, MapFlag, MapSpec, SpecTypes } from "./maps/map_spec.ts";
 export {
   ArrayOfMaps,
   type ArrayOfMapsOptions,

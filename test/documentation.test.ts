@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { features, type MapTypeKeyword } from "../src/index.ts";
+import { features, type MapTypeName } from "../src/index.ts";
 import { testWith } from "./support/needs.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, runBun } from "./support/run.ts";
@@ -74,7 +74,7 @@ beforeAll(() => {
 });
 
 /** Kinds of maps that not all kernels have, by the class that stands for them in an example. */
-const youngClasses: Readonly<Record<string, MapTypeKeyword>> = {
+const youngClasses: Readonly<Record<string, MapTypeName>> = {
   Arena: "arena",
   BloomFilter: "bloom_filter",
   CgroupStorage: "cgrp_storage",

@@ -101,18 +101,18 @@ describe("the package", () => {
     await Bun.write(
       join(folder, "types.ts"),
       `import { ArrayMap, asm, HashMap, Program, RingBuf, t } from "bun-bpf";
-declare const map: HashMap<number, { pid: number; time: bigint }>;
+declare const map: HashMap<t.Type<number>, t.Type<{ pid: number; time: bigint }>>;
 export const time: bigint | undefined = map.get(1)?.time;
 // @ts-expect-error a key is a number
 map.get("1");
 // @ts-expect-error an array has no deletion
-(null as unknown as ArrayMap<number>).delete;
+(null as unknown as ArrayMap<t.Type<number>>).delete;
 // @ts-expect-error a register that cannot be written
 export const code = [asm.mov(asm.fp, 0)];
 const Event = t.struct({ pid: t.u32, name: t.cstring(16) });
 export type Event = t.Infer<typeof Event>;
 export const event: Event = { pid: 1, name: "init" };
-export const ring = (): RingBuf<Event> => new RingBuf({ size: 4096, event: Event });
+export const ring = (): RingBuf<t.Type<Event>> => new RingBuf({ size: 4096, event: Event });
 export const load = (): Program => new Program({ section: "xdp", license: "GPL", code: [] });
 `,
     );

@@ -55,7 +55,7 @@ export const sequencerState = t.struct({ written: t.u64Number, lost: t.u64Number
 export type SequencerState = t.Infer<typeof sequencerState>;
 
 /** The state as it is now. */
-export function readState(state: ArrayMap<SequencerState>): SequencerState {
+export function readState(state: ArrayMap<t.Type<SequencerState>>): SequencerState {
   const now = state.get(0);
   if (now === undefined) throw new Error("the state has no element");
   return now;

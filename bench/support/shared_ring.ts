@@ -1,4 +1,4 @@
-import { ArrayMap, RingBuf } from "../../src/index.ts";
+import { ArrayMap, RingBuf, type t } from "../../src/index.ts";
 import type { Peer } from "../peer.ts";
 import { Child } from "./children.ts";
 import { allowedCpus } from "./libc.ts";
@@ -28,12 +28,12 @@ export interface Production {
 
 /** A ring for two other processes: the producer, and the consumer that is measured. */
 export class SharedRing implements Disposable {
-  readonly #ring: RingBuf<unknown>;
-  readonly #state: ArrayMap<SequencerState>;
+  readonly #ring: RingBuf<t.Type<unknown>>;
+  readonly #state: ArrayMap<t.Type<SequencerState>>;
 
   constructor(size: number) {
     this.#ring = new RingBuf({ size, event: sequencedEvent });
-    this.#state = new ArrayMap({ value: sequencerState, maxEntries: 1, mmap: true });
+    this.#state = new ArrayMap({ value: sequencerState, length: 1, mmap: true });
   }
 
   get id(): number {

@@ -32,6 +32,7 @@ import {
 import { visibleObjects } from "../inspect/objects.ts";
 import type { MapInfo } from "../maps/create.ts";
 import { mapFlagNames } from "../maps/map_spec.ts";
+import { mapTypes } from "../maps/map_types.ts";
 
 /** Adds the commands of `bun-bpf map`. */
 export function mapCommand(program: Command): void {
@@ -154,8 +155,7 @@ function dump(reference: Reference, { json = false, limit }: DumpOptions): void 
   const shown = limit === undefined ? entries : entries.take(limit + 1);
   const left = json ? printDocument(shown, limit) : printLines(shown, limit);
   if (left) note(`there are more entries: --limit ${limit} ends here`);
-  const { type } = map.properties;
-  if (type === "queue" || type === "stack") {
+  if (mapTypes.get(map.properties.type)?.entries === "next") {
     note("only the next value is shown: to read the others would be to take them out");
   }
 }

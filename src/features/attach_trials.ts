@@ -43,7 +43,8 @@ import { BPF_F_LINK } from "../uapi/bpf.ts";
 import { CLONE_NEWCGROUP } from "../uapi/system.ts";
 import { attempt, descriptorOf, Missing, requireNone } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
-import { mapTypes, probeMapOf } from "./map_types.ts";
+import { mapTypes } from "../maps/map_types.ts";
+import { probeMapOf } from "./map_types.ts";
 import { kernelTypeId, loadTrial } from "./trial_program.ts";
 
 /** Attaches a program in a way, and detaches it at once. */

@@ -2,14 +2,15 @@
 
 import { registerExplainer } from "../handle/explanation.ts";
 import type { Feature } from "./feature.ts";
+import { type MapTypeName, mapTypes } from "../maps/map_types.ts";
 import { helperFeature, helperNames } from "./helpers.ts";
-import { mapTypeFeature, type MapTypeKeyword, mapTypes } from "./map_types.ts";
+import { mapTypeFeature } from "./map_types.ts";
 import { programTypeFeature } from "./trial_program.ts";
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 
 /** Says what is missing where a kernel has no maps of a type: `"lru_hash"`. `undefined` where it has, or that is not known. */
 function explainMapType(type: string): string | undefined {
-  const facts = mapTypes.get(type as MapTypeKeyword);
+  const facts = mapTypes.get(type as MapTypeName);
   return (
     facts && absence(() => mapTypeFeature(facts), `This kernel has no maps of the type ${type}`)
   );

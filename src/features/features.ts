@@ -9,13 +9,8 @@ import { type Fix, fixes } from "./fixes.ts";
 import { helperFeature, helperNames } from "./helpers.ts";
 import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
 import { kernelConfig } from "../ffi/kernel.ts";
-import {
-  type MapOperation,
-  mapOperations,
-  operationVersion,
-  probeMapOperation,
-} from "./map_operations.ts";
-import { mapTypeFeature, type MapTypeKeyword, mapTypeNeeds, mapTypes } from "./map_types.ts";
+import { type MapOperation, mapOperations, type MapTypeName, mapTypes } from "../maps/map_types.ts";
+import { mapTypeFeature, probeMapOperation } from "./map_types.ts";
 import { type KernelSettings, readSettings } from "./settings.ts";
 import { programTypeFeature } from "./trial_program.ts";
 
@@ -25,15 +20,11 @@ const programTypeNames = Object.keys(programTypes) as ProgramTypeName[];
  * The features of the running kernel: see {@link features}, of which there is one.
  */
 export class Features {
-  readonly #operations = new Map<MapTypeKeyword, FeatureGroup<MapOperation>>();
+  readonly #operations = new Map<MapTypeName, FeatureGroup<MapOperation>>();
   readonly #helpers = new Map<ProgramTypeName, FeatureGroup<HelperName>>();
 
   /** Kinds of maps, by the kernel's names: `"lru_hash"`. */
-  readonly mapTypes: FeatureGroup<MapTypeKeyword> = groupOf(
-    "kind of map",
-    mapTypes,
-    mapTypeFeature,
-  );
+  readonly mapTypes: FeatureGroup<MapTypeName> = groupOf("kind of map", mapTypes, mapTypeFeature);
 
   /** Types of programs, by the kernel's names: `"sched_cls"`. */
   readonly programTypes: FeatureGroup<ProgramTypeName> = new FeatureGroup(
@@ -74,17 +65,16 @@ export class Features {
    *
    * @throws {TypeError} for an unknown kind of map
    */
-  mapOperations(type: MapTypeKeyword): FeatureGroup<MapOperation> {
+  mapOperations(type: MapTypeName): FeatureGroup<MapOperation> {
     let group = this.#operations.get(type);
     if (group === undefined) {
       const facts = factsOf(mapTypes, "kind of map", type);
-      const { config } = facts;
-      const needs = mapTypeNeeds(type);
-      // Its one element is registered with the kernel: that cannot be tried without doing it.
-      const names = type === "struct_ops" ? [] : mapOperations;
+      const { config, needs, operations } = facts;
+      // The one element of struct_ops is registered with the kernel: that cannot be tried without doing it.
+      const names = Object.keys(operations).length === 0 ? [] : mapOperations;
       group = new FeatureGroup("operation", names, (operation) => {
         const name = `${operation} of map type ${type}`;
-        const since = operationVersion(type, operation);
+        const since = operations[operation];
         const probe = () => probeMapOperation(facts, operation);
         return new Feature({ name, since, config, needs, probe });
       });

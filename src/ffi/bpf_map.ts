@@ -1,11 +1,9 @@
-/** @module What refusals of operations on the elements of a map mean. */
+/** @module The creation of maps, and hints for failed operations on their elements. */
 
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
 import { lastErrno } from "./error.ts";
-import { perCpuMapTypes } from "./kernel.ts";
 import { BPF_F_LOCK, BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
-import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
 
@@ -25,15 +23,17 @@ export interface MapCreation {
   readonly flags: number;
   readonly numaNode: number;
   readonly name: string;
-  /** What it means depends on the kind of map; 0 for most. */
+  /** The kernel's `map_extra`, whose meaning depends on the map type; 0 for most. */
   readonly extra: number;
   /** A map like those that will be inside this one (kernel 4.12). */
   readonly innerMapFd?: number | undefined;
   /** Kernel 4.18. */
   readonly btf?: MapBtf | undefined;
-  /** What the kernel asks for this kind. */
+  /** True where there is a value for each CPU. */
+  readonly isPerCpu: boolean;
+  /** Capabilities that the kernel asks for. */
   readonly needs: readonly Capability[];
-  /** Says why the kernel does not know this kind of map, where that is so: asked when it refuses it. */
+  /** Explains why the kernel does not know the map type, where that is so: called when it refuses it. */
   readonly explain?: () => string | undefined;
 }
 
@@ -82,11 +82,10 @@ export function createKernelMap(map: MapCreation, what: string): number {
 
 /** Most bytes of a value for each CPU (PCPU_MIN_UNIT_SIZE). */
 const largestPerCpuValue = 32 * 1024;
-const perCpuTypes: ReadonlySet<number> = new Set(perCpuMapTypes.map((name) => bpfMapTypes[name]));
 
 /** Kernels have had two words for it. */
-function perCpuHint({ type, valueSize }: MapCreation): string {
-  return perCpuTypes.has(type) && valueSize > largestPerCpuValue
+function perCpuHint({ isPerCpu, valueSize }: MapCreation): string {
+  return isPerCpu && valueSize > largestPerCpuValue
     ? ", whose values for each CPU have 32 KiB at most"
     : "";
 }
@@ -119,14 +118,14 @@ export function freezeKernelMap(fd: number, what: string): void {
   });
 }
 
-/** What refusals of the kernel mean, by the name of the error: the likely cause and the remedy. */
+/** Hints for errors of the kernel, by the name of the error: the likely cause and the remedy. */
 export type Hints = Readonly<Record<string, string>>;
 
-/** What refusals mean for one kind of map, where that is more than for any. */
+/** Hints of one kind of map, beside those of all. */
 export interface KindHints {
-  /** Of refusals to store. */
+  /** Hints for failed updates, by errno name. */
   readonly hints?: Hints;
-  /** Of refusals of a key, whatever is done with it. */
+  /** Hints for refused keys, whatever the operation. */
   readonly keyHints?: Hints;
 }
 
@@ -136,7 +135,7 @@ const everyOperation: Hints = {
     "Another change of this part of the map was under way on this CPU, as happens in programs that interrupt one another",
 };
 
-/** Of operations with these bits. */
+/** Hints for operations with these flags. */
 export function flagHints(flags: number): Hints {
   if ((flags & BPF_F_LOCK) === 0) return {};
   return {
@@ -144,13 +143,13 @@ export function flagHints(flags: number): Hints {
   };
 }
 
-/** Of look-ups and walks: a frozen map can be read. */
+/** Hints for look-ups and walks: a frozen map can be read. */
 export const readHints: Hints = {
   ...everyOperation,
   EPERM: "The map was created or opened without the right to read it",
 };
 
-/** Of deletions, and of what reads and deletes in one step. */
+/** Hints for deletions, and for what reads and deletes in one step. */
 export const deleteHints: Hints = {
   ...everyOperation,
   EPERM: "The map is frozen, or was created or opened without this access",
@@ -158,11 +157,11 @@ export const deleteHints: Hints = {
 
 const isFull = "The map is full (maxEntries): make it larger, or delete what is not needed";
 
-/** Of what stores in a map of this kind. */
+/** Hints for updates of a map of this kind. */
 export function storeHints({ hints, keyHints }: KindHints): Hints {
   return {
     ...deleteHints,
-    ENOMEM: `The kernel had no memory for the element, nor found any within ${refillTime} ms: a map of elements that are allocated in advance (without no_prealloc) gets all its memory when it is created`,
+    ENOMEM: `The kernel had no memory for the element, nor found any within ${refillTimeMs} ms: a map of elements that are allocated in advance (without no_prealloc) gets all its memory when it is created`,
     E2BIG: isFull,
     // An LPM trie's word for it.
     ENOSPC: isFull,
@@ -171,22 +170,22 @@ export function storeHints({ hints, keyHints }: KindHints): Hints {
   };
 }
 
-/** As long as the kernel may take, in milliseconds: on a busy machine, too, it has refilled its reserve after two. */
-export const refillTime = 50;
+/** The longest wait for the kernel to refill its reserve: on a busy machine, too, it takes about two. */
+export const refillTimeMs = 50;
 
 /**
- * Whether a store that was refused is worth another attempt; waits for it a millisecond.
+ * Waits a millisecond for another attempt at an update that failed; returns false where another attempt cannot help.
  *
  * The kernel takes the memory of elements that were not allocated with their map from a small reserve, as programs may
  * not wait for memory, and refills that in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c).
- * Who stores faster gets ENOMEM while the machine has plenty. Kinds that have another reason for it tell that in their hints:
- * for them there is nothing to wait for.
+ * Fast writers can get ENOMEM although memory is free. Kinds that have another reason for it have a hint for it: for them there
+ * is nothing to wait for.
  *
- * @param waited how many milliseconds this store has waited so far
+ * @param waited milliseconds that this update has waited so far
  */
-export function waitsForRefill({ hints }: KindHints, errno: number, waited: number): boolean {
+export function retryAfterEnomem({ hints }: KindHints, errno: number, waited: number): boolean {
   if (errno !== errnoNumbers.ENOMEM || hints?.["ENOMEM"] !== undefined) return false;
-  if (waited >= refillTime) return false;
+  if (waited >= refillTimeMs) return false;
   Bun.sleepSync(1);
   return true;
 }

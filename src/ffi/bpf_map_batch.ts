@@ -5,7 +5,7 @@ import {
   type KindHints,
   readHints,
   storeHints,
-  waitsForRefill,
+  retryAfterEnomem,
 } from "./bpf_map.ts";
 import type { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./error.ts";
@@ -13,7 +13,7 @@ import { MappedMemory, roundUp8, setUint64 } from "./mapped_memory.ts";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { MAP_BATCH } from "../uapi/layout.ts";
 
-/** How a batch call ended. `"unsupported"`: this map or kernel has no such call. */
+/** The end of a batch call. `"unsupported"`: this map or kernel has no such call. */
 export type BatchResult = "more" | "end" | "unsupported";
 
 const attrSize = 64;
@@ -36,15 +36,15 @@ export class MapBatch implements Disposable {
   #valuesOffset: number;
   #memory: MappedMemory;
   #capacity: number;
-  /** Which of the two cursors the kernel wrote last. */
+  /** The index of the cursor that the kernel wrote last, of two. */
   #cursor = 0;
   #started = false;
-  /** Of the last call that failed. */
+  /** The errno of the last call that failed. */
   #errno = 0;
   view: DataView;
   bytes: Uint8Array;
   /**
-   * How many entries the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
+   * The number of entries that the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
    * used yet costs nothing, as the kernel gives a mapping its memory page by page.
    */
   limit: number;
@@ -80,12 +80,12 @@ export class MapBatch implements Disposable {
     return this.#capacity;
   }
 
-  /** Where key `index` is in `view`. */
+  /** The offset of key `index` in `view`. */
   keyOffset(index: number): number {
     return this.#keysOffset + index * this.#keySize;
   }
 
-  /** Where value `index` is in `view`. */
+  /** The offset of value `index` in `view`. */
   valueOffset(index: number): number {
     return this.#valuesOffset + index * this.#valueSize;
   }
@@ -155,7 +155,7 @@ export class MapBatch implements Disposable {
       this.count = stored;
       if (code === undefined) return "end";
       if (stored === 0 && isUnsupported(code)) return "unsupported";
-      if (waitsForRefill(this.#kind, this.#errno, waited)) continue;
+      if (retryAfterEnomem(this.#kind, this.#errno, waited)) continue;
       throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
     }
   }

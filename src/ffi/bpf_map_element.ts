@@ -6,7 +6,7 @@ import {
   type KindHints,
   readHints,
   storeHints,
-  waitsForRefill,
+  retryAfterEnomem,
 } from "./bpf_map.ts";
 import { errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, mapScratch, roundUp8, type Scratch, setUint64 } from "./mapped_memory.ts";
@@ -18,7 +18,7 @@ import { MAP_ELEM } from "../uapi/layout.ts";
 const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM } = bpfCommands;
 const { BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_GET_NEXT_KEY } = bpfCommands;
 
-/** Where the key is in {@link MapElement.view}: behind two attrs, one for elements and one for the walk over keys. */
+/** The offset of the key in {@link MapElement.view}: after two attrs, one for elements and one for the walk over keys. */
 export const elementKeyOffset = 64;
 
 /**
@@ -29,9 +29,9 @@ export const elementKeyOffset = 64;
  */
 export class MapElement implements Disposable {
   readonly view: DataView;
-  /** Where the value is in `view`. */
+  /** The offset of the value in `view`. */
   readonly valueOffset: number;
-  /** Where {@link nextKey} puts its answer in `view`. */
+  /** The offset in `view` of the key that {@link nextKey} finds. */
   readonly nextKeyOffset: number;
   readonly #memory: Scratch;
   readonly #bytes: Uint8Array;
@@ -117,13 +117,13 @@ export class MapElement implements Disposable {
     for (let waited = 0; ; waited++) {
       if (bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return 0;
       const errno = lastErrno();
-      if (!waitsForRefill(this.#kind, errno, waited)) return errno;
+      if (!retryAfterEnomem(this.#kind, errno, waited)) return errno;
     }
   }
 
   /** Deletes the key; false when it is absent. */
   delete(): boolean {
-    // The attr ends behind the key: the kernel refuses this command when a later field is not zero.
+    // The attr ends after the key: the kernel refuses this command when a later field is not zero.
     if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
     return this.#refused("BPF_MAP_DELETE_ELEM", "delete a value of", deleteHints);
   }
@@ -192,7 +192,7 @@ export class MapElement implements Disposable {
   /** False for "no such key", an error for all else. */
   #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
-    // By number, as an absent key is no exception but every other answer.
+    // By number, as an absent key is an ordinary answer.
     if (errno === errnoNumbers.ENOENT) return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,

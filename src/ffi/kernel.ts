@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { type Architecture, architecture } from "./platform.ts";
-import type { bpfMapTypes } from "../uapi/enumerations.ts";
 
 /** A version of the kernel as its announcements have it: `"5.16"`. */
 export type KernelVersion = `${number}.${number}`;
@@ -37,14 +36,6 @@ function numbers(text: string): number[] {
 }
 
 const possiblePath = "/sys/devices/system/cpu/possible";
-
-/** Kinds of maps that have a value for each CPU: to read one, there must be room for all of them. */
-export const perCpuMapTypes: readonly Exclude<keyof typeof bpfMapTypes, "UNSPEC">[] = [
-  "PERCPU_HASH",
-  "PERCPU_ARRAY",
-  "LRU_PERCPU_HASH",
-  "PERCPU_CGROUP_STORAGE",
-];
 
 let cachedCpus: readonly number[] | undefined;
 

@@ -7,22 +7,22 @@ import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 
 /** Answers to "why did the kernel refuse this?"; `undefined` where the kernel has it, or nothing is known. */
 export interface Explainer {
-  /** What is missing where the kernel has no maps of a type: `"lru_hash"`. */
+  /** Says what is missing where the kernel has no maps of a type: `"lru_hash"`. */
   mapType(type: string): string | undefined;
-  /** What is missing where the kernel has no programs of a type: `"sched_cls"`. */
+  /** Says what is missing where the kernel has no programs of a type: `"sched_cls"`. */
   programType(type: ProgramTypeName): string | undefined;
-  /** What is missing where the verifier's log says that programs of a type cannot call a helper. */
+  /** Says what is missing where the verifier's log says that programs of a type cannot call a helper. */
   helper(programType: ProgramTypeName, log: string): string | undefined;
 }
 
 let current: Explainer | undefined;
 
-/** Registers what explains by probes. */
+/** Registers the explainer that probes. */
 export function registerExplainer(explainer: Explainer): void {
   current = explainer;
 }
 
-/** What explains by probes; `undefined` where nobody has registered. */
+/** Returns the explainer that probes; `undefined` where none is registered. */
 export function explainer(): Explainer | undefined {
   return current;
 }

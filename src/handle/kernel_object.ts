@@ -16,7 +16,7 @@ import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 export type HandleKind = Exclude<ObjectKind, "btf">;
 
 /**
- * What maps, programs and links share: a descriptor that they own, an id in the kernel, a pin, and an end.
+ * The common base of maps, programs and links: a descriptor that they own, an id in the kernel, a pin, and an end.
  *
  * Garbage collection closes none of them: each lives until it is disposed of or the process ends.
  */
@@ -50,7 +50,7 @@ export abstract class KernelObject implements Disposable {
     return this.#id;
   }
 
-  /** Whether {@link Symbol.dispose} was called. */
+  /** True after {@link Symbol.dispose}. */
   get disposed(): boolean {
     return this.#descriptor.disposed;
   }
@@ -108,7 +108,7 @@ export abstract class KernelObject implements Disposable {
   }
 }
 
-/** Where an object that exists already is opened from. */
+/** The origin of an object that exists already. */
 export type Origin = { readonly path: string } | { readonly id: number } | { readonly fd: number };
 
 /**
@@ -169,7 +169,7 @@ function adopt(kind: HandleKind, fd: number, origin: Origin): Descriptor {
   }
 }
 
-/** Where an object comes from, for messages: `pinned at /sys/fs/bpf/counts`. */
+/** Describes the origin of an object for messages: `pinned at /sys/fs/bpf/counts`. */
 export function describeOrigin(origin: Origin): string {
   if ("path" in origin) return `pinned at ${origin.path}`;
   return "id" in origin ? `with id ${origin.id}` : `of descriptor ${origin.fd}`;

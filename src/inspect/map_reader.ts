@@ -11,78 +11,26 @@ import {
   readMapProperties,
 } from "../maps/create.ts";
 import { IndexWalk, MapWalk, TrieWalk, type Walk, type WalkedMap } from "../maps/walk.ts";
-import { describeMap, type MapTypeName } from "../maps/map_spec.ts";
+import { describeMap } from "../maps/map_spec.ts";
+import { type EntryOrder, mapTypes } from "../maps/map_types.ts";
 import { frameOf, StackLayout } from "../maps/stack_trace_map.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 import { visibleBtf } from "./objects.ts";
 
-/** How the entries of a map are read: from key to key, by all indexes, as networks, or only the one that comes next. */
-export type Reading = "keys" | "indexes" | "networks" | "next";
-
-const readings: Readonly<Partial<Record<MapTypeName, Reading>>> = {
-  hash: "keys",
-  lru_hash: "keys",
-  percpu_hash: "keys",
-  lru_percpu_hash: "keys",
-  array: "keys",
-  percpu_array: "keys",
-  hash_of_maps: "keys",
-  stack_trace: "keys",
-  devmap_hash: "keys",
-  sockhash: "keys",
-  cgroup_storage: "keys",
-  percpu_cgroup_storage: "keys",
-  struct_ops: "keys",
-  insn_array: "keys",
-  rhash: "keys",
-  array_of_maps: "indexes",
-  prog_array: "indexes",
-  devmap: "indexes",
-  cpumap: "indexes",
-  sockmap: "indexes",
-  reuseport_sockarray: "indexes",
-  lpm_trie: "networks",
-  queue: "next",
-  stack: "next",
-};
-
-const ofAnObject =
-  "its values belong to objects, and the kernel gives them only by a descriptor of";
-
-/** Why nothing of a kind can be read. */
-const refusals: Readonly<Partial<Record<MapTypeName, string>>> = {
-  perf_event_array: "the kernel does not say which perf events are in it",
-  cgroup_array: "the kernel does not say which cgroups are in it",
-  xskmap: "the kernel does not say which sockets are in it",
-  bloom_filter: "it knows whether a value was added, not which ones were",
-  ringbuf: "reading its records would take them from their consumer",
-  user_ringbuf: "its records are for programs to read",
-  arena: "it is memory that programs give a form to, without entries",
-  sk_storage: `${ofAnObject} a socket`,
-  inode_storage: `${ofAnObject} a file`,
-  task_storage: `${ofAnObject} a thread`,
-  cgrp_storage: `${ofAnObject} a cgroup`,
-};
-
-/** Kinds whose values the kernel gives only where there is room for a socket's cookie. */
-const socketKinds: ReadonlySet<MapTypeName> = new Set([
-  "sockmap",
-  "sockhash",
-  "reuseport_sockarray",
-]);
+/** Bytes of a value that the kernel gives a socket's cookie in. */
 const cookieSize = 8;
 
-/** How a map is read. @throws {Error} when it cannot be, with the reason */
-export function readingOf(map: MapProperties): Reading {
-  const { type, valueSize } = map;
-  const reading = readings[type];
-  if (reading === undefined) {
-    throw unreadable(map, refusals[type] ?? "its kind is newer than this version of bun-bpf");
+/** The order in which a map is read. @throws {Error} when it cannot be, with the reason */
+export function entryOrderOf(map: MapProperties): EntryOrder {
+  const row = mapTypes.get(map.type);
+  if (row === undefined) {
+    throw unreadable(map, "its kind is newer than this version of bun-bpf");
   }
-  if (socketKinds.has(type) && valueSize < cookieSize) {
+  if (typeof row.entries === "object") throw unreadable(map, row.entries.unreadable);
+  if (row.value === "socket" && map.valueSize < cookieSize) {
     throw unreadable(map, "its values have no room for the cookies of sockets, which take 8 bytes");
   }
-  return reading;
+  return row.entries;
 }
 
 function unreadable(map: MapProperties, reason: string): Error {
@@ -103,22 +51,7 @@ export interface Entry {
 /** Decodes one part of an entry. */
 type PartDecoder = (bytes: Uint8Array) => EntryValue;
 
-/** Kinds whose keys are indexes, whether or not their types say so. */
-const indexedKinds: ReadonlySet<string> = new Set([
-  "array",
-  "percpu_array",
-  "prog_array",
-  "array_of_maps",
-  "devmap",
-  "cpumap",
-  "sockmap",
-  "reuseport_sockarray",
-  "stack_trace",
-  "struct_ops",
-  "insn_array",
-]);
-
-/** What decodes the entries of a map: by its types, where it has them, or else by what its kind says of them. */
+/** Returns a decoder for the entries of a map: by its types, where it has them, or else by its map type. */
 export function entryDecoder(map: MapProperties): (entry: RawEntry) => Entry {
   const { keySize } = map;
   const btf = mapBtf(map);
@@ -150,7 +83,7 @@ function valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
   };
 }
 
-/** Of a struct of functions: the kernel's own type. */
+/** Decodes a struct of functions by the kernel's own type. */
 function valueOfKernel({ kernelValueTypeId }: MapProperties): PartDecoder | undefined {
   return kernelValueTypeId === 0 ? undefined : typed(Btf.kernel(), kernelValueTypeId);
 }
@@ -161,27 +94,23 @@ function typed(btf: Btf, typeId: number): PartDecoder | undefined {
 }
 
 function keyOfKind({ type, keySize }: MapProperties): PartDecoder {
-  return indexedKinds.has(type) && keySize === 4 ? (bytes) => u32At(bytes, 0) : copy;
+  return mapTypes.get(type)?.key === "index" && keySize === 4 ? (bytes) => u32At(bytes, 0) : copy;
 }
 
-/** Of kinds whose values the kernel makes itself. */
+/** Decodes values that the kernel makes itself. */
 function valueOfKind(map: MapProperties): PartDecoder | undefined {
-  switch (map.type) {
-    case "prog_array":
+  switch (mapTypes.get(map.type)?.value) {
+    case "program":
       return (bytes) => ({ programId: u32At(bytes, 0) });
-    case "array_of_maps":
-    case "hash_of_maps":
+    case "map":
       return (bytes) => ({ mapId: u32At(bytes, 0) });
-    case "devmap":
-    case "devmap_hash":
+    case "interface":
       return programmed("ifindex");
-    case "cpumap":
+    case "CPU queue":
       return programmed("queueSize");
-    case "sockmap":
-    case "sockhash":
-    case "reuseport_sockarray":
+    case "socket":
       return (bytes) => ({ cookie: viewOf(bytes).getBigUint64(0, true) });
-    case "stack_trace":
+    case "stack":
       return stackOf(map);
     default:
       return undefined;
@@ -271,15 +200,15 @@ export class MapReader implements Disposable {
    * @throws {Error} for a kind of map that cannot be read, with the reason
    */
   *entries(): Generator<RawEntry, undefined, undefined> {
-    const reading = readingOf(this.properties);
-    if (reading === "next") {
+    const order = entryOrderOf(this.properties);
+    if (order === "next") {
       const next = this.#peek();
       if (next !== undefined) yield { key: new Uint8Array(0), value: next };
       return undefined;
     }
     const { keySize, valueSize, ...map } = this.#walked();
     const Walks = { keys: MapWalk, indexes: IndexWalk, networks: TrieWalk };
-    using walk: Walk = new Walks[reading]({ keySize, valueSize, ...map });
+    using walk: Walk = new Walks[order]({ keySize, valueSize, ...map });
     while (walk.next()) {
       for (let index = 0; walk.has(index); index++) {
         const { buffer, byteOffset } = walk.view;

@@ -1,65 +1,33 @@
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
-import {
-  type BuildIdIn,
-  simpleClasses,
-  type SimpleMapsByKind,
-  type SimpleOptionsByKind,
-  type TypeIn,
-} from "./classes.ts";
-import {
-  ArrayOfMaps,
-  type ArrayOfMapsOptions,
-  HashOfMaps,
-  type HashOfMapsOptions,
-  type InnerMapTypes,
-} from "./map_of_maps.ts";
-
-/** The options of every kind of map, by the kernel's names. */
-export interface MapOptionsByKind extends SimpleOptionsByKind {
-  hash_of_maps: HashOfMapsOptions<unknown, InnerMapTypes>;
-  array_of_maps: ArrayOfMapsOptions<InnerMapTypes>;
-}
-
-/** The name of a kind of map that can be created: `"lru_hash"`, `"ringbuf"`, ... */
-export type CreatedMapName = keyof MapOptionsByKind;
-
-/** Options of {@link createMap}: those of a class, and the kind as `type`. */
-export type CreateMapOptions = {
-  [N in CreatedMapName]: { readonly type: N } & MapOptionsByKind[N];
-}[CreatedMapName];
-
-/** Makes an option that the kind does not have an error of types, as a class's constructor does. */
-type NoOthers<O extends CreateMapOptions> = {
-  readonly [N in Exclude<keyof O, "type" | keyof MapOptionsByKind[O["type"]]>]: never;
-};
-
-type InnerIn<O> = O extends { readonly inner: infer I extends InnerMapTypes } ? I : never;
-
-interface MapsByKind<K, V, E, B extends boolean, I extends InnerMapTypes> extends SimpleMapsByKind<
-  K,
-  V,
-  E,
-  B
-> {
-  hash_of_maps: HashOfMaps<K, I>;
-  array_of_maps: ArrayOfMaps<I>;
-}
-
-/** The class that {@link createMap} makes of options. */
-export type CreatedMap<O extends CreateMapOptions> = MapsByKind<
-  TypeIn<O, "key">,
-  TypeIn<O, "value">,
-  TypeIn<O, "event">,
-  BuildIdIn<O>,
-  InnerIn<O>
->[O["type"]];
+import type { MapClass, MapOf, OptionsOf } from "../maps/map_options.ts";
+import type { MapTypeName } from "../maps/map_types.ts";
+import { simpleClasses, type SimpleMap, type SimpleMapName } from "./classes.ts";
+import { ArrayOfMaps, HashOfMaps } from "./map_of_maps.ts";
 
 const classes = {
   ...simpleClasses,
   hash_of_maps: HashOfMaps,
   array_of_maps: ArrayOfMaps,
-} satisfies Record<CreatedMapName, unknown>;
+} as const satisfies Partial<Record<MapTypeName, MapClass>>;
+
+/** The options of every map type that can be created, by the kernel's names. */
+type MapOptionsByType = { [N in keyof typeof classes]: OptionsOf<(typeof classes)[N]> };
+
+/** Options of {@link createMap}: those of a class, and the map type as `type`. */
+export type CreateMapOptions = {
+  [N in keyof MapOptionsByType]: { readonly type: N } & MapOptionsByType[N];
+}[keyof MapOptionsByType];
+
+/** Makes an option that the map type does not have an error of types, as a class's constructor does. */
+type NoOthers<O extends CreateMapOptions> = {
+  readonly [N in Exclude<keyof O, "type" | keyof MapOptionsByType[O["type"]]>]: never;
+};
+
+/** The class that {@link createMap} makes of options. */
+export type CreatedMap<O extends CreateMapOptions> = O["type"] extends SimpleMapName
+  ? SimpleMap<O["type"], O>
+  : MapOf<(typeof classes)[O["type"]], O>;
 
 /**
  * Creates a map of the kind that `type` names, with the options of its class: for kinds that come from a table or a
@@ -71,7 +39,7 @@ const classes = {
  * ```ts
  * import { createMap, t } from "bun-bpf";
  * using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 1024 });
- * recent.set("192.0.2.1", 1); // an LruHashMap<string, number>
+ * recent.set("192.0.2.1", 1); // an LruHashMap, by address
  * using events = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
  * console.log(`${recent}`, events.size);
  * ```
@@ -80,7 +48,7 @@ export function createMap<const O extends CreateMapOptions>(
   options: O & NoOthers<O>,
 ): CreatedMap<O> {
   const { type, ...own } = checkType(options);
-  // The table and MapsByKind name the same classes, each of which checks its options: TypeScript cannot tell.
+  // The table and CreatedMap name the same classes, each of which checks its options: TypeScript cannot tell.
   const Class = classes[type] as unknown as new (own: object) => CreatedMap<O>;
   return new Class(own);
 }

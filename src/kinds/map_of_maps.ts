@@ -2,77 +2,60 @@ import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
 import { BpfError } from "../ffi/error.ts";
-import {
-  type BuildIdIn,
-  type MapClass,
-  simpleClasses,
-  type SimpleMapName,
-  type SimpleMapsByKind,
-  type SimpleOptionsByKind,
-  type TypeIn,
-} from "./classes.ts";
-import { BpfMap } from "../maps/bpf_map.ts";
 import type { MapHandle } from "../maps/create.ts";
-import { checkIndex, ElementMap } from "../maps/element_map.ts";
-import { checkPlainType, MapKind } from "../maps/map_options.ts";
+import { BpfMap } from "../maps/bpf_map.ts";
+import { checkIndex, MapElements } from "../maps/elements.ts";
+import {
+  type AnyType,
+  checkLength,
+  checkPlainType,
+  type MapClass,
+  MapKind,
+  type OptionsOf,
+  renamedArrayOptions,
+  type TypeIn,
+  type TypesOf,
+} from "../maps/map_options.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapSpec } from "../maps/map_spec.ts";
+import { type MapTypeName, mapTypes, type NeverInnerName } from "../maps/map_types.ts";
 import type { ValueLayout } from "../maps/value_layout.ts";
-import { IndexWalk, MapWalk, type Walk } from "../maps/walk.ts";
 import { u32 } from "../types/integer.ts";
-import type { Type } from "../types/type.ts";
+import type { Infer, Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { simpleClasses, type SimpleMap, type SimpleMapName } from "./classes.ts";
 
-/** The one kind of which the kernel takes no maps inside another one. */
-const neverInner = "prog_array";
+declare module "../maps/map_options.ts" {
+  interface MapClasses<T> {
+    ArrayOfMaps: ArrayOfMaps<InnerIn<T>>;
+    HashOfMaps: HashOfMaps<TypeIn<T, "key">, InnerIn<T>>;
+  }
+}
+
+type InnerIn<T> = T extends { readonly inner: infer I extends InnerMapTypes } ? I : never;
 
 /** The name of a kind that can be inside another map: `"hash"`, `"array"`, ... */
-export type InnerMapName = Exclude<SimpleMapName, typeof neverInner>;
+export type InnerMapName = Exclude<SimpleMapName, NeverInnerName>;
 
-/** What the maps inside another one are like: the options of their class, and its kind as `type`. */
+/** The description of the maps inside another one: the options of their class, and its kind as `type`. */
 export type InnerMapOptions = {
   [N in InnerMapName]: { readonly type: N; readonly pin?: never } & Omit<
-    SimpleOptionsByKind[N],
+    OptionsOf<(typeof simpleClasses)[N]>,
     "pin"
   >;
 }[InnerMapName];
 
-type KeyedName = "hash" | "lru_hash" | "percpu_hash" | "lru_percpu_hash" | "lpm_trie";
-type ValueName =
-  | "array"
-  | "percpu_array"
-  | "queue"
-  | "stack"
-  | "bloom_filter"
-  | "sk_storage"
-  | "inode_storage"
-  | "task_storage"
-  | "cgrp_storage";
-type EventName = "ringbuf" | "user_ringbuf";
-
-/** What it takes to open a map that is inside another one: its kind, and the types of its keys, values or events. */
-export type InnerMapTypes =
-  | { readonly type: KeyedName; readonly key: Type<unknown>; readonly value: Type<unknown> }
-  | { readonly type: ValueName; readonly value: Type<unknown> }
-  | { readonly type: EventName; readonly event: Type<unknown> }
-  | { readonly type: "sockhash"; readonly key: Type<unknown> }
-  | { readonly type: "stack_trace"; readonly buildId?: boolean }
-  | {
-      readonly type: Exclude<
-        InnerMapName,
-        KeyedName | ValueName | EventName | "sockhash" | "stack_trace"
-      >;
-    };
+/** The part of {@link InnerMapOptions} that opens a map inside another one: its kind, and the types of its keys, values or events. */
+export type InnerMapTypes = {
+  [N in InnerMapName]: { readonly type: N } & TypesOf<(typeof simpleClasses)[N]>;
+}[InnerMapName];
 
 /** The class of a map inside another one. */
-export type InnerMap<I extends InnerMapTypes> = SimpleMapsByKind<
-  TypeIn<I, "key">,
-  TypeIn<I, "value">,
-  TypeIn<I, "event">,
-  BuildIdIn<I>
->[I["type"]];
+export type InnerMap<I extends InnerMapTypes> = SimpleMap<I["type"], I>;
 
 function classOf(type: InnerMapName): MapClass {
-  const names = Object.keys(simpleClasses).filter((name) => name !== neverInner);
+  const names = Object.keys(simpleClasses).filter(
+    (name) => mapTypes.get(name as SimpleMapName)?.isNeverInner !== true,
+  );
   if (names.includes(type)) return simpleClasses[type];
   throw new TypeError(
     `inner: type: expected a kind that can be inside another map, got ${describe(type)}: ${suggest(String(type), names)}`,
@@ -80,7 +63,7 @@ function classOf(type: InnerMapName): MapClass {
 }
 
 /** Checks the options of an inner map and makes plain data of them. @throws {TypeError | RangeError} */
-export function innerMapSpec(inner: InnerMapOptions): MapSpec {
+function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
   if ("pin" in options) {
     throw new TypeError(
@@ -92,7 +75,7 @@ export function innerMapSpec(inner: InnerMapOptions): MapSpec {
 }
 
 /** Checks that the kind of an inner map was said. @throws {TypeError} */
-export function checkInner<I extends InnerMapTypes>(inner: I): I {
+function checkInner<I extends InnerMapTypes>(inner: I): I {
   if (typeof inner !== "object" || inner === null) {
     throw new TypeError(
       `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${describe(inner)}`,
@@ -102,16 +85,11 @@ export function checkInner<I extends InnerMapTypes>(inner: I): I {
   return inner;
 }
 
-/** What is left of options when only the types count. */
-function typesOf(inner: InnerMapTypes): object {
-  const names = ["key", "value", "event", "buildId"];
-  return Object.fromEntries(Object.entries(inner).filter(([name]) => names.includes(name)));
-}
-
 /** Opens a map by its id, as what `inner` says. */
-export function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
-  // The table and SimpleMapsByKind name the same classes, which TypeScript cannot tell.
-  return classOf(inner.type).fromId(id, typesOf(inner) as never) as InnerMap<I>;
+function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
+  const Class = classOf(inner.type);
+  // The table of classes and InnerMap name the same classes, which TypeScript cannot tell.
+  return new Class(Class.kind.open({ id }, Class.kind.pickTypes(inner)) as never) as InnerMap<I>;
 }
 
 /** The kernel takes a descriptor, and gives an id. */
@@ -129,7 +107,7 @@ const hints: Hints = {
     "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner_map also maxEntries",
 };
 
-/** How often an inner map may be exchanged between the reading of its id and the opening, before that is an error. */
+/** Attempts to open an inner map that is exchanged between the reading of its id and the opening. */
 const largestTries = 100;
 
 /**
@@ -137,14 +115,23 @@ const largestTries = 100;
  *
  * A map that is stored stays alive in it, whoever disposes of the object.
  */
-export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K, number, BpfMap> {
-  /** What the maps in it are. */
+export abstract class MapOfMaps<
+  K,
+  I extends InnerMapTypes,
+  Name extends MapTypeName = MapTypeName,
+> extends BpfMap<Name> {
+  /** The description of the maps in it. */
   readonly inner: I;
+  /** @internal Shown by the classes. */
+  protected readonly types: object;
+  readonly #elements: MapElements<K, number, BpfMap>;
 
   /** @internal */
-  protected constructor(handle: MapHandle, key: Type<K>, inner: I) {
-    super(handle, { key, value: innerMapLayout, hints });
-    this.inner = inner;
+  protected constructor(handle: MapHandle<{ readonly inner: I }>, key: AnyType) {
+    super(handle);
+    this.types = handle.types;
+    this.inner = handle.types.inner;
+    this.#elements = new MapElements(handle, { key: key as Type<K>, value: innerMapLayout, hints });
   }
 
   /**
@@ -170,12 +157,12 @@ export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K
 
   /** The id of the map under a key, or `undefined`. */
   getId(key: K): number | undefined {
-    return this.find(key);
+    return this.#elements.get(key);
   }
 
-  /** Whether there is a map under the key. */
+  /** Returns true where there is a map under the key. */
   has(key: K): boolean {
-    return this.contains(key);
+    return this.#elements.has(key);
   }
 
   /**
@@ -191,7 +178,7 @@ export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K
 
   /** Removes the map under a key; whether there was one. */
   delete(key: K): boolean {
-    return this.remove(key);
+    return this.#elements.delete(key);
   }
 
   /** The keys that have a map: see {@link KeyedMap.entries} for what holds when it changes meanwhile. */
@@ -202,8 +189,8 @@ export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K
 
   /** The keys and the ids of their maps. */
   *ids(): Generator<[key: K, id: number], undefined, undefined> {
-    const { key, value } = this.layout;
-    using walk = this.walk();
+    const { key, value } = this.#elements.layout;
+    using walk = this.#elements.walk();
     while (walk.next()) {
       for (let i = 0; walk.has(i); i++) {
         const entry = key.read(walk.view, walk.keyOffset(i));
@@ -232,9 +219,9 @@ export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K
     return this.entries();
   }
 
-  /** How many maps there are: counted by a walk. */
+  /** Counts the maps by a walk. */
   count(): number {
-    using walk = this.walk();
+    using walk = this.#elements.walk();
     let count = 0;
     while (walk.next()) count += walk.count;
     return count;
@@ -242,7 +229,7 @@ export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K
 
   /** Removes all maps that are there when it begins. */
   clear(): void {
-    using walk = this.walk();
+    using walk = this.#elements.walk();
     while (walk.next()) walk.deleteChunk();
   }
 
@@ -251,12 +238,12 @@ export abstract class MapOfMaps<K, I extends InnerMapTypes> extends ElementMap<K
     if (map instanceof BpfMap && map.type !== this.inner.type) {
       throw new TypeError(`value of ${this}: expected a ${this.inner.type} map, got the ${map}`);
     }
-    return this.update(key, map, flags, undefined, `the ${map}`);
+    return this.#elements.set(key, map, flags, undefined, `the ${map}`);
   }
 
-  /** @internal A walk over all entries. */
-  protected walk(): Walk {
-    return new MapWalk(this.walked);
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.#elements[Symbol.dispose]();
   }
 }
 
@@ -268,10 +255,10 @@ export interface ArrayOfMapsTypes<I extends InnerMapTypes> {
 /** Options of {@link ArrayOfMaps}. */
 export interface ArrayOfMapsOptions<I extends InnerMapTypes>
   extends CommonMapOptions, ArrayOfMapsTypes<I> {
-  /** What the maps in it are like: the options of their class, and its kind as `type`. */
+  /** The description of the maps in it: the options of their class, and its kind as `type`. */
   readonly inner: I & InnerMapOptions;
-  /** The length: 1 to 2^32 - 1. */
-  readonly maxEntries: number;
+  /** The number of places: 1 to 2^32 - 1. */
+  readonly length: number;
 }
 
 /**
@@ -288,7 +275,7 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * import { ArrayOfMaps, possibleCpus, RingBuf, t } from "bun-bpf";
  * const events = { event: t.u64Number, size: 4096 };
  * const cpus = possibleCpus();
- * using rings = new ArrayOfMaps({ maxEntries: Math.max(...cpus) + 1, inner: { type: "ringbuf", ...events } });
+ * using rings = new ArrayOfMaps({ length: Math.max(...cpus) + 1, inner: { type: "ringbuf", ...events } });
  * for (const cpu of cpus) {
  *   using ring = new RingBuf(events);
  *   rings.set(cpu, ring);
@@ -296,52 +283,34 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * console.log(rings.count() === cpus.length); // true
  * ```
  */
-export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I> {
-  /** @internal */
-  static readonly kind = new MapKind<
+export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "array_of_maps"> {
+  static readonly kind = /*@__PURE__*/ new MapKind<
+    "ArrayOfMaps",
     ArrayOfMapsTypes<InnerMapTypes>,
     ArrayOfMapsOptions<InnerMapOptions>
   >({
     type: "array_of_maps",
     className: "ArrayOfMaps",
-    options: ["inner", "maxEntries"],
+    types: ["inner"],
+    options: ["length"],
+    renamed: renamedArrayOptions,
     sizes({ inner }) {
       checkInner(inner);
       return { keySize: u32.size, valueSize: u32.size };
     },
-    complete({ inner, maxEntries }) {
-      checkMaxEntries(maxEntries);
-      return { maxEntries, inner: innerMapSpec(inner) };
+    complete({ inner, length }) {
+      checkLength(length);
+      return { maxEntries: length, inner: innerMapSpec(inner) };
     },
   });
   /** The types of the maps. */
-  readonly types: ArrayOfMapsTypes<I>;
+  declare readonly types: ArrayOfMapsTypes<I>;
 
-  constructor(options: ArrayOfMapsOptions<I>);
-  /** @internal */
-  constructor(types: ArrayOfMapsTypes<I>, existing: MapHandle);
-  constructor(options: ArrayOfMapsTypes<I>, existing = ArrayOfMaps.kind.create(options)) {
-    const { inner } = options;
-    super(existing, u32, inner);
-    this.types = { inner };
+  constructor(options: ArrayOfMapsOptions<I>) {
+    super(ArrayOfMaps.kind.handle<ArrayOfMapsTypes<I>>(options), u32);
   }
 
-  /** Opens the array pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
-  static open<I extends InnerMapTypes>(path: string, types: ArrayOfMapsTypes<I>): ArrayOfMaps<I> {
-    return new ArrayOfMaps(types, ArrayOfMaps.kind.open(path, types));
-  }
-
-  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<I extends InnerMapTypes>(id: number, types: ArrayOfMapsTypes<I>): ArrayOfMaps<I> {
-    return new ArrayOfMaps(types, ArrayOfMaps.kind.byId(id, types));
-  }
-
-  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<I extends InnerMapTypes>(fd: number, types: ArrayOfMapsTypes<I>): ArrayOfMaps<I> {
-    return new ArrayOfMaps(types, ArrayOfMaps.kind.byFd(fd, types));
-  }
-
-  /** How many places there are: `maxEntries`. */
+  /** The number of places: `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
@@ -357,29 +326,20 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I> {
     checkIndex(this, index);
     return super.delete(index);
   }
-
-  override dup(): ArrayOfMaps<I> {
-    return new ArrayOfMaps(this.types, this.duplicateHandle());
-  }
-
-  /** @internal */
-  protected override walk(): Walk {
-    return new IndexWalk(this.walked);
-  }
 }
 
 /** The types of a {@link HashOfMaps}: of its keys, and of the maps in it. */
-export interface HashOfMapsTypes<K, I extends InnerMapTypes> {
-  readonly key: Type<K>;
+export interface HashOfMapsTypes<K extends AnyType, I extends InnerMapTypes> {
+  readonly key: K;
   readonly inner: I;
 }
 
 /** Options of {@link HashOfMaps}. */
-export interface HashOfMapsOptions<K, I extends InnerMapTypes>
+export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
   extends CommonMapOptions, HashOfMapsTypes<K, I> {
-  /** What the maps in it are like: the options of their class, and its kind as `type`. */
+  /** The description of the maps in it: the options of their class, and its kind as `type`. */
   readonly inner: I & InnerMapOptions;
-  /** How many maps it holds at the most: 1 to 2^32 - 1. */
+  /** The largest number of maps: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 
@@ -403,19 +363,24 @@ export interface HashOfMapsOptions<K, I extends InnerMapTypes>
  *   using first = new HashMap(rules);
  *   tenants.set(7, first.set("192.0.2.1", 1));
  * }
- * using opened = tenants.get(7); // a HashMap<string, number>: the map lives on in the other one
+ * using opened = tenants.get(7); // a HashMap by address: the map lives on in the other one
  * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
  * ```
  */
-export class HashOfMaps<K, I extends InnerMapTypes> extends MapOfMaps<K, I> {
-  /** @internal */
-  static readonly kind = new MapKind<
-    HashOfMapsTypes<unknown, InnerMapTypes>,
-    HashOfMapsOptions<unknown, InnerMapOptions>
+export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapOfMaps<
+  Infer<K>,
+  I,
+  "hash_of_maps"
+> {
+  static readonly kind = /*@__PURE__*/ new MapKind<
+    "HashOfMaps",
+    HashOfMapsTypes<AnyType, InnerMapTypes>,
+    HashOfMapsOptions<AnyType, InnerMapOptions>
   >({
     type: "hash_of_maps",
     className: "HashOfMaps",
-    options: ["key", "inner", "maxEntries"],
+    types: ["key", "inner"],
+    options: ["maxEntries"],
     sizes({ key, inner }) {
       checkPlainType("key", key);
       checkInner(inner);
@@ -427,52 +392,20 @@ export class HashOfMaps<K, I extends InnerMapTypes> extends MapOfMaps<K, I> {
     },
   });
   /** The types of keys, and of the maps. */
-  readonly types: HashOfMapsTypes<K, I>;
+  declare readonly types: HashOfMapsTypes<K, I>;
 
-  constructor(options: HashOfMapsOptions<K, I>);
-  /** @internal */
-  constructor(types: HashOfMapsTypes<K, I>, existing: MapHandle);
-  constructor(options: HashOfMapsTypes<K, I>, existing = HashOfMaps.kind.create(options)) {
-    const { key, inner } = options;
-    super(existing, key, inner);
-    this.types = { key, inner };
-  }
-
-  /** Opens the map pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
-  static open<K, I extends InnerMapTypes>(
-    path: string,
-    types: HashOfMapsTypes<K, I>,
-  ): HashOfMaps<K, I> {
-    return new HashOfMaps(types, HashOfMaps.kind.open(path, types));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<K, I extends InnerMapTypes>(
-    id: number,
-    types: HashOfMapsTypes<K, I>,
-  ): HashOfMaps<K, I> {
-    return new HashOfMaps(types, HashOfMaps.kind.byId(id, types));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<K, I extends InnerMapTypes>(
-    fd: number,
-    types: HashOfMapsTypes<K, I>,
-  ): HashOfMaps<K, I> {
-    return new HashOfMaps(types, HashOfMaps.kind.byFd(fd, types));
+  constructor(options: HashOfMapsOptions<K, I>) {
+    const handle = HashOfMaps.kind.handle<HashOfMapsTypes<K, I>>(options);
+    super(handle, handle.types.key);
   }
 
   /** Stores a map only if there is none under the key; whether it did. @throws as {@link set} */
-  add(key: K, map: InnerMap<I>): boolean {
+  add(key: Infer<K>, map: InnerMap<I>): boolean {
     return this.store(key, map, BPF_NOEXIST);
   }
 
   /** Stores a map only if there is one under the key; whether it did. @throws as {@link set} */
-  replace(key: K, map: InnerMap<I>): boolean {
+  replace(key: Infer<K>, map: InnerMap<I>): boolean {
     return this.store(key, map, BPF_EXIST);
-  }
-
-  override dup(): HashOfMaps<K, I> {
-    return new HashOfMaps(this.types, this.duplicateHandle());
   }
 }

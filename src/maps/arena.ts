@@ -2,13 +2,19 @@ import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { ArenaMemory, mappedArenaAddress } from "../ffi/arena_memory.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
-import { BpfMap } from "./bpf_map.ts";
-import type { MapHandle } from "./create.ts";
+import { BpfMap, type Duplicate } from "./bpf_map.ts";
+import { MapHandle } from "./create.ts";
 import { MapKind } from "./map_options.ts";
 import type { CommonMapOptions } from "./map_spec.ts";
 import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
-/** Where an arena is. */
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    Arena: Arena;
+  }
+}
+
+/** The place of an arena in memory. */
 export interface ArenaPlace {
   /**
    * The address of its memory, the same in every process: a multiple of the page size, so that the arena lies within 4 GiB
@@ -26,38 +32,11 @@ export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaP
   readonly pages: number;
 }
 
-/** What the low half of a pointer reaches: all that programs use of one. */
+/** Bytes that the low half of a pointer reaches: programs use no more of one. */
 const reach = 2 ** 32;
 
-/** How arenas are made and opened. */
-export const arenaKind: MapKind<ArenaPlace, ArenaOptions> = new MapKind({
-  type: "arena",
-  className: "Arena",
-  options: ["pages", "address"],
-  sizes(place) {
-    addressOf(place);
-    return { keySize: 0, valueSize: 0 };
-  },
-  complete(options) {
-    const { pages } = options;
-    const page = pageSize();
-    checkCount("pages", pages, 1, reach / page);
-    const address = addressOf(options);
-    const last = address + pages * page - 1;
-    if (Math.floor(address / reach) !== Math.floor(last / reach)) {
-      throw new RangeError(
-        `address: ${pages} pages at 0x${address.toString(16)} cross a multiple of 4 GiB, which an arena must not`,
-      );
-    }
-    if ((options as CommonMapOptions).numaNode !== undefined) {
-      throw new TypeError("numaNode: an arena is on no node of its own");
-    }
-    return { maxEntries: pages, mapExtra: address, flags: BPF_F_MMAPABLE };
-  },
-});
-
 /** The address that is asked for, or 0. @throws {TypeError | RangeError} */
-export function addressOf({ address }: ArenaPlace): number {
+function addressOf({ address }: ArenaPlace): number {
   if (address === undefined) return 0;
   if (typeof address !== "number" && typeof address !== "bigint") {
     throw new TypeError(`address: expected a number or a bigint, got ${describe(address)}`);
@@ -83,6 +62,9 @@ export function addressOf({ address }: ArenaPlace): number {
  * at the same address in every process that maps it. That is where the first one has it, or, for an arena that others are
  * to open, the option `address`.
  *
+ * An arena that is opened is mapped when `view` or `address` is first asked for. `open` and its kin take the `address` of one that
+ * was mapped before and was created without one.
+ *
  * A process maps an arena once. Objects of one arena in one thread share the mapping; a second thread of the process is
  * refused.
  *
@@ -99,48 +81,51 @@ export function addressOf({ address }: ArenaPlace): number {
  * console.log(`${arena.size} bytes at 0x${arena.address.toString(16)}`);
  * ```
  */
-export class Arena extends BpfMap {
-  /** @internal */
-  static readonly kind = arenaKind;
-  /** Where the memory has to be, or 0. */
+export class Arena extends BpfMap<"arena"> {
+  static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
+    type: "arena",
+    className: "Arena",
+    types: ["address"],
+    defaultTypes: {},
+    options: ["pages"],
+    sizes(place) {
+      addressOf(place);
+      return { keySize: 0, valueSize: 0 };
+    },
+    complete(options) {
+      const { pages } = options;
+      const page = pageSize();
+      checkCount("pages", pages, 1, reach / page);
+      const address = addressOf(options);
+      const last = address + pages * page - 1;
+      if (Math.floor(address / reach) !== Math.floor(last / reach)) {
+        throw new RangeError(
+          `address: ${pages} pages at 0x${address.toString(16)} cross a multiple of 4 GiB, which an arena must not`,
+        );
+      }
+      if ((options as CommonMapOptions).numaNode !== undefined) {
+        throw new TypeError("numaNode: an arena is on no node of its own");
+      }
+      return { maxEntries: pages, mapExtra: address, flags: BPF_F_MMAPABLE };
+    },
+  });
+  /** The address that the memory has to be at, or 0. */
   readonly #address: number;
   #memory: ArenaMemory | undefined;
   #view: DataView | undefined;
 
-  constructor(options: ArenaOptions);
-  /** @internal */
-  constructor(place: ArenaPlace, existing: MapHandle);
-  constructor(place: ArenaPlace, existing?: MapHandle) {
-    const handle = existing ?? Arena.kind.create(place);
+  constructor(options: ArenaOptions) {
+    const isNew = !(options instanceof MapHandle);
+    const handle = Arena.kind.handle(options);
     super(handle);
     try {
-      this.#address = this.#place(addressOf(place));
-      if (existing === undefined) this.#map();
+      this.#address = this.#place(addressOf(handle.types));
+      // An arena that is opened is mapped when `view` or `address` is first asked for.
+      if (isNew) this.#map();
     } catch (error) {
       this.abandon(handle);
       throw error;
     }
-  }
-
-  /**
-   * Opens the arena pinned at a path on a BPF file system. Its memory is mapped when `view` or `address` is first asked for.
-   *
-   * @param place where it is, if it was mapped before and was created without an address
-   * @throws {TypeError} when it is another kind of map, or was created with another address
-   * @throws {Error} when nothing is pinned there
-   */
-  static open(path: string, place: ArenaPlace = {}): Arena {
-    return new Arena(place, Arena.kind.open(path, place));
-  }
-
-  /** Opens an arena by its id (CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId(id: number, place: ArenaPlace = {}): Arena {
-    return new Arena(place, Arena.kind.byId(id, place));
-  }
-
-  /** Opens the arena behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd(fd: number, place: ArenaPlace = {}): Arena {
-    return new Arena(place, Arena.kind.byFd(fd, place));
   }
 
   /** The size in pages: `maxEntries`. */
@@ -188,8 +173,10 @@ export class Arena extends BpfMap {
     return this.#view;
   }
 
-  override dup(): Arena {
-    return new Arena({ address: this.#address }, this.duplicateHandle());
+  override dup(): Duplicate<this> {
+    // With the address that this object knows: the one that mapped the arena may be gone.
+    const handle = this.handle.duplicate({ address: this.#address });
+    return new Arena(handle as never) as Duplicate<this>;
   }
 
   /** The one address that the kernel takes, as far as it is known: what it was created with, or where this thread has it. */

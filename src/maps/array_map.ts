@@ -1,17 +1,30 @@
 import { listOf } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
-import type { MapHandle } from "./create.ts";
-import { checkIndex, type ElementOptions } from "./element_map.ts";
+import { checkIndex, type ElementOptions } from "./elements.ts";
 import { KeyedMap } from "./keyed_map.ts";
-import { arrayKind, type ArrayMapTypes, type IndexedMapOptions } from "./map_options.ts";
+import {
+  type AnyType,
+  arrayKind,
+  type IndexedMapOptions,
+  type TypeIn,
+  type ValueTypes,
+} from "./map_options.ts";
+import type { MapTypeName } from "./map_types.ts";
 import { PerCpuLayout, reduceValues, sumValues } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
-import type { Type } from "../types/type.ts";
+import type { Infer, Type } from "../types/type.ts";
 import { BPF_ANY, BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
-/** How an integer of each kind is made of the bits that the engine's atomics give. */
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    ArrayMap: ArrayMap<TypeIn<T, "value">>;
+    PerCpuArrayMap: PerCpuArrayMap<TypeIn<T, "value">>;
+  }
+}
+
+/** Conversions of the bits that the engine's atomics give, by the kind of integer. */
 const narrow = {
   i32: (bits: number) => bits,
   u32: (bits: number) => bits >>> 0,
@@ -23,46 +36,43 @@ const wide = {
   u64Number: (bits: bigint) => Number(BigInt.asUintN(64, bits)),
 } as const;
 
-/** Integers in shared memory, each at a multiple of a stride, that are changed in one step. */
-export class AtomicCells<V> {
-  readonly #kind: string;
-  readonly #add: (index: number, amount: V) => V;
-
-  /**
-   * @param stride bytes from one integer to the next: a multiple of 8
-   * @throws {TypeError} when the type is no integer of 32 or 64 bits in the machine's byte order
-   */
-  constructor(type: Type<V>, buffer: ArrayBufferLike, stride: number) {
-    const { kind } = type;
-    this.#kind = kind;
-    // The values have the type that the conversion gives, which the kind says and TypeScript cannot tell.
-    if (Object.hasOwn(narrow, kind)) {
-      const cells = new Int32Array(buffer);
-      const convert = narrow[kind as keyof typeof narrow];
-      const step = stride / Int32Array.BYTES_PER_ELEMENT;
-      this.#add = (index, amount) =>
-        convert(Atomics.add(cells, index * step, amount as number)) as V;
-    } else if (Object.hasOwn(wide, kind)) {
-      const cells = new BigInt64Array(buffer);
-      const convert = wide[kind as keyof typeof wide];
-      const step = stride / BigInt64Array.BYTES_PER_ELEMENT;
-      this.#add = (index, amount) =>
-        convert(Atomics.add(cells, index * step, BigInt(amount as number | bigint))) as V;
-    } else {
-      const names = [...Object.keys(narrow), ...Object.keys(wide)].map((name) => `t.${name}`);
-      throw new TypeError(
-        `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, this is one of ${type.name}`,
-      );
-    }
+/**
+ * Returns what adds to an integer in shared memory in one step, and returns the integer as it was before.
+ *
+ * @param stride bytes from one integer to the next: a multiple of 8
+ * @throws {TypeError} when the type is not an integer of 32 or 64 bits in the machine's byte order
+ */
+function atomicAdder<V>(
+  { kind, name }: Type<V>,
+  buffer: ArrayBufferLike,
+  stride: number,
+): (index: number, amount: V) => V {
+  // The values have the type that the conversion gives, which the kind says and TypeScript cannot tell.
+  if (Object.hasOwn(narrow, kind)) {
+    const cells = new Int32Array(buffer);
+    const convert = narrow[kind as keyof typeof narrow];
+    const step = stride / Int32Array.BYTES_PER_ELEMENT;
+    return (index, amount) => {
+      checkAmount(kind, amount);
+      return convert(Atomics.add(cells, index * step, amount as number)) as V;
+    };
   }
-
-  /** Adds to an integer and returns what it was before. @throws {TypeError | RangeError} for an amount that it cannot hold */
-  add(index: number, amount: V): V {
-    checkAmount(this.#kind, amount);
-    return this.#add(index, amount);
+  if (Object.hasOwn(wide, kind)) {
+    const cells = new BigInt64Array(buffer);
+    const convert = wide[kind as keyof typeof wide];
+    const step = stride / BigInt64Array.BYTES_PER_ELEMENT;
+    return (index, amount) => {
+      checkAmount(kind, amount);
+      return convert(Atomics.add(cells, index * step, BigInt(amount as number | bigint))) as V;
+    };
   }
+  const names = [...Object.keys(narrow), ...Object.keys(wide)].map((known) => `t.${known}`);
+  throw new TypeError(
+    `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, this is one of ${name}`,
+  );
 }
 
+/** Checks an amount that is added to an integer. @throws {TypeError | RangeError} for one that the integer cannot hold */
 function checkAmount(kind: string, amount: unknown): void {
   const wanted = kind === "i64" || kind === "u64" ? "bigint" : "number";
   if (typeof amount !== wanted) {
@@ -80,8 +90,13 @@ function checkAmount(kind: string, amount: unknown): void {
 }
 
 /** Arrays: an element for each index from 0, all there from the start. */
-export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
-  /** How many values there are: `maxEntries`. */
+export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeName> extends KeyedMap<
+  number,
+  V,
+  W,
+  Name
+> {
+  /** The number of values: `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
@@ -93,7 +108,7 @@ export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
    */
   set(index: number, value: W, options?: ElementOptions): this {
     checkIndex(this, index);
-    this.update(index, value, BPF_ANY, options);
+    this.elements.set(index, value, BPF_ANY, options);
     return this;
   }
 
@@ -106,9 +121,9 @@ export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
    */
   setMany(pairs: Iterable<readonly [index: number, value: W]>): this {
     const list = listOf(pairs, "pairs");
-    // What is no pair is refused with the values.
+    // Elements that are not pairs are refused with the values.
     for (const pair of list) if (Array.isArray(pair)) checkIndex(this, pair[0]);
-    this.updateMany(list);
+    this.elements.setMany(list);
     return this;
   }
 
@@ -128,7 +143,7 @@ export abstract class IndexedMap<V, W = V> extends KeyedMap<number, V, W> {
 }
 
 /** Options of {@link ArrayMap}. */
-export interface ArrayMapOptions<V> extends IndexedMapOptions<V> {
+export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V> {
   /** Makes the values mappable, for {@link ArrayMap.view} (kernel 5.5). @default false */
   readonly mmap?: boolean;
 }
@@ -144,52 +159,33 @@ export interface ArrayMapOptions<V> extends IndexedMapOptions<V> {
  * @example
  * ```ts
  * import { ArrayMap, t } from "bun-bpf";
- * using totals = new ArrayMap({ value: t.u64, maxEntries: 4 });
+ * using totals = new ArrayMap({ value: t.u64, length: 4 });
  * totals.set(2, 7n);
  * console.log([...totals.values()]); // [ 0n, 0n, 7n, 0n ]
  * ```
  */
-export class ArrayMap<V> extends IndexedMap<V> {
-  /** @internal */
-  static readonly kind = arrayKind("array", "ArrayMap", ["mmap"], mappable);
+export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, "array"> {
+  static readonly kind = /*@__PURE__*/ arrayKind<"ArrayMap", ArrayMapOptions<AnyType>>(
+    "array",
+    "ArrayMap",
+    ["mmap"],
+    mappable,
+  );
   /** The type that values are written and read with. */
-  readonly types: ArrayMapTypes<V>;
+  declare readonly types: ValueTypes<V>;
   #mapping: MappedMemory | undefined;
   #view: DataView | undefined;
-  #cells: AtomicCells<V> | undefined;
+  #atomicAdd: ((index: number, amount: Infer<V>) => Infer<V>) | undefined;
 
-  constructor(options: ArrayMapOptions<V>);
-  /** @internal */
-  constructor(types: ArrayMapTypes<V>, existing: MapHandle);
-  constructor(options: ArrayMapTypes<V>, existing = ArrayMap.kind.create(options)) {
-    const { value } = options;
-    super(existing, {
+  constructor(options: ArrayMapOptions<V>) {
+    const handle = ArrayMap.kind.handle(options);
+    const { value } = handle.types;
+    super(handle, {
       key: u32,
       value,
       isLocked: hasSpinLock(value),
       isReadByPrograms: !hasOpaqueField(value),
     });
-    this.types = { value };
-  }
-
-  /**
-   * Opens the array pinned at a path on a BPF file system (kernel 4.4).
-   *
-   * @throws {TypeError} when it is another kind of map, or its value has another size
-   * @throws {Error} when nothing is pinned there
-   */
-  static open<V>(path: string, types: ArrayMapTypes<V>): ArrayMap<V> {
-    return new ArrayMap(types, ArrayMap.kind.open(path, types));
-  }
-
-  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<V>(id: number, types: ArrayMapTypes<V>): ArrayMap<V> {
-    return new ArrayMap(types, ArrayMap.kind.byId(id, types));
-  }
-
-  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd<V>(fd: number, types: ArrayMapTypes<V>): ArrayMap<V> {
-    return new ArrayMap(types, ArrayMap.kind.byFd(fd, types));
   }
 
   /** Bytes from one value to the next in {@link view}: the value's size, rounded up to 8. */
@@ -211,7 +207,7 @@ export class ArrayMap<V> extends IndexedMap<V> {
    * @example
    * ```ts
    * import { ArrayMap, t } from "bun-bpf";
-   * using totals = new ArrayMap({ value: t.u64, maxEntries: 4, mmap: true });
+   * using totals = new ArrayMap({ value: t.u64, length: 4, mmap: true });
    * totals.set(1, 5n);
    * console.log(totals.view.getBigUint64(1 * totals.stride, true)); // 5n
    * ```
@@ -248,15 +244,15 @@ export class ArrayMap<V> extends IndexedMap<V> {
    * ```ts
    * import { ArrayMap, t } from "bun-bpf";
    * const Total = t.struct({ packets: t.u64Number, bytes: t.u64Number });
-   * using totals = new ArrayMap({ value: Total, maxEntries: 4, mmap: true });
+   * using totals = new ArrayMap({ value: Total, length: 4, mmap: true });
    * totals.store(2, { packets: 1, bytes: 1500 });
    * console.log(totals.load(2)); // { packets: 1, bytes: 1500 }
    * ```
    */
-  load(index: number): V | undefined {
+  load(index: number): Infer<V> | undefined {
     const { view } = this;
     if (!Number.isInteger(index) || index < 0 || index >= this.length) return undefined;
-    return this.types.value.read(view, index * this.stride);
+    return this.elements.layout.value.read(view, index * this.stride);
   }
 
   /**
@@ -265,10 +261,11 @@ export class ArrayMap<V> extends IndexedMap<V> {
    * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses, which may then be
    * written in part; else as {@link view}
    */
-  store(index: number, value: V): this {
+  store(index: number, value: Infer<V>): this {
     const { view } = this;
     this.#checkPlace(index);
-    this.write("value", this.types.value, view, index * this.stride, value);
+    const { elements, stride } = this;
+    elements.write("value", elements.layout.value, view, index * stride, value);
     return this;
   }
 
@@ -279,20 +276,20 @@ export class ArrayMap<V> extends IndexedMap<V> {
    * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` and `t.i64Number`.
    *
    * @throws {TypeError} for another type of values, or an amount of another kind than the values
-   * @throws {RangeError} for an index outside the array, or an amount that is no integer of 64 bits; else as {@link view}
+   * @throws {RangeError} for an index outside the array, or an amount that is not an integer of 64 bits; else as {@link view}
    *
    * @example
    * ```ts
    * import { ArrayMap, t } from "bun-bpf";
-   * using totals = new ArrayMap({ value: t.u32, maxEntries: 4, mmap: true });
+   * using totals = new ArrayMap({ value: t.u32, length: 4, mmap: true });
    * console.log(totals.atomicAdd(1, 5), totals.atomicAdd(1, -2), totals.load(1)); // 0 5 3
    * ```
    */
-  atomicAdd(index: number, amount: V & (number | bigint)): V {
+  atomicAdd(index: number, amount: Infer<V> & (number | bigint)): Infer<V> {
     const { buffer } = this.view;
     this.#checkPlace(index);
-    this.#cells ??= new AtomicCells(this.types.value, buffer, this.stride);
-    return this.#cells.add(index, amount);
+    this.#atomicAdd ??= atomicAdder(this.types.value as Type<Infer<V>>, buffer, this.stride);
+    return this.#atomicAdd(index, amount);
   }
 
   #checkPlace(index: number): void {
@@ -300,10 +297,6 @@ export class ArrayMap<V> extends IndexedMap<V> {
     throw new RangeError(
       `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${describe(index)}`,
     );
-  }
-
-  override dup(): ArrayMap<V> {
-    return new ArrayMap(this.types, this.duplicateHandle());
   }
 
   /**
@@ -317,7 +310,7 @@ export class ArrayMap<V> extends IndexedMap<V> {
   }
 }
 
-function mappable({ mmap = false, value }: ArrayMapOptions<unknown>) {
+function mappable({ mmap = false, value }: ArrayMapOptions<AnyType>) {
   if (typeof mmap !== "boolean") {
     throw new TypeError(`mmap: expected true or false, got ${describe(mmap)}`);
   }
@@ -330,7 +323,7 @@ function mappable({ mmap = false, value }: ArrayMapOptions<unknown>) {
 }
 
 /** Options of {@link PerCpuArrayMap}. */
-export type PerCpuArrayMapOptions<V> = IndexedMapOptions<V>;
+export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
 
 /**
  * An array with a value for each CPU at every index: a program counts on its own CPU without contention, and the reader
@@ -346,42 +339,26 @@ export type PerCpuArrayMapOptions<V> = IndexedMapOptions<V>;
  * @example
  * ```ts
  * import { PerCpuArrayMap, possibleCpus, t } from "bun-bpf";
- * using totals = new PerCpuArrayMap({ value: t.u64, maxEntries: 4 });
+ * using totals = new PerCpuArrayMap({ value: t.u64, length: 4 });
  * totals.set(2, possibleCpus().map((cpu) => BigInt(cpu)));
  * console.log(totals.sum(0), totals.reduce(2, (largest, value) => (value > largest ? value : largest), 0n));
  * ```
  */
-export class PerCpuArrayMap<V> extends IndexedMap<V[], readonly V[]> {
-  /** @internal */
-  static readonly kind = arrayKind("percpu_array", "PerCpuArrayMap", [], () => ({}));
+export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
+  Infer<V>[],
+  readonly Infer<V>[],
+  "percpu_array"
+> {
+  static readonly kind = /*@__PURE__*/ arrayKind("percpu_array", "PerCpuArrayMap");
   /** The type that the values of one CPU are written and read with. */
-  readonly types: ArrayMapTypes<V>;
-  readonly #values: PerCpuLayout<V>;
+  declare readonly types: ValueTypes<V>;
+  readonly #values: PerCpuLayout<Infer<V>>;
 
-  constructor(options: PerCpuArrayMapOptions<V>);
-  /** @internal */
-  constructor(types: ArrayMapTypes<V>, existing: MapHandle);
-  constructor(options: ArrayMapTypes<V>, existing = PerCpuArrayMap.kind.create(options)) {
-    const { value } = options;
-    const values = new PerCpuLayout(value);
-    super(existing, { key: u32, value: values });
-    this.types = { value };
+  constructor(options: PerCpuArrayMapOptions<V>) {
+    const handle = PerCpuArrayMap.kind.handle(options);
+    const values = new PerCpuLayout(handle.types.value as Type<Infer<V>>);
+    super(handle, { key: u32, value: values });
     this.#values = values;
-  }
-
-  /** Opens the array pinned at a path on a BPF file system (kernel 4.4). @throws as {@link ArrayMap.open} */
-  static open<V>(path: string, types: ArrayMapTypes<V>): PerCpuArrayMap<V> {
-    return new PerCpuArrayMap(types, PerCpuArrayMap.kind.open(path, types));
-  }
-
-  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link ArrayMap.open} */
-  static fromId<V>(id: number, types: ArrayMapTypes<V>): PerCpuArrayMap<V> {
-    return new PerCpuArrayMap(types, PerCpuArrayMap.kind.byId(id, types));
-  }
-
-  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link ArrayMap.open} */
-  static fromFd<V>(fd: number, types: ArrayMapTypes<V>): PerCpuArrayMap<V> {
-    return new PerCpuArrayMap(types, PerCpuArrayMap.kind.byFd(fd, types));
   }
 
   /**
@@ -390,22 +367,22 @@ export class PerCpuArrayMap<V> extends IndexedMap<V[], readonly V[]> {
    *
    * @throws {TypeError} when the values are something else
    */
-  sum(index: number): (V & (number | bigint)) | undefined {
+  sum(index: number): (Infer<V> & (number | bigint)) | undefined {
     return sumValues(this.get(index), `${this}`);
   }
 
   /** Folds an index's values, one CPU after the other, into one; `undefined` outside the array. */
   reduce<R>(
     index: number,
-    fn: (accumulator: R, value: V, cpu: number) => R,
+    fn: (accumulator: R, value: Infer<V>, cpu: number) => R,
     initial: R,
   ): R | undefined {
     return reduceValues(this.get(index), fn, initial);
   }
 
   /** The value of one CPU, or `undefined` outside the array. @throws {RangeError} for a CPU that cannot be */
-  getCpu(index: number, cpu: number): V | undefined {
-    return this.findCpu(index, cpu, this.#values);
+  getCpu(index: number, cpu: number): Infer<V> | undefined {
+    return this.elements.getCpu(index, cpu, this.#values);
   }
 
   /**
@@ -414,13 +391,9 @@ export class PerCpuArrayMap<V> extends IndexedMap<V[], readonly V[]> {
    * @throws {BpfError} `EINVAL` before 7.0
    * @throws {RangeError} for a CPU that cannot be, or an index outside the array
    */
-  setCpu(index: number, cpu: number, value: V): this {
+  setCpu(index: number, cpu: number, value: Infer<V>): this {
     checkIndex(this, index);
-    this.updateCpu(index, cpu, value, this.#values);
+    this.elements.setCpu(index, cpu, value, this.#values);
     return this;
-  }
-
-  override dup(): PerCpuArrayMap<V> {
-    return new PerCpuArrayMap(this.types, this.duplicateHandle());
   }
 }

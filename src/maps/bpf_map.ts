@@ -1,74 +1,131 @@
-import { freezeKernelMap } from "../ffi/bpf_map.ts";
-import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { inspectCustom } from "../check/describe.ts";
-import { type MapHandle, type MapInfo, type MapProperties, readMapInfo } from "./create.ts";
+import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { KernelObject } from "../handle/kernel_object.ts";
-import type { MapTypeName } from "./map_spec.ts";
+import { type MapHandle, type MapInfo, readMapInfo } from "./create.ts";
+import type { CheckedArguments, MapClass, MapOf, TypesArguments } from "./map_options.ts";
+import type { MapTypeName } from "./map_types.ts";
+
+/** The type of a {@link BpfMap.dup}: of a perf buffer it is the map alone, of all others the same. */
+export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extends BpfMap } ? D : M;
+
+/** Carries the type of a {@link BpfMap.dup} that is of another class; no object has it. */
+export declare const duplicateType: unique symbol;
 
 /**
- * What every kind of map has: a descriptor, an identity in the kernel, and an end.
+ * A map: a descriptor, an identity in the kernel, and an end. The classes of the map types add their operations.
  *
  * A map lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends; the kernel keeps it for
  * as long as a program uses it or a path pins it. Garbage collection never closes it.
  */
-export abstract class BpfMap extends KernelObject {
-  readonly #info: MapProperties;
+export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends KernelObject {
+  /** @internal */
+  protected readonly handle: MapHandle;
 
   /** @internal Classes of maps are constructed by their own options. */
   protected constructor(handle: MapHandle) {
     super("map", handle.descriptor, handle.pinnedAt);
-    this.#info = handle.info;
+    this.handle = handle;
+  }
+
+  /**
+   * Opens the map pinned at a path on a BPF file system (kernel 4.4).
+   *
+   * @param types the types of its keys, values or events, as the constructor takes them
+   * @throws {TypeError} when it is another kind of map, or its key or value has another size
+   * @throws {Error} when nothing is pinned there
+   *
+   * @example
+   * ```ts
+   * import { HashMap, t } from "bun-bpf";
+   * try {
+   *   using counts = HashMap.open("/sys/fs/bpf/counts", { key: t.u32, value: t.u64 });
+   *   console.log(counts.toMap());
+   * } catch (error) {
+   *   console.error(String(error)); // nothing is pinned at /sys/fs/bpf/counts: no such file
+   * }
+   * ```
+   */
+  static open<C extends MapClass, const A extends TypesArguments<C>>(
+    this: C,
+    path: string,
+    ...types: CheckedArguments<C, A>
+  ): MapOf<C, A[0]> {
+    return new this(this.kind.open({ path }, types[0]) as never) as MapOf<C, A[0]>;
+  }
+
+  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
+  static fromId<C extends MapClass, const A extends TypesArguments<C>>(
+    this: C,
+    id: number,
+    ...types: CheckedArguments<C, A>
+  ): MapOf<C, A[0]> {
+    return new this(this.kind.open({ id }, types[0]) as never) as MapOf<C, A[0]>;
+  }
+
+  /** Opens the map of a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
+  static fromFd<C extends MapClass, const A extends TypesArguments<C>>(
+    this: C,
+    fd: number,
+    ...types: CheckedArguments<C, A>
+  ): MapOf<C, A[0]> {
+    return new this(this.kind.open({ fd }, types[0]) as never) as MapOf<C, A[0]>;
+  }
+
+  /** Opens the same map as a second object, with a descriptor and a life of its own. @throws {DisposedError} after disposal */
+  dup(): Duplicate<this> {
+    const Class = this.constructor as new (handle: MapHandle) => Duplicate<this>;
+    return new Class(this.handle.duplicate());
   }
 
   /** The kernel's id of the map, as `bpftool map` shows it. */
   override get id(): number {
-    return this.#info.id;
+    return this.handle.info.id;
   }
 
   /** The name given at creation; may be empty. */
   get name(): string {
-    return this.#info.name;
+    return this.handle.info.name;
   }
 
-  /** The kind of map: `"hash"`, `"lru_hash"`, ... */
-  get type(): MapTypeName {
-    return this.#info.type;
+  /** The map type: `"hash"`, `"lru_hash"`, ... */
+  get type(): Name {
+    // Checked when the map was opened.
+    return this.handle.info.type as Name;
   }
 
   /** Bytes of a key; 0 for kinds without keys. */
   get keySize(): number {
-    return this.#info.keySize;
+    return this.handle.info.keySize;
   }
 
   /** Bytes of a value; 0 for kinds without values. */
   get valueSize(): number {
-    return this.#info.valueSize;
+    return this.handle.info.valueSize;
   }
 
-  /** How many entries the map holds at most; for a ring buffer, its size in bytes. */
+  /** The largest number of entries; for a ring buffer, its size in bytes. */
   get maxEntries(): number {
-    return this.#info.maxEntries;
+    return this.handle.info.maxEntries;
   }
 
   /** The kernel's bits (`BPF_F_*`) that the map was created with. */
   get flags(): number {
-    return this.#info.flags;
+    return this.handle.info.flags;
   }
 
-  /** @internal The map for `console.log`: what it is, not all that it can do. */
+  /** @internal Shows the map in `console.log`: its properties, not its operations. */
   [inspectCustom](
     _depth: number,
     options: object,
     inspect: (value: unknown, options: object) => string,
   ): string {
-    const { type, keySize, valueSize, maxEntries } = this.#info;
+    const { id, name, type, keySize, valueSize, maxEntries } = this.handle.info;
     const state = this.disposed ? { disposed: true } : {};
-    const { id, name } = this;
     const shown = { id, type, name, keySize, valueSize, maxEntries, ...state };
     return `${this.constructor.name} ${inspect(shown, options)}`;
   }
 
-  /** What the kernel says of the map now (kernel 4.13). @throws {BpfError} */
+  /** Reads what the kernel knows about the map now (kernel 4.13). @throws {BpfError} */
   info(): MapInfo {
     return readMapInfo(this.fd, `${this}`);
   }
@@ -83,18 +140,8 @@ export abstract class BpfMap extends KernelObject {
     return this;
   }
 
-  /** A second object for the same map, with a descriptor and a life of its own. */
-  abstract dup(): BpfMap;
-
-  /** @internal A handle with a descriptor of its own. */
-  protected duplicateHandle(): MapHandle {
-    const descriptor = new Descriptor(duplicate(this.fd, `${this}`), `${this}`);
-    return { descriptor, info: this.#info };
-  }
-
   /** @internal Undoes a construction that fails after all: a pin that was made for it goes too. */
-  protected abandon({ isNewlyPinned = false }: MapHandle): void {
-    if (isNewlyPinned) this.unpin();
-    this.descriptor[Symbol.dispose]();
+  protected abandon(handle: MapHandle): void {
+    handle.abandon();
   }
 }

@@ -1,74 +1,73 @@
+import { unlinkSync } from "node:fs";
 import { explainer } from "../handle/explanation.ts";
-import { encodeBtf, type EncodedBtf } from "../btf/encode.ts";
-import { keyword } from "../check/names.ts";
-import { mapTypeNeeds, mapTypeNeedsTypes } from "../features/map_types.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.ts";
 import { describeAll, fdNumber, objectInfo, pinObject, readFdInfo } from "../ffi/bpf_object.ts";
-import { Descriptor } from "../ffi/descriptor.ts";
+import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { perCpuMapTypes, possibleCpus } from "../ffi/kernel.ts";
+import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { describeOrigin, openObject, openPin, type Origin } from "../handle/kernel_object.ts";
 import { requireBpfSecurityModule } from "../ffi/security.ts";
+import { describeMap, type MapSpec } from "./map_spec.ts";
 import {
-  describeMap,
-  type MapSpec,
+  absenceOf,
+  type MapType,
   mapTypeName,
   type MapTypeName,
   mapTypeNumber,
-} from "./map_spec.ts";
-import { hasOpaqueField } from "../types/opaque.ts";
+  mapTypes,
+} from "./map_types.ts";
 import {
   BPF_F_NO_COMMON_LRU,
   BPF_F_NUMA_NODE,
   BPF_F_RDONLY,
-  BPF_F_RDONLY_PROG,
   BPF_F_WRONLY,
   BPF_OBJ_NAME_LEN,
 } from "../uapi/bpf.ts";
 import { MAP_INFO } from "../uapi/layout.ts";
 
-/** Asks the kernel for a map; the descriptor is the caller's. @throws {Error} for inode storage without its module */
+/**
+ * Creates the map that a spec describes; the descriptor is the caller's.
+ *
+ * @throws {BpfError} when the kernel refuses it
+ * @throws {Error} for inode storage without its security module
+ */
 export function createFromSpec(spec: MapSpec): number {
-  if (spec.type === "inode_storage") requireBpfSecurityModule();
+  requireSecurityModule(spec.type);
   const { inner } = spec;
-  if (inner === undefined) return createDescribed(spec, undefined);
+  if (inner === undefined) return createWithTypes(spec, undefined);
   // The kernel takes from it what the maps inside are like, and does not keep it.
   using template = new Descriptor(createFromSpec(inner), `template of the ${describeMap(spec)}`);
-  return createDescribed(spec, template.fd);
+  return createWithTypes(spec, template.fd);
+}
+
+/** Other security modules' memory would be taken where `bpf` is not among the active ones. */
+function requireSecurityModule(type: MapTypeName): void {
+  if (mapTypes.get(type)?.needsSecurityModule === true) requireBpfSecurityModule();
 }
 
 /**
- * The description of keys and values serves `bpftool map dump` alone for most kinds: a kernel that does not take it
+ * The types of keys and values serve `bpftool map dump` alone for most map types: a kernel that does not take them
  * (before 4.18) makes the map without.
  */
-function createDescribed(spec: MapSpec, innerMapFd: number | undefined): number {
+function createWithTypes(spec: MapSpec, innerMapFd: number | undefined): number {
   const what = describeMap(spec);
   const { types } = spec;
   if (types === undefined) return createKernelMap(creation(spec, innerMapFd), what);
-  const encoded = encodeBtf(types);
-  const isNeeded =
-    mapTypeNeedsTypes(spec.type) || (types.value !== undefined && hasOpaqueField(types.value));
+  const { bytes, keyTypeId, valueTypeId, areRequired } = types;
   try {
-    return createWithBtf(spec, innerMapFd, encoded, what);
+    using btf = loadBtf(bytes, `types of the ${what}`);
+    const described = { fd: btf.fd, keyTypeId, valueTypeId };
+    return createKernelMap(creation(spec, innerMapFd, described), what);
   } catch (error) {
-    if (isNeeded || !(error instanceof BpfError)) throw error;
+    if (areRequired || !(error instanceof BpfError)) throw error;
     return createKernelMap(creation(spec, innerMapFd), what);
   }
 }
 
-function createWithBtf(
-  spec: MapSpec,
-  innerMapFd: number | undefined,
-  { bytes, keyTypeId, valueTypeId }: EncodedBtf,
-  what: string,
-): number {
-  using btf = loadBtf(bytes, `types of the ${what}`);
-  return createKernelMap(creation(spec, innerMapFd, { fd: btf.fd, keyTypeId, valueTypeId }), what);
-}
-
 function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): MapCreation {
+  const row = mapTypes.get(spec.type);
   return {
     type: mapTypeNumber(spec.type),
     keySize: spec.keySize,
@@ -80,12 +79,21 @@ function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): 
     extra: spec.mapExtra,
     innerMapFd,
     btf,
-    needs: mapTypeNeeds(spec.type),
-    explain: () => explainer()?.mapType(spec.type),
+    isPerCpu: row?.isPerCpu ?? false,
+    needs: row?.needs ?? ["CAP_BPF"],
+    explain: () => row && explainAbsence(spec.type, row),
   };
 }
 
-/** What of a map stays the same for all its life. */
+/** Explains why the kernel has no maps of a type: by a probe where probes are loaded, else by its version and build. */
+function explainAbsence(type: MapTypeName, row: MapType): string | undefined {
+  const probes = explainer();
+  if (probes !== undefined) return probes.mapType(type);
+  const reason = absenceOf(row);
+  return reason && `This kernel has no maps of the type ${type}: ${reason}`;
+}
+
+/** The properties of a map that stay the same for its whole life. */
 export interface MapProperties {
   readonly id: number;
   readonly type: MapTypeName;
@@ -110,30 +118,58 @@ export interface MapProperties {
   readonly kernelValueTypeId: number;
 }
 
-/** What the kernel says of a map. */
+/** The properties of a map, and its state at the time of the call. */
 export interface MapInfo extends MapProperties {
   /**
-   * Bytes of memory: what it takes now (kernel 6.4), or what it may take at the most; `undefined` where /proc is not mounted.
+   * Bytes of memory: what it takes now (kernel 6.4), or at most; `undefined` where /proc is not mounted.
    */
   readonly memory: number | undefined;
-  /** Whether user space may not change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */
+  /** True where user space cannot change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */
   readonly frozen: boolean | undefined;
 }
 
-/** An open map: the descriptor, owned, and what the kernel says of it. */
-export interface MapHandle {
+/** An open map, before an object of its class has it: the descriptor, owned, and what it was made or opened with. */
+export class MapHandle<Types extends object = object> {
   readonly descriptor: Descriptor;
   readonly info: MapProperties;
+  /** The types that its keys, values or events are written and read with. */
+  readonly types: Types;
   /** The path that it was opened or pinned at. */
-  readonly pinnedAt?: string | undefined;
-  /** Whether it was created, and pinned there, just now. */
-  readonly isNewlyPinned?: boolean;
+  readonly pinnedAt: string | undefined;
+  /** True where it was created, and pinned there, just now. */
+  readonly isNewlyPinned: boolean;
+
+  constructor(
+    descriptor: Descriptor,
+    info: MapProperties,
+    types: Types,
+    pinnedAt?: string,
+    isNewlyPinned = false,
+  ) {
+    this.descriptor = descriptor;
+    this.info = info;
+    this.types = types;
+    this.pinnedAt = pinnedAt;
+    this.isNewlyPinned = isNewlyPinned;
+  }
+
+  /** Opens the map a second time, with a descriptor of its own. @throws {DisposedError} after disposal */
+  duplicate(types = this.types): MapHandle<Types> {
+    const { fd, what } = this.descriptor;
+    return new MapHandle(new Descriptor(duplicate(fd, what), what), this.info, types);
+  }
+
+  /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */
+  abandon(): void {
+    if (this.isNewlyPinned && this.pinnedAt !== undefined) unlinkSync(this.pinnedAt);
+    this.descriptor[Symbol.dispose]();
+  }
 }
 
-/** What of a map must be the same for a class to work on it: all of a spec, or the part that is known. */
+/** The part of a spec that an existing map must agree with. */
 export type ExpectedMap = Pick<MapSpec, "type"> & Partial<MapSpec>;
 
-/** Asks the kernel what a map is (kernel 4.13). */
+/** Reads the properties of a map from the kernel (kernel 4.13). */
 export function readMapProperties(fd: number, what: string): MapProperties {
   using info = objectInfo(fd, MAP_INFO.sizeof, what);
   return {
@@ -152,7 +188,7 @@ export function readMapProperties(fd: number, what: string): MapProperties {
   };
 }
 
-/** Asks the kernel about a map, and how it is now (kernel 4.13). */
+/** Reads the properties and the state of a map from the kernel (kernel 4.13). */
 export function readMapInfo(fd: number, what: string): MapInfo {
   const properties = readMapProperties(fd, what);
   const more = readFdInfo(fd);
@@ -164,11 +200,9 @@ export function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
-const perCpuKinds: ReadonlySet<MapTypeName> = new Set(perCpuMapTypes.map(keyword));
-
-/** Whether a map has a value for each CPU. */
+/** Returns true for a map with a value for each CPU. */
 export function isPerCpu({ type }: Pick<MapProperties, "type">): boolean {
-  return perCpuKinds.has(type);
+  return mapTypes.get(type)?.isPerCpu ?? false;
 }
 
 /** Bytes that the kernel copies for the value of a key, whatever room it is given. @throws {Error} without /sys */
@@ -176,72 +210,79 @@ export function copiedValueSize({
   type,
   valueSize,
 }: Pick<MapProperties, "type" | "valueSize">): number {
-  return perCpuKinds.has(type) ? roundUp8(valueSize) * possibleCpus().length : valueSize;
+  return isPerCpu({ type }) ? roundUp8(valueSize) * possibleCpus().length : valueSize;
 }
 
-/** Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned. */
-export function createMapHandle(spec: MapSpec, pin: string | undefined): MapHandle {
+/**
+ * Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned.
+ *
+ * @param types see {@link MapHandle.types}
+ */
+export function createMapHandle<Types extends object>(
+  spec: MapSpec,
+  types: Types,
+  pin: string | undefined,
+): MapHandle<Types> {
   const what = describeMap(spec);
   // Before any other call, so that an unknown kind of map is refused as an argument.
   mapTypeNumber(spec.type);
   const access = spec.flags & accessFlags;
   const pinned = pin === undefined ? undefined : openPin("map", pin, what, access);
-  if (pinned !== undefined) return adopt(pinned, spec, `pinned at ${pin}`, pin);
+  if (pinned !== undefined) return adopt(pinned, spec, types, `pinned at ${pin}`, pin);
   const created = new Descriptor(createFromSpec(spec), `${what} just created`);
-  const handle = adopt(created, { type: spec.type }, "just created", pin);
-  if (pin !== undefined) {
-    try {
-      pinObject(handle.descriptor.fd, pin, what);
-    } catch (error) {
-      handle.descriptor[Symbol.dispose]();
-      // Another process pinned its own meanwhile: that one it is, then.
-      if (error instanceof BpfError && error.code === "EEXIST") {
-        return openMapHandle({ path: pin }, spec);
-      }
-      throw error;
+  const { descriptor, info } = adopt(created, { type: spec.type }, types, "just created");
+  if (pin === undefined) return new MapHandle(descriptor, info, types);
+  try {
+    pinObject(descriptor.fd, pin, what);
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    // Another process pinned its own meanwhile: that one it is, then.
+    if (error instanceof BpfError && error.code === "EEXIST") {
+      return openMapHandle({ path: pin }, spec, types);
     }
+    throw error;
   }
-  return { ...handle, isNewlyPinned: pin !== undefined };
+  return new MapHandle(descriptor, info, types, pin, true);
 }
 
 /** Opens a map that exists already. @throws {Error} where there is none, or it does not fit */
-export function openMapHandle(origin: Origin, expected: ExpectedMap): MapHandle {
+export function openMapHandle<Types extends object>(
+  origin: Origin,
+  expected: ExpectedMap,
+  types: Types,
+): MapHandle<Types> {
   const access = (expected.flags ?? 0) & accessFlags;
   const descriptor = openObject("map", origin, `${expected.type} map`, access);
   const pinnedAt = "path" in origin ? origin.path : undefined;
-  return adopt(descriptor, expected, describeOrigin(origin), pinnedAt);
+  return adopt(descriptor, expected, types, describeOrigin(origin), pinnedAt);
 }
 
-function adopt(
+function adopt<Types extends object>(
   descriptor: Descriptor,
   expected: ExpectedMap,
+  types: Types,
   where: string,
   pinnedAt?: string,
-): MapHandle {
+): MapHandle<Types> {
   try {
     const info = readMapProperties(descriptor.fd, descriptor.what);
     descriptor.what = describeMap(info);
     checkCompatible(expected, info, where);
+    requireSecurityModule(info.type);
     // Where that cannot be known, nothing must be made or pinned.
     copiedValueSize(info);
-    return { descriptor, info, pinnedAt };
+    return new MapHandle(descriptor, info, types, pinnedAt);
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;
   }
 }
 
-/** What a descriptor may do with its map: a property of the descriptor alone. */
+/** The rights of a descriptor to its map: a property of the descriptor alone. */
 const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
 
 /** Flags that belong to the moment of creation: the kernel does not keep them. */
 const passingFlags = BPF_F_NUMA_NODE | accessFlags;
-
-/** Flags that the kernel gives a kind by itself, and refuses at its creation. */
-const ownFlags: Partial<Record<MapTypeName, number>> = {
-  devmap: BPF_F_RDONLY_PROG,
-  devmap_hash: BPF_F_RDONLY_PROG,
-};
 
 const comparedAttributes = [
   "type",
@@ -256,11 +297,11 @@ function comparable(map: Partial<MapSpec>, name: (typeof comparedAttributes)[num
   const value = map[name];
   if (name === "maxEntries" && typeof value === "number") return roundedEntries(map, value);
   if (name !== "flags" || typeof value !== "number") return value;
-  const own = map.type === undefined ? undefined : ownFlags[map.type];
-  return value & ~(passingFlags | (own ?? 0));
+  const { kernelFlags = 0 } = (map.type && mapTypes.get(map.type)) ?? {};
+  return value & ~(passingFlags | kernelFlags);
 }
 
-/** With a list for each CPU, the kernel gives all lists the same length: as many entries more as that takes. */
+/** Rounds up as the kernel does: with a list for each CPU, all lists get the same length. */
 function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): number {
   if ((flags & BPF_F_NO_COMMON_LRU) === 0) return maxEntries;
   const lists = possibleCpus().length;

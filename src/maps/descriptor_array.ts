@@ -1,6 +1,8 @@
-import { checkIndex, ElementMap } from "./element_map.ts";
+import { BpfMap } from "./bpf_map.ts";
+import type { MapHandle } from "./create.ts";
+import { checkIndex, type ElementLayout, MapElements } from "./elements.ts";
 import { KeyedMap } from "./keyed_map.ts";
-import { IndexWalk, type Walk } from "./walk.ts";
+import type { MapTypeName } from "./map_types.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
 
 /**
@@ -8,8 +10,13 @@ import { BPF_ANY } from "../uapi/bpf.ts";
  *
  * `V` is what is read, `W` what is written. The kernel has no batches for them: a walk is a look-up for each index.
  */
-export abstract class SparseArrayMap<V, W> extends KeyedMap<number, V, W> {
-  /** How many places there are: `maxEntries`. */
+export abstract class SparseArrayMap<V, W, Name extends MapTypeName = MapTypeName> extends KeyedMap<
+  number,
+  V,
+  W,
+  Name
+> {
+  /** The number of places: `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
@@ -17,7 +24,7 @@ export abstract class SparseArrayMap<V, W> extends KeyedMap<number, V, W> {
   /**
    * Stores something at an index, whether the place was empty or not.
    *
-   * @throws {BpfError} when the kernel refuses what is behind a descriptor: the hint says why, the place is as before
+   * @throws {BpfError} when the kernel refuses the object of a descriptor: the hint says why, the place is as before
    * @throws {TypeError | RangeError} for an index outside the array, or what cannot be stored
    */
   set(index: number, value: W): this {
@@ -28,37 +35,35 @@ export abstract class SparseArrayMap<V, W> extends KeyedMap<number, V, W> {
   /** Empties a place; whether something was there. @throws {TypeError | RangeError} for an index outside the array */
   delete(index: number): boolean {
     checkIndex(this, index);
-    return this.remove(index);
+    return this.elements.delete(index);
   }
 
   /** Empties all places, one after the other. */
   clear(): void {
-    const element = this.begin();
-    try {
-      for (let index = 0; index < this.length; index++) {
-        element.setIndex(index);
-        this.deleteElement(element);
-      }
-    } finally {
-      this.end(element);
-    }
+    this.elements.deleteIndexes(this.length);
   }
 
-  /** @internal Stores something at an index that is checked; false where the flags forbid it. */
+  /** @internal Stores something after checking the index; false where the flags forbid it. */
   protected store(index: number, value: W, flags: number): boolean {
     checkIndex(this, index);
-    return this.update(index, value, flags);
-  }
-
-  /** @internal */
-  protected override walk(): Walk {
-    return new IndexWalk(this.walked);
+    return this.elements.set(index, value, flags);
   }
 }
 
 /** Arrays of what the kernel shows to programs alone: user space stores and deletes, and cannot look. */
-export abstract class WriteOnlyArrayMap<W> extends ElementMap<number, unknown, W> {
-  /** How many places there are: `maxEntries`. */
+export abstract class WriteOnlyArrayMap<
+  W,
+  Name extends MapTypeName = MapTypeName,
+> extends BpfMap<Name> {
+  readonly #elements: MapElements<number, unknown, W>;
+
+  /** @internal */
+  protected constructor(handle: MapHandle, layout: ElementLayout) {
+    super(handle);
+    this.#elements = new MapElements(handle, layout);
+  }
+
+  /** The number of places: `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
@@ -66,7 +71,7 @@ export abstract class WriteOnlyArrayMap<W> extends ElementMap<number, unknown, W
   /**
    * Stores something at an index, whether the place was empty or not.
    *
-   * @throws {BpfError} when the kernel refuses what is behind a descriptor: the hint says why, the place is as before
+   * @throws {BpfError} when the kernel refuses the object of a descriptor: the hint says why, the place is as before
    * @throws {TypeError | RangeError} for an index outside the array, or what cannot be stored
    */
   set(index: number, value: W): this {
@@ -74,15 +79,20 @@ export abstract class WriteOnlyArrayMap<W> extends ElementMap<number, unknown, W
     return this;
   }
 
-  /** @internal Stores something at an index that is checked; false where the flags forbid it. */
+  /** @internal Stores something after checking the index; false where the flags forbid it. */
   protected store(index: number, value: W, flags: number): boolean {
     checkIndex(this, index);
-    return this.update(index, value, flags);
+    return this.#elements.set(index, value, flags);
   }
 
-  /** @internal Empties a place at an index that is checked; whether something was there, where the kernel says so. */
+  /** @internal Empties a place at an index that is checked. Returns whether something was there, where the kernel tells. */
   protected empty(index: number): boolean {
     checkIndex(this, index);
-    return this.remove(index);
+    return this.#elements.delete(index);
+  }
+
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.#elements[Symbol.dispose]();
   }
 }

@@ -3,27 +3,36 @@
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
-import type { MapElement } from "../ffi/bpf_map_element.ts";
 import { interfaceIndex } from "../ffi/socket.ts";
-import type { MapHandle } from "./create.ts";
 import { SparseArrayMap, WriteOnlyArrayMap } from "./descriptor_array.ts";
-import type { ElementOptions } from "./element_map.ts";
+import type { ElementOptions } from "./elements.ts";
 import { AssociativeMap } from "./keyed_map.ts";
 import {
   cpuArrayKind,
   type CpuArrayOptions,
   descriptorArrayKind,
   type DescriptorArrayOptions,
-  noTypes,
+  type DescriptorHashOptions,
+  MapKind,
 } from "./map_options.ts";
+import { checkMaxEntries } from "./map_spec.ts";
 import { type FdLike, idLayout, ProgrammedLayout, programmedSize } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    DevMap: DevMap;
+    DevMapHash: DevMapHash;
+    CpuMap: CpuMap;
+    XskMap: XskMap;
+  }
+}
+
 /** A network interface of this process's network namespace: its index or its name, such as `1` or `"lo"`. */
 export type NetworkInterface = number | string;
 
-/** What is stored in a {@link DevMap} or {@link DevMapHash}: an interface, alone or with a program. */
+/** A value that is stored in a {@link DevMap} or {@link DevMapHash}: an interface, alone or with a program. */
 export type DevMapValue =
   | NetworkInterface
   | {
@@ -36,7 +45,7 @@ export type DevMapValue =
       readonly program?: FdLike | undefined;
     };
 
-/** What is read from a {@link DevMap} or {@link DevMapHash}. */
+/** A value that is read from a {@link DevMap} or {@link DevMapHash}. */
 export interface DevMapEntry {
   /** The index of the interface. */
   readonly ifindex: number;
@@ -44,21 +53,21 @@ export interface DevMapEntry {
   readonly programId: number | undefined;
 }
 
-/** What refusals of interfaces mean. */
-export const devMapHints: Hints = {
+/** Hints for failed stores of interfaces. */
+const devMapHints: Hints = {
   EINVAL:
     "This network namespace has no interface of that index (`ip link` lists those that it has), or the program is none of type XDP that was loaded for devmaps (attachment BPF_XDP_DEVMAP)",
 };
 
-/** How the values of a map of interfaces lie in memory: of one whose values have that many bytes. */
-export function devMapLayout(size: number): ProgrammedLayout<DevMapEntry, DevMapValue> {
+/** The layout of the values of a map of interfaces, with so many bytes each. */
+function devMapLayout(size: number): ProgrammedLayout<DevMapEntry, DevMapValue> {
   return new ProgrammedLayout(size, {
-    take(value) {
+    encode(value) {
       if (typeof value !== "object") return { number: indexOf(value) };
       checkOptions("interface", value, ["ifindex", "program"]);
       return { number: indexOf(value.ifindex), program: value.program };
     },
-    make: (ifindex, programId) => ({ ifindex, programId }),
+    decode: (ifindex, programId) => ({ ifindex, programId }),
   });
 }
 
@@ -98,53 +107,23 @@ export type DevMapOptions = DescriptorArrayOptions;
  * @example
  * ```ts
  * import { DevMap } from "bun-bpf";
- * using ports = new DevMap({ maxEntries: 16, name: "ports" });
+ * using ports = new DevMap({ length: 16, name: "ports" });
  * ports.set(3, "lo");
  * console.log(ports.get(3)); // { ifindex: 1, programId: undefined }
  * console.log(ports.get(0), ports.delete(3), ports.delete(3)); // undefined true false
  * ```
  */
-export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue> {
-  /** @internal */
-  static readonly kind = descriptorArrayKind("devmap", "DevMap", programmedSize);
+export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind("devmap", "DevMap", programmedSize);
 
-  constructor(options: DevMapOptions);
-  /** @internal */
-  constructor(types: object, existing: MapHandle);
-  constructor(options: object, existing = DevMap.kind.create(options)) {
-    super(existing, { key: u32, value: devMapLayout(existing.info.valueSize), hints: devMapHints });
-  }
-
-  /** Opens the map pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open(path: string): DevMap {
-    return new DevMap(noTypes, DevMap.kind.open(path, noTypes));
-  }
-
-  /** Opens a map by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId(id: number): DevMap {
-    return new DevMap(noTypes, DevMap.kind.byId(id, noTypes));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd(fd: number): DevMap {
-    return new DevMap(noTypes, DevMap.kind.byFd(fd, noTypes));
-  }
-
-  override dup(): DevMap {
-    return new DevMap(noTypes, this.duplicateHandle());
-  }
-
-  /** @internal The kernel deletes what is not there, too, and says nothing. */
-  protected override deleteElement(element: MapElement): boolean {
-    return element.lookup(0) && element.delete();
+  constructor(options: DevMapOptions) {
+    const handle = DevMap.kind.handle(options);
+    super(handle, { key: u32, value: devMapLayout(handle.info.valueSize), hints: devMapHints });
   }
 }
 
 /** Options of {@link DevMapHash}. */
-export interface DevMapHashOptions extends DescriptorArrayOptions {
-  /** How many entries it holds at the most: 1 to 2^32 - 1. */
-  readonly maxEntries: number;
-}
+export type DevMapHashOptions = DescriptorHashOptions;
 
 /**
  * Network interfaces that XDP programs send packets out by, with the helper `redirect_map`, under any number as a key: often
@@ -165,30 +144,23 @@ export interface DevMapHashOptions extends DescriptorArrayOptions {
  * console.log(ports.add(4_000_000_000, 1), ports.add(7, { ifindex: 1 })); // false true
  * ```
  */
-export class DevMapHash extends AssociativeMap<number, DevMapEntry, DevMapValue> {
-  /** @internal */
-  static readonly kind = descriptorArrayKind("devmap_hash", "DevMapHash", programmedSize);
+export class DevMapHash extends AssociativeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
+  static readonly kind = /*@__PURE__*/ new MapKind<"DevMapHash", object, DevMapHashOptions>({
+    type: "devmap_hash",
+    className: "DevMapHash",
+    types: [],
+    defaultTypes: {},
+    options: ["maxEntries"],
+    sizes: () => ({ keySize: u32.size }),
+    complete({ maxEntries }) {
+      checkMaxEntries(maxEntries);
+      return { maxEntries, valueSize: programmedSize };
+    },
+  });
 
-  constructor(options: DevMapHashOptions);
-  /** @internal */
-  constructor(types: object, existing: MapHandle);
-  constructor(options: object, existing = DevMapHash.kind.create(options)) {
-    super(existing, { key: u32, value: devMapLayout(existing.info.valueSize), hints: devMapHints });
-  }
-
-  /** Opens the map pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open(path: string): DevMapHash {
-    return new DevMapHash(noTypes, DevMapHash.kind.open(path, noTypes));
-  }
-
-  /** Opens a map by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId(id: number): DevMapHash {
-    return new DevMapHash(noTypes, DevMapHash.kind.byId(id, noTypes));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd(fd: number): DevMapHash {
-    return new DevMapHash(noTypes, DevMapHash.kind.byFd(fd, noTypes));
+  constructor(options: DevMapHashOptions) {
+    const handle = DevMapHash.kind.handle(options);
+    super(handle, { key: u32, value: devMapLayout(handle.info.valueSize), hints: devMapHints });
   }
 
   /**
@@ -200,18 +172,14 @@ export class DevMapHash extends AssociativeMap<number, DevMapEntry, DevMapValue>
     this.set(key, value, options);
     return true;
   }
-
-  override dup(): DevMapHash {
-    return new DevMapHash(noTypes, this.duplicateHandle());
-  }
 }
 
 /** Options of {@link CpuMap}. */
 export type CpuMapOptions = CpuArrayOptions;
 
-/** What is stored in a {@link CpuMap}. */
+/** A value that is stored in a {@link CpuMap}. */
 export interface CpuMapValue {
-  /** How many packets wait for the CPU at the most: 1 to 16384. */
+  /** The largest number of packets that wait for the CPU: 1 to 16384. */
   readonly queueSize: number;
   /**
    * An XDP program that sees each packet on the CPU it was sent to, loaded for the attachment `BPF_XDP_CPUMAP` (libbpf's
@@ -220,9 +188,9 @@ export interface CpuMapValue {
   readonly program?: FdLike | undefined;
 }
 
-/** What is read from a {@link CpuMap}. */
+/** A value that is read from a {@link CpuMap}. */
 export interface CpuMapEntry {
-  /** How many packets wait for the CPU at the most. */
+  /** The largest number of packets that wait for the CPU. */
   readonly queueSize: number;
   /** The id of the program that sees the packets, or `undefined` for none. */
   readonly programId: number | undefined;
@@ -243,14 +211,14 @@ const cpuMapHints: Hints = {
 
 function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> {
   return new ProgrammedLayout(size, {
-    take(value) {
+    encode(value) {
       checkOptions("queue", value, ["queueSize", "program"]);
       const { queueSize, program } = value;
       // The kernel would take 0 for a deletion.
       checkCount("queueSize", queueSize, 1, longestQueue);
       return { number: queueSize, program };
     },
-    make: (queueSize, programId) => ({ queueSize, programId }),
+    decode: (queueSize, programId) => ({ queueSize, programId }),
   });
 }
 
@@ -275,39 +243,12 @@ function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> 
  * console.log(cpus.delete(0), cpus.delete(0)); // true false
  * ```
  */
-export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue> {
-  /** @internal */
-  static readonly kind = cpuArrayKind("cpumap", "CpuMap", programmedSize);
+export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue, "cpumap"> {
+  static readonly kind = /*@__PURE__*/ cpuArrayKind("cpumap", "CpuMap", programmedSize);
 
-  constructor(options?: CpuMapOptions);
-  /** @internal */
-  constructor(types: object, existing: MapHandle);
-  constructor(options: object = {}, existing = CpuMap.kind.create(options)) {
-    super(existing, { key: u32, value: cpuMapLayout(existing.info.valueSize), hints: cpuMapHints });
-  }
-
-  /** Opens the map pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open(path: string): CpuMap {
-    return new CpuMap(noTypes, CpuMap.kind.open(path, noTypes));
-  }
-
-  /** Opens a map by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId(id: number): CpuMap {
-    return new CpuMap(noTypes, CpuMap.kind.byId(id, noTypes));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd(fd: number): CpuMap {
-    return new CpuMap(noTypes, CpuMap.kind.byFd(fd, noTypes));
-  }
-
-  override dup(): CpuMap {
-    return new CpuMap(noTypes, this.duplicateHandle());
-  }
-
-  /** @internal The kernel deletes what is not there, too, and says nothing. */
-  protected override deleteElement(element: MapElement): boolean {
-    return element.lookup(0) && element.delete();
+  constructor(options: CpuMapOptions = {}) {
+    const handle = CpuMap.kind.handle(options);
+    super(handle, { key: u32, value: cpuMapLayout(handle.info.valueSize), hints: cpuMapHints });
   }
 }
 
@@ -335,39 +276,21 @@ const xskHints: Hints = {
  * @example
  * ```ts
  * import { BpfError, XskMap } from "bun-bpf";
- * using sockets = new XskMap({ maxEntries: 64, name: "xsks" });
+ * using sockets = new XskMap({ length: 64, name: "xsks" });
  * try {
  *   sockets.set(0, 0); // a socket of the family AF_XDP would do, standard input does not
  * } catch (error) {
  *   if (error instanceof BpfError) console.log(error.hint);
  * }
- * sockets.delete(0);
+ * sockets.unset(0);
  * ```
  */
-export class XskMap extends WriteOnlyArrayMap<FdLike> {
-  /** @internal */
-  static readonly kind = descriptorArrayKind("xskmap", "XskMap", u32.size);
+export class XskMap extends WriteOnlyArrayMap<FdLike, "xskmap"> {
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind("xskmap", "XskMap", u32.size);
 
-  constructor(options: XskMapOptions);
-  /** @internal */
-  constructor(types: object, existing: MapHandle);
-  constructor(options: object, existing = XskMap.kind.create(options)) {
-    super(existing, { key: u32, value: idLayout("an AF_XDP socket"), hints: xskHints });
-  }
-
-  /** Opens the map pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open(path: string): XskMap {
-    return new XskMap(noTypes, XskMap.kind.open(path, noTypes));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId(id: number): XskMap {
-    return new XskMap(noTypes, XskMap.kind.byId(id, noTypes));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd(fd: number): XskMap {
-    return new XskMap(noTypes, XskMap.kind.byFd(fd, noTypes));
+  constructor(options: XskMapOptions) {
+    const handle = XskMap.kind.handle(options);
+    super(handle, { key: u32, value: idLayout("an AF_XDP socket"), hints: xskHints });
   }
 
   /** Stores a socket only where none is, or this same one; whether it did (kernel 5.3). @throws as {@link set} */
@@ -381,16 +304,12 @@ export class XskMap extends WriteOnlyArrayMap<FdLike> {
   }
 
   /**
-   * Empties a place. The kernel does not say whether a socket was there.
+   * Empties a place. It is not called `delete`, as the kernel does not tell whether a socket was there.
    *
    * @throws {TypeError | RangeError} for an index outside the map
    */
-  delete(index: number): this {
+  unset(index: number): this {
     this.empty(index);
     return this;
-  }
-
-  override dup(): XskMap {
-    return new XskMap(noTypes, this.duplicateHandle());
   }
 }

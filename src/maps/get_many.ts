@@ -1,93 +1,113 @@
-import * as asm from "../asm/asm.ts";
-import type { Code } from "../asm/instruction.ts";
+/**
+ * @module Look-ups of many chosen keys by a program in the kernel. Loaded on first use, and written without the assembler: most
+ * scripts need neither, and a bundle would hold both.
+ */
+
+import { BtfBuilder } from "../btf/builder.ts";
+import { loadBtf } from "../ffi/bpf_btf.ts";
+import { loadError, testRunProgram, type TestRunInput, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
-import { createFromSpec } from "./create.ts";
-import type { MapSpec, MapTypeName } from "./map_spec.ts";
+import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
+import { bpfProgTypes } from "../uapi/enumerations.ts";
+import { createFromSpec, type MapProperties } from "./create.ts";
+import type { MapSpec } from "./map_spec.ts";
+import { mapTypes } from "./map_types.ts";
 import type { ValueLayout } from "./value_layout.ts";
-import { Program, type TestRunOptions } from "../program/program.ts";
-import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
-/** Bytes of memory shared with the program, at the most. */
-const largestRoom = 256 * 1024;
-const largestCapacity = 1024;
-/** Values up to this size are copied by loads and stores written out one by one; larger ones are not for this. */
-const largestValue = 512;
-/** In the shared memory: how many keys there are; then the keys; then for each its value behind 8 bytes that say whether there is one. */
+/** Bytes of the memory shared with the program, at most. */
+const maxSharedBytes = 256 * 1024;
+const maxCapacity = 1024;
+/**
+ * The shared memory: how many keys there are; then the keys; then for each its value after 8 bytes that say whether there is
+ * one.
+ */
 const countSize = 8;
 const foundSize = 8;
 /** An Ethernet header, without which socket filters are not run. */
 const smallestPacket = 14;
 
-/** What is looked up in, and the sizes in which the kernel has it. */
-export interface LookedUpMap {
-  readonly type: MapTypeName;
-  readonly fd: number;
-  readonly keySize: number;
-  readonly valueSize: number;
-  readonly what: string;
+/** An instruction: operation, destination, source, offset and immediate, as in `struct bpf_insn` (include/uapi/linux/bpf.h). */
+type Instruction = readonly [
+  operation: number,
+  destination: number,
+  source: number,
+  offset: number,
+  immediate: number,
+];
+type Instructions = readonly Instruction[];
+
+const [r0, r1, r2, r3, r4, r6, r7, r8] = [0, 1, 2, 3, 4, 6, 7, 8] as const;
+/** Helpers, by `enum bpf_func_id` (include/uapi/linux/bpf.h): the table of all of them would be 5 kB of a bundle. */
+const [mapLookupElem, loop] = [1, 181] as const;
+/** Sources of an instruction that loads an address: BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE and BPF_PSEUDO_FUNC. */
+const [mapDescriptor, mapValue, localFunction] = [1, 2, 4] as const;
+/** The slot of the function that looks one key up. */
+const eachSlot = 10;
+
+/** The two slots of an instruction that loads an address. */
+function loadAddress(register: number, source: number, low: number, high: number): Instructions {
+  return [
+    [0x18, register, source, 0, low],
+    [0, 0, 0, 0, high],
+  ];
 }
 
-/**
- * Look-ups of many chosen keys in one call, for which the kernel has no command: a program that is run there does them, with
- * keys and values in memory shared with it (kernel 5.17).
- *
- * A system call for each key costs more than ten times what the look-up itself does.
- */
-export class LookupProgram implements Disposable {
+function encode(code: Instructions): Uint8Array {
+  const bytes = new Uint8Array(code.length * 8);
+  const view = new DataView(bytes.buffer);
+  for (const [slot, [operation, destination, source, offset, immediate]] of code.entries()) {
+    view.setUint8(slot * 8, operation);
+    view.setUint8(slot * 8 + 1, (source << 4) | destination);
+    view.setInt16(slot * 8 + 2, offset, true);
+    view.setInt32(slot * 8 + 4, immediate, true);
+  }
+  return bytes;
+}
+
+/** A loaded program that looks keys up, and the memory that it shares with this process. */
+class LookupProgram implements Disposable {
   readonly #memory: MappedMemory;
-  readonly #program: Program;
-  readonly #input: TestRunOptions;
-  readonly #capacity: number;
+  readonly #program: Descriptor;
+  readonly #input: TestRunInput;
   readonly #keyStride: number;
   readonly #valueStride: number;
   readonly #valuesOffset: number;
-  #view: DataView | undefined;
+  /** The number of keys that one run takes. */
+  readonly capacity: number;
+  readonly view: DataView;
 
-  /** Whether values are small enough for it. */
-  static fits(valueSize: number): boolean {
-    return valueSize <= largestValue;
-  }
-
-  /** @throws {BpfError | VerifierError} where kernel or privileges do not suffice, or programs may not read the map */
-  constructor(map: LookedUpMap) {
-    this.#keyStride = roundUp8(map.keySize);
-    this.#valueStride = foundSize + roundUp8(map.valueSize);
+  /** @throws {BpfError} where kernel or privileges do not suffice, or programs may not read the map */
+  constructor(map: Descriptor, { type, keySize }: MapProperties, valueSize: number) {
+    this.#keyStride = roundUp8(keySize);
+    this.#valueStride = foundSize + roundUp8(valueSize);
     const stride = this.#keyStride + this.#valueStride;
-    this.#capacity = Math.min(largestCapacity, Math.floor((largestRoom - countSize) / stride));
-    this.#valuesOffset = countSize + this.#capacity * this.#keyStride;
-    const room = this.#valuesOffset + this.#capacity * this.#valueStride;
+    this.capacity = Math.min(maxCapacity, Math.floor((maxSharedBytes - countSize) / stride));
+    this.#valuesOffset = countSize + this.capacity * this.#keyStride;
+    const length = this.#valuesOffset + this.capacity * this.#valueStride;
     const what = `look-ups in ${map.what}`;
     // The mapping and the program keep the kernel's map alive.
-    using shared = new Descriptor(createFromSpec(sharedMap(room)), what);
+    using shared = new Descriptor(createFromSpec(sharedArray(length)), what);
     this.#memory = MappedMemory.ofFile({
       fd: shared.fd,
       offset: 0,
-      length: roundUpToPage(room),
+      length: roundUpToPage(length),
       writable: true,
       what,
     });
-    // Programs that may sleep hold up nobody, but the kernel does not let them use tries.
-    const isSleepable = map.type !== "lpm_trie";
-    this.#input = isSleepable ? {} : { data: new Uint8Array(smallestPacket) };
+    this.view = new DataView(this.#memory.buffer);
+    // Programs that may sleep hold up nobody.
+    const isSleepable = mapTypes.get(type)?.refusesSleepable !== true;
+    const data = isSleepable ? undefined : new Uint8Array(smallestPacket);
+    this.#input = { data, context: undefined, contextComesBack: undefined, repeat: 0 };
     try {
-      this.#program = new Program({
-        section: isSleepable ? "syscall" : "socket",
-        license: "GPL",
-        name: "lookup_many",
-        maps: { map, shared },
-        code: this.#code(map.valueSize),
-      });
+      const code = this.#code(valueSize, map.fd, shared.fd);
+      this.#program = loadLookup(code, isSleepable, what);
     } catch (error) {
       this.#memory[Symbol.dispose]();
       throw error;
     }
-  }
-
-  /** How many keys one run takes. */
-  get capacity(): number {
-    return this.#capacity;
   }
 
   /**
@@ -97,20 +117,15 @@ export class LookupProgram implements Disposable {
    */
   run(count: number): void {
     this.view.setUint32(0, count, true);
-    this.#program.testRun(this.#input);
+    testRunProgram(this.#program.fd, this.#input, this.#program.what);
   }
 
-  get view(): DataView {
-    this.#view ??= new DataView(this.#memory.buffer);
-    return this.#view;
-  }
-
-  /** Where key `index` is in {@link view}. */
+  /** The offset of key `index` in {@link view}. */
   keyOffset(index: number): number {
     return countSize + index * this.#keyStride;
   }
 
-  /** The value of key `index`, or `undefined` where there is none. */
+  /** Decodes the value of key `index`; `undefined` where there is none. */
   readValue<V>(layout: Pick<ValueLayout<V>, "read">, index: number): V | undefined {
     const offset = this.#valuesOffset + index * this.#valueStride;
     const { view } = this;
@@ -118,42 +133,44 @@ export class LookupProgram implements Disposable {
     return layout.read(view, offset + foundSize);
   }
 
-  #code(valueSize: number): Code {
-    const { r0, r1, r2, r3, r4, r6, r7, r8 } = asm;
+  #code(valueSize: number, map: number, shared: number): Instructions {
+    const copied = copy(valueSize);
+    // Slots from a jump to its target: those of what lies between.
+    const found = copied.length + 3;
     return [
-      asm.ldMapValue(r1, "shared", 0),
-      asm.ldxw(r1, r1, 0),
-      asm.ldFunc(r2, "each"),
-      asm.mov(r3, 0),
-      asm.mov(r4, 0),
-      asm.call("loop"),
-      asm.mov(r0, 0),
-      asm.exit(),
+      ...loadAddress(r1, mapValue, shared, 0),
+      [0x61, r1, r1, 0, 0], // r1 = *(u32 *)r1: the number of keys
+      ...loadAddress(r2, localFunction, 6, 0), // each
+      [0xb7, r3, 0, 0, 0], // r3 = 0
+      [0xb7, r4, 0, 0, 0], // r4 = 0
+      [0x85, 0, 0, 0, loop],
+      [0xb7, r0, 0, 0, 0], // r0 = 0
+      [0x95, 0, 0, 0, 0], // exit
 
-      asm.func("each"), // (index): whether to stop
-      asm.mov(r6, r1),
-      asm.jge(r6, this.#capacity, "stop"),
-      asm.ldMapValue(r7, "shared", countSize),
-      asm.mov(r2, r6),
-      asm.mul(r2, this.#keyStride),
-      asm.add(r2, r7), // the key
-      asm.mul(r6, this.#valueStride),
-      asm.ldMapValue(r8, "shared", this.#valuesOffset),
-      asm.add(r8, r6), // where its value goes
-      asm.ldMap(r1, "map"),
-      asm.call("map_lookup_elem"),
-      asm.jeq(r0, 0, "absent"),
-      copy(valueSize),
-      asm.stdw(r8, 0, 1),
-      asm.mov(r0, 0),
-      asm.exit(),
-      asm.label("absent"),
-      asm.stdw(r8, 0, 0),
-      asm.mov(r0, 0),
-      asm.exit(),
-      asm.label("stop"),
-      asm.mov(r0, 1),
-      asm.exit(),
+      // each (index): 1 to stop
+      [0xbf, r6, r1, 0, 0], // r6 = r1
+      [0x35, r6, 0, found + 16, this.capacity], // if r6 >= capacity goto stop
+      ...loadAddress(r7, mapValue, shared, countSize),
+      [0xbf, r2, r6, 0, 0], // r2 = r6
+      [0x27, r2, 0, 0, this.#keyStride], // r2 *= stride
+      [0x0f, r2, r7, 0, 0], // r2 += r7: the key
+      [0x27, r6, 0, 0, this.#valueStride], // r6 *= stride
+      ...loadAddress(r8, mapValue, shared, this.#valuesOffset),
+      [0x0f, r8, r6, 0, 0], // r8 += r6: the place for its value
+      ...loadAddress(r1, mapDescriptor, map, 0),
+      [0x85, 0, 0, 0, mapLookupElem],
+      [0x15, r0, 0, found, 0], // if r0 == 0 goto absent
+      ...copied,
+      [0x7a, r8, 0, 0, 1], // *(u64 *)r8 = 1
+      [0xb7, r0, 0, 0, 0], // r0 = 0
+      [0x95, 0, 0, 0, 0], // exit
+      // absent
+      [0x7a, r8, 0, 0, 0], // *(u64 *)r8 = 0
+      [0xb7, r0, 0, 0, 0], // r0 = 0
+      [0x95, 0, 0, 0, 0], // exit
+      // stop
+      [0xb7, r0, 0, 0, 1], // r0 = 1
+      [0x95, 0, 0, 0, 0], // exit
     ];
   }
 
@@ -163,30 +180,54 @@ export class LookupProgram implements Disposable {
   }
 }
 
+/** Loads the program, with the types that the verifier asks for when the address of a function is taken. */
+function loadLookup(code: Instructions, isSleepable: boolean, what: string): Descriptor {
+  const types = new BtfBuilder();
+  const prototype = types.functionPrototype(types.int("int", 4, { isSigned: true }));
+  const records = [
+    [0, types.func("main", prototype, "static")],
+    [eachSlot, types.func("each", prototype, "static")],
+  ].flat();
+  using btf = loadBtf(types.encode(), `types of the ${what}`);
+  const result = tryLoadProgram(
+    {
+      type: isSleepable ? bpfProgTypes.SYSCALL : bpfProgTypes.SOCKET_FILTER,
+      flags: isSleepable ? BPF_F_SLEEPABLE : 0,
+      instructions: encode(code),
+      license: "GPL",
+      name: "lookup_many",
+      btf: { fd: btf.fd, functions: new Uint8Array(Uint32Array.from(records).buffer) },
+    },
+    0,
+  );
+  if ("fd" in result) return new Descriptor(result.fd, what);
+  throw loadError(result.errno, what, ["CAP_BPF"], undefined);
+}
+
 /**
- * Copies a value from where r0 points to behind what r8 points to, in pieces as large as they can be: an integer that is
+ * Copies a value from where r0 points to after what r8 points to, in pieces as large as they can be: an integer that is
  * changed meanwhile is never half old and half new, as all of them lie at multiples of their size.
  */
-function copy(size: number): Code {
-  const { r0, r1, r8 } = asm;
+function copy(size: number): Instructions {
+  // Loads and stores of 8, 4, 2 and 1 bytes.
   const pieces = [
-    [8, asm.ldxdw, asm.stxdw],
-    [4, asm.ldxw, asm.stxw],
-    [2, asm.ldxh, asm.stxh],
-    [1, asm.ldxb, asm.stxb],
+    [8, 0x79, 0x7b],
+    [4, 0x61, 0x63],
+    [2, 0x69, 0x6b],
+    [1, 0x71, 0x73],
   ] as const;
-  const code: Code[] = [];
+  const code: Instruction[] = [];
   let offset = 0;
   for (const [length, load, store] of pieces) {
     for (; size - offset >= length; offset += length) {
-      code.push([load(r1, r0, offset), store(r8, foundSize + offset, r1)]);
+      code.push([load, r1, r0, offset, 0], [store, r8, r1, foundSize + offset, 0]);
     }
   }
   return code;
 }
 
 /** The memory shared with the program: an array of one value. */
-function sharedMap(valueSize: number): MapSpec {
+function sharedArray(valueSize: number): MapSpec {
   return {
     type: "array",
     keySize: 4,
@@ -199,44 +240,46 @@ function sharedMap(valueSize: number): MapSpec {
   };
 }
 
-/** A program costs some milliseconds to load: as much as so many single look-ups. */
-const worthwhile = 4096;
-/** A run of the program costs as much as a few single look-ups. */
-const fewest = 16;
-
 /**
- * Look-ups of many chosen keys by a program in the kernel, once enough keys were asked for to be worth one.
+ * Look-ups of many chosen keys in one call, for which the kernel has no command: a program that is run there does them, with
+ * keys and values in memory shared with it (kernel 5.17).
  *
- * Where the kernel or this process's privileges do not suffice there is none, and look-ups stay single ones.
+ * A system call for each key costs more than ten times what the look-up itself does. Where the kernel or this process's
+ * privileges do not suffice there is no program, and look-ups stay single ones.
  */
 export class ManyLookups implements Disposable {
+  readonly #map: Descriptor;
+  readonly #info: MapProperties;
+  readonly #valueSize: number;
   #program: LookupProgram | undefined;
   #isRefused = false;
   /** Types of keys and values are the user's code, which may look up in the same map. */
   #isBusy = false;
-  #asked = 0;
 
-  /** Whether a program is to look up so many keys: false until it is worth the loading. */
-  isWorthwhile(count: number): boolean {
-    if (this.#isRefused || this.#isBusy || count < fewest) return false;
-    this.#asked += count;
-    return this.#asked >= worthwhile;
+  constructor(map: Descriptor, info: MapProperties, valueSize: number) {
+    this.#map = map;
+    this.#info = info;
+    this.#valueSize = valueSize;
+  }
+
+  /** True where {@link get} can be called now. */
+  get isUsable(): boolean {
+    return !this.#isRefused && !this.#isBusy;
   }
 
   /**
-   * The values of these keys, in their order; `undefined` where single look-ups have to do it.
+   * Looks up these keys. Returns their values in their order; `undefined` where single look-ups have to do it.
    *
    * @param write writes a key, the one at `index` of all, at an offset of the view
    */
-  find<K, V>(
-    map: LookedUpMap,
+  get<K, V>(
     keys: readonly K[],
     write: (view: DataView, offset: number, key: K, index: number) => void,
     layout: Pick<ValueLayout<V>, "read">,
   ): (V | undefined)[] | undefined {
     this.#isBusy = true;
     try {
-      this.#program ??= new LookupProgram(map);
+      this.#program ??= new LookupProgram(this.#map, this.#info, this.#valueSize);
       const program = this.#program;
       const values = new Array<V | undefined>(keys.length);
       for (let start = 0; start < keys.length; start += program.capacity) {

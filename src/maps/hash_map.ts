@@ -1,13 +1,28 @@
-import type { MapHandle } from "./create.ts";
-import { AssociativeMap, type KeyedMapTypes, PerCpuAssociativeMap } from "./keyed_map.ts";
-import { keyedKind, type KeyedMapOptions } from "./map_options.ts";
 import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
+import type { Infer } from "../types/type.ts";
+import { AssociativeMap, PerCpuAssociativeMap } from "./keyed_map.ts";
+import {
+  type AnyType,
+  keyedKind,
+  type KeyedMapOptions,
+  type KeyedMapTypes,
+  type TypeIn,
+} from "./map_options.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    HashMap: HashMap<TypeIn<T, "key">, TypeIn<T, "value">>;
+    LruHashMap: LruHashMap<TypeIn<T, "key">, TypeIn<T, "value">>;
+    PerCpuHashMap: PerCpuHashMap<TypeIn<T, "key">, TypeIn<T, "value">>;
+    LruPerCpuHashMap: LruPerCpuHashMap<TypeIn<T, "key">, TypeIn<T, "value">>;
+  }
+}
 
 /**
  * Options of {@link HashMap}. All entries are allocated at once unless `flags` has `"no_prealloc"`: then each takes its memory
  * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
  */
-export type HashMapOptions<K, V> = KeyedMapOptions<K, V>;
+export type HashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
  * A hash table: any key to any value.
@@ -28,64 +43,30 @@ export type HashMapOptions<K, V> = KeyedMapOptions<K, V>;
  * for (const [key, value] of counts) console.log(key, value);
  * ```
  */
-export class HashMap<K, V> extends AssociativeMap<K, V> {
-  /** @internal */
-  static readonly kind = keyedKind("hash", "HashMap");
+export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMap<
+  Infer<K>,
+  Infer<V>,
+  Infer<V>,
+  "hash"
+> {
+  static readonly kind = /*@__PURE__*/ keyedKind("hash", "HashMap");
   /** The types that keys and values are written and read with. */
-  readonly types: KeyedMapTypes<K, V>;
+  declare readonly types: KeyedMapTypes<K, V>;
 
-  constructor(options: HashMapOptions<K, V>);
-  /** @internal */
-  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
-  constructor(options: KeyedMapTypes<K, V>, existing = HashMap.kind.create(options)) {
-    const { key, value } = options;
-    super(existing, {
+  constructor(options: HashMapOptions<K, V>) {
+    const handle = HashMap.kind.handle(options);
+    const { key, value } = handle.types;
+    super(handle, {
       key,
       value,
       isLocked: hasSpinLock(value),
       isReadByPrograms: !hasOpaqueField(value),
     });
-    this.types = { key, value };
-  }
-
-  /**
-   * Opens the map pinned at a path on a BPF file system (kernel 4.4).
-   *
-   * @throws {TypeError} when it is another kind of map, or its key or value has another size
-   * @throws {Error} when nothing is pinned there
-   *
-   * @example
-   * ```ts
-   * import { HashMap, t } from "bun-bpf";
-   * try {
-   *   using counts = HashMap.open("/sys/fs/bpf/counts", { key: t.u32, value: t.u64 });
-   *   console.log(counts.toMap());
-   * } catch (error) {
-   *   console.error(String(error)); // nothing is pinned at /sys/fs/bpf/counts: no such file
-   * }
-   * ```
-   */
-  static open<K, V>(path: string, types: KeyedMapTypes<K, V>): HashMap<K, V> {
-    return new HashMap(types, HashMap.kind.open(path, types));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): HashMap<K, V> {
-    return new HashMap(types, HashMap.kind.byId(id, types));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): HashMap<K, V> {
-    return new HashMap(types, HashMap.kind.byFd(fd, types));
-  }
-
-  override dup(): HashMap<K, V> {
-    return new HashMap(this.types, this.duplicateHandle());
   }
 }
 
 /** Options of {@link LruHashMap}. All entries are allocated at once. */
-export type LruHashMapOptions<K, V> = KeyedMapOptions<K, V>;
+export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
  * A hash table that makes room by itself: when it is full, a new key takes the place of one that was not used lately.
@@ -110,38 +91,20 @@ export type LruHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  * console.log(recent.count() <= 1024, recent.get(4999)); // true 4999
  * ```
  */
-export class LruHashMap<K, V> extends AssociativeMap<K, V> {
-  /** @internal */
-  static readonly kind = keyedKind("lru_hash", "LruHashMap");
+export class LruHashMap<K extends AnyType, V extends AnyType> extends AssociativeMap<
+  Infer<K>,
+  Infer<V>,
+  Infer<V>,
+  "lru_hash"
+> {
+  static readonly kind = /*@__PURE__*/ keyedKind("lru_hash", "LruHashMap");
   /** The types that keys and values are written and read with. */
-  readonly types: KeyedMapTypes<K, V>;
+  declare readonly types: KeyedMapTypes<K, V>;
 
-  constructor(options: LruHashMapOptions<K, V>);
-  /** @internal */
-  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
-  constructor(options: KeyedMapTypes<K, V>, existing = LruHashMap.kind.create(options)) {
-    const { key, value } = options;
-    super(existing, { key, value });
-    this.types = { key, value };
-  }
-
-  /** Opens the map pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open<K, V>(path: string, types: KeyedMapTypes<K, V>): LruHashMap<K, V> {
-    return new LruHashMap(types, LruHashMap.kind.open(path, types));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): LruHashMap<K, V> {
-    return new LruHashMap(types, LruHashMap.kind.byId(id, types));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): LruHashMap<K, V> {
-    return new LruHashMap(types, LruHashMap.kind.byFd(fd, types));
-  }
-
-  override dup(): LruHashMap<K, V> {
-    return new LruHashMap(this.types, this.duplicateHandle());
+  constructor(options: LruHashMapOptions<K, V>) {
+    const handle = LruHashMap.kind.handle(options);
+    const { key, value } = handle.types;
+    super(handle, { key, value });
   }
 }
 
@@ -149,7 +112,7 @@ export class LruHashMap<K, V> extends AssociativeMap<K, V> {
  * Options of {@link PerCpuHashMap}. All entries are allocated at once unless `flags` has `"no_prealloc"`: then each takes its memory
  * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
  */
-export type PerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
+export type PerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
  * A hash table with a value for each CPU under every key: a program works on its own CPU's without contention, and the
@@ -170,39 +133,23 @@ export type PerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  * console.log(counts.sum(1) === 5 * possibleCpus().length, counts.sum(2)); // true undefined
  * ```
  */
-export class PerCpuHashMap<K, V> extends PerCpuAssociativeMap<K, V> {
-  /** @internal */
-  static readonly kind = keyedKind("percpu_hash", "PerCpuHashMap");
+export class PerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuAssociativeMap<
+  Infer<K>,
+  Infer<V>,
+  "percpu_hash"
+> {
+  static readonly kind = /*@__PURE__*/ keyedKind("percpu_hash", "PerCpuHashMap");
 
-  constructor(options: PerCpuHashMapOptions<K, V>);
-  /** @internal */
-  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
-  constructor(options: KeyedMapTypes<K, V>, existing = PerCpuHashMap.kind.create(options)) {
-    super(existing, options);
-  }
+  /** The types that keys, and the values of one CPU, are written and read with. */
+  declare readonly types: KeyedMapTypes<K, V>;
 
-  /** Opens the map pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open<K, V>(path: string, types: KeyedMapTypes<K, V>): PerCpuHashMap<K, V> {
-    return new PerCpuHashMap(types, PerCpuHashMap.kind.open(path, types));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): PerCpuHashMap<K, V> {
-    return new PerCpuHashMap(types, PerCpuHashMap.kind.byId(id, types));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): PerCpuHashMap<K, V> {
-    return new PerCpuHashMap(types, PerCpuHashMap.kind.byFd(fd, types));
-  }
-
-  override dup(): PerCpuHashMap<K, V> {
-    return new PerCpuHashMap(this.types, this.duplicateHandle());
+  constructor(options: PerCpuHashMapOptions<K, V>) {
+    super(PerCpuHashMap.kind.handle(options));
   }
 }
 
 /** Options of {@link LruPerCpuHashMap}. All entries are allocated at once. */
-export type LruPerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
+export type LruPerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
  * A hash table with a value for each CPU under every key, which makes room by itself as {@link LruHashMap} does.
@@ -221,33 +168,17 @@ export type LruPerCpuHashMapOptions<K, V> = KeyedMapOptions<K, V>;
  * console.log(flows.sum("192.0.2.1") === possibleCpus().length); // true
  * ```
  */
-export class LruPerCpuHashMap<K, V> extends PerCpuAssociativeMap<K, V> {
-  /** @internal */
-  static readonly kind = keyedKind("lru_percpu_hash", "LruPerCpuHashMap");
+export class LruPerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuAssociativeMap<
+  Infer<K>,
+  Infer<V>,
+  "lru_percpu_hash"
+> {
+  static readonly kind = /*@__PURE__*/ keyedKind("lru_percpu_hash", "LruPerCpuHashMap");
 
-  constructor(options: LruPerCpuHashMapOptions<K, V>);
-  /** @internal */
-  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
-  constructor(options: KeyedMapTypes<K, V>, existing = LruPerCpuHashMap.kind.create(options)) {
-    super(existing, options);
-  }
+  /** The types that keys, and the values of one CPU, are written and read with. */
+  declare readonly types: KeyedMapTypes<K, V>;
 
-  /** Opens the map pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open<K, V>(path: string, types: KeyedMapTypes<K, V>): LruPerCpuHashMap<K, V> {
-    return new LruPerCpuHashMap(types, LruPerCpuHashMap.kind.open(path, types));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): LruPerCpuHashMap<K, V> {
-    return new LruPerCpuHashMap(types, LruPerCpuHashMap.kind.byId(id, types));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): LruPerCpuHashMap<K, V> {
-    return new LruPerCpuHashMap(types, LruPerCpuHashMap.kind.byFd(fd, types));
-  }
-
-  override dup(): LruPerCpuHashMap<K, V> {
-    return new LruPerCpuHashMap(this.types, this.duplicateHandle());
+  constructor(options: LruPerCpuHashMapOptions<K, V>) {
+    super(LruPerCpuHashMap.kind.handle(options));
   }
 }

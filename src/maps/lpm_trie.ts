@@ -1,20 +1,128 @@
+import { type ElementCommand, probeElement, probeMap } from "../ffi/bpf_probe.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { fixes } from "../features/fixes.ts";
+import { isKernelSince, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
+import { explainPermission } from "../ffi/permission.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { describe } from "../check/describe.ts";
-import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
+import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import { AssociativeMap, type KeyedMapTypes } from "./keyed_map.ts";
-import type { ElementOptions } from "./element_map.ts";
-import type { MapHandle } from "./create.ts";
-import { checkTypes, type KeyedMapOptions, MapKind } from "./map_options.ts";
+import type { Infer } from "../types/type.ts";
+import { AssociativeMap } from "./keyed_map.ts";
+import type { ElementOptions } from "./elements.ts";
+import {
+  type AnyType,
+  checkTypes,
+  type KeyedMapOptions,
+  type KeyedMapTypes,
+  MapKind,
+  type TypeIn,
+} from "./map_options.ts";
 import { checkMaxEntries } from "./map_spec.ts";
-import { TrieWalk, type Walk } from "./walk.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    LpmTrie: LpmTrie<TypeIn<T, "key">, TypeIn<T, "value">>;
+  }
+}
+
+/** A kernel bug in tries that was fixed: the first kernel without it, and how it shows. */
+interface TrieFix {
+  readonly since: KernelVersion;
+  /** Tries it out: what is still wrong, in words; `undefined` for nothing. */
+  readonly mistake: (call: TrieCall) => string | undefined;
+}
+
+/** Calls for 10.0.`third`.0/24 on a trie with room for a few networks. Returns the name of the error, or `undefined` for none. */
+type TrieCall = (
+  command: ElementCommand,
+  third: number,
+  flags?: number,
+  room?: Uint8Array,
+) => string | undefined;
+
+/** The key of 10.0.`third`.0/24: the length of the prefix, and the address in network order. */
+function network(third: number): Uint8Array {
+  return Uint8Array.of(24, 0, 0, 0, 10, 0, third, 0);
+}
+
+/** The number of networks that the probed trie has room for. */
+const room = 3;
+
+/** The fixed bugs, by what is right since. Stable kernels of earlier versions may have the fixes, too. */
+export const trieFixes = {
+  /** Before, a trie stored whatever the flags said, and a full one refused to replace what it had. */
+  lpm_trie_update: {
+    since: "6.13",
+    mistake(call) {
+      if (call("BPF_MAP_UPDATE_ELEM", 0, BPF_EXIST) === undefined) {
+        return "it replaces what is not there";
+      }
+      for (let third = 0; third < room; third++) call("BPF_MAP_UPDATE_ELEM", third);
+      if (call("BPF_MAP_UPDATE_ELEM", 0, BPF_NOEXIST) !== "EEXIST") {
+        return "it adds what is there";
+      }
+      const error = call("BPF_MAP_UPDATE_ELEM", 0);
+      return error && `where it is full it refuses to replace a value (${error})`;
+    },
+  },
+  /** Before, the next key of one that was deleted meanwhile could be any: walks passed entries over. */
+  lpm_trie_next_key: {
+    since: "6.13",
+    mistake(call) {
+      for (const third of [2, 4]) call("BPF_MAP_UPDATE_ELEM", third);
+      const next = new Uint8Array(8);
+      call("BPF_MAP_GET_NEXT_KEY", 3, 0, next);
+      return next[6] === 2 ? undefined : "it takes a network for another one of the same length";
+    },
+  },
+} as const satisfies Readonly<Record<string, TrieFix>>;
+
+/** Probes a fix: `"available"`, the name of the error that kept the probe from an answer, or what is still wrong. */
+export function probeTrieFix(fix: keyof typeof trieFixes): string | { readonly missing: string } {
+  const map = probeMap({
+    type: "LPM_TRIE",
+    keySize: 8,
+    valueSize: 8,
+    maxEntries: room,
+    flags: BPF_F_NO_PREALLOC,
+  });
+  if (!(map instanceof Descriptor)) return map;
+  using trie = map;
+  const mistake = trieFixes[fix].mistake((command, third, flags = 0, value = new Uint8Array(8)) =>
+    probeElement(command, trie.fd, network(third), value, flags),
+  );
+  return mistake === undefined ? "available" : { missing: mistake };
+}
+
+let updateAnswer: ReturnType<typeof probeTrieFix> | undefined;
+
+/**
+ * The reason why tries of this kernel do not heed BPF_NOEXIST and BPF_EXIST, or why that cannot be known; `undefined` where
+ * they do. Probed once.
+ *
+ * @throws {Error} where the probe gets no answer: the next call probes again
+ */
+function unconditionalUpdateReason(): string | undefined {
+  const answer = updateAnswer ?? probeTrieFix("lpm_trie_update");
+  if (answer === "available") {
+    updateAnswer = answer;
+    return undefined;
+  }
+  if (answer === "EPERM" || answer === "EACCES") return explainPermission(["CAP_BPF"], true);
+  if (typeof answer === "string") {
+    throw new Error(`cannot find out whether tries heed conditions: the kernel answers ${answer}`);
+  }
+  updateAnswer = answer;
+  const { since } = trieFixes.lpm_trie_update;
+  if (isKernelSince(since)) return answer.missing;
+  return `it came with kernel ${since} and stable kernels of its time, and this is ${kernelRelease()}`;
+}
 
 /** Options of {@link LpmTrie}. Entries are allocated as they come. */
-export type LpmTrieOptions<K, V> = KeyedMapOptions<K, V>;
+export type LpmTrieOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
-/** Of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
+/** Bytes of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
 const [smallestKey, largestKey] = [5, 260];
 
 /**
@@ -43,15 +151,21 @@ const [smallestKey, largestKey] = [5, 260];
  * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
  * ```
  */
-export class LpmTrie<K, V> extends AssociativeMap<K, V> {
-  /** @internal */
-  static readonly kind = new MapKind<
-    KeyedMapTypes<unknown, unknown>,
-    LpmTrieOptions<unknown, unknown>
+export class LpmTrie<K extends AnyType, V extends AnyType> extends AssociativeMap<
+  Infer<K>,
+  Infer<V>,
+  Infer<V>,
+  "lpm_trie"
+> {
+  static readonly kind = /*@__PURE__*/ new MapKind<
+    "LpmTrie",
+    KeyedMapTypes<AnyType, AnyType>,
+    LpmTrieOptions<AnyType, AnyType>
   >({
     type: "lpm_trie",
     className: "LpmTrie",
-    options: ["key", "value", "maxEntries"],
+    types: ["key", "value"],
+    options: ["maxEntries"],
     sizes(types) {
       checkTypes(types);
       const { key, value } = types;
@@ -68,14 +182,12 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
     },
   });
   /** The types that keys and values are written and read with. */
-  readonly types: KeyedMapTypes<K, V>;
+  declare readonly types: KeyedMapTypes<K, V>;
 
-  constructor(options: LpmTrieOptions<K, V>);
-  /** @internal */
-  constructor(types: KeyedMapTypes<K, V>, existing: MapHandle);
-  constructor(options: KeyedMapTypes<K, V>, existing = LpmTrie.kind.create(options)) {
-    const { key, value } = options;
-    super(existing, {
+  constructor(options: LpmTrieOptions<K, V>) {
+    const handle = LpmTrie.kind.handle(options);
+    const { key, value } = handle.types;
+    super(handle, {
       key,
       value,
       isReadByPrograms: !hasOpaqueField(value),
@@ -83,26 +195,6 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
         EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or a trie does not take these options`,
       },
     });
-    this.types = { key, value };
-  }
-
-  /** Opens the trie pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open<K, V>(path: string, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
-    return new LpmTrie(types, LpmTrie.kind.open(path, types));
-  }
-
-  /** Opens a trie by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<K, V>(id: number, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
-    return new LpmTrie(types, LpmTrie.kind.byId(id, types));
-  }
-
-  /** Opens the trie behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<K, V>(fd: number, types: KeyedMapTypes<K, V>): LpmTrie<K, V> {
-    return new LpmTrie(types, LpmTrie.kind.byFd(fd, types));
-  }
-
-  override dup(): LpmTrie<K, V> {
-    return new LpmTrie(this.types, this.duplicateHandle());
   }
 
   /**
@@ -110,32 +202,27 @@ export class LpmTrie<K, V> extends AssociativeMap<K, V> {
    *
    * @throws {BpfError} `EOPNOTSUPP` on kernels that store it in any case (before 6.13, but for later updates of stable kernels)
    */
-  override add(key: K, value: V, options?: ElementOptions): boolean {
+  override add(key: Infer<K>, value: Infer<V>, options?: ElementOptions): boolean {
     this.#requireConditions("add to");
     return super.add(key, value, options);
   }
 
   /** Stores a value only if this very prefix is present; whether it did. @throws as {@link add} */
-  override replace(key: K, value: V, options?: ElementOptions): boolean {
+  override replace(key: Infer<K>, value: Infer<V>, options?: ElementOptions): boolean {
     this.#requireConditions("replace in");
     return super.replace(key, value, options);
   }
 
   /** The one refusal that is the library's: the kernel would do it, and more than was asked. */
   #requireConditions(doing: string): void {
-    const fix = fixes.get("lpm_trie_update");
     // A map that is disposed of says so, on every kernel.
-    if (fix.available || this.disposed) return;
+    const reason = this.disposed ? undefined : unconditionalUpdateReason();
+    if (reason === undefined) return;
     throw new BpfError({
       errno: errnoNumbers.EOPNOTSUPP,
       syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
       doing: `${doing} the ${this}`,
-      hint: `This kernel stores in tries whether the prefix is there or not: ${fix.reason}. Use set()`,
+      hint: `This kernel stores in tries whether the prefix is there or not: ${reason}. Use set()`,
     });
-  }
-
-  /** @internal */
-  protected override walk(): Walk {
-    return new TrieWalk(this.walked);
   }
 }

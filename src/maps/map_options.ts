@@ -1,11 +1,12 @@
-/** @module Checks of the types of keys, values and events: before the kernel is asked for a map. */
+/** @module The definitions of map classes: their options, the checks of these, and how they become specs. */
 
-import { checkOptions } from "../check/arguments.ts";
+import { encodeBtf, type MapTypes } from "../btf/encode.ts";
+import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
-import { createMapHandle, type ExpectedMap, type MapHandle, openMapHandle } from "./create.ts";
-import type { KeyedMapTypes } from "./keyed_map.ts";
+import type { Origin } from "../handle/kernel_object.ts";
+import { createMapHandle, MapHandle, type MapProperties, openMapHandle } from "./create.ts";
 import {
   checkMaxEntries,
   commonMapOptionNames,
@@ -13,15 +14,190 @@ import {
   commonSpec,
   type MapFlag,
   type MapSpec,
-  type MapTypeName,
 } from "./map_spec.ts";
+import { type MapTypeName, mapTypes } from "./map_types.ts";
 import { i32, u32 } from "../types/integer.ts";
 import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { checkType, type Type } from "../types/type.ts";
 import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 
+/**
+ * The classes of maps by their names, for the types `T` of keys, values and events that an object is opened or created
+ * with. Each class adds itself beside its declaration.
+ */
+export interface MapClasses<T> {}
+
+/** The type that `T` has under a name: of keys, values or events. */
+export type TypeIn<T, Name extends string> = T extends { readonly [N in Name]: infer X }
+  ? X extends Type<unknown>
+    ? X
+    : never
+  : never;
+
+/** A class of maps, as far as opening and creation go. */
+export interface MapClass {
+  readonly kind: MapKind<keyof MapClasses<unknown>, any, any>;
+  new (handle: never): object;
+}
+
+/** The types that a class is opened with. */
+export type TypesOf<C extends MapClass> =
+  C["kind"] extends MapKind<any, infer Types, any> ? Types : never;
+
+/** The object of a class that is opened with the types `T`. */
+export type MapOf<C extends MapClass, T> = MapClasses<T>[C["kind"]["className"]];
+
+/** The options that a class is created with. */
+export type OptionsOf<C extends MapClass> =
+  C["kind"] extends MapKind<any, any, infer Options> ? Options : never;
+
+/** The last arguments of `open` and its kin: the types, which may be left out where none has to be given. */
+export type TypesArguments<C extends MapClass> =
+  object extends TypesOf<C> ? readonly [types?: TypesOf<C>] : readonly [types: TypesOf<C>];
+
+/** The arguments `A`, checked so that a misspelt name in them is an error of types. */
+export type CheckedArguments<C extends MapClass, A extends readonly unknown[]> = {
+  [I in keyof A]: A[I] & { readonly [N in Exclude<keyof A[I], keyof OptionsOf<C>>]: never };
+};
+
+/** The definition of a class of maps. */
+export interface KindDefinition<
+  ClassName extends string,
+  Types extends object,
+  Options extends Types & CommonMapOptions,
+> {
+  readonly type: MapTypeName;
+  readonly className: ClassName;
+  /** The names of the types that an existing map is opened with. */
+  readonly types: readonly (keyof Types & string)[];
+  /** The names of the other options, beside those that every class has. */
+  readonly options: readonly string[];
+  /** The types of a map that is opened without any; there are none where they must be given. */
+  readonly defaultTypes?: Types;
+  /** True where names that are not types are refused when a map is opened. */
+  readonly isStrict?: boolean;
+  /** Hints for options that were renamed, by the old name. */
+  readonly renamed?: Readonly<Record<string, string>>;
+  /**
+   * Checks the types and says which sizes follow from them. What is left out may be anything in a map that is opened.
+   *
+   * @throws {TypeError | RangeError}
+   */
+  sizes(types: Types): Partial<Pick<MapSpec, "keySize" | "valueSize">>;
+  /**
+   * Checks the other options and says what follows from them; `flags` are added to those of the options.
+   *
+   * @throws {TypeError | RangeError}
+   */
+  complete(
+    options: Options,
+  ): Pick<MapSpec, "maxEntries"> & Partial<Omit<MapSpec, "types">> & { types?: MapTypes };
+  /** Refuses an existing map that does not fit for another reason than its sizes. @throws {TypeError} */
+  checkFit?(types: Types, info: MapProperties): void;
+}
+
+/** A class of maps as data: its map type, its options, and how they become specs and open maps. */
+export class MapKind<
+  ClassName extends string,
+  Types extends object,
+  Options extends Types & CommonMapOptions,
+> {
+  /** The name of the class. */
+  readonly className: ClassName;
+  /** The map type. */
+  readonly type: MapTypeName;
+  readonly #definition: KindDefinition<ClassName, Types, Options>;
+
+  /** @internal */
+  constructor(definition: KindDefinition<ClassName, Types, Options>) {
+    this.#definition = definition;
+    this.className = definition.className;
+    this.type = definition.type;
+  }
+
+  /** Checks options and makes plain data of them. @throws {TypeError | RangeError} */
+  spec(options: Options): MapSpec {
+    const { type, className, types, options: names, renamed = {} } = this.#definition;
+    const known = [...types, ...names, ...commonMapOptionNames];
+    checkRenamed(className, options, renamed, known);
+    checkOptions(className, options, known);
+    const sizes = { keySize: 0, valueSize: 0, ...this.#definition.sizes(options) };
+    const { flags = 0, types: described, ...completed } = this.#definition.complete(options);
+    const common = commonSpec(options);
+    return {
+      type,
+      ...sizes,
+      ...common,
+      ...completed,
+      flags: common.flags | flags,
+      ...(described && { types: specTypes(type, described) }),
+    };
+  }
+
+  /** @internal Creates the map of options, or passes on the one that is open already. */
+  handle<O extends Types>(options: O): MapHandle<O> {
+    // Not in the declared types: the library itself opens objects so.
+    if (options instanceof MapHandle) return options as MapHandle<O>;
+    const complete = options as unknown as Options;
+    return createMapHandle(this.spec(complete), this.pickTypes(options), complete.pin);
+  }
+
+  /** @internal Opens a map that exists. */
+  open(origin: Origin, given: Types | undefined): MapHandle<Types> {
+    const types = given ?? this.#definition.defaultTypes;
+    const { type, className, types: names, isStrict = false } = this.#definition;
+    if (typeof types !== "object" || types === null) {
+      throw new TypeError(
+        `types: expected those of the map's keys and values or events, as given to new ${className}, got ${describe(types)}`,
+      );
+    }
+    if (isStrict) checkOptions(className, types, names);
+    const expected = { type, ...this.#definition.sizes(types) };
+    const handle = openMapHandle(origin, expected, this.pickTypes(types));
+    try {
+      this.#definition.checkFit?.(types, handle.info);
+      return handle;
+    } catch (error) {
+      handle.descriptor[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** @internal Leaves the types of an object alone. */
+  pickTypes<T extends object>(types: T): T {
+    const names: readonly string[] = this.#definition.types;
+    return Object.fromEntries(Object.entries(types).filter(([name]) => names.includes(name))) as T;
+  }
+}
+
+/** Refuses an option by its former name, unless there is another one that is unknown. @throws {TypeError} */
+function checkRenamed(
+  className: string,
+  options: object,
+  renamed: Readonly<Record<string, string>>,
+  known: readonly string[],
+): void {
+  const old = Object.keys(renamed).find((name) => Object.hasOwn(options ?? {}, name));
+  if (old === undefined) return;
+  const others = Object.entries(options).filter(([name]) => name !== old);
+  checkOptions(className, Object.fromEntries(others), known);
+  throw new TypeError(`${className}: unknown option ${JSON.stringify(old)}: ${renamed[old]}`);
+}
+
+/** Encodes types for the kernel. */
+function specTypes(type: MapTypeName, types: MapTypes): NonNullable<MapSpec["types"]> {
+  const { bytes, keyTypeId, valueTypeId } = encodeBtf(types);
+  const areRequired =
+    mapTypes.get(type)?.with === "types" ||
+    (types.value !== undefined && hasOpaqueField(types.value));
+  return { bytes, keyTypeId, valueTypeId, areRequired };
+}
+
+/** Any `t` type. */
+export type AnyType = Type<unknown>;
+
 /** Checks that types were given, and that the kernel can find what it has to in them. @throws {TypeError} */
-export function checkTypes({ key, value }: KeyedMapTypes<unknown, unknown>): void {
+export function checkTypes({ key, value }: KeyedMapTypes<AnyType, AnyType>): void {
   checkPlainType("key", key);
   checkValueType(value);
 }
@@ -37,7 +213,7 @@ export function checkPlainType(what: string, type: Type<unknown>): void {
 }
 
 /** Checks the type of a map's values. @throws {TypeError} */
-export function checkValueType(value: Type<unknown>): void {
+function checkValueType(value: Type<unknown>): void {
   checkType("value", value);
   if (isOpaque(value) || (value.kind !== "struct" && hasOpaqueField(value))) {
     throw new TypeError(
@@ -46,93 +222,29 @@ export function checkValueType(value: Type<unknown>): void {
   }
 }
 
-/** What distinguishes a kind of map from the others. */
-export interface KindDefinition<Types, Options> {
-  readonly type: MapTypeName;
-  /** The class, for messages. */
-  readonly className: string;
-  /** The names of its options, beside those that every kind has. */
-  readonly options: readonly string[];
-  /**
-   * Checks the types and says which sizes follow from them. What is left out may be anything in a map that is opened.
-   *
-   * @throws {TypeError | RangeError}
-   */
-  sizes(types: Types): Partial<Pick<MapSpec, "keySize" | "valueSize">>;
-  /**
-   * Checks the other options and says what follows from them; `flags` are added to those of the options.
-   *
-   * @throws {TypeError | RangeError}
-   */
-  complete(options: Options): Pick<MapSpec, "maxEntries"> & Partial<MapSpec>;
-}
-
-/** How the maps of one kind are made and opened: the part of a class that does not depend on its operations. */
-export class MapKind<Types extends object, Options extends Types & CommonMapOptions> {
-  readonly #definition: KindDefinition<Types, Options>;
-
-  constructor(definition: KindDefinition<Types, Options>) {
-    this.#definition = definition;
-  }
-
-  get type(): MapTypeName {
-    return this.#definition.type;
-  }
-
-  /** Checks options and makes plain data of them. @throws {TypeError | RangeError} */
-  spec(options: Options): MapSpec {
-    const { type, className, options: names } = this.#definition;
-    checkOptions(className, options, [...names, ...commonMapOptionNames]);
-    const sizes = { keySize: 0, valueSize: 0, ...this.#definition.sizes(options) };
-    const { flags = 0, ...completed } = this.#definition.complete(options);
-    const common = commonSpec(options);
-    return { type, ...sizes, ...common, ...completed, flags: common.flags | flags };
-  }
-
-  /** @param options all of them, as the class's own constructor asks for */
-  create(options: Types): MapHandle {
-    // A constructor takes options or, from within the library alone, types with an existing map: here it is options.
-    const complete = options as unknown as Options;
-    return createMapHandle(this.spec(complete), complete.pin);
-  }
-
-  open(path: string, types: Types): MapHandle {
-    return openMapHandle({ path }, this.#expected(types));
-  }
-
-  byId(id: number, types: Types): MapHandle {
-    return openMapHandle({ id }, this.#expected(types));
-  }
-
-  byFd(fd: number, types: Types): MapHandle {
-    return openMapHandle({ fd }, this.#expected(types));
-  }
-
-  #expected(types: Types): ExpectedMap {
-    if (typeof types !== "object" || types === null) {
-      throw new TypeError(
-        `types: expected those of the map's keys and values or events, as given to new ${this.#definition.className}, got ${describe(types)}`,
-      );
-    }
-    return { type: this.#definition.type, ...this.#definition.sizes(types) };
-  }
+/** The types of a map's keys and values. */
+export interface KeyedMapTypes<K extends AnyType, V extends AnyType> {
+  readonly key: K;
+  readonly value: V;
 }
 
 /** Options of maps with any key and any value: hash tables and their kin. */
-export interface KeyedMapOptions<K, V> extends CommonMapOptions, KeyedMapTypes<K, V> {
-  /** How many entries it holds at the most: 1 to 2^32 - 1. */
+export interface KeyedMapOptions<K extends AnyType, V extends AnyType>
+  extends CommonMapOptions, KeyedMapTypes<K, V> {
+  /** The largest number of entries: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 
-/** The kind of a class whose options are {@link KeyedMapOptions}. */
-export function keyedKind(
+/** Defines a class whose options are {@link KeyedMapOptions}. */
+export function keyedKind<ClassName extends string>(
   type: MapTypeName,
-  className: string,
-): MapKind<KeyedMapTypes<unknown, unknown>, KeyedMapOptions<unknown, unknown>> {
+  className: ClassName,
+): MapKind<ClassName, KeyedMapTypes<AnyType, AnyType>, KeyedMapOptions<AnyType, AnyType>> {
   return new MapKind({
     type,
     className,
-    options: ["key", "value", "maxEntries"],
+    types: ["key", "value"],
+    options: ["maxEntries"],
     sizes(types) {
       checkTypes(types);
       return { keySize: types.key.size, valueSize: types.value.size };
@@ -144,62 +256,79 @@ export function keyedKind(
   });
 }
 
-/** The type of an array's values. */
-export interface ArrayMapTypes<V> {
-  readonly value: Type<V>;
+/** The type of a map's values. */
+export interface ValueTypes<V extends AnyType> {
+  readonly value: V;
 }
 
 /** Options that every array of values takes. */
-export interface IndexedMapOptions<V> extends CommonMapOptions, ArrayMapTypes<V> {
-  /** The length: 1 to 2^32 - 1. */
-  readonly maxEntries: number;
+export interface IndexedMapOptions<V extends AnyType> extends CommonMapOptions, ValueTypes<V> {
+  /** The number of values: 1 to 2^32 - 1. */
+  readonly length: number;
 }
 
-/** The kind of a class of arrays. */
-export function arrayKind<Options extends IndexedMapOptions<unknown>>(
+/** Hints for options of arrays that were renamed. */
+export const renamedArrayOptions = {
+  maxEntries: "the number of elements of an array is the option `length`",
+} as const;
+
+/** Checks the option `length` of an array. @throws {RangeError} */
+export function checkLength(length: number): void {
+  checkCount("length", length, 1, 0xffffffff);
+}
+
+/** Defines a class of arrays of values. */
+export function arrayKind<
+  ClassName extends string,
+  Options extends IndexedMapOptions<AnyType> = IndexedMapOptions<AnyType>,
+>(
   type: MapTypeName,
-  className: string,
-  own: readonly string[],
-  complete: (options: Options) => Partial<MapSpec>,
-): MapKind<ArrayMapTypes<unknown>, Options> {
-  return new MapKind({
+  className: ClassName,
+  own: readonly string[] = [],
+  complete: (options: Options) => Partial<MapSpec> = () => ({}),
+): MapKind<ClassName, ValueTypes<AnyType>, Options> {
+  return new MapKind<ClassName, ValueTypes<AnyType>, Options>({
     type,
     className,
-    options: ["value", "maxEntries", ...own],
+    types: ["value"],
+    options: ["length", ...own],
+    renamed: renamedArrayOptions,
     sizes({ value }) {
       checkValueType(value);
       return { keySize: u32.size, valueSize: value.size };
     },
     complete(options) {
-      const { value, maxEntries } = options;
-      checkMaxEntries(maxEntries);
-      return { maxEntries, types: { key: u32, value }, ...complete(options) };
+      const { value, length } = options;
+      checkLength(length);
+      const { types: _, ...completed } = complete(options);
+      return { ...completed, maxEntries: length, types: { key: u32, value } };
     },
   });
 }
 
-/** The type of the values of a map without keys. */
-export interface ValueTypes<V> {
-  readonly value: Type<V>;
-}
-
 /** Options that every map without keys takes. */
-export interface ValueMapOptions<V> extends CommonMapOptions, ValueTypes<V> {
-  /** How many values it holds at the most: 1 to 2^32 - 1. All are allocated at once. */
+export interface ValueMapOptions<V extends AnyType> extends CommonMapOptions, ValueTypes<V> {
+  /** The largest number of values: 1 to 2^32 - 1. All are allocated at once. */
   readonly maxEntries: number;
 }
 
-/** The kind of a class of maps without keys. */
-export function valueKind<Options extends ValueMapOptions<unknown>>(
+/** Defines a class of maps without keys. */
+export function valueKind<
+  ClassName extends string,
+  Options extends ValueMapOptions<AnyType> = ValueMapOptions<AnyType>,
+>(
   type: MapTypeName,
-  className: string,
-  own: readonly string[],
-  complete: (options: Options) => Partial<MapSpec>,
-): MapKind<ValueTypes<unknown>, Options> {
-  return new MapKind({
+  className: ClassName,
+  own: readonly string[] = [],
+  complete: (
+    options: Options,
+  ) => Partial<Omit<MapSpec, "types">> & { types?: MapTypes } = () => ({}),
+): MapKind<ClassName, ValueTypes<AnyType>, Options> {
+  return new MapKind<ClassName, ValueTypes<AnyType>, Options>({
     type,
     className,
-    options: ["value", "maxEntries", ...own],
+    types: ["value"],
+    options: ["maxEntries", ...own],
     sizes({ value }) {
       checkPlainType("value", value);
       return { keySize: 0, valueSize: value.size };
@@ -211,28 +340,24 @@ export function valueKind<Options extends ValueMapOptions<unknown>>(
   });
 }
 
-/** The type of the values that are kept with objects of the kernel. */
-export interface StorageTypes<V> {
-  readonly value: Type<V>;
-}
-
 /** Options that every kind of storage takes. There is no number of entries: each object has room for one value. */
-export interface StorageOptions<V, Flag extends MapFlag = "no_prealloc">
-  extends Pick<CommonMapOptions, "name" | "pin">, StorageTypes<V> {
+export interface StorageOptions<V extends AnyType, Flag extends MapFlag = "no_prealloc">
+  extends Pick<CommonMapOptions, "name" | "pin">, ValueTypes<V> {
   /** Names of flags, or the kernel's bits; `"no_prealloc"`, which the kernel asks for, is always among them. @default none */
   readonly flags?: readonly Flag[] | number;
 }
 
-/** The kind of a class of storage. */
-export function storageKind<Flag extends MapFlag>(
+/** Defines a class of storage. */
+export function storageKind<ClassName extends string, Flag extends MapFlag>(
   type: MapTypeName,
-  className: string,
+  className: ClassName,
   flagNames: readonly Flag[],
-): MapKind<StorageTypes<unknown>, StorageOptions<unknown, Flag>> {
+): MapKind<ClassName, ValueTypes<AnyType>, StorageOptions<AnyType, Flag>> {
   return new MapKind({
     type,
     className,
-    options: ["value"],
+    types: ["value"],
+    options: [],
     sizes({ value }) {
       checkValueType(value);
       // To user space the key is the descriptor of an object; programs have the object itself.
@@ -263,54 +388,60 @@ function checkFlags(className: string, flags: unknown, names: readonly MapFlag[]
 
 /** Options of arrays whose values have no type of their own, as descriptors of programs or sockets. */
 export interface DescriptorArrayOptions extends CommonMapOptions {
-  /** The length: 1 to 2^32 - 1. All places are empty at first. */
-  readonly maxEntries: number;
+  /** The number of places: 1 to 2^32 - 1. All are empty at first. */
+  readonly length: number;
 }
 
 /** Options of arrays with a place for each CPU. */
 export interface CpuArrayOptions extends CommonMapOptions {
-  /** The length: 1 to 2^32 - 1. @default a place for each CPU that this machine could have */
-  readonly maxEntries?: number;
+  /** The number of places: 1 to 2^32 - 1. @default one for each CPU that this machine could have */
+  readonly length?: number;
 }
 
-/** Types of maps that have none to choose. */
-export const noTypes: object = {};
+/** Options of hash tables whose keys and values have no types of their own. */
+export interface DescriptorHashOptions extends CommonMapOptions {
+  /** The largest number of entries: 1 to 2^32 - 1. */
+  readonly maxEntries: number;
+}
 
-/** The kind of a class of arrays whose values have no type of their own. */
-export function descriptorArrayKind(
+/** Defines a class of arrays whose values have no type of their own. */
+export function descriptorArrayKind<ClassName extends string>(
   type: MapTypeName,
-  className: string,
+  className: ClassName,
   valueSize: number,
-): MapKind<object, DescriptorArrayOptions> {
+): MapKind<ClassName, object, DescriptorArrayOptions> {
   return untypedArrayKind(type, className, valueSize);
 }
 
-/** The same for arrays with a place for each CPU. */
-export function cpuArrayKind(
+/** Defines a class of arrays with a place for each CPU. */
+export function cpuArrayKind<ClassName extends string>(
   type: MapTypeName,
-  className: string,
+  className: ClassName,
   valueSize: number,
-): MapKind<object, CpuArrayOptions> {
+): MapKind<ClassName, object, CpuArrayOptions> {
   return untypedArrayKind(type, className, valueSize, () => largestCpu() + 1);
 }
 
-/** @param usualLength of an array without the option `maxEntries`, which is asked for otherwise */
-function untypedArrayKind<Options extends CpuArrayOptions>(
+/** @param usualLength of an array without the option `length`, which is asked for otherwise */
+function untypedArrayKind<ClassName extends string, Options extends CpuArrayOptions>(
   type: MapTypeName,
-  className: string,
+  className: ClassName,
   valueSize: number,
   usualLength?: () => number,
-): MapKind<object, Options> {
-  return new MapKind({
+): MapKind<ClassName, object, Options> {
+  return new MapKind<ClassName, object, Options>({
     type,
     className,
-    options: ["maxEntries"],
+    types: [],
+    defaultTypes: {},
+    options: ["length"],
+    renamed: renamedArrayOptions,
     // Maps that others made may have smaller values, as the kernel made do with in the beginning.
     sizes: () => ({ keySize: u32.size }),
     // Without a usual length, what is left out is refused as what it is.
-    complete({ maxEntries = usualLength?.() as number }) {
-      checkMaxEntries(maxEntries);
-      return { maxEntries, valueSize };
+    complete({ length = usualLength?.() as number }) {
+      checkLength(length);
+      return { maxEntries: length, valueSize };
     },
   });
 }

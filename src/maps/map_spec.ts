@@ -1,8 +1,7 @@
 import { checkName, checkPinPath } from "../handle/kernel_object.ts";
-import type { MapTypes } from "../btf/encode.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { type Keyword, keyword, keywordOf, keywordsByNumber, suggest } from "../check/names.ts";
+import { suggest } from "../check/names.ts";
 import {
   BPF_F_CLONE,
   BPF_F_INNER_MAP,
@@ -20,10 +19,7 @@ import {
   BPF_F_WRONLY_PROG,
   BPF_F_ZERO_SEED,
 } from "../uapi/bpf.ts";
-import { bpfMapTypes } from "../uapi/enumerations.ts";
-
-/** A kind of map: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
-export type MapTypeName = Keyword<Exclude<keyof typeof bpfMapTypes, "UNSPEC">>;
+import type { MapTypeName } from "./map_types.ts";
 
 /** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no_prealloc"`. */
 export type MapFlag = keyof typeof mapFlags;
@@ -51,17 +47,29 @@ const mapFlags = {
   mmapable: BPF_F_MMAPABLE,
   /** Perf events stay in the map when the descriptor that put them there is closed. */
   preserve_elems: BPF_F_PRESERVE_ELEMS,
-  /** Of an arena: touching a page from user space does not allocate it. */
+  /** Arenas: touching a page from user space does not allocate it. */
   segv_on_fault: BPF_F_SEGV_ON_FAULT,
-  /** Of an arena: its pointers are not turned into those of user space. */
+  /** Arenas: pointers are not turned into those of user space. */
   no_user_conv: BPF_F_NO_USER_CONV,
   /** An array that can be an inner map whatever its number of entries. */
   inner_map: BPF_F_INNER_MAP,
-  /** Of a ring buffer: where it is full, new records take the place of the oldest (kernel 6.19). */
+  /** Ring buffers: new records take the place of the oldest when the ring is full (kernel 6.19). */
   rb_overwrite: BPF_F_RB_OVERWRITE,
 } as const;
 
-/** What a map is: plain data, the same on every machine. */
+/** The C types of keys and values, as the kernel takes them. */
+export interface SpecTypes {
+  /** BTF in its raw form. */
+  readonly bytes: Uint8Array;
+  /** The id of the key's type in it; 0 for no key. */
+  readonly keyTypeId: number;
+  /** The id of the value's type in it; 0 for no value. */
+  readonly valueTypeId: number;
+  /** True where the map cannot be created without them: the kernel looks for spin locks in them, say. */
+  readonly areRequired: boolean;
+}
+
+/** A map before it is created: plain data, the same on every machine. */
 export interface MapSpec {
   readonly type: MapTypeName;
   /** Bytes; 0 for kinds without keys. */
@@ -77,32 +85,10 @@ export interface MapSpec {
   readonly numaNode: number;
   /** The kernel's `map_extra`, whose meaning depends on the kind; 0 for most. */
   readonly mapExtra: number;
-  /** The types that are described to the kernel, for kinds that take a description. */
-  readonly types?: MapTypes;
-  /** What each map inside this one is like. */
+  /** The types that the kernel is told, for map types that take them. */
+  readonly types?: SpecTypes;
+  /** The spec of each map inside this one. */
   readonly inner?: MapSpec;
-}
-
-const numbersByName: ReadonlyMap<string, number> = new Map(
-  Object.entries(bpfMapTypes).map(([name, number]) => [keyword(name), number]),
-);
-
-const namesByNumber = keywordsByNumber(bpfMapTypes) as ReadonlyMap<number, MapTypeName>;
-
-/** The kernel's number for a kind of map. */
-export function mapTypeNumber(type: MapTypeName): number {
-  const number = numbersByName.get(type);
-  if (number === undefined || number === 0) {
-    throw new TypeError(
-      `type: unknown kind of map ${describe(type)}: ${suggest(String(type), [...numbersByName.keys()].slice(1))}`,
-    );
-  }
-  return number;
-}
-
-/** The name of a kind of map, also for kinds that are newer than this library. */
-export function mapTypeName(number: number): MapTypeName {
-  return keywordOf(namesByNumber, number);
 }
 
 /** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */

@@ -5,35 +5,52 @@ import type { KindHints } from "../ffi/bpf_map.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { openPidfd } from "../ffi/namespace.ts";
-import { requireBpfSecurityModule } from "../ffi/security.ts";
 import type { MapHandle } from "./create.ts";
-import { ElementMap, type ElementOptions } from "./element_map.ts";
-import { storageKind, type StorageOptions, type StorageTypes } from "./map_options.ts";
+import { BpfMap } from "./bpf_map.ts";
+import { type ElementOptions, MapElements } from "./elements.ts";
+import {
+  type AnyType,
+  storageKind,
+  type StorageOptions,
+  type TypeIn,
+  type ValueTypes,
+} from "./map_options.ts";
+import type { MapTypeName } from "./map_types.ts";
 import { type FdLike, fdOf } from "./value_layout.ts";
 import { i32 } from "../types/integer.ts";
 import { hasSpinLock } from "../types/opaque.ts";
+import type { Infer, Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { O_PATH } from "../uapi/system.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    SkStorage: SkStorage<TypeIn<T, "value">>;
+    TaskStorage: TaskStorage<TypeIn<T, "value">>;
+    InodeStorage: InodeStorage<TypeIn<T, "value">>;
+    CgroupStorage: CgroupStorage<TypeIn<T, "value">>;
+  }
+}
 
 /**
  * Opens what is at a path without the right to read it, and without the effects that opening a device or a named pipe has:
  * the kernel takes such a descriptor for the object itself.
  *
  * @param flags more of those of open(2)
- * @throws {TypeError} when it is no path; and what `fs.openSync` throws: `ENOENT` when nothing is there
+ * @throws {TypeError} when it is not a path; and what `fs.openSync` throws: `ENOENT` when nothing is there
  */
-export function openOwner(path: string, flags = 0): Descriptor {
+function openOwner(path: string, flags = 0): Descriptor {
   if (path === "" || path.includes("\0")) {
     throw new TypeError(`expected a path, got ${describe(path)}`);
   }
   return new Descriptor(openSync(path, O_PATH | flags), path);
 }
 
-/** How often a value is stored that the kernel says to store again: once more has always been enough. */
+/** Attempts to store a value that the kernel says to store again: the second has always been enough. */
 const mostAttempts = 100;
 
 /**
- * Whether the kernel refused a value because it was just freeing the owner's other values, or another thread stored its
+ * Returns true where the kernel refused a value because it was just freeing the owner's other values, or another thread stored its
  * first one: it leaves it to the caller to try again (`bpf_local_storage_update`).
  */
 function isRace(error: unknown): boolean {
@@ -47,14 +64,22 @@ function isRace(error: unknown): boolean {
  * Programs have the object itself; user space names it by a descriptor, or by what one can be opened from for the call:
  * that is the `Owner`. The kernel has no list of the owners, so there is no walk and no count, and no call for many.
  */
-export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
-  /** The type that values are written and read with. */
-  readonly types: StorageTypes<V>;
+export abstract class ObjectStorage<
+  Owner,
+  V,
+  Name extends MapTypeName = MapTypeName,
+> extends BpfMap<Name> {
+  /** @internal Shown by the classes. */
+  protected readonly types: object;
+  readonly #elements: MapElements<number, V>;
 
   /** @internal */
-  protected constructor(existing: MapHandle, { value }: StorageTypes<V>, kind: KindHints) {
-    super(existing, { key: i32, value, isLocked: hasSpinLock(value), ...kind });
-    this.types = { value };
+  protected constructor(handle: MapHandle<ValueTypes<AnyType>>, hints: KindHints) {
+    super(handle);
+    this.types = handle.types;
+    const value = handle.types.value as Type<V>;
+    const isLocked = hasSpinLock(value);
+    this.#elements = new MapElements(handle, { key: i32, value, isLocked, ...hints });
   }
 
   /** @internal The descriptor of an owner: the caller's own as a number, or one that was opened for the call. */
@@ -64,21 +89,21 @@ export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
    * The value that is kept with an owner, or `undefined`.
    *
    * @throws {BpfError} `EBADF` and the like for a descriptor of something else: the hint says what it has to be of
-   * @throws {TypeError | RangeError} for what is no owner
+   * @throws {TypeError | RangeError} for what is not an owner
    */
   get(owner: Owner, options?: ElementOptions): V | undefined {
-    return this.#call(owner, (fd) => this.find(fd, options));
+    return this.#call(owner, (fd) => this.#elements.get(fd, options));
   }
 
-  /** Whether a value is kept with the owner. @throws as {@link get} */
+  /** Returns true where a value is kept with the owner. @throws as {@link get} */
   has(owner: Owner): boolean {
-    return this.#call(owner, (fd) => this.contains(fd));
+    return this.#call(owner, (fd) => this.#elements.has(fd));
   }
 
   /**
    * Keeps a value with an owner, whether there was one or not.
    *
-   * @throws {TypeError | RangeError} for what is no owner, and for a value that its type refuses
+   * @throws {TypeError | RangeError} for what is not an owner, and for a value that its type refuses
    * @throws {BpfError} as {@link get}, and `ENOMEM` when the kernel has no memory for it
    */
   set(owner: Owner, value: V, options?: ElementOptions): this {
@@ -98,7 +123,7 @@ export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
 
   /** Deletes the value that is kept with an owner; whether there was one. @throws as {@link get} */
   delete(owner: Owner): boolean {
-    return this.#call(owner, (fd) => this.remove(fd));
+    return this.#call(owner, (fd) => this.#elements.delete(fd));
   }
 
   /**
@@ -108,14 +133,14 @@ export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
    * @throws as {@link get}
    */
   take(owner: Owner): V | undefined {
-    return this.#call(owner, (fd) => this.takeOut(fd));
+    return this.#call(owner, (fd) => this.#elements.take(fd));
   }
 
   #store(owner: Owner, value: V, flags: number, options: ElementOptions | undefined): boolean {
     return this.#call(owner, (fd) => {
       for (let attempt = 1; ; attempt++) {
         try {
-          return this.update(fd, value, flags, options);
+          return this.#elements.set(fd, value, flags, options);
         } catch (error) {
           if (attempt >= mostAttempts || !isRace(error)) throw error;
         }
@@ -131,6 +156,11 @@ export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
     return call(opened === undefined ? (found as number) : opened.fd);
   }
 
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.#elements[Symbol.dispose]();
+  }
+
   #find(owner: Owner): number | Descriptor {
     try {
       return this.descriptorOf(owner);
@@ -144,7 +174,7 @@ export abstract class ObjectStorage<Owner, V> extends ElementMap<number, V> {
 }
 
 /** Options of {@link SkStorage}. With the flag `"clone"`, a listening socket's value is copied to those that it accepts. */
-export type SkStorageOptions<V> = StorageOptions<V, "no_prealloc" | "clone">;
+export type SkStorageOptions<V extends AnyType> = StorageOptions<V, "no_prealloc" | "clone">;
 
 const noSocket = "There is no socket behind the descriptor, or it is closed";
 
@@ -164,47 +194,27 @@ const noSocket = "There is no socket behind the descriptor, or it is closed";
  * import { SkStorage, t } from "bun-bpf";
  * using marks = new SkStorage({ value: t.u32, name: "marks" });
  * const socket = await Bun.udpSocket({});
- * // Bun's sockets have their descriptor as `fd`, which their types do not say.
- * const owner = socket as unknown as { readonly fd: number };
- * marks.set(owner, 7);
- * console.log(marks.get(owner), marks.add(owner, 8)); // 7 false
+ * marks.set(socket, 7);
+ * console.log(marks.get(socket), marks.add(socket, 8)); // 7 false
  * socket.close();
  * ```
  */
-export class SkStorage<V> extends ObjectStorage<FdLike, V> {
-  /** @internal */
-  static readonly kind = storageKind("sk_storage", "SkStorage", ["no_prealloc", "clone"]);
+export class SkStorage<V extends AnyType> extends ObjectStorage<FdLike, Infer<V>, "sk_storage"> {
+  static readonly kind = /*@__PURE__*/ storageKind("sk_storage", "SkStorage", [
+    "no_prealloc",
+    "clone",
+  ]);
+  /** The type that values are written and read with. */
+  declare readonly types: ValueTypes<V>;
 
-  constructor(options: SkStorageOptions<V>);
-  /** @internal */
-  constructor(types: StorageTypes<V>, existing: MapHandle);
-  constructor(options: StorageTypes<V>, existing = SkStorage.kind.create(options)) {
-    super(existing, options, {
+  constructor(options: SkStorageOptions<V>) {
+    super(SkStorage.kind.handle(options), {
       keyHints: { EBADF: noSocket, ENOTSOCK: noSocket },
       hints: {
         ENOMEM:
           "The kernel has no memory for it, or the socket may hold no more: see the sysctl net.core.optmem_max",
       },
     });
-  }
-
-  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
-  static open<V>(path: string, types: StorageTypes<V>): SkStorage<V> {
-    return new SkStorage(types, SkStorage.kind.open(path, types));
-  }
-
-  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<V>(id: number, types: StorageTypes<V>): SkStorage<V> {
-    return new SkStorage(types, SkStorage.kind.byId(id, types));
-  }
-
-  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<V>(fd: number, types: StorageTypes<V>): SkStorage<V> {
-    return new SkStorage(types, SkStorage.kind.byFd(fd, types));
-  }
-
-  override dup(): SkStorage<V> {
-    return new SkStorage(this.types, this.duplicateHandle());
   }
 
   /** @internal */
@@ -214,7 +224,7 @@ export class SkStorage<V> extends ObjectStorage<FdLike, V> {
 }
 
 /** Options of {@link TaskStorage}. */
-export type TaskStorageOptions<V> = StorageOptions<V>;
+export type TaskStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
  * A process by its id in this process's pid namespace, or by an object with a pidfd (see pidfd_open(2)) as `fd`. Since kernel
@@ -242,39 +252,22 @@ export type TaskOwner = number | Exclude<FdLike, number>;
  * console.log(watched.get(process.pid), watched.get(1)); // 1 undefined
  * ```
  */
-export class TaskStorage<V> extends ObjectStorage<TaskOwner, V> {
-  /** @internal */
-  static readonly kind = storageKind("task_storage", "TaskStorage", ["no_prealloc"]);
+export class TaskStorage<V extends AnyType> extends ObjectStorage<
+  TaskOwner,
+  Infer<V>,
+  "task_storage"
+> {
+  static readonly kind = /*@__PURE__*/ storageKind("task_storage", "TaskStorage", ["no_prealloc"]);
+  /** The type that values are written and read with. */
+  declare readonly types: ValueTypes<V>;
 
-  constructor(options: TaskStorageOptions<V>);
-  /** @internal */
-  constructor(types: StorageTypes<V>, existing: MapHandle);
-  constructor(options: StorageTypes<V>, existing = TaskStorage.kind.create(options)) {
-    super(existing, options, {
+  constructor(options: TaskStorageOptions<V>) {
+    super(TaskStorage.kind.handle(options), {
       keyHints: {
         EBADF: "The descriptor is not that of a process (pidfd_open(2)), or it is closed",
       },
       hints: { ENOENT: "The process has ended" },
     });
-  }
-
-  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
-  static open<V>(path: string, types: StorageTypes<V>): TaskStorage<V> {
-    return new TaskStorage(types, TaskStorage.kind.open(path, types));
-  }
-
-  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<V>(id: number, types: StorageTypes<V>): TaskStorage<V> {
-    return new TaskStorage(types, TaskStorage.kind.byId(id, types));
-  }
-
-  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<V>(fd: number, types: StorageTypes<V>): TaskStorage<V> {
-    return new TaskStorage(types, TaskStorage.kind.byFd(fd, types));
-  }
-
-  override dup(): TaskStorage<V> {
-    return new TaskStorage(this.types, this.duplicateHandle());
   }
 
   /** @internal */
@@ -286,7 +279,7 @@ export class TaskStorage<V> extends ObjectStorage<TaskOwner, V> {
 }
 
 /** Options of {@link InodeStorage}. */
-export type InodeStorageOptions<V> = StorageOptions<V>;
+export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
  * Inode-local storage: one value with each inode, whatever names the file has, for as long as the kernel has the inode in
@@ -316,39 +309,24 @@ export type InodeStorageOptions<V> = StorageOptions<V>;
  * }
  * ```
  */
-export class InodeStorage<V> extends ObjectStorage<string | FdLike, V> {
-  /** @internal */
-  static readonly kind = storageKind("inode_storage", "InodeStorage", ["no_prealloc"]);
+export class InodeStorage<V extends AnyType> extends ObjectStorage<
+  string | FdLike,
+  Infer<V>,
+  "inode_storage"
+> {
+  static readonly kind = /*@__PURE__*/ storageKind("inode_storage", "InodeStorage", [
+    "no_prealloc",
+  ]);
+  /** The type that values are written and read with. */
+  declare readonly types: ValueTypes<V>;
 
-  constructor(options: InodeStorageOptions<V>);
-  /** @internal */
-  constructor(types: StorageTypes<V>, existing: MapHandle);
-  constructor(options: StorageTypes<V>, existing = usable(InodeStorage.kind.create(options))) {
-    super(existing, options, {
+  constructor(options: InodeStorageOptions<V>) {
+    super(InodeStorage.kind.handle(options), {
       keyHints: {
         EBADF:
           "No file is open behind the descriptor, or the kernel keeps no storage with its inode",
       },
     });
-  }
-
-  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
-  static open<V>(path: string, types: StorageTypes<V>): InodeStorage<V> {
-    return new InodeStorage(types, usable(InodeStorage.kind.open(path, types)));
-  }
-
-  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<V>(id: number, types: StorageTypes<V>): InodeStorage<V> {
-    return new InodeStorage(types, usable(InodeStorage.kind.byId(id, types)));
-  }
-
-  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<V>(fd: number, types: StorageTypes<V>): InodeStorage<V> {
-    return new InodeStorage(types, usable(InodeStorage.kind.byFd(fd, types)));
-  }
-
-  override dup(): InodeStorage<V> {
-    return new InodeStorage(this.types, this.duplicateHandle());
   }
 
   /** @internal */
@@ -358,22 +336,8 @@ export class InodeStorage<V> extends ObjectStorage<string | FdLike, V> {
   }
 }
 
-/**
- * Passes a map on where its values have a place of their own. One that is new was refused before it was made; this is for
- * those that others made, whatever they were opened by.
- */
-function usable(handle: MapHandle): MapHandle {
-  try {
-    requireBpfSecurityModule();
-    return handle;
-  } catch (error) {
-    handle.descriptor[Symbol.dispose]();
-    throw error;
-  }
-}
-
 /** Options of {@link CgroupStorage}. */
-export type CgroupStorageOptions<V> = StorageOptions<V>;
+export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
  * Cgroup-local storage: one value with each control group, gone when the group is.
@@ -400,39 +364,24 @@ export type CgroupStorageOptions<V> = StorageOptions<V>;
  * }
  * ```
  */
-export class CgroupStorage<V> extends ObjectStorage<string | FdLike, V> {
-  /** @internal */
-  static readonly kind = storageKind("cgrp_storage", "CgroupStorage", ["no_prealloc"]);
+export class CgroupStorage<V extends AnyType> extends ObjectStorage<
+  string | FdLike,
+  Infer<V>,
+  "cgrp_storage"
+> {
+  static readonly kind = /*@__PURE__*/ storageKind("cgrp_storage", "CgroupStorage", [
+    "no_prealloc",
+  ]);
+  /** The type that values are written and read with. */
+  declare readonly types: ValueTypes<V>;
 
-  constructor(options: CgroupStorageOptions<V>);
-  /** @internal */
-  constructor(types: StorageTypes<V>, existing: MapHandle);
-  constructor(options: StorageTypes<V>, existing = CgroupStorage.kind.create(options)) {
-    super(existing, options, {
+  constructor(options: CgroupStorageOptions<V>) {
+    super(CgroupStorage.kind.handle(options), {
       keyHints: {
         EBADF:
           "There is no cgroup: the path or descriptor must be of a directory of a mounted cgroup file system, and the group not removed",
       },
     });
-  }
-
-  /** Opens the storage pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
-  static open<V>(path: string, types: StorageTypes<V>): CgroupStorage<V> {
-    return new CgroupStorage(types, CgroupStorage.kind.open(path, types));
-  }
-
-  /** Opens a storage by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<V>(id: number, types: StorageTypes<V>): CgroupStorage<V> {
-    return new CgroupStorage(types, CgroupStorage.kind.byId(id, types));
-  }
-
-  /** Opens the storage behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<V>(fd: number, types: StorageTypes<V>): CgroupStorage<V> {
-    return new CgroupStorage(types, CgroupStorage.kind.byFd(fd, types));
-  }
-
-  override dup(): CgroupStorage<V> {
-    return new CgroupStorage(this.types, this.duplicateHandle());
   }
 
   /** @internal */

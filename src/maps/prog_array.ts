@@ -1,18 +1,24 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { describe } from "../check/describe.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
-import type { MapHandle } from "./create.ts";
 import { SparseArrayMap, WriteOnlyArrayMap } from "./descriptor_array.ts";
-import { checkIndex } from "./element_map.ts";
+import { checkIndex } from "./elements.ts";
 import {
   cpuArrayKind,
   type CpuArrayOptions,
   descriptorArrayKind,
   type DescriptorArrayOptions,
-  noTypes,
 } from "./map_options.ts";
 import { type FdLike, idLayout } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    ProgArray: ProgArray;
+    CgroupArray: CgroupArray;
+    PerfEventArray: PerfEventArray;
+  }
+}
 
 /** Options of {@link ProgArray}. */
 export type ProgArrayOptions = DescriptorArrayOptions;
@@ -39,7 +45,7 @@ const progHints: Hints = {
  * ```ts
  * import { asm, ProgArray, Program } from "bun-bpf";
  * const { r0, r2, r3 } = asm;
- * using steps = new ProgArray({ maxEntries: 4, name: "steps" });
+ * using steps = new ProgArray({ length: 4, name: "steps" });
  * using first = new Program({
  *   section: "socket",
  *   license: "GPL",
@@ -64,34 +70,12 @@ const progHints: Hints = {
  * console.log(steps.get(1) === second.info().id, steps.get(0)); // true undefined
  * ```
  */
-export class ProgArray extends SparseArrayMap<number, FdLike> {
-  /** @internal */
-  static readonly kind = descriptorArrayKind("prog_array", "ProgArray", u32.size);
+export class ProgArray extends SparseArrayMap<number, FdLike, "prog_array"> {
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind("prog_array", "ProgArray", u32.size);
 
-  constructor(options: ProgArrayOptions);
-  /** @internal */
-  constructor(types: object, existing: MapHandle);
-  constructor(options: object, existing = ProgArray.kind.create(options)) {
-    super(existing, { key: u32, value: idLayout("a program"), hints: progHints });
-  }
-
-  /** Opens the array pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open(path: string): ProgArray {
-    return new ProgArray(noTypes, ProgArray.kind.open(path, noTypes));
-  }
-
-  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId(id: number): ProgArray {
-    return new ProgArray(noTypes, ProgArray.kind.byId(id, noTypes));
-  }
-
-  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd(fd: number): ProgArray {
-    return new ProgArray(noTypes, ProgArray.kind.byFd(fd, noTypes));
-  }
-
-  override dup(): ProgArray {
-    return new ProgArray(noTypes, this.duplicateHandle());
+  constructor(options: ProgArrayOptions) {
+    const handle = ProgArray.kind.handle(options);
+    super(handle, { key: u32, value: idLayout("a program"), hints: progHints });
   }
 }
 
@@ -115,7 +99,7 @@ const cgroupHints: Hints = {
  * @example
  * ```ts
  * import { CgroupArray } from "bun-bpf";
- * using cgroups = new CgroupArray({ maxEntries: 1, name: "cgroups" });
+ * using cgroups = new CgroupArray({ length: 1, name: "cgroups" });
  * try {
  *   cgroups.set(0, "/sys/fs/cgroup/system.slice");
  *   cgroups.delete(0);
@@ -125,41 +109,23 @@ const cgroupHints: Hints = {
  * console.log(cgroups.delete(0)); // false
  * ```
  */
-export class CgroupArray extends WriteOnlyArrayMap<FdLike> {
-  /** @internal */
-  static readonly kind = descriptorArrayKind("cgroup_array", "CgroupArray", u32.size);
+export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind("cgroup_array", "CgroupArray", u32.size);
 
-  constructor(options: CgroupArrayOptions);
-  /** @internal */
-  constructor(types: object, existing: MapHandle);
-  constructor(options: object, existing = CgroupArray.kind.create(options)) {
-    super(existing, {
+  constructor(options: CgroupArrayOptions) {
+    const handle = CgroupArray.kind.handle(options);
+    super(handle, {
       key: u32,
       value: idLayout("a path of a cgroup or the cgroup's directory"),
       hints: cgroupHints,
     });
   }
 
-  /** Opens the array pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open(path: string): CgroupArray {
-    return new CgroupArray(noTypes, CgroupArray.kind.open(path, noTypes));
-  }
-
-  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId(id: number): CgroupArray {
-    return new CgroupArray(noTypes, CgroupArray.kind.byId(id, noTypes));
-  }
-
-  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd(fd: number): CgroupArray {
-    return new CgroupArray(noTypes, CgroupArray.kind.byFd(fd, noTypes));
-  }
-
   /**
    * Stores a cgroup at an index: the path of its directory, such as `"/sys/fs/cgroup/system.slice"`, or that directory,
    * open.
    *
-   * @throws {BpfError} `EBADF` for what is no directory of a cgroup2 file system: the place is as before
+   * @throws {BpfError} `EBADF` for what is not a directory of a cgroup2 file system: the place is as before
    * @throws {TypeError | RangeError} for an index outside the array, or what is neither a path nor a descriptor
    * @throws what `fs.openSync` throws for the path: `ENOENT`, `ENOTDIR`, ...
    */
@@ -183,10 +149,6 @@ export class CgroupArray extends WriteOnlyArrayMap<FdLike> {
   /** Empties a place; whether a cgroup was there. @throws {TypeError | RangeError} for an index outside the array */
   delete(index: number): boolean {
     return this.empty(index);
-  }
-
-  override dup(): CgroupArray {
-    return new CgroupArray(noTypes, this.duplicateHandle());
   }
 }
 
@@ -222,38 +184,16 @@ const perfEventHints: Hints = {
  * console.log(events.delete(0)); // false
  * ```
  */
-export class PerfEventArray extends WriteOnlyArrayMap<FdLike> {
-  /** @internal */
-  static readonly kind = cpuArrayKind("perf_event_array", "PerfEventArray", u32.size);
+export class PerfEventArray extends WriteOnlyArrayMap<FdLike, "perf_event_array"> {
+  static readonly kind = /*@__PURE__*/ cpuArrayKind("perf_event_array", "PerfEventArray", u32.size);
 
-  constructor(options?: PerfEventArrayOptions);
-  /** @internal */
-  constructor(types: object, existing: MapHandle);
-  constructor(options: object = {}, existing = PerfEventArray.kind.create(options)) {
-    super(existing, { key: u32, value: idLayout("a perf event"), hints: perfEventHints });
-  }
-
-  /** Opens the array pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open(path: string): PerfEventArray {
-    return new PerfEventArray(noTypes, PerfEventArray.kind.open(path, noTypes));
-  }
-
-  /** Opens an array by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId(id: number): PerfEventArray {
-    return new PerfEventArray(noTypes, PerfEventArray.kind.byId(id, noTypes));
-  }
-
-  /** Opens the array behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd(fd: number): PerfEventArray {
-    return new PerfEventArray(noTypes, PerfEventArray.kind.byFd(fd, noTypes));
+  constructor(options: PerfEventArrayOptions = {}) {
+    const handle = PerfEventArray.kind.handle(options);
+    super(handle, { key: u32, value: idLayout("a perf event"), hints: perfEventHints });
   }
 
   /** Empties a place; whether an event was there. @throws {TypeError | RangeError} for an index outside the array */
   delete(index: number): boolean {
     return this.empty(index);
-  }
-
-  override dup(): PerfEventArray {
-    return new PerfEventArray(noTypes, this.duplicateHandle());
   }
 }

@@ -2,30 +2,49 @@ import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
 import type { MapHandle } from "./create.ts";
-import { ElementMap, noKey } from "./element_map.ts";
-import { valueKind, type ValueMapOptions, type ValueTypes } from "./map_options.ts";
-import type { Type } from "../types/type.ts";
+import { MapElements, noKey } from "./elements.ts";
+import { BpfMap } from "./bpf_map.ts";
+import {
+  type AnyType,
+  type TypeIn,
+  valueKind,
+  type ValueMapOptions,
+  type ValueTypes,
+} from "./map_options.ts";
+import type { MapTypeName } from "./map_types.ts";
+import type { Infer, Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST } from "../uapi/bpf.ts";
+
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    Queue: Queue<TypeIn<T, "value">>;
+    Stack: Stack<TypeIn<T, "value">>;
+    BloomFilter: BloomFilter<TypeIn<T, "value">>;
+  }
+}
 
 const hints: Hints = {
   E2BIG: "The map is full (maxEntries): push with { evict: true } drops the oldest value",
 };
 
-/** How a value is pushed. */
+/** Options of a push. */
 export interface PushOptions {
-  /** Whether the oldest value makes room when the map is full. @default false: pushing throws then */
+  /** Drops the oldest value when the map is full. @default false: pushing throws then */
   readonly evict?: boolean;
 }
 
 /** Maps of values without keys, put in and taken out one after the other. */
-export abstract class PushPopMap<V> extends ElementMap<undefined, V> {
-  /** The type that values are written and read with. */
-  readonly types: ValueTypes<V>;
+export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> extends BpfMap<Name> {
+  /** @internal Shown by the classes. */
+  protected readonly types: object;
+  readonly #elements: MapElements<undefined, V>;
 
   /** @internal */
-  protected constructor(handle: MapHandle, value: Type<V>) {
-    super(handle, { key: noKey, value, hints });
-    this.types = { value };
+  protected constructor(handle: MapHandle<ValueTypes<AnyType>>) {
+    super(handle);
+    this.types = handle.types;
+    const value = handle.types.value as Type<V>;
+    this.#elements = new MapElements(handle, { key: noKey, value, hints });
   }
 
   /**
@@ -40,33 +59,34 @@ export abstract class PushPopMap<V> extends ElementMap<undefined, V> {
     if (typeof evict !== "boolean") {
       throw new TypeError(`evict: expected true or false, got ${describe(evict)}`);
     }
-    this.update(undefined, value, evict ? BPF_EXIST : BPF_ANY);
+    this.#elements.set(undefined, value, evict ? BPF_EXIST : BPF_ANY);
     return this;
   }
 
   /** Takes the next value out, or `undefined` when there is none. */
   pop(): V | undefined {
-    return this.takeOut(undefined);
+    return this.#elements.take(undefined);
   }
 
   /** The next value, which stays, or `undefined` when there is none. */
   peek(): V | undefined {
-    return this.find(undefined);
+    return this.#elements.get(undefined);
   }
 
   /**
    * Takes the values out one after the other, each when it is handed out, until there is none: also those that are put in
    * meanwhile.
    */
-  *drain(): Generator<V, undefined, undefined> {
+  *takeAll(): Generator<V, undefined, undefined> {
+    const elements = this.#elements;
     for (;;) {
-      const element = this.begin();
+      const element = elements.begin();
       let value: V;
       try {
-        if (!this.takeElement(element)) return undefined;
-        value = this.readValue(element);
+        if (!elements.takeElement(element)) return undefined;
+        value = elements.read(element);
       } finally {
-        this.end(element);
+        elements.end(element);
       }
       yield value;
     }
@@ -74,17 +94,23 @@ export abstract class PushPopMap<V> extends ElementMap<undefined, V> {
 
   /** Takes all values out that are there when it begins. */
   clear(): void {
-    const element = this.begin();
+    const elements = this.#elements;
+    const element = elements.begin();
     try {
-      for (let left = this.maxEntries; left > 0 && this.takeElement(element); left--);
+      for (let left = this.maxEntries; left > 0 && elements.takeElement(element); left--);
     } finally {
-      this.end(element);
+      elements.end(element);
     }
+  }
+
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.#elements[Symbol.dispose]();
   }
 }
 
 /** Options of {@link Queue}. */
-export type QueueOptions<V> = ValueMapOptions<V>;
+export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
 
 /**
  * A queue of values: the first one in is the first one out.
@@ -103,39 +129,18 @@ export type QueueOptions<V> = ValueMapOptions<V>;
  * console.log(jobs.peek(), jobs.pop(), jobs.pop(), jobs.pop()); // 2 2 3 undefined
  * ```
  */
-export class Queue<V> extends PushPopMap<V> {
-  /** @internal */
-  static readonly kind = valueKind("queue", "Queue", [], () => ({}));
+export class Queue<V extends AnyType> extends PushPopMap<Infer<V>, "queue"> {
+  static readonly kind = /*@__PURE__*/ valueKind("queue", "Queue");
+  /** The type that values are written and read with. */
+  declare readonly types: ValueTypes<V>;
 
-  constructor(options: QueueOptions<V>);
-  /** @internal */
-  constructor(types: ValueTypes<V>, existing: MapHandle);
-  constructor(options: ValueTypes<V>, existing = Queue.kind.create(options)) {
-    super(existing, options.value);
-  }
-
-  /** Opens the queue pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open<V>(path: string, types: ValueTypes<V>): Queue<V> {
-    return new Queue(types, Queue.kind.open(path, types));
-  }
-
-  /** Opens a queue by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<V>(id: number, types: ValueTypes<V>): Queue<V> {
-    return new Queue(types, Queue.kind.byId(id, types));
-  }
-
-  /** Opens the queue behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<V>(fd: number, types: ValueTypes<V>): Queue<V> {
-    return new Queue(types, Queue.kind.byFd(fd, types));
-  }
-
-  override dup(): Queue<V> {
-    return new Queue(this.types, this.duplicateHandle());
+  constructor(options: QueueOptions<V>) {
+    super(Queue.kind.handle(options));
   }
 }
 
 /** Options of {@link Stack}. */
-export type StackOptions<V> = ValueMapOptions<V>;
+export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
 
 /**
  * A stack of values: the last one in is the first one out.
@@ -151,43 +156,22 @@ export type StackOptions<V> = ValueMapOptions<V>;
  * import { Stack, t } from "bun-bpf";
  * using free = new Stack({ value: t.u32, maxEntries: 1024 });
  * free.push(7).push(8);
- * console.log(free.pop(), [...free.drain()]); // 8 [ 7 ]
+ * console.log(free.pop(), [...free.takeAll()]); // 8 [ 7 ]
  * ```
  */
-export class Stack<V> extends PushPopMap<V> {
-  /** @internal */
-  static readonly kind = valueKind("stack", "Stack", [], () => ({}));
+export class Stack<V extends AnyType> extends PushPopMap<Infer<V>, "stack"> {
+  static readonly kind = /*@__PURE__*/ valueKind("stack", "Stack");
+  /** The type that values are written and read with. */
+  declare readonly types: ValueTypes<V>;
 
-  constructor(options: StackOptions<V>);
-  /** @internal */
-  constructor(types: ValueTypes<V>, existing: MapHandle);
-  constructor(options: ValueTypes<V>, existing = Stack.kind.create(options)) {
-    super(existing, options.value);
-  }
-
-  /** Opens the stack pinned at a path on a BPF file system (kernel 4.4). @throws as {@link HashMap.open} */
-  static open<V>(path: string, types: ValueTypes<V>): Stack<V> {
-    return new Stack(types, Stack.kind.open(path, types));
-  }
-
-  /** Opens a stack by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<V>(id: number, types: ValueTypes<V>): Stack<V> {
-    return new Stack(types, Stack.kind.byId(id, types));
-  }
-
-  /** Opens the stack behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<V>(fd: number, types: ValueTypes<V>): Stack<V> {
-    return new Stack(types, Stack.kind.byFd(fd, types));
-  }
-
-  override dup(): Stack<V> {
-    return new Stack(this.types, this.duplicateHandle());
+  constructor(options: StackOptions<V>) {
+    super(Stack.kind.handle(options));
   }
 }
 
 /** Options of {@link BloomFilter}: `maxEntries` is how many values it is made for; more can be added, at worse odds. */
-export interface BloomFilterOptions<V> extends ValueMapOptions<V> {
-  /** How many hash functions: 1 to 15. More make fewer errors and cost more. @default 5 (the kernel's choice) */
+export interface BloomFilterOptions<V extends AnyType> extends ValueMapOptions<V> {
+  /** The number of hash functions: 1 to 15. More make fewer errors and cost more. @default 5 (the kernel's choice) */
   readonly hashes?: number;
 }
 
@@ -208,64 +192,41 @@ export interface BloomFilterOptions<V> extends ValueMapOptions<V> {
  * console.log(seen.has("192.0.2.1"), seen.has("198.51.100.7")); // true false
  * ```
  */
-export class BloomFilter<V> extends ElementMap<undefined, V> {
-  /** @internal */
-  static readonly kind = valueKind(
+export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
+  static readonly kind = /*@__PURE__*/ valueKind(
     "bloom_filter",
     "BloomFilter",
     ["hashes"],
-    ({ hashes, value }: BloomFilterOptions<unknown>) => {
+    ({ hashes, value }: BloomFilterOptions<AnyType>) => {
       if (hashes !== undefined) checkCount("hashes", hashes, 1, 15);
       return { mapExtra: hashes ?? 0, types: { value } };
     },
   );
   /** The type that values are written with. */
   readonly types: ValueTypes<V>;
+  readonly #elements: MapElements<undefined, Infer<V>>;
 
-  constructor(options: BloomFilterOptions<V>);
-  /** @internal */
-  constructor(types: ValueTypes<V>, existing: MapHandle);
-  constructor(options: ValueTypes<V>, existing = BloomFilter.kind.create(options)) {
-    const { value } = options;
-    super(existing, { key: noKey, value });
-    this.types = { value };
-  }
-
-  /** Opens the filter pinned at a path on a BPF file system. @throws as {@link HashMap.open} */
-  static open<V>(path: string, types: ValueTypes<V>): BloomFilter<V> {
-    return new BloomFilter(types, BloomFilter.kind.open(path, types));
-  }
-
-  /** Opens a filter by its id (CAP_SYS_ADMIN). @throws as {@link HashMap.open} */
-  static fromId<V>(id: number, types: ValueTypes<V>): BloomFilter<V> {
-    return new BloomFilter(types, BloomFilter.kind.byId(id, types));
-  }
-
-  /** Opens the filter behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link HashMap.open} */
-  static fromFd<V>(fd: number, types: ValueTypes<V>): BloomFilter<V> {
-    return new BloomFilter(types, BloomFilter.kind.byFd(fd, types));
+  constructor(options: BloomFilterOptions<V>) {
+    const handle = BloomFilter.kind.handle(options);
+    super(handle);
+    this.types = handle.types;
+    const value = handle.types.value as Type<Infer<V>>;
+    this.#elements = new MapElements(handle, { key: noKey, value });
   }
 
   /** Adds a value. @throws {TypeError | RangeError} for a value that its type refuses */
-  add(value: V): this {
-    this.update(undefined, value, BPF_ANY);
+  add(value: Infer<V>): this {
+    this.#elements.set(undefined, value, BPF_ANY);
     return this;
   }
 
   /** False for a value that was never added; true for one that was, and by mistake for a few others. */
-  has(value: V): boolean {
-    const element = this.begin();
-    try {
-      // The kernel reads the value where it writes those of other kinds.
-      this.write("value", this.types.value, element.view, element.valueOffset, value);
-      void this.fd;
-      return element.lookup(0);
-    } finally {
-      this.end(element);
-    }
+  has(value: Infer<V>): boolean {
+    return this.#elements.hasValue(value);
   }
 
-  override dup(): BloomFilter<V> {
-    return new BloomFilter(this.types, this.duplicateHandle());
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.#elements[Symbol.dispose]();
   }
 }

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import { checkCount, checkOptions } from "../check/arguments.ts";
+import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import type { MapHandle, MapInfo } from "./create.ts";
+import type { MapInfo } from "./create.ts";
 import { KeyedMap } from "./keyed_map.ts";
 import { MapKind } from "./map_options.ts";
-import { type CommonMapOptions, commonSpec } from "./map_spec.ts";
+import { type CommonMapOptions, commonSpec, describeMap } from "./map_spec.ts";
 import type { ValueLayout } from "./value_layout.ts";
 import { KernelSymbols, type SymbolizedFrame } from "../symbols/kernel_symbols.ts";
 import { i32, u32, u64 } from "../types/integer.ts";
@@ -13,11 +13,20 @@ import { bytes } from "../types/text.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_F_STACK_BUILD_ID, BPF_STACK_BUILD_ID_VALID } from "../uapi/bpf.ts";
 
+declare module "./map_options.ts" {
+  interface MapClasses<T> {
+    StackTraceMap: StackTraceMap<BuildIdIn<T>>;
+  }
+}
+
+/** The `buildId` of `T`: true for frames that are places in files. */
+type BuildIdIn<T> = T extends { readonly buildId: infer B extends boolean } ? B : boolean;
+
 /**
  * A frame of a stack in a map with build ids: a place in a file, which stays the same wherever the file is mapped; or the
  * bare address (`ip`), for the kernel's frames, code that is in no file, and files whose build id was not at hand.
  *
- * The build id is 40 hexadecimal digits, with zeros behind a shorter one; the offset is in bytes from the file's start.
+ * The build id is 40 hexadecimal digits, with zeros after a shorter one; the offset is in bytes from the file's start.
  */
 export type BuildIdFrame =
   { readonly buildId: string; readonly offset: bigint } | { readonly ip: bigint };
@@ -25,7 +34,7 @@ export type BuildIdFrame =
 /** A frame of a stack: an address, or what {@link BuildIdFrame} says in a map with build ids. */
 export type StackFrame<BuildId extends boolean> = BuildId extends true ? BuildIdFrame : bigint;
 
-/** How a frame lies in memory. */
+/** The memory layout of a frame. */
 type FrameLayout<F> = Pick<Type<F>, "size" | "read">;
 
 /** The kernel's `struct bpf_stack_build_id`. */
@@ -40,7 +49,7 @@ const buildIdFrame: FrameLayout<BuildIdFrame> = {
   },
 };
 
-/** A stack as an array of its frames; behind them the kernel fills up with zeros. */
+/** A stack as an array of its frames; after them the kernel fills up with zeros. */
 export class StackLayout<F> implements ValueLayout<F[], never> {
   readonly size: number;
   readonly #frame: FrameLayout<F>;
@@ -64,25 +73,25 @@ export class StackLayout<F> implements ValueLayout<F[], never> {
   write(): void {}
 }
 
-/** Whether frames of a map are places in files. */
-export function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
+/** Returns true where the frames of a map are places in files. */
+function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
   return (flags & BPF_F_STACK_BUILD_ID) !== 0;
 }
 
-/** How the frames of a map lie in memory; which type they decode to is for the caller to know. */
+/** The layout of the frames of a map; the caller knows which type they decode to. */
 export function frameOf<F>(map: Pick<MapInfo, "flags">): FrameLayout<F> {
   return (hasBuildIds(map) ? buildIdFrame : u64) as FrameLayout<unknown> as FrameLayout<F>;
 }
 
 /** Bytes of a frame. */
-export function frameSize(hasBuildId: boolean): number {
+function frameSize(hasBuildId: boolean): number {
   return (hasBuildId ? buildIdFrame : u64).size;
 }
 
-/** What the frames of a map are. */
+/** The form of the frames of a map. */
 export interface StackTraceMapTypes<BuildId extends boolean> {
   /**
-   * Whether frames of user space are places in files rather than addresses (kernel 4.17).
+   * True for frames of user space that are places in files rather than addresses (kernel 4.17).
    *
    * @default false for a new map; what the kernel says for one that is opened
    */
@@ -92,10 +101,10 @@ export interface StackTraceMapTypes<BuildId extends boolean> {
 /** Options of {@link StackTraceMap}. */
 export interface StackTraceMapOptions<BuildId extends boolean>
   extends CommonMapOptions, StackTraceMapTypes<BuildId> {
-  /** How many different stacks it holds at the most: 1 to 2^31. All are allocated at once. */
+  /** The largest number of different stacks: 1 to 2^31. All are allocated at once. */
   readonly maxEntries: number;
   /**
-   * How many frames of a stack are kept at the most, the innermost ones: from 1 to the sysctl
+   * The largest number of frames of a stack that are kept, the innermost ones: from 1 to the sysctl
    * kernel.perf_event_max_stack, which is 127 unless somebody changed it. 8 bytes each, or 32 with build ids.
    *
    * @default 127
@@ -106,7 +115,7 @@ export interface StackTraceMapOptions<BuildId extends boolean>
 /** PERF_MAX_STACK_DEPTH of the kernel. */
 const usualDepth = 127;
 
-/** What the kernel has room for in its own buffers; the sysctl came with 4.8. */
+/** The depth that the kernel has room for in its own buffers; the sysctl came with 4.8. */
 function largestDepth(): number {
   try {
     return Number(readFileSync("/proc/sys/kernel/perf_event_max_stack", "utf8"));
@@ -125,22 +134,6 @@ function checkDepth(depth: number): void {
   );
 }
 
-/** Checks what the frames of a map that is to be opened should be. */
-function checkTypes<Types extends StackTraceMapTypes<boolean>>(types: Types): Types {
-  checkOptions("StackTraceMap", types, ["buildId"]);
-  return types;
-}
-
-/** Refuses a map, opened, whose frames are not what was expected. */
-function checkFrames(handle: MapHandle, { buildId }: StackTraceMapTypes<boolean>): MapHandle {
-  const found = hasBuildIds(handle.info);
-  if (buildId === undefined || buildId === found) return handle;
-  handle.descriptor[Symbol.dispose]();
-  throw new TypeError(
-    `the ${handle.descriptor.what} does not fit: its frames are ${found ? "build ids" : "addresses"}, and buildId is ${buildId}`,
-  );
-}
-
 /**
  * Stacks, each with the id that programs get for it from `get_stackid()`, of the kernel or of user space.
  *
@@ -148,6 +141,9 @@ function checkFrames(handle: MapHandle, { buildId }: StackTraceMapTypes<boolean>
  * keeps its id. What a program gets when it fails is negative and no id: -17 (EEXIST) when another stack is at its place,
  * unless the flag BPF_F_REUSE_STACKID drops that one; -12 (ENOMEM) when there are `maxEntries`, with that flag too; -14
  * (EFAULT) when there is no stack. So make it larger than it has to be, and delete what was read.
+ *
+ * `open` and its kin need no types: the kernel says how deep the map is and what its frames are. With `{ buildId: true }` or
+ * `{ buildId: false }` the compiler knows them, too, and a map of the other sort is refused.
  *
  * Ids are hashes and go beyond `maxEntries`, up to the next power of two. The kernel takes a stack out of its place while
  * it copies it: of two who read the same one at the same moment, one may find it absent.
@@ -184,13 +180,20 @@ function checkFrames(handle: MapHandle, { buildId }: StackTraceMapTypes<boolean>
 export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   number,
   StackFrame<BuildId>[],
-  never
+  never,
+  "stack_trace"
 > {
-  /** @internal */
-  static readonly kind = new MapKind<StackTraceMapTypes<boolean>, StackTraceMapOptions<boolean>>({
+  static readonly kind = /*@__PURE__*/ new MapKind<
+    "StackTraceMap",
+    StackTraceMapTypes<boolean>,
+    StackTraceMapOptions<boolean>
+  >({
     type: "stack_trace",
     className: "StackTraceMap",
-    options: ["maxEntries", "depth", "buildId"],
+    types: ["buildId"],
+    defaultTypes: {},
+    isStrict: true,
+    options: ["maxEntries", "depth"],
     sizes({ buildId }) {
       if (buildId !== undefined && typeof buildId !== "boolean") {
         throw new TypeError(`buildId: expected true or false, got ${describe(buildId)}`);
@@ -209,71 +212,32 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
       const valueSize = depth * frameSize(buildId);
       return { maxEntries, valueSize, flags: buildId ? BPF_F_STACK_BUILD_ID : 0 };
     },
+    checkFit({ buildId }, info) {
+      const found = hasBuildIds(info);
+      if (buildId === undefined || buildId === found) return;
+      throw new TypeError(
+        `the ${describeMap(info)} does not fit: its frames are ${found ? "build ids" : "addresses"}, and buildId is ${buildId}`,
+      );
+    },
   });
-  /** What the frames are. */
-  readonly types: Required<StackTraceMapTypes<BuildId>>;
+  /** The form of the frames. */
+  declare readonly types: Required<StackTraceMapTypes<BuildId>>;
 
-  constructor(options: StackTraceMapOptions<BuildId>);
-  /** @internal */
-  constructor(types: StackTraceMapTypes<BuildId>, existing: MapHandle);
-  constructor(options: StackTraceMapTypes<BuildId>, existing = StackTraceMap.kind.create(options)) {
-    const { info } = existing;
+  constructor(options: StackTraceMapOptions<BuildId>) {
+    const handle = StackTraceMap.kind.handle(options);
+    const { info } = handle;
     const frame = frameOf<StackFrame<BuildId>>(info);
-    super(existing, { key: u32, value: new StackLayout(info.valueSize, frame) });
+    super(handle, { key: u32, value: new StackLayout(info.valueSize, frame) });
+    // Of a map that is opened, the kernel says what its frames are.
     this.types = { buildId: hasBuildIds(info) as BuildId };
   }
 
-  /**
-   * Opens the map pinned at a path on a BPF file system (kernel 4.4). The kernel says how deep it is and what its frames are.
-   *
-   * @param types for the compiler to know what the frames are, and to be refused if they are not
-   * @throws as {@link HashMap.open}
-   *
-   * @example
-   * ```ts
-   * import { StackTraceMap } from "bun-bpf";
-   * try {
-   *   using stacks = StackTraceMap.open("/sys/fs/bpf/stacks", { buildId: true });
-   *   for (const frames of stacks.values()) {
-   *     for (const frame of frames) console.log("ip" in frame ? frame.ip : frame.buildId);
-   *   }
-   * } catch (error) {
-   *   console.error(String(error)); // nothing is pinned at /sys/fs/bpf/stacks: no such file
-   * }
-   * ```
-   */
-  static open<BuildId extends boolean = boolean>(
-    path: string,
-    types: StackTraceMapTypes<BuildId> = {},
-  ): StackTraceMap<BuildId> {
-    const handle = StackTraceMap.kind.open(path, checkTypes(types));
-    return new StackTraceMap(types, checkFrames(handle, types));
-  }
-
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<BuildId extends boolean = boolean>(
-    id: number,
-    types: StackTraceMapTypes<BuildId> = {},
-  ): StackTraceMap<BuildId> {
-    const handle = StackTraceMap.kind.byId(id, checkTypes(types));
-    return new StackTraceMap(types, checkFrames(handle, types));
-  }
-
-  /** Opens the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd<BuildId extends boolean = boolean>(
-    fd: number,
-    types: StackTraceMapTypes<BuildId> = {},
-  ): StackTraceMap<BuildId> {
-    const handle = StackTraceMap.kind.byFd(fd, checkTypes(types));
-    return new StackTraceMap(types, checkFrames(handle, types));
-  }
-
-  /** How many frames of a stack are kept at the most. */
+  /** The largest number of frames of a stack that are kept. */
   get depth(): number {
     return this.valueSize / frameOf(this).size;
   }
 
-  /** How many ids there are: the kernel's hash table has a power of two of places. */
+  /** The number of ids: the kernel's hash table has a power of two of places. */
   get #places(): number {
     return 2 ** Math.ceil(Math.log2(this.maxEntries));
   }
@@ -281,7 +245,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   /** Deletes a stack, which makes room for another; whether it was there. */
   delete(id: number): boolean {
     // The kernel refuses an id that cannot be, where for all others it says that they are absent.
-    return id < this.#places ? this.remove(id) : this.has(id);
+    return id < this.#places ? this.elements.delete(id) : this.has(id);
   }
 
   /**
@@ -289,7 +253,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
    * the look-up and the deletion is left with an id of nothing.
    */
   take(id: number): StackFrame<BuildId>[] | undefined {
-    return this.takeOut(id);
+    return this.elements.take(id);
   }
 
   /** Deletes all stacks that are there when it begins. */
@@ -334,9 +298,5 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     throw new TypeError(
       `stack ${id} of ${this} is one of user space, which the kernel's symbols do not name: it has frames in files`,
     );
-  }
-
-  override dup(): StackTraceMap<BuildId> {
-    return new StackTraceMap(this.types, this.duplicateHandle());
   }
 }

@@ -1,4 +1,4 @@
-/** @module Values that are written as a descriptor and read as a number that stands for what is behind it. */
+/** @module Layouts of values: one for each CPU, or written as a descriptor and read as a number that stands for its object. */
 
 import { describe } from "../check/describe.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
@@ -7,7 +7,7 @@ import { u32, u64, u64Number } from "../types/integer.ts";
 import type { Type } from "../types/type.ts";
 
 /**
- * How a value lies in the memory that the kernel copies from and to.
+ * The layout of a value in the memory that the kernel copies from and to.
  *
  * Every type of `t` is one. Kinds of maps whose values are more than one (one for each CPU), or are given as one thing and
  * read as another (a descriptor, and the id of what it stood for), have their own.
@@ -54,7 +54,7 @@ export function sumValues<V>(
   return sum as V & (number | bigint);
 }
 
-/** Where a CPU's value is among those of a key. @throws {RangeError} for a CPU that this machine cannot have */
+/** Returns the index of a CPU's value among those of a key. @throws {RangeError} for a CPU that this machine cannot have */
 export function cpuIndex(cpu: number): number {
   const index = possibleCpus().indexOf(cpu);
   if (index >= 0) return index;
@@ -114,12 +114,20 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   }
 }
 
+/** A socket of `Bun.listen`, `Bun.connect` or `Bun.udpSocket`: it has its descriptor as `fd`, which Bun's types (1.4) lack. */
+export interface BunSocket {
+  readonly fd?: number;
+  ref(): unknown;
+  unref(): unknown;
+  reload(options: never): unknown;
+}
+
 /**
  * An open descriptor: its number, or an object that has one as `fd`, such as a {@link Program} or a socket of `Bun.listen`.
  *
- * The kernel takes what is behind it for as long as it needs to: the descriptor may be closed after the call.
+ * The kernel holds the object for as long as it needs to: the descriptor may be closed after the call.
  */
-export type FdLike = number | { readonly fd: number };
+export type FdLike = number | { readonly fd: number } | BunSocket;
 
 const largestFd = 0x7fffffff;
 
@@ -172,19 +180,19 @@ export function cookieLayout(size: number): ValueLayout<bigint, FdLike> {
   };
 }
 
-/** What the values of maps for redirected packets have in common: a number, and perhaps a program. */
+/** The common part of values of maps for redirected packets: a number, and perhaps a program. */
 interface Programmed {
   /** An interface's index, or the size of a queue. */
   readonly number: number;
   readonly program?: FdLike | undefined;
 }
 
-/** How the values of one kind of map are written and read, apart from where they lie. */
-export interface ProgrammedParts<V, W> {
+/** The conversion between the values of one kind of map and their common part. */
+export interface ProgrammedFormat<V, W> {
   /** Checks a value and takes it apart. @throws {TypeError | RangeError} */
-  take(value: W): Programmed;
+  encode(value: W): Programmed;
   /** `programId` is `undefined` where no program was stored. */
-  make(number: number, programId: number | undefined): V;
+  decode(number: number, programId: number | undefined): V;
 }
 
 /** Bytes of a value with room for a program. */
@@ -196,21 +204,21 @@ export const programmedSize = 2 * u32.size;
  */
 export class ProgrammedLayout<V, W> implements ValueLayout<V, W> {
   readonly size: number;
-  readonly #parts: ProgrammedParts<V, W>;
+  readonly #format: ProgrammedFormat<V, W>;
 
-  constructor(size: number, parts: ProgrammedParts<V, W>) {
+  constructor(size: number, format: ProgrammedFormat<V, W>) {
     this.size = size;
-    this.#parts = parts;
+    this.#format = format;
   }
 
   read(view: DataView, offset: number): V {
     const number = u32.read(view, offset);
     const id = this.#hasProgram ? u32.read(view, offset + u32.size) : 0;
-    return this.#parts.make(number, id === 0 ? undefined : id);
+    return this.#format.decode(number, id === 0 ? undefined : id);
   }
 
   write(view: DataView, offset: number, value: W): void {
-    const { number, program } = this.#parts.take(value);
+    const { number, program } = this.#format.encode(value);
     if (program !== undefined && !this.#hasProgram) {
       throw new TypeError(
         `program: expected none, as this map's values have no room for one (${this.size} bytes, not ${programmedSize}), got ${describe(program)}`,

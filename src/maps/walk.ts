@@ -21,7 +21,7 @@ import { LITTLE_ENDIAN } from "../types/memory.ts";
  */
 export class BatchError extends BpfError {
   override readonly name = "BatchError";
-  /** How many were applied, counted from the first one given. */
+  /** The number of those that were applied, counted from the first one given. */
   readonly applied: number;
 
   /** @internal */
@@ -46,7 +46,7 @@ export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): num
       const result = batch.delete(done, count - done);
       if (result === "unsupported") break;
       deleted += batch.count;
-      // It stopped at an absent key: go on behind that.
+      // It stopped at an absent key: go on after that.
       done += batch.count + (result === "more" ? 1 : 0);
       batch.count = 0;
     }
@@ -69,7 +69,7 @@ export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): num
   }
 }
 
-/** How many keys are kept: so many must be deleted in a row, while the walk stands still, for it to begin anew. */
+/** The number of keys that are kept: a walk only begins anew when so many in a row are deleted while it stands still. */
 const capacity = 4096;
 const largestBytes = 256 * 1024;
 
@@ -78,7 +78,7 @@ const largestBytes = 256 * 1024;
  *
  * The kernel's answer to "what comes after this key" is the first key of the map, when the key is not there any more.
  */
-export class VisitedKeys {
+class VisitedKeys {
   readonly #keySize: number;
   readonly #capacity: number;
   /** A ring: the newest key is before `#next`. Allocated at the first key. */
@@ -99,8 +99,8 @@ export class VisitedKeys {
     this.#count = Math.min(this.#count + 1, this.#capacity);
   }
 
-  /** Finds the key behind the newest one that is still in the map; all between the two were visited. False at the end. */
-  goOnBehindNewest(element: MapElement): boolean {
+  /** Finds the key after the newest one that is still in the map; all between the two were visited. False at the end. */
+  resumeAfterDeleted(element: MapElement): boolean {
     for (let age = 1; age <= this.#count; age++) {
       const index = (this.#next - age + this.#capacity) % this.#capacity;
       const offset = index * this.#keySize;
@@ -114,7 +114,7 @@ export class VisitedKeys {
   }
 }
 
-/** Memory that a walk takes at the most, unless one bucket of the map holds more. */
+/** Memory that a walk takes at most, unless one bucket of the map holds more. */
 const largestBatchBytes = 256 * 1024;
 const firstBatchEntries = 64;
 
@@ -124,7 +124,7 @@ export interface WalkedMap {
   readonly keySize: number;
   readonly valueSize: number;
   readonly maxEntries: number;
-  /** Of each look-up. */
+  /** The flags of each look-up. */
   readonly flags: number;
   readonly what: string;
   readonly kind: KindHints;
@@ -143,7 +143,7 @@ export interface Walk extends Disposable {
   valueOffset(index: number): number;
   /** The bytes of key `index`. */
   keyBytes(index: number): Uint8Array;
-  /** Whether the chunk has an entry `index`. @throws {DisposedError} once the map is disposed of */
+  /** Returns true where the chunk has an entry `index`. @throws {DisposedError} once the map is disposed of */
   has(index: number): boolean;
   /** Fetches the next chunk, which may be empty; false when there is none. */
   next(): boolean;
@@ -151,11 +151,11 @@ export interface Walk extends Disposable {
   deleteChunk(): void;
 }
 
-/** What all walks share: the memory. A generator that is dropped unfinished never disposes of it: it is collected then. */
-export abstract class ChunkWalk implements Walk {
+/** The memory of a walk. A generator that is dropped unfinished never disposes of it: it is collected then. */
+abstract class ChunkWalk implements Walk {
   protected readonly map: WalkedMap;
   protected readonly batch: MapBatch;
-  /** Of walks that ask for one element at a time, from when they do. */
+  /** The element of walks that ask for one at a time. */
   protected element: MapElement | undefined;
 
   constructor(map: WalkedMap) {
@@ -202,7 +202,7 @@ export abstract class ChunkWalk implements Walk {
     this.batch.count = count;
   }
 
-  /** For walks that ask for one element at a time. */
+  /** Allocates the element of walks that ask for one at a time. */
   protected newElement(): MapElement {
     const { descriptor, keySize, valueSize, what } = this.map;
     // Errors are not explained with hints about keys: those of a walk are not the user's.
@@ -224,7 +224,7 @@ export abstract class ChunkWalk implements Walk {
 /** A walk in batches where the kernel has them for the map, or else key by key. */
 export class MapWalk extends ChunkWalk {
   #state: "batches" | "keys" | "ended" = "batches";
-  /** Whether the element holds a key that is still to be visited. */
+  /** True where the element holds a key that is still to be visited. */
   #isKeyAhead = false;
   #steps = 0;
   readonly #visited: VisitedKeys;
@@ -270,7 +270,7 @@ export class MapWalk extends ChunkWalk {
         this.#visited.push(element);
         this.#isKeyAhead = isNextAhead;
       } else {
-        this.#isKeyAhead = this.#visited.goOnBehindNewest(element);
+        this.#isKeyAhead = this.#visited.resumeAfterDeleted(element);
       }
     }
     if (!this.#isKeyAhead || this.#steps >= largest) this.#state = "ended";
@@ -317,7 +317,7 @@ const prefixBytes = 4;
  * The kernel goes on from the key where it stopped, and starts again from the first when that key is gone. A look-up does
  * not tell whether a key is there, as a shorter prefix answers for it. But the order of the keys is known: longer prefixes
  * before those that cover them, a 0 bit before a 1 (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). After such
- * a start all that is not behind the last key visited is passed over.
+ * a start all that is not after the last key visited is passed over.
  */
 export class TrieWalk extends ChunkWalk {
   #state: "batches" | "keys" | "ended" = "batches";
@@ -351,7 +351,7 @@ export class TrieWalk extends ChunkWalk {
     return true;
   }
 
-  /** Leaves those entries in the chunk that are behind all that were visited: the kernel may start again in its midst too. */
+  /** Leaves those entries in the chunk that come after all that were visited: the kernel may start again within it, too. */
   #passOverVisited(): void {
     const { batch } = this;
     const { count } = batch;
@@ -409,7 +409,7 @@ export class TrieWalk extends ChunkWalk {
   }
 }
 
-/** Which of two keys the kernel visits first: negative for `a`, 0 for the same prefix. */
+/** Compares two keys by the order in which the kernel visits them: negative where `a` is first, 0 for the same prefix. */
 export function comparePrefixes(
   a: Uint8Array,
   b: Uint8Array,

@@ -135,7 +135,7 @@ export class BpfObject implements Disposable {
 }
 
 function createMap(spec: MapSpec): ObjectMap {
-  return new ObjectMap(createMapHandle(spec, undefined).descriptor);
+  return new ObjectMap(createMapHandle(spec, {}, undefined).descriptor);
 }
 
 /** Makes the map of a section of variables, which has one value (kernel 5.2; 5.5, so that it can be mapped). */

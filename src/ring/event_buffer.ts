@@ -73,7 +73,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /** The layout that records are decoded with. */
-  get types(): RingBufTypes<E> {
+  get types(): RingBufTypes<Type<unknown>> {
     return { event: this.#eventType };
   }
 

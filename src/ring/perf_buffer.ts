@@ -1,10 +1,10 @@
 import type { Watch } from "../loop/reactor.ts";
-import { noTypes } from "../maps/map_options.ts";
-import type { MapHandle } from "../maps/create.ts";
+import { type Duplicate, duplicateType } from "../maps/bpf_map.ts";
+import type { AnyType, TypeIn } from "../maps/map_options.ts";
+import type { Infer, Type } from "../types/type.ts";
 import { PerfEventArray } from "../maps/prog_array.ts";
 import { EventBuffer } from "./event_buffer.ts";
 import {
-  checkPerfTypes,
   mergedWatch,
   openPerfEvents,
   type PerfBufferOptions,
@@ -13,6 +13,13 @@ import {
   perfKind,
   perfLayout,
 } from "./perf_cpus.ts";
+import type { RingBufTypes } from "./ring_options.ts";
+
+declare module "../maps/map_options.ts" {
+  interface MapClasses<T> {
+    PerfBuffer: PerfBuffer<TypeIn<T, "event">>;
+  }
+}
 
 /**
  * A perf buffer: a buffer for each CPU, which programs write records to with the helper `perf_event_output`, and one consumer
@@ -74,22 +81,21 @@ import {
  * }
  * ```
  */
-export class PerfBuffer<E> extends EventBuffer<E> {
-  /** @internal */
+export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   static readonly kind = perfKind;
+  /** The duplicate is the map alone: see {@link dup}. */
+  declare readonly [duplicateType]?: PerfEventArray;
   /** Bytes of the buffer of each CPU. */
   readonly size: number;
   /** Bytes between two wake-ups; `undefined` where each record wakes. */
   readonly watermark: number | undefined;
   readonly #events: PerfEvents;
 
-  constructor(options: PerfBufferOptions<E>);
-  /** @internal */
-  constructor(types: PerfBufferTypes<E>, existing: MapHandle);
-  constructor(options: PerfBufferTypes<E>, existing = PerfBuffer.kind.create(options)) {
-    const layout = perfLayout(options);
+  constructor(options: PerfBufferOptions<E>) {
+    const handle = PerfBuffer.kind.handle<PerfBufferTypes<E>>(options);
+    const layout = perfLayout(handle.types);
     let events: PerfEvents | undefined;
-    super(existing, options.event, (map) => {
+    super(handle, handle.types.event as Type<Infer<E>>, (map) => {
       events = openPerfEvents(map, layout);
       return events.reader;
     });
@@ -97,27 +103,6 @@ export class PerfBuffer<E> extends EventBuffer<E> {
     this.#events = events as unknown as PerfEvents;
     this.size = layout.size;
     this.watermark = layout.watermark;
-  }
-
-  /**
-   * Opens the map pinned at a path on a BPF file system, for programs that write to it already, and puts perf events of its
-   * own into it.
-   *
-   * @throws {TypeError} when it is another kind of map
-   * @throws {Error} when nothing is pinned there, or an object of this thread has its events in it
-   */
-  static open<E>(path: string, types: PerfBufferTypes<E>): PerfBuffer<E> {
-    return new PerfBuffer(types, PerfBuffer.kind.open(path, checkPerfTypes(types)));
-  }
-
-  /** The same with a map by its id (CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<E>(id: number, types: PerfBufferTypes<E>): PerfBuffer<E> {
-    return new PerfBuffer(types, PerfBuffer.kind.byId(id, checkPerfTypes(types)));
-  }
-
-  /** The same with the map behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd<E>(fd: number, types: PerfBufferTypes<E>): PerfBuffer<E> {
-    return new PerfBuffer(types, PerfBuffer.kind.byFd(fd, checkPerfTypes(types)));
   }
 
   /** The CPUs whose programs are heard: those that were online when this object was made. */
@@ -147,15 +132,6 @@ export class PerfBuffer<E> extends EventBuffer<E> {
   }
 
   /**
-   * The map alone, with a descriptor and a life of its own: a second consumer would replace this one's perf events.
-   *
-   * @throws {DisposedError} after disposal
-   */
-  override dup(): PerfEventArray {
-    return new PerfEventArray(noTypes, this.duplicateHandle());
-  }
-
-  /**
    * Ends the consumer, drops what was not read, detaches every view, and closes the map and the perf events; a second call does
    * nothing. Whoever waits for an event gets the end of the iteration.
    *
@@ -164,6 +140,22 @@ export class PerfBuffer<E> extends EventBuffer<E> {
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#events.close();
+  }
+
+  /**
+   * Opens the map alone a second time, with a descriptor and a life of its own: a second consumer would replace this one's perf
+   * events.
+   *
+   * @throws {DisposedError} after disposal
+   */
+  override dup(): Duplicate<this> {
+    // PerfEventArray takes a handle, which its declared options do not say.
+    return new PerfEventArray(this.handle.duplicate() as never) as Duplicate<this>;
+  }
+
+  /** The layout that records are decoded with. */
+  override get types(): RingBufTypes<E> {
+    return { event: (this.handle.types as RingBufTypes<E>).event };
   }
 
   /** @internal The kernel counts them. */

@@ -1,4 +1,4 @@
-import { checkCount, checkOptions } from "../check/arguments.ts";
+import { checkCount } from "../check/arguments.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
@@ -6,7 +6,7 @@ import { enablePerfEvent, openOutputEvent, PerfPages } from "../ffi/perf_event.t
 import { hasHungUp } from "../ffi/poll.ts";
 import { type Watch, watch } from "../loop/reactor.ts";
 import type { BpfMap } from "../maps/bpf_map.ts";
-import { checkPlainType, MapKind } from "../maps/map_options.ts";
+import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
 import type { DrainEnd, PresentingCode, RawRecordCallback } from "./drain_code.ts";
 import { PerfReader, PerfReaderCommons } from "./perf_reader.ts";
@@ -97,7 +97,7 @@ function take(map: BpfMap, opened: DisposableStack): void {
 }
 
 /** The type of a perf buffer's events, and the buffers that are made for them. */
-export interface PerfBufferTypes<E> extends RingBufTypes<E> {
+export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
   /**
    * Bytes of the buffer of each CPU: a power of two and a multiple of the page size (4096 on x86-64), at most 2^30.
    *
@@ -114,7 +114,8 @@ export interface PerfBufferTypes<E> extends RingBufTypes<E> {
 }
 
 /** Options of {@link PerfBuffer}. */
-export interface PerfBufferOptions<E> extends CommonMapOptions, PerfBufferTypes<E> {}
+export interface PerfBufferOptions<E extends AnyType>
+  extends CommonMapOptions, PerfBufferTypes<E> {}
 
 /** The buffers of a {@link PerfBuffer}. */
 export interface PerfLayout {
@@ -128,25 +129,25 @@ const largestSize = 2 ** 30;
 const typeNames = ["event", "size", "watermark"] as const;
 
 /** What options say of the buffers, checked. @throws {RangeError} */
-export function perfLayout({ size = usualSize, watermark }: PerfBufferTypes<unknown>): PerfLayout {
+export function perfLayout({ size = usualSize, watermark }: PerfBufferTypes<AnyType>): PerfLayout {
   checkBufferSize("the buffer of a CPU", size, largestSize);
   // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
   return { size, watermark };
 }
 
-/** Checks the names of what an existing map is opened with. @throws {TypeError} */
-export function checkPerfTypes<E>(types: PerfBufferTypes<E>): PerfBufferTypes<E> {
-  checkOptions("PerfBuffer", types, typeNames);
-  return types;
-}
-
 /** The kind of {@link PerfBuffer}. */
-export const perfKind: MapKind<PerfBufferTypes<unknown>, PerfBufferOptions<unknown>> = new MapKind({
+export const perfKind: MapKind<
+  "PerfBuffer",
+  PerfBufferTypes<AnyType>,
+  PerfBufferOptions<AnyType>
+> = /*@__PURE__*/ new MapKind({
   type: "perf_event_array",
   className: "PerfBuffer",
-  options: typeNames,
-  sizes(types: PerfBufferTypes<unknown>) {
+  types: typeNames,
+  isStrict: true,
+  options: [],
+  sizes(types: PerfBufferTypes<AnyType>) {
     checkPlainType("event", types.event);
     perfLayout(types);
     return { keySize: u32.size, valueSize: u32.size };

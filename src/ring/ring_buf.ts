@@ -1,11 +1,18 @@
 import { RingMemory } from "../ffi/ring_memory.ts";
-import type { MapHandle } from "../maps/create.ts";
 import type { PerCpuArrayMap } from "../maps/array_map.ts";
+import type { AnyType, TypeIn } from "../maps/map_options.ts";
+import type { IntegerType, Infer, Type } from "../types/type.ts";
 import { BPF_F_RB_OVERWRITE } from "../uapi/bpf.ts";
 import { EventBuffer } from "./event_buffer.ts";
 import { LossCounter } from "./stats.ts";
 import { RingReader, SnapshotRing } from "./reader.ts";
 import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_options.ts";
+
+declare module "../maps/map_options.ts" {
+  interface MapClasses<T> {
+    RingBuf: RingBuf<TypeIn<T, "event">>;
+  }
+}
 
 /**
  * A ring buffer: programs write records of any length, one consumer reads them in order.
@@ -52,16 +59,13 @@ import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_options
  * }
  * ```
  */
-export class RingBuf<E> extends EventBuffer<E> {
-  /** @internal */
-  static readonly kind = ringKind("ringbuf", "RingBuf", 2 ** 30);
+export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
+  static readonly kind = /*@__PURE__*/ ringKind("ringbuf", "RingBuf", 2 ** 30);
   readonly #losses: LossCounter;
 
-  constructor(options: RingBufOptions<E>);
-  /** @internal */
-  constructor(types: RingBufTypes<E>, existing: MapHandle);
-  constructor(options: RingBufTypes<E>, existing = RingBuf.kind.create(options)) {
-    super(existing, options.event, (map) => {
+  constructor(options: RingBufOptions<E>) {
+    const handle = RingBuf.kind.handle<RingBufTypes<E>>(options);
+    super(handle, handle.types.event as Type<Infer<E>>, (map) => {
       // The size is the kernel's, not the caller's: this may be a ring that somebody else made.
       const size = map.maxEntries;
       const memory = new RingMemory(map.fd, size, `${map}`);
@@ -74,26 +78,6 @@ export class RingBuf<E> extends EventBuffer<E> {
       }
     });
     this.#losses = LossCounter.of(this.id);
-  }
-
-  /**
-   * Opens the ring buffer pinned at a path on a BPF file system. Its size is asked of the kernel.
-   *
-   * @throws {TypeError} when it is another kind of map
-   * @throws {Error} when nothing is pinned there
-   */
-  static open<E>(path: string, types: RingBufTypes<E>): RingBuf<E> {
-    return new RingBuf(types, RingBuf.kind.open(path, types));
-  }
-
-  /** Opens a ring buffer by its id (CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<E>(id: number, types: RingBufTypes<E>): RingBuf<E> {
-    return new RingBuf(types, RingBuf.kind.byId(id, types));
-  }
-
-  /** Opens the ring buffer behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd<E>(fd: number, types: RingBufTypes<E>): RingBuf<E> {
-    return new RingBuf(types, RingBuf.kind.byFd(fd, types));
   }
 
   /** The ring's size in bytes: `maxEntries`. */
@@ -137,20 +121,21 @@ export class RingBuf<E> extends EventBuffer<E> {
    * console.log(events.lost.sum(0)); // 10
    * ```
    */
-  get lost(): PerCpuArrayMap<number> {
+  get lost(): PerCpuArrayMap<IntegerType<number>> {
     // Asked for its error after disposal only.
     void this.fd;
     return this.#losses.map(this.name);
-  }
-
-  override dup(): RingBuf<E> {
-    return new RingBuf(this.types, this.duplicateHandle());
   }
 
   override [Symbol.dispose](): void {
     if (this.disposed) return;
     super[Symbol.dispose]();
     this.#losses.release();
+  }
+
+  /** The layout that records are decoded with. */
+  override get types(): RingBufTypes<E> {
+    return this.handle.types as RingBufTypes<E>;
   }
 
   /** @internal */

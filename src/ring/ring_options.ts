@@ -2,9 +2,9 @@ import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
-import { checkPlainType, MapKind } from "../maps/map_options.ts";
-import type { CommonMapOptions, MapTypeName } from "../maps/map_spec.ts";
-import type { Type } from "../types/type.ts";
+import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
+import type { CommonMapOptions } from "../maps/map_spec.ts";
+import type { MapTypeName } from "../maps/map_types.ts";
 
 /**
  * When a consumer looks whether there is something: `"adaptive"`: when the kernel wakes it, and on a timer while much comes;
@@ -160,13 +160,13 @@ export function signalOf(
 }
 
 /** The type of a ring buffer's events. */
-export interface RingBufTypes<E> {
+export interface RingBufTypes<E extends AnyType> {
   /** The layout of a record. Records may be longer, never shorter. */
-  readonly event: Type<E>;
+  readonly event: E;
 }
 
 /** Options of {@link RingBuf}. */
-export interface RingBufOptions<E> extends CommonMapOptions, RingBufTypes<E> {
+export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, RingBufTypes<E> {
   /**
    * Bytes: a power of two and a multiple of the page size (4096 on x86-64); at most 2^30, as the engine maps no more than
    * twice that and a page in one piece (for a {@link UserRingBuf} 2^31).
@@ -175,15 +175,16 @@ export interface RingBufOptions<E> extends CommonMapOptions, RingBufTypes<E> {
 }
 
 /** The kind of a class of ring buffers. @param largest bytes: a power of two */
-export function ringKind(
+export function ringKind<ClassName extends string>(
   type: MapTypeName,
-  className: string,
+  className: ClassName,
   largest: number,
-): MapKind<RingBufTypes<unknown>, RingBufOptions<unknown>> {
+): MapKind<ClassName, RingBufTypes<AnyType>, RingBufOptions<AnyType>> {
   return new MapKind({
     type,
     className,
-    options: ["event", "size"],
+    types: ["event"],
+    options: ["size"],
     sizes({ event }) {
       checkPlainType("event", event);
       return { keySize: 0, valueSize: 0 };

@@ -74,7 +74,7 @@ const counters = new Map<number, LossCounter>();
 export class LossCounter {
   readonly #id: number;
   #objects = 0;
-  #map: PerCpuArrayMap<number> | undefined;
+  #map: PerCpuArrayMap<typeof u64Number> | undefined;
 
   private constructor(id: number) {
     this.#id = id;
@@ -89,10 +89,10 @@ export class LossCounter {
   }
 
   /** The map, made when it is first asked for. */
-  map(ringName: string): PerCpuArrayMap<number> {
+  map(ringName: string): PerCpuArrayMap<typeof u64Number> {
     const suffix = "_lost";
     const name = ringName.slice(0, BPF_OBJ_NAME_LEN - 1 - suffix.length) + suffix;
-    this.#map ??= new PerCpuArrayMap({ value: u64Number, maxEntries: 1, name });
+    this.#map ??= new PerCpuArrayMap({ value: u64Number, length: 1, name });
     return this.#map;
   }
 

@@ -1,7 +1,8 @@
 import { checkCount } from "../check/arguments.ts";
 import { UserRingMemory } from "../ffi/ring_memory.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
-import type { MapHandle } from "../maps/create.ts";
+import type { AnyType, TypeIn } from "../maps/map_options.ts";
+import type { Infer, Type } from "../types/type.ts";
 import {
   type RingBufOptions,
   type RingBufTypes,
@@ -13,6 +14,12 @@ import {
 import { RoomQueue, roomSignal } from "./room_queue.ts";
 import type { WriterStats } from "./stats.ts";
 import { ReservedRecord, type UserRecord, UserRingWriter } from "./user_ring_writer.ts";
+
+declare module "../maps/map_options.ts" {
+  interface MapClasses<T> {
+    UserRingBuf: UserRingBuf<TypeIn<T, "event">>;
+  }
+}
 
 /** What a sink writes to. */
 export interface RecordSink<E> {
@@ -110,41 +117,20 @@ interface Writing {
  * console.log(program.testRun().returnValue, commands.backlog); // 2 0
  * ```
  */
-export class UserRingBuf<E> extends BpfMap {
-  /** @internal */
-  static readonly kind = ringKind("user_ringbuf", "UserRingBuf", 2 ** 31);
+export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
+  static readonly kind = /*@__PURE__*/ ringKind("user_ringbuf", "UserRingBuf", 2 ** 31);
   /** The layout of a record. */
   readonly types: RingBufTypes<E>;
+  readonly #event: Type<Infer<E>>;
   #writing: Writing | undefined;
   #isReferenced = true;
   #sinceTurn = 0;
 
-  constructor(options: RingBufOptions<E>);
-  /** @internal */
-  constructor(types: RingBufTypes<E>, existing: MapHandle);
-  constructor(options: RingBufTypes<E>, existing = UserRingBuf.kind.create(options)) {
-    super(existing);
-    this.types = { event: options.event };
-  }
-
-  /**
-   * Opens the user ring buffer pinned at a path on a BPF file system. Its size is asked of the kernel.
-   *
-   * @throws {TypeError} when it is another kind of map
-   * @throws {Error} when nothing is pinned there
-   */
-  static open<E>(path: string, types: RingBufTypes<E>): UserRingBuf<E> {
-    return new UserRingBuf(types, UserRingBuf.kind.open(path, types));
-  }
-
-  /** Opens a user ring buffer by its id (CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<E>(id: number, types: RingBufTypes<E>): UserRingBuf<E> {
-    return new UserRingBuf(types, UserRingBuf.kind.byId(id, types));
-  }
-
-  /** Opens the user ring buffer behind a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
-  static fromFd<E>(fd: number, types: RingBufTypes<E>): UserRingBuf<E> {
-    return new UserRingBuf(types, UserRingBuf.kind.byFd(fd, types));
+  constructor(options: RingBufOptions<E>) {
+    const handle = UserRingBuf.kind.handle<RingBufTypes<E>>(options);
+    super(handle);
+    this.types = handle.types;
+    this.#event = handle.types.event as Type<Infer<E>>;
   }
 
   /** The ring's size in bytes: `maxEntries`. */
@@ -184,9 +170,9 @@ export class UserRingBuf<E> extends BpfMap {
    * console.log(count, ring.stats.refused); // 256 1
    * ```
    */
-  output(event: E): boolean {
+  output(event: Infer<E>): boolean {
     const { writer, queue } = this.#live;
-    const { event: type } = this.types;
+    const type = this.#event;
     writer.checkType(type);
     if (!queue.serve() && writer.output(type, event)) return true;
     writer.totals.refused++;
@@ -216,7 +202,7 @@ export class UserRingBuf<E> extends BpfMap {
    * console.log(ring.stats.events, ring.stats.discarded); // 1 1
    * ```
    */
-  reserve(length: number = this.types.event.size): UserRecord<E> | undefined {
+  reserve(length: number = this.types.event.size): UserRecord<Infer<E>> | undefined {
     const { writer, queue } = this.#live;
     writer.checkLength(length);
     const record = queue.serve() ? undefined : this.#reserve(writer, length);
@@ -246,11 +232,11 @@ export class UserRingBuf<E> extends BpfMap {
    * }
    * ```
    */
-  async write(event: E, options: WaitForRoomOptions = {}): Promise<void> {
+  async write(event: Infer<E>, options: WaitForRoomOptions = {}): Promise<void> {
     const signal = signalOf("write", options);
     signal?.throwIfAborted();
     const { writer, queue } = this.#live;
-    const { event: type } = this.types;
+    const type = this.#event;
     writer.checkType(type);
     if (!queue.serve() && writer.output(type, event)) return await this.#giveTurn();
     const bytes = new Uint8Array(type.size);
@@ -275,7 +261,7 @@ export class UserRingBuf<E> extends BpfMap {
   async reserveWhenFree(
     length: number = this.types.event.size,
     options: WaitForRoomOptions = {},
-  ): Promise<UserRecord<E>> {
+  ): Promise<UserRecord<Infer<E>>> {
     const signal = signalOf("reserveWhenFree", options);
     signal?.throwIfAborted();
     const { writer, queue } = this.#live;
@@ -285,7 +271,7 @@ export class UserRingBuf<E> extends BpfMap {
       await this.#giveTurn();
       return record;
     }
-    const take = () => this.#reserve(writer, length) as UserRecord<E>;
+    const take = () => this.#reserve(writer, length) as UserRecord<Infer<E>>;
     return await queue.wait(length, take, signal);
   }
 
@@ -308,7 +294,7 @@ export class UserRingBuf<E> extends BpfMap {
    * console.log(ring.stats.events); // 3
    * ```
    */
-  writable(options: WritableOptions = {}): WritableStream<E> {
+  writable(options: WritableOptions = {}): WritableStream<Infer<E>> {
     const signal = signalOf("writable", options, ["highWaterMark"]);
     const { highWaterMark = 1 } = options;
     checkCount("highWaterMark", highWaterMark, 1);
@@ -324,10 +310,6 @@ export class UserRingBuf<E> extends BpfMap {
   /** Lets the process end although somebody waits for room. */
   unref(): this {
     return this.#keepAlive(false);
-  }
-
-  override dup(): UserRingBuf<E> {
-    return new UserRingBuf(this.types, this.duplicateHandle());
   }
 
   /**
@@ -365,9 +347,9 @@ export class UserRingBuf<E> extends BpfMap {
     return this.#writing;
   }
 
-  #reserve(writer: UserRingWriter, length: number): UserRecord<E> | undefined {
+  #reserve(writer: UserRingWriter, length: number): UserRecord<Infer<E>> | undefined {
     const at = writer.reserve(length);
-    return at < 0 ? undefined : new ReservedRecord(writer, this.types.event, at, length);
+    return at < 0 ? undefined : new ReservedRecord(writer, this.#event, at, length);
   }
 
   /** A loop that writes as fast as programs drain would otherwise never end for anybody else. */

@@ -162,7 +162,7 @@ describe("the kernel takes and runs", () => {
       [asm.loadAcquireW, asm.storeReleaseW],
       [asm.loadAcquireDW, asm.storeReleaseDW],
     ] as const) {
-      using value = new ArrayMap({ value: t.u64, maxEntries: 1 });
+      using value = new ArrayMap({ value: t.u64, length: 1 });
       const code = [
         ...[asm.ldMapValue(r6, "value", 0), mov(r2, 0x5a)],
         ...[store(r6, 0, r2), load(r0, r6, 0)],

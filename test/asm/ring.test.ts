@@ -52,7 +52,7 @@ const outputting: Code = [
   asm.exit(),
 ];
 
-function newRing(size = 4096): RingBuf<number> {
+function newRing(size = 4096): RingBuf<t.Type<number>> {
   return new RingBuf({ size, event: t.u64Number });
 }
 
@@ -305,7 +305,7 @@ describe("reserveOrCount", () => {
     "overwrites four bytes of the stack at the place that it is given, and only for a loss",
     () => {
       using events = newRing();
-      using seen = new ArrayMap({ value: t.array(t.u64, 3), maxEntries: 1 });
+      using seen = new ArrayMap({ value: t.array(t.u64, 3), length: 1 });
       const code: Code = [
         ...[
           asm.lddw(r1, -1n),

@@ -114,7 +114,7 @@ describe("entries", () => {
   });
 
   bpfTest("are no more than the limit", async () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 5 });
+    using map = new ArrayMap({ value: t.u32, length: 5 });
     for (const [limit, count] of [
       [1, 1],
       [5, 5],
@@ -135,7 +135,7 @@ describe("entries", () => {
 });
 
 /** A map that the kernel was told no types of, which the library does for all that it makes. */
-function bareMap(): HashMap<Uint8Array, Uint8Array> {
+function bareMap(): HashMap<t.Type<Uint8Array>, t.Type<Uint8Array>> {
   const fd = createKernelMap(
     {
       type: bpfMapTypes.HASH,
@@ -146,6 +146,7 @@ function bareMap(): HashMap<Uint8Array, Uint8Array> {
       numaNode: 0,
       name: "",
       extra: 0,
+      isPerCpu: false,
       needs: ["CAP_BPF"],
     },
     "map of a test",
@@ -163,7 +164,7 @@ describe("kinds of maps", () => {
     const values = Array.from({ length: cpus }, (_, index) => index + 10);
     hash.set(7, values);
     expect(await dump(hash)).toEqual([{ key: 7, value: values }]);
-    using array = new PerCpuArrayMap({ value: t.struct({ n: t.u16 }), maxEntries: 2 });
+    using array = new PerCpuArrayMap({ value: t.struct({ n: t.u16 }), length: 2 });
     array.set(
       1,
       values.map((n) => ({ n })),
@@ -175,7 +176,7 @@ describe("kinds of maps", () => {
   });
 
   bpfTest("that are arrays have indexes for keys", async () => {
-    using array = new ArrayMap({ value: t.i64, maxEntries: 3 });
+    using array = new ArrayMap({ value: t.i64, length: 3 });
     array.set(1, -1n);
     expect(await dump(array)).toEqual([
       { key: 0, value: 0 },
@@ -204,7 +205,7 @@ describe("kinds of maps", () => {
     }
     expect((await dump(queue))[0]).toEqual({ value: "01000000" });
     expect(await cliText(["map", "dump", stack.id])).toBe("02 00 00 00\n");
-    expect([...queue.drain(), ...stack.drain()]).toEqual([1, 2, 2, 1]);
+    expect([...queue.takeAll(), ...stack.takeAll()]).toEqual([1, 2, 2, 1]);
   });
 
   bpfTest("of maps, programs and interfaces have ids", async () => {
@@ -222,16 +223,16 @@ describe("kinds of maps", () => {
       license: "GPL",
       code: [asm.mov(asm.r0, 0), asm.exit()],
     });
-    using programs = new ProgArray({ maxEntries: 4 });
+    using programs = new ProgArray({ length: 4 });
     programs.set(2, program);
     expect(await dump(programs)).toEqual([{ key: 2, value: { programId: program.info().id } }]);
-    using devices = new DevMap({ maxEntries: 4 });
+    using devices = new DevMap({ length: 4 });
     devices.set(3, "lo");
     expect(await dump(devices)).toEqual([{ key: 3, value: { ifindex: 1 } }]);
   });
 
   bpfTest("of sockets have their cookies", async () => {
-    using map = new SockMap({ maxEntries: 2 });
+    using map = new SockMap({ length: 2 });
     expect(await dump(map)).toEqual([]);
   });
 
@@ -244,8 +245,8 @@ describe("kinds of maps", () => {
     ],
     ["bloom_filter", { type: "bloom_filter", value: t.u32, maxEntries: 4 }, "not which ones were"],
     ["perf_event_array", { type: "perf_event_array" }, "does not say which perf events"],
-    ["cgroup_array", { type: "cgroup_array", maxEntries: 2 }, "does not say which cgroups"],
-    ["xskmap", { type: "xskmap", maxEntries: 2 }, "does not say which sockets"],
+    ["cgroup_array", { type: "cgroup_array", length: 2 }, "does not say which cgroups"],
+    ["xskmap", { type: "xskmap", length: 2 }, "does not say which sockets"],
     ["arena", { type: "arena", pages: 1 }, "without entries"],
     ["sk_storage", { type: "sk_storage", value: t.u32 }, "only by a descriptor of a socket"],
     ["task_storage", { type: "task_storage", value: t.u32 }, "only by a descriptor of a thread"],
@@ -295,7 +296,7 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool decodes the same", async () 
       n: { x: -1, list: [{ y: -128 }, { y: 127 }] },
     },
   );
-  using perCpu = new PerCpuArrayMap({ value: t.i64, maxEntries: 2 });
+  using perCpu = new PerCpuArrayMap({ value: t.i64, length: 2 });
   perCpu.set(
     1,
     possibleCpus().map((cpu) => -1n - BigInt(cpu)),
@@ -333,7 +334,7 @@ async function withRandomMaps(maps: Disposable[]): Promise<void> {
     for (let i = 0; i < 10; i++) {
       const [key, value] = [randomType(random, 1), randomType(random, 3)];
       if (key.type.size > 512 || value.type.size > 4096) continue;
-      let map: HashMap<unknown, unknown>;
+      let map: HashMap<t.Type<unknown>, t.Type<unknown>>;
       try {
         map = new HashMap({ key: key.type, value: value.type, maxEntries: 4 });
       } catch (error) {

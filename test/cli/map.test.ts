@@ -70,7 +70,7 @@ describe("map list", () => {
   bpfTest("is quick with thousands of maps", async () => {
     const maps = Array.from(
       { length: repetitions(2000, 100) },
-      () => new ArrayMap({ value: t.u8, maxEntries: 1 }),
+      () => new ArrayMap({ value: t.u8, length: 1 }),
     );
     try {
       const list = await cliJson<ShownMap[]>(["map", "list"]);
@@ -89,7 +89,7 @@ describe("map list", () => {
     void stop.promise.then(() => (isRunning = false));
     const churn = (async () => {
       while (isRunning) {
-        for (let i = 0; i < 50; i++) new ArrayMap({ value: t.u8, maxEntries: 1 })[Symbol.dispose]();
+        for (let i = 0; i < 50; i++) new ArrayMap({ value: t.u8, length: 1 })[Symbol.dispose]();
         await Bun.sleep(0);
       }
     })();
@@ -156,7 +156,7 @@ describe("map show", () => {
 
   bpfTest("lists the candidates where a name is not one map's alone", async () => {
     using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twin" });
-    using two = new ArrayMap({ value: t.u32, maxEntries: 1, name: "cli_twin" });
+    using two = new ArrayMap({ value: t.u32, length: 1, name: "cli_twin" });
     for (const command of ["show", "dump"]) {
       const { stdout, stderr, exitCode } = await cli(["map", command, "cli_twin"]);
       expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
@@ -297,7 +297,7 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
 
 testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same of maps", async () => {
   using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_compared" });
-  using array = new ArrayMap({ value: t.u64, maxEntries: 7 });
+  using array = new ArrayMap({ value: t.u64, length: 7 });
   const [maps, shown] = await Promise.all([
     bpftoolJson<Record<string, unknown>[]>("map", "show"),
     cliJson<ShownMap[]>(["map", "list"]),

@@ -12,7 +12,7 @@ import { cli, commandTimeout, mainFile } from "./run_cli.ts";
 setDefaultTimeout(commandTimeout);
 
 const entries = repetitions(200_000, 50_000);
-let map: HashMap<number, bigint>;
+let map: HashMap<t.Type<number>, t.Type<bigint>>;
 
 beforeAll(() => {
   if (bpfObstacle !== undefined) return;

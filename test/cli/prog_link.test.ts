@@ -18,7 +18,10 @@ interface Shown {
   readonly [name: string]: unknown;
 }
 
-function newProgram(name: string, maps: Record<string, HashMap<number, bigint>> = {}): Program {
+function newProgram(
+  name: string,
+  maps: Record<string, HashMap<t.Type<number>, t.Type<bigint>>> = {},
+): Program {
   return new Program({
     section: "raw_tp/sched_process_exec",
     license: "GPL",

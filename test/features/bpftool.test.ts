@@ -1,7 +1,7 @@
 /** What is found out here is what `bpftool feature probe` finds out, where that knows it. */
 import { describe, expect } from "bun:test";
 import { isKernelSince, isVersionSince } from "../../src/ffi/kernel.ts";
-import { features, type MapTypeKeyword, type ProgramTypeName } from "../../src/index.ts";
+import { features, type MapTypeName, type ProgramTypeName } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
@@ -39,7 +39,7 @@ describe("bpftool agrees", () => {
     const { map_types: types } = await probe();
     expect(Object.keys(types).length).toBeGreaterThan(25);
     for (const [key, has] of Object.entries(types)) {
-      const type = keywordOf<MapTypeKeyword>(key);
+      const type = keywordOf<MapTypeName>(key);
       // It takes the answer of 5.10 for a refusal, where such maps are made and registered.
       if (!has && type === "struct_ops" && features.attachKinds.get("struct_ops").available)
         continue;

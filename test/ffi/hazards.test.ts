@@ -108,7 +108,7 @@ describe("a loop that waits for another thread's store", () => {
   /** Far more than the store takes; a loop that never sees it ends here. */
   const patience = 5000;
 
-  const looks: Record<string, (map: ArrayMap<number>) => () => boolean> = {
+  const looks: Record<string, (map: ArrayMap<t.Type<number>>) => () => boolean> = {
     "by get": (map) => () => map.get(1) === 77,
     // A plain read of the view with no more than performance.now() beside it waits for ever: see ArrayMap.view.
     "in the view, beside a call of the map": (map) => {
@@ -123,7 +123,7 @@ describe("a loop that waits for another thread's store", () => {
   };
   for (const [name, look] of Object.entries(looks)) {
     bpfTest(`sees it ${name}`, async () => {
-      using map = new ArrayMap({ value: t.u32, maxEntries: 4, mmap: true });
+      using map = new ArrayMap({ value: t.u32, length: 4, mmap: true });
       const worker = await startWorker("late_store.ts");
       const isStored = look(map);
       // Long enough for the loop to be compiled with the old value in sight.

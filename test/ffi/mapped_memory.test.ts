@@ -146,7 +146,7 @@ describe("memory that an asynchronous operation uses", () => {
   });
 
   bpfTest("keeps its map as it is, too", async () => {
-    const map = new ArrayMap({ value: t.bytes(length), maxEntries: 1, mmap: true, name: "busy" });
+    const map = new ArrayMap({ value: t.bytes(length), length: 1, mmap: true, name: "busy" });
     using writing = new BlockedWrite(new Uint8Array(map.view.buffer));
     expect(() => map[Symbol.dispose]()).toThrow(/^the array map "busy" cannot be disposed of yet/);
     expect(map.disposed).toBe(false);

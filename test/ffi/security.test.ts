@@ -133,7 +133,7 @@ const printRefusals = `
   };
   console.log(JSON.stringify([
     attempt(() => new InodeStorage({ value })),
-    attempt(() => new ArrayOfMaps({ maxEntries: 1, inner })),
+    attempt(() => new ArrayOfMaps({ length: 1, inner })),
     attempt(() => new HashOfMaps({ key: t.u32, maxEntries: 1, inner })),
     attempt(() => new HashMap({ key: t.u32, value, maxEntries: 1 })),
     attempt(() => new InodeStorage({ value, flags: -1 })),

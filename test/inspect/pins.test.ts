@@ -10,7 +10,7 @@ import { MountedBpffs, mountObstacle } from "./mounted_bpffs.ts";
 
 const mountTest = testUnless(bpfObstacle ?? mountObstacle);
 
-function newMap(): HashMap<number, bigint> {
+function newMap(): HashMap<t.Type<number>, t.Type<bigint>> {
   return new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
 }
 

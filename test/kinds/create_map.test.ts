@@ -17,6 +17,7 @@ import { mapTest } from "../support/needs.ts";
 
 const keyed = { key: t.u32, value: t.u64, maxEntries: 4 } as const;
 const valued = { value: t.u64, maxEntries: 4 } as const;
+const indexed = { value: t.u64, length: 4 } as const;
 const inner = { type: "hash", ...keyed } as const;
 
 /** Options for each kind, complete. */
@@ -25,8 +26,8 @@ const everyKind: { readonly [N in CreateMapOptions["type"]]: CreateMapOptions & 
   lru_hash: { type: "lru_hash", ...keyed },
   percpu_hash: { type: "percpu_hash", ...keyed },
   lru_percpu_hash: { type: "lru_percpu_hash", ...keyed },
-  array: { type: "array", ...valued, mmap: true },
-  percpu_array: { type: "percpu_array", ...valued },
+  array: { type: "array", ...indexed, mmap: true },
+  percpu_array: { type: "percpu_array", ...indexed },
   lpm_trie: { type: "lpm_trie", ...keyed, key: t.cidr6 },
   queue: { type: "queue", ...valued },
   stack: { type: "stack", ...valued },
@@ -34,29 +35,50 @@ const everyKind: { readonly [N in CreateMapOptions["type"]]: CreateMapOptions & 
   ringbuf: { type: "ringbuf", event: t.u64, size: 65_536 },
   user_ringbuf: { type: "user_ringbuf", event: t.u64, size: 65_536 },
   stack_trace: { type: "stack_trace", maxEntries: 4, buildId: true },
-  prog_array: { type: "prog_array", maxEntries: 4 },
+  prog_array: { type: "prog_array", length: 4 },
   perf_event_array: { type: "perf_event_array" },
-  cgroup_array: { type: "cgroup_array", maxEntries: 4 },
-  devmap: { type: "devmap", maxEntries: 4 },
+  cgroup_array: { type: "cgroup_array", length: 4 },
+  devmap: { type: "devmap", length: 4 },
   devmap_hash: { type: "devmap_hash", maxEntries: 4 },
   cpumap: { type: "cpumap" },
-  xskmap: { type: "xskmap", maxEntries: 4 },
-  sockmap: { type: "sockmap", maxEntries: 4 },
+  xskmap: { type: "xskmap", length: 4 },
+  sockmap: { type: "sockmap", length: 4 },
   sockhash: { type: "sockhash", key: t.u32, maxEntries: 4 },
-  reuseport_sockarray: { type: "reuseport_sockarray", maxEntries: 4 },
+  reuseport_sockarray: { type: "reuseport_sockarray", length: 4 },
   sk_storage: { type: "sk_storage", value: t.u64 },
   inode_storage: { type: "inode_storage", value: t.u64 },
   task_storage: { type: "task_storage", value: t.u64 },
   cgrp_storage: { type: "cgrp_storage", value: t.u64 },
   arena: { type: "arena", pages: 1 },
   hash_of_maps: { type: "hash_of_maps", key: t.u32, maxEntries: 4, inner },
-  array_of_maps: { type: "array_of_maps", maxEntries: 4, inner },
+  array_of_maps: { type: "array_of_maps", length: 4, inner },
 };
 const classes = {
   ...simpleClasses,
   hash_of_maps: HashOfMaps,
   array_of_maps: ArrayOfMaps,
 };
+
+describe("the spec of a map", () => {
+  for (const { type, ...options } of Object.values(everyKind)) {
+    test(`of type ${type} is plain data`, () => {
+      // The options were checked against the type by the table.
+      const spec = classes[type].kind.spec({ ...options, name: "made" } as never);
+      expect(structuredClone(spec)).toEqual(spec);
+      expect([spec.type, spec.name]).toEqual([type, "made"]);
+      expect(JSON.parse(JSON.stringify(spec))).toMatchObject({ keySize: spec.keySize });
+    });
+  }
+
+  test("says whether the kernel needs the types of keys and values", () => {
+    const { kind } = HashMap;
+    const plain = kind.spec({ key: t.u32, value: t.u64, maxEntries: 1 });
+    const locked = t.struct({ lock: t.spinLock, count: t.u32 });
+    const account = kind.spec({ key: t.u32, value: locked, maxEntries: 1 });
+    expect([plain.types?.areRequired, account.types?.areRequired]).toEqual([false, true]);
+    expect(RingBuf.kind.spec({ event: t.u32, size: 65_536 }).types).toBeUndefined();
+  });
+});
 
 describe("a map by the name of its kind", () => {
   for (const options of Object.values(everyKind)) {
@@ -79,18 +101,18 @@ describe("a map by the name of its kind", () => {
 
   bpfTest("is typed by it", () => {
     using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 4 });
-    const _recent: LruHashMap<string, number> = recent;
+    const _recent: LruHashMap<t.Type<string>, t.Type<number>> = recent;
     using ring = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
-    const _ring: RingBuf<bigint> = ring;
+    const _ring: RingBuf<t.Type<bigint>> = ring;
     using places = createMap({ type: "stack_trace", maxEntries: 4, buildId: true });
     const _places: StackTraceMap<true> = places;
     using addresses = createMap({ type: "stack_trace", maxEntries: 4 });
     const frames: bigint[] | undefined = addresses.get(1);
-    using maps = createMap({ type: "array_of_maps", maxEntries: 1, inner });
+    using maps = createMap({ type: "array_of_maps", length: 1, inner });
     using own = createMap(inner);
     maps.set(0, own);
     using opened = maps.get(0);
-    const _opened: HashMap<number, bigint> | undefined = opened;
+    const _opened: HashMap<t.Type<number>, t.Type<bigint>> | undefined = opened;
     // @ts-expect-error a ring buffer has no keys
     expect(ring.get).toBeUndefined();
     expect([frames, _recent, _ring, _places, _opened].length).toBe(5);

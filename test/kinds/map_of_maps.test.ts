@@ -64,7 +64,7 @@ describe("a hash of maps", () => {
     using b = new HashMap(inner);
     maps.set(1, a).set(2, b);
     const before = openKernelObjects().size;
-    const seen = new Map<number, HashMap<number, number>>();
+    const seen = new Map<number, HashMap<t.Type<number>, t.Type<number>>>();
     for (const [key, map] of maps) {
       expect(map.disposed).toBe(false);
       map.set(key, key);
@@ -88,7 +88,7 @@ describe("a hash of maps", () => {
 
   bpfTest("refuses what is not like its template, and says what must be", () => {
     using maps = outer();
-    using array = new ArrayMap({ value: t.u64Number, maxEntries: 8 });
+    using array = new ArrayMap({ value: t.u64Number, length: 8 });
     using wide = new HashMap({ key: t.u64Number, value: t.u64Number, maxEntries: 8 });
     // @ts-expect-error an array is no hash
     expect(() => maps.set(1, array)).toThrow(
@@ -193,10 +193,10 @@ describe("a hash of maps", () => {
 describe("an array of maps", () => {
   bpfTest("has empty places, which walks pass over", () => {
     using maps = new ArrayOfMaps({
-      maxEntries: 1000,
-      inner: { type: "array", value: t.u32, maxEntries: 2 },
+      length: 1000,
+      inner: { type: "array", value: t.u32, length: 2 },
     });
-    using map = new ArrayMap({ value: t.u32, maxEntries: 2 });
+    using map = new ArrayMap({ value: t.u32, length: 2 });
     maps.set(3, map).set(999, map);
     expect([...maps.ids()]).toEqual([
       [3, map.id],
@@ -213,17 +213,17 @@ describe("an array of maps", () => {
   });
 
   bpfTest("takes arrays of other lengths with the flag inner_map alone", () => {
-    using short = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    using short = new ArrayMap({ value: t.u32, length: 1 });
     using fixed = new ArrayOfMaps({
-      maxEntries: 1,
-      inner: { type: "array", value: t.u32, maxEntries: 2 },
+      length: 1,
+      inner: { type: "array", value: t.u32, length: 2 },
     });
     expect(() => fixed.set(0, short)).toThrow(/EINVAL.*inner_map/);
     using free = new ArrayOfMaps({
-      maxEntries: 1,
-      inner: { type: "array", value: t.u32, maxEntries: 2, flags: ["inner_map"] },
+      length: 1,
+      inner: { type: "array", value: t.u32, length: 2, flags: ["inner_map"] },
     });
-    using long = new ArrayMap({ value: t.u32, maxEntries: 9, flags: ["inner_map"] });
+    using long = new ArrayMap({ value: t.u32, length: 9, flags: ["inner_map"] });
     free.set(0, long);
     using opened = free.get(0);
     expect(opened?.length).toBe(9);
@@ -231,7 +231,7 @@ describe("an array of maps", () => {
 
   bpfTest("holds a ring buffer for each CPU", () => {
     const ring = { event: t.u64Number, size: 4096 } as const;
-    using rings = new ArrayOfMaps({ maxEntries: 2, inner: { type: "ringbuf", ...ring } });
+    using rings = new ArrayOfMaps({ length: 2, inner: { type: "ringbuf", ...ring } });
     using own = new RingBuf(ring);
     rings.set(1, own);
     using opened = rings.get(1);
@@ -251,15 +251,15 @@ describe("an array of maps", () => {
       { type: "bloom_filter", value: t.u64, maxEntries: 4 },
       { type: "stack_trace", maxEntries: 4 },
       { type: "stack_trace", maxEntries: 4, buildId: true },
-      { type: "perf_event_array", maxEntries: 4 },
-      { type: "cgroup_array", maxEntries: 4 },
-      { type: "devmap", maxEntries: 4 },
+      { type: "perf_event_array", length: 4 },
+      { type: "cgroup_array", length: 4 },
+      { type: "devmap", length: 4 },
       { type: "devmap_hash", maxEntries: 4 },
-      { type: "cpumap", maxEntries: 1 },
-      { type: "xskmap", maxEntries: 4 },
-      { type: "sockmap", maxEntries: 4 },
+      { type: "cpumap", length: 1 },
+      { type: "xskmap", length: 4 },
+      { type: "sockmap", length: 4 },
       { type: "sockhash", key: t.u32, maxEntries: 4 },
-      { type: "reuseport_sockarray", maxEntries: 4 },
+      { type: "reuseport_sockarray", length: 4 },
       { type: "sk_storage", value: t.u64 },
       { type: "task_storage", value: t.u64 },
       { type: "cgrp_storage", value: t.u64 },
@@ -267,7 +267,7 @@ describe("an array of maps", () => {
     ];
     // That the kernel has what its version has is tested elsewhere.
     for (const inner of kinds.filter(({ type }) => features.mapTypes.get(type).available)) {
-      using maps = new ArrayOfMaps({ maxEntries: 1, inner });
+      using maps = new ArrayOfMaps({ length: 1, inner });
       using own = createMap(inner);
       maps.set(0, own as never);
       using opened = maps.get(0);
@@ -280,8 +280,8 @@ describe("an array of maps", () => {
   });
 
   bpfTest("holds per-CPU maps", () => {
-    const totals = { value: t.u64Number, maxEntries: 1 } as const;
-    using maps = new ArrayOfMaps({ maxEntries: 1, inner: { type: "percpu_array", ...totals } });
+    const totals = { value: t.u64Number, length: 1 } as const;
+    using maps = new ArrayOfMaps({ length: 1, inner: { type: "percpu_array", ...totals } });
     using own = new PerCpuArrayMap(totals);
     maps.set(0, own);
     own.set(

@@ -1,4 +1,4 @@
-import { asm, type HashMap, type LiveMap, Program } from "../../src/index.ts";
+import { asm, type HashMap, type LiveMap, Program, type t } from "../../src/index.ts";
 
 const { r0, r1, r2, r3, r4, r10 } = asm;
 
@@ -38,7 +38,9 @@ export function execCounter(section: string, counts: LiveMap): Program {
 }
 
 /** Starts a process of our own, and tells how many execs of it were counted. */
-export async function execsOfATestProcess(counts: HashMap<number, number>): Promise<number> {
+export async function execsOfATestProcess(
+  counts: HashMap<t.Type<number>, t.Type<number>>,
+): Promise<number> {
   const child = Bun.spawn(["/bin/true"]);
   await child.exited;
   return counts.take(child.pid) ?? 0;

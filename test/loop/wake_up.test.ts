@@ -12,7 +12,7 @@ import { repetitions } from "../support/effort.ts";
 import { endWorker } from "../support/end_worker.ts";
 
 /** A program that takes its time, some 20 ms or more, between reserving a record and submitting it. */
-function slowProducer(ring: RingBuf<number>): Program {
+function slowProducer(ring: RingBuf<t.Type<number>>): Program {
   const { r0, r1, r2, r3, r4, r6 } = asm;
   const mostRepetitions = 1 << 23;
   return new Program({
@@ -54,7 +54,7 @@ bridgeTest(
   "no wake-up is lost between a drain and the wait after it",
   async () => {
     using ring = new RingBuf({ size: 4096, event: countedEvent });
-    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using state = new ArrayMap({ value: counterState, length: 1 });
     using program = counter(ring, state);
     const order: RaceOrder = { programFd: program.fd, records: repetitions(20_000, 2000), packet };
     const worker = new Worker(`${children}/racing_producer.ts`, { ref: false });
@@ -75,7 +75,7 @@ bridgeTest(
   async () => {
     const rings = Array.from({ length: 64 }, () => new RingBuf({ size: 4096, event: t.u32 }));
     const producers = rings.map((ring) => new Producer(ring));
-    const consume = async (ring: RingBuf<number>, index: number) => {
+    const consume = async (ring: RingBuf<t.Type<number>>, index: number) => {
       let expected = index * 1000;
       for await (const event of ring) {
         expect(event).toBe(expected++);

@@ -1,6 +1,6 @@
 /** Maps whose elements are allocated when they are stored, faster than the kernel refills what it takes them from. */
 import { describe, expect, spyOn, test } from "bun:test";
-import { refillTime, waitsForRefill } from "../../src/ffi/bpf_map.ts";
+import { refillTimeMs, retryAfterEnomem } from "../../src/ffi/bpf_map.ts";
 import { PerCpuHashMap, possibleCpus, SkStorage, t } from "../../src/index.ts";
 import { errnoNumbers } from "../../src/uapi/errno.ts";
 import { bpfTest } from "../support/privilege.ts";
@@ -57,7 +57,7 @@ bpfTest("a socket's allowance that is used up is waited for by nobody", async ()
 test("a lack of memory that lasts is waited for a while, and another error is not", () => {
   using sleep = spyOn(Bun, "sleepSync").mockReturnValue(undefined);
   let waited = 0;
-  while (waitsForRefill({}, errnoNumbers.ENOMEM, waited)) waited++;
-  expect([waited, sleep.mock.calls.length]).toEqual([refillTime, refillTime]);
-  expect(waitsForRefill({}, errnoNumbers.E2BIG, 0)).toBe(false);
+  while (retryAfterEnomem({}, errnoNumbers.ENOMEM, waited)) waited++;
+  expect([waited, sleep.mock.calls.length]).toEqual([refillTimeMs, refillTimeMs]);
+  expect(retryAfterEnomem({}, errnoNumbers.E2BIG, 0)).toBe(false);
 });

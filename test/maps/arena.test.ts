@@ -286,7 +286,7 @@ describe("options of an arena", () => {
   });
 
   bpfTest("do not make an arena of something else", () => {
-    using array = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true });
+    using array = new ArrayMap({ value: t.u32, length: 1, mmap: true });
     expect(() => Arena.fromFd(array.fd)).toThrow("type is array, not arena");
   });
 });

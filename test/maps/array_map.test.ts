@@ -4,7 +4,7 @@ import { bpfTest } from "../support/privilege.ts";
 
 describe("an array map", () => {
   bpfTest("has all its values from the start, zeroed", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 3 });
+    using map = new ArrayMap({ value: t.u32, length: 3 });
     expect(map.length).toBe(3);
     expect(map.count()).toBe(3);
     expect([...map]).toEqual([
@@ -22,7 +22,7 @@ describe("an array map", () => {
   });
 
   bpfTest("is read and written by index", () => {
-    using map = new ArrayMap({ value: t.i64, maxEntries: 3 });
+    using map = new ArrayMap({ value: t.i64, length: 3 });
     expect(map.set(0, -1n).set(2, 5n)).toBe(map);
     expect([map.get(0), map.get(1), map.get(2), map.get(3)]).toEqual([-1n, 0n, 5n, undefined]);
     expect([map.has(2), map.has(3)]).toEqual([true, false]);
@@ -39,7 +39,7 @@ describe("an array map", () => {
   });
 
   bpfTest("at counts from the end for negative indices, as arrays do", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 4 });
+    using map = new ArrayMap({ value: t.u32, length: 4 });
     map.setMany([
       [0, 10],
       [1, 11],
@@ -54,7 +54,7 @@ describe("an array map", () => {
   });
 
   bpfTest("refuses a store outside, before any value of it or beside it changes", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 4, name: "few" });
+    using map = new ArrayMap({ value: t.u32, length: 4, name: "few" });
     const outside = 'index of array map "few": expected an integer from 0 to 3, got 4';
     expect(() => map.set(4, 1)).toThrow(new RangeError(outside));
     expect(() =>
@@ -79,13 +79,13 @@ describe("an array map", () => {
   });
 
   bpfTest("takes many values at once, from any iterable", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 5000 });
+    using map = new ArrayMap({ value: t.u32, length: 5000 });
     map.setMany(new Map(Array.from({ length: 5000 }, (_, n) => [n, n ^ 0xff])));
     expect([...map.values()]).toEqual(Array.from({ length: 5000 }, (_, n) => n ^ 0xff));
   });
 
   bpfTest("with one entry and with large values works the same", () => {
-    using map = new ArrayMap({ value: t.bytes(100_000), maxEntries: 2 });
+    using map = new ArrayMap({ value: t.bytes(100_000), length: 2 });
     const large = new Uint8Array(100_000).fill(7);
     map.set(1, large);
     expect(map.get(1)).toEqual(large);
@@ -96,7 +96,7 @@ describe("an array map", () => {
 describe("the view of an array map", () => {
   for (const size of [1, 3, 8, 13, 4096, 5000]) {
     bpfTest(`has values of ${size} bytes at multiples of the stride`, () => {
-      using map = new ArrayMap({ value: t.bytes(size), maxEntries: 5, mmap: true });
+      using map = new ArrayMap({ value: t.bytes(size), length: 5, mmap: true });
       expect(map.stride).toBe(Math.ceil(size / 8) * 8);
       expect(map.view.byteLength).toBe(5 * map.stride);
       map.set(4, new Uint8Array(size).fill(9));
@@ -108,7 +108,7 @@ describe("the view of an array map", () => {
   }
 
   bpfTest("is one object, which sees what others store", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 2, mmap: true });
+    using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
     const { view } = map;
     expect(map.view).toBe(view);
     using other = map.dup();
@@ -118,16 +118,16 @@ describe("the view of an array map", () => {
   });
 
   bpfTest("exists only with mmap: true", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 2, name: "plain" });
+    using map = new ArrayMap({ value: t.u32, length: 2, name: "plain" });
     expect(() => map.view).toThrow(
       new TypeError('array map "plain" has no view: create it with { mmap: true }'),
     );
-    using flagged = new ArrayMap({ value: t.u32, maxEntries: 2, flags: ["mmapable"] });
+    using flagged = new ArrayMap({ value: t.u32, length: 2, flags: ["mmapable"] });
     expect(flagged.view.byteLength).toBe(16);
   });
 
   bpfTest("is refused, not read-only, for a map that may not be written", () => {
-    const options = { value: t.u32, maxEntries: 2, mmap: true } as const;
+    const options = { value: t.u32, length: 2, mmap: true } as const;
     using readOnly = new ArrayMap({ ...options, flags: ["rdonly"] });
     using frozen = new ArrayMap(options).freeze();
     for (const [map, code] of [
@@ -142,7 +142,7 @@ describe("the view of an array map", () => {
   });
 
   bpfTest("keeps its map from being frozen", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 2, mmap: true });
+    using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
     void map.view;
     expect(() => map.freeze()).toThrow(expect.objectContaining({ code: "EBUSY" }));
   });

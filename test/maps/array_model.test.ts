@@ -10,13 +10,13 @@ function bytes(random: Random, length: number): Bytes {
   return Uint8Array.from({ length }, () => random.below(256));
 }
 
-function compare(map: ArrayMap<Bytes>, model: readonly Bytes[]): void {
+function compare(map: ArrayMap<t.Type<Bytes>>, model: readonly Bytes[]): void {
   expect([...map.values()]).toEqual([...model]);
   expect([...map.keys()]).toEqual([...model.keys()]);
 }
 
 /** One step on both; an index outside now and then. */
-function step(random: Random, map: ArrayMap<Bytes>, model: Bytes[]): void {
+function step(random: Random, map: ArrayMap<t.Type<Bytes>>, model: Bytes[]): void {
   const size = map.valueSize;
   const index = random.below(model.length + 2);
   const isInside = index < model.length;
@@ -65,7 +65,7 @@ describe("an array map does what an array does", () => {
       withRandom((random) => {
         const size = fixed ?? 1 + random.below(512);
         const maxEntries = 1 + random.below(40);
-        using map = new ArrayMap({ value: t.bytes(size), maxEntries, mmap: true });
+        using map = new ArrayMap({ value: t.bytes(size), length: maxEntries, mmap: true });
         const model = Array.from({ length: maxEntries }, () => new Uint8Array(size));
         for (let i = 0; i < repetitions(1500); i++) step(random, map, model);
         compare(map, model);

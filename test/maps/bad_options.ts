@@ -18,12 +18,13 @@ function hash(what: string, options: object, error: BadConstruction["error"], sa
 }
 
 function array(what: string, options: object, error: BadConstruction["error"], says: RegExp) {
-  const all: Unchecked = { value: t.u64, maxEntries: 4, ...options };
+  const all: Unchecked = { value: t.u64, length: 4, ...options };
   return { what: `ArrayMap with ${what}`, construct: () => new ArrayMap(all), error, says };
 }
 
 const none: Unchecked = undefined;
 const entries = /maxEntries: expected an integer from 1 to 4294967295, got /;
+const elements = /length: expected an integer from 1 to 4294967295, got /;
 
 export const badConstructions: readonly BadConstruction[] = [
   {
@@ -38,15 +39,21 @@ export const badConstructions: readonly BadConstruction[] = [
     error: "TypeError",
     says: /ArrayMap: expected an object, got undefined/,
   },
-  ...([0, -1, 1.5, 2 ** 32, Number.NaN, "4", 4n, undefined] as const).flatMap((maxEntries) => [
-    hash(`maxEntries ${String(maxEntries)}`, { maxEntries }, "RangeError", entries),
-    array(`maxEntries ${String(maxEntries)}`, { maxEntries }, "RangeError", entries),
+  ...([0, -1, 1.5, 2 ** 32, Number.NaN, "4", 4n, undefined] as const).flatMap((count) => [
+    hash(`maxEntries ${String(count)}`, { maxEntries: count }, "RangeError", entries),
+    array(`length ${String(count)}`, { length: count }, "RangeError", elements),
   ]),
   hash(
     "maxEntires",
     { maxEntires: 4 },
     "TypeError",
     /HashMap: unknown option "maxEntires": did you mean "maxEntries"\?/,
+  ),
+  array(
+    "maxEntries",
+    { maxEntries: 4 },
+    "TypeError",
+    /ArrayMap: unknown option "maxEntries": .* the option `length`/,
   ),
   array(
     "vlaue",

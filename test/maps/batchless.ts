@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
 import { HashMap, t } from "../../src/index.ts";
 import { createFromSpec, openMapHandle } from "../../src/maps/create.ts";
+import { adopt } from "./adopt.ts";
 
 /**
  * A hash map for which the kernel has none of the batch calls: the walk by keys and the single calls do all the work, as
@@ -8,7 +9,7 @@ import { createFromSpec, openMapHandle } from "../../src/maps/create.ts";
  *
  * It is a `devmap_hash`: its keys are free, its values are network interfaces, of which 1 is the loopback's everywhere.
  */
-export function batchlessMap(maxEntries: number): HashMap<number, number> {
+export function batchlessMap(maxEntries: number): HashMap<typeof t.u32, typeof t.u32> {
   const type = "devmap_hash";
   const sizes = { keySize: 4, valueSize: 4, maxEntries };
   const fd = createFromSpec({
@@ -20,7 +21,10 @@ export function batchlessMap(maxEntries: number): HashMap<number, number> {
     mapExtra: 0,
   });
   try {
-    return new HashMap({ key: t.u32, value: t.u32 }, openMapHandle({ fd }, { type }));
+    return adopt(
+      HashMap<typeof t.u32, typeof t.u32>,
+      openMapHandle({ fd }, { type }, { key: t.u32, value: t.u32 }),
+    );
   } finally {
     closeSync(fd);
   }

@@ -9,6 +9,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { openMapHandle } from "../../src/maps/create.ts";
+import { adopt } from "./adopt.ts";
 import { batchlessMap } from "./batchless.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 
@@ -99,7 +100,11 @@ export const churnedKinds = {
     value: () => 1,
     isOnce: false,
     create: batchlessMap,
-    open: (fd) => new HashMap(numbers, openMapHandle({ fd }, { type: "devmap_hash" })),
+    open: (fd) =>
+      adopt(
+        HashMap<typeof t.u32, typeof t.u32>,
+        openMapHandle({ fd }, { type: "devmap_hash" }, numbers),
+      ),
   },
   "an LPM trie": {
     ...trie,

@@ -39,7 +39,7 @@ describe("types of keys and values", () => {
       () => new HashMap(options),
       () => new LruHashMap(options),
       () => new PerCpuHashMap(options),
-      () => new ArrayMap({ value, maxEntries: 8 }),
+      () => new ArrayMap({ value, length: 8 }),
       () => new LpmTrie(cidr),
     ]) {
       using map = make();
@@ -89,11 +89,13 @@ const wide = (number: number) => ({ copies: new Array<number>(64).fill(number) }
 describe("values with a spin lock", () => {
   const makers = {
     "a hash": () => new HashMap({ key: t.u32, value: Wide, maxEntries: 8 }),
-    "an array": () => new ArrayMap({ value: Wide, maxEntries: 8 }),
+    "an array": () => new ArrayMap({ value: Wide, length: 8 }),
   };
   for (const [name, make] of Object.entries(makers)) {
     bpfTest(`in ${name} are stored, read, walked and batched without it`, () => {
-      using map: HashMap<number, t.Infer<typeof Wide>> | ArrayMap<t.Infer<typeof Wide>> = make();
+      using map:
+        | HashMap<t.Type<number>, t.Type<t.Infer<typeof Wide>>>
+        | ArrayMap<t.Type<t.Infer<typeof Wide>>> = make();
       map.set(1, wide(1)).set(1, wide(2), { lock: false });
       map.setMany([
         [2, wide(3)],
@@ -114,9 +116,9 @@ describe("values with a spin lock", () => {
       [3, wide(3)],
     ]);
     expect(map.take(2)).toEqual(wide(2));
-    expect([...map.drain()].map(([number]) => number).sort()).toEqual([1, 3]);
+    expect([...map.takeAll()].map(([number]) => number).sort()).toEqual([1, 3]);
     map.set(5, wide(5));
-    expect([...map.drainBatches()]).toEqual([[[5, wide(5)]]]);
+    expect([...map.takeAllInBatches()]).toEqual([[[5, wide(5)]]]);
     expect(map.replace(5, wide(5))).toBe(false);
     expect(map.add(5, wide(6))).toBe(true);
   });

@@ -53,28 +53,34 @@ function kindOf(Class: MapClass, options: object, operations: string): Kind {
   };
 }
 
+const length = 2;
 const maxEntries = 2;
 const writing = "length set delete";
-const walking = "get has getMany keys values entries batches forEach count toMap clear";
+const walking = "get has getMany keys values entries entriesInBatches forEach count toMap clear";
 const conditional = "add replace";
-const associative = `set delete setMany deleteMany take drain ${walking} ${conditional}`;
+const associative = `set delete setMany deleteMany take takeAll ${walking} ${conditional}`;
 
 const kinds: readonly Kind[] = [
-  kindOf(ProgArray, { maxEntries }, `${writing} ${walking}`),
+  kindOf(ProgArray, { length }, `${writing} ${walking}`),
   kindOf(PerfEventArray, {}, writing),
-  kindOf(CgroupArray, { maxEntries }, writing),
-  kindOf(XskMap, { maxEntries }, `${writing} ${conditional}`),
-  kindOf(SockMap, { maxEntries }, `${writing} ${walking} ${conditional}`),
-  kindOf(ReuseportSockArray, { maxEntries }, `${writing} ${walking} ${conditional}`),
+  kindOf(CgroupArray, { length }, writing),
+  kindOf(XskMap, { length }, `length set unset ${conditional}`),
+  kindOf(SockMap, { length }, `${writing} ${walking} ${conditional}`),
+  kindOf(ReuseportSockArray, { length }, `${writing} ${walking} ${conditional}`),
   kindOf(SockHash, { key: t.ipv6, maxEntries }, associative),
-  kindOf(DevMap, { maxEntries }, `${writing} ${walking}`),
+  kindOf(DevMap, { length }, `${writing} ${walking}`),
   kindOf(DevMapHash, { maxEntries }, associative),
   kindOf(CpuMap, {}, `${writing} ${walking}`),
 ];
 
-const entries = /maxEntries: expected an integer from 1 to 4294967295, got /;
+/** The option that says how large a map is. */
+const sizeOf = ({ options }: Kind) => ("maxEntries" in options ? "maxEntries" : "length");
 
-function badConstructionsOf({ name, options, create }: Kind): readonly BadConstruction[] {
+const entries = /(?:length|maxEntries): expected an integer from 1 to 4294967295, got /;
+
+function badConstructionsOf(kind: Kind): readonly BadConstruction[] {
+  const { name, options, create } = kind;
+  const size = sizeOf(kind);
   const bad = (
     what: string,
     changes: object,
@@ -88,10 +94,13 @@ function badConstructionsOf({ name, options, create }: Kind): readonly BadConstr
   });
   return [
     ...[0, -1, 1.5, 2 ** 32, Number.NaN, "4", 4n, null].map((count) =>
-      bad(`maxEntries ${String(count)}`, { maxEntries: count }, "RangeError", entries),
+      bad(`${size} ${String(count)}`, { [size]: count }, "RangeError", entries),
     ),
     bad("a value", { value: t.u32 }, "TypeError", /unknown option "value"/),
-    bad("maxEntires", { maxEntires: 4 }, "TypeError", /did you mean "maxEntries"\?/),
+    size === "length"
+      ? bad("maxEntries", { maxEntries: 4 }, "TypeError", /"maxEntries": .* the option `length`/)
+      : bad("maxEntires", { maxEntires: 4 }, "TypeError", /did you mean "maxEntries"\?/),
+    bad(`${size}s`, { [`${size}s`]: 4 }, "TypeError", new RegExp(`did you mean "${size}"`)),
     bad("a name of 16", { name: "a".repeat(16) }, "RangeError", /name: .* at most 15 characters/),
     bad("an unknown flag", { flags: ["rdonyl"] }, "TypeError", /flags: unknown flag "rdonyl"/),
     bad("an empty pin", { pin: "" }, "TypeError", /pin: expected a path .* got ""/),
@@ -125,15 +134,16 @@ describe("options", () => {
     });
   }
 
-  test("must have maxEntries where there is no default", () => {
-    for (const { name, options, create } of kinds) {
-      if (!("maxEntries" in options)) continue;
-      expect(() => create({ ...options, maxEntries: undefined }), name).toThrow(entries);
+  test("must have a size where there is no default", () => {
+    for (const kind of kinds) {
+      const { name, options, create } = kind;
+      if (!(sizeOf(kind) in options)) continue;
+      expect(() => create({ ...options, [sizeOf(kind)]: undefined }), name).toThrow(entries);
     }
   });
 });
 
-const otherOperations = "push pop peek at sum reduce getCpu setCpu view drainRaw";
+const otherOperations = "unset push pop peek at sum reduce getCpu setCpu view drainRaw";
 const allOperations = new Set(`${writing} ${associative} ${otherOperations}`.split(" "));
 
 describe("operations", () => {
@@ -154,7 +164,7 @@ describe("operations", () => {
       cgroups: CgroupArray,
       xsks: XskMap,
       sockets: SockMap,
-      hash: SockHash<string>,
+      hash: SockHash<t.Type<string>>,
       ports: DevMap,
       cpus: CpuMap,
     ) => {
@@ -252,7 +262,9 @@ describe("opening", () => {
         () => map.dup(),
         ...(name === "SockHash"
           ? [() => map.set("::1", 5), () => map.delete("::1"), () => map.get("::1")]
-          : [() => map.delete(0), () => map.delete(1)]),
+          : name === "XskMap"
+            ? [() => map.unset(0), () => map.unset(1)]
+            : [() => map.delete(0), () => map.delete(1)]),
         ...(name === "CgroupArray" ? [() => map.set(0, "/")] : []),
         ...("get" in map
           ? [

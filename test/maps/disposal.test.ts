@@ -132,7 +132,7 @@ describe.each(Object.entries(subjects))("a hundred maps", (name, { create, conte
 });
 
 const hash = () => new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, name: "gone" });
-const array = () => new ArrayMap({ value: t.u32, maxEntries: 4, mmap: true, name: "gone" });
+const array = () => new ArrayMap({ value: t.u32, length: 4, mmap: true, name: "gone" });
 
 describe("a thousand rounds leave nothing open", () => {
   const failure = new Error("on the way");
@@ -168,13 +168,13 @@ describe("a thousand rounds leave nothing open", () => {
       using trie = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4 });
       trie.set("10.0.0.0/8", 1);
       for (const _key of trie.keys()) break;
-      for (const _entry of trie.drain()) break;
+      for (const _entry of trie.takeAll()) break;
       trie.clear();
     },
     "of a queue whose drain is left": () => {
       using queue = new Queue({ value: t.u32, maxEntries: 4 });
       queue.push(1).push(2);
-      for (const _value of queue.drain()) break;
+      for (const _value of queue.takeAll()) break;
       queue.clear();
     },
     "of a ring buffer": () => {
@@ -204,7 +204,7 @@ describe("a thousand rounds leave nothing open", () => {
       expect(() => new HashMap({ key: t.u32, value: t.u32, maxEntries: 0 })).toThrow(RangeError);
       const pin = "/tmp/bun-bpf-no-pin";
       expect(() => new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, pin })).toThrow(/pin/);
-      expect(() => new ArrayMap({ value: t.u32, maxEntries: 1, flags: 32 })).toThrow(/EINVAL/);
+      expect(() => new ArrayMap({ value: t.u32, length: 1, flags: 32 })).toThrow(/EINVAL/);
     },
     "of maps that do not fit": () => {
       using map = hash();

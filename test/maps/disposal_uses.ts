@@ -52,7 +52,7 @@ const keyedUses = <K, V, W>(key: K): Uses<KeyedMap<K, V, W>> => ({
   entries: (map) => [...map.entries()],
   keys: (map) => [...map.keys()],
   values: (map) => [...map.values()],
-  batches: (map) => [...map.batches()],
+  entriesInBatches: (map) => [...map.entriesInBatches()],
   [Symbol.iterator]: (map) => [...map],
   forEach: (map) => map.forEach(() => {}),
   count: (map) => map.count(),
@@ -68,8 +68,8 @@ const associativeUses = <K, V, W>(key: K, value: W): Uses<AssociativeMap<K, V, W
   delete: (map) => map.delete(key),
   deleteMany: (map) => map.deleteMany([]),
   take: (map) => map.take(key),
-  drain: (map) => [...map.drain()],
-  drainBatches: (map) => [...map.drainBatches()],
+  takeAll: (map) => [...map.takeAll()],
+  takeAllInBatches: (map) => [...map.takeAllInBatches()],
   clear: (map) => map.clear(),
 });
 
@@ -81,7 +81,7 @@ const indexedUses = <V, W>(value: W): Uses<IndexedMap<V, W>> => ({
 });
 
 /** What per-CPU maps have beside the rest. */
-const perCpuUses: Uses<PerCpuAssociativeMap<number, number> | PerCpuArrayMap<number>> = {
+const perCpuUses: Uses<PerCpuAssociativeMap<number, number> | PerCpuArrayMap<t.Type<number>>> = {
   sum: (map) => map.sum(1),
   reduce: (map) => map.reduce(1, (sum, value) => sum + value, 0),
   getCpu: (map) => map.getCpu(1, possibleCpus()[0] as number),
@@ -89,7 +89,7 @@ const perCpuUses: Uses<PerCpuAssociativeMap<number, number> | PerCpuArrayMap<num
 };
 
 /** What arrays have whose values are mapped. */
-const mappedUses: Uses<ArrayMap<number>> = {
+const mappedUses: Uses<ArrayMap<t.Type<number>>> = {
   view: (map) => map.view,
   load: (map) => map.load(1),
   atomicAdd: (map) => map.atomicAdd(1, 1),
@@ -100,12 +100,13 @@ const pushPopUses: Uses<PushPopMap<number>> = {
   push: (map) => map.push(1),
   pop: (map) => map.pop(),
   peek: (map) => map.peek(),
-  drain: (map) => [...map.drain()],
+  takeAll: (map) => [...map.takeAll()],
   clear: (map) => map.clear(),
 };
 
 const keyed = { key: t.u32, value: t.u32, maxEntries: 64, name: "gone" };
 const valued = { value: t.u32, maxEntries: 4, name: "gone" };
+const indexed = { value: t.u32, length: 4, name: "gone" };
 const each = possibleCpus().map(() => 1);
 
 /** For the tables below, which have classes of all kinds: the uses of each are checked against its own class here. */
@@ -140,12 +141,12 @@ export const subjects: Readonly<Record<string, Subject>> = {
     (map) => [...map],
   ),
   ArrayMap: subject(
-    () => new ArrayMap({ ...valued, mmap: true }),
+    () => new ArrayMap({ ...indexed, mmap: true }),
     { ...indexedUses(1), ...mappedUses },
     (map) => [...map],
   ),
   PerCpuArrayMap: subject(
-    () => new PerCpuArrayMap(valued),
+    () => new PerCpuArrayMap(indexed),
     { ...indexedUses(each), ...perCpuUses },
     (map) => [...map],
   ),
@@ -168,8 +169,8 @@ export const subjects: Readonly<Record<string, Subject>> = {
     () => new BloomFilter(valued),
     {
       ...bpfMapUses,
-      add: (map: BloomFilter<number>) => map.add(1),
-      has: (map: BloomFilter<number>) => map.has(1),
+      add: (map: BloomFilter<t.Type<number>>) => map.add(1),
+      has: (map: BloomFilter<t.Type<number>>) => map.has(1),
     },
     (map) => map.has(1),
   ),

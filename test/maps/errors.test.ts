@@ -153,7 +153,7 @@ for (const [name, kind] of Object.entries(kinds)) {
         () => map.delete(key(1)),
         () => map.deleteMany([key(1)]),
         () => map.take(key(1)),
-        () => [...map.drain()],
+        () => [...map.takeAll()],
         () => map.clear(),
       ];
       for (const write of writes) {
@@ -206,7 +206,7 @@ describe.each([
 ] as const)("errors of %s", (_name, create, next) => {
   bpfTest("when it is full, when it is frozen, and none when it is empty", () => {
     using map = create();
-    expect([map.peek(), map.pop(), [...map.drain()]]).toEqual([undefined, undefined, []]);
+    expect([map.peek(), map.pop(), [...map.takeAll()]]).toEqual([undefined, undefined, []]);
     map.push(1).push(2);
     const full = refusalOf(() => map.push(3));
     expect([full.code, full.hint]).toEqual([
@@ -219,7 +219,7 @@ describe.each([
       () => map.push(3),
       () => map.push(3, { evict: true }),
       () => map.pop(),
-      () => [...map.drain()],
+      () => [...map.takeAll()],
       () => map.clear(),
     ]) {
       expect(refusalOf(write).hint).toMatch(/^The map is frozen/);

@@ -42,7 +42,7 @@ describe("what a map says of itself", () => {
   });
 
   bpfTest("is what the kernel says to others", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 7, numaNode: 0 });
+    using map = new ArrayMap({ value: t.u32, length: 7, numaNode: 0 });
     const fdinfo = readFileSync(`/proc/self/fdinfo/${map.fd}`, "utf8");
     expect(fdinfo).toMatch(/^map_type:\t2$/m);
     expect(fdinfo).toMatch(/^max_entries:\t7$/m);
@@ -89,7 +89,7 @@ describe("another object for the same map", () => {
     for (const other of [dup, byFd, byId]) {
       expect([other.id, other.name, other.get(1)]).toEqual([first.id, "shared", 5n]);
     }
-    using array = new ArrayMap({ value: t.u32, maxEntries: 2 });
+    using array = new ArrayMap({ value: t.u32, length: 2 });
     using again = ArrayMap.fromId(array.id, { value: t.u32 });
     expect(again.set(1, 3).dup()[Symbol.dispose]()).toBeUndefined();
     expect(array.get(1)).toBe(3);
@@ -162,7 +162,7 @@ describe("a pin", () => {
         `the map pinned at ${pin} does not fit: maxEntries is 4, not 5; flags is 0, not 1`,
       ),
     );
-    using array = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    using array = new ArrayMap({ value: t.u32, length: 1 });
     expect(() => array.pin(pin)).toThrow(expect.objectContaining({ code: "EEXIST" }));
     expect(() => ArrayMap.open(pin, { value: t.u64 })).toThrow(/type is hash, not array/);
     second.unpin(pin);

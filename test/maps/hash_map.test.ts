@@ -2,7 +2,7 @@ import { describe, expect } from "bun:test";
 import { BatchError, BpfError, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 
-function numbers(maxEntries = 8): HashMap<number, number> {
+function numbers(maxEntries = 8): HashMap<t.Type<number>, t.Type<number>> {
   return new HashMap({ key: t.u32, value: t.u32, maxEntries });
 }
 
@@ -133,7 +133,10 @@ describe("a full hash map", () => {
 });
 
 describe("wrong keys and values", () => {
-  const wrong: readonly [call: (map: HashMap<number, number>) => unknown, RegExp][] = [
+  const wrong: readonly [
+    call: (map: HashMap<t.Type<number>, t.Type<number>>) => unknown,
+    RegExp,
+  ][] = [
     [(map) => map.get("1" as never), /^key of hash map.*: expected/],
     [(map) => map.get(-1), /^key of hash map/],
     [(map) => map.get(2 ** 32), /^key of hash map/],
@@ -248,15 +251,15 @@ describe("many elements of a hash map", () => {
       [2, 20],
       [3, 30],
     ]);
-    const drain = map.drain();
+    const drain = map.takeAll();
     const { value } = drain.next();
     expect(map.count()).toBe(2);
     expect(map.has(value?.[0] ?? 0)).toBe(false);
     drain.return(undefined);
     expect(map.count()).toBe(2);
-    expect([...map.drain()]).toHaveLength(2);
+    expect([...map.takeAll()]).toHaveLength(2);
     expect(map.count()).toBe(0);
-    expect([...map.drain()]).toEqual([]);
+    expect([...map.takeAll()]).toEqual([]);
   });
 
   bpfTest("clear empties it", () => {
@@ -280,7 +283,7 @@ describe("drain", () => {
       using raw = new HashMap({ key: t.bytes(8), value: t.u32, maxEntries: 4 });
       raw.set(new Uint8Array(bytes), 5);
       using map = HashMap.fromFd(raw.fd, { key: key as typeof t.u64Number, value: t.u32 });
-      expect([...map.drain()].map(([, value]) => value)).toEqual([5]);
+      expect([...map.takeAll()].map(([, value]) => value)).toEqual([5]);
       expect(raw.count()).toBe(0);
     });
   }

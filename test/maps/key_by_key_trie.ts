@@ -1,4 +1,4 @@
-import { LpmTrie } from "../../src/index.ts";
+import { LpmTrie, type t } from "../../src/index.ts";
 import { TrieWalk, type Walk, type WalkedMap } from "../../src/maps/walk.ts";
 
 /** A walk on a kernel that has no batches for tries, as before 5.13. */
@@ -10,8 +10,11 @@ class KeyByKeyWalk extends TrieWalk {
 }
 
 /** A trie that is walked over key by key. */
-export class KeyByKeyTrie<K, V> extends LpmTrie<K, V> {
+export class KeyByKeyTrie<K extends t.Type<unknown>, V extends t.Type<unknown>> extends LpmTrie<
+  K,
+  V
+> {
   protected override walk(): Walk {
-    return new KeyByKeyWalk(this.walked);
+    return new KeyByKeyWalk(this.elements.walked);
   }
 }

@@ -8,12 +8,18 @@ import { batchlessMap } from "./batchless.ts";
 // The only value that both maps take: see batchlessMap.
 const value = 1;
 
-const makers: readonly [name: string, make: (maxEntries: number) => HashMap<number, number>][] = [
+const makers: readonly [
+  name: string,
+  make: (maxEntries: number) => HashMap<t.Type<number>, t.Type<number>>,
+][] = [
   ["in batches", (maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries })],
   ["key by key, where the kernel has no batches", batchlessMap],
 ];
 
-function filled(make: (maxEntries: number) => HashMap<number, number>, count: number) {
+function filled(
+  make: (maxEntries: number) => HashMap<t.Type<number>, t.Type<number>>,
+  count: number,
+) {
   const map = make(2 * count);
   map.setMany(Array.from({ length: count }, (_, key) => [key, value] as const));
   return map;
@@ -167,7 +173,7 @@ for (const [name, make] of makers) {
     bpfTest("serves deleteMany, drain and clear", () => {
       using map = filled(make, count);
       expect(map.deleteMany([1, 2, 5 * count, 3, 1])).toBe(3);
-      expect(sorted([...map.drain()].map(([key]) => key))).toEqual([0, ...upTo(count).slice(4)]);
+      expect(sorted([...map.takeAll()].map(([key]) => key))).toEqual([0, ...upTo(count).slice(4)]);
       map.setMany(upTo(count).map((key) => [key, value] as const)).clear();
       expect(map.count()).toBe(0);
       expect([map.add(7, value), map.add(7, value), map.take(7), map.take(7)]).toEqual([
@@ -275,7 +281,7 @@ describe("batches that are drained", () => {
     isWary = true;
     const drained: [number, number][] = [];
     const drain = () => {
-      for (const batch of map.drainBatches({ max: 30 })) drained.push(...batch);
+      for (const batch of map.takeAllInBatches({ max: 30 })) drained.push(...batch);
     };
     expect(drain).toThrow("no such number");
     isWary = false;

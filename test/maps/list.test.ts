@@ -6,7 +6,7 @@ import { countResources } from "../support/resources.ts";
 describe("the list of all maps", () => {
   bpfTest("has each map once, in the order of ids, as long as it lives", () => {
     using first = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3, name: "listed" });
-    const second = new ArrayMap({ value: t.u32, maxEntries: 2 });
+    const second = new ArrayMap({ value: t.u32, length: 2 });
     const list = [...listMaps()];
     const ids = list.map(({ id }) => id);
     expect(ids).toEqual([...new Set(ids)].sort((a, b) => a - b));
@@ -18,7 +18,7 @@ describe("the list of all maps", () => {
 
   bpfTest("goes on when maps go meanwhile, and holds none open", () => {
     const before = countResources();
-    const maps = Array.from({ length: 50 }, () => new ArrayMap({ value: t.u32, maxEntries: 1 }));
+    const maps = Array.from({ length: 50 }, () => new ArrayMap({ value: t.u32, length: 1 }));
     const ids = maps.map(({ id }) => id);
     const seen = new Set<number>();
     for (const { id } of listMaps()) {
@@ -57,7 +57,7 @@ describe("a BPF file system of one's own", () => {
   bpfTest("is another one each time", () => {
     using one = new BpfFileSystem();
     using two = new BpfFileSystem();
-    using map = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    using map = new ArrayMap({ value: t.u32, length: 1 });
     map.pin(`${one.path}/same`);
     expect(() => ArrayMap.open(`${two.path}/same`, map.types)).toThrow(/nothing is pinned/);
   });

@@ -33,11 +33,15 @@ function refusesAsFull(call: () => unknown): BpfError {
 /** A trie of the kernel beside a list of prefixes, on which the same is done at random. */
 class TriePair<K> implements Disposable {
   readonly #random: Random;
-  readonly #trie: LpmTrie<K, Bytes>;
+  readonly #trie: LpmTrie<t.Type<K>, t.Type<Bytes>>;
   readonly #prefixes: readonly Prefix<K>[];
   readonly #model = new Map<string, Stored<K>>();
 
-  constructor(random: Random, trie: LpmTrie<K, Bytes>, prefixes: readonly Prefix<K>[]) {
+  constructor(
+    random: Random,
+    trie: LpmTrie<t.Type<K>, t.Type<Bytes>>,
+    prefixes: readonly Prefix<K>[],
+  ) {
     this.#random = random;
     this.#trie = trie;
     this.#prefixes = prefixes;
@@ -55,10 +59,10 @@ class TriePair<K> implements Disposable {
     () => this.#take(this.#any()),
     () => this.#getMany(this.#some()),
     () => this.#deleteMany(this.#some()),
-    () => this.#drain(1 + this.#random.below(4), (max) => this.#trie.drain().take(max)),
+    () => this.#drain(1 + this.#random.below(4), (max) => this.#trie.takeAll().take(max)),
     () =>
       this.#drain(1 + this.#random.below(4), (max) =>
-        [...this.#trie.drainBatches({ max }).take(1)].flat(),
+        [...this.#trie.takeAllInBatches({ max }).take(1)].flat(),
       ),
     () => {
       if (this.#random.below(50) > 0) return;

@@ -160,7 +160,7 @@ class EvictingPair<V> implements Disposable {
 
   #drain(): void {
     let left = this.#random.below(4);
-    for (const [key, value] of this.#map.drain()) {
+    for (const [key, value] of this.#map.takeAll()) {
       this.#expectStored(key, value);
       expect(this.#map.has(key)).toBe(false);
       this.#stored.delete(hex(key));

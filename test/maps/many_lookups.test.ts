@@ -57,7 +57,7 @@ describe("the values of many chosen keys", () => {
   }
 
   bpfTest("are those of an array, undefined outside", () => {
-    using map = new ArrayMap({ value: t.u64, maxEntries: 100 });
+    using map = new ArrayMap({ value: t.u64, length: 100 });
     for (let i = 0; i < 100; i++) map.set(i, BigInt(i));
     const keys = Array.from({ length: many }, (_, index) => index % 130);
     expect(map.getMany(keys)).toEqual(keys.map((key) => (key < 100 ? BigInt(key) : undefined)));
@@ -103,7 +103,7 @@ describe("the values of many chosen keys", () => {
   });
 
   bpfTest("are whole integers, though others change them meanwhile", async () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 64, mmap: true });
+    using map = new ArrayMap({ value: t.u32, length: 64, mmap: true });
     const state = new Int32Array(new SharedArrayBuffer(8));
     const worker = new Worker(new URL("./children/store_integers.ts", import.meta.url));
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -155,7 +155,11 @@ describe("the values of many chosen keys", () => {
       },
       write: (view, offset, number) => view.setUint32(offset, number, true),
     });
-    using map: HashMap<number, number> = new HashMap({ key: t.u32, value, maxEntries: 8 });
+    using map: HashMap<t.Type<number>, t.Type<number>> = new HashMap({
+      key: t.u32,
+      value,
+      maxEntries: 8,
+    });
     for (let key = 0; key < 8; key++) map.set(key, key);
     expect(map.getMany(keys)).toEqual(keys);
     expect(nested).toEqual([keys.slice(0, 100)]);
@@ -172,7 +176,11 @@ describe("the values of many chosen keys", () => {
         view.setUint32(offset, number, true);
       },
     });
-    const map: HashMap<number, number> = new HashMap({ key, value: t.u32, maxEntries: 8 });
+    const map: HashMap<t.Type<number>, t.Type<number>> = new HashMap({
+      key,
+      value: t.u32,
+      maxEntries: 8,
+    });
     const keys = Array.from({ length: many }, (_, index) => index % 100);
     map.getMany(keys);
     isLast = true;

@@ -92,7 +92,7 @@ export class MapPair<V> implements Disposable {
     expect(entries).toHaveLength(this.#model.size);
     expect([...this.#map.keys()].map(hex).sort()).toEqual([...this.#model.keys()].sort());
     expect([...this.#map.values()].map(text).sort()).toEqual([...this.#model.values()].sort());
-    const batches = [...this.#map.batches({ max: 1 + this.#random.below(9) })].flat();
+    const batches = [...this.#map.entriesInBatches({ max: 1 + this.#random.below(9) })].flat();
     expect(new Map(batches.map(([key, value]) => [hex(key), text(value)]))).toEqual(this.#model);
     expect(batches).toHaveLength(this.#model.size);
     expect(this.#map.count()).toBe(this.#model.size);
@@ -170,7 +170,7 @@ export class MapPair<V> implements Disposable {
   }
 
   #drain(limit: number): void {
-    for (const [key, value] of this.#map.drain()) {
+    for (const [key, value] of this.#map.takeAll()) {
       this.#expectValue(value, key);
       expect(this.#model.delete(hex(key))).toBe(true);
       if (--limit <= 0) break;
@@ -179,7 +179,7 @@ export class MapPair<V> implements Disposable {
 
   /** An array at the most: else the map would be empty most of the time. */
   #drainBatches(max: number): void {
-    for (const entries of this.#map.drainBatches({ max })) {
+    for (const entries of this.#map.takeAllInBatches({ max })) {
       for (const [key, value] of entries) {
         this.#expectValue(value, key);
         expect(this.#model.delete(hex(key))).toBe(true);

@@ -9,7 +9,7 @@ const integers = [t.u32, t.i32, t.u64, t.i64, t.u64Number, t.i64Number] as const
 describe("loads and stores of a mapped array", () => {
   bpfTest("are what get and set see", () => {
     const value = t.struct({ a: t.u8, b: t.be32, name: t.cstring(9) });
-    using map = new ArrayMap({ value, maxEntries: 5, mmap: true });
+    using map = new ArrayMap({ value, length: 5, mmap: true });
     const one = { a: 1, b: 2, name: "three" };
     expect(map.store(4, one)).toBe(map);
     expect(map.get(4)).toEqual(one);
@@ -19,7 +19,7 @@ describe("loads and stores of a mapped array", () => {
   });
 
   bpfTest("outside the array find nothing, and store nothing", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 2, mmap: true, name: "two" });
+    using map = new ArrayMap({ value: t.u32, length: 2, mmap: true, name: "two" });
     const before = [...map.values()];
     for (const index of [2, -1, 0.5, Number.NaN, 2 ** 32]) {
       expect(map.load(index)).toBeUndefined();
@@ -32,14 +32,14 @@ describe("loads and stores of a mapped array", () => {
   });
 
   bpfTest("need mmap: true, and a map that is open", () => {
-    using plain = new ArrayMap({ value: t.u32, maxEntries: 1 });
-    const gone = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true });
+    using plain = new ArrayMap({ value: t.u32, length: 1 });
+    const gone = new ArrayMap({ value: t.u32, length: 1, mmap: true });
     gone.load(0);
     gone[Symbol.dispose]();
     for (const use of [
-      (map: ArrayMap<number>) => map.load(0),
-      (map: ArrayMap<number>) => map.store(0, 1),
-      (map: ArrayMap<number>) => map.atomicAdd(0, 1),
+      (map: ArrayMap<t.Type<number>>) => map.load(0),
+      (map: ArrayMap<t.Type<number>>) => map.store(0, 1),
+      (map: ArrayMap<t.Type<number>>) => map.atomicAdd(0, 1),
     ]) {
       expect(() => use(plain)).toThrow(/mmap: true/);
       expect(() => use(gone)).toThrow(DisposedError);
@@ -47,7 +47,7 @@ describe("loads and stores of a mapped array", () => {
   });
 
   bpfTest("refuse a value as set does", () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true, name: "one" });
+    using map = new ArrayMap({ value: t.u32, length: 1, mmap: true, name: "one" });
     expect(() => map.store(0, -1)).toThrow(/^value of array map "one": expected an integer/);
     expect(map.load(0)).toBe(0);
   });
@@ -58,7 +58,7 @@ describe("atomic addition in a mapped array", () => {
     bpfTest(`of t.${type.kind} is that of C, wrapping around`, () => {
       withRandom((random) => {
         const isBig = typeof type.min === "bigint";
-        using map = new ArrayMap<number | bigint>({ value: type, maxEntries: 3, mmap: true });
+        using map = new ArrayMap<t.Type<number | bigint>>({ value: type, length: 3, mmap: true });
         const bits = type.size * 8;
         const wrap = (sum: bigint) =>
           type.signed ? BigInt.asIntN(bits, sum) : BigInt.asUintN(bits, sum);
@@ -82,17 +82,17 @@ describe("atomic addition in a mapped array", () => {
   }
 
   bpfTest("of other types is refused, and so are amounts that do not fit", () => {
-    using text = new ArrayMap({ value: t.cstring(8), maxEntries: 1, mmap: true });
+    using text = new ArrayMap({ value: t.cstring(8), length: 1, mmap: true });
     // @ts-expect-error a text is no integer
     expect(() => text.atomicAdd(0, "1")).toThrow(/expected an array of t\.i32, .* or t\.u64Number/);
-    using wire = new ArrayMap({ value: t.be32, maxEntries: 1, mmap: true });
+    using wire = new ArrayMap({ value: t.be32, length: 1, mmap: true });
     expect(() => wire.atomicAdd(0, 1)).toThrow(/this is one of be32/);
-    using narrow = new ArrayMap<unknown>({ value: t.u32, maxEntries: 1, mmap: true });
+    using narrow = new ArrayMap<t.Type<unknown>>({ value: t.u32, length: 1, mmap: true });
     for (const amount of [0.5, 2 ** 32, Number.NaN, Number.POSITIVE_INFINITY]) {
       expect(() => narrow.atomicAdd(0, amount)).toThrow(/expected an integer that u32 can hold/);
     }
     expect(() => narrow.atomicAdd(0, 1n)).toThrow(/expected a number \(u32\), got 1n/);
-    using large = new ArrayMap<unknown>({ value: t.u64, maxEntries: 1, mmap: true });
+    using large = new ArrayMap<t.Type<unknown>>({ value: t.u64, length: 1, mmap: true });
     expect(() => large.atomicAdd(0, 1)).toThrow(/expected a bigint \(u64\), got 1/);
     expect(() => large.atomicAdd(0, 2n ** 64n)).toThrow(RangeError);
     expect([narrow.load(0), large.load(0)]).toEqual([0, 0n]);
@@ -103,7 +103,7 @@ describe("atomic addition in a mapped array", () => {
     [t.u64Number, asm.atomicAdd],
   ] as const) {
     bpfTest(`of t.${type.kind} loses nothing that a program adds on another CPU`, async () => {
-      using map = new ArrayMap({ value: type, maxEntries: 1, mmap: true });
+      using map = new ArrayMap({ value: type, length: 1, mmap: true });
       const { r0, r1, r2 } = asm;
       using program = new Program({
         section: "socket",

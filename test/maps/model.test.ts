@@ -28,7 +28,7 @@ function keysFor({ random, keySize, maxEntries }: Shape): readonly Bytes[] {
 
 function plainPair(
   shape: Shape,
-  map: HashMap<Bytes, Bytes> | LruHashMap<Bytes, Bytes>,
+  map: HashMap<t.Type<Bytes>, t.Type<Bytes>> | LruHashMap<t.Type<Bytes>, t.Type<Bytes>>,
   keys = keysFor(shape),
 ): MapPair<Bytes> {
   const { random, valueSize } = shape;
@@ -38,7 +38,7 @@ function plainPair(
 
 function perCpuPair(
   shape: Shape,
-  map: PerCpuHashMap<Bytes, Bytes> | LruPerCpuHashMap<Bytes, Bytes>,
+  map: PerCpuHashMap<t.Type<Bytes>, t.Type<Bytes>> | LruPerCpuHashMap<t.Type<Bytes>, t.Type<Bytes>>,
   keys = keysFor(shape),
 ): MapPair<Bytes[]> {
   const { random, valueSize } = shape;

@@ -25,7 +25,9 @@ import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
 import { testUnless } from "../support/skipping.ts";
 
-type Make<Owner> = <V>(options: StorageOptions<V>) => ObjectStorage<Owner, V>;
+type Make<Owner> = <V extends t.Type<unknown>>(
+  options: StorageOptions<V>,
+) => ObjectStorage<Owner, t.Infer<V>>;
 
 /** Why inode storage cannot be tested: the kernel's module for it is not active, or an old kernel does not say whether it is. */
 function inodeObstacle(): string | undefined {
@@ -250,7 +252,10 @@ bpfTest(
 );
 
 /** Never called: what a compiler must refuse. */
-export function mistakes(sockets: SkStorage<number>, tasks: TaskStorage<number>): void {
+export function mistakes(
+  sockets: SkStorage<t.Type<number>>,
+  tasks: TaskStorage<t.Type<number>>,
+): void {
   // @ts-expect-error: a socket has no path
   sockets.get("/tmp/socket");
   // @ts-expect-error: neither has a process

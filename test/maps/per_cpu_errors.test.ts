@@ -19,7 +19,7 @@ describe("errors of values for each CPU", () => {
   const makers = {
     PerCpuHashMap: () => new PerCpuHashMap({ ...numbers, maxEntries: 4 }),
     LruPerCpuHashMap: () => new LruPerCpuHashMap({ ...numbers, maxEntries: 64 }),
-    PerCpuArrayMap: () => new PerCpuArrayMap({ ...values, maxEntries: 4 }),
+    PerCpuArrayMap: () => new PerCpuArrayMap({ ...values, length: 4 }),
   };
   for (const [name, make] of Object.entries(makers)) {
     bpfTest(
@@ -81,7 +81,7 @@ describe("errors of values for each CPU", () => {
   }
 
   bpfTest("an index outside the array", () => {
-    using map = new PerCpuArrayMap({ ...values, maxEntries: 4 });
+    using map = new PerCpuArrayMap({ ...values, length: 4 });
     const message = 'index of percpu_array map "counts": expected an integer from 0 to 3, got 4';
     expect(() => map.set(4, each(1))).toThrow(new RangeError(message));
     expect(() => map.setCpu(4, cpus[0] as number, 1)).toThrow(new RangeError(message));
@@ -94,7 +94,7 @@ describe("errors of values for each CPU", () => {
   bpfTest("the sum of what are no numbers", () => {
     const value = t.struct({ packets: t.u32 });
     using hash = new PerCpuHashMap({ key: t.u32, value, maxEntries: 4, name: "structs" });
-    using array = new PerCpuArrayMap({ value: t.bool, maxEntries: 4, name: "flags" });
+    using array = new PerCpuArrayMap({ value: t.bool, length: 4, name: "flags" });
     hash.set(
       1,
       cpus.map((packets) => ({ packets })),

@@ -28,16 +28,20 @@ import { bpfTest } from "../support/privilege.ts";
 import type { Bytes } from "./random_bytes.ts";
 
 type PerCpuMap = (
-  PerCpuHashMap<number, Bytes> | LruPerCpuHashMap<number, Bytes> | PerCpuArrayMap<Bytes>
+  | PerCpuHashMap<t.Type<number>, t.Type<Bytes>>
+  | LruPerCpuHashMap<t.Type<number>, t.Type<Bytes>>
+  | PerCpuArrayMap<t.Type<Bytes>>
 ) &
   Disposable;
 
 /** What a subclass sees of a map: its memory. */
 interface Inside {
-  readonly layout: { readonly value: ValueLayout<unknown> };
-  begin(): MapElement;
-  end(element: MapElement): void;
-  walk(): Walk;
+  readonly elements: {
+    readonly layout: { readonly value: ValueLayout<unknown> };
+    begin(): MapElement;
+    end(element: MapElement): void;
+    walk(): Walk;
+  };
 }
 
 const cpus = possibleCpus().length;
@@ -52,7 +56,7 @@ const kinds: Readonly<Record<string, (valueSize: number) => PerCpuMap>> = {
     new PerCpuHashMap({ key: t.u32, value: t.bytes(size), maxEntries }),
   "an LRU per-CPU hash map": (size) =>
     new LruPerCpuHashMap({ key: t.u32, value: t.bytes(size), maxEntries: 64 }),
-  "a per-CPU array map": (size) => new PerCpuArrayMap({ value: t.bytes(size), maxEntries }),
+  "a per-CPU array map": (size) => new PerCpuArrayMap({ value: t.bytes(size), length: maxEntries }),
 };
 
 const sizes = Array.from({ length: 64 }, (_, index) => index + 1);
@@ -73,7 +77,7 @@ function prepare(make: (valueSize: number) => PerCpuMap, valueSize: number) {
   const map = make(valueSize);
   const value = new Uint8Array(valueSize).fill(stored);
   for (const key of [0, 1, 2]) map.set(key, Array<Bytes>(cpus).fill(value));
-  const inside = map as unknown as Inside;
+  const inside = (map as unknown as Inside).elements;
   const room = inside.layout.value.size;
   const element = new MapElement(map.fd, 4, room + beyond, "canary");
   element.view.setUint32(elementKeyOffset, 1, true);
@@ -197,7 +201,7 @@ describe("the room for the values of a key", () => {
         using guarded = new GuardedMemory();
         for (const size of sizes) {
           using map = make(size);
-          const room = (map as unknown as Inside).layout.value.size;
+          const room = (map as unknown as Inside).elements.layout.value.size;
           for (const command of [BPF_MAP_UPDATE_ELEM, BPF_MAP_LOOKUP_ELEM]) {
             expect(callAt(guarded.end - room, map.fd, command)).toBe("");
             expect(callAt(guarded.end - room + 8, map.fd, command)).toBe("EFAULT");

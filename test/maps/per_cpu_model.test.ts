@@ -14,7 +14,7 @@ import { repetitions } from "../support/effort.ts";
 const cpus = possibleCpus();
 
 /** One step on both; an index outside now and then. */
-function step(random: Random, map: PerCpuArrayMap<Bytes>, model: Bytes[][]): void {
+function step(random: Random, map: PerCpuArrayMap<t.Type<Bytes>>, model: Bytes[][]): void {
   const { size } = map.types.value;
   const index = random.below(model.length + 2);
   const isInside = index < model.length;
@@ -66,7 +66,7 @@ function step(random: Random, map: PerCpuArrayMap<Bytes>, model: Bytes[][]): voi
   if (random.below(50) === 0) compare(map, model);
 }
 
-function compare(map: PerCpuArrayMap<Bytes>, model: readonly Bytes[][]): void {
+function compare(map: PerCpuArrayMap<t.Type<Bytes>>, model: readonly Bytes[][]): void {
   expect([...map]).toEqual([...model.entries()]);
   expect([...map.values()]).toEqual([...model]);
   expect([...map.keys()]).toEqual([...model.keys()]);
@@ -75,7 +75,7 @@ function compare(map: PerCpuArrayMap<Bytes>, model: readonly Bytes[][]): void {
 describe("a per-CPU array map does what an array of arrays does", () => {
   const runThrough = (random: Random, size: number) => {
     const maxEntries = 1 + random.below(40);
-    using map = new PerCpuArrayMap({ value: t.bytes(size), maxEntries });
+    using map = new PerCpuArrayMap({ value: t.bytes(size), length: maxEntries });
     const model = Array.from({ length: maxEntries }, () => cpus.map(() => new Uint8Array(size)));
     for (let i = 0; i < repetitions(2000); i++) step(random, map, model);
     compare(map, model);
@@ -106,7 +106,7 @@ describe("the sum over all CPUs", () => {
         const options = { key: t.u32, value, maxEntries: 1000 };
         using hash = new PerCpuHashMap(options);
         using lru = new LruPerCpuHashMap(options);
-        using array = new PerCpuArrayMap({ value, maxEntries: 64 });
+        using array = new PerCpuArrayMap({ value, length: 64 });
         for (let round = 0; round < repetitions(300); round++) {
           const key = random.below(64);
           const values = cpus.map(() => make(random) as bigint);

@@ -24,7 +24,7 @@ function caller(steps: ProgArray, index: number): Program {
 
 describe("a program array", () => {
   bpfTest("is where tail calls go", () => {
-    using steps = new ProgArray({ maxEntries: 3 });
+    using steps = new ProgArray({ length: 3 });
     using first = caller(steps, 2);
     using seven = returning(7);
     using eight = returning(8);
@@ -40,7 +40,7 @@ describe("a program array", () => {
   });
 
   bpfTest("reads the ids of programs, and keeps the programs", () => {
-    using steps = new ProgArray({ maxEntries: 70 });
+    using steps = new ProgArray({ length: 70 });
     let id: number;
     {
       using program = returning(1);
@@ -66,7 +66,7 @@ describe("a program array", () => {
   });
 
   bpfTest("is emptied when its last descriptor is gone, though a program uses it", async () => {
-    const steps = new ProgArray({ maxEntries: 1 });
+    const steps = new ProgArray({ length: 1 });
     using first = caller(steps, 0);
     using seven = returning(7);
     steps.set(0, seven);
@@ -82,7 +82,7 @@ describe("a program array", () => {
   });
 
   bpfTest("refuses a program of another kind, and what is none, with the cause", () => {
-    using steps = new ProgArray({ maxEntries: 2, name: "steps" });
+    using steps = new ProgArray({ length: 2, name: "steps" });
     using filter = returning(0);
     using classifier = returning(0, "tc");
     steps.set(0, filter);

@@ -6,7 +6,10 @@ import { type Bytes, randomBytes } from "./random_bytes.ts";
 import { repetitions } from "../support/effort.ts";
 
 interface Kind {
-  readonly create: (valueSize: number, maxEntries: number) => Queue<Bytes> | Stack<Bytes>;
+  readonly create: (
+    valueSize: number,
+    maxEntries: number,
+  ) => Queue<t.Type<Bytes>> | Stack<t.Type<Bytes>>;
   /** Where in an array of the values, in the order of their coming, the next one is. */
   readonly next: 0 | -1;
 }
@@ -35,7 +38,7 @@ function codeOf(call: () => unknown): string {
 
 function step(
   random: Random,
-  map: Queue<Bytes> | Stack<Bytes>,
+  map: Queue<t.Type<Bytes>> | Stack<t.Type<Bytes>>,
   model: Bytes[],
   next: Kind["next"],
 ): void {
@@ -61,7 +64,7 @@ function step(
       break;
     case 7: {
       let left = random.below(3);
-      for (const drained of map.drain()) {
+      for (const drained of map.takeAll()) {
         expect(drained).toEqual(takeNext() as Bytes);
         if (left-- === 0) break;
       }
@@ -85,7 +88,7 @@ for (const [name, { create, next }] of Object.entries(kinds)) {
       using map = create(valueSize, 1 + random.below(40));
       const model: Bytes[] = [];
       for (let i = 0; i < repetitions(3000); i++) step(random, map, model, next);
-      expect([...map.drain()]).toEqual(next === 0 ? model : model.toReversed());
+      expect([...map.takeAll()]).toEqual(next === 0 ? model : model.toReversed());
       expect(map.pop()).toBeUndefined();
     };
     for (const size of [1, 3, 8, 4096]) {

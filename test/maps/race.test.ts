@@ -78,11 +78,11 @@ class SteppedWalk extends TrieWalk {
   }
 }
 
-class SteppedTrie extends LpmTrie<string, number> {
+class SteppedTrie extends LpmTrie<t.Type<string>, t.Type<number>> {
   meanwhile: Meanwhile = () => {};
 
   protected override walk(): Walk {
-    return new SteppedWalk(this.walked, (key) => this.meanwhile(key));
+    return new SteppedWalk(this.elements.walked, (key) => this.meanwhile(key));
   }
 }
 

@@ -10,7 +10,7 @@ import {
   Program,
 } from "../../src/index.ts";
 import { createFromSpec } from "../../src/maps/create.ts";
-import type { MapTypeName } from "../../src/maps/map_spec.ts";
+import type { MapTypeName } from "../../src/maps/map_types.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 import { cpuMapProgram, devMapProgram, programId } from "./special_program.ts";
@@ -48,7 +48,7 @@ function small<Map>(type: MapTypeName, open: (fd: number) => Map): Map {
 }
 
 const interfaceMaps: readonly [name: string, make: () => DevMap | DevMapHash][] = [
-  ["an array", () => new DevMap({ maxEntries: 4, name: "ports" })],
+  ["an array", () => new DevMap({ length: 4, name: "ports" })],
   ["a hash", () => new DevMapHash({ maxEntries: 4, name: "ports" })],
 ];
 
@@ -142,7 +142,7 @@ describe("an array of network interfaces", () => {
   });
 
   bpfTest("refuses indexes outside", () => {
-    using ports = new DevMap({ maxEntries: 2 });
+    using ports = new DevMap({ length: 2 });
     expect(() => ports.set(2, loopback)).toThrow(RangeError);
     expect(() => ports.delete(2)).toThrow(RangeError);
     expect(() => ports.delete(-1)).toThrow(RangeError);
@@ -165,7 +165,7 @@ describe("a hash of network interfaces", () => {
     expect(ports.add(5, loopback)).toBe(false);
     expect(ports.replace(5, loopback)).toBe(true);
     expect(redirects(ports, 5)).toBe(true);
-    const drained = [...ports.drain()];
+    const drained = [...ports.takeAll()];
     expect(new Set(drained.map(([key]) => key)).size).toBe(299);
     expect(drained).toHaveLength(299);
     expect(drained[0]?.[1]).toEqual(entry);
@@ -202,7 +202,7 @@ describe("a map of CPUs", () => {
 
   bpfTest("refuses other CPUs, queues and programs, with the cause", () => {
     const impossible = Math.max(...possibleCpus()) + 1;
-    using cpus = new CpuMap({ maxEntries: impossible + 1, name: "cpus" });
+    using cpus = new CpuMap({ length: impossible + 1, name: "cpus" });
     using other = devMapProgram();
     const noCpu = refusalOf(() => cpus.set(impossible, { queueSize: 1 }));
     expect([noCpu.code, noCpu.hint]).toEqual(["ENODEV", expect.stringContaining("possibleCpus()")]);

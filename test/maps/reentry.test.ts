@@ -25,7 +25,7 @@ const Hooked = t.custom<number>({
   },
 });
 
-function hookedMap(name: string): HashMap<number, number> {
+function hookedMap(name: string): HashMap<t.Type<number>, t.Type<number>> {
   return new HashMap({ key: t.u32, value: Hooked, maxEntries: 1000, name });
 }
 
@@ -52,13 +52,13 @@ describe("a map that is used while it writes or reads a value", () => {
 
   bpfTest("touches no other map when it is disposed of meanwhile", () => {
     const map = hookedMap("victim");
-    let other: HashMap<number, number> | undefined;
+    let other: HashMap<t.Type<number>, t.Type<number>> | undefined;
     hook = () => {
       map[Symbol.dispose]();
       other = hookedMap("other");
     };
     expect(() => map.set(7, 77)).toThrow(DisposedError);
-    expect([...(other as HashMap<number, number>)]).toEqual([]);
+    expect([...(other as HashMap<t.Type<number>, t.Type<number>>)]).toEqual([]);
     other?.[Symbol.dispose]();
   });
 

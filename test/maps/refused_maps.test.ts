@@ -1,11 +1,13 @@
 /** Maps that cannot be: past the kernel's limits, or not of the kind that is there. */
-import { describe, expect } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import { kernelConfig } from "../../src/ffi/kernel.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import {
   ArrayMap,
   BloomFilter,
   BpfError,
   type BpfMap,
+  features,
   HashMap,
   LpmTrie,
   LruHashMap,
@@ -17,8 +19,11 @@ import {
   Stack,
   t,
 } from "../../src/index.ts";
+import { absenceOf, mapTypes } from "../../src/maps/map_types.ts";
 import type { Type } from "../../src/types/type.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
+import { testUnless } from "../support/skipping.ts";
 import { mapTest } from "../support/needs.ts";
 
 const cpus = possibleCpus();
@@ -42,7 +47,7 @@ describe("maps past the kernel's limits", () => {
     ],
     "a value of more than 32 KiB for each CPU (array)": [
       /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
-      () => new PerCpuArrayMap({ value: t.bytes(large + 1), maxEntries: 1 }),
+      () => new PerCpuArrayMap({ value: t.bytes(large + 1), length: 1 }),
     ],
     "a large value": [
       /E2BIG.*too large for its kind: a key of 4 and a value of 67108864 bytes/,
@@ -62,7 +67,7 @@ describe("maps past the kernel's limits", () => {
     ],
     "very many entries of an array": [
       /(E2BIG|ENOMEM).* 4294967295 entries/,
-      () => new ArrayMap({ value: t.bytes(mebibyte), maxEntries: most }),
+      () => new ArrayMap({ value: t.bytes(mebibyte), length: most }),
     ],
     "very many entries of a queue": [
       /(E2BIG|ENOMEM).* 4294967295 entries/,
@@ -95,7 +100,7 @@ describe("maps past the kernel's limits", () => {
 
   bpfTest("what is at the limit is not", () => {
     using hash = new PerCpuHashMap({ ...numbers, value: t.bytes(large), maxEntries: 1 });
-    using array = new PerCpuArrayMap({ value: t.bytes(large), maxEntries: 1 });
+    using array = new PerCpuArrayMap({ value: t.bytes(large), length: 1 });
     const of = cpus.map((cpu) => new Uint8Array(large).fill(cpu + 1));
     expect(hash.set(1, of).get(1)).toEqual(of);
     expect([...array.set(0, of)]).toEqual([[0, of]]);
@@ -163,11 +168,11 @@ const classes: Readonly<Record<string, Class>> = {
     open: (fd, value) => LruPerCpuHashMap.fromFd(fd, { key, value }),
   },
   ArrayMap: {
-    create: () => new ArrayMap({ ...values, maxEntries: 4 }),
+    create: () => new ArrayMap({ ...values, length: 4 }),
     open: (fd, value) => ArrayMap.fromFd(fd, { value }),
   },
   PerCpuArrayMap: {
-    create: () => new PerCpuArrayMap({ ...values, maxEntries: 4 }),
+    create: () => new PerCpuArrayMap({ ...values, length: 4 }),
     open: (fd, value) => PerCpuArrayMap.fromFd(fd, { value }),
   },
   LpmTrie: {
@@ -226,5 +231,33 @@ describe("a map of another kind or size", () => {
     }
     using again = Queue.open(pin, { value: t.u32 });
     expect(again.pop()).toBe(7);
+  });
+});
+
+describe("a map type that the kernel does not have", () => {
+  const rhash = features.mapTypes.get("rhash");
+  const explainTest = testUnless(
+    bpfObstacle ?? (rhash.status === "missing" ? undefined : "the kernel has all map types"),
+  );
+
+  explainTest("is explained by its version where no probes are loaded", async () => {
+    const { stdout, stderr } = await runBun(["test/maps/children/newest_type.ts"]);
+    expect({ stderr, stdout }).toEqual({
+      stderr: "",
+      stdout: `EINVAL This kernel has no maps of the type rhash: ${rhash.reason}\n`,
+    });
+  });
+
+  test("is explained by the kernel's build, as far as that can be read", () => {
+    const [row] = [...mapTypes.values()];
+    expect(row && absenceOf(row)).toBeUndefined();
+    expect(row && absenceOf({ ...row, since: "99.0" })).toStartWith(
+      "it came with kernel 99.0, and",
+    );
+    const without = row && absenceOf({ ...row, config: ["CONFIG_NO_SUCH_OPTION"] });
+    const isReadable = kernelConfig() !== undefined;
+    expect(without).toBe(
+      isReadable ? "this kernel was built without CONFIG_NO_SUCH_OPTION" : undefined,
+    );
   });
 });

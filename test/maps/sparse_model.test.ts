@@ -159,7 +159,7 @@ describe("as a Map does", () => {
   bpfTest("a program array", () => {
     withRandom((random) => {
       using open = new DisposableStack();
-      const map = open.use(new ProgArray({ maxEntries: 1 + random.below(200) }));
+      const map = open.use(new ProgArray({ length: 1 + random.below(200) }));
       const samples = [1, 2, 3].map((value) => {
         const written = open.use(program(value));
         return { written, read: written.info().id };
@@ -172,7 +172,7 @@ describe("as a Map does", () => {
   bpfTest("an array of sockets", () => {
     withRandom((random) => {
       using open = new DisposableStack();
-      const map = open.use(new SockMap({ maxEntries: 1 + random.below(200) }));
+      const map = open.use(new SockMap({ length: 1 + random.below(200) }));
       const samples = [listener, datagramSocket, listener].map((make) => {
         const written = open.use(make());
         return { written, read: cookieOf(written) };
@@ -197,7 +197,7 @@ describe("as a Map does", () => {
   bpfTest("an array of sockets that share ports", () => {
     withRandom((random) => {
       using open = new DisposableStack();
-      const map = open.use(new ReuseportSockArray({ maxEntries: 1 + random.below(20) }));
+      const map = open.use(new ReuseportSockArray({ length: 1 + random.below(20) }));
       const samples = Array.from({ length: 12 }, () => {
         const written = open.use(random.pick([listener, datagramSocket])());
         return { written, read: cookieOf(written) };
@@ -207,7 +207,7 @@ describe("as a Map does", () => {
   });
 
   for (const [name, make] of [
-    ["an array", (maxEntries: number) => new DevMap({ maxEntries })],
+    ["an array", (maxEntries: number) => new DevMap({ length: maxEntries })],
     ["a hash", (maxEntries: number) => new DevMapHash({ maxEntries })],
   ] as const) {
     bpfTest(`${name} of network interfaces`, async () => {

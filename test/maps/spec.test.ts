@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { checkPinPath } from "../../src/handle/kernel_object.ts";
-import { mapTypeName, mapTypeNumber } from "../../src/maps/map_spec.ts";
+import { mapTypeName, mapTypeNumber } from "../../src/maps/map_types.ts";
 import { runBun } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 import { badConstructions, misjudgement } from "./bad_options.ts";

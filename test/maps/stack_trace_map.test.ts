@@ -437,7 +437,7 @@ describe("a map that is opened", () => {
   });
 
   bpfTest("is refused when it is something else, and closed then", () => {
-    using array = new ArrayMap({ value: t.u64, maxEntries: 1 });
+    using array = new ArrayMap({ value: t.u64, length: 1 });
     expect(() => StackTraceMap.fromFd(array.fd)).toThrow("type is array, not stack_trace");
     using stacks = new StackTraceMap({ maxEntries: 1, name: "plain" });
     expect(() => StackTraceMap.fromId(stacks.id, { buildId: true })).toThrow(

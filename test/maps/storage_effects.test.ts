@@ -27,7 +27,8 @@ const cgroupTest = mapTest("cgrp_storage");
 
 const { r0, r1, r2, r3, r4 } = asm;
 
-type Storage = TaskStorage<bigint> | SkStorage<bigint> | CgroupStorage<bigint>;
+type Storage =
+  TaskStorage<t.Type<bigint>> | SkStorage<t.Type<bigint>> | CgroupStorage<t.Type<bigint>>;
 
 /** Attaches a program to a tracepoint that gets, or makes, the storage of the object in r2, and adds 1 to it. */
 function counting(
@@ -150,7 +151,7 @@ describe("task storage", () => {
 
 describe("socket storage", () => {
   /** What the accepted end of a connection has of its listening socket's value. */
-  async function acceptedValue(storage: SkStorage<number>): Promise<number | undefined> {
+  async function acceptedValue(storage: SkStorage<t.Type<number>>): Promise<number | undefined> {
     const accepted = Promise.withResolvers<number | undefined>();
     const open = (socket: object): void =>
       accepted.resolve(storage.get({ fd: descriptorOf(socket) }));

@@ -54,14 +54,16 @@ describe("the order of prefixes", () => {
   }
 });
 
-const kinds: Readonly<Record<string, (maxEntries: number) => LpmTrie<string, number>>> = {
+const kinds: Readonly<
+  Record<string, (maxEntries: number) => LpmTrie<t.Type<string>, t.Type<number>>>
+> = {
   "in batches": (maxEntries) => new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries }),
   "key by key": (maxEntries) => new KeyByKeyTrie({ key: t.cidr4, value: t.u32, maxEntries }),
 };
 
 /** Networks of 8, 16, 24 and 32 bits, which cover one another; each has its number for its value. */
-function filled(make: (maxEntries: number) => LpmTrie<string, number>): {
-  trie: LpmTrie<string, number>;
+function filled(make: (maxEntries: number) => LpmTrie<t.Type<string>, t.Type<number>>): {
+  trie: LpmTrie<t.Type<string>, t.Type<number>>;
   keys: readonly string[];
 } {
   const keys: string[] = [];

@@ -134,7 +134,7 @@ describe("the memory of a walk", () => {
       const trie = new KeyByKeyTrie({ key: t.cidr4, value: t.u32, maxEntries: 8 });
       return trie.set("10.0.0.0/8", 1);
     },
-    "the indexes of an array": () => new DevMap({ maxEntries: 8 }).set(3, "lo"),
+    "the indexes of an array": () => new DevMap({ length: 8 }).set(3, "lo"),
   };
   for (const [name, create] of Object.entries(unbatched)) {
     bpfTest(`over ${name} is given back at once by a walk broken off`, () => {

@@ -118,7 +118,7 @@ describe("an array of perf events", () => {
   });
 
   bpfTest("refuses what is no perf event, with the cause", () => {
-    using events = new PerfEventArray({ maxEntries: 2, name: "events" });
+    using events = new PerfEventArray({ length: 2, name: "events" });
     const refusal = refusalOf(() => events.set(1, events));
     expect(refusal.code).toBe("EBADF");
     expect(refusal.hint).toStartWith("No perf event is open");
@@ -136,7 +136,7 @@ describe("an array of cgroups", () => {
     const empty = `${fileSystem.path}/bun-bpf-test-${process.pid}`;
     mkdirSync(empty);
     using _removal = { [Symbol.dispose]: () => existsSync(empty) && rmdirSync(empty) };
-    using cgroups = new CgroupArray({ maxEntries: 2 });
+    using cgroups = new CgroupArray({ length: 2 });
     using program = new Program({
       section: "raw_tp/sched_switch",
       license: "GPL",
@@ -166,7 +166,7 @@ describe("an array of cgroups", () => {
   });
 
   bpfTest("refuses what is no cgroup, with the cause, and leaves nothing open", () => {
-    using cgroups = new CgroupArray({ maxEntries: 1, name: "cgroups" });
+    using cgroups = new CgroupArray({ length: 1, name: "cgroups" });
     const refusal = refusalOf(() => cgroups.set(0, "/"));
     expect(refusal.code).toBe("EBADF");
     expect(refusal.hint).toContain("cgroup2");
@@ -185,7 +185,7 @@ describe("an array of cgroups", () => {
 
 /** Why a socket that is bound to nothing cannot be put into a map. */
 function findSocketObstacle(): string | undefined {
-  using sockets = new XskMap({ maxEntries: 1 });
+  using sockets = new XskMap({ length: 1 });
   using socket = xdpSocket();
   try {
     sockets.set(0, socket);
@@ -203,7 +203,7 @@ describe("a map of AF_XDP sockets", () => {
   testUnless(bpfObstacle ?? findSocketObstacle())(
     "takes sockets, and programs redirect to those that are there",
     () => {
-      using sockets = new XskMap({ maxEntries: 4 });
+      using sockets = new XskMap({ length: 4 });
       const XDP_PASS = 2;
       const XDP_REDIRECT = 4;
       using program = new Program({
@@ -222,9 +222,9 @@ describe("a map of AF_XDP sockets", () => {
       expect(sockets.add(3, socket)).toBe(true);
       expect(sockets.add(3, another)).toBe(false);
       expect(sockets.replace(3, another)).toBe(true);
-      expect(sockets.delete(3)).toBe(sockets);
+      expect(sockets.unset(3)).toBe(sockets);
       expect(run()).toBe(XDP_PASS);
-      expect(sockets.delete(3)).toBe(sockets);
+      expect(sockets.unset(3)).toBe(sockets);
       expect(sockets.add(3, socket)).toBe(true);
       expect(run()).toBe(XDP_REDIRECT);
       socket[Symbol.dispose]();
@@ -233,7 +233,7 @@ describe("a map of AF_XDP sockets", () => {
   );
 
   bpfTest("refuses what is no such socket, with the cause", () => {
-    using sockets = new XskMap({ maxEntries: 1 });
+    using sockets = new XskMap({ length: 1 });
     using tcp = idleSocket();
     expect(refusalOf(() => sockets.set(0, tcp)).hint).toStartWith("It is a socket of another");
     expect(refusalOf(() => sockets.set(0, sockets)).hint).toStartWith("It is no socket");
@@ -241,6 +241,6 @@ describe("a map of AF_XDP sockets", () => {
     expect(() => sockets.set(1, tcp)).toThrow(RangeError);
     expect(() => sockets.add(1, tcp)).toThrow(RangeError);
     expect(() => sockets.replace(1, tcp)).toThrow(RangeError);
-    expect(() => sockets.delete(1)).toThrow(RangeError);
+    expect(() => sockets.unset(1)).toThrow(RangeError);
   });
 });

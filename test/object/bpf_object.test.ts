@@ -116,7 +116,7 @@ describe("the spec of an object", () => {
 
   bpfTest("names its maps: those that are open, and that are not there, are refused", () => {
     using open = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
-    const program = (map: string | HashMap<number, number>): ObjectSpec => ({
+    const program = (map: string | HashMap<typeof t.u32, typeof t.u32>): ObjectSpec => ({
       programs: {
         it: {
           section: "socket",

@@ -56,7 +56,7 @@ testWith(features.helpers("socket_filter").get("loop"))(
 testWith(features.instructions.get("callbacks"))(
   "a callback gets at what it is called with, next to functions that are called",
   () => {
-    using values = new ArrayMap({ value: t.u32, maxEntries: 8 });
+    using values = new ArrayMap({ value: t.u32, length: 8 });
     values.setMany(Array.from({ length: 8 }, (_, index) => [index, index * 10] as const));
     const code = [
       // Names that C would not allow are allowed here.

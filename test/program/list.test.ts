@@ -17,7 +17,7 @@ function newProgram(options: Partial<ConstructorParameters<typeof Program>[0]> =
 describe("what the kernel says of a program", () => {
   bpfTest("is when and by whom it was loaded, and with which maps", () => {
     using first = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
-    using second = new ArrayMap({ value: t.u32, maxEntries: 2 });
+    using second = new ArrayMap({ value: t.u32, length: 2 });
     const before = Date.now();
     using program = newProgram({
       name: "told",

@@ -62,7 +62,7 @@ bpfTest("a program sees its packet, and what it changes comes back", () => {
 });
 
 bpfTest("repeat runs it as often as asked", () => {
-  using state = new ArrayMap({ value: t.u64Number, maxEntries: 1 });
+  using state = new ArrayMap({ value: t.u64Number, length: 1 });
   using program = socket(
     [
       asm.ldMapValue(r1, "state", 0),
@@ -198,14 +198,14 @@ test("a map that is not given is an error with a hint", () => {
 });
 
 bpfTest("a map that was disposed of is refused as such", () => {
-  const counts = new ArrayMap({ value: t.u32, maxEntries: 1 });
+  const counts = new ArrayMap({ value: t.u32, length: 1 });
   counts[Symbol.dispose]();
   const load = () => socket([asm.ldMap(r1, counts), asm.mov(r0, 0), asm.exit()]);
   expect(load).toThrow(DisposedError);
 });
 
 bpfTest("the values of an array map are read and written without a call", () => {
-  using state = new ArrayMap({ value: t.array(t.u32, 4), maxEntries: 1 });
+  using state = new ArrayMap({ value: t.array(t.u32, 4), length: 1 });
   state.set(0, [10, 20, 30, 40]);
   using program = socket(
     [asm.ldMapValue(r1, "state", 8), asm.ldxw(r0, r1, 0), asm.stw(r1, 4, 77), asm.exit()],

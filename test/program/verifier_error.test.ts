@@ -120,7 +120,7 @@ bpfTest("a helper that is for GPL programs says so to others", () => {
 bpfTest("a load that a consumer's wake-up interrupts is begun anew", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
-  using state = new ArrayMap({ value: t.u64, maxEntries: 1 });
+  using state = new ArrayMap({ value: t.u64, length: 1 });
   // 200,000 instructions for the verifier, in a loop that it walks: long enough for a wake-up to come.
   const code = [
     asm.ldMapValue(r6, state, 0),

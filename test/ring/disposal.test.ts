@@ -88,7 +88,7 @@ bpfTest("disposal between the start of an iteration and its first next() ends it
 });
 
 bpfTest("using and await using dispose", async () => {
-  const rings: RingBuf<number>[] = [];
+  const rings: RingBuf<t.Type<number>>[] = [];
   {
     using first = new RingBuf({ size: 4096, event: t.u32 });
     await using second = new RingBuf({ size: 4096, event: t.u32 });

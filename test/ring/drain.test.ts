@@ -6,7 +6,7 @@ import { producedRing } from "./rings.ts";
 
 const numbers = () => producedRing(t.u32);
 
-function drained(ring: RingBuf<number>, limit?: number): number[] {
+function drained(ring: RingBuf<t.Type<number>>, limit?: number): number[] {
   const events: number[] = [];
   ring.drain((event) => void events.push(event), limit === undefined ? {} : { limit });
   return events;

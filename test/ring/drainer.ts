@@ -21,13 +21,13 @@ export interface DrainRequest {
  */
 export class Drainer implements Disposable {
   readonly program: Program;
-  readonly #request = new ArrayMap({ value: request, maxEntries: 1 });
-  readonly #copy: ArrayMap<Uint8Array>;
-  readonly #echo: RingBuf<Uint8Array>;
+  readonly #request = new ArrayMap({ value: request, length: 1 });
+  readonly #copy: ArrayMap<t.Type<Uint8Array>>;
+  readonly #echo: RingBuf<t.Type<Uint8Array>>;
 
   /** @param largest bytes of the longest record */
   constructor(ring: LiveMap, largest = 4096) {
-    this.#copy = new ArrayMap({ value: t.bytes(largest + 8), maxEntries: 1 });
+    this.#copy = new ArrayMap({ value: t.bytes(largest + 8), length: 1 });
     this.#echo = new RingBuf({ size: 1 << 20, event: t.bytes(1) });
     const short = Array.from({ length: shortest - 1 }, (_, index) => shortest - 1 - index);
     this.program = new Program({

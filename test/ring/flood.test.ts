@@ -14,7 +14,7 @@ countingTest(
   "under flood each record comes once and in order, by few looks, while timers and a server run",
   async () => {
     using ring = new RingBuf({ size: 1 << 20, event: countedEvent });
-    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using state = new ArrayMap({ value: counterState, length: 1 });
     using program = counter(ring, state);
     let next = 0;
     let firstWrong: number | undefined;
@@ -59,7 +59,7 @@ countingTest(
   "for await keeps up with the order under flood, and what finds no room is counted",
   async () => {
     using ring = new RingBuf({ size: 16384, event: countedEvent });
-    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using state = new ArrayMap({ value: counterState, length: 1 });
     using program = counter(ring, state);
     await using _ = await flood(program.fd);
     const records = repetitions(200_000, 20_000);
@@ -79,7 +79,7 @@ countingTest(
   "memory stays as it is while millions of events are shown in place or raw",
   async () => {
     using ring = new RingBuf({ size: 256 * 1024, event: t.struct({ sequence: t.u64Number }) });
-    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using state = new ArrayMap({ value: counterState, length: 1 });
     using program = counter(ring, state);
     let sum = 0;
     const drains = [

@@ -106,7 +106,7 @@ testWith(features.instructions.get("fetching_atomics"))(
   "a timer fires during for await over a ring that is never empty",
   async () => {
     using ring = new RingBuf({ size: 65536, event: countedEvent });
-    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using state = new ArrayMap({ value: counterState, length: 1 });
     using program = counter(ring, state);
     const refill = () => runMany(program, 1000);
     refill();

@@ -13,7 +13,7 @@ import { testWith } from "../support/needs.ts";
 
 const children = `${import.meta.dir}/children`;
 const Event = t.struct({ value: t.u32 });
-type Ring = RingBuf<{ value: number }>;
+type Ring = RingBuf<t.Type<{ value: number }>>;
 
 /** Ends a consumer; what it had been given by then has been seen when the promise is fulfilled. */
 type End = () => Promise<void>;
@@ -137,7 +137,7 @@ testWith(features.instructions.get("fetching_atomics"))(
   "under flood, a ring disposed of from its callback ends at once, every time",
   async () => {
     using shared = new RingBuf({ size: 65536, event: countedEvent });
-    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using state = new ArrayMap({ value: counterState, length: 1 });
     using program = counter(shared, state);
     await using _ = await flood(program.fd);
     let next = -1;

@@ -8,7 +8,7 @@ const size = 64 * 1024 * 1024;
 const longest = size / 4;
 
 /** A program that reserves a quarter of the ring and gives it up: what a program writes takes time, positions do not. */
-function passer(ring: RingBuf<unknown>): Program {
+function passer(ring: RingBuf<t.Type<unknown>>): Program {
   return new Program({
     section: "socket",
     license: "GPL",

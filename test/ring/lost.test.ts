@@ -22,7 +22,7 @@ import { runOneByOne } from "../support/run_program.ts";
 
 const event = t.u64Number;
 
-function newRing(name = ""): RingBuf<number> {
+function newRing(name = ""): RingBuf<t.Type<number>> {
   return new RingBuf({ size: 4096, event, name });
 }
 
@@ -87,7 +87,9 @@ describe("the counter of a ring", () => {
 });
 
 describe("the objects for one ring", () => {
-  const others: Readonly<Record<string, (ring: RingBuf<number>) => RingBuf<number>>> = {
+  const others: Readonly<
+    Record<string, (ring: RingBuf<t.Type<number>>) => RingBuf<t.Type<number>>>
+  > = {
     dup: (ring) => ring.dup(),
     fromFd: (ring) => RingBuf.fromFd(ring.fd, { event }),
     fromId: (ring) => RingBuf.fromId(ring.id, { event }),
@@ -213,7 +215,7 @@ describe("a program's name for the counter", () => {
 
   bpfTest("may be that of a map that the program is given", () => {
     using ring = newRing();
-    using own = new PerCpuArrayMap({ value: t.u64Number, maxEntries: 1 });
+    using own = new PerCpuArrayMap({ value: t.u64Number, length: 1 });
     const before = openMaps();
     using program = losing("ring", { ring, "ring.lost": own });
     runOneByOne(program, 7);

@@ -84,7 +84,7 @@ bpfTest("a ring opened by id or descriptor takes its size from the kernel", () =
 });
 
 bpfTest("another kind of map is no ring", () => {
-  using array = new ArrayMap({ value: t.u32, maxEntries: 1 });
+  using array = new ArrayMap({ value: t.u32, length: 1 });
   const open = () => RingBuf.fromFd(array.fd, { event: t.u32 });
   expect(open).toThrow(TypeError);
   expect(open).toThrow("type is array, not ringbuf");
@@ -112,6 +112,6 @@ bpfTest("a pinned ring outlives its object, with what was in it", () => {
 bpfTest("a ring of events is a ring of anything, for who does not look at them", () => {
   using ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
   // The assignment is what is tested: it has to compile.
-  const any: RingBuf<unknown> = ring;
+  const any: RingBuf<t.Type<unknown>> = ring;
   expect(any.drain(() => {})).toBe(0);
 });

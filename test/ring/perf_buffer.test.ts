@@ -15,7 +15,7 @@ import { runMany } from "../support/run_program.ts";
 const ENOSPC = -28;
 const size = 4096;
 
-function drained(buffer: PerfBuffer<number>, limit?: number): number[] {
+function drained(buffer: PerfBuffer<t.Type<number>>, limit?: number): number[] {
   const events: number[] = [];
   buffer.drain((event) => void events.push(event), limit === undefined ? {} : { limit });
   return events;
@@ -210,7 +210,7 @@ describe("a drain", () => {
 describe("what finds no room", () => {
   bpfTest("is counted, and so exactly: what is delivered and what is lost is all there was", () => {
     using buffer = new PerfBuffer({ event: perfCounted, size });
-    using states = new PerCpuArrayMap({ value: perfCounterState, maxEntries: 1 });
+    using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
     using program = perfCounter(buffer, states);
     for (let round = 0; round < 20; round++) {
       for (const cpu of buffer.cpus) onCpu(cpu, () => runMany(program, 300 + round));

@@ -36,7 +36,11 @@ function numbers(count: number, from = 0): number[] {
 }
 
 /** Puts a number on one CPU after the other, each from a timer. */
-function putOnEach(buffer: PerfBuffer<unknown>, producer: PerfProducer, count: number): void {
+function putOnEach(
+  buffer: PerfBuffer<t.Type<unknown>>,
+  producer: PerfProducer,
+  count: number,
+): void {
   let value = 0;
   const put = () => {
     const cpu = buffer.cpus[value % buffer.cpus.length] as number;
@@ -162,7 +166,7 @@ describe("events of all CPUs", () => {
 
   bpfTest("leave room for a timer, although one CPU writes without a pause", async () => {
     using buffer = new PerfBuffer({ event: perfCounted, size: 65536 });
-    using states = new PerCpuArrayMap({ value: perfCounterState, maxEntries: 1 });
+    using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
     using program = perfCounter(buffer, states);
     runMany(program, 1000);
     let hasFired = false;
@@ -204,7 +208,7 @@ describe("a wake-up", () => {
     "is not lost between a drain and the wait after it",
     async (bridge) => {
       using buffer = new PerfBuffer({ event: perfCounted, size });
-      using states = new PerCpuArrayMap({ value: perfCounterState, maxEntries: 1 });
+      using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
       using program = perfCounter(buffer, states);
       const answers = new Int32Array(new SharedArrayBuffer(4));
       // One in some thousands is lost where this goes wrong, and then nothing follows it.

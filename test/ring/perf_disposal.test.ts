@@ -24,12 +24,12 @@ const lockedMemoryTest = testUnless(
     (countsTowardsLimit() ? "before 5.11 the map is what the limit has no room for" : undefined),
 );
 
-function newBuffer(): PerfBuffer<number> {
+function newBuffer(): PerfBuffer<t.Type<number>> {
   return new PerfBuffer({ event: t.u32, size });
 }
 
 /** Puts numbers on one CPU, so that they keep their order. */
-function put(buffer: PerfBuffer<unknown>, producer: PerfProducer, values: number[]): void {
+function put(buffer: PerfBuffer<t.Type<unknown>>, producer: PerfProducer, values: number[]): void {
   onCpu(buffer.cpus[0] as number, () => {
     for (const value of values) producer.putNumber(value);
   });
@@ -97,7 +97,9 @@ describe("disposal", () => {
   });
 
   bpfTest("in the body of a loop ends the loop, whatever it is over", async () => {
-    const loops: readonly ((buffer: PerfBuffer<{ value: number }>) => AsyncIterable<unknown>)[] = [
+    const loops: readonly ((
+      buffer: PerfBuffer<t.Type<{ value: number }>>,
+    ) => AsyncIterable<unknown>)[] = [
       (buffer) => buffer,
       (buffer) => buffer.batches({ max: 2 }),
       (buffer) => buffer.batches({ max: 2, inPlace: true }),

@@ -18,7 +18,7 @@ import { PerfProducer } from "./perf_producer.ts";
 const ENOENT = -2;
 const size = 4096;
 
-function drained(buffer: PerfBuffer<number>): number[] {
+function drained(buffer: PerfBuffer<t.Type<number>>): number[] {
   const events: number[] = [];
   buffer.drain((event) => void events.push(event));
   return events;
@@ -90,7 +90,7 @@ describe("another object for the map", () => {
     using producer = new PerfProducer(map);
     expect(map).toBeInstanceOf(PerfEventArray);
     expect([map.id, map.type]).toEqual([first.id, "perf_event_array"]);
-    const others: readonly (() => PerfBuffer<number>)[] = [
+    const others: readonly (() => PerfBuffer<t.Type<number>>)[] = [
       () => PerfBuffer.open(pin, { event: t.u32, size }),
       () => PerfBuffer.fromId(map.id, { event: t.u32 }),
       () => PerfBuffer.fromFd(map.fd, { event: t.u32, watermark: 64 }),
@@ -125,10 +125,10 @@ describe("another object for the map", () => {
   });
 
   bpfTest("may have fewer places than there are CPUs, and must be of the kind", () => {
-    using short = new PerfEventArray({ maxEntries: 1 });
+    using short = new PerfEventArray({ length: 1 });
     using buffer = PerfBuffer.fromFd(short.fd, { event: t.u32 });
     expect(buffer.cpus).toEqual([0]);
-    using array = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    using array = new ArrayMap({ value: t.u32, length: 1 });
     expect(() => PerfBuffer.fromFd(array.fd, { event: t.u32 })).toThrow(
       "type is array, not perf_event_array",
     );

@@ -11,7 +11,7 @@ const currentCpu = 0xffff_ffff;
 
 /** Writes records to a perf buffer on demand: each call runs a program in the kernel, on the CPU that this thread is on. */
 export class PerfProducer implements Disposable {
-  readonly #request: ArrayMap<Uint8Array>;
+  readonly #request: ArrayMap<t.Type<Uint8Array>>;
   readonly #program: Program;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -20,7 +20,7 @@ export class PerfProducer implements Disposable {
   constructor(buffer: LiveMap, largest = 64) {
     this.#bytes = new Uint8Array(headerSize + largest);
     this.#view = new DataView(this.#bytes.buffer);
-    this.#request = new ArrayMap({ value: t.bytes(this.#bytes.length), maxEntries: 1 });
+    this.#request = new ArrayMap({ value: t.bytes(this.#bytes.length), length: 1 });
     this.#program = new Program({
       section: "socket",
       license: "GPL",

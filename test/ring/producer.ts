@@ -19,7 +19,7 @@ export interface PutOptions {
 
 /** Makes records of a ring buffer on demand: each call runs a program in the kernel. */
 export class Producer implements Disposable {
-  readonly #request: ArrayMap<Uint8Array>;
+  readonly #request: ArrayMap<t.Type<Uint8Array>>;
   readonly #program: Program;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -28,7 +28,7 @@ export class Producer implements Disposable {
   constructor(ring: LiveMap, largest = 64) {
     this.#bytes = new Uint8Array(headerSize + largest);
     this.#view = new DataView(this.#bytes.buffer);
-    this.#request = new ArrayMap({ value: t.bytes(this.#bytes.length), maxEntries: 1 });
+    this.#request = new ArrayMap({ value: t.bytes(this.#bytes.length), length: 1 });
     this.#program = new Program({
       section: "socket",
       license: "GPL",

@@ -24,7 +24,7 @@ const underWay = "is being drained: the callback that runs has to return first";
 
 /** Subscribes; at the event `last` the callback ends that and does something else. */
 async function subscribeUntil(
-  ring: RingBuf<{ value: number }>,
+  ring: RingBuf<t.Type<{ value: number }>>,
   last: number,
   seen: number[],
   then: () => void,
@@ -76,19 +76,20 @@ bpfTest("another object for the ring goes on from there at once", async () => {
 });
 
 bpfTest("every other consumer can begin in the callback, and goes on behind it", async () => {
-  const kinds: readonly ((ring: RingBuf<{ value: number }>) => AsyncIterable<number[]>)[] = [
-    async function* (ring) {
-      for await (const { value } of ring) yield [value];
-    },
-    async function* (ring) {
-      for await (const batch of ring.batches({ max: 3 })) yield batch.map(({ value }) => value);
-    },
-    async function* (ring) {
-      for await (const batch of ring.batches({ max: 3, inPlace: true })) {
-        yield Array.from(batch, ({ value }) => value);
-      }
-    },
-  ];
+  const kinds: readonly ((ring: RingBuf<t.Type<{ value: number }>>) => AsyncIterable<number[]>)[] =
+    [
+      async function* (ring) {
+        for await (const { value } of ring) yield [value];
+      },
+      async function* (ring) {
+        for await (const batch of ring.batches({ max: 3 })) yield batch.map(({ value }) => value);
+      },
+      async function* (ring) {
+        for await (const batch of ring.batches({ max: 3, inPlace: true })) {
+          yield Array.from(batch, ({ value }) => value);
+        }
+      },
+    ];
   for (const kind of kinds) {
     using test = setup(10);
     const { ring } = test;

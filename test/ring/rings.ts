@@ -6,7 +6,7 @@ import { Producer } from "./producer.ts";
 /** A ring of a page, and a program that fills it. */
 export function producedRing<Event>(
   event: t.Type<Event>,
-): { readonly ring: RingBuf<Event>; readonly producer: Producer } & Disposable {
+): { readonly ring: RingBuf<t.Type<Event>>; readonly producer: Producer } & Disposable {
   const ring = new RingBuf({ size: 4096, event });
   return together({ ring, producer: new Producer(ring) });
 }
@@ -15,7 +15,7 @@ export function producedRing<Event>(
 export function drainedRing<Event>(
   event: t.Type<Event>,
   size = 4096,
-): { readonly ring: UserRingBuf<Event>; readonly drainer: Drainer } & Disposable {
+): { readonly ring: UserRingBuf<t.Type<Event>>; readonly drainer: Drainer } & Disposable {
   const ring = new UserRingBuf({ size, event });
   return together({ ring, drainer: new Drainer(ring) });
 }

@@ -4,8 +4,8 @@ import { bpfTest } from "../support/privilege.ts";
 import { Producer } from "./producer.ts";
 
 const kinds = {
-  events: (ring: RingBuf<number>, signal: AbortSignal) => ring.events({ signal }),
-  batches: (ring: RingBuf<number>, signal: AbortSignal) => ring.batches({ signal }),
+  events: (ring: RingBuf<t.Type<number>>, signal: AbortSignal) => ring.events({ signal }),
+  batches: (ring: RingBuf<t.Type<number>>, signal: AbortSignal) => ring.batches({ signal }),
 } as const;
 
 for (const [kind, iterate] of Object.entries(kinds)) {

@@ -193,7 +193,7 @@ testUnless(obstacleHere)(
   "what floods the kernel's ring in overwrite mode is delivered in order, or counted",
   async () => {
     using ring = new RingBuf({ size: 65536, event: countedEvent, flags: ["rb_overwrite"] });
-    using state = new ArrayMap({ value: counterState, maxEntries: 1 });
+    using state = new ArrayMap({ value: counterState, length: 1 });
     using program = counter(ring, state);
     let last = -1;
     let events = 0;

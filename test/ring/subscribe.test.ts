@@ -218,13 +218,13 @@ bpfTest("there is one consumer at a time, of whatever kind", async () => {
   using other = ring.dup();
   const refusal = "has a consumer already: end that subscription first";
   const attempts = [
-    (of: RingBuf<number>) => of.drain(() => {}),
-    (of: RingBuf<number>) => of.drainRaw(() => {}),
-    (of: RingBuf<number>) => of.events(),
-    (of: RingBuf<number>) => of.batches(),
-    (of: RingBuf<number>) => of.subscribe(() => {}),
-    (of: RingBuf<number>) => of.subscribeRaw(() => {}),
-    (of: RingBuf<number>) => of.stream(),
+    (of: RingBuf<t.Type<number>>) => of.drain(() => {}),
+    (of: RingBuf<t.Type<number>>) => of.drainRaw(() => {}),
+    (of: RingBuf<t.Type<number>>) => of.events(),
+    (of: RingBuf<t.Type<number>>) => of.batches(),
+    (of: RingBuf<t.Type<number>>) => of.subscribe(() => {}),
+    (of: RingBuf<t.Type<number>>) => of.subscribeRaw(() => {}),
+    (of: RingBuf<t.Type<number>>) => of.stream(),
   ];
   {
     using _ = ring.subscribe(() => {});

@@ -157,7 +157,7 @@ userRingTest("lengths are checked before anything is written", () => {
 });
 
 /** A program that drains and looks at nothing. */
-function swallow(ring: UserRingBuf<unknown>): Program {
+function swallow(ring: UserRingBuf<t.Type<unknown>>): Program {
   const { r0, r1, r2, r3, r4 } = asm;
   return new Program({
     section: "syscall",

@@ -47,7 +47,7 @@ bridgeTest(
 );
 
 /** A stream one of whose writes waits for room. */
-async function stuck(ring: UserRingBuf<t.Infer<typeof event>>, signal?: AbortSignal) {
+async function stuck(ring: UserRingBuf<t.Type<t.Infer<typeof event>>>, signal?: AbortSignal) {
   const writer = ring.writable(signal === undefined ? {} : { signal }).getWriter();
   for (const each of numbers(held)) await writer.write(each);
   const waiting = writer.write({ length: 8, value: held });

@@ -87,7 +87,7 @@ bridgeTest(
   "200,000 records get past a program that drains on another thread, each as it was written",
   async () => {
     using ring = new UserRingBuf({ size: 4096, event: t.u64Number });
-    using state = new ArrayMap({ value: checkedState, maxEntries: 1 });
+    using state = new ArrayMap({ value: checkedState, length: 1 });
     using program = sequenceChecker(ring, state);
     const worker = new Worker(`${children}/racing_drainer.ts`, { ref: false });
     worker.postMessage(program.fd);

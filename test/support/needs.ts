@@ -1,4 +1,4 @@
-import { type Feature, features, type MapTypeKeyword } from "../../src/index.ts";
+import { type Feature, features, type MapTypeName } from "../../src/index.ts";
 import { bpfObstacle } from "./privilege.ts";
 import { type DefineTest, testUnless } from "./skipping.ts";
 
@@ -14,6 +14,6 @@ export function testWith(...needed: readonly Feature[]): DefineTest {
 }
 
 /** A test that needs a kind of map. */
-export function mapTest(type: MapTypeKeyword): DefineTest {
+export function mapTest(type: MapTypeName): DefineTest {
   return testWith(features.mapTypes.get(type));
 }

@@ -7,7 +7,7 @@ export const bpfObstacle: string | undefined = findObstacle();
 
 function findObstacle(): string | undefined {
   try {
-    using _map = new ArrayMap({ value: t.u32, maxEntries: 1 });
+    using _map = new ArrayMap({ value: t.u32, length: 1 });
     return undefined;
   } catch (error) {
     if (!(error instanceof BpfError) || error.code !== "EPERM") throw error;

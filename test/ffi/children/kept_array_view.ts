@@ -18,7 +18,7 @@ function writeWord(words: Uint32Array, value: number): void {
 }
 
 for (let round = 0; round < 5; round++) {
-  const map = new ArrayMap({ value: t.u32, maxEntries: 1024, mmap: true });
+  const map = new ArrayMap({ value: t.u32, length: 1024, mmap: true });
   map.setMany(Array.from({ length: 16 }, (_, index) => [index, 1] as const));
   const { view } = map;
   const bytes = new Uint8Array(view.buffer);

@@ -3,7 +3,7 @@ import { closeSync, openSync } from "node:fs";
 import { Descriptor } from "../../../src/ffi/descriptor.ts";
 import { ArrayMap, HashMap, openHandles, t } from "../../../src/index.ts";
 
-function openMap(): HashMap<number, number> {
+function openMap(): HashMap<t.Type<number>, t.Type<number>> {
   const map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "counts" });
   return map;
 }
@@ -15,7 +15,7 @@ function openNull(): Descriptor {
 const openings: Record<string, () => void> = {
   map: openMap,
   mapping: () => {
-    const map = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true, name: "slots" });
+    const map = new ArrayMap({ value: t.u32, length: 1, mmap: true, name: "slots" });
     map.view.setUint32(0, 1, true);
   },
   renamed: () => {
@@ -27,7 +27,7 @@ const openings: Record<string, () => void> = {
   },
   "disposed map": () => openMap()[Symbol.dispose](),
   "disposed mapping": () => {
-    using map = new ArrayMap({ value: t.u32, maxEntries: 1, mmap: true });
+    using map = new ArrayMap({ value: t.u32, length: 1, mmap: true });
     map.view.setUint32(0, 1, true);
   },
   "released descriptor": () => closeSync(openNull().release()),

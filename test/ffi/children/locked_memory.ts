@@ -20,7 +20,7 @@ if (process.argv[2] !== "keep") {
 const before = lockedMemoryLimit();
 let refusal = "";
 try {
-  using _map = new ArrayMap({ value: t.bytes(4096), maxEntries: 2048, name: "large" });
+  using _map = new ArrayMap({ value: t.bytes(4096), length: 2048, name: "large" });
 } catch (error) {
   if (!(error instanceof BpfError)) throw error;
   refusal = `${error.code}: ${error.hint}`;

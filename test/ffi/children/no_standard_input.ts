@@ -4,7 +4,7 @@ import { ArrayMap, asm, HashMap, Program, RingBuf, t } from "../../../src/index.
 
 closeSync(0);
 using hash = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
-using array = new ArrayMap({ value: t.u32, maxEntries: 1 });
+using array = new ArrayMap({ value: t.u32, length: 1 });
 using ring = new RingBuf({ size: 65_536, event: t.u32 });
 using dup = hash.dup();
 using byId = HashMap.fromId(hash.id, { key: t.u32, value: t.u32 });

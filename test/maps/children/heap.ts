@@ -6,7 +6,7 @@ const calls = 1_000_000;
 const entries = 1_000_000;
 
 using hash = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
-using array = new ArrayMap({ value: t.u64Number, maxEntries: 1024, mmap: true });
+using array = new ArrayMap({ value: t.u64Number, length: 1024, mmap: true });
 for (let key = 0; key < 1024; key++) hash.set(key, key);
 
 let kept: unknown;
@@ -35,13 +35,13 @@ const walks: Record<string, () => Iterable<unknown>> = {
   entries: () => large().entries(),
   keys: () => large().keys(),
   values: () => large().values(),
-  batches: () => large().batches(),
-  drainBatches: () => large().drainBatches(),
+  entriesInBatches: () => large().entriesInBatches(),
+  takeAllInBatches: () => large().takeAllInBatches(),
 };
 
-let made: HashMap<number, number> | undefined;
+let made: HashMap<t.Type<number>, t.Type<number>> | undefined;
 
-function large(): HashMap<number, number> {
+function large(): HashMap<t.Type<number>, t.Type<number>> {
   if (made !== undefined) return made;
   made = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: entries });
   for (let start = 0; start < entries; start += 10_000) {

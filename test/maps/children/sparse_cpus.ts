@@ -4,7 +4,7 @@
  */
 import { PerCpuArrayMap, possibleCpus, t } from "../../../src/index.ts";
 
-using map = new PerCpuArrayMap({ value: t.u32, maxEntries: 1 });
+using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
 map.set(0, [10, 20, 30, 40]);
 const refusals = [1, 4, -1, 2.5].map((cpu) => {
   try {

@@ -1,16 +1,9 @@
 // Acts as on a kernel whose tries store whether a key is there or not, and prints what that refuses.
-import { Feature } from "../../../src/features/feature.ts";
-import { fixes } from "../../../src/features/fixes.ts";
 import { LpmTrie, t } from "../../../src/index.ts";
+import { trieFixes } from "../../../src/maps/lpm_trie.ts";
 import { refusalOf } from "../refusal_of.ts";
 
-const missing = new Feature({
-  name: "fix lpm_trie_update",
-  since: "99.0",
-  needs: [],
-  probe: () => ({ missing: "it replaces what is not there" }),
-});
-fixes.get = () => missing;
+Object.assign(trieFixes.lpm_trie_update, { mistake: () => "it replaces what is not there" });
 using routes = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4, name: "routes" });
 for (const store of [routes.add, routes.replace]) {
   const { code, message } = refusalOf(() => store.call(routes, "10.0.0.0/8", 1));

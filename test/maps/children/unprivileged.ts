@@ -15,7 +15,7 @@ function refusal(construct: () => Disposable): object {
 
 const report = {
   hash: refusal(() => new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "counts" })),
-  array: refusal(() => new ArrayMap({ value: t.u32, maxEntries: 1 })),
+  array: refusal(() => new ArrayMap({ value: t.u32, length: 1 })),
   misjudged: badConstructions.map(misjudgement).filter((found) => found !== undefined),
 };
 console.log(JSON.stringify(report));

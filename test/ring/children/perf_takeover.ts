@@ -8,7 +8,7 @@ export type TakeoverOrder = { readonly open: number } | "drain" | "close";
 /** What it answers: that it did, or the events. */
 export type TakeoverAnswer = number[];
 
-let buffer: PerfBuffer<number> | undefined;
+let buffer: PerfBuffer<t.Type<number>> | undefined;
 
 self.onmessage = ({ data }: MessageEvent<TakeoverOrder>) => {
   if (data === "close") {

@@ -1,0 +1,517 @@
+/** @module The calls of bpf(2) on the elements of a map, with keys and values as JavaScript has them. */
+
+import { checkCount, checkOptions, listOf } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import type { KindHints } from "../ffi/bpf_map.ts";
+import { MapBatch } from "../ffi/bpf_map_batch.ts";
+import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
+import { BpfError } from "../ffi/error.ts";
+import type { Type } from "../types/type.ts";
+import { BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { copiedValueSize, type MapHandle } from "./create.ts";
+import type { ManyLookups } from "./get_many.ts";
+import { mapTypes } from "./map_types.ts";
+import { cpuIndex, type PerCpuLayout, type ValueLayout } from "./value_layout.ts";
+import {
+  BatchError,
+  deleteBatch,
+  IndexWalk,
+  MapWalk,
+  TrieWalk,
+  type Walk,
+  type WalkedMap,
+} from "./walk.ts";
+
+/** The key of maps that have none. */
+export const noKey: Type<undefined> = {
+  kind: "none",
+  name: "none",
+  size: 0,
+  align: 1,
+  read: () => undefined,
+  write: () => {},
+};
+
+/** Options of a look-up or store of one element. */
+export interface ElementOptions {
+  /**
+   * Copies the value while its spin lock is held, so that no half of it is a program's (kernel 5.1).
+   *
+   * @default true for types with a `t.spinLock`, else false
+   */
+  readonly lock?: boolean;
+  /** More of the kernel's bits (`BPF_F_*`) for the call. @default 0 */
+  readonly flags?: number;
+}
+
+/**
+ * The memory layout of a map's keys and values, and hints for errors of the kernel. A class gives its base the layout of its
+ * own types, whose values TypeScript cannot tell: hence `any`.
+ */
+export interface ElementLayout<K = any, V = any, W = any> extends KindHints {
+  readonly key: Type<K>;
+  readonly value: ValueLayout<V, W>;
+  /** True where values carry a spin lock. */
+  readonly isLocked?: boolean;
+  /** True where a program reads values just as this process does, and changes nothing by that. */
+  readonly isReadByPrograms?: boolean;
+  /** The reason why values cannot be read, where that is so. */
+  readonly unreadable?: string | undefined;
+}
+
+/** Look-ups of fewer keys at once stay single calls: a run of the program costs as much as a few of them. */
+const minManyKeys = 16;
+/** Look-ups of keys until a program is loaded for them, which takes some milliseconds: as much as so many single calls. */
+const minKeysForProgram = 4096;
+/** Bytes of the largest value that the program copies. */
+const largestManyValue = 512;
+
+/**
+ * The elements of a map: calls on one of them, on many, and walks. Classes of maps show those that their type has.
+ *
+ * `V` is what is read, `W` what is written: the same for most types.
+ */
+export class MapElements<K, V, W = V> implements Disposable {
+  readonly layout: ElementLayout<K, V, W>;
+  /** The flags of every call whose options say nothing else. */
+  readonly defaultFlags: number;
+  readonly #handle: MapHandle;
+  /** The answer of the kernel when an absent key is deleted, and whether a look-up can be made before. */
+  readonly #absentDeletion: "success" | "EINVAL" | undefined;
+  /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
+  #element: MapElement | undefined;
+  #manyLookups: ManyLookups | undefined;
+  /** Keys that were asked for by many at once. */
+  #manyKeys = 0;
+
+  constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
+    this.#handle = handle;
+    this.layout = layout;
+    this.defaultFlags = layout.isLocked === true ? BPF_F_LOCK : 0;
+    const { info } = handle;
+    const { absentDeletion, operations } = mapTypes.get(info.type) ?? {};
+    this.#absentDeletion =
+      absentDeletion === "success" && operations?.lookup === undefined ? undefined : absentDeletion;
+    try {
+      // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
+      const copied = copiedValueSize(info);
+      if (layout.key.size !== info.keySize || layout.value.size !== copied) {
+        throw new TypeError(
+          `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${info.keySize} and ${copied}`,
+        );
+      }
+      this.#element = this.#newElement();
+    } catch (error) {
+      handle.abandon();
+      throw error;
+    }
+  }
+
+  /** The map for messages: `hash map "counts"`. */
+  toString(): string {
+    return this.#handle.descriptor.what;
+  }
+
+  /** Looks a value up; `undefined` where there is none. */
+  get(key: K, options?: ElementOptions): V | undefined {
+    const { layout } = this;
+    if (layout.unreadable !== undefined) this.#refuseRead(layout.unreadable);
+    const flags = options === undefined ? this.defaultFlags : this.#flagsOf(options);
+    const element = this.#element ?? this.#newElement();
+    this.#element = undefined;
+    try {
+      this.#writeKey(element, key);
+      if (!element.lookup(flags)) return undefined;
+      return layout.value.read(element.view, element.valueOffset);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Returns true where there is a value for the key. */
+  has(key: K): boolean {
+    const { unreadable } = this.layout;
+    if (unreadable !== undefined) this.#refuseRead(unreadable);
+    const element = this.begin();
+    try {
+      this.#writeKey(element, key);
+      return element.lookup(0);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Looks a value up by itself, in a map without keys, where the kernel reads it at its place. */
+  hasValue(value: W): boolean {
+    const element = this.begin();
+    try {
+      this.write("value", this.layout.value, element.view, element.valueOffset, value);
+      void this.#handle.descriptor.fd;
+      return element.lookup(0);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Stores a value, which errors call `stored`; false where the flags forbid it. */
+  set(key: K, value: W, flags: number, options?: ElementOptions, stored?: string): boolean {
+    const all = flags | (options === undefined ? this.defaultFlags : this.#flagsOf(options));
+    const element = this.#element ?? this.#newElement();
+    this.#element = undefined;
+    try {
+      this.#writeKey(element, key);
+      this.write("value", this.layout.value, element.view, element.valueOffset, value);
+      void this.#handle.descriptor.fd;
+      return element.update(all, stored);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Deletes a key; false where it was absent. */
+  delete(key: K): boolean {
+    const element = this.begin();
+    try {
+      this.#writeKey(element, key);
+      return this.#deleteKey(element);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  #deleteKey(element: MapElement): boolean {
+    if (this.#absentDeletion === undefined) return element.delete();
+    // A look-up is much cheaper than an error.
+    if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
+    try {
+      return element.delete();
+    } catch (error) {
+      if (error instanceof BpfError && error.code === this.#absentDeletion) return false;
+      throw error;
+    }
+  }
+
+  /** Deletes the keys from 0 to `length`, one after the other. */
+  deleteIndexes(length: number): void {
+    const element = this.begin();
+    try {
+      for (let index = 0; index < length; index++) {
+        element.setIndex(index);
+        this.#deleteKey(element);
+      }
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Fetches a value and deletes its key, in one step where map and kernel can. */
+  take(key: K): V | undefined {
+    const element = this.begin();
+    try {
+      this.#writeKey(element, key);
+      return this.takeElement(element) ? this.read(element) : undefined;
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Fetches the value of an element's key and deletes the key; false where it was absent. */
+  takeElement(element: MapElement): boolean {
+    const { unreadable } = this.layout;
+    if (unreadable !== undefined) this.#refuseRead(unreadable);
+    const flags = this.defaultFlags;
+    return element.lookupAndDelete(flags) ?? (element.lookup(flags) && element.delete());
+  }
+
+  /** Decodes the value that an element has. */
+  read(element: MapElement): V {
+    return this.layout.value.read(element.view, element.valueOffset);
+  }
+
+  /** Looks up the value of one CPU, of those that the key has. */
+  getCpu<E>(key: K, cpu: number, values: PerCpuLayout<E>): E | undefined {
+    const index = cpuIndex(cpu);
+    const element = this.begin();
+    try {
+      this.#writeKey(element, key);
+      if (!element.lookup(0)) return undefined;
+      return values.readOne(element.view, element.valueOffset, index);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Stores the value of one CPU. */
+  setCpu<E>(key: K, cpu: number, value: E, values: PerCpuLayout<E>): void {
+    const index = cpuIndex(cpu);
+    const element = this.begin();
+    try {
+      this.#writeKey(element, key);
+      values.writeOne(element.view, element.valueOffset, value, index);
+      void this.#handle.descriptor.fd;
+      element.updateCpu(cpu);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Looks up the values of these keys, in their order. */
+  getMany(keys: Iterable<K>): (V | undefined)[] {
+    const { layout } = this;
+    if (layout.unreadable !== undefined) this.#refuseRead(layout.unreadable);
+    // None may be asked for: a disposed map refuses all the same.
+    void this.#handle.descriptor.fd;
+    const list = listOf(keys, "keys");
+    const found = this.#getByProgram(list);
+    if (found !== undefined) return found;
+    const flags = this.defaultFlags;
+    const values = new Array<V | undefined>(list.length);
+    const element = this.begin();
+    try {
+      for (let index = 0; index < list.length; index++) {
+        this.#writeKey(element, list[index] as K, index);
+        if (!element.lookup(flags)) continue;
+        values[index] = layout.value.read(element.view, element.valueOffset);
+      }
+      return values;
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Looks up in one call, where that is possible and enough keys were asked for. */
+  #getByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
+    const { key: type, value, isReadByPrograms } = this.layout;
+    if (isReadByPrograms !== true || value.size > largestManyValue) return undefined;
+    if (keys.length < minManyKeys || this.#manyLookups?.isUsable === false) return undefined;
+    this.#manyKeys += keys.length;
+    if (this.#manyKeys < minKeysForProgram) return undefined;
+    if (this.#manyLookups === undefined) {
+      // Most scripts never get here: the assembler is loaded for those that do.
+      const { ManyLookups } = require("./get_many.ts") as typeof import("./get_many.ts");
+      const { descriptor, info } = this.#handle;
+      this.#manyLookups = new ManyLookups(descriptor, info, value.size);
+    }
+    // A program may read what this descriptor may not: it is asked first, for its error.
+    this.has(keys[0] as K);
+    const write = (view: DataView, offset: number, key: K, index: number) => {
+      this.write("key", type, view, offset, key, index);
+      void this.#handle.descriptor.fd;
+    };
+    return this.#manyLookups.get(keys, write, value);
+  }
+
+  /** Stores many values: all pairs are checked before the first is stored. */
+  setMany(pairs: Iterable<readonly [key: K, value: W]>): void {
+    void this.#handle.descriptor.fd;
+    // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
+    const list = listOf(pairs, "pairs");
+    if (list.length === 0) return;
+    const { key, value } = this.layout;
+    using batch = this.newBatch(list.length);
+    for (let index = 0; index < list.length; index++) {
+      const pair: unknown = list[index];
+      if (!isPair(pair)) {
+        throw new TypeError(
+          `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
+        );
+      }
+      this.write("key", key, batch.view, batch.keyOffset(index), pair[0] as K, index);
+      this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W, index);
+    }
+    let applied = 0;
+    try {
+      const isDone = batch.update(0, list.length, this.defaultFlags) !== "unsupported";
+      if (!isDone) {
+        for (; applied < list.length; applied++) this.#setFrom(batch, applied, BPF_ANY);
+      }
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+      throw new BatchError(
+        error,
+        Math.max(applied, batch.count),
+        list.length,
+        `store values in ${this}`,
+      );
+    }
+  }
+
+  /** Deletes many keys. Returns how many were there. */
+  deleteMany(keys: Iterable<K>): number {
+    void this.#handle.descriptor.fd;
+    const list = listOf(keys, "keys");
+    if (list.length === 0) return 0;
+    const { key: type } = this.layout;
+    using batch = this.newBatch(list.length);
+    for (const [index, key] of list.entries()) {
+      this.write("key", type, batch.view, batch.keyOffset(index), key, index);
+    }
+    return deleteBatch(batch, list.length, this.walked);
+  }
+
+  /** Allocates room for so many keys and values. */
+  newBatch(capacity: number): MapBatch {
+    const { descriptor, keySize, valueSize, what, kind } = this.walked;
+    return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
+  }
+
+  /** Stores what was fetched and deleted again, where no newer value has come. */
+  restore(batch: MapBatch): void {
+    for (let index = 0; index < batch.count; index++) this.#setFrom(batch, index, BPF_NOEXIST);
+  }
+
+  #setFrom(batch: MapBatch, index: number, flags: number): void {
+    const element = this.begin();
+    try {
+      element.setKey(batch.keyBytes(index));
+      element.setValue(batch.valueBytes(index));
+      element.update(this.defaultFlags | flags);
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Begins a walk over all elements, in the order of the map's type. */
+  walk(): Walk {
+    const { unreadable } = this.layout;
+    if (unreadable !== undefined) this.#refuseRead(unreadable);
+    switch (mapTypes.get(this.#handle.info.type)?.entries) {
+      case "indexes":
+        return new IndexWalk(this.walked);
+      case "networks":
+        return new TrieWalk(this.walked);
+      default:
+        return new MapWalk(this.walked);
+    }
+  }
+
+  /** The map as walks see it. @throws {DisposedError} after disposal */
+  get walked(): WalkedMap {
+    const { descriptor, info } = this.#handle;
+    const { layout } = this;
+    // Asking for the number refuses a disposed map here, before memory is taken.
+    void descriptor.fd;
+    return {
+      descriptor,
+      keySize: info.keySize,
+      valueSize: layout.value.size,
+      maxEntries: info.maxEntries,
+      flags: this.defaultFlags,
+      what: `${this}`,
+      kind: layout,
+    };
+  }
+
+  /** The flags of a call with options. */
+  #flagsOf(options: ElementOptions): number {
+    checkOptions("options", options, ["lock", "flags"]);
+    const { lock, flags = 0 } = options;
+    if (lock !== undefined && typeof lock !== "boolean") {
+      throw new TypeError(`lock: expected true or false, got ${describe(lock)}`);
+    }
+    checkCount("flags", flags, 0, 0xffffffff);
+    if ((flags & (BPF_NOEXIST | BPF_EXIST)) !== 0) {
+      throw new RangeError(
+        "flags: BPF_NOEXIST is what add() is for, BPF_EXIST what replace() is for",
+      );
+    }
+    return flags | (lock === undefined ? this.defaultFlags : lock ? BPF_F_LOCK : 0);
+  }
+
+  /**
+   * Takes the memory for a call, until {@link end}.
+   *
+   * Types and getters of values are the user's code and may use this very map, or dispose of it, while a key or a value
+   * is being written or read: such a call gets memory of its own.
+   */
+  begin(): MapElement {
+    const element = this.#element ?? this.#newElement();
+    this.#element = undefined;
+    return element;
+  }
+
+  /** Gives the memory of a call back. */
+  end(element: MapElement): void {
+    if (this.#element === undefined && !this.#handle.descriptor.disposed) this.#element = element;
+    else element[Symbol.dispose]();
+  }
+
+  /** Writes the key of a call. @throws {DisposedError} when that disposed of the map */
+  #writeKey(element: MapElement, key: K, index?: number): void {
+    try {
+      this.layout.key.write(element.view, elementKeyOffset, key);
+    } catch (error) {
+      throw this.#explain(error, "key", index);
+    }
+    void this.#handle.descriptor.fd;
+  }
+
+  /**
+   * Writes a part of a call: the type does not know what it describes, the message should.
+   *
+   * @param index of many, from 0
+   */
+  write<T>(
+    role: string,
+    type: Pick<ValueLayout<unknown, T>, "write">,
+    view: DataView,
+    offset: number,
+    value: T,
+    index?: number,
+  ): void {
+    try {
+      type.write(view, offset, value);
+    } catch (error) {
+      throw this.#explain(error, role, index);
+    }
+  }
+
+  #explain(error: unknown, role: string, index: number | undefined): unknown {
+    if (error instanceof Error) {
+      const which = index === undefined ? role : `${role} ${index}`;
+      error.message = `${which} of ${this}: ${error.message}`;
+    }
+    return error;
+  }
+
+  #refuseRead(reason: string): never {
+    void this.#handle.descriptor.fd;
+    throw new TypeError(`${this} cannot be read: ${reason}`);
+  }
+
+  #newElement(): MapElement {
+    const { descriptor, info } = this.#handle;
+    const { layout } = this;
+    return new MapElement(descriptor.fd, info.keySize, layout.value.size, `${this}`, layout);
+  }
+
+  [Symbol.dispose](): void {
+    this.#element?.[Symbol.dispose]();
+    this.#element = undefined;
+    this.#manyLookups?.[Symbol.dispose]();
+  }
+}
+
+function isPair(value: unknown): value is readonly [unknown, unknown] {
+  return Array.isArray(value) && value.length === 2;
+}
+
+/** An array, as far as its indexes go. */
+interface Indexed {
+  readonly length: number;
+  /** Throws when the array is disposed of. */
+  readonly fd: number;
+}
+
+/**
+ * Checks that an array has an index. Values that are not an index of any array are refused by the key's type.
+ *
+ * @throws {RangeError} for one past the end
+ */
+export function checkIndex(array: Indexed, index: number): void {
+  if (typeof index !== "number" || index < array.length) return;
+  void array.fd;
+  throw new RangeError(
+    `index of ${array}: expected an integer from 0 to ${array.length - 1}, got ${index}`,
+  );
+}

@@ -1,0 +1,21 @@
+// Creates a map of the newest type that is known, where probes of the kernel are not loaded, and prints what that refuses.
+import { createFromSpec } from "../../../src/maps/create.ts";
+import { BpfError } from "../../../src/ffi/error.ts";
+import { explainer } from "../../../src/handle/explanation.ts";
+
+if (explainer() !== undefined) throw new Error("probes are loaded");
+try {
+  createFromSpec({
+    type: "rhash",
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 1,
+    flags: 1,
+    name: "",
+    numaNode: -1,
+    mapExtra: 0,
+  });
+} catch (error) {
+  if (!(error instanceof BpfError)) throw error;
+  console.log(error.code, error.hint);
+}
