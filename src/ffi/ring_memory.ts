@@ -59,8 +59,8 @@ const overwriteWord = 2;
 export class RingMemory implements Disposable {
   /** The data, twice: record at position `p` is at `p & (size - 1)`. */
   readonly data: DataView;
-  /** Nothing is: where there is no room, programs get none. */
-  readonly overwrittenBytes = 0;
+  /** Bytes that were overwritten before they could be read: none, as programs get no room where there is none. */
+  readonly overwrittenBytes: number = 0;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
   // 64-bit views, which alone can be read in order where they are read-only.

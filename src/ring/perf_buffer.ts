@@ -5,7 +5,6 @@ import { PerfEventArray } from "../maps/prog_array.ts";
 import { EventBuffer } from "./event_buffer.ts";
 import {
   checkPerfTypes,
-  mergedWatch,
   openPerfEvents,
   type PerfBufferOptions,
   type PerfBufferTypes,
@@ -78,7 +77,7 @@ export class PerfBuffer<E> extends EventBuffer<E> {
   /** @internal */
   static readonly kind = perfKind;
   /** Bytes of the buffer of each CPU. */
-  readonly size: number;
+  readonly byteLength: number;
   /** Bytes between two wake-ups; `undefined` where each record wakes. */
   readonly watermark: number | undefined;
   readonly #events: PerfEvents;
@@ -88,14 +87,14 @@ export class PerfBuffer<E> extends EventBuffer<E> {
   constructor(types: PerfBufferTypes<E>, existing: MapHandle);
   constructor(options: PerfBufferTypes<E>, existing = PerfBuffer.kind.create(options)) {
     const layout = perfLayout(options);
-    let events: PerfEvents | undefined;
+    // Assigned within the next call, which TypeScript cannot see.
+    let events!: PerfEvents;
     super(existing, options.event, (map) => {
       events = openPerfEvents(map, layout);
       return events.reader;
     });
-    // Assigned within the call before, which TypeScript cannot see.
-    this.#events = events as unknown as PerfEvents;
-    this.size = layout.size;
+    this.#events = events;
+    this.byteLength = layout.size;
     this.watermark = layout.watermark;
   }
 
@@ -122,7 +121,7 @@ export class PerfBuffer<E> extends EventBuffer<E> {
 
   /** The CPUs whose programs are heard: those that were online when this object was made. */
   get cpus(): readonly number[] {
-    return this.#events.cpus;
+    return this.#events.reader.readers.map(({ cpu }) => cpu);
   }
 
   /**
@@ -166,13 +165,8 @@ export class PerfBuffer<E> extends EventBuffer<E> {
     this.#events.close();
   }
 
-  /** @internal The kernel counts them. */
-  protected override countedLosses(): number {
-    return 0;
-  }
-
   /** @internal */
-  protected override watch(onReady: () => void): Watch {
-    return mergedWatch(this.#events.sources, onReady);
+  override watch(onReady: () => void): Watch {
+    return this.#events.watch(onReady);
   }
 }

@@ -93,8 +93,8 @@ export interface StreamOptions extends ConsumeOptions {
   readonly highWaterMark?: number;
 }
 
-/** What {@link ConsumeOptions} say, checked and complete. */
-export interface Moderation {
+/** {@link ConsumeOptions}, checked and complete. */
+export interface ConsumeSettings {
   readonly signal: AbortSignal | undefined;
   readonly wakeup: WakeupMode;
   readonly interval: number;
@@ -103,7 +103,7 @@ export interface Moderation {
 }
 
 /** The names of {@link ConsumeOptions}. */
-export const consumeOptionNames = ["signal", "wakeup", "interval", "threshold", "maxLatency"];
+const consumeOptionNames = ["signal", "wakeup", "interval", "threshold", "maxLatency"];
 
 const longestMilliseconds = 60_000;
 
@@ -113,12 +113,12 @@ export function checkSignal(signal: AbortSignal | undefined): void {
   throw new TypeError(`signal: expected an AbortSignal, got ${describe(signal)}`);
 }
 
-/** Checks the options of a consumer. @throws {TypeError | RangeError} */
-export function moderationOf(
+/** Checks and completes the options of a consumer. @throws {TypeError | RangeError} */
+export function consumeSettings(
   what: string,
   options: ConsumeOptions,
   known: readonly string[],
-): Moderation {
+): ConsumeSettings {
   checkOptions(what, options, [...consumeOptionNames, ...known]);
   const { signal, wakeup = "adaptive", interval = 1, threshold = 16, maxLatency } = options;
   checkSignal(signal);
@@ -147,8 +147,8 @@ export interface WritableOptions {
   readonly highWaterMark?: number;
 }
 
-/** The signal of what waits, checked. @throws {TypeError} */
-export function signalOf(
+/** Returns the signal of something that waits, checked. @throws {TypeError} */
+export function checkedSignal(
   what: string,
   options: WaitForRoomOptions,
   others: readonly string[] = [],

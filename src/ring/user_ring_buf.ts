@@ -6,15 +6,19 @@ import {
   type RingBufOptions,
   type RingBufTypes,
   ringKind,
-  signalOf,
+  checkedSignal,
   type WaitForRoomOptions,
   type WritableOptions,
 } from "./ring_options.ts";
 import { RoomQueue, roomSignal } from "./room_queue.ts";
-import type { WriterStats } from "./stats.ts";
-import { ReservedRecord, type UserRecord, UserRingWriter } from "./user_ring_writer.ts";
+import {
+  ReservedRecord,
+  type UserRecord,
+  UserRingWriter,
+  type WriterStats,
+} from "./user_ring_writer.ts";
 
-/** What a sink writes to. */
+/** The ring that a stream writes to. */
 export interface RecordSink<E> {
   write(event: E, options: { readonly signal: AbortSignal }): Promise<void>;
 }
@@ -148,7 +152,7 @@ export class UserRingBuf<E> extends BpfMap {
   }
 
   /** The ring's size in bytes: `maxEntries`. */
-  get size(): number {
+  get byteLength(): number {
     return this.maxEntries;
   }
 
@@ -157,13 +161,11 @@ export class UserRingBuf<E> extends BpfMap {
     return this.#live.writer.backlog;
   }
 
-  /** What was written by this object. */
+  /** Counts of what was written by this object. */
   get stats(): WriterStats {
     const { writer, queue } = this.#live;
-    const { events, bytes, discarded, refused } = writer.totals;
-    const { waits, wakeups, polls } = queue.counts;
-    const { backlog } = writer;
-    return { events, bytes, discarded, refused, waits, wakeups, polls, backlog };
+    const { waits, wakeups, polls } = queue;
+    return { ...writer.totals, waits, wakeups, polls, backlog: writer.backlog };
   }
 
   /**
@@ -247,7 +249,7 @@ export class UserRingBuf<E> extends BpfMap {
    * ```
    */
   async write(event: E, options: WaitForRoomOptions = {}): Promise<void> {
-    const signal = signalOf("write", options);
+    const signal = checkedSignal("write", options);
     signal?.throwIfAborted();
     const { writer, queue } = this.#live;
     const { event: type } = this.types;
@@ -276,7 +278,7 @@ export class UserRingBuf<E> extends BpfMap {
     length: number = this.types.event.size,
     options: WaitForRoomOptions = {},
   ): Promise<UserRecord<E>> {
-    const signal = signalOf("reserveWhenFree", options);
+    const signal = checkedSignal("reserveWhenFree", options);
     signal?.throwIfAborted();
     const { writer, queue } = this.#live;
     writer.checkLength(length);
@@ -309,14 +311,14 @@ export class UserRingBuf<E> extends BpfMap {
    * ```
    */
   writable(options: WritableOptions = {}): WritableStream<E> {
-    const signal = signalOf("writable", options, ["highWaterMark"]);
+    const signal = checkedSignal("writable", options, ["highWaterMark"]);
     const { highWaterMark = 1 } = options;
     checkCount("highWaterMark", highWaterMark, 1);
     void this.fd;
     return writableStream(this, signal, highWaterMark);
   }
 
-  /** Has waits for room keep the process alive, which is so from the start. */
+  /** Makes waits for room keep the process alive, which is so from the start. */
   ref(): this {
     return this.#keepAlive(true);
   }
@@ -352,14 +354,11 @@ export class UserRingBuf<E> extends BpfMap {
   }
 
   #begin(): Writing {
-    const { fd, size, id } = this;
+    const { fd, byteLength, id } = this;
     const what = `${this}`;
-    const writer = new UserRingWriter(new UserRingMemory(fd, size, what), size, id, what);
-    const queue = new RoomQueue({
-      hasRoomFor: (length) => writer.hasRoomFor(length),
-      openSignal: (onRoom) => roomSignal(fd, what, onRoom),
-      refusal: () => writer.refusal(),
-    });
+    const memory = new UserRingMemory(fd, byteLength, what);
+    const writer = new UserRingWriter(memory, byteLength, id, what);
+    const queue = new RoomQueue(writer, (onRoom) => roomSignal(fd, what, onRoom));
     queue.keepAlive(this.#isReferenced);
     this.#writing = { writer, queue };
     return this.#writing;
