@@ -1,5 +1,5 @@
 import { checkCount } from "../check/arguments.ts";
-import type { Watch } from "../loop/reactor.ts";
+import type { Watch } from "../loop/event_loop.ts";
 import type { Fields, StructCursor, StructType, Type } from "../types/type.ts";
 import type { DrainCode, RawRecordCallback } from "./drain_code.ts";
 import type { RecordReader } from "./reader.ts";

@@ -1,4 +1,4 @@
-import { type Watch, watch } from "../loop/reactor.ts";
+import { type Watch, watch } from "../loop/event_loop.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import type { MapHandle } from "../maps/create.ts";
 import { checkBoolean, checkCount, checkOptions } from "../check/arguments.ts";

@@ -1,4 +1,4 @@
-import type { Watch } from "../loop/reactor.ts";
+import type { Watch } from "../loop/event_loop.ts";
 import { noTypes } from "../maps/map_options.ts";
 import type { MapHandle } from "../maps/create.ts";
 import { PerfEventArray } from "../maps/prog_array.ts";

@@ -4,7 +4,7 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { enablePerfEvent, openOutputEvent, type PerfMemory, PerfPages } from "../ffi/perf_event.ts";
 import { hasHungUp } from "../ffi/poll.ts";
-import { type Watch, watch } from "../loop/reactor.ts";
+import { type Watch, watch } from "../loop/event_loop.ts";
 import type { BpfMap } from "../maps/bpf_map.ts";
 import { checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";

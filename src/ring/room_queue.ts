@@ -1,5 +1,5 @@
 import { WritableEdge } from "../ffi/poll.ts";
-import { type Watch, watch } from "../loop/reactor.ts";
+import { type Watch, watch } from "../loop/event_loop.ts";
 import type { UserRingWriter } from "./user_ring_writer.ts";
 
 /** Delay of the first look without a wake-up: programs that drain with BPF_RB_NO_WAKEUP wake nobody, */

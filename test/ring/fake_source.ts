@@ -1,4 +1,4 @@
-import type { Watch } from "../../src/loop/reactor.ts";
+import type { Watch } from "../../src/loop/event_loop.ts";
 import { RecordSource } from "../../src/ring/consumer.ts";
 import { RingReader } from "../../src/ring/reader.ts";
 import type { Type } from "../../src/types/type.ts";
