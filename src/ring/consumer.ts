@@ -63,7 +63,8 @@ export class RecordSource<E> implements Disposable {
   largestBatch = 0;
   /** The consumer on the event loop, if there is one. */
   consumer: Consumer | undefined;
-  #isReferenced = true;
+  /** True when consumers that wait keep the process alive. */
+  isReferenced = true;
   /** The cursor of all drains: the same one, as the engine compiles what a callback refers to into it. */
   #drainCursor: StructCursor<E> | undefined;
   /** Callbacks for records by cursor and by the callback for events, both held weakly. */
@@ -77,14 +78,9 @@ export class RecordSource<E> implements Disposable {
     this.reader = reader;
   }
 
-  /** True when consumers that wait keep the process alive. */
-  get isReferenced(): boolean {
-    return this.#isReferenced;
-  }
-
   /** Makes the present consumer, and those to come, keep the process alive while they wait, or not. */
   keepAlive(alive: boolean): void {
-    this.#isReferenced = alive;
+    this.isReferenced = alive;
     this.consumer?.keepAlive(alive);
   }
 

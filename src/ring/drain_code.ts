@@ -1,34 +1,18 @@
 /** A record in place: where its payload is in the ring's memory, valid during the call only. */
 export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
 
-/** The reader that a drain works for, as the drain loops see it. */
-interface ReaderControl {
+/** The reader of a ring, as the drain loop sees it. */
+export interface DrainControl {
+  /** Bytes of the records that were delivered, the one whose callback runs included. */
+  delivered: number;
   /** True when a callback ended the drain or had the memory unmapped, which must not be touched any more then. */
   readonly stopped: boolean;
   /** Releases the first `bytes` bytes of those that were there at the start. */
   release(bytes: number): void;
-}
-
-/** The reader of a ring. */
-export interface DrainControl extends ReaderControl {
-  /** Bytes of the records that were delivered, the one whose callback runs included. */
-  delivered: number;
   /** Notes why the drain ended, and its result. Called last, also when a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
   /** Returns the error for a record that claims more than there is, `at` bytes from where the drain began. */
   corruptRecord(at: number, length: number): Error;
-}
-
-/** The reader of one CPU's perf buffer. */
-export interface PerfDrainControl extends ReaderControl {
-  /** Notes the result. Called last, also when a callback throws. */
-  finish(bytes: number, events: number): void;
-  /** Takes note of a record that no program wrote, at an offset in the data. */
-  passOver(type: number, offset: number, size: number): void;
-  /** Returns a copy of a record that goes on at the start of the data. */
-  unwrap(offset: number, size: number): DataView;
-  /** Returns the error for a record that is impossible, `at` bytes from where the drain began. */
-  corruptRecord(at: number, type: number, size: number): Error;
 }
 
 /** Why a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be more. */
@@ -63,16 +47,6 @@ export interface DrainCode {
     fence: Int32Array | undefined,
     fn: RawRecordCallback,
   ): number;
-  /** Does the same with the perf buffer of one CPU. */
-  drainPerf(
-    control: PerfDrainControl,
-    data: DataView,
-    mask: number,
-    offset: number,
-    available: number,
-    limit: number,
-    fn: RawRecordCallback,
-  ): number;
   /** Returns a callback that decodes a record and calls `fn` with the value; `refuse` throws for a record that is too short. */
   decoding<E>(
     type: Decoder<E>,
@@ -92,8 +66,8 @@ export interface DrainCode {
  * Makes the code. It refers to nothing outside itself, because {@link specialize} compiles its text again: hence numbers
  * instead of the kernel's names for them.
  *
- * The loops parse headers themselves, although {@link HeldRecords} can walk from record to record: bench/ring_drain.ts
- * measures them.
+ * The loop parses headers itself, although `HeldRecords` can walk from record to record: by that walk, bench/ring_drain.ts
+ * takes 1.5 times as long a record.
  */
 function makeDrainCode(): DrainCode {
   return {
@@ -147,54 +121,6 @@ function makeDrainCode(): DrainCode {
       return count;
     },
 
-    drainPerf(control, data, mask, offset, available, limit, fn) {
-      // Programs may go on writing during a long drain only if what was delivered is released now and then.
-      const releaseAfter = (mask + 1) / 4;
-      let at = offset;
-      let done = 0;
-      let released = 0;
-      let count = 0;
-      try {
-        while (done !== available && count < limit) {
-          // Headers have 8 bytes, and records begin at multiples of 8: a header does not wrap around the end.
-          const type = data.getUint32(at, true);
-          const size = data.getUint16(at + 6, true);
-          if (size < 8 || (size & 7) !== 0 || size > available - done) {
-            throw control.corruptRecord(done, type, size);
-          }
-          // PERF_RECORD_SAMPLE.
-          if (type !== 9) {
-            control.passOver(type, at, size);
-            done += size;
-            at = (at + size) & mask;
-            continue;
-          }
-          let view = data;
-          let payload = at + 12;
-          // One that ends with the data is whole.
-          if (at + size > mask + 1) {
-            view = control.unwrap(at, size);
-            payload = 12;
-          }
-          // The smallest is a header and 8 bytes: the length of the payload and padding.
-          const length = size < 16 ? size : view.getUint32(payload - 4, true);
-          if (length > size - 12) throw control.corruptRecord(done, type, size);
-          done += size;
-          at = (at + size) & mask;
-          count++;
-          fn(view, payload, length);
-          if (control.stopped) break;
-          if (done - released >= releaseAfter) {
-            control.release(done);
-            released = done;
-          }
-        }
-      } finally {
-        control.finish(done, count);
-      }
-      return count;
-    },
-
     decoding(type, refuse, fn) {
       return (view, offset, length) => {
         if (length < type.size) refuse(length);
@@ -228,7 +154,7 @@ let copies = 0;
 
 /**
  * Returns a copy of the code, for one buffer alone. The engine inlines the call of a callback into the loop around it only
- * where it sees few different callbacks there: without copies, bench/ring_drain.ts takes two to four times as long a record.
+ * where it sees few different callbacks there: without copies, bench/ring_drain.ts takes 1.7 to 4 times as long a record.
  *
  * Where code must not be made from strings, it is the shared one.
  */

@@ -4,7 +4,6 @@ import {
   type DrainCode,
   drainCodeFor,
   type DrainEnd,
-  type PerfDrainControl,
   type RawRecordCallback,
   sharedDrainCode,
 } from "./drain_code.ts";
@@ -28,13 +27,20 @@ const lostCountOffset = headerSize + 8;
 /** Bytes of the longest record. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong size. */
 const longestPayload = longestPerfRecord - payloadOffset;
 
-/** The protocol of the consumer of one CPU's perf buffer, over its shared memory. */
-export class CpuReader extends HeldRecords implements PerfDrainControl {
+/**
+ * The protocol of the consumer of one CPU's perf buffer, over its shared memory.
+ *
+ * It drains by the walk, without a loop of its own: that takes 0.5 ns a record more, where the kernel takes 60 to write one.
+ */
+export class CpuReader extends HeldRecords {
   readonly cpu: number;
   readonly totals: ReaderTotals;
   readonly #all: PerfReader;
   readonly #memory: SharedPerfBuffer;
+  readonly #data: DataView;
   readonly #bytes: Uint8Array;
+  /** The size of the data, a power of two, less 1. */
+  readonly #mask: number;
   /** The position up to which records were read. */
   #position: number;
   /** Its offset in the data. */
@@ -51,7 +57,9 @@ export class CpuReader extends HeldRecords implements PerfDrainControl {
     this.totals = all.totals;
     this.#all = all;
     this.#memory = memory;
+    this.#data = data;
     this.#bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.#mask = data.byteLength - 1;
     this.#position = memory.tail();
   }
 
@@ -76,7 +84,7 @@ export class CpuReader extends HeldRecords implements PerfDrainControl {
   }
 
   override begin(): number {
-    const { byteLength } = this.#memory.data;
+    const { byteLength } = this.#data;
     const head = this.#memory.head();
     const available = head - this.#position;
     if (available < 0 || available > byteLength || head % 8 !== 0) {
@@ -91,38 +99,55 @@ export class CpuReader extends HeldRecords implements PerfDrainControl {
 
   /** Calls `fn` with the next records of what {@link begin} found, at most `limit` of them, and returns how many those were. */
   drain(fn: RawRecordCallback, limit: number): number {
-    const { data } = this.#memory;
+    // Programs may go on writing during a long drain only if what was delivered is released now and then.
+    const releaseAfter = (this.#mask + 1) / 4;
+    const available = this.#available;
+    let at = 0;
+    let released = 0;
+    let count = 0;
     this.stopped = false;
-    return this.#all.code.drainPerf(
-      this,
-      data,
-      data.byteLength - 1,
-      this.#offset,
-      this.#available,
-      limit,
-      fn,
-    );
+    try {
+      while (at !== available && count < limit) {
+        const start = at;
+        const next = this.step(at);
+        if (!this.isEvent) {
+          this.countOther(start);
+          at = next;
+          continue;
+        }
+        this.show(start);
+        at = next;
+        count++;
+        fn(this.view, this.offset, this.length);
+        if (this.stopped) break;
+        if (at - released >= releaseAfter) {
+          this.#release(at);
+          released = at;
+        }
+      }
+    } finally {
+      this.totals.events += count;
+      this.advance(at);
+    }
+    return count;
   }
 
-  release(bytes: number): void {
+  #release(bytes: number): void {
     if (this.disposed || bytes <= this.#released) return;
     this.#released = bytes;
     this.#memory.release(this.#position + bytes);
   }
 
-  finish(bytes: number, events: number): void {
-    this.totals.events += events;
-    this.advance(bytes);
-  }
-
-  passOver(type: number, offset: number, size: number): void {
-    if (type !== PERF_RECORD_LOST || size < lostSize) return;
+  protected override countOther(at: number): void {
+    const offset = this.#offsetOf(at);
+    const type = this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true);
+    if (type !== PERF_RECORD_LOST || this.length < lostSize) return;
     // Of a record that wraps around the end, each number of 64 bits is in one piece all the same.
-    const { data } = this.#memory;
-    this.totals.lost += getUint64(data, (offset + lostCountOffset) & (data.byteLength - 1));
+    this.totals.lost += getUint64(this.#data, (offset + lostCountOffset) & this.#mask);
   }
 
-  unwrap(offset: number, size: number): DataView {
+  /** Returns a copy of a record that goes on at the start of the data. */
+  #unwrap(offset: number, size: number): DataView {
     const { scratch, scratchView } = this.#all;
     const first = this.#bytes.length - offset;
     scratch.set(this.#bytes.subarray(offset), 0);
@@ -130,7 +155,7 @@ export class CpuReader extends HeldRecords implements PerfDrainControl {
     return scratchView;
   }
 
-  corruptRecord(at: number, type: number, size: number): Error {
+  #corruptRecord(at: number, type: number, size: number): Error {
     return this.#corrupt(
       `at position ${this.#position + at} a record of type ${type} claims ${size} bytes, which cannot be, and the kernel has written up to ${this.#head}`,
     );
@@ -141,10 +166,12 @@ export class CpuReader extends HeldRecords implements PerfDrainControl {
   }
 
   protected override step(at: number): number {
-    const size = this.#memory.data.getUint16(this.#offsetOf(at) + PERF_EVENT_HEADER.size, true);
-    const type = this.#typeAt(at);
-    if (size < headerSize || size % 8 !== 0 || size > this.heldBytes - at) {
-      throw this.corruptRecord(at, type, size);
+    // Headers have 8 bytes, and records begin at multiples of 8: a header does not wrap around the end.
+    const offset = this.#offsetOf(at);
+    const type = this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true);
+    const size = this.#data.getUint16(offset + PERF_EVENT_HEADER.size, true);
+    if (size < headerSize || (size & 7) !== 0 || size > this.#available - at) {
+      throw this.#corruptRecord(at, type, size);
     }
     this.isEvent = type === PERF_RECORD_SAMPLE;
     this.length = size;
@@ -152,26 +179,28 @@ export class CpuReader extends HeldRecords implements PerfDrainControl {
   }
 
   protected override show(at: number): void {
-    const { data } = this.#memory;
-    const offset = this.#offsetOf(at);
     const size = this.length;
-    const isWhole = offset + size <= data.byteLength;
-    this.view = isWhole ? data : this.unwrap(offset, size);
-    this.offset = (isWhole ? offset : 0) + payloadOffset;
-    this.length = size < smallestSample ? size : this.view.getUint32(this.offset - 4, true);
-    if (this.length > size - payloadOffset) {
-      throw this.corruptRecord(at, PERF_RECORD_SAMPLE, size);
+    let view = this.#data;
+    let offset = this.#offsetOf(at);
+    // One that ends with the data is whole.
+    if (offset + size > this.#mask + 1) {
+      view = this.#unwrap(offset, size);
+      offset = 0;
     }
-  }
-
-  protected override countOther(at: number): void {
-    this.passOver(this.#typeAt(at), this.#offsetOf(at), this.length);
+    offset += payloadOffset;
+    const length = size < smallestSample ? size : view.getUint32(offset - 4, true);
+    if (length > size - payloadOffset) {
+      throw this.#corruptRecord(at, PERF_RECORD_SAMPLE, size);
+    }
+    this.view = view;
+    this.offset = offset;
+    this.length = length;
   }
 
   protected override advance(bytes: number): void {
     this.totals.bytes += bytes;
     // Before a sleep this must come first: a full buffer gets no record that could wake.
-    this.release(bytes);
+    this.#release(bytes);
     this.#position += bytes;
     this.#restart(this.#available - bytes);
   }
@@ -179,16 +208,12 @@ export class CpuReader extends HeldRecords implements PerfDrainControl {
   #restart(available: number): void {
     // Integers, whatever the position is by now: the engine is fast with these alone.
     this.#available = available | 0;
-    this.#offset = (this.#position % this.#bytes.length) | 0;
+    this.#offset = (this.#position % (this.#mask + 1)) | 0;
     this.#released = 0;
   }
 
   #offsetOf(at: number): number {
-    return (this.#offset + at) & (this.#bytes.length - 1);
-  }
-
-  #typeAt(at: number): number {
-    return this.#memory.data.getUint32(this.#offsetOf(at) + PERF_EVENT_HEADER.type, true);
+    return (this.#offset + at) & this.#mask;
   }
 
   #corrupt(finding: string): Error {

@@ -117,7 +117,7 @@ export abstract class HeldRecords {
   /**
    * Reads a header once, as it may change: sets {@link isEvent} and {@link length}, and returns where the next record begins.
    *
-   * @throws {Error} where that is beyond {@link heldBytes}
+   * @throws {Error} where that is beyond what there is
    */
   protected abstract step(at: number): number;
   /** Makes {@link view}, {@link offset} and {@link length} those of the event at a position, which was the last step. */
