@@ -13,112 +13,6 @@ export interface Watch extends Disposable {
   keepAlive(alive: boolean): void;
 }
 
-class ReactorWatch implements Watch {
-  readonly #reactor: Reactor;
-  readonly fd: () => number;
-  readonly onReady: () => void;
-  /** The id of the wait under way; 0 for none. */
-  armed = 0;
-  isReferenced = true;
-  #disposed = false;
-
-  constructor(reactor: Reactor, fd: () => number, onReady: () => void) {
-    this.#reactor = reactor;
-    this.fd = fd;
-    this.onReady = onReady;
-  }
-
-  arm(): void {
-    if (!this.#disposed && this.armed === 0) this.#reactor.arm(this);
-  }
-
-  disarm(): void {
-    if (this.armed !== 0) this.#reactor.disarm(this);
-  }
-
-  keepAlive(alive: boolean): void {
-    if (this.isReferenced === alive) return;
-    this.isReferenced = alive;
-    if (this.armed !== 0) this.#reactor.countReference(alive);
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    try {
-      this.disarm();
-    } finally {
-      this.#reactor.remove(this);
-    }
-  }
-}
-
-/** All waits of a thread, over one bridge. It exists while there is a watch. */
-class Reactor {
-  readonly bridge: Bridge;
-  /**
-   * A watch is searched for among these by the id of its wait: a table by id would be changed twice for each wake-up, and what
-   * the engine throws away of such tables costs megabytes. The search among a thousand takes less than two microseconds.
-   */
-  readonly #watches: ReactorWatch[] = [];
-  /** The number of armed watches that keep the process alive. */
-  #references = 0;
-  #lastId = 0;
-
-  constructor() {
-    this.bridge = openBridge((id) => this.#ready(id));
-    this.bridge.keepAlive(false);
-  }
-
-  add(watch: ReactorWatch): void {
-    this.#watches.push(watch);
-  }
-
-  remove(watch: ReactorWatch): void {
-    this.#watches.splice(this.#watches.indexOf(watch), 1);
-    if (this.#watches.length > 0) return;
-    current = undefined;
-    this.bridge[Symbol.dispose]();
-  }
-
-  arm(watch: ReactorWatch): void {
-    const id = ++this.#lastId;
-    this.bridge.arm(watch.fd(), id);
-    watch.armed = id;
-    if (watch.isReferenced) this.countReference(true);
-  }
-
-  disarm(watch: ReactorWatch): void {
-    const id = watch.armed;
-    this.#disarmed(watch);
-    this.bridge.cancel(id);
-  }
-
-  /** Notes that one more of the armed waits keeps the process alive, or one less. */
-  countReference(isMore: boolean): void {
-    this.#references += isMore ? 1 : -1;
-    if (this.#references === (isMore ? 1 : 0)) this.bridge.keepAlive(isMore);
-  }
-
-  #disarmed(watch: ReactorWatch): void {
-    watch.armed = 0;
-    if (watch.isReferenced) this.countReference(false);
-  }
-
-  #ready(id: number): void {
-    const watch = this.#watches.find(({ armed }) => armed === id);
-    // A wait that was taken back completes as well.
-    if (watch === undefined) return;
-    try {
-      this.#disarmed(watch);
-      watch.onReady();
-    } catch (error) {
-      // Others that became ready together with this one would never wake up.
-      throwUncaught(error);
-    }
-  }
-}
-
 /** The bridges, best first. */
 const bridges: Readonly<Record<BridgeName, new (onReady: (id: number) => void) => Bridge>> = {
   io_uring: IoUringBridge,
@@ -130,8 +24,9 @@ const bridgeNames = Object.keys(bridges) as readonly BridgeName[];
 /** The environment variable that forces a bridge, for tests and for finding out which one is to blame. */
 const bridgeVariable = "BUN_BPF_LOOP";
 
-let current: Reactor | undefined;
-/** The bridge that the next reactor of this thread takes; `undefined` for the best that works. */
+/** The bridge of this thread. It is open while there is a watch. */
+let bridge: Bridge | undefined;
+/** The bridge that is opened next; `undefined` for the best that works. */
 let preferred: BridgeName | undefined;
 /** The errors of bridges that are better than the one that was opened last. */
 let refusals: readonly Error[] = [];
@@ -142,19 +37,19 @@ let refusals: readonly Error[] = [];
  * @throws {TypeError} where the environment names one that does not exist
  * @throws {Error} where the one that is preferred or forced does not work here
  */
-function openBridge(onReady: (id: number) => void): Bridge {
+function openBridge(): Bridge {
   const chosen = preferred ?? forcedBridge();
   refusals = [];
-  if (chosen !== undefined) return new bridges[chosen](onReady);
+  if (chosen !== undefined) return new bridges[chosen](ready);
   for (const name of ["io_uring", "aio"] as const) {
     try {
-      return new bridges[name](onReady);
+      return new bridges[name](ready);
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       refusals = [...refusals, error];
     }
   }
-  return new TimerBridge(onReady);
+  return new TimerBridge(ready);
 }
 
 function forcedBridge(): BridgeName | undefined {
@@ -169,6 +64,97 @@ function forcedBridge(): BridgeName | undefined {
 }
 
 /**
+ * The watches of this thread. One is searched for by the id of its wait: a table by id would be changed twice for each wake-up,
+ * and what the engine throws away of such tables costs megabytes. The search among a thousand takes less than two microseconds.
+ */
+const watches: DescriptorWatch[] = [];
+/** The number of armed watches that keep the process alive. */
+let references = 0;
+let lastId = 0;
+
+class DescriptorWatch implements Watch {
+  readonly #fd: () => number;
+  readonly #onReady: () => void;
+  /** The id of the wait under way; 0 for none. */
+  #armed = 0;
+  #isReferenced = true;
+  #disposed = false;
+
+  constructor(fd: () => number, onReady: () => void) {
+    this.#fd = fd;
+    this.#onReady = onReady;
+  }
+
+  get armed(): number {
+    return this.#armed;
+  }
+
+  arm(): void {
+    if (this.#disposed || this.#armed !== 0) return;
+    const id = ++lastId;
+    bridge?.arm(this.#fd(), id);
+    this.#armed = id;
+    if (this.#isReferenced) countReference(true);
+  }
+
+  disarm(): void {
+    const id = this.#armed;
+    if (id === 0) return;
+    this.#forget();
+    bridge?.cancel(id);
+  }
+
+  keepAlive(alive: boolean): void {
+    if (this.#isReferenced === alive) return;
+    this.#isReferenced = alive;
+    if (this.#armed !== 0) countReference(alive);
+  }
+
+  /** Reports that the descriptor is readable. */
+  ready(): void {
+    this.#forget();
+    this.#onReady();
+  }
+
+  #forget(): void {
+    this.#armed = 0;
+    if (this.#isReferenced) countReference(false);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    try {
+      this.disarm();
+    } finally {
+      watches.splice(watches.indexOf(this), 1);
+      if (watches.length === 0) {
+        const unused = bridge;
+        bridge = undefined;
+        unused?.[Symbol.dispose]();
+      }
+    }
+  }
+}
+
+/** Notes that one more of the armed waits keeps the process alive, or one less. */
+function countReference(isMore: boolean): void {
+  references += isMore ? 1 : -1;
+  if (references === (isMore ? 1 : 0)) bridge?.keepAlive(isMore);
+}
+
+function ready(id: number): void {
+  // A wait that was taken back completes as well.
+  const watch = watches.find(({ armed }) => armed === id);
+  try {
+    watch?.ready();
+  } catch (error) {
+    // Others that became ready together with this one would never wake up.
+    throwUncaught(error);
+  }
+}
+
+/**
  * Waits on Bun's event loop for a descriptor to become readable, without a thread and without a timer.
  *
  * The process stays alive while a watch is armed. Dispose of the watch before the descriptor is closed.
@@ -176,9 +162,13 @@ function forcedBridge(): BridgeName | undefined {
  * @param fd returns the descriptor, at each arming
  */
 export function watch(fd: () => number, onReady: () => void): Watch {
-  current ??= new Reactor();
-  const added = new ReactorWatch(current, fd, onReady);
-  current.add(added);
+  if (bridge === undefined) {
+    const opened = openBridge();
+    opened.keepAlive(false);
+    bridge = opened;
+  }
+  const added = new DescriptorWatch(fd, onReady);
+  watches.push(added);
   return added;
 }
 
@@ -193,7 +183,7 @@ export interface EventLoop {
    *
    * The environment variable `BUN_BPF_LOOP` does the same from outside, for all threads; this comes before it.
    *
-   * @throws {TypeError} when there is no such bridge
+   * @throws {TypeError} when the bridge does not exist
    * @throws {Error} while another one is in use: end its consumers first
    */
   use(bridge: BridgeName | "auto"): void;
@@ -218,22 +208,22 @@ export interface EventLoop {
  */
 export const eventLoop: EventLoop = {
   get bridge() {
-    return current?.bridge.name;
+    return bridge?.name;
   },
   get refusals() {
     return refusals;
   },
-  use(bridge) {
-    if (bridge !== "auto" && !bridgeNames.includes(bridge)) {
-      const known = ["auto", ...bridgeNames].map((name) => JSON.stringify(name)).join(", ");
-      throw new TypeError(`use: expected one of ${known}, got ${JSON.stringify(bridge)}`);
+  use(name) {
+    if (name !== "auto" && !bridgeNames.includes(name)) {
+      const names = ["auto", ...bridgeNames].map((known) => JSON.stringify(known)).join(", ");
+      throw new TypeError(`use: expected one of ${names}, got ${JSON.stringify(name)}`);
     }
-    const inUse = current?.bridge.name;
-    if (bridge !== "auto" && inUse !== undefined && inUse !== bridge) {
+    const inUse = bridge?.name;
+    if (name !== "auto" && inUse !== undefined && inUse !== name) {
       throw new Error(
         `use: the bridge ${inUse} is in use on this thread: end the consumers that wait by it first`,
       );
     }
-    preferred = bridge === "auto" ? undefined : bridge;
+    preferred = name === "auto" ? undefined : name;
   },
 };

@@ -99,7 +99,7 @@ export class RecordSource<E> implements Disposable {
     );
   };
 
-  /** Returns an object that shows events in place. @throws {TypeError} when the event is no struct */
+  /** Returns an object that shows events in place. @throws {TypeError} when the event is not a struct */
   cursor(): StructCursor<E> {
     const type = this.type as Type<E> & Partial<StructType<Fields>>;
     if (typeof type.cursor !== "function") {
@@ -189,14 +189,14 @@ export class RecordSource<E> implements Disposable {
   }
 }
 
-/** How long a consumer may keep timers and I/O waiting, where it is not told otherwise. */
+/** The time for which a consumer may keep timers and I/O waiting, by default. */
 export const turnMilliseconds = 2;
 
 /** Delay of the first look after one that found a record which is reserved and not yet submitted, */
 const firstRetryMilliseconds = 1;
 /** doubled each time that it still is, up to this. */
 const longestRetryMilliseconds = 50;
-/** So many intervals in a row with few events end the polling: one may fall into a gap between two bursts. */
+/** The number of intervals in a row with few events that ends the polling: one may fall into a gap between two bursts. */
 const quietIntervals = 3;
 /** The part of the buffer that may fill until the next look: beyond that, a timer that is late could find it full. */
 const mostOfBuffer = 0.4;
@@ -222,7 +222,7 @@ export abstract class Consumer {
   #isReferenced: boolean;
   #retryMilliseconds = firstRetryMilliseconds;
   #isPolling: boolean;
-  /** What had been read by the last look. */
+  /** The totals after the last look. */
   #events: number;
   #bytes: number;
   /** The start of an interval, and what was read since then. Intervals are at least as long as asked for, while this polls. */
@@ -395,7 +395,7 @@ export abstract class Consumer {
 
   /** Returns the milliseconds until so much of the buffer is full that it should have been looked at. */
   #untilFull(now: number): number {
-    // What came all at once may go on as it began, and is taken to for a millisecond.
+    // Records that came all at once may go on as they began, and are assumed to for a millisecond.
     const elapsed = Math.max(now - this.#windowStart, 1);
     const rate = Math.max(this.#rate, this.#windowBytes / elapsed);
     return (this.source.reader.byteLength * mostOfBuffer) / rate;

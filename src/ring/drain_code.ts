@@ -15,16 +15,16 @@ export interface DrainControl {
   corruptRecord(at: number, length: number): Error;
 }
 
-/** Why a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be more. */
+/** The reason for which a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be more. */
 export type DrainEnd = "empty" | "busy" | "limit";
 
-/** What reads a value out of a record. */
+/** Reads a value out of a record. */
 export interface Decoder<E> {
   readonly size: number;
   read(view: DataView, offset: number): E;
 }
 
-/** What shows a record in place. */
+/** Shows a record in place. */
 export interface InPlace<E> {
   readonly event: E;
   moveTo(view: DataView, offset: number): void;

@@ -43,9 +43,9 @@ const eventsInStream = 64;
  *
  * There are several ways to consume: at once (`drain`, `drainRaw`), as a callback for what comes (`subscribe`), or by asking for
  * it (`for await`, `events`, `batches`, `stream`). One consumer at a time; the others are refused until it ends. An event is
- * delivered once: what a consumer was not given when it ends (by `break`, an error, an abort, disposal) stays for the next.
+ * delivered once: what a consumer was not given when it ends (by `break`, an error, an abort, disposal) stays for the next one.
  *
- * Of several processes that open one pinned buffer, one should consume: the kernel knows of no consumers.
+ * When several processes open one pinned buffer, one should consume: the kernel knows of no consumers.
  */
 export abstract class EventBuffer<E>
   extends BpfMap
@@ -92,7 +92,7 @@ export abstract class EventBuffer<E>
    * An exception of `fn` ends the drain and is thrown: the event it was called with counts as delivered, the rest stays.
    *
    * @throws {RangeError} for a record that is shorter than the event's type: it counts as delivered, the rest stays
-   * @throws {TypeError} with `inPlace` when the event is no struct
+   * @throws {TypeError} with `inPlace` when the event is not a struct
    * @throws {Error} when the buffer has another consumer already
    *
    * @example
@@ -139,7 +139,7 @@ export abstract class EventBuffer<E>
   }
 
   /**
-   * The events as they come, decoded one by one. The process stays alive while the loop waits; nothing runs meanwhile.
+   * Returns the events as they come, decoded one by one. The process stays alive while the loop waits; nothing runs meanwhile.
    *
    * Leaving the loop ends the iteration and keeps what was not delivered. Disposing of the buffer ends it, too; so does
    * the signal, with an exception: its reason.
@@ -170,7 +170,7 @@ export abstract class EventBuffer<E>
   }
 
   /**
-   * What is there, as it comes, in arrays of at most `max` events: a fraction of the cost of one by one.
+   * Returns the events as they come, in arrays of at most `max`: that costs a fraction of one by one.
    *
    * With `inPlace` the events are not decoded but shown where they lie, see {@link Batch}: their room is given back when the
    * next batch is asked for. A batch that was handed out counts as delivered.
@@ -212,7 +212,7 @@ export abstract class EventBuffer<E>
    * subscription goes on. `fn` may dispose of the subscription or the buffer: what it was not called with stays. The signal
    * ends it without an error.
    *
-   * @throws {TypeError} with `inPlace` when the event is no struct
+   * @throws {TypeError} with `inPlace` when the event is not a struct
    * @throws {Error} when the buffer has another consumer already
    *
    * @example
@@ -257,8 +257,8 @@ export abstract class EventBuffer<E>
   }
 
   /**
-   * The events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those that it
-   * holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it behind
+   * Returns the events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those that it
+   * holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it after
    * them.
    *
    * @throws {Error} when the buffer has another consumer already

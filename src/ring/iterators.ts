@@ -213,7 +213,7 @@ export function takeArrays<E>(source: RecordSource<E>, max: () => number): Taker
   };
 }
 
-/** Takes batches of at most `max` events in place. @throws {TypeError} when the event is no struct */
+/** Takes batches of at most `max` events in place. @throws {TypeError} when the event is not a struct */
 export function takeBatches<E>(source: RecordSource<E>, max: number): Taker<Batch<E>> {
   const { reader } = source;
   const cursor = source.cursor();
@@ -247,9 +247,9 @@ export function takeBatches<E>(source: RecordSource<E>, max: number): Taker<Batc
  * needed for longer (`type.copy(event)`).
  */
 export interface Batch<E> extends Iterable<E> {
-  /** How many events it has. */
+  /** The number of its events. */
   readonly length: number;
-  /** Whether it is over: its events were given back. */
+  /** True once it is over: its events were given back. */
   readonly released: boolean;
 }
 

@@ -27,7 +27,7 @@ import {
  * too short for its event type by as much goes unnoticed. A record may have 65516 bytes; one that is longer spoils what is in
  * the buffer, for the kernel does not refuse it.
  *
- * What finds no room is lost. The kernel counts that, and says so with the next record that finds room on the same CPU:
+ * A record that finds no room is lost. The kernel counts those, and says so with the next record that finds room on the same CPU:
  * `stats.lost` is exact from then on. Disposal drops what was not read.
  *
  * By default each record wakes the consumer, with an interrupt that takes the program a hundred times as long as the record:

@@ -121,7 +121,7 @@ const usualSize = 64 * 1024;
 const largestSize = 2 ** 30;
 const typeNames = ["event", "size", "watermark"] as const;
 
-/** What options say of the buffers, checked. @throws {RangeError} */
+/** Returns the layout that options ask for, checked. @throws {RangeError} */
 export function perfLayout({ size = usualSize, watermark }: PerfBufferTypes<unknown>): PerfLayout {
   checkBufferSize("the buffer of a CPU", size, largestSize);
   // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
@@ -152,11 +152,11 @@ export const perfKind: MapKind<PerfBufferTypes<unknown>, PerfBufferOptions<unkno
 /** One of several perf events that are waited for together. */
 export interface WatchedSource {
   readonly fd: number;
-  /** Whether so much was written since it was read that the kernel wakes, or did. */
+  /** True when so much was written since it was read that the kernel wakes, or did. */
   readonly isDue: boolean;
 }
 
-/** How long after the last arming is looked once more whether a wake-up was swallowed. */
+/** The time after the last arming at which is looked once more whether a wake-up was swallowed. */
 const secondLookMilliseconds = 10;
 
 /**
@@ -185,7 +185,7 @@ class MergedWatch implements Watch {
   #isArmed = false;
   #isReferenced = true;
   #isReporting = false;
-  /** What looks once more, for as long as there were armings since it did. */
+  /** The timer that looks once more, for as long as there were armings since it did. */
   #secondLook: ReturnType<typeof setTimeout> | undefined;
   #wasArmed = false;
 

@@ -142,7 +142,7 @@ export class CpuReader extends HeldRecords {
     const offset = this.#offsetOf(at);
     const type = this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true);
     if (type !== PERF_RECORD_LOST || this.length < lostSize) return;
-    // Of a record that wraps around the end, each number of 64 bits is in one piece all the same.
+    // Where a record wraps around the end, each number of 64 bits is in one piece all the same.
     this.totals.lost += getUint64(this.#data, (offset + lostCountOffset) & this.#mask);
   }
 

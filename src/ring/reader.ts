@@ -41,7 +41,7 @@ export interface RecordReader extends Disposable {
   readonly byteLength: number;
   /** Bytes that wait, headers and discarded records included. */
   readonly backlog: number;
-  /** Why the last {@link drain} or {@link hold} stopped. */
+  /** The reason for which the last {@link drain} or {@link hold} stopped. */
   readonly end: DrainEnd;
   /** True when the memory was found to hold what is impossible: nothing can be read any more. */
   readonly isCorrupt: boolean;
@@ -51,7 +51,7 @@ export interface RecordReader extends Disposable {
   /**
    * Calls `fn` with each record that is there at the start, at most `limit` of them, and returns how many those were.
    *
-   * What programs add meanwhile is left for the next drain: a program that keeps pace with `fn` would hold it for ever.
+   * Records that programs add meanwhile are left for the next drain: a program that keeps pace with `fn` would hold it for ever.
    */
   drain(fn: RawRecordCallback, limit: number): number;
   /** True while a callback of {@link drain} runs: nothing else may read meanwhile. */
@@ -301,7 +301,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     }
     this.#start = consumer;
     this.#producer = producer;
-    // What loops count in is less than the ring's size, and made an integer here: positions outgrow those that the engine is
+    // Loops count in numbers below the ring's size, which are made integers here: positions outgrow those that the engine is
     // fast with once 2 GiB have passed, and it keeps a number that comes of such a one as it does fractions.
     this.#offset = (consumer % this.byteLength) | 0;
     this.#released = 0;
@@ -369,8 +369,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
  * A ring buffer in overwrite mode (kernel 6.19): where it is full, a new record takes the place of the oldest ones, whether
  * they were read or not.
  *
- * What is in the shared pages may change at any time. So a look copies all that there is and then asks how far records were
- * overwritten meanwhile: what lies behind that is whole. The copy is read at leisure, and made again when it is used up, so
+ * The contents of the shared pages may change at any time. So a look copies all that there is and then asks how far records
+ * were overwritten meanwhile: what lies after that is whole. The copy is read at leisure, and made again when it is used up, so
  * that what it holds is delivered although programs have overwritten it since.
  */
 export class SnapshotRing implements SharedRing {
@@ -411,7 +411,7 @@ export class SnapshotRing implements SharedRing {
     const ring = this.#ring;
     ring.look();
     const { producer, consumer } = ring;
-    // Read behind the producer's position, since the kernel writes it before that.
+    // Read after the producer's position, since the kernel writes it before that.
     const start = Math.max(consumer, ring.overwritePosition());
     // Its own numbers may be anything, where another process wrote to the consumer's page.
     if (start <= producer && producer - start < this.#size) {
@@ -436,7 +436,7 @@ export class SnapshotRing implements SharedRing {
     this.#ring.release(position);
   }
 
-  /** Whether a record was being written when it was copied. */
+  /** Returns whether a record was being written when it was copied. */
   #isBusy(position: number): boolean {
     return (this.data.getUint32(position % this.#size, true) & BPF_RINGBUF_BUSY_BIT) !== 0;
   }

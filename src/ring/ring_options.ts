@@ -7,21 +7,21 @@ import type { CommonMapOptions, MapTypeName } from "../maps/map_spec.ts";
 import type { Type } from "../types/type.ts";
 
 /**
- * When a consumer looks whether there is something: `"adaptive"`: when the kernel wakes it, and on a timer while much comes;
+ * The times at which a consumer looks whether there is something: `"adaptive"`: when the kernel wakes it, and on a timer while much comes;
  * `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
  */
 export type WakeupMode = "adaptive" | "interrupt" | "poll";
 
 const wakeupModes: readonly WakeupMode[] = ["adaptive", "interrupt", "poll"];
 
-/** What every asynchronous consumer can be told. */
+/** Options of every asynchronous consumer. */
 export interface ConsumeOptions {
   /** Ends the consumer: what was not delivered stays in the buffer. What a stream holds is gone. */
   readonly signal?: AbortSignal;
   /**
-   * When the buffer is looked at.
+   * The times at which the buffer is looked at.
    *
-   * A wake-up costs this process some 20 µs and the program that wrote the record an interrupt, so that many of them cost
+   * A wake-up costs this process about 20 µs and the program that wrote the record an interrupt, so that many of them cost
    * more than what they tell of. `"adaptive"` sleeps in the kernel until something comes, and while at least `threshold` events
    * come within an `interval` it looks once an `interval`, or sooner when 40 % of the buffer would be full before. Where that is
    * within a millisecond, it waits for wake-ups all the same: a buffer should hold what comes in a few. `"interrupt"` is for the shortest delay whatever it costs, `"poll"` for programs that write with
@@ -43,13 +43,13 @@ export interface ConsumeOptions {
   readonly maxLatency?: number;
 }
 
-/** How much a synchronous drain takes. */
+/** Options of {@link EventBuffer.drainRaw}. */
 export interface RawDrainOptions {
-  /** Records at the most: what is left stays in the buffer. @default all that are there */
+  /** Records at most: what is left stays in the buffer. @default all that are there */
   readonly limit?: number;
 }
 
-/** How much a synchronous drain takes, and how it shows events. */
+/** Options of {@link EventBuffer.drain}. */
 export interface DrainOptions extends RawDrainOptions {
   /**
    * Shows each event in place by one reused object instead of making an object for each: no copy, no garbage. The event must
@@ -65,7 +65,7 @@ export type EventsOptions = ConsumeOptions;
 
 /** Options of {@link EventBuffer.batches}. */
 export interface BatchesOfEventsOptions extends ConsumeOptions {
-  /** Events in a batch at the most. @default 1024 */
+  /** Events in a batch at most. @default 1024 */
   readonly max?: number;
   /** Hands out events where they are, see {@link Batch}, instead of arrays of objects. @default false */
   readonly inPlace?: boolean;
@@ -74,9 +74,9 @@ export interface BatchesOfEventsOptions extends ConsumeOptions {
 /** Options of {@link EventBuffer.subscribeRaw}. */
 export interface RawSubscribeOptions extends ConsumeOptions {
   /**
-   * Events at the most that are delivered in one turn of the event loop, before timers and I/O get theirs.
+   * Events at most that are delivered in one turn of the event loop, before timers and I/O get theirs.
    *
-   * @default as many as take some 2 ms
+   * @default as many as take about 2 ms
    */
   readonly budget?: number;
 }
@@ -89,7 +89,7 @@ export interface SubscribeOptions extends RawSubscribeOptions {
 
 /** Options of {@link EventBuffer.stream}. */
 export interface StreamOptions extends ConsumeOptions {
-  /** Events that the stream holds for its reader at the most, before they are asked for. @default 64 */
+  /** Events that the stream holds for its reader at most, before they are asked for. @default 64 */
   readonly highWaterMark?: number;
 }
 
@@ -143,7 +143,7 @@ export interface WaitForRoomOptions {
 export interface WritableOptions {
   /** Ends the stream with its reason: what the ring has not taken by then is not written. */
   readonly signal?: AbortSignal;
-  /** Events that the stream takes at the most beyond what the ring has room for. @default 1 */
+  /** Events that the stream takes at most beyond what the ring has room for. @default 1 */
   readonly highWaterMark?: number;
 }
 

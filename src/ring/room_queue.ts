@@ -24,7 +24,7 @@ interface Waiter {
 type Timer = ReturnType<typeof setTimeout>;
 
 /**
- * Those who wait for room in a ring: who came first is served first, also where the room would do for a later one.
+ * The waits for room in a ring: the first is served first, also where the room would do for a later one.
  *
  * A ring counts as writable unless it is full to the last byte, so that waiting for that would spin wherever the room is
  * merely too little: what is waited for is that programs drain something.

@@ -74,10 +74,10 @@ interface Writing {
  * `user_ringbuf_drain`.
  *
  * Kernel 6.1. The kernel's pages are mapped by the first call that needs them, and records are encoded where they lie. A
- * record is a whole: programs see it as soon as it is submitted, and what was reserved behind an open one only after that.
+ * record is a whole: programs see it as soon as it is submitted, and what was reserved after an open one only after that.
  *
  * Where there is no room, `output` and `reserve` say so at once, `write` and `reserveWhenFree` wait until programs have drained
- * enough. They wait in the order in which they came, and whoever does not wait comes behind those who do: `output` is false
+ * enough. They wait in the order in which they came, and whoever does not wait comes after those who do: `output` is false
  * then although its record might fit. A program that drains wakes them, unless it does so with `BPF_RB_NO_WAKEUP`: that is
  * noticed within 50 ms.
  *
@@ -200,10 +200,10 @@ export class UserRingBuf<E> extends BpfMap {
    * {@link UserRecord}.
    *
    * There may be several open records, submitted in any order: programs see them in the order of their reservation. An open
-   * record blocks those behind it, also those of other objects for the ring; disposal of the ring discards it. Where a process
+   * record blocks those after it, also those of other objects for the ring; disposal of the ring discards it. Where a process
    * ends without that, the ring stays blocked.
    *
-   * @throws {RangeError} for a length that is no integer from 0 to the ring's size less 8 bytes, or to 2^24 - 1
+   * @throws {RangeError} for a length that is not an integer from 0 to the ring's size less 8 bytes, or to 2^24 - 1
    * @throws {BpfError | Error} as {@link output}
    *
    * @example

@@ -9,7 +9,7 @@ import { lengthInRing } from "./reader.ts";
  * A record that was reserved in a user ring buffer and is the caller's until it is submitted or discarded: what
  * {@link UserRingBuf.reserve} gives.
  *
- * Until then programs see neither it nor what was reserved behind it. Its bytes are at first what earlier records left there.
+ * Until then programs see neither it nor what was reserved after it. Its bytes are at first what earlier records left there.
  * It is disposable: with `using`, a record that is not submitted, say because of an exception, is discarded at the end.
  *
  * Everything but disposal throws once it is submitted, discarded, or the ring is disposed of.
@@ -30,12 +30,12 @@ import { lengthInRing } from "./reader.ts";
  * ```
  */
 export interface UserRecord<E> extends Disposable {
-  /** How many bytes it has. */
+  /** The number of its bytes. */
   readonly length: number;
-  /** Whether it is neither submitted nor discarded, and the ring not disposed of. */
+  /** True until it is submitted or discarded, or the ring is disposed of. */
   readonly isOpen: boolean;
   /**
-   * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs some 0.2 µs.
+   * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs about 0.2 µs.
    *
    * When the record is submitted or discarded, the view is detached, as is every other one of its `buffer`: a view that
    * is kept has length 0 then, and cannot reach the records that come there later. Only one whose buffer was transferred
@@ -211,7 +211,7 @@ let innermost: UserRingWriter | undefined;
  * Several writers of one ring on one thread come to no harm: where the ring's end is, is asked of the ring each time, and
  * nothing runs in between. Two threads or processes at the same time do, which is noticed at best.
  *
- * What orders memory, on machines that reorder it (on x86-64 only the engine's compilers could, and they move nothing across
+ * The order of memory accesses, on machines that change it (on x86-64 only the engine's compilers could, and they move nothing across
  * an atomic operation):
  * - A record's bytes and header come before the position that shows it to the kernel, or before the header that ends its
  *   busy state: both are stored by sequentially consistent atomic operations, whose release half (STLR, or CASAL and the
@@ -276,7 +276,7 @@ export class UserRingWriter implements Disposable {
   }
 
   /**
-   * Writes an event; false when there is no room. Of a value that the type refuses, nothing is left in the ring.
+   * Writes an event; false when there is no room. A value that the type refuses leaves nothing in the ring.
    *
    * @param type checked by {@link checkType}
    */
@@ -308,7 +308,7 @@ export class UserRingWriter implements Disposable {
     return true;
   }
 
-  /** Reserves a record, which blocks those behind it until it is settled; where it is, or -1 when there is no room. */
+  /** Reserves a record, which blocks those after it until it is settled, and returns its offset, or -1 when there is no room. */
   reserve(length: number): number {
     this.#refuseInside();
     const total = lengthInRing(length);
