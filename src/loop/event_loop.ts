@@ -176,7 +176,10 @@ export function watch(fd: () => number, onReady: () => void): Watch {
 export interface EventLoop {
   /** The bridge in use; `undefined` while nothing on this thread waits for a consumer. */
   readonly bridge: BridgeName | undefined;
-  /** The reasons for which better bridges than the one that was opened last were not taken: what forbids each, and what would allow it. */
+  /**
+   * The reasons for which better bridges than the one that was opened last were not taken: what forbids each, and what would
+   * allow it.
+   */
   readonly refusals: readonly Error[];
   /**
    * Takes this bridge from now on, or with `"auto"` (the default) the best that works, once the one in use is not any more.

@@ -15,7 +15,10 @@ export interface DrainControl {
   corruptRecord(at: number, length: number): Error;
 }
 
-/** The reason for which a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be more. */
+/**
+ * The reason for which a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be
+ * more.
+ */
 export type DrainEnd = "empty" | "busy" | "limit";
 
 /** Reads a value out of a record. */

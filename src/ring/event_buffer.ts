@@ -257,8 +257,8 @@ export abstract class EventBuffer<E>
   }
 
   /**
-   * Returns the events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those that it
-   * holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it after
+   * Returns the events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those
+   * that it holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it after
    * them.
    *
    * @throws {Error} when the buffer has another consumer already

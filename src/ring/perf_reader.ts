@@ -24,7 +24,10 @@ const payloadOffset = headerSize + 4;
 /** Bytes of a record that tells of losses: its header, the event's id, and how many records were lost. */
 const lostSize = headerSize + 16;
 const lostCountOffset = headerSize + 8;
-/** Bytes of the longest record. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong size. */
+/**
+ * Bytes of the longest record. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong
+ * size.
+ */
 const longestPayload = longestPerfRecord - payloadOffset;
 
 /**

@@ -7,8 +7,8 @@ import type { CommonMapOptions, MapTypeName } from "../maps/map_spec.ts";
 import type { Type } from "../types/type.ts";
 
 /**
- * The times at which a consumer looks whether there is something: `"adaptive"`: when the kernel wakes it, and on a timer while much comes;
- * `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
+ * The times at which a consumer looks whether there is something. `"adaptive"`: when the kernel wakes it, and on a timer while
+ * much comes; `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
  */
 export type WakeupMode = "adaptive" | "interrupt" | "poll";
 
@@ -24,8 +24,8 @@ export interface ConsumeOptions {
    * A wake-up costs this process about 20 µs and the program that wrote the record an interrupt, so that many of them cost
    * more than what they tell of. `"adaptive"` sleeps in the kernel until something comes, and while at least `threshold` events
    * come within an `interval` it looks once an `interval`, or sooner when 40 % of the buffer would be full before. Where that is
-   * within a millisecond, it waits for wake-ups all the same: a buffer should hold what comes in a few. `"interrupt"` is for the shortest delay whatever it costs, `"poll"` for programs that write with
-   * `BPF_RB_NO_WAKEUP`.
+   * within a millisecond, it waits for wake-ups all the same: a buffer should hold what comes in a few. `"interrupt"` is for
+   * the shortest delay whatever it costs, `"poll"` for programs that write with `BPF_RB_NO_WAKEUP`.
    *
    * @default "adaptive"
    */
