@@ -4,12 +4,7 @@ import type { MapHandle } from "../maps/create.ts";
 import { checkBoolean, checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import type { StructCursor, Type } from "../types/type.ts";
-import {
-  type ConsumedMap,
-  type ConsumerKind,
-  type ConsumerStats,
-  RecordSource,
-} from "./consumer.ts";
+import { type ConsumerKind, type ConsumerStats, RecordSource } from "./consumer.ts";
 import type { RawRecordCallback } from "./drain_code.ts";
 import {
   type Batch,
@@ -47,10 +42,7 @@ const eventsInStream = 64;
  *
  * When several processes open one pinned buffer, one should consume: the kernel knows of no consumers.
  */
-export abstract class EventBuffer<E>
-  extends BpfMap
-  implements AsyncIterable<E>, AsyncDisposable, ConsumedMap
-{
+export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #source: RecordSource<E>;
   #disposed = false;
 
@@ -317,7 +309,7 @@ export abstract class EventBuffer<E>
     this[Symbol.dispose]();
   }
 
-  /** @internal Waits on the event loop until there is something to read. */
+  /** @internal Waits on the event loop until there is something to read: the part of a `ConsumedMap` that is not public. */
   watch(onReady: () => void): Watch {
     return watch(() => this.fd, onReady);
   }

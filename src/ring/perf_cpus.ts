@@ -62,18 +62,21 @@ export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): Pe
     memory: pages.buffers[index] as PerfMemory,
   }));
   const reader = new PerfReader(memories, pages, size, `${map}`);
-  const sources = events.map(({ event }, index): WatchedSource => ({
-    get fd() {
-      return event.fd;
-    },
-    get isDue() {
-      return reader.readers[index]?.isDue(watermark) === true;
-    },
-  }));
+  const sources = reader.readers.map((one, index): WatchedSource => {
+    const { event } = events[index] as (typeof events)[number];
+    return {
+      get fd() {
+        return event.fd;
+      },
+      get isDue() {
+        return one.isDue(watermark);
+      },
+    };
+  });
   const all = opened.move();
   return {
     reader,
-    watch: (onReady) => mergedWatch(sources, onReady),
+    watch: (onReady) => new MergedWatch(sources, onReady),
     close: () => all.dispose(),
   };
 }
@@ -174,11 +177,7 @@ const secondLookMilliseconds = 10;
  *
  * A descriptor that hung up is ready for ever: it is waited for no more.
  */
-export function mergedWatch(sources: readonly WatchedSource[], onReady: () => void): Watch {
-  return new MergedWatch(sources, onReady);
-}
-
-class MergedWatch implements Watch {
+export class MergedWatch implements Watch {
   readonly #sources: readonly WatchedSource[];
   readonly #watches = new Set<Watch>();
   readonly #onReady: () => void;
