@@ -32,18 +32,18 @@ export function roundUpToPage(length: number): number {
   return Math.ceil(length / size) * size;
 }
 
-/** The part of a file that {@link MappedMemory.ofFile} maps. */
+/** What {@link MappedMemory.ofFile} maps. */
 export interface FileMapping {
   readonly fd: number;
   /** From where in the file, in bytes; a multiple of the page size. */
   readonly offset: number;
-  /** Bytes. */
+  /** How much, in bytes. */
   readonly length: number;
-  /** True where stores are allowed: a store to a read-only mapping ends the process. */
+  /** Whether stores are allowed: a store to a read-only mapping ends the process. */
   readonly writable: boolean;
-  /** Names it in errors. */
+  /** What it is, for errors. */
   readonly what: string;
-  /** Explains a refusal because a permission is missing. */
+  /** Explains a refusal for want of permission. */
   readonly hint?: string;
 }
 
@@ -80,7 +80,7 @@ export class MappedMemory implements Disposable {
     return MappedMemory.#map(size, PROT_READ | PROT_WRITE, flags, -1, 0, what);
   }
 
-  /** Maps the kernel's memory of a descriptor, shared with the kernel. */
+  /** The kernel's memory behind a descriptor, shared with the kernel. */
   static ofFile({ fd, offset, length, writable, what, hint }: FileMapping): MappedMemory {
     const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     const memory = MappedMemory.#map(length, protection, MAP_SHARED, fd, offset, what, hint);

@@ -34,7 +34,7 @@ const perfEventOpenNumber = syscallNumbers[architecture]?.perf_event_open ?? -1;
 const attrSize = PERF_EVENT_ATTR.config2;
 /** With the second field of configuration (PERF_ATTR_SIZE_VER1), which every kernel with BPF takes. */
 const probeAttrSize = PERF_EVENT_ATTR.config2 + 8;
-/** Where the struct has its bit field, which no debugging information has an offset of: after `read_format`. */
+/** Where the struct has its bit field, which no debugging information has an offset of: behind `read_format`. */
 const attrFlags = PERF_EVENT_ATTR.read_format + 8;
 /** In that bit field: does not count from the start. */
 const attrDisabled = 1 << 0;
