@@ -148,7 +148,7 @@ export interface WritableOptions {
 }
 
 /** Returns the signal of something that waits, checked. @throws {TypeError} */
-export function checkedSignal(
+export function signalOf(
   what: string,
   options: WaitForRoomOptions,
   others: readonly string[] = [],

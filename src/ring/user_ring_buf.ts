@@ -6,7 +6,7 @@ import {
   type RingBufOptions,
   type RingBufTypes,
   ringKind,
-  checkedSignal,
+  signalOf,
   type WaitForRoomOptions,
   type WritableOptions,
 } from "./ring_options.ts";
@@ -249,7 +249,7 @@ export class UserRingBuf<E> extends BpfMap {
    * ```
    */
   async write(event: E, options: WaitForRoomOptions = {}): Promise<void> {
-    const signal = checkedSignal("write", options);
+    const signal = signalOf("write", options);
     signal?.throwIfAborted();
     const { writer, queue } = this.#live;
     const { event: type } = this.types;
@@ -278,7 +278,7 @@ export class UserRingBuf<E> extends BpfMap {
     length: number = this.types.event.size,
     options: WaitForRoomOptions = {},
   ): Promise<UserRecord<E>> {
-    const signal = checkedSignal("reserveWhenFree", options);
+    const signal = signalOf("reserveWhenFree", options);
     signal?.throwIfAborted();
     const { writer, queue } = this.#live;
     writer.checkLength(length);
@@ -311,7 +311,7 @@ export class UserRingBuf<E> extends BpfMap {
    * ```
    */
   writable(options: WritableOptions = {}): WritableStream<E> {
-    const signal = checkedSignal("writable", options, ["highWaterMark"]);
+    const signal = signalOf("writable", options, ["highWaterMark"]);
     const { highWaterMark = 1 } = options;
     checkCount("highWaterMark", highWaterMark, 1);
     void this.fd;
