@@ -245,9 +245,9 @@ export type { EventBuffer } from "./ring/event_buffer.ts";
 export { PerfBuffer } from "./ring/perf_buffer.ts";
 export type { PerfBufferOptions, PerfBufferTypes } from "./ring/perf_cpus.ts";
 export { RingBuf } from "./ring/ring_buf.ts";
-export type { ConsumerStats, WriterStats } from "./ring/stats.ts";
-export type { Subscription } from "./ring/consumer.ts";
-export type { UserRecord } from "./ring/user_ring_writer.ts";
+export type { ConsumerStats } from "./ring/consumer.ts";
+export type { Subscription } from "./ring/subscription.ts";
+export type { UserRecord, WriterStats } from "./ring/user_ring_writer.ts";
 export { UserRingBuf } from "./ring/user_ring_buf.ts";
 export {
   formatKernelSymbol,

@@ -1,19 +1,24 @@
 import { constants } from "node:fs";
 import type { Pointer } from "bun:ffi";
-import { EFD_CLOEXEC, IOCB_CMD_POLL, IOCB_FLAG_RESFD, syscallNumbers } from "../uapi/system.ts";
+import {
+  EFD_CLOEXEC,
+  IOCB_CMD_POLL,
+  IOCB_FLAG_RESFD,
+  POLLIN,
+  syscallNumbers,
+} from "../uapi/system.ts";
 import { IO_EVENT, IOCB } from "../uapi/layout.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
-import { type Polled, pollEvents } from "./poll.ts";
 import { allocateScratch, getUint64, type Scratch, setUint64 } from "./mapped_memory.ts";
 
 const numbers = syscallNumbers[architecture];
 /** Polls that can be in flight at once. */
 const maxEvents = 1024;
 const eventsPerCall = 64;
-/** How long a cancelled poll takes at most to complete, which the kernel does on another thread. */
+/** The longest time that a cancelled poll takes to complete, which the kernel does on another thread. */
 const longestCancellationMilliseconds = 100;
 
 /** A counter that can be waited for (eventfd(2)), non-blocking and closed on exec. */
@@ -53,14 +58,14 @@ export class Aio implements Disposable {
     this.#events = allocateScratch(eventsPerCall * IO_EVENT.sizeof);
   }
 
-  /** Once the descriptor is ready: completes with `userData` and counts up `eventfd`. Fires once. */
-  poll({ fd, interest }: Polled, userData: number, eventfd: number): void {
+  /** Once the descriptor is readable: completes with `userData` and counts up `eventfd`. Fires once. */
+  poll(fd: number, userData: number, eventfd: number): void {
     const block = allocateScratch(IOCB.sizeof);
     const { view } = block;
     setUint64(view, IOCB.aio_data, userData);
     view.setUint16(IOCB.aio_lio_opcode, IOCB_CMD_POLL, true);
     view.setUint32(IOCB.aio_fildes, fd, true);
-    setUint64(view, IOCB.aio_buf, pollEvents[interest]);
+    setUint64(view, IOCB.aio_buf, POLLIN);
     view.setUint32(IOCB.aio_flags, IOCB_FLAG_RESFD, true);
     view.setUint32(IOCB.aio_resfd, eventfd, true);
     using list = allocateScratch(8);
@@ -81,7 +86,7 @@ export class Aio implements Disposable {
     this.#blocks.set(userData, block);
   }
 
-  /** Hands one control block to the kernel; why that failed, or 0. */
+  /** Hands one control block to the kernel, and returns the errno, or 0. */
   #submit(list: Scratch): number {
     for (;;) {
       const context = this.#context as Pointer;

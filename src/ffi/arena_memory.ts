@@ -4,7 +4,7 @@ import { BpfError, DisposedError, errnoName, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
 import { libc } from "./libc.ts";
 
-/** What {@link ArenaMemory} maps. */
+/** The arena that {@link ArenaMemory} maps. */
 export interface ArenaMapping {
   readonly fd: number;
   /** The kernel's id of the map. */
@@ -13,7 +13,7 @@ export interface ArenaMapping {
   readonly length: number;
   /** Where it has to be, or 0 for anywhere. */
   readonly address: number;
-  /** What it is, for errors. */
+  /** Names it in errors. */
   readonly what: string;
 }
 

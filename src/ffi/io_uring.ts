@@ -4,14 +4,15 @@ import {
   IORING_FEAT_CQE_SKIP,
   IORING_FEAT_NODROP,
   IORING_FEAT_SINGLE_MMAP,
-  IORING_OFF_SQ_RING,
   IORING_OFF_SQES,
+  IORING_OFF_SQ_RING,
   IORING_OP_POLL_ADD,
   IORING_OP_POLL_REMOVE,
   IORING_OP_SEND,
   IORING_SQ_CQ_OVERFLOW,
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_IO_LINK,
+  POLLIN,
   syscallNumbers,
 } from "../uapi/system.ts";
 import { IO_URING_CQE, IO_URING_PARAMS, IO_URING_SQE } from "../uapi/layout.ts";
@@ -21,14 +22,13 @@ import { isKernelSince } from "./kernel.ts";
 import { syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, MappedMemory, type Scratch, setUint64 } from "./mapped_memory.ts";
-import { type Polled, pollEvents } from "./poll.ts";
 import { sendWithoutBlocking } from "./socket.ts";
 
 const numbers = syscallNumbers[architecture];
 const what = "io_uring instance";
 /** Requests in flight are not bounded by this: each is submitted at once, and takes a slot only for that moment. */
 const submissionEntries = 64;
-/** How often a submission that the kernel refuses for want of room for completions is tried again. */
+/** The most times that a submission is tried again that the kernel refuses because it has no room for completions. */
 const busyAttempts = 16;
 
 /**
@@ -57,7 +57,7 @@ export class IoUring implements Disposable {
   #pending = 0;
   /** The `userData` of polls that completed and were not given out by {@link reap} yet. */
   #completed: number[] = [];
-  /** What the last {@link reap} gave: the two are used in turn, as each wake-up would leave a list behind. */
+  /** The list that {@link reap} returned last: the two are used in turn, as each wake-up would leave a list behind. */
   #reaped: number[] = [];
 
   /** @throws {BpfError} where io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or lacks what is needed (5.5) */
@@ -121,14 +121,14 @@ export class IoUring implements Disposable {
     return MappedMemory.ofFile({ fd, offset, length, writable: true, what });
   }
 
-  /** Once the descriptor is ready: completes with `userData` and then sends a byte on `socket`. Fires once. */
-  pollAndSend({ fd, interest }: Polled, userData: number, socket: number): void {
+  /** Once the descriptor is readable: completes with `userData` and then sends a byte on `socket`. Fires once. */
+  pollAndSend(fd: number, userData: number, socket: number): void {
     const poll = this.#next();
     const view = this.#submissions;
     view.setUint8(poll + IO_URING_SQE.opcode, IORING_OP_POLL_ADD);
     view.setUint8(poll + IO_URING_SQE.flags, IOSQE_IO_LINK);
     view.setInt32(poll + IO_URING_SQE.fd, fd, true);
-    view.setUint32(poll + IO_URING_SQE.poll32_events, pollEvents[interest], true);
+    view.setUint32(poll + IO_URING_SQE.poll32_events, POLLIN, true);
     setUint64(view, poll + IO_URING_SQE.user_data, userData);
 
     const send = this.#next();
@@ -259,7 +259,7 @@ function setupError(errno: number): BpfError {
   });
 }
 
-/** What the set-up is refused for, and what helps. */
+/** Explains why the set-up is refused, and what helps. */
 function setupHint(code: string): string | undefined {
   switch (code) {
     case "EPERM":

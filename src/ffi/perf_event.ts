@@ -80,11 +80,11 @@ export function openTracepointEvent(tracepointId: number, what: string): number 
   return openEverywhere(attr, what);
 }
 
-/** What the kernel's probes are of: a function of its own by name, or a place in a file by path. */
+/** A probe of a function of the kernel by name, or of a place in a file by path. */
 export interface ProbeEvent {
   /** The kernel's number for this sort of event. */
   readonly type: number;
-  /** What the sort makes of it: whether it is of the return, say. */
+  /** The configuration for this sort: the return instead of the entry, say. */
   readonly config: bigint;
   readonly target: string;
   /** Bytes from the start of the function or the file. */
@@ -301,9 +301,10 @@ export class PerfMemory {
   }
 
   /**
-   * How far the kernel has written, in bytes since the event was mapped; what lies before that may be read after this.
+   * Returns the position up to which the kernel has written, in bytes since the event was mapped: what lies before that may be
+   * read after this.
    *
-   * The kernel writes records and then, behind a barrier, this position. The load is sequentially consistent, and so no load
+   * The kernel writes records and then, after a barrier, this position. The load is sequentially consistent, and so no load
    * after it comes before it, neither by the processor (LDAR on arm64) nor by the engine's compilers. The headers of
    * records need no order of their own: all that is read is older than this position.
    */
@@ -311,7 +312,7 @@ export class PerfMemory {
     return Number(Atomics.load(this.#head, 0));
   }
 
-  /** How far records are released by now. */
+  /** Returns the position up to which records are released by now. */
   tail(): number {
     return getUint64(new DataView(this.#tail.buffer, this.#tail.byteOffset, 8), 0);
   }

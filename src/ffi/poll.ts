@@ -13,49 +13,28 @@ import {
   POLLOUT,
 } from "../uapi/system.ts";
 
-/** The state of a descriptor to wait for. */
-export type Interest = "readable" | "writable";
-
 /** struct pollfd { int fd; short events; short revents; } */
 const pollfdSize = 8;
 
-/** The kernel's bit for what is waited for. */
-export const pollEvents: Readonly<Record<Interest, number>> = {
-  readable: POLLIN,
-  writable: POLLOUT,
-};
-
-/** A descriptor that is waited for. */
-export interface Polled {
-  readonly fd: number;
-  readonly interest: Interest;
-}
-
-/** Which of these are ready now, or in error: one poll(2) that does not wait. */
-export function readyNow<P extends Polled>(polled: readonly P[]): P[] {
-  const answers = ask(polled);
-  return polled.filter((_, index) => answers[index] !== 0);
-}
-
-/** Whether a descriptor has nothing more to wait for, which makes every wait for it end at once. */
-export function hasHungUp(fd: number): boolean {
-  const [answer = 0] = ask([{ fd, interest: "readable" }]);
-  return (answer & (POLLERR | POLLHUP)) !== 0;
-}
-
-/** What the kernel says of each now: one poll(2) that does not wait. */
-function ask(polled: readonly Polled[]): number[] {
-  using list = allocateScratch(Math.max(polled.length, 1) * pollfdSize);
-  for (const [index, { fd, interest }] of polled.entries()) {
+/** Returns the bits of each descriptor that is readable or in error now, else 0: one poll(2) that does not wait. */
+export function pollNow(fds: readonly number[]): number[] {
+  using list = allocateScratch(Math.max(fds.length, 1) * pollfdSize);
+  for (const [index, fd] of fds.entries()) {
     list.view.setInt32(index * pollfdSize, fd, true);
-    list.view.setInt16(index * pollfdSize + 4, pollEvents[interest], true);
+    list.view.setInt16(index * pollfdSize + 4, POLLIN, true);
   }
-  while (libc.poll(list.address as Pointer, polled.length, 0) < 0) {
+  while (libc.poll(list.address as Pointer, fds.length, 0) < 0) {
     const errno = lastErrno();
     if (errnoName(errno) === "EINTR") continue;
     throw new BpfError({ errno, syscall: "poll", doing: "look at the descriptors waited for" });
   }
-  return polled.map((_, index) => list.view.getInt16(index * pollfdSize + 6, true));
+  return fds.map((_, index) => list.view.getInt16(index * pollfdSize + 6, true));
+}
+
+/** Returns whether a descriptor has nothing more to wait for, which makes every wait for it end at once. */
+export function hasHungUp(fd: number): boolean {
+  const [bits = 0] = pollNow([fd]);
+  return (bits & (POLLERR | POLLHUP)) !== 0;
 }
 
 /** struct epoll_event { u32 events; u64 data; }, which is packed on x86-64 alone: 12 bytes there, 16 elsewhere. */
@@ -76,7 +55,7 @@ export class WritableEdge implements Disposable {
     }
     this.#descriptor = new Descriptor(created, `epoll instance of ${what}`);
     using event = allocateScratch(longestEvent);
-    event.view.setUint32(0, pollEvents.writable | EPOLLET, true);
+    event.view.setUint32(0, POLLOUT | EPOLLET, true);
     if (libc.epoll_ctl(this.fd, EPOLL_CTL_ADD, fd, event.address as Pointer) < 0) {
       const errno = lastErrno();
       this.#descriptor[Symbol.dispose]();
@@ -89,7 +68,7 @@ export class WritableEdge implements Disposable {
     return this.#descriptor.fd;
   }
 
-  /** Takes back what wake-ups there were. */
+  /** Takes back the wake-ups that there were. */
   forget(): void {
     using event = allocateScratch(longestEvent);
     if (libc.epoll_wait(this.fd, event.address as Pointer, 1, 0) >= 0) return;

@@ -1,7 +1,7 @@
 /**
  * @module Loads from memory that the kernel writes, in their order.
  *
- * `Atomics.load` is no way to read memory that is mapped read-only. On a view of 32 bits or less it ends the process once it is
+ * `Atomics.load` cannot read memory that is mapped read-only. On a view of 32 bits or less it ends the process once it is
  * compiled, on every processor; on one of 64 bits at once on arm64: the engine emits a read-modify-write there.
  */
 
@@ -18,14 +18,14 @@ import { MappedMemory, pageSize } from "./mapped_memory.ts";
  *
  * On arm64 both accesses are sequentially consistent: the store (STLR, or an atomic instruction with release semantics) comes after
  * all loads before it, the load (LDAR, or an atomic instruction with acquire semantics) comes after that store and before all loads
- * behind it. One atomic addition would do on machines with the large system extensions alone: as a pair of LDAXR and STLXR it
+ * after it. One atomic addition would do on machines with the large system extensions alone: as a pair of LDAXR and STLXR it
  * lets a later load overtake an earlier one. To the engine, too, an atomic operation may change any memory, so that its compilers move
  * no load across it.
  */
 export const loadFence: Int32Array | undefined =
   architecture === "x64" ? undefined : new Int32Array(1);
 
-/** Keeps the loads behind it behind those before it. */
+/** Keeps the loads after this call after those before it. */
 export function orderLoads(): void {
   if (loadFence === undefined) return;
   Atomics.store(loadFence, 0, 0);
@@ -45,7 +45,7 @@ export function loadPosition(words: BigUint64Array, index: number): number {
 }
 
 /**
- * Where the producer's page holds the overwrite position, in 64-bit words: behind the producer's and that of the oldest record
+ * Where the producer's page holds the overwrite position, in 64-bit words: after the producer's and that of the oldest record
  * that is being written (struct bpf_ringbuf, kernel 6.19).
  */
 const overwriteWord = 2;
@@ -59,8 +59,8 @@ const overwriteWord = 2;
 export class RingMemory implements Disposable {
   /** The data, twice: record at position `p` is at `p & (size - 1)`. */
   readonly data: DataView;
-  /** Nothing is: where there is no room, programs get none. */
-  readonly overwrittenBytes = 0;
+  /** Bytes that were overwritten before they could be read: none, as programs get no room where there is none. */
+  readonly overwrittenBytes: number = 0;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
   // 64-bit views, which alone can be read in order where they are read-only.
@@ -86,9 +86,9 @@ export class RingMemory implements Disposable {
     this.data = new DataView(this.#producerPages.buffer, page, 2 * size);
   }
 
-  /** How far programs had reserved at the last {@link look}, in bytes since the ring's creation. */
+  /** The position up to which programs had reserved at the last {@link look}, in bytes since the ring's creation. */
   producer = 0;
-  /** How far records were released at the last {@link look}, in bytes since the ring's creation. */
+  /** The position up to which records were released at the last {@link look}, in bytes since the ring's creation. */
   consumer = 0;
 
   /** Reads both positions; what they cover may be read after this. */
@@ -102,7 +102,7 @@ export class RingMemory implements Disposable {
     Atomics.store(this.#consumer, 0, BigInt(position));
   }
 
-  /** How far records are released by now. */
+  /** Returns the position up to which records are released by now. */
   releasedPosition(): number {
     // In halves, as a bigint costs several times more. Only a consumer moves it, and there is one at a time.
     const words = this.#consumerWords;
@@ -132,7 +132,7 @@ const longestWrap = 2 ** 25;
  * The pages that a BPF user ring buffer shares with user space (kernel/bpf/ringbuf.c): the mirror image of a ring buffer's.
  *
  * The kernel's page of the consumer's position is read-only, whoever maps it. The producer's page and the data are writable;
- * behind the data its start is mapped once more, so that a record that wraps around the end is still one run of bytes.
+ * after the data its start is mapped once more, so that a record that wraps around the end is still one run of bytes.
  */
 export class UserRingMemory implements Disposable {
   /** The data, and its start again: the record at position `p` is at `p & (size - 1)`. */
@@ -199,7 +199,7 @@ export class UserRingMemory implements Disposable {
   }
 }
 
-/** Detaches all views of a part of a ring's memory. Whether it could: not while an asynchronous operation of Bun uses one. */
+/** Detaches all views of a part of a ring's memory. Returns false while an asynchronous operation of Bun uses one. */
 export function detach(part: ArrayBuffer): boolean {
   // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
   if (!part.detached) part.transfer(0);

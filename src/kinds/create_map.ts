@@ -41,7 +41,7 @@ export type CreatedMap<O extends CreateMapOptions> = O["type"] extends SimpleMap
  * using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 1024 });
  * recent.set("192.0.2.1", 1); // an LruHashMap, by address
  * using events = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
- * console.log(`${recent}`, events.size);
+ * console.log(`${recent}`, events.byteLength);
  * ```
  */
 export function createMap<const O extends CreateMapOptions>(

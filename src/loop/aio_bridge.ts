@@ -1,17 +1,16 @@
 import { Aio, eventDescriptor } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import type { Polled } from "../ffi/poll.ts";
-import { type Bridge, deliver } from "./bridge.ts";
+import type { Bridge } from "./bridge.ts";
 
-/** What of a stream's reader is used here. */
+/** The part of a stream's reader that is used here. */
 interface Reader {
   read(): Promise<{ readonly done: boolean }>;
   cancel(): Promise<void>;
 }
 
-/** How long the counter is still watched when nobody waits: most consumers wait again within this. */
+/** The time for which the counter is still watched when nobody waits: most consumers wait again within this. */
 const lingerMilliseconds = 10;
-/** How often the completions are looked at while those that wait are not to keep the process alive. */
+/** The time between two looks at the completions while those that wait are not to keep the process alive. */
 const unreferencedMilliseconds = 10;
 
 /**
@@ -44,8 +43,8 @@ export class AioBridge implements Bridge {
     }
   }
 
-  arm(polled: Polled, id: number): void {
-    this.#aio.poll(polled, id, this.#counter.fd);
+  arm(fd: number, id: number): void {
+    this.#aio.poll(fd, id, this.#counter.fd);
     this.#armed.add(id);
     this.#watchUnreferenced();
   }
@@ -79,7 +78,7 @@ export class AioBridge implements Bridge {
   #reap(): void {
     const completed = this.#aio.reap();
     for (const id of completed) this.#armed.delete(id);
-    deliver(completed, this.#onReady);
+    for (const id of completed) this.#onReady(id);
   }
 
   #start(): void {

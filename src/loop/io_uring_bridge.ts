@@ -1,10 +1,9 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { IoUring } from "../ffi/io_uring.ts";
-import type { Polled } from "../ffi/poll.ts";
 import { socketPair } from "../ffi/socket.ts";
-import { type Bridge, deliver, throwUncaught } from "./bridge.ts";
+import { type Bridge, throwUncaught } from "./bridge.ts";
 
-/** What of Bun's socket is used here. */
+/** The part of Bun's socket that is used here. */
 interface Socket {
   ref(): void;
   unref(): void;
@@ -27,57 +26,39 @@ const connectDescriptor = Bun.connect as unknown as (options: {
  */
 export class IoUringBridge implements Bridge {
   readonly name = "io_uring";
-  readonly #ring = new IoUring();
+  readonly #ring: IoUring;
   readonly #sender: Descriptor;
-  readonly #onReady: (id: number) => void;
   #socket: Socket | undefined;
   #alive = true;
   #disposed = false;
 
   constructor(onReady: (id: number) => void) {
-    this.#onReady = onReady;
-    const [sender, receiver] = this.#socketPair();
-    this.#sender = sender;
-    this.#connect(receiver).then(
+    using opened = new DisposableStack();
+    this.#ring = opened.use(new IoUring());
+    const [sender, receiver] = socketPair("wake-up socket");
+    this.#sender = opened.use(sender);
+    const connected = connectDescriptor({
+      fd: opened.use(receiver).fd,
+      socket: {
+        open: (socket) => this.#opened(socket),
+        data: () => {
+          // A call that was on its way when the bridge ended finds nothing to reap.
+          if (this.#disposed) return;
+          for (const id of this.#ring.reap()) onReady(id);
+        },
+        error: (_socket, error) => {
+          throw error;
+        },
+      },
+    });
+    // From here on Bun closes it.
+    receiver.release();
+    opened.move();
+    connected.then(
       (socket) => this.#opened(socket),
       // Nothing would ever wake up again: better an uncaught error than silence.
       throwUncaught,
     );
-  }
-
-  #socketPair(): ReturnType<typeof socketPair> {
-    try {
-      return socketPair("wake-up socket");
-    } catch (error) {
-      this.#ring[Symbol.dispose]();
-      throw error;
-    }
-  }
-
-  #connect(receiver: Descriptor): Promise<Socket> {
-    try {
-      const opened = connectDescriptor({
-        fd: receiver.fd,
-        socket: {
-          open: (socket) => this.#opened(socket),
-          // A call that was on its way when the bridge ended finds nothing to reap.
-          data: () => {
-            if (!this.#disposed) deliver(this.#ring.reap(), this.#onReady);
-          },
-          error: (_socket, error) => {
-            throw error;
-          },
-        },
-      });
-      // From here on Bun closes it.
-      receiver.release();
-      return opened;
-    } catch (error) {
-      receiver[Symbol.dispose]();
-      this.#sender[Symbol.dispose]();
-      this.#ring[Symbol.dispose]();
-      throw error;
-    }
   }
 
   #opened(socket: Socket): void {
@@ -86,8 +67,8 @@ export class IoUringBridge implements Bridge {
     else this.keepAlive(this.#alive);
   }
 
-  arm(polled: Polled, id: number): void {
-    this.#ring.pollAndSend(polled, id, this.#sender.fd);
+  arm(fd: number, id: number): void {
+    this.#ring.pollAndSend(fd, id, this.#sender.fd);
   }
 
   cancel(id: number): void {

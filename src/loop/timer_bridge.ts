@@ -1,19 +1,16 @@
-import { type Polled, readyNow } from "../ffi/poll.ts";
-import { type Bridge, deliver } from "./bridge.ts";
+import { pollNow } from "../ffi/poll.ts";
+import type { Bridge } from "./bridge.ts";
 
 const shortestMilliseconds = 1;
-/** Where nothing happens, looks become rarer, down to this: the delay that is the price of it. */
+/** The longest delay between two looks, which become rarer where nothing happens. */
 const longestMilliseconds = 8;
-
-interface Wait extends Polled {
-  readonly id: number;
-}
 
 /** Looks at the descriptors on a timer: for where the kernel has no way at all to wake the event loop. */
 export class TimerBridge implements Bridge {
   readonly name = "timer";
   readonly #onReady: (id: number) => void;
-  readonly #waits = new Map<number, Wait>();
+  /** Descriptors by the id of the wait. */
+  readonly #waits = new Map<number, number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #milliseconds = shortestMilliseconds;
   #alive = true;
@@ -22,8 +19,8 @@ export class TimerBridge implements Bridge {
     this.#onReady = onReady;
   }
 
-  arm({ fd, interest }: Polled, id: number): void {
-    this.#waits.set(id, { fd, interest, id });
+  arm(fd: number, id: number): void {
+    this.#waits.set(id, fd);
     if (this.#timer === undefined) this.#start();
   }
 
@@ -45,14 +42,14 @@ export class TimerBridge implements Bridge {
   #look(): void {
     this.#timer = undefined;
     try {
-      const ready = readyNow([...this.#waits.values()]);
-      for (const { id } of ready) this.#waits.delete(id);
+      const bits = pollNow([...this.#waits.values()]);
+      const ready = [...this.#waits.keys()].filter((_, index) => bits[index] !== 0);
+      for (const id of ready) this.#waits.delete(id);
       this.#milliseconds =
         ready.length > 0
           ? shortestMilliseconds
           : Math.min(this.#milliseconds * 2, longestMilliseconds);
-      const ids = ready.map(({ id }) => id);
-      deliver(ids, this.#onReady);
+      for (const id of ready) this.#onReady(id);
     } finally {
       if (this.#waits.size > 0 && this.#timer === undefined) this.#start();
     }

@@ -1,54 +1,40 @@
 /** A record in place: where its payload is in the ring's memory, valid during the call only. */
 export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
 
-/** What a drain reports to, and asks, on its way. */
+/** The reader of a ring, as the drain loop sees it. */
 export interface DrainControl {
   /** Bytes of the records that were delivered, the one whose callback runs included. */
   delivered: number;
-  /** Whether a callback wants this drain to end, or had the memory unmapped: nothing of it may be touched any more. */
+  /** True when a callback ended the drain or had the memory unmapped, which must not be touched any more then. */
   readonly stopped: boolean;
-  /** Releases the first so many bytes of what there was at the start. */
+  /** Releases the first `bytes` bytes of those that were there at the start. */
   release(bytes: number): void;
-  /** Notes why and with what result the drain ended; comes last, also when a callback throws. */
+  /** Notes why the drain ended, and its result. Called last, also when a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
-  /** The error of a record that claims more than there is. */
+  /** Returns the error for a record that claims more than there is, `at` bytes from where the drain began. */
   corruptRecord(at: number, length: number): Error;
 }
 
-/** Why a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be more. */
+/**
+ * The reason for which a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be
+ * more.
+ */
 export type DrainEnd = "empty" | "busy" | "limit";
 
-/** What reads a value out of a record. */
+/** Reads a value out of a record. */
 export interface Decoder<E> {
   readonly size: number;
   read(view: DataView, offset: number): E;
 }
 
-/** What shows a record in place. */
+/** Shows a record in place. */
 export interface InPlace<E> {
   readonly event: E;
   moveTo(view: DataView, offset: number): void;
 }
 
-/** The code that runs for each record, behind the loop over records: what makes the callback for it. */
-export interface PresentingCode {
-  /** Calls `fn` with the value of a record; `refuse` throws for one that is too short. */
-  decoding<E>(
-    type: Decoder<E>,
-    refuse: (length: number) => never,
-    fn: (event: E) => void,
-  ): RawRecordCallback;
-  /** Calls `fn` with the one object that shows each record in turn. */
-  showing<E>(
-    cursor: InPlace<E>,
-    size: number,
-    refuse: (length: number) => never,
-    fn: (event: E) => void,
-  ): RawRecordCallback;
-}
-
-/** The code that runs for each record of a ring: a copy of it for each ring that is busy, see {@link specialize}. */
-export interface DrainCode extends PresentingCode {
+/** The code that runs for each record of a buffer: a copy of it for each buffer that is busy, see {@link specialize}. */
+export interface DrainCode {
   /**
    * Calls `fn` with each record of the `available` bytes from `offset` on, at most `limit` of them.
    *
@@ -64,11 +50,27 @@ export interface DrainCode extends PresentingCode {
     fence: Int32Array | undefined,
     fn: RawRecordCallback,
   ): number;
+  /** Returns a callback that decodes a record and calls `fn` with the value; `refuse` throws for a record that is too short. */
+  decoding<E>(
+    type: Decoder<E>,
+    refuse: (length: number) => never,
+    fn: (event: E) => void,
+  ): RawRecordCallback;
+  /** Returns a callback that calls `fn` with the one object that shows each record in turn. */
+  showing<E>(
+    cursor: InPlace<E>,
+    size: number,
+    refuse: (length: number) => never,
+    fn: (event: E) => void,
+  ): RawRecordCallback;
 }
 
 /**
- * Makes the code. It refers to nothing outside itself, as {@link specialize} makes it anew from its text: hence numbers
+ * Makes the code. It refers to nothing outside itself, because {@link specialize} compiles its text again: hence numbers
  * instead of the kernel's names for them.
+ *
+ * The loop parses headers itself, although `HeldRecords` can walk from record to record: by that walk, bench/ring_drain.ts
+ * takes 1.5 times as long a record.
  */
 function makeDrainCode(): DrainCode {
   return {
@@ -140,36 +142,33 @@ function makeDrainCode(): DrainCode {
   };
 }
 
-/** The code that all rings begin with. */
+/** The code that all buffers begin with. */
 export const sharedDrainCode: DrainCode = makeDrainCode();
 
-/** Who has read so many records gets code of its own, which takes the engine a while to compile. */
-export const specializedAfter = 4096;
+/** A buffer gets code of its own after so many records: to compile it takes the engine a while. */
+const specializedAfter = 4096;
+
+/** Returns the code for a buffer that has used `code` so far and delivered so many events. */
+export function drainCodeFor(code: DrainCode, events: number): DrainCode {
+  return code === sharedDrainCode && events >= specializedAfter ? specialize() : code;
+}
 
 let copies = 0;
 
 /**
- * A copy of the code, for one ring alone. The engine compiles the call of a callback into the loop around it only where
- * it sees few different ones there: code that all rings share takes 12 to 20 ns for a record, a ring's own 4.
+ * Returns a copy of the code, for one buffer alone. The engine inlines the call of a callback into the loop around it only
+ * where it sees few different callbacks there: without copies, bench/ring_drain.ts takes 1.7 to 4 times as long a record.
  *
  * Where code must not be made from strings, it is the shared one.
  */
 export function specialize(): DrainCode {
-  return copyOf(makeDrainCode) ?? sharedDrainCode;
-}
-
-/**
- * What a copy of `make` makes, which refers to nothing outside itself; `undefined` where code must not be made from
- * strings.
- */
-export function copyOf<Code>(make: () => Code): Code | undefined {
   try {
     // The engine keeps what it learned by the text, so that no two copies may have the same.
-    const text = `"use strict"; /* copy ${copies++} */ return (${make})();`;
-    return new Function(text)() as Code;
+    const text = `"use strict"; /* copy ${copies++} */ return (${makeDrainCode})();`;
+    return new Function(text)() as DrainCode;
   } catch (error) {
     // Bun's flag --disallow-code-generation-from-strings, and executables that keep no text of functions.
     if (!(error instanceof EvalError || error instanceof SyntaxError)) throw error;
-    return undefined;
+    return sharedDrainCode;
   }
 }

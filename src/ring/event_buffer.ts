@@ -1,38 +1,33 @@
-import { type Watch, watch } from "../loop/reactor.ts";
+import { type Watch, watch } from "../loop/event_loop.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import type { MapHandle } from "../maps/create.ts";
 import { checkBoolean, checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import type { Type } from "../types/type.ts";
+import type { StructCursor, Type } from "../types/type.ts";
+import { type ConsumerKind, type ConsumerStats, RecordSource } from "./consumer.ts";
+import type { RawRecordCallback } from "./drain_code.ts";
 import {
   type Batch,
-  BatchIterator,
-  EventIterator,
   eventStream,
-  InPlaceBatchIterator,
+  PullIterator,
+  takeArrays,
+  takeBatches,
+  takeEvents,
 } from "./iterators.ts";
+import type { RecordReader } from "./reader.ts";
 import {
   type BatchesOfEventsOptions,
+  type ConsumeSettings,
+  consumeSettings,
   type DrainOptions,
   type EventsOptions,
-  type Moderation,
-  moderationOf,
   type RawDrainOptions,
   type RawSubscribeOptions,
   type RingBufTypes,
   type StreamOptions,
   type SubscribeOptions,
 } from "./ring_options.ts";
-import {
-  BufferSubscription,
-  type Consumer,
-  ConsumerSlot,
-  Presenters,
-  type Subscription,
-} from "./consumer.ts";
-import type { RawRecordCallback } from "./drain_code.ts";
-import type { RecordReader } from "./reader.ts";
-import type { ConsumerStats } from "./stats.ts";
+import { CallbackConsumer, type Subscription } from "./subscription.ts";
 
 const eventsInBatch = 1024;
 const eventsInStream = 64;
@@ -43,14 +38,12 @@ const eventsInStream = 64;
  *
  * There are several ways to consume: at once (`drain`, `drainRaw`), as a callback for what comes (`subscribe`), or by asking for
  * it (`for await`, `events`, `batches`, `stream`). One consumer at a time; the others are refused until it ends. An event is
- * delivered once: what a consumer was not given when it ends (by `break`, an error, an abort, disposal) stays for the next.
+ * delivered once: what a consumer was not given when it ends (by `break`, an error, an abort, disposal) stays for the next one.
  *
- * Of several processes that open one pinned buffer, one should consume: the kernel knows of no consumers.
+ * When several processes open one pinned buffer, one should consume: the kernel knows of no consumers.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
-  readonly #eventType: Type<E>;
-  readonly #presenters: Presenters<E>;
-  readonly #slot: ConsumerSlot;
+  readonly #source: RecordSource<E>;
   #disposed = false;
 
   /**
@@ -59,13 +52,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   protected constructor(handle: MapHandle, event: Type<E>, open: (map: BpfMap) => RecordReader) {
     super(handle);
-    this.#eventType = event;
     try {
-      const { id } = this;
-      const what = `${this}`;
-      const reader = open(this);
-      this.#presenters = new Presenters({ reader, type: event, what });
-      this.#slot = new ConsumerSlot({ id, what, reader, watch: (onReady) => this.watch(onReady) });
+      this.#source = new RecordSource(this, event, open(this));
     } catch (error) {
       this.abandon(handle);
       throw error;
@@ -74,22 +62,20 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /** The layout that records are decoded with. */
   get types(): RingBufTypes<Type<unknown>> {
-    return { event: this.#eventType };
+    return { event: this.#source.type };
   }
 
   /** Bytes that wait in the buffer now, headers and discarded records included. */
   get backlog(): number {
-    return this.liveReader.backlog;
+    return this.#live.reader.backlog;
   }
 
-  /** What this buffer and its consumers have done since this object was made. */
+  /** Counts of what this buffer and its consumers have done since this object was made. */
   get stats(): ConsumerStats {
-    const { totals, backlog } = this.liveReader;
-    const { wakeups, polls, batches, largestBatch } = this.#slot.counts;
-    const { events, bytes, discarded, overwrittenBytes } = totals;
+    const { reader, wakeups, polls, batches, largestBatch } = this.#live;
+    const { backlog, totals } = reader;
     const lost = totals.lost + this.countedLosses();
-    const found = { events, bytes, discarded, lost, overwrittenBytes, backlog };
-    return { ...found, wakeups, polls, batches, largestBatch };
+    return { ...totals, lost, wakeups, polls, batches, largestBatch, backlog };
   }
 
   /**
@@ -98,7 +84,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * An exception of `fn` ends the drain and is thrown: the event it was called with counts as delivered, the rest stays.
    *
    * @throws {RangeError} for a record that is shorter than the event's type: it counts as delivered, the rest stays
-   * @throws {TypeError} with `inPlace` when the event is no struct
+   * @throws {TypeError} with `inPlace` when the event is not a struct
    * @throws {Error} when the buffer has another consumer already
    *
    * @example
@@ -112,10 +98,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     checkOptions("drain", options, ["limit", "inPlace"]);
     checkCallback("drain", fn);
     const { limit, inPlace = false } = options;
-    void this.liveReader;
-    const presenter = this.#presenters.ofDrains(inPlace);
-    const callback = () => presenter.callback(fn);
-    return this.#slot.drain(callback, limit, () => presenter.release());
+    checkBoolean("inPlace", inPlace);
+    const source = this.#live;
+    const cursor = inPlace ? source.drainCursor() : undefined;
+    return source.drain(source.callback(fn, cursor), limit, cursor);
   }
 
   /**
@@ -141,12 +127,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   drainRaw(fn: RawRecordCallback, options: RawDrainOptions = {}): number {
     checkOptions("drainRaw", options, ["limit"]);
     checkCallback("drainRaw", fn);
-    void this.liveReader;
-    return this.#slot.drain(() => fn, options.limit);
+    return this.#live.drain(fn, options.limit);
   }
 
   /**
-   * The events as they come, decoded one by one. The process stays alive while the loop waits; nothing runs meanwhile.
+   * Returns the events as they come, decoded one by one. The process stays alive while the loop waits; nothing runs meanwhile.
    *
    * Leaving the loop ends the iteration and keeps what was not delivered. Disposing of the buffer ends it, too; so does
    * the signal, with an exception: its reason.
@@ -166,13 +151,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * ```
    */
   events(options: EventsOptions = {}): AsyncIterableIterator<E> {
-    const moderation = moderationOf("events", options, []);
-    void this.liveReader;
-    return this.#slot.begin(
-      "iteration",
-      moderation,
-      (parts) => new EventIterator(parts, this.#eventType, this.#presenters.refuse),
-    );
+    const settings = consumeSettings("events", options, []);
+    const source = this.#live;
+    return new PullIterator(source, "iteration", settings, takeEvents(source));
   }
 
   /** The same as {@link events} without options. */
@@ -181,7 +162,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * What is there, as it comes, in arrays of at most `max` events: a fraction of the cost of one by one.
+   * Returns the events as they come, in arrays of at most `max`: that costs a fraction of one by one.
    *
    * With `inPlace` the events are not decoded but shown where they lie, see {@link Batch}: their room is given back when the
    * next batch is asked for. A batch that was handed out counts as delivered.
@@ -207,19 +188,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   batches(
     options: BatchesOfEventsOptions = {},
   ): AsyncIterableIterator<E[]> | AsyncIterableIterator<Batch<E>> {
-    const moderation = moderationOf("batches", options, ["max", "inPlace"]);
+    const settings = consumeSettings("batches", options, ["max", "inPlace"]);
     const { max = eventsInBatch, inPlace = false } = options;
     checkCount("max", max, 1);
     checkBoolean("inPlace", inPlace);
-    void this.liveReader;
-    if (!inPlace) return this.#arrays("iteration", moderation, () => max);
-    const cursor = this.#presenters.cursor();
-    const { refuse } = this.#presenters;
-    const { size } = this.#eventType;
-    return this.#slot.begin("iteration", moderation, (parts) => {
-      const batch = { reader: parts.reader, cursor, size, refuse };
-      return new InPlaceBatchIterator(parts, batch, max, () => cursor.release());
-    });
+    const source = this.#live;
+    if (!inPlace) return this.#arrays("iteration", settings, () => max);
+    return new PullIterator(source, "iteration", settings, takeBatches(source, max));
   }
 
   /**
@@ -229,7 +204,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * subscription goes on. `fn` may dispose of the subscription or the buffer: what it was not called with stays. The signal
    * ends it without an error.
    *
-   * @throws {TypeError} with `inPlace` when the event is no struct
+   * @throws {TypeError} with `inPlace` when the event is not a struct
    * @throws {Error} when the buffer has another consumer already
    *
    * @example
@@ -243,14 +218,12 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   subscribe(fn: (event: E) => void, options: SubscribeOptions = {}): Subscription {
     checkCallback("subscribe", fn);
-    const moderation = moderationOf("subscribe", options, ["budget", "inPlace"]);
-    const presenter = this.#presenters.own(options.inPlace ?? false);
-    return this.#subscribe(
-      () => presenter.callback(fn),
-      () => presenter.release(),
-      options,
-      moderation,
-    );
+    const settings = consumeSettings("subscribe", options, ["budget", "inPlace"]);
+    const { budget, inPlace = false } = options;
+    checkBoolean("inPlace", inPlace);
+    const source = this.#source;
+    const cursor = inPlace ? source.cursor() : undefined;
+    return this.#subscribe(settings, () => source.callback(fn, cursor), cursor, budget);
   }
 
   /**
@@ -271,18 +244,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   subscribeRaw(fn: RawRecordCallback, options: RawSubscribeOptions = {}): Subscription {
     checkCallback("subscribeRaw", fn);
-    const moderation = moderationOf("subscribeRaw", options, ["budget"]);
-    return this.#subscribe(
-      () => fn,
-      () => {},
-      options,
-      moderation,
-    );
+    const settings = consumeSettings("subscribeRaw", options, ["budget"]);
+    return this.#subscribe(settings, () => fn, undefined, options.budget);
   }
 
   /**
-   * The events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those that it
-   * holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it behind
+   * Returns the events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those
+   * that it holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it after
    * them.
    *
    * @throws {Error} when the buffer has another consumer already
@@ -296,31 +264,29 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * ```
    */
   stream(options: StreamOptions = {}): ReadableStream<E> {
-    const moderation = moderationOf("stream", options, ["highWaterMark"]);
+    const settings = consumeSettings("stream", options, ["highWaterMark"]);
     const { highWaterMark = eventsInStream } = options;
     checkCount("highWaterMark", highWaterMark, 1);
-    void this.liveReader;
-    return eventStream((wanted) => this.#arrays("stream", moderation, wanted), highWaterMark);
+    return eventStream((wanted) => this.#arrays("stream", settings, wanted), highWaterMark);
   }
 
   /**
-   * Has the consumer that waits look now, whether or not the kernel was told to wake anybody: for records that programs write
-   * with `BPF_RB_NO_WAKEUP`. How many events (of `batches`: batches) it was given.
+   * Makes the consumer that waits look now, whether or not the kernel was told to wake anybody: for records that programs write
+   * with `BPF_RB_NO_WAKEUP`. Returns how many events (of `batches`: batches) it was given.
    */
   flush(): number {
-    void this.liveReader;
-    return this.#slot.flush();
+    return this.#live.consumer?.look() ?? 0;
   }
 
-  /** Has consumers that wait keep the process alive, which is so from the start. */
+  /** Makes consumers that wait keep the process alive, which is so from the start. */
   ref(): this {
-    this.#slot.keepAlive(true);
+    this.#source.keepAlive(true);
     return this;
   }
 
   /** Lets the process end although a consumer waits. */
   unref(): this {
-    this.#slot.keepAlive(false);
+    this.#source.keepAlive(false);
     return this;
   }
 
@@ -333,7 +299,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   override [Symbol.dispose](): void {
     if (this.#disposed) return;
     // First what may refuse, so that a refusal leaves all as it was.
-    this.#slot[Symbol.dispose]();
+    this.#source[Symbol.dispose]();
     this.#disposed = true;
     super[Symbol.dispose]();
   }
@@ -343,48 +309,40 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     this[Symbol.dispose]();
   }
 
-  /** @internal */
-  protected get liveReader(): RecordReader {
-    if (this.#disposed) throw this.descriptor.refusal();
-    return this.#slot.reader;
-  }
-
-  /** @internal What programs counted as lost by themselves. */
-  protected abstract countedLosses(): number;
-
-  /** @internal How the event loop waits for the buffer. */
-  protected watch(onReady: () => void): Watch {
+  /** @internal Waits on the event loop until there is something to read: the part of a `ConsumedMap` that is not public. */
+  watch(onReady: () => void): Watch {
     return watch(() => this.fd, onReady);
   }
 
-  #subscribe(
-    callback: () => RawRecordCallback,
-    onRelease: () => void,
-    { budget }: RawSubscribeOptions,
-    moderation: Moderation,
-  ): Subscription {
-    if (budget !== undefined) checkCount("budget", budget, 1);
-    void this.liveReader;
-    const stats = () => this.stats;
-    return this.#slot.begin(
-      "subscription",
-      moderation,
-      (parts) => new BufferSubscription({ ...parts, budget, callback, onRelease, stats }),
-    );
+  /** @internal Events that programs counted as lost by themselves. */
+  protected countedLosses(): number {
+    return 0;
   }
 
-  /** @param max events in the next array at the most */
+  /** @throws {DisposedError} after disposal */
+  get #live(): RecordSource<E> {
+    if (this.#disposed) throw this.descriptor.refusal();
+    return this.#source;
+  }
+
+  #subscribe(
+    settings: ConsumeSettings,
+    callback: () => RawRecordCallback,
+    cursor: StructCursor<E> | undefined,
+    budget: number | undefined,
+  ): Subscription {
+    if (budget !== undefined) checkCount("budget", budget, 1);
+    return new CallbackConsumer(this.#live, settings, callback, cursor, budget);
+  }
+
+  /** @param max events in the next array at most */
   #arrays(
-    consumer: Consumer,
-    moderation: Moderation,
+    kind: ConsumerKind,
+    settings: ConsumeSettings,
     max: () => number,
   ): AsyncIterableIterator<E[], undefined> {
-    const presenter = this.#presenters.own(false);
-    return this.#slot.begin(
-      consumer,
-      moderation,
-      (parts) => new BatchIterator<E>(parts, (fn) => presenter.callback(fn), max),
-    );
+    const source = this.#live;
+    return new PullIterator(source, kind, settings, takeArrays(source, max));
   }
 }
 

@@ -1,23 +1,32 @@
-import { type ConsumerParts, type LoopConsumer, Pump, turnMilliseconds } from "./consumer.ts";
-import type { Decoder, InPlace, RawRecordCallback } from "./drain_code.ts";
-import type { RecordReader } from "./reader.ts";
-import type { ConsumerCounts } from "./stats.ts";
+import type { StructCursor } from "../types/type.ts";
+import { Consumer, type ConsumerKind, type RecordSource, turnMilliseconds } from "./consumer.ts";
+import type { ConsumeSettings } from "./ring_options.ts";
 
-/** So many items are handed out between two looks at the clock, */
+/** Takes items of an iteration out of a buffer. */
+export interface Taker<T> {
+  /** The item that {@link take} took last. */
+  taken: T | undefined;
+  /** Takes the next item; false when there is none. An error ends the iteration. */
+  take(): boolean;
+  /** Gives back to the kernel what was delivered, where {@link take} does not. */
+  settle(): void;
+  /** True when an item is valid only until the next one is taken: then whoever waits for it has a turn to use it. */
+  readonly isOneAtATime: boolean;
+}
+
+/** The number of items that are handed out between two looks at the clock, */
 const itemsBetweenClocks = 64;
 /** unless what is done with each takes so long. */
 const longItemMilliseconds = 0.02;
 
 /**
- * Asynchronous iteration over a buffer: something for each `next()`, and a sleep in the kernel when there is nothing.
+ * A consumer that is asked: something for each `next()`, and a sleep in the kernel when there is nothing.
  *
  * It ends by `return()`, by an error, by the disposal of the buffer, and by its signal: then the `next()` that waits, or the one
  * after it, is rejected with the signal's reason.
  */
-export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, LoopConsumer {
-  readonly #pump: Pump;
-  readonly #parts: ConsumerParts;
-  readonly #onAbort = (): void => this.#fail(this.#parts.signal?.reason);
+export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T, undefined> {
+  readonly #taker: Taker<T>;
   /** Calls of `next()` that wait, in order. */
   #waiting: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
   /** When the loop's turn began, as far as is known, and when the clock was looked at last. */
@@ -27,80 +36,69 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
   #items = 0;
   #itemsUntilClock = 1;
   #isTurnOver = false;
-  #ended = false;
   #isTaking = false;
-  /** Why the next call of `next()` is to be rejected. */
+  /** The reason for which the next call of `next()` is to be rejected. */
   #failure: { readonly reason: unknown } | undefined;
-  /** What {@link take} took. */
-  protected taken: T | undefined;
 
-  constructor(parts: ConsumerParts) {
-    this.#parts = parts;
-    this.#pump = new Pump({ ...parts, look: () => this.look() });
+  constructor(
+    source: RecordSource<unknown>,
+    kind: ConsumerKind,
+    settings: ConsumeSettings,
+    taker: Taker<T>,
+  ) {
+    super(source, kind, settings);
+    this.#taker = taker;
+    this.begin();
   }
-
-  begin(): void {
-    const { signal } = this.#parts;
-    if (signal?.aborted === true) this.#onAbort();
-    else signal?.addEventListener("abort", this.#onAbort, { once: true });
-  }
-
-  /** Puts the next item into {@link taken}; false when there is none. What it throws ends the iteration. */
-  protected abstract take(): boolean;
-
-  /** Whether an item is valid only until the next one is taken: then whoever waits for it has a turn to use it. */
-  protected readonly isOneAtATime: boolean = false;
-
-  /** Gives back to the kernel what was delivered, where that is not done by {@link take}. */
-  protected abstract settle(): void;
 
   [Symbol.asyncIterator](): this {
     return this;
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
-    if (this.#ended) return this.#afterEnd();
+    if (this.ended) return this.#afterEnd();
     // A callback of another consumer may run still, which has ended: what it was called with is being given back.
     const mayTake =
-      this.#waiting.length === 0 && !this.#isTurnOver && !this.#parts.reader.isDraining;
+      this.#waiting.length === 0 && !this.#isTurnOver && !this.source.reader.isDraining;
     try {
       if (mayTake && this.#take()) {
         this.#watchClock();
-        return Promise.resolve({ done: false, value: this.taken as T });
+        return Promise.resolve({ done: false, value: this.#taker.taken as T });
       }
       const waiter = Promise.withResolvers<IteratorResult<T, undefined>>();
       this.#waiting.push(waiter);
-      if (mayTake) this.#pump.schedule();
-      else if (this.#waiting.length === 1) this.#pump.nextTurn();
+      if (mayTake) this.schedule();
+      else if (this.#waiting.length === 1) this.nextTurn();
       return waiter.promise;
     } catch (error) {
       // Also when the wait cannot begin: an iteration that is stuck would keep the ring from its next consumer.
-      this.finish();
+      this.end();
       return Promise.reject(error);
     }
   }
 
   async return(): Promise<IteratorResult<T, undefined>> {
-    this.finish();
+    this.end();
     return { done: true, value: undefined };
   }
 
-  /** Hands out what is there to whoever waits; how many items that were. */
-  look(): number {
-    if (this.#parts.reader.isDraining) return 0;
+  /** Hands out what is there to whoever waits, and returns how many items that were. */
+  override look(): number {
+    if (this.source.reader.isDraining) return 0;
     this.#beginTurn();
+    const { isOneAtATime } = this.#taker;
     let count = 0;
     try {
       while (this.#waiting.length > 0 && this.#take()) {
         count++;
-        this.#waiting.shift()?.resolve({ done: false, value: this.taken as T });
-        if (this.isOneAtATime) break;
+        this.#waiting.shift()?.resolve({ done: false, value: this.#taker.taken as T });
+        if (isOneAtATime) break;
       }
-      if (this.#waiting.length === 0) this.#pump.stop();
-      else if (this.isOneAtATime && count > 0) this.#pump.nextTurn();
-      else this.#pump.schedule();
+      if (this.#waiting.length === 0) this.stop();
+      else if (isOneAtATime && count > 0) this.nextTurn();
+      else this.schedule();
     } catch (error) {
-      this.#fail(error);
+      this.aborted(error);
     }
     return count;
   }
@@ -110,31 +108,16 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
     if (this.#isTaking) return false;
     this.#isTaking = true;
     try {
-      return this.take();
+      return this.#taker.take();
     } finally {
       this.#isTaking = false;
     }
   }
 
-  keepAlive(alive: boolean): void {
-    this.#pump.keepAlive(alive);
-  }
-
-  /** Ends the iteration: whoever waits gets `done`. */
-  finish(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    const { signal, reader, onEnd } = this.#parts;
-    signal?.removeEventListener("abort", this.#onAbort);
-    try {
-      this.#pump[Symbol.dispose]();
-    } finally {
-      reader.interrupt();
-      this.settle();
-      onEnd();
-      for (const waiter of this.#waiting) waiter.resolve({ done: true, value: undefined });
-      this.#waiting = [];
-    }
+  protected override settle(): void {
+    this.#taker.settle();
+    for (const waiter of this.#waiting) waiter.resolve({ done: true, value: undefined });
+    this.#waiting = [];
   }
 
   /** Looks at the clock now and then: whoever asks for one item after another would keep timers and I/O waiting. */
@@ -154,10 +137,10 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
     this.#isTurnOver = false;
   }
 
-  #fail(reason: unknown): void {
+  protected override aborted(reason: unknown): void {
     const waiter = this.#waiting.shift();
     if (waiter === undefined) this.#failure = { reason };
-    this.finish();
+    this.end();
     waiter?.reject(reason);
   }
 
@@ -169,6 +152,94 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
   }
 }
 
+/** The number of records that are held together, which costs less than one by one. */
+const recordsAtOnce = 64;
+/** The part of the buffer that they may fill: their room is given back together, too. */
+const partAtOnce = 1 / 8;
+
+/** Takes events one by one. */
+export function takeEvents<E>(source: RecordSource<E>): Taker<E> {
+  const { reader, type } = source;
+  /** Where the next record is among those that are held; -1 for none. */
+  let at = -1;
+  return {
+    taken: undefined,
+    isOneAtATime: false,
+    take() {
+      if (at !== -1) at = reader.locate(at);
+      if (at === -1) {
+        // After the last event there may be records that programs discarded.
+        reader.pass(reader.heldBytes, 0);
+        reader.giveBack();
+        const count = reader.hold(recordsAtOnce, reader.byteLength * partAtOnce);
+        source.found(count);
+        if (count === 0) return false;
+        at = reader.locate(0);
+      }
+      const { view, offset, length } = reader;
+      // Before it is decoded: an impossible record counts as delivered, or it would stand in the way for ever.
+      reader.pass(at, 1);
+      if (length < type.size) source.refuse(length);
+      this.taken = type.read(view, offset);
+      return true;
+    },
+    settle: () => reader.giveBack(),
+  };
+}
+
+/** Takes arrays of at most `max()` events. */
+export function takeArrays<E>(source: RecordSource<E>, max: () => number): Taker<E[]> {
+  let events: E[] = [];
+  const append = (event: E): void => void events.push(event);
+  /** The error of the record after the events that were delivered last. */
+  let refusal: { readonly error: unknown } | undefined;
+  return {
+    taken: undefined,
+    isOneAtATime: false,
+    take() {
+      // The events before an impossible record are delivered first; the error comes with the next call.
+      if (refusal !== undefined) throw refusal.error;
+      this.taken = events = [];
+      try {
+        source.reader.drain(source.callback(append), max());
+      } catch (error) {
+        if (events.length === 0) throw error;
+        refusal = { error };
+      }
+      source.found(events.length);
+      return events.length > 0;
+    },
+    settle() {},
+  };
+}
+
+/** Takes batches of at most `max` events in place. @throws {TypeError} when the event is not a struct */
+export function takeBatches<E>(source: RecordSource<E>, max: number): Taker<Batch<E>> {
+  const { reader } = source;
+  const cursor = source.cursor();
+  let batch: HeldBatch<E> | undefined;
+  return {
+    taken: undefined,
+    isOneAtATime: true,
+    take() {
+      this.settle();
+      const count = reader.hold(max, reader.byteLength);
+      source.found(count);
+      if (count === 0) return false;
+      reader.pass(reader.heldBytes, count);
+      this.taken = batch = new HeldBatch(source, cursor, count);
+      return true;
+    },
+    settle() {
+      if (batch === undefined) return;
+      batch.released = true;
+      this.taken = batch = undefined;
+      cursor.release();
+      reader.giveBack();
+    },
+  };
+}
+
 /**
  * Events that lie in the buffer still: each is shown by one and the same object, whose getters read the buffer's memory.
  *
@@ -176,184 +247,41 @@ export abstract class PulledIterator<T> implements AsyncIterableIterator<T>, Loo
  * needed for longer (`type.copy(event)`).
  */
 export interface Batch<E> extends Iterable<E> {
-  /** How many events it has. */
+  /** The number of its events. */
   readonly length: number;
-  /** Whether it is over: its events were given back. */
+  /** True once it is over: its events were given back. */
   readonly released: boolean;
 }
 
-/** What a batch works with. */
-export interface BatchParts<E> {
-  readonly reader: RecordReader;
-  readonly cursor: InPlace<E>;
-  readonly size: number;
-  readonly refuse: (length: number) => never;
-}
-
-/** The batch of what a reader holds. */
-export class HeldBatch<E> implements Batch<E> {
-  readonly #parts: BatchParts<E>;
+/** The records that a reader holds, as a batch. */
+class HeldBatch<E> implements Batch<E> {
+  readonly #source: RecordSource<E>;
+  readonly #cursor: StructCursor<E>;
   readonly length: number;
-  #released = false;
+  /** True once its events are the programs' again. */
+  released = false;
 
-  constructor(parts: BatchParts<E>, length: number) {
-    this.#parts = parts;
+  constructor(source: RecordSource<E>, cursor: StructCursor<E>, length: number) {
+    this.#source = source;
+    this.#cursor = cursor;
     this.length = length;
   }
 
-  get released(): boolean {
-    return this.#released;
-  }
-
   *[Symbol.iterator](): Generator<E, void, undefined> {
-    const { reader, cursor, size, refuse } = this.#parts;
+    const { reader, type, refuse } = this.#source;
     let at = 0;
     for (;;) {
-      if (this.#released) {
+      if (this.released) {
         throw new Error(
           "this batch is over: its events were given back when the next one was asked for",
         );
       }
       at = reader.locate(at);
       if (at === -1) return;
-      if (reader.length < size) refuse(reader.length);
-      cursor.moveTo(reader.view, reader.offset);
-      yield cursor.event;
+      if (reader.length < type.size) refuse(reader.length);
+      this.#cursor.moveTo(reader.view, reader.offset);
+      yield this.#cursor.event;
     }
-  }
-
-  /** Its events are the programs' from now on. */
-  release(): void {
-    this.#released = true;
-  }
-}
-
-/** Asynchronous iteration over a buffer, an array of events at a time. */
-export class BatchIterator<E> extends PulledIterator<E[]> {
-  readonly #parts: ConsumerParts;
-  readonly #append: RawRecordCallback;
-  readonly #max: () => number;
-  #events: E[] = [];
-  /** Why the record after the events that were delivered last could not be. */
-  #refusal: { readonly error: unknown } | undefined;
-
-  /**
-   * @param decoding makes the callback that hands each event on
-   * @param max events in the next array at the most
-   */
-  constructor(
-    parts: ConsumerParts,
-    decoding: (fn: (event: E) => void) => RawRecordCallback,
-    max: () => number,
-  ) {
-    super(parts);
-    this.#parts = parts;
-    this.#max = max;
-    this.#append = decoding((event) => {
-      this.#events.push(event);
-    });
-  }
-
-  protected override take(): boolean {
-    const { reader, counts } = this.#parts;
-    // What came before a record that cannot be is delivered first; the error comes with the next call.
-    if (this.#refusal !== undefined) throw this.#refusal.error;
-    this.#events = [];
-    try {
-      reader.drain(this.#append, this.#max());
-    } catch (error) {
-      if (this.#events.length === 0) throw error;
-      this.#refusal = { error };
-    }
-    this.taken = this.#events;
-    counts.found(this.#events.length);
-    return this.#events.length > 0;
-  }
-
-  protected override settle(): void {}
-}
-
-/** Asynchronous iteration over a buffer, some records in place at a time. */
-export class InPlaceBatchIterator<E> extends PulledIterator<HeldBatch<E>> {
-  protected override readonly isOneAtATime = true;
-  readonly #counts: ConsumerCounts;
-  readonly #parts: BatchParts<E>;
-  readonly #max: number;
-  readonly #onRelease: () => void;
-
-  /** @param onRelease called when the events of a batch may not be read any more */
-  constructor(parts: ConsumerParts, batch: BatchParts<E>, max: number, onRelease: () => void) {
-    super(parts);
-    this.#counts = parts.counts;
-    this.#parts = batch;
-    this.#max = max;
-    this.#onRelease = onRelease;
-  }
-
-  protected override take(): boolean {
-    this.settle();
-    const { reader } = this.#parts;
-    const count = reader.hold(this.#max, reader.size);
-    this.#counts.found(count);
-    if (count === 0) return false;
-    reader.pass(reader.heldBytes, count);
-    this.taken = new HeldBatch(this.#parts, count);
-    return true;
-  }
-
-  protected override settle(): void {
-    if (this.taken === undefined) return;
-    this.taken.release();
-    this.taken = undefined;
-    this.#onRelease();
-    this.#parts.reader.giveBack();
-  }
-}
-
-/** So many records are looked at together, which costs less than one by one. */
-const recordsAtOnce = 64;
-/** Of the buffer, how much they may fill: their room is given back together, too. */
-const partAtOnce = 1 / 8;
-
-/** Asynchronous iteration over a buffer, event by event. */
-export class EventIterator<E> extends PulledIterator<E> {
-  readonly #reader: RecordReader;
-  readonly #counts: ConsumerCounts;
-  readonly #type: Decoder<E>;
-  readonly #refuse: (length: number) => never;
-  /** Where the next record is among those that are held; -1 for none. */
-  #at = -1;
-
-  constructor(parts: ConsumerParts, type: Decoder<E>, refuse: (length: number) => never) {
-    super(parts);
-    this.#reader = parts.reader;
-    this.#counts = parts.counts;
-    this.#type = type;
-    this.#refuse = refuse;
-  }
-
-  protected override take(): boolean {
-    const reader = this.#reader;
-    if (this.#at !== -1) this.#at = reader.locate(this.#at);
-    if (this.#at === -1) {
-      // Behind the last event there may be records that programs gave up.
-      reader.pass(reader.heldBytes, 0);
-      reader.giveBack();
-      const count = reader.hold(recordsAtOnce, reader.size * partAtOnce);
-      this.#counts.found(count);
-      if (count === 0) return false;
-      this.#at = reader.locate(0);
-    }
-    const { view, offset, length } = reader;
-    // Before it is decoded: a record that cannot be counts as delivered, or it would stand in the way for ever.
-    reader.pass(this.#at, 1);
-    if (length < this.#type.size) this.#refuse(length);
-    this.taken = this.#type.read(view, offset);
-    return true;
-  }
-
-  protected override settle(): void {
-    this.#reader.giveBack();
   }
 }
 

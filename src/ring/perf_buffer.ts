@@ -1,11 +1,10 @@
-import type { Watch } from "../loop/reactor.ts";
+import type { Watch } from "../loop/event_loop.ts";
 import { type Duplicate, duplicateType } from "../maps/bpf_map.ts";
 import type { AnyType, TypeIn } from "../maps/map_options.ts";
 import type { Infer, Type } from "../types/type.ts";
 import { PerfEventArray } from "../maps/prog_array.ts";
 import { EventBuffer } from "./event_buffer.ts";
 import {
-  mergedWatch,
   openPerfEvents,
   type PerfBufferOptions,
   type PerfBufferTypes,
@@ -35,7 +34,7 @@ declare module "../maps/map_options.ts" {
  * too short for its event type by as much goes unnoticed. A record may have 65516 bytes; one that is longer spoils what is in
  * the buffer, for the kernel does not refuse it.
  *
- * What finds no room is lost. The kernel counts that, and says so with the next record that finds room on the same CPU:
+ * A record that finds no room is lost. The kernel counts those, and says so with the next record that finds room on the same CPU:
  * `stats.lost` is exact from then on. Disposal drops what was not read.
  *
  * By default each record wakes the consumer, with an interrupt that takes the program a hundred times as long as the record:
@@ -86,7 +85,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   /** The duplicate is the map alone: see {@link dup}. */
   declare readonly [duplicateType]?: PerfEventArray;
   /** Bytes of the buffer of each CPU. */
-  readonly size: number;
+  readonly byteLength: number;
   /** Bytes between two wake-ups; `undefined` where each record wakes. */
   readonly watermark: number | undefined;
   readonly #events: PerfEvents;
@@ -94,20 +93,20 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   constructor(options: PerfBufferOptions<E>) {
     const handle = PerfBuffer.kind.handle<PerfBufferTypes<E>>(options);
     const layout = perfLayout(handle.types);
-    let events: PerfEvents | undefined;
+    // Assigned within the next call, which TypeScript cannot see.
+    let events!: PerfEvents;
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
       events = openPerfEvents(map, layout);
       return events.reader;
     });
-    // Assigned within the call before, which TypeScript cannot see.
-    this.#events = events as unknown as PerfEvents;
-    this.size = layout.size;
+    this.#events = events;
+    this.byteLength = layout.size;
     this.watermark = layout.watermark;
   }
 
   /** The CPUs whose programs are heard: those that were online when this object was made. */
   get cpus(): readonly number[] {
-    return this.#events.cpus;
+    return this.#events.reader.readers.map(({ cpu }) => cpu);
   }
 
   /**
@@ -158,13 +157,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     return { event: (this.handle.types as RingBufTypes<E>).event };
   }
 
-  /** @internal The kernel counts them. */
-  protected override countedLosses(): number {
-    return 0;
-  }
-
   /** @internal */
-  protected override watch(onReady: () => void): Watch {
-    return mergedWatch(this.#events.sources, onReady);
+  override watch(onReady: () => void): Watch {
+    return this.#events.watch(onReady);
   }
 }

@@ -2,26 +2,24 @@ import { checkCount } from "../check/arguments.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
-import { enablePerfEvent, openOutputEvent, PerfPages } from "../ffi/perf_event.ts";
+import { enablePerfEvent, openOutputEvent, type PerfMemory, PerfPages } from "../ffi/perf_event.ts";
 import { hasHungUp } from "../ffi/poll.ts";
-import { type Watch, watch } from "../loop/reactor.ts";
+import { type Watch, watch } from "../loop/event_loop.ts";
 import type { BpfMap } from "../maps/bpf_map.ts";
 import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
-import type { DrainEnd, PresentingCode, RawRecordCallback } from "./drain_code.ts";
-import { PerfReader, PerfReaderCommons } from "./perf_reader.ts";
-import type { ReaderTotals, RecordReader } from "./reader.ts";
+import { PerfReader } from "./perf_reader.ts";
 import { checkBufferSize, type RingBufTypes } from "./ring_options.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
 
-/** Perf events that are in a map, one for each CPU, and what reads them. */
+/** Perf events that are in a map, one for each CPU, and their reader. */
 export interface PerfEvents {
-  readonly reader: MergedReader;
-  readonly sources: readonly WatchedSource[];
-  readonly cpus: readonly number[];
+  readonly reader: PerfReader;
+  /** Waits on the event loop until one of them has something to read. */
+  watch(onReady: () => void): Watch;
   /** Closes the events. The kernel takes them out of the map when the descriptor that stored them is closed. */
-  readonly close: () => void;
+  close(): void;
 }
 
 /** The maps that have the perf events of an object of this thread, by the kernel's id. */
@@ -59,27 +57,26 @@ export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): Pe
     element.view.setUint32(element.valueOffset, event.fd, true);
     element.update(BPF_ANY, `the perf event of CPU ${cpu}`);
   }
-  const commons = new PerfReaderCommons(size);
-  const readers = pages.buffers.map((memory, index) => {
-    const { cpu } = events[index] as (typeof events)[number];
-    return new PerfReader(memory, cpu, commons, `${map}`);
-  });
-  const sources = readers.map((reader, index): WatchedSource => {
+  const memories = events.map(({ cpu }, index) => ({
+    cpu,
+    memory: pages.buffers[index] as PerfMemory,
+  }));
+  const reader = new PerfReader(memories, pages, size, `${map}`);
+  const sources = reader.readers.map((one, index): WatchedSource => {
     const { event } = events[index] as (typeof events)[number];
     return {
       get fd() {
         return event.fd;
       },
       get isDue() {
-        return reader.isDue(watermark);
+        return one.isDue(watermark);
       },
     };
   });
   const all = opened.move();
   return {
-    reader: new MergedReader({ readers, commons, memory: pages, size }),
-    sources,
-    cpus: events.map(({ cpu }) => cpu),
+    reader,
+    watch: (onReady) => new MergedWatch(sources, onReady),
     close: () => all.dispose(),
   };
 }
@@ -128,7 +125,7 @@ const usualSize = 64 * 1024;
 const largestSize = 2 ** 30;
 const typeNames = ["event", "size", "watermark"] as const;
 
-/** What options say of the buffers, checked. @throws {RangeError} */
+/** Returns the layout that options ask for, checked. @throws {RangeError} */
 export function perfLayout({ size = usualSize, watermark }: PerfBufferTypes<AnyType>): PerfLayout {
   checkBufferSize("the buffer of a CPU", size, largestSize);
   // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
@@ -156,184 +153,14 @@ export const perfKind: MapKind<
   complete: () => ({ maxEntries: Math.max(...possibleCpus()) + 1 }),
 });
 
-/** So many records of one CPU are delivered in a row, before the other CPUs have their turn. */
-const recordsPerTurn = 256;
-
-/** What the reader of several buffers works with. */
-export interface MergedReaderParts {
-  /** One for each CPU: one at least. */
-  readonly readers: readonly PerfReader[];
-  /** The same that the readers have. */
-  readonly commons: PerfReaderCommons;
-  /** The memory of all of them: owned from here on. */
-  readonly memory: Disposable;
-  /** Bytes of the data of one CPU. */
-  readonly size: number;
-}
-
-/**
- * The perf buffers of all CPUs as one. Records of one CPU come in their order; those of different CPUs in none, as the kernel
- * keeps none: each CPU has a turn of some records, round and round, so that a busy one keeps no other from being read.
- */
-export class MergedReader implements RecordReader {
-  /**
-   * Of the data of one CPU: that is what can be full, and held in one piece. What is decided by it is decided as if all came
-   * from one CPU.
-   */
-  readonly size: number;
-  readonly totals: ReaderTotals;
-  readonly #readers: readonly PerfReader[];
-  readonly #commons: PerfReaderCommons;
-  readonly #memory: Disposable;
-  /** Whose turn is the next. */
-  #next = 0;
-  /** Whose record was looked at last. */
-  #current: PerfReader | undefined;
-  #end: DrainEnd = "empty";
-  #stopped = false;
-  #isDraining = false;
-  #disposed = false;
-
-  constructor({ readers, commons, memory, size }: MergedReaderParts) {
-    this.#readers = readers;
-    this.#commons = commons;
-    this.#memory = memory;
-    this.size = size;
-    this.totals = commons.totals;
-  }
-
-  /** The CPU of the record that was delivered last, or is being delivered; -1 before the first. */
-  get cpu(): number {
-    return this.#current?.cpu ?? -1;
-  }
-
-  get end(): DrainEnd {
-    return this.#end;
-  }
-
-  get isCorrupt(): boolean {
-    return this.#readers.some((reader) => reader.isCorrupt);
-  }
-
-  get code(): PresentingCode {
-    return this.#commons.code;
-  }
-
-  get backlog(): number {
-    return this.#readers.reduce((sum, { backlog }) => sum + backlog, 0);
-  }
-
-  get isDraining(): boolean {
-    return this.#isDraining;
-  }
-
-  drain(fn: RawRecordCallback, limit: number): number {
-    this.#isDraining = true;
-    try {
-      return this.#drain(fn, limit);
-    } finally {
-      this.#isDraining = false;
-    }
-  }
-
-  #drain(fn: RawRecordCallback, limit: number): number {
-    // All of them before the first callback: what that has programs write, on whatever CPU, is left.
-    for (const reader of this.#readers) reader.look();
-    this.#stopped = false;
-    this.#end = "limit";
-    let count = 0;
-    let dry = 0;
-    while (count < limit && dry < this.#readers.length) {
-      const reader = this.#takeTurn();
-      if (reader.available === 0) {
-        dry++;
-        continue;
-      }
-      dry = 0;
-      this.#current = reader;
-      count += reader.drain(fn, Math.min(limit - count, recordsPerTurn));
-      if (this.#stopped) return count;
-    }
-    if (this.#readers.every(({ available }) => available === 0)) this.#end = "empty";
-    return count;
-  }
-
-  interrupt(): void {
-    this.#stopped = true;
-    this.#current?.interrupt();
-  }
-
-  hold(limit: number, bytes: number): number {
-    for (const _ of this.#readers) {
-      const reader = this.#takeTurn();
-      reader.look();
-      const count = reader.hold(limit, bytes);
-      if (count === 0) continue;
-      this.#current = reader;
-      this.#end = "limit";
-      return count;
-    }
-    this.#end = "empty";
-    return 0;
-  }
-
-  get heldBytes(): number {
-    return this.#current?.heldBytes ?? 0;
-  }
-
-  locate(at: number): number {
-    return this.#current?.locate(at) ?? -1;
-  }
-
-  get view(): DataView {
-    return this.#current?.view ?? this.#commons.scratchView;
-  }
-
-  get offset(): number {
-    return this.#current?.offset ?? 0;
-  }
-
-  get length(): number {
-    return this.#current?.length ?? 0;
-  }
-
-  pass(at: number, events: number): void {
-    this.#current?.pass(at, events);
-  }
-
-  giveBack(): void {
-    this.#current?.giveBack();
-  }
-
-  #takeTurn(): PerfReader {
-    const reader = this.#readers[this.#next] as PerfReader;
-    this.#next = (this.#next + 1) % this.#readers.length;
-    return reader;
-  }
-
-  /**
-   * Unmaps the memory: views of it, and of the copy of a record that wrapped around the end, have length 0 from then on.
-   *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the memory: all is as before then
-   */
-  [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    this.#memory[Symbol.dispose]();
-    this.#disposed = true;
-    this.#stopped = true;
-    for (const reader of this.#readers) reader.close();
-    this.#commons[Symbol.dispose]();
-  }
-}
-
 /** One of several perf events that are waited for together. */
 export interface WatchedSource {
   readonly fd: number;
-  /** Whether so much was written since it was read that the kernel wakes, or did. */
+  /** True when so much was written since it was read that the kernel wakes, or did. */
   readonly isDue: boolean;
 }
 
-/** How long after the last arming is looked once more whether a wake-up was swallowed. */
+/** The time after the last arming at which is looked once more whether a wake-up was swallowed. */
 const secondLookMilliseconds = 10;
 
 /**
@@ -351,18 +178,14 @@ const secondLookMilliseconds = 10;
  *
  * A descriptor that hung up is ready for ever: it is waited for no more.
  */
-export function mergedWatch(sources: readonly WatchedSource[], onReady: () => void): Watch {
-  return new MergedWatch(sources, onReady);
-}
-
-class MergedWatch implements Watch {
+export class MergedWatch implements Watch {
   readonly #sources: readonly WatchedSource[];
   readonly #watches = new Set<Watch>();
   readonly #onReady: () => void;
   #isArmed = false;
   #isReferenced = true;
   #isReporting = false;
-  /** What looks once more, for as long as there were armings since it did. */
+  /** The timer that looks once more, for as long as there were armings since it did. */
   #secondLook: ReturnType<typeof setTimeout> | undefined;
   #wasArmed = false;
 

@@ -1,309 +1,32 @@
-import { loadFence, orderLoads } from "../ffi/ring_memory.ts";
+import { loadFence, orderLoads, type RingMemory } from "../ffi/ring_memory.ts";
 import {
   type DrainCode,
   type DrainControl,
+  drainCodeFor,
   type DrainEnd,
-  type PresentingCode,
   type RawRecordCallback,
   sharedDrainCode,
-  specialize,
-  specializedAfter,
 } from "./drain_code.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 
+/** The memory of a ring in overwrite mode: `RingMemory`, or a test's own. */
+export type OverwrittenRing = Pick<RingMemory, keyof RingMemory>;
+
 /** The memory that a ring buffer's consumer shares with the kernel: `RingMemory`, or a test's own. */
-export interface SharedRing extends Disposable {
-  /** The data, twice in a row: the record at position `p` is at `p & (size - 1)`. */
-  readonly data: DataView;
-  /** How far programs had reserved at the last {@link look}, in bytes since the ring's creation. */
-  readonly producer: number;
-  /** From where on there was something to read at the last {@link look}, in bytes since the ring's creation. */
-  readonly consumer: number;
-  /** Bytes that were overwritten before they could be read, since the ring was mapped. */
-  readonly overwrittenBytes: number;
-  /** Reads the positions: what they cover may be read after this. */
-  look(): void;
-  /** How far records are released by now. */
-  releasedPosition(): number;
-  /** Releases all records before `position`. */
-  release(position: number): void;
-}
+export type SharedRing = Omit<OverwrittenRing, "overwritePosition">;
 
-const mostRecords = 0x7fff_ffff;
-
-const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-
-function lengthOf(header: number): number {
-  return header & lengthMask;
-}
-
-function isDiscarded(header: number): boolean {
-  return (header & BPF_RINGBUF_DISCARD_BIT) !== 0;
-}
-
-/** The protocol of a ring buffer's consumer, over its shared memory. */
-export class RingReader implements RecordReader, DrainControl {
-  readonly totals: ReaderTotals = noTotals();
-  readonly size: number;
-  readonly #memory: SharedRing;
-  readonly #what: string;
-  #code = sharedDrainCode;
-  #end: DrainEnd = "empty";
-  #isCorrupt = false;
-  /** Where the last drain or hold began, and how far programs had written by then, in bytes since the ring's creation. */
-  #start = 0;
-  #producer = 0;
-  /** Where the start is in the data. */
-  #offset = 0;
-  /** Bytes from the start that were released. */
-  #released = 0;
-  #heldBytes = 0;
-  /** Of the records that are held, how many programs gave up. */
-  #heldDiscarded = 0;
-  #isDraining = false;
-  delivered = 0;
-  stopped = false;
-  #disposed = false;
-  offset = 0;
-  length = 0;
-
-  /** @param memory owned from here on */
-  constructor(memory: SharedRing, size: number, what: string) {
-    this.#memory = memory;
-    this.size = size;
-    this.#what = what;
-  }
-
-  get end(): DrainEnd {
-    return this.#end;
-  }
-
-  get isCorrupt(): boolean {
-    return this.#isCorrupt;
-  }
-
-  get code(): DrainCode {
-    if (this.#code === sharedDrainCode && this.totals.events >= specializedAfter) {
-      this.#code = specialize();
-    }
-    return this.#code;
-  }
-
-  get view(): DataView {
-    return this.#memory.data;
-  }
-
-  get heldBytes(): number {
-    return this.#heldBytes;
-  }
-
-  get isDraining(): boolean {
-    return this.#isDraining;
-  }
-
-  get backlog(): number {
-    const memory = this.#memory;
-    memory.look();
-    return memory.producer - memory.consumer;
-  }
-
-  drain(fn: RawRecordCallback, limit: number): number {
-    const available = this.#begin();
-    const { data } = this.#memory;
-    this.#isDraining = true;
-    try {
-      return this.code.drain(
-        this,
-        data,
-        this.size - 1,
-        this.#offset,
-        available,
-        Math.min(limit, mostRecords),
-        loadFence,
-        fn,
-      );
-    } finally {
-      this.#isDraining = false;
-    }
-  }
-
-  interrupt(): void {
-    this.stopped = true;
-    this.release(this.delivered);
-  }
-
-  hold(limit: number, bytes: number): number {
-    const available = this.#begin();
-    let count = 0;
-    let discarded = 0;
-    let at = 0;
-    const { data } = this.#memory;
-    this.#heldBytes = available;
-    this.#end = "empty";
-    while (at !== available) {
-      const header = data.getInt32((this.#offset + at) & (this.size - 1), true);
-      if (header < 0) {
-        this.#end = "busy";
-        break;
-      }
-      const next = at + this.#advance(at, header);
-      if (isDiscarded(header)) {
-        discarded++;
-      } else {
-        if (count >= limit || (next > bytes && count > 0)) {
-          this.#end = "limit";
-          break;
-        }
-        count++;
-      }
-      at = next;
-    }
-    this.#heldBytes = at;
-    this.#heldDiscarded = discarded;
-    // What programs gave up is nothing to hold on to.
-    if (count === 0) {
-      this.delivered = at;
-      this.giveBack();
-    }
-    return count;
-  }
-
-  locate(at: number): number {
-    let next = at;
-    while (next < this.#heldBytes) {
-      const offset = (this.#offset + next) & (this.size - 1);
-      const header = this.#memory.data.getInt32(offset, true);
-      orderLoads();
-      next += this.#advance(next, header);
-      if (isDiscarded(header)) continue;
-      this.offset = offset + BPF_RINGBUF_HDR_SZ;
-      this.length = lengthOf(header);
-      return next;
-    }
-    return -1;
-  }
-
-  pass(at: number, events: number): void {
-    this.delivered = at;
-    this.totals.events += events;
-  }
-
-  giveBack(): void {
-    // Disposal has given back what was delivered.
-    if (this.#disposed) return;
-    const { delivered, totals } = this;
-    totals.bytes += delivered;
-    totals.discarded +=
-      delivered === this.#heldBytes ? this.#heldDiscarded : this.#countDiscarded(delivered);
-    this.release(delivered);
-    this.#heldBytes = 0;
-    this.#heldDiscarded = 0;
-    this.delivered = 0;
-  }
-
-  /** How many of the first so many bytes' records programs gave up. */
-  #countDiscarded(bytes: number): number {
-    let count = 0;
-    for (let at = 0; at < bytes;) {
-      const header = this.#memory.data.getInt32((this.#offset + at) & (this.size - 1), true);
-      if (isDiscarded(header)) count++;
-      at += this.#advance(at, header);
-    }
-    return count;
-  }
-
-  release(bytes: number): void {
-    if (this.#disposed || bytes <= this.#released) return;
-    this.#released = bytes;
-    const position = this.#start + bytes;
-    // Another process may be a second consumer, which no check can refuse: what it gave back is the programs' again.
-    if (position > this.#memory.releasedPosition()) this.#memory.release(position);
-  }
-
-  finish(end: DrainEnd, bytes: number, events: number, discarded: number): void {
-    this.#end = end;
-    const { totals } = this;
-    totals.bytes += bytes;
-    totals.events += events;
-    totals.discarded += discarded;
-    // Before a sleep this must come first, or no wake-up follows.
-    this.release(bytes);
-    this.delivered = 0;
-  }
-
-  corruptRecord(at: number, length: number): Error {
-    return this.#corrupt(
-      `at position ${this.#start + at} a record claims ${length} bytes, but programs have written up to ${this.#producer} only`,
-    );
-  }
-
-  /** How many bytes there are to read from where the consumer is. */
-  #begin(): number {
-    const memory = this.#memory;
-    memory.look();
-    // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
-    const { consumer, producer } = memory;
-    this.totals.overwrittenBytes = memory.overwrittenBytes;
-    if (consumer > producer || producer - consumer >= this.size || consumer % 8 !== 0) {
-      throw this.#corrupt(
-        `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.size} bytes`,
-      );
-    }
-    this.#start = consumer;
-    this.#producer = producer;
-    // What loops count in is less than the ring's size, and made an integer here: positions outgrow those that the engine is
-    // fast with once 2 GiB have passed, and it keeps a number that comes of such a one as it does fractions.
-    this.#offset = (consumer % this.size) | 0;
-    this.#released = 0;
-    this.#heldBytes = 0;
-    this.#heldDiscarded = 0;
-    this.delivered = 0;
-    this.stopped = false;
-    return (producer - consumer) | 0;
-  }
-
-  /** Bytes from a record to the next. @throws {Error} when that is more than there is */
-  #advance(at: number, header: number): number {
-    const length = lengthOf(header);
-    const advance = (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
-    if (header < 0 || advance > this.#heldBytes - at) throw this.corruptRecord(at, length);
-    return advance;
-  }
-
-  #corrupt(finding: string): Error {
-    this.#isCorrupt = true;
-    return new Error(
-      `${this.#what} is corrupt: ${finding}; was its memory changed by another process?`,
-    );
-  }
-
-  /** Releases what was delivered and unmaps: views of the ring have length 0 from then on. */
-  [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    this.release(this.delivered);
-    this.#memory[Symbol.dispose]();
-    this.#disposed = true;
-    this.stopped = true;
-  }
-}
-
-/** What was read since the reader was made. */
+/** Counts of what was read since the reader was made. */
 export interface ReaderTotals {
   /** Records that were delivered. */
   events: number;
   /** Bytes of the buffer that were given back, headers and discarded records included. */
   bytes: number;
-  /** Records that programs gave up. */
+  /** Records that programs discarded. */
   discarded: number;
-  /** Records that the kernel says it had no room for; only perf buffers know. */
+  /** Records that found no room, by the kernel's count; only perf buffers have one. */
   lost: number;
   /** Bytes that were overwritten before they were read; only in overwrite mode. */
   overwrittenBytes: number;
-}
-
-/** Of a reader that has read nothing yet. */
-export function noTotals(): ReaderTotals {
-  return { events: 0, bytes: 0, discarded: 0, lost: 0, overwrittenBytes: 0 };
 }
 
 /**
@@ -315,23 +38,23 @@ export function noTotals(): ReaderTotals {
 export interface RecordReader extends Disposable {
   readonly totals: ReaderTotals;
   /** Bytes that the buffer holds. */
-  readonly size: number;
+  readonly byteLength: number;
   /** Bytes that wait, headers and discarded records included. */
   readonly backlog: number;
-  /** Why the last {@link drain} or {@link hold} stopped. */
+  /** The reason for which the last {@link drain} or {@link hold} stopped. */
   readonly end: DrainEnd;
-  /** Whether the memory was found to hold what cannot be: there is no way on. */
+  /** True when the memory was found to hold what is impossible: nothing can be read any more. */
   readonly isCorrupt: boolean;
-  /** What makes callbacks of this reader's drains. */
-  readonly code: PresentingCode;
+  /** The code that makes callbacks of this reader's drains. */
+  readonly code: DrainCode;
 
   /**
-   * Calls `fn` with each record that is there at the start, at most `limit` of them; how many it was.
+   * Calls `fn` with each record that is there at the start, at most `limit` of them, and returns how many those were.
    *
-   * What programs add meanwhile is left for the next drain: a program that keeps pace with `fn` would hold it for ever.
+   * Records that programs add meanwhile are left for the next drain: a program that keeps pace with `fn` would hold it for ever.
    */
   drain(fn: RawRecordCallback, limit: number): number;
-  /** Whether a callback of {@link drain} runs: nothing else may read meanwhile. */
+  /** True while a callback of {@link drain} runs: nothing else may read meanwhile. */
   readonly isDraining: boolean;
   /**
    * Ends the drain under way, if any, after the record whose callback runs: what follows it stays, and what was delivered is
@@ -340,15 +63,15 @@ export interface RecordReader extends Disposable {
   interrupt(): void;
 
   /**
-   * Keeps the next records where they are, at most `limit` of them in at most `bytes` bytes but for a longer first one;
-   * how many they are. They stay until {@link giveBack}.
+   * Keeps the next records where they are, at most `limit` of them in at most `bytes` bytes, except that the first may be
+   * longer. Returns how many they are. They stay until {@link giveBack}.
    */
   hold(limit: number, bytes: number): number;
-  /** How many bytes of records are held. */
+  /** Bytes of the records that are held. */
   readonly heldBytes: number;
   /**
-   * Goes to the record that is `at` bytes from the start of what is held: then {@link view}, {@link offset} and
-   * {@link length} say where it is. Where the next one is, or -1 when there was none.
+   * Goes to the next event from `at` bytes after the start of what is held: {@link view}, {@link offset} and {@link length}
+   * say where that is. Returns where the record after it begins, or -1 when there was no event.
    */
   locate(at: number): number;
   readonly view: DataView;
@@ -360,18 +83,294 @@ export interface RecordReader extends Disposable {
   giveBack(): void;
 }
 
-/** The memory of a ring in overwrite mode: `RingMemory`, or a test's own. */
-export interface OverwrittenRing extends SharedRing {
-  /** The position of the oldest record that was not overwritten. */
-  overwritePosition(): number;
+/**
+ * The part of a reader that holds records: a walk from one to the next, for consumers that take them one by one or show them
+ * in place.
+ *
+ * All positions are in bytes from the start, which is the first record that was not given back.
+ */
+export abstract class HeldRecords {
+  abstract readonly totals: ReaderTotals;
+  end: DrainEnd = "empty";
+  isCorrupt = false;
+  stopped = false;
+  /** True once the memory is unmapped: nothing of it is touched any more. */
+  disposed = false;
+  view: DataView;
+  offset = 0;
+  length = 0;
+  heldBytes = 0;
+  delivered = 0;
+  /** True when the record that {@link step} passed is for the consumer. */
+  protected isEvent = false;
+  /** True when records that are not for the consumer are among those that are held. */
+  #holdsOthers = false;
+
+  protected constructor(view: DataView) {
+    this.view = view;
+  }
+
+  /** Looks how much there is, and returns the bytes. @throws {Error} when that is impossible */
+  protected abstract begin(): number;
+  /** Returns whether a program is writing the record at a position still. */
+  protected abstract isBusy(at: number): boolean;
+  /**
+   * Reads a header once, as it may change: sets {@link isEvent} and {@link length}, and returns where the next record begins.
+   *
+   * @throws {Error} where that is beyond what there is
+   */
+  protected abstract step(at: number): number;
+  /** Makes {@link view}, {@link offset} and {@link length} those of the event at a position, which was the last step. */
+  protected abstract show(at: number): void;
+  /** Counts a record that is not for the consumer. */
+  protected abstract countOther(at: number): void;
+  /** Gives the first bytes back to the kernel, and counts them. */
+  protected abstract advance(bytes: number): void;
+
+  hold(limit: number, bytes: number): number {
+    const available = this.begin();
+    let count = 0;
+    let at = 0;
+    this.heldBytes = available;
+    this.#holdsOthers = false;
+    this.end = "empty";
+    while (at !== available) {
+      if (this.isBusy(at)) {
+        this.end = "busy";
+        break;
+      }
+      const next = this.step(at);
+      if (!this.isEvent) {
+        this.#holdsOthers = true;
+      } else {
+        if (count >= limit || (next > bytes && count > 0)) {
+          this.end = "limit";
+          break;
+        }
+        count++;
+      }
+      at = next;
+    }
+    this.heldBytes = at;
+    // Records that are not for the consumer need not be held.
+    if (count === 0) {
+      this.delivered = at;
+      this.giveBack();
+    }
+    return count;
+  }
+
+  locate(at: number): number {
+    for (let start = at; start < this.heldBytes;) {
+      const next = this.step(start);
+      if (this.isEvent) {
+        this.show(start);
+        return next;
+      }
+      start = next;
+    }
+    return -1;
+  }
+
+  pass(at: number, events: number): void {
+    this.delivered = at;
+    this.totals.events += events;
+  }
+
+  giveBack(): void {
+    // Disposal has given back what was delivered, and a drain does so by itself.
+    if (this.disposed || this.heldBytes === 0) return;
+    const { delivered } = this;
+    for (let at = 0; this.#holdsOthers && at < delivered;) {
+      const next = this.step(at);
+      if (!this.isEvent) this.countOther(at);
+      at = next;
+    }
+    this.heldBytes = 0;
+    this.delivered = 0;
+    this.advance(delivered);
+  }
+}
+
+/** Returns the bytes that a record takes in a ring: it has a header, and records begin at multiples of 8. */
+export function lengthInRing(length: number): number {
+  return (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
+}
+
+const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+const mostRecords = 0x7fff_ffff;
+
+/** The protocol of a ring buffer's consumer, over its shared memory. */
+export class RingReader extends HeldRecords implements RecordReader, DrainControl {
+  readonly totals: ReaderTotals = {
+    events: 0,
+    bytes: 0,
+    discarded: 0,
+    lost: 0,
+    overwrittenBytes: 0,
+  };
+  readonly byteLength: number;
+  isDraining = false;
+  readonly #memory: SharedRing;
+  readonly #what: string;
+  #code = sharedDrainCode;
+  /** The positions of the consumer and of programs when the last drain or hold began, in bytes since the ring's creation. */
+  #start = 0;
+  #producer = 0;
+  /** The start's offset in the data. */
+  #offset = 0;
+  /** Bytes from the start that were released. */
+  #released = 0;
+
+  /** @param memory owned from here on */
+  constructor(memory: SharedRing, byteLength: number, what: string) {
+    super(memory.data);
+    this.#memory = memory;
+    this.byteLength = byteLength;
+    this.#what = what;
+  }
+
+  get code(): DrainCode {
+    this.#code = drainCodeFor(this.#code, this.totals.events);
+    return this.#code;
+  }
+
+  get backlog(): number {
+    const memory = this.#memory;
+    memory.look();
+    return memory.producer - memory.consumer;
+  }
+
+  drain(fn: RawRecordCallback, limit: number): number {
+    const available = this.begin();
+    this.isDraining = true;
+    try {
+      return this.code.drain(
+        this,
+        this.view,
+        this.byteLength - 1,
+        this.#offset,
+        available,
+        Math.min(limit, mostRecords),
+        loadFence,
+        fn,
+      );
+    } finally {
+      this.isDraining = false;
+    }
+  }
+
+  interrupt(): void {
+    this.stopped = true;
+    this.release(this.delivered);
+  }
+
+  release(bytes: number): void {
+    if (this.disposed || bytes <= this.#released) return;
+    this.#released = bytes;
+    const position = this.#start + bytes;
+    // Another process may be a second consumer, which no check can refuse: what it gave back is the programs' again.
+    if (position > this.#memory.releasedPosition()) this.#memory.release(position);
+  }
+
+  finish(end: DrainEnd, bytes: number, events: number, discarded: number): void {
+    this.end = end;
+    this.totals.events += events;
+    this.totals.discarded += discarded;
+    // Before a sleep this must come first, or no wake-up follows.
+    this.advance(bytes);
+    this.delivered = 0;
+  }
+
+  corruptRecord(at: number, length: number): Error {
+    return this.#corrupt(
+      `at position ${this.#start + at} a record claims ${length} bytes, but programs have written up to ${this.#producer} only`,
+    );
+  }
+
+  protected override begin(): number {
+    const memory = this.#memory;
+    memory.look();
+    // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
+    const { consumer, producer } = memory;
+    this.totals.overwrittenBytes = memory.overwrittenBytes;
+    if (consumer > producer || producer - consumer >= this.byteLength || consumer % 8 !== 0) {
+      throw this.#corrupt(
+        `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.byteLength} bytes`,
+      );
+    }
+    this.#start = consumer;
+    this.#producer = producer;
+    // Loops count in numbers below the ring's size, which are made integers here: positions outgrow those that the engine is
+    // fast with once 2 GiB have passed, and it keeps a number that comes of such a one as it does fractions.
+    this.#offset = (consumer % this.byteLength) | 0;
+    this.#released = 0;
+    this.heldBytes = 0;
+    this.delivered = 0;
+    this.stopped = false;
+    return (producer - consumer) | 0;
+  }
+
+  protected override isBusy(at: number): boolean {
+    return this.#headerAt(at) < 0;
+  }
+
+  protected override step(at: number): number {
+    const header = this.#headerAt(at);
+    orderLoads();
+    const length = header & lengthMask;
+    const next = at + lengthInRing(length);
+    if (header < 0 || next > this.heldBytes) throw this.corruptRecord(at, length);
+    this.isEvent = (header & BPF_RINGBUF_DISCARD_BIT) === 0;
+    this.length = length;
+    return next;
+  }
+
+  protected override show(at: number): void {
+    this.offset = this.#offsetOf(at) + BPF_RINGBUF_HDR_SZ;
+  }
+
+  protected override countOther(): void {
+    this.totals.discarded++;
+  }
+
+  protected override advance(bytes: number): void {
+    this.totals.bytes += bytes;
+    this.release(bytes);
+  }
+
+  #offsetOf(at: number): number {
+    return (this.#offset + at) & (this.byteLength - 1);
+  }
+
+  /** Returns the length of a record and its bits; the sign is that of a busy one. */
+  #headerAt(at: number): number {
+    return this.view.getInt32(this.#offsetOf(at), true);
+  }
+
+  #corrupt(finding: string): Error {
+    this.isCorrupt = true;
+    return new Error(
+      `${this.#what} is corrupt: ${finding}; was its memory changed by another process?`,
+    );
+  }
+
+  /** Releases what was delivered and unmaps: views of the ring have length 0 from then on. */
+  [Symbol.dispose](): void {
+    if (this.disposed) return;
+    this.release(this.delivered);
+    this.#memory[Symbol.dispose]();
+    this.disposed = true;
+    this.stopped = true;
+  }
 }
 
 /**
  * A ring buffer in overwrite mode (kernel 6.19): where it is full, a new record takes the place of the oldest ones, whether
  * they were read or not.
  *
- * What is in the shared pages may change at any time. So a look copies all that there is and then asks how far records were
- * overwritten meanwhile: what lies behind that is whole. The copy is read at leisure, and made again when it is used up, so
+ * The contents of the shared pages may change at any time. So a look copies all that there is and then asks how far records
+ * were overwritten meanwhile: what lies after that is whole. The copy is read at leisure, and made again when it is used up, so
  * that what it holds is delivered although programs have overwritten it since.
  */
 export class SnapshotRing implements SharedRing {
@@ -412,7 +411,7 @@ export class SnapshotRing implements SharedRing {
     const ring = this.#ring;
     ring.look();
     const { producer, consumer } = ring;
-    // Read behind the producer's position, since the kernel writes it before that.
+    // Read after the producer's position, since the kernel writes it before that.
     const start = Math.max(consumer, ring.overwritePosition());
     // Its own numbers may be anything, where another process wrote to the consumer's page.
     if (start <= producer && producer - start < this.#size) {
@@ -437,7 +436,7 @@ export class SnapshotRing implements SharedRing {
     this.#ring.release(position);
   }
 
-  /** Whether a record was being written when it was copied. */
+  /** Returns whether a record was being written when it was copied. */
   #isBusy(position: number): boolean {
     return (this.data.getUint32(position % this.#size, true) & BPF_RINGBUF_BUSY_BIT) !== 0;
   }

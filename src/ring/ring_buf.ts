@@ -1,16 +1,56 @@
 import { RingMemory } from "../ffi/ring_memory.ts";
-import type { PerCpuArrayMap } from "../maps/array_map.ts";
+import { PerCpuArrayMap } from "../maps/array_map.ts";
 import type { AnyType, TypeIn } from "../maps/map_options.ts";
-import type { IntegerType, Infer, Type } from "../types/type.ts";
-import { BPF_F_RB_OVERWRITE } from "../uapi/bpf.ts";
+import { u64Number } from "../types/integer.ts";
+import type { Infer, IntegerType, Type } from "../types/type.ts";
+import { BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { EventBuffer } from "./event_buffer.ts";
-import { LossCounter } from "./stats.ts";
 import { RingReader, SnapshotRing } from "./reader.ts";
 import { type RingBufOptions, type RingBufTypes, ringKind } from "./ring_options.ts";
 
 declare module "../maps/map_options.ts" {
   interface MapClasses<T> {
     RingBuf: RingBuf<TypeIn<T, "event">>;
+  }
+}
+
+/** The counters of the rings that this thread has open, by the kernel's id. */
+const counters = new Map<number, LossCounter>();
+
+/** The counter of a ring's lost events. Several objects for one ring share it: each should see what programs count by another. */
+class LossCounter {
+  readonly #id: number;
+  #objects = 0;
+  #map: PerCpuArrayMap<typeof u64Number> | undefined;
+
+  private constructor(id: number) {
+    this.#id = id;
+    counters.set(id, this);
+  }
+
+  /** Returns the counter of a ring, for one more object, which is to release it. */
+  static of(id: number): LossCounter {
+    const counter = counters.get(id) ?? new LossCounter(id);
+    counter.#objects++;
+    return counter;
+  }
+
+  /** Returns the map, which is made when it is first asked for. */
+  map(ringName: string): PerCpuArrayMap<typeof u64Number> {
+    const suffix = "_lost";
+    const name = ringName.slice(0, BPF_OBJ_NAME_LEN - 1 - suffix.length) + suffix;
+    this.#map ??= new PerCpuArrayMap({ value: u64Number, length: 1, name });
+    return this.#map;
+  }
+
+  get total(): number {
+    return this.#map?.sum(0) ?? 0;
+  }
+
+  release(): void {
+    if (--this.#objects > 0) return;
+    counters.delete(this.#id);
+    this.#map?.[Symbol.dispose]();
   }
 }
 
@@ -81,7 +121,7 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /** The ring's size in bytes: `maxEntries`. */
-  get size(): number {
+  get byteLength(): number {
     return this.maxEntries;
   }
 

@@ -7,25 +7,25 @@ import type { CommonMapOptions } from "../maps/map_spec.ts";
 import type { MapTypeName } from "../maps/map_types.ts";
 
 /**
- * When a consumer looks whether there is something: `"adaptive"`: when the kernel wakes it, and on a timer while much comes;
- * `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
+ * The times at which a consumer looks whether there is something. `"adaptive"`: when the kernel wakes it, and on a timer while
+ * much comes; `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
  */
 export type WakeupMode = "adaptive" | "interrupt" | "poll";
 
 const wakeupModes: readonly WakeupMode[] = ["adaptive", "interrupt", "poll"];
 
-/** What every asynchronous consumer can be told. */
+/** Options of every asynchronous consumer. */
 export interface ConsumeOptions {
   /** Ends the consumer: what was not delivered stays in the buffer. What a stream holds is gone. */
   readonly signal?: AbortSignal;
   /**
-   * When the buffer is looked at.
+   * The times at which the buffer is looked at.
    *
-   * A wake-up costs this process some 20 µs and the program that wrote the record an interrupt, so that many of them cost
+   * A wake-up costs this process about 20 µs and the program that wrote the record an interrupt, so that many of them cost
    * more than what they tell of. `"adaptive"` sleeps in the kernel until something comes, and while at least `threshold` events
    * come within an `interval` it looks once an `interval`, or sooner when 40 % of the buffer would be full before. Where that is
-   * within a millisecond, it waits for wake-ups all the same: a buffer should hold what comes in a few. `"interrupt"` is for the shortest delay whatever it costs, `"poll"` for programs that write with
-   * `BPF_RB_NO_WAKEUP`.
+   * within a millisecond, it waits for wake-ups all the same: a buffer should hold what comes in a few. `"interrupt"` is for
+   * the shortest delay whatever it costs, `"poll"` for programs that write with `BPF_RB_NO_WAKEUP`.
    *
    * @default "adaptive"
    */
@@ -43,13 +43,13 @@ export interface ConsumeOptions {
   readonly maxLatency?: number;
 }
 
-/** How much a synchronous drain takes. */
+/** Options of {@link EventBuffer.drainRaw}. */
 export interface RawDrainOptions {
-  /** Records at the most: what is left stays in the buffer. @default all that are there */
+  /** Records at most: what is left stays in the buffer. @default all that are there */
   readonly limit?: number;
 }
 
-/** How much a synchronous drain takes, and how it shows events. */
+/** Options of {@link EventBuffer.drain}. */
 export interface DrainOptions extends RawDrainOptions {
   /**
    * Shows each event in place by one reused object instead of making an object for each: no copy, no garbage. The event must
@@ -65,7 +65,7 @@ export type EventsOptions = ConsumeOptions;
 
 /** Options of {@link EventBuffer.batches}. */
 export interface BatchesOfEventsOptions extends ConsumeOptions {
-  /** Events in a batch at the most. @default 1024 */
+  /** Events in a batch at most. @default 1024 */
   readonly max?: number;
   /** Hands out events where they are, see {@link Batch}, instead of arrays of objects. @default false */
   readonly inPlace?: boolean;
@@ -74,9 +74,9 @@ export interface BatchesOfEventsOptions extends ConsumeOptions {
 /** Options of {@link EventBuffer.subscribeRaw}. */
 export interface RawSubscribeOptions extends ConsumeOptions {
   /**
-   * Events at the most that are delivered in one turn of the event loop, before timers and I/O get theirs.
+   * Events at most that are delivered in one turn of the event loop, before timers and I/O get theirs.
    *
-   * @default as many as take some 2 ms
+   * @default as many as take about 2 ms
    */
   readonly budget?: number;
 }
@@ -89,12 +89,12 @@ export interface SubscribeOptions extends RawSubscribeOptions {
 
 /** Options of {@link EventBuffer.stream}. */
 export interface StreamOptions extends ConsumeOptions {
-  /** Events that the stream holds for its reader at the most, before they are asked for. @default 64 */
+  /** Events that the stream holds for its reader at most, before they are asked for. @default 64 */
   readonly highWaterMark?: number;
 }
 
-/** What {@link ConsumeOptions} say, checked and complete. */
-export interface Moderation {
+/** {@link ConsumeOptions}, checked and complete. */
+export interface ConsumeSettings {
   readonly signal: AbortSignal | undefined;
   readonly wakeup: WakeupMode;
   readonly interval: number;
@@ -103,7 +103,7 @@ export interface Moderation {
 }
 
 /** The names of {@link ConsumeOptions}. */
-export const consumeOptionNames = ["signal", "wakeup", "interval", "threshold", "maxLatency"];
+const consumeOptionNames = ["signal", "wakeup", "interval", "threshold", "maxLatency"];
 
 const longestMilliseconds = 60_000;
 
@@ -113,12 +113,12 @@ export function checkSignal(signal: AbortSignal | undefined): void {
   throw new TypeError(`signal: expected an AbortSignal, got ${describe(signal)}`);
 }
 
-/** Checks the options of a consumer. @throws {TypeError | RangeError} */
-export function moderationOf(
+/** Checks and completes the options of a consumer. @throws {TypeError | RangeError} */
+export function consumeSettings(
   what: string,
   options: ConsumeOptions,
   known: readonly string[],
-): Moderation {
+): ConsumeSettings {
   checkOptions(what, options, [...consumeOptionNames, ...known]);
   const { signal, wakeup = "adaptive", interval = 1, threshold = 16, maxLatency } = options;
   checkSignal(signal);
@@ -143,11 +143,11 @@ export interface WaitForRoomOptions {
 export interface WritableOptions {
   /** Ends the stream with its reason: what the ring has not taken by then is not written. */
   readonly signal?: AbortSignal;
-  /** Events that the stream takes at the most beyond what the ring has room for. @default 1 */
+  /** Events that the stream takes at most beyond what the ring has room for. @default 1 */
   readonly highWaterMark?: number;
 }
 
-/** The signal of what waits, checked. @throws {TypeError} */
+/** Returns the signal of something that waits, checked. @throws {TypeError} */
 export function signalOf(
   what: string,
   options: WaitForRoomOptions,

@@ -1,35 +1,16 @@
-import { DisposedError } from "../ffi/error.ts";
 import { WritableEdge } from "../ffi/poll.ts";
-import { type Watch, watch } from "../loop/reactor.ts";
+import { type Watch, watch } from "../loop/event_loop.ts";
+import type { UserRingWriter } from "./user_ring_writer.ts";
 
-/** Programs that drain with BPF_RB_NO_WAKEUP wake nobody: a look by itself comes after this, */
+/** Delay of the first look without a wake-up: programs that drain with BPF_RB_NO_WAKEUP wake nobody, */
 const firstLookMilliseconds = 1;
-/** and then twice as late each time, up to this. */
+/** doubled each time, up to this. */
 const longestLookMilliseconds = 50;
 
-/** What tells that programs have drained something. */
+/** A watch for programs that drain something. */
 export interface RoomSignal extends Watch {
   /** Takes back what was signalled so far: only what is drained from now on counts. */
   forget(): void;
-}
-
-/** What a queue works with. */
-export interface RoomQueueParts {
-  /** Whether there is room for a record of so many bytes now. */
-  readonly hasRoomFor: (length: number) => boolean;
-  /** Called at the first wait. */
-  readonly openSignal: (onRoom: () => void) => RoomSignal;
-  /** What those who wait are told at the disposal. */
-  readonly refusal: () => DisposedError;
-}
-
-/** How often somebody waited for room, and what ended it. */
-export class RoomCounts {
-  waits = 0;
-  /** Times that the kernel told that programs had drained something. */
-  wakeups = 0;
-  /** Looks on a timer. */
-  polls = 0;
 }
 
 /** Somebody who waits. */
@@ -43,25 +24,35 @@ interface Waiter {
 type Timer = ReturnType<typeof setTimeout>;
 
 /**
- * Those who wait for room in a ring: who came first is served first, also where the room would do for a later one.
+ * The waits for room in a ring: the first is served first, also where the room would do for a later one.
  *
  * A ring counts as writable unless it is full to the last byte, so that waiting for that would spin wherever the room is
  * merely too little: what is waited for is that programs drain something.
  */
 export class RoomQueue implements Disposable {
-  readonly counts = new RoomCounts();
-  readonly #parts: RoomQueueParts;
+  waits = 0;
+  /** Times that the kernel told that programs had drained something. */
+  wakeups = 0;
+  /** Looks on a timer. */
+  polls = 0;
+  readonly #writer: Pick<UserRingWriter, "hasRoomFor" | "refusal">;
+  readonly #openSignal: (onRoom: () => void) => RoomSignal;
   readonly #waiters = new Set<Waiter>();
   #signal: RoomSignal | undefined;
   #timer: Timer | undefined;
   #lookMilliseconds = firstLookMilliseconds;
   #isReferenced = true;
 
-  constructor(parts: RoomQueueParts) {
-    this.#parts = parts;
+  /** @param openSignal called at the first wait */
+  constructor(
+    writer: Pick<UserRingWriter, "hasRoomFor" | "refusal">,
+    openSignal: (onRoom: () => void) => RoomSignal,
+  ) {
+    this.#writer = writer;
+    this.#openSignal = openSignal;
   }
 
-  /** Serves those who wait and for whom there is room by now; whether somebody still waits. */
+  /** Serves those who wait and for whom there is room by now, and returns whether somebody still waits. */
   serve(): boolean {
     if (this.#waiters.size === 0) return false;
     this.#serve();
@@ -105,13 +96,13 @@ export class RoomQueue implements Disposable {
       return promise;
     }
     this.#waiters.add(waiter);
-    this.counts.waits++;
+    this.waits++;
     signal?.addEventListener("abort", onAbort, { once: true });
     if (this.#waiters.size === 1) this.#look();
     return promise;
   }
 
-  /** Whether waiting keeps the process alive. */
+  /** Makes waits keep the process alive, or not. */
   keepAlive(alive: boolean): void {
     this.#isReferenced = alive;
     this.#signal?.keepAlive(alive);
@@ -119,11 +110,11 @@ export class RoomQueue implements Disposable {
     else this.#timer?.unref();
   }
 
-  /** Serves whom there is room for, and has another look follow if anybody is left. */
+  /** Serves those for whom there is room, and schedules another look if anybody is left. */
   #look(): void {
     clearTimeout(this.#timer);
     try {
-      this.#signal ??= this.#openSignal();
+      this.#signal ??= this.#begin();
       // In this order: what is drained after the look is signalled.
       this.#signal.forget();
       this.#serve();
@@ -134,7 +125,7 @@ export class RoomQueue implements Disposable {
       return;
     }
     this.#timer = setTimeout(() => {
-      this.counts.polls++;
+      this.polls++;
       this.#look();
     }, this.#lookMilliseconds);
     if (!this.#isReferenced) this.#timer.unref();
@@ -144,7 +135,7 @@ export class RoomQueue implements Disposable {
   #serve(): void {
     try {
       for (const waiter of this.#waiters) {
-        if (!this.#parts.hasRoomFor(waiter.length)) break;
+        if (!this.#writer.hasRoomFor(waiter.length)) break;
         this.#lookMilliseconds = firstLookMilliseconds;
         waiter.take();
       }
@@ -154,9 +145,9 @@ export class RoomQueue implements Disposable {
     if (this.#waiters.size === 0) this.#rest();
   }
 
-  #openSignal(): RoomSignal {
-    const signal = this.#parts.openSignal(() => {
-      this.counts.wakeups++;
+  #begin(): RoomSignal {
+    const signal = this.#openSignal(() => {
+      this.wakeups++;
       this.#look();
     });
     signal.keepAlive(this.#isReferenced);
@@ -176,14 +167,14 @@ export class RoomQueue implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#waiters.size > 0) this.#rejectAll(this.#parts.refusal());
+    if (this.#waiters.size > 0) this.#rejectAll(this.#writer.refusal());
     this.#rest();
     this.#signal?.[Symbol.dispose]();
     this.#signal = undefined;
   }
 }
 
-/** Has the event loop wait until programs drain something of a user ring buffer. */
+/** Waits on the event loop until programs drain something of a user ring buffer. */
 export function roomSignal(fd: number, what: string, onRoom: () => void): RoomSignal {
   const edge = new WritableEdge(fd, what);
   try {

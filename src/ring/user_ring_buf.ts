@@ -12,8 +12,12 @@ import {
   type WritableOptions,
 } from "./ring_options.ts";
 import { RoomQueue, roomSignal } from "./room_queue.ts";
-import type { WriterStats } from "./stats.ts";
-import { ReservedRecord, type UserRecord, UserRingWriter } from "./user_ring_writer.ts";
+import {
+  ReservedRecord,
+  type UserRecord,
+  UserRingWriter,
+  type WriterStats,
+} from "./user_ring_writer.ts";
 
 declare module "../maps/map_options.ts" {
   interface MapClasses<T> {
@@ -21,7 +25,7 @@ declare module "../maps/map_options.ts" {
   }
 }
 
-/** What a sink writes to. */
+/** The ring that a stream writes to. */
 export interface RecordSink<E> {
   write(event: E, options: { readonly signal: AbortSignal }): Promise<void>;
 }
@@ -77,10 +81,10 @@ interface Writing {
  * `user_ringbuf_drain`.
  *
  * Kernel 6.1. The kernel's pages are mapped by the first call that needs them, and records are encoded where they lie. A
- * record is a whole: programs see it as soon as it is submitted, and what was reserved behind an open one only after that.
+ * record is a whole: programs see it as soon as it is submitted, and what was reserved after an open one only after that.
  *
  * Where there is no room, `output` and `reserve` say so at once, `write` and `reserveWhenFree` wait until programs have drained
- * enough. They wait in the order in which they came, and whoever does not wait comes behind those who do: `output` is false
+ * enough. They wait in the order in which they came, and whoever does not wait comes after those who do: `output` is false
  * then although its record might fit. A program that drains wakes them, unless it does so with `BPF_RB_NO_WAKEUP`: that is
  * noticed within 50 ms.
  *
@@ -134,7 +138,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /** The ring's size in bytes: `maxEntries`. */
-  get size(): number {
+  get byteLength(): number {
     return this.maxEntries;
   }
 
@@ -143,13 +147,11 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     return this.#live.writer.backlog;
   }
 
-  /** What was written by this object. */
+  /** Counts of what was written by this object. */
   get stats(): WriterStats {
     const { writer, queue } = this.#live;
-    const { events, bytes, discarded, refused } = writer.totals;
-    const { waits, wakeups, polls } = queue.counts;
-    const { backlog } = writer;
-    return { events, bytes, discarded, refused, waits, wakeups, polls, backlog };
+    const { waits, wakeups, polls } = queue;
+    return { ...writer.totals, waits, wakeups, polls, backlog: writer.backlog };
   }
 
   /**
@@ -184,10 +186,10 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * {@link UserRecord}.
    *
    * There may be several open records, submitted in any order: programs see them in the order of their reservation. An open
-   * record blocks those behind it, also those of other objects for the ring; disposal of the ring discards it. Where a process
+   * record blocks those after it, also those of other objects for the ring; disposal of the ring discards it. Where a process
    * ends without that, the ring stays blocked.
    *
-   * @throws {RangeError} for a length that is no integer from 0 to the ring's size less 8 bytes, or to 2^24 - 1
+   * @throws {RangeError} for a length that is not an integer from 0 to the ring's size less 8 bytes, or to 2^24 - 1
    * @throws {BpfError | Error} as {@link output}
    *
    * @example
@@ -302,7 +304,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     return writableStream(this, signal, highWaterMark);
   }
 
-  /** Has waits for room keep the process alive, which is so from the start. */
+  /** Makes waits for room keep the process alive, which is so from the start. */
   ref(): this {
     return this.#keepAlive(true);
   }
@@ -334,14 +336,11 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   #begin(): Writing {
-    const { fd, size, id } = this;
+    const { fd, byteLength, id } = this;
     const what = `${this}`;
-    const writer = new UserRingWriter(new UserRingMemory(fd, size, what), size, id, what);
-    const queue = new RoomQueue({
-      hasRoomFor: (length) => writer.hasRoomFor(length),
-      openSignal: (onRoom) => roomSignal(fd, what, onRoom),
-      refusal: () => writer.refusal(),
-    });
+    const memory = new UserRingMemory(fd, byteLength, what);
+    const writer = new UserRingWriter(memory, byteLength, id, what);
+    const queue = new RoomQueue(writer, (onRoom) => roomSignal(fd, what, onRoom));
     queue.keepAlive(this.#isReferenced);
     this.#writing = { writer, queue };
     return this.#writing;

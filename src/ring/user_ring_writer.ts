@@ -1,14 +1,15 @@
 import { checkCount } from "../check/arguments.ts";
 import { DisposedError } from "../ffi/error.ts";
-import { detach, loadPosition } from "../ffi/ring_memory.ts";
+import { detach, loadPosition, type UserRingMemory } from "../ffi/ring_memory.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
+import { lengthInRing } from "./reader.ts";
 
 /**
  * A record that was reserved in a user ring buffer and is the caller's until it is submitted or discarded: what
  * {@link UserRingBuf.reserve} gives.
  *
- * Until then programs see neither it nor what was reserved behind it. Its bytes are at first what earlier records left there.
+ * Until then programs see neither it nor what was reserved after it. Its bytes are at first what earlier records left there.
  * It is disposable: with `using`, a record that is not submitted, say because of an exception, is discarded at the end.
  *
  * Everything but disposal throws once it is submitted, discarded, or the ring is disposed of.
@@ -29,12 +30,12 @@ import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } fro
  * ```
  */
 export interface UserRecord<E> extends Disposable {
-  /** How many bytes it has. */
+  /** The number of its bytes. */
   readonly length: number;
-  /** Whether it is neither submitted nor discarded, and the ring not disposed of. */
+  /** True until it is submitted or discarded, or the ring is disposed of. */
   readonly isOpen: boolean;
   /**
-   * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs some 0.2 µs.
+   * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs about 0.2 µs.
    *
    * When the record is submitted or discarded, the view is detached, as is every other one of its `buffer`: a view that
    * is kept has length 0 then, and cannot reach the records that come there later. Only one whose buffer was transferred
@@ -61,8 +62,9 @@ export interface UserRecord<E> extends Disposable {
 }
 
 /** The record that {@link UserRecord} describes. */
-export class ReservedRecord<E> implements UserRecord<E>, OpenRecord {
+export class ReservedRecord<E> implements UserRecord<E> {
   readonly length: number;
+  /** Its place among the writer's open records. */
   index = 0;
   readonly #writer: UserRingWriter;
   readonly #type: Type<E>;
@@ -170,51 +172,37 @@ export class ReservedRecord<E> implements UserRecord<E>, OpenRecord {
 }
 
 /** The memory that the writer of a user ring buffer shares with the kernel: `UserRingMemory`, or a test's own. */
-export interface SharedUserRing extends Disposable {
-  /** The data, and its start again: the record at position `p` is at `p & (size - 1)`, in one run of bytes. */
-  readonly data: DataView<ArrayBuffer>;
-  /** The same, for copies. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The same, for headers. */
-  readonly headers: Int32Array<ArrayBuffer>;
-  /** How far records were reserved, in bytes since the ring's creation: in halves, the lower one first. */
-  readonly producerHalves: Int32Array<ArrayBuffer>;
-  /** The same as a whole. */
-  readonly producer: BigUint64Array<ArrayBuffer>;
-  /** How far programs have drained records, in bytes since the ring's creation; read-only. */
-  readonly consumer: BigUint64Array<ArrayBuffer>;
-  /** A buffer of its own over a part of the data. */
-  part(offset: number, length: number): ArrayBuffer;
-}
+export type SharedUserRing = Pick<UserRingMemory, keyof UserRingMemory>;
 
-/** What was written since the writer was made. */
-export interface WriterTotals {
+/** Counts of what was written to a user ring buffer since this object for it was made. */
+export interface WriterStats {
   /** Records that were submitted. */
-  events: number;
+  readonly events: number;
   /** Bytes of the ring that were taken: headers, padding and discarded records included. */
-  bytes: number;
-  /** Records that were given up. */
-  discarded: number;
-  /** Records that found no room, and whose writer did not wait for any. */
-  refused: number;
+  readonly bytes: number;
+  /** Records that were reserved and discarded. */
+  readonly discarded: number;
+  /** Records that found no room and were not waited for. */
+  readonly refused: number;
+  /** Waits for room. */
+  readonly waits: number;
+  /** Times that the kernel woke those who waited. */
+  readonly wakeups: number;
+  /** Looks for room on a timer. */
+  readonly polls: number;
+  /** Bytes that programs have yet to drain: headers, padding and discarded records included. */
+  readonly backlog: number;
 }
 
-/** A record that is reserved and neither submitted nor discarded. */
-export interface OpenRecord {
-  /** Where it is among the writer's open records. */
-  index: number;
-  /** Ends its views. @throws {Error} when that cannot be yet */
-  detach(): void;
-  /** Discards it, whatever it is doing; its views have ended. */
-  abandon(): void;
-}
+/** The part of {@link WriterStats} that a writer counts. */
+type WriterTotals = { -readonly [Name in "events" | "bytes" | "discarded" | "refused"]: number };
 
 /** The kernel shows a record to programs as a dynptr, which holds no more (DYNPTR_MAX_SIZE, kernel/bpf/helpers.c). */
 const largestDynptr = 2 ** 24 - 1;
 /** More room than this is not counted: what one counts in stays an integer to the engine. */
 const mostRoom = 0x7fff_fff8;
 
-/** Whose event is being encoded in free room; it knows who else is, where one event's code writes to another ring. */
+/** The writer that is currently encoding an event in free room. Nested writers, of other rings, form a stack by `#outer`. */
 let innermost: UserRingWriter | undefined;
 
 /**
@@ -223,7 +211,7 @@ let innermost: UserRingWriter | undefined;
  * Several writers of one ring on one thread come to no harm: where the ring's end is, is asked of the ring each time, and
  * nothing runs in between. Two threads or processes at the same time do, which is noticed at best.
  *
- * What orders memory, on machines that reorder it (on x86-64 only the engine's compilers could, and they move nothing across
+ * The order of memory accesses, on machines that change it (on x86-64 only the engine's compilers could, and they move nothing across
  * an atomic operation):
  * - A record's bytes and header come before the position that shows it to the kernel, or before the header that ends its
  *   busy state: both are stored by sequentially consistent atomic operations, whose release half (STLR, or CASAL and the
@@ -236,14 +224,14 @@ let innermost: UserRingWriter | undefined;
  */
 export class UserRingWriter implements Disposable {
   readonly totals: WriterTotals = { events: 0, bytes: 0, discarded: 0, refused: 0 };
-  readonly size: number;
+  readonly byteLength: number;
   /** Bytes of the longest record that the kernel takes. */
   readonly largest: number;
   readonly #id: number;
   readonly #what: string;
   readonly #memory: SharedUserRing;
   readonly #mask: number;
-  readonly #open: OpenRecord[] = [];
+  readonly #open: ReservedRecord<unknown>[] = [];
   /** The lower half of the position up to which records are reserved. */
   #position = 0;
   /** Room that is known of from there on; there may be more. */
@@ -255,18 +243,18 @@ export class UserRingWriter implements Disposable {
    * @param memory owned from here on
    * @param id the kernel's id of the ring: there may be several writers of one
    */
-  constructor(memory: SharedUserRing, size: number, id: number, what: string) {
+  constructor(memory: SharedUserRing, byteLength: number, id: number, what: string) {
     this.#memory = memory;
-    this.size = size;
-    this.largest = Math.min(size - BPF_RINGBUF_HDR_SZ, largestDynptr);
-    this.#mask = size - 1;
+    this.byteLength = byteLength;
+    this.largest = Math.min(byteLength - BPF_RINGBUF_HDR_SZ, largestDynptr);
+    this.#mask = byteLength - 1;
     this.#id = id;
     this.#what = what;
   }
 
   /** Bytes that programs have yet to drain. @throws {Error} when the positions cannot be */
   get backlog(): number {
-    return this.size - this.#look();
+    return this.byteLength - this.#look();
   }
 
   /** @throws {RangeError} for a record that the kernel would not take: it would block the ring for ever */
@@ -282,13 +270,13 @@ export class UserRingWriter implements Disposable {
     );
   }
 
-  /** Whether a record of so many bytes could be written now. @throws {Error} when the positions cannot be */
+  /** Returns whether a record of so many bytes could be written now. @throws {Error} when the positions cannot be */
   hasRoomFor(length: number): boolean {
     return !this.#isEncoding() && this.#hasRoom(lengthInRing(length));
   }
 
   /**
-   * Writes an event; false when there is no room. Of a value that the type refuses, nothing is left in the ring.
+   * Writes an event; false when there is no room. A value that the type refuses leaves nothing in the ring.
    *
    * @param type checked by {@link checkType}
    */
@@ -320,7 +308,7 @@ export class UserRingWriter implements Disposable {
     return true;
   }
 
-  /** Reserves a record, which blocks those behind it until it is settled; where it is, or -1 when there is no room. */
+  /** Reserves a record, which blocks those after it until it is settled, and returns its offset, or -1 when there is no room. */
   reserve(length: number): number {
     this.#refuseInside();
     const total = lengthInRing(length);
@@ -331,15 +319,15 @@ export class UserRingWriter implements Disposable {
     return at;
   }
 
-  /** Has this record be settled by the disposal of the writer, if not before. */
-  add(record: OpenRecord): void {
+  /** Adds a record that the writer's disposal settles if nothing else does before. */
+  add(record: ReservedRecord<unknown>): void {
     record.index = this.#open.length;
     this.#open.push(record);
   }
 
   /** Submits or discards a reserved record. */
-  settle(record: OpenRecord, at: number, length: number, isDiscarded: boolean): void {
-    const last = this.#open.pop() as OpenRecord;
+  settle(record: ReservedRecord<unknown>, at: number, length: number, isDiscarded: boolean): void {
+    const last = this.#open.pop() as ReservedRecord<unknown>;
     if (last !== record) {
       this.#open[record.index] = last;
       last.index = record.index;
@@ -369,7 +357,7 @@ export class UserRingWriter implements Disposable {
     return this.#disposed;
   }
 
-  /** What every use after disposal throws. */
+  /** Returns the error of every use after disposal. */
   refusal(): DisposedError {
     return new DisposedError(this.#what);
   }
@@ -396,7 +384,7 @@ export class UserRingWriter implements Disposable {
     );
   }
 
-  /** Whether an event is being encoded in this ring's room, by this object or another one for the same ring. */
+  /** Returns whether an event is being encoded in this ring's room, by this object or another one for the same ring. */
   #isEncoding(): boolean {
     for (let writer = innermost; writer !== undefined; writer = writer.#outer) {
       if (writer.#id === this.#id) return true;
@@ -410,16 +398,21 @@ export class UserRingWriter implements Disposable {
     return (isCurrent && total <= this.#room) || total <= this.#look();
   }
 
-  /** How much room there is now. */
+  /** Returns how many bytes of room there are now. */
   #look(): number {
     const { consumer, producer } = this.#memory;
     // In this order, as the consumer's position follows the other.
     const end = loadPosition(consumer, 0);
     const start = Number(Atomics.load(producer, 0));
-    const room = this.size - (start - end);
-    if (room < 0 || room > this.size || (start | end) & 7 || start > Number.MAX_SAFE_INTEGER) {
+    const room = this.byteLength - (start - end);
+    if (
+      room < 0 ||
+      room > this.byteLength ||
+      (start | end) & 7 ||
+      start > Number.MAX_SAFE_INTEGER
+    ) {
       throw new Error(
-        `${this.#what} is corrupt: programs have drained up to position ${end} of ${start}, in a ring of ${this.size} bytes; was its memory changed by another process?`,
+        `${this.#what} is corrupt: programs have drained up to position ${end} of ${start}, in a ring of ${this.byteLength} bytes; was its memory changed by another process?`,
       );
     }
     this.#position = start | 0;
@@ -471,9 +464,4 @@ export class UserRingWriter implements Disposable {
     this.#memory[Symbol.dispose]();
     this.#disposed = true;
   }
-}
-
-/** What a record of so many bytes takes in the ring: its header too, and records begin at multiples of 8. */
-function lengthInRing(length: number): number {
-  return (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
 }

@@ -236,7 +236,7 @@ describe("an array of maps", () => {
     rings.set(1, own);
     using opened = rings.get(1);
     expect(opened).toBeInstanceOf(RingBuf);
-    expect(opened?.size).toBe(4096);
+    expect(opened?.byteLength).toBe(4096);
   });
 
   bpfTest("holds and opens maps of every kind that can be inside", () => {

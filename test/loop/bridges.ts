@@ -3,7 +3,7 @@ import { writeSync } from "node:fs";
 import { eventDescriptor } from "../../src/ffi/aio.ts";
 import type { Descriptor } from "../../src/ffi/descriptor.ts";
 import type { BridgeName } from "../../src/loop/bridge.ts";
-import { bridgeInUse, watch } from "../../src/loop/reactor.ts";
+import { eventLoop, watch } from "../../src/loop/event_loop.ts";
 import { type DefineTest, skipping } from "../support/skipping.ts";
 
 /** The variable that forces a bridge. */
@@ -64,9 +64,9 @@ export function bridgeTest(
     defineHere(
       `${bridge}: ${name}`,
       async () => {
-        if (bridgeInUse() !== undefined) throw new Error("an earlier test left a watch open");
+        if (eventLoop.bridge !== undefined) throw new Error("an earlier test left a watch open");
         await withBridge(bridge, async () => body(bridge));
-        if (bridgeInUse() !== undefined) throw new Error("this test left a watch open");
+        if (eventLoop.bridge !== undefined) throw new Error("this test left a watch open");
       },
       longestMilliseconds,
     );

@@ -1,7 +1,7 @@
 import { expect } from "bun:test";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
-import { watch } from "../../src/loop/reactor.ts";
+import { watch } from "../../src/loop/event_loop.ts";
 import { runBun } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 import { bridges, bridgeTest, bridgeVariable, Signal } from "./bridges.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import { bridgeInUse, type Watch, watch } from "../../src/loop/reactor.ts";
+import { eventLoop, type Watch, watch } from "../../src/loop/event_loop.ts";
 import { bridgeTest, bridgeVariable, Signal, withBridge } from "./bridges.ts";
 
 /** Long enough for a wake-up that should not come to come. */
@@ -25,7 +25,7 @@ bridgeTest("reports a descriptor that becomes readable, once for each arming", a
       ready.resolve();
     },
   );
-  expect(bridgeInUse()).toBe(bridge);
+  expect(eventLoop.bridge).toBe(bridge);
   watched.arm();
   watched.arm();
   setTimeout(() => signal.raise(), 5);
@@ -128,7 +128,7 @@ bridgeTest("whoever is woken may end all waits, begin new ones, or both", async 
   await promise;
   await Bun.sleep(quietMilliseconds);
   expect(reports).toBe(1);
-  expect(bridgeInUse()).toBeUndefined();
+  expect(eventLoop.bridge).toBeUndefined();
 });
 
 bridgeTest("pauses of any length between waits lose nothing", async () => {
@@ -197,7 +197,7 @@ test("an unknown bridge is a TypeError that names those there are, and nothing i
     expect(attempt).toThrow(TypeError);
     expect(attempt).toThrow(`${bridgeVariable}: expected io_uring, aio or timer, got "epoll"`);
   });
-  expect(bridgeInUse()).toBeUndefined();
+  expect(eventLoop.bridge).toBeUndefined();
   expect(held()).toEqual(before);
 });
 
@@ -209,6 +209,6 @@ test("an empty value of the variable forces nothing", () => {
       () => signal.fd,
       () => {},
     );
-    expect(["io_uring", "aio"]).toContain(bridgeInUse() as string);
+    expect(["io_uring", "aio"]).toContain(eventLoop.bridge as string);
   });
 });

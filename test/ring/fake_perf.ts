@@ -1,9 +1,4 @@
-import { MergedReader } from "../../src/ring/perf_cpus.ts";
-import {
-  PerfReader,
-  PerfReaderCommons,
-  type SharedPerfBuffer,
-} from "../../src/ring/perf_reader.ts";
+import { PerfReader, type SharedPerfBuffer } from "../../src/ring/perf_reader.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../../src/uapi/system.ts";
 
 const headerSize = 8;
@@ -79,15 +74,13 @@ export class FakePerf implements SharedPerfBuffer {
 export function readerOf(
   memories: readonly FakePerf[],
   memory: Disposable = { [Symbol.dispose]() {} },
-): MergedReader {
-  const size = memories[0]?.size ?? 0;
-  const commons = new PerfReaderCommons(size);
-  const readers = memories.map((fake, cpu) => new PerfReader(fake, cpu, commons, "fake map"));
-  return new MergedReader({ readers, commons, memory, size });
+): PerfReader {
+  const cpus = memories.map((fake, cpu) => ({ cpu, memory: fake }));
+  return new PerfReader(cpus, memory, memories[0]?.size ?? 0, "fake map");
 }
 
 /** The 32-bit numbers that a drain gives. */
-export function numbersOf(reader: MergedReader, limit: number = Number.MAX_SAFE_INTEGER): number[] {
+export function numbersOf(reader: PerfReader, limit: number = Number.MAX_SAFE_INTEGER): number[] {
   const numbers: number[] = [];
   reader.drain((view, offset) => void numbers.push(view.getUint32(offset, true)), limit);
   return numbers;

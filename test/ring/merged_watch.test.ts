@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mergedWatch, type WatchedSource } from "../../src/ring/perf_cpus.ts";
+import { MergedWatch, type WatchedSource } from "../../src/ring/perf_cpus.ts";
 import { bridgeTest, Signal } from "../loop/bridges.ts";
 
 /** Long enough for every bridge to report, and for one that spins to be seen spinning. */
@@ -30,7 +30,7 @@ bridgeTest("one of several that is ready is reported, once for each arming", asy
   using first = new Signal();
   using second = new Signal();
   let reports = 0;
-  using watch = mergedWatch([sourceOf(first), sourceOf(second)], () => void reports++);
+  using watch = new MergedWatch([sourceOf(first), sourceOf(second)], () => void reports++);
   watch.arm();
   await Bun.sleep(aWhile);
   expect(reports).toBe(0);
@@ -47,7 +47,7 @@ bridgeTest("those that become ready together are reported together", async () =>
   const signals = Array.from({ length: 8 }, () => new Signal());
   let reports = 0;
   {
-    using watch = mergedWatch(
+    using watch = new MergedWatch(
       signals.map((signal) => sourceOf(signal)),
       () => void reports++,
     );
@@ -62,7 +62,7 @@ bridgeTest("those that become ready together are reported together", async () =>
 bridgeTest("nothing is reported while it is not armed, and it is when it is again", async () => {
   using signal = new Signal();
   let reports = 0;
-  using watch = mergedWatch([sourceOf(signal)], () => void reports++);
+  using watch = new MergedWatch([sourceOf(signal)], () => void reports++);
   watch.arm();
   watch.disarm();
   signal.raise();
@@ -77,7 +77,7 @@ bridgeTest("one that hung up does not make it spin, and the others are heard", a
   using signal = new Signal();
   using dead = hungUp();
   let reports = 0;
-  const watch = mergedWatch([sourceOf(dead), sourceOf(signal)], () => {
+  const watch = new MergedWatch([sourceOf(dead), sourceOf(signal)], () => {
     reports++;
     watch.arm();
   });
@@ -88,7 +88,7 @@ bridgeTest("one that hung up does not make it spin, and the others are heard", a
   await Bun.sleep(aWhile);
   expect(reports).toBe(0);
   watch[Symbol.dispose]();
-  using other = mergedWatch([sourceOf(dead), sourceOf(signal)], () => void reports++);
+  using other = new MergedWatch([sourceOf(dead), sourceOf(signal)], () => void reports++);
   other.arm();
   signal.raise();
   await Bun.sleep(aWhile);
@@ -105,7 +105,7 @@ bridgeTest("what a descriptor that hung up has left is reported before", async (
       return isDue;
     },
   };
-  using watch = mergedWatch([source], () => {
+  using watch = new MergedWatch([source], () => {
     reports++;
     isDue = false;
     watch.arm();
@@ -127,7 +127,7 @@ bridgeTest("what is due is reported although no wake-up came", async () => {
       return isDue;
     },
   };
-  using watch = mergedWatch([source], () => {
+  using watch = new MergedWatch([source], () => {
     reports++;
     isDue = false;
     watch.arm();
@@ -149,7 +149,7 @@ bridgeTest("what is due is reported although no wake-up came", async () => {
 bridgeTest("disposal takes back a report that is on its way", async () => {
   using silent = new Signal();
   let reports = 0;
-  const watch = mergedWatch([{ fd: silent.fd, isDue: true }], () => void reports++);
+  const watch = new MergedWatch([{ fd: silent.fd, isDue: true }], () => void reports++);
   watch.arm();
   watch[Symbol.dispose]();
   await Bun.sleep(aWhile);

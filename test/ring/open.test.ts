@@ -51,7 +51,7 @@ bpfTest("misspelt options and wrong types are named", () => {
 bpfTest("a ring says what it is", () => {
   using ring = new RingBuf({ size: 8192, event: t.u64, name: "events" });
   expect(ring).toMatchObject({
-    size: 8192,
+    byteLength: 8192,
     maxEntries: 8192,
     keySize: 0,
     valueSize: 0,
@@ -72,7 +72,7 @@ bpfTest("a ring opened by id or descriptor takes its size from the kernel", () =
     () => ring.dup(),
   ]) {
     using other = open();
-    expect(other.size).toBe(16384);
+    expect(other.byteLength).toBe(16384);
     expect(other.id).toBe(ring.id);
     expect(other.fd).not.toBe(ring.fd);
     producer.putNumber(9);
@@ -100,7 +100,7 @@ bpfTest("a pinned ring outlives its object, with what was in it", () => {
     producer.putNumber(42);
   }
   using opened = RingBuf.open(path, { event: t.u32 });
-  expect(opened.size).toBe(4096);
+  expect(opened.byteLength).toBe(4096);
   expect(opened.drain((event) => expect(event).toBe(42))).toBe(1);
   expect(() => new RingBuf({ size: 8192, event: t.u32, pin: path })).toThrow(
     "maxEntries is 4096, not 8192",

@@ -30,7 +30,7 @@ describe("a perf buffer", () => {
     expect(buffer).toMatchObject({
       type: "perf_event_array",
       name: "events",
-      size: 65536,
+      byteLength: 65536,
       watermark: undefined,
       keySize: 4,
       valueSize: 4,
@@ -43,7 +43,7 @@ describe("a perf buffer", () => {
     expect(buffer.cpus.length).toBeGreaterThan(0);
     expect(possibleCpus()).toEqual(expect.arrayContaining([...buffer.cpus]));
     using other = new PerfBuffer({ event: t.u64, size: 8192, watermark: 4096 });
-    expect(other).toMatchObject({ size: 8192, watermark: 4096 });
+    expect(other).toMatchObject({ byteLength: 8192, watermark: 4096 });
   });
 
   bpfTest("refuses options that cannot be, and names what would do", () => {

@@ -1,7 +1,6 @@
 // The protocol of a perf buffer, over ordinary memory.
 import { describe, expect, test } from "bun:test";
-import type { MergedReader } from "../../src/ring/perf_cpus.ts";
-import { PerfReader, PerfReaderCommons } from "../../src/ring/perf_reader.ts";
+import type { CpuReader, PerfReader } from "../../src/ring/perf_reader.ts";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
@@ -9,7 +8,7 @@ const everything = Number.MAX_SAFE_INTEGER;
 const PERF_RECORD_COMM = 3;
 
 /** The numbers of what is held, each passed as it is found, at most so many of them. */
-function passedNumbers(reader: MergedReader, most = everything): number[] {
+function passedNumbers(reader: PerfReader, most = everything): number[] {
   const numbers: number[] = [];
   for (let at = reader.locate(0); at !== -1; at = reader.locate(at)) {
     numbers.push(reader.view.getUint32(reader.offset, true));
@@ -150,9 +149,10 @@ describe("a drain", () => {
 
 test("a wake-up is due when the kernel has woken since what was read", () => {
   const memory = new FakePerf();
-  const reader = new PerfReader(memory, 0, new PerfReaderCommons(memory.size), "fake map");
+  using buffer = readerOf([memory]);
+  const reader = buffer.readers[0] as CpuReader;
   const read = () => {
-    reader.look();
+    reader.begin();
     reader.drain(() => {}, everything);
   };
   const due = () => [undefined, 32, 64].map((watermark) => reader.isDue(watermark));

@@ -1,12 +1,10 @@
 import { expect, test } from "bun:test";
-import type { Watch } from "../../src/loop/reactor.ts";
-import { moderationOf } from "../../src/ring/ring_options.ts";
-import type { ConsumerParts } from "../../src/ring/consumer.ts";
-import { EventIterator } from "../../src/ring/iterators.ts";
+import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
-import { ConsumerCounts } from "../../src/ring/stats.ts";
+import { consumeSettings } from "../../src/ring/ring_options.ts";
 import { u32 } from "../../src/types/integer.ts";
 import { FakeRing } from "./fake_ring.ts";
+import { FakeSource } from "./fake_source.ts";
 import { repetitions } from "../support/effort.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
@@ -56,54 +54,23 @@ test("positions beyond 32 bits and beyond the size are followed", () => {
   expect(memory.consumer).toBe(2 ** 40 + 4096 - 8 + 1000 * 16);
 });
 
-function refuse(length: number): never {
-  throw new RangeError(`${length} bytes are too few`);
-}
-
-function consumerParts(
-  reader: RingReader,
-  watch: (onReady: () => void) => Watch,
-  onEnd: () => void,
-): ConsumerParts {
-  const moderation = moderationOf("test", {}, []);
-  const counts = new ConsumerCounts();
-  return { reader, watch, counts, moderation, signal: undefined, isReferenced: true, onEnd };
-}
-
 /** An iterator over a fake ring whose wake-ups the test counts and makes. */
 function iterate(memory: FakeRing) {
-  const reader = new RingReader(memory, memory.size, "fake ring");
-  const waits = { armed: 0, wake: () => {}, failure: undefined as Error | undefined };
-  const watch = (onReady: () => void): Watch => {
-    waits.wake = onReady;
-    return {
-      arm() {
-        if (waits.failure !== undefined) throw waits.failure;
-        waits.armed++;
-      },
-      disarm() {},
-      keepAlive() {},
-      [Symbol.dispose]() {},
-    };
-  };
-  let ended = false;
-  const iterator = new EventIterator(
-    consumerParts(reader, watch, () => (ended = true)),
-    u32,
-    refuse,
-  );
-  return { iterator, waits, ended: () => ended };
+  const source = new FakeSource(memory, u32);
+  const settings = consumeSettings("test", {}, []);
+  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+  return { iterator, source };
 }
 
 test("waiting for a busy record neither spins nor loses it", async () => {
   const memory = new FakeRing();
-  const { iterator, waits } = iterate(memory);
+  const { iterator, source } = iterate(memory);
   const busy = memory.reserve(4);
   const next = iterator.next();
   const started = performance.now();
   await Bun.sleep(100);
   // The kernel would report the ring as readable at once: to arm a wait for it is to spin.
-  expect(waits.armed).toBe(0);
+  expect(source.armed).toBe(0);
   expect(memory.looks).toBeGreaterThan(1);
   expect(memory.looks).toBeLessThan(performance.now() - started + 20);
   memory.set(busy + 8, 5);
@@ -112,7 +79,7 @@ test("waiting for a busy record neither spins nor loses it", async () => {
   const looks = memory.looks;
   const waiting = iterator.next();
   await Bun.sleep(20);
-  expect(waits.armed).toBe(1);
+  expect(source.armed).toBe(1);
   // An empty ring is not looked at until the kernel says so.
   expect(memory.looks).toBe(looks + 1);
   await iterator.return();
@@ -121,15 +88,15 @@ test("waiting for a busy record neither spins nor loses it", async () => {
 
 test("a busy record that is given up is waited past", async () => {
   const memory = new FakeRing();
-  const { iterator, waits } = iterate(memory);
+  const { iterator, source } = iterate(memory);
   const busy = memory.reserve(4);
   const next = iterator.next();
   await Bun.sleep(5);
   memory.commit(busy, 4, { discard: true });
   await Bun.sleep(20);
-  expect(waits.armed).toBe(1);
+  expect(source.armed).toBe(1);
   memory.putNumber(8);
-  waits.wake();
+  source.wake();
   expect(await next).toEqual({ done: false, value: 8 });
 });
 
@@ -147,22 +114,22 @@ test("the end of an iteration stops looking for a busy record", async () => {
 
 test("a wake-up for nothing goes back to sleep", async () => {
   const memory = new FakeRing();
-  const { iterator, waits } = iterate(memory);
+  const { iterator, source } = iterate(memory);
   const next = iterator.next();
-  waits.wake();
-  waits.wake();
-  expect(waits.armed).toBe(3);
+  source.wake();
+  source.wake();
+  expect(source.armed).toBe(3);
   memory.putNumber(1);
-  waits.wake();
+  source.wake();
   expect(await next).toEqual({ done: false, value: 1 });
 });
 
 test("a wait that cannot begin is an error of next(), and ends the iteration", async () => {
   const memory = new FakeRing();
-  const { iterator, waits, ended } = iterate(memory);
-  waits.failure = new Error("no wait today");
+  const { iterator, source } = iterate(memory);
+  source.failures.arm = new Error("no wait today");
   await expect(iterator.next()).rejects.toThrow("no wait today");
-  expect(ended()).toBe(true);
+  expect(source.isFree).toBe(true);
   expect(await iterator.next()).toEqual({ done: true, value: undefined });
 });
 
@@ -252,23 +219,8 @@ test("a position is never moved back, even if another process consumes as well",
 
 test("a record that stays reserved is looked at ever less often, until it is submitted", async () => {
   const memory = new FakeRing();
-  using reader = new RingReader(memory, memory.size, "fake ring");
   const busy = memory.reserve(4);
-  const never: Watch = {
-    arm: () => {},
-    disarm: () => {},
-    keepAlive: () => {},
-    [Symbol.dispose]: () => {},
-  };
-  const iterator = new EventIterator(
-    consumerParts(
-      reader,
-      () => never,
-      () => {},
-    ),
-    u32,
-    refuse,
-  );
+  const { iterator } = iterate(memory);
   const next = iterator.next();
   await Bun.sleep(400);
   // After 1, 3, 7, 15, 31, 63, 113 ms, and then every 50 ms.
@@ -277,5 +229,5 @@ test("a record that stays reserved is looked at ever less often, until it is sub
   memory.set(busy + 8, 7);
   memory.commit(busy, 4);
   expect(await next).toEqual({ done: false, value: 7 });
-  iterator.finish();
+  iterator.end();
 });

@@ -1,15 +1,14 @@
 // What the code that a consumer calls may do to it and to its ring: each event is delivered once, and the ring stays whole.
 import { expect, test } from "bun:test";
 import { RingBuf, type Subscription, t } from "../../src/index.ts";
-import type { Watch } from "../../src/loop/reactor.ts";
-import { moderationOf } from "../../src/ring/ring_options.ts";
-import { BufferSubscription, type ConsumerParts } from "../../src/ring/consumer.ts";
-import { EventIterator } from "../../src/ring/iterators.ts";
+import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
 import { RingReader, SnapshotRing } from "../../src/ring/reader.ts";
-import { ConsumerCounts } from "../../src/ring/stats.ts";
+import { consumeSettings } from "../../src/ring/ring_options.ts";
+import { CallbackConsumer } from "../../src/ring/subscription.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { FakeOverwriteRing } from "./fake_overwrite_ring.ts";
 import { FakeRing } from "./fake_ring.ts";
+import { FakeSource } from "./fake_source.ts";
 import { Producer } from "./producer.ts";
 import { producedRing } from "./rings.ts";
 
@@ -223,55 +222,38 @@ bpfTest("what was drained with once does not live for as long as the ring", asyn
   expect(callbacks.filter((callback) => callback.deref() !== undefined).length).toBeLessThan(5);
 });
 
-/** What a consumer gets, over a ring in ordinary memory, with a watch that fails. */
-function failing(memory: FakeRing, failures: { arm?: Error; dispose?: Error }) {
-  const reader = new RingReader(memory, memory.size, "fake ring");
-  const watch: Watch = {
-    arm() {
-      if (failures.arm !== undefined) throw failures.arm;
-    },
-    disarm() {},
-    keepAlive() {},
-    [Symbol.dispose]() {
-      if (failures.dispose !== undefined) throw failures.dispose;
-    },
-  };
-  let ends = 0;
-  const parts: ConsumerParts = {
-    reader,
-    watch: () => watch,
-    counts: new ConsumerCounts(),
-    moderation: moderationOf("test", {}, []),
-    signal: undefined,
-    isReferenced: true,
-    onEnd: () => void ends++,
-  };
-  return { parts, ends: () => ends };
-}
-
-function refuse(): never {
-  throw new Error("too short");
-}
-
 test("an end that the kernel refuses frees the place all the same", async () => {
   const dispose = new Error("of the watch");
-  const { parts, ends } = failing(new FakeRing(), { dispose });
-  const iterator = new EventIterator(parts, t.u32, refuse);
+  const settings = consumeSettings("test", {}, []);
+  const source = new FakeSource(new FakeRing(), t.u32);
+  source.failures = { dispose };
+  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
   const waiting = iterator.next();
-  expect(() => iterator.finish()).toThrow(dispose);
+  expect(source.isFree).toBe(false);
+  expect(() => iterator.end()).toThrow(dispose);
   expect(await waiting).toEqual({ done: true, value: undefined });
-  expect(ends()).toBe(1);
+  expect(source.isFree).toBe(true);
 
-  const other = failing(new FakeRing(), { dispose });
-  const subscription = new BufferSubscription({
-    ...other.parts,
-    budget: undefined,
-    callback: () => () => {},
-    onRelease: () => {},
-    stats: () => expect.unreachable(),
-  });
+  const other = new FakeSource(new FakeRing(), t.u32);
+  other.failures = { dispose };
+  const subscription = new CallbackConsumer(other, settings, () => () => {}, undefined, undefined);
   expect(() => subscription[Symbol.dispose]()).toThrow(dispose);
-  expect([subscription.active, other.ends()]).toEqual([false, 1]);
+  expect([subscription.active, other.isFree]).toEqual([false, true]);
+});
+
+bpfTest("an iteration that begins and ends in the callback gives nothing back", async () => {
+  using test = setup(10);
+  const { ring, producer } = test;
+  producer.discard();
+  const seen: number[] = [];
+  for await (const { value } of ring) {
+    seen.push(value);
+    if (value === 3) break;
+  }
+  await subscribeUntil(ring, 5, seen, () => void ring.events().return?.());
+  ring.drain(({ value }) => void seen.push(value));
+  expect(seen).toEqual(numbers(10));
+  expect(ring.stats).toMatchObject({ events: 10, discarded: 1, bytes: 10 * 16 + 32, backlog: 0 });
 });
 
 test("views of an overwriting ring's copy end with it", () => {

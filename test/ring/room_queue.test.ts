@@ -18,15 +18,15 @@ class Room implements Disposable {
   readonly taken: number[] = [];
 
   constructor() {
-    this.queue = new RoomQueue({
-      hasRoomFor: (length) => {
+    const writer = {
+      hasRoomFor: (length: number) => {
         this.looks++;
         if (this.failure !== undefined) throw this.failure;
         return length <= this.room;
       },
-      openSignal: (onRoom) => this.#signal(onRoom),
       refusal: () => new DisposedError("fake ring"),
-    });
+    };
+    this.queue = new RoomQueue(writer, (onRoom) => this.#signal(onRoom));
   }
 
   #signal(onRoom: () => void): RoomSignal {
@@ -97,7 +97,7 @@ test("whoever waits first is served first, also where a later one would fit", as
   room.free(50);
   expect(await Promise.all(waiting)).toEqual([100, 8, 50]);
   expect([room.room, room.isArmed, room.queue.serve()]).toEqual([2, false, false]);
-  expect(room.queue.counts).toMatchObject({ waits: 3, wakeups: 3 });
+  expect(room.queue).toMatchObject({ waits: 3, wakeups: 3 });
 });
 
 test("whoever asks meanwhile has those who wait be served", async () => {
@@ -165,10 +165,10 @@ test("room that nobody is told of is found by looking, ever less often", async (
   const waiting = room.take(10);
   await Bun.sleep(400);
   // After 1, 3, 7, 15, 31, 63, 113 ms, and then every 50 ms.
-  const { polls } = room.queue.counts;
+  const { polls } = room.queue;
   expect(polls).toBeLessThanOrEqual(14);
   expect(polls).toBeGreaterThan(5);
-  expect(room.queue.counts.wakeups).toBe(0);
+  expect(room.queue.wakeups).toBe(0);
   room.room = 10;
   expect(await waiting).toBe(10);
 });
@@ -211,12 +211,9 @@ test("what fails fails for whom it concerns", async () => {
 
 test("a wait that cannot begin is rejected", async () => {
   const failure = new Error("no wait today");
-  using queue = new RoomQueue({
-    hasRoomFor: () => false,
-    openSignal: () => {
-      throw failure;
-    },
-    refusal: () => new DisposedError("fake ring"),
+  const writer = { hasRoomFor: () => false, refusal: () => new DisposedError("fake ring") };
+  using queue = new RoomQueue(writer, () => {
+    throw failure;
   });
   for (let attempt = 0; attempt < 2; attempt++) {
     await expect(queue.wait(1, () => 1, undefined)).rejects.toBe(failure);

@@ -19,7 +19,7 @@ const numbered = t.struct({ length: t.u32, value: t.u32 });
 userRingTest("a user ring says what it is", () => {
   using ring = new UserRingBuf({ size: 8192, event: t.u64, name: "commands" });
   expect(ring).toMatchObject({
-    size: 8192,
+    byteLength: 8192,
     maxEntries: 8192,
     keySize: 0,
     valueSize: 0,
@@ -65,7 +65,7 @@ userRingTest("a user ring opened otherwise takes its size from the kernel", () =
     () => ring.dup(),
   ]) {
     using other = open();
-    expect([other.size, other.id]).toEqual([16384, ring.id]);
+    expect([other.byteLength, other.id]).toEqual([16384, ring.id]);
     expect(other.fd).not.toBe(ring.fd);
   }
   expect(() => RingBuf.fromFd(ring.fd, { event: t.u32 })).toThrow(

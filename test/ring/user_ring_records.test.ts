@@ -180,7 +180,7 @@ userRingTest("the longest record is the longest that the kernel takes", () => {
   record?.submit();
   expect([program.testRun().returnValue, ring.backlog]).toEqual([1, 0]);
   // What it says to one byte more: E2BIG, again and again, also when that is discarded.
-  using memory = new UserRingMemory(ring.fd, ring.size, "ring");
+  using memory = new UserRingMemory(ring.fd, ring.byteLength, "ring");
   const at = memory.producerHalves[0] as number;
   memory.headers[at / 4] = (2 ** 24) | 0x4000_0000;
   memory.producerHalves[0] = at + 2 ** 24 + 8;

@@ -23,5 +23,6 @@ const bpf = open.filter((fd) => {
     return false;
   }
 });
-const works = byId.get(1) === 1 && dup.get(1) === 1 && array.get(0) === 0 && ring.size === 65_536;
+const works =
+  byId.get(1) === 1 && dup.get(1) === 1 && array.get(0) === 0 && ring.byteLength === 65_536;
 console.log(JSON.stringify({ bpf, works, program: program.fd }));

@@ -1,5 +1,5 @@
 /** @module A watch keeps the process alive while it is armed, and not otherwise. */
-import { watch } from "../../../src/loop/reactor.ts";
+import { watch } from "../../../src/loop/event_loop.ts";
 import { Signal } from "../bridges.ts";
 
 const signal = new Signal();

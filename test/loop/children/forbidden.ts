@@ -1,8 +1,7 @@
 /** @module Forbids itself system calls, as a container's seccomp profile does, and then waits for a descriptor. */
 import { dlopen, ptr } from "bun:ffi";
 import { architecture } from "../../../src/ffi/platform.ts";
-import { eventLoop } from "../../../src/loop/event_loop.ts";
-import { watch } from "../../../src/loop/reactor.ts";
+import { eventLoop, watch } from "../../../src/loop/event_loop.ts";
 import { syscallNumbers } from "../../../src/uapi/system.ts";
 import { Signal } from "../bridges.ts";
 

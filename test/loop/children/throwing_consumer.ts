@@ -1,5 +1,5 @@
 /** @module Six wake-ups in one batch, twice; half of those who are woken throw, the first time. */
-import { watch } from "../../../src/loop/reactor.ts";
+import { watch } from "../../../src/loop/event_loop.ts";
 import { Signal } from "../bridges.ts";
 
 process.on("uncaughtException", (error) => console.log(`uncaught: ${error.message}`));

@@ -1,63 +1,41 @@
 // When a consumer looks, over a ring in ordinary memory: the wake-ups are the test's.
 import { expect, test } from "bun:test";
-import type { Watch } from "../../src/loop/reactor.ts";
-import { type ConsumeOptions, moderationOf } from "../../src/ring/ring_options.ts";
-import { Pump } from "../../src/ring/consumer.ts";
-import { RingReader } from "../../src/ring/reader.ts";
-import { ConsumerCounts } from "../../src/ring/stats.ts";
+import { Consumer } from "../../src/ring/consumer.ts";
+import { type ConsumeOptions, consumeSettings } from "../../src/ring/ring_options.ts";
+import { u32 } from "../../src/types/integer.ts";
 import { FakeRing } from "./fake_ring.ts";
+import { FakeSource } from "./fake_source.ts";
 import { isGuest, testUnless } from "../support/skipping.ts";
 
 /** A consumer that drains at each look. */
-class Consumer implements Disposable {
+class Drainer extends Consumer implements Disposable {
   readonly memory: FakeRing;
-  readonly reader: RingReader;
-  readonly counts = new ConsumerCounts();
-  readonly pump: Pump;
-  isArmed = false;
-  /** Whether the watch keeps the process alive. */
-  isReferenced = true;
+  readonly counts: FakeSource<number>;
   /** Events that each look found. */
   readonly looks: number[] = [];
   /** Called before each look: what programs wrote until then. */
   before: () => void = () => {};
   limit = Number.MAX_SAFE_INTEGER;
-  #onReady = (): void => {};
 
   constructor(options: ConsumeOptions = {}, size = 4096) {
-    this.memory = new FakeRing(size);
-    this.reader = new RingReader(this.memory, size, "fake ring");
-    const watch = (onReady: () => void): Watch => {
-      this.#onReady = onReady;
-      return {
-        arm: () => {
-          this.isArmed = true;
-        },
-        disarm: () => {
-          this.isArmed = false;
-        },
-        keepAlive: (alive) => {
-          this.isReferenced = alive;
-        },
-        [Symbol.dispose]: () => {
-          this.isArmed = false;
-        },
-      };
-    };
-    this.pump = new Pump({
-      reader: this.reader,
-      watch,
-      counts: this.counts,
-      moderation: moderationOf("test", options, []),
-      look: () => this.look(),
-      isReferenced: true,
-    });
+    const memory = new FakeRing(size);
+    const source = new FakeSource(memory, u32);
+    super(source, "subscription", consumeSettings("test", options, []));
+    this.memory = memory;
+    this.counts = source;
+    this.begin();
   }
 
-  look(): void {
+  get isArmed(): boolean {
+    return this.counts.isArmed;
+  }
+
+  override look(): number {
     this.before();
-    this.looks.push(this.reader.drain(() => {}, this.limit));
-    this.pump.schedule();
+    const found = this.source.reader.drain(() => {}, this.limit);
+    this.looks.push(found);
+    this.schedule();
+    return found;
   }
 
   put(count: number): void {
@@ -67,19 +45,24 @@ class Consumer implements Disposable {
   /** The kernel's wake-up. */
   wake(): void {
     expect(this.isArmed).toBe(true);
-    this.isArmed = false;
-    this.#onReady();
+    this.counts.wake();
   }
 
+  protected override aborted(): void {
+    this.end();
+  }
+
+  protected override settle(): void {}
+
   [Symbol.dispose](): void {
-    this.pump[Symbol.dispose]();
+    this.end();
   }
 }
 
 const intervals = (count: number) => Bun.sleep(count * 3 + 5);
 
 test("few events at a time are waited for by wake-up, without a timer", async () => {
-  using consumer = new Consumer();
+  using consumer = new Drainer();
   consumer.look();
   for (let round = 0; round < 10; round++) {
     await Bun.sleep(2);
@@ -93,7 +76,7 @@ test("few events at a time are waited for by wake-up, without a timer", async ()
 });
 
 test("after a wake-up that finds much it polls, and sleeps again when it runs dry", async () => {
-  using consumer = new Consumer();
+  using consumer = new Drainer();
   consumer.look();
   consumer.put(20);
   consumer.wake();
@@ -107,7 +90,7 @@ test("after a wake-up that finds much it polls, and sleeps again when it runs dr
 });
 
 test("many wake-ups within an interval count together", () => {
-  using consumer = new Consumer({ interval: 60_000, threshold: 16 });
+  using consumer = new Drainer({ interval: 60_000, threshold: 16 });
   consumer.look();
   for (let round = 0; round < 7; round++) {
     consumer.put(2);
@@ -123,7 +106,7 @@ test("many wake-ups within an interval count together", () => {
 const rateTest = testUnless(isGuest ? "an emulated machine is too slow for that rate" : undefined);
 
 rateTest("a ring that would be full within a millisecond is waited for by wake-up", () => {
-  using consumer = new Consumer();
+  using consumer = new Drainer();
   consumer.look();
   for (let round = 0; round < 10; round++) {
     // 16 bytes a record, 255 fit: this is more than 40 %.
@@ -135,7 +118,7 @@ rateTest("a ring that would be full within a millisecond is waited for by wake-u
 });
 
 test("a ring that would be full before the interval is over is looked at sooner", async () => {
-  using consumer = new Consumer({ interval: 60_000 });
+  using consumer = new Drainer({ interval: 60_000 });
   consumer.look();
   // 30 records of 16 bytes: at this rate, 40 % of the ring are full in less than four milliseconds.
   consumer.put(30);
@@ -146,7 +129,7 @@ test("a ring that would be full before the interval is over is looked at sooner"
 });
 
 rateTest("where wake-ups are not waited for, such a ring is looked at at every turn", async () => {
-  using consumer = new Consumer({ wakeup: "poll" });
+  using consumer = new Drainer({ wakeup: "poll" });
   consumer.put(120);
   consumer.look();
   consumer.before = () => consumer.put(120);
@@ -157,7 +140,7 @@ rateTest("where wake-ups are not waited for, such a ring is looked at at every t
 });
 
 test("interrupt never polls, whatever comes", async () => {
-  using consumer = new Consumer({ wakeup: "interrupt" });
+  using consumer = new Drainer({ wakeup: "interrupt" });
   consumer.look();
   for (let round = 0; round < 5; round++) {
     consumer.put(200);
@@ -169,7 +152,7 @@ test("interrupt never polls, whatever comes", async () => {
 });
 
 test("poll never waits for a wake-up", async () => {
-  using consumer = new Consumer({ wakeup: "poll" });
+  using consumer = new Drainer({ wakeup: "poll" });
   consumer.look();
   await intervals(10);
   expect(consumer.isArmed).toBe(false);
@@ -178,7 +161,7 @@ test("poll never waits for a wake-up", async () => {
 });
 
 test("what a limit leaves is looked at at the next turn, before any wait", async () => {
-  using consumer = new Consumer();
+  using consumer = new Drainer();
   consumer.limit = 10;
   consumer.put(35);
   consumer.look();
@@ -188,7 +171,7 @@ test("what a limit leaves is looked at at the next turn, before any wait", async
 });
 
 test("a record that stays reserved is asked for ever less often, and never waited for by wake-up", async () => {
-  using consumer = new Consumer();
+  using consumer = new Drainer();
   const busy = consumer.memory.reserve(4);
   consumer.look();
   await Bun.sleep(200);
@@ -203,7 +186,7 @@ test("a record that stays reserved is asked for ever less often, and never waite
 });
 
 test("records that stay reserved behind others that come delay nothing for long", async () => {
-  using consumer = new Consumer();
+  using consumer = new Drainer();
   let held = consumer.memory.reserve(4);
   consumer.before = () => {
     // What was held is submitted, others come, and the next one is held.
@@ -218,7 +201,7 @@ test("records that stay reserved behind others that come delay nothing for long"
 });
 
 test("a maximum latency looks although no wake-up came, and the wait goes on", async () => {
-  using consumer = new Consumer({ maxLatency: 3 });
+  using consumer = new Drainer({ maxLatency: 3 });
   consumer.look();
   consumer.put(2);
   await Bun.sleep(15);
@@ -231,15 +214,15 @@ test("a maximum latency looks although no wake-up came, and the wait goes on", a
 
 test("after its disposal nothing looks any more", async () => {
   for (const prepare of [
-    (consumer: Consumer) => consumer.memory.reserve(4),
-    (consumer: Consumer) => consumer.put(20),
-    (consumer: Consumer) => {
+    (consumer: Drainer) => consumer.memory.reserve(4),
+    (consumer: Drainer) => consumer.put(20),
+    (consumer: Drainer) => {
       consumer.put(20);
       consumer.limit = 1;
     },
     () => {},
   ]) {
-    const consumer = new Consumer({ maxLatency: 1 });
+    const consumer = new Drainer({ maxLatency: 1 });
     prepare(consumer);
     consumer.look();
     consumer[Symbol.dispose]();

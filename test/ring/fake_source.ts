@@ -1,0 +1,72 @@
+import type { Watch } from "../../src/loop/event_loop.ts";
+import { RecordSource } from "../../src/ring/consumer.ts";
+import { RingReader } from "../../src/ring/reader.ts";
+import type { Type } from "../../src/types/type.ts";
+import type { FakeRing } from "./fake_ring.ts";
+
+/** A ring in ordinary memory for consumers, whose wake-ups the test counts and makes. */
+export class FakeSource<E> extends RecordSource<E> {
+  /** True while a wake-up is waited for. */
+  isArmed = false;
+  /** Times that a wake-up was waited for. */
+  armed = 0;
+  /** True when the wait keeps the process alive. */
+  isWatchReferenced = true;
+  /** Errors of arming and of ending the wait. */
+  failures: { arm?: Error; dispose?: Error } = {};
+  onReady = (): void => {};
+  /** True once the last consumer gave the place up. */
+  isFree = true;
+
+  constructor(memory: FakeRing, type: Type<E>) {
+    const map = {
+      id: nextId--,
+      get stats(): never {
+        throw new Error("a fake ring has no stats");
+      },
+      watch: (onReady: () => void) => this.#watch(onReady),
+      toString: () => "fake ring",
+    };
+    super(map, type, new RingReader(memory, memory.size, "fake ring"));
+  }
+
+  /** The kernel's wake-up. */
+  wake(): void {
+    this.isArmed = false;
+    this.onReady();
+  }
+
+  override claim(kind: Parameters<RecordSource<E>["claim"]>[0]): void {
+    super.claim(kind);
+    this.isFree = false;
+  }
+
+  override free(): void {
+    super.free();
+    this.isFree = true;
+  }
+
+  #watch(onReady: () => void): Watch {
+    this.onReady = onReady;
+    return {
+      arm: () => {
+        if (this.failures.arm !== undefined) throw this.failures.arm;
+        this.isArmed = true;
+        this.armed++;
+      },
+      disarm: () => {
+        this.isArmed = false;
+      },
+      keepAlive: (alive) => {
+        this.isWatchReferenced = alive;
+      },
+      [Symbol.dispose]: () => {
+        this.isArmed = false;
+        if (this.failures.dispose !== undefined) throw this.failures.dispose;
+      },
+    };
+  }
+}
+
+/** The kernel's ids are above 0. */
+let nextId = -1;
