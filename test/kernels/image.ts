@@ -188,7 +188,7 @@ export async function projectArchive(
       const from = join("node_modules", name);
       cpSync(join(packageRoot, from), join(root, "project", from), { recursive: true });
     }
-    await check([process.execPath, "src/cli/bundle.ts", join(root, "project/dist")], packageRoot);
+    await check([process.execPath, ".ci/build.ts", join(root, "project/dist")], packageRoot);
     cpSync(join(import.meta.dir, "init.sh"), join(root, "init"));
     chmodSync(join(root, "init"), 0o755);
     for (const [name, from] of Object.entries(files)) cpSync(from, join(root, name));
