@@ -78,6 +78,9 @@ async function bundle(name: string, contents: string, ...plugins: BunPlugin[]): 
     minify: { whitespace: true, syntax: true, identifiers: false },
     plugins: [entry(name, contents), otherBundle, ...plugins],
   });
+  // The entry point names files by their paths here.
+  const map = Bun.file(join(target, `${name}.cjs.map`));
+  await map.write((await map.text()).replaceAll(root, ".."));
 }
 
 /** The files that a bundle of these exports consists of. */
