@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync } from "../ffi/files.ts";
 import { BpfError } from "../ffi/error.ts";
 
 const vmlinux = "/sys/kernel/btf/vmlinux";

@@ -1,6 +1,6 @@
 /** @module Ways to attach to cgroups. They are tried on one that is made for that. */
 
-import { constants, mkdirSync, openSync, rmdirSync } from "node:fs";
+import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
 import * as asm from "../asm/asm.ts";
 import { requireActiveModule, securityHook } from "./attach_functions.ts";
 import {

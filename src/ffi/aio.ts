@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants } from "./files.ts";
 import type { Pointer } from "bun:ffi";
 import { IOCB_CMD_POLL, IOCB_FLAG_RESFD } from "../uapi/aio.ts";
 import { IO_EVENT, IOCB } from "../uapi/layout.ts";

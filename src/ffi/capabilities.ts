@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync } from "./files.ts";
 
 /** Bits of the capabilities that BPF asks for (include/uapi/linux/capability.h). */
 const capabilityBits = {
