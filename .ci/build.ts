@@ -121,7 +121,7 @@ const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
 function standIn({ name, isNamespace }: Export): string {
   const value = values[name];
   if (isNamespace) return "deferredNamespace";
-  if (typeof value !== "function") return "deferredObject";
+  if (typeof value !== "function") return "deferredInstance";
   return /^class\b/.test(Function.prototype.toString.call(value))
     ? "deferredClass"
     : "deferredFunction";
@@ -155,11 +155,11 @@ await bundle(
 import { registerExplainer } from ${explanation};
 ${direct.map(importOf).join("\n")}
 ${modules.map(({ imports }) => imports).join("\n")}
-const rest = (name) => () => require("./rest.cjs")[name]();
-registerExplainer(deferred.deferredObject(rest("explainer")));
+const rest = (name) => require("./rest.cjs")[name]();
+registerExplainer(deferred.deferredInstance(rest, "explainer"));
 export const library = {
   ${direct.map(({ name }) => `${name},`).join("\n")}
-  ${deferred.map((each) => `${each.name}: deferred.${standIn(each)}(rest("${each.name}"), "${each.name}"),`).join("\n")}
+  ${deferred.map((each) => `${each.name}: deferred.${standIn(each)}(rest, "${each.name}"),`).join("\n")}
 };
 export const modules = { ${modules.map((each) => each.entry).join(",\n")} };
 `,

@@ -6,68 +6,106 @@
 type Class = abstract new (...args: never[]) => object;
 type Callable = (...args: never[]) => unknown;
 
+/** Loads an export by its name. */
+type Load = (name: string) => unknown;
+
 /** Stands in for a function. */
-export function deferredFunction(load: () => Callable, name: string): Callable | undefined {
-  return { [name]: (...args: never[]) => load()(...args) }[name];
+export function deferredFunction(load: Load, name: string): Callable | undefined {
+  return { [name]: (...args: never[]) => (load(name) as Callable)(...args) }[name];
 }
 
-/** Stands in for a namespace: its members do not care about `this`. */
-export function deferredNamespace(load: () => object): object {
-  return new Proxy({}, handler(load));
+/** Stands in for a namespace, whose members do not care about `this`. */
+export function deferredNamespace(load: Load, name: string): object {
+  return new StandIn(load, name, {}).proxy;
 }
 
-/** Stands in for an object with methods, which may have private fields and thus want the object itself as `this`. */
-export function deferredObject(load: () => object): object {
-  return new Proxy(
-    { [Symbol.for("nodejs.util.inspect.custom")]: load },
-    {
-      ...handler(load),
-      get(_, name) {
-        const object = load();
-        const member: unknown = Reflect.get(object, name);
-        return typeof member === "function" ? (member as Callable).bind(object) : member;
-      },
-    },
-  );
+/** Stands in for an object with methods. */
+export function deferredInstance(load: Load, name: string): object {
+  // The console shows what is loaded.
+  const target = { [Symbol.for("nodejs.util.inspect.custom")]: () => load(name) };
+  return new InstanceStandIn(load, name, target).proxy;
 }
 
-/**
- * Stands in for a class: with `new`, `extends`, `instanceof` and static members. `constructor` of its objects is the stand-in,
- * which is the only class that users see.
- */
-export function deferredClass(load: () => Class, name: string): Class {
+/** Stands in for a class: with `new`, `extends`, `instanceof` and static members. */
+export function deferredClass(load: Load, name: string): object {
   // A function, as a class has a prototype of its own that could not be replaced. Named, as the console shows it.
-  const target = { [name]: function () {} }[name] as unknown as Class;
-  let loaded: Class | undefined;
-  const get = (): Class => {
-    if (loaded === undefined) {
-      loaded = load();
-      Object.defineProperty(target, "prototype", { value: loaded.prototype, writable: false });
-      Object.defineProperty(loaded.prototype, "constructor", { value: proxy });
-    }
-    return loaded;
-  };
-  const proxy: Class = new Proxy(target, {
-    ...handler(get),
-    construct: (_, args, newTarget) =>
-      Reflect.construct(get(), args, newTarget === proxy ? get() : newTarget) as object,
-  });
-  return proxy;
+  return new ClassStandIn(load, name, { [name]: function () {} }[name] as Callable).proxy;
 }
 
-/** Everything but `construct` and the properties that a proxy may not hide, passed on to what is loaded. */
-function handler(load: () => object): ProxyHandler<object> {
-  return {
-    get: (_, name) => Reflect.get(load(), name) as unknown,
-    set: (_, name, value) => Reflect.set(load(), name, value),
-    has: (_, name) => Reflect.has(load(), name),
-    apply: (_, self, args) => Reflect.apply(load() as Callable, self, args as never[]) as unknown,
-    ownKeys: (_) => Reflect.ownKeys(load()),
-    getPrototypeOf: (_) => Reflect.getPrototypeOf(load()),
-    getOwnPropertyDescriptor(target, name) {
-      const descriptor = Reflect.getOwnPropertyDescriptor(load(), name);
-      // What the target does not have must not be called fixed.
-      return descriptor && { ...descriptor, configurable: !Object.hasOwn(target, name) };
-    },
-  };
+/** Passes on to an object what is done to the proxy. */
+class StandIn implements ProxyHandler<object> {
+  readonly proxy: object;
+  protected readonly target: object;
+  readonly #load: Load;
+  readonly #name: string;
+  #loaded: object | undefined;
+
+  constructor(load: Load, name: string, target: object) {
+    this.#load = load;
+    this.#name = name;
+    this.target = target;
+    this.proxy = new Proxy(target, this);
+  }
+
+  protected load(): object {
+    return this.#load(this.#name) as object;
+  }
+
+  protected get loaded(): object {
+    this.#loaded ??= this.load();
+    return this.#loaded;
+  }
+
+  get(_: object, name: PropertyKey): unknown {
+    return Reflect.get(this.loaded, name);
+  }
+
+  set(_: object, name: PropertyKey, value: unknown): boolean {
+    return Reflect.set(this.loaded, name, value);
+  }
+
+  has(_: object, name: PropertyKey): boolean {
+    return Reflect.has(this.loaded, name);
+  }
+
+  ownKeys(): (string | symbol)[] {
+    return Reflect.ownKeys(this.loaded);
+  }
+
+  getPrototypeOf(): object | null {
+    return Reflect.getPrototypeOf(this.loaded);
+  }
+
+  getOwnPropertyDescriptor(_: object, name: PropertyKey): PropertyDescriptor | undefined {
+    const descriptor = Reflect.getOwnPropertyDescriptor(this.loaded, name);
+    // A proxy must not call a property fixed that its target does not have.
+    return descriptor && { ...descriptor, configurable: !Object.hasOwn(this.target, name) };
+  }
+}
+
+/** The methods may use private fields, and thus want the object itself as `this`. */
+class InstanceStandIn extends StandIn {
+  override get(_: object, name: PropertyKey): unknown {
+    const member: unknown = Reflect.get(this.loaded, name);
+    return typeof member === "function" ? (member as Callable).bind(this.loaded) : member;
+  }
+}
+
+/** Users see the stand-in alone: it is the `constructor` of the objects, too. */
+class ClassStandIn extends StandIn {
+  protected override load(): object {
+    const loaded = super.load() as Class;
+    Object.defineProperty(this.target, "prototype", { value: loaded.prototype, writable: false });
+    Object.defineProperty(loaded.prototype, "constructor", { value: this.proxy });
+    return loaded;
+  }
+
+  apply(_: object, self: unknown, args: unknown[]): unknown {
+    return Reflect.apply(this.loaded as Callable, self, args as never[]);
+  }
+
+  construct(_: object, args: unknown[], newTarget: Function): object {
+    const made = newTarget === this.proxy ? this.loaded : newTarget;
+    return Reflect.construct(this.loaded as Function, args, made) as object;
+  }
 }
