@@ -207,7 +207,8 @@ export const ipv6: Type<string, string> = defineType<string, Type<string, string
   }),
 );
 
-const OCTETS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, "0"));
+/** The text of each octet, from the first time on that one is read. */
+const octets: string[] = [];
 const TEXT_LENGTH = "02:42:ac:11:00:02".length;
 
 /** The octet that starts at an index of an address, or -1 when there is none. */
@@ -234,8 +235,11 @@ export const mac: Type<string, string> = defineType<string, Type<string, string>
   { kind: "mac", name: "mac", size: 6, align: 1 },
   scalarRecipe({
     read(view, offset) {
-      let text = OCTETS[view.getUint8(offset)]!;
-      for (let i = 1; i < 6; i++) text += `:${OCTETS[view.getUint8(offset + i)]!}`;
+      if (octets.length === 0) {
+        for (let octet = 0; octet < 256; octet++) octets.push(octet.toString(16).padStart(2, "0"));
+      }
+      let text = octets[view.getUint8(offset)]!;
+      for (let i = 1; i < 6; i++) text += `:${octets[view.getUint8(offset + i)]!}`;
       return text;
     },
     write(view, offset, value) {

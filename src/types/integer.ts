@@ -65,10 +65,10 @@ function isOutside(value: unknown, { min, max }: Range<number | bigint>): boolea
 }
 
 function refusal(range: Range<number | bigint>): (value: unknown, path: string) => never {
-  const { kind, min, max } = range;
-  const wanted = typeof min;
-  const expected = `${wanted === "bigint" ? "a bigint" : "an integer"} from ${min} to ${max} (${kind})`;
   return (value, path) => {
+    const { kind, min, max } = range;
+    const wanted = typeof min;
+    const expected = `${wanted === "bigint" ? "a bigint" : "an integer"} from ${min} to ${max} (${kind})`;
     if (typeof value === wanted) return refuseRange(path, expected, value);
     let hint = "";
     if (wanted === "number" && typeof value === "bigint") hint = "pass a number, e.g. 5";
