@@ -217,6 +217,20 @@ console.log(JSON.stringify([
     },
   );
 
+  installedTest("explains a refused helper by a probe, which it loads for that", async () => {
+    await write(
+      "refused.ts",
+      `import { asm, Program } from "bun-bpf";
+try {
+  new Program({ section: "xdp", license: "GPL", code: [asm.call("get_func_ip"), asm.exit()] });
+} catch (error) {
+  console.log((error as Error).message);
+}`,
+    );
+    const { stdout } = await runBun(["refused.ts"], { cwd: folder });
+    expect(stdout).toContain("Programs of the type xdp cannot call bpf_get_func_ip() here");
+  });
+
   hostTest("has stacks that name the lines of the sources", async () => {
     await write(
       "stack.ts",
