@@ -16,7 +16,7 @@ const installed = join(folder, "node_modules/bun-bpf");
 for (const name of ["package.json", "src", "examples"]) {
   cpSync(join(root, name), join(installed, name), { recursive: true });
 }
-run([process.execPath, join(root, ".ci/build.ts"), join(installed, "dist")]);
+run([process.execPath, join(root, ".ci/bundle_library.ts"), join(installed, "dist")]);
 
 const scripts = {
   "empty.ts": "",

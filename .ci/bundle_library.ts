@@ -1,12 +1,11 @@
 /**
- * Builds what the package has beside its sources, for a fast start: `npm pack` runs it.
+ * Bundles the library for the package, for a fast start.
  *
- *   bun .ci/build.ts [FOLDER]   (default: dist)
+ *   bun .ci/bundle_library.ts [FOLDER]   (default: dist)
  *
  * index.cjs   what `import` and `require` load: core.cjs; in a bundle the sources, in Node a sentence
  * core.cjs    the types `t`, HashMap and all that they need, with bytecode; stand-ins for all other exports
  * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
- * cli.js      the command, with the packages that it is built of, and their licenses
  */
 import { readFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
@@ -208,35 +207,3 @@ module.exports = load ? load.call(module, "./core.cjs").library : require("../sr
 0 && (module.exports = { ${exports.map(({ name }) => name).join(", ")} });
 `,
 );
-
-await bundleCommand();
-
-/** The command has no dependencies: it is bundled with its own, and those of development that it is built of. */
-async function bundleCommand(): Promise<void> {
-  const { metafile } = await Bun.build({
-    entrypoints: [join(src, "cli/main.ts")],
-    root: join(src, "cli"),
-    outdir: target,
-    naming: "cli.[ext]",
-    target: "bun",
-    format: "cjs",
-    bytecode: true,
-    minify: { whitespace: true, syntax: true, identifiers: false },
-    metafile: true,
-  });
-  if (metafile === undefined) throw new Error("the bundler does not say what it has put in");
-  const packages = new Set(
-    Object.keys(metafile.inputs).flatMap((input) => {
-      const match = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input);
-      return match === null ? [] : [resolve(match[0])];
-    }),
-  );
-  const licenses = [...packages].map((path) => {
-    const { name, version } = JSON.parse(readFileSync(join(path, "package.json"), "utf8")) as {
-      name: string;
-      version: string;
-    };
-    return `${name} ${version}\n\n${readFileSync(join(path, "LICENSE"), "utf8").trim()}\n`;
-  });
-  await Bun.write(join(target, "cli.licenses.txt"), licenses.join(`\n${"-".repeat(72)}\n\n`));
-}
