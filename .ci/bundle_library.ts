@@ -8,8 +8,8 @@
  * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
  */
 import { readFileSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
-import type { BunPlugin } from "bun";
+import { dirname, join, relative, resolve } from "node:path";
+import type { BunPlugin, OnResolveResult } from "bun";
 
 const root = join(import.meta.dir, "..");
 const src = join(root, "src");
@@ -82,21 +82,37 @@ async function bundle(name: string, contents: string, ...plugins: BunPlugin[]): 
   await map.write((await map.text()).replaceAll(root, ".."));
 }
 
-/** The files that a bundle of these exports consists of. */
-async function filesOf(exports: readonly Export[]): Promise<string[]> {
+/** Calls back for each file that a file of src loads on first use, by `require`. */
+function onRequire(found: (path: string) => OnResolveResult | undefined): BunPlugin {
+  return {
+    name: "loaded on first use",
+    setup(build) {
+      build.onResolve({ filter: /^\.\.?\/.*\.ts$/ }, ({ kind, path, importer }) =>
+        kind === "require-call" ? found(join(dirname(importer), path)) : undefined,
+      );
+    },
+  };
+}
+
+/** The files that a bundle of these exports consists of, and those that they load on first use. */
+async function filesOf(exports: readonly Export[]): Promise<{ files: string[]; later: string[] }> {
+  const later = new Set<string>();
   const { metafile } = await Bun.build({
     entrypoints: ["entry:"],
     target: "bun",
     metafile: true,
-    plugins: [entry("files", exports.map(reexport).join("\n"))],
+    plugins: [
+      entry("files", exports.map(reexport).join("\n")),
+      onRequire((path) => {
+        later.add(path);
+        return { path, external: true };
+      }),
+    ],
   });
   if (metafile === undefined) throw new Error("the bundler does not say what it has put in");
-  return Object.entries(metafile.inputs).flatMap(([input, { imports }]) => {
-    const path = resolve(input);
-    const lazy = imports.find(({ kind }) => kind === "require-call");
-    if (lazy !== undefined) throw new Error(`${path} requires ${lazy.path}: core.cjs cannot wait`);
-    return path.startsWith(`${src}/`) ? [path] : [];
-  });
+  const inputs = Object.keys(metafile.inputs).map((input) => resolve(input));
+  const files = inputs.filter((path) => path.startsWith(`${src}/`));
+  return { files, later: [...later].filter((path) => !files.includes(path)) };
 }
 
 /** The names of what a module exports, which never change their values: the two bundles copy them. */
@@ -112,7 +128,9 @@ const values = (await import(join(src, "index.ts"))) as Record<string, unknown>;
 const missing = Object.keys(values).filter((name) => !exports.some((each) => each.name === name));
 if (missing.length > 0) throw new Error(`index.ts exports ${missing.join()} in another way`);
 
-const coreFiles = await filesOf(exports.filter(({ name }) => coreExports.includes(name)));
+const { files: coreFiles, later } = await filesOf(
+  exports.filter(({ name }) => coreExports.includes(name)),
+);
 const direct = exports.filter(({ path }) => coreFiles.includes(path));
 const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
 
@@ -129,15 +147,19 @@ function standIn({ name, isNamespace }: Export): string {
 const modules = await Promise.all(
   coreFiles.map(async (path, index) => {
     const names = await valuesOf(path);
-    const key = JSON.stringify(relative(src, path));
     const list = (separator: string) =>
       names.map((name) => `${name}${separator}${name}_${index}`).join();
     return {
       imports: `import { ${list(" as ")} } from ${JSON.stringify(path)};`,
-      entry: `${key}: () => ({ ${list(": ")} })`,
+      entry: `${keyOf(path)}: () => ({ ${list(": ")} })`,
     };
   }),
 );
+
+/** The name of a module in the tables by which the two bundles use each other's, as a literal. */
+function keyOf(path: string): string {
+  return JSON.stringify(relative(src, path));
+}
 
 /** Imports an export under its own name. */
 function importOf({ name, path, isNamespace }: Export): string {
@@ -162,6 +184,16 @@ export const library = {
 };
 export const modules = { ${modules.map((each) => each.entry).join(",\n")} };
 `,
+  onRequire((path) => (later.includes(path) ? { path, namespace: "rest" } : undefined)),
+  {
+    name: "modules of rest.cjs",
+    setup(build) {
+      build.onLoad({ filter: /./, namespace: "rest" }, ({ path }) => ({
+        contents: `module.exports = require("./rest.cjs").modules[${keyOf(path)}]();`,
+        loader: "js",
+      }));
+    },
+  },
 );
 
 await bundle(
@@ -174,17 +206,19 @@ ${deferred
     return `export const ${name} = () => ${isNamespace ? module : `${module}.${name}`};`;
   })
   .join("\n")}
+export const modules = {
+  ${later.map((path) => `${keyOf(path)}: () => require(${JSON.stringify(path)}),`).join("\n")}
+};
 `,
   {
     name: "modules of core.cjs",
     setup(build) {
       build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
         if (!coreFiles.includes(path)) return undefined;
-        const key = JSON.stringify(relative(src, path));
         const names = (await valuesOf(path)).join();
         return {
           contents: `import { modules } from "./core.cjs";
-export const { ${names} } = modules[${key}]();`,
+export const { ${names} } = modules[${keyOf(path)}]();`,
           loader: "js",
         };
       });
