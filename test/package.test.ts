@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import * as library from "../src/index.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, run, runBun } from "./support/run.ts";
@@ -88,6 +88,25 @@ describe("the package", () => {
       }
     },
   );
+
+  hostTest("tells bundlers which modules are imported for what they do", async () => {
+    const src = join(packageRoot, "src");
+    const files = [...new Bun.Glob("**/*.ts").scanSync(src)].filter((file) => !/^cli\//.test(file));
+    const imported = await Promise.all(
+      files.map(async (file) => {
+        const text = await Bun.file(join(src, file)).text();
+        return [...text.matchAll(/^import "(.+)";$/gm)].map(([, path]) =>
+          join("src", dirname(file), `${path}`),
+        );
+      }),
+    );
+    const { sideEffects } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
+      sideEffects: string[];
+    };
+    // Declarations alone: of types of the web.
+    const expected = ["src/types/web.ts", ...sideEffects.map((path) => join(path))];
+    expect([...new Set(imported.flat())].sort()).toEqual(expected.sort());
+  });
 
   hostTest("loads of Bun's own modules those alone that take no time", async () => {
     const { outputs } = await Bun.build({
