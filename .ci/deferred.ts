@@ -78,8 +78,9 @@ class StandIn implements ProxyHandler<object> {
 
   getOwnPropertyDescriptor(_: object, name: PropertyKey): PropertyDescriptor | undefined {
     const descriptor = Reflect.getOwnPropertyDescriptor(this.loaded, name);
-    // A proxy must not call a property fixed that its target does not have.
-    return descriptor && { ...descriptor, configurable: !Object.hasOwn(this.target, name) };
+    // Of a property's being fixed, a proxy must say what holds for its target.
+    const { configurable = true } = Reflect.getOwnPropertyDescriptor(this.target, name) ?? {};
+    return descriptor && { ...descriptor, configurable };
   }
 }
 

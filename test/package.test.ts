@@ -334,7 +334,9 @@ function describeExports(exports: object): Record<string, unknown> {
       .toSorted(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]: [string, { name: string }]) => {
         const isFunction = typeof value === "function" && /^[a-z]/.test(name);
-        const members = isFunction ? [] : Object.getOwnPropertyNames(value).toSorted();
+        const members = isFunction
+          ? []
+          : Object.keys(Object.getOwnPropertyDescriptors(value)).toSorted();
         return [name, [typeof value, typeof value === "function" && value.name, members]];
       }),
   );
