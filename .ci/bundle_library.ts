@@ -172,7 +172,7 @@ const features = JSON.stringify(join(src, "features/features.ts"));
 
 await bundle(
   "core",
-  `import * as deferred from ${JSON.stringify(join(import.meta.dir, "deferred.ts"))};
+  `import * as deferred from ${JSON.stringify(join(src, "start/deferred.ts"))};
 import { registerExplainer } from ${explanation};
 ${direct.map(importOf).join("\n")}
 ${modules.map(({ imports }) => imports).join("\n")}

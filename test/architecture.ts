@@ -14,6 +14,7 @@ import { packageRoot } from "./support/run.ts";
  */
 export const floors: Readonly<Record<string, readonly string[]>> = {
   check: [],
+  start: [],
   uapi: ["check"],
   ffi: ["uapi"],
   types: ["ffi"],

@@ -253,9 +253,10 @@ try {
   hostTest("has stacks that name the lines of the sources", async () => {
     await write(
       "stack.ts",
-      `import { HashMap, Program, t } from "bun-bpf";
+      `import { HashMap, LpmTrie, Program, t } from "bun-bpf";
 for (const make of [
   () => new HashMap({ key: t.u32, value: t.u32, maxEntries: -1 }),
+  () => new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: -1 }),
   () => new Program({ section: "xdp", license: "GPL", code: [] }),
 ]) {
   try {
@@ -268,11 +269,25 @@ for (const make of [
     const { stdout } = await runBun(["stack.ts"], { cwd: folder });
     const places = [...stdout.matchAll(/node_modules\/bun-bpf\/(\S+?):(\d+):\d+/g)];
     expect(stdout).toMatch(/HashMap .*bun-bpf\/src\/maps\/hash_map\.ts:\d+:\d+/);
+    expect(stdout).toMatch(/LpmTrie .*bun-bpf\/src\/maps\/lpm_trie\.ts:\d+:\d+/);
     expect(stdout).toMatch(/Program .*bun-bpf\/src\/program\/program\.ts:\d+:\d+/);
     for (const [, file, line] of places) {
       const text = await Bun.file(join(folder, "node_modules/bun-bpf", `${file}`)).text();
       expect(text.split("\n").length).toBeGreaterThanOrEqual(Number(line));
     }
+  });
+
+  installedTest("names the user's line where a handle was opened that is left open", async () => {
+    await write(
+      "open.ts",
+      `import { LpmTrie, t } from "bun-bpf";
+new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
+    );
+    const env = { BUN_BPF_TRACE_HANDLES: "1" };
+    const { stderr } = await runBun(["open.ts"], { cwd: folder, env });
+    const [, made, user] = stderr.split("\n");
+    expect(made).toMatch(/at new LpmTrie \(.*bun-bpf\/src\/maps\/lpm_trie\.ts:\d+:\d+\)$/);
+    expect(user).toMatch(/\/open\.ts:2:\d+$/);
   });
 
   hostTest.each(['import("bun-bpf")', 'require("bun-bpf")'])(

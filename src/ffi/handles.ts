@@ -76,15 +76,15 @@ function captureStack(): string {
   // The first call is this one. In a bundle without a source map its file is not known: then all calls are kept.
   const library = /\((.*\/)ffi\/handles\.ts:/.exec(lines[0] ?? "")?.[1];
   if (library === undefined) return lines.join("\n");
-  const isInLibrary = (line: string) => line.includes(library);
+  const isInLibrary = (line: string) => line.includes(library) && !isOfNoFile(line);
   const caller = lines.findIndex((line) => !isInLibrary(line) && !isOfNoFile(line));
   const entry = lines.slice(0, Math.max(caller, 0)).findLast(isInLibrary);
   return [entry ?? [], lines.slice(Math.max(caller, 0))].flat().join("\n");
 }
 
-/** Like a constructor that a class does not spell out. */
+/** Like a constructor that a class does not spell out, or what stands in for a class that is loaded on first use. */
 function isOfNoFile(line: string): boolean {
-  return /\((native|unknown):/.test(line);
+  return /\((native|unknown):|at unknown$|\/start\/deferred\.ts:/.test(line);
 }
 
 /** Has the thread tell at its exit what it leaves open. */

@@ -1,6 +1,6 @@
 /**
- * @module Stand-ins for exports whose part of the library is loaded on first use. `import` reads all exports of CommonJS at
- * once, getters too, so that only an object that loads when it is touched can wait.
+ * @module Stand-ins for exports whose part of the library is loaded on first use, for the bundles of the package. `import`
+ * reads all exports of CommonJS at once, getters too, so that only an object that loads when it is touched can wait.
  */
 
 type Class = abstract new (...args: never[]) => object;
@@ -106,7 +106,7 @@ class ClassStandIn extends StandIn {
   }
 
   construct(_: object, args: unknown[], newTarget: Function): object {
-    const made = newTarget === this.proxy ? this.loaded : newTarget;
-    return Reflect.construct(this.loaded as Function, args, made) as object;
+    const loaded = this.loaded as Function;
+    return Reflect.construct(loaded, args, newTarget === this.proxy ? loaded : newTarget) as object;
   }
 }
