@@ -1,12 +1,37 @@
-// From the start of examples/execsnoop.ts to "attached", and its peak memory; beside bpftrace's equivalent where that is
-// installed and may run: bun bench/start.ts
-import { readFileSync } from "node:fs";
+// How soon scripts that use the installed package have started and ended, beside a bare Bun; and execsnoop with a
+// millisecond of tracing beside bpftrace's equivalent, where that is installed and may run: bun bench/start.ts [ROUNDS]
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { median } from "./support/statistics.ts";
+import { median, medianRatio } from "./support/statistics.ts";
 
-const rounds = 11;
-const bpftraceProgram = `BEGIN { printf("attached\\n"); }
-tracepoint:syscalls:sys_enter_execve { printf("%d %s ", pid, comm); join(args->argv); }`;
+const rounds = Number(process.argv[2] ?? 21);
+const root = join(import.meta.dir, "..");
+
+const folder = mkdtempSync(join(tmpdir(), "start-"));
+process.on("exit", () => rmSync(folder, { recursive: true }));
+
+/** The package as it is when installed, but for the command's sources. */
+const installed = join(folder, "node_modules/bun-bpf");
+for (const name of ["package.json", "src", "examples"]) {
+  cpSync(join(root, name), join(installed, name), { recursive: true });
+}
+run([process.execPath, join(root, ".ci/bundle_library.ts"), join(installed, "dist")]);
+
+const scripts = {
+  "empty.ts": "",
+  "import.ts": `import { HashMap, t } from "bun-bpf";
+if (HashMap === undefined || t === undefined) throw new Error("nothing is imported");
+`,
+  "map.ts": `import { HashMap, t } from "bun-bpf";
+using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+if (map.set(1, 2n).get(1) !== 2n) throw new Error("the map does not work");
+`,
+};
+for (const [name, text] of Object.entries(scripts)) await Bun.write(join(folder, name), text);
+
+const bpftraceProgram = `tracepoint:syscalls:sys_enter_execve { printf("%d %s ", pid, comm); join(args->argv); }
+interval:ms:1 { exit(); }`;
 
 /** bpftrace wants tracefs mounted: where it is not, in a mount namespace of its own. */
 const mountTracefs =
@@ -16,66 +41,82 @@ const withTracefs = ["unshare", "-m", "sh", "-c", `${mountTracefs}; exec "$0" "$
 interface Candidate {
   readonly name: string;
   readonly command: readonly string[];
-  /** What it prints once it is attached. */
-  readonly sign: string;
   readonly milliseconds: number[];
-  readonly kibibytes: number[];
+  readonly mebibytes: number[];
 }
 
-function candidate(name: string, command: readonly string[], sign: string): Candidate {
-  return { name, command, sign, milliseconds: [], kibibytes: [] };
+function candidate(name: string, ...command: string[]): Candidate {
+  return { name, command, milliseconds: [], mebibytes: [] };
 }
 
+/** A whole process, from its start to its end. */
+function run(command: readonly string[]): { milliseconds: number; mebibytes: number } {
+  const started = Bun.nanoseconds();
+  const { success, stderr, resourceUsage } = Bun.spawnSync([...command], {
+    cwd: folder,
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  const milliseconds = (Bun.nanoseconds() - started) / 1e6;
+  if (!success) throw new Error(`${command.join(" ")}: ${stderr.toString()}`);
+  return { milliseconds, mebibytes: resourceUsage.maxRSS / 2 ** 20 };
+}
+
+const bun = process.execPath;
+const bare = candidate("bare Bun", bun, "empty.ts");
+const execsnoop = candidate(
+  "execsnoop.ts, 1 ms",
+  bun,
+  join(installed, "examples/execsnoop.ts"),
+  "--duration",
+  "0.001",
+);
+const bpftrace = candidate("bpftrace, 1 ms", ...withTracefs, "bpftrace", "-e", bpftraceProgram);
 const candidates = [
-  candidate(
-    "execsnoop.ts",
-    [process.execPath, join(import.meta.dir, "../examples/execsnoop.ts")],
-    "ARGS",
-  ),
-  ...(Bun.which("bpftrace") === null
-    ? []
-    : [
-        candidate(
-          "bpftrace",
-          [...withTracefs, "bpftrace", "-B", "line", "-e", bpftraceProgram],
-          "attached",
-        ),
-      ]),
+  bare,
+  candidate("import of t and HashMap", bun, "import.ts"),
+  candidate("a map made and used", bun, "map.ts"),
+  execsnoop,
+  bpftrace,
 ];
 
-/** Whether it got as far as being attached. */
-async function start({ command, sign, milliseconds, kibibytes }: Candidate): Promise<boolean> {
-  const started = Bun.nanoseconds();
-  const child = Bun.spawn([...command], { stdout: "pipe", stderr: "ignore", stdin: "ignore" });
-  let text = "";
-  for await (const chunk of child.stdout) {
-    text += Buffer.from(chunk).toString();
-    if (text.includes(sign)) break;
-  }
-  const isAttached = text.includes(sign);
-  if (isAttached) {
-    milliseconds.push((Bun.nanoseconds() - started) / 1e6);
-    const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
-    kibibytes.push(Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]));
-  }
-  child.kill("SIGKILL");
-  await child.exited;
-  return isAttached;
-}
-
-const refused = new Set<Candidate>();
-// In turn, so that all see the same weather on a shared machine.
-for (let round = 0; round < rounds; round++) {
+const refused = new Set(Bun.which("bpftrace") === null ? [bpftrace] : []);
+// In turn, so that all see the same weather on a shared machine. The first round warms caches.
+for (let round = -1; round < rounds; round++) {
   for (const each of candidates) {
-    if (!refused.has(each) && !(await start(each))) refused.add(each);
+    if (refused.has(each)) continue;
+    try {
+      const { milliseconds, mebibytes } = run(each.command);
+      if (round < 0) continue;
+      each.milliseconds.push(milliseconds);
+      each.mebibytes.push(mebibytes);
+    } catch (error) {
+      if (each !== bpftrace) throw error;
+      refused.add(each);
+    }
   }
 }
 
-console.log(`start to "attached", and peak memory: medians of ${rounds} rounds\n`);
+console.log(`whole processes: medians of ${rounds} rounds; ratios are those of each round\n`);
 for (const each of candidates) {
-  const { name, milliseconds, kibibytes } = each;
-  const figures = refused.has(each)
-    ? "does not run here"
-    : `${median(milliseconds).toFixed(0)} ms, ${(median(kibibytes) / 1024).toFixed(0)} MiB`;
-  console.log(`${name.padEnd(14)}${figures}`);
+  const { name, milliseconds, mebibytes } = each;
+  if (refused.has(each)) {
+    console.log(`${name.padEnd(26)}does not run here`);
+    continue;
+  }
+  const ratio = medianRatio(milliseconds, bare.milliseconds).toFixed(2);
+  console.log(
+    `${name.padEnd(26)}${median(milliseconds).toFixed(1).padStart(6)} ms  ${ratio.padStart(6)} x bare Bun  ${median(mebibytes).toFixed(0).padStart(4)} MiB`,
+  );
 }
+if (!refused.has(bpftrace)) {
+  const ratio = medianRatio(execsnoop.milliseconds, bpftrace.milliseconds).toFixed(2);
+  console.log(`\nexecsnoop.ts takes ${ratio} of bpftrace's time`);
+}
+
+run([bun, "build", "--target=bun", "--minify", "map.ts", "--outfile", "bundle.js"]);
+const { size } = Bun.file(join(folder, "bundle.js"));
+console.log(
+  `\nthe script with the map takes ${(size / 1000).toFixed(1)} kB when bundled, minified`,
+);

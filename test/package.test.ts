@@ -2,15 +2,15 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { HashMap, t } from "../src/index.ts";
+import { dirname, join } from "node:path";
+import * as library from "../src/index.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, run, runBun } from "./support/run.ts";
 import { hostTest, isGuest } from "./support/skipping.ts";
 
 let folder = "";
 
-const packed = ["src", "examples", "README.md", "LICENSE", "package.json", "tsconfig.json"];
+const packed = [".ci", "src", "examples", "README.md", "LICENSE", "package.json", "tsconfig.json"];
 
 /** A test of the package at work, with the kernel. */
 const installedTest = isGuest ? hostTest : bpfTest;
@@ -32,21 +32,35 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The strictest settings that a consumer may have: declarations are checked too, and imports as Node resolves them. */
+/** Settings of a project that uses the package, as strict as they can be: declarations are checked too. */
 const strictest = {
-  compilerOptions: {
-    strict: true,
-    noEmit: true,
-    skipLibCheck: false,
-    exactOptionalPropertyTypes: true,
-    noUncheckedIndexedAccess: true,
-    target: "ESNext",
-    lib: ["ESNext"],
-    module: "NodeNext",
-    customConditions: ["bun"],
-    types: [],
-  },
+  strict: true,
+  noEmit: true,
+  skipLibCheck: false,
+  exactOptionalPropertyTypes: true,
+  noUncheckedIndexedAccess: true,
+  target: "ESNext",
+  types: [],
 };
+
+/** How such projects resolve imports, and whether they know the web's interfaces. */
+const dom = ["ESNext", "DOM", "DOM.AsyncIterable"];
+const bundler = { module: "Preserve", moduleResolution: "bundler" };
+const projects: [name: string, settings: object][] = [
+  ["as Node resolves", { lib: ["ESNext"], module: "NodeNext" }],
+  ["as Node resolves, with the DOM", { lib: dom, module: "NodeNext" }],
+  ["as bundlers resolve", { lib: ["ESNext"], ...bundler }],
+  ["as bundlers resolve, with the DOM", { lib: dom, ...bundler }],
+];
+
+/** A script that makes a map and uses it. */
+const script = `import { HashMap, t } from "bun-bpf";
+using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+console.log(map.set(1, 2n).get(1));
+`;
+
+/** Writes a file of the project that uses the package. */
+const write = (name: string, text: string) => Bun.write(join(folder, name), text);
 
 describe("the package", () => {
   hostTest(
@@ -54,7 +68,13 @@ describe("the package", () => {
     async () => {
       const root = join(folder, "node_modules/bun-bpf");
       const files = [...new Bun.Glob("**/*").scanSync(root)];
+      for (const name of ["core", "rest"]) {
+        expect(files).toContain(`dist/${name}.cjs`);
+        expect(files).toContain(`dist/${name}.cjs.jsc`);
+        expect(files).toContain(`dist/${name}.cjs.map`);
+      }
       expect(files).toContain("src/index.ts");
+      expect(files).toContain("dist/index.cjs");
       expect(files).toContain("dist/index.d.ts");
       expect(files).toContain("LICENSE");
       expect(files).toContain("README.md");
@@ -62,8 +82,31 @@ describe("the package", () => {
       expect(files).toContain("dist/cli.js");
       const own = /(^test|^bench|generate|tsconfig|^src\/cli|^dist\/cli\/)/;
       expect(files.filter((name) => own.test(name))).toEqual([]);
+      for (const name of files.filter((name) => name.startsWith("dist/"))) {
+        const text = await Bun.file(join(root, name)).text();
+        expect({ name, isPortable: !text.includes(folder) }).toEqual({ name, isPortable: true });
+      }
     },
   );
+
+  hostTest("tells bundlers which modules are imported for what they do", async () => {
+    const src = join(packageRoot, "src");
+    const files = [...new Bun.Glob("**/*.ts").scanSync(src)].filter((file) => !/^cli\//.test(file));
+    const imported = await Promise.all(
+      files.map(async (file) => {
+        const text = await Bun.file(join(src, file)).text();
+        return [...text.matchAll(/^import "(.+)";$/gm)].map(([, path]) =>
+          join("src", dirname(file), `${path}`),
+        );
+      }),
+    );
+    const { sideEffects } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
+      sideEffects: string[];
+    };
+    // Declarations alone: of types of the web.
+    const expected = ["src/types/web.ts", ...sideEffects.map((path) => join(path))];
+    expect([...new Set(imported.flat())].sort()).toEqual(expected.sort());
+  });
 
   hostTest("loads of Bun's own modules those alone that take no time", async () => {
     const { outputs } = await Bun.build({
@@ -72,9 +115,9 @@ describe("the package", () => {
     });
     const code = (await outputs[0]?.text()) ?? "";
     const imports = new Bun.Transpiler({ loader: "js" }).scanImports(code);
-    // node:crypto and node:util take five milliseconds each, a tenth of the start of a script.
+    // Most modules of Node take longer to load than this library; they are loaded on first use.
     expect(new Set(imports.map(({ path }) => path.replace("node:", "")))).toEqual(
-      new Set(["bun:ffi", "fs", "path"]),
+      new Set(["bun:ffi"]),
     );
   });
 
@@ -97,10 +140,12 @@ describe("the package", () => {
     expect(installed).toEqual(["bun-bpf"]);
   });
 
-  hostTest("has types that are exact under the strictest settings", async () => {
-    await Bun.write(
-      join(folder, "types.ts"),
-      `import { ArrayMap, asm, HashMap, Program, RingBuf, t } from "bun-bpf";
+  describe.each(["typescript", "typescript-5"])("with %s", (compiler) => {
+    hostTest.each(projects)("has types that are exact, %s", async (title, project) => {
+      const name = `${compiler} ${title}`;
+      await write(
+        `${name}.ts`,
+        `import { ArrayMap, asm, HashMap, Program, RingBuf, t } from "bun-bpf";
 declare const map: HashMap<t.Type<number>, t.Type<{ pid: number; time: bigint }>>;
 export const time: bigint | undefined = map.get(1)?.time;
 // @ts-expect-error a key is a number
@@ -115,26 +160,148 @@ export const event: Event = { pid: 1, name: "init" };
 export const ring = (): RingBuf<t.Type<Event>> => new RingBuf({ size: 4096, event: Event });
 export const load = (): Program => new Program({ section: "xdp", license: "GPL", code: [] });
 `,
-    );
-    await Bun.write(
-      join(folder, "tsconfig.json"),
-      JSON.stringify({ ...strictest, files: ["types.ts"] }),
-    );
-    const { stdout, exitCode } = await runBun(["check", "--no-pretty"], { cwd: folder });
-    expect({ stdout, exitCode }).toMatchObject({ exitCode: 0 });
+      );
+      const tsconfig = { compilerOptions: { ...strictest, ...project }, files: [`${name}.ts`] };
+      await write(`${name}.json`, JSON.stringify(tsconfig));
+      const tsc = join(packageRoot, "node_modules", compiler, "bin/tsc");
+      const { stdout, exitCode } = await runBun([tsc, "-p", `${name}.json`], { cwd: folder });
+      expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 0 });
+    });
   });
 
   installedTest("works when installed", async () => {
-    await Bun.write(
-      join(folder, "main.ts"),
-      `import { HashMap, t } from "bun-bpf";
-using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
-console.log(map.set(1, 2n).get(1));
-`,
-    );
+    await write("main.ts", script);
     const { stdout, stderr } = await runBun(["main.ts"], { cwd: folder });
     expect({ stdout, stderr }).toEqual({ stdout: "2n\n", stderr: "" });
   });
+
+  installedTest("works when required", async () => {
+    await write(
+      "required.cjs",
+      script.replace(/import (.*) from (.*);/, "const $1 = require($2);"),
+    );
+    const { stdout, stderr } = await runBun(["required.cjs"], { cwd: folder });
+    expect({ stdout, stderr }).toEqual({ stdout: "2n\n", stderr: "" });
+  });
+
+  installedTest("works in a test", async () => {
+    const body = script.split("\n").slice(1).join("\n");
+    await write(
+      "used.test.ts",
+      `import { test } from "bun:test";
+import { HashMap, t } from "bun-bpf";
+test("a map", () => {
+${body}});`,
+    );
+    expect(await runBun(["test", "used.test.ts"], { cwd: folder })).toMatchObject({ exitCode: 0 });
+  });
+
+  hostTest("exports what the sources do, as the same kinds of values", async () => {
+    await write(
+      "exports.ts",
+      `import * as library from "bun-bpf";
+console.log(JSON.stringify((${describeExports.toString()})(library)));`,
+    );
+    const { stdout, stderr } = await runBun(["exports.ts"], { cwd: folder });
+    expect(stderr).toBe("");
+    expect(JSON.parse(stdout)).toEqual(JSON.parse(JSON.stringify(describeExports(library))));
+  });
+
+  installedTest(
+    "has classes that can be extended and recognised, and objects with methods",
+    async () => {
+      await write(
+        "classes.ts",
+        `import { asm, BpfMap, Btf, disassemble, features, HashMap, Program, RingBuf, t } from "bun-bpf";
+class Mine extends RingBuf<number> {
+  get twice() { return 2 * this.id; }
+}
+using ring = new RingBuf({ size: 4096, event: t.u32 });
+using mine = new Mine({ size: 4096, event: t.u32 });
+using code = new Program({ section: "xdp", license: "GPL", code: [asm.mov(asm.r0, 2), asm.exit()] });
+using again = Mine.fromId(ring.id, { event: t.u32 });
+console.log(JSON.stringify([
+  ring instanceof RingBuf, ring instanceof BpfMap, ring.constructor === RingBuf,
+  mine instanceof RingBuf, mine instanceof Mine, mine.twice === 2 * mine.id, !(ring instanceof Mine),
+  again instanceof RingBuf, again.id === ring.id,
+  !(ring instanceof HashMap), code instanceof Program, !(code instanceof RingBuf),
+  Object.getPrototypeOf(Mine) === RingBuf, Object.getPrototypeOf(Mine.prototype) === RingBuf.prototype,
+  Bun.inspect(ring).startsWith("RingBuf {"), Btf.kernel() === Btf.kernel(),
+  disassemble([asm.exit()]).includes("exit"), features.mapTypes.get("hash").status === "available",
+]));`,
+      );
+      const { stdout, stderr } = await runBun(["classes.ts"], { cwd: folder });
+      expect(stderr).toBe("");
+      expect(new Set(JSON.parse(stdout) as boolean[])).toEqual(new Set([true]));
+    },
+  );
+
+  installedTest("explains a refused helper by a probe, which it loads for that", async () => {
+    await write(
+      "refused.ts",
+      `import { asm, Program } from "bun-bpf";
+try {
+  new Program({ section: "xdp", license: "GPL", code: [asm.call("get_func_ip"), asm.exit()] });
+} catch (error) {
+  console.log((error as Error).message);
+}`,
+    );
+    const { stdout } = await runBun(["refused.ts"], { cwd: folder });
+    expect(stdout).toContain("Programs of the type xdp cannot call bpf_get_func_ip() here");
+  });
+
+  hostTest("has stacks that name the lines of the sources", async () => {
+    await write(
+      "stack.ts",
+      `import { HashMap, LpmTrie, Program, t } from "bun-bpf";
+for (const make of [
+  () => new HashMap({ key: t.u32, value: t.u32, maxEntries: -1 }),
+  () => new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: -1 }),
+  () => new Program({ section: "xdp", license: "GPL", code: [] }),
+]) {
+  try {
+    make();
+  } catch (error) {
+    console.log((error as Error).stack);
+  }
+}`,
+    );
+    const { stdout } = await runBun(["stack.ts"], { cwd: folder });
+    const places = [...stdout.matchAll(/node_modules\/bun-bpf\/(\S+?):(\d+):\d+/g)];
+    expect(stdout).toMatch(/HashMap .*bun-bpf\/src\/maps\/hash_map\.ts:\d+:\d+/);
+    expect(stdout).toMatch(/LpmTrie .*bun-bpf\/src\/maps\/lpm_trie\.ts:\d+:\d+/);
+    expect(stdout).toMatch(/Program .*bun-bpf\/src\/program\/program\.ts:\d+:\d+/);
+    for (const [, file, line] of places) {
+      const text = await Bun.file(join(folder, "node_modules/bun-bpf", `${file}`)).text();
+      expect(text.split("\n").length).toBeGreaterThanOrEqual(Number(line));
+    }
+  });
+
+  installedTest("names the user's line where a handle was opened that is left open", async () => {
+    await write(
+      "open.ts",
+      `import { LpmTrie, t } from "bun-bpf";
+new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
+    );
+    const env = { BUN_BPF_TRACE_HANDLES: "1" };
+    const { stderr } = await runBun(["open.ts"], { cwd: folder, env });
+    const [, made, user] = stderr.split("\n");
+    expect(made).toMatch(/at new LpmTrie \(.*bun-bpf\/src\/maps\/lpm_trie\.ts:\d+:\d+\)$/);
+    expect(user).toMatch(/\/open\.ts:2:\d+$/);
+  });
+
+  hostTest.each(['import("bun-bpf")', 'require("bun-bpf")'])(
+    "says in one line that it needs Bun: %s in Node",
+    async (code) => {
+      if (Bun.which("node") === null) return;
+      const { stderr, exitCode } = await run(["node", "-e", code], { cwd: folder });
+      expect(exitCode).not.toBe(0);
+      const sentence =
+        "Error: bun-bpf runs on Bun: start the program with `bun FILE` (https://bun.com)";
+      expect(stderr.split("\n").filter((line) => line.includes(sentence))).toHaveLength(1);
+      expect(stderr).not.toMatch(/^ +at .*bun-bpf/m);
+    },
+  );
 
   hostTest("has the command, which needs nothing else", async () => {
     const { version } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
@@ -149,6 +316,7 @@ console.log(map.set(1, 2n).get(1));
   });
 
   installedTest("has a command that shows what is in the kernel", async () => {
+    const { HashMap, t } = library;
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     map.set(1, 2n);
     const args = ["x", "--no-install", "bun-bpf", "map", "dump", `${map.id}`];
@@ -157,12 +325,34 @@ console.log(map.set(1, 2n).get(1));
     expect(list.stdout).toMatch(new RegExp(`^ *${map.id}  hash `, "m"));
   });
 
-  installedTest("works when compiled into an executable", async () => {
-    const built = await runBun(["build", "--compile", "main.ts", "--outfile", "main"], {
-      cwd: folder,
-    });
-    expect(built.exitCode).toBe(0);
-    const { stdout } = await run([join(folder, "main")], { cwd: folder });
-    expect(stdout).toBe("2n\n");
+  installedTest.each([
+    [["--target=bun"], "bundle.js"],
+    [["--target=bun", "--minify"], "bundle.js"],
+    [["--compile"], "main"],
+    [["--compile", "--minify", "--bytecode"], "main"],
+  ])("works when built with %j", async (options, outfile) => {
+    for (const input of ["main.ts", "required.cjs"]) {
+      const args = ["build", ...options, input, "--outfile", outfile];
+      const built = await runBun(args, { cwd: folder });
+      expect(built).toMatchObject({ exitCode: 0 });
+      const command = outfile === "main" ? [join(folder, "main")] : [process.execPath, outfile];
+      expect(await run(command, { cwd: folder })).toMatchObject({ stdout: "2n\n", stderr: "" });
+    }
   });
 });
+
+/** The kind of each export, its own name, and those of what a class or an object has. */
+function describeExports(exports: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(exports)
+      .filter(([name]) => name !== "default")
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, value]: [string, { name: string }]) => {
+        const isFunction = typeof value === "function" && /^[a-z]/.test(name);
+        const members = isFunction
+          ? []
+          : Object.keys(Object.getOwnPropertyDescriptors(value)).toSorted();
+        return [name, [typeof value, typeof value === "function" && value.name, members]];
+      }),
+  );
+}

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync } from "../ffi/files.ts";
 import { openById } from "../ffi/bpf_object.ts";
 import { readBtfObject } from "../ffi/bpf_btf.ts";
 import { Descriptor } from "../ffi/descriptor.ts";

@@ -11,4 +11,6 @@ import { mapCommand } from "./map_command.ts";
 import { progCommand } from "./prog_command.ts";
 
 const groups = [featuresCommand, mapCommand, progCommand, linkCommand];
-process.exitCode = await runCommandLine(groups, process.argv.slice(2));
+void runCommandLine(groups, process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});

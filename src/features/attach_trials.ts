@@ -3,7 +3,7 @@
  * it. For `tc` the kernel may load its modules, which stay.
  */
 
-import { constants, mkdirSync, openSync, rmdirSync } from "node:fs";
+import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
 import * as asm from "../asm/asm.ts";
 import { Btf } from "../btf/btf.ts";
 import {

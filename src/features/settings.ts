@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "../ffi/files.ts";
 import { activeSecurityModules, type Lockdown, readLockdown } from "../ffi/security.ts";
 import { kernelRelease, possibleCpus } from "../ffi/kernel.ts";
 import { IoUring } from "../ffi/io_uring.ts";

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants } from "./files.ts";
 import type { Pointer } from "bun:ffi";
 import {
   EFD_CLOEXEC,

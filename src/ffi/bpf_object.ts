@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync } from "./files.ts";
 import { BpfAttr, type BpfCommand, bpfError } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync } from "./files.ts";
 import {
   CAP_BPF,
   CAP_NET_ADMIN,

@@ -1,5 +1,3 @@
-import { dirname } from "node:path";
-
 /** The environment variable that turns tracing on: read once, when this module is imported. */
 const variable = "BUN_BPF_TRACE_HANDLES";
 
@@ -75,20 +73,18 @@ function captureStack(): string {
     Error.stackTraceLimit = stackTraceLimit;
     Reflect.set(Error, "prepareStackTrace", prepareStackTrace);
   }
-  // In a bundle the caller's code is in the same file as this: all is kept, as where nothing else called.
-  const isBundled = import.meta.file !== "handles.ts";
-  const caller = isBundled ? 0 : lines.findIndex((line) => !isInLibrary(line) && !isOfNoFile(line));
-  const entry = lines.slice(0, Math.max(caller, 0)).findLast((line) => isInLibrary(line));
+  // The first call is this one. In a bundle without a source map its file is not known: then all calls are kept.
+  const library = /\((.*\/)ffi\/handles\.ts:/.exec(lines[0] ?? "")?.[1];
+  if (library === undefined) return lines.join("\n");
+  const isInLibrary = (line: string) => line.includes(library) && !isOfNoFile(line);
+  const caller = lines.findIndex((line) => !isInLibrary(line) && !isOfNoFile(line));
+  const entry = lines.slice(0, Math.max(caller, 0)).findLast(isInLibrary);
   return [entry ?? [], lines.slice(Math.max(caller, 0))].flat().join("\n");
 }
 
-function isInLibrary(line: string): boolean {
-  return line.includes(`${dirname(import.meta.dir)}/`);
-}
-
-/** Like a constructor that a class does not spell out. */
+/** Like a constructor that a class does not spell out, or what stands in for a class that is loaded on first use. */
 function isOfNoFile(line: string): boolean {
-  return /\((native|unknown):/.test(line);
+  return /\((native|unknown):|at unknown$|\/start\/deferred\.ts:/.test(line);
 }
 
 /** Has the thread tell at its exit what it leaves open. */

@@ -141,6 +141,8 @@ const functions = {
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   getpagesize: { args: [], returns: "i32" },
+  /** int uname(struct utsname *buf) */
+  uname: { args: ["ptr"], returns: "i32" },
   /** unsigned int if_nametoindex(const char *ifname) */
   if_nametoindex: { args: ["ptr"], returns: "u32" },
   /** char *if_indextoname(unsigned int ifindex, char ifname[IF_NAMESIZE]) */

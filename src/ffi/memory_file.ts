@@ -1,5 +1,5 @@
 import type { Pointer } from "bun:ffi";
-import { writeSync } from "node:fs";
+import { writeSync } from "./files.ts";
 import { MFD_CLOEXEC, MFD_NOEXEC_SEAL } from "../uapi/system.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";

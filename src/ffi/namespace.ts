@@ -1,4 +1,4 @@
-import { openSync } from "node:fs";
+import { openSync } from "./files.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc, syscalls } from "./libc.ts";

@@ -1,5 +1,5 @@
 import type { Pointer } from "bun:ffi";
-import { readFileSync } from "node:fs";
+import { readFileSync } from "./files.ts";
 import { hasCapability } from "./capabilities.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";

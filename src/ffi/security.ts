@@ -1,5 +1,5 @@
 import type { Pointer } from "bun:ffi";
-import { readFileSync } from "node:fs";
+import { readFileSync } from "./files.ts";
 import { BpfError, lastErrno } from "./error.ts";
 import { syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";

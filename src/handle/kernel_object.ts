@@ -1,4 +1,4 @@
-import { unlinkSync } from "node:fs";
+import { unlinkSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "../ffi/files.ts";
 import { fdNumber, readFdInfo } from "../ffi/bpf_object.ts";
 import { ByKind, type InspectedKind, type ObjectsByKind } from "./objects.ts";
 

@@ -1,6 +1,6 @@
 /** @module Attaches to perf events, and makes those of probes. */
 
-import { readFileSync } from "node:fs";
+import { readFileSync } from "../ffi/files.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { linkPerfEvent } from "../ffi/bpf_link.ts";
 import { attachTypeNumbers } from "../ffi/bpf_prog.ts";

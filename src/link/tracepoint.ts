@@ -1,6 +1,6 @@
 /** @module Attaches to tracepoints by a perf event, and finds their numbers in tracefs. */
 
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "../ffi/files.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { DetachedMount } from "../ffi/mount.ts";

@@ -1,4 +1,4 @@
-import { unlinkSync } from "node:fs";
+import { unlinkSync } from "../ffi/files.ts";
 import { explainer } from "../handle/explanation.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.ts";

@@ -1,4 +1,4 @@
-import { constants, openSync } from "node:fs";
+import { constants, openSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";

@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync } from "node:fs";
+import { closeSync, constants, openSync } from "../ffi/files.ts";
 import { describe } from "../check/describe.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
 import { SparseArrayMap, WriteOnlyArrayMap } from "./descriptor_array.ts";

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import type { MapInfo } from "./create.ts";

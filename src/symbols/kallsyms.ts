@@ -1,6 +1,6 @@
 /** @module The table of `/proc/kallsyms`, kept as the bytes of the file and an index of them. */
 
-import { readFileSync } from "node:fs";
+import { readFileSync } from "../ffi/files.ts";
 import { refuseRange } from "../check/describe.ts";
 
 /** A line is `ffffffff81000000 T name`, and for what is not of the kernel image itself a tab and `[module]`. */

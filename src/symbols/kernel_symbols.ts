@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync } from "../ffi/files.ts";
 import { refuseRange, refuseType } from "../check/describe.ts";
 import {
   findFunction,

@@ -53,7 +53,7 @@ export function formatIpv4(address: number): string {
  * console.log(t.ipv4.read(view, 0), view.getUint8(0)); // 10.0.0.1 10
  * ```
  */
-export const ipv4: Type<string, string> = defineType<string, Type<string, string>>(
+export const ipv4: Type<string, string> = /*@__PURE__*/ defineType<string, Type<string, string>>(
   { kind: "ipv4", name: "ipv4", size: 4, align: 4 },
   scalarRecipe({
     read: (view, offset) => formatIpv4(view.getUint32(offset)),
@@ -188,7 +188,7 @@ export function ipv6Hint(text: string): string {
  * console.log(t.ipv6.read(view, 0)); // 2001:db8::1
  * ```
  */
-export const ipv6: Type<string, string> = defineType<string, Type<string, string>>(
+export const ipv6: Type<string, string> = /*@__PURE__*/ defineType<string, Type<string, string>>(
   { kind: "ipv6", name: "ipv6", size: 16, align: 4 },
   scalarRecipe({
     read: (view, offset) => formatIpv6(readGroups(view, offset)),
@@ -207,7 +207,8 @@ export const ipv6: Type<string, string> = defineType<string, Type<string, string
   }),
 );
 
-const OCTETS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, "0"));
+/** The text of each octet, from the first time on that one is read. */
+const octets: string[] = [];
 const TEXT_LENGTH = "02:42:ac:11:00:02".length;
 
 /** The octet that starts at an index of an address, or -1 when there is none. */
@@ -230,12 +231,15 @@ function octetAt(text: string, index: number): number {
  * console.log(t.mac.read(view, 0)); // 02:42:ac:11:00:02
  * ```
  */
-export const mac: Type<string, string> = defineType<string, Type<string, string>>(
+export const mac: Type<string, string> = /*@__PURE__*/ defineType<string, Type<string, string>>(
   { kind: "mac", name: "mac", size: 6, align: 1 },
   scalarRecipe({
     read(view, offset) {
-      let text = OCTETS[view.getUint8(offset)]!;
-      for (let i = 1; i < 6; i++) text += `:${OCTETS[view.getUint8(offset + i)]!}`;
+      if (octets.length === 0) {
+        for (let octet = 0; octet < 256; octet++) octets.push(octet.toString(16).padStart(2, "0"));
+      }
+      let text = octets[view.getUint8(offset)]!;
+      for (let i = 1; i < 6; i++) text += `:${octets[view.getUint8(offset + i)]!}`;
       return text;
     },
     write(view, offset, value) {

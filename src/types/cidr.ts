@@ -110,7 +110,7 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
  * console.log(t.u32.read(view, 0), t.ipv4.read(view, 4)); // 8 10.0.0.0
  * ```
  */
-export const cidr4: Type<string, string> = cidr<number>({
+export const cidr4: Type<string, string> = /*@__PURE__*/ cidr<number>({
   kind: "cidr4",
   bits: 32,
   sample: "10.0.0.0/8",
@@ -143,7 +143,7 @@ export const cidr4: Type<string, string> = cidr<number>({
  * console.log(t.u32.read(view, 0), t.ipv6.read(view, 4)); // 32 2001:db8::
  * ```
  */
-export const cidr6: Type<string, string> = cidr<number[]>({
+export const cidr6: Type<string, string> = /*@__PURE__*/ cidr<number[]>({
   kind: "cidr6",
   bits: 128,
   sample: "2001:db8::/32",

@@ -65,10 +65,10 @@ function isOutside(value: unknown, { min, max }: Range<number | bigint>): boolea
 }
 
 function refusal(range: Range<number | bigint>): (value: unknown, path: string) => never {
-  const { kind, min, max } = range;
-  const wanted = typeof min;
-  const expected = `${wanted === "bigint" ? "a bigint" : "an integer"} from ${min} to ${max} (${kind})`;
   return (value, path) => {
+    const { kind, min, max } = range;
+    const wanted = typeof min;
+    const expected = `${wanted === "bigint" ? "a bigint" : "an integer"} from ${min} to ${max} (${kind})`;
     if (typeof value === wanted) return refuseRange(path, expected, value);
     let hint = "";
     if (wanted === "number" && typeof value === "bigint") hint = "pass a number, e.g. 5";
@@ -145,7 +145,11 @@ const SAFE = Number.MAX_SAFE_INTEGER;
  * t.u8.write(new DataView(new ArrayBuffer(1)), 0, 255);
  * ```
  */
-export const u8: IntegerType<number> = integer("Uint8", 1, { kind: "u8", min: 0, max: 0xff });
+export const u8: IntegerType<number> = /*@__PURE__*/ integer("Uint8", 1, {
+  kind: "u8",
+  min: 0,
+  max: 0xff,
+});
 
 /**
  * `__u16`: an unsigned integer of 2 bytes, as a number from 0 to 65,535. For a port as it is on the
@@ -158,7 +162,11 @@ export const u8: IntegerType<number> = integer("Uint8", 1, { kind: "u8", min: 0,
  * t.u16.write(new DataView(new ArrayBuffer(2)), 0, 65535);
  * ```
  */
-export const u16: IntegerType<number> = integer("Uint16", 2, { kind: "u16", min: 0, max: 0xffff });
+export const u16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
+  kind: "u16",
+  min: 0,
+  max: 0xffff,
+});
 
 /**
  * `__u32`: an unsigned integer of 4 bytes, as a number from 0 to 4,294,967,295.
@@ -170,7 +178,7 @@ export const u16: IntegerType<number> = integer("Uint16", 2, { kind: "u16", min:
  * t.u32.write(new DataView(new ArrayBuffer(4)), 0, 4294967295);
  * ```
  */
-export const u32: IntegerType<number> = integer("Uint32", 4, {
+export const u32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
   kind: "u32",
   min: 0,
   max: 0xffffffff,
@@ -186,7 +194,11 @@ export const u32: IntegerType<number> = integer("Uint32", 4, {
  * t.i8.write(new DataView(new ArrayBuffer(1)), 0, -128);
  * ```
  */
-export const i8: IntegerType<number> = integer("Int8", 1, { kind: "i8", min: -0x80, max: 0x7f });
+export const i8: IntegerType<number> = /*@__PURE__*/ integer("Int8", 1, {
+  kind: "i8",
+  min: -0x80,
+  max: 0x7f,
+});
 
 /**
  * `__s16`: a signed integer of 2 bytes, as a number from -32,768 to 32,767.
@@ -198,7 +210,7 @@ export const i8: IntegerType<number> = integer("Int8", 1, { kind: "i8", min: -0x
  * t.i16.write(new DataView(new ArrayBuffer(2)), 0, -32768);
  * ```
  */
-export const i16: IntegerType<number> = integer("Int16", 2, {
+export const i16: IntegerType<number> = /*@__PURE__*/ integer("Int16", 2, {
   kind: "i16",
   min: -0x8000,
   max: 0x7fff,
@@ -214,7 +226,7 @@ export const i16: IntegerType<number> = integer("Int16", 2, {
  * t.i32.write(new DataView(new ArrayBuffer(4)), 0, -1);
  * ```
  */
-export const i32: IntegerType<number> = integer("Int32", 4, {
+export const i32: IntegerType<number> = /*@__PURE__*/ integer("Int32", 4, {
   kind: "i32",
   min: -0x80000000,
   max: 0x7fffffff,
@@ -233,7 +245,7 @@ const U64_MAX = 0xffff_ffff_ffff_ffffn;
  * t.u64.write(new DataView(new ArrayBuffer(8)), 0, 0xffff_ffff_ffff_ffffn);
  * ```
  */
-export const u64: IntegerType<bigint> = integer("BigUint64", 8, {
+export const u64: IntegerType<bigint> = /*@__PURE__*/ integer("BigUint64", 8, {
   kind: "u64",
   min: 0n,
   max: U64_MAX,
@@ -250,7 +262,7 @@ export const u64: IntegerType<bigint> = integer("BigUint64", 8, {
  * t.i64.write(new DataView(new ArrayBuffer(8)), 0, -1n);
  * ```
  */
-export const i64: IntegerType<bigint> = integer("BigInt64", 8, {
+export const i64: IntegerType<bigint> = /*@__PURE__*/ integer("BigInt64", 8, {
   kind: "i64",
   min: -0x8000_0000_0000_0000n,
   max: 0x7fff_ffff_ffff_ffffn,
@@ -270,7 +282,7 @@ export const i64: IntegerType<bigint> = integer("BigInt64", 8, {
  * console.log(t.u64Number.read(view, 0)); // 1700000000000000
  * ```
  */
-export const u64Number: IntegerType<number> = wideNumber("Uint32", {
+export const u64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Uint32", {
   kind: "u64Number",
   min: 0,
   max: SAFE,
@@ -287,7 +299,7 @@ export const u64Number: IntegerType<number> = wideNumber("Uint32", {
  * t.i64Number.write(new DataView(new ArrayBuffer(8)), 0, -1);
  * ```
  */
-export const i64Number: IntegerType<number> = wideNumber("Int32", {
+export const i64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Int32", {
   kind: "i64Number",
   min: -SAFE,
   max: SAFE,
@@ -305,7 +317,7 @@ export const i64Number: IntegerType<number> = wideNumber("Int32", {
  * console.log(view.getUint8(0), view.getUint8(1)); // 1 187
  * ```
  */
-export const be16: IntegerType<number> = integer("Uint16", 2, {
+export const be16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
   kind: "be16",
   min: 0,
   max: 0xffff,
@@ -323,7 +335,7 @@ export const be16: IntegerType<number> = integer("Uint16", 2, {
  * t.be32.write(new DataView(new ArrayBuffer(4)), 0, 0x0a000001);
  * ```
  */
-export const be32: IntegerType<number> = integer("Uint32", 4, {
+export const be32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
   kind: "be32",
   min: 0,
   max: 0xffffffff,
@@ -340,7 +352,7 @@ export const be32: IntegerType<number> = integer("Uint32", 4, {
  * t.be64.write(new DataView(new ArrayBuffer(8)), 0, 1n);
  * ```
  */
-export const be64: IntegerType<bigint> = integer("BigUint64", 8, {
+export const be64: IntegerType<bigint> = /*@__PURE__*/ integer("BigUint64", 8, {
   kind: "be64",
   min: 0n,
   max: U64_MAX,
@@ -364,7 +376,10 @@ function refuse(value: unknown, path: string): never {
  * console.log(t.bool.read(view, 0)); // true
  * ```
  */
-export const bool: Type<boolean, boolean> = defineType<boolean, Type<boolean, boolean>>(
+export const bool: Type<boolean, boolean> = /*@__PURE__*/ defineType<
+  boolean,
+  Type<boolean, boolean>
+>(
   { kind: "bool", name: "bool", size: 1, align: 1 },
   {
     weight: 1,

@@ -46,7 +46,7 @@ function opaque<Kind extends OpaqueKind>(
  * console.log(Account.read(view, 0)); // { packets: 1, bytes: 60 }
  * ```
  */
-export const spinLock: OpaqueType<"spin_lock"> = opaque("spin_lock", 4, 4);
+export const spinLock: OpaqueType<"spin_lock"> = /*@__PURE__*/ opaque("spin_lock", 4, 4);
 
 /**
  * `struct bpf_timer`: a timer that programs set: 16 bytes, aligned to 8. Put it into the struct that is
@@ -65,7 +65,7 @@ export const spinLock: OpaqueType<"spin_lock"> = opaque("spin_lock", 4, 4);
  * Session.write(new DataView(new ArrayBuffer(Session.size)), 0, session);
  * ```
  */
-export const timer: OpaqueType<"timer"> = opaque("timer", 16, 8);
+export const timer: OpaqueType<"timer"> = /*@__PURE__*/ opaque("timer", 16, 8);
 
 /** Whether a type is one that user space neither reads nor writes. */
 export function isOpaque(type: Type<unknown>): type is OpaqueType {

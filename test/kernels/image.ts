@@ -188,7 +188,10 @@ export async function projectArchive(
       const from = join("node_modules", name);
       cpSync(join(packageRoot, from), join(root, "project", from), { recursive: true });
     }
-    await check([process.execPath, "src/cli/bundle.ts", join(root, "project/dist")], packageRoot);
+    await check(
+      [process.execPath, ".ci/bundle_command.ts", join(root, "project/dist")],
+      packageRoot,
+    );
     cpSync(join(import.meta.dir, "init.sh"), join(root, "init"));
     chmodSync(join(root, "init"), 0o755);
     for (const [name, from] of Object.entries(files)) cpSync(from, join(root, name));
@@ -199,7 +202,7 @@ export async function projectArchive(
 }
 
 /** Packages that are too large for what tests on other kernels need of them: Bun itself, which is there, and the type checker. */
-const leftOut = /^(?:bun|@oven|typescript|@typescript|\..*)$/;
+const leftOut = /^(?:bun|@oven|typescript(?:-5)?|@typescript|\..*)$/;
 
 function modules(): string[] {
   return readdirSync(join(packageRoot, "node_modules")).filter((name) => !leftOut.test(name));

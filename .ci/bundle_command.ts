@@ -2,24 +2,27 @@
  * Bundles the command for the package, which has no dependencies: its own, and those of development that it is built of.
  * Their licenses go with it.
  *
- *   bun src/cli/bundle.ts [FOLDER]   (default: dist)
+ *   bun .ci/bundle_command.ts [FOLDER]   (default: dist)
  */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-const root = join(import.meta.dir, "../..");
-const target = process.argv[2] ?? join(root, "dist");
+const root = join(import.meta.dir, "..");
+const src = join(root, "src");
+const target = resolve(process.argv[2] ?? join(root, "dist"));
 
 const { metafile } = await Bun.build({
-  entrypoints: [join(import.meta.dir, "main.ts")],
-  root: import.meta.dir,
+  entrypoints: [join(src, "cli/main.ts")],
+  root: join(src, "cli"),
   outdir: target,
   naming: "cli.[ext]",
   target: "bun",
+  format: "cjs",
+  bytecode: true,
+  minify: { whitespace: true, syntax: true, identifiers: false },
   metafile: true,
 });
 if (metafile === undefined) throw new Error("the bundler does not say what it has put in");
-
 const packages = new Set(
   Object.keys(metafile.inputs).flatMap((input) => {
     const match = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input);

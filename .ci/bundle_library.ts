@@ -1,0 +1,245 @@
+/**
+ * Bundles the library for the package, for a fast start.
+ *
+ *   bun .ci/bundle_library.ts [FOLDER]   (default: dist)
+ *
+ * index.cjs   what `import` and `require` load: core.cjs; in a bundle the sources, in Node a sentence
+ * core.cjs    the types `t`, HashMap and all that they need, with bytecode; stand-ins for all other exports
+ * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import type { BunPlugin, OnResolveResult } from "bun";
+
+const root = join(import.meta.dir, "..");
+const src = join(root, "src");
+const target = resolve(process.argv[2] ?? join(root, "dist"));
+
+/** The exports whose modules are loaded at once, with all that these modules import. */
+const coreExports = ["t", "HashMap"];
+
+/** A value that index.ts exports, and the file that it comes from. */
+interface Export {
+  readonly name: string;
+  readonly path: string;
+  readonly isNamespace: boolean;
+}
+
+function readExports(): Export[] {
+  const index = readFileSync(join(src, "index.ts"), "utf8");
+  const reexport = /^export (?:\* as (\w+)|\{([^}]*)\}) from "(.+)";$/gm;
+  return [...index.matchAll(reexport)].flatMap(([, namespace, list = "", path = ""]) =>
+    [namespace ?? list.split(",")]
+      .flat()
+      .map((name) => name.trim())
+      .filter((name) => /^\w+$/.test(name))
+      .map((name) => ({ name, path: join(src, path), isNamespace: namespace !== undefined })),
+  );
+}
+
+/** A statement that exports what index.ts does. */
+function reexport({ name, path, isNamespace }: Export): string {
+  return isNamespace
+    ? `export * as ${name} from ${JSON.stringify(path)};`
+    : `export { ${name} } from ${JSON.stringify(path)};`;
+}
+
+/** Has an entry point of this text. */
+function entry(name: string, contents: string): BunPlugin {
+  return {
+    name,
+    setup(build) {
+      build.onResolve({ filter: /^entry:/ }, ({ path }) => ({ path, namespace: "entry" }));
+      build.onLoad({ filter: /./, namespace: "entry" }, () => ({ contents, loader: "js" }));
+    },
+  };
+}
+
+/** Leaves the imports of the two bundles by each other as they are. */
+const otherBundle: BunPlugin = {
+  name: "other bundle",
+  setup(build) {
+    build.onResolve({ filter: /^\.\/(core|rest)\.cjs$/ }, ({ path }) => ({ path, external: true }));
+  },
+};
+
+async function bundle(name: string, contents: string, ...plugins: BunPlugin[]): Promise<void> {
+  await Bun.build({
+    entrypoints: ["entry:"],
+    root,
+    outdir: target,
+    naming: `${name}.cjs`,
+    target: "bun",
+    format: "cjs",
+    bytecode: true,
+    sourcemap: "linked",
+    // Names stay, as stacks show them.
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    plugins: [entry(name, contents), otherBundle, ...plugins],
+  });
+  // The entry point names files by their paths here.
+  const map = Bun.file(join(target, `${name}.cjs.map`));
+  await map.write((await map.text()).replaceAll(root, ".."));
+}
+
+/** Calls back for each file that a file of src loads on first use, by `require`. */
+function onRequire(found: (path: string) => OnResolveResult | undefined): BunPlugin {
+  return {
+    name: "loaded on first use",
+    setup(build) {
+      build.onResolve({ filter: /^\.\.?\/.*\.ts$/ }, ({ kind, path, importer }) =>
+        kind === "require-call" ? found(join(dirname(importer), path)) : undefined,
+      );
+    },
+  };
+}
+
+/** The files that a bundle of these exports consists of, and those that they load on first use. */
+async function filesOf(exports: readonly Export[]): Promise<{ files: string[]; later: string[] }> {
+  const later = new Set<string>();
+  const { metafile } = await Bun.build({
+    entrypoints: ["entry:"],
+    target: "bun",
+    metafile: true,
+    plugins: [
+      entry("files", exports.map(reexport).join("\n")),
+      onRequire((path) => {
+        later.add(path);
+        return { path, external: true };
+      }),
+    ],
+  });
+  if (metafile === undefined) throw new Error("the bundler does not say what it has put in");
+  const inputs = Object.keys(metafile.inputs).map((input) => resolve(input));
+  const files = inputs.filter((path) => path.startsWith(`${src}/`));
+  return { files, later: [...later].filter((path) => !files.includes(path)) };
+}
+
+/** The names of what a module exports, which never change their values: the two bundles copy them. */
+async function valuesOf(path: string): Promise<string[]> {
+  if (/^export (let|var) /m.test(readFileSync(path, "utf8"))) {
+    throw new Error(`${path} exports a variable: rest.cjs would not see it change`);
+  }
+  return Object.keys((await import(path)) as object);
+}
+
+const exports = readExports();
+const values = (await import(join(src, "index.ts"))) as Record<string, unknown>;
+const missing = Object.keys(values).filter((name) => !exports.some((each) => each.name === name));
+if (missing.length > 0) throw new Error(`index.ts exports ${missing.join()} in another way`);
+
+const { files: coreFiles, later } = await filesOf(
+  exports.filter(({ name }) => coreExports.includes(name)),
+);
+const direct = exports.filter(({ path }) => coreFiles.includes(path));
+const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
+
+/** The function of deferred.ts that makes the stand-in. */
+function standIn({ name, isNamespace }: Export): string {
+  const value = values[name];
+  if (isNamespace) return "deferredNamespace";
+  if (typeof value !== "function") return "deferredInstance";
+  return /^class\b/.test(Function.prototype.toString.call(value))
+    ? "deferredClass"
+    : "deferredFunction";
+}
+
+const modules = await Promise.all(
+  coreFiles.map(async (path, index) => {
+    const names = await valuesOf(path);
+    const list = (separator: string) =>
+      names.map((name) => `${name}${separator}${name}_${index}`).join();
+    return {
+      imports: `import { ${list(" as ")} } from ${JSON.stringify(path)};`,
+      entry: `${keyOf(path)}: () => ({ ${list(": ")} })`,
+    };
+  }),
+);
+
+/** The name of a module in the tables by which the two bundles use each other's, as a literal. */
+function keyOf(path: string): string {
+  return JSON.stringify(relative(src, path));
+}
+
+/** Imports an export under its own name. */
+function importOf({ name, path, isNamespace }: Export): string {
+  return `import ${isNamespace ? `* as ${name}` : `{ ${name} }`} from ${JSON.stringify(path)};`;
+}
+
+// The one hook of the library: what explains refusals by probes is loaded for a refusal.
+const explanation = JSON.stringify(join(src, "handle/explanation.ts"));
+const features = JSON.stringify(join(src, "features/features.ts"));
+
+await bundle(
+  "core",
+  `import * as deferred from ${JSON.stringify(join(src, "start/deferred.ts"))};
+import { registerExplainer } from ${explanation};
+${direct.map(importOf).join("\n")}
+${modules.map(({ imports }) => imports).join("\n")}
+const rest = (name) => require("./rest.cjs")[name]();
+registerExplainer(deferred.deferredInstance(rest, "explainer"));
+export const library = {
+  ${direct.map(({ name }) => `${name},`).join("\n")}
+  ${deferred.map((each) => `${each.name}: deferred.${standIn(each)}(rest, "${each.name}"),`).join("\n")}
+};
+export const modules = { ${modules.map((each) => each.entry).join(",\n")} };
+`,
+  onRequire((path) => (later.includes(path) ? { path, namespace: "rest" } : undefined)),
+  {
+    name: "modules of rest.cjs",
+    setup(build) {
+      build.onLoad({ filter: /./, namespace: "rest" }, ({ path }) => ({
+        contents: `module.exports = require("./rest.cjs").modules[${keyOf(path)}]();`,
+        loader: "js",
+      }));
+    },
+  },
+);
+
+await bundle(
+  "rest",
+  `import { explainer as current } from ${explanation};
+export const explainer = () => (require(${features}), current());
+${deferred
+  .map(({ name, path, isNamespace }) => {
+    const module = `require(${JSON.stringify(path)})`;
+    // A namespace has no mark of the form that it is bundled in.
+    const members = `(({ __esModule, ...members }) => members)(${module})`;
+    return `export const ${name} = () => ${isNamespace ? members : `${module}.${name}`};`;
+  })
+  .join("\n")}
+export const modules = {
+  ${later.map((path) => `${keyOf(path)}: () => require(${JSON.stringify(path)}),`).join("\n")}
+};
+`,
+  {
+    name: "modules of core.cjs",
+    setup(build) {
+      build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+        if (!coreFiles.includes(path)) return undefined;
+        const names = (await valuesOf(path)).join();
+        return {
+          contents: `import { modules } from "./core.cjs";
+export const { ${names} } = modules[${keyOf(path)}]();`,
+          loader: "js",
+        };
+      });
+    },
+  },
+);
+
+await Bun.write(
+  join(target, "index.cjs"),
+  `"use strict";
+if (typeof Bun === "undefined") {
+  const error = new Error("bun-bpf runs on Bun: start the program with \`bun FILE\` (https://bun.com)");
+  error.stack = String(error);
+  throw error;
+}
+// Bundlers follow the second path alone. What they make has no \`module.require\`.
+const { require: load } = module;
+module.exports = load ? load.call(module, "./core.cjs").library : require("../src/index.ts");
+// The names, for Node: it looks for them before it runs this.
+0 && (module.exports = { ${exports.map(({ name }) => name).join(", ")} });
+`,
+);
