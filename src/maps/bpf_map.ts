@@ -50,7 +50,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     path: string,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new this(this.kind.open({ path }, types[0]) as never) as MapOf<C, A[0]>;
+    return construct(this, this.kind.open({ path }, types[0])) as MapOf<C, A[0]>;
   }
 
   /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
@@ -59,7 +59,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     id: number,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new this(this.kind.open({ id }, types[0]) as never) as MapOf<C, A[0]>;
+    return construct(this, this.kind.open({ id }, types[0])) as MapOf<C, A[0]>;
   }
 
   /** Opens the map of a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
@@ -68,13 +68,12 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     fd: number,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new this(this.kind.open({ fd }, types[0]) as never) as MapOf<C, A[0]>;
+    return construct(this, this.kind.open({ fd }, types[0])) as MapOf<C, A[0]>;
   }
 
   /** Opens the same map as a second object, with a descriptor and a life of its own. @throws {DisposedError} after disposal */
   dup(): Duplicate<this> {
-    const Class = this.constructor as new (handle: MapHandle) => Duplicate<this>;
-    return new Class(this.handle.duplicate());
+    return construct(this.constructor, this.handle.duplicate()) as Duplicate<this>;
   }
 
   /** The kernel's id of the map, as `bpftool map` shows it. */
@@ -144,4 +143,10 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   protected abandon(handle: MapHandle): void {
     handle.abandon();
   }
+}
+
+/** Makes the object of an open map: of the class that has the `kind`, as a user's subclass has a constructor of its own. */
+function construct(Class: Function, handle: MapHandle): object {
+  if (Object.hasOwn(Class, "kind")) return new (Class as new (handle: MapHandle) => object)(handle);
+  return construct(Object.getPrototypeOf(Class) as Function, handle);
 }

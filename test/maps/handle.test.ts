@@ -95,6 +95,20 @@ describe("another object for the same map", () => {
     expect(array.get(1)).toBe(3);
   });
 
+  bpfTest("is of the library's class where a subclass has a constructor of its own", () => {
+    class Counts extends HashMap<typeof t.u32, typeof t.u64> {
+      constructor(maxEntries: number) {
+        super({ key: t.u32, value: t.u64, maxEntries });
+      }
+    }
+    using counts = new Counts(4);
+    counts.set(1, 2n);
+    using copy = counts.dup();
+    using opened = Counts.fromId(counts.id, { key: t.u32, value: t.u64 });
+    expect([copy.id, opened.id]).toEqual([counts.id, counts.id]);
+    expect([copy.get(1), opened.get(1)]).toEqual([2n, 2n]);
+  });
+
   bpfTest("is refused when sizes or kind differ, with each difference", () => {
     using map = new HashMap({ ...options, name: "small" });
     expect(() => HashMap.fromId(map.id, { key: t.u64, value: t.u32 })).toThrow(
