@@ -19,7 +19,6 @@ import { type MapTypeName, mapTypes } from "./map_types.ts";
 import { i32, u32 } from "../types/integer.ts";
 import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { checkType, type Type } from "../types/type.ts";
-import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 
 /**
  * The classes of maps by their names, for the types `T` of keys, values and events that an object is opened or created
@@ -124,12 +123,13 @@ export class MapKind<
     const sizes = { keySize: 0, valueSize: 0, ...this.#definition.sizes(options) };
     const { flags = 0, types: described, ...completed } = this.#definition.complete(options);
     const common = commonSpec(options);
+    const requiredFlags = mapTypes.get(type)?.flags ?? 0;
     return {
       type,
       ...sizes,
       ...common,
       ...completed,
-      flags: common.flags | flags,
+      flags: common.flags | requiredFlags | flags,
       ...(described && { types: specTypes(type, described) }),
     };
   }
@@ -371,7 +371,7 @@ export function storageKind<ClassName extends string, Flag extends MapFlag>(
         );
       }
       const types = { key: i32, value: options.value };
-      return { maxEntries: 0, flags: BPF_F_NO_PREALLOC, types };
+      return { maxEntries: 0, types };
     },
   });
 }

@@ -14,6 +14,7 @@ import {
 } from "../../src/index.ts";
 import { simpleClasses } from "../../src/kinds/classes.ts";
 import { MapKind } from "../../src/maps/map_options.ts";
+import { mapTypes } from "../../src/maps/map_types.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { mapTest } from "../support/needs.ts";
 
@@ -85,6 +86,8 @@ describe("the spec of a map", () => {
       expect(structuredClone(spec)).toEqual(spec);
       expect([spec.type, spec.name]).toEqual([type, "made"]);
       expect(JSON.parse(JSON.stringify(spec))).toMatchObject({ keySize: spec.keySize });
+      const required = mapTypes.get(type)?.flags ?? 0;
+      expect(spec.flags & required, "flags that the kernel asks for").toBe(required);
     });
   }
 
