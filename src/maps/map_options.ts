@@ -26,6 +26,9 @@ import { checkType, type Type } from "../types/type.ts";
  */
 export interface MapClasses<T> {}
 
+/** The name of a class of maps: `"HashMap"`. */
+export type MapClassName = keyof MapClasses<unknown>;
+
 /** The type that `T` has under a name: of keys, values or events. */
 export type TypeIn<T, Name extends string> = T extends { readonly [N in Name]: infer X }
   ? X extends Type<unknown>
@@ -35,7 +38,7 @@ export type TypeIn<T, Name extends string> = T extends { readonly [N in Name]: i
 
 /** A class of maps, as far as opening and creation go. */
 export interface MapClass {
-  readonly kind: MapKind<keyof MapClasses<unknown>, any, any>;
+  readonly kind: MapKind<MapClassName, any, any>;
   new (handle: never): object;
 }
 
@@ -61,7 +64,7 @@ export type CheckedArguments<C extends MapClass, A extends readonly unknown[]> =
 
 /** The definition of a class of maps. */
 export interface KindDefinition<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Types extends object,
   Options extends Types & CommonMapOptions,
 > {
@@ -97,7 +100,7 @@ export interface KindDefinition<
 
 /** A class of maps as data: its map type, its options, and how they become specs and open maps. */
 export class MapKind<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Types extends object,
   Options extends Types & CommonMapOptions,
 > {
@@ -236,7 +239,7 @@ export interface KeyedMapOptions<K extends AnyType, V extends AnyType>
 }
 
 /** Defines a class whose options are {@link KeyedMapOptions}. */
-export function keyedKind<ClassName extends string>(
+export function keyedKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
 ): MapKind<ClassName, KeyedMapTypes<AnyType, AnyType>, KeyedMapOptions<AnyType, AnyType>> {
@@ -279,7 +282,7 @@ export function checkLength(length: number): void {
 
 /** Defines a class of arrays of values. */
 export function arrayKind<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Options extends IndexedMapOptions<AnyType> = IndexedMapOptions<AnyType>,
 >(
   type: MapTypeName,
@@ -314,7 +317,7 @@ export interface ValueMapOptions<V extends AnyType> extends CommonMapOptions, Va
 
 /** Defines a class of maps without keys. */
 export function valueKind<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Options extends ValueMapOptions<AnyType> = ValueMapOptions<AnyType>,
 >(
   type: MapTypeName,
@@ -348,7 +351,7 @@ export interface StorageOptions<V extends AnyType, Flag extends MapFlag = "no_pr
 }
 
 /** Defines a class of storage. */
-export function storageKind<ClassName extends string, Flag extends MapFlag>(
+export function storageKind<ClassName extends MapClassName, Flag extends MapFlag>(
   type: MapTypeName,
   className: ClassName,
   flagNames: readonly Flag[],
@@ -405,7 +408,7 @@ export interface DescriptorHashOptions extends CommonMapOptions {
 }
 
 /** Defines a class of arrays whose values have no type of their own. */
-export function descriptorArrayKind<ClassName extends string>(
+export function descriptorArrayKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
   valueSize: number,
@@ -414,7 +417,7 @@ export function descriptorArrayKind<ClassName extends string>(
 }
 
 /** Defines a class of arrays with a place for each CPU. */
-export function cpuArrayKind<ClassName extends string>(
+export function cpuArrayKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
   valueSize: number,
@@ -423,7 +426,7 @@ export function cpuArrayKind<ClassName extends string>(
 }
 
 /** @param usualLength of an array without the option `length`, which is asked for otherwise */
-function untypedArrayKind<ClassName extends string, Options extends CpuArrayOptions>(
+function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArrayOptions>(
   type: MapTypeName,
   className: ClassName,
   valueSize: number,

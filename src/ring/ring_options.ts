@@ -2,7 +2,7 @@ import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
-import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
+import { type AnyType, checkPlainType, type MapClassName, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
 import type { MapTypeName } from "../maps/map_types.ts";
 
@@ -175,7 +175,7 @@ export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, Rin
 }
 
 /** The kind of a class of ring buffers. @param largest bytes: a power of two */
-export function ringKind<ClassName extends string>(
+export function ringKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
   largest: number,
