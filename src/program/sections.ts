@@ -24,7 +24,8 @@ const rawTp: SectionKind = { programType: "raw_tracepoint", attachment: rawTrace
 const tp: SectionKind = { programType: "tracepoint", attachment: tracepoint };
 const classifier: SectionKind = { programType: "sched_cls" };
 
-const sectionKinds: Readonly<Record<string, SectionKind>> = {
+/** All kinds of sections, by the part of the name before the first `/`. */
+export const sectionKinds: Readonly<Record<string, SectionKind>> = {
   socket: { programType: "socket_filter" },
   raw_tp: rawTp,
   raw_tracepoint: rawTp,
