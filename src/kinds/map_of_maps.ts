@@ -67,7 +67,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
   if ("pin" in options) {
     throw new TypeError(
-      "inner: pin: this says what maps inside are like, and makes none to be pinned",
+      "inner: pin: `inner` describes the maps inside and creates none, so there is nothing to pin",
     );
   }
   // Which options belong to which kind is the type's, InnerMapOptions, and is checked again at run time.

@@ -165,7 +165,7 @@ export class Program extends KernelObject {
     const { kind, name, target: own } = this.#section;
     if (kind.attachment === undefined) {
       throw new TypeError(
-        `a program of section "${name}" is not attached by name: its fd is for that`,
+        `attach: a program of section "${name}" is not attached by name: pass its fd to the call that attaches it`,
       );
     }
     if (own !== undefined && target !== undefined) {
