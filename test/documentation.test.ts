@@ -3,7 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as library from "../src/index.ts";
 import { features, type MapTypeName } from "../src/index.ts";
+import { MapKind } from "../src/maps/map_options.ts";
 import { testWith } from "./support/needs.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, runBun } from "./support/run.ts";
@@ -73,19 +75,18 @@ beforeAll(() => {
   for (const example of examples) writeFileSync(fileOf(example), example.code);
 });
 
-/** Kinds of maps that not all kernels have, by the class that stands for them in an example. */
-const youngClasses: Readonly<Record<string, MapTypeName>> = {
-  Arena: "arena",
-  BloomFilter: "bloom_filter",
-  CgroupStorage: "cgrp_storage",
-  TaskStorage: "task_storage",
-  UserRingBuf: "user_ringbuf",
-};
+/** The map types of all public classes, by the name of the class. */
+const typesByClass: ReadonlyMap<string, MapTypeName> = new Map(
+  Object.entries(library as Readonly<Record<string, { readonly kind?: unknown }>>).flatMap(
+    ([name, { kind }]) => (kind instanceof MapKind ? [[name, kind.type] as const] : []),
+  ),
+);
 
-/** A test of an example, which is skipped where the kernel has not the kinds of maps in it. */
+/** Defines a test of an example, which is skipped where the kernel lacks a map type that the example creates. */
 function exampleTest({ code }: Example): DefineTest {
-  const names = Object.keys(youngClasses).filter((name) => code.includes(`new ${name}(`));
-  return testWith(...names.map((name) => features.mapTypes.get(youngClasses[name]!)));
+  const created = [...code.matchAll(/\bnew (\w+)\(/g)].map(([, name]) => typesByClass.get(name!));
+  const types = created.filter((type) => type !== undefined);
+  return testWith(...types.map((type) => features.mapTypes.get(type)));
 }
 
 /** What an example printed, and what it threw. */
@@ -155,7 +156,7 @@ describe("the README", () => {
 
 describe("the documentation", () => {
   test("has examples for all that is public", () => {
-    const names = Object.keys(require("../src/index.ts") as object);
+    const names = Object.keys(library);
     const text = examples.map(({ code }) => code).join("\n");
     const lacking = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
     // What only other classes build upon is shown by those.

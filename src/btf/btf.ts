@@ -13,11 +13,11 @@ import { BtfGraph } from "./graph.ts";
 import { TypeMaker } from "./to_type.ts";
 
 /**
- * Type information in the BPF Type Format: what the kernel says of its own structs, functions and tracepoints, and
- * programs and maps of theirs.
+ * Type information in the BPF Type Format. The kernel describes its structs, functions and tracepoints in it, and programs
+ * and maps describe their own types.
  *
- * Reading is lazy: parsing finds where each type starts, and a type is decoded when it is asked for. The running
- * kernel's is not copied where the kernel gives its own memory (6.16).
+ * Reading is lazy: parsing finds the start of each type, and a type is decoded when it is asked for. The running kernel's
+ * BTF is mapped instead of copied where the kernel allows it (6.16).
  *
  * Kernel 4.18 for BTF itself; 5.4 with `CONFIG_DEBUG_INFO_BTF` for the running kernel's.
  * Format: the kernel's Documentation/bpf/btf.rst.
@@ -90,7 +90,7 @@ export class Btf extends BtfGraph {
    * Makes a value of JavaScript of the bytes of a type:
    *
    * - integers of up to 4 bytes are numbers, longer ones bigints, `bool` a boolean; floating-point ones numbers;
-   * - enums are the name of the enumerator, or the number where none has it;
+   * - the value of an enum is the name of its enumerator, or the number where none has it;
    * - structs are objects by the names of their members, those of anonymous structs and unions among them; unions are
    *   objects of all their members; sections are objects by the names of their variables; bit-fields are as integers and
    *   enums;
@@ -130,14 +130,14 @@ export class Btf extends BtfGraph {
   }
 
   /**
-   * Makes a type of `t` of a type, for keys and values of maps and for events: with its size, alignment and values.
+   * Makes the `t` type that has the size, alignment and values of a type: for keys and values of maps, and for events.
    *
-   * - integers are `t.u8` to `t.i64`, `bool` is `t.bool`, pointers are `t.u64`; enums are the name of the enumerator, or
-   *   the number where none has it;
+   * - integers are `t.u8` to `t.i64`, `bool` is `t.bool`, pointers are `t.u64`; the value of an enum is the name of its
+   *   enumerator, or the number where none has it;
    * - arrays are `t.array`, those of `char` `t.cstring`;
    * - structs are `t.struct` where that puts all members where they are. All others, and unions, are a type of their own
-   *   (`kind` is `"custom"`): with bit-fields, and the members of anonymous structs and unions as their own. Of a union
-   *   all members are read, and exactly one is given to be written;
+   *   (`kind` is `"custom"`): with bit-fields, and the members of anonymous structs and unions as their own. Reading a
+   *   union gives all its members, and writing takes exactly one;
    * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
    *   the end of a struct are left out.
    *
@@ -161,8 +161,8 @@ export class Btf extends BtfGraph {
   }
 
   /**
-   * The type as C declares it, on one line. The outermost struct is written out, and with it the anonymous structs and
-   * enums inside it; of those with a name there is the name. Functions are declared with their parameters.
+   * The type as C declares it, on one line. The outermost struct is written out, with the anonymous structs and enums
+   * inside it. Types with a name appear as their name. Functions are declared with their parameters.
    *
    * @throws {RangeError} when there is no such type
    *

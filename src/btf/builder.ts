@@ -11,7 +11,7 @@ export type NewMember = Omit<BtfMember, "bitSize"> & Partial<BtfMember>;
 /** The encoding of an integer to be written; by default it is unsigned and as wide as its bytes. */
 export type NewInteger = Partial<BtfInteger>;
 
-/** Where a variable is in its section, in bytes. */
+/** The place of a variable in its section, in bytes. */
 export interface NewVariable {
   /** The id of the variable. */
   readonly id: number;

@@ -35,13 +35,13 @@ export interface BtfType {
   readonly typeId: number;
   /** `BTF_KIND_ARRAY`: number of elements; 0 otherwise. */
   readonly length: number;
-  /** Only of functions and variables. */
+  /** The linkage of a function or variable; no other kind has one. */
   readonly linkage?: BtfLinkage;
-  /** Only of enums: true where the values have a sign. Compilers seldom say so before clang 15. */
+  /** True for an enum whose values are signed; no other kind has this. Compilers before clang 15 seldom tell. */
   readonly isSigned?: boolean;
-  /** Only of forward declarations: the kind of the type that is declared. */
+  /** The kind of type that a forward declaration declares; no other kind has this. */
   readonly declares?: "struct" | "union";
-  /** Only of declaration tags: the index of the tagged member or parameter, or -1 for the tagged type itself. */
+  /** The index of the member or parameter that a declaration tag marks, or -1 for the type itself; no other kind has this. */
   readonly componentIndex?: number;
 }
 
@@ -71,7 +71,7 @@ export interface BtfEnumerator {
 
 /** A parameter of a function. A last one without a name and of type 0 stands for C's `...`. */
 export interface BtfParameter {
-  /** Empty where the BTF does not tell it. */
+  /** The name; empty where the BTF has none. */
   readonly name: string;
   readonly typeId: number;
 }
@@ -81,7 +81,7 @@ export interface BtfVariable {
   readonly name: string;
   /** The type of its value. */
   readonly typeId: number;
-  /** From the start of the section, in bytes. */
+  /** Bytes from the start of the section. */
   readonly offset: number;
   readonly size: number;
 }
@@ -90,15 +90,15 @@ export interface BtfVariable {
 export interface BtfInteger {
   readonly isSigned: boolean;
   readonly isBool: boolean;
-  /** True for characters. Compilers seldom say so: gcc and clang make `char` an integer like others. */
+  /** True for characters. Compilers seldom tell: gcc and clang make `char` an integer like any other. */
   readonly isChar: boolean;
   /** The first bit in the bytes of its type. */
   readonly bitOffset: number;
-  /** Its width: fewer bits than its bytes have in bit-fields of compilers before 2019. */
+  /** Its width in bits. Compilers before 2019 gave bit-fields fewer bits than their bytes have. */
   readonly bitSize: number;
 }
 
-/** A tag that the source gave a type, a variable, a member or a parameter: `__attribute__((btf_decl_tag("...")))`. */
+/** A tag of a type, a variable, a member or a parameter in the source: `__attribute__((btf_decl_tag("...")))`. */
 export interface BtfTag {
   readonly name: string;
   /** The index of the member or parameter that has it, or -1 for the type itself. */
@@ -329,8 +329,8 @@ export class BtfGraph {
   }
 
   /**
-   * The tags of a declaration: a function's (the kernel marks its kfuncs so), a struct's and its members', a variable's
-   * or a typedef's. The first call goes through all types.
+   * The tags of a declaration: of a function (the kernel marks its kfuncs by them), a struct and its members, a variable or
+   * a typedef. The first call goes through all types.
    */
   tags(id: number): readonly BtfTag[] {
     this.#tags ??= this.#readTags();
@@ -360,7 +360,7 @@ export class BtfGraph {
   }
 
   /**
-   * Where a field is in a struct or union: `"tgid"`, or a path `"mm.arg_start"` through embedded structs. Members of
+   * The place of a field in a struct or union: `"tgid"`, or a path `"mm.arg_start"` through embedded structs. Members of
    * anonymous structs and unions count as the outer struct's, as in C.
    *
    * @param struct its name, or its id where several have that name

@@ -1,4 +1,4 @@
-/** @module Tries something, and makes the kernel's answer of the way in which that ends. */
+/** @module Tries something, and turns its outcome into the kernel's answer. */
 
 import type { Probed } from "../ffi/bpf_probe.ts";
 import { Descriptor } from "../ffi/descriptor.ts";

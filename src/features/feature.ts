@@ -5,8 +5,8 @@ import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "
 import { explainPermission } from "../ffi/permission.ts";
 
 /**
- * The answer of the kernel about a feature. `"refused"`: it has it, or might, but does not let this process have it, because a
- * capability is missing or by a rule of the machine.
+ * The result of the probe of a feature. `"refused"`: the kernel has the feature, or may have it, but does not let this
+ * process use it, because a capability is missing or a rule of the machine forbids it.
  */
 export type FeatureStatus = "available" | "missing" | "refused";
 
@@ -18,11 +18,11 @@ export type ProbeAnswer = "available" | (string & {}) | { readonly missing: stri
 
 /** The parts of a feature. */
 export interface FeatureDefinition {
-  /** For people: `"map type bloom_filter"`. */
+  /** The name for people: `"map type bloom_filter"`. */
   readonly name: string;
-  /** The kernel that has it first; `undefined` where none has it that this library knows of, and of helpers. */
+  /** The first kernel version that has it; `undefined` where no known version has it, and for helpers. */
   readonly since: KernelVersion | undefined;
-  /** True where stable kernels of earlier versions got it as well, in the course of their updates. */
+  /** True where updates of earlier stable kernels brought it as well. */
   readonly isBackported?: boolean;
   /** Options of the kernel's build without which it is not there. */
   readonly config?: readonly string[] | undefined;
@@ -34,15 +34,15 @@ export interface FeatureDefinition {
 
 const refusals: ReadonlySet<string> = new Set(["EPERM", "EACCES"]);
 
-/** Errors of a kernel that has no room right now, or was interrupted: they tell nothing of the feature. */
+/** Errors of an interrupted call, or of a lack of memory or descriptors: they say nothing about the feature. */
 const transient: ReadonlySet<string> = new Set(["EAGAIN", "EINTR", "EMFILE", "ENFILE", "ENOMEM"]);
 
 /**
- * One thing that a kernel has or has not.
+ * A feature that a kernel has or lacks.
  *
- * The kernel is asked when {@link available}, {@link status} or {@link reason} is first read, by doing what the feature is for
- * and undoing it at once; the answer is kept. Nothing is concluded from the kernel's version, which distributions change
- * features without changing.
+ * The first read of {@link available}, {@link status} or {@link reason} probes it, by using the feature and undoing that at
+ * once. The result is kept. It does not depend on the kernel's version, because distributions add and remove features
+ * without changing that.
  *
  * @example
  * ```ts
@@ -66,14 +66,14 @@ export class Feature {
   }
 
   /**
-   * The version of the kernel that has it first: `"5.16"`; `undefined` where none has it that this library knows of, and of
-   * helpers, which kernels and types of programs got one by one.
+   * The first kernel version that has it: `"5.16"`. `undefined` where no known version has it, and for helpers, which came
+   * at different times to the types of programs.
    */
   get since(): KernelVersion | undefined {
     return this.#definition.since;
   }
 
-  /** True for a fix that stable kernels of earlier versions got as well, in the course of their updates. */
+  /** True for a fix that updates of earlier stable kernels brought as well. */
   get isBackported(): boolean {
     return this.#definition.isBackported ?? false;
   }
@@ -89,9 +89,9 @@ export class Feature {
   }
 
   /**
-   * The answer of the kernel.
+   * The result of the probe.
    *
-   * @throws {Error} where it could not be asked, because descriptors or memory are missing: the next time it is asked again
+   * @throws {Error} where the probe could not run, because descriptors or memory are missing: the next read probes again
    */
   get status(): FeatureStatus {
     this.#answer ??= this.#ask();
@@ -105,7 +105,7 @@ export class Feature {
     throw new Error(`cannot find out about ${this.name}: the kernel answers ${answer}`);
   }
 
-  /** Why it is not available, for people; `undefined` where it is. */
+  /** The reason why it is not available, for people; `undefined` where it is. */
   get reason(): string | undefined {
     const { status } = this;
     if (status === "available") return undefined;

@@ -23,7 +23,7 @@ export class Features {
   readonly #operations = new Map<MapTypeName, FeatureGroup<MapOperation>>();
   readonly #helpers = new Map<ProgramTypeName, FeatureGroup<HelperName>>();
 
-  /** Kinds of maps, by the kernel's names: `"lru_hash"`. */
+  /** Map types, by the kernel's names: `"lru_hash"`. */
   readonly mapTypes: FeatureGroup<MapTypeName> = groupOf("kind of map", mapTypes, mapTypeFeature);
 
   /** Types of programs, by the kernel's names: `"sched_cls"`. */
@@ -33,7 +33,7 @@ export class Features {
     programTypeFeature,
   );
 
-  /** Ways to attach programs, in libbpf's words: `"kprobe.multi"`. Each is tried where it disturbs nobody. */
+  /** Ways to attach programs, by libbpf's section names: `"kprobe.multi"`. Probes attach where they disturb nobody. */
   readonly attachKinds: FeatureGroup<AttachKind> = new FeatureGroup(
     "way to attach",
     Object.keys(attachKinds) as AttachKind[],
@@ -57,11 +57,11 @@ export class Features {
       }),
   );
 
-  /** Kernel bugs that affect this library, by what is right since their fix: `"lpm_trie_update"`. Stable kernels may have them early. */
+  /** Fixes of kernel bugs that affect this library, by what they fix: `"lpm_trie_update"`. Earlier stable kernels may have them, too. */
   readonly fixes: FeatureGroup<Fix> = fixes;
 
   /**
-   * The operations that user space can do with the maps of a kind: with one element, and with many at once. It is tried on a small map.
+   * The operations of user space on maps of a type, on one element or on many at once. Probes try them on a small map.
    *
    * @throws {TypeError} for an unknown kind of map
    */
@@ -84,7 +84,8 @@ export class Features {
   }
 
   /**
-   * The helper functions that programs of a type can call, by name. The verifier is asked; `since` is `undefined`.
+   * The helper functions that programs of a type can call, by name. A probe loads a program that calls the helper. `since`
+   * is `undefined`.
    *
    * @throws {TypeError} for an unknown type of program
    */
@@ -139,10 +140,10 @@ function factsOf<Name extends string, Facts>(
  * The features and the settings of the running kernel.
  *
  * Probes run on first use, and their results are cached for the life of the process. Operations of the library do not probe
- * beforehand either: they try, and probe to explain a refusal.
+ * first: they try, and probe only to explain a refusal.
  *
- * Probes make maps and programs and let them go at once; they need the capabilities of what they try: without them a feature is
- * `"refused"`.
+ * Probes create maps and programs, and close them at once. They need the capabilities of what they try: without those a
+ * feature is `"refused"`.
  *
  * @example
  * ```ts

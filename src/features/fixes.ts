@@ -3,10 +3,10 @@
 import { probeTrieFix, trieFixes } from "../maps/lpm_trie.ts";
 import { Feature, FeatureGroup } from "./feature.ts";
 
-/** A fixed kernel bug, by what is right since: `"lpm_trie_update"`. */
+/** A fix of a kernel bug, by what it fixes: `"lpm_trie_update"`. */
 export type Fix = keyof typeof trieFixes;
 
-/** The fixes that the running kernel has or has not. Stable kernels of earlier versions may have them. */
+/** The fixes that the running kernel has or lacks. Earlier stable kernels may have them, too. */
 export const fixes: FeatureGroup<Fix> = new FeatureGroup(
   "fix",
   Object.keys(trieFixes) as Fix[],

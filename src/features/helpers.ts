@@ -56,8 +56,8 @@ function isLocked(type: ProgramTypeName, helper: HelperName, log: string): boole
 }
 
 /**
- * Makes the feature of a helper for programs of a type: one calls it. Whatever else the verifier finds wrong then, it knows the
- * helper. There is no version that it came with: that differs by type, and is in no source that a program can read.
+ * Makes the feature of a helper for programs of a type: one calls it. Whatever else the verifier finds wrong then, it knows
+ * the helper. Its first version is not known: it differs by type of program, and no source that a program can read has it.
  */
 export function helperFeature(type: ProgramTypeName, helper: HelperName): Feature {
   const { config, needs } = programTypes[type];

@@ -233,7 +233,7 @@ const facts = {
   },
 } as const satisfies Readonly<Record<string, InstructionSetFacts>>;
 
-/** Instructions, or ways to use them, that kernels have since one of them: `"may_goto"`. */
+/** A group of instructions, or a way to use them, that came with one kernel version: `"may_goto"`. */
 export type InstructionSet = keyof typeof facts;
 
 /** All kinds of instructions, oldest first. */

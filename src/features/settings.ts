@@ -8,17 +8,17 @@ import { architecture } from "../ffi/platform.ts";
 
 /** Settings of the running kernel that concern BPF. */
 export interface KernelSettings {
-  /** As `uname -r` prints it. */
+  /** The release, as `uname -r` prints it. */
   readonly release: string;
   readonly architecture: "x64" | "arm64";
   /** Bytes. */
   readonly pageSize: number;
-  /** Number of CPUs that there could be: values of per-CPU maps have so many parts. */
+  /** Number of possible CPUs. A value of a per-CPU map has a part for each. */
   readonly possibleCpus: number;
   readonly btf: {
     /** True where the kernel describes its own types (kernel 5.4, `CONFIG_DEBUG_INFO_BTF`). */
     readonly vmlinux: boolean;
-    /** Number of loaded modules that describe theirs (kernel 5.11). */
+    /** Number of loaded modules that describe their types (kernel 5.11). */
     readonly modules: number;
   };
   readonly jit: {
@@ -31,21 +31,27 @@ export interface KernelSettings {
     /** Bytes that programs of all unprivileged users may take; `undefined` for users other than root. */
     readonly limit: number | undefined;
   };
-  /** Permission to call bpf(2): everybody, for some types of programs; the privileged until root changes it, or until the next boot. */
+  /**
+   * Permission of unprivileged users to call bpf(2), for some types of programs and maps. `"forbidden"` is so until root
+   * changes it.
+   */
   readonly unprivileged: "allowed" | "forbidden" | "forbidden until boot" | undefined;
   /** The extent to which the kernel is locked against root; `undefined` without the security module for it. */
   readonly lockdown: Lockdown | undefined;
   /** The security modules that are active; `undefined` where that cannot be known. */
   readonly securityModules: readonly string[] | undefined;
   readonly lockedMemory: {
-    /** The account of the memory of maps and programs: a limit of the process (before 5.11), or its memory cgroup. */
+    /**
+     * The limit that counts the memory of maps and programs: one of the process (before kernel 5.11), or that of its memory
+     * cgroup.
+     */
     readonly countedBy: "rlimit" | "memory cgroup";
     /** RLIMIT_MEMLOCK in bytes, or `Infinity`. */
     readonly limit: number;
   };
   readonly ioUring: {
     readonly available: boolean;
-    /** Why it is not. */
+    /** The reason why it is not available. */
     readonly reason: string | undefined;
   };
 }

@@ -1,17 +1,17 @@
 /**
- * @module Explanations of refused calls that need probes of the kernel. Probes are in `features`, above all that calls the
- * kernel: where that folder is imported, it registers itself here.
+ * @module The hook for explanations of refused calls that need probes. `features` probes, and lies above all folders that
+ * call the kernel: importing it registers its explainer here.
  */
 
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 
-/** Answers to "why did the kernel refuse this?"; `undefined` where the kernel has it, or nothing is known. */
+/** Explains refusals. A method returns `undefined` where the kernel has the feature, or where the reason is not known. */
 export interface Explainer {
-  /** Says what is missing where the kernel has no maps of a type: `"lru_hash"`. */
+  /** Explains why the kernel has no maps of a type: `"lru_hash"`. */
   mapType(type: string): string | undefined;
-  /** Says what is missing where the kernel has no programs of a type: `"sched_cls"`. */
+  /** Explains why the kernel has no programs of a type: `"sched_cls"`. */
   programType(type: ProgramTypeName): string | undefined;
-  /** Says what is missing where the verifier's log says that programs of a type cannot call a helper. */
+  /** Explains a verifier's log which says that programs of a type cannot call a helper. */
   helper(programType: ProgramTypeName, log: string): string | undefined;
 }
 

@@ -16,7 +16,7 @@ import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 export type HandleKind = Exclude<ObjectKind, "btf">;
 
 /**
- * The common base of maps, programs and links: a descriptor that they own, an id in the kernel, a pin, and an end.
+ * The common base of maps, programs and links: an owned descriptor, the kernel's id, a pin, and disposal.
  *
  * Garbage collection closes none of them: each lives until it is disposed of or the process ends.
  */
@@ -55,13 +55,14 @@ export abstract class KernelObject implements Disposable {
     return this.#descriptor.disposed;
   }
 
-  /** The object for messages: `hash map "counts"`. */
+  /** Describes the object for messages: `hash map "counts"`. */
   toString(): string {
     return this.#descriptor.what;
   }
 
   /**
-   * Gives the object a path on a BPF file system, which keeps it alive after this process (kernel 4.4; links 5.7).
+   * Pins the object at a path on a BPF file system, which keeps it alive after this process has ended (kernel 4.4; links
+   * 5.7).
    *
    * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
    *
@@ -86,9 +87,9 @@ export abstract class KernelObject implements Disposable {
   }
 
   /**
-   * Removes a path at which the object is pinned: by default the one that it was pinned or opened at here.
+   * Removes a pin of the object: by default the path at which this object was pinned or opened.
    *
-   * @throws {TypeError} when neither is known; and what `fs.unlinkSync` throws
+   * @throws {TypeError} when no path is given or known; and what `fs.unlinkSync` throws
    */
   unpin(path: string | undefined = this.#pinnedAt): this {
     // Asked for its error after disposal only.
@@ -112,12 +113,12 @@ export abstract class KernelObject implements Disposable {
 export type Origin = { readonly path: string } | { readonly id: number } | { readonly fd: number };
 
 /**
- * Opens an object that exists already; the descriptor is the caller's, also where another one was given.
+ * Opens an existing object. The caller owns the returned descriptor, which is a new one also where a descriptor was given.
  *
  * @param what the object for messages, as far as it is known: `"hash map"`
  * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15)
  * @throws {Error} when nothing is pinned at the path
- * @throws {TypeError} when it is no object of the kind
+ * @throws {TypeError} when it is not an object of the kind
  * @throws {BpfError} `ENOENT` for an id that no object has, `EPERM` without CAP_SYS_ADMIN for an id
  */
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
@@ -135,7 +136,7 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
   return adopt(kind, duplicate(origin.fd, what), origin);
 }
 
-/** Opens what is pinned at a path, which was checked; `undefined` where nothing is. @throws as {@link openObject} */
+/** Opens the object pinned at a path, which was checked; `undefined` where nothing is pinned. @throws as {@link openObject} */
 export function openPin(
   kind: HandleKind,
   path: string,
@@ -175,7 +176,7 @@ export function describeOrigin(origin: Origin): string {
   return "id" in origin ? `with id ${origin.id}` : `of descriptor ${origin.fd}`;
 }
 
-/** Checks a path for the kernel, to which a NUL would be its end. @throws {TypeError} */
+/** Checks a path, which the kernel would read only up to a NUL. @throws {TypeError} */
 export function checkPinPath(what: string, path: string): void {
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
     throw new TypeError(`${what}: expected a path on a BPF file system, got ${describe(path)}`);

@@ -30,10 +30,10 @@ export type CreatedMap<O extends CreateMapOptions> = O["type"] extends SimpleMap
   : MapOf<(typeof classes)[O["type"]], O>;
 
 /**
- * Creates a map of the kind that `type` names, with the options of its class: for kinds that come from a table or a
- * configuration. The result is of that class, and typed by it.
+ * Creates a map of the type that `type` names, with the options of its class: for types that come from a table or a
+ * configuration. The result is an object of that class, also to the compiler.
  *
- * @throws {TypeError} for a kind that there is not; and what the class's constructor throws
+ * @throws {TypeError} for an unknown map type; and what the class's constructor throws
  *
  * @example
  * ```ts

@@ -67,7 +67,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
   if ("pin" in options) {
     throw new TypeError(
-      "inner: pin: this says what maps inside are like, and makes none to be pinned",
+      "inner: pin: `inner` describes the maps inside and creates none, so there is nothing to pin",
     );
   }
   // Which options belong to which kind is the type's, InnerMapOptions, and is checked again at run time.
@@ -347,9 +347,9 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  * A hash table of maps: programs look a map up by any key, and then a value in that map. User space exchanges whole maps
  * under running programs: a new table of rules takes the place of the old one in one step.
  *
- * Kernel 4.12. All maps in it are alike: of the kind, sizes and flags that `inner` says, for which the kernel is shown a
- * map at creation. In hash tables `maxEntries` may differ from map to map, in arrays with the flag `"inner_map"` only
- * (5.10). A map cannot be inside a map that is inside one.
+ * Kernel 4.12. All maps in it have the type, sizes and flags that `inner` says: the kernel takes them from a template map
+ * at creation. In hash tables `maxEntries` may differ from map to map, in arrays with the flag `"inner_map"` only (5.10). A
+ * map of maps cannot be inside another one.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` for an inner kind or flag that the kernel does not take
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range

@@ -1,7 +1,7 @@
 /**
- * @module Ways to attach programs: a row for each says since when, on what it depends, and how to try it, as data that
- * `features` runs. Each trial attaches where it disturbs nobody: to functions that are hardly ever called, to a file that
- * nobody runs, in a network namespace, to a cgroup or a socket of its own.
+ * @module Ways to attach programs. The row of each has the first kernel version, its dependencies, and a trial as data,
+ * which `features` runs. A trial attaches where it disturbs nobody: to functions that are hardly ever called, to a file
+ * that nobody runs, in a network namespace, or to a cgroup or a socket of its own.
  */
 
 import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
@@ -16,7 +16,7 @@ export interface BtfTarget {
   readonly member?: string;
 }
 
-/** The smallest program of a kind, with which something is tried. */
+/** The smallest program of a type, for trials. */
 export interface SmallestProgram {
   readonly type: ProgramTypeName;
   /** The type of attachment that it is loaded for. */
@@ -87,13 +87,13 @@ export interface AttachKindRow {
   readonly attachType?: AttachTypeName;
   /** The name of a raw tracepoint. */
   readonly tracepoint?: string;
-  /** Attaches to the return of a function. */
+  /** True to attach to the return of a function. */
   readonly isReturn?: boolean;
-  /** Gives the program a cookie. */
+  /** True to give the program a cookie. */
   readonly hasCookie?: boolean;
-  /** The kernel also attaches where it calls no hook: a security module has to be active. */
+  /** True where attaching proves nothing: without the BPF security module the kernel attaches, but calls no hook. */
   readonly needsSecurityModule?: boolean;
-  /** EEXIST means that the kernel has it: a program in the initial namespace excludes all others. */
+  /** True where EEXIST, too, shows that the kernel has it: a program in the initial namespace excludes all others. */
   readonly isExclusive?: boolean;
 }
 
@@ -460,8 +460,8 @@ export const attachKinds = {
 } as const satisfies Readonly<Record<string, AttachKindRow>>;
 
 /**
- * A way to attach programs, in the words of libbpf's names of sections: `"kprobe.multi"`, `"cgroup/connect4"`. Where a program can
- * be attached with a link and without, `"flow_dissector_link"` is the first; what a link can have besides, and what can be done
- * with one, is named alike: `"kprobe.multi_cookie"`, `"link_update"`.
+ * A way to attach programs, by libbpf's section names: `"kprobe.multi"`, `"cgroup/connect4"`. A suffix names a variant:
+ * `"flow_dissector_link"` is with a link and `"flow_dissector"` without, and `"kprobe.multi_cookie"` also passes a cookie.
+ * `"link_update"` and `"link_detach"` are operations of links.
  */
 export type AttachKind = keyof typeof attachKinds;

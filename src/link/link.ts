@@ -12,7 +12,10 @@ export interface LinkedProgram {
   readonly fd: number;
 }
 
-/** A way to attach programs to a target that has a name: the part of a section's name after the `/`, or given to `attach()`. */
+/**
+ * A way to attach programs to a target, which is named by the part of the section after the `/`, or by the argument of
+ * `attach()`.
+ */
 export interface AttachMethod {
   /** An example of a target. */
   readonly targetExample: string;
@@ -23,10 +26,10 @@ export interface AttachMethod {
 }
 
 /**
- * An attachment of a program: it runs from the link's creation until its disposal.
+ * An attachment of a program. The program runs from the creation of the link until its disposal.
  *
- * A link lives until it is disposed of (`using`, or `link[Symbol.dispose]()`), or the process ends, or, if pinned, until
- * the pin is removed. Garbage collection never detaches a probe.
+ * A link lives until it is disposed of (`using`, or `link[Symbol.dispose]()`) or the process ends. A pinned link lives on
+ * until its pin is removed. Garbage collection never detaches a program.
  *
  * @example
  * ```ts
@@ -50,7 +53,7 @@ export class Link extends KernelObject {
    * Opens a link that is pinned at a path (kernel 5.7).
    *
    * @throws {Error} when nothing is pinned there
-   * @throws {TypeError} when something else than a link is pinned there
+   * @throws {TypeError} when the pinned object is not a link
    * @throws {BpfError} when the path is not on a BPF file system, or this user may not open it
    *
    * @example
@@ -76,7 +79,10 @@ export class Link extends KernelObject {
     return openLink({ id });
   }
 
-  /** Opens the link of a descriptor, which stays the caller's: this is a duplicate. @throws {TypeError} where it is not a link's */
+  /**
+   * Opens the link of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws {TypeError} for
+   * another object's
+   */
   static fromFd(fd: number): Link {
     return openLink({ fd });
   }
@@ -87,9 +93,9 @@ export class Link extends KernelObject {
   }
 
   /**
-   * Puts another program of the same kind in place, without a gap (kernel 5.7).
+   * Replaces the program with another one of the same type, without a gap (kernel 5.7).
    *
-   * @throws {BpfError} `EINVAL` where the kind of link cannot
+   * @throws {BpfError} `EINVAL` for a type of link that does not support it
    * @throws {TypeError} for an argument that is not a program
    */
   update(program: LinkedProgram): this {
@@ -102,9 +108,9 @@ export class Link extends KernelObject {
   }
 
   /**
-   * Detaches for everybody who holds the link; it stays open, defunct (kernel 5.9).
+   * Detaches the program for all holders of the link, which stays open without a program (kernel 5.9).
    *
-   * @throws {BpfError} `EOPNOTSUPP` where the kind of link cannot: dispose of it instead
+   * @throws {BpfError} `EOPNOTSUPP` for a type of link that does not support it: dispose of the link instead
    */
   detach(): this {
     detachLink(this.fd, `${this}`);
@@ -133,11 +139,11 @@ function describeLink(info: LinkInfo): string {
 }
 
 /**
- * All links on the system, whoever made them, in the order of their ids; lazily, one at a time. Links that come or go
- * meanwhile may be in the list or not.
+ * Lists all links on the system, in the order of their ids. The list is lazy: each link is asked for when its turn comes.
+ * Links that are created or removed meanwhile may be in it or not.
  *
- * Kernel 5.8, CAP_SYS_ADMIN. Attachments that are no links, such as those of `tc` and before kernel 5.15 those of
- * tracepoints, have no ids.
+ * Kernel 5.8, CAP_SYS_ADMIN. Attachments that are not links are not listed: those of `tc` filters, and before kernel 5.15
+ * those of tracepoints.
  *
  * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, `EINVAL` before kernel 5.8
  *

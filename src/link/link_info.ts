@@ -1,4 +1,4 @@
-/** @module The kernel's information about links, by their types. What an older kernel does not tell is `undefined`. */
+/** @module The kernel's information about links, by their types. Fields that an older kernel does not have are `undefined`. */
 
 import type { Keyword } from "../check/names.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
@@ -49,20 +49,20 @@ export interface CgroupLinkInfo extends CommonLinkInfo {
   readonly attachType: AttachTypeName;
 }
 
-/** An iterator: what it goes through is told from kernel 5.10 on. */
+/** An iterator. The kernel tells its target since 5.10. */
 export interface IterLinkInfo extends CommonLinkInfo {
   readonly type: "iter";
-  /** The things that it goes through: `"bpf_map"`, `"task"`, ... */
+  /** The kind of object that it visits: `"bpf_map"`, `"task"`, ... */
   readonly target: string | undefined;
-  /** The map that it goes through. */
+  /** The map whose elements it visits. */
   readonly mapId: number | undefined;
   /** The cgroup that it begins at (kernel 6.1). */
   readonly cgroupId: bigint | undefined;
-  /** The order in which it goes from there (kernel 6.1). */
+  /** The order in which it visits cgroups from there (kernel 6.1). */
   readonly cgroupOrder: Keyword<keyof typeof bpfCgroupIterOrders> | undefined;
-  /** The one thread that it looks at (kernel 6.1). */
+  /** The one thread that it visits (kernel 6.1). */
   readonly tid: number | undefined;
-  /** The one process whose threads it goes through (kernel 6.1). */
+  /** The one process whose threads it visits (kernel 6.1). */
   readonly pid: number | undefined;
 }
 
@@ -78,7 +78,7 @@ export interface NetnsLinkInfo extends CommonLinkInfo {
 interface InterfaceLinkInfo extends CommonLinkInfo {
   /** The interface, in the network namespace of whoever attached; `undefined` once it is gone. */
   readonly ifindex: number | undefined;
-  /** The name of the interface of that index in this process's network namespace, which may be another one. */
+  /** The name that belongs to that index in this process's network namespace, which may be a different one. */
   readonly interfaceName: string | undefined;
 }
 
@@ -105,22 +105,25 @@ export interface PerfEventLinkInfo extends CommonLinkInfo {
   readonly event: PerfEventTarget | undefined;
 }
 
-/** A link to many functions of the kernel: all of it is told from kernel 6.6 on. */
+/** A link to many functions of the kernel. The kernel tells its details since 6.6. */
 export interface KprobeMultiLinkInfo extends CommonLinkInfo {
   readonly type: "kprobe_multi";
   /** Number of functions. */
   readonly count: number | undefined;
   /** The kernel's bits, `BPF_F_KPROBE_MULTI_*`: 1 for their returns. */
   readonly flags: number | undefined;
-  /** Where the functions are; `undefined` where the kernel hides that from this process (see {@link KernelSymbols.read}). */
+  /**
+   * The addresses of the functions; `undefined` where the kernel hides that from this process (see {@link
+   * KernelSymbols.read}).
+   */
   readonly addresses: readonly bigint[] | undefined;
-  /** For each function; `undefined` for none, and before kernel 6.9. */
+  /** A cookie for each function; `undefined` for none, and before kernel 6.9. */
   readonly cookies: readonly bigint[] | undefined;
-  /** Number of times that the program was not run because it was running on that CPU already (kernel 6.7). */
+  /** Number of runs that were skipped because the program was already running on that CPU (kernel 6.7). */
   readonly missed: number | undefined;
 }
 
-/** A link to many functions of a file: all of it is told from kernel 6.8 on. */
+/** A link to many functions of a file. The kernel tells its details since 6.8. */
 export interface UprobeMultiLinkInfo extends CommonLinkInfo {
   readonly type: "uprobe_multi";
   /** The file. */
@@ -130,11 +133,11 @@ export interface UprobeMultiLinkInfo extends CommonLinkInfo {
   readonly flags: number | undefined;
   /** The one process that it is for; `undefined` for all. */
   readonly pid: number | undefined;
-  /** Where in the file, in bytes. */
+  /** Bytes from the start of the file. */
   readonly offsets: readonly bigint[] | undefined;
-  /** Where the counters of its references are in the file; `undefined` for none. */
+  /** The offsets of the probes' reference counters in the file; `undefined` for none. */
   readonly referenceOffsets: readonly bigint[] | undefined;
-  /** For each function; `undefined` for none. */
+  /** A cookie for each function; `undefined` for none. */
   readonly cookies: readonly bigint[] | undefined;
 }
 
@@ -168,7 +171,7 @@ export interface OtherLinkInfo extends CommonLinkInfo {
   readonly type: "tracing_multi" | `type_${number}`;
 }
 
-/** The kernel's information about a link: `type` tells the kind, and so what else there is. */
+/** The kernel's information about a link. Its `type` decides which other fields it has. */
 export type LinkInfo =
   | RawTracepointLinkInfo
   | TracingLinkInfo
@@ -186,7 +189,10 @@ export type LinkInfo =
   | SockmapLinkInfo
   | OtherLinkInfo;
 
-/** The target of a program that is attached by a perf event. `cookie` is what it gets from `get_attach_cookie` (kernel 6.9). */
+/**
+ * The target of a program that is attached by a perf event. `cookie` is the number that it gets from `get_attach_cookie`
+ * (kernel 6.9).
+ */
 export type PerfEventTarget =
   | {
       /** A function of the kernel: its start, or its return. */
@@ -197,7 +203,7 @@ export type PerfEventTarget =
       readonly offset: number;
       /** The address of the probe; `undefined` where the kernel hides it from this process (see {@link KernelSymbols.read}). */
       readonly address: bigint | undefined;
-      /** Number of times that the program was not run because it was running on that CPU already (kernel 6.7). */
+      /** Number of runs that were skipped because the program was already running on that CPU (kernel 6.7). */
       readonly missed: number;
       readonly cookie: bigint | undefined;
     }
@@ -205,22 +211,22 @@ export type PerfEventTarget =
       /** A function of a file: its start, or its return. */
       readonly kind: "uprobe" | "uretprobe";
       readonly path: string | undefined;
-      /** Where in the file, in bytes. */
+      /** Bytes from the start of the file. */
       readonly offset: number;
       readonly cookie: bigint | undefined;
     }
   | {
       readonly kind: "tracepoint";
-      /** Without its category: `"sched_switch"`. */
+      /** The name without its category: `"sched_switch"`. */
       readonly name: string | undefined;
       readonly cookie: bigint | undefined;
     }
   | {
-      /** A counter: what is counted is in `perf_event_open(2)`. */
+      /** A counter of the events that `perf_event_open(2)` lists. */
       readonly kind: "event";
       /** The kernel's number, `PERF_TYPE_*`. */
       readonly eventType: number;
-      /** Which one of that type. */
+      /** The number of the event within that type. */
       readonly config: bigint;
       readonly cookie: bigint | undefined;
     };

@@ -1,4 +1,4 @@
-/** @module The kernel's types of links: a row for each says how its information is read. */
+/** @module The kernel's types of links. The row of each reads and describes its information. */
 
 import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
 import { type InfoBuffer, type ObjectInfo, objectInfo } from "../ffi/bpf_object.ts";
@@ -14,7 +14,7 @@ import { LINK_INFO } from "../uapi/layout.ts";
 import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 import type { CommonLinkInfo, LinkInfo, LinkTypeName, PerfEventTarget } from "./link_info.ts";
 
-/** The information of one type of links, beside what every link has. */
+/** The fields of one type of link that not every link has. */
 type OwnInfo<Type extends LinkTypeName> = Omit<
   Extract<LinkInfo, { type: Type }>,
   keyof CommonLinkInfo | "type"
@@ -22,9 +22,9 @@ type OwnInfo<Type extends LinkTypeName> = Omit<
 
 /** A type of links. A new one is a row of {@link linkTypes}. */
 interface LinkType<Type extends LinkTypeName> {
-  /** Room for names and lists, from a first call that fills in the rest. */
+  /** Buffers for names and lists, whose sizes a first call gave. */
   readonly buffers?: (info: ObjectInfo) => readonly InfoBuffer[];
-  /** Reads what there is beside what every link has. */
+  /** Reads the fields that not every link has. */
   readonly read: (info: ObjectInfo) => OwnInfo<Type>;
   /** The target in a few words; parts that the kernel does not tell are left out. */
   readonly target?: (info: OwnInfo<Type>) => Words;

@@ -1,4 +1,4 @@
-/** @module Attaches to perf events, and makes those of probes. */
+/** @module Attaches to perf events, and opens the perf events of probes. */
 
 import { readFileSync } from "../ffi/files.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
@@ -26,7 +26,7 @@ export class PerfEventLink extends Link {
   }
 }
 
-/** A perf event with a program, before kernel 5.15: there are no links for perf events, and it can only be closed. */
+/** A perf event with a program on a kernel before 5.15, which has no links for perf events: it can only be closed. */
 export class BarePerfEvent extends Link {
   override get id(): number {
     return this.#refuse("ask the kernel about");
@@ -97,10 +97,10 @@ export interface ProbePlace {
 }
 
 /**
- * Makes a probe: a perf event, for programs to run at. It goes when the event is closed (kernel 4.17; before that a probe had to
+ * Opens a probe, a perf event at which programs run. Closing the event removes it (kernel 4.17; before that a probe had to
  * be written to tracefs).
  *
- * @throws {BpfError} `ENOENT` where the kernel has no probes of the sort, or no such function or file
+ * @throws {BpfError} `ENOENT` where the kernel has no such probes, function or file
  */
 export function openProbe(
   { source, isReturn, target, offset }: ProbePlace,

@@ -1,4 +1,4 @@
-/** @module What network interfaces get by netlink: programs that are attached without a link, and interfaces themselves. */
+/** @module Requests by netlink about network interfaces: to attach programs without a link, and to create interfaces. */
 
 import type { RouteSocket } from "../ffi/socket.ts";
 import {
@@ -52,8 +52,8 @@ export function addNetkit(route: RouteSocket, interfaceIndex: number): void {
 }
 
 /**
- * Has a program classify what an interface receives, as the first that does (kernel 4.5). The kernel may load its modules for
- * that.
+ * Attaches a program as the first classifier of the packets that an interface receives (kernel 4.5). The kernel may load
+ * modules for that.
  *
  * @throws {BpfError}
  */

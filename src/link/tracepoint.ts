@@ -8,7 +8,7 @@ import { openTracepointEvent } from "../ffi/perf_event.ts";
 import type { AttachMethod } from "./link.ts";
 import { attachPerfEvent } from "./perf_event.ts";
 
-/** Where distributions mount tracefs. */
+/** The paths at which distributions mount tracefs. */
 const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /**
@@ -31,8 +31,8 @@ export const tracepoint: AttachMethod = {
 };
 
 /**
- * The kernel's number for a tracepoint, from tracefs: where that is mounted, or else through a mount of our own that has
- * no mount point and ends with this call.
+ * Reads the kernel's number of a tracepoint from tracefs. Where tracefs is not mounted, this call mounts it for itself,
+ * without a mount point.
  *
  * @throws {BpfError} `ENOENT` when the kernel has no such tracepoint, `EACCES` when this user may not read tracefs
  */
@@ -47,7 +47,7 @@ export function tracepointId(
   return readId(mount.path, target);
 }
 
-/** Returns true where tracefs is mounted. @throws {BpfError} when this user may not know */
+/** Returns true where tracefs is mounted. @throws {BpfError} when this user may not read the folder */
 function isMounted(path: string, target: string): boolean {
   try {
     statSync(`${path}/events`);

@@ -6,7 +6,6 @@ import { BpfMap, type Duplicate } from "./bpf_map.ts";
 import { MapHandle } from "./create.ts";
 import { MapKind } from "./map_options.ts";
 import type { CommonMapOptions } from "./map_spec.ts";
-import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
 declare module "./map_options.ts" {
   interface MapClasses<T> {
@@ -106,7 +105,7 @@ export class Arena extends BpfMap<"arena"> {
       if ((options as CommonMapOptions).numaNode !== undefined) {
         throw new TypeError("numaNode: an arena is on no node of its own");
       }
-      return { maxEntries: pages, mapExtra: address, flags: BPF_F_MMAPABLE };
+      return { maxEntries: pages, mapExtra: address };
     },
   });
   /** The address that the memory has to be at, or 0. */

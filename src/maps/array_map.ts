@@ -197,9 +197,8 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * The kernel's own memory of the values, no copy: value `i` is at `i * stride`. For arrays with `mmap: true`.
    *
    * The kernel and its programs change it at any time. In a loop that waits for a change, read it by `Atomics.load` of an
-   * integer array over `view.buffer`, or call a method of the map in the loop: a plain read may be done once for the whole
-   * loop, and a call of `Date.now()` or `performance.now()` there does not keep the engine from that. Disposal detaches the
-   * view.
+   * integer array over `view.buffer`, or call a method of the map in the loop: the engine may do a plain read only once for
+   * the whole loop, even where that calls `Date.now()` or `performance.now()`. Disposal detaches the view.
    *
    * @throws {TypeError} when the array was not created with `mmap: true`
    * @throws {BpfError} when it may not be written by this process: it is frozen, or has a flag that forbids it
@@ -270,8 +269,8 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 
   /**
-   * Adds to the integer at an index in one step, so that nothing that programs add meanwhile is lost, and returns what it was
-   * before; no system call. It wraps around as the C type does; a negative amount subtracts.
+   * Adds to the integer at an index atomically, without a system call, and returns its previous value. It wraps around as
+   * the C type does; a negative amount subtracts.
    *
    * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` and `t.i64Number`.
    *
@@ -326,8 +325,8 @@ function mappable({ mmap = false, value }: ArrayMapOptions<AnyType>) {
 export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
 
 /**
- * An array with a value for each CPU at every index: a program counts on its own CPU without contention, and the reader
- * adds up. All values are there from the start, zeroed, and none can be deleted.
+ * An array with a value for each CPU at every index: a program changes the value of its CPU without contention, and the
+ * reader adds the values up. All values are there from the start, zeroed, and none can be deleted.
  *
  * Kernel 4.6. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB. The values of one index
  * are read one CPU after the other while programs go on: their sum is not that of one moment.

@@ -5,14 +5,15 @@ import { type MapHandle, type MapInfo, readMapInfo } from "./create.ts";
 import type { CheckedArguments, MapClass, MapOf, TypesArguments } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 
-/** The type of a {@link BpfMap.dup}: of a perf buffer it is the map alone, of all others the same. */
+/** The type that {@link BpfMap.dup} returns: the type of the object, but for a perf buffer that of its map alone. */
 export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extends BpfMap } ? D : M;
 
 /** Carries the type of a {@link BpfMap.dup} that is of another class; no object has it. */
 export declare const duplicateType: unique symbol;
 
 /**
- * A map: a descriptor, an identity in the kernel, and an end. The classes of the map types add their operations.
+ * The base class of all maps: an owned descriptor, and the properties of the map. The classes of the map types add their
+ * operations.
  *
  * A map lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends; the kernel keeps it for
  * as long as a program uses it or a path pins it. Garbage collection never closes it.
@@ -62,7 +63,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return construct(this, this.kind.open({ id }, types[0])) as MapOf<C, A[0]>;
   }
 
-  /** Opens the map of a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
+  /** Opens the map of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws as {@link open} */
   static fromFd<C extends MapClass, const A extends TypesArguments<C>>(
     this: C,
     fd: number,
@@ -71,7 +72,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return construct(this, this.kind.open({ fd }, types[0])) as MapOf<C, A[0]>;
   }
 
-  /** Opens the same map as a second object, with a descriptor and a life of its own. @throws {DisposedError} after disposal */
+  /** Opens the same map as a second object, with its own descriptor and lifetime. @throws {DisposedError} after disposal */
   dup(): Duplicate<this> {
     return construct(this.constructor, this.handle.duplicate()) as Duplicate<this>;
   }
@@ -124,13 +125,13 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return `${this.constructor.name} ${inspect(shown, options)}`;
   }
 
-  /** Reads what the kernel knows about the map now (kernel 4.13). @throws {BpfError} */
+  /** Reads the properties and the state of the map from the kernel (kernel 4.13). @throws {BpfError} */
   info(): MapInfo {
     return readMapInfo(this.fd, `${this}`);
   }
 
   /**
-   * Forbids user space to change the map from now on, for good; programs may still (kernel 5.2).
+   * Forbids changes by user space from now on, for good. Programs can still change the map (kernel 5.2).
    *
    * @throws {BpfError} `EPERM` when it is frozen already, `EBUSY` when it is mapped writable
    */

@@ -120,9 +120,7 @@ export interface MapProperties {
 
 /** The properties of a map, and its state at the time of the call. */
 export interface MapInfo extends MapProperties {
-  /**
-   * Bytes of memory: what it takes now (kernel 6.4), or at most; `undefined` where /proc is not mounted.
-   */
+  /** Bytes of memory that it takes now (kernel 6.4), or can take at most (before); `undefined` where /proc is not mounted. */
   readonly memory: number | undefined;
   /** True where user space cannot change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */
   readonly frozen: boolean | undefined;
@@ -319,8 +317,8 @@ function checkCompatible(expected: ExpectedMap, info: MapProperties, where: stri
 }
 
 /**
- * All maps on the system, whoever made them, in the order of their ids; lazily, one at a time. Maps that come or go
- * meanwhile may be in the list or not.
+ * Lists all maps on the system, in the order of their ids. The list is lazy: each map is asked for when its turn comes.
+ * Maps that are created or removed meanwhile may be in it or not.
  *
  * Kernel 4.13, CAP_SYS_ADMIN.
  *

@@ -94,12 +94,12 @@ function indexOf(device: NetworkInterface): number {
 export type DevMapOptions = DescriptorArrayOptions;
 
 /**
- * An array of network interfaces that XDP programs send packets out by, with the helper `redirect_map`; each may have a
- * program that sees the packets before.
+ * An array of network interfaces to which XDP programs redirect packets with the helper `redirect_map`. Each may have a
+ * program that sees these packets first.
  *
- * Kernel 4.14, CAP_NET_ADMIN; made here with room for programs, which takes kernel 5.8: an older kernel's maps are opened
- * as they are. An interface that is removed leaves the map. Programs cannot change the map. `delete` looks first, as the
- * kernel does not say whether something was there.
+ * Kernel 4.14, CAP_NET_ADMIN; creation needs kernel 5.8, for values with room for a program. Maps without that room can be
+ * opened. An interface that is removed leaves the map. Programs cannot change the map. `delete` looks first, as the kernel
+ * does not say whether something was there.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.8
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -129,8 +129,8 @@ export type DevMapHashOptions = DescriptorHashOptions;
  * Network interfaces that XDP programs send packets out by, with the helper `redirect_map`, under any number as a key: often
  * the interface's own index, which may be larger than a {@link DevMap} should be long.
  *
- * Kernel 5.4, CAP_NET_ADMIN; made here with room for programs, which takes kernel 5.8: an older kernel's maps are opened as
- * they are. Keys are numbers from 0 to 2^32 - 1. An interface that is removed leaves the map. Programs cannot change the map.
+ * Kernel 5.4, CAP_NET_ADMIN; creation needs kernel 5.8, for values with room for a program. Maps without that room can be
+ * opened. Keys are numbers from 0 to 2^32 - 1. An interface that is removed leaves the map. Programs cannot change the map.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.8
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -265,8 +265,8 @@ const xskHints: Hints = {
 };
 
 /**
- * AF_XDP sockets that an XDP program hands packets to with the helper `redirect_map`, usually by receive queue. User space
- * stores and deletes sockets and cannot look.
+ * An array of AF_XDP sockets to which XDP programs redirect packets with the helper `redirect_map`, usually by receive
+ * queue. User space can store and delete sockets, but not read them.
  *
  * Kernel 4.18, CAP_NET_ADMIN. A socket that is closed leaves the map (kernel 5.3).
  *

@@ -35,7 +35,7 @@ export const noKey: Type<undefined> = {
 /** Options of a look-up or store of one element. */
 export interface ElementOptions {
   /**
-   * Copies the value while its spin lock is held, so that no half of it is a program's (kernel 5.1).
+   * Copies the value while its spin lock is held, so that it is never half of an update by a program (kernel 5.1).
    *
    * @default true for types with a `t.spinLock`, else false
    */

@@ -19,8 +19,9 @@ declare module "./map_options.ts" {
 }
 
 /**
- * Options of {@link HashMap}. All entries are allocated at once unless `flags` has `"no_prealloc"`: then each takes its memory
- * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
+ * Options of {@link HashMap}. All entries are allocated at creation. With the flag `"no_prealloc"` each is allocated when
+ * it is stored. Fast writers can then use up the kernel's reserve: a store waits until the kernel refills it, for at most
+ * 50 ms.
  */
 export type HashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
@@ -65,19 +66,19 @@ export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMa
   }
 }
 
-/** Options of {@link LruHashMap}. All entries are allocated at once. */
+/** Options of {@link LruHashMap}. All entries are allocated at creation. */
 export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
  * A hash table that makes room by itself: when it is full, a new key takes the place of one that was not used lately.
  *
- * Kernel 4.10. Which key goes is the kernel's choice, an approximation in favour of speed: with few entries, or keys that
- * arrive on many CPUs, entries go before the table is full (`Documentation/bpf/map_hash.rst`). Looking a key up from user
- * space does not count as use. The flag `"no_common_lru"` keeps a list of its own for each CPU; `maxEntries` is then at
- * least one for each possible CPU.
+ * Kernel 4.10. The kernel chooses the key by a fast approximation: with few entries, or keys from many CPUs, it evicts
+ * entries before the table is full (`Documentation/bpf/map_hash.rst`). Looking a key up from user space does not count as
+ * use. The flag `"no_common_lru"` keeps a list of its own for each CPU; `maxEntries` is then at least one for each possible
+ * CPU.
  *
- * A key that was just stored is there until something else is stored. `add` of a key that is present may still evict
- * another one, and `replace` the very key, as the kernel makes room before it looks.
+ * A key that was just stored stays until something else is stored. The kernel makes room before it looks for the key: `add`
+ * of a present key may evict another one, and `replace` may evict the key itself.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `ENOTSUPP` with the
  * flag `"no_prealloc"`
@@ -109,14 +110,15 @@ export class LruHashMap<K extends AnyType, V extends AnyType> extends Associativ
 }
 
 /**
- * Options of {@link PerCpuHashMap}. All entries are allocated at once unless `flags` has `"no_prealloc"`: then each takes its memory
- * when it is stored, and where the kernel's reserve for that is used up, a store waits for more, 50 ms at most.
+ * Options of {@link PerCpuHashMap}. All entries are allocated at creation. With the flag `"no_prealloc"` each is allocated
+ * when it is stored. Fast writers can then use up the kernel's reserve: a store waits until the kernel refills it, for at
+ * most 50 ms.
  */
 export type PerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
- * A hash table with a value for each CPU under every key: a program works on its own CPU's without contention, and the
- * reader adds up.
+ * A hash table with a value for each CPU under every key: a program changes the value of its CPU without contention, and
+ * the reader adds the values up.
  *
  * Kernel 4.6. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB. The values of one key
  * are read one CPU after the other while programs go on: their sum is not that of one moment.
@@ -148,7 +150,7 @@ export class PerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuA
   }
 }
 
-/** Options of {@link LruPerCpuHashMap}. All entries are allocated at once. */
+/** Options of {@link LruPerCpuHashMap}. All entries are allocated at creation. */
 export type LruPerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**

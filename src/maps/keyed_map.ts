@@ -11,7 +11,11 @@ import type { Walk } from "./walk.ts";
 
 /** Options of {@link KeyedMap.entriesInBatches} and {@link AssociativeMap.takeAllInBatches}. */
 export interface BatchesOptions {
-  /** The largest number of entries in an array; there may be fewer. (More where one bucket of a hash table holds more.) @default 1024 */
+  /**
+   * The largest number of entries in an array. There may be fewer, or more where one bucket of a hash table holds more.
+   *
+   * @default 1024
+   */
   readonly max?: number;
 }
 
@@ -63,10 +67,10 @@ export abstract class KeyedMap<
   /**
    * The values of these keys in their order, `undefined` where there is none.
    *
-   * The kernel has no call for chosen keys: this is a look-up for each. For hash maps, arrays and LPM tries there is a
-   * quicker way from kernel 5.17 on, with CAP_BPF: once some thousands of keys were asked for, a program in the kernel does
-   * the look-ups, several times as fast, more than ten times for numbers. It is loaded for this object (`lookup_many` in `bpftool prog`), and unloaded
-   * with it.
+   * The kernel has no call for chosen keys: each key costs a look-up. For hash maps, arrays and LPM tries (kernel 5.17,
+   * CAP_BPF), a program in the kernel does the look-ups once some thousands of keys were asked for. That is several times
+   * as fast, and more than ten times for numbers. The program is loaded for this object (`lookup_many` in `bpftool prog`),
+   * and unloaded with it.
    */
   getMany(keys: Iterable<K>): (V | undefined)[] {
     return this.elements.getMany(keys);
@@ -115,9 +119,9 @@ export abstract class KeyedMap<
   }
 
   /**
-   * The entries in arrays, as the kernel hands them out: as {@link entries}, for whoever sends or stores many at once.
+   * The entries in arrays, as the kernel returns them: like {@link entries}, for code that sends or stores many at once.
    *
-   * @throws {RangeError} for a `max` that is not an integer from 1 on
+   * @throws {RangeError} for a `max` that is not a positive integer
    *
    * @example
    * ```ts
@@ -205,12 +209,12 @@ export abstract class AssociativeMap<
     return this;
   }
 
-  /** Stores a value only if the key is absent; whether it did. @throws as {@link set} */
+  /** Stores a value only if the key is absent. Returns true where it did. @throws as {@link set} */
   add(key: K, value: W, options?: ElementOptions): boolean {
     return this.elements.set(key, value, BPF_NOEXIST, options);
   }
 
-  /** Stores a value only if the key is present; whether it did. */
+  /** Stores a value only if the key is present. Returns true where it did. */
   replace(key: K, value: W, options?: ElementOptions): boolean {
     return this.elements.set(key, value, BPF_EXIST, options);
   }
@@ -227,13 +231,13 @@ export abstract class AssociativeMap<
     return this;
   }
 
-  /** Deletes a key; whether it was there. */
+  /** Deletes a key. Returns true where it was there. */
   delete(key: K): boolean {
     return this.elements.delete(key);
   }
 
   /**
-   * Deletes many keys, in one call where the kernel can (5.6); how many were there.
+   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there.
    *
    * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
    * @throws {TypeError | RangeError} for a key that its type refuses: the map is as before
@@ -266,11 +270,11 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Takes all entries out in arrays: as {@link takeAll}, but in one call for each array where the kernel can (hash maps: 5.6),
-   * which is several times as fast. An array is handed out whole, so that none is lost when the loop ends early; where a type
-   * throws, the entries of that array are stored again.
+   * Takes all entries out in arrays: like {@link takeAll}, but with one call for each array where the kernel can (hash
+   * maps: 5.6), which is several times as fast. The loop gets whole arrays, so that no entry is lost when it ends early.
+   * Where a type throws, the entries of that array are stored again.
    *
-   * @throws {RangeError} for a `max` that is not an integer from 1 on
+   * @throws {RangeError} for a `max` that is not a positive integer
    *
    * @example
    * ```ts

@@ -178,7 +178,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends AssociativeMa
     },
     complete({ key, value, maxEntries }) {
       checkMaxEntries(maxEntries);
-      return { maxEntries, types: { key, value }, flags: BPF_F_NO_PREALLOC };
+      return { maxEntries, types: { key, value } };
     },
   });
   /** The types that keys and values are written and read with. */

@@ -19,13 +19,15 @@ import { type MapTypeName, mapTypes } from "./map_types.ts";
 import { i32, u32 } from "../types/integer.ts";
 import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { checkType, type Type } from "../types/type.ts";
-import { BPF_F_NO_PREALLOC } from "../uapi/bpf.ts";
 
 /**
  * The classes of maps by their names, for the types `T` of keys, values and events that an object is opened or created
  * with. Each class adds itself beside its declaration.
  */
 export interface MapClasses<T> {}
+
+/** The name of a class of maps: `"HashMap"`. */
+export type MapClassName = keyof MapClasses<unknown>;
 
 /** The type that `T` has under a name: of keys, values or events. */
 export type TypeIn<T, Name extends string> = T extends { readonly [N in Name]: infer X }
@@ -36,7 +38,7 @@ export type TypeIn<T, Name extends string> = T extends { readonly [N in Name]: i
 
 /** A class of maps, as far as opening and creation go. */
 export interface MapClass {
-  readonly kind: MapKind<keyof MapClasses<unknown>, any, any>;
+  readonly kind: MapKind<MapClassName, any, any>;
   new (handle: never): object;
 }
 
@@ -62,7 +64,7 @@ export type CheckedArguments<C extends MapClass, A extends readonly unknown[]> =
 
 /** The definition of a class of maps. */
 export interface KindDefinition<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Types extends object,
   Options extends Types & CommonMapOptions,
 > {
@@ -98,7 +100,7 @@ export interface KindDefinition<
 
 /** A class of maps as data: its map type, its options, and how they become specs and open maps. */
 export class MapKind<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Types extends object,
   Options extends Types & CommonMapOptions,
 > {
@@ -124,12 +126,13 @@ export class MapKind<
     const sizes = { keySize: 0, valueSize: 0, ...this.#definition.sizes(options) };
     const { flags = 0, types: described, ...completed } = this.#definition.complete(options);
     const common = commonSpec(options);
+    const requiredFlags = mapTypes.get(type)?.flags ?? 0;
     return {
       type,
       ...sizes,
       ...common,
       ...completed,
-      flags: common.flags | flags,
+      flags: common.flags | requiredFlags | flags,
       ...(described && { types: specTypes(type, described) }),
     };
   }
@@ -236,7 +239,7 @@ export interface KeyedMapOptions<K extends AnyType, V extends AnyType>
 }
 
 /** Defines a class whose options are {@link KeyedMapOptions}. */
-export function keyedKind<ClassName extends string>(
+export function keyedKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
 ): MapKind<ClassName, KeyedMapTypes<AnyType, AnyType>, KeyedMapOptions<AnyType, AnyType>> {
@@ -279,7 +282,7 @@ export function checkLength(length: number): void {
 
 /** Defines a class of arrays of values. */
 export function arrayKind<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Options extends IndexedMapOptions<AnyType> = IndexedMapOptions<AnyType>,
 >(
   type: MapTypeName,
@@ -314,7 +317,7 @@ export interface ValueMapOptions<V extends AnyType> extends CommonMapOptions, Va
 
 /** Defines a class of maps without keys. */
 export function valueKind<
-  ClassName extends string,
+  ClassName extends MapClassName,
   Options extends ValueMapOptions<AnyType> = ValueMapOptions<AnyType>,
 >(
   type: MapTypeName,
@@ -348,7 +351,7 @@ export interface StorageOptions<V extends AnyType, Flag extends MapFlag = "no_pr
 }
 
 /** Defines a class of storage. */
-export function storageKind<ClassName extends string, Flag extends MapFlag>(
+export function storageKind<ClassName extends MapClassName, Flag extends MapFlag>(
   type: MapTypeName,
   className: ClassName,
   flagNames: readonly Flag[],
@@ -371,7 +374,7 @@ export function storageKind<ClassName extends string, Flag extends MapFlag>(
         );
       }
       const types = { key: i32, value: options.value };
-      return { maxEntries: 0, flags: BPF_F_NO_PREALLOC, types };
+      return { maxEntries: 0, types };
     },
   });
 }
@@ -405,7 +408,7 @@ export interface DescriptorHashOptions extends CommonMapOptions {
 }
 
 /** Defines a class of arrays whose values have no type of their own. */
-export function descriptorArrayKind<ClassName extends string>(
+export function descriptorArrayKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
   valueSize: number,
@@ -414,7 +417,7 @@ export function descriptorArrayKind<ClassName extends string>(
 }
 
 /** Defines a class of arrays with a place for each CPU. */
-export function cpuArrayKind<ClassName extends string>(
+export function cpuArrayKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
   valueSize: number,
@@ -423,7 +426,7 @@ export function cpuArrayKind<ClassName extends string>(
 }
 
 /** @param usualLength of an array without the option `length`, which is asked for otherwise */
-function untypedArrayKind<ClassName extends string, Options extends CpuArrayOptions>(
+function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArrayOptions>(
   type: MapTypeName,
   className: ClassName,
   valueSize: number,

@@ -60,6 +60,7 @@ interface SmallestMap {
   readonly keySize: number;
   readonly valueSize: number;
   readonly maxEntries: number;
+  /** Flags that every creation needs. */
   readonly flags?: number;
 }
 

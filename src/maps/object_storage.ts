@@ -58,8 +58,8 @@ function isRace(error: unknown): boolean {
 }
 
 /**
- * Maps that keep one value with each object of the kernel, such as a socket or a process: it is found without a search,
- * and is gone with the object, or with the map.
+ * Maps that keep one value for each object of the kernel, such as a socket or a process. It is found without a search, and
+ * freed with the object or with the map.
  *
  * Programs have the object itself; user space names it by a descriptor, or by what one can be opened from for the call:
  * that is the `Owner`. The kernel has no list of the owners, so there is no walk and no count, and no call for many.
@@ -111,12 +111,12 @@ export abstract class ObjectStorage<
     return this;
   }
 
-  /** Keeps a value only if none is kept with the owner; whether it did. @throws as {@link set} */
+  /** Keeps a value only if none is kept with the owner. Returns true where it did. @throws as {@link set} */
   add(owner: Owner, value: V, options?: ElementOptions): boolean {
     return this.#store(owner, value, BPF_NOEXIST, options);
   }
 
-  /** Keeps a value only in place of another one; whether it did. @throws as {@link set} */
+  /** Keeps a value only in place of another one. Returns true where it did. @throws as {@link set} */
   replace(owner: Owner, value: V, options?: ElementOptions): boolean {
     return this.#store(owner, value, BPF_EXIST, options);
   }
@@ -179,7 +179,7 @@ export type SkStorageOptions<V extends AnyType> = StorageOptions<V, "no_prealloc
 const noSocket = "There is no socket behind the descriptor, or it is closed";
 
 /**
- * Socket-local storage: one value with each socket, gone when the socket is.
+ * Socket-local storage: one value for each socket, freed with the socket.
  *
  * Kernel 5.2; from user space and from network programs, and from tracing programs since 5.11. A value has up to about
  * 65,400 bytes, and counts towards what a socket may hold (`net.core.optmem_max`).

@@ -31,8 +31,8 @@ const progHints: Hints = {
 };
 
 /**
- * Programs that another one goes over to with the helper `tail_call`, by index. What is stored is a program, what is read
- * is its id.
+ * An array of programs for tail calls: with the helper `tail_call`, a running program continues as another one. User space
+ * stores programs and reads their ids.
  *
  * Kernel 4.2; reading 4.13. All programs in it are of one kind. The kernel empties the array soon after its last descriptor
  * and its last pin are gone, even while programs use it: pin it, or keep this object. A tail call to an empty place does
@@ -88,8 +88,9 @@ const cgroupHints: Hints = {
 };
 
 /**
- * Cgroups that programs ask about by index: whether the current task is in one (helper `current_task_under_cgroup`) or a
- * packet's socket is (`skb_under_cgroup`). User space stores and deletes cgroups and cannot look.
+ * An array of cgroups to test against: programs ask whether the current task is in the cgroup at an index (helper
+ * `current_task_under_cgroup`), or a packet's socket (`skb_under_cgroup`). User space can store and delete cgroups, but not
+ * read them.
  *
  * Kernel 4.8, with cgroup version 2. A cgroup stays in the array when its directory is removed.
  *
@@ -161,12 +162,12 @@ const perfEventHints: Hints = {
 };
 
 /**
- * Perf events for programs, by index: to write records into their buffers (helper `perf_event_output`, usually with the CPU
- * as the index) or to read their counters (`perf_event_read_value`). User space stores and deletes events and cannot look.
+ * An array of perf events: programs write records into their buffers (helper `perf_event_output`, usually with the CPU as
+ * the index) or read their counters (`perf_event_read_value`). User space can store and delete events, but not read them.
  *
- * Kernel 4.3. An event stays in the array when its own descriptor is closed, until the array that it was stored through is
- * closed for good: that object, its `dup()`s and what they were passed on to. With the flag `"preserve_elems"` (kernel
- * 5.10) it stays for as long as the array does.
+ * Kernel 4.3. An event stays in the array when its own descriptor is closed. It leaves once the object that stored it is
+ * disposed of, and all its `dup()`s and copies in other processes are. With the flag `"preserve_elems"` (kernel 5.10) it
+ * stays for as long as the array does.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range

@@ -116,7 +116,7 @@ export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
  * A queue of values: the first one in is the first one out.
  *
  * Kernel 4.20. Programs push and pop as well, which makes it a mailbox between them and user space. There is nothing to
- * wait on: a reader asks. The kernel has no number of the values in it.
+ * wait on: a reader asks. The kernel does not count its values.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` or `E2BIG` where the kernel has no memory for all values
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -145,8 +145,8 @@ export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
 /**
  * A stack of values: the last one in is the first one out.
  *
- * Kernel 4.20. Programs push and pop as well; a pool of free numbers is its usual use. The kernel has no number of the
- * values in it.
+ * Kernel 4.20. Programs push and pop as well; a pool of free numbers is its usual use. The kernel does not count its
+ * values.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` or `E2BIG` where the kernel has no memory for all values
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range

@@ -53,11 +53,11 @@ export type SockMapOptions = DescriptorArrayOptions;
 
 /**
  * An array of sockets for programs that redirect what is sent and received (helpers `sk_redirect_map`, `msg_redirect_map`,
- * `sk_assign`). What is stored is a socket, what is read is its cookie, the kernel's number for it.
+ * `sk_assign`). User space stores sockets and reads their cookies, the kernel's numbers for them.
  *
- * Kernel 4.14, CAP_NET_ADMIN; made here with values that cookies can be read from, which takes kernel 5.7. It takes TCP
- * sockets that are connected (listening ones since 5.7), UDP (5.7) and Unix sockets (5.15). A socket that is closed leaves
- * the map. One with values of 4 bytes, opened, cannot be read.
+ * Kernel 4.14, CAP_NET_ADMIN; creation needs kernel 5.7, for values from which cookies can be read. It takes TCP sockets
+ * that are connected (listening ones since 5.7), UDP (5.7) and Unix sockets (5.15). A socket that is closed leaves the map.
+ * An opened map with values of 4 bytes cannot be read.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.7
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -110,10 +110,10 @@ const largestKey = 512;
 
 /**
  * A hash table of sockets for programs that redirect what is sent and received (helpers `sk_redirect_hash`,
- * `msg_redirect_hash`, `sk_assign`). What is stored is a socket, what is read is its cookie, the kernel's number for it.
+ * `msg_redirect_hash`, `sk_assign`). User space stores sockets and reads their cookies, the kernel's numbers for them.
  *
- * Kernel 4.18, CAP_NET_ADMIN; made here with values that cookies can be read from, which takes kernel 5.7. It takes the
- * sockets that a {@link SockMap} does. A socket that is closed leaves the map.
+ * Kernel 4.18, CAP_NET_ADMIN; creation needs kernel 5.7, for values from which cookies can be read. It takes the sockets
+ * that a {@link SockMap} does. A socket that is closed leaves the map.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.7
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -183,10 +183,10 @@ const reuseportHints: Hints = {
 
 /**
  * Sockets that share a port by `SO_REUSEPORT`, for a program that selects one of them for each connection or datagram
- * (helper `sk_select_reuseport`). What is stored is a socket, what is read is its cookie, the kernel's number for it.
+ * (helper `sk_select_reuseport`). User space stores sockets and reads their cookies, the kernel's numbers for them.
  *
- * Kernel 4.19. A socket can be in one place of one array, not even in the same place again. One that is closed leaves the
- * array.
+ * Kernel 4.19. A socket can be in one place of one array only: storing it again fails, also at the same place. A socket
+ * that is closed leaves the array.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range

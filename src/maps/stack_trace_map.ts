@@ -135,12 +135,12 @@ function checkDepth(depth: number): void {
 }
 
 /**
- * Stacks, each with the id that programs get for it from `get_stackid()`, of the kernel or of user space.
+ * Stacks of the kernel or of user space, by the ids that programs get from the helper `get_stackid()`.
  *
- * Kernel 4.6; walks, and so `clear` and all that lists, 4.16. Programs alone put stacks in; a stack that is there already
- * keeps its id. What a program gets when it fails is negative and no id: -17 (EEXIST) when another stack is at its place,
- * unless the flag BPF_F_REUSE_STACKID drops that one; -12 (ENOMEM) when there are `maxEntries`, with that flag too; -14
- * (EFAULT) when there is no stack. So make it larger than it has to be, and delete what was read.
+ * Kernel 4.6; walks, and so `clear` and all that lists, 4.16. Only programs store stacks; a stack that is there already
+ * keeps its id. Where the helper fails, it returns a negative error instead of an id: -17 (EEXIST) when another stack is at
+ * its place, unless the flag BPF_F_REUSE_STACKID drops that one; -12 (ENOMEM) when there are `maxEntries`, with that flag
+ * too; -14 (EFAULT) when there is no stack. So create it with room to spare, and delete stacks once they are read.
  *
  * `open` and its kin need no types: the kernel says how deep the map is and what its frames are. With `{ buildId: true }` or
  * `{ buildId: false }` the compiler knows them, too, and a map of the other sort is refused.

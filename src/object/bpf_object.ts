@@ -1,4 +1,4 @@
-/** @module The loader of whole objects: it turns specs into maps and programs of the kernel, whoever made them. */
+/** @module The loader of whole objects: it turns specs from any producer into maps and programs of the kernel. */
 
 import type { Code, CodeItem } from "../asm/instruction.ts";
 import { checkOptions } from "../check/arguments.ts";
@@ -17,7 +17,7 @@ import { errnoNumbers } from "../uapi/errno.ts";
 import type { ObjectSpec, VariablesSpec } from "./object_spec.ts";
 
 /**
- * A map of an object. Its keys and values are read and written by a class of maps, which opens it by its descriptor.
+ * A map of an object. A class of maps opens it by its descriptor, and reads and writes its keys and values.
  *
  * @example
  * ```ts
@@ -44,14 +44,14 @@ export class ObjectMap extends KernelObject {
 
 /** Options of {@link BpfObject.load}. */
 export interface LoadObjectOptions {
-  /** The amount that the verifier writes about each program, if it accepts it. @default "none" */
+  /** The level of detail of the verifier's log of each program on success. @default "none" */
   readonly log?: VerifierLog;
 }
 
 /**
  * Maps, programs and global variables that were loaded together.
  *
- * They live until the object is disposed of, or the process ends; what is attached or pinned stays alive by itself.
+ * They live until the object is disposed of or the process ends. Pinned objects and attached programs live on.
  *
  * @example
  * ```ts
@@ -95,11 +95,11 @@ export class BpfObject implements Disposable {
   }
 
   /**
-   * Makes the maps of a spec and loads its programs: all of it, or nothing.
+   * Creates the maps of a spec and loads its programs. Where one fails, none is left.
    *
    * @throws {VerifierError} when the verifier rejects a program
    * @throws {BpfError} when the kernel refuses something else
-   * @throws {TypeError | RangeError} for a spec that is wrong in itself
+   * @throws {TypeError | RangeError} for an invalid spec
    */
   static load(spec: ObjectSpec, { log = "none", ...rest }: LoadObjectOptions = {}): BpfObject {
     checkOptions("BpfObject.load", rest, ["log"]);
@@ -138,7 +138,7 @@ function createMap(spec: MapSpec): ObjectMap {
   return new ObjectMap(createMapHandle(spec, {}, undefined).descriptor);
 }
 
-/** Makes the map of a section of variables, which has one value (kernel 5.2; 5.5, so that it can be mapped). */
+/** Creates the map of a section of variables, which has one value (kernel 5.2; mapped since 5.5). */
 function createVariables(name: string, { contents, isReadOnly = false }: VariablesSpec): ObjectMap {
   if (!(contents instanceof Uint8Array) || contents.length === 0) {
     throw new TypeError(

@@ -1,4 +1,4 @@
-/** @module The loader of programs: it turns specs into programs of the kernel, whoever made them. */
+/** @module The loader of programs: it turns specs from any producer into programs of the kernel. */
 
 import { type Assembled, assemble, type KernelReference, type Resolver } from "../asm/assembler.ts";
 import type { LiveMap, MapReference } from "../asm/instruction.ts";
@@ -36,11 +36,11 @@ export const logLevels = {
   instructions: 1,
   /** Each instruction of every path with the state of all registers, also for an accepted program. */
   verbose: 2,
-  /** Only how much work it was. */
+  /** A count of the verifier's work alone. */
   statistics: 4,
 } as const;
 
-/** The amount that the verifier writes into `Program.log`, whether it accepts the program or not. */
+/** The level of detail of the verifier's log in `Program.log`, whether or not it accepts the program. */
 export type VerifierLog = keyof typeof logLevels;
 
 /** A program in the kernel. */
@@ -48,7 +48,7 @@ export interface LiveProgram {
   readonly descriptor: Descriptor;
   readonly type: ProgramTypeName;
   readonly name: string;
-  /** `undefined` where it was opened and nobody said. */
+  /** The section that it was loaded by; `undefined` for a program that was opened without one. */
   readonly section: Section | undefined;
   /** The verifier's log, if it was asked for. */
   readonly log: string;
@@ -56,11 +56,11 @@ export interface LiveProgram {
   readonly pinnedAt?: string | undefined;
 }
 
-/** Live objects that a spec refers to by name, and what is wanted besides. */
+/** Options of {@link loadProgram}: the live objects that a spec refers to by name, and the log. */
 export interface LoadOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
-  /** The amount that the verifier writes on success. @default "none" */
+  /** The level of detail of the verifier's log on success. @default "none" */
   readonly log?: VerifierLog;
 }
 
@@ -70,7 +70,7 @@ export interface LoadOptions {
  * @throws {VerifierError} when the verifier rejects it
  * @throws {BpfError} when the kernel refuses it for another reason
  * @throws {AssemblerError} when labels or references of the code do not resolve
- * @throws {TypeError | RangeError} for a spec that is wrong in itself
+ * @throws {TypeError | RangeError} for an invalid spec
  */
 export function loadProgram(
   spec: ProgramSpec,
@@ -111,7 +111,7 @@ export function describeProgram(kind: string, name: string): string {
   return name === "" ? `${kind} program` : `${kind} program "${name}"`;
 }
 
-/** Loads a program with its BTF, and without it where it only names lines and the kernel does not take it. */
+/** Loads a program with its BTF. Where the kernel rejects BTF that only names lines, loads the program without it. */
 function loadWithBtf(
   program: ProgramLoad,
   encoded: EncodedProgramBtf | undefined,
@@ -151,7 +151,7 @@ function isAboutBtf(log: string): boolean {
   return !/^\d+: \([0-9a-f]{2}\)/m.test(log) && (log.trim() === "" || /info|BTF/i.test(log));
 }
 
-/** Loads a program. Without a log the kernel says no more than a number: it is asked again for the reason. */
+/** Loads a program. Without a log, a failure is a bare number: the program is then loaded again with a log, for the reason. */
 function loadOrAsk(
   program: ProgramLoad,
   logLevel: number,
@@ -203,7 +203,7 @@ export function attachBtfId({ kind, target }: Section, what: string): number {
   return id;
 }
 
-/** After the name of a ring buffer, this names the map that its lost events are counted in. */
+/** The suffix that turns the name of a ring buffer into that of the map with its count of lost events. */
 const lostSuffix = ".lost";
 
 /** Finds the maps that a program names among those given, and the kernel's symbols in its type information. */
@@ -247,7 +247,7 @@ function lossCounter(
   );
 }
 
-/** Returns the descriptor of a map. To a wrong one the kernel's answer reads as if the program were at fault. */
+/** Returns the descriptor of a map, checked: for a wrong one the kernel's error would blame the program. */
 function mapFd(map: LiveMap, where: string): number {
   const { fd } = map;
   if (!Number.isInteger(fd) || (objectKind(fd) ?? "map") !== "map") {

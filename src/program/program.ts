@@ -20,7 +20,7 @@ import { checkTarget, parseSection, type Section } from "./sections.ts";
 export interface ProgramOptions extends ProgramSpec {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
-  /** The amount that the verifier writes on success. @default "none" */
+  /** The level of detail of the verifier's log on success. @default "none" */
   readonly log?: VerifierLog;
 }
 
@@ -56,10 +56,10 @@ export interface TestRunResult {
 }
 
 /**
- * A program in the kernel: checked by the verifier, ready to be attached or run.
+ * A program in the kernel: accepted by the verifier, and ready to be attached or run.
  *
  * Kernel 3.18 for programs at all; each section says more. It lives until it is disposed of (`using`, or
- * `program[Symbol.dispose]()`) or the process ends; links keep the kernel's program alive by themselves.
+ * `program[Symbol.dispose]()`) or the process ends; links keep the program alive in the kernel by themselves.
  *
  * @throws {VerifierError} when the verifier rejects the program, with its reason
  * @throws {BpfError} `EPERM` without the capabilities that the kind of program needs
@@ -100,10 +100,10 @@ export class Program extends KernelObject {
   /**
    * Opens a program that is pinned at a path (kernel 4.13).
    *
-   * Its type and name are the kernel's. To attach it, say by which section it was loaded; all else works without.
+   * Type and name come from the kernel. Only attaching needs the section by which the program was loaded.
    *
    * @throws {Error} when nothing is pinned there
-   * @throws {TypeError} when something else than a program is pinned there, or a section is given that does not fit
+   * @throws {TypeError} when the pinned object is not a program, or the section does not fit it
    * @throws {BpfError} when the path is not on a BPF file system, or this user may not open it
    *
    * @example
@@ -131,7 +131,7 @@ export class Program extends KernelObject {
     return openProgram({ id }, options);
   }
 
-  /** Opens the program of a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
+  /** Opens the program of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws as {@link open} */
   static fromFd(fd: number, options: OpenProgramOptions = {}): Program {
     return openProgram({ fd }, options);
   }
@@ -147,12 +147,12 @@ export class Program extends KernelObject {
   }
 
   /**
-   * Attaches the program: from now on it runs, until the link is disposed of.
+   * Attaches the program. It runs from now on, until the link is disposed of.
    *
-   * @param target what to attach to, where the section's name does not say: `"syscalls/sys_enter_openat"` for `tp`
-   * @throws {BpfError} when the kernel refuses; `ENOENT` when it has no such tracepoint
-   * @throws {TypeError} without a target, with two, with one of another form, for a kind of program that has nothing to
-   *   attach to, and for a program that was opened without its section
+   * @param target the target, where the section's name has none: `"syscalls/sys_enter_openat"` for `tp`
+   * @throws {BpfError} when the kernel refuses; `ENOENT` when the kernel has no such tracepoint
+   * @throws {TypeError} for a target that is missing, given twice or malformed, for a section that is not attached by name,
+   *   and for a program that was opened without its section
    */
   attach(target?: string): Link {
     if (this.#section === undefined) {
@@ -165,7 +165,7 @@ export class Program extends KernelObject {
     const { kind, name, target: own } = this.#section;
     if (kind.attachment === undefined) {
       throw new TypeError(
-        `a program of section "${name}" is not attached by name: its fd is for that`,
+        `attach: a program of section "${name}" is not attached by name: pass its fd to the call that attaches it`,
       );
     }
     if (own !== undefined && target !== undefined) {

@@ -14,7 +14,7 @@ import type { ProgramBtfSpec } from "./program_spec.ts";
 /** The BTF of a program before it is loaded, and the tables that refer to it. */
 export interface EncodedProgramBtf extends Omit<ProgramBtf, "fd"> {
   readonly bytes: Uint8Array;
-  /** False where the program loads without it, too: then it only names lines. */
+  /** False for BTF that only names lines: the program loads without it, too. */
   readonly isNeeded: boolean;
 }
 

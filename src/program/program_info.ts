@@ -10,7 +10,7 @@ import { boottimeToDate } from "../ffi/clock.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
 
-/** The kernel's information about a program. What an older kernel does not know is `undefined`. */
+/** The kernel's information about a program. Fields that an older kernel does not have are `undefined`. */
 export interface ProgramInfo {
   readonly id: number;
   readonly type: ProgramTypeName;
@@ -18,9 +18,9 @@ export interface ProgramInfo {
   readonly name: string;
   /** Hash of the instructions, 16 hexadecimal digits: the same for the same code. */
   readonly tag: string;
-  /** True where its license is the GPL or one that goes with it (kernel 4.18). */
+  /** True where its license is compatible with the GPL (kernel 4.18). */
   readonly gpl: boolean | undefined;
-  /** When it was loaded (kernel 4.15). */
+  /** The time at which it was loaded (kernel 4.15). */
   readonly loadedAt: Date | undefined;
   /** The user who loaded it, by the id in the initial user namespace (kernel 4.15). */
   readonly uid: number | undefined;
@@ -37,13 +37,13 @@ export interface ProgramInfo {
   /** Number of instructions that the verifier went through (kernel 5.16). */
   readonly verifiedInstructions: number | undefined;
   /**
-   * Number of runs while statistics were on (kernel 5.1): they are off, and this is 0, unless the sysctl
-   * kernel.bpf_stats_enabled says otherwise.
+   * Number of runs while statistics were on (kernel 5.1). They are off by default: the sysctl kernel.bpf_stats_enabled
+   * turns them on.
    */
   readonly runCount: number | undefined;
   /** Nanoseconds that those runs took together (kernel 5.1). */
   readonly runTime: number | undefined;
-  /** Number of times that it was not run because it was running on that CPU already (kernel 5.12). */
+  /** Number of runs that were skipped because the program was already running on that CPU (kernel 5.12). */
   readonly recursionMisses: number | undefined;
   /** The function, or another type, that it was loaded for, and the id of the BTF that has it (kernel 5.17). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
@@ -92,8 +92,8 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
 }
 
 /**
- * All programs on the system, whoever loaded them, in the order of their ids; lazily, one at a time. Programs that come or
- * go meanwhile may be in the list or not.
+ * Lists all programs on the system, in the order of their ids. The list is lazy: each program is asked for when its turn
+ * comes. Programs that are loaded or unloaded meanwhile may be in it or not.
  *
  * Kernel 4.13, CAP_SYS_ADMIN.
  *

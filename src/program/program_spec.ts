@@ -19,18 +19,18 @@ import type { Code } from "../asm/instruction.ts";
  * ```
  */
 export interface ProgramSpec {
-  /** The kind of program, and its target: `"tp_btf/sched_process_exec"`, `"socket"`; libbpf's names. */
+  /** The section, by libbpf's name: the kind of program and its target, as in `"tp_btf/sched_process_exec"` or `"socket"`. */
   readonly section: string;
   /**
-   * The instructions, from `asm` or elsewhere; arrays in it are flattened. Code that refers to open maps instead of their names
-   * is for `new Program` alone.
+   * The instructions, from `asm` or elsewhere. Nested arrays are flattened. Code of a spec refers to maps by name; only
+   * `new Program` takes code that refers to open maps.
    */
   readonly code: Code;
   /** The program's license: many helpers are for `"GPL"` and compatible ones only. */
   readonly license: string;
   /** Shown by `bpftool prog`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
   readonly name?: string;
-  /** The program's own types; where it is left out, those that the verifier asks for are made. */
+  /** The program's own types. @default those that the verifier requires, generated */
   readonly btf?: ProgramBtfSpec;
 }
 
@@ -38,6 +38,6 @@ export interface ProgramSpec {
 export interface ProgramBtfSpec {
   /** BTF in its raw form, as in the section `.BTF` of an object file. */
   readonly bytes: Uint8Array;
-  /** The ids of the types of functions by name: of each that is called, and of the program itself (`""` where it has no name). */
+  /** Type ids of functions, by name: of each function that is called, and of the program itself (`""` where it has no name). */
   readonly functions: Readonly<Record<string, number>>;
 }

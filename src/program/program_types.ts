@@ -1,4 +1,4 @@
-/** @module The kernel's types of programs: a row for each, which sections, probes, test runs and the documentation read. */
+/** @module The kernel's types of programs. Sections, probes, test runs and the documentation read the row of a type. */
 
 import type { ContextReturn, ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
@@ -7,11 +7,11 @@ import type { SmallestProgram } from "../link/attach_kinds.ts";
 
 /** A type of programs. A new one is a row of {@link programTypes}. */
 export interface ProgramType extends Omit<SmallestProgram, "type"> {
-  /** The version that the enumeration's member first appears in. */
+  /** The first kernel version whose headers name the type. */
   readonly since: KernelVersion;
   /** Options of the kernel's build without which there are no programs of the type. */
   readonly config?: readonly string[];
-  /** Capabilities that the kernel asks for to load one. */
+  /** Capabilities that loading needs. */
   readonly needs: readonly Capability[];
   /** Where a test run writes the context that the program left, if anywhere. */
   readonly contextComesBack?: ContextReturn;
@@ -23,10 +23,10 @@ const networking = { needs: ["CAP_BPF", "CAP_NET_ADMIN"], config: ["CONFIG_NET"]
 const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const cgroup = { ...networking, config: ["CONFIG_CGROUP_BPF"] } as const;
 const internet = { ...networking, config: ["CONFIG_INET"] } as const;
-/** They see packets in a `struct __sk_buff`. */
+/** Types whose programs see packets as a `struct __sk_buff`. */
 const packets = { ...networking, contextComesBack: "copied" } as const;
 const lightweightTunnel = { ...packets, config: ["CONFIG_LWTUNNEL_BPF"] } as const;
-/** Options of the types whose place is found in the kernel's own types. */
+/** Options of types whose target is found in the kernel's BTF. */
 const typed = ["CONFIG_DEBUG_INFO_BTF"] as const;
 
 /** All types of programs, in the kernel's order. */

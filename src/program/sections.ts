@@ -7,16 +7,16 @@ import type { AttachMethod } from "../link/link.ts";
 import { rawTracepoint, tracingTracepoint } from "../link/raw_tracepoint.ts";
 import { tracepoint } from "../link/tracepoint.ts";
 
-/** A kind of sections. What else is known of its programs is in the row of their type. */
+/** A kind of section. Everything else about its programs is in the row of their type. */
 export interface SectionKind {
   readonly programType: ProgramTypeName;
   /** The kernel's type of attachment, for types of program that are checked against it at load. */
   readonly attachType?: AttachTypeName;
   /** The prefix of the typedef in the kernel's BTF that the program is loaded for; the target is the rest of its name. */
   readonly btfTypedefPrefix?: string;
-  /** Programs that may sleep. */
+  /** True for programs that may sleep. */
   readonly isSleepable?: boolean;
-  /** Attaches programs to a target; without it, they can be loaded, run by `testRun()`, and attached by others. */
+  /** The way to attach its programs. Without one they can be loaded, run with `testRun()`, and attached by other tools. */
   readonly attachment?: AttachMethod;
 }
 
@@ -24,7 +24,8 @@ const rawTp: SectionKind = { programType: "raw_tracepoint", attachment: rawTrace
 const tp: SectionKind = { programType: "tracepoint", attachment: tracepoint };
 const classifier: SectionKind = { programType: "sched_cls" };
 
-const sectionKinds: Readonly<Record<string, SectionKind>> = {
+/** All kinds of sections, by the part of the name before the first `/`. */
+export const sectionKinds: Readonly<Record<string, SectionKind>> = {
   socket: { programType: "socket_filter" },
   raw_tp: rawTp,
   raw_tracepoint: rawTp,

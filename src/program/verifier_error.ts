@@ -43,7 +43,7 @@ function lastInstruction(log: string, { bySlot }: Assembled): PlacedInstruction 
   return slot === undefined ? undefined : bySlot[Number(slot)];
 }
 
-/** Where an instruction is in the terms of who wrote it; empty for a program without names and positions. */
+/** Describes the place of an instruction by function and source line; empty for a program without names and positions. */
 function describePlace(placed: PlacedInstruction, { instructions }: Assembled): string {
   const { slot, index, instruction } = placed;
   const { source } = instruction;

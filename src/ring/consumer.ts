@@ -6,8 +6,8 @@ import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
 
 /**
- * Counts of what a buffer and its consumers have done since this object for it was made. A drain is added when it ends, so
- * that a callback sees the counts before it.
+ * Counts of the work of a buffer and its consumers since this object was created. A drain is added when it ends: its
+ * callback sees the counts before it.
  */
 export interface ConsumerStats {
   /** Records that were delivered. */
@@ -17,8 +17,8 @@ export interface ConsumerStats {
   /** Records that programs reserved and discarded. */
   readonly discarded: number;
   /**
-   * Events that found no room: since its counter was made, those that programs counted with `asm.reserveOrCount()` and its
-   * kin; in a perf buffer the kernel counts. Events that programs drop without counting them are unknown.
+   * Events that found no room. In a ring buffer, those that programs counted with `asm.reserveOrCount()` and its kin since
+   * the counter was created: events that are dropped without being counted are missing. In a perf buffer the kernel counts.
    */
   readonly lost: number;
   /** Bytes that programs overwrote before they were read; always 0 in a ring without the flag `"rb_overwrite"`. */

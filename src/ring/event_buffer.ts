@@ -36,11 +36,12 @@ const eventsInStream = 64;
  * A map that programs write events to and one consumer reads them from, in order: what {@link RingBuf} and
  * {@link PerfBuffer} have in common.
  *
- * There are several ways to consume: at once (`drain`, `drainRaw`), as a callback for what comes (`subscribe`), or by asking for
- * it (`for await`, `events`, `batches`, `stream`). One consumer at a time; the others are refused until it ends. An event is
- * delivered once: what a consumer was not given when it ends (by `break`, an error, an abort, disposal) stays for the next one.
+ * There are several ways to consume: all that is there at once (`drain`, `drainRaw`), by a callback for each new event
+ * (`subscribe`), or by asking for events (`for await`, `events`, `batches`, `stream`). A buffer has one consumer at a time:
+ * another one is refused until it ends. Each event is delivered once. Undelivered events of a consumer that ends (by
+ * `break`, an error, an abort, disposal) stay for the next one.
  *
- * When several processes open one pinned buffer, one should consume: the kernel knows of no consumers.
+ * When several processes open one pinned buffer, only one of them should consume: the kernel does not keep consumers apart.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #source: RecordSource<E>;
@@ -79,7 +80,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with each event that is there now, decoded, and returns how many; what comes meanwhile is left.
+   * Calls `fn` with each event that is there now, decoded, and returns their number. Events that arrive meanwhile are left.
    *
    * An exception of `fn` ends the drain and is thrown: the event it was called with counts as delivered, the rest stays.
    *
@@ -105,7 +106,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with the place of each record that is there, without copying or allocating; returns how many.
+   * Calls `fn` with the place of each record that is there, without copying or allocating, and returns their number.
    *
    * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time (but for a
    * {@link PerfBuffer}), and the record is valid during the call only: afterwards programs overwrite it, and whoever kept the
@@ -131,10 +132,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the events as they come, decoded one by one. The process stays alive while the loop waits; nothing runs meanwhile.
+   * Returns the events as they come, decoded one by one. While the loop waits, the process stays alive and sleeps.
    *
-   * Leaving the loop ends the iteration and keeps what was not delivered. Disposing of the buffer ends it, too; so does
-   * the signal, with an exception: its reason.
+   * Leaving the loop ends the iteration and keeps what was not delivered. Disposing of the buffer ends it, too. The signal
+   * ends it by throwing the signal's reason.
    *
    * @throws {RangeError} for a record that is shorter than the event's type: it counts as delivered, and the iteration ends
    * @throws {Error} when the buffer has another consumer already
@@ -162,7 +163,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the events as they come, in arrays of at most `max`: that costs a fraction of one by one.
+   * Returns the events as they come, in arrays of at most `max`. That costs a fraction of reading them one by one.
    *
    * With `inPlace` the events are not decoded but shown where they lie, see {@link Batch}: their room is given back when the
    * next batch is asked for. A batch that was handed out counts as delivered.
@@ -201,8 +202,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` with each event as it comes, from the next turn of the event loop on, until the subscription is disposed of.
    *
    * An exception of `fn` is an uncaught one, as with any event listener: the event counts as delivered, and the
-   * subscription goes on. `fn` may dispose of the subscription or the buffer: what it was not called with stays. The signal
-   * ends it without an error.
+   * subscription goes on. `fn` may dispose of the subscription or the buffer: events that it was not called with stay. The
+   * signal ends it without an error.
    *
    * @throws {TypeError} with `inPlace` when the event is not a struct
    * @throws {Error} when the buffer has another consumer already
@@ -227,7 +228,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * The same with the place of each record, as {@link drainRaw} has it.
+   * Calls `fn` with the place of each record as it comes: like {@link subscribe}, with the arguments of {@link drainRaw}.
    *
    * @throws as {@link subscribe}
    *
@@ -249,9 +250,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the events as a web stream. It takes from the buffer what is read from it and `highWaterMark` events more: those
-   * that it holds when it is cancelled, or errored by the signal with its reason, are gone. Disposal of the buffer closes it after
-   * them.
+   * Returns the events as a web stream. It reads up to `highWaterMark` events ahead. Those are lost when the stream is
+   * cancelled, or when the signal ends it with its reason as an error. Disposal of the buffer closes it after them.
    *
    * @throws {Error} when the buffer has another consumer already
    *
@@ -271,14 +271,14 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Makes the consumer that waits look now, whether or not the kernel was told to wake anybody: for records that programs write
-   * with `BPF_RB_NO_WAKEUP`. Returns how many events (of `batches`: batches) it was given.
+   * Makes the waiting consumer look now, for records that programs write with `BPF_RB_NO_WAKEUP`. Returns the number of
+   * events (for `batches`, of batches) that it got.
    */
   flush(): number {
     return this.#live.consumer?.look() ?? 0;
   }
 
-  /** Makes consumers that wait keep the process alive, which is so from the start. */
+  /** Makes waiting consumers keep the process alive, as they do by default. */
   ref(): this {
     this.#source.keepAlive(true);
     return this;

@@ -29,7 +29,7 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
   readonly #taker: Taker<T>;
   /** Calls of `next()` that wait, in order. */
   #waiting: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
-  /** When the loop's turn began, as far as is known, and when the clock was looked at last. */
+  /** The time at which the loop's turn began, as far as is known, and the last look at the clock. */
   #turnStart = performance.now();
   #clock = this.#turnStart;
   /** Items since then, and how many there may be until the next time. */
@@ -160,7 +160,7 @@ const partAtOnce = 1 / 8;
 /** Takes events one by one. */
 export function takeEvents<E>(source: RecordSource<E>): Taker<E> {
   const { reader, type } = source;
-  /** Where the next record is among those that are held; -1 for none. */
+  /** The offset of the next record among those that are held; -1 for none. */
   let at = -1;
   return {
     taken: undefined,

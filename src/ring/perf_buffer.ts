@@ -21,31 +21,31 @@ declare module "../maps/map_options.ts" {
 }
 
 /**
- * A perf buffer: a buffer for each CPU, which programs write records to with the helper `perf_event_output`, and one consumer
- * reads. It is what there was before the ring buffer: where that is to be had (kernel 5.8), {@link RingBuf} costs less and
- * keeps the order of events.
+ * A perf buffer: a buffer for each CPU, which programs write records to with the helper `perf_event_output`, and one
+ * consumer reads. Perf buffers are older than ring buffers: from kernel 5.8 on, {@link RingBuf} costs less and keeps the
+ * order of events.
  *
- * Kernel 4.13 here. A map of the kind `perf_event_array`, a perf event for each CPU that is online when this is made, and their
- * pages: records are decoded, or shown, where they lie, but for one that wraps around the end of its buffer, which is copied.
- * So {@link EventBuffer.drainRaw} gives one of several views, and the kernel's memory can be written to: it is better not.
+ * Kernel 4.13. It consists of a map of the type `perf_event_array`, and a perf event with its pages for each CPU that is
+ * online at creation. Records are decoded, or shown, in place; only a record that wraps around the end of its buffer is
+ * copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable: do not write to them.
  *
- * Events of one CPU come in their order, those of different CPUs in any; {@link cpu} tells which one it is. A record's length
- * is what the kernel says: 4, 12, 20, ... bytes, up to 7 of which are padding and can hold anything, so that a record which is
- * too short for its event type by as much goes unnoticed. A record may have 65516 bytes; one that is longer spoils what is in
- * the buffer, for the kernel does not refuse it.
+ * Events of one CPU come in order, those of different CPUs in any order; {@link cpu} tells the CPU. The length of a record
+ * is 4, 12, 20, ... bytes, as the kernel pads it: up to 7 bytes at its end can hold anything, and a record that is too
+ * short for its event type by as much goes unnoticed. A record has at most 65,516 bytes: the kernel does not refuse a
+ * longer one, which corrupts the buffer.
  *
- * A record that finds no room is lost. The kernel counts those, and says so with the next record that finds room on the same CPU:
- * `stats.lost` is exact from then on. Disposal drops what was not read.
+ * A record that finds no room is lost. The kernel counts lost records, and reports the count with the next record that
+ * finds room on the same CPU: `stats.lost` is exact from then on. Disposal drops unread records.
  *
- * By default each record wakes the consumer, with an interrupt that takes the program a hundred times as long as the record:
- * 7 µs instead of 0.06 in a virtual machine. Where much comes, `watermark` has some gather, and `maxLatency` of the consumer
- * says for how long at most.
+ * By default each record wakes the consumer. The interrupt takes the program a hundred times as long as the record: 7 µs
+ * instead of 0.06 in a virtual machine. With `watermark` the kernel wakes it once for many records, and `maxLatency` of the
+ * consumer bounds the delay.
  *
- * The perf events are in the map for as long as this object is there; when its descriptor is shared (by `dup`, or with the one
- * that was given to `fromFd`), what is left of them without it takes no records. A second object for the same map would
- * replace them: on this thread it is refused; another thread's or process's takes over, and this one gets nothing any more.
- * A CPU that comes online later, or again, is not heard until there is a new object for the map: the helper answers `ENOENT`
- * or `EOPNOTSUPP` there.
+ * The perf events are in the map while this object lives. Where its descriptor is shared (by `dup`, or with the one that
+ * was given to `fromFd`), they stay in the map after that, but take no records. A second object for the same map would
+ * replace them. On this thread it is refused; one of another thread or process takes over, and this one gets nothing any
+ * more. A CPU that comes online later, or again, is not heard until there is a new object for the map: on that CPU the
+ * helper returns `ENOENT` or `EOPNOTSUPP`.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF or where locked memory runs out, `EACCES` without CAP_PERFMON, `EMFILE` where
  * descriptors do
@@ -110,7 +110,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * The CPU that wrote the event: for use in a callback of `drain`, `drainRaw`, `subscribe` or `subscribeRaw`.
+   * The CPU that wrote the event, for callbacks of `drain`, `drainRaw`, `subscribe` or `subscribeRaw`.
    *
    * It is that of the event which was delivered last, and -1 before the first. So it holds in the body of a `for await` over
    * `events()`, too, as long as one `next()` waits at a time, and for a batch in place, whose events are of one CPU. A batch
@@ -142,8 +142,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Opens the map alone a second time, with a descriptor and a life of its own: a second consumer would replace this one's perf
-   * events.
+   * Opens the map alone a second time, with a descriptor and a lifetime of its own: a second consumer would replace the
+   * perf events of this one.
    *
    * @throws {DisposedError} after disposal
    */

@@ -57,16 +57,17 @@ class LossCounter {
 /**
  * A ring buffer: programs write records of any length, one consumer reads them in order.
  *
- * Kernel 5.8. The kernel's pages are mapped and records are decoded, or shown, where they lie. Records that do not fit are
- * lost at the program's side, where the reserving helper returns NULL: `asm.reserveOrCount()` counts them, `stats.lost` tells.
+ * Kernel 5.8. The kernel's pages are mapped and records are decoded, or shown, where they lie. A record that finds no room
+ * is lost: the helper that reserves it returns NULL to the program. `asm.reserveOrCount()` counts these records, and
+ * `stats.lost` has the count.
  *
- * With the flag `"rb_overwrite"` (kernel 6.19) the oldest records are lost instead, read or not: for a recorder of what came
- * before something. They are copied before they are shown, and `stats.overwrittenBytes` says how much was missed; how many
- * records that were nobody knows. Such a ring wakes its consumer as any other does; programs that record for later write with
+ * With the flag `"rb_overwrite"` (kernel 6.19) new records overwrite the oldest ones, read or not: for a flight recorder.
+ * Records are copied before they are shown. `stats.overwrittenBytes` counts the bytes that were missed; the number of
+ * records is not known. Such a ring wakes its consumer as any other does; programs that record for later write with
  * `BPF_RB_NO_WAKEUP`.
  *
- * One consumer at a time. That goes for the ring, not for the object: a second object for the same ring (`dup`, `open`, ...) on
- * this thread is refused as well; another thread's or process's is not noticed, and takes events away.
+ * A ring has one consumer at a time, also where this thread has several objects for it (`dup`, `open`, ...). A consumer in
+ * another thread or process is not noticed, and takes events away.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.8
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -126,15 +127,15 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * The map that programs count this ring's lost events in, by CPU: with `asm.reserveOrCount()` and its kin, or by themselves.
-   * `stats.lost` is its sum.
+   * The per-CPU map in which programs count the lost events of this ring, with `asm.reserveOrCount()` and its kin or by
+   * code of their own. `stats.lost` is its sum.
    *
-   * It is made when it is first asked for, by this or by the code of a program, and begins at 0. All objects of this thread
-   * for the ring share it (`dup`, `open`, ...); it is closed with the last of them, and is not to be disposed of before.
+   * It is created at the first use, here or by the code of a program, and starts at 0. All objects of this thread for the
+   * ring share it (`dup`, `open`, ...). It is closed with the last of them: do not dispose of it before.
    *
-   * The kernel does not know which ring it belongs to: other threads and processes that open the ring have a counter of their
-   * own, and do not see what is counted in this one. Those that share a pinned ring can pin one counter beside it, and give
-   * that to their programs: as the map `"events.lost"`, next to the ring `"events"`.
+   * The kernel does not know which ring it belongs to: other threads and processes that open the ring have counters of
+   * their own. To share one, pin it beside the ring, and give it to the programs as the map `"events.lost"`, next to the
+   * ring `"events"`.
    *
    * @throws {DisposedError} after disposal
    * @throws {BpfError} as {@link PerCpuArrayMap} when it cannot be made

@@ -2,13 +2,13 @@ import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
-import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
+import { type AnyType, checkPlainType, type MapClassName, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
 import type { MapTypeName } from "../maps/map_types.ts";
 
 /**
- * The times at which a consumer looks whether there is something. `"adaptive"`: when the kernel wakes it, and on a timer while
- * much comes; `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
+ * The times at which a consumer looks for events. `"adaptive"`: when the kernel wakes it, and on a timer while many events
+ * come; `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
  */
 export type WakeupMode = "adaptive" | "interrupt" | "poll";
 
@@ -16,16 +16,16 @@ const wakeupModes: readonly WakeupMode[] = ["adaptive", "interrupt", "poll"];
 
 /** Options of every asynchronous consumer. */
 export interface ConsumeOptions {
-  /** Ends the consumer: what was not delivered stays in the buffer. What a stream holds is gone. */
+  /** Ends the consumer when it aborts. Undelivered events stay in the buffer; those that a stream has read ahead are lost. */
   readonly signal?: AbortSignal;
   /**
-   * The times at which the buffer is looked at.
+   * The times at which the consumer looks into the buffer.
    *
-   * A wake-up costs this process about 20 µs and the program that wrote the record an interrupt, so that many of them cost
-   * more than what they tell of. `"adaptive"` sleeps in the kernel until something comes, and while at least `threshold` events
-   * come within an `interval` it looks once an `interval`, or sooner when 40 % of the buffer would be full before. Where that is
-   * within a millisecond, it waits for wake-ups all the same: a buffer should hold what comes in a few. `"interrupt"` is for
-   * the shortest delay whatever it costs, `"poll"` for programs that write with `BPF_RB_NO_WAKEUP`.
+   * A wake-up costs this process about 20 µs, and the program that wrote the record an interrupt. `"adaptive"` sleeps in
+   * the kernel until an event comes. While at least `threshold` events come within an `interval`, it looks once in each
+   * `interval`, or sooner where 40 % of the buffer would be full before. Where that would be within a millisecond, it waits
+   * for wake-ups again: a buffer should hold the events of a few milliseconds. `"interrupt"` is for the shortest delay
+   * whatever it costs, `"poll"` for programs that write with `BPF_RB_NO_WAKEUP`.
    *
    * @default "adaptive"
    */
@@ -45,7 +45,7 @@ export interface ConsumeOptions {
 
 /** Options of {@link EventBuffer.drainRaw}. */
 export interface RawDrainOptions {
-  /** Records at most: what is left stays in the buffer. @default all that are there */
+  /** The largest number of records to deliver. The rest stays in the buffer. @default all that are there */
   readonly limit?: number;
 }
 
@@ -65,7 +65,7 @@ export type EventsOptions = ConsumeOptions;
 
 /** Options of {@link EventBuffer.batches}. */
 export interface BatchesOfEventsOptions extends ConsumeOptions {
-  /** Events in a batch at most. @default 1024 */
+  /** The largest number of events in a batch. @default 1024 */
   readonly max?: number;
   /** Hands out events where they are, see {@link Batch}, instead of arrays of objects. @default false */
   readonly inPlace?: boolean;
@@ -74,7 +74,7 @@ export interface BatchesOfEventsOptions extends ConsumeOptions {
 /** Options of {@link EventBuffer.subscribeRaw}. */
 export interface RawSubscribeOptions extends ConsumeOptions {
   /**
-   * Events at most that are delivered in one turn of the event loop, before timers and I/O get theirs.
+   * The largest number of events that are delivered in one turn of the event loop, before timers and I/O get their turn.
    *
    * @default as many as take about 2 ms
    */
@@ -89,7 +89,7 @@ export interface SubscribeOptions extends RawSubscribeOptions {
 
 /** Options of {@link EventBuffer.stream}. */
 export interface StreamOptions extends ConsumeOptions {
-  /** Events that the stream holds for its reader at most, before they are asked for. @default 64 */
+  /** The largest number of events that the stream reads ahead. @default 64 */
   readonly highWaterMark?: number;
 }
 
@@ -175,7 +175,7 @@ export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, Rin
 }
 
 /** The kind of a class of ring buffers. @param largest bytes: a power of two */
-export function ringKind<ClassName extends string>(
+export function ringKind<ClassName extends MapClassName>(
   type: MapTypeName,
   className: ClassName,
   largest: number,

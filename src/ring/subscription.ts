@@ -13,13 +13,13 @@ export interface Subscription extends Disposable {
   readonly active: boolean;
   /** The same as those of the buffer. */
   readonly stats: ConsumerStats;
-  /** Makes the process stay alive for it, which is so from the start. */
+  /** Makes the subscription keep the process alive, as it does by default. */
   ref(): this;
   /** Lets the process end although it goes on. */
   unref(): this;
   /**
-   * Delivers what is there now, whether or not the kernel was told to wake anybody for it, and returns how many events that
-   * were. Called by the callback itself it does nothing: more is being delivered already.
+   * Delivers the events that are there now, also those that programs wrote with `BPF_RB_NO_WAKEUP`, and returns their
+   * number. It does nothing where the callback itself calls it, as delivery goes on already.
    */
   flush(): number;
 }

@@ -80,16 +80,16 @@ interface Writing {
  * A user ring buffer: records of any length from user space, which programs drain in order with the helper
  * `user_ringbuf_drain`.
  *
- * Kernel 6.1. The kernel's pages are mapped by the first call that needs them, and records are encoded where they lie. A
- * record is a whole: programs see it as soon as it is submitted, and what was reserved after an open one only after that.
+ * Kernel 6.1. The kernel's pages are mapped by the first call that needs them, and records are encoded where they lie.
+ * Programs see a record as soon as it is submitted, but none that was reserved after one which is still open.
  *
- * Where there is no room, `output` and `reserve` say so at once, `write` and `reserveWhenFree` wait until programs have drained
- * enough. They wait in the order in which they came, and whoever does not wait comes after those who do: `output` is false
- * then although its record might fit. A program that drains wakes them, unless it does so with `BPF_RB_NO_WAKEUP`: that is
- * noticed within 50 ms.
+ * Where there is no room, `output` and `reserve` return at once, and `write` and `reserveWhenFree` wait until programs have
+ * drained enough. Waiting calls are served in order, and before calls that do not wait: `output` then returns false
+ * although its record might fit. A program that drains wakes them. A drain with `BPF_RB_NO_WAKEUP` is noticed within 50 ms.
  *
- * One thread of one process writes: the kernel knows of one producer. On that thread there may be several objects for one ring
- * (`dup`, `open`, ...). A second writer at the same time is an error where it is noticed, and spoils records where it is not.
+ * Only one thread of one process may write, as the kernel supports one producer. That thread may have several objects for
+ * one ring (`dup`, `open`, ...). A second writer at the same time is an error where it is noticed, and corrupts records
+ * where it is not.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.1
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -147,7 +147,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     return this.#live.writer.backlog;
   }
 
-  /** Counts of what was written by this object. */
+  /** Counts of the records that this object wrote. */
   get stats(): WriterStats {
     const { writer, queue } = this.#live;
     const { waits, wakeups, polls } = queue;
@@ -247,7 +247,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Reserves a record as soon as there is room: {@link reserve} that waits.
+   * Reserves a record as soon as there is room: like {@link reserve}, but waits.
    *
    * @throws as {@link reserve}, and as {@link write} when the wait ends otherwise
    *
@@ -304,7 +304,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     return writableStream(this, signal, highWaterMark);
   }
 
-  /** Makes waits for room keep the process alive, which is so from the start. */
+  /** Makes waits for room keep the process alive, as they do by default. */
   ref(): this {
     return this.#keepAlive(true);
   }

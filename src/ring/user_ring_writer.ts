@@ -68,7 +68,7 @@ export class ReservedRecord<E> implements UserRecord<E> {
   index = 0;
   readonly #writer: UserRingWriter;
   readonly #type: Type<E>;
-  /** Where its header is in the ring's data. */
+  /** The offset of its header in the ring's data. */
   readonly #at: number;
   #state: "open" | "encoding" | "submitted" | "discarded" = "open";
   #part: ArrayBuffer | undefined;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import * as library from "../../src/index.ts";
 import {
   ArrayOfMaps,
   BpfMap,
@@ -12,6 +13,8 @@ import {
   t,
 } from "../../src/index.ts";
 import { simpleClasses } from "../../src/kinds/classes.ts";
+import { MapKind } from "../../src/maps/map_options.ts";
+import { mapTypes } from "../../src/maps/map_types.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { mapTest } from "../support/needs.ts";
 
@@ -59,6 +62,22 @@ const classes = {
   array_of_maps: ArrayOfMaps,
 };
 
+describe("the table of classes", () => {
+  test("has each public class, under its map type", () => {
+    // Classes that share their map type with another one.
+    const others = ["PerfBuffer"];
+    const publicNames = Object.entries(library as Readonly<Record<string, { kind?: unknown }>>)
+      .filter(([name, { kind }]) => kind instanceof MapKind && !others.includes(name))
+      .map(([name]) => name);
+    expect(publicNames.sort()).toEqual(
+      Object.values(classes)
+        .map(({ name }) => name)
+        .sort(),
+    );
+    for (const [type, { kind }] of Object.entries(classes)) expect(kind.type as string).toBe(type);
+  });
+});
+
 describe("the spec of a map", () => {
   for (const { type, ...options } of Object.values(everyKind)) {
     test(`of type ${type} is plain data`, () => {
@@ -67,6 +86,8 @@ describe("the spec of a map", () => {
       expect(structuredClone(spec)).toEqual(spec);
       expect([spec.type, spec.name]).toEqual([type, "made"]);
       expect(JSON.parse(JSON.stringify(spec))).toMatchObject({ keySize: spec.keySize });
+      const required = mapTypes.get(type)?.flags ?? 0;
+      expect(spec.flags & required, "flags that the kernel asks for").toBe(required);
     });
   }
 
