@@ -11,6 +11,13 @@ export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extend
 /** Carries the type of a {@link BpfMap.dup} that is of another class; no object has it. */
 export declare const duplicateType: unique symbol;
 
+/** The library's class that a class is or extends. The constructor of a class that extends it takes arguments of its own. */
+function ownClass<C extends MapClass>(Class: C): C {
+  let own = Class;
+  while (!Object.hasOwn(own, "kind")) own = Object.getPrototypeOf(own) as C;
+  return own;
+}
+
 /**
  * A map: a descriptor, an identity in the kernel, and an end. The classes of the map types add their operations.
  *
@@ -50,7 +57,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     path: string,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new this(this.kind.open({ path }, types[0]) as never) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ path }, types[0]) as never) as MapOf<C, A[0]>;
   }
 
   /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
@@ -59,7 +66,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     id: number,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new this(this.kind.open({ id }, types[0]) as never) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ id }, types[0]) as never) as MapOf<C, A[0]>;
   }
 
   /** Opens the map of a descriptor, which stays the caller's: this is a duplicate. @throws as {@link open} */
@@ -68,13 +75,13 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     fd: number,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new this(this.kind.open({ fd }, types[0]) as never) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ fd }, types[0]) as never) as MapOf<C, A[0]>;
   }
 
   /** Opens the same map as a second object, with a descriptor and a life of its own. @throws {DisposedError} after disposal */
   dup(): Duplicate<this> {
-    const Class = this.constructor as new (handle: MapHandle) => Duplicate<this>;
-    return new Class(this.handle.duplicate());
+    const Class = ownClass(this.constructor as MapClass);
+    return new Class(this.handle.duplicate() as never) as Duplicate<this>;
   }
 
   /** The kernel's id of the map, as `bpftool map` shows it. */
