@@ -78,7 +78,12 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return new (ownClass(this))(this.kind.open({ fd }, types[0]) as never) as MapOf<C, A[0]>;
   }
 
-  /** Opens the same map as a second object, with a descriptor and a life of its own. @throws {DisposedError} after disposal */
+  /**
+   * Opens the same map as a second object, with a descriptor and a life of its own. Its class is the library's, also where that
+   * was extended.
+   *
+   * @throws {DisposedError} after disposal
+   */
   dup(): Duplicate<this> {
     const Class = ownClass(this.constructor as MapClass);
     return new Class(this.handle.duplicate() as never) as Duplicate<this>;
