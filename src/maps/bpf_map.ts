@@ -151,9 +151,4 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     freezeKernelMap(this.fd, `${this}`);
     return this;
   }
-
-  /** @internal Undoes a construction that fails after all: a pin that was made for it goes too. */
-  protected abandon(handle: MapHandle): void {
-    handle.abandon();
-  }
 }
