@@ -104,7 +104,7 @@ const innerMapLayout: ValueLayout<number, BpfMap> = {
 
 const hints: Hints = {
   EINVAL:
-    "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner_map also maxEntries",
+    "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner_map also the length",
 };
 
 /** Attempts to open an inner map that is exchanged between the reading of its id and the opening. */
@@ -348,8 +348,8 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  * under running programs: a new table of rules takes the place of the old one in one step.
  *
  * Kernel 4.12. All maps in it have the type, sizes and flags that `inner` says: the kernel takes them from a template map
- * at creation. In hash tables `maxEntries` may differ from map to map, in arrays with the flag `"inner_map"` only (5.10). A
- * map of maps cannot be inside another one.
+ * at creation. In hash tables `maxEntries` may differ from map to map, in arrays `length` with the flag `"inner_map"` only
+ * (5.10). A map of maps cannot be inside another one.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` for an inner kind or flag that the kernel does not take
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range

@@ -122,7 +122,7 @@ export class Arena extends BpfMap<"arena"> {
       // An arena that is opened is mapped when `view` or `address` is first asked for.
       if (isNew) this.#map();
     } catch (error) {
-      this.abandon(handle);
+      handle.abandon();
       throw error;
     }
   }

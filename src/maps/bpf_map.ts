@@ -11,6 +11,13 @@ export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extend
 /** Carries the type of a {@link BpfMap.dup} that is of another class; no object has it. */
 export declare const duplicateType: unique symbol;
 
+/** The library's class that a class is or extends. The constructor of a class that extends it takes arguments of its own. */
+function ownClass<C extends MapClass>(Class: C): C {
+  let own = Class;
+  while (!Object.hasOwn(own, "kind")) own = Object.getPrototypeOf(own) as C;
+  return own;
+}
+
 /**
  * The base class of all maps: an owned descriptor, and the properties of the map. The classes of the map types add their
  * operations.
@@ -51,7 +58,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     path: string,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return construct(this, this.kind.open({ path }, types[0])) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ path }, types[0]) as never) as MapOf<C, A[0]>;
   }
 
   /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
@@ -60,7 +67,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     id: number,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return construct(this, this.kind.open({ id }, types[0])) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ id }, types[0]) as never) as MapOf<C, A[0]>;
   }
 
   /** Opens the map of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws as {@link open} */
@@ -69,12 +76,18 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     fd: number,
     ...types: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return construct(this, this.kind.open({ fd }, types[0])) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ fd }, types[0]) as never) as MapOf<C, A[0]>;
   }
 
-  /** Opens the same map as a second object, with its own descriptor and lifetime. @throws {DisposedError} after disposal */
+  /**
+   * Opens the same map as a second object, with its own descriptor and lifetime. Its class is the library's, also where that
+   * was extended.
+   *
+   * @throws {DisposedError} after disposal
+   */
   dup(): Duplicate<this> {
-    return construct(this.constructor, this.handle.duplicate()) as Duplicate<this>;
+    const Class = ownClass(this.constructor as MapClass);
+    return new Class(this.handle.duplicate() as never) as Duplicate<this>;
   }
 
   /** The kernel's id of the map, as `bpftool map` shows it. */
@@ -139,15 +152,4 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     freezeKernelMap(this.fd, `${this}`);
     return this;
   }
-
-  /** @internal Undoes a construction that fails after all: a pin that was made for it goes too. */
-  protected abandon(handle: MapHandle): void {
-    handle.abandon();
-  }
-}
-
-/** Makes the object of an open map: of the class that has the `kind`, as a user's subclass has a constructor of its own. */
-function construct(Class: Function, handle: MapHandle): object {
-  if (Object.hasOwn(Class, "kind")) return new (Class as new (handle: MapHandle) => object)(handle);
-  return construct(Object.getPrototypeOf(Class) as Function, handle);
 }

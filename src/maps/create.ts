@@ -159,8 +159,8 @@ export class MapHandle<Types extends object = object> {
 
   /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */
   abandon(): void {
-    if (this.isNewlyPinned && this.pinnedAt !== undefined) unlinkSync(this.pinnedAt);
     this.descriptor[Symbol.dispose]();
+    if (this.isNewlyPinned && this.pinnedAt !== undefined) unlinkSync(this.pinnedAt);
   }
 }
 

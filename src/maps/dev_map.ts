@@ -1,4 +1,4 @@
-/** @module What maps of network interfaces hold. */
+/** @module Maps that XDP programs redirect packets with: to network interfaces, to CPUs and to AF_XDP sockets. */
 
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";

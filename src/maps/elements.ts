@@ -270,8 +270,8 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       for (let index = 0; index < list.length; index++) {
         this.#writeKey(element, list[index] as K, index);
-        if (!element.lookup(flags)) continue;
-        values[index] = layout.value.read(element.view, element.valueOffset);
+        // Absent ones are stored as well: methods of arrays pass holes over.
+        values[index] = element.lookup(flags) ? this.read(element) : undefined;
       }
       return values;
     } finally {

@@ -147,7 +147,7 @@ export class MapKind<
 
   /** @internal Opens a map that exists. */
   open(origin: Origin, given: Types | undefined): MapHandle<Types> {
-    const types = given ?? this.#definition.defaultTypes;
+    const types = given === undefined ? this.#definition.defaultTypes : given;
     const { type, className, types: names, isStrict = false } = this.#definition;
     if (typeof types !== "object" || types === null) {
       throw new TypeError(
@@ -166,10 +166,10 @@ export class MapKind<
     }
   }
 
-  /** @internal Leaves the types of an object alone. */
+  /** @internal Leaves the types of an object alone, inherited ones included. */
   pickTypes<T extends object>(types: T): T {
-    const names: readonly string[] = this.#definition.types;
-    return Object.fromEntries(Object.entries(types).filter(([name]) => names.includes(name))) as T;
+    const names = this.#definition.types.filter((name) => name in types);
+    return Object.fromEntries(names.map((name) => [name, types[name as string as keyof T]])) as T;
   }
 }
 

@@ -56,7 +56,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     try {
       this.#source = new RecordSource(this, event, open(this));
     } catch (error) {
-      this.abandon(handle);
+      handle.abandon();
       throw error;
     }
   }

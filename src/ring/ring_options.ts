@@ -108,7 +108,7 @@ const consumeOptionNames = ["signal", "wakeup", "interval", "threshold", "maxLat
 const longestMilliseconds = 60_000;
 
 /** Checks the signal that ends something, if there is one. @throws {TypeError} */
-export function checkSignal(signal: AbortSignal | undefined): void {
+function checkSignal(signal: AbortSignal | undefined): void {
   if (signal === undefined || signal instanceof AbortSignal) return;
   throw new TypeError(`signal: expected an AbortSignal, got ${describe(signal)}`);
 }

@@ -26,7 +26,7 @@ declare module "../maps/map_options.ts" {
 }
 
 /** The ring that a stream writes to. */
-export interface RecordSink<E> {
+interface RecordSink<E> {
   write(event: E, options: { readonly signal: AbortSignal }): Promise<void>;
 }
 
@@ -34,7 +34,7 @@ export interface RecordSink<E> {
 type Controller = WritableStreamDefaultController & { readonly signal: AbortSignal };
 
 /** A web stream of events into a ring: it takes as many as the ring has room for. */
-export function writableStream<E>(
+function writableStream<E>(
   ring: RecordSink<E>,
   signal: AbortSignal | undefined,
   highWaterMark: number,

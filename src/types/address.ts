@@ -3,7 +3,7 @@ import { defineType, scalarRecipe } from "./compile.ts";
 import type { Type } from "./type.ts";
 
 /** The value of the hexadecimal digit with this character code, or -1; also for NaN, past the end. */
-export function hexDigit(code: number): number {
+function hexDigit(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   const letter = code | 0x20;
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : -1;
@@ -73,7 +73,7 @@ export const ipv4: Type<string, string> = /*@__PURE__*/ defineType<string, Type<
 );
 
 /** How many groups of 16 bits an address has. */
-export const GROUPS = 8;
+const GROUPS = 8;
 
 const COLON = 0x3a;
 

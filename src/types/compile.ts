@@ -83,7 +83,7 @@ export interface Recipe<T> {
 const recipes = new WeakMap<Type<unknown>, Recipe<unknown>>();
 
 /** Notes how a type is decoded and encoded. */
-export function setRecipe<T>(type: Type<T>, recipe: Recipe<T>): void {
+function setRecipe<T>(type: Type<T>, recipe: Recipe<T>): void {
   recipes.set(type, recipe);
 }
 
@@ -189,7 +189,7 @@ export function compileRead<T>(recipe: Recipe<T>): Read<T> {
  * The function that checks and encodes by a recipe. It has no parameter for the path: a call with fewer
  * arguments than parameters costs 15 ns more where the engine does not inline it.
  */
-export function compileWrite(recipe: Recipe<unknown>): Write {
+function compileWrite(recipe: Recipe<unknown>): Write {
   return generated<Write>(
     () => {
       const source = new Source();

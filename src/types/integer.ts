@@ -110,7 +110,7 @@ export function integer<T extends number | bigint>(
 }
 
 /** A 64-bit integer as a number: two halves cost half of one bigint, and leave no garbage. */
-export function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType<number> {
+function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType<number> {
   const refuse = refusal(range);
   return defineInteger(range, 8, {
     emitRead: (_source, place) =>

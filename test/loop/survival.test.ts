@@ -1,4 +1,4 @@
-// What may happen to a process while its loop waits: no wake-up is lost, and nothing of the reactor reaches a child.
+// What may happen to a process while its loop waits: no wake-up is lost, and nothing of its bridge reaches a child.
 import { expect } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -42,7 +42,7 @@ describe("a million calls with numbers", () => {
 });
 
 describe("a walk over a million entries", () => {
-  for (const walk of ["entries", "keys", "values", "batches", "drainBatches"]) {
+  for (const walk of ["entries", "keys", "values", "entriesInBatches", "takeAllInBatches"]) {
     engineTest(
       `keeps the heap under 16 MiB: ${walk}`,
       async () => {

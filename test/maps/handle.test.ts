@@ -2,6 +2,7 @@ import { describe, expect } from "bun:test";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import {
+  Arena,
   ArrayMap,
   asm,
   BpfError,
@@ -64,6 +65,36 @@ describe("what a map says of itself", () => {
   });
 });
 
+/** A class of a user, whose constructor takes what it needs. */
+class NamedCounts extends HashMap<typeof t.u32, typeof t.u64> {
+  constructor(name: string) {
+    super({ ...options, name });
+  }
+}
+
+describe("options and types", () => {
+  bpfTest("can be inherited", () => {
+    using map = new HashMap(Object.create(options) as typeof options);
+    map.set(1, 5n);
+    expect(map.types).toEqual(types);
+    class Types {
+      get key() {
+        return t.u32;
+      }
+      get value() {
+        return t.u64;
+      }
+    }
+    using opened = HashMap.fromId(map.id, new Types());
+    expect(opened.get(1)).toBe(5n);
+  });
+
+  bpfTest("that are null are refused as that", () => {
+    expect(() => HashMap.fromId(1, null as never)).toThrow(/^types: expected .*, got null$/);
+    expect(() => Arena.fromId(1, null as never)).toThrow(/^types: expected .*, got null$/);
+  });
+});
+
 describe("a frozen map", () => {
   bpfTest("is read but not written", () => {
     using map = new HashMap(options);
@@ -95,19 +126,20 @@ describe("another object for the same map", () => {
     expect(array.get(1)).toBe(3);
   });
 
-  bpfTest("is of the library's class where a subclass has a constructor of its own", () => {
-    class Counts extends HashMap<typeof t.u32, typeof t.u64> {
-      constructor(maxEntries: number) {
-        super({ key: t.u32, value: t.u64, maxEntries });
+  bpfTest(
+    "is of the library's class, where a class that extends it has a constructor of its own",
+    () => {
+      using first = new NamedCounts("mine");
+      first.set(1, 5n);
+      using dup = first.dup();
+      using byFd = NamedCounts.fromFd(first.fd, types);
+      using byId = NamedCounts.fromId(first.id, types);
+      for (const other of [dup, byFd, byId]) {
+        expect([other.id, other.name, other.get(1)]).toEqual([first.id, "mine", 5n]);
+        expect(other.constructor).toBe(HashMap);
       }
-    }
-    using counts = new Counts(4);
-    counts.set(1, 2n);
-    using copy = counts.dup();
-    using opened = Counts.fromId(counts.id, { key: t.u32, value: t.u64 });
-    expect([copy.id, opened.id]).toEqual([counts.id, counts.id]);
-    expect([copy.get(1), opened.get(1)]).toEqual([2n, 2n]);
-  });
+    },
+  );
 
   bpfTest("is refused when sizes or kind differ, with each difference", () => {
     using map = new HashMap({ ...options, name: "small" });

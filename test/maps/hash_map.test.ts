@@ -187,6 +187,8 @@ describe("many elements of a hash map", () => {
     map.set(1, 10).set(2, 20);
     expect(map.getMany([2, 3, 1, 2])).toEqual([20, undefined, 10, 20]);
     expect(map.getMany(new Set<number>())).toEqual([]);
+    // A hole would be passed over.
+    expect(map.getMany([3, 1]).map((value) => value ?? 0)).toStrictEqual([0, 10]);
   });
 
   bpfTest("setMany takes any iterable, and the last of equal keys wins", () => {

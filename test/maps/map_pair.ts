@@ -70,7 +70,7 @@ export class MapPair<V> implements Disposable {
     () => this.#getMany(this.#some(() => this.#key())),
     () => this.#deleteMany(this.#some(() => this.#key())),
     () => this.#drain(this.#random.below(4)),
-    () => this.#drainBatches(1 + this.#random.below(9)),
+    () => this.#takeAllInBatches(1 + this.#random.below(9)),
     () => {
       if (this.#random.below(50) > 0) return;
       this.#map.clear();
@@ -178,7 +178,7 @@ export class MapPair<V> implements Disposable {
   }
 
   /** An array at the most: else the map would be empty most of the time. */
-  #drainBatches(max: number): void {
+  #takeAllInBatches(max: number): void {
     for (const entries of this.#map.takeAllInBatches({ max })) {
       for (const [key, value] of entries) {
         this.#expectValue(value, key);

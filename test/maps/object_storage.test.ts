@@ -201,7 +201,7 @@ function testStorage<Owner>(
         "setMany",
         "clear",
         "count",
-        "drain",
+        "takeAll",
       ];
       for (const name of missing) expect(name in storage).toBe(false);
       expect(Symbol.iterator in storage).toBe(false);

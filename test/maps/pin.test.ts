@@ -1,7 +1,9 @@
 import { describe, expect } from "bun:test";
+import { existsSync, unlinkSync } from "node:fs";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import { HashMap, t } from "../../src/index.ts";
 import { repetitions } from "../support/effort.ts";
+import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { endWorker } from "../support/end_worker.ts";
 
@@ -16,6 +18,25 @@ describe("the option pin", () => {
     }
     using writer = new HashMap(options);
     expect(writer.set(1, 1).get(1)).toBe(1);
+  });
+
+  bpfTest("leaves nothing open when a construction fails and the pin is gone already", () => {
+    using bpffs = new DetachedMount("bpf");
+    const pin = `${bpffs.path}/map`;
+    const unsteady = t.custom<number>({ size: 4, read: () => 0, write: () => {} });
+    const value = Object.create(unsteady, {
+      // Of another size, and without the pin, as soon as that is there.
+      size: {
+        get() {
+          if (!existsSync(pin)) return 4;
+          unlinkSync(pin);
+          return 8;
+        },
+      },
+    }) as typeof unsteady;
+    const before = openKernelObjects();
+    expect(() => new HashMap({ key: t.u32, value, maxEntries: 1, pin })).toThrow(/ENOENT/);
+    expect(openKernelObjects()).toEqual(before);
   });
 
   bpfTest("gives all who create it at once the same map", async () => {

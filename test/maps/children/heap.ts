@@ -70,6 +70,8 @@ if (operation !== undefined) {
   large();
   mark("BEGIN");
   walk(iterate);
+} else {
+  throw new Error(`nothing is called ${what}`);
 }
 process.stderr.write("END\n");
 made?.[Symbol.dispose]();
