@@ -8,7 +8,8 @@ import { BtfBuilder } from "../btf/builder.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import type { ProgramBtf } from "../ffi/bpf_prog.ts";
 import { bpfCoreRelocations } from "../uapi/enumerations.ts";
-import { numbersByKeyword } from "../check/names.ts";
+import { describe } from "../check/describe.ts";
+import { numbersByKeyword, suggest } from "../check/names.ts";
 import type { ProgramBtfSpec } from "./program_spec.ts";
 
 /** The BTF of a program before it is loaded, and the tables that refer to it. */
@@ -26,7 +27,7 @@ export interface EncodedProgramBtf extends Omit<ProgramBtf, "fd"> {
  * address of a function is taken, as it knows from the helper what a callback is called with.
  *
  * @throws {TypeError} for BTF that is not BTF, or lacks a function
- * @throws {AssemblerError} for a relocation of a program without types
+ * @throws {AssemblerError} for a relocation of a program without types, or of an unknown kind
  */
 export function encodeProgramBtf(
   program: Assembled,
@@ -53,16 +54,19 @@ export function encodeProgramBtf(
   const { bytes, ids } = given === undefined ? staticFunctions(functions) : typed(functions, given);
   const strings = new BtfStrings(bytes);
   const lines = hasLines ? encodeLines(program, strings) : undefined;
-  const relocations = relocated.flatMap(({ slot, instruction: { relocation } }) =>
-    relocation === undefined
-      ? []
-      : [
-          slot * 8,
-          relocation.typeId,
-          strings.offsetOf(relocation.access),
-          coreRelocationNumbers[relocation.kind],
-        ],
-  );
+  const relocations = relocated.flatMap((placed) => {
+    const { relocation } = placed.instruction;
+    if (relocation === undefined) return [];
+    const { kind, typeId, access } = relocation;
+    if (!Object.hasOwn(coreRelocationNumbers, kind)) {
+      const known = Object.keys(coreRelocationNumbers);
+      throw new AssemblerError(
+        `relocation: unknown kind ${describe(kind)}: ${suggest(String(kind), known)}`,
+        placed,
+      );
+    }
+    return [placed.slot * 8, typeId, strings.offsetOf(access), coreRelocationNumbers[kind]];
+  });
   return {
     bytes: strings.encode(),
     functions: words(functions.flatMap(({ slot }, index) => [slot, ids[index] as number])),
@@ -138,9 +142,15 @@ function positionWord({ line, column = 0 }: SourcePosition): number {
   return ((shownLine << 10) | shownColumn) >>> 0;
 }
 
-/** Bytes of `struct btf_header`, and where it says the place of types and strings after it. */
+/** Bytes of `struct btf_header` that every version has, and the places of its fields. */
 const headerSize = 24;
-const headerFields = { typeOffset: 8, typeSize: 12, stringOffset: 16, stringSize: 20 } as const;
+const headerFields = {
+  headerSize: 4,
+  typeOffset: 8,
+  typeSize: 12,
+  stringOffset: 16,
+  stringSize: 20,
+} as const;
 
 /** BTF to whose strings others are added, for lines and relocations. */
 class BtfStrings {
@@ -157,8 +167,9 @@ class BtfStrings {
     }
     this.#header = bytes.slice(0, headerSize) as Uint8Array<ArrayBuffer>;
     const view = new DataView(this.#header.buffer);
+    const wholeHeader = view.getUint32(headerFields.headerSize, true);
     const part = (offset: number, size: number) => {
-      const start = headerSize + view.getUint32(offset, true);
+      const start = wholeHeader + view.getUint32(offset, true);
       return bytes.subarray(start, start + view.getUint32(size, true));
     };
     this.#types = part(headerFields.typeOffset, headerFields.typeSize);
@@ -183,6 +194,7 @@ class BtfStrings {
 
   encode(): Uint8Array {
     const view = new DataView(this.#header.buffer);
+    view.setUint32(headerFields.headerSize, headerSize, true);
     view.setUint32(headerFields.typeOffset, 0, true);
     view.setUint32(headerFields.stringOffset, this.#types.length, true);
     view.setUint32(headerFields.stringSize, this.#size, true);

@@ -155,6 +155,18 @@ describe("types of a spec", () => {
     expect(program.testRun({ data: packet }).returnValue).toBe(7);
   });
 
+  bpfTest("may have the longer header of newer compilers", () => {
+    const { btf } = ownTypes();
+    const bytes = Buffer.concat([
+      btf.bytes.subarray(0, 24),
+      Buffer.alloc(8),
+      btf.bytes.subarray(24),
+    ]);
+    bytes.writeUInt32LE(32, 4);
+    using program = new Program({ ...spec, btf: { ...btf, bytes }, code: [mov(r0, 7), exit()] });
+    expect(Btf.fromId(program.info().btfId).find("func", "named")).toBeDefined();
+  });
+
   test("are checked: they are BTF, and have each function", () => {
     const { btf } = ownTypes();
     expect(() => encodeProgramBtf(assemble(code), btf)).toThrow(
@@ -180,6 +192,14 @@ describe("relocations", () => {
       (isKernelSince("5.17") ? undefined : "the kernel resolves relocations from 5.17 on") ??
       (Btf.kernel().find("struct", "task_struct") === undefined ? "no types" : undefined),
   );
+
+  test("have a kind that is known", () => {
+    const unknown = { kind: "field_offset", typeId: task, access: "0:0" } as unknown;
+    const program = assemble(relocated(unknown as CoreRelocation));
+    expect(() => encodeProgramBtf(program, btf)).toThrow(
+      'unknown kind "field_offset": known names',
+    );
+  });
 
   relocationTest("are resolved by the kernel", () => {
     const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
