@@ -228,7 +228,7 @@ function tableOf<T>(
 }
 
 /** The cells of a table for owners and pins. */
-export function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
+function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
   const processes = new Map(owners.map(({ pid, comm }) => [pid, `${printable(comm)}(${pid})`]));
   return [
     fewOf([...processes.values()], mostInCell),
@@ -240,7 +240,7 @@ export function holderCells({ owners, pins }: Holders): [owners: string, pins: s
 }
 
 /** The lines of details for owners and pins. */
-export function holderDetails({ owners, pins }: Holders) {
+function holderDetails({ owners, pins }: Holders) {
   return [
     ["owners", owners.map(({ pid, comm, fd }) => `${printable(comm)}(${pid}) as descriptor ${fd}`)],
     ["pins", pins.map((path) => printable(path))],
