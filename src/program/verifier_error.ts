@@ -53,7 +53,7 @@ function describePlace(placed: PlacedInstruction, { instructions }: Assembled): 
     ?.labels.at(-1);
   const parts = [
     ...(source === undefined ? [] : [`from ${source.file}:${source.line}`]),
-    ...(label === undefined ? [] : [`behind label ${JSON.stringify(label)}`]),
+    ...(label === undefined ? [] : [`after label ${JSON.stringify(label)}`]),
     ...(placed.function === "" ? [] : [`in function ${JSON.stringify(placed.function)}`]),
   ];
   return parts.length === 0 ? "" : `at slot ${slot}, ${parts.join(", ")}:`;

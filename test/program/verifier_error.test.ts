@@ -180,7 +180,7 @@ bpfTest(
       asm.exit(),
     ]);
     expect(error.message).toContain(
-      '\n  at slot 3, from count.bpf:7, behind label "start", in function "main":\n',
+      '\n  at slot 3, from count.bpf:7, after label "start", in function "main":\n',
     );
     expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
   },
