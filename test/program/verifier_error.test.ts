@@ -165,6 +165,8 @@ test("the message quotes the end of the log without the statistics behind it", (
     `\n  ...\n${Array.from({ length: 12 }, (_, line) => `  line ${line + 8}`).join("\n")}`,
   );
   expect(second.log).toEndWith("stack depth 8\n\n");
+  // Printed, it is one screen.
+  expect(Bun.inspect(second)).not.toContain("line 7");
 });
 
 bpfTest(
