@@ -55,7 +55,7 @@ export interface SourcePosition {
   readonly line: number;
   /** Counted from 1. */
   readonly column?: number;
-  /** The text of the line. */
+  /** The text of the line, of which the kernel gets 255 characters. */
   readonly text?: string;
 }
 

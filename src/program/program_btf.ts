@@ -117,6 +117,12 @@ function identifier(name: string): string {
 /** Greatest numbers that fit the kernel's word for a position, which holds the line above ten bits of the column. */
 const [greatestLine, greatestColumn] = [2 ** 22 - 1, 2 ** 10 - 1];
 
+/**
+ * Number of characters of a line that the kernel gets: at most three bytes each. Before Linux 6.5 (cff36398bd4c) a line of
+ * the verifier's log of more than 1,022 bytes makes the kernel warn of itself, which some machines are set up to halt for.
+ */
+const longestText = 255;
+
 /** Encodes the source positions: in order of slots, and with one at the start of each function, without which none is taken. */
 function encodeLines(program: Assembled, strings: BtfStrings): Uint8Array {
   const positions = new Map(program.sourceLines.map(({ slot, source }) => [slot, source]));
@@ -130,7 +136,7 @@ function encodeLines(program: Assembled, strings: BtfStrings): Uint8Array {
     ordered.flatMap(([slot, source]) => [
       slot,
       strings.offsetOf(source.file),
-      strings.offsetOf(source.text ?? ""),
+      strings.offsetOf(source.text?.slice(0, longestText) ?? ""),
       positionWord(source),
     ]),
   );

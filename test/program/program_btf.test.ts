@@ -107,13 +107,22 @@ describe("source positions", () => {
 
   bpfTest("that the kernel does not take are left out", () => {
     // More than the largest BTF, 16 MiB.
-    const text = "x".repeat(17 * 2 ** 20);
+    const file = "x".repeat(17 * 2 ** 20);
     using program = new Program({
       ...spec,
-      code: [withSource(mov(r0, 7), at(1, text)), exit()],
+      code: [withSource(mov(r0, 7), { file, line: 1 }), exit()],
     });
     expect(program.testRun({ data: packet }).returnValue).toBe(7);
     expect(program.info().btfId).toBe(0);
+  });
+
+  bpfTest("have texts of a length that the verifier's log takes in every version", () => {
+    // Each letter takes three bytes.
+    const code = [withSource(mov(r0, 7), at(1, "語".repeat(2 ** 16))), exit()];
+    using program = new Program({ ...spec, code, log: "verbose" });
+    const longest = Math.max(...program.log.split("\n").map((line) => Buffer.byteLength(line)));
+    expect(program.log).toContain("; 語語");
+    expect(longest).toBeLessThan(1000);
   });
 
   bpfTest("may be of any line and column, and of texts of any form", () => {
