@@ -8,6 +8,7 @@ import { BtfBuilder } from "../btf/builder.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import type { ProgramBtf } from "../ffi/bpf_prog.ts";
 import { bpfCoreRelocations } from "../uapi/enumerations.ts";
+import { checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { numbersByKeyword, suggest } from "../check/names.ts";
 import type { ProgramBtfSpec } from "./program_spec.ts";
@@ -95,7 +96,12 @@ function staticFunctions(functions: readonly FunctionPlace[]) {
   return { bytes: types.encode(), ids };
 }
 
-function typed(functions: readonly FunctionPlace[], { bytes, functions: types }: ProgramBtfSpec) {
+function typed(functions: readonly FunctionPlace[], spec: ProgramBtfSpec) {
+  checkOptions("btf", spec, ["bytes", "functions"]);
+  const { bytes, functions: types } = spec;
+  if (typeof types !== "object" || types === null) {
+    throw new TypeError(`btf: functions: expected ids of types by name, got ${describe(types)}`);
+  }
   const ids = functions.map(({ name }) => {
     const id = Object.hasOwn(types, name) ? types[name] : undefined;
     if (id !== undefined) return id;

@@ -181,6 +181,14 @@ describe("types of a spec", () => {
     expect(() => encodeProgramBtf(assemble(code), btf)).toThrow(
       'btf: there is no type for the function "main"',
     );
+    for (const [wrong, message] of [
+      [null, "btf: expected an object, got null"],
+      [{ bytes: btf.bytes }, "btf: functions: expected ids of types by name, got undefined"],
+      [{ ...btf, function: {} }, 'did you mean "functions"?'],
+    ] as const) {
+      const given = wrong as unknown as typeof btf;
+      expect(() => encodeProgramBtf(assemble(code), given)).toThrow(message);
+    }
     const bytes = new Uint8Array(3);
     expect(() => encodeProgramBtf(assemble([mov(r0, 0), exit()]), { ...btf, bytes })).toThrow(
       "btf: expected BTF in its raw form",
