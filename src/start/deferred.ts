@@ -111,8 +111,10 @@ class ClassStandIn extends StandIn {
     const loaded = super.load() as Class;
     Object.defineProperty(this.target, "prototype", { value: loaded.prototype, writable: false });
     Object.defineProperty(loaded.prototype, "constructor", { value: this.proxy });
-    // The console takes no proxy's name for an object's.
-    Object.defineProperty(loaded.prototype, Symbol.toStringTag, { value: loaded.name });
+    // The console takes no proxy's name for an object's; errors have a name of their own.
+    if (!(loaded.prototype instanceof Error)) {
+      Object.defineProperty(loaded.prototype, Symbol.toStringTag, { value: loaded.name });
+    }
     return loaded;
   }
 
