@@ -227,12 +227,36 @@ console.log(JSON.stringify([
   !(ring instanceof HashMap), code instanceof Program, !(code instanceof RingBuf),
   Object.getPrototypeOf(Mine) === RingBuf, Object.getPrototypeOf(Mine.prototype) === RingBuf.prototype,
   Bun.inspect(ring).startsWith("RingBuf {"), Btf.kernel() === Btf.kernel(),
+  Bun.inspect(code).startsWith("Program {"), Bun.inspect(Program).startsWith("[class Program"),
+  Bun.inspect(asm).includes("mov: "),
   disassemble([asm.exit()]).includes("exit"), features.mapTypes.get("hash").status === "available",
 ]));`,
       );
       const { stdout, stderr } = await runBun(["classes.ts"], { cwd: folder });
       expect(stderr).toBe("");
       expect(new Set(JSON.parse(stdout) as boolean[])).toEqual(new Set([true]));
+    },
+  );
+
+  hostTest(
+    "has classes whose static members can be changed, those of a subclass apart",
+    async () => {
+      await write(
+        "statics.ts",
+        `import { Program } from "bun-bpf";
+class Mine extends Program {
+  static count: number;
+}
+Mine.count = 1;
+const isApart = Object.hasOwn(Mine, "count") && !("count" in Program);
+Object.defineProperty(Program, "mark", { value: 2, configurable: true });
+const isDefined = Reflect.get(Program, "mark") === 2;
+Reflect.deleteProperty(Program, "mark");
+console.log(JSON.stringify([isApart, isDefined, !("mark" in Program)]));`,
+      );
+      const { stdout, stderr } = await runBun(["statics.ts"], { cwd: folder });
+      expect(stderr).toBe("");
+      expect(JSON.parse(stdout)).toEqual([true, true, true]);
     },
   );
 

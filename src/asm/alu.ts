@@ -58,7 +58,7 @@ export type AluOperation = (dst: WritableRegister, src: Register | number) => In
 export type AluUnary = (dst: WritableRegister) => Instruction;
 
 interface Options {
-  /** What `offset` says: 1 makes a division a signed one. */
+  /** The field `offset`: 1 makes a division a signed one. */
   readonly offset?: number;
   readonly range?: ImmediateRange;
 }

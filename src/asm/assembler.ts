@@ -111,7 +111,7 @@ export interface KernelReference {
   readonly module?: number;
 }
 
-/** What turns the names in a program into the kernel's numbers. */
+/** Turns the names in a program into the kernel's numbers. */
 export interface Resolver {
   /** The file descriptor of a map. By default a live map's own; a name needs this function. */
   readonly map?: (map: MapReference) => number;

@@ -107,7 +107,7 @@ function relative(distance: number): string {
 }
 
 /** The text of a jump or a call, or `undefined` when there is none of such an opcode. */
-export function jumpText(instruction: Instruction): string | undefined {
+function jumpText(instruction: Instruction): string | undefined {
   const { opcode, dst, src, offset } = instruction;
   const imm = Number(instruction.imm);
   const target =
@@ -152,7 +152,7 @@ function callText({ src, reference }: Instruction, imm: number): string | undefi
 }
 
 /** The text of an lddw, or `undefined` when its immediate is of no known kind. */
-export function wideText(instruction: Instruction, imm: bigint): string | undefined {
+function wideText(instruction: Instruction, imm: bigint): string | undefined {
   const value = instruction.reference === undefined ? number(instruction, imm) : name(instruction);
   return value === undefined ? undefined : `r${instruction.dst} = ${value}`;
 }

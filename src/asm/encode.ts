@@ -62,14 +62,14 @@ export const GOTOL = BPF_JMP32 | BPF_JA;
 /** The calls: of a helper, of a function of the program, of a function of the kernel. */
 export const CALL = BPF_JMP | BPF_CALL;
 
-/** Whether an instruction has a target in the same function. */
+/** Returns true for an instruction that has a target in the same function. */
 export function isJump(opcode: number): boolean {
   if (classOf(opcode) !== BPF_JMP && classOf(opcode) !== BPF_JMP32) return false;
   const operation = operationOf(opcode);
   return operation !== BPF_CALL && operation !== BPF_EXIT;
 }
 
-/** What the source register of an `lddw` says that its immediate is. */
+/** Meanings of the immediate of an `lddw`, by its source register. */
 export const lddwKind = {
   number: 0,
   mapFd: BPF_PSEUDO_MAP_FD,
@@ -83,7 +83,7 @@ export const lddwKind = {
 /** `bpf_throw()` does not return: the verifier lets a function end with it. */
 const THROW = "bpf_throw";
 
-/** Whether a function may end with an instruction: what follows it is never reached from it. */
+/** Returns true for an instruction that a function may end with: what follows it is never reached from it. */
 export function isEnd({ opcode, reference }: Instruction): boolean {
   if (reference?.kind === "kernelFunction") return reference.name === THROW;
   return (
@@ -201,7 +201,7 @@ function read(view: DataView, at: number): Instruction {
   };
 }
 
-/** Whether an lddw stands here whole: a second slot that follows it and has only an immediate. */
+/** Returns true where an lddw is whole: a second slot follows it and has only an immediate. */
 function isWide(view: DataView, at: number): boolean {
   return (
     view.getUint8(at) === LDDW &&

@@ -26,14 +26,14 @@ export type WritableRegister = Register<Exclude<RegisterNumber, 10>>;
 /** A map that exists already: all that an instruction needs of it is its file descriptor. */
 export interface LiveMap {
   readonly fd: number;
-  /** Of a ring buffer: where programs count its lost events, a per-CPU array of one 64-bit number. Asking may make it. */
+  /** The counter of a ring buffer's lost events, a per-CPU array of one 64-bit number. Asking may make it. */
   readonly lost?: LiveMap;
 }
 
 /** The map that an instruction refers to: by the name that the program's `maps` give it, or live. */
 export type MapReference = string | LiveMap;
 
-/** What an instruction refers to, until `assemble()` writes the number into it. */
+/** The thing that an instruction refers to, until `assemble()` writes the number into it. */
 export type Reference =
   /** The target of a jump: a label of the same function. */
   | { readonly kind: "label"; readonly name: string }
@@ -55,7 +55,7 @@ export interface SourcePosition {
   readonly line: number;
   /** Counted from 1. */
   readonly column?: number;
-  /** The text of the line. */
+  /** The text of the line, of which the kernel gets 255 characters. */
   readonly text?: string;
 }
 
@@ -110,12 +110,12 @@ export type CodeItem = Instruction | Label | FunctionStart;
  */
 export type Code = readonly (CodeItem | Code)[];
 
-/** Whether an item of a program is an instruction, rather than a mark between instructions. */
+/** Returns true for an item of a program that is an instruction, rather than a mark between instructions. */
 export function isInstruction(item: CodeItem): item is Instruction {
   return "opcode" in item;
 }
 
-/** How many 8-byte slots an instruction takes: two for `lddw`, one for everything else. */
+/** Returns the number of 8-byte slots that an instruction takes: two for `lddw`, one for everything else. */
 export function slotsOf(instruction: Instruction): 1 | 2 {
   return typeof instruction.imm === "bigint" ? 2 : 1;
 }
@@ -124,7 +124,7 @@ function register<Index extends RegisterNumber>(index: Index): Register<Index> {
   return Object.freeze({ register: index });
 }
 
-/** What a function or the program returns; calls overwrite it. */
+/** The result of a function or the program; calls overwrite it. */
 export const r0: Register<0> = register(0);
 /** The first argument; at the start of a program its context. Calls destroy it. */
 export const r1: Register<1> = register(1);

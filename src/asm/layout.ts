@@ -11,7 +11,7 @@ import {
   slotsOf,
 } from "./instruction.ts";
 
-/** What an error tells about the instruction that is to blame. */
+/** The part of an error that tells which instruction is to blame. */
 interface Culprit {
   readonly instruction: Instruction;
   readonly index: number;

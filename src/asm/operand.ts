@@ -13,7 +13,7 @@ export const UINT64_MAX = 2n ** 64n - 1n;
 
 const LAST_REGISTER = 10;
 
-/** What an immediate may be, and what to do instead. */
+/** The values that an immediate may have, and what to do instead. */
 export interface ImmediateRange {
   readonly min: number;
   readonly max: number;
@@ -37,7 +37,7 @@ export function build(
   return reference === undefined ? instruction : { ...instruction, reference };
 }
 
-/** Whether an operand is a register. */
+/** Returns true for an operand that is a register. */
 export function isRegister(value: unknown): value is { readonly register: RegisterNumber } {
   if (typeof value !== "object" || value === null || !("register" in value)) return false;
   const index = value.register;

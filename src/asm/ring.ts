@@ -33,7 +33,7 @@ export interface CountOptions {
 
 /** Options of {@link outputOrCount}. */
 export interface OutputOptions extends CountOptions {
-  /** Of the helper: `BPF_RB_NO_WAKEUP` (1), `BPF_RB_FORCE_WAKEUP` (2). @default 0 */
+  /** Flags of the helper: `BPF_RB_NO_WAKEUP` (1), `BPF_RB_FORCE_WAKEUP` (2). @default 0 */
   readonly flags?: number;
 }
 

@@ -49,7 +49,7 @@ export function encodeBtf({ key, value }: MapTypes): EncodedBtf {
 /** A type that was encoded. */
 interface Encoded {
   readonly id: number;
-  /** How many structs and arrays lie within one another in it. */
+  /** Number of structs and arrays that lie within one another in it. */
   readonly height: number;
 }
 

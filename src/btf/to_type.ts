@@ -389,7 +389,7 @@ function truthCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> 
 interface Bits {
   readonly bit: number;
   readonly count: number;
-  /** Of the type that they belong to, in bytes: it decides between number and bigint. */
+  /** Bytes of the type that they belong to: the size decides between number and bigint. */
   readonly size: number;
   readonly isSigned: boolean;
 }

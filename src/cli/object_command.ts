@@ -2,6 +2,7 @@
 
 import { type Command, InvalidArgumentError } from "commander";
 import { closest } from "../check/names.ts";
+import { type HandleKind, nouns } from "../handle/kernel_object.ts";
 import { CommandError } from "./command_line.ts";
 import {
   type Column,
@@ -19,9 +20,7 @@ import {
 } from "./output.ts";
 import {
   type InfoByKind,
-  type InspectedKind,
   listObjects,
-  nouns,
   objectById,
   objectByPath,
   type ObjectsByKind,
@@ -33,7 +32,7 @@ import type { ProgramInfo } from "../program/program_info.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
 /** A kind of object, as the commands `list` and `show` print it. */
-export interface ObjectCommand<Kind extends InspectedKind> {
+export interface ObjectCommand<Kind extends HandleKind> {
   readonly kind: Kind;
   readonly columns: readonly Column[];
   /** Makes a cell for each column, for each object. */
@@ -45,7 +44,7 @@ export interface ObjectCommand<Kind extends InspectedKind> {
 }
 
 /** Adds the commands that all kinds of objects have. */
-export function addObjectCommands<Kind extends InspectedKind>(
+export function addObjectCommands<Kind extends HandleKind>(
   group: Command,
   command: ObjectCommand<Kind>,
 ): void {
@@ -66,7 +65,7 @@ export function addObjectCommands<Kind extends InspectedKind>(
   ).action((reference: Reference, options: JsonOption) => show(command, reference, options));
 }
 
-function list<Kind extends InspectedKind>(
+function list<Kind extends HandleKind>(
   command: ObjectCommand<Kind>,
   { json = false }: JsonOption,
 ): void {
@@ -87,7 +86,7 @@ function list<Kind extends InspectedKind>(
   holders.noteHidden();
 }
 
-function show<Kind extends InspectedKind>(
+function show<Kind extends HandleKind>(
   command: ObjectCommand<Kind>,
   reference: Reference,
   { json = false }: JsonOption,
@@ -127,7 +126,7 @@ export function parseReference(text: string): Reference {
 }
 
 /** Reads about the object that is meant. @throws {CommandError} when there is none, or more than one */
-export function findObject<Kind extends InspectedKind>(
+export function findObject<Kind extends HandleKind>(
   kind: Kind,
   reference: Reference,
 ): InfoByKind[Kind] {
@@ -144,7 +143,7 @@ export function findObject<Kind extends InspectedKind>(
   }
 }
 
-function findByName<Kind extends InspectedKind>(kind: Kind, name: string): InfoByKind[Kind] {
+function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKind[Kind] {
   const noun = nouns[kind];
   if (kind === "link") {
     throw new CommandError(`links have no names: say which by its id or the path of a pin`, {
@@ -189,11 +188,11 @@ const mostInCell = 3;
 
 /** The holders of all objects of a kind, found at once. */
 export class HolderIndex {
-  readonly #kind: InspectedKind;
+  readonly #kind: HandleKind;
   readonly #owners: ObjectOwners;
   readonly #pins: ObjectPins;
 
-  constructor(kind: InspectedKind) {
+  constructor(kind: HandleKind) {
     this.#kind = kind;
     this.#owners = objectOwners();
     this.#pins = objectPins();
@@ -220,15 +219,12 @@ export class HolderIndex {
   }
 }
 
-function tableOf<T>(
-  found: ObjectsByKind<T>,
-  kind: InspectedKind,
-): ReadonlyMap<number, readonly T[]> {
+function tableOf<T>(found: ObjectsByKind<T>, kind: HandleKind): ReadonlyMap<number, readonly T[]> {
   return { map: found.maps, prog: found.programs, link: found.links }[kind];
 }
 
 /** The cells of a table for owners and pins. */
-export function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
+function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
   const processes = new Map(owners.map(({ pid, comm }) => [pid, `${printable(comm)}(${pid})`]));
   return [
     fewOf([...processes.values()], mostInCell),
@@ -240,7 +236,7 @@ export function holderCells({ owners, pins }: Holders): [owners: string, pins: s
 }
 
 /** The lines of details for owners and pins. */
-export function holderDetails({ owners, pins }: Holders) {
+function holderDetails({ owners, pins }: Holders) {
   return [
     ["owners", owners.map(({ pid, comm, fd }) => `${printable(comm)}(${pid}) as descriptor ${fd}`)],
     ["pins", pins.map((path) => printable(path))],

@@ -6,8 +6,8 @@ import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { readLockdown } from "../ffi/security.ts";
 import { programTypes } from "../program/program_types.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
-import { Feature } from "./feature.ts";
-import { probeLoad } from "./trial_program.ts";
+import { Feature, type ProbeAnswer } from "./feature.ts";
+import { probeLoad, programTypeFeature } from "./trial_program.ts";
 
 /** The names of all helpers, in the order in which the kernel got them: helper 1 comes first. */
 export const helperNames: readonly HelperName[] = (
@@ -55,6 +55,12 @@ function isLocked(type: ProgramTypeName, helper: HelperName, log: string): boole
   return lockdown === "confidentiality";
 }
 
+/** Returns the answer where the verifier was not asked: the kernel has no programs of the type, or refuses them all. */
+function withoutLog(type: ProgramTypeName, error: string): ProbeAnswer {
+  const { status, reason } = programTypeFeature(type);
+  return status === "missing" && reason !== undefined ? { missing: reason } : error;
+}
+
 /**
  * Makes the feature of a helper for programs of a type: one calls it. Whatever else the verifier finds wrong then, it knows
  * the helper. Its first version is not known: it differs by type of program, and no source that a program can read has it.
@@ -69,7 +75,7 @@ export function helperFeature(type: ProgramTypeName, helper: HelperName): Featur
     probe: () => {
       const { error, log } = probeLoad(type, [asm.call(helper), asm.mov(asm.r0, 0), asm.exit()]);
       if (error === undefined) return "available";
-      if (log.trim() === "") return error;
+      if (log.trim() === "") return withoutLog(type, error);
       if (!unavailable.test(log)) return "available";
       // Asked last, as the answer may take a mount.
       if (isLocked(type, helper, log)) return "EPERM";

@@ -15,20 +15,20 @@ import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 const { r0, r1, r2, r3, r4, r10 } = asm;
 
 /** Loads a program that needs nothing but its instructions. @throws {BpfError} */
-export function load(...code: Code): Descriptor {
+function load(...code: Code): Descriptor {
   return loadTrial({ type: "socket_filter", code });
 }
 
 const array = { type: "ARRAY", keySize: 4, valueSize: 8, maxEntries: 1 } as const;
 
 /** Takes the address of the value of a map. */
-export function loadMapValue(): Descriptor {
+function loadMapValue(): Descriptor {
   using map = descriptorOf(probeMap(array));
   return load(asm.ldMapValue(r1, map, 0), asm.stdw(r1, 0, 1), returnZero);
 }
 
 /** Hands a function to a helper, to be called for each value of a map. */
-export function loadCallback(): Descriptor {
+function loadCallback(): Descriptor {
   using map = descriptorOf(probeMap(array));
   return load(
     asm.ldMap(r1, map),
@@ -41,7 +41,7 @@ export function loadCallback(): Descriptor {
 }
 
 /** Calls a function of the kernel that was the first to be open to programs: to those that are an algorithm of TCP. */
-export function loadKernelFunctionCall(): Descriptor {
+function loadKernelFunctionCall(): Descriptor {
   return loadTrial({
     type: "struct_ops",
     target: { kind: "struct", name: "tcp_congestion_ops", member: "undo_cwnd" },
@@ -51,7 +51,7 @@ export function loadKernelFunctionCall(): Descriptor {
 }
 
 /** Takes the address of a variable of the kernel. */
-export function loadKernelVariable(): Descriptor {
+function loadKernelVariable(): Descriptor {
   const name = "bpf_prog_active";
   if (Btf.kernel().find("var", name) === undefined) {
     throw new Missing(
@@ -62,7 +62,7 @@ export function loadKernelVariable(): Descriptor {
 }
 
 /** Ends a program from anywhere in it. */
-export function loadException(): Descriptor {
+function loadException(): Descriptor {
   return loadTrial({
     type: "sched_cls",
     code: [asm.mov(r1, 0), asm.callKernelFunction("bpf_throw"), returnZero],
@@ -70,7 +70,7 @@ export function loadException(): Descriptor {
 }
 
 /** Converts a pointer into an arena, which no process maps: so it has to be told where it would be. */
-export function loadArenaCast(): Descriptor {
+function loadArenaCast(): Descriptor {
   using arena = descriptorOf(
     probeMap({
       type: "ARENA",
@@ -89,7 +89,7 @@ export function loadArenaCast(): Descriptor {
 }
 
 /** Jumps to the one place that a table has: behind the jump itself. */
-export function loadIndirectJump(): Descriptor {
+function loadIndirectJump(): Descriptor {
   const table = { type: "INSN_ARRAY", keySize: 4, valueSize: 16, maxEntries: 1 } as const;
   using places = descriptorOf(probeMap(table));
   const place = new Uint8Array(table.valueSize);

@@ -26,7 +26,8 @@ import { Feature, type ProbeAnswer } from "./feature.ts";
 
 /** Returns the id of a type in the kernel's BTF. @throws {BpfError} `ENOENT` where the kernel has no such type, or no BTF */
 export function kernelTypeId(kind: BtfTarget["kind"], name: string): number {
-  const id = Btf.kernel().find(kind, name);
+  // The kernel, too, takes the first one, should there be several.
+  const [id] = Btf.kernel().findAll(kind, name);
   if (id === undefined) throw noSuchType(kind, name);
   return id;
 }

@@ -15,6 +15,13 @@ import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 /** The objects of bpf(2) that have a class here. */
 export type HandleKind = Exclude<ObjectKind, "btf">;
 
+/** The words for one object of each kind. */
+export const nouns: Readonly<Record<HandleKind, string>> = {
+  map: "map",
+  prog: "program",
+  link: "link",
+};
+
 /**
  * The common base of maps, programs and links: an owned descriptor, the kernel's id, a pin, and disposal.
  *
@@ -147,20 +154,15 @@ export function openPin(
   return fd === undefined ? undefined : adopt(kind, fd, { path });
 }
 
-const kindNames: Readonly<Record<HandleKind, string>> = {
-  map: "map",
-  prog: "program",
-  link: "link",
-};
-
 function adopt(kind: HandleKind, fd: number, origin: Origin): Descriptor {
-  const descriptor = new Descriptor(fd, `${kindNames[kind]} ${describeOrigin(origin)}`);
+  const descriptor = new Descriptor(fd, `${nouns[kind]} ${describeOrigin(origin)}`);
   try {
     const found = objectKind(descriptor.fd);
     // The kernel itself refuses what is no BPF object at all.
     if (found !== undefined && found !== "other" && found !== kind) {
+      const other = found === "btf" ? found : nouns[found];
       throw new TypeError(
-        `the ${descriptor.what} does not fit: it is no ${kindNames[kind]} but a BPF ${found}`,
+        `the ${descriptor.what} does not fit: it is no ${nouns[kind]} but a BPF ${other}`,
       );
     }
     return descriptor;

@@ -21,7 +21,7 @@ import { visibleBtf } from "./objects.ts";
 const cookieSize = 8;
 
 /** The order in which a map is read. @throws {Error} when it cannot be, with the reason */
-export function entryOrderOf(map: MapProperties): EntryOrder {
+function entryOrderOf(map: MapProperties): EntryOrder {
   const row = mapTypes.get(map.type);
   if (row === undefined) {
     throw unreadable(map, "its kind is newer than this version of bun-bpf");

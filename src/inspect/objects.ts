@@ -4,15 +4,13 @@ import { Btf } from "../btf/btf.ts";
 import { describeById, type ObjectKind, objectKind, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { type HandleKind, nouns } from "../handle/kernel_object.ts";
 import { listLinks } from "../link/link.ts";
 import type { LinkInfo, TracingLinkInfo } from "../link/link_info.ts";
 import { readLinkInfo } from "../link/link_types.ts";
 import { listMaps, type MapInfo, readMapInfo } from "../maps/create.ts";
 import { listPrograms, type ProgramInfo, readProgramInfo } from "../program/program_info.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
-
-/** A kind of object that is looked for. */
-export type InspectedKind = "map" | "prog" | "link";
 
 /** The information that the kernel gives of an object of each kind. */
 export interface InfoByKind {
@@ -21,30 +19,23 @@ export interface InfoByKind {
   readonly link: LinkInfo;
 }
 
-/** The words for one object of each kind. */
-export const nouns: Readonly<Record<InspectedKind, string>> = {
-  map: "map",
-  prog: "program",
-  link: "link",
-};
-
 const readInfo: {
-  readonly [Kind in InspectedKind]: (fd: number, what: string) => InfoByKind[Kind];
+  readonly [Kind in HandleKind]: (fd: number, what: string) => InfoByKind[Kind];
 } = { map: readMapInfo, prog: readProgramInfo, link: readLinkInfo };
 
-const lists: { readonly [Kind in InspectedKind]: () => Generator<InfoByKind[Kind]> } = {
+const lists: { readonly [Kind in HandleKind]: () => Generator<InfoByKind[Kind]> } = {
   map: listMaps,
   prog: listPrograms,
   link: listLinks,
 };
 
 /** Lists all objects of a kind, in the order of their ids (CAP_SYS_ADMIN). */
-export function listObjects<Kind extends InspectedKind>(kind: Kind): Generator<InfoByKind[Kind]> {
+export function listObjects<Kind extends HandleKind>(kind: Kind): Generator<InfoByKind[Kind]> {
   return lists[kind]();
 }
 
 /** Lists all objects of a kind; `undefined` where this process may not list them, or the kernel cannot. */
-export function visibleObjects<Kind extends InspectedKind>(
+export function visibleObjects<Kind extends HandleKind>(
   kind: Kind,
 ): InfoByKind[Kind][] | undefined {
   try {
@@ -59,7 +50,7 @@ export function visibleObjects<Kind extends InspectedKind>(
 }
 
 /** Reads about the object with this id; `undefined` when there is none (CAP_SYS_ADMIN). */
-export function objectById<Kind extends InspectedKind>(
+export function objectById<Kind extends HandleKind>(
   kind: Kind,
   id: number,
 ): InfoByKind[Kind] | undefined {
@@ -67,7 +58,7 @@ export function objectById<Kind extends InspectedKind>(
 }
 
 /** Reads about an object as {@link objectById} does; `undefined` also where this process may not see it. */
-export function visibleObject<Kind extends InspectedKind>(
+export function visibleObject<Kind extends HandleKind>(
   kind: Kind,
   id: number,
 ): InfoByKind[Kind] | undefined {
@@ -80,10 +71,7 @@ export function visibleObject<Kind extends InspectedKind>(
 }
 
 /** Reads about the object pinned at a path. @throws {Error} where there is none, or one of another kind */
-export function objectByPath<Kind extends InspectedKind>(
-  kind: Kind,
-  path: string,
-): InfoByKind[Kind] {
+export function objectByPath<Kind extends HandleKind>(kind: Kind, path: string): InfoByKind[Kind] {
   using descriptor = openPin(kind, path);
   return readInfo[kind](descriptor.fd, descriptor.what);
 }
@@ -142,7 +130,7 @@ export class ByKind<T> implements ObjectsByKind<T> {
   readonly programs = new Map<number, T[]>();
   readonly links = new Map<number, T[]>();
 
-  add(kind: InspectedKind, id: number, fact: T): void {
+  add(kind: HandleKind, id: number, fact: T): void {
     const table = { map: this.maps, prog: this.programs, link: this.links }[kind];
     table.getOrInsertComputed(id, () => []).push(fact);
   }
@@ -157,7 +145,7 @@ const otherNouns = {
   other: "something else",
 } as const satisfies Record<ObjectKind | "other", string>;
 
-function openPin(kind: InspectedKind, path: string): Descriptor {
+function openPin(kind: HandleKind, path: string): Descriptor {
   const noun = nouns[kind];
   const what = `${noun} pinned at ${path}`;
   const fd = openPinned(path, noun, kind === "map" ? BPF_F_RDONLY : 0);

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "../ffi/files.ts";
 import { fdNumber, readFdInfo } from "../ffi/bpf_object.ts";
-import { ByKind, type InspectedKind, type ObjectsByKind } from "./objects.ts";
+import type { HandleKind } from "../handle/kernel_object.ts";
+import { ByKind, type ObjectsByKind } from "./objects.ts";
 
 /** A process that has an object open. */
 export interface ObjectOwner {
@@ -67,7 +68,7 @@ function addOwner(owners: ByKind<ObjectOwner>, pid: number): boolean {
 function objectBehind(
   pid: number,
   fd: number,
-): { readonly kind: InspectedKind; readonly id: number } | undefined {
+): { readonly kind: HandleKind; readonly id: number } | undefined {
   let target: string;
   try {
     target = readlinkSync(`/proc/${pid}/fd/${fd}`);
@@ -78,7 +79,7 @@ function objectBehind(
   if (kind === undefined) return undefined;
   // The number may be another file's by now: then there is no such line.
   const id = fdNumber(readFdInfo(fd, pid), `${kind}_id`);
-  return id === undefined ? undefined : { kind: kind as InspectedKind, id };
+  return id === undefined ? undefined : { kind: kind as HandleKind, id };
 }
 
 /** Lists the names in a folder that are numbers, in their order. */

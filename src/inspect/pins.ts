@@ -117,7 +117,7 @@ export interface BpfMount {
 }
 
 /** Lists the BPF file systems that this process sees, in the order of their mounting. */
-export function bpfMounts(): BpfMount[] {
+function bpfMounts(): BpfMount[] {
   return parseMounts(readFileSync("/proc/self/mountinfo", "utf8"));
 }
 

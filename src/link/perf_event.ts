@@ -12,7 +12,7 @@ import { Link, type LinkedProgram } from "./link.ts";
 import type { LinkInfo } from "./link_info.ts";
 
 /** A link to a perf event, which is closed with the link. */
-export class PerfEventLink extends Link {
+class PerfEventLink extends Link {
   readonly #event: Descriptor;
 
   constructor(link: Descriptor, event: Descriptor) {

@@ -7,11 +7,12 @@ import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { probeElement } from "../ffi/bpf_probe.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { KernelObject } from "../handle/kernel_object.ts";
+import { checkName, KernelObject } from "../handle/kernel_object.ts";
 import { createMapHandle, type MapInfo, readMapInfo } from "../maps/create.ts";
 import type { MapSpec } from "../maps/map_spec.ts";
 import { loadProgram, type VerifierLog } from "../program/load.ts";
 import { Program } from "../program/program.ts";
+import { programSpecNames } from "../program/program_spec.ts";
 import { BPF_F_MMAPABLE, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import type { ObjectSpec, VariablesSpec } from "./object_spec.ts";
@@ -101,21 +102,26 @@ export class BpfObject implements Disposable {
    * @throws {BpfError} when the kernel refuses something else
    * @throws {TypeError | RangeError} for an invalid spec
    */
-  static load(spec: ObjectSpec, { log = "none", ...rest }: LoadObjectOptions = {}): BpfObject {
-    checkOptions("BpfObject.load", rest, ["log"]);
+  static load(spec: ObjectSpec, options: LoadObjectOptions = {}): BpfObject {
+    checkOptions("BpfObject.load", options, ["log"]);
     checkOptions("BpfObject.load", spec, ["maps", "programs", "variables"]);
+    const { log = "none" } = options;
     using opened = new DisposableStack();
     const maps = new Map<string, ObjectMap>();
     for (const [name, map] of Object.entries(spec.maps ?? {})) {
+      checkOptions(`maps: ${name}`, map, mapSpecNames);
+      checkName(map.name);
       maps.set(name, opened.use(createMap(map)));
     }
     for (const [name, variables] of Object.entries(spec.variables ?? {})) {
       if (maps.has(name))
         throw new TypeError(`variables: there is a map ${describe(name)} already`);
+      checkOptions(`variables: ${name}`, variables, ["contents", "isReadOnly", "places"]);
       maps.set(name, opened.use(createVariables(name, variables)));
     }
     const programs = new Map<string, Program>();
     for (const [name, program] of Object.entries(spec.programs ?? {})) {
+      checkOptions(`programs: ${name}`, program, programSpecNames);
       checkReferences(name, program.code);
       const live = loadProgram(program, { maps: Object.fromEntries(maps), log });
       programs.set(name, opened.use(new Program(undefined, live)));
@@ -133,6 +139,19 @@ export class BpfObject implements Disposable {
     this.#opened[Symbol.dispose]();
   }
 }
+
+const mapSpecNames = [
+  "type",
+  "keySize",
+  "valueSize",
+  "maxEntries",
+  "flags",
+  "name",
+  "numaNode",
+  "mapExtra",
+  "types",
+  "inner",
+] as const satisfies readonly (keyof MapSpec)[];
 
 function createMap(spec: MapSpec): ObjectMap {
   return new ObjectMap(createMapHandle(spec, {}, undefined).descriptor);

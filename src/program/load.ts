@@ -257,7 +257,8 @@ function mapFd(map: LiveMap, where: string): number {
 }
 
 function kernelBtfId(kind: "var" | "func", name: string): number {
-  const id = Btf.kernel().find(kind, name);
+  // libbpf, too, takes the first one, should there be several.
+  const [id] = Btf.kernel().findAll(kind, name);
   if (id === undefined)
     throw new RangeError(`the kernel's type information has no ${kind} ${name}`);
   return id;

@@ -12,7 +12,7 @@ import {
   type VerifierLog,
 } from "./load.ts";
 import { type ProgramInfo, readProgramInfo } from "./program_info.ts";
-import type { ProgramSpec } from "./program_spec.ts";
+import { type ProgramSpec, programSpecNames } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
 import { checkTarget, parseSection, type Section } from "./sections.ts";
 
@@ -208,8 +208,7 @@ export class Program extends KernelObject {
 }
 
 function loadOptions(options: ProgramOptions | undefined): LiveProgram {
-  const known = ["section", "code", "license", "name", "btf", "maps", "log"];
-  checkOptions("Program", options as ProgramOptions, known);
+  checkOptions("Program", options as ProgramOptions, [...programSpecNames, "maps", "log"]);
   return loadProgram(options as ProgramOptions, options);
 }
 

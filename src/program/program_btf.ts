@@ -8,7 +8,9 @@ import { BtfBuilder } from "../btf/builder.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import type { ProgramBtf } from "../ffi/bpf_prog.ts";
 import { bpfCoreRelocations } from "../uapi/enumerations.ts";
-import { numbersByKeyword } from "../check/names.ts";
+import { checkOptions } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import { numbersByKeyword, suggest } from "../check/names.ts";
 import type { ProgramBtfSpec } from "./program_spec.ts";
 
 /** The BTF of a program before it is loaded, and the tables that refer to it. */
@@ -26,7 +28,7 @@ export interface EncodedProgramBtf extends Omit<ProgramBtf, "fd"> {
  * address of a function is taken, as it knows from the helper what a callback is called with.
  *
  * @throws {TypeError} for BTF that is not BTF, or lacks a function
- * @throws {AssemblerError} for a relocation of a program without types
+ * @throws {AssemblerError} for a relocation of a program without types, or of an unknown kind
  */
 export function encodeProgramBtf(
   program: Assembled,
@@ -53,16 +55,19 @@ export function encodeProgramBtf(
   const { bytes, ids } = given === undefined ? staticFunctions(functions) : typed(functions, given);
   const strings = new BtfStrings(bytes);
   const lines = hasLines ? encodeLines(program, strings) : undefined;
-  const relocations = relocated.flatMap(({ slot, instruction: { relocation } }) =>
-    relocation === undefined
-      ? []
-      : [
-          slot * 8,
-          relocation.typeId,
-          strings.offsetOf(relocation.access),
-          coreRelocationNumbers[relocation.kind],
-        ],
-  );
+  const relocations = relocated.flatMap((placed) => {
+    const { relocation } = placed.instruction;
+    if (relocation === undefined) return [];
+    const { kind, typeId, access } = relocation;
+    if (!Object.hasOwn(coreRelocationNumbers, kind)) {
+      const known = Object.keys(coreRelocationNumbers);
+      throw new AssemblerError(
+        `relocation: unknown kind ${describe(kind)}: ${suggest(String(kind), known)}`,
+        placed,
+      );
+    }
+    return [placed.slot * 8, typeId, strings.offsetOf(access), coreRelocationNumbers[kind]];
+  });
   return {
     bytes: strings.encode(),
     functions: words(functions.flatMap(({ slot }, index) => [slot, ids[index] as number])),
@@ -91,7 +96,12 @@ function staticFunctions(functions: readonly FunctionPlace[]) {
   return { bytes: types.encode(), ids };
 }
 
-function typed(functions: readonly FunctionPlace[], { bytes, functions: types }: ProgramBtfSpec) {
+function typed(functions: readonly FunctionPlace[], spec: ProgramBtfSpec) {
+  checkOptions("btf", spec, ["bytes", "functions"]);
+  const { bytes, functions: types } = spec;
+  if (typeof types !== "object" || types === null) {
+    throw new TypeError(`btf: functions: expected ids of types by name, got ${describe(types)}`);
+  }
   const ids = functions.map(({ name }) => {
     const id = Object.hasOwn(types, name) ? types[name] : undefined;
     if (id !== undefined) return id;
@@ -113,6 +123,12 @@ function identifier(name: string): string {
 /** Greatest numbers that fit the kernel's word for a position, which holds the line above ten bits of the column. */
 const [greatestLine, greatestColumn] = [2 ** 22 - 1, 2 ** 10 - 1];
 
+/**
+ * Number of characters of a line that the kernel gets: at most three bytes each. Before Linux 6.5 (cff36398bd4c) a line of
+ * the verifier's log of more than 1,022 bytes makes the kernel warn of itself, which some machines are set up to halt for.
+ */
+const longestText = 255;
+
 /** Encodes the source positions: in order of slots, and with one at the start of each function, without which none is taken. */
 function encodeLines(program: Assembled, strings: BtfStrings): Uint8Array {
   const positions = new Map(program.sourceLines.map(({ slot, source }) => [slot, source]));
@@ -126,7 +142,7 @@ function encodeLines(program: Assembled, strings: BtfStrings): Uint8Array {
     ordered.flatMap(([slot, source]) => [
       slot,
       strings.offsetOf(source.file),
-      strings.offsetOf(source.text ?? ""),
+      strings.offsetOf(source.text?.slice(0, longestText) ?? ""),
       positionWord(source),
     ]),
   );
@@ -138,9 +154,15 @@ function positionWord({ line, column = 0 }: SourcePosition): number {
   return ((shownLine << 10) | shownColumn) >>> 0;
 }
 
-/** Bytes of `struct btf_header`, and where it says the place of types and strings after it. */
+/** Bytes of `struct btf_header` that every version has, and the places of its fields. */
 const headerSize = 24;
-const headerFields = { typeOffset: 8, typeSize: 12, stringOffset: 16, stringSize: 20 } as const;
+const headerFields = {
+  headerSize: 4,
+  typeOffset: 8,
+  typeSize: 12,
+  stringOffset: 16,
+  stringSize: 20,
+} as const;
 
 /** BTF to whose strings others are added, for lines and relocations. */
 class BtfStrings {
@@ -157,8 +179,9 @@ class BtfStrings {
     }
     this.#header = bytes.slice(0, headerSize) as Uint8Array<ArrayBuffer>;
     const view = new DataView(this.#header.buffer);
+    const wholeHeader = view.getUint32(headerFields.headerSize, true);
     const part = (offset: number, size: number) => {
-      const start = headerSize + view.getUint32(offset, true);
+      const start = wholeHeader + view.getUint32(offset, true);
       return bytes.subarray(start, start + view.getUint32(size, true));
     };
     this.#types = part(headerFields.typeOffset, headerFields.typeSize);
@@ -183,6 +206,7 @@ class BtfStrings {
 
   encode(): Uint8Array {
     const view = new DataView(this.#header.buffer);
+    view.setUint32(headerFields.headerSize, headerSize, true);
     view.setUint32(headerFields.typeOffset, 0, true);
     view.setUint32(headerFields.stringOffset, this.#types.length, true);
     view.setUint32(headerFields.stringSize, this.#size, true);

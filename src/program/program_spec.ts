@@ -34,6 +34,9 @@ export interface ProgramSpec {
   readonly btf?: ProgramBtfSpec;
 }
 
+/** The names of the properties of {@link ProgramSpec}, for checks of misspelt ones. */
+export const programSpecNames = ["section", "code", "license", "name", "btf"] as const;
+
 /** The types of a program, in the form that compilers write. */
 export interface ProgramBtfSpec {
   /** BTF in its raw form, as in the section `.BTF` of an object file. */

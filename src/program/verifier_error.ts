@@ -22,7 +22,7 @@ const quotedLines = 12;
  */
 export class VerifierError extends BpfError {
   override readonly name = "VerifierError";
-  /** The verifier's whole log. */
+  /** The verifier's whole log. It is not enumerable: an error that is printed shows the log's end alone. */
   readonly log: string;
   /** The last instruction that the log shows, as it was given to the program; `undefined` where it shows none. */
   readonly instruction: PlacedInstruction | undefined;
@@ -31,6 +31,7 @@ export class VerifierError extends BpfError {
   constructor(options: BpfErrorOptions, log: string, program: Assembled) {
     super(options);
     this.log = log;
+    Object.defineProperty(this, "log", { enumerable: false });
     this.instruction = lastInstruction(log, program);
     const place = this.instruction && describePlace(this.instruction, program);
     this.message = [this.message, ...(place ? [`  ${place}`] : []), summarize(log)].join("\n");
@@ -53,7 +54,7 @@ function describePlace(placed: PlacedInstruction, { instructions }: Assembled): 
     ?.labels.at(-1);
   const parts = [
     ...(source === undefined ? [] : [`from ${source.file}:${source.line}`]),
-    ...(label === undefined ? [] : [`behind label ${JSON.stringify(label)}`]),
+    ...(label === undefined ? [] : [`after label ${JSON.stringify(label)}`]),
     ...(placed.function === "" ? [] : [`in function ${JSON.stringify(placed.function)}`]),
   ];
   return parts.length === 0 ? "" : `at slot ${slot}, ${parts.join(", ")}:`;

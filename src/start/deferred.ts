@@ -16,20 +16,24 @@ export function deferredFunction(load: Load, name: string): Callable | undefined
 
 /** Stands in for a namespace, whose members do not care about `this`. */
 export function deferredNamespace(load: Load, name: string): object {
-  return new StandIn(load, name, {}).proxy;
+  return new StandIn(load, name, shownAsLoaded(load, name, {})).proxy;
 }
 
 /** Stands in for an object with methods. */
 export function deferredInstance(load: Load, name: string): object {
-  // The console shows what is loaded.
-  const target = { [Symbol.for("nodejs.util.inspect.custom")]: () => load(name) };
-  return new InstanceStandIn(load, name, target).proxy;
+  return new InstanceStandIn(load, name, shownAsLoaded(load, name, {})).proxy;
 }
 
 /** Stands in for a class: with `new`, `extends`, `instanceof` and static members. */
 export function deferredClass(load: Load, name: string): object {
-  // A function, as a class has a prototype of its own that could not be replaced. Named, as the console shows it.
-  return new ClassStandIn(load, name, { [name]: function () {} }[name] as Callable).proxy;
+  // A function, as a class has a prototype of its own that could not be replaced. Named, as errors show it.
+  const target = { [name]: function () {} }[name] as Callable;
+  return new ClassStandIn(load, name, shownAsLoaded(load, name, target)).proxy;
+}
+
+/** Has the console show what is loaded. */
+function shownAsLoaded<T extends object>(load: Load, name: string, target: T): T {
+  return Object.assign(target, { [Symbol.for("nodejs.util.inspect.custom")]: () => load(name) });
 }
 
 /** Passes on to an object what is done to the proxy. */
@@ -60,8 +64,17 @@ class StandIn implements ProxyHandler<object> {
     return Reflect.get(this.loaded, name);
   }
 
-  set(_: object, name: PropertyKey, value: unknown): boolean {
-    return Reflect.set(this.loaded, name, value);
+  set(_: object, name: PropertyKey, value: unknown, receiver: unknown): boolean {
+    // A subclass gets properties of its own.
+    return Reflect.set(this.loaded, name, value, receiver === this.proxy ? this.loaded : receiver);
+  }
+
+  defineProperty(_: object, name: PropertyKey, descriptor: PropertyDescriptor): boolean {
+    return Reflect.defineProperty(this.loaded, name, descriptor);
+  }
+
+  deleteProperty(_: object, name: PropertyKey): boolean {
+    return Reflect.deleteProperty(this.loaded, name);
   }
 
   has(_: object, name: PropertyKey): boolean {
@@ -98,6 +111,10 @@ class ClassStandIn extends StandIn {
     const loaded = super.load() as Class;
     Object.defineProperty(this.target, "prototype", { value: loaded.prototype, writable: false });
     Object.defineProperty(loaded.prototype, "constructor", { value: this.proxy });
+    // The console takes no proxy's name for an object's; errors have a name of their own.
+    if (!(loaded.prototype instanceof Error)) {
+      Object.defineProperty(loaded.prototype, Symbol.toStringTag, { value: loaded.name });
+    }
     return loaded;
   }
 

@@ -15,7 +15,7 @@ const longestAddress = 2n ** 64n - 1n;
 export interface KernelSymbol {
   /** As the kernel writes it; `bpf_prog_<tag>_<name>` for a BPF program. */
   readonly name: string;
-  /** Of the address looked up, in bytes from the start of the symbol. */
+  /** Bytes from the start of the symbol to the address that was looked up. */
   readonly offset: number;
   /** The module it is in (`bpf` for BPF programs), or `undefined` for the kernel image itself. */
   readonly module: string | undefined;

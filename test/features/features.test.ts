@@ -54,6 +54,16 @@ describe("helpers", () => {
       since: undefined,
     });
   });
+
+  bpfTest("of types that the kernel has not are missing as the types are", () => {
+    const types = [...features.programTypes.names].filter((type) => type !== "ext");
+    for (const type of types) {
+      const { status, reason } = features.programTypes.get(type);
+      if (status !== "missing") continue;
+      const helper = features.helpers(type).get("map_lookup_elem");
+      expect([type, helper.status, helper.reason]).toEqual([type, status, reason]);
+    }
+  });
 });
 
 bpfTest("probes leave nothing open", () => {

@@ -160,7 +160,7 @@ describe("another object for the same map", () => {
     // A socket filter has the number that a hash map has among maps: only its kind tells them apart.
     expect(() => HashMap.fromFd(program.fd, types)).toThrow(
       new TypeError(
-        `the map of descriptor ${program.fd} does not fit: it is no map but a BPF prog`,
+        `the map of descriptor ${program.fd} does not fit: it is no map but a BPF program`,
       ),
     );
     const file = openSync("/dev/null", "r");

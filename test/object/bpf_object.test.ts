@@ -132,6 +132,18 @@ describe("the spec of an object", () => {
   test("is checked: misspelt parts and options are refused", () => {
     expect(() => BpfObject.load({ map: {} } as object)).toThrow('did you mean "maps"?');
     expect(() => BpfObject.load({}, { lag: "verbose" } as object)).toThrow('did you mean "log"?');
+    const { lengths } = spec.maps;
+    const program = { section: "socket", license: "GPL", code: [asm.mov(r0, 0), asm.exit()] };
+    for (const [broken, message] of [
+      [{ maps: { lengths: { ...lengths, flag: 1 } } }, 'maps: lengths: unknown option "flag"'],
+      [{ maps: { lengths: undefined } }, "maps: lengths: expected an object, got undefined"],
+      [{ maps: { lengths: { ...lengths, name: undefined } } }, "name: expected a string"],
+      [{ programs: { it: { ...program, nmae: "it" } } }, 'did you mean "name"?'],
+      [{ programs: { it: null } }, "programs: it: expected an object, got null"],
+      [{ variables: { ".data": { contents: packet, readOnly: true } } }, "isReadOnly"],
+    ] as const) {
+      expect(() => BpfObject.load(broken as object)).toThrow(message);
+    }
   });
 });
 

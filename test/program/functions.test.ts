@@ -1,6 +1,16 @@
-import { expect } from "bun:test";
+import { expect, spyOn } from "bun:test";
 import { readFileSync } from "node:fs";
-import { ArrayMap, asm, type Code, Program, t, features, Btf } from "../../src/index.ts";
+import { BtfBuilder } from "../../src/btf/builder.ts";
+import {
+  ArrayMap,
+  asm,
+  Btf,
+  type Code,
+  features,
+  Program,
+  t,
+  VerifierError,
+} from "../../src/index.ts";
 import { bpfTest, bpfObstacle } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { testWith } from "../support/needs.ts";
@@ -123,6 +133,15 @@ variableTest("a variable of the kernel is read through its type information", ()
   expect(() => run([asm.ldKernelSymbol(r1, "no_such_var"), mov(r0, 0), exit()])).toThrow(
     "the kernel's type information has no var no_such_var",
   );
+});
+
+bpfTest("of variables of the kernel that share a name, the first is meant", () => {
+  const types = new BtfBuilder();
+  for (const size of [4, 8]) types.variable("twice", types.int(`number${size}`, size), "static");
+  const parsed = Btf.parse(types.encode());
+  using _ = spyOn(Btf, "kernel").mockReturnValue(parsed);
+  // To the kernel itself the number is one of its own types, and no variable.
+  expect(() => run([asm.ldKernelSymbol(r1, "twice"), mov(r0, 0), exit()])).toThrow(VerifierError);
 });
 
 const lockAndUnlock = ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"] as const;

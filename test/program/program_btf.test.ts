@@ -107,13 +107,22 @@ describe("source positions", () => {
 
   bpfTest("that the kernel does not take are left out", () => {
     // More than the largest BTF, 16 MiB.
-    const text = "x".repeat(17 * 2 ** 20);
+    const file = "x".repeat(17 * 2 ** 20);
     using program = new Program({
       ...spec,
-      code: [withSource(mov(r0, 7), at(1, text)), exit()],
+      code: [withSource(mov(r0, 7), { file, line: 1 }), exit()],
     });
     expect(program.testRun({ data: packet }).returnValue).toBe(7);
     expect(program.info().btfId).toBe(0);
+  });
+
+  bpfTest("have texts of a length that the verifier's log takes in every version", () => {
+    // Each letter takes three bytes.
+    const code = [withSource(mov(r0, 7), at(1, "語".repeat(2 ** 16))), exit()];
+    using program = new Program({ ...spec, code, log: "verbose" });
+    const longest = Math.max(...program.log.split("\n").map((line) => Buffer.byteLength(line)));
+    expect(program.log).toContain("; 語語");
+    expect(longest).toBeLessThan(1000);
   });
 
   bpfTest("may be of any line and column, and of texts of any form", () => {
@@ -155,11 +164,31 @@ describe("types of a spec", () => {
     expect(program.testRun({ data: packet }).returnValue).toBe(7);
   });
 
+  bpfTest("may have the longer header of newer compilers", () => {
+    const { btf } = ownTypes();
+    const bytes = Buffer.concat([
+      btf.bytes.subarray(0, 24),
+      Buffer.alloc(8),
+      btf.bytes.subarray(24),
+    ]);
+    bytes.writeUInt32LE(32, 4);
+    using program = new Program({ ...spec, btf: { ...btf, bytes }, code: [mov(r0, 7), exit()] });
+    expect(Btf.fromId(program.info().btfId).find("func", "named")).toBeDefined();
+  });
+
   test("are checked: they are BTF, and have each function", () => {
     const { btf } = ownTypes();
     expect(() => encodeProgramBtf(assemble(code), btf)).toThrow(
       'btf: there is no type for the function "main"',
     );
+    for (const [wrong, message] of [
+      [null, "btf: expected an object, got null"],
+      [{ bytes: btf.bytes }, "btf: functions: expected ids of types by name, got undefined"],
+      [{ ...btf, function: {} }, 'did you mean "functions"?'],
+    ] as const) {
+      const given = wrong as unknown as typeof btf;
+      expect(() => encodeProgramBtf(assemble(code), given)).toThrow(message);
+    }
     const bytes = new Uint8Array(3);
     expect(() => encodeProgramBtf(assemble([mov(r0, 0), exit()]), { ...btf, bytes })).toThrow(
       "btf: expected BTF in its raw form",
@@ -180,6 +209,14 @@ describe("relocations", () => {
       (isKernelSince("5.17") ? undefined : "the kernel resolves relocations from 5.17 on") ??
       (Btf.kernel().find("struct", "task_struct") === undefined ? "no types" : undefined),
   );
+
+  test("have a kind that is known", () => {
+    const unknown = { kind: "field_offset", typeId: task, access: "0:0" } as unknown;
+    const program = assemble(relocated(unknown as CoreRelocation));
+    expect(() => encodeProgramBtf(program, btf)).toThrow(
+      'unknown kind "field_offset": known names',
+    );
+  });
 
   relocationTest("are resolved by the kernel", () => {
     const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;

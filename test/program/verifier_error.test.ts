@@ -165,6 +165,8 @@ test("the message quotes the end of the log without the statistics behind it", (
     `\n  ...\n${Array.from({ length: 12 }, (_, line) => `  line ${line + 8}`).join("\n")}`,
   );
   expect(second.log).toEndWith("stack depth 8\n\n");
+  // Printed, it is one screen.
+  expect(Bun.inspect(second)).not.toContain("line 7");
 });
 
 bpfTest(
@@ -180,7 +182,7 @@ bpfTest(
       asm.exit(),
     ]);
     expect(error.message).toContain(
-      '\n  at slot 3, from count.bpf:7, behind label "start", in function "main":\n',
+      '\n  at slot 3, from count.bpf:7, after label "start", in function "main":\n',
     );
     expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
   },
