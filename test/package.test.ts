@@ -59,6 +59,9 @@ using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
 console.log(map.set(1, 2n).get(1));
 `;
 
+/** The folders of the sources that this script uses. */
+const usedFolders = ["check", "uapi", "ffi", "types", "btf", "handle", "maps"];
+
 /** Writes a file of the project that uses the package. */
 const write = (name: string, text: string) => Bun.write(join(folder, name), text);
 
@@ -119,6 +122,37 @@ describe("the package", () => {
     expect(new Set(imports.map(({ path }) => path.replace("node:", "")))).toEqual(
       new Set(["bun:ffi"]),
     );
+  });
+
+  hostTest("puts into the bundle of a script what it uses, in less than 60 kB", async () => {
+    await write("main.ts", script);
+    const { outputs, metafile } = await Bun.build({
+      entrypoints: [join(folder, "main.ts")],
+      target: "bun",
+      minify: true,
+      metafile: true,
+    });
+    // By folder, for whoever has to find what is too much.
+    const bytes: Record<string, number> = {};
+    for (const output of Object.values(metafile?.outputs ?? {})) {
+      for (const [path, { bytesInOutput }] of Object.entries(output.inputs)) {
+        const name = /bun-bpf\/src\/(\w+)\//.exec(path)?.[1];
+        if (name !== undefined && bytesInOutput > 0) {
+          bytes[name] = (bytes[name] ?? 0) + bytesInOutput;
+        }
+      }
+    }
+    const unused = Object.keys(bytes).filter((name) => !usedFolders.includes(name));
+    expect({ unused, bytes }).toEqual({ unused: [], bytes });
+    const size = outputs[0]?.size ?? 0;
+    expect({ isSmall: size < 60_000, size, bytes }).toEqual({ isSmall: true, size, bytes });
+  });
+
+  hostTest("loads at once what HashMap and the types need", async () => {
+    const map = join(folder, "node_modules/bun-bpf/dist/core.cjs.map");
+    const { sources } = (await Bun.file(map).json()) as { sources: string[] };
+    const folders = new Set(sources.flatMap((path) => /^\.\.\/src\/(\w+)\//.exec(path)?.[1] ?? []));
+    expect([...folders].filter((name) => !usedFolders.includes(name))).toEqual([]);
   });
 
   hostTest("names the packages that the command is built of, with their licenses", async () => {
