@@ -9,6 +9,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { KernelObject } from "../handle/kernel_object.ts";
 import { createMapHandle, type MapInfo, readMapInfo } from "../maps/create.ts";
+import { mapType } from "../maps/map_types.ts";
 import type { MapSpec } from "../maps/map_spec.ts";
 import { loadProgram, type VerifierLog } from "../program/load.ts";
 import { Program } from "../program/program.ts";
@@ -135,7 +136,9 @@ export class BpfObject implements Disposable {
 }
 
 function createMap(spec: MapSpec): ObjectMap {
-  return new ObjectMap(createMapHandle(spec, {}, undefined).descriptor);
+  const innerRow = spec.inner && mapType(spec.inner.type);
+  const handle = createMapHandle(mapType(spec.type), spec, {}, undefined, innerRow);
+  return new ObjectMap(handle.descriptor);
 }
 
 /** Makes the map of a section of variables, which has one value (kernel 5.2; 5.5, so that it can be mapped). */
