@@ -294,13 +294,19 @@ export function objectInfo(
   }
 }
 
-const structs = { map: MAP_INFO, prog: PROG_INFO, link: LINK_INFO, btf: BTF_INFO } as const;
+/** Where the struct of each kind has the id, and its size. */
+const idPlaces = {
+  map: [MAP_INFO.id, MAP_INFO.sizeof],
+  prog: [PROG_INFO.id, PROG_INFO.sizeof],
+  link: [LINK_INFO.id, LINK_INFO.sizeof],
+  btf: [BTF_INFO.id, BTF_INFO.sizeof],
+} as const;
 
 /** The id of an object (kernel 4.13; of a link 5.8). */
 export function objectId(kind: ObjectKind, fd: number, what: string): number {
-  const { id, sizeof: size } = structs[kind];
+  const [offset, size] = idPlaces[kind];
   using info = objectInfo(fd, size, what);
-  return info.u32(id);
+  return info.u32(offset);
 }
 
 function upToNul(bytes: Uint8Array): string {
