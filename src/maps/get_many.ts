@@ -4,14 +4,13 @@
  */
 
 import { BtfBuilder } from "../btf/builder.ts";
-import { BpfAttr, bpfError } from "../ffi/bpf.ts";
+import { BpfAttr } from "../ffi/bpf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
-import { tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
-import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { PROG_TEST_RUN } from "../uapi/layout.ts";
+import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
 import { createFromSpec, type MapHandle } from "./create.ts";
 import type { MapSpec } from "./map_spec.ts";
 import { ARRAY } from "./map_types.ts";
@@ -199,19 +198,19 @@ function loadLookup(code: Instructions, isSleepable: boolean, what: string): Des
     [eachSlot, types.func("each", prototype, "static")],
   ].flat();
   using btf = loadBtf(types.encode(), `types of the ${what}`);
-  const result = tryLoadProgram(
-    {
-      type: isSleepable ? syscall : socketFilter,
-      flags: isSleepable ? BPF_F_SLEEPABLE : 0,
-      instructions: encode(code),
-      license: "GPL",
-      name: "lookup_many",
-      btf: { fd: btf.fd, functions: new Uint8Array(Uint32Array.from(records).buffer) },
-    },
-    0,
-  );
-  if ("fd" in result) return new Descriptor(result.fd, what);
-  throw bpfError("BPF_PROG_LOAD", result.errno, { doing: `load the ${what}` });
+  using attr = new BpfAttr(PROG_LOAD.line_info_rec_size);
+  attr
+    .u32(PROG_LOAD.prog_type, isSleepable ? syscall : socketFilter)
+    .u32(PROG_LOAD.prog_flags, isSleepable ? BPF_F_SLEEPABLE : 0)
+    .u32(PROG_LOAD.insn_cnt, code.length)
+    .string(PROG_LOAD.license, "GPL")
+    .text(PROG_LOAD.prog_name, "lookup_many", BPF_OBJ_NAME_LEN)
+    .u32(PROG_LOAD.prog_btf_fd, btf.fd)
+    .u32(PROG_LOAD.func_info_rec_size, 8)
+    .u32(PROG_LOAD.func_info_cnt, records.length / 2);
+  attr.memory(PROG_LOAD.insns, encode(code));
+  attr.memory(PROG_LOAD.func_info, new Uint8Array(Uint32Array.from(records).buffer));
+  return new Descriptor(attr.call("BPF_PROG_LOAD", { doing: `load the ${what}` }), what);
 }
 
 /**
@@ -301,7 +300,8 @@ export class ManyLookups implements Disposable {
       return values;
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
-      this.#isRefused = true;
+      // The verifier gives up when a signal comes, such as the wake-up of a consumer: that is no reason to do so here.
+      this.#isRefused = error.code !== "EAGAIN";
       return undefined;
     } finally {
       this.#isBusy = false;
