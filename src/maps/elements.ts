@@ -132,18 +132,6 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Looks a value up by itself, in a map without keys, where the kernel reads it at its place. */
-  hasValue(value: W): boolean {
-    const element = this.begin();
-    try {
-      this.write("value", this.layout.value, element.view, element.valueOffset, value);
-      void this.#handle.descriptor.fd;
-      return element.lookup(0);
-    } finally {
-      this.end(element);
-    }
-  }
-
   /** Stores a value, which errors call `stored`; false where the flags forbid it. */
   set(key: K, value: W, flags: number, options?: ElementOptions, stored?: string): boolean {
     const all = flags | (options === undefined ? this.defaultFlags : this.#flagsOf(options));
@@ -164,31 +152,14 @@ export class MapElements<K, V, W = V> implements Disposable {
     const element = this.begin();
     try {
       this.#writeKey(element, key);
-      return this.#deleteKey(element);
-    } finally {
-      this.end(element);
-    }
-  }
-
-  #deleteKey(element: MapElement): boolean {
-    if (this.#absentDeletion === undefined) return element.delete();
-    // A look-up is much cheaper than an error.
-    if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
-    try {
-      return element.delete();
-    } catch (error) {
-      if (error instanceof BpfError && error.code === this.#absentDeletion) return false;
-      throw error;
-    }
-  }
-
-  /** Deletes the keys from 0 to `length`, one after the other. */
-  deleteIndexes(length: number): void {
-    const element = this.begin();
-    try {
-      for (let index = 0; index < length; index++) {
-        element.setIndex(index);
-        this.#deleteKey(element);
+      if (this.#absentDeletion === undefined) return element.delete();
+      // A look-up is much cheaper than an error.
+      if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
+      try {
+        return element.delete();
+      } catch (error) {
+        if (error instanceof BpfError && error.code === this.#absentDeletion) return false;
+        throw error;
       }
     } finally {
       this.end(element);

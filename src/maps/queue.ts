@@ -222,7 +222,17 @@ export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
 
   /** False for a value that was never added; true for one that was, and by mistake for a few others. */
   has(value: Infer<V>): boolean {
-    return this.#elements.hasValue(value);
+    const elements = this.#elements;
+    const element = elements.begin();
+    try {
+      elements.write("value", elements.layout.value, element.view, element.valueOffset, value);
+      // The type's code may have disposed of the map.
+      void this.fd;
+      // The kernel reads the value at its place.
+      return element.lookup(0);
+    } finally {
+      elements.end(element);
+    }
   }
 
   override [Symbol.dispose](): void {
