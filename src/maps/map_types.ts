@@ -457,8 +457,8 @@ export const RHASH = /*@__PURE__*/ define("RHASH", small, {
   entries: MapWalk,
 });
 
-/** All rows. */
-const rows = [
+/** All rows, in the order in which the kernel got the types. */
+const rows = {
   HASH,
   ARRAY,
   PROG_ARRAY,
@@ -494,11 +494,13 @@ const rows = [
   ARENA,
   INSN_ARRAY,
   RHASH,
-] as const;
+} as const satisfies {
+  readonly [N in MapTypeConstant]: MapType & { readonly type: Keyword<N> };
+};
 
 /** The map types that the kernel takes no maps of inside another map. */
 export type NeverInnerName = Extract<
-  (typeof rows)[number],
+  (typeof rows)[MapTypeConstant],
   { readonly isNeverInner: true }
 >["type"];
 
@@ -506,7 +508,7 @@ export type NeverInnerName = Extract<
 export const mapTypes: ReadonlyMap<MapTypeName, MapType> = /*@__PURE__*/ rowsByType();
 
 function rowsByType(): ReadonlyMap<MapTypeName, MapType> {
-  return new Map(rows.map((row) => [row.type, row]));
+  return new Map(Object.values(rows).map((row) => [row.type, row]));
 }
 
 const namesByNumber = /*@__PURE__*/ keywordsByNumber(bpfMapTypes) as ReadonlyMap<
