@@ -8,8 +8,8 @@
  * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
  */
 import { readFileSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
-import type { BunPlugin, OnResolveResult } from "bun";
+import { join, relative, resolve } from "node:path";
+import type { BunPlugin } from "bun";
 
 const root = join(import.meta.dir, "..");
 const src = join(root, "src");
@@ -82,37 +82,22 @@ async function bundle(name: string, contents: string, ...plugins: BunPlugin[]): 
   await map.write((await map.text()).replaceAll(root, ".."));
 }
 
-/** Calls back for each file that a file of src loads on first use, by `require`. */
-function onRequire(found: (path: string) => OnResolveResult | undefined): BunPlugin {
-  return {
-    name: "loaded on first use",
-    setup(build) {
-      build.onResolve({ filter: /^\.\.?\/.*\.ts$/ }, ({ kind, path, importer }) =>
-        kind === "require-call" ? found(join(dirname(importer), path)) : undefined,
-      );
-    },
-  };
-}
-
-/** The files that a bundle of these exports consists of, and those that they load on first use. */
-async function filesOf(exports: readonly Export[]): Promise<{ files: string[]; later: string[] }> {
-  const later = new Set<string>();
+/**
+ * The files that a bundle of these exports consists of. Not those of numbers, which a bundler puts in the places where they are
+ * used: each bundle has its own.
+ */
+async function filesOf(exports: readonly Export[]): Promise<string[]> {
   const { metafile } = await Bun.build({
     entrypoints: ["entry:"],
     target: "bun",
     metafile: true,
-    plugins: [
-      entry("files", exports.map(reexport).join("\n")),
-      onRequire((path) => {
-        later.add(path);
-        return { path, external: true };
-      }),
-    ],
+    plugins: [entry("files", exports.map(reexport).join("\n"))],
   });
   if (metafile === undefined) throw new Error("the bundler does not say what it has put in");
   const inputs = Object.keys(metafile.inputs).map((input) => resolve(input));
-  const files = inputs.filter((path) => path.startsWith(`${src}/`));
-  return { files, later: [...later].filter((path) => !files.includes(path)) };
+  return inputs.filter(
+    (path) => path.startsWith(`${src}/`) && !path.startsWith(join(src, "uapi/")),
+  );
 }
 
 /** The names of what a module exports, which never change their values: the two bundles copy them. */
@@ -128,9 +113,7 @@ const values = (await import(join(src, "index.ts"))) as Record<string, unknown>;
 const missing = Object.keys(values).filter((name) => !exports.some((each) => each.name === name));
 if (missing.length > 0) throw new Error(`index.ts exports ${missing.join()} in another way`);
 
-const { files: coreFiles, later } = await filesOf(
-  exports.filter(({ name }) => coreExports.includes(name)),
-);
+const coreFiles = await filesOf(exports.filter(({ name }) => coreExports.includes(name)));
 const direct = exports.filter(({ path }) => coreFiles.includes(path));
 const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
 
@@ -156,7 +139,7 @@ const modules = await Promise.all(
   }),
 );
 
-/** The name of a module in the tables by which the two bundles use each other's, as a literal. */
+/** The name of a module in the table by which rest.cjs uses those of core.cjs, as a literal. */
 function keyOf(path: string): string {
   return JSON.stringify(relative(src, path));
 }
@@ -184,16 +167,6 @@ export const library = {
 };
 export const modules = { ${modules.map((each) => each.entry).join(",\n")} };
 `,
-  onRequire((path) => (later.includes(path) ? { path, namespace: "rest" } : undefined)),
-  {
-    name: "modules of rest.cjs",
-    setup(build) {
-      build.onLoad({ filter: /./, namespace: "rest" }, ({ path }) => ({
-        contents: `module.exports = require("./rest.cjs").modules[${keyOf(path)}]();`,
-        loader: "js",
-      }));
-    },
-  },
 );
 
 await bundle(
@@ -208,9 +181,6 @@ ${deferred
     return `export const ${name} = () => ${isNamespace ? members : `${module}.${name}`};`;
   })
   .join("\n")}
-export const modules = {
-  ${later.map((path) => `${keyOf(path)}: () => require(${JSON.stringify(path)}),`).join("\n")}
-};
 `,
   {
     name: "modules of core.cjs",

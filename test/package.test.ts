@@ -28,7 +28,7 @@ beforeAll(async () => {
   await Bun.write(join(folder, "package.json"), '{ "name": "consumer", "type": "module" }');
   const added = await runBun(["add", `./${archive}`], { cwd: folder });
   if (added.exitCode !== 0) throw new Error(`bun add: ${added.stderr}`);
-}, 60_000);
+}, 66_000);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -58,6 +58,9 @@ const script = `import { HashMap, t } from "bun-bpf";
 using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
 console.log(map.set(1, 2n).get(1));
 `;
+
+/** The folders of the sources that this script uses. */
+const usedFolders = ["check", "uapi", "ffi", "types", "btf", "handle", "maps"];
 
 /** Writes a file of the project that uses the package. */
 const write = (name: string, text: string) => Bun.write(join(folder, name), text);
@@ -119,6 +122,38 @@ describe("the package", () => {
     expect(new Set(imports.map(({ path }) => path.replace("node:", "")))).toEqual(
       new Set(["bun:ffi"]),
     );
+  });
+
+  hostTest("puts into the bundle of a script what it uses, in less than 66 kB", async () => {
+    await write("main.ts", script);
+    const { outputs, metafile } = await Bun.build({
+      entrypoints: [join(folder, "main.ts")],
+      target: "bun",
+      minify: true,
+      metafile: true,
+    });
+    // By folder, for whoever has to find what is too much.
+    const bytes: Record<string, number> = {};
+    for (const output of Object.values(metafile?.outputs ?? {})) {
+      for (const [path, { bytesInOutput }] of Object.entries(output.inputs)) {
+        const name = /bun-bpf\/src\/(\w+)\//.exec(path)?.[1];
+        if (name !== undefined && bytesInOutput > 0) {
+          bytes[name] = (bytes[name] ?? 0) + bytesInOutput;
+        }
+      }
+    }
+    const unused = Object.keys(bytes).filter((name) => !usedFolders.includes(name));
+    expect({ unused, bytes }).toEqual({ unused: [], bytes });
+    const size = outputs[0]?.size ?? 0;
+    expect({ isSmall: size < 66_000, size, bytes }).toEqual({ isSmall: true, size, bytes });
+  });
+
+  hostTest("loads at once what HashMap and the types need", async () => {
+    const map = join(folder, "node_modules/bun-bpf/dist/core.cjs.map");
+    const { sources } = (await Bun.file(map).json()) as { sources: string[] };
+    const folders = new Set(sources.flatMap((path) => /^\.\.\/src\/(\w+)\//.exec(path)?.[1] ?? []));
+    const own = [...usedFolders, "start"];
+    expect([...folders].filter((name) => !own.includes(name))).toEqual([]);
   });
 
   hostTest("names the packages that the command is built of, with their licenses", async () => {

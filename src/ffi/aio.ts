@@ -10,7 +10,7 @@ import {
 import { IO_EVENT, IOCB } from "../uapi/layout.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
-import { libc, syscalls } from "./libc.ts";
+import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, getUint64, type Scratch, setUint64 } from "./mapped_memory.ts";
 
@@ -23,7 +23,7 @@ const longestCancellationMilliseconds = 100;
 
 /** A counter that can be waited for (eventfd(2)), non-blocking and closed on exec. */
 export function eventDescriptor(name: string): Descriptor {
-  const fd = libc.eventfd(0, constants.O_NONBLOCK | EFD_CLOEXEC);
+  const fd = otherLibc.eventfd(0, constants.O_NONBLOCK | EFD_CLOEXEC);
   if (fd < 0) {
     throw new BpfError({ errno: lastErrno(), syscall: "eventfd", doing: `make the ${name}` });
   }
@@ -46,7 +46,7 @@ export class Aio implements Disposable {
   constructor() {
     using context = allocateScratch(8);
     const address = context.address as Pointer;
-    if (syscalls.io_setup(numbers.io_setup, maxEvents, address) < 0) {
+    if (otherSyscalls.io_setup(numbers.io_setup, maxEvents, address) < 0) {
       throw new BpfError({
         errno: lastErrno(),
         syscall: "io_setup",
@@ -90,7 +90,7 @@ export class Aio implements Disposable {
   #submit(list: Scratch): number {
     for (;;) {
       const context = this.#context as Pointer;
-      if (syscalls.io_submit(numbers.io_submit, context, 1, list.address as Pointer) === 1)
+      if (otherSyscalls.io_submit(numbers.io_submit, context, 1, list.address as Pointer) === 1)
         return 0;
       const errno = lastErrno();
       if (errnoName(errno) !== "EAGAIN") return errno;
@@ -112,7 +112,7 @@ export class Aio implements Disposable {
     const context = this.#context as Pointer;
     const events = this.#events.address as Pointer;
     // Its completion comes through the queue in any case (EINPROGRESS), or is there already (EINVAL).
-    syscalls.io_cancel(numbers.io_cancel, context, block.address as Pointer, events);
+    otherSyscalls.io_cancel(numbers.io_cancel, context, block.address as Pointer, events);
     this.#cancelled.add(userData);
     // Completions of earlier cancellations, too, count as polls in flight until they are fetched. What else completed is
     // kept for reap(): the eventfd tells of it.
@@ -135,7 +135,7 @@ export class Aio implements Disposable {
     setUint64(timeout.view, 8, milliseconds * 1_000_000);
     let wanted = atLeast;
     for (;;) {
-      const count = syscalls.io_getevents(
+      const count = otherSyscalls.io_getevents(
         numbers.io_getevents,
         this.#context as Pointer,
         wanted,
@@ -163,7 +163,7 @@ export class Aio implements Disposable {
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    syscalls.io_destroy(numbers.io_destroy, this.#context as Pointer);
+    otherSyscalls.io_destroy(numbers.io_destroy, this.#context as Pointer);
     for (const block of this.#blocks.values()) block[Symbol.dispose]();
     this.#events[Symbol.dispose]();
   }

@@ -1,7 +1,7 @@
 import { BTF_INFO, BTF_LOAD } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
-import { objectInfo } from "./bpf_object.ts";
+import { bufferedInfo, objectInfo } from "./bpf_object.ts";
 
 /** MODULE_NAME_LEN of the kernel, at the most. */
 const longestName = 64;
@@ -43,7 +43,7 @@ export function readBtfObject(fd: number, what: string): BtfObject {
     elements: sizes.u32(BTF_INFO.btf_size),
     elementSize: 1,
   } as const;
-  using info = objectInfo(fd, BTF_INFO.sizeof, what, [name, data]);
+  using info = bufferedInfo(fd, BTF_INFO.sizeof, what, [name, data]);
   return {
     bytes: info.bytes(BTF_INFO.btf),
     isKernel: info.u32(BTF_INFO.kernel_btf) !== 0,

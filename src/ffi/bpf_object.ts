@@ -165,21 +165,15 @@ export interface InfoBuffer {
  */
 export class ObjectInfo implements Disposable {
   readonly #struct: Scratch;
-  readonly #buffers: readonly { readonly memory: Scratch; readonly buffer: InfoBuffer }[];
   readonly #known: number;
 
   /** @internal {@link objectInfo} makes them. */
-  constructor(
-    struct: Scratch,
-    buffers: readonly { readonly memory: Scratch; readonly buffer: InfoBuffer }[],
-    known: number,
-  ) {
+  constructor(struct: Scratch, known: number) {
     this.#struct = struct;
-    this.#buffers = buffers;
     this.#known = known;
   }
 
-  /** Whether this kernel's struct has the field. */
+  /** Returns true where this kernel's struct has the field. */
   has(offset: number): boolean {
     return offset < this.#known;
   }
@@ -216,6 +210,27 @@ export class ObjectInfo implements Disposable {
     return upToNul(this.#struct.bytes.subarray(offset, offset + length));
   }
 
+  [Symbol.dispose](): void {
+    this.#struct[Symbol.dispose]();
+  }
+}
+
+/** Memory for a part of a description that has no fixed length. */
+interface HeldBuffer {
+  readonly memory: Scratch;
+  readonly buffer: InfoBuffer;
+}
+
+/** A description with parts of no fixed length: {@link bufferedInfo} makes them. */
+export class BufferedInfo extends ObjectInfo {
+  readonly #buffers: readonly HeldBuffer[];
+
+  /** @internal */
+  constructor(struct: Scratch, known: number, buffers: readonly HeldBuffer[]) {
+    super(struct, known);
+    this.#buffers = buffers;
+  }
+
   /** The text in the buffer whose address is at `pointer`, up to its NUL. */
   text(pointer: number): string {
     return upToNul(this.#find(pointer).memory.bytes);
@@ -244,15 +259,15 @@ export class ObjectInfo implements Disposable {
     return { memory, length: Math.min(this.u32(buffer.count), buffer.elements) };
   }
 
-  #find(pointer: number): { memory: Scratch; buffer: InfoBuffer } {
+  #find(pointer: number): HeldBuffer {
     const found = this.#buffers.find(({ buffer }) => buffer.pointer === pointer);
     if (found === undefined) throw new Error(`no buffer was given for the field at ${pointer}`);
     return found;
   }
 
-  [Symbol.dispose](): void {
+  override [Symbol.dispose](): void {
     for (const { memory } of this.#buffers) memory[Symbol.dispose]();
-    this.#struct[Symbol.dispose]();
+    super[Symbol.dispose]();
   }
 }
 
@@ -260,24 +275,39 @@ export class ObjectInfo implements Disposable {
  * Asks the kernel about an object (kernel 4.13). The caller disposes of the result.
  *
  * @param size of the kind's struct
- * @param buffers for what is not in the struct; those of no elements are left out
  */
-export function objectInfo(
+export function objectInfo(fd: number, size: number, what: string): ObjectInfo {
+  const struct = allocateScratch(size);
+  return new ObjectInfo(struct, readInfo(fd, struct, size, what));
+}
+
+/** Asks for parts that have no fixed length, too. @param buffers those of no elements are left out */
+export function bufferedInfo(
   fd: number,
   size: number,
   what: string,
-  buffers: readonly InfoBuffer[] = [],
-): ObjectInfo {
+  buffers: readonly InfoBuffer[],
+): BufferedInfo {
   const struct = allocateScratch(size);
   const held = buffers
     .filter(({ elements }) => elements > 0)
     .map((buffer) => ({ buffer, memory: allocateScratch(buffer.elements * buffer.elementSize) }));
+  for (const { buffer, memory } of held) {
+    struct.view.setBigUint64(buffer.pointer, BigInt(memory.address), true);
+    struct.view.setUint32(buffer.count, buffer.elements, true);
+  }
+  try {
+    return new BufferedInfo(struct, readInfo(fd, struct, size, what), held);
+  } catch (error) {
+    for (const { memory } of held) memory[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Has the kernel fill a struct in, which is given back where it refuses; returns how many bytes it knows. */
+function readInfo(fd: number, struct: Scratch, size: number, what: string): number {
   try {
     using attr = new BpfAttr(GET_INFO_BY_FD.sizeof);
-    for (const { buffer, memory } of held) {
-      struct.view.setBigUint64(buffer.pointer, BigInt(memory.address), true);
-      struct.view.setUint32(buffer.count, buffer.elements, true);
-    }
     attr
       .u32(GET_INFO_BY_FD.bpf_fd, fd)
       .u32(GET_INFO_BY_FD.info_len, size)
@@ -286,21 +316,26 @@ export function objectInfo(
       doing: `ask the kernel about the ${what}`,
       hints: { EINVAL: "The descriptor is not of a BPF object" },
     });
-    return new ObjectInfo(struct, held, attr.readU32(GET_INFO_BY_FD.info_len));
+    return attr.readU32(GET_INFO_BY_FD.info_len);
   } catch (error) {
-    for (const { memory } of held) memory[Symbol.dispose]();
     struct[Symbol.dispose]();
     throw error;
   }
 }
 
-const structs = { map: MAP_INFO, prog: PROG_INFO, link: LINK_INFO, btf: BTF_INFO } as const;
+/** Where the struct of each kind has the id, and its size. */
+const idPlaces = {
+  map: [MAP_INFO.id, MAP_INFO.sizeof],
+  prog: [PROG_INFO.id, PROG_INFO.sizeof],
+  link: [LINK_INFO.id, LINK_INFO.sizeof],
+  btf: [BTF_INFO.id, BTF_INFO.sizeof],
+} as const;
 
 /** The id of an object (kernel 4.13; of a link 5.8). */
 export function objectId(kind: ObjectKind, fd: number, what: string): number {
-  const { id, sizeof: size } = structs[kind];
+  const [offset, size] = idPlaces[kind];
   using info = objectInfo(fd, size, what);
-  return info.u32(id);
+  return info.u32(offset);
 }
 
 function upToNul(bytes: Uint8Array): string {

@@ -11,9 +11,12 @@ export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC
 
 /** The kernel's numbers of program types. */
 export const programTypeNumbers: Readonly<Record<ProgramTypeName, number>> =
-  numbersByKeyword(bpfProgTypes);
+  /*@__PURE__*/ numbersByKeyword(bpfProgTypes);
 
-const programTypeNames = keywordsByNumber(bpfProgTypes) as ReadonlyMap<number, ProgramTypeName>;
+const programTypeNames = /*@__PURE__*/ keywordsByNumber(bpfProgTypes) as ReadonlyMap<
+  number,
+  ProgramTypeName
+>;
 
 /** Returns the name of a type of program, also of one that is newer than this library. */
 export function programTypeName(number: number): ProgramTypeName {
@@ -25,9 +28,9 @@ export type AttachTypeName = Keyword<keyof typeof bpfAttachTypes>;
 
 /** The kernel's numbers of attachment types. */
 export const attachTypeNumbers: Readonly<Record<AttachTypeName, number>> =
-  numbersByKeyword(bpfAttachTypes);
+  /*@__PURE__*/ numbersByKeyword(bpfAttachTypes);
 
-const attachTypeNames = keywordsByNumber(bpfAttachTypes);
+const attachTypeNames = /*@__PURE__*/ keywordsByNumber(bpfAttachTypes);
 
 /** Returns the name of a type of attachment, also of one that is newer than this library. */
 export function attachTypeName(number: number): AttachTypeName {

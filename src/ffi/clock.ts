@@ -1,6 +1,6 @@
 import type { Pointer } from "bun:ffi";
 import { BpfError, lastErrno } from "./error.ts";
-import { libc } from "./libc.ts";
+import { otherLibc } from "./libc_others.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME } from "../uapi/system.ts";
 
@@ -11,7 +11,7 @@ const maxOffsetAge = 1e9;
 const rounding = 0.001;
 
 function readClock(clock: number, time: Scratch): void {
-  if (libc.clock_gettime(clock, time.address as Pointer) < 0) {
+  if (otherLibc.clock_gettime(clock, time.address as Pointer) < 0) {
     throw new BpfError({ errno: lastErrno(), syscall: "clock_gettime", doing: "read the clock" });
   }
 }

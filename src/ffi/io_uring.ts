@@ -19,7 +19,7 @@ import { IO_URING_CQE, IO_URING_PARAMS, IO_URING_SQE } from "../uapi/layout.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
-import { syscalls } from "./libc.ts";
+import { otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, MappedMemory, type Scratch, setUint64 } from "./mapped_memory.ts";
 import { sendWithoutBlocking } from "./socket.ts";
@@ -63,7 +63,7 @@ export class IoUring implements Disposable {
   /** @throws {BpfError} where io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or lacks what is needed (5.5) */
   constructor() {
     using params = allocateScratch(IO_URING_PARAMS.sizeof);
-    const fd = syscalls.io_uring_setup(
+    const fd = otherSyscalls.io_uring_setup(
       numbers.io_uring_setup,
       submissionEntries,
       params.address as Pointer,
@@ -214,7 +214,7 @@ export class IoUring implements Disposable {
     let left = submitted;
     let busy = 0;
     do {
-      const result = syscalls.io_uring_enter(
+      const result = otherSyscalls.io_uring_enter(
         numbers.io_uring_enter,
         this.#descriptor.fd,
         left,

@@ -1,7 +1,7 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { BpfError, DisposedError, errnoName, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
-import { libc, libcAddresses } from "./libc.ts";
+import { libc, munmapAddress } from "./libc.ts";
 import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../uapi/system.ts";
 
 /** Rounds up to a multiple of 8, as the kernel aligns keys, values and records. */
@@ -74,7 +74,7 @@ export class MappedMemory implements Disposable {
       0,
       length,
       length as Pointer,
-      libcAddresses.munmap,
+      munmapAddress,
     );
   }
 

@@ -3,7 +3,7 @@ import { writeSync } from "./files.ts";
 import { MFD_CLOEXEC, MFD_NOEXEC_SEAL } from "../uapi/system.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
-import { libc } from "./libc.ts";
+import { otherLibc } from "./libc_others.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 
 /** A file without a name, in memory, that cannot be run; it ends with its last descriptor (kernel 3.17). @throws {BpfError} */
@@ -11,7 +11,8 @@ export function memoryFile(contents: Uint8Array, what: string): Descriptor {
   const text = Buffer.from("bun-bpf\0");
   using name = allocateScratch(text.length);
   name.bytes.set(text);
-  const create = (flags: number) => libc.memfd_create(name.address as Pointer, flags | MFD_CLOEXEC);
+  const create = (flags: number) =>
+    otherLibc.memfd_create(name.address as Pointer, flags | MFD_CLOEXEC);
   // Kernels that have this flag (6.3) note in their log where it is missing, or refuse the file.
   let fd = create(MFD_NOEXEC_SEAL);
   if (fd < 0 && errnoName(lastErrno()) === "EINVAL") fd = create(0);

@@ -1,7 +1,7 @@
 import { openSync } from "./files.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
-import { libc, syscalls } from "./libc.ts";
+import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
 import { explainPermission } from "./permission.ts";
 import { CLONE_NEWNET, PIDFD_THREAD, syscallNumbers } from "../uapi/system.ts";
@@ -38,12 +38,12 @@ export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result):
   using former = openNamespace(kind);
   // To enter where one is changes nothing, and is refused exactly where the way back would be: in a user namespace that does
   // not own this namespace, say, where a new one can be made all the same.
-  if (libc.setns(former.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
-  if (libc.unshare(kind.flag) < 0) throw namespaceError(kind, "unshare", lastErrno());
+  if (otherLibc.setns(former.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
+  if (otherLibc.unshare(kind.flag) < 0) throw namespaceError(kind, "unshare", lastErrno());
   try {
     return body();
   } finally {
-    if (libc.setns(former.fd, kind.flag) < 0) {
+    if (otherLibc.setns(former.fd, kind.flag) < 0) {
       throw new Error(`this thread cannot leave the ${kind.name} that was made for a trial`, {
         cause: namespaceError(kind, "setns", lastErrno()),
       });
@@ -100,9 +100,9 @@ const hints: Readonly<Record<string, string>> = {
  * @throws {BpfError} `ESRCH` when there is no such process or thread
  */
 export function openPidfd(id: number): Descriptor {
-  let fd = syscalls.pidfd_open(pidfdOpenNumber, id, 0);
+  let fd = otherSyscalls.pidfd_open(pidfdOpenNumber, id, 0);
   if (fd < 0 && notFirstThread.includes(errnoName(lastErrno()))) {
-    fd = syscalls.pidfd_open(pidfdOpenNumber, id, PIDFD_THREAD);
+    fd = otherSyscalls.pidfd_open(pidfdOpenNumber, id, PIDFD_THREAD);
   }
   if (fd < 0) {
     const errno = lastErrno();

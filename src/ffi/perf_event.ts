@@ -3,7 +3,8 @@ import { readFileSync } from "./files.ts";
 import { hasCapability } from "./capabilities.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
-import { libc, syscalls } from "./libc.ts";
+import { libc } from "./libc.ts";
+import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
 import {
   allocateScratch,
@@ -168,7 +169,7 @@ function openOnCpu(attr: Scratch, cpu: number): number {
 
 function open(attr: Scratch, thread: number, cpu: number): number {
   const noGroup = -1;
-  return syscalls.perf_event_open(
+  return otherSyscalls.perf_event_open(
     perfEventOpenNumber,
     attr.address as Pointer,
     thread,
@@ -180,14 +181,14 @@ function open(attr: Scratch, thread: number, cpu: number): number {
 
 /** Sets a perf event's program, for kernels without links for perf events (before 5.15): it goes when the event closes. */
 export function setPerfEventProgram(eventFd: number, programFd: number, what: string): void {
-  if (libc.ioctl(eventFd, PERF_EVENT_IOC_SET_BPF, programFd) < 0) {
+  if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_SET_BPF, programFd) < 0) {
     throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_SET_BPF)", `attach to the ${what}`);
   }
 }
 
 /** Starts a perf event. */
 export function enablePerfEvent(eventFd: number, what: string): void {
-  if (libc.ioctl(eventFd, PERF_EVENT_IOC_ENABLE, 0) < 0) {
+  if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_ENABLE, 0) < 0) {
     throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_ENABLE)", `enable the ${what}`);
   }
 }
@@ -266,7 +267,7 @@ function mapEvent(fd: number, target: number, length: number, what: string): voi
     throw new BpfError({ errno, syscall: "mmap", doing, hint });
   }
   const flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-  if (libc.mremap(address, length, length, flags, target) !== target) {
+  if (otherLibc.mremap(address, length, length, flags, target) !== target) {
     const errno = lastErrno();
     libc.munmap(address as Pointer, length);
     throw new BpfError({ errno, syscall: "mremap", doing: `move the ${what} to their place` });

@@ -1,7 +1,7 @@
 import type { Pointer } from "bun:ffi";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
-import { libc } from "./libc.ts";
+import { otherLibc } from "./libc_others.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 import {
   EPOLL_CLOEXEC,
@@ -23,7 +23,7 @@ export function pollNow(fds: readonly number[]): number[] {
     list.view.setInt32(index * pollfdSize, fd, true);
     list.view.setInt16(index * pollfdSize + 4, POLLIN, true);
   }
-  while (libc.poll(list.address as Pointer, fds.length, 0) < 0) {
+  while (otherLibc.poll(list.address as Pointer, fds.length, 0) < 0) {
     const errno = lastErrno();
     if (errnoName(errno) === "EINTR") continue;
     throw new BpfError({ errno, syscall: "poll", doing: "look at the descriptors waited for" });
@@ -49,14 +49,14 @@ export class WritableEdge implements Disposable {
   readonly #descriptor: Descriptor;
 
   constructor(fd: number, what: string) {
-    const created = libc.epoll_create1(EPOLL_CLOEXEC);
+    const created = otherLibc.epoll_create1(EPOLL_CLOEXEC);
     if (created < 0) {
       throw new BpfError({ errno: lastErrno(), syscall: "epoll_create1", doing: `watch ${what}` });
     }
     this.#descriptor = new Descriptor(created, `epoll instance of ${what}`);
     using event = allocateScratch(longestEvent);
     event.view.setUint32(0, POLLOUT | EPOLLET, true);
-    if (libc.epoll_ctl(this.fd, EPOLL_CTL_ADD, fd, event.address as Pointer) < 0) {
+    if (otherLibc.epoll_ctl(this.fd, EPOLL_CTL_ADD, fd, event.address as Pointer) < 0) {
       const errno = lastErrno();
       this.#descriptor[Symbol.dispose]();
       throw new BpfError({ errno, syscall: "epoll_ctl(EPOLL_CTL_ADD)", doing: `watch ${what}` });
@@ -71,7 +71,7 @@ export class WritableEdge implements Disposable {
   /** Takes back the wake-ups that there were. */
   forget(): void {
     using event = allocateScratch(longestEvent);
-    if (libc.epoll_wait(this.fd, event.address as Pointer, 1, 0) >= 0) return;
+    if (otherLibc.epoll_wait(this.fd, event.address as Pointer, 1, 0) >= 0) return;
     throw new BpfError({ errno: lastErrno(), syscall: "epoll_wait", doing: "look for wake-ups" });
   }
 

@@ -2,6 +2,7 @@ import type { Pointer } from "bun:ffi";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc } from "./libc.ts";
+import { otherLibc } from "./libc_others.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 import { explainPermission } from "./permission.ts";
 import {
@@ -37,7 +38,7 @@ export function interfaceIndex(name: string): number {
   const text = Buffer.from(`${name}\0`);
   using memory = allocateScratch(text.length);
   memory.bytes.set(text);
-  const index = libc.if_nametoindex(memory.address as Pointer);
+  const index = otherLibc.if_nametoindex(memory.address as Pointer);
   if (index !== 0) return index;
   const errno = lastErrno();
   throw new BpfError({
@@ -54,7 +55,7 @@ export function interfaceIndex(name: string): number {
 /** The name of the network interface of this index in this process's network namespace, or `undefined` where it has none. */
 export function interfaceName(index: number): string | undefined {
   using memory = allocateScratch(IFNAMSIZ);
-  if (libc.if_indextoname(index, memory.address as Pointer) === null) return undefined;
+  if (otherLibc.if_indextoname(index, memory.address as Pointer) === null) return undefined;
   return Buffer.from(memory.bytes.subarray(0, memory.bytes.indexOf(0))).toString("utf8");
 }
 
@@ -65,7 +66,7 @@ export const sendWithoutBlocking = MSG_DONTWAIT | MSG_NOSIGNAL;
 export function socketPair(what: string): [Descriptor, Descriptor] {
   using fds = allocateScratch(8);
   const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  if (libc.socketpair(AF_UNIX, type, 0, fds.address as Pointer) < 0) {
+  if (otherLibc.socketpair(AF_UNIX, type, 0, fds.address as Pointer) < 0) {
     throw new BpfError({ errno: lastErrno(), syscall: "socketpair", doing: `make the ${what}` });
   }
   const second = fds.view.getInt32(4, true);
@@ -90,7 +91,7 @@ const sorts = {
 /** A socket that is not bound to anything yet and is closed on exec. @throws {BpfError} */
 export function openSocket(sort: keyof typeof sorts, protocol: number, what: string): Descriptor {
   const [family, type] = sorts[sort];
-  const fd = libc.socket(family, type | SOCK_CLOEXEC, protocol);
+  const fd = otherLibc.socket(family, type | SOCK_CLOEXEC, protocol);
   if (fd >= 0) return new Descriptor(fd, what);
   throw new BpfError({ errno: lastErrno(), syscall: "socket", doing: `open the ${what}` });
 }
@@ -108,7 +109,7 @@ export function setSocketOption(
   using memory = allocateScratch(4);
   memory.view.setInt32(0, value, true);
   const address = memory.address as Pointer;
-  if (libc.setsockopt(fd, SOL_SOCKET, options[option], address, 4) >= 0) return;
+  if (otherLibc.setsockopt(fd, SOL_SOCKET, options[option], address, 4) >= 0) return;
   const errno = lastErrno();
   throw new BpfError({
     errno,
@@ -177,10 +178,10 @@ export class RouteSocket implements Disposable {
   /** The number of the error that the kernel answers, or that the call ended with; 0 for none. */
   #exchange(address: number, length: number): number {
     const { fd } = this.#socket;
-    if (libc.send(fd, address as Pointer, length, 0) < 0) return lastErrno();
+    if (otherLibc.send(fd, address as Pointer, length, 0) < 0) return lastErrno();
     // The kernel has done it, and answered, before the call returns.
     using answer = allocateScratch(roomForAnswer);
-    if (libc.recv(fd, answer.address as Pointer, answer.length, 0) < 0) return lastErrno();
+    if (otherLibc.recv(fd, answer.address as Pointer, answer.length, 0) < 0) return lastErrno();
     const type = answer.view.getUint16(4, true);
     if (type !== NLMSG_ERROR) throw new Error(`netlink answered a message of type ${type}`);
     return -answer.view.getInt32(headerSize, true);

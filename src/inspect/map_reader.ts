@@ -4,13 +4,8 @@ import { MapElement } from "../ffi/bpf_map_element.ts";
 import { openById, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
-import {
-  copiedValueSize,
-  isPerCpu,
-  type MapProperties,
-  readMapProperties,
-} from "../maps/create.ts";
-import { IndexWalk, MapWalk, TrieWalk, type Walk, type WalkedMap } from "../maps/walk.ts";
+import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/create.ts";
+import type { Walk, WalkedMap } from "../maps/walk.ts";
 import { describeMap } from "../maps/map_spec.ts";
 import { type EntryOrder, mapTypes } from "../maps/map_types.ts";
 import { frameOf, StackLayout } from "../maps/stack_trace_map.ts";
@@ -71,7 +66,7 @@ export function mapBtf({ btfId }: MapProperties): Btf | undefined {
 function valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
   const decode =
     valueOfKernel(map) ?? (btf && typed(btf, map.btfValueTypeId)) ?? valueOfKind(map) ?? copy;
-  if (!isPerCpu(map)) return decode;
+  if (mapTypes.get(map.type)?.isPerCpu !== true) return decode;
   const { valueSize } = map;
   const stride = roundUp8(valueSize);
   return (bytes) => {
@@ -200,15 +195,15 @@ export class MapReader implements Disposable {
    * @throws {Error} for a kind of map that cannot be read, with the reason
    */
   *entries(): Generator<RawEntry, undefined, undefined> {
-    const order = entryOrderOf(this.properties);
-    if (order === "next") {
+    const EntryWalk = entryOrderOf(this.properties);
+    if (EntryWalk === "next") {
       const next = this.#peek();
       if (next !== undefined) yield { key: new Uint8Array(0), value: next };
       return undefined;
     }
-    const { keySize, valueSize, ...map } = this.#walked();
-    const Walks = { keys: MapWalk, indexes: IndexWalk, networks: TrieWalk };
-    using walk: Walk = new Walks[order]({ keySize, valueSize, ...map });
+    const map = this.#walked();
+    const { valueSize } = map;
+    using walk: Walk = new EntryWalk(map);
     while (walk.next()) {
       for (let index = 0; walk.has(index); index++) {
         const { buffer, byteOffset } = walk.view;
@@ -220,8 +215,8 @@ export class MapReader implements Disposable {
   }
 
   #walked(): WalkedMap {
-    const { keySize, maxEntries } = this.properties;
-    const valueSize = copiedValueSize(this.properties);
+    const { type, keySize, maxEntries } = this.properties;
+    const valueSize = copiedValueSize(mapTypes.get(type) ?? {}, this.properties.valueSize);
     const what = describeMap(this.properties);
     return {
       descriptor: this.#descriptor,

@@ -17,7 +17,13 @@ import {
   type TypesOf,
 } from "../maps/map_options.ts";
 import { checkMaxEntries, type CommonMapOptions, type MapSpec } from "../maps/map_spec.ts";
-import { type MapTypeName, mapTypes, type NeverInnerName } from "../maps/map_types.ts";
+import {
+  ARRAY_OF_MAPS,
+  HASH_OF_MAPS,
+  type MapTypeName,
+  mapTypes,
+  type NeverInnerName,
+} from "../maps/map_types.ts";
 import type { ValueLayout } from "../maps/value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import type { Infer, Type } from "../types/type.ts";
@@ -289,7 +295,7 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
     ArrayOfMapsTypes<InnerMapTypes>,
     ArrayOfMapsOptions<InnerMapOptions>
   >({
-    type: "array_of_maps",
+    row: ARRAY_OF_MAPS,
     className: "ArrayOfMaps",
     types: ["inner"],
     options: ["length"],
@@ -298,6 +304,7 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
       checkInner(inner);
       return { keySize: u32.size, valueSize: u32.size };
     },
+    innerRow: ({ inner }) => classOf(inner.type).kind.row,
     complete({ inner, length }) {
       checkLength(length);
       return { maxEntries: length, inner: innerMapSpec(inner) };
@@ -377,7 +384,7 @@ export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapO
     HashOfMapsTypes<AnyType, InnerMapTypes>,
     HashOfMapsOptions<AnyType, InnerMapOptions>
   >({
-    type: "hash_of_maps",
+    row: HASH_OF_MAPS,
     className: "HashOfMaps",
     types: ["key", "inner"],
     options: ["maxEntries"],
@@ -386,6 +393,7 @@ export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapO
       checkInner(inner);
       return { keySize: key.size, valueSize: u32.size };
     },
+    innerRow: ({ inner }) => classOf(inner.type).kind.row,
     complete({ inner, maxEntries }) {
       checkMaxEntries(maxEntries);
       return { maxEntries, inner: innerMapSpec(inner) };

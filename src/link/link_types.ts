@@ -1,7 +1,7 @@
 /** @module The kernel's types of links. The row of each reads and describes its information. */
 
 import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
-import { type InfoBuffer, type ObjectInfo, objectInfo } from "../ffi/bpf_object.ts";
+import { type BufferedInfo, bufferedInfo, type InfoBuffer } from "../ffi/bpf_object.ts";
 import { attachTypeName } from "../ffi/bpf_prog.ts";
 import { interfaceName } from "../ffi/socket.ts";
 import {
@@ -23,9 +23,9 @@ type OwnInfo<Type extends LinkTypeName> = Omit<
 /** A type of links. A new one is a row of {@link linkTypes}. */
 interface LinkType<Type extends LinkTypeName> {
   /** Buffers for names and lists, whose sizes a first call gave. */
-  readonly buffers?: (info: ObjectInfo) => readonly InfoBuffer[];
+  readonly buffers?: (info: BufferedInfo) => readonly InfoBuffer[];
   /** Reads the fields that not every link has. */
-  readonly read: (info: ObjectInfo) => OwnInfo<Type>;
+  readonly read: (info: BufferedInfo) => OwnInfo<Type>;
   /** The target in a few words; parts that the kernel does not tell are left out. */
   readonly target?: (info: OwnInfo<Type>) => Words;
 }
@@ -152,11 +152,12 @@ const hooks = keywordsByNumber(netfilterHooks);
 /** Asks the kernel about a link (kernel 5.8). */
 export function readLinkInfo(fd: number, what: string): LinkInfo {
   // First without room for names and lists: which there are depends on the type.
-  using first = objectInfo(fd, LINK_INFO.sizeof, what);
+  using first = bufferedInfo(fd, LINK_INFO.sizeof, what, []);
   const type = keywordOf(names, first.u32(LINK_INFO.type));
   const row = rowOf(type);
   const buffers = row?.buffers?.(first) ?? [];
-  using second = buffers.length === 0 ? undefined : objectInfo(fd, LINK_INFO.sizeof, what, buffers);
+  using second =
+    buffers.length === 0 ? undefined : bufferedInfo(fd, LINK_INFO.sizeof, what, buffers);
   const info = second ?? first;
   const common = { id: info.u32(LINK_INFO.id), type, programId: info.u32(LINK_INFO.prog_id) };
   return { ...common, ...row?.read(info) } as LinkInfo;
@@ -216,19 +217,19 @@ function textBuffer(pointer: number, count: number): InfoBuffer {
 }
 
 /** Room for lists of numbers of 64 bits, which share a count. */
-function listOf64(info: ObjectInfo, count: number): (pointer: number) => InfoBuffer {
+function listOf64(info: BufferedInfo, count: number): (pointer: number) => InfoBuffer {
   const elements = info.u32(count);
   return (pointer) => ({ pointer, count, elements, elementSize: 8 });
 }
 
 /** A number of 32 bits that is 0 where there is none. */
-function present32(info: ObjectInfo, offset: number): number | undefined {
+function present32(info: BufferedInfo, offset: number): number | undefined {
   const number = info.u32(offset);
   return number === 0 ? undefined : number;
 }
 
 /** A number of 64 bits that is 0 where there is none. */
-function present64(info: ObjectInfo, offset: number): bigint | undefined {
+function present64(info: BufferedInfo, offset: number): bigint | undefined {
   const number = info.u64(offset);
   return number === 0n ? undefined : number;
 }
@@ -248,12 +249,12 @@ function tracingType(number: number): OwnInfo<"tracing">["attachType"] {
   return number === bpfAttachTypes.CGROUP_INET_INGRESS ? "ext" : attachTypeName(number);
 }
 
-function interfaceAt(info: ObjectInfo, offset: number): OwnInfo<"xdp"> {
+function interfaceAt(info: BufferedInfo, offset: number): OwnInfo<"xdp"> {
   const ifindex = present32(info, offset);
   return { ifindex, interfaceName: ifindex === undefined ? undefined : interfaceName(ifindex) };
 }
 
-function readIterator(info: ObjectInfo): OwnInfo<"iter"> {
+function readIterator(info: BufferedInfo): OwnInfo<"iter"> {
   const target = presentText(info.text(LINK_INFO.iter_target_name));
   // The same bytes mean other things for other targets.
   const isOfMap = target === "bpf_map_elem" || target === "bpf_sk_storage_map";
@@ -269,7 +270,7 @@ function readIterator(info: ObjectInfo): OwnInfo<"iter"> {
   };
 }
 
-function readKprobes(info: ObjectInfo): OwnInfo<"kprobe_multi"> {
+function readKprobes(info: BufferedInfo): OwnInfo<"kprobe_multi"> {
   const count = present32(info, LINK_INFO.kprobe_multi_count);
   if (count === undefined) {
     const unknown = undefined;
@@ -284,7 +285,7 @@ function readKprobes(info: ObjectInfo): OwnInfo<"kprobe_multi"> {
   };
 }
 
-function readUprobes(info: ObjectInfo): OwnInfo<"uprobe_multi"> {
+function readUprobes(info: BufferedInfo): OwnInfo<"uprobe_multi"> {
   const count = present32(info, LINK_INFO.uprobe_multi_count);
   const isTold = count !== undefined;
   return {
@@ -303,7 +304,7 @@ function readUprobes(info: ObjectInfo): OwnInfo<"uprobe_multi"> {
 /** A kind of perf events. */
 interface PerfEventRow {
   readonly buffers: readonly InfoBuffer[];
-  readonly read: (info: ObjectInfo) => PerfEventTarget;
+  readonly read: (info: BufferedInfo) => PerfEventTarget;
 }
 
 function probeRow(kind: "kprobe" | "kretprobe"): PerfEventRow {
@@ -365,7 +366,7 @@ const perfEvents: Readonly<
 const perfEventNames = keywordsByNumber(bpfPerfEventTypes);
 
 /** The row of a link's perf event; `undefined` where the kernel does not tell what event it is. */
-function perfEventRow(info: ObjectInfo): PerfEventRow | undefined {
+function perfEventRow(info: BufferedInfo): PerfEventRow | undefined {
   const name = perfEventNames.get(info.u32(LINK_INFO.perf_event_type));
   return name === undefined || name === "unspec" ? undefined : perfEvents[name];
 }

@@ -1,3 +1,4 @@
+import { ARENA } from "./map_types.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { ArenaMemory, mappedArenaAddress } from "../ffi/arena_memory.ts";
@@ -82,7 +83,7 @@ function addressOf({ address }: ArenaPlace): number {
  */
 export class Arena extends BpfMap<"arena"> {
   static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
-    type: "arena",
+    row: ARENA,
     className: "Arena",
     types: ["address"],
     defaultTypes: {},

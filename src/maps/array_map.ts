@@ -10,7 +10,7 @@ import {
   type TypeIn,
   type ValueTypes,
 } from "./map_options.ts";
-import type { MapTypeName } from "./map_types.ts";
+import { ARRAY, PERCPU_ARRAY, type MapTypeName } from "./map_types.ts";
 import { PerCpuLayout, reduceValues, sumValues } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
@@ -166,7 +166,7 @@ export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V>
  */
 export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, "array"> {
   static readonly kind = /*@__PURE__*/ arrayKind<"ArrayMap", ArrayMapOptions<AnyType>>(
-    "array",
+    ARRAY,
     "ArrayMap",
     ["mmap"],
     mappable,
@@ -348,7 +348,7 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   readonly Infer<V>[],
   "percpu_array"
 > {
-  static readonly kind = /*@__PURE__*/ arrayKind("percpu_array", "PerCpuArrayMap");
+  static readonly kind = /*@__PURE__*/ arrayKind(PERCPU_ARRAY, "PerCpuArrayMap");
   /** The type that the values of one CPU are written and read with. */
   declare readonly types: ValueTypes<V>;
   readonly #values: PerCpuLayout<Infer<V>>;

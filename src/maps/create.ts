@@ -8,16 +8,8 @@ import { BpfError } from "../ffi/error.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { describeOrigin, openObject, openPin, type Origin } from "../handle/kernel_object.ts";
-import { requireBpfSecurityModule } from "../ffi/security.ts";
 import { describeMap, type MapSpec } from "./map_spec.ts";
-import {
-  absenceOf,
-  type MapType,
-  mapTypeName,
-  type MapTypeName,
-  mapTypeNumber,
-  mapTypes,
-} from "./map_types.ts";
+import { absenceOf, type MapType, mapTypeName, type MapTypeName } from "./map_types.ts";
 import {
   BPF_F_NO_COMMON_LRU,
   BPF_F_NUMA_NODE,
@@ -30,46 +22,50 @@ import { MAP_INFO } from "../uapi/layout.ts";
 /**
  * Creates the map that a spec describes; the descriptor is the caller's.
  *
+ * @param row of the map type
+ * @param innerRow of the maps inside
  * @throws {BpfError} when the kernel refuses it
  * @throws {Error} for inode storage without its security module
  */
-export function createFromSpec(spec: MapSpec): number {
-  requireSecurityModule(spec.type);
+export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType): number {
+  row.requirement?.();
   const { inner } = spec;
-  if (inner === undefined) return createWithTypes(spec, undefined);
+  if (inner === undefined || innerRow === undefined) return createWithTypes(row, spec, undefined);
   // The kernel takes from it what the maps inside are like, and does not keep it.
-  using template = new Descriptor(createFromSpec(inner), `template of the ${describeMap(spec)}`);
-  return createWithTypes(spec, template.fd);
-}
-
-/** Other security modules' memory would be taken where `bpf` is not among the active ones. */
-function requireSecurityModule(type: MapTypeName): void {
-  if (mapTypes.get(type)?.needsSecurityModule === true) requireBpfSecurityModule();
+  using template = new Descriptor(
+    createFromSpec(innerRow, inner),
+    `template of the ${describeMap(spec)}`,
+  );
+  return createWithTypes(row, spec, template.fd);
 }
 
 /**
  * The types of keys and values serve `bpftool map dump` alone for most map types: a kernel that does not take them
  * (before 4.18) makes the map without.
  */
-function createWithTypes(spec: MapSpec, innerMapFd: number | undefined): number {
+function createWithTypes(row: MapType, spec: MapSpec, innerMapFd: number | undefined): number {
   const what = describeMap(spec);
   const { types } = spec;
-  if (types === undefined) return createKernelMap(creation(spec, innerMapFd), what);
+  if (types === undefined) return createKernelMap(creation(row, spec, innerMapFd), what);
   const { bytes, keyTypeId, valueTypeId, areRequired } = types;
   try {
     using btf = loadBtf(bytes, `types of the ${what}`);
     const described = { fd: btf.fd, keyTypeId, valueTypeId };
-    return createKernelMap(creation(spec, innerMapFd, described), what);
+    return createKernelMap(creation(row, spec, innerMapFd, described), what);
   } catch (error) {
     if (areRequired || !(error instanceof BpfError)) throw error;
-    return createKernelMap(creation(spec, innerMapFd), what);
+    return createKernelMap(creation(row, spec, innerMapFd), what);
   }
 }
 
-function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): MapCreation {
-  const row = mapTypes.get(spec.type);
+function creation(
+  row: MapType,
+  spec: MapSpec,
+  innerMapFd: number | undefined,
+  btf?: MapBtf,
+): MapCreation {
   return {
-    type: mapTypeNumber(spec.type),
+    type: row.number,
     keySize: spec.keySize,
     valueSize: spec.valueSize,
     maxEntries: spec.maxEntries,
@@ -79,18 +75,18 @@ function creation(spec: MapSpec, innerMapFd: number | undefined, btf?: MapBtf): 
     extra: spec.mapExtra,
     innerMapFd,
     btf,
-    isPerCpu: row?.isPerCpu ?? false,
-    needs: row?.needs ?? ["CAP_BPF"],
-    explain: () => row && explainAbsence(spec.type, row),
+    isPerCpu: row.isPerCpu ?? false,
+    needs: row.needs,
+    explain: () => explainAbsence(row),
   };
 }
 
 /** Explains why the kernel has no maps of a type: by a probe where probes are loaded, else by its version and build. */
-function explainAbsence(type: MapTypeName, row: MapType): string | undefined {
+function explainAbsence(row: MapType): string | undefined {
   const probes = explainer();
-  if (probes !== undefined) return probes.mapType(type);
+  if (probes !== undefined) return probes.mapType(row.type);
   const reason = absenceOf(row);
-  return reason && `This kernel has no maps of the type ${type}: ${reason}`;
+  return reason && `This kernel has no maps of the type ${row.type}: ${reason}`;
 }
 
 /** The properties of a map that stay the same for its whole life. */
@@ -128,6 +124,8 @@ export interface MapInfo extends MapProperties {
 
 /** An open map, before an object of its class has it: the descriptor, owned, and what it was made or opened with. */
 export class MapHandle<Types extends object = object> {
+  /** The row of its map type. */
+  readonly row: MapType;
   readonly descriptor: Descriptor;
   readonly info: MapProperties;
   /** The types that its keys, values or events are written and read with. */
@@ -138,12 +136,14 @@ export class MapHandle<Types extends object = object> {
   readonly isNewlyPinned: boolean;
 
   constructor(
+    row: MapType,
     descriptor: Descriptor,
     info: MapProperties,
     types: Types,
     pinnedAt?: string,
     isNewlyPinned = false,
   ) {
+    this.row = row;
     this.descriptor = descriptor;
     this.info = info;
     this.types = types;
@@ -154,7 +154,7 @@ export class MapHandle<Types extends object = object> {
   /** Opens the map a second time, with a descriptor of its own. @throws {DisposedError} after disposal */
   duplicate(types = this.types): MapHandle<Types> {
     const { fd, what } = this.descriptor;
-    return new MapHandle(new Descriptor(duplicate(fd, what), what), this.info, types);
+    return new MapHandle(this.row, new Descriptor(duplicate(fd, what), what), this.info, types);
   }
 
   /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */
@@ -163,9 +163,6 @@ export class MapHandle<Types extends object = object> {
     if (this.isNewlyPinned && this.pinnedAt !== undefined) unlinkSync(this.pinnedAt);
   }
 }
-
-/** The part of a spec that an existing map must agree with. */
-export type ExpectedMap = Pick<MapSpec, "type"> & Partial<MapSpec>;
 
 /** Reads the properties of a map from the kernel (kernel 4.13). */
 export function readMapProperties(fd: number, what: string): MapProperties {
@@ -198,66 +195,67 @@ export function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
-/** Returns true for a map with a value for each CPU. */
-export function isPerCpu({ type }: Pick<MapProperties, "type">): boolean {
-  return mapTypes.get(type)?.isPerCpu ?? false;
-}
-
 /** Bytes that the kernel copies for the value of a key, whatever room it is given. @throws {Error} without /sys */
-export function copiedValueSize({
-  type,
-  valueSize,
-}: Pick<MapProperties, "type" | "valueSize">): number {
-  return isPerCpu({ type }) ? roundUp8(valueSize) * possibleCpus().length : valueSize;
+export function copiedValueSize(row: Pick<MapType, "isPerCpu">, valueSize: number): number {
+  return row.isPerCpu === true ? roundUp8(valueSize) * possibleCpus().length : valueSize;
 }
 
 /**
  * Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned.
  *
  * @param types see {@link MapHandle.types}
+ * @param innerRow the row of the maps inside
  */
 export function createMapHandle<Types extends object>(
+  row: MapType,
   spec: MapSpec,
   types: Types,
   pin: string | undefined,
+  innerRow?: MapType,
 ): MapHandle<Types> {
   const what = describeMap(spec);
-  // Before any other call, so that an unknown kind of map is refused as an argument.
-  mapTypeNumber(spec.type);
   const access = spec.flags & accessFlags;
   const pinned = pin === undefined ? undefined : openPin("map", pin, what, access);
-  if (pinned !== undefined) return adopt(pinned, spec, types, `pinned at ${pin}`, pin);
-  const created = new Descriptor(createFromSpec(spec), `${what} just created`);
-  const { descriptor, info } = adopt(created, { type: spec.type }, types, "just created");
-  if (pin === undefined) return new MapHandle(descriptor, info, types);
+  if (pinned !== undefined) return adopt(row, pinned, spec, types, `pinned at ${pin}`, pin);
+  const created = new Descriptor(createFromSpec(row, spec, innerRow), `${what} just created`);
+  const { descriptor, info } = adopt(row, created, {}, types, "just created");
+  if (pin === undefined) return new MapHandle(row, descriptor, info, types);
   try {
     pinObject(descriptor.fd, pin, what);
   } catch (error) {
     descriptor[Symbol.dispose]();
     // Another process pinned its own meanwhile: that one it is, then.
     if (error instanceof BpfError && error.code === "EEXIST") {
-      return openMapHandle({ path: pin }, spec, types);
+      return openMapHandle(row, { path: pin }, spec, types);
     }
     throw error;
   }
-  return new MapHandle(descriptor, info, types, pin, true);
+  return new MapHandle(row, descriptor, info, types, pin, true);
 }
 
-/** Opens a map that exists already. @throws {Error} where there is none, or it does not fit */
+/**
+ * Opens a map that exists already.
+ *
+ * @param row of the type that it must have
+ * @param expected the part of a spec that it must agree with
+ * @throws {Error} where there is none, or it does not fit
+ */
 export function openMapHandle<Types extends object>(
+  row: MapType,
   origin: Origin,
-  expected: ExpectedMap,
+  expected: Partial<MapSpec>,
   types: Types,
 ): MapHandle<Types> {
   const access = (expected.flags ?? 0) & accessFlags;
-  const descriptor = openObject("map", origin, `${expected.type} map`, access);
+  const descriptor = openObject("map", origin, `${row.type} map`, access);
   const pinnedAt = "path" in origin ? origin.path : undefined;
-  return adopt(descriptor, expected, types, describeOrigin(origin), pinnedAt);
+  return adopt(row, descriptor, expected, types, describeOrigin(origin), pinnedAt);
 }
 
 function adopt<Types extends object>(
+  row: MapType,
   descriptor: Descriptor,
-  expected: ExpectedMap,
+  expected: Partial<MapSpec>,
   types: Types,
   where: string,
   pinnedAt?: string,
@@ -265,11 +263,11 @@ function adopt<Types extends object>(
   try {
     const info = readMapProperties(descriptor.fd, descriptor.what);
     descriptor.what = describeMap(info);
-    checkCompatible(expected, info, where);
-    requireSecurityModule(info.type);
+    checkCompatible(row, { ...expected, type: row.type }, info, where);
+    row.requirement?.();
     // Where that cannot be known, nothing must be made or pinned.
-    copiedValueSize(info);
-    return new MapHandle(descriptor, info, types, pinnedAt);
+    copiedValueSize(row, info.valueSize);
+    return new MapHandle(row, descriptor, info, types, pinnedAt);
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;
@@ -291,11 +289,14 @@ const comparedAttributes = [
   "mapExtra",
 ] as const;
 
-function comparable(map: Partial<MapSpec>, name: (typeof comparedAttributes)[number]) {
+function comparable(
+  { kernelFlags = 0 }: MapType,
+  map: Partial<MapSpec>,
+  name: (typeof comparedAttributes)[number],
+) {
   const value = map[name];
   if (name === "maxEntries" && typeof value === "number") return roundedEntries(map, value);
   if (name !== "flags" || typeof value !== "number") return value;
-  const { kernelFlags = 0 } = (map.type && mapTypes.get(map.type)) ?? {};
   return value & ~(passingFlags | kernelFlags);
 }
 
@@ -307,10 +308,15 @@ function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): nu
 }
 
 /** @throws {TypeError} that lists each attribute in which a map differs from what is expected */
-function checkCompatible(expected: ExpectedMap, info: MapProperties, where: string): void {
+function checkCompatible(
+  row: MapType,
+  expected: Partial<MapSpec>,
+  info: MapProperties,
+  where: string,
+): void {
   const differences = comparedAttributes
     .filter((name) => expected[name] !== undefined)
-    .filter((name) => comparable(expected, name) !== comparable(info, name))
+    .filter((name) => comparable(row, expected, name) !== comparable(row, info, name))
     .map((name) => `${name} is ${info[name]}, not ${expected[name]}`);
   if (differences.length === 0) return;
   throw new TypeError(`the map ${where} does not fit: ${differences.join("; ")}`);

@@ -40,7 +40,7 @@ export abstract class SparseArrayMap<V, W, Name extends MapTypeName = MapTypeNam
 
   /** Empties all places, one after the other. */
   clear(): void {
-    this.elements.deleteIndexes(this.length);
+    for (let index = 0; index < this.length; index++) this.elements.delete(index);
   }
 
   /** @internal Stores something after checking the index; false where the flags forbid it. */

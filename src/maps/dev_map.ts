@@ -1,5 +1,6 @@
 /** @module Maps that XDP programs redirect packets with: to network interfaces, to CPUs and to AF_XDP sockets. */
 
+import { CPUMAP, DEVMAP, DEVMAP_HASH, XSKMAP } from "./map_types.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
@@ -114,7 +115,7 @@ export type DevMapOptions = DescriptorArrayOptions;
  * ```
  */
 export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
-  static readonly kind = /*@__PURE__*/ descriptorArrayKind("devmap", "DevMap", programmedSize);
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind(DEVMAP, "DevMap", programmedSize);
 
   constructor(options: DevMapOptions) {
     const handle = DevMap.kind.handle(options);
@@ -146,7 +147,7 @@ export type DevMapHashOptions = DescriptorHashOptions;
  */
 export class DevMapHash extends AssociativeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
   static readonly kind = /*@__PURE__*/ new MapKind<"DevMapHash", object, DevMapHashOptions>({
-    type: "devmap_hash",
+    row: DEVMAP_HASH,
     className: "DevMapHash",
     types: [],
     defaultTypes: {},
@@ -244,7 +245,7 @@ function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> 
  * ```
  */
 export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue, "cpumap"> {
-  static readonly kind = /*@__PURE__*/ cpuArrayKind("cpumap", "CpuMap", programmedSize);
+  static readonly kind = /*@__PURE__*/ cpuArrayKind(CPUMAP, "CpuMap", programmedSize);
 
   constructor(options: CpuMapOptions = {}) {
     const handle = CpuMap.kind.handle(options);
@@ -286,7 +287,7 @@ const xskHints: Hints = {
  * ```
  */
 export class XskMap extends WriteOnlyArrayMap<FdLike, "xskmap"> {
-  static readonly kind = /*@__PURE__*/ descriptorArrayKind("xskmap", "XskMap", u32.size);
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind(XSKMAP, "XskMap", u32.size);
 
   constructor(options: XskMapOptions) {
     const handle = XskMap.kind.handle(options);

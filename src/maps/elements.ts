@@ -9,18 +9,9 @@ import { BpfError } from "../ffi/error.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { copiedValueSize, type MapHandle } from "./create.ts";
-import type { ManyLookups } from "./get_many.ts";
-import { mapTypes } from "./map_types.ts";
+import { ManyLookups } from "./get_many.ts";
 import { cpuIndex, type PerCpuLayout, type ValueLayout } from "./value_layout.ts";
-import {
-  BatchError,
-  deleteBatch,
-  IndexWalk,
-  MapWalk,
-  TrieWalk,
-  type Walk,
-  type WalkedMap,
-} from "./walk.ts";
+import { BatchError, deleteBatch, MapWalk, type Walk, type WalkedMap } from "./walk.ts";
 
 /** The key of maps that have none. */
 export const noKey: Type<undefined> = {
@@ -88,13 +79,13 @@ export class MapElements<K, V, W = V> implements Disposable {
     this.#handle = handle;
     this.layout = layout;
     this.defaultFlags = layout.isLocked === true ? BPF_F_LOCK : 0;
-    const { info } = handle;
-    const { absentDeletion, operations } = mapTypes.get(info.type) ?? {};
+    const { info, row } = handle;
+    const { absentDeletion, operations } = row;
     this.#absentDeletion =
-      absentDeletion === "success" && operations?.lookup === undefined ? undefined : absentDeletion;
+      absentDeletion === "success" && operations.lookup === undefined ? undefined : absentDeletion;
     try {
       // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
-      const copied = copiedValueSize(info);
+      const copied = copiedValueSize(row, info.valueSize);
       if (layout.key.size !== info.keySize || layout.value.size !== copied) {
         throw new TypeError(
           `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${info.keySize} and ${copied}`,
@@ -141,18 +132,6 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Looks a value up by itself, in a map without keys, where the kernel reads it at its place. */
-  hasValue(value: W): boolean {
-    const element = this.begin();
-    try {
-      this.write("value", this.layout.value, element.view, element.valueOffset, value);
-      void this.#handle.descriptor.fd;
-      return element.lookup(0);
-    } finally {
-      this.end(element);
-    }
-  }
-
   /** Stores a value, which errors call `stored`; false where the flags forbid it. */
   set(key: K, value: W, flags: number, options?: ElementOptions, stored?: string): boolean {
     const all = flags | (options === undefined ? this.defaultFlags : this.#flagsOf(options));
@@ -173,31 +152,14 @@ export class MapElements<K, V, W = V> implements Disposable {
     const element = this.begin();
     try {
       this.#writeKey(element, key);
-      return this.#deleteKey(element);
-    } finally {
-      this.end(element);
-    }
-  }
-
-  #deleteKey(element: MapElement): boolean {
-    if (this.#absentDeletion === undefined) return element.delete();
-    // A look-up is much cheaper than an error.
-    if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
-    try {
-      return element.delete();
-    } catch (error) {
-      if (error instanceof BpfError && error.code === this.#absentDeletion) return false;
-      throw error;
-    }
-  }
-
-  /** Deletes the keys from 0 to `length`, one after the other. */
-  deleteIndexes(length: number): void {
-    const element = this.begin();
-    try {
-      for (let index = 0; index < length; index++) {
-        element.setIndex(index);
-        this.#deleteKey(element);
+      if (this.#absentDeletion === undefined) return element.delete();
+      // A look-up is much cheaper than an error.
+      if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
+      try {
+        return element.delete();
+      } catch (error) {
+        if (error instanceof BpfError && error.code === this.#absentDeletion) return false;
+        throw error;
       }
     } finally {
       this.end(element);
@@ -286,12 +248,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     if (keys.length < minManyKeys || this.#manyLookups?.isUsable === false) return undefined;
     this.#manyKeys += keys.length;
     if (this.#manyKeys < minKeysForProgram) return undefined;
-    if (this.#manyLookups === undefined) {
-      // Most scripts never get here: the assembler is loaded for those that do.
-      const { ManyLookups } = require("./get_many.ts") as typeof import("./get_many.ts");
-      const { descriptor, info } = this.#handle;
-      this.#manyLookups = new ManyLookups(descriptor, info, value.size);
-    }
+    this.#manyLookups ??= new ManyLookups(this.#handle, value.size);
     // A program may read what this descriptor may not: it is asked first, for its error.
     this.has(keys[0] as K);
     const write = (view: DataView, offset: number, key: K, index: number) => {
@@ -375,14 +332,8 @@ export class MapElements<K, V, W = V> implements Disposable {
   walk(): Walk {
     const { unreadable } = this.layout;
     if (unreadable !== undefined) this.#refuseRead(unreadable);
-    switch (mapTypes.get(this.#handle.info.type)?.entries) {
-      case "indexes":
-        return new IndexWalk(this.walked);
-      case "networks":
-        return new TrieWalk(this.walked);
-      default:
-        return new MapWalk(this.walked);
-    }
+    const { entries } = this.#handle.row;
+    return new (typeof entries === "function" ? entries : MapWalk)(this.walked);
   }
 
   /** The map as walks see it. @throws {DisposedError} after disposal */

@@ -1,19 +1,19 @@
 /**
- * @module Look-ups of many chosen keys by a program in the kernel. Loaded on first use, and written without the assembler: most
- * scripts need neither, and a bundle would hold both.
+ * @module Look-ups of many chosen keys by a program in the kernel. Written without the assembler and the loader of programs, which
+ * most scripts do not need: every bundle of a script with a map would hold them.
  */
 
 import { BtfBuilder } from "../btf/builder.ts";
+import { BpfAttr } from "../ffi/bpf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
-import { loadError, testRunProgram, type TestRunInput, tryLoadProgram } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
-import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { bpfProgTypes } from "../uapi/enumerations.ts";
-import { createFromSpec, type MapProperties } from "./create.ts";
+import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
+import { createFromSpec, type MapHandle } from "./create.ts";
 import type { MapSpec } from "./map_spec.ts";
-import { mapTypes } from "./map_types.ts";
+import { ARRAY } from "./map_types.ts";
 import type { ValueLayout } from "./value_layout.ts";
 
 /** Bytes of the memory shared with the program, at most. */
@@ -41,6 +41,8 @@ type Instructions = readonly Instruction[];
 const [r0, r1, r2, r3, r4, r6, r7, r8] = [0, 1, 2, 3, 4, 6, 7, 8] as const;
 /** Helpers, by `enum bpf_func_id` (include/uapi/linux/bpf.h): the table of all of them would be 5 kB of a bundle. */
 const [mapLookupElem, loop] = [1, 181] as const;
+/** Types of programs, by `enum bpf_prog_type`. */
+const [socketFilter, syscall] = [1, 31] as const;
 /** Sources of an instruction that loads an address: BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE and BPF_PSEUDO_FUNC. */
 const [mapDescriptor, mapValue, localFunction] = [1, 2, 4] as const;
 /** The slot of the function that looks one key up. */
@@ -70,7 +72,8 @@ function encode(code: Instructions): Uint8Array {
 class LookupProgram implements Disposable {
   readonly #memory: MappedMemory;
   readonly #program: Descriptor;
-  readonly #input: TestRunInput;
+  /** The packet that a socket filter is run for. */
+  readonly #packet: Uint8Array | undefined;
   readonly #keyStride: number;
   readonly #valueStride: number;
   readonly #valuesOffset: number;
@@ -79,8 +82,8 @@ class LookupProgram implements Disposable {
   readonly view: DataView;
 
   /** @throws {BpfError} where kernel or privileges do not suffice, or programs may not read the map */
-  constructor(map: Descriptor, { type, keySize }: MapProperties, valueSize: number) {
-    this.#keyStride = roundUp8(keySize);
+  constructor({ descriptor: map, info, row }: MapHandle, valueSize: number) {
+    this.#keyStride = roundUp8(info.keySize);
     this.#valueStride = foundSize + roundUp8(valueSize);
     const stride = this.#keyStride + this.#valueStride;
     this.capacity = Math.min(maxCapacity, Math.floor((maxSharedBytes - countSize) / stride));
@@ -88,7 +91,7 @@ class LookupProgram implements Disposable {
     const length = this.#valuesOffset + this.capacity * this.#valueStride;
     const what = `look-ups in ${map.what}`;
     // The mapping and the program keep the kernel's map alive.
-    using shared = new Descriptor(createFromSpec(sharedArray(length)), what);
+    using shared = new Descriptor(createFromSpec(ARRAY, sharedArray(length)), what);
     this.#memory = MappedMemory.ofFile({
       fd: shared.fd,
       offset: 0,
@@ -98,9 +101,8 @@ class LookupProgram implements Disposable {
     });
     this.view = new DataView(this.#memory.buffer);
     // Programs that may sleep hold up nobody.
-    const isSleepable = mapTypes.get(type)?.refusesSleepable !== true;
-    const data = isSleepable ? undefined : new Uint8Array(smallestPacket);
-    this.#input = { data, context: undefined, contextComesBack: undefined, repeat: 0 };
+    const isSleepable = row.refusesSleepable !== true;
+    this.#packet = isSleepable ? undefined : new Uint8Array(smallestPacket);
     try {
       const code = this.#code(valueSize, map.fd, shared.fd);
       this.#program = loadLookup(code, isSleepable, what);
@@ -117,7 +119,14 @@ class LookupProgram implements Disposable {
    */
   run(count: number): void {
     this.view.setUint32(0, count, true);
-    testRunProgram(this.#program.fd, this.#input, this.#program.what);
+    const { fd, what } = this.#program;
+    using attr = new BpfAttr(PROG_TEST_RUN.flags);
+    attr.u32(PROG_TEST_RUN.prog_fd, fd);
+    if (this.#packet !== undefined) {
+      attr.u32(PROG_TEST_RUN.data_size_in, smallestPacket);
+      attr.memory(PROG_TEST_RUN.data_in, this.#packet);
+    }
+    attr.call("BPF_PROG_TEST_RUN", { doing: `run the ${what}` });
   }
 
   /** The offset of key `index` in {@link view}. */
@@ -189,19 +198,19 @@ function loadLookup(code: Instructions, isSleepable: boolean, what: string): Des
     [eachSlot, types.func("each", prototype, "static")],
   ].flat();
   using btf = loadBtf(types.encode(), `types of the ${what}`);
-  const result = tryLoadProgram(
-    {
-      type: isSleepable ? bpfProgTypes.SYSCALL : bpfProgTypes.SOCKET_FILTER,
-      flags: isSleepable ? BPF_F_SLEEPABLE : 0,
-      instructions: encode(code),
-      license: "GPL",
-      name: "lookup_many",
-      btf: { fd: btf.fd, functions: new Uint8Array(Uint32Array.from(records).buffer) },
-    },
-    0,
-  );
-  if ("fd" in result) return new Descriptor(result.fd, what);
-  throw loadError(result.errno, what, ["CAP_BPF"], undefined);
+  using attr = new BpfAttr(PROG_LOAD.line_info_rec_size);
+  attr
+    .u32(PROG_LOAD.prog_type, isSleepable ? syscall : socketFilter)
+    .u32(PROG_LOAD.prog_flags, isSleepable ? BPF_F_SLEEPABLE : 0)
+    .u32(PROG_LOAD.insn_cnt, code.length)
+    .string(PROG_LOAD.license, "GPL")
+    .text(PROG_LOAD.prog_name, "lookup_many", BPF_OBJ_NAME_LEN)
+    .u32(PROG_LOAD.prog_btf_fd, btf.fd)
+    .u32(PROG_LOAD.func_info_rec_size, 8)
+    .u32(PROG_LOAD.func_info_cnt, records.length / 2);
+  attr.memory(PROG_LOAD.insns, encode(code));
+  attr.memory(PROG_LOAD.func_info, new Uint8Array(Uint32Array.from(records).buffer));
+  return new Descriptor(attr.call("BPF_PROG_LOAD", { doing: `load the ${what}` }), what);
 }
 
 /**
@@ -248,17 +257,15 @@ function sharedArray(valueSize: number): MapSpec {
  * privileges do not suffice there is no program, and look-ups stay single ones.
  */
 export class ManyLookups implements Disposable {
-  readonly #map: Descriptor;
-  readonly #info: MapProperties;
+  readonly #map: MapHandle;
   readonly #valueSize: number;
   #program: LookupProgram | undefined;
   #isRefused = false;
   /** Types of keys and values are the user's code, which may look up in the same map. */
   #isBusy = false;
 
-  constructor(map: Descriptor, info: MapProperties, valueSize: number) {
+  constructor(map: MapHandle, valueSize: number) {
     this.#map = map;
-    this.#info = info;
     this.#valueSize = valueSize;
   }
 
@@ -279,7 +286,7 @@ export class ManyLookups implements Disposable {
   ): (V | undefined)[] | undefined {
     this.#isBusy = true;
     try {
-      this.#program ??= new LookupProgram(this.#map, this.#info, this.#valueSize);
+      this.#program ??= new LookupProgram(this.#map, this.#valueSize);
       const program = this.#program;
       const values = new Array<V | undefined>(keys.length);
       for (let start = 0; start < keys.length; start += program.capacity) {
@@ -293,7 +300,8 @@ export class ManyLookups implements Disposable {
       return values;
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
-      this.#isRefused = true;
+      // The verifier gives up when a signal comes, such as the wake-up of a consumer: that is no reason to do so here.
+      this.#isRefused = error.code !== "EAGAIN";
       return undefined;
     } finally {
       this.#isBusy = false;

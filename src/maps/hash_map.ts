@@ -1,3 +1,4 @@
+import { HASH, LRU_HASH, LRU_PERCPU_HASH, PERCPU_HASH } from "./map_types.ts";
 import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
 import type { Infer } from "../types/type.ts";
 import { AssociativeMap, PerCpuAssociativeMap } from "./keyed_map.ts";
@@ -50,7 +51,7 @@ export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMa
   Infer<V>,
   "hash"
 > {
-  static readonly kind = /*@__PURE__*/ keyedKind("hash", "HashMap");
+  static readonly kind = /*@__PURE__*/ keyedKind(HASH, "HashMap");
   /** The types that keys and values are written and read with. */
   declare readonly types: KeyedMapTypes<K, V>;
 
@@ -98,7 +99,7 @@ export class LruHashMap<K extends AnyType, V extends AnyType> extends Associativ
   Infer<V>,
   "lru_hash"
 > {
-  static readonly kind = /*@__PURE__*/ keyedKind("lru_hash", "LruHashMap");
+  static readonly kind = /*@__PURE__*/ keyedKind(LRU_HASH, "LruHashMap");
   /** The types that keys and values are written and read with. */
   declare readonly types: KeyedMapTypes<K, V>;
 
@@ -140,7 +141,7 @@ export class PerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuA
   Infer<V>,
   "percpu_hash"
 > {
-  static readonly kind = /*@__PURE__*/ keyedKind("percpu_hash", "PerCpuHashMap");
+  static readonly kind = /*@__PURE__*/ keyedKind(PERCPU_HASH, "PerCpuHashMap");
 
   /** The types that keys, and the values of one CPU, are written and read with. */
   declare readonly types: KeyedMapTypes<K, V>;
@@ -175,7 +176,7 @@ export class LruPerCpuHashMap<K extends AnyType, V extends AnyType> extends PerC
   Infer<V>,
   "lru_percpu_hash"
 > {
-  static readonly kind = /*@__PURE__*/ keyedKind("lru_percpu_hash", "LruPerCpuHashMap");
+  static readonly kind = /*@__PURE__*/ keyedKind(LRU_PERCPU_HASH, "LruPerCpuHashMap");
 
   /** The types that keys, and the values of one CPU, are written and read with. */
   declare readonly types: KeyedMapTypes<K, V>;

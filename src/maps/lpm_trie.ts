@@ -1,3 +1,4 @@
+import { LPM_TRIE } from "./map_types.ts";
 import { type ElementCommand, probeElement, probeMap } from "../ffi/bpf_probe.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -162,7 +163,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends AssociativeMa
     KeyedMapTypes<AnyType, AnyType>,
     LpmTrieOptions<AnyType, AnyType>
   >({
-    type: "lpm_trie",
+    row: LPM_TRIE,
     className: "LpmTrie",
     types: ["key", "value"],
     options: ["maxEntries"],

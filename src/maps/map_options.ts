@@ -15,7 +15,7 @@ import {
   type MapFlag,
   type MapSpec,
 } from "./map_spec.ts";
-import { type MapTypeName, mapTypes } from "./map_types.ts";
+import type { MapType, MapTypeName } from "./map_types.ts";
 import { i32, u32 } from "../types/integer.ts";
 import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { checkType, type Type } from "../types/type.ts";
@@ -68,7 +68,7 @@ export interface KindDefinition<
   Types extends object,
   Options extends Types & CommonMapOptions,
 > {
-  readonly type: MapTypeName;
+  readonly row: MapType;
   readonly className: ClassName;
   /** The names of the types that an existing map is opened with. */
   readonly types: readonly (keyof Types & string)[];
@@ -94,6 +94,8 @@ export interface KindDefinition<
   complete(
     options: Options,
   ): Pick<MapSpec, "maxEntries"> & Partial<Omit<MapSpec, "types">> & { types?: MapTypes };
+  /** Returns the row of the maps inside, of a map of maps. */
+  innerRow?(options: Options): MapType;
   /** Refuses an existing map that does not fit for another reason than its sizes. @throws {TypeError} */
   checkFit?(types: Types, info: MapProperties): void;
 }
@@ -106,34 +108,38 @@ export class MapKind<
 > {
   /** The name of the class. */
   readonly className: ClassName;
-  /** The map type. */
-  readonly type: MapTypeName;
+  /** @internal The row of the map type. */
+  readonly row: MapType;
   readonly #definition: KindDefinition<ClassName, Types, Options>;
 
   /** @internal */
   constructor(definition: KindDefinition<ClassName, Types, Options>) {
     this.#definition = definition;
     this.className = definition.className;
-    this.type = definition.type;
+    this.row = definition.row;
+  }
+
+  /** The map type. */
+  get type(): MapTypeName {
+    return this.row.type;
   }
 
   /** Checks options and makes plain data of them. @throws {TypeError | RangeError} */
   spec(options: Options): MapSpec {
-    const { type, className, types, options: names, renamed = {} } = this.#definition;
+    const { row, className, types, options: names, renamed = {} } = this.#definition;
     const known = [...types, ...names, ...commonMapOptionNames];
     checkRenamed(className, options, renamed, known);
     checkOptions(className, options, known);
     const sizes = { keySize: 0, valueSize: 0, ...this.#definition.sizes(options) };
     const { flags = 0, types: described, ...completed } = this.#definition.complete(options);
     const common = commonSpec(options);
-    const requiredFlags = mapTypes.get(type)?.flags ?? 0;
     return {
-      type,
+      type: row.type,
       ...sizes,
       ...common,
       ...completed,
-      flags: common.flags | requiredFlags | flags,
-      ...(described && { types: specTypes(type, described) }),
+      flags: common.flags | (row.flags ?? 0) | flags,
+      ...(described && { types: specTypes(row, described) }),
     };
   }
 
@@ -142,21 +148,24 @@ export class MapKind<
     // Not in the declared types: the library itself opens objects so.
     if (options instanceof MapHandle) return options as MapHandle<O>;
     const complete = options as unknown as Options;
-    return createMapHandle(this.spec(complete), this.pickTypes(options), complete.pin);
+    const spec = this.spec(complete);
+    const innerRow = this.#definition.innerRow?.(complete);
+    const types = this.pickTypes(options);
+    return createMapHandle(this.row, spec, types, complete.pin, innerRow);
   }
 
   /** @internal Opens a map that exists. */
   open(origin: Origin, given: Types | undefined): MapHandle<Types> {
     const types = given === undefined ? this.#definition.defaultTypes : given;
-    const { type, className, types: names, isStrict = false } = this.#definition;
+    const { className, types: names, isStrict = false } = this.#definition;
     if (typeof types !== "object" || types === null) {
       throw new TypeError(
         `types: expected those of the map's keys and values or events, as given to new ${className}, got ${describe(types)}`,
       );
     }
     if (isStrict) checkOptions(className, types, names);
-    const expected = { type, ...this.#definition.sizes(types) };
-    const handle = openMapHandle(origin, expected, this.pickTypes(types));
+    const sizes = this.#definition.sizes(types);
+    const handle = openMapHandle(this.row, origin, sizes, this.pickTypes(types));
     try {
       this.#definition.checkFit?.(types, handle.info);
       return handle;
@@ -188,11 +197,10 @@ function checkRenamed(
 }
 
 /** Encodes types for the kernel. */
-function specTypes(type: MapTypeName, types: MapTypes): NonNullable<MapSpec["types"]> {
+function specTypes(row: MapType, types: MapTypes): NonNullable<MapSpec["types"]> {
   const { bytes, keyTypeId, valueTypeId } = encodeBtf(types);
   const areRequired =
-    mapTypes.get(type)?.with === "types" ||
-    (types.value !== undefined && hasOpaqueField(types.value));
+    row.with === "types" || (types.value !== undefined && hasOpaqueField(types.value));
   return { bytes, keyTypeId, valueTypeId, areRequired };
 }
 
@@ -240,11 +248,11 @@ export interface KeyedMapOptions<K extends AnyType, V extends AnyType>
 
 /** Defines a class whose options are {@link KeyedMapOptions}. */
 export function keyedKind<ClassName extends MapClassName>(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
 ): MapKind<ClassName, KeyedMapTypes<AnyType, AnyType>, KeyedMapOptions<AnyType, AnyType>> {
   return new MapKind({
-    type,
+    row,
     className,
     types: ["key", "value"],
     options: ["maxEntries"],
@@ -285,13 +293,13 @@ export function arrayKind<
   ClassName extends MapClassName,
   Options extends IndexedMapOptions<AnyType> = IndexedMapOptions<AnyType>,
 >(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
   own: readonly string[] = [],
   complete: (options: Options) => Partial<MapSpec> = () => ({}),
 ): MapKind<ClassName, ValueTypes<AnyType>, Options> {
   return new MapKind<ClassName, ValueTypes<AnyType>, Options>({
-    type,
+    row,
     className,
     types: ["value"],
     options: ["length", ...own],
@@ -320,7 +328,7 @@ export function valueKind<
   ClassName extends MapClassName,
   Options extends ValueMapOptions<AnyType> = ValueMapOptions<AnyType>,
 >(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
   own: readonly string[] = [],
   complete: (
@@ -328,7 +336,7 @@ export function valueKind<
   ) => Partial<Omit<MapSpec, "types">> & { types?: MapTypes } = () => ({}),
 ): MapKind<ClassName, ValueTypes<AnyType>, Options> {
   return new MapKind<ClassName, ValueTypes<AnyType>, Options>({
-    type,
+    row,
     className,
     types: ["value"],
     options: ["maxEntries", ...own],
@@ -352,12 +360,12 @@ export interface StorageOptions<V extends AnyType, Flag extends MapFlag = "no_pr
 
 /** Defines a class of storage. */
 export function storageKind<ClassName extends MapClassName, Flag extends MapFlag>(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
   flagNames: readonly Flag[],
 ): MapKind<ClassName, ValueTypes<AnyType>, StorageOptions<AnyType, Flag>> {
   return new MapKind({
-    type,
+    row,
     className,
     types: ["value"],
     options: [],
@@ -409,31 +417,31 @@ export interface DescriptorHashOptions extends CommonMapOptions {
 
 /** Defines a class of arrays whose values have no type of their own. */
 export function descriptorArrayKind<ClassName extends MapClassName>(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
   valueSize: number,
 ): MapKind<ClassName, object, DescriptorArrayOptions> {
-  return untypedArrayKind(type, className, valueSize);
+  return untypedArrayKind(row, className, valueSize);
 }
 
 /** Defines a class of arrays with a place for each CPU. */
 export function cpuArrayKind<ClassName extends MapClassName>(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
   valueSize: number,
 ): MapKind<ClassName, object, CpuArrayOptions> {
-  return untypedArrayKind(type, className, valueSize, () => largestCpu() + 1);
+  return untypedArrayKind(row, className, valueSize, () => largestCpu() + 1);
 }
 
 /** @param usualLength of an array without the option `length`, which is asked for otherwise */
 function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArrayOptions>(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
   valueSize: number,
   usualLength?: () => number,
 ): MapKind<ClassName, object, Options> {
   return new MapKind<ClassName, object, Options>({
-    type,
+    row,
     className,
     types: [],
     defaultTypes: {},

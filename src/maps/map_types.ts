@@ -11,7 +11,9 @@ import { type Keyword, keyword, keywordOf, keywordsByNumber, suggest } from "../
 import type { Capability } from "../ffi/capabilities.ts";
 import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
+import { requireBpfSecurityModule } from "../ffi/security.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
+import { IndexWalk, MapWalk, TrieWalk } from "./walk.ts";
 
 /** The kernel's name of a map type, without `BPF_MAP_TYPE_`. */
 export type MapTypeConstant = Exclude<
@@ -52,8 +54,8 @@ export type HeldObject =
   | "CPU queue"
   | "stack";
 
-/** The order in which entries are read: from key to key, by all indexes, or as networks; or only the value that comes next. */
-export type EntryOrder = "keys" | "indexes" | "networks" | "next";
+/** The walk that reads all entries; `"next"` where only the value that comes next can be read. */
+export type EntryOrder = typeof MapWalk | typeof IndexWalk | typeof TrieWalk | "next";
 
 /** The fields of the smallest map of a type. */
 interface SmallestMap {
@@ -68,6 +70,9 @@ interface SmallestMap {
 export interface MapType extends SmallestMap {
   /** The kernel's name: `"LRU_HASH"`. */
   readonly name: MapTypeConstant;
+  readonly type: MapTypeName;
+  /** The kernel's number. */
+  readonly number: number;
   /** The first kernel version that has it. */
   readonly since: KernelVersion;
   /** Options of the kernel's build without which it is not there. */
@@ -86,8 +91,8 @@ export interface MapType extends SmallestMap {
   readonly value?: HeldObject;
   /** The answer of the kernel when an absent key is deleted, where that is not ENOENT. */
   readonly absentDeletion?: "success" | "EINVAL";
-  /** True where it must not be used unless `bpf` is among the active security modules. */
-  readonly needsSecurityModule?: boolean;
+  /** Throws where maps of the type must not be used. */
+  readonly requirement?: () => void;
   /** True where the kernel takes no maps of the type inside another map. */
   readonly isNeverInner?: true;
   /** True where programs that may sleep cannot use its maps. */
@@ -96,11 +101,11 @@ export interface MapType extends SmallestMap {
   readonly mappingFlag?: number;
   /** The first kernel version with each operation. Empty for a type whose operations cannot be tried without an effect. */
   readonly operations: Readonly<Partial<Record<MapOperation, KernelVersion>>>;
-  /** The order in which entries are read, or the reason why they cannot be. */
+  /** The way in which entries are read, or the reason why they cannot be. */
   readonly entries: EntryOrder | { readonly unreadable: string };
 }
 
-type Row = Omit<MapType, "name" | "needs" | "operations"> & {
+type Row = Omit<MapType, "name" | "type" | "number" | "needs" | "operations"> & {
   readonly needs?: readonly Capability[];
   /** Operations that came with the type. */
   readonly atOnce: readonly MapOperation[];
@@ -128,7 +133,7 @@ const hashTable = {
     delete_batch: "5.6",
     freeze: "5.2",
   },
-  entries: "keys",
+  entries: MapWalk,
 } as const;
 
 /** `struct bpf_cgroup_storage_key`, with the padding after its last member. */
@@ -139,7 +144,7 @@ const oldCgroupStorage = {
   config: ["CONFIG_CGROUP_BPF"],
   atOnce: ["lookup", "update", "get_next_key"],
   later: { freeze: "5.2" },
-  entries: "keys",
+  entries: MapWalk,
 } as const;
 
 function storage(owner: string) {
@@ -156,66 +161,92 @@ function storage(owner: string) {
   } as const;
 }
 
-/** The rows, in the kernel's order of versions. */
-const rows = {
-  HASH: { since: "3.19", ...hashTable },
-  ARRAY: {
-    since: "3.19",
-    ...array,
-    mappingFlag: BPF_F_MMAPABLE,
-    atOnce: ["lookup", "update", "get_next_key"],
-    later: { lookup_batch: "5.6", update_batch: "5.6", freeze: "5.2", mmap: "5.5" },
-    entries: "keys",
-  },
-  PROG_ARRAY: {
-    since: "4.2",
-    ...array,
-    value: "program",
-    isNeverInner: true,
-    atOnce: ["update", "delete", "get_next_key"],
-    later: { lookup: "4.13", freeze: "5.2" },
-    entries: "indexes",
-  },
-  PERF_EVENT_ARRAY: {
-    since: "4.3",
-    config: ["CONFIG_PERF_EVENTS"],
-    ...array,
-    value: "perf event",
-    atOnce: ["update", "delete", "get_next_key"],
-    later: { freeze: "5.2" },
-    entries: { unreadable: "the kernel does not say which perf events are in it" },
-  },
-  PERCPU_HASH: { since: "4.6", ...hashTable, isPerCpu: true },
-  PERCPU_ARRAY: {
-    since: "4.6",
-    ...array,
-    isPerCpu: true,
-    atOnce: ["lookup", "update", "get_next_key"],
-    later: { lookup_batch: "5.13", update_batch: "5.13", freeze: "5.2" },
-    entries: "keys",
-  },
-  STACK_TRACE: {
-    since: "4.6",
-    config: ["CONFIG_PERF_EVENTS"],
-    ...array,
-    valueSize: 8,
-    value: "stack",
-    atOnce: ["lookup", "delete"],
-    later: { get_next_key: "4.16", lookup_and_delete: "6.18", freeze: "5.2" },
-    entries: "keys",
-  },
-  CGROUP_ARRAY: {
-    since: "4.8",
-    config: ["CONFIG_CGROUPS"],
-    ...array,
-    value: "cgroup",
-    atOnce: ["update", "delete", "get_next_key"],
-    later: { freeze: "5.2" },
-    entries: { unreadable: "the kernel does not say which cgroups are in it" },
-  },
-  LRU_HASH: { since: "4.10", ...hashTable },
-  LRU_PERCPU_HASH: { since: "4.10", ...hashTable, isPerCpu: true },
-  LPM_TRIE: {
+/** Makes a row of what several types share and what is its own. */
+function define<
+  N extends MapTypeConstant,
+  Shared extends Partial<Row>,
+  const Own extends Omit<Row, keyof Shared> & Partial<Row>,
+>(
+  name: N,
+  shared: Shared,
+  own: Own & { readonly [K in Exclude<keyof Own, keyof Row>]: never },
+): MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">> {
+  // The types of the parameters say that the two make a whole row, which TypeScript does not conclude.
+  const { atOnce, later, ...row } = { ...shared, ...own } as unknown as Row;
+  const came = Object.fromEntries(atOnce.map((operation) => [operation, row.since]));
+  return {
+    needs: ["CAP_BPF"],
+    ...row,
+    name,
+    type: keyword(name),
+    number: bpfMapTypes[name],
+    operations: { ...came, ...later },
+  } as MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">>;
+}
+
+// The rows, in the kernel's order of versions. A class takes its own: the others are left out of a bundle.
+
+export const HASH = /*@__PURE__*/ define("HASH", hashTable, { since: "3.19" });
+export const ARRAY = /*@__PURE__*/ define("ARRAY", array, {
+  since: "3.19",
+  mappingFlag: BPF_F_MMAPABLE,
+  atOnce: ["lookup", "update", "get_next_key"],
+  later: { lookup_batch: "5.6", update_batch: "5.6", freeze: "5.2", mmap: "5.5" },
+  entries: MapWalk,
+});
+export const PROG_ARRAY = /*@__PURE__*/ define("PROG_ARRAY", array, {
+  since: "4.2",
+  value: "program",
+  isNeverInner: true,
+  atOnce: ["update", "delete", "get_next_key"],
+  later: { lookup: "4.13", freeze: "5.2" },
+  entries: IndexWalk,
+});
+export const PERF_EVENT_ARRAY = /*@__PURE__*/ define("PERF_EVENT_ARRAY", array, {
+  since: "4.3",
+  config: ["CONFIG_PERF_EVENTS"],
+  value: "perf event",
+  atOnce: ["update", "delete", "get_next_key"],
+  later: { freeze: "5.2" },
+  entries: { unreadable: "the kernel does not say which perf events are in it" },
+});
+export const PERCPU_HASH = /*@__PURE__*/ define("PERCPU_HASH", hashTable, {
+  since: "4.6",
+  isPerCpu: true,
+});
+export const PERCPU_ARRAY = /*@__PURE__*/ define("PERCPU_ARRAY", array, {
+  since: "4.6",
+  isPerCpu: true,
+  atOnce: ["lookup", "update", "get_next_key"],
+  later: { lookup_batch: "5.13", update_batch: "5.13", freeze: "5.2" },
+  entries: MapWalk,
+});
+export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
+  since: "4.6",
+  config: ["CONFIG_PERF_EVENTS"],
+  valueSize: 8,
+  value: "stack",
+  atOnce: ["lookup", "delete"],
+  later: { get_next_key: "4.16", lookup_and_delete: "6.18", freeze: "5.2" },
+  entries: MapWalk,
+});
+export const CGROUP_ARRAY = /*@__PURE__*/ define("CGROUP_ARRAY", array, {
+  since: "4.8",
+  config: ["CONFIG_CGROUPS"],
+  value: "cgroup",
+  atOnce: ["update", "delete", "get_next_key"],
+  later: { freeze: "5.2" },
+  entries: { unreadable: "the kernel does not say which cgroups are in it" },
+});
+export const LRU_HASH = /*@__PURE__*/ define("LRU_HASH", hashTable, { since: "4.10" });
+export const LRU_PERCPU_HASH = /*@__PURE__*/ define("LRU_PERCPU_HASH", hashTable, {
+  since: "4.10",
+  isPerCpu: true,
+});
+export const LPM_TRIE = /*@__PURE__*/ define(
+  "LPM_TRIE",
+  {},
+  {
     since: "4.11",
     // The prefix's length and four bytes of an address.
     keySize: 8,
@@ -231,159 +262,168 @@ const rows = {
       delete_batch: "5.13",
       freeze: "5.2",
     },
-    entries: "networks",
+    entries: TrieWalk,
   },
-  ARRAY_OF_MAPS: {
-    since: "4.12",
-    ...array,
-    with: "inner map",
-    value: "map",
-    atOnce: ["update", "delete", "get_next_key"],
-    later: { lookup: "4.13", lookup_batch: "5.19", update_batch: "5.19", freeze: "5.2" },
-    entries: "indexes",
+);
+export const ARRAY_OF_MAPS = /*@__PURE__*/ define("ARRAY_OF_MAPS", array, {
+  since: "4.12",
+  with: "inner map",
+  value: "map",
+  atOnce: ["update", "delete", "get_next_key"],
+  later: { lookup: "4.13", lookup_batch: "5.19", update_batch: "5.19", freeze: "5.2" },
+  entries: IndexWalk,
+});
+export const HASH_OF_MAPS = /*@__PURE__*/ define("HASH_OF_MAPS", small, {
+  since: "4.12",
+  with: "inner map",
+  value: "map",
+  atOnce: ["update", "delete", "get_next_key"],
+  later: {
+    lookup: "4.13",
+    lookup_batch: "5.19",
+    lookup_and_delete_batch: "5.19",
+    update_batch: "5.19",
+    delete_batch: "5.19",
+    freeze: "5.2",
   },
-  HASH_OF_MAPS: {
-    since: "4.12",
-    ...small,
-    with: "inner map",
-    value: "map",
-    atOnce: ["update", "delete", "get_next_key"],
-    later: {
-      lookup: "4.13",
-      lookup_batch: "5.19",
-      lookup_and_delete_batch: "5.19",
-      update_batch: "5.19",
-      delete_batch: "5.19",
-      freeze: "5.2",
-    },
-    entries: "keys",
-  },
-  DEVMAP: {
-    since: "4.14",
-    config: ["CONFIG_NET"],
-    needs: networking,
-    ...array,
-    kernelFlags: BPF_F_RDONLY_PROG,
-    value: "interface",
-    absentDeletion: "success",
-    atOnce: ["lookup", "update", "delete", "get_next_key"],
-    later: { freeze: "5.2" },
-    entries: "indexes",
-  },
-  SOCKMAP: {
-    since: "4.14",
-    config: ["CONFIG_INET"],
-    needs: networking,
-    ...array,
-    value: "socket",
-    absentDeletion: "EINVAL",
-    atOnce: ["update", "delete", "get_next_key"],
-    later: { lookup: "5.7", freeze: "5.2" },
-    entries: "indexes",
-  },
-  CPUMAP: {
-    since: "4.15",
-    config: ["CONFIG_NET"],
-    ...array,
-    value: "CPU queue",
-    absentDeletion: "success",
-    atOnce: ["lookup", "update", "delete", "get_next_key"],
-    later: { freeze: "5.2" },
-    entries: "indexes",
-  },
-  XSKMAP: {
-    since: "4.18",
-    config: ["CONFIG_XDP_SOCKETS"],
-    needs: networking,
-    ...array,
-    value: "XDP socket",
-    absentDeletion: "success",
-    atOnce: ["update", "delete", "get_next_key"],
-    later: { freeze: "5.2" },
-    entries: { unreadable: "the kernel does not say which sockets are in it" },
-  },
-  SOCKHASH: {
-    since: "4.18",
-    config: ["CONFIG_INET"],
-    needs: networking,
-    ...small,
-    value: "socket",
-    atOnce: ["update", "delete", "get_next_key"],
-    later: { lookup: "5.7", freeze: "5.2" },
-    entries: "keys",
-  },
-  CGROUP_STORAGE: { since: "4.19", ...oldCgroupStorage },
-  REUSEPORT_SOCKARRAY: {
-    since: "4.19",
-    config: ["CONFIG_INET"],
-    ...array,
-    value: "socket",
-    atOnce: ["lookup", "update", "delete", "get_next_key"],
-    later: { freeze: "5.2" },
-    entries: "indexes",
-  },
-  PERCPU_CGROUP_STORAGE: { since: "4.20", ...oldCgroupStorage, isPerCpu: true },
-  QUEUE: {
-    since: "4.20",
-    ...keyless,
-    atOnce: ["lookup", "update", "lookup_and_delete"],
-    later: { freeze: "5.2" },
-    entries: "next",
-  },
-  STACK: {
-    since: "4.20",
-    ...keyless,
-    atOnce: ["lookup", "update", "lookup_and_delete"],
-    later: { freeze: "5.2" },
-    entries: "next",
-  },
-  SK_STORAGE: { since: "5.2", config: ["CONFIG_NET"], ...storage("a socket") },
-  DEVMAP_HASH: {
-    since: "5.4",
-    config: ["CONFIG_NET"],
-    needs: networking,
-    ...small,
-    kernelFlags: BPF_F_RDONLY_PROG,
-    value: "interface",
-    atOnce: ["lookup", "update", "delete", "get_next_key", "freeze"],
-    entries: "keys",
-  },
-  STRUCT_OPS: {
-    since: "5.6",
-    config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
-    ...array,
-    with: "kernel type",
-    // To store the one value is to register it with the kernel.
-    atOnce: [],
-    entries: "keys",
-  },
-  RINGBUF: {
-    since: "5.8",
-    ...pages,
-    atOnce: ["freeze", "mmap"],
-    entries: { unreadable: "reading its records would take them from their consumer" },
-  },
-  INODE_STORAGE: {
+  entries: MapWalk,
+});
+export const DEVMAP = /*@__PURE__*/ define("DEVMAP", array, {
+  since: "4.14",
+  config: ["CONFIG_NET"],
+  needs: networking,
+  kernelFlags: BPF_F_RDONLY_PROG,
+  value: "interface",
+  absentDeletion: "success",
+  atOnce: ["lookup", "update", "delete", "get_next_key"],
+  later: { freeze: "5.2" },
+  entries: IndexWalk,
+});
+export const SOCKMAP = /*@__PURE__*/ define("SOCKMAP", array, {
+  since: "4.14",
+  config: ["CONFIG_INET"],
+  needs: networking,
+  value: "socket",
+  absentDeletion: "EINVAL",
+  atOnce: ["update", "delete", "get_next_key"],
+  later: { lookup: "5.7", freeze: "5.2" },
+  entries: IndexWalk,
+});
+export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
+  since: "4.15",
+  config: ["CONFIG_NET"],
+  value: "CPU queue",
+  absentDeletion: "success",
+  atOnce: ["lookup", "update", "delete", "get_next_key"],
+  later: { freeze: "5.2" },
+  entries: IndexWalk,
+});
+export const XSKMAP = /*@__PURE__*/ define("XSKMAP", array, {
+  since: "4.18",
+  config: ["CONFIG_XDP_SOCKETS"],
+  needs: networking,
+  value: "XDP socket",
+  absentDeletion: "success",
+  atOnce: ["update", "delete", "get_next_key"],
+  later: { freeze: "5.2" },
+  entries: { unreadable: "the kernel does not say which sockets are in it" },
+});
+export const SOCKHASH = /*@__PURE__*/ define("SOCKHASH", small, {
+  since: "4.18",
+  config: ["CONFIG_INET"],
+  needs: networking,
+  value: "socket",
+  atOnce: ["update", "delete", "get_next_key"],
+  later: { lookup: "5.7", freeze: "5.2" },
+  entries: MapWalk,
+});
+export const CGROUP_STORAGE = /*@__PURE__*/ define("CGROUP_STORAGE", oldCgroupStorage, {
+  since: "4.19",
+});
+export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ define("REUSEPORT_SOCKARRAY", array, {
+  since: "4.19",
+  config: ["CONFIG_INET"],
+  value: "socket",
+  atOnce: ["lookup", "update", "delete", "get_next_key"],
+  later: { freeze: "5.2" },
+  entries: IndexWalk,
+});
+export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ define(
+  "PERCPU_CGROUP_STORAGE",
+  oldCgroupStorage,
+  { since: "4.20", isPerCpu: true },
+);
+export const QUEUE = /*@__PURE__*/ define("QUEUE", keyless, {
+  since: "4.20",
+  atOnce: ["lookup", "update", "lookup_and_delete"],
+  later: { freeze: "5.2" },
+  entries: "next",
+});
+export const STACK = /*@__PURE__*/ define("STACK", keyless, {
+  since: "4.20",
+  atOnce: ["lookup", "update", "lookup_and_delete"],
+  later: { freeze: "5.2" },
+  entries: "next",
+});
+export const SK_STORAGE = /*@__PURE__*/ define("SK_STORAGE", /*@__PURE__*/ storage("a socket"), {
+  since: "5.2",
+  config: ["CONFIG_NET"],
+});
+export const DEVMAP_HASH = /*@__PURE__*/ define("DEVMAP_HASH", small, {
+  since: "5.4",
+  config: ["CONFIG_NET"],
+  needs: networking,
+  kernelFlags: BPF_F_RDONLY_PROG,
+  value: "interface",
+  atOnce: ["lookup", "update", "delete", "get_next_key", "freeze"],
+  entries: MapWalk,
+});
+export const STRUCT_OPS = /*@__PURE__*/ define("STRUCT_OPS", array, {
+  since: "5.6",
+  config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
+  with: "kernel type",
+  // To store the one value is to register it with the kernel.
+  atOnce: [],
+  entries: MapWalk,
+});
+export const RINGBUF = /*@__PURE__*/ define("RINGBUF", pages, {
+  since: "5.8",
+  atOnce: ["freeze", "mmap"],
+  entries: { unreadable: "reading its records would take them from their consumer" },
+});
+export const INODE_STORAGE = /*@__PURE__*/ define(
+  "INODE_STORAGE",
+  /*@__PURE__*/ storage("a file"),
+  {
     since: "5.10",
     config: ["CONFIG_BPF_LSM"],
-    needsSecurityModule: true,
-    ...storage("a file"),
+    requirement: requireBpfSecurityModule,
   },
-  TASK_STORAGE: { since: "5.11", ...storage("a thread") },
-  BLOOM_FILTER: {
-    since: "5.16",
-    ...keyless,
-    atOnce: ["lookup", "update", "freeze"],
-    entries: { unreadable: "it knows whether a value was added, not which ones were" },
-  },
-  USER_RINGBUF: {
-    since: "6.1",
-    ...pages,
-    atOnce: ["freeze", "mmap"],
-    entries: { unreadable: "its records are for programs to read" },
-  },
-  CGRP_STORAGE: { since: "6.2", config: ["CONFIG_CGROUPS"], ...storage("a cgroup") },
-  ARENA: {
+);
+export const TASK_STORAGE = /*@__PURE__*/ define(
+  "TASK_STORAGE",
+  /*@__PURE__*/ storage("a thread"),
+  { since: "5.11" },
+);
+export const BLOOM_FILTER = /*@__PURE__*/ define("BLOOM_FILTER", keyless, {
+  since: "5.16",
+  atOnce: ["lookup", "update", "freeze"],
+  entries: { unreadable: "it knows whether a value was added, not which ones were" },
+});
+export const USER_RINGBUF = /*@__PURE__*/ define("USER_RINGBUF", pages, {
+  since: "6.1",
+  atOnce: ["freeze", "mmap"],
+  entries: { unreadable: "its records are for programs to read" },
+});
+export const CGRP_STORAGE = /*@__PURE__*/ define(
+  "CGRP_STORAGE",
+  /*@__PURE__*/ storage("a cgroup"),
+  { since: "6.2", config: ["CONFIG_CGROUPS"] },
+);
+export const ARENA = /*@__PURE__*/ define(
+  "ARENA",
+  {},
+  {
     since: "6.9",
     config: ["CONFIG_MMU", "CONFIG_64BIT"],
     keySize: 0,
@@ -393,60 +433,94 @@ const rows = {
     atOnce: ["freeze", "mmap"],
     entries: { unreadable: "it is memory that programs give a form to, without entries" },
   },
-  INSN_ARRAY: {
-    since: "6.19",
-    ...array,
-    valueSize: 16,
-    atOnce: ["lookup", "update", "get_next_key", "freeze"],
-    entries: "keys",
-  },
-  RHASH: {
-    since: "7.2",
-    ...small,
-    flags: BPF_F_NO_PREALLOC,
-    atOnce: [
-      "lookup",
-      "update",
-      "delete",
-      "get_next_key",
-      "lookup_and_delete",
-      "lookup_batch",
-      "lookup_and_delete_batch",
-      "update_batch",
-      "delete_batch",
-      "freeze",
-    ],
-    entries: "keys",
-  },
-} as const satisfies Readonly<Record<MapTypeConstant, Row>>;
+);
+export const INSN_ARRAY = /*@__PURE__*/ define("INSN_ARRAY", array, {
+  since: "6.19",
+  valueSize: 16,
+  atOnce: ["lookup", "update", "get_next_key", "freeze"],
+  entries: MapWalk,
+});
+export const RHASH = /*@__PURE__*/ define("RHASH", small, {
+  since: "7.2",
+  flags: BPF_F_NO_PREALLOC,
+  atOnce: [
+    "lookup",
+    "update",
+    "delete",
+    "get_next_key",
+    "lookup_and_delete",
+    "lookup_batch",
+    "lookup_and_delete_batch",
+    "update_batch",
+    "delete_batch",
+    "freeze",
+  ],
+  entries: MapWalk,
+});
+
+/** All rows, in the order in which the kernel got the types. */
+const rows = {
+  HASH,
+  ARRAY,
+  PROG_ARRAY,
+  PERF_EVENT_ARRAY,
+  PERCPU_HASH,
+  PERCPU_ARRAY,
+  STACK_TRACE,
+  CGROUP_ARRAY,
+  LRU_HASH,
+  LRU_PERCPU_HASH,
+  LPM_TRIE,
+  ARRAY_OF_MAPS,
+  HASH_OF_MAPS,
+  DEVMAP,
+  SOCKMAP,
+  CPUMAP,
+  XSKMAP,
+  SOCKHASH,
+  CGROUP_STORAGE,
+  REUSEPORT_SOCKARRAY,
+  PERCPU_CGROUP_STORAGE,
+  QUEUE,
+  STACK,
+  SK_STORAGE,
+  DEVMAP_HASH,
+  STRUCT_OPS,
+  RINGBUF,
+  INODE_STORAGE,
+  TASK_STORAGE,
+  BLOOM_FILTER,
+  USER_RINGBUF,
+  CGRP_STORAGE,
+  ARENA,
+  INSN_ARRAY,
+  RHASH,
+} as const satisfies {
+  readonly [N in MapTypeConstant]: MapType & { readonly type: Keyword<N> };
+};
 
 /** The map types that the kernel takes no maps of inside another map. */
-export type NeverInnerName = {
-  [N in MapTypeConstant]: (typeof rows)[N] extends { readonly isNeverInner: true }
-    ? Keyword<N>
-    : never;
-}[MapTypeConstant];
+export type NeverInnerName = Extract<
+  (typeof rows)[MapTypeConstant],
+  { readonly isNeverInner: true }
+>["type"];
 
 /** The rows of all map types, by name, in the order in which the kernel got them. */
-export const mapTypes: ReadonlyMap<MapTypeName, MapType> = new Map(
-  Object.entries<Row>(rows).map(([constant, { atOnce, later, ...row }]) => {
-    const name = constant as MapTypeConstant;
-    const came = Object.fromEntries(atOnce.map((operation) => [operation, row.since]));
-    return [keyword(name), { needs: ["CAP_BPF"], ...row, name, operations: { ...came, ...later } }];
-  }),
-);
+export const mapTypes: ReadonlyMap<MapTypeName, MapType> = /*@__PURE__*/ rowsByType();
 
-/** The numbers of all names that the kernel has, the deprecated ones included. */
-const numbersByName: ReadonlyMap<string, number> = new Map(
-  Object.entries(bpfMapTypes).map(([name, number]) => [keyword(name), number]),
-);
+function rowsByType(): ReadonlyMap<MapTypeName, MapType> {
+  return new Map(Object.values(rows).map((row) => [row.type, row]));
+}
 
-const namesByNumber = keywordsByNumber(bpfMapTypes) as ReadonlyMap<number, MapTypeName>;
+const namesByNumber = /*@__PURE__*/ keywordsByNumber(bpfMapTypes) as ReadonlyMap<
+  number,
+  MapTypeName
+>;
 
-/** The kernel's number of a map type. @throws {TypeError} for an unknown one */
-export function mapTypeNumber(type: MapTypeName): number {
-  const number = numbersByName.get(type);
-  if (number !== undefined && number !== 0) return number;
+/** Returns the row of a map type. @throws {TypeError} for an unknown one */
+export function mapType(type: MapTypeName): MapType {
+  const row = mapTypes.get(type);
+  if (row !== undefined) return row;
   throw new TypeError(
     `type: unknown kind of map ${describe(type)}: ${suggest(String(type), [...mapTypes.keys()])}`,
   );

@@ -15,7 +15,13 @@ import {
   type TypeIn,
   type ValueTypes,
 } from "./map_options.ts";
-import type { MapTypeName } from "./map_types.ts";
+import {
+  CGRP_STORAGE,
+  INODE_STORAGE,
+  SK_STORAGE,
+  TASK_STORAGE,
+  type MapTypeName,
+} from "./map_types.ts";
 import { type FdLike, fdOf } from "./value_layout.ts";
 import { i32 } from "../types/integer.ts";
 import { hasSpinLock } from "../types/opaque.ts";
@@ -200,7 +206,7 @@ const noSocket = "There is no socket behind the descriptor, or it is closed";
  * ```
  */
 export class SkStorage<V extends AnyType> extends ObjectStorage<FdLike, Infer<V>, "sk_storage"> {
-  static readonly kind = /*@__PURE__*/ storageKind("sk_storage", "SkStorage", [
+  static readonly kind = /*@__PURE__*/ storageKind(SK_STORAGE, "SkStorage", [
     "no_prealloc",
     "clone",
   ]);
@@ -257,7 +263,7 @@ export class TaskStorage<V extends AnyType> extends ObjectStorage<
   Infer<V>,
   "task_storage"
 > {
-  static readonly kind = /*@__PURE__*/ storageKind("task_storage", "TaskStorage", ["no_prealloc"]);
+  static readonly kind = /*@__PURE__*/ storageKind(TASK_STORAGE, "TaskStorage", ["no_prealloc"]);
   /** The type that values are written and read with. */
   declare readonly types: ValueTypes<V>;
 
@@ -314,9 +320,7 @@ export class InodeStorage<V extends AnyType> extends ObjectStorage<
   Infer<V>,
   "inode_storage"
 > {
-  static readonly kind = /*@__PURE__*/ storageKind("inode_storage", "InodeStorage", [
-    "no_prealloc",
-  ]);
+  static readonly kind = /*@__PURE__*/ storageKind(INODE_STORAGE, "InodeStorage", ["no_prealloc"]);
   /** The type that values are written and read with. */
   declare readonly types: ValueTypes<V>;
 
@@ -369,9 +373,7 @@ export class CgroupStorage<V extends AnyType> extends ObjectStorage<
   Infer<V>,
   "cgrp_storage"
 > {
-  static readonly kind = /*@__PURE__*/ storageKind("cgrp_storage", "CgroupStorage", [
-    "no_prealloc",
-  ]);
+  static readonly kind = /*@__PURE__*/ storageKind(CGRP_STORAGE, "CgroupStorage", ["no_prealloc"]);
   /** The type that values are written and read with. */
   declare readonly types: ValueTypes<V>;
 

@@ -1,3 +1,4 @@
+import { CGROUP_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY } from "./map_types.ts";
 import { closeSync, constants, openSync } from "../ffi/files.ts";
 import { describe } from "../check/describe.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
@@ -71,7 +72,7 @@ const progHints: Hints = {
  * ```
  */
 export class ProgArray extends SparseArrayMap<number, FdLike, "prog_array"> {
-  static readonly kind = /*@__PURE__*/ descriptorArrayKind("prog_array", "ProgArray", u32.size);
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind(PROG_ARRAY, "ProgArray", u32.size);
 
   constructor(options: ProgArrayOptions) {
     const handle = ProgArray.kind.handle(options);
@@ -111,7 +112,7 @@ const cgroupHints: Hints = {
  * ```
  */
 export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
-  static readonly kind = /*@__PURE__*/ descriptorArrayKind("cgroup_array", "CgroupArray", u32.size);
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind(CGROUP_ARRAY, "CgroupArray", u32.size);
 
   constructor(options: CgroupArrayOptions) {
     const handle = CgroupArray.kind.handle(options);
@@ -186,7 +187,7 @@ const perfEventHints: Hints = {
  * ```
  */
 export class PerfEventArray extends WriteOnlyArrayMap<FdLike, "perf_event_array"> {
-  static readonly kind = /*@__PURE__*/ cpuArrayKind("perf_event_array", "PerfEventArray", u32.size);
+  static readonly kind = /*@__PURE__*/ cpuArrayKind(PERF_EVENT_ARRAY, "PerfEventArray", u32.size);
 
   constructor(options: PerfEventArrayOptions = {}) {
     const handle = PerfEventArray.kind.handle(options);

@@ -11,7 +11,7 @@ import {
   type ValueMapOptions,
   type ValueTypes,
 } from "./map_options.ts";
-import type { MapTypeName } from "./map_types.ts";
+import { BLOOM_FILTER, QUEUE, STACK, type MapTypeName } from "./map_types.ts";
 import type { Infer, Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST } from "../uapi/bpf.ts";
 
@@ -130,7 +130,7 @@ export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
  * ```
  */
 export class Queue<V extends AnyType> extends PushPopMap<Infer<V>, "queue"> {
-  static readonly kind = /*@__PURE__*/ valueKind("queue", "Queue");
+  static readonly kind = /*@__PURE__*/ valueKind(QUEUE, "Queue");
   /** The type that values are written and read with. */
   declare readonly types: ValueTypes<V>;
 
@@ -160,7 +160,7 @@ export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
  * ```
  */
 export class Stack<V extends AnyType> extends PushPopMap<Infer<V>, "stack"> {
-  static readonly kind = /*@__PURE__*/ valueKind("stack", "Stack");
+  static readonly kind = /*@__PURE__*/ valueKind(STACK, "Stack");
   /** The type that values are written and read with. */
   declare readonly types: ValueTypes<V>;
 
@@ -194,7 +194,7 @@ export interface BloomFilterOptions<V extends AnyType> extends ValueMapOptions<V
  */
 export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
   static readonly kind = /*@__PURE__*/ valueKind(
-    "bloom_filter",
+    BLOOM_FILTER,
     "BloomFilter",
     ["hashes"],
     ({ hashes, value }: BloomFilterOptions<AnyType>) => {
@@ -222,7 +222,17 @@ export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
 
   /** False for a value that was never added; true for one that was, and by mistake for a few others. */
   has(value: Infer<V>): boolean {
-    return this.#elements.hasValue(value);
+    const elements = this.#elements;
+    const element = elements.begin();
+    try {
+      elements.write("value", elements.layout.value, element.view, element.valueOffset, value);
+      // The type's code may have disposed of the map.
+      void this.fd;
+      // The kernel reads the value at its place.
+      return element.lookup(0);
+    } finally {
+      elements.end(element);
+    }
   }
 
   override [Symbol.dispose](): void {

@@ -1,3 +1,4 @@
+import { REUSEPORT_SOCKARRAY, SOCKHASH, SOCKMAP } from "./map_types.ts";
 import { describe } from "../check/describe.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
 import type { MapProperties } from "./create.ts";
@@ -75,7 +76,7 @@ export type SockMapOptions = DescriptorArrayOptions;
  * ```
  */
 export class SockMap extends SparseArrayMap<bigint, FdLike, "sockmap"> {
-  static readonly kind = /*@__PURE__*/ descriptorArrayKind("sockmap", "SockMap", cookieSize);
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind(SOCKMAP, "SockMap", cookieSize);
 
   constructor(options: SockMapOptions) {
     const handle = SockMap.kind.handle(options);
@@ -140,7 +141,7 @@ export class SockHash<K extends AnyType> extends AssociativeMap<
     SockHashTypes<AnyType>,
     SockHashOptions<AnyType>
   >({
-    type: "sockhash",
+    row: SOCKHASH,
     className: "SockHash",
     types: ["key"],
     options: ["maxEntries"],
@@ -205,7 +206,7 @@ const reuseportHints: Hints = {
  */
 export class ReuseportSockArray extends SparseArrayMap<bigint, FdLike, "reuseport_sockarray"> {
   static readonly kind = /*@__PURE__*/ descriptorArrayKind(
-    "reuseport_sockarray",
+    REUSEPORT_SOCKARRAY,
     "ReuseportSockArray",
     cookieSize,
   );

@@ -1,3 +1,4 @@
+import { STACK_TRACE } from "./map_types.ts";
 import { readFileSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
@@ -188,7 +189,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     StackTraceMapTypes<boolean>,
     StackTraceMapOptions<boolean>
   >({
-    type: "stack_trace",
+    row: STACK_TRACE,
     className: "StackTraceMap",
     types: ["buildId"],
     defaultTypes: {},

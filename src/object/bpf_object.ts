@@ -9,6 +9,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { checkName, KernelObject } from "../handle/kernel_object.ts";
 import { createMapHandle, type MapInfo, readMapInfo } from "../maps/create.ts";
+import { mapType } from "../maps/map_types.ts";
 import type { MapSpec } from "../maps/map_spec.ts";
 import { loadProgram, type VerifierLog } from "../program/load.ts";
 import { Program } from "../program/program.ts";
@@ -154,7 +155,9 @@ const mapSpecNames = [
 ] as const satisfies readonly (keyof MapSpec)[];
 
 function createMap(spec: MapSpec): ObjectMap {
-  return new ObjectMap(createMapHandle(spec, {}, undefined).descriptor);
+  const innerRow = spec.inner && mapType(spec.inner.type);
+  const handle = createMapHandle(mapType(spec.type), spec, {}, undefined, innerRow);
+  return new ObjectMap(handle.descriptor);
 }
 
 /** Creates the map of a section of variables, which has one value (kernel 5.2; mapped since 5.5). */

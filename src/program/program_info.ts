@@ -1,6 +1,7 @@
 import {
   describeAll,
   fdNumber,
+  bufferedInfo,
   type ObjectInfo,
   objectInfo,
   readFdInfo,
@@ -52,7 +53,7 @@ export interface ProgramInfo {
 /** Asks the kernel about a program (kernel 4.13). */
 export function readProgramInfo(fd: number, what: string): ProgramInfo {
   const mapCount = countMaps(fd, what);
-  using info = objectInfo(fd, PROG_INFO.sizeof, what, [
+  using info = bufferedInfo(fd, PROG_INFO.sizeof, what, [
     { pointer: PROG_INFO.map_ids, count: PROG_INFO.nr_map_ids, elements: mapCount, elementSize: 4 },
   ]);
   const number = (offset: number) => (info.has(offset) ? info.u32(offset) : undefined);

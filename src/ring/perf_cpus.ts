@@ -1,3 +1,4 @@
+import { PERF_EVENT_ARRAY } from "../maps/map_types.ts";
 import { checkCount } from "../check/arguments.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -139,7 +140,7 @@ export const perfKind: MapKind<
   PerfBufferTypes<AnyType>,
   PerfBufferOptions<AnyType>
 > = /*@__PURE__*/ new MapKind({
-  type: "perf_event_array",
+  row: PERF_EVENT_ARRAY,
   className: "PerfBuffer",
   types: typeNames,
   isStrict: true,

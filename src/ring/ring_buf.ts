@@ -1,3 +1,4 @@
+import { RINGBUF } from "../maps/map_types.ts";
 import { RingMemory } from "../ffi/ring_memory.ts";
 import { PerCpuArrayMap } from "../maps/array_map.ts";
 import type { AnyType, TypeIn } from "../maps/map_options.ts";
@@ -101,7 +102,7 @@ class LossCounter {
  * ```
  */
 export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
-  static readonly kind = /*@__PURE__*/ ringKind("ringbuf", "RingBuf", 2 ** 30);
+  static readonly kind = /*@__PURE__*/ ringKind(RINGBUF, "RingBuf", 2 ** 30);
   readonly #losses: LossCounter;
 
   constructor(options: RingBufOptions<E>) {

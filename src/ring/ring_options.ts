@@ -4,7 +4,7 @@ import { suggest } from "../check/names.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";
 import { type AnyType, checkPlainType, type MapClassName, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
-import type { MapTypeName } from "../maps/map_types.ts";
+import type { MapType } from "../maps/map_types.ts";
 
 /**
  * The times at which a consumer looks for events. `"adaptive"`: when the kernel wakes it, and on a timer while many events
@@ -176,12 +176,12 @@ export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, Rin
 
 /** The kind of a class of ring buffers. @param largest bytes: a power of two */
 export function ringKind<ClassName extends MapClassName>(
-  type: MapTypeName,
+  row: MapType,
   className: ClassName,
   largest: number,
 ): MapKind<ClassName, RingBufTypes<AnyType>, RingBufOptions<AnyType>> {
   return new MapKind({
-    type,
+    row,
     className,
     types: ["event"],
     options: ["size"],

@@ -1,3 +1,4 @@
+import { USER_RINGBUF } from "../maps/map_types.ts";
 import { checkCount } from "../check/arguments.ts";
 import { UserRingMemory } from "../ffi/ring_memory.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
@@ -122,7 +123,7 @@ interface Writing {
  * ```
  */
 export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
-  static readonly kind = /*@__PURE__*/ ringKind("user_ringbuf", "UserRingBuf", 2 ** 31);
+  static readonly kind = /*@__PURE__*/ ringKind(USER_RINGBUF, "UserRingBuf", 2 ** 31);
   /** The layout of a record. */
   readonly types: RingBufTypes<E>;
   readonly #event: Type<Infer<E>>;

@@ -134,6 +134,9 @@ function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType
 }
 
 const SAFE = Number.MAX_SAFE_INTEGER;
+// Bundlers keep what is made with a sign before a name or a bigint.
+const SMALLEST_SAFE = Number.MIN_SAFE_INTEGER;
+const SMALLEST_I64 = -0x8000_0000_0000_0000n;
 
 /**
  * `__u8`: an unsigned integer of 1 byte, as a number from 0 to 255.
@@ -264,7 +267,7 @@ export const u64: IntegerType<bigint> = /*@__PURE__*/ integer("BigUint64", 8, {
  */
 export const i64: IntegerType<bigint> = /*@__PURE__*/ integer("BigInt64", 8, {
   kind: "i64",
-  min: -0x8000_0000_0000_0000n,
+  min: SMALLEST_I64,
   max: 0x7fff_ffff_ffff_ffffn,
 });
 
@@ -301,7 +304,7 @@ export const u64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Uint32",
  */
 export const i64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Int32", {
   kind: "i64Number",
-  min: -SAFE,
+  min: SMALLEST_SAFE,
   max: SAFE,
 });
 

@@ -10,7 +10,7 @@ import {
 } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { errnoName, lastErrno } from "../../src/ffi/error.ts";
-import { syscalls } from "../../src/ffi/libc.ts";
+import { otherSyscalls } from "../../src/ffi/libc_others.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { asm, Link } from "../../src/index.ts";
 import { openProbe, type ProbePlace } from "../../src/link/perf_event.ts";
@@ -136,7 +136,7 @@ function openCounter(): Descriptor {
   attr.view.setBigUint64(PERF_EVENT_ATTR.sample_period, 2n ** 40n, true);
   const number = syscallNumbers[process.arch as "x64" | "arm64"].perf_event_open;
   const closeOnExec = 1n << 3n;
-  const fd = syscalls.perf_event_open(number, attr.address as Pointer, -1, 0, -1, closeOnExec);
+  const fd = otherSyscalls.perf_event_open(number, attr.address as Pointer, -1, 0, -1, closeOnExec);
   if (fd < 0) throw new Error(`perf_event_open: ${errnoName(lastErrno())}`);
   return new Descriptor(fd, "event of a test");
 }

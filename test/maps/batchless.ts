@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
 import { HashMap, t } from "../../src/index.ts";
 import { createFromSpec, openMapHandle } from "../../src/maps/create.ts";
+import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
 import { adopt } from "./adopt.ts";
 
 /**
@@ -10,10 +11,9 @@ import { adopt } from "./adopt.ts";
  * It is a `devmap_hash`: its keys are free, its values are network interfaces, of which 1 is the loopback's everywhere.
  */
 export function batchlessMap(maxEntries: number): HashMap<typeof t.u32, typeof t.u32> {
-  const type = "devmap_hash";
   const sizes = { keySize: 4, valueSize: 4, maxEntries };
-  const fd = createFromSpec({
-    type,
+  const fd = createFromSpec(DEVMAP_HASH, {
+    type: "devmap_hash",
     ...sizes,
     flags: 0,
     numaNode: -1,
@@ -23,7 +23,7 @@ export function batchlessMap(maxEntries: number): HashMap<typeof t.u32, typeof t
   try {
     return adopt(
       HashMap<typeof t.u32, typeof t.u32>,
-      openMapHandle({ fd }, { type }, { key: t.u32, value: t.u32 }),
+      openMapHandle(DEVMAP_HASH, { fd }, {}, { key: t.u32, value: t.u32 }),
     );
   } finally {
     closeSync(fd);

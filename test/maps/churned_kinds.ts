@@ -9,6 +9,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { openMapHandle } from "../../src/maps/create.ts";
+import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
 import { adopt } from "./adopt.ts";
 import { batchlessMap } from "./batchless.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";
@@ -101,10 +102,7 @@ export const churnedKinds = {
     isOnce: false,
     create: batchlessMap,
     open: (fd) =>
-      adopt(
-        HashMap<typeof t.u32, typeof t.u32>,
-        openMapHandle({ fd }, { type: "devmap_hash" }, numbers),
-      ),
+      adopt(HashMap<typeof t.u32, typeof t.u32>, openMapHandle(DEVMAP_HASH, { fd }, {}, numbers)),
   },
   "an LPM trie": {
     ...trie,

@@ -1,6 +1,8 @@
 import { describe, expect } from "bun:test";
+import { join } from "node:path";
 import { BatchError, BpfError, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
 
 function numbers(maxEntries = 8): HashMap<t.Type<number>, t.Type<number>> {
   return new HashMap({ key: t.u32, value: t.u32, maxEntries });
@@ -23,6 +25,13 @@ describe("one element of a hash map", () => {
     expect(map.set(1, 10)).toBe(map);
     expect(map.get(1)).toBe(10);
     expect(map.get(2)).toBeUndefined();
+  });
+
+  bpfTest("get makes few calls on its way to libc", async () => {
+    const { stdout } = await runBun([join(import.meta.dir, "children/calls_of_get.ts")]);
+    // Six of them, and the key's compiled writer, before the kernel has it; two after that.
+    expect(Number(stdout)).toBeLessThanOrEqual(8);
+    expect(Number(stdout)).toBeGreaterThan(0);
   });
 
   bpfTest("set replaces", () => {

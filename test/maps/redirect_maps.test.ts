@@ -10,7 +10,7 @@ import {
   Program,
 } from "../../src/index.ts";
 import { createFromSpec } from "../../src/maps/create.ts";
-import type { MapTypeName } from "../../src/maps/map_types.ts";
+import { mapType, type MapTypeName } from "../../src/maps/map_types.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 import { cpuMapProgram, devMapProgram, programId } from "./special_program.ts";
@@ -39,7 +39,7 @@ function redirects(map: DevMap | DevMapHash | CpuMap, key: number): boolean {
 function small<Map>(type: MapTypeName, open: (fd: number) => Map): Map {
   const sizes = { keySize: 4, valueSize: 4, maxEntries: 4 };
   const rest = { flags: 0, numaNode: -1, name: "small", mapExtra: 0 };
-  const fd = createFromSpec({ type, ...sizes, ...rest });
+  const fd = createFromSpec(mapType(type), { type, ...sizes, ...rest });
   try {
     return open(fd);
   } finally {

@@ -12,7 +12,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { createFromSpec } from "../../src/maps/create.ts";
-import type { MapTypeName } from "../../src/maps/map_types.ts";
+import { mapType, type MapTypeName } from "../../src/maps/map_types.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 import {
@@ -32,7 +32,7 @@ const { r0, r1, r2, r3, r4, fp, add, call, exit, jeq, label, ldMap, mov, stw } =
 function smallMap(type: MapTypeName): Descriptor {
   const sizes = { keySize: 4, valueSize: 4, maxEntries: 4 };
   const rest = { flags: 0, numaNode: -1, name: "small", mapExtra: 0 };
-  return new Descriptor(createFromSpec({ type, ...sizes, ...rest }), "small map");
+  return new Descriptor(createFromSpec(mapType(type), { type, ...sizes, ...rest }), "small map");
 }
 
 /** Whether a program finds a socket under the key 1. */

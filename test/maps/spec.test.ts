@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { checkPinPath } from "../../src/handle/kernel_object.ts";
-import { mapTypeName, mapTypeNumber } from "../../src/maps/map_types.ts";
+import { mapType, mapTypeName } from "../../src/maps/map_types.ts";
+import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { runBun } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 import { badConstructions, misjudgement } from "./bad_options.ts";
@@ -50,12 +51,10 @@ describe("without capabilities", () => {
 
 describe("kinds of map", () => {
   test("have one name for each number, the newer one where the kernel has two", () => {
-    expect(mapTypeNumber("hash")).toBe(1);
+    expect(mapType("hash").number).toBe(1);
     expect(mapTypeName(1)).toBe("hash");
-    expect(mapTypeName(mapTypeNumber("lru_percpu_hash"))).toBe("lru_percpu_hash");
-    expect(mapTypeName(mapTypeNumber("cgroup_storage_deprecated" as "hash"))).toBe(
-      "cgroup_storage",
-    );
+    expect(mapTypeName(mapType("lru_percpu_hash").number)).toBe("lru_percpu_hash");
+    expect(mapTypeName(bpfMapTypes.CGROUP_STORAGE_DEPRECATED)).toBe("cgroup_storage");
   });
 
   test("that are newer than the library keep their number", () => {
@@ -63,8 +62,8 @@ describe("kinds of map", () => {
   });
 
   test("that do not exist are refused with a hint", () => {
-    expect(() => mapTypeNumber("hsah" as "hash")).toThrow('did you mean "hash"?');
-    expect(() => mapTypeNumber("unspec" as "hash")).toThrow(TypeError);
+    expect(() => mapType("hsah" as "hash")).toThrow('did you mean "hash"?');
+    expect(() => mapType("unspec" as "hash")).toThrow(TypeError);
   });
 });
 

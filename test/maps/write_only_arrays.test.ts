@@ -3,7 +3,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync } f
 import type { Pointer } from "bun:ffi";
 import { parseCpuList } from "../../src/ffi/kernel.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
-import { syscalls } from "../../src/ffi/libc.ts";
+import { otherSyscalls } from "../../src/ffi/libc_others.ts";
 import { architecture } from "../../src/ffi/platform.ts";
 import {
   allocateScratch,
@@ -50,7 +50,7 @@ function outputEvent(cpu: number, isInherited = false): Descriptor {
   attr.view.setUint32(flagsOffset, isInherited ? 2 : 0, true);
   const number = syscallNumbers[architecture].perf_event_open;
   const address = attr.address as Pointer;
-  const fd = syscalls.perf_event_open(number, address, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+  const fd = otherSyscalls.perf_event_open(number, address, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
   return new Descriptor(fd, "perf event");
 }
 

@@ -11,8 +11,8 @@
  *   apt-get download linux-libc-dev=VERSION linux-headers-VERSION-common
  *   for package in *.deb; do dpkg -x $package FOLDER; done
  */
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { packageRoot } from "../support/run.ts";
 import { downloadHeaders, type Reduced, reduce, selects } from "./reduce.ts";
@@ -51,8 +51,28 @@ export function generate(input: Reduced): Map<string, string> {
       return [name, text(file.about, blocks)];
     }),
   );
-  const about = "where the fields of its structs are, in bytes";
-  return files.set("layout.ts", text(about, layoutBlocks(input)));
+  // A file for each struct: bundlers put the numbers of a namespace in the place of its members.
+  const offsets = Object.keys(layouts).map(
+    (name) =>
+      `/** T${layoutAbout(name).slice(1)}. */\nexport * as ${name} from "./${layoutFile(name)}";`,
+  );
+  files.set("layout.ts", text("where the fields of its structs are, in bytes", offsets));
+  for (const name of Object.keys(layouts)) {
+    const fields = Object.entries(input.layouts[name] ?? {});
+    const lines = fields.map(([field, offset]) => `export const ${field} = ${offset};`);
+    files.set(layoutFile(name), text(layoutAbout(name), [lines.join("\n")]));
+  }
+  return files;
+}
+
+function layoutFile(name: string): string {
+  return `layout/${name.toLowerCase()}.ts`;
+}
+
+function layoutAbout(name: string): string {
+  const { type, part } = layouts[name]!;
+  const struct = part === undefined ? `struct ${type}` : `union ${type}, the part with ${part[0]}`;
+  return `the byte offsets in ${struct}`;
 }
 
 function constantBlocks(input: Reduced, { groups }: ConstantFile): string[] {
@@ -94,14 +114,6 @@ function syscallBlock({ syscalls }: Reduced): string {
   return `// System calls that libc does not wrap.\nexport const syscallNumbers = {\n${tables.join("\n")}\n} as const;`;
 }
 
-function layoutBlocks(input: Reduced): string[] {
-  return Object.entries(layouts).map(([name, { type, part }]) => {
-    const about = part === undefined ? `struct ${type}` : `union ${type}, the part with ${part[0]}`;
-    const fields = Object.entries(input.layouts[name] ?? {});
-    return `/** Byte offsets in ${about}. */\n${objectText(name, fields)}`;
-  });
-}
-
 function objectText(name: string, entries: readonly (readonly [string, number])[]): string {
   const lines = entries.map(([key, value]) => `  ${key}: ${value},`);
   return `export const ${name} = {\n${lines.join("\n")}\n} as const;`;
@@ -133,6 +145,7 @@ async function main(): Promise<void> {
     );
   }
   for (const [name, text] of generate(readInput())) {
+    mkdirSync(dirname(join(outputFolder, name)), { recursive: true });
     writeFileSync(join(outputFolder, name), text);
   }
 }

@@ -1,11 +1,12 @@
 // Creates a map of the newest type that is known, where probes of the kernel are not loaded, and prints what that refuses.
 import { createFromSpec } from "../../../src/maps/create.ts";
+import { RHASH } from "../../../src/maps/map_types.ts";
 import { BpfError } from "../../../src/ffi/error.ts";
 import { explainer } from "../../../src/handle/explanation.ts";
 
 if (explainer() !== undefined) throw new Error("probes are loaded");
 try {
-  createFromSpec({
+  createFromSpec(RHASH, {
     type: "rhash",
     keySize: 4,
     valueSize: 4,
