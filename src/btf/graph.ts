@@ -363,8 +363,10 @@ export class BtfGraph {
    * The place of a field in a struct or union: `"tgid"`, or a path `"mm.arg_start"` through embedded structs. Members of
    * anonymous structs and unions count as the outer struct's, as in C.
    *
-   * @param struct its name, or its id where several have that name
-   * @throws {RangeError} when there is no such struct or field, several have the name, or the field is a bit-field
+   * @param struct its name, or its id. Several may have the name, as in kernels whose types were not merged whole: the place is
+   *   that of all of them, if they agree
+   * @throws {RangeError} when there is no such struct or field, several have the name and the field in different places, or the
+   *   field is a bit-field
    *
    * @example
    * ```ts
@@ -373,11 +375,20 @@ export class BtfGraph {
    * ```
    */
   field(struct: string | number, path: string): BtfField {
-    const structId =
-      typeof struct === "number"
-        ? struct
-        : (this.find("struct", struct) ?? this.find("union", struct));
-    if (structId === undefined) throw new RangeError(`this BTF has no struct or union ${struct}`);
+    if (typeof struct === "number") return this.#field(struct, `${struct}`, path);
+    const structs = this.findAll("struct", struct);
+    const ids = structs.length > 0 ? structs : this.findAll("union", struct);
+    const [first, ...others] = ids.map((id) => this.#field(id, struct, path));
+    if (first === undefined) throw new RangeError(`this BTF has no struct or union ${struct}`);
+    if (others.some(({ offset, size }) => offset !== first.offset || size !== first.size)) {
+      throw new RangeError(
+        `this BTF has ${ids.length} types with the name ${struct}, and ${path} in different places: give one of their ids, ${ids.join(", ")}`,
+      );
+    }
+    return first;
+  }
+
+  #field(structId: number, struct: string, path: string): BtfField {
     let typeId = structId;
     let bitOffset = 0;
     for (const name of path.split(".")) {

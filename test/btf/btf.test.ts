@@ -304,7 +304,10 @@ describe("look-ups by name", () => {
     const number = types.int("int", 4);
     const first = types.struct("pair", 4, [{ name: "a", type: number, bit: 0 }]);
     const other = types.union("pair", 4, [{ name: "a", type: number, bit: 0 }]);
-    const second = types.struct("pair", 8, [{ name: "a", type: number, bit: 32 }]);
+    const second = types.struct("pair", 8, [
+      { name: "b", type: number, bit: 0 },
+      { name: "a", type: number, bit: 32 },
+    ]);
     const btf = Btf.parse(types.encode());
     for (let round = 0; round < often; round++) {
       expect(btf.findAll("struct", "pair")).toEqual([first, second]);
@@ -315,9 +318,19 @@ describe("look-ups by name", () => {
         ),
       );
     }
-    expect(() => btf.field("pair", "a")).toThrow("2 types of the kind struct");
+    expect(() => btf.field("pair", "a")).toThrow("a in different places: give one of their ids");
+    expect(() => btf.field("pair", "b")).toThrow("has no field b");
     expect(btf.field(second, "a")).toEqual({ offset: 4, size: 4, typeId: number });
     expect(() => btf.field(number, "a")).toThrow("has no field a");
+  });
+
+  test("give the place of a field that all types of a name agree about", () => {
+    const types = new RawTypes();
+    const number = types.int("int", 4);
+    types.struct("task", 8, [{ name: "pid", type: number, bit: 32 }]);
+    types.struct("task", 16, [{ name: "pid", type: number, bit: 32 }]);
+    const btf = Btf.parse(types.encode());
+    expect(btf.field("task", "pid")).toEqual({ offset: 4, size: 4, typeId: number });
   });
 
   test("find names that are the end of another string, or there twice", () => {
