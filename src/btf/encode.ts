@@ -1,7 +1,7 @@
 /** @module Types of `t` as C types, with the names that clang and the kernel's headers give them. */
 
 import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
-import { BtfBuilder, type NewInteger, type NewMember } from "./builder.ts";
+import { DataBtfBuilder, type NewInteger, type NewMember } from "./builder.ts";
 
 /** Types in the form in which the kernel takes them. It is shared by all who encode the same types: not to be written to. */
 export interface EncodedBtf {
@@ -64,7 +64,7 @@ const mostMembers = 0xffff;
 const greatestOffset = (2 ** 32 - 1) / 8;
 
 class Encoder {
-  readonly types = new BtfBuilder();
+  readonly types = new DataBtfBuilder();
   readonly #encoded = new Map<Type<unknown>, Encoded>();
   /** Types whose parts are being encoded: one from elsewhere may claim to contain itself. */
   readonly #open = new Set<Type<unknown>>();
@@ -141,27 +141,24 @@ interface CType {
   /** The size that it always has; without, any size will do. */
   readonly size?: number;
   /** Gives the id of the C type. */
-  encode(types: BtfBuilder, size: number): number;
+  encode(types: DataBtfBuilder, size: number): number;
 }
 
 /** An array of raw bytes: what any type is at the least. */
-function encodeBytes(types: BtfBuilder, size: number): number {
+function encodeBytes(types: DataBtfBuilder, size: number): number {
   return types.array(unsignedChar(types), size);
 }
 
-const unsignedChar = (types: BtfBuilder) => types.int("unsigned char", 1);
-const u8 = (types: BtfBuilder) => types.reference("typedef", unsignedChar(types), "__u8");
-const u16 = (types: BtfBuilder) =>
-  types.reference("typedef", types.int("unsigned short", 2), "__u16");
-const u32 = (types: BtfBuilder) =>
-  types.reference("typedef", types.int("unsigned int", 4), "__u32");
-const u64 = (types: BtfBuilder) =>
-  types.reference("typedef", types.int("unsigned long long", 8), "__u64");
-const be16 = (types: BtfBuilder) => types.reference("typedef", u16(types), "__be16");
-const be32 = (types: BtfBuilder) => types.reference("typedef", u32(types), "__be32");
-const be64 = (types: BtfBuilder) => types.reference("typedef", u64(types), "__be64");
+const unsignedChar = (types: DataBtfBuilder) => types.int("unsigned char", 1);
+const u8 = (types: DataBtfBuilder) => types.typedef("__u8", unsignedChar(types));
+const u16 = (types: DataBtfBuilder) => types.typedef("__u16", types.int("unsigned short", 2));
+const u32 = (types: DataBtfBuilder) => types.typedef("__u32", types.int("unsigned int", 4));
+const u64 = (types: DataBtfBuilder) => types.typedef("__u64", types.int("unsigned long long", 8));
+const be16 = (types: DataBtfBuilder) => types.typedef("__be16", u16(types));
+const be32 = (types: DataBtfBuilder) => types.typedef("__be32", u32(types));
+const be64 = (types: DataBtfBuilder) => types.typedef("__be64", u64(types));
 
-function in6Address(types: BtfBuilder): number {
+function in6Address(types: DataBtfBuilder): number {
   const union = types.union("", 16, [
     { name: "u6_addr8", typeId: types.array(u8(types), 16), bitOffset: 0 },
     { name: "u6_addr16", typeId: types.array(be16(types), 8), bitOffset: 0 },
@@ -171,7 +168,7 @@ function in6Address(types: BtfBuilder): number {
 }
 
 /** The key of an LPM trie, which the kernel takes only if it is a struct. */
-function network(types: BtfBuilder, addressId: number, addressSize: number): number {
+function network(types: DataBtfBuilder, addressId: number, addressSize: number): number {
   return types.struct("", 4 + addressSize, [
     { name: "prefixlen", typeId: u32(types), bitOffset: 0 },
     { name: "addr", typeId: addressId, bitOffset: 32 },

@@ -3,7 +3,6 @@
  * most scripts do not need: every bundle of a script with a map would hold them.
  */
 
-import { BtfBuilder } from "../btf/builder.ts";
 import { BpfAttr } from "../ffi/bpf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -191,13 +190,9 @@ class LookupProgram implements Disposable {
 
 /** Loads the program, with the types that the verifier asks for when the address of a function is taken. */
 function loadLookup(code: Instructions, isSleepable: boolean, what: string): Descriptor {
-  const types = new BtfBuilder();
-  const prototype = types.functionPrototype(types.int("int", 4, { isSigned: true }));
-  const records = [
-    [0, types.func("main", prototype, "static")],
-    [eachSlot, types.func("each", prototype, "static")],
-  ].flat();
-  using btf = loadBtf(types.encode(), `types of the ${what}`);
+  // The slot of each function, and the id of its type.
+  const records = [0, mainType, eachSlot, eachType];
+  using btf = loadBtf(functionTypes(), `types of the ${what}`);
   using attr = new BpfAttr(PROG_LOAD.line_info_rec_size);
   attr
     .u32(PROG_LOAD.prog_type, isSleepable ? syscall : socketFilter)
@@ -211,6 +206,24 @@ function loadLookup(code: Instructions, isSleepable: boolean, what: string): Des
   attr.memory(PROG_LOAD.insns, encode(code));
   attr.memory(PROG_LOAD.func_info, new Uint8Array(Uint32Array.from(records).buffer));
   return new Descriptor(attr.call("BPF_PROG_LOAD", { doing: `load the ${what}` }), what);
+}
+
+const [mainType, eachType] = [3, 4] as const;
+
+/** The BTF of `static int main()` and `static int each()`: a builder of such types would be 1 kB of a bundle. */
+function functionTypes(): Uint8Array {
+  const names = "\0int\0main\0each\0";
+  const types = [
+    [1, 0x0100_0000, 4, 0x0100_0020], // int: 4 bytes, signed, 32 bits
+    [0, 0x0d00_0000, 1], // int ()
+    [5, 0x0c00_0000, 2], // main, static
+    [10, 0x0c00_0000, 2], // each, static
+  ].flat();
+  const size = types.length * 4;
+  // struct btf_header: magic number and version, its own size, offset and size of the types, and of the names.
+  const header = [0x0001_eb9f, 24, 0, size, size, names.length];
+  const words = Uint32Array.from([...header, ...types]);
+  return Buffer.concat([new Uint8Array(words.buffer), Buffer.from(names)]);
 }
 
 /**
