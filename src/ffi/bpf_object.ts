@@ -326,7 +326,7 @@ const idPlaces = {
 } as const;
 
 /** The id of an object (kernel 4.13; of a link 5.8). */
-export function objectId(kind: ObjectKind, fd: number, what: string): number {
+export function objectId(kind: ObjectKind, { fd, what }: Descriptor): number {
   const [offset, size] = idPlaces[kind];
   using info = objectInfo(fd, size, what);
   return info.u32(offset);

@@ -78,13 +78,11 @@ export function explainPermission(needed: readonly Capability[], locksMemory = f
   if (certain !== undefined) return certain;
   const lockdown = lockdownIn(securityFolder);
   const others = "a seccomp filter or security module of the container";
-  const causes = {
-    none: `${others}, or the kernel's configuration`,
-    unknown: `${others}, the kernel's configuration, or its lockdown, which ${securityFolder} would tell if securityfs were mounted there`,
-  };
   const cause =
-    lockdown === undefined || lockdown === "none"
-      ? causes[lockdown ?? "unknown"]
-      : `most likely that the kernel is locked down (${lockdown}), else ${others}`;
+    lockdown === undefined
+      ? `${others}, the kernel's configuration, or its lockdown (not known without securityfs at ${securityFolder})`
+      : lockdown === "none"
+        ? `${others}, or the kernel's configuration`
+        : `most likely that the kernel is locked down (${lockdown}), else ${others}`;
   return `This process has ${needed.join(" and ")}, so something else forbids it: ${cause}`;
 }
