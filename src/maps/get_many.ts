@@ -5,14 +5,14 @@
 
 import { BpfAttr } from "../ffi/bpf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
+import { createKernelMap, type MapCreation } from "../ffi/bpf_map.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
 import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
-import { createFromSpec, type MapHandle } from "./create.ts";
-import type { MapSpec } from "./map_spec.ts";
-import { ARRAY } from "./map_types.ts";
+import type { MapHandle } from "./create.ts";
 import type { ValueLayout } from "./value_layout.ts";
 
 /** Bytes of the memory shared with the program, at most. */
@@ -90,7 +90,7 @@ class LookupProgram implements Disposable {
     const length = this.#valuesOffset + this.capacity * this.#valueStride;
     const what = `look-ups in ${map.what}`;
     // The mapping and the program keep the kernel's map alive.
-    using shared = new Descriptor(createFromSpec(ARRAY, sharedArray(length)), what);
+    using shared = new Descriptor(createKernelMap(sharedArray(length), what), what);
     this.#memory = MappedMemory.ofFile({
       fd: shared.fd,
       offset: 0,
@@ -249,16 +249,18 @@ function copy(size: number): Instructions {
 }
 
 /** The memory shared with the program: an array of one value. */
-function sharedArray(valueSize: number): MapSpec {
+function sharedArray(valueSize: number): MapCreation {
   return {
-    type: "array",
+    type: bpfMapTypes.ARRAY,
     keySize: 4,
     valueSize,
     maxEntries: 1,
     flags: BPF_F_MMAPABLE,
-    numaNode: -1,
+    numaNode: 0,
     name: "lookup_many",
-    mapExtra: 0,
+    extra: 0,
+    isPerCpu: false,
+    needs: ["CAP_BPF"],
   };
 }
 

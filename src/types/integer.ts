@@ -6,7 +6,7 @@ import type { IntegerKind, IntegerType, Type } from "./type.ts";
 
 const WORD = 2 ** 32;
 const LOW_WORD = LITTLE_ENDIAN ? 0 : 4;
-const HIGH_WORD = 4 - LOW_WORD;
+const HIGH_WORD = LITTLE_ENDIAN ? 4 : 0;
 
 /** DataView's methods for one width and sign: `getUint32` and `setUint32` are `"Uint32"`. */
 type Accessor =
@@ -140,9 +140,9 @@ function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType
   });
 }
 
-const SAFE = Number.MAX_SAFE_INTEGER;
-// Bundlers keep what is made with a sign before a name or a bigint.
-const SMALLEST_SAFE = Number.MIN_SAFE_INTEGER;
+// Bundlers keep what is made of a property or of a sign before a name or a bigint.
+const SAFE = 2 ** 53 - 1;
+const SMALLEST_SAFE = 1 - 2 ** 53;
 const SMALLEST_I64 = -0x8000_0000_0000_0000n;
 
 /**
