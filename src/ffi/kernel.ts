@@ -137,7 +137,7 @@ export function parseKernelConfig(text: string): ReadonlyMap<string, string> {
 /** Where securityfs belongs. */
 export const securityFolder = "/sys/kernel/security";
 
-/** How far the kernel is locked against root: against changes of it, or against being read as well. */
+/** The lockdown of the kernel against root: none, against changes of it, or against being read as well. */
 export type Lockdown = "none" | "integrity" | "confidentiality";
 
 /** Reads from a mounted securityfs how far the kernel is locked; `undefined` where the file is not there or not readable. */

@@ -80,7 +80,7 @@ export function explainPermission(needed: readonly Capability[], locksMemory = f
   const others = "a seccomp filter or security module of the container";
   const cause =
     lockdown === undefined
-      ? `${others}, the kernel's configuration, or its lockdown (not known without securityfs at ${securityFolder})`
+      ? `${others}, the kernel's configuration, or its lockdown (in ${securityFolder}/lockdown, where securityfs is mounted)`
       : lockdown === "none"
         ? `${others}, or the kernel's configuration`
         : `most likely that the kernel is locked down (${lockdown}), else ${others}`;

@@ -9,7 +9,7 @@ import { DetachedMount } from "./mount.ts";
 import { lsmIds, SYS_lsm_list_modules } from "../uapi/system.ts";
 
 /**
- * How far the kernel is locked against root (kernel 5.4), from securityfs where it belongs, or a private mount of it
+ * Returns how far the kernel is locked against root (kernel 5.4), from securityfs where it belongs, or a private mount of it
  * (CAP_SYS_ADMIN); `undefined` where that is not to be had, as without the security module for it.
  */
 export function readLockdown(): Lockdown | undefined {
