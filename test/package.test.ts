@@ -124,7 +124,7 @@ describe("the package", () => {
     );
   });
 
-  hostTest("puts into the bundle of a script what it uses, in less than 66 kB", async () => {
+  hostTest("puts into the bundle of a script what it uses, in less than 60 kB", async () => {
     await write("main.ts", script);
     const { outputs, metafile } = await Bun.build({
       entrypoints: [join(folder, "main.ts")],
@@ -145,7 +145,7 @@ describe("the package", () => {
     const unused = Object.keys(bytes).filter((name) => !usedFolders.includes(name));
     expect({ unused, bytes }).toEqual({ unused: [], bytes });
     const size = outputs[0]?.size ?? 0;
-    expect({ isSmall: size < 66_000, size, bytes }).toEqual({ isSmall: true, size, bytes });
+    expect({ isSmall: size < 60_000, size, bytes }).toEqual({ isSmall: true, size, bytes });
   });
 
   hostTest("loads at once what HashMap and the types need", async () => {

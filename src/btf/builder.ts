@@ -1,5 +1,25 @@
-import { BTF_INT_BOOL, BTF_INT_CHAR, BTF_INT_SIGNED, BTF_MAGIC, BTF_VERSION } from "../uapi/btf.ts";
-import { type BtfKind, type BtfLinkage, kindNumbers, linkages } from "./format.ts";
+import {
+  BTF_INT_BOOL,
+  BTF_INT_CHAR,
+  BTF_INT_SIGNED,
+  BTF_KIND_ARRAY,
+  BTF_KIND_DATASEC,
+  BTF_KIND_DECL_TAG,
+  BTF_KIND_ENUM,
+  BTF_KIND_ENUM64,
+  BTF_KIND_FLOAT,
+  BTF_KIND_FUNC,
+  BTF_KIND_FUNC_PROTO,
+  BTF_KIND_FWD,
+  BTF_KIND_INT,
+  BTF_KIND_STRUCT,
+  BTF_KIND_TYPEDEF,
+  BTF_KIND_UNION,
+  BTF_KIND_VAR,
+  BTF_MAGIC,
+  BTF_VERSION,
+} from "../uapi/btf.ts";
+import { type BtfLinkage, kindNumbers, linkages } from "./format.ts";
 import type { BtfEnumerator, BtfInteger, BtfMember, BtfParameter } from "./graph.ts";
 
 /** Bytes of `struct btf_header`. */
@@ -20,13 +40,13 @@ export interface NewVariable {
 }
 
 /**
- * Types being written in the raw form of BTF, for the kernel of this machine (little-endian). What it takes is what a
- * graph gives of a type of that kind.
+ * Types of data being written in the raw form of BTF, for the kernel of this machine (little-endian): those of keys and values.
+ * It takes what a graph gives of a type of that kind.
  *
  * Each method gives the id of a type, which is a new one only if there is none like it. A type comes after those that
  * it refers to, so that the kernel, which checks them in order, never has to look ahead.
  */
-export class BtfBuilder {
+export class DataBtfBuilder {
   readonly #words: number[] = [];
   readonly #ids = new Map<string, number>();
   readonly #nameOffsets = new Map<string, number>([["", 0]]);
@@ -38,80 +58,29 @@ export class BtfBuilder {
     const { bitOffset = 0, bitSize = size * 8 } = encoding;
     const bits =
       (isSigned ? BTF_INT_SIGNED : 0) | (isBool ? BTF_INT_BOOL : 0) | (isChar ? BTF_INT_CHAR : 0);
-    return this.#add("int", name, size, { rest: [(bits << 24) | (bitOffset << 16) | bitSize] });
+    return this.add(BTF_KIND_INT, name, size, {
+      rest: [(bits << 24) | (bitOffset << 16) | bitSize],
+    });
   }
 
-  float(name: string, size: number): number {
-    return this.#add("float", name, size);
-  }
-
-  /** A type that refers to another one, and has a name where its kind has names. */
-  reference(
-    kind: "ptr" | "typedef" | "const" | "volatile" | "restrict" | "type_tag",
-    typeId: number,
-    name = "",
-  ): number {
-    return this.#add(kind, name, typeId);
+  typedef(name: string, typeId: number): number {
+    return this.add(BTF_KIND_TYPEDEF, name, typeId);
   }
 
   array(elementId: number, length: number): number {
     // The name that clang gives the type of an index, which C does not have.
     const indexId = this.int("__ARRAY_SIZE_TYPE__", 4);
-    return this.#add("array", "", 0, { rest: [elementId, indexId, length] });
+    return this.add(BTF_KIND_ARRAY, "", 0, { rest: [elementId, indexId, length] });
   }
 
   /** @param name empty for an anonymous one */
   struct(name: string, size: number, members: readonly NewMember[]): number {
-    return this.#composite("struct", name, size, members);
+    return this.#composite(BTF_KIND_STRUCT, name, size, members);
   }
 
   /** @param name empty for an anonymous one */
   union(name: string, size: number, members: readonly NewMember[]): number {
-    return this.#composite("union", name, size, members);
-  }
-
-  /** An enum whose values have 32 bits, or 64 where its size is 8. */
-  enum(
-    name: string,
-    size: number,
-    enumerators: readonly BtfEnumerator[],
-    isSigned: boolean,
-  ): number {
-    const isWide = size === 8;
-    const entries = enumerators.map((enumerator) => {
-      const value = BigInt.asUintN(64, BigInt(enumerator.value));
-      const words = [Number(value & 0xffffffffn), Number(value >> 32n)];
-      return [this.#nameOffset(enumerator.name), ...words.slice(0, isWide ? 2 : 1)];
-    });
-    return this.#add(isWide ? "enum64" : "enum", name, size, { flag: isSigned, entries });
-  }
-
-  forward(name: string, declares: "struct" | "union"): number {
-    return this.#add("fwd", name, 0, { flag: declares === "union" });
-  }
-
-  /** The type of functions. @param parameters a last one of type 0 without a name for C's `...` */
-  functionPrototype(resultId: number, parameters: readonly BtfParameter[] = []): number {
-    const entries = parameters.map(({ name, typeId }) => [this.#nameOffset(name), typeId]);
-    return this.#add("func_proto", "", resultId, { entries });
-  }
-
-  func(name: string, prototypeId: number, linkage: BtfLinkage): number {
-    return this.#add("func", name, prototypeId, { count: linkages.indexOf(linkage) });
-  }
-
-  variable(name: string, typeId: number, linkage: BtfLinkage): number {
-    return this.#add("var", name, typeId, { rest: [linkages.indexOf(linkage)] });
-  }
-
-  section(name: string, size: number, variables: readonly NewVariable[]): number {
-    const entries = variables.map((variable) => [variable.id, variable.offset, variable.size]);
-    return this.#add("datasec", name, size, { entries });
-  }
-
-  /** @param componentIndex of a member or parameter; -1 for the type itself */
-  declarationTag(name: string, typeId: number, componentIndex = -1): number {
-    return this.#add("decl_tag", name, typeId, { rest: [componentIndex >>> 0] });
+    return this.#composite(BTF_KIND_UNION, name, size, members);
   }
 
   /** All of it, as the kernel takes it. */
@@ -129,24 +98,19 @@ export class BtfBuilder {
     return bytes;
   }
 
-  #composite(
-    kind: "struct" | "union",
-    name: string,
-    size: number,
-    members: readonly NewMember[],
-  ): number {
+  #composite(kind: number, name: string, size: number, members: readonly NewMember[]): number {
     const flag = members.some(({ bitSize = 0 }) => bitSize !== 0);
     const entries = members.map((member) => [
-      this.#nameOffset(member.name),
+      this.nameOffset(member.name),
       member.typeId,
       flag ? (((member.bitSize ?? 0) << 24) | member.bitOffset) >>> 0 : member.bitOffset,
     ]);
-    return this.#add(kind, name, size, { flag, entries });
+    return this.add(kind, name, size, { flag, entries });
   }
 
   /** @param rest the words after the first three; `count` is the number of entries where it is not that of `entries` */
-  #add(
-    kind: BtfKind,
+  protected add(
+    kind: number,
     name: string,
     sizeOrTypeId: number,
     {
@@ -161,8 +125,8 @@ export class BtfBuilder {
       readonly count?: number;
     } = {},
   ): number {
-    const info = ((flag ? 0x8000_0000 : 0) | (kindNumbers[kind] << 24) | count) >>> 0;
-    const words = [this.#nameOffset(name), info, sizeOrTypeId, ...rest, ...entries.flat()];
+    const info = ((flag ? 0x8000_0000 : 0) | (kind << 24) | count) >>> 0;
+    const words = [this.nameOffset(name), info, sizeOrTypeId, ...rest, ...entries.flat()];
     const key = words.join();
     let id = this.#ids.get(key);
     if (id === undefined) {
@@ -173,7 +137,7 @@ export class BtfBuilder {
     return id;
   }
 
-  #nameOffset(name: string): number {
+  protected nameOffset(name: string): number {
     let offset = this.#nameOffsets.get(name);
     if (offset === undefined) {
       offset = this.#strings.length;
@@ -181,5 +145,68 @@ export class BtfBuilder {
       this.#strings += `${Buffer.from(name).toString("latin1")}\0`;
     }
     return offset;
+  }
+}
+
+/** Types of every kind being written. Apart, as a map needs those of data only: its bundle is 1 kB smaller. */
+export class BtfBuilder extends DataBtfBuilder {
+  float(name: string, size: number): number {
+    return this.add(BTF_KIND_FLOAT, name, size);
+  }
+
+  /** A type that refers to another one, and has a name where its kind has names. */
+  reference(
+    kind: "ptr" | "typedef" | "const" | "volatile" | "restrict" | "type_tag",
+    typeId: number,
+    name = "",
+  ): number {
+    return this.add(kindNumbers[kind], name, typeId);
+  }
+
+  /** An enum whose values have 32 bits, or 64 where its size is 8. */
+  enum(
+    name: string,
+    size: number,
+    enumerators: readonly BtfEnumerator[],
+    isSigned: boolean,
+  ): number {
+    const isWide = size === 8;
+    const entries = enumerators.map((enumerator) => {
+      const value = BigInt.asUintN(64, BigInt(enumerator.value));
+      const words = [Number(value & 0xffffffffn), Number(value >> 32n)];
+      return [this.nameOffset(enumerator.name), ...words.slice(0, isWide ? 2 : 1)];
+    });
+    return this.add(isWide ? BTF_KIND_ENUM64 : BTF_KIND_ENUM, name, size, {
+      flag: isSigned,
+      entries,
+    });
+  }
+
+  forward(name: string, declares: "struct" | "union"): number {
+    return this.add(BTF_KIND_FWD, name, 0, { flag: declares === "union" });
+  }
+
+  /** The type of functions. @param parameters a last one of type 0 without a name for C's `...` */
+  functionPrototype(resultId: number, parameters: readonly BtfParameter[] = []): number {
+    const entries = parameters.map(({ name, typeId }) => [this.nameOffset(name), typeId]);
+    return this.add(BTF_KIND_FUNC_PROTO, "", resultId, { entries });
+  }
+
+  func(name: string, prototypeId: number, linkage: BtfLinkage): number {
+    return this.add(BTF_KIND_FUNC, name, prototypeId, { count: linkages.indexOf(linkage) });
+  }
+
+  variable(name: string, typeId: number, linkage: BtfLinkage): number {
+    return this.add(BTF_KIND_VAR, name, typeId, { rest: [linkages.indexOf(linkage)] });
+  }
+
+  section(name: string, size: number, variables: readonly NewVariable[]): number {
+    const entries = variables.map((variable) => [variable.id, variable.offset, variable.size]);
+    return this.add(BTF_KIND_DATASEC, name, size, { entries });
+  }
+
+  /** @param componentIndex of a member or parameter; -1 for the type itself */
+  declarationTag(name: string, typeId: number, componentIndex = -1): number {
+    return this.add(BTF_KIND_DECL_TAG, name, typeId, { rest: [componentIndex >>> 0] });
   }
 }

@@ -1,7 +1,8 @@
 /** @module Types of `t` as C types, with the names that clang and the kernel's headers give them. */
 
+import { cTypeOf, unsignedChar } from "../types/c_type.ts";
 import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
-import { BtfBuilder, type NewInteger, type NewMember } from "./builder.ts";
+import { DataBtfBuilder, type NewMember } from "./builder.ts";
 
 /** Types in the form in which the kernel takes them. It is shared by all who encode the same types: not to be written to. */
 export interface EncodedBtf {
@@ -64,7 +65,7 @@ const mostMembers = 0xffff;
 const greatestOffset = (2 ** 32 - 1) / 8;
 
 class Encoder {
-  readonly types = new BtfBuilder();
+  readonly types = new DataBtfBuilder();
   readonly #encoded = new Map<Type<unknown>, Encoded>();
   /** Types whose parts are being encoded: one from elsewhere may claim to contain itself. */
   readonly #open = new Set<Type<unknown>>();
@@ -80,9 +81,8 @@ class Encoder {
   }
 
   #single({ kind, size }: Type<unknown>): Encoded | undefined {
-    const cType = cTypes.get(kind);
-    if (cType === undefined || (cType.size ?? size) !== size) return undefined;
-    return { id: cType.encode(this.types, size), height: 0 };
+    const cType = cTypeOf(kind, size);
+    return cType && { id: cType.encode(this.types, size), height: 0 };
   }
 
   #array(type: Type<unknown>): Encoded | undefined {
@@ -136,99 +136,10 @@ function isType(type: Type<unknown> | undefined): type is Type<unknown> {
   return typeof type === "object" && type !== null && isCount(type.size) && type.size > 0;
 }
 
-/** A kind of `t` as a C type. */
-interface CType {
-  /** The size that it always has; without, any size will do. */
-  readonly size?: number;
-  /** Gives the id of the C type. */
-  encode(types: BtfBuilder, size: number): number;
-}
-
 /** An array of raw bytes: what any type is at the least. */
-function encodeBytes(types: BtfBuilder, size: number): number {
+function encodeBytes(types: DataBtfBuilder, size: number): number {
   return types.array(unsignedChar(types), size);
 }
-
-const unsignedChar = (types: BtfBuilder) => types.int("unsigned char", 1);
-const u8 = (types: BtfBuilder) => types.reference("typedef", unsignedChar(types), "__u8");
-const u16 = (types: BtfBuilder) =>
-  types.reference("typedef", types.int("unsigned short", 2), "__u16");
-const u32 = (types: BtfBuilder) =>
-  types.reference("typedef", types.int("unsigned int", 4), "__u32");
-const u64 = (types: BtfBuilder) =>
-  types.reference("typedef", types.int("unsigned long long", 8), "__u64");
-const be16 = (types: BtfBuilder) => types.reference("typedef", u16(types), "__be16");
-const be32 = (types: BtfBuilder) => types.reference("typedef", u32(types), "__be32");
-const be64 = (types: BtfBuilder) => types.reference("typedef", u64(types), "__be64");
-
-function in6Address(types: BtfBuilder): number {
-  const union = types.union("", 16, [
-    { name: "u6_addr8", typeId: types.array(u8(types), 16), bitOffset: 0 },
-    { name: "u6_addr16", typeId: types.array(be16(types), 8), bitOffset: 0 },
-    { name: "u6_addr32", typeId: types.array(be32(types), 4), bitOffset: 0 },
-  ]);
-  return types.struct("in6_addr", 16, [{ name: "in6_u", typeId: union, bitOffset: 0 }]);
-}
-
-/** The key of an LPM trie, which the kernel takes only if it is a struct. */
-function network(types: BtfBuilder, addressId: number, addressSize: number): number {
-  return types.struct("", 4 + addressSize, [
-    { name: "prefixlen", typeId: u32(types), bitOffset: 0 },
-    { name: "addr", typeId: addressId, bitOffset: 32 },
-  ]);
-}
-
-function integer(name: string, size: number, encoding: NewInteger = {}): CType {
-  return { size, encode: (types) => types.int(name, size, encoding) };
-}
-
-/** By the kind of the type. */
-const cTypes: ReadonlyMap<string, CType> = new Map<string, CType>([
-  ["u8", integer("unsigned char", 1)],
-  ["u16", integer("unsigned short", 2)],
-  ["u32", integer("unsigned int", 4)],
-  ["u64", integer("unsigned long long", 8)],
-  ["u64Number", integer("unsigned long long", 8)],
-  ["i8", integer("signed char", 1, { isSigned: true })],
-  ["i16", integer("short", 2, { isSigned: true })],
-  ["i32", integer("int", 4, { isSigned: true })],
-  ["i64", integer("long long", 8, { isSigned: true })],
-  ["i64Number", integer("long long", 8, { isSigned: true })],
-  ["be16", { size: 2, encode: be16 }],
-  ["be32", { size: 4, encode: be32 }],
-  ["be64", { size: 8, encode: be64 }],
-  ["bool", integer("_Bool", 1, { isBool: true })],
-  ["bytes", { encode: encodeBytes }],
-  // bpftool shows an array as text if its elements are called "char"; clang, too, makes them signed.
-  [
-    "cstring",
-    { encode: (types, size) => types.array(types.int("char", 1, { isSigned: true }), size) },
-  ],
-  ["ipv4", { size: 4, encode: be32 }],
-  ["ipv6", { size: 16, encode: in6Address }],
-  ["mac", { size: 6, encode: (types) => types.array(u8(types), 6) }],
-  ["cidr4", { size: 8, encode: (types) => network(types, be32(types), 4) }],
-  ["cidr6", { size: 20, encode: (types) => network(types, in6Address(types), 16) }],
-  // The kernel knows these two by their names.
-  [
-    "spin_lock",
-    {
-      size: 4,
-      encode: (types) =>
-        types.struct("bpf_spin_lock", 4, [{ name: "val", typeId: u32(types), bitOffset: 0 }]),
-    },
-  ],
-  [
-    "timer",
-    {
-      size: 16,
-      encode: (types) =>
-        types.struct("bpf_timer", 16, [
-          { name: "__opaque", typeId: types.array(u64(types), 2), bitOffset: 0 },
-        ]),
-    },
-  ],
-]);
 
 /** Longest name that every kernel with BTF takes (`KSYM_NAME_LEN` was 128 before 6.1). */
 const longest = 127;

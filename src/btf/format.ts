@@ -52,9 +52,12 @@ export const kindNames = {
 export type BtfKind = (typeof kindNames)[keyof typeof kindNames];
 
 /** The kernel's numbers of kinds, by their names. */
-export const kindNumbers = Object.fromEntries(
-  Object.entries(kindNames).map(([number, name]) => [name, Number(number)]),
-) as Readonly<Record<BtfKind, number>>;
+export const kindNumbers = /* @__PURE__ */ numbersByName();
+
+function numbersByName(): Readonly<Record<BtfKind, number>> {
+  const numbers = Object.entries(kindNames).map(([number, name]) => [name, Number(number)]);
+  return Object.fromEntries(numbers) as Record<BtfKind, number>;
+}
 
 /**
  * The kind in the word `info` of a type: 7 bits since Linux 7.2, 5 before, where the 2 others are zero.
@@ -82,11 +85,8 @@ export type BtfLinkage = "static" | "global" | "extern";
 /** Linkages by the kernel's numbers, which are the same for functions and variables. */
 export const linkages: readonly BtfLinkage[] = ["static", "global", "extern"];
 
-/** 32-bit words that a type of each kind takes before its entries. An array of bytes: every type is looked up in it. */
-const fixedWords = new Uint8Array(kindMask + 1).fill(unknownKind);
-/** 32-bit words that each of its `vlen` entries takes: members, enumerators, parameters. */
-const entryWords = new Uint8Array(kindMask + 1);
-for (const [kind, fixed, perEntry] of [
+/** For each kind, the 32-bit words before its entries, and those of each of its `vlen` entries: members, enumerators, parameters. */
+const wordsOfKinds = [
   [BTF_KIND_INT, 4, 0],
   [BTF_KIND_PTR, 3, 0],
   [BTF_KIND_ARRAY, 6, 0],
@@ -106,9 +106,17 @@ for (const [kind, fixed, perEntry] of [
   [BTF_KIND_DECL_TAG, 4, 0],
   [BTF_KIND_TYPE_TAG, 3, 0],
   [BTF_KIND_ENUM64, 3, 3],
-] as const) {
-  fixedWords[kind] = fixed;
-  entryWords[kind] = perEntry;
+] as const;
+
+/** The words before the entries, by kind. An array of bytes: every type is looked up in it. */
+const fixedWords = /* @__PURE__ */ wordsByKind(1, unknownKind);
+/** The words of each entry, by kind. */
+const entryWords = /* @__PURE__ */ wordsByKind(2, 0);
+
+function wordsByKind(column: 1 | 2, ofUnknown: number): Uint8Array {
+  const words = new Uint8Array(kindMask + 1).fill(ofUnknown);
+  for (const row of wordsOfKinds) words[row[0]] = row[column];
+  return words;
 }
 
 /** Kinds whose third word is a size; for the others it is a type. */

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "../ffi/files.ts";
-import { activeSecurityModules, type Lockdown, readLockdown } from "../ffi/security.ts";
-import { kernelRelease, possibleCpus } from "../ffi/kernel.ts";
+import { activeSecurityModules, readLockdown } from "../ffi/security.ts";
+import { kernelRelease, type Lockdown, possibleCpus } from "../ffi/kernel.ts";
 import { IoUring } from "../ffi/io_uring.ts";
 import { countsTowardsLimit, lockedMemoryLimit } from "../ffi/permission.ts";
 import { pageSize } from "../ffi/mapped_memory.ts";

@@ -5,7 +5,11 @@ import {
   IOCB_CMD_POLL,
   IOCB_FLAG_RESFD,
   POLLIN,
-  syscallNumbers,
+  SYS_io_cancel,
+  SYS_io_destroy,
+  SYS_io_getevents,
+  SYS_io_setup,
+  SYS_io_submit,
 } from "../uapi/system.ts";
 import { IO_EVENT, IOCB } from "../uapi/layout.ts";
 import { Descriptor } from "./descriptor.ts";
@@ -14,7 +18,6 @@ import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, getUint64, type Scratch, setUint64 } from "./mapped_memory.ts";
 
-const numbers = syscallNumbers[architecture];
 /** Polls that can be in flight at once. */
 const maxEvents = 1024;
 const eventsPerCall = 64;
@@ -46,7 +49,7 @@ export class Aio implements Disposable {
   constructor() {
     using context = allocateScratch(8);
     const address = context.address as Pointer;
-    if (otherSyscalls.io_setup(numbers.io_setup, maxEvents, address) < 0) {
+    if (otherSyscalls.io_setup(SYS_io_setup[architecture], maxEvents, address) < 0) {
       throw new BpfError({
         errno: lastErrno(),
         syscall: "io_setup",
@@ -90,7 +93,14 @@ export class Aio implements Disposable {
   #submit(list: Scratch): number {
     for (;;) {
       const context = this.#context as Pointer;
-      if (otherSyscalls.io_submit(numbers.io_submit, context, 1, list.address as Pointer) === 1)
+      if (
+        otherSyscalls.io_submit(
+          SYS_io_submit[architecture],
+          context,
+          1,
+          list.address as Pointer,
+        ) === 1
+      )
         return 0;
       const errno = lastErrno();
       if (errnoName(errno) !== "EAGAIN") return errno;
@@ -112,7 +122,7 @@ export class Aio implements Disposable {
     const context = this.#context as Pointer;
     const events = this.#events.address as Pointer;
     // Its completion comes through the queue in any case (EINPROGRESS), or is there already (EINVAL).
-    otherSyscalls.io_cancel(numbers.io_cancel, context, block.address as Pointer, events);
+    otherSyscalls.io_cancel(SYS_io_cancel[architecture], context, block.address as Pointer, events);
     this.#cancelled.add(userData);
     // Completions of earlier cancellations, too, count as polls in flight until they are fetched. What else completed is
     // kept for reap(): the eventfd tells of it.
@@ -136,7 +146,7 @@ export class Aio implements Disposable {
     let wanted = atLeast;
     for (;;) {
       const count = otherSyscalls.io_getevents(
-        numbers.io_getevents,
+        SYS_io_getevents[architecture],
         this.#context as Pointer,
         wanted,
         eventsPerCall,
@@ -163,7 +173,7 @@ export class Aio implements Disposable {
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    otherSyscalls.io_destroy(numbers.io_destroy, this.#context as Pointer);
+    otherSyscalls.io_destroy(SYS_io_destroy[architecture], this.#context as Pointer);
     for (const block of this.#blocks.values()) block[Symbol.dispose]();
     this.#events[Symbol.dispose]();
   }

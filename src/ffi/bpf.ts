@@ -1,7 +1,7 @@
 import type { Pointer } from "bun:ffi";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
-import { syscallNumbers } from "../uapi/system.ts";
+import { SYS_bpf } from "../uapi/system.ts";
 import type { Capability } from "./capabilities.ts";
 import { countsTowardsLimit, explainPermission, raiseLockedMemoryLimit } from "./permission.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
@@ -9,7 +9,7 @@ import { syscalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, type Scratch, setUint64 } from "./mapped_memory.ts";
 
-const bpfNumber = syscallNumbers[architecture]?.bpf ?? -1;
+const bpfNumber = SYS_bpf[architecture] ?? -1;
 
 /** A command of bpf(2), as the kernel spells it. */
 export type BpfCommand = keyof typeof bpfCommands;

@@ -10,7 +10,7 @@ import {
 } from "./bpf_map.ts";
 import { errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, mapScratch, roundUp8, type Scratch, setUint64 } from "./mapped_memory.ts";
-import { BPF_EXIST, BPF_F_CPU, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { bpfCommands } from "../uapi/enumerations.ts";
 import { errnoNumbers } from "../uapi/errno.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
@@ -82,8 +82,12 @@ export class MapElement implements Disposable {
     return this.#refused("BPF_MAP_LOOKUP_ELEM", "look up a value in", readHints, flags);
   }
 
-  /** Stores the value, which errors call `stored`; false when BPF_NOEXIST or BPF_EXIST forbids it. */
-  update(flags: number, stored = "a value"): boolean {
+  /**
+   * Stores the value, which errors call `stored`; false when BPF_NOEXIST or BPF_EXIST forbids it.
+   *
+   * @param hints those of this call, by the name of the error
+   */
+  update(flags: number, stored = "a value", hints?: Hints): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     const errno = this.#tryUpdate();
     if (errno === 0) return true;
@@ -92,23 +96,7 @@ export class MapElement implements Disposable {
     if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
     throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
       doing: `store ${stored} in ${this.#what}`,
-      hints: { ...flagHints(flags), ...storeHints(this.#kind) },
-    });
-  }
-
-  /** Stores the value of one CPU of a per-CPU map; those of the others stay (kernel 7.0). */
-  updateCpu(cpu: number): void {
-    const cpuOffset = MAP_ELEM.flags + 4;
-    this.view.setUint32(MAP_ELEM.flags, BPF_F_CPU, true);
-    this.view.setUint32(cpuOffset, cpu, true);
-    const errno = this.#tryUpdate();
-    // All other calls have flags of 32 bits.
-    this.view.setUint32(cpuOffset, 0, true);
-    if (errno === 0) return;
-    const tooOld = "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs";
-    throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
-      doing: `store the value of CPU ${cpu} in ${this.#what}`,
-      hints: { ...storeHints(this.#kind), EINVAL: tooOld },
+      hints: { ...flagHints(flags), ...storeHints(this.#kind), ...hints },
     });
   }
 

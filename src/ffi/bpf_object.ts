@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, readlinkSync } from "./files.ts";
-import { BpfAttr, type BpfCommand, bpfError } from "./bpf.ts";
+import { BpfAttr, bpfError } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
@@ -16,19 +16,10 @@ import {
 /** Kinds of kernel objects that have ids. */
 export type ObjectKind = "map" | "prog" | "link" | "btf";
 
-const fdByIdCommands = {
-  map: "BPF_MAP_GET_FD_BY_ID",
-  prog: "BPF_PROG_GET_FD_BY_ID",
-  link: "BPF_LINK_GET_FD_BY_ID",
-  btf: "BPF_BTF_GET_FD_BY_ID",
-} as const satisfies Record<ObjectKind, BpfCommand>;
-
-const nextIdCommands = {
-  map: "BPF_MAP_GET_NEXT_ID",
-  prog: "BPF_PROG_GET_NEXT_ID",
-  link: "BPF_LINK_GET_NEXT_ID",
-  btf: "BPF_BTF_GET_NEXT_ID",
-} as const satisfies Record<ObjectKind, BpfCommand>;
+/** The name of a kind in those of commands: `"MAP"` in `"BPF_MAP_GET_FD_BY_ID"`. */
+function upperCase(kind: ObjectKind): Uppercase<ObjectKind> {
+  return kind.toUpperCase() as Uppercase<ObjectKind>;
+}
 
 const onlyOnBpffs =
   "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first; names in it have no dots";
@@ -93,7 +84,7 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
 export function openById(kind: ObjectKind, id: number, flags = 0): number {
   using attr = new BpfAttr(GET_ID.fd_by_id_token_fd);
   attr.u32(GET_ID.start_id, id).u32(GET_ID.open_flags, flags);
-  return attr.call(fdByIdCommands[kind], {
+  return attr.call(`BPF_${upperCase(kind)}_GET_FD_BY_ID`, {
     doing: `open the ${kind} with id ${id}`,
     needs: ["CAP_SYS_ADMIN"],
     hints: { ENOENT: `No ${kind} has this id; it may have been freed meanwhile` },
@@ -104,10 +95,11 @@ export function openById(kind: ObjectKind, id: number, flags = 0): number {
 export function nextObjectId(kind: ObjectKind, after: number): number | undefined {
   using attr = new BpfAttr(GET_ID.open_flags);
   attr.u32(GET_ID.start_id, after);
-  if (attr.tryCall(nextIdCommands[kind]) === 0) return attr.readU32(GET_ID.next_id);
+  const command = `BPF_${upperCase(kind)}_GET_NEXT_ID` as const;
+  if (attr.tryCall(command) === 0) return attr.readU32(GET_ID.next_id);
   const errno = lastErrno();
   if (errnoName(errno) === "ENOENT") return undefined;
-  throw bpfError(nextIdCommands[kind], errno, {
+  throw bpfError(command, errno, {
     doing: `list the ${kind}s of the system`,
     needs: ["CAP_SYS_ADMIN"],
     hints: { EINVAL: "Maps and programs have ids from kernel 4.13 on, links from 5.8" },
@@ -182,27 +174,9 @@ export class ObjectInfo implements Disposable {
     return this.#struct.view.getUint32(offset, true);
   }
 
-  i32(offset: number): number {
-    return this.#struct.view.getInt32(offset, true);
-  }
-
-  u64(offset: number): bigint {
-    return this.#struct.view.getBigUint64(offset, true);
-  }
-
   /** 64 bits as a number: exact up to 2^53. */
   u64Number(offset: number): number {
     return getUint64(this.#struct.view, offset);
-  }
-
-  /** A single bit, counted from the start of the struct. */
-  bit(bit: number): boolean {
-    return ((this.#struct.view.getUint8(bit >> 3) >> (bit & 7)) & 1) === 1;
-  }
-
-  /** Bytes of the struct, from one field to the next, in hexadecimal digits. */
-  hex(start: number, end: number): string {
-    return Buffer.from(this.#struct.bytes.subarray(start, end)).toString("hex");
   }
 
   /** A name in the struct itself, up to its NUL. */
@@ -221,14 +195,34 @@ interface HeldBuffer {
   readonly buffer: InfoBuffer;
 }
 
-/** A description with parts of no fixed length: {@link bufferedInfo} makes them. */
+/** A description with parts of no fixed length, and fields that maps have none of: {@link bufferedInfo} makes them. */
 export class BufferedInfo extends ObjectInfo {
+  readonly #struct: Scratch;
   readonly #buffers: readonly HeldBuffer[];
 
   /** @internal */
   constructor(struct: Scratch, known: number, buffers: readonly HeldBuffer[]) {
     super(struct, known);
+    this.#struct = struct;
     this.#buffers = buffers;
+  }
+
+  i32(offset: number): number {
+    return this.#struct.view.getInt32(offset, true);
+  }
+
+  u64(offset: number): bigint {
+    return this.#struct.view.getBigUint64(offset, true);
+  }
+
+  /** A single bit, counted from the start of the struct. */
+  bit(bit: number): boolean {
+    return ((this.#struct.view.getUint8(bit >> 3) >> (bit & 7)) & 1) === 1;
+  }
+
+  /** Bytes of the struct, from one field to the next, in hexadecimal digits. */
+  hex(start: number, end: number): string {
+    return Buffer.from(this.#struct.bytes.subarray(start, end)).toString("hex");
   }
 
   /** The text in the buffer whose address is at `pointer`, up to its NUL. */
@@ -332,7 +326,7 @@ const idPlaces = {
 } as const;
 
 /** The id of an object (kernel 4.13; of a link 5.8). */
-export function objectId(kind: ObjectKind, fd: number, what: string): number {
+export function objectId(kind: ObjectKind, { fd, what }: Descriptor): number {
   const [offset, size] = idPlaces[kind];
   using info = objectInfo(fd, size, what);
   return info.u32(offset);

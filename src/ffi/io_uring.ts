@@ -13,7 +13,8 @@ import {
   IOSQE_CQE_SKIP_SUCCESS,
   IOSQE_IO_LINK,
   POLLIN,
-  syscallNumbers,
+  SYS_io_uring_enter,
+  SYS_io_uring_setup,
 } from "../uapi/system.ts";
 import { IO_URING_CQE, IO_URING_PARAMS, IO_URING_SQE } from "../uapi/layout.ts";
 import { Descriptor } from "./descriptor.ts";
@@ -24,7 +25,6 @@ import { architecture } from "./platform.ts";
 import { allocateScratch, MappedMemory, type Scratch, setUint64 } from "./mapped_memory.ts";
 import { sendWithoutBlocking } from "./socket.ts";
 
-const numbers = syscallNumbers[architecture];
 const what = "io_uring instance";
 /** Requests in flight are not bounded by this: each is submitted at once, and takes a slot only for that moment. */
 const submissionEntries = 64;
@@ -64,7 +64,7 @@ export class IoUring implements Disposable {
   constructor() {
     using params = allocateScratch(IO_URING_PARAMS.sizeof);
     const fd = otherSyscalls.io_uring_setup(
-      numbers.io_uring_setup,
+      SYS_io_uring_setup[architecture],
       submissionEntries,
       params.address as Pointer,
     );
@@ -215,7 +215,7 @@ export class IoUring implements Disposable {
     let busy = 0;
     do {
       const result = otherSyscalls.io_uring_enter(
-        numbers.io_uring_enter,
+        SYS_io_uring_enter[architecture],
         this.#descriptor.fd,
         left,
         0,

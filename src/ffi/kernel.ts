@@ -133,3 +133,21 @@ export function parseKernelConfig(text: string): ReadonlyMap<string, string> {
     ]),
   );
 }
+
+/** Where securityfs belongs. */
+export const securityFolder = "/sys/kernel/security";
+
+/** The lockdown of the kernel against root: none, against changes of it, or against being read as well. */
+export type Lockdown = "none" | "integrity" | "confidentiality";
+
+/** Reads from a mounted securityfs how far the kernel is locked; `undefined` where the file is not there or not readable. */
+export function lockdownIn(folder: string): Lockdown | undefined {
+  try {
+    const text = readFileSync(`${folder}/lockdown`, "utf8");
+    return /\[(\w+)\]/.exec(text)?.[1] as Lockdown | undefined;
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (["ENOENT", "EACCES", "EPERM"].includes(code)) return undefined;
+    throw error;
+  }
+}

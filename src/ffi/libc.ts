@@ -59,43 +59,6 @@ const systemCalls = {
     ],
     returns: "i32",
   },
-  fsopen: {
-    args: [
-      "i64", // long number
-      "ptr", // const char *fs_name
-      "u32", // unsigned int flags
-    ],
-    returns: "i32",
-  },
-  fsconfig: {
-    args: [
-      "i64", // long number
-      "i32", // int fs_fd
-      "u32", // unsigned int cmd
-      "ptr", // const char *key
-      "ptr", // const void *value
-      "i32", // int aux
-    ],
-    returns: "i32",
-  },
-  fsmount: {
-    args: [
-      "i64", // long number
-      "i32", // int fs_fd
-      "u32", // unsigned int flags
-      "u32", // unsigned int attr_flags
-    ],
-    returns: "i32",
-  },
-  lsm_list_modules: {
-    args: [
-      "i64", // long number
-      "ptr", // u64 *ids
-      "ptr", // u32 *size
-      "u32", // u32 flags
-    ],
-    returns: "i32",
-  },
 } as const satisfies Record<string, FFIFunction>;
 
 /** A table of functions by their names, with their types. */

@@ -3,16 +3,52 @@ import {
   FSCONFIG_CMD_CREATE,
   FSMOUNT_CLOEXEC,
   FSOPEN_CLOEXEC,
-  syscallNumbers,
+  SYS_fsconfig,
+  SYS_fsmount,
+  SYS_fsopen,
 } from "../uapi/system.ts";
 import { explainMissing } from "./capabilities.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
-import { syscalls } from "./libc.ts";
+import { openSystemCalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 
-const numbers = syscallNumbers[architecture];
+/** Opened on first use: opening takes time for each call. */
+let opened: ReturnType<typeof openCalls> | undefined;
+
+function openCalls() {
+  return openSystemCalls({
+    fsopen: {
+      args: [
+        "i64", // long number
+        "ptr", // const char *fs_name
+        "u32", // unsigned int flags
+      ],
+      returns: "i32",
+    },
+    fsconfig: {
+      args: [
+        "i64", // long number
+        "i32", // int fs_fd
+        "u32", // unsigned int cmd
+        "ptr", // const char *key
+        "ptr", // const void *value
+        "i32", // int aux
+      ],
+      returns: "i32",
+    },
+    fsmount: {
+      args: [
+        "i64", // long number
+        "i32", // int fs_fd
+        "u32", // unsigned int flags
+        "u32", // unsigned int attr_flags
+      ],
+      returns: "i32",
+    },
+  });
+}
 
 /**
  * A mount of a file system without a mount point: its files are at `path`, for this process only, until disposal
@@ -28,9 +64,14 @@ export class DetachedMount implements Disposable {
     using name = allocateScratch(type.length + 1);
     name.bytes.set(Buffer.from(type));
     const address = name.address as Pointer;
-    using context = this.#own(syscalls.fsopen(numbers.fsopen, address, FSOPEN_CLOEXEC), "fsopen");
-    const created = syscalls.fsconfig(
-      numbers.fsconfig,
+    opened ??= openCalls();
+    const calls = opened;
+    using context = this.#own(
+      calls.fsopen(SYS_fsopen[architecture], address, FSOPEN_CLOEXEC),
+      "fsopen",
+    );
+    const created = calls.fsconfig(
+      SYS_fsconfig[architecture],
       context.fd,
       FSCONFIG_CMD_CREATE,
       null,
@@ -39,7 +80,7 @@ export class DetachedMount implements Disposable {
     );
     if (created < 0) throw this.#error(lastErrno(), "fsconfig");
     this.#root = this.#own(
-      syscalls.fsmount(numbers.fsmount, context.fd, FSMOUNT_CLOEXEC, 0),
+      calls.fsmount(SYS_fsmount[architecture], context.fd, FSMOUNT_CLOEXEC, 0),
       "fsmount",
     );
   }

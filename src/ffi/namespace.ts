@@ -4,7 +4,7 @@ import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
 import { explainPermission } from "./permission.ts";
-import { CLONE_NEWNET, PIDFD_THREAD, syscallNumbers } from "../uapi/system.ts";
+import { CLONE_NEWNET, PIDFD_THREAD, SYS_pidfd_open } from "../uapi/system.ts";
 
 /** A kind of namespace that each thread of a process can be in one of its own of. */
 export interface NamespaceKind {
@@ -83,7 +83,7 @@ export function inNewNetworkNamespace<Result>(body: () => Result): Result {
   return inNewNamespace(kind, body);
 }
 
-const pidfdOpenNumber = syscallNumbers[architecture]?.pidfd_open ?? -1;
+const pidfdOpenNumber = SYS_pidfd_open[architecture] ?? -1;
 
 /** What the kernel answers for the id of a thread that is not its process's first: 6.15 and later, and before. */
 const notFirstThread: readonly string[] = ["ENOENT", "EINVAL"];

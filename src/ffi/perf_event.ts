@@ -30,10 +30,10 @@ import {
   PERF_TYPE_TRACEPOINT,
   PROT_READ,
   PROT_WRITE,
-  syscallNumbers,
+  SYS_perf_event_open,
 } from "../uapi/system.ts";
 
-const perfEventOpenNumber = syscallNumbers[architecture]?.perf_event_open ?? -1;
+const perfEventOpenNumber = SYS_perf_event_open[architecture] ?? -1;
 
 /** The first published size of the struct (PERF_ATTR_SIZE_VER0), which every kernel takes. */
 const attrSize = PERF_EVENT_ATTR.config2;

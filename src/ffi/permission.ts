@@ -5,9 +5,8 @@
 
 import { type Capability, explainMissing } from "./capabilities.ts";
 import { BpfError, lastErrno } from "./error.ts";
-import { isKernelSince } from "./kernel.ts";
+import { isKernelSince, lockdownIn, securityFolder } from "./kernel.ts";
 import { libc } from "./libc.ts";
-import { readLockdown } from "./security.ts";
 import { RLIMIT_MEMLOCK } from "../uapi/system.ts";
 
 const unlimited = 0xffff_ffff_ffff_ffffn;
@@ -77,10 +76,13 @@ function bytes(limit: bigint): number {
 export function explainPermission(needed: readonly Capability[], locksMemory = false): string {
   const certain = explainMissing(needed) ?? (locksMemory ? explainLockedMemory() : undefined);
   if (certain !== undefined) return certain;
-  const lockdown = readLockdown();
+  const lockdown = lockdownIn(securityFolder);
+  const others = "a seccomp filter or security module of the container";
   const cause =
-    lockdown === undefined || lockdown === "none"
-      ? "a seccomp filter or security module of the container, or the kernel's configuration"
-      : `most likely that the kernel is locked down (${lockdown}), else a seccomp filter or security module of the container`;
+    lockdown === undefined
+      ? `${others}, the kernel's configuration, or its lockdown (in ${securityFolder}/lockdown, where securityfs is mounted)`
+      : lockdown === "none"
+        ? `${others}, or the kernel's configuration`
+        : `most likely that the kernel is locked down (${lockdown}), else ${others}`;
   return `This process has ${needed.join(" and ")}, so something else forbids it: ${cause}`;
 }

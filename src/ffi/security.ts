@@ -1,51 +1,30 @@
 import type { Pointer } from "bun:ffi";
 import { readFileSync } from "./files.ts";
 import { BpfError, lastErrno } from "./error.ts";
-import { syscalls } from "./libc.ts";
+import { type Lockdown, lockdownIn, securityFolder } from "./kernel.ts";
+import { openSystemCalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, getUint64 } from "./mapped_memory.ts";
 import { DetachedMount } from "./mount.ts";
-import { lsmIds, syscallNumbers } from "../uapi/system.ts";
-
-/** How far the kernel is locked against root: against changes of it, or against being read as well. */
-export type Lockdown = "none" | "integrity" | "confidentiality";
-
-const file = "lockdown";
+import { lsmIds, SYS_lsm_list_modules } from "../uapi/system.ts";
 
 /**
- * How far the kernel is locked against root (kernel 5.4), from securityfs where it belongs, or a private mount of it
+ * Returns how far the kernel is locked against root (kernel 5.4), from securityfs where it belongs, or a private mount of it
  * (CAP_SYS_ADMIN); `undefined` where that is not to be had, as without the security module for it.
  */
 export function readLockdown(): Lockdown | undefined {
-  return readFrom("/sys/kernel/security") ?? readPrivateLockdown();
+  return lockdownIn(securityFolder) ?? readPrivateLockdown();
 }
 
 function readPrivateLockdown(): Lockdown | undefined {
   try {
     using mount = new DetachedMount("securityfs");
-    return readFrom(mount.path);
+    return lockdownIn(mount.path);
   } catch (error) {
     if (error instanceof BpfError) return undefined;
     throw error;
   }
 }
-
-function readFrom(folder: string): Lockdown | undefined {
-  try {
-    const text = readFileSync(`${folder}/${file}`, "utf8");
-    return /\[(\w+)\]/.exec(text)?.[1] as Lockdown | undefined;
-  } catch (error) {
-    const { code = "" } = error as NodeJS.ErrnoException;
-    if (["ENOENT", "EACCES", "EPERM"].includes(code)) return undefined;
-    throw error;
-  }
-}
-
-// Optional, since no table fits where nothing can be called: this is imported there all the same.
-const listModulesNumber = syscallNumbers[architecture]?.lsm_list_modules ?? -1;
-
-/** Where securityfs belongs. */
-const securityFolder = "/sys/kernel/security";
 
 /** What the kernel calls a security module; `"#114"` for one that is newer than this library. */
 export function securityModuleName(id: number): string {
@@ -121,8 +100,19 @@ function askKernel(): Answer {
   const idsOffset = 8;
   using memory = allocateScratch(idsOffset + roomForIds);
   memory.view.setUint32(0, roomForIds, true);
-  const count = syscalls.lsm_list_modules(
-    listModulesNumber,
+  const calls = openSystemCalls({
+    lsm_list_modules: {
+      args: [
+        "i64", // long number
+        "ptr", // u64 *ids
+        "ptr", // u32 *size
+        "u32", // u32 flags
+      ],
+      returns: "i32",
+    },
+  });
+  const count = calls.lsm_list_modules(
+    SYS_lsm_list_modules[architecture],
     (memory.address + idsOffset) as Pointer,
     memory.address as Pointer,
     0,

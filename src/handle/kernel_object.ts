@@ -1,14 +1,7 @@
 import { unlinkSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import {
-  objectId,
-  objectKind,
-  type ObjectKind,
-  openById,
-  openPinned,
-  pinObject,
-} from "../ffi/bpf_object.ts";
+import { objectKind, type ObjectKind, openById, openPinned, pinObject } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
@@ -28,16 +21,20 @@ export const nouns: Readonly<Record<HandleKind, string>> = {
  * Garbage collection closes none of them: each lives until it is disposed of or the process ends.
  */
 export abstract class KernelObject implements Disposable {
-  readonly #kind: HandleKind;
   readonly #descriptor: Descriptor;
+  readonly #readId: () => number;
   #id: number | undefined;
   /** The path at which the object is pinned, as far as this process knows. */
   #pinnedAt: string | undefined;
 
-  /** @internal @param pinnedAt where it is pinned already */
-  protected constructor(kind: HandleKind, descriptor: Descriptor, pinnedAt?: string) {
-    this.#kind = kind;
+  /**
+   * @internal
+   * @param readId returns the kernel's id
+   * @param pinnedAt where it is pinned already
+   */
+  protected constructor(descriptor: Descriptor, readId: () => number, pinnedAt?: string) {
     this.#descriptor = descriptor;
+    this.#readId = readId;
     this.#pinnedAt = pinnedAt;
   }
 
@@ -53,7 +50,7 @@ export abstract class KernelObject implements Disposable {
 
   /** The kernel's id, as bpftool shows it (kernel 4.13; links 5.8). @throws {BpfError} before that */
   get id(): number {
-    this.#id ??= objectId(this.#kind, this.fd, this.#descriptor.what);
+    this.#id ??= this.#readId();
     return this.#id;
   }
 

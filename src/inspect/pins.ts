@@ -78,7 +78,7 @@ class PinWalk {
       using descriptor = new Descriptor(fd, `object pinned at ${path}`);
       const kind = objectKind(descriptor.fd);
       if (!isInspected(kind)) return;
-      this.found.add(kind, objectId(kind, descriptor.fd, descriptor.what), path);
+      this.found.add(kind, objectId(kind, descriptor), path);
     } catch (error) {
       this.#note(error);
     }

@@ -12,7 +12,7 @@ import {
   type MapClass,
   MapKind,
   type OptionsOf,
-  renamedArrayOptions,
+  refuseMaxEntries,
   type TypeIn,
   type TypesOf,
 } from "../maps/map_options.ts";
@@ -299,7 +299,7 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
     className: "ArrayOfMaps",
     types: ["inner"],
     options: ["length"],
-    renamed: renamedArrayOptions,
+    refuseRenamed: refuseMaxEntries,
     sizes({ inner }) {
       checkInner(inner);
       return { keySize: u32.size, valueSize: u32.size };

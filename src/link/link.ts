@@ -1,6 +1,6 @@
 import { describe } from "../check/describe.ts";
 import { detachLink, updateLink } from "../ffi/bpf_link.ts";
-import { describeAll, objectKind } from "../ffi/bpf_object.ts";
+import { describeAll, objectId, objectKind } from "../ffi/bpf_object.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
@@ -46,7 +46,7 @@ export interface AttachMethod {
 export class Link extends KernelObject {
   /** @internal Programs make links: `program.attach()`. */
   constructor(descriptor: Descriptor, pinnedAt?: string) {
-    super("link", descriptor, pinnedAt);
+    super(descriptor, () => objectId("link", descriptor), pinnedAt);
   }
 
   /**

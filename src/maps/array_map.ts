@@ -11,7 +11,7 @@ import {
   type ValueTypes,
 } from "./map_options.ts";
 import { ARRAY, PERCPU_ARRAY, type MapTypeName } from "./map_types.ts";
-import { PerCpuLayout, reduceValues, sumValues } from "./value_layout.ts";
+import { PerCpuElements, PerCpuLayout, reduceValues, sumValues } from "./per_cpu.ts";
 import { u32 } from "../types/integer.ts";
 import { hasOpaqueField, hasSpinLock } from "../types/opaque.ts";
 import type { Infer, Type } from "../types/type.ts";
@@ -351,13 +351,13 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   static readonly kind = /*@__PURE__*/ arrayKind(PERCPU_ARRAY, "PerCpuArrayMap");
   /** The type that the values of one CPU are written and read with. */
   declare readonly types: ValueTypes<V>;
-  readonly #values: PerCpuLayout<Infer<V>>;
+  readonly #perCpu: PerCpuElements<number, Infer<V>>;
 
   constructor(options: PerCpuArrayMapOptions<V>) {
     const handle = PerCpuArrayMap.kind.handle(options);
     const values = new PerCpuLayout(handle.types.value as Type<Infer<V>>);
     super(handle, { key: u32, value: values });
-    this.#values = values;
+    this.#perCpu = new PerCpuElements(handle, this.elements, values);
   }
 
   /**
@@ -381,7 +381,7 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
 
   /** The value of one CPU, or `undefined` outside the array. @throws {RangeError} for a CPU that cannot be */
   getCpu(index: number, cpu: number): Infer<V> | undefined {
-    return this.elements.getCpu(index, cpu, this.#values);
+    return this.#perCpu.get(index, cpu);
   }
 
   /**
@@ -392,7 +392,7 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
    */
   setCpu(index: number, cpu: number, value: Infer<V>): this {
     checkIndex(this, index);
-    this.elements.setCpu(index, cpu, value, this.#values);
+    this.#perCpu.set(index, cpu, value);
     return this;
   }
 }

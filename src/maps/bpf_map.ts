@@ -31,7 +31,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
 
   /** @internal Classes of maps are constructed by their own options. */
   protected constructor(handle: MapHandle) {
-    super("map", handle.descriptor, handle.pinnedAt);
+    super(handle.descriptor, () => handle.info.id, handle.pinnedAt);
     this.handle = handle;
   }
 
@@ -88,11 +88,6 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   dup(): Duplicate<this> {
     const Class = ownClass(this.constructor as MapClass);
     return new Class(this.handle.duplicate() as never) as Duplicate<this>;
-  }
-
-  /** The kernel's id of the map, as `bpftool map` shows it. */
-  override get id(): number {
-    return this.handle.info.id;
   }
 
   /** The name given at creation; may be empty. */

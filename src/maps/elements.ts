@@ -10,7 +10,7 @@ import type { Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { copiedValueSize, type MapHandle } from "./create.ts";
 import { ManyLookups } from "./get_many.ts";
-import { cpuIndex, type PerCpuLayout, type ValueLayout } from "./value_layout.ts";
+import type { ValueLayout } from "./value_layout.ts";
 import { BatchError, deleteBatch, MapWalk, type Walk, type WalkedMap } from "./walk.ts";
 
 /** The key of maps that have none. */
@@ -111,7 +111,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
-      this.#writeKey(element, key);
+      this.writeKey(element, key);
       if (!element.lookup(flags)) return undefined;
       return layout.value.read(element.view, element.valueOffset);
     } finally {
@@ -125,7 +125,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     if (unreadable !== undefined) this.#refuseRead(unreadable);
     const element = this.begin();
     try {
-      this.#writeKey(element, key);
+      this.writeKey(element, key);
       return element.lookup(0);
     } finally {
       this.end(element);
@@ -138,7 +138,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
-      this.#writeKey(element, key);
+      this.writeKey(element, key);
       this.write("value", this.layout.value, element.view, element.valueOffset, value);
       void this.#handle.descriptor.fd;
       return element.update(all, stored);
@@ -151,7 +151,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   delete(key: K): boolean {
     const element = this.begin();
     try {
-      this.#writeKey(element, key);
+      this.writeKey(element, key);
       if (this.#absentDeletion === undefined) return element.delete();
       // A look-up is much cheaper than an error.
       if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
@@ -170,7 +170,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   take(key: K): V | undefined {
     const element = this.begin();
     try {
-      this.#writeKey(element, key);
+      this.writeKey(element, key);
       return this.takeElement(element) ? this.read(element) : undefined;
     } finally {
       this.end(element);
@@ -190,33 +190,6 @@ export class MapElements<K, V, W = V> implements Disposable {
     return this.layout.value.read(element.view, element.valueOffset);
   }
 
-  /** Looks up the value of one CPU, of those that the key has. */
-  getCpu<E>(key: K, cpu: number, values: PerCpuLayout<E>): E | undefined {
-    const index = cpuIndex(cpu);
-    const element = this.begin();
-    try {
-      this.#writeKey(element, key);
-      if (!element.lookup(0)) return undefined;
-      return values.readOne(element.view, element.valueOffset, index);
-    } finally {
-      this.end(element);
-    }
-  }
-
-  /** Stores the value of one CPU. */
-  setCpu<E>(key: K, cpu: number, value: E, values: PerCpuLayout<E>): void {
-    const index = cpuIndex(cpu);
-    const element = this.begin();
-    try {
-      this.#writeKey(element, key);
-      values.writeOne(element.view, element.valueOffset, value, index);
-      void this.#handle.descriptor.fd;
-      element.updateCpu(cpu);
-    } finally {
-      this.end(element);
-    }
-  }
-
   /** Looks up the values of these keys, in their order. */
   getMany(keys: Iterable<K>): (V | undefined)[] {
     const { layout } = this;
@@ -231,7 +204,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     const element = this.begin();
     try {
       for (let index = 0; index < list.length; index++) {
-        this.#writeKey(element, list[index] as K, index);
+        this.writeKey(element, list[index] as K, index);
         // Absent ones are stored as well: methods of arrays pass holes over.
         values[index] = element.lookup(flags) ? this.read(element) : undefined;
       }
@@ -388,7 +361,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   /** Writes the key of a call. @throws {DisposedError} when that disposed of the map */
-  #writeKey(element: MapElement, key: K, index?: number): void {
+  writeKey(element: MapElement, key: K, index?: number): void {
     try {
       this.layout.key.write(element.view, elementKeyOffset, key);
     } catch (error) {

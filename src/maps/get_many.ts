@@ -3,17 +3,16 @@
  * most scripts do not need: every bundle of a script with a map would hold them.
  */
 
-import { BtfBuilder } from "../btf/builder.ts";
 import { BpfAttr } from "../ffi/bpf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
+import { createKernelMap, type MapCreation } from "../ffi/bpf_map.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
 import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
-import { createFromSpec, type MapHandle } from "./create.ts";
-import type { MapSpec } from "./map_spec.ts";
-import { ARRAY } from "./map_types.ts";
+import type { MapHandle } from "./create.ts";
 import type { ValueLayout } from "./value_layout.ts";
 
 /** Bytes of the memory shared with the program, at most. */
@@ -91,7 +90,7 @@ class LookupProgram implements Disposable {
     const length = this.#valuesOffset + this.capacity * this.#valueStride;
     const what = `look-ups in ${map.what}`;
     // The mapping and the program keep the kernel's map alive.
-    using shared = new Descriptor(createFromSpec(ARRAY, sharedArray(length)), what);
+    using shared = new Descriptor(createKernelMap(sharedArray(length), what), what);
     this.#memory = MappedMemory.ofFile({
       fd: shared.fd,
       offset: 0,
@@ -191,13 +190,9 @@ class LookupProgram implements Disposable {
 
 /** Loads the program, with the types that the verifier asks for when the address of a function is taken. */
 function loadLookup(code: Instructions, isSleepable: boolean, what: string): Descriptor {
-  const types = new BtfBuilder();
-  const prototype = types.functionPrototype(types.int("int", 4, { isSigned: true }));
-  const records = [
-    [0, types.func("main", prototype, "static")],
-    [eachSlot, types.func("each", prototype, "static")],
-  ].flat();
-  using btf = loadBtf(types.encode(), `types of the ${what}`);
+  // The slot of each function, and the id of its type.
+  const records = [0, mainType, eachSlot, eachType];
+  using btf = loadBtf(functionTypes(), `types of the ${what}`);
   using attr = new BpfAttr(PROG_LOAD.line_info_rec_size);
   attr
     .u32(PROG_LOAD.prog_type, isSleepable ? syscall : socketFilter)
@@ -211,6 +206,24 @@ function loadLookup(code: Instructions, isSleepable: boolean, what: string): Des
   attr.memory(PROG_LOAD.insns, encode(code));
   attr.memory(PROG_LOAD.func_info, new Uint8Array(Uint32Array.from(records).buffer));
   return new Descriptor(attr.call("BPF_PROG_LOAD", { doing: `load the ${what}` }), what);
+}
+
+const [mainType, eachType] = [3, 4] as const;
+
+/** The BTF of `static int main()` and `static int each()`: a builder of such types would be 1 kB of a bundle. */
+function functionTypes(): Uint8Array {
+  const names = "\0int\0main\0each\0";
+  const types = [
+    [1, 0x0100_0000, 4, 0x0100_0020], // int: 4 bytes, signed, 32 bits
+    [0, 0x0d00_0000, 1], // int ()
+    [5, 0x0c00_0000, 2], // main, static
+    [10, 0x0c00_0000, 2], // each, static
+  ].flat();
+  const size = types.length * 4;
+  // struct btf_header: magic number and version, its own size, offset and size of the types, and of the names.
+  const header = [0x0001_eb9f, 24, 0, size, size, names.length];
+  const words = Uint32Array.from([...header, ...types]);
+  return Buffer.concat([new Uint8Array(words.buffer), Buffer.from(names)]);
 }
 
 /**
@@ -236,16 +249,18 @@ function copy(size: number): Instructions {
 }
 
 /** The memory shared with the program: an array of one value. */
-function sharedArray(valueSize: number): MapSpec {
+function sharedArray(valueSize: number): MapCreation {
   return {
-    type: "array",
+    type: bpfMapTypes.ARRAY,
     keySize: 4,
     valueSize,
     maxEntries: 1,
     flags: BPF_F_MMAPABLE,
-    numaNode: -1,
+    numaNode: 0,
     name: "lookup_many",
-    mapExtra: 0,
+    extra: 0,
+    isPerCpu: false,
+    needs: ["CAP_BPF"],
   };
 }
 

@@ -6,7 +6,7 @@ import type { MapHandle } from "./create.ts";
 import { type ElementLayout, type ElementOptions, MapElements } from "./elements.ts";
 import type { AnyType, KeyedMapTypes } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
-import { PerCpuLayout, reduceValues, sumValues } from "./value_layout.ts";
+import { PerCpuElements, PerCpuLayout, reduceValues, sumValues } from "./per_cpu.ts";
 import type { Walk } from "./walk.ts";
 
 /** Options of {@link KeyedMap.entriesInBatches} and {@link AssociativeMap.takeAllInBatches}. */
@@ -341,14 +341,14 @@ export abstract class PerCpuAssociativeMap<
   V,
   Name extends MapTypeName = MapTypeName,
 > extends AssociativeMap<K, V[], readonly V[], Name> {
-  readonly #values: PerCpuLayout<V>;
+  readonly #perCpu: PerCpuElements<K, V>;
 
   /** @internal */
   protected constructor(handle: MapHandle<KeyedMapTypes<AnyType, AnyType>>) {
     const { key, value } = handle.types;
     const values = new PerCpuLayout(value as Type<V>);
     super(handle, { key, value: values });
-    this.#values = values;
+    this.#perCpu = new PerCpuElements(handle, this.elements, values);
   }
 
   /**
@@ -367,7 +367,7 @@ export abstract class PerCpuAssociativeMap<
 
   /** The value of one CPU, or `undefined` for a key that is absent. @throws {RangeError} for a CPU that cannot be */
   getCpu(key: K, cpu: number): V | undefined {
-    return this.elements.getCpu(key, cpu, this.#values);
+    return this.#perCpu.get(key, cpu);
   }
 
   /**
@@ -378,7 +378,7 @@ export abstract class PerCpuAssociativeMap<
    * @throws {RangeError} for a CPU that cannot be
    */
   setCpu(key: K, cpu: number, value: V): this {
-    this.elements.setCpu(key, cpu, value, this.#values);
+    this.#perCpu.set(key, cpu, value);
     return this;
   }
 }

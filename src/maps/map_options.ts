@@ -78,8 +78,8 @@ export interface KindDefinition<
   readonly defaultTypes?: Types;
   /** True where names that are not types are refused when a map is opened. */
   readonly isStrict?: boolean;
-  /** Hints for options that were renamed, by the old name. */
-  readonly renamed?: Readonly<Record<string, string>>;
+  /** Refuses an option that other kinds have under another name. @throws {TypeError} that tells this name */
+  readonly refuseRenamed?: (className: string, options: object, known: readonly string[]) => void;
   /**
    * Checks the types and says which sizes follow from them. What is left out may be anything in a map that is opened.
    *
@@ -126,9 +126,9 @@ export class MapKind<
 
   /** Checks options and makes plain data of them. @throws {TypeError | RangeError} */
   spec(options: Options): MapSpec {
-    const { row, className, types, options: names, renamed = {} } = this.#definition;
+    const { row, className, types, options: names, refuseRenamed } = this.#definition;
     const known = [...types, ...names, ...commonMapOptionNames];
-    checkRenamed(className, options, renamed, known);
+    refuseRenamed?.(className, options, known);
     checkOptions(className, options, known);
     const sizes = { keySize: 0, valueSize: 0, ...this.#definition.sizes(options) };
     const { flags = 0, types: described, ...completed } = this.#definition.complete(options);
@@ -180,20 +180,6 @@ export class MapKind<
     const names = this.#definition.types.filter((name) => name in types);
     return Object.fromEntries(names.map((name) => [name, types[name as string as keyof T]])) as T;
   }
-}
-
-/** Refuses an option by its former name, unless there is another one that is unknown. @throws {TypeError} */
-function checkRenamed(
-  className: string,
-  options: object,
-  renamed: Readonly<Record<string, string>>,
-  known: readonly string[],
-): void {
-  const old = Object.keys(renamed).find((name) => Object.hasOwn(options ?? {}, name));
-  if (old === undefined) return;
-  const others = Object.entries(options).filter(([name]) => name !== old);
-  checkOptions(className, Object.fromEntries(others), known);
-  throw new TypeError(`${className}: unknown option ${JSON.stringify(old)}: ${renamed[old]}`);
 }
 
 /** Encodes types for the kernel. */
@@ -278,10 +264,19 @@ export interface IndexedMapOptions<V extends AnyType> extends CommonMapOptions, 
   readonly length: number;
 }
 
-/** Hints for options of arrays that were renamed. */
-export const renamedArrayOptions = {
-  maxEntries: "the number of elements of an array is the option `length`",
-} as const;
+/** Refuses the option `maxEntries` of an array, unless there is another one that is unknown. @throws {TypeError} */
+export function refuseMaxEntries(
+  className: string,
+  options: object,
+  known: readonly string[],
+): void {
+  if (!Object.hasOwn(options ?? {}, "maxEntries")) return;
+  const others = Object.entries(options).filter(([name]) => name !== "maxEntries");
+  checkOptions(className, Object.fromEntries(others), known);
+  throw new TypeError(
+    `${className}: unknown option "maxEntries": the number of elements of an array is the option \`length\``,
+  );
+}
 
 /** Checks the option `length` of an array. @throws {RangeError} */
 export function checkLength(length: number): void {
@@ -303,7 +298,7 @@ export function arrayKind<
     className,
     types: ["value"],
     options: ["length", ...own],
-    renamed: renamedArrayOptions,
+    refuseRenamed: refuseMaxEntries,
     sizes({ value }) {
       checkValueType(value);
       return { keySize: u32.size, valueSize: value.size };
@@ -446,7 +441,7 @@ function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArr
     types: [],
     defaultTypes: {},
     options: ["length"],
-    renamed: renamedArrayOptions,
+    refuseRenamed: refuseMaxEntries,
     // Maps that others made may have smaller values, as the kernel made do with in the beginning.
     sizes: () => ({ keySize: u32.size }),
     // Without a usual length, what is left out is refused as what it is.

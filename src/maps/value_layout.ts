@@ -1,10 +1,7 @@
-/** @module Layouts of values: one for each CPU, or written as a descriptor and read as a number that stands for its object. */
+/** @module Layouts of values that are written as a descriptor and read as a number that stands for its object. */
 
 import { describe } from "../check/describe.ts";
-import { possibleCpus } from "../ffi/kernel.ts";
-import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { u32, u64, u64Number } from "../types/integer.ts";
-import type { Type } from "../types/type.ts";
 
 /**
  * The layout of a value in the memory that the kernel copies from and to.
@@ -18,100 +15,6 @@ export interface ValueLayout<V, W = V> {
   read(view: DataView, offset: number): V;
   /** @throws {TypeError | RangeError} for a value that cannot be stored */
   write(view: DataView, offset: number, value: W): void;
-}
-
-/** Folds the values of one key; see `reduce` of the per-CPU classes. */
-export function reduceValues<V, R>(
-  values: readonly V[] | undefined,
-  fn: (accumulator: R, value: V, cpu: number) => R,
-  initial: R,
-): R | undefined {
-  if (values === undefined) return undefined;
-  const cpus = possibleCpus();
-  let result = initial;
-  for (let index = 0; index < values.length; index++) {
-    result = fn(result, values[index] as V, cpus[index] as number);
-  }
-  return result;
-}
-
-/** Adds the values of one key up. @throws {TypeError} when they are no numbers or bigints */
-export function sumValues<V>(
-  values: readonly V[] | undefined,
-  what: string,
-): (V & (number | bigint)) | undefined {
-  if (values === undefined) return undefined;
-  // Which of the two it is, is the same for all values of a type.
-  let sum: number | bigint = typeof values[0] === "bigint" ? 0n : 0;
-  for (const value of values) {
-    if (typeof value !== "number" && typeof value !== "bigint") {
-      throw new TypeError(
-        `sum of ${what}: its values are no numbers but ${describe(value)}: use reduce()`,
-      );
-    }
-    sum = (sum as number) + (value as number);
-  }
-  return sum as V & (number | bigint);
-}
-
-/** Returns the index of a CPU's value among those of a key. @throws {RangeError} for a CPU that this machine cannot have */
-export function cpuIndex(cpu: number): number {
-  const index = possibleCpus().indexOf(cpu);
-  if (index >= 0) return index;
-  throw new RangeError(
-    `cpu: expected one of the possible CPUs (${possibleCpus().join(", ")}), got ${describe(cpu)}`,
-  );
-}
-
-/**
- * The values of one key in a per-CPU map: one for each possible CPU, in the order of {@link possibleCpus}.
- *
- * The kernel copies each rounded up to 8 bytes, for as many CPUs as are possible, whatever it was told of the size: with
- * less room it writes past the end.
- */
-export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
-  readonly #type: Type<V>;
-  readonly #stride: number;
-  readonly #cpus: number;
-  readonly size: number;
-
-  constructor(type: Type<V>) {
-    this.#type = type;
-    this.#stride = roundUp8(type.size);
-    this.#cpus = possibleCpus().length;
-    this.size = this.#stride * this.#cpus;
-  }
-
-  read(view: DataView, offset: number): V[] {
-    const values = new Array<V>(this.#cpus);
-    for (let cpu = 0; cpu < this.#cpus; cpu++) values[cpu] = this.readOne(view, offset, cpu);
-    return values;
-  }
-
-  /** The value of the CPU that is at `index` among the possible ones. */
-  readOne(view: DataView, offset: number, index: number): V {
-    return this.#type.read(view, offset + index * this.#stride);
-  }
-
-  write(view: DataView, offset: number, values: readonly V[]): void {
-    const expected = `expected an array of ${this.#cpus}, a value for each possible CPU`;
-    if (!Array.isArray(values)) throw new TypeError(`${expected}, got ${describe(values)}`);
-    if (values.length !== this.#cpus) throw new RangeError(`${expected}, got ${values.length}`);
-    for (let index = 0; index < this.#cpus; index++) {
-      this.writeOne(view, offset + index * this.#stride, values[index] as V, index);
-    }
-  }
-
-  /** Writes a value to where it lies alone. */
-  writeOne(view: DataView, offset: number, value: V, index: number): void {
-    try {
-      this.#type.write(view, offset, value);
-    } catch (error) {
-      if (error instanceof Error)
-        error.message = `value of CPU ${possibleCpus()[index]}: ${error.message}`;
-      throw error;
-    }
-  }
 }
 
 /** A socket of `Bun.listen`, `Bun.connect` or `Bun.udpSocket`: it has its descriptor as `fd`, which Bun's types (1.4) lack. */

@@ -7,6 +7,7 @@ import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { probeElement } from "../ffi/bpf_probe.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { objectId } from "../ffi/bpf_object.ts";
 import { checkName, KernelObject } from "../handle/kernel_object.ts";
 import { createMapHandle, type MapInfo, readMapInfo } from "../maps/create.ts";
 import { mapType } from "../maps/map_types.ts";
@@ -35,7 +36,7 @@ import type { ObjectSpec, VariablesSpec } from "./object_spec.ts";
 export class ObjectMap extends KernelObject {
   /** @internal */
   constructor(descriptor: Descriptor) {
-    super("map", descriptor);
+    super(descriptor, () => objectId("map", descriptor));
   }
 
   /** Asks the kernel about the map (kernel 4.13). @throws {BpfError} */

@@ -2,6 +2,7 @@ import type { LiveMap } from "../asm/instruction.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { type ProgramTypeName, testRunProgram } from "../ffi/bpf_prog.ts";
+import { objectId } from "../ffi/bpf_object.ts";
 import { describeOrigin, KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
 import type { Link } from "../link/link.ts";
 import {
@@ -90,7 +91,7 @@ export class Program extends KernelObject {
   constructor(options: undefined, live: LiveProgram);
   constructor(options: ProgramOptions);
   constructor(options: ProgramOptions | undefined, live: LiveProgram = loadOptions(options)) {
-    super("prog", live.descriptor, live.pinnedAt);
+    super(live.descriptor, () => objectId("prog", live.descriptor), live.pinnedAt);
     this.#section = live.section;
     this.type = live.type;
     this.name = live.name;

@@ -1,4 +1,5 @@
 import { refuseRange, refuseType } from "../check/describe.ts";
+import { cBe32, cIn6Address, cU8 } from "./c_type.ts";
 import { defineType, scalarRecipe } from "./compile.ts";
 import type { Type } from "./type.ts";
 
@@ -70,6 +71,7 @@ export const ipv4: Type<string, string> = /*@__PURE__*/ defineType<string, Type<
         : refuseType(path, expected, value);
     },
   }),
+  { size: 4, encode: cBe32 },
 );
 
 /** How many groups of 16 bits an address has. */
@@ -205,6 +207,7 @@ export const ipv6: Type<string, string> = /*@__PURE__*/ defineType<string, Type<
         : refuseType(path, expected, value);
     },
   }),
+  { size: 16, encode: cIn6Address },
 );
 
 /** The text of each octet, from the first time on that one is read. */
@@ -260,4 +263,5 @@ export const mac: Type<string, string> = /*@__PURE__*/ defineType<string, Type<s
         : refuseType(path, expected, value);
     },
   }),
+  { size: 6, encode: (types) => types.array(cU8(types), 6) },
 );

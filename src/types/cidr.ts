@@ -1,3 +1,4 @@
+import { cBe32, cIn6Address, type CTypeWriter, cU32 } from "./c_type.ts";
 import { defineType, scalarRecipe } from "./compile.ts";
 import {
   formatIpv4,
@@ -21,6 +22,8 @@ interface Family<Address> {
   parse(text: string): Address | undefined;
   format(address: Address): string;
   equal(a: Address, b: Address): boolean;
+  /** Returns the id of the C type of an address. */
+  readonly encodeAddress: (types: CTypeWriter) => number;
   read(view: DataView, offset: number): Address;
   write(view: DataView, offset: number, address: Address): void;
   /** The address with the bits beyond the prefix cleared. */
@@ -33,6 +36,7 @@ const PREFIX_SIZE = 4;
 
 function cidr<Address>(family: Family<Address>): Type<string, string> {
   const { kind, bits, sample } = family;
+  const size = PREFIX_SIZE + bits / 8;
 
   function parse(text: string): { address: Address; prefix: number } | undefined {
     const slash = text.indexOf("/");
@@ -49,7 +53,7 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
   }
 
   return defineType<string, Type<string, string>>(
-    { kind, name: kind, size: PREFIX_SIZE + bits / 8, align: 4 },
+    { kind, name: kind, size, align: 4 },
     scalarRecipe({
       read(view, offset) {
         const prefix = view.getUint32(offset, LITTLE_ENDIAN);
@@ -89,6 +93,15 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
         return refuseRange(path, expected, value, hint);
       },
     }),
+    {
+      size,
+      // The kernel takes the key of an LPM trie only if it is a struct.
+      encode: (types) =>
+        types.struct("", size, [
+          { name: "prefixlen", typeId: cU32(types), bitOffset: 0 },
+          { name: "addr", typeId: family.encodeAddress(types), bitOffset: PREFIX_SIZE * 8 },
+        ]),
+    },
   );
 }
 
@@ -125,6 +138,7 @@ export const cidr4: Type<string, string> = /*@__PURE__*/ cidr<number>({
   // A shift by 32 is a shift by 0.
   mask: (address, prefix) => (prefix === 0 ? 0 : (address & (-1 << (32 - prefix))) >>> 0),
   hint: () => "",
+  encodeAddress: cBe32,
 });
 
 /**
@@ -158,4 +172,5 @@ export const cidr6: Type<string, string> = /*@__PURE__*/ cidr<number[]>({
       return group & (0xffff << (16 - kept)) & 0xffff;
     }),
   hint: ipv6Hint,
+  encodeAddress: cIn6Address,
 });

@@ -1,3 +1,4 @@
+import { type CType, setCType } from "./c_type.ts";
 import type { Type } from "./type.ts";
 
 /**
@@ -242,10 +243,13 @@ type Description<X extends Type<unknown>> = Omit<X, "read" | "write">;
 /**
  * Makes a type. Its methods compile at the first call and put the compiled function in their own
  * place, so that importing the library and declaring types costs next to nothing.
+ *
+ * @param cType what all types of its kind are to the kernel; bytes where it is not given
  */
 export function defineType<T, X extends Type<T>>(
   description: Description<X>,
   recipe: Recipe<T>,
+  cType?: CType,
 ): X {
   let read: Type<T>["read"] | undefined;
   let write: Type<T>["write"] | undefined;
@@ -274,5 +278,6 @@ export function defineType<T, X extends Type<T>>(
   }
   Object.preventExtensions(type);
   setRecipe(type, recipe);
+  if (cType !== undefined) setCType(type.kind, cType);
   return type;
 }

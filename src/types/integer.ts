@@ -1,11 +1,12 @@
 import { refuseRange, refuseType } from "../check/describe.ts";
+import { cBe16, cBe32, cBe64, type CType } from "./c_type.ts";
 import { defineType, type Recipe } from "./compile.ts";
 import { LITTLE_ENDIAN } from "./memory.ts";
 import type { IntegerKind, IntegerType, Type } from "./type.ts";
 
 const WORD = 2 ** 32;
 const LOW_WORD = LITTLE_ENDIAN ? 0 : 4;
-const HIGH_WORD = 4 - LOW_WORD;
+const HIGH_WORD = LITTLE_ENDIAN ? 4 : 0;
 
 /** DataView's methods for one width and sign: `getUint32` and `setUint32` are `"Uint32"`. */
 type Accessor =
@@ -16,25 +17,31 @@ interface Range<T extends number | bigint> {
   readonly min: T;
   readonly max: T;
   readonly byteOrder?: "big";
+  /** The name of C's integer, or what encodes another C type. */
+  readonly c: string | CType["encode"];
 }
 
 function defineInteger<T extends number | bigint>(
-  { kind, min, max, byteOrder }: Range<T>,
+  { kind, min, max, byteOrder, c }: Range<T>,
   size: number,
   recipe: Omit<Recipe<T>, "weight">,
 ): IntegerType<T> {
+  const isSigned = min < 0;
+  const encode: CType["encode"] =
+    typeof c === "string" ? (types) => types.int(c, size, { isSigned }) : c;
   return defineType<T, IntegerType<T>>(
     {
       kind,
       name: kind,
       size,
       align: size,
-      signed: min < 0,
+      signed: isSigned,
       min,
       max,
       byteOrder: byteOrder ?? "native",
     },
     { weight: 1, ...recipe },
+    { size, encode },
   );
 }
 
@@ -133,9 +140,9 @@ function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType
   });
 }
 
-const SAFE = Number.MAX_SAFE_INTEGER;
-// Bundlers keep what is made with a sign before a name or a bigint.
-const SMALLEST_SAFE = Number.MIN_SAFE_INTEGER;
+// Bundlers keep what is made of a property or of a sign before a name or a bigint.
+const SAFE = 2 ** 53 - 1;
+const SMALLEST_SAFE = 1 - 2 ** 53;
 const SMALLEST_I64 = -0x8000_0000_0000_0000n;
 
 /**
@@ -150,6 +157,7 @@ const SMALLEST_I64 = -0x8000_0000_0000_0000n;
  */
 export const u8: IntegerType<number> = /*@__PURE__*/ integer("Uint8", 1, {
   kind: "u8",
+  c: "unsigned char",
   min: 0,
   max: 0xff,
 });
@@ -167,6 +175,7 @@ export const u8: IntegerType<number> = /*@__PURE__*/ integer("Uint8", 1, {
  */
 export const u16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
   kind: "u16",
+  c: "unsigned short",
   min: 0,
   max: 0xffff,
 });
@@ -183,6 +192,7 @@ export const u16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
  */
 export const u32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
   kind: "u32",
+  c: "unsigned int",
   min: 0,
   max: 0xffffffff,
 });
@@ -199,6 +209,7 @@ export const u32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
  */
 export const i8: IntegerType<number> = /*@__PURE__*/ integer("Int8", 1, {
   kind: "i8",
+  c: "signed char",
   min: -0x80,
   max: 0x7f,
 });
@@ -215,6 +226,7 @@ export const i8: IntegerType<number> = /*@__PURE__*/ integer("Int8", 1, {
  */
 export const i16: IntegerType<number> = /*@__PURE__*/ integer("Int16", 2, {
   kind: "i16",
+  c: "short",
   min: -0x8000,
   max: 0x7fff,
 });
@@ -231,6 +243,7 @@ export const i16: IntegerType<number> = /*@__PURE__*/ integer("Int16", 2, {
  */
 export const i32: IntegerType<number> = /*@__PURE__*/ integer("Int32", 4, {
   kind: "i32",
+  c: "int",
   min: -0x80000000,
   max: 0x7fffffff,
 });
@@ -250,6 +263,7 @@ const U64_MAX = 0xffff_ffff_ffff_ffffn;
  */
 export const u64: IntegerType<bigint> = /*@__PURE__*/ integer("BigUint64", 8, {
   kind: "u64",
+  c: "unsigned long long",
   min: 0n,
   max: U64_MAX,
 });
@@ -267,6 +281,7 @@ export const u64: IntegerType<bigint> = /*@__PURE__*/ integer("BigUint64", 8, {
  */
 export const i64: IntegerType<bigint> = /*@__PURE__*/ integer("BigInt64", 8, {
   kind: "i64",
+  c: "long long",
   min: SMALLEST_I64,
   max: 0x7fff_ffff_ffff_ffffn,
 });
@@ -287,6 +302,7 @@ export const i64: IntegerType<bigint> = /*@__PURE__*/ integer("BigInt64", 8, {
  */
 export const u64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Uint32", {
   kind: "u64Number",
+  c: "unsigned long long",
   min: 0,
   max: SAFE,
 });
@@ -304,6 +320,7 @@ export const u64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Uint32",
  */
 export const i64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Int32", {
   kind: "i64Number",
+  c: "long long",
   min: SMALLEST_SAFE,
   max: SAFE,
 });
@@ -322,6 +339,7 @@ export const i64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Int32", 
  */
 export const be16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
   kind: "be16",
+  c: cBe16,
   min: 0,
   max: 0xffff,
   byteOrder: "big",
@@ -340,6 +358,7 @@ export const be16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
  */
 export const be32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
   kind: "be32",
+  c: cBe32,
   min: 0,
   max: 0xffffffff,
   byteOrder: "big",
@@ -357,6 +376,7 @@ export const be32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
  */
 export const be64: IntegerType<bigint> = /*@__PURE__*/ integer("BigUint64", 8, {
   kind: "be64",
+  c: cBe64,
   min: 0n,
   max: U64_MAX,
   byteOrder: "big",
@@ -399,4 +419,5 @@ export const bool: Type<boolean, boolean> = /*@__PURE__*/ defineType<
       view.setUint8(offset, value ? 1 : 0);
     },
   },
+  { size: 1, encode: (types) => types.int("_Bool", 1, { isBool: true }) },
 );

@@ -1,3 +1,4 @@
+import { type CType, cU32, cU64 } from "./c_type.ts";
 import { defineType, type Recipe } from "./compile.ts";
 import type { ArrayType, Fields, OpaqueKind, OpaqueType, StructType, Type } from "./type.ts";
 
@@ -5,6 +6,7 @@ function opaque<Kind extends OpaqueKind>(
   kind: Kind,
   size: number,
   align: number,
+  encode: CType["encode"],
 ): OpaqueType<Kind> {
   const refuse = (): never => {
     throw new TypeError(
@@ -21,6 +23,7 @@ function opaque<Kind extends OpaqueKind>(
   return defineType<never, OpaqueType<Kind>>(
     { kind, name: kind, size, align, opaque: true },
     recipe,
+    { size, encode },
   );
 }
 
@@ -46,7 +49,13 @@ function opaque<Kind extends OpaqueKind>(
  * console.log(Account.read(view, 0)); // { packets: 1, bytes: 60 }
  * ```
  */
-export const spinLock: OpaqueType<"spin_lock"> = /*@__PURE__*/ opaque("spin_lock", 4, 4);
+export const spinLock: OpaqueType<"spin_lock"> = /*@__PURE__*/ opaque(
+  "spin_lock",
+  4,
+  4,
+  // The kernel knows locks and timers by their names.
+  (types) => types.struct("bpf_spin_lock", 4, [{ name: "val", typeId: cU32(types), bitOffset: 0 }]),
+);
 
 /**
  * `struct bpf_timer`: a timer that programs set: 16 bytes, aligned to 8. Put it into the struct that is
@@ -65,7 +74,11 @@ export const spinLock: OpaqueType<"spin_lock"> = /*@__PURE__*/ opaque("spin_lock
  * Session.write(new DataView(new ArrayBuffer(Session.size)), 0, session);
  * ```
  */
-export const timer: OpaqueType<"timer"> = /*@__PURE__*/ opaque("timer", 16, 8);
+export const timer: OpaqueType<"timer"> = /*@__PURE__*/ opaque("timer", 16, 8, (types) =>
+  types.struct("bpf_timer", 16, [
+    { name: "__opaque", typeId: types.array(cU64(types), 2), bitOffset: 0 },
+  ]),
+);
 
 /** Whether a type is one that user space neither reads nor writes. */
 export function isOpaque(type: Type<unknown>): type is OpaqueType {

@@ -92,6 +92,8 @@ export function cstring(length: number): CStringType {
       write: (view, offset, value) => writeString(view, offset, value, length),
       refuse: (value, path) => refuseString(value, path, length),
     }),
+    // bpftool shows an array as text if its elements are called "char"; clang, too, makes them signed.
+    { encode: (types, size) => types.array(types.int("char", 1, { isSigned: true }), size) },
   );
 }
 

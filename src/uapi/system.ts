@@ -2,40 +2,62 @@
 
 /** @module The kernel's numbers: system calls, and what they take. */
 
-// System calls that libc does not wrap.
-export const syscallNumbers = {
-  x64: {
-    bpf: 321,
-    perf_event_open: 298,
-    io_uring_setup: 425,
-    io_uring_enter: 426,
-    io_setup: 206,
-    io_destroy: 207,
-    io_submit: 209,
-    io_cancel: 210,
-    io_getevents: 208,
-    fsopen: 430,
-    fsconfig: 431,
-    fsmount: 432,
-    pidfd_open: 434,
-    lsm_list_modules: 461,
-  },
-  arm64: {
-    bpf: 280,
-    perf_event_open: 241,
-    io_uring_setup: 425,
-    io_uring_enter: 426,
-    io_setup: 0,
-    io_destroy: 1,
-    io_submit: 2,
-    io_cancel: 3,
-    io_getevents: 4,
-    fsopen: 430,
-    fsconfig: 431,
-    fsmount: 432,
-    pidfd_open: 434,
-    lsm_list_modules: 461,
-  },
+// System calls that libc does not wrap, by architecture.
+export const SYS_bpf = {
+  x64: 321,
+  arm64: 280,
+} as const;
+export const SYS_perf_event_open = {
+  x64: 298,
+  arm64: 241,
+} as const;
+export const SYS_io_uring_setup = {
+  x64: 425,
+  arm64: 425,
+} as const;
+export const SYS_io_uring_enter = {
+  x64: 426,
+  arm64: 426,
+} as const;
+export const SYS_io_setup = {
+  x64: 206,
+  arm64: 0,
+} as const;
+export const SYS_io_destroy = {
+  x64: 207,
+  arm64: 1,
+} as const;
+export const SYS_io_submit = {
+  x64: 209,
+  arm64: 2,
+} as const;
+export const SYS_io_cancel = {
+  x64: 210,
+  arm64: 3,
+} as const;
+export const SYS_io_getevents = {
+  x64: 208,
+  arm64: 4,
+} as const;
+export const SYS_fsopen = {
+  x64: 430,
+  arm64: 430,
+} as const;
+export const SYS_fsconfig = {
+  x64: 431,
+  arm64: 431,
+} as const;
+export const SYS_fsmount = {
+  x64: 432,
+  arm64: 432,
+} as const;
+export const SYS_pidfd_open = {
+  x64: 434,
+  arm64: 434,
+} as const;
+export const SYS_lsm_list_modules = {
+  x64: 461,
+  arm64: 461,
 } as const;
 
 // fcntl(2) and open(2); the same on x86-64 and arm64.

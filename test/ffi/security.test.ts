@@ -82,15 +82,14 @@ interface Child {
 function restrictions({ errno, mountErrno, keep }: Child): string {
   return `
     import { dlopen, ptr } from "bun:ffi";
-    import { syscallNumbers } from "./src/uapi/system.ts";
+    import { SYS_fsopen, SYS_lsm_list_modules } from "./src/uapi/system.ts";
     const { capset, prctl } = dlopen("libc.so.6", {
       capset: { args: ["ptr", "ptr"], returns: "i32" },
       prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
     }).symbols;
-    const numbers = syscallNumbers[process.arch];
     const refused = [
-      [numbers.lsm_list_modules, ${errno ?? 0}],
-      [numbers.fsopen, ${mountErrno ?? 0}],
+      [SYS_lsm_list_modules[process.arch], ${errno ?? 0}],
+      [SYS_fsopen[process.arch], ${mountErrno ?? 0}],
     ].filter(([, errno]) => errno !== 0);
     if (refused.length > 0) {
       // struct sock_filter { u16 code; u8 jt, jf; u32 k }: loads the number, compares it, returns SECCOMP_RET_*.

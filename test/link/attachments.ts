@@ -15,7 +15,7 @@ import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { asm, Link } from "../../src/index.ts";
 import { openProbe, type ProbePlace } from "../../src/link/perf_event.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
-import { syscallNumbers } from "../../src/uapi/system.ts";
+import { SYS_perf_event_open } from "../../src/uapi/system.ts";
 
 /** A link with the program that it attaches, which need not stay open. */
 export interface Attached extends Disposable {
@@ -134,7 +134,7 @@ function openCounter(): Descriptor {
   attr.view.setUint32(PERF_EVENT_ATTR.size, size, true);
   attr.view.setBigUint64(PERF_EVENT_ATTR.config, contextSwitches, true);
   attr.view.setBigUint64(PERF_EVENT_ATTR.sample_period, 2n ** 40n, true);
-  const number = syscallNumbers[process.arch as "x64" | "arm64"].perf_event_open;
+  const number = SYS_perf_event_open[process.arch as "x64" | "arm64"];
   const closeOnExec = 1n << 3n;
   const fd = otherSyscalls.perf_event_open(number, attr.address as Pointer, -1, 0, -1, closeOnExec);
   if (fd < 0) throw new Error(`perf_event_open: ${errnoName(lastErrno())}`);

@@ -28,7 +28,7 @@ import {
   PERF_FLAG_FD_CLOEXEC,
   PERF_SAMPLE_RAW,
   PERF_TYPE_SOFTWARE,
-  syscallNumbers,
+  SYS_perf_event_open,
 } from "../../src/uapi/system.ts";
 import { bpfTest, bpfObstacle } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
@@ -48,7 +48,7 @@ function outputEvent(cpu: number, isInherited = false): Descriptor {
   setUint64(attr.view, PERF_EVENT_ATTR.config, PERF_COUNT_SW_BPF_OUTPUT);
   setUint64(attr.view, PERF_EVENT_ATTR.sample_type, PERF_SAMPLE_RAW);
   attr.view.setUint32(flagsOffset, isInherited ? 2 : 0, true);
-  const number = syscallNumbers[architecture].perf_event_open;
+  const number = SYS_perf_event_open[architecture];
   const address = attr.address as Pointer;
   const fd = otherSyscalls.perf_event_open(number, address, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
   return new Descriptor(fd, "perf event");

@@ -106,12 +106,16 @@ function read(input: Reduced, source: Constants): [string, number][] {
   return Object.entries(all ?? {}).filter(([name]) => selects(source, name));
 }
 
+/** A constant for each call: a bundle then has the numbers of those that it makes. */
 function syscallBlock({ syscalls }: Reduced): string {
-  const tables = Object.entries(syscalls).map(([architecture, numbers]) => {
-    const lines = Object.entries(numbers).map(([name, number]) => `    ${name}: ${number},`);
-    return `  ${architecture}: {\n${lines.join("\n")}\n  },`;
+  const [names = []] = Object.values(syscalls).map((numbers) => Object.keys(numbers));
+  const tables = names.map((name) => {
+    const numbers = Object.entries(syscalls).map(
+      ([architecture, numbers]) => [architecture, numbers[name] as number] as const,
+    );
+    return objectText(`SYS_${name}`, numbers);
   });
-  return `// System calls that libc does not wrap.\nexport const syscallNumbers = {\n${tables.join("\n")}\n} as const;`;
+  return `// System calls that libc does not wrap, by architecture.\n${tables.join("\n")}`;
 }
 
 function objectText(name: string, entries: readonly (readonly [string, number])[]): string {

@@ -2,11 +2,15 @@
 import { dlopen, ptr } from "bun:ffi";
 import { architecture } from "../../../src/ffi/platform.ts";
 import { eventLoop, watch } from "../../../src/loop/event_loop.ts";
-import { syscallNumbers } from "../../../src/uapi/system.ts";
+import * as system from "../../../src/uapi/system.ts";
 import { Signal } from "../bridges.ts";
 
-const numbers = syscallNumbers[architecture];
-const forbidden = process.argv.slice(2).map((name) => numbers[name as keyof typeof numbers]);
+const numbers = new Map<string, number | Record<string, number>>(Object.entries(system));
+const forbidden = process.argv.slice(2).map((name) => {
+  const ofCall = numbers.get(`SYS_${name}`);
+  if (typeof ofCall !== "object") throw new Error(`unknown system call ${name}`);
+  return ofCall[architecture];
+});
 
 /** Classic BPF: load the number of the call, and answer EPERM (or another error) to those forbidden. */
 const [load, jumpIfEqual, answer] = [0x20, 0x15, 0x06];

@@ -1,0 +1,158 @@
+/** @module Values of per-CPU maps: one for each possible CPU. Apart, as other maps need none of it. */
+
+import { describe } from "../check/describe.ts";
+import { possibleCpus } from "../ffi/kernel.ts";
+import { roundUp8 } from "../ffi/mapped_memory.ts";
+import type { Type } from "../types/type.ts";
+import { BPF_F_CPU } from "../uapi/bpf.ts";
+import { MAP_ELEM } from "../uapi/layout.ts";
+import type { MapHandle } from "./create.ts";
+import type { MapElements } from "./elements.ts";
+import type { ValueLayout } from "./value_layout.ts";
+
+/** Folds the values of one key; see `reduce` of the per-CPU classes. */
+export function reduceValues<V, R>(
+  values: readonly V[] | undefined,
+  fn: (accumulator: R, value: V, cpu: number) => R,
+  initial: R,
+): R | undefined {
+  if (values === undefined) return undefined;
+  const cpus = possibleCpus();
+  let result = initial;
+  for (let index = 0; index < values.length; index++) {
+    result = fn(result, values[index] as V, cpus[index] as number);
+  }
+  return result;
+}
+
+/** Adds the values of one key up. @throws {TypeError} when they are no numbers or bigints */
+export function sumValues<V>(
+  values: readonly V[] | undefined,
+  what: string,
+): (V & (number | bigint)) | undefined {
+  if (values === undefined) return undefined;
+  // Which of the two it is, is the same for all values of a type.
+  let sum: number | bigint = typeof values[0] === "bigint" ? 0n : 0;
+  for (const value of values) {
+    if (typeof value !== "number" && typeof value !== "bigint") {
+      throw new TypeError(
+        `sum of ${what}: its values are no numbers but ${describe(value)}: use reduce()`,
+      );
+    }
+    sum = (sum as number) + (value as number);
+  }
+  return sum as V & (number | bigint);
+}
+
+/** Returns the index of a CPU's value among those of a key. @throws {RangeError} for a CPU that this machine cannot have */
+function cpuIndex(cpu: number): number {
+  const index = possibleCpus().indexOf(cpu);
+  if (index >= 0) return index;
+  throw new RangeError(
+    `cpu: expected one of the possible CPUs (${possibleCpus().join(", ")}), got ${describe(cpu)}`,
+  );
+}
+
+/**
+ * The values of one key in a per-CPU map: one for each possible CPU, in the order of {@link possibleCpus}.
+ *
+ * The kernel copies each rounded up to 8 bytes, for as many CPUs as are possible, whatever it was told of the size: with
+ * less room it writes past the end.
+ */
+export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
+  readonly #type: Type<V>;
+  readonly #stride: number;
+  readonly #cpus: number;
+  readonly size: number;
+
+  constructor(type: Type<V>) {
+    this.#type = type;
+    this.#stride = roundUp8(type.size);
+    this.#cpus = possibleCpus().length;
+    this.size = this.#stride * this.#cpus;
+  }
+
+  read(view: DataView, offset: number): V[] {
+    const values = new Array<V>(this.#cpus);
+    for (let cpu = 0; cpu < this.#cpus; cpu++) values[cpu] = this.readOne(view, offset, cpu);
+    return values;
+  }
+
+  /** The value of the CPU that is at `index` among the possible ones. */
+  readOne(view: DataView, offset: number, index: number): V {
+    return this.#type.read(view, offset + index * this.#stride);
+  }
+
+  write(view: DataView, offset: number, values: readonly V[]): void {
+    const expected = `expected an array of ${this.#cpus}, a value for each possible CPU`;
+    if (!Array.isArray(values)) throw new TypeError(`${expected}, got ${describe(values)}`);
+    if (values.length !== this.#cpus) throw new RangeError(`${expected}, got ${values.length}`);
+    for (let index = 0; index < this.#cpus; index++) {
+      this.writeOne(view, offset + index * this.#stride, values[index] as V, index);
+    }
+  }
+
+  /** Writes a value to where it lies alone. */
+  writeOne(view: DataView, offset: number, value: V, index: number): void {
+    try {
+      this.#type.write(view, offset, value);
+    } catch (error) {
+      if (error instanceof Error)
+        error.message = `value of CPU ${possibleCpus()[index]}: ${error.message}`;
+      throw error;
+    }
+  }
+}
+
+/** The offset in an attr of the CPU: the upper half of the flags, which is zero in all other calls. */
+const cpuOffset = MAP_ELEM.flags + 4;
+
+/** The elements of a per-CPU map, of which it reads and stores the value of one CPU. */
+export class PerCpuElements<K, V> {
+  readonly #handle: MapHandle;
+  readonly #elements: MapElements<K, V[], readonly V[]>;
+  readonly #layout: PerCpuLayout<V>;
+
+  constructor(
+    handle: MapHandle,
+    elements: MapElements<K, V[], readonly V[]>,
+    layout: PerCpuLayout<V>,
+  ) {
+    this.#handle = handle;
+    this.#elements = elements;
+    this.#layout = layout;
+  }
+
+  /** Looks up the value of one CPU, of those that the key has. @throws {RangeError} for a CPU that cannot be */
+  get(key: K, cpu: number): V | undefined {
+    const index = cpuIndex(cpu);
+    const elements = this.#elements;
+    const element = elements.begin();
+    try {
+      elements.writeKey(element, key);
+      if (!element.lookup(0)) return undefined;
+      return this.#layout.readOne(element.view, element.valueOffset, index);
+    } finally {
+      elements.end(element);
+    }
+  }
+
+  /** Stores the value of one CPU; those of the others stay (kernel 7.0). @throws {RangeError} for a CPU that cannot be */
+  set(key: K, cpu: number, value: V): void {
+    const index = cpuIndex(cpu);
+    const elements = this.#elements;
+    const element = elements.begin();
+    try {
+      elements.writeKey(element, key);
+      this.#layout.writeOne(element.view, element.valueOffset, value, index);
+      void this.#handle.descriptor.fd;
+      element.view.setUint32(cpuOffset, cpu, true);
+      element.update(BPF_F_CPU, `the value of CPU ${cpu}`, {
+        EINVAL: "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs",
+      });
+    } finally {
+      element.view.setUint32(cpuOffset, 0, true);
+      elements.end(element);
+    }
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * @module The C types that kinds of `t` are to the kernel. Each kind brings its own, so that a bundle has those of the types
+ * that it uses; without one, a type is an array of bytes.
+ */
+
+/** A member of a struct or union. */
+interface CMember {
+  readonly name: string;
+  readonly typeId: number;
+  readonly bitOffset: number;
+}
+
+/** Takes C types down. Each method returns the id of a type. */
+export interface CTypeWriter {
+  int(
+    name: string,
+    size: number,
+    encoding?: { readonly isSigned?: boolean; readonly isBool?: boolean },
+  ): number;
+  typedef(name: string, typeId: number): number;
+  array(elementId: number, length: number): number;
+  /** @param name empty for an anonymous one */
+  struct(name: string, size: number, members: readonly CMember[]): number;
+  /** @param name empty for an anonymous one */
+  union(name: string, size: number, members: readonly CMember[]): number;
+}
+
+/** A kind of `t` as a C type. */
+export interface CType {
+  /** The size that it always has; without, any size will do. */
+  readonly size?: number;
+  /** Returns the id of the C type. */
+  encode(types: CTypeWriter, size: number): number;
+}
+
+const cTypes = new Map<string, CType>();
+
+/** Notes the C type of a kind. */
+export function setCType(kind: string, cType: CType): void {
+  cTypes.set(kind, cType);
+}
+
+/** Returns the C type of a kind, where it has one of this size. */
+export function cTypeOf(kind: string, size: number): CType | undefined {
+  const cType = cTypes.get(kind);
+  return cType !== undefined && (cType.size ?? size) === size ? cType : undefined;
+}
+
+export const unsignedChar = (types: CTypeWriter) => types.int("unsigned char", 1);
+export const cU8 = (types: CTypeWriter) => types.typedef("__u8", unsignedChar(types));
+export const cU16 = (types: CTypeWriter) => types.typedef("__u16", types.int("unsigned short", 2));
+export const cU32 = (types: CTypeWriter) => types.typedef("__u32", types.int("unsigned int", 4));
+export const cU64 = (types: CTypeWriter) =>
+  types.typedef("__u64", types.int("unsigned long long", 8));
+export const cBe16 = (types: CTypeWriter) => types.typedef("__be16", cU16(types));
+export const cBe32 = (types: CTypeWriter) => types.typedef("__be32", cU32(types));
+export const cBe64 = (types: CTypeWriter) => types.typedef("__be64", cU64(types));
+
+export function cIn6Address(types: CTypeWriter): number {
+  const union = types.union("", 16, [
+    { name: "u6_addr8", typeId: types.array(cU8(types), 16), bitOffset: 0 },
+    { name: "u6_addr16", typeId: types.array(cBe16(types), 8), bitOffset: 0 },
+    { name: "u6_addr32", typeId: types.array(cBe32(types), 4), bitOffset: 0 },
+  ]);
+  return types.struct("in6_addr", 16, [{ name: "in6_u", typeId: union, bitOffset: 0 }]);
+}
