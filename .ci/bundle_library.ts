@@ -150,7 +150,7 @@ function importOf({ name, path, isNamespace }: Export): string {
 }
 
 // The one hook of the library: what explains refusals by probes is loaded for a refusal.
-const explanation = JSON.stringify(join(src, "handle/explanation.ts"));
+const explanation = JSON.stringify(join(src, "ffi/explanation.ts"));
 const features = JSON.stringify(join(src, "features/features.ts"));
 
 await bundle(

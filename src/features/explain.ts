@@ -1,6 +1,7 @@
 /** @module Explains refusals by probes: they run after a refusal, and say whether the kernel has the feature at all. */
 
-import { registerExplainer } from "../handle/explanation.ts";
+import { registerExplainer } from "../ffi/explanation.ts";
+import { readLockdown } from "../ffi/security.ts";
 import type { Feature } from "./feature.ts";
 import { type MapTypeName, mapTypes } from "../maps/map_types.ts";
 import { helperFeature, helperNames } from "./helpers.ts";
@@ -17,19 +18,23 @@ function explainMapType(type: string): string | undefined {
 }
 
 /** Says what is missing where a kernel has no programs of a type. `undefined` where it has. */
-function explainProgramType(type: ProgramTypeName): string | undefined {
-  return absence(() => programTypeFeature(type), `This kernel has no programs of the type ${type}`);
+function explainProgramType(type: string): string | undefined {
+  const known = type as ProgramTypeName;
+  return absence(
+    () => programTypeFeature(known),
+    `This kernel has no programs of the type ${type}`,
+  );
 }
 
 /** The verifier's words for a helper that it does not know, or not in programs of a type: those of kernels since 6.10, and before. */
 const unknownHelper = /(?:unknown func|cannot use helper) \w+#(\d+)/;
 
 /** Explains a verifier's log about a helper that a kernel has not, or not for programs of a type; `undefined` for nothing. */
-function explainHelper(type: ProgramTypeName, log: string): string | undefined {
+function explainHelper(type: string, log: string): string | undefined {
   const helper = helperNames[Number(unknownHelper.exec(log)?.[1]) - 1];
   if (helper === undefined) return undefined;
   const what = `Programs of the type ${type} cannot call bpf_${helper}() here`;
-  return absence(() => helperFeature(type, helper), what);
+  return absence(() => helperFeature(type as ProgramTypeName, helper), what);
 }
 
 function absence(make: () => Feature, what: string): string | undefined {
@@ -46,4 +51,5 @@ registerExplainer({
   mapType: explainMapType,
   programType: explainProgramType,
   helper: explainHelper,
+  lockdown: readLockdown,
 });

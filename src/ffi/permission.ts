@@ -5,6 +5,7 @@
 
 import { type Capability, explainMissing } from "./capabilities.ts";
 import { BpfError, lastErrno } from "./error.ts";
+import { explainer } from "./explanation.ts";
 import { isKernelSince, lockdownIn, securityFolder } from "./kernel.ts";
 import { libc } from "./libc.ts";
 import { RLIMIT_MEMLOCK } from "../uapi/system.ts";
@@ -76,7 +77,7 @@ function bytes(limit: bigint): number {
 export function explainPermission(needed: readonly Capability[], locksMemory = false): string {
   const certain = explainMissing(needed) ?? (locksMemory ? explainLockedMemory() : undefined);
   if (certain !== undefined) return certain;
-  const lockdown = lockdownIn(securityFolder);
+  const lockdown = lockdownIn(securityFolder) ?? explainer()?.lockdown();
   const others = "a seccomp filter or security module of the container";
   const cause =
     lockdown === undefined

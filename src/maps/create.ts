@@ -1,5 +1,5 @@
 import { unlinkSync } from "../ffi/files.ts";
-import { explainer } from "../handle/explanation.ts";
+import { explainer } from "../ffi/explanation.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.ts";
 import { describeAll, fdNumber, objectInfo, pinObject, readFdInfo } from "../ffi/bpf_object.ts";

@@ -18,7 +18,7 @@ import {
 import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName } from "../ffi/error.ts";
-import { explainer } from "../handle/explanation.ts";
+import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { errnoNumbers } from "../uapi/errno.ts";

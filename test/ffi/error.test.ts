@@ -7,6 +7,7 @@ import { BpfError, DisposedError, HashMap, t } from "../../src/index.ts";
 import { failureOf } from "../support/commands.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { run, runBun } from "../support/run.ts";
+import { readLockdown } from "../../src/ffi/security.ts";
 import { testUnless } from "../support/skipping.ts";
 
 describe("names of errors", () => {
@@ -87,6 +88,14 @@ describe("the explanation of a refusal", () => {
     expect(stdout).toMatch(
       /^false This process lacks CAP_BPF and CAP_PERFMON: run as root \(sudo -E\), .*setcap cap_bpf,cap_perfmon\+ep.*--cap-add BPF --cap-add PERFMON/,
     );
+  });
+
+  bpfTest("tells how far the kernel is locked down, also where securityfs is not mounted", () => {
+    const lockdown = readLockdown();
+    const text = explainPermission(["CAP_BPF"]);
+    if (lockdown === undefined) expect(text).toContain("its lockdown (in ");
+    else if (lockdown === "none") expect(text).not.toContain("lock");
+    else expect(text).toContain(`the kernel is locked down (${lockdown})`);
   });
 
   test("grants what is missing", async () => {

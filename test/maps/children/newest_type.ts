@@ -2,7 +2,7 @@
 import { createFromSpec } from "../../../src/maps/create.ts";
 import { RHASH } from "../../../src/maps/map_types.ts";
 import { BpfError } from "../../../src/ffi/error.ts";
-import { explainer } from "../../../src/handle/explanation.ts";
+import { explainer } from "../../../src/ffi/explanation.ts";
 
 if (explainer() !== undefined) throw new Error("probes are loaded");
 try {

@@ -3,16 +3,18 @@
  * call the kernel: importing it registers its explainer here.
  */
 
-import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
+import type { Lockdown } from "./kernel.ts";
 
 /** Explains refusals. A method returns `undefined` where the kernel has the feature, or where the reason is not known. */
 export interface Explainer {
   /** Explains why the kernel has no maps of a type: `"lru_hash"`. */
   mapType(type: string): string | undefined;
   /** Explains why the kernel has no programs of a type: `"sched_cls"`. */
-  programType(type: ProgramTypeName): string | undefined;
+  programType(type: string): string | undefined;
   /** Explains a verifier's log which says that programs of a type cannot call a helper. */
-  helper(programType: ProgramTypeName, log: string): string | undefined;
+  helper(programType: string, log: string): string | undefined;
+  /** Reads how far the kernel is locked down, also where securityfs is not mounted. */
+  lockdown(): Lockdown | undefined;
 }
 
 let current: Explainer | undefined;
