@@ -100,6 +100,11 @@ export class MapElement implements Disposable {
     });
   }
 
+  /** Sets the CPU that a call is for: the upper half of the flags, which is 0 in all other calls (kernel 7.0). */
+  setCpu(cpu: number): void {
+    this.view.setUint32(MAP_ELEM.flags + 4, cpu, true);
+  }
+
   /** The number of the error, 0 for none. */
   #tryUpdate(): number {
     for (let waited = 0; ; waited++) {

@@ -108,6 +108,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     const { layout } = this;
     if (layout.unreadable !== undefined) this.#refuseRead(layout.unreadable);
     const flags = options === undefined ? this.defaultFlags : this.#flagsOf(options);
+    // As begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {

@@ -5,7 +5,6 @@ import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_F_CPU } from "../uapi/bpf.ts";
-import { MAP_ELEM } from "../uapi/layout.ts";
 import type { MapHandle } from "./create.ts";
 import type { MapElements } from "./elements.ts";
 import type { ValueLayout } from "./value_layout.ts";
@@ -104,9 +103,6 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   }
 }
 
-/** The offset in an attr of the CPU: the upper half of the flags, which is zero in all other calls. */
-const cpuOffset = MAP_ELEM.flags + 4;
-
 /** The elements of a per-CPU map, of which it reads and stores the value of one CPU. */
 export class PerCpuElements<K, V> {
   readonly #handle: MapHandle;
@@ -146,12 +142,12 @@ export class PerCpuElements<K, V> {
       elements.writeKey(element, key);
       this.#layout.writeOne(element.view, element.valueOffset, value, index);
       void this.#handle.descriptor.fd;
-      element.view.setUint32(cpuOffset, cpu, true);
+      element.setCpu(cpu);
       element.update(BPF_F_CPU, `the value of CPU ${cpu}`, {
         EINVAL: "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs",
       });
     } finally {
-      element.view.setUint32(cpuOffset, 0, true);
+      element.setCpu(0);
       elements.end(element);
     }
   }
