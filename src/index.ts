@@ -19,9 +19,8 @@ export type {
   BtfVariable,
 } from "./btf/graph.ts";
 export type { Feature, FeatureGroup, FeatureStatus } from "./features/feature.ts";
-export { type Features, features } from "./features/features.ts";
+export { type Features, features, type Fix } from "./features/features.ts";
 export type { AttachKind } from "./link/attach_kinds.ts";
-export type { Fix } from "./features/fixes.ts";
 export type { InstructionSet } from "./features/instruction_sets.ts";
 export type { MapOperation, MapTypeName } from "./maps/map_types.ts";
 export type { KernelSettings } from "./features/settings.ts";

@@ -1,7 +1,7 @@
 /** @module Explains refusals by probes: they run after a refusal, and say whether the kernel has the feature at all. */
 
 import { registerExplainer } from "../ffi/explanation.ts";
-import { readLockdown } from "../ffi/security.ts";
+import { readPrivateLockdown } from "../ffi/security.ts";
 import type { Feature } from "./feature.ts";
 import { type MapTypeName, mapTypes } from "../maps/map_types.ts";
 import { helperFeature, helperNames } from "./helpers.ts";
@@ -51,5 +51,5 @@ registerExplainer({
   mapType: explainMapType,
   programType: explainProgramType,
   helper: explainHelper,
-  lockdown: readLockdown,
+  lockdown: readPrivateLockdown,
 });

@@ -1,18 +1,21 @@
-import "./explain.ts";
 import type { HelperName } from "../asm/call.ts";
-import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
-import { type AttachKind, type AttachKindRow, attachKinds } from "../link/attach_kinds.ts";
-import { programTypes } from "../program/program_types.ts";
 import { probeAttachKind } from "./attach_trials.ts";
+import "./explain.ts";
 import { Feature, FeatureGroup, unknownName } from "./feature.ts";
-import { type Fix, fixes } from "./fixes.ts";
 import { helperFeature, helperNames } from "./helpers.ts";
 import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
-import { kernelConfig } from "../ffi/kernel.ts";
-import { type MapOperation, mapOperations, type MapTypeName, mapTypes } from "../maps/map_types.ts";
 import { mapTypeFeature, probeMapOperation } from "./map_types.ts";
 import { type KernelSettings, readSettings } from "./settings.ts";
 import { programTypeFeature } from "./trial_program.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
+import { kernelConfig } from "../ffi/kernel.ts";
+import { type AttachKind, type AttachKindRow, attachKinds } from "../link/attach_kinds.ts";
+import { probeTrieFix, trieFixes } from "../maps/lpm_trie.ts";
+import { type MapOperation, mapOperations, type MapTypeName, mapTypes } from "../maps/map_types.ts";
+import { programTypes } from "../program/program_types.ts";
+
+/** A fix of a kernel bug, by what it fixes: `"lpm_trie_update"`. */
+export type Fix = keyof typeof trieFixes;
 
 const programTypeNames = Object.keys(programTypes) as ProgramTypeName[];
 
@@ -58,7 +61,18 @@ export class Features {
   );
 
   /** Fixes of kernel bugs that affect this library, by what they fix: `"lpm_trie_update"`. Earlier stable kernels may have them, too. */
-  readonly fixes: FeatureGroup<Fix> = fixes;
+  readonly fixes: FeatureGroup<Fix> = new FeatureGroup(
+    "fix",
+    Object.keys(trieFixes) as Fix[],
+    (fix) =>
+      new Feature({
+        name: `fix ${fix}`,
+        since: trieFixes[fix].since,
+        isBackported: true,
+        needs: ["CAP_BPF"],
+        probe: () => probeTrieFix(fix),
+      }),
+  );
 
   /**
    * The operations of user space on maps of a type, on one element or on many at once. Probes try them on a small map.

@@ -13,7 +13,7 @@ export interface Explainer {
   programType(type: string): string | undefined;
   /** Explains a verifier's log which says that programs of a type cannot call a helper. */
   helper(programType: string, log: string): string | undefined;
-  /** Reads how far the kernel is locked down, also where securityfs is not mounted. */
+  /** Reads how far the kernel is locked down, for machines where securityfs is not mounted. */
   lockdown(): Lockdown | undefined;
 }
 

@@ -16,7 +16,8 @@ export function readLockdown(): Lockdown | undefined {
   return lockdownIn(securityFolder) ?? readPrivateLockdown();
 }
 
-function readPrivateLockdown(): Lockdown | undefined {
+/** Reads it from a private mount of securityfs alone (CAP_SYS_ADMIN). */
+export function readPrivateLockdown(): Lockdown | undefined {
   try {
     using mount = new DetachedMount("securityfs");
     return lockdownIn(mount.path);
