@@ -36,7 +36,7 @@ export function array<Outside, Inside>(
   element: Type<Outside, Inside>,
   length: number,
 ): ArrayType<Outside, Inside> {
-  checkType("array(element)", element);
+  const { size: stride, align } = checkType("array(element)", element);
   if (isOpaque(element)) {
     throw new TypeError(
       `array(element): a ${element.name} has no value: it can only be a field of a struct`,
@@ -44,11 +44,11 @@ export function array<Outside, Inside>(
   }
   checkCount("array(length)", length, 1);
   const name = `array(${element.name}, ${length})`;
-  const size = element.size * length;
+  const size = stride * length;
   checkSize(name, size);
   return defineType<Outside[], ArrayType<Outside, Inside>>(
-    { kind: "array", name, size, align: element.align, element, length },
-    arrayRecipe(recipeOf(element), element.size, length, name),
+    { kind: "array", name, size, align, element, length },
+    arrayRecipe(recipeOf(element), stride, length, name),
   );
 }
 

@@ -9,7 +9,7 @@ import {
   type Source,
 } from "./compile.ts";
 import { copyStruct, makeCursor, type Part, setParts } from "./cursor.ts";
-import { type Layout, layOut, type Member } from "./struct_layout.ts";
+import { type Field, type Layout, layOut, type Member } from "./struct_layout.ts";
 import { zero } from "./memory.ts";
 import { isOpaque, opaqueParts } from "./opaque.ts";
 import { describe, memberPath, refuseType } from "../check/describe.ts";
@@ -64,7 +64,9 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
   const entries = checkFields(fields);
   const layout = layOut(entries, packed);
   checkOpaque(layout.members);
-  const list = entries.map(([field, type]) => `${memberPath("", field)}: ${type.name}`).join(", ");
+  const list = entries
+    .map((field) => `${memberPath("", field.name)}: ${field.type.name}`)
+    .join(", ");
   const name = `${packed ? "packed " : ""}struct { ${list} }`;
   checkSize(name, layout.size);
   // Without a prototype, so that a member may be called "constructor", and "__proto__" is a name.
@@ -92,21 +94,21 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
   return type;
 }
 
-function checkFields(fields: Fields): [string, Fields[string]][] {
+function checkFields(fields: Fields): Field[] {
   if (typeof fields !== "object" || fields === null) {
     throw new TypeError(`struct(fields): expected an object of types, got ${describe(fields)}`);
   }
   const entries = Object.entries(fields);
   if (entries.length === 0) throw new TypeError("struct(fields): a struct needs a field");
-  for (const [name, type] of entries) {
-    checkType(`struct(fields): field ${JSON.stringify(name)}`, type);
+  return entries.map(([name, type]) => {
+    const extent = checkType(`struct(fields): field ${JSON.stringify(name)}`, type);
     if (/^(0|[1-9][0-9]*)$/.test(name)) {
       throw new TypeError(
         `struct(fields): the name ${JSON.stringify(name)} is a number, which JavaScript moves before the others`,
       );
     }
-  }
-  return entries;
+    return { name, type, ...extent };
+  });
 }
 
 /** The kernel trusts what it is told of its own fields: of some mistakes it warns as of its own bugs. */

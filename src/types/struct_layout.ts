@@ -1,5 +1,11 @@
 import { isOpaque } from "./opaque.ts";
-import type { Type } from "./type.ts";
+import type { Extent, Type } from "./type.ts";
+
+/** A member of a struct before it has a place, and the room that it takes. */
+export interface Field extends Extent {
+  readonly name: string;
+  readonly type: Type<unknown>;
+}
 
 /** A member of a struct and where it lies, in bytes from the struct's start. */
 export interface Member {
@@ -29,21 +35,18 @@ function roundUp(value: number, align: number): number {
 }
 
 /** Places members one after another at their natural alignment, or with no padding when packed. */
-export function layOut(
-  fields: readonly (readonly [name: string, type: Type<unknown>])[],
-  packed: boolean,
-): Layout {
+export function layOut(fields: readonly Field[], packed: boolean): Layout {
   const members: Member[] = [];
   const gaps: Gap[] = [];
   let end = 0;
   let align = 1;
-  for (const [name, type] of fields) {
-    const own = packed ? 1 : type.align;
+  for (const { name, type, size, align: natural } of fields) {
+    const own = packed ? 1 : natural;
     const offset = roundUp(end, own);
     if (offset > end) gaps.push({ offset: end, length: offset - end });
     members.push({ name, type, offset });
-    if (isOpaque(type)) gaps.push({ offset, length: type.size });
-    end = offset + type.size;
+    if (isOpaque(type)) gaps.push({ offset, length: size });
+    end = offset + size;
     align = Math.max(align, own);
   }
   const size = roundUp(end, align);

@@ -1,3 +1,4 @@
+import { checkAlign, checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 
 /**
@@ -279,17 +280,23 @@ export interface StructCursor<T> {
   release(): void;
 }
 
+/** The room that a type takes, in bytes. */
+export interface Extent {
+  readonly size: number;
+  readonly align: number;
+}
+
 /**
- * Checks that an argument is a type.
+ * Checks that an argument is a type. Returns its size and alignment, for the caller to keep: a user's own type may give others
+ * when it is asked again, and memory is laid out by these.
  *
- * @throws {TypeError} when it is not
+ * @throws {TypeError} when it is not a type
+ * @throws {RangeError} when no C type has such a size or alignment
  */
-export function checkType(what: string, type: Type<unknown>): void {
+export function checkType(what: string, type: Type<unknown>): Extent {
   if (
     typeof type !== "object" ||
     type === null ||
-    typeof type.size !== "number" ||
-    typeof type.align !== "number" ||
     typeof type.read !== "function" ||
     typeof type.write !== "function"
   ) {
@@ -297,4 +304,24 @@ export function checkType(what: string, type: Type<unknown>): void {
       typeof type === "function" ? ": was it meant to be called, as in t.bytes(16)?" : "";
     throw new TypeError(`${what}: expected a type such as t.u32, got ${describe(type)}${hint}`);
   }
+  const { size, align } = type;
+  checkCount(`${what}: size`, size, 1);
+  checkAlign(`${what}: align`, align);
+  return { size, align };
+}
+
+/**
+ * A type whose size stays what it is now: the same one where that is certain, as for all types that `t` makes, and else one that
+ * reads and writes by it.
+ */
+export function withFixedSize<T>(type: Type<T>): Type<T> {
+  const size = Object.getOwnPropertyDescriptor(type, "size");
+  if (size?.writable === false && size.configurable === false) return type;
+  return Object.freeze({
+    kind: type.kind,
+    name: type.name,
+    ...checkType(type.name, type),
+    read: (view: DataView, offset: number) => type.read(view, offset),
+    write: (view: DataView, offset: number, value: T) => type.write(view, offset, value),
+  });
 }
