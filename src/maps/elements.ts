@@ -1,7 +1,7 @@
 /** @module The calls of bpf(2) on the elements of a map, with keys and values as JavaScript has them. */
 
 import { checkCount, checkOptions, listOf } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, withContext } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";
 import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
@@ -395,11 +395,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   #explain(error: unknown, role: string, index: number | undefined): unknown {
-    if (error instanceof Error) {
-      const which = index === undefined ? role : `${role} ${index}`;
-      error.message = `${which} of ${this}: ${error.message}`;
-    }
-    return error;
+    return withContext(error, `${index === undefined ? role : `${role} ${index}`} of ${this}`);
   }
 
   #refuseRead(reason: string): never {
