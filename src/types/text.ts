@@ -109,7 +109,9 @@ export function cstring(length: number): CStringType {
       refuse: (value, path) => refuseString(value, path, length),
     }),
     // bpftool shows an array as text if its elements are called "char"; clang, too, makes them signed.
-    { encode: (types, size) => types.array(types.int("char", 1, { isSigned: true }), size) },
+    {
+      encode: (types, { size }) => types.array(types.int("char", 1, { isSigned: true }), size),
+    },
   );
 }
 

@@ -98,10 +98,12 @@ export type IntegerKind =
   | "i64Number"
   | "be16"
   | "be32"
-  | "be64";
+  | "be64"
+  | "u128"
+  | "i128";
 
 /**
- * An integer of 1, 2, 4 or 8 bytes.
+ * An integer of 1, 2, 4, 8 or 16 bytes.
  *
  * @example
  * ```ts
@@ -145,6 +147,32 @@ export interface ArrayType<Outside, In = unknown> extends Type<Outside[], In[]> 
   readonly length: number;
 }
 
+/** An integer of C with names for some of its values: what {@link enum} makes. */
+export interface EnumType<Name extends string, N extends number | bigint> extends Type<
+  Name | N,
+  N
+> {
+  readonly kind: "enum";
+  /** The value of each name. */
+  readonly values: { readonly [K in Name]: N };
+  /** The integer that it is stored as. */
+  readonly base: IntegerType<N>;
+}
+
+/** Some bits of an integer, which share its bytes with others: what {@link bits} makes. */
+export interface BitsType<Outside, In = unknown> extends Type<Outside, In> {
+  readonly kind: "bits";
+  /** The type that C declares them with. It decides about the sign, the alignment, and where the next unit begins. */
+  readonly base: Type<Outside, In>;
+  /** How many bits. */
+  readonly width: number;
+}
+
+/** The end of a unit of bit-fields: what {@link bits} makes for no bits. It takes no room and is no part of the value. */
+export interface BitsEnd extends BitsType<never, never> {
+  readonly width: 0;
+}
+
 /** The fields that belong to the kernel. */
 export type OpaqueKind = "spin_lock" | "timer";
 
@@ -174,19 +202,43 @@ export type Fields = Readonly<Record<string, Type<unknown>>>;
  * kernel's own. (The `& {}` makes editors show its properties rather than this name.)
  */
 export type StructValue<F extends Fields> = {
-  [K in keyof F as F[K] extends OpaqueType ? never : K]: Infer<F[K]>;
+  [K in keyof F as F[K] extends OpaqueType | BitsEnd ? never : K]: Infer<F[K]>;
 } & {};
 
 /** The object that kernel code sees for a struct with these members: all of them, the kernel's own included. */
-export type StructInside<F extends Fields> = { [K in keyof F]: Inside<F[K]> } & {};
+export type StructInside<F extends Fields> = {
+  [K in keyof F as F[K] extends BitsEnd ? never : K]: Inside<F[K]>;
+} & {};
+
+/** The place of a member of a struct or union. */
+export interface FieldPlace<T extends Type<unknown>> {
+  readonly type: T;
+  /** Bytes from the start, to the first of those that it has a part of. */
+  readonly offset: number;
+  /** Of a bit-field: bits from the start. */
+  readonly bitOffset?: number;
+}
+
+/**
+ * The JavaScript object for a union with these members: at least one of them. Reading gives them all, as each of them is what the
+ * bytes may stand for; writing takes exactly one.
+ */
+export type UnionValue<F extends Fields> = {
+  [K in keyof F]: { [N in K]: Infer<F[N]> } & { [N in Exclude<keyof F, K>]?: Infer<F[N]> };
+}[keyof F];
+
+/** A C union: what {@link union} makes. */
+export interface UnionType<F extends Fields> extends Type<UnionValue<F>, StructInside<F>> {
+  readonly kind: "union";
+  /** Each member's type; all lie at offset 0. */
+  readonly fields: { readonly [K in keyof F]: FieldPlace<F[K]> };
+}
 
 /** A C struct: what {@link struct} makes. */
 export interface StructType<F extends Fields> extends Type<StructValue<F>, StructInside<F>> {
   readonly kind: "struct";
   /** Each member's type, and its offset in bytes from the start of the struct, in memory order. */
-  readonly fields: {
-    readonly [K in keyof F]: { readonly type: F[K]; readonly offset: number };
-  };
+  readonly fields: { readonly [K in keyof F]: FieldPlace<F[K]> };
   /** Whether the struct was declared without padding. */
   readonly packed: boolean;
   /**
