@@ -52,12 +52,15 @@ export class DataBtfBuilder {
   readonly #nameOffsets = new Map<string, number>([["", 0]]);
   /** A character for each byte. */
   #strings = "\0";
+  /** True where the kernel looks for fields of its own in the types. */
+  readonly hasOpaque: boolean;
   /** True where the types are for kernels that do not know all kinds of BTF. */
   readonly isOld: boolean;
   /** Set by those who add types that are others in the form for old kernels. */
   hasNewer = false;
 
-  constructor(isOld = false) {
+  constructor(hasOpaque = false, isOld = false) {
+    this.hasOpaque = hasOpaque;
     this.isOld = isOld;
   }
 

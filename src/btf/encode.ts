@@ -1,6 +1,7 @@
 /** @module Types of `t` as C types, with the names that clang and the kernel's headers give them. */
 
 import { cTypeOf, unsignedChar } from "../types/c_type.ts";
+import { hasOpaqueField } from "../types/opaque.ts";
 import type { Type } from "../types/type.ts";
 import { DataBtfBuilder } from "./builder.ts";
 
@@ -47,8 +48,9 @@ export function encodeBtf({ key, value }: MapTypes): EncodedBtf {
 }
 
 function encode(key: MapTypes["key"], value: MapTypes["value"], isOld: boolean): EncodedBtf {
-  const encoder = new Encoder(isOld);
-  const { types } = encoder;
+  const hasOpaque = [key, value].some((type) => type && hasOpaqueField(type));
+  const types = new DataBtfBuilder(hasOpaque, isOld);
+  const encoder = new Encoder(types);
   const keyTypeId = key === undefined ? 0 : encoder.encode(key).id;
   const valueTypeId = value === undefined ? 0 : encoder.encode(value).id;
   const older = !isOld && types.hasNewer && { older: encode(key, value, true) };
@@ -74,8 +76,8 @@ class Encoder {
   /** Types whose parts are being encoded: one from elsewhere may claim to contain itself. */
   readonly #open = new Set<Type<unknown>>();
 
-  constructor(isOld: boolean) {
-    this.types = new DataBtfBuilder(isOld);
+  constructor(types: DataBtfBuilder) {
+    this.types = types;
   }
 
   encode(type: Type<unknown>): Encoded {

@@ -1,7 +1,7 @@
 /** @module Members of structs and unions, and enumerators, as C has them. */
 
-import type { CMember } from "./c_type.ts";
-import type { BitsType, Type } from "./type.ts";
+import { type CMember, type CTypeWriter, unsignedChar } from "./c_type.ts";
+import type { BitsType, EnumType, Type } from "./type.ts";
 
 /** The number of members is a field of 16 bits. */
 export const mostMembers = 0xffff;
@@ -22,6 +22,7 @@ interface Described {
  * @param isUnion true where members may lie over one another
  */
 export function encodeMembers(
+  types: CTypeWriter,
   { size, fields }: Type<unknown> & { readonly fields?: Readonly<Record<string, Described>> },
   part: (type: Type<unknown>) => number,
   isUnion: boolean,
@@ -30,27 +31,57 @@ export function encodeMembers(
   if (entries.length === 0 || entries.length > mostMembers) return undefined;
   const names = identifiers(entries.map(([name]) => name));
   const members: CMember[] = [];
+  const hasBits = entries.some(([, field]) => widthOf(field?.type) !== undefined);
   let end = 0;
-  let hasBits = false;
+  /** Bits up to which bit-fields are covered by bytes. */
+  let covered = 0;
   for (const [index, [, field]] of entries.entries()) {
     const { type, offset = NaN, bitOffset = offset * 8 } = field ?? {};
     if (!isType(type) || !isCount(bitOffset)) return undefined;
-    if (bitOffset < end || bitOffset > greatestOffset) return undefined;
-    const width = widthOf(type);
-    const last = bitOffset + (width ?? type.size * 8);
-    if (last > size * 8) return undefined;
-    if (!isUnion) end = last;
-    hasBits ||= width !== undefined;
+    const bits = widthOf(type) ?? type.size * 8;
+    if (bitOffset < end || bitOffset + bits > size * 8) return undefined;
+    if (bitOffset > (hasBits ? greatestOffsetBesideBits : greatestOffset)) return undefined;
+    if (!isUnion) end = bitOffset + bits;
+    // In structs that the kernel searches, it refuses what does not begin at a byte (btf_find_struct_field, since 6.11).
+    if (types.hasOpaque && type.kind === "bits") {
+      const from = Math.floor(bitOffset / 8);
+      const first = from * 8 >= covered ? from : Math.ceil(covered / 8);
+      const length = Math.ceil((bitOffset + bits) / 8) - first;
+      if (length <= 0) continue;
+      covered = (first + length) * 8;
+      const typeId = types.array(unsignedChar(types), length);
+      members.push({ name: names[index] as string, typeId, bitOffset: first * 8 });
+      continue;
+    }
+    const member = memberType(types, type, bitOffset, bits);
+    // The kernel takes enums beside bit-fields for 4 bytes unless it is told otherwise (btf_enum_check_kflag_member).
+    const isSized =
+      hasBits && !types.hasOpaque && (type.kind === "bits" || (type.kind === "enum" && bits < 32));
     members.push({
       name: names[index] as string,
-      typeId: part(width === undefined ? type : (type as BitsType<unknown>).base),
+      typeId: typeof member === "number" ? member : part(member),
       bitOffset,
-      ...(width !== undefined && { bitSize: width }),
+      ...(isSized && { bitSize: bits }),
     });
   }
-  return hasBits && members.some((member) => member.bitOffset > greatestOffsetBesideBits)
-    ? undefined
-    : members;
+  return members;
+}
+
+/** Returns the type of a member, or the id of what is there for one that the kernel would refuse. */
+function memberType(
+  types: CTypeWriter,
+  type: Type<unknown>,
+  bitOffset: number,
+  bits: number,
+): Type<unknown> | number {
+  // Floats at other places than C puts them (btf_float_check_member in kernel/bpf/btf.c).
+  if (/^f\d/.test(type.kind) && bitOffset % bits !== 0) {
+    return types.array(unsignedChar(types), type.size);
+  }
+  if (type.kind !== "bits") return type;
+  const { base } = type as BitsType<unknown>;
+  // Enums of more bits than an int.
+  return base.kind === "enum" && bits > 32 ? (base as EnumType<string, number>).base : base;
 }
 
 /** The number of bits of a bit-field. */

@@ -16,6 +16,8 @@ export interface CMember {
 
 /** Takes C types down. Each method returns the id of a type. */
 export interface CTypeWriter {
+  /** True where the kernel looks for fields of its own in the types. */
+  readonly hasOpaque: boolean;
   /** True where the types are for kernels that do not know all kinds of BTF. */
   readonly isOld: boolean;
   /** Set where a type is another one in the form for old kernels. */

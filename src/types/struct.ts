@@ -113,7 +113,7 @@ export function defineStruct<F extends Fields>(
 
 const structCType: CType = {
   encode(types, type, part) {
-    const members = encodeMembers(type, part, false);
+    const members = encodeMembers(types, type, part, false);
     return members && types.struct("", type.size, members);
   },
 };

@@ -128,7 +128,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
 
 const unionCType: CType = {
   encode(types, type, part) {
-    const members = encodeMembers(type, part, true);
+    const members = encodeMembers(types, type, part, true);
     return members && types.union("", type.size, members);
   },
 };
