@@ -138,12 +138,12 @@ export class Btf extends BtfGraph {
   /**
    * Makes the `t` type that has the size, alignment and values of a type: for keys and values of maps, and for events.
    *
-   * - integers are `t.u8` to `t.i64`, those with the kernel's names `__be16`, `__be32` and `__be64` `t.be16` to `t.be64`, `bool` is
-   *   `t.bool`, pointers are `t.u64`; the value of an enum is the name of its enumerator, or the number where none has it;
+   * - integers are `t.u8` to `t.i128`, those with the kernel's names `__be16`, `__be32` and `__be64` `t.be16` to `t.be64`, `bool` is
+   *   `t.bool`, pointers are `t.u64`, floating-point numbers `t.f32` and `t.f64`, enums `t.enum`;
    * - arrays are `t.array`, those of `char` `t.cstring`;
-   * - structs are `t.struct` where that puts all members where they are. All others, and unions, are a type of their own
-   *   (`kind` is `"custom"`): with bit-fields, and the members of anonymous structs and unions as their own. Reading a
-   *   union gives all its members, and writing takes exactly one;
+   * - structs and unions are `t.struct` and `t.union`, and bit-fields `t.bits`, where these put all members where they are.
+   *   Others are a type of their own (`kind` is `"custom"`): packed in an unusual way, or with anonymous structs and unions,
+   *   whose members are as their own. Reading a union gives all its members, and writing takes exactly one;
    * - `struct in_addr` and `struct in6_addr` are `t.ipv4` and `t.ipv6`;
    * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
    *   the end of a struct are left out.

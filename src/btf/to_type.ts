@@ -3,13 +3,18 @@
 import { memberPath, refuseRange, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { array } from "../types/array.ts";
+import { bits } from "../types/bits.ts";
 import { defineType, type Recipe, recipeOf } from "../types/compile.ts";
+import { defineEnum } from "../types/enum.ts";
+import { f32, f64 } from "../types/float.ts";
+import { i128, u128 } from "../types/int128.ts";
 import { be16, be32, be64, bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
 import { zero } from "../types/memory.ts";
 import { isOpaque, spinLock, timer } from "../types/opaque.ts";
 import { struct } from "../types/struct.ts";
 import { cstring } from "../types/text.ts";
-import type { Fields, Type } from "../types/type.ts";
+import { union } from "../types/union.ts";
+import type { BitsType, FieldPlace, Fields, IntegerType, Type } from "../types/type.ts";
 import {
   addressTypes,
   type BtfRecord,
@@ -22,7 +27,7 @@ import {
   setMember,
   valueType,
 } from "./decode.ts";
-import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
+import type { BtfEnumerator, BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
 /** Reads and writes a value that may begin in the middle of a byte. `write` finds zeroes where it writes. */
 interface Codec<T = BtfValue> {
@@ -43,13 +48,17 @@ interface Part extends Codec<void> {
 /** Structs and arrays within one another. The kernel takes more, which no program has. */
 const greatestDepth = 32;
 
-const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64]);
-const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64]);
+const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64, i128]);
+const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64, u128]);
 const inNetworkOrder: ReadonlyMap<number, Type<BtfValue>> = integersBySize([be16, be32, be64]);
 
 function integersBySize(types: readonly unknown[]): ReadonlyMap<number, Type<BtfValue>> {
   return new Map((types as readonly Type<BtfValue>[]).map((type) => [type.size, type]));
 }
+
+const floats: ReadonlyMap<number, Type<number>> = new Map(
+  [f32, f64].map((type) => [type.size, type]),
+);
 
 /** Types whose fields belong to the kernel, by the names by which it knows them. */
 const opaqueTypes: ReadonlyMap<string, Type<never>> = new Map<string, Type<never>>([
@@ -104,7 +113,7 @@ export class TypeMaker {
       case "ptr":
         return u64 as Type<BtfValue>;
       case "float":
-        return float(type);
+        return (floats.get(type.size) ?? bytes(type)) as Type<BtfValue>;
       case "array":
         return this.#array(type);
       case "struct":
@@ -124,13 +133,27 @@ export class TypeMaker {
     if (!isPart && isBool && size === 1) return bool as Type<BtfValue>;
     const plain = (isSigned ? signed : unsigned).get(size);
     if (!isPart && !isBool && plain !== undefined) return plain;
-    if (plain === undefined && size !== 16) return bytes(type);
+    if (plain === undefined) return bytes(type);
     return typeOf(name, size, size, this.#bits(type, bitOffset, bitSize || size * 8));
   }
 
+  /** As `t.enum` makes it, where that holds all values. */
   #enumeration(type: BtfType): Type<BtfValue> {
-    const { size } = type;
-    if (!unsigned.has(size)) return bytes(type);
+    const { size, id, kind, isSigned = false } = type;
+    const base = (isSigned ? signed : unsigned).get(size) as
+      IntegerType<number | bigint> | undefined;
+    if (base === undefined || size > 8) return bytes(type);
+    const enumerators = this.#graph.enumerators(id);
+    // A number of 32 bits whose sign is not told may stand for a negative one of 64.
+    const mostTold = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
+    const areHeld = enumerators.every(({ value }) => value >= base.min && value <= mostTold);
+    const names = new Set(enumerators.map(({ name }) => name));
+    if (areHeld && names.size === enumerators.length) {
+      const entries = enumerators.map(
+        ({ name, value }) => [name, size === 8 ? BigInt(value) : Number(value)] as const,
+      );
+      return defineEnum(entries, base, title(type)) as Type<BtfValue>;
+    }
     return typeOf(title(type), size, size, this.#bits(type, 0, size * 8));
   }
 
@@ -146,27 +169,51 @@ export class TypeMaker {
     const known = opaqueTypes.get(type.name) ?? addressTypes.get(type.name);
     if (known?.size === type.size) return known as Type<unknown> as Type<BtfValue>;
     if (type.size === 0) throw sizeless(type.id);
-    return this.#plainStruct(type) ?? this.#customStruct(type);
+    return this.#plainComposite(type) ?? this.#customStruct(type);
   }
 
-  /** As `t.struct` makes it, where that puts every member where it is. */
-  #plainStruct({ kind, id, size }: BtfType): Type<BtfValue> | undefined {
+  /** As `t.struct` or `t.union` makes it, where that puts every member where it is. */
+  #plainComposite({ kind, id, size }: BtfType): Type<BtfValue> | undefined {
     const members = this.#graph.members(id).filter((member) => this.#takesRoom(member));
-    const isPlain = (member: BtfMember) => member.name !== "" && !this.#isBitField(member);
-    if (kind !== "struct" || members.length === 0 || !members.every(isPlain)) return undefined;
-    const fields: Fields = Object.fromEntries(
-      members.map(({ name, typeId }) => [name, this.make(typeId)]),
+    if (members.length === 0 || !members.every((member) => member.name !== "")) return undefined;
+    const types = members.map((member) =>
+      this.#isBitField(member) ? this.#plainBits(member) : this.make(member.typeId),
     );
-    for (const packed of [false, true]) {
-      const made = struct(fields, { packed });
+    const fields = Object.fromEntries(members.map(({ name }, index) => [name, types[index]]));
+    if (types.includes(undefined) || Object.keys(fields).length !== members.length) {
+      return undefined;
+    }
+    const tries =
+      kind === "union"
+        ? types.some((type) => isOpaque(type as Type<unknown>))
+          ? []
+          : [() => union(fields as Fields)]
+        : [false, true].map((packed) => () => struct(fields as Fields, { packed }));
+    for (const make of tries) {
+      const made = make();
       const fits = members.every(({ name, bitOffset }) => {
-        return made.fields[name]?.offset === bitOffset / 8;
+        const { offset = NaN, bitOffset: bit = offset * 8 } = (made.fields[name] ?? {}) as Partial<
+          FieldPlace<Type<unknown>>
+        >;
+        return bit === bitOffset;
       });
-      if (fits && made.size === size && Object.keys(fields).length === members.length) {
-        return made as Type<unknown> as Type<BtfValue>;
-      }
+      if (fits && made.size === size) return made as Type<unknown> as Type<BtfValue>;
     }
     return undefined;
+  }
+
+  /** A bit-field as `t.bits` makes it, where it has the whole range of its type and all that has a name fits. */
+  #plainBits({ typeId, bitSize }: BtfMember): BitsType<unknown> | undefined {
+    const type = valueType(this.#graph, typeId);
+    const made = this.make(typeId);
+    const isPlain = made.kind === "bool" ? bitSize === 1 : "signed" in made || made.kind === "enum";
+    if (bitSize === 0 || made.kind === "custom" || made.size > 8 || !isPlain) return undefined;
+    const [low, high] = type.isSigned
+      ? [-(2n ** BigInt(bitSize - 1)), 2n ** BigInt(bitSize - 1)]
+      : [0n, 2n ** BigInt(bitSize)];
+    const isWide = ({ value }: BtfEnumerator) => value < low || value >= high;
+    if (made.kind === "enum" && this.#graph.enumerators(type.id).some(isWide)) return undefined;
+    return bits(made as Type<unknown>, bitSize);
   }
 
   #customStruct(type: BtfType): Type<BtfValue> {
@@ -364,20 +411,6 @@ function shifted({ names, read, write }: Part, offset: number): Part {
     read: (view, start, into) => read(view, start + offset, into),
     write: (view, start, from, path) => write(view, start + offset, from, path),
   };
-}
-
-function float(type: BtfType): Type<BtfValue> {
-  const { name, size } = type;
-  if (size !== 4 && size !== 8) return bytes(type);
-  return typeOf<BtfValue>(name, size, size, {
-    read: (view, offset) =>
-      size === 8 ? view.getFloat64(offset, true) : view.getFloat32(offset, true),
-    write(view, offset, value, path) {
-      if (typeof value !== "number") return refuseType(path, `a number (${name})`, value);
-      if (size === 8) view.setFloat64(offset, value, true);
-      else view.setFloat32(offset, value, true);
-    },
-  });
 }
 
 function truthCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> {

@@ -68,14 +68,25 @@ export function enumeration<
   }
   const list = entries.map(([name, value]) => `${memberPath("", name)} = ${value}`).join(", ");
   const suffix = options.base === undefined ? "" : `: ${base.name}`;
-  const described = Object.assign(Object.create(null), values) as Record<string, N>;
-  return defineType<unknown, EnumType<keyof V & string, N>>(
+  return defineEnum(entries, base, `enum${suffix} { ${list} }`);
+}
+
+/** Makes an enum of names whose values the base holds. */
+export function defineEnum<Name extends string, N extends number | bigint>(
+  entries: readonly (readonly [name: string, value: N])[],
+  base: IntegerType<N>,
+  name: string,
+): EnumType<Name, N> {
+  // Without a prototype, so that a name may be "constructor", and "__proto__" is one.
+  const values = Object.create(null) as Record<string, N>;
+  for (const [key, value] of entries) values[key] = value;
+  return defineType<unknown, EnumType<Name, N>>(
     {
       kind: "enum",
-      name: `enum${suffix} { ${list} }`,
+      name,
       size: base.size,
       align: base.align,
-      values: Object.freeze(described) as EnumType<keyof V & string, N>["values"],
+      values: Object.freeze(values) as EnumType<Name, N>["values"],
       base,
     },
     enumRecipe(entries, recipeOf(base)),
