@@ -37,6 +37,7 @@ export interface StructOptions {
 /**
  * A C struct, as a plain object. Members lie in the order given, each at its natural alignment, and the
  * end is padded, as a C compiler does it. Padding is always written as zero: a hash map compares it.
+ * Bit-fields are {@link bits}.
  *
  * Writing takes any object that has the fields, also by getters or from its class, and refuses one with
  * other fields of its own. Fields that are the kernel's own, such as {@link spinLock}, are not among
