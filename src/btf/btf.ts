@@ -142,8 +142,9 @@ export class Btf extends BtfGraph {
    *   `t.bool`, pointers are `t.u64`, floating-point numbers `t.f32` and `t.f64`, enums `t.enum`;
    * - arrays are `t.array`, those of `char` `t.cstring`;
    * - structs and unions are `t.struct` and `t.union`, and bit-fields `t.bits`, where these put all members where they are.
-   *   Others are a type of their own (`kind` is `"custom"`): packed in an unusual way, or with anonymous structs and unions,
-   *   whose members are as their own. Reading a union gives all its members, and writing takes exactly one;
+   *   Structs whose members lie further apart are structs as well. All others are a type of their own (`kind` is `"custom"`),
+   *   such as those with anonymous structs and unions, whose members are as their own. Reading a union gives all its members,
+   *   and writing takes exactly one;
    * - `struct in_addr` and `struct in6_addr` are `t.ipv4` and `t.ipv6`;
    * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
    *   the end of a struct are left out.

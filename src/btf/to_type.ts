@@ -11,7 +11,8 @@ import { i128, u128 } from "../types/int128.ts";
 import { be16, be32, be64, bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
 import { zero } from "../types/memory.ts";
 import { isOpaque, spinLock, timer } from "../types/opaque.ts";
-import { struct } from "../types/struct.ts";
+import { defineStruct, struct } from "../types/struct.ts";
+import { type Field, layOutAsPlaced } from "../types/struct_layout.ts";
 import { cstring } from "../types/text.ts";
 import { union } from "../types/union.ts";
 import type { BitsType, FieldPlace, Fields, IntegerType, Type } from "../types/type.ts";
@@ -173,7 +174,8 @@ export class TypeMaker {
   }
 
   /** As `t.struct` or `t.union` makes it, where that puts every member where it is. */
-  #plainComposite({ kind, id, size }: BtfType): Type<BtfValue> | undefined {
+  #plainComposite(type: BtfType): Type<BtfValue> | undefined {
+    const { kind, id, size } = type;
     const members = this.#graph.members(id).filter((member) => this.#takesRoom(member));
     if (members.length === 0 || !members.every((member) => member.name !== "")) return undefined;
     const types = members.map((member) =>
@@ -185,7 +187,7 @@ export class TypeMaker {
     }
     const tries =
       kind === "union"
-        ? types.some((type) => isOpaque(type as Type<unknown>))
+        ? types.some((part) => isOpaque(part as Type<unknown>))
           ? []
           : [() => union(fields as Fields)]
         : [false, true].map((packed) => () => struct(fields as Fields, { packed }));
@@ -199,15 +201,33 @@ export class TypeMaker {
       });
       if (fits && made.size === size) return made as Type<unknown> as Type<BtfValue>;
     }
-    return undefined;
+    return kind === "struct" ? this.#placedStruct(type, members) : undefined;
+  }
+
+  /** A struct whose members lie further apart than C puts them by itself: one of them is aligned by an attribute, say. */
+  #placedStruct(type: BtfType, members: readonly BtfMember[]): Type<BtfValue> | undefined {
+    let end = 0;
+    const fields: (Field & { readonly offset: number })[] = [];
+    for (const member of members) {
+      const made = this.make(member.typeId);
+      const offset = member.bitOffset / 8;
+      if (this.#isBitField(member) || offset < end) return undefined;
+      end = offset + made.size;
+      fields.push({ name: member.name, type: made, size: made.size, align: made.align, offset });
+    }
+    if (end > type.size) return undefined;
+    const layout = layOutAsPlaced(fields, type.size);
+    return defineStruct(layout, false, title(type)) as Type<unknown> as Type<BtfValue>;
   }
 
   /** A bit-field as `t.bits` makes it, where it has the whole range of its type and all that has a name fits. */
   #plainBits({ typeId, bitSize }: BtfMember): BitsType<unknown> | undefined {
     const type = valueType(this.#graph, typeId);
     const made = this.make(typeId);
-    const isPlain = made.kind === "bool" ? bitSize === 1 : "signed" in made || made.kind === "enum";
-    if (bitSize === 0 || made.kind === "custom" || made.size > 8 || !isPlain) return undefined;
+    const { byteOrder } = made as Partial<IntegerType<number>>;
+    const isPlain =
+      made.kind === "bool" ? bitSize === 1 : byteOrder === "native" || made.kind === "enum";
+    if (bitSize === 0 || made.size > 8 || !isPlain) return undefined;
     const [low, high] = type.isSigned
       ? [-(2n ** BigInt(bitSize - 1)), 2n ** BigInt(bitSize - 1)]
       : [0n, 2n ** BigInt(bitSize)];

@@ -4,7 +4,7 @@ import { describe } from "../check/describe.ts";
 import { array } from "../types/array.ts";
 import { bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
 import { defineStruct, struct } from "../types/struct.ts";
-import { type Field, layOut } from "../types/struct_layout.ts";
+import { type Field, layOutAsPlaced } from "../types/struct_layout.ts";
 import { bytes, cstring } from "../types/text.ts";
 import type { StructType, Type } from "../types/type.ts";
 import { readTracepoint, tracepoint } from "./tracepoint.ts";
@@ -70,10 +70,7 @@ export function parseTracepointFormat(format: string, name: string): TracepointT
   }
   if (fields.size === 0) throw new Error(`the format of the ${name} has no fields: ${format}`);
   const inOrder = [...fields.values()].sort((a, b) => a.offset - b.offset);
-  const layout = layOut(inOrder, true);
-  let align = Math.max(...inOrder.map((field) => field.align));
-  while (layout.size % align !== 0) align /= 2;
-  return defineStruct({ ...layout, align }, false, name);
+  return defineStruct(layOutAsPlaced(inOrder), false, name);
 }
 
 /** A field of a format, which declares it as C would: `unsigned char name[16]`, or `__data_loc char[] name`. */

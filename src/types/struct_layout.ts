@@ -7,7 +7,7 @@ export interface Field extends Extent {
   readonly type: Type<unknown>;
   /** The number of bits of a bit-field. */
   readonly width?: number;
-  /** Bytes from the struct's start, of a member that was placed elsewhere, as by the kernel. */
+  /** Bytes from the struct's start, where it has a place already. */
   readonly offset?: number;
 }
 
@@ -89,4 +89,24 @@ export function layOut(fields: readonly Field[], packed: boolean): Layout {
   const size = roundUp(end, align);
   if (size > end) gaps.push({ offset: end, length: size - end });
   return { size, align, members, gaps, shared };
+}
+
+/**
+ * Leaves members where they are, in the order of their places.
+ *
+ * @param size of the struct; by default it ends with its last member
+ */
+export function layOutAsPlaced(
+  fields: readonly (Field & { readonly offset: number })[],
+  size?: number,
+): Layout {
+  const layout = layOut(fields, true);
+  const whole = size ?? layout.size;
+  const padding = whole - layout.size;
+  const gaps =
+    padding > 0 ? [...layout.gaps, { offset: layout.size, length: padding }] : layout.gaps;
+  const isAligned = ({ offset, align }: (typeof fields)[number]) =>
+    offset % align === 0 && whole % align === 0;
+  const align = Math.max(1, ...fields.filter(isAligned).map((field) => field.align));
+  return { ...layout, size: whole, align, gaps };
 }

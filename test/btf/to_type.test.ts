@@ -204,6 +204,22 @@ describe("structs and unions", () => {
     );
   });
 
+  test("are structs of t where members are aligned by an attribute", () => {
+    const made = typeOf((types) => {
+      const number = types.int("unsigned int", 4);
+      const byte = types.int("unsigned char", 1);
+      return types.struct("lines", 128, [
+        { name: "a", type: byte, bit: 0 },
+        { name: "b", type: number, bit: 64 * 8 },
+      ]);
+    });
+    expect(made).toMatchObject({ kind: "struct", name: "struct lines", size: 128, align: 4 });
+    const bytes = new Uint8Array(128).fill(0xaa);
+    made.write(new DataView(bytes.buffer), 0, { a: 1, b: 2 });
+    expect(bytes.toHex()).toBe("01".padEnd(128, "0") + "02000000".padEnd(128, "0"));
+    expect(read(made, [...bytes])).toEqual({ a: 1, b: 2 });
+  });
+
   test("are those of t with bit-fields, enums and unions, where these have all values", () => {
     const made = typeOf((types) => {
       const colour = types.enum("colour", 4, { RED: 0, GREEN: 5 });
