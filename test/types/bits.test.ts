@@ -68,10 +68,10 @@ describe("bit-fields", () => {
         );
         const isBig = typeof base.min === "bigint";
         const limit = 2n ** BigInt(base.signed ? width - 1 : width);
-        // A number holds 53 bits.
+        // A number holds 53 bits, and -(2 ** 53) is not a safe integer.
         const safe = isBig || limit <= 2n ** 53n;
         const max = safe ? limit - 1n : 2n ** 53n - 1n;
-        const min = !base.signed ? 0n : safe ? -limit : 1n - 2n ** 53n;
+        const min = !base.signed ? 0n : isBig || limit < 2n ** 53n ? -limit : 1n - 2n ** 53n;
         for (const bits of [min, max, 0n, max / 3n]) {
           const value = { before: 5, field: isBig ? bits : Number(bits), after: 21 } as never;
           expect(decode(type, encode(type, value))).toEqual(value);
