@@ -105,8 +105,9 @@ export class Btf extends BtfGraph {
    *   end of a struct, has as many elements as there are bytes for;
    * - pointers are bigints, or hexadecimal with `{ pointers: "hex" }`.
    *
-   * Unions make several values of the same bytes. A type may make at most 64 of each byte, and 1024 more, so that what others
-   * have put into the kernel takes no more time and memory than its bytes are worth. Structs and arrays may be 32 deep.
+   * Unions make several values of the same bytes. A type may make at most 64 of each byte (4 beyond 17 KiB) and 1024 more, so
+   * that what others have put into the kernel takes no more time and memory than its bytes are worth. Structs and arrays may
+   * be 32 deep.
    *
    * @param bytes as many as the type takes, or more
    * @throws {RangeError} when there are fewer, the type has no values (such as a function), makes too many or is too deep, or

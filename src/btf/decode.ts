@@ -42,10 +42,12 @@ const greatestDepth = 32;
 const mostMembers = 1 << 16;
 
 /**
- * Values that are made of bytes at most: each union makes several of the same bytes, and types that were made for it 2^32. Of
- * the structs of Linux 6.18 the one with most makes 34 of each byte.
+ * The number of values that may be made of bytes: each union makes several of the same bytes, and types that were made for it
+ * 2^32. Of the structs of Linux 6.18 the one with most makes 34 of each byte; large values are mostly arrays.
  */
-const mostValues = { ofAnyBytes: 1024, ofEachByte: 64 } as const;
+function mostValues(byteLength: number): number {
+  return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
+}
 
 /** Makes JavaScript's values of bytes. Each type gets its reader once. */
 export class Decoder {
@@ -57,7 +59,8 @@ export class Decoder {
   /** Of enums, by their ids: a struct may have many bit-fields of one enum. */
   readonly #names = new Map<number, EnumeratorNames>();
   #depth = 0;
-  /** The number of values that may still be made of the bytes. */
+  /** The bytes that are being decoded, by their number, and the number of values that may still be made of them. */
+  #byteLength = 0;
   #left = 0;
 
   constructor(graph: BtfGraph, { pointers = "bigint" }: BtfDecodeOptions) {
@@ -76,7 +79,8 @@ export class Decoder {
       throw new RangeError(`BTF type ${id} takes ${size} bytes, got ${bytes.byteLength}`);
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#left = mostValues.ofAnyBytes + mostValues.ofEachByte * bytes.byteLength;
+    this.#byteLength = bytes.byteLength;
+    this.#left = mostValues(bytes.byteLength);
     return reader(view, 0, bytes.byteLength);
   }
 
@@ -84,7 +88,7 @@ export class Decoder {
     this.#left -= count;
     if (this.#left >= 0) return;
     throw new RangeError(
-      `BTF type ${id} makes too many values of the same bytes: ${mostValues.ofEachByte} for each byte, and ${mostValues.ofAnyBytes} more, is the limit`,
+      `BTF type ${id} makes more than ${mostValues(this.#byteLength)} values of ${this.#byteLength} bytes: its members lie over one another too often`,
     );
   }
 
