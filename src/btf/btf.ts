@@ -5,7 +5,7 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory } from "../ffi/mapped_memory.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import type { Type } from "../types/type.ts";
 import { declaration } from "./declaration.ts";
 import { type BtfDecodeOptions, type BtfValue, Decoder } from "./decode.ts";
@@ -86,6 +86,11 @@ export class Btf extends BtfGraph {
     return new Btf(bytes, Btf.kernel());
   }
 
+  /** @internal Shows its data in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    return show("Btf", { length: this.length }, inspection);
+  }
+
   /**
    * Makes a value of JavaScript of the bytes of a type:
    *
@@ -100,8 +105,9 @@ export class Btf extends BtfGraph {
    *   end of a struct, has as many elements as there are bytes for;
    * - pointers are bigints, or hexadecimal with `{ pointers: "hex" }`.
    *
-   * Unions make several values of the same bytes. A type may make at most 64 of each byte, and 1024 more, so that what others
-   * have put into the kernel takes no more time and memory than its bytes are worth. Structs and arrays may be 32 deep.
+   * Unions make several values of the same bytes. A type may make at most 64 of each byte (4 beyond 17 KiB) and 1024 more, so
+   * that what others have put into the kernel takes no more time and memory than its bytes are worth. Structs and arrays may
+   * be 32 deep.
    *
    * @param bytes as many as the type takes, or more
    * @throws {RangeError} when there are fewer, the type has no values (such as a function), makes too many or is too deep, or

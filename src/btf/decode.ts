@@ -42,10 +42,12 @@ const greatestDepth = 32;
 const mostMembers = 1 << 16;
 
 /**
- * Values that are made of bytes at most: each union makes several of the same bytes, and types that were made for it 2^32. Of
- * the structs of Linux 6.18 the one with most makes 34 of each byte.
+ * The number of values that may be made of bytes: each union makes several of the same bytes, and types that were made for it
+ * 2^32. Of the structs of Linux 6.18 the one with most makes 34 of each byte; large values are mostly arrays.
  */
-const mostValues = { ofAnyBytes: 1024, ofEachByte: 64 } as const;
+function mostValues(byteLength: number): number {
+  return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
+}
 
 /** Makes JavaScript's values of bytes. Each type gets its reader once. */
 export class Decoder {
@@ -57,7 +59,8 @@ export class Decoder {
   /** Of enums, by their ids: a struct may have many bit-fields of one enum. */
   readonly #names = new Map<number, EnumeratorNames>();
   #depth = 0;
-  /** The number of values that may still be made of the bytes. */
+  /** The bytes that are being decoded, by their number, and the number of values that may still be made of them. */
+  #byteLength = 0;
   #left = 0;
 
   constructor(graph: BtfGraph, { pointers = "bigint" }: BtfDecodeOptions) {
@@ -76,7 +79,8 @@ export class Decoder {
       throw new RangeError(`BTF type ${id} takes ${size} bytes, got ${bytes.byteLength}`);
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#left = mostValues.ofAnyBytes + mostValues.ofEachByte * bytes.byteLength;
+    this.#byteLength = bytes.byteLength;
+    this.#left = mostValues(bytes.byteLength);
     return reader(view, 0, bytes.byteLength);
   }
 
@@ -84,7 +88,7 @@ export class Decoder {
     this.#left -= count;
     if (this.#left >= 0) return;
     throw new RangeError(
-      `BTF type ${id} makes too many values of the same bytes: ${mostValues.ofEachByte} for each byte, and ${mostValues.ofAnyBytes} more, is the limit`,
+      `BTF type ${id} makes more than ${mostValues(this.#byteLength)} values of ${this.#byteLength} bytes: its members lie over one another too often`,
     );
   }
 
@@ -93,13 +97,14 @@ export class Decoder {
     const key = type.kind === "int" && isInNetworkOrder(this.#graph, id) ? -type.id : type.id;
     let reader = this.#readers.get(key);
     if (reader === undefined) {
-      reader = key < 0 ? networkInteger(type) : this.#within(type, () => this.#makeReader(type));
+      reader = key < 0 ? networkInteger(type) : this.#makeReader(type);
       this.#readers.set(key, reader);
     }
     return reader;
   }
 
-  #within<T>({ id }: BtfType, make: () => T): T {
+  /** Makes the readers of what is inside a type. */
+  #within<T>(id: number, make: () => T): T {
     if (++this.#depth > greatestDepth) {
       throw new RangeError(
         `BTF type ${id} is within more than ${greatestDepth} others: deeper ones are not decoded`,
@@ -183,7 +188,7 @@ export class Decoder {
   #array({ typeId, length, id }: BtfType): Reader {
     const element = valueType(this.#graph, typeId);
     const size = this.#graph.sizeOf(typeId);
-    const read = this.#reader(typeId);
+    const read = this.#within(id, () => this.#reader(typeId));
     const isText = isCharacter(this.#graph, element);
     // Without a length, as many as there is room for.
     const isFlexible = length === 0;
@@ -224,7 +229,7 @@ export class Decoder {
   #filler(type: BtfType): Filler {
     let filler = this.#fillers.get(type.id);
     if (filler === undefined) {
-      filler = this.#within(type, () => this.#makeFiller(type));
+      filler = this.#within(type.id, () => this.#makeFiller(type));
       this.#fillers.set(type.id, filler);
     }
     return filler;
@@ -288,7 +293,8 @@ export class Decoder {
       // Variables of functions may share a name.
       const unique = taken.has(name) ? `${name}@${offset}` : name;
       taken.add(unique);
-      return { offset, end, fill: named(unique, this.#reader(typeId)) };
+      const read = this.#within(id, () => this.#reader(typeId));
+      return { offset, end, fill: named(unique, read) };
     });
     const fill = this.#fillAll(id, members);
     return (view, at, end) => {

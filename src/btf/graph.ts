@@ -1,3 +1,4 @@
+import { closest } from "../check/names.ts";
 import {
   BTF_INT_BOOL,
   BTF_INT_CHAR,
@@ -110,6 +111,13 @@ export interface BtfTag {
 }
 
 const pointerSize = 8;
+
+/** The near name of a misspelt one, to end a message with. */
+function suggestionAmong(name: string, known: Iterable<string>): string {
+  const near = closest(name, known);
+  return near === undefined ? "" : `: did you mean ${JSON.stringify(near)}?`;
+}
+
 /** Typedefs, qualifiers and arrays that lead to one another. The kernel takes longer chains, which no program has. */
 const longestChain = 32;
 /** The ids that a message lists. */
@@ -247,6 +255,18 @@ export class BtfGraph {
     const ids: number[] = [];
     this.#find(kindNumbers[kind], Buffer.from(name), ids);
     return ids;
+  }
+
+  /**
+   * @internal Returns `: did you mean "task_struct"?` where the name of a type of these kinds is close to a misspelt one, and
+   * else nothing. It compares all names: for errors.
+   */
+  suggestion(name: string, ...kinds: BtfKind[]): string {
+    return suggestionAmong(name, this.#namesOf(kinds));
+  }
+
+  *#namesOf(kinds: readonly BtfKind[]): Generator<string, void, undefined> {
+    for (const kind of kinds) for (const id of this.ids(kind)) yield this.type(id).name;
   }
 
   /** All ids of this kind, in order. */
@@ -401,7 +421,10 @@ export class BtfGraph {
     const structs = this.findAll("struct", struct);
     const ids = structs.length > 0 ? structs : this.findAll("union", struct);
     const [first, ...others] = ids.map((id) => this.#field(id, struct, path));
-    if (first === undefined) throw new RangeError(`this BTF has no struct or union ${struct}`);
+    if (first === undefined) {
+      const near = this.suggestion(struct, "struct", "union");
+      throw new RangeError(`this BTF has no struct or union ${struct}${near}`);
+    }
     if (others.some(({ offset, size }) => offset !== first.offset || size !== first.size)) {
       throw new RangeError(
         `this BTF has ${ids.length} types with the name ${struct}, and ${path} in different places: give one of their ids, ${listed(ids)}`,
@@ -415,9 +438,14 @@ export class BtfGraph {
     let bitOffset = 0;
     for (const name of path.split(".")) {
       const type = this.resolve(typeId);
-      const member =
-        type.kind === "struct" || type.kind === "union" ? this.#member(type.id, name) : undefined;
-      if (member === undefined) throw new RangeError(`${struct} has no field ${path} in this BTF`);
+      const isStruct = type.kind === "struct" || type.kind === "union";
+      const member = isStruct ? this.#member(type.id, name) : undefined;
+      if (member === undefined) {
+        const hint = isStruct
+          ? suggestionAmong(name, this.#memberNames(type.id))
+          : `: what ${JSON.stringify(name)} is looked for in is ${this.#describe(type)}`;
+        throw new RangeError(`${struct} has no field ${path} in this BTF${hint}`);
+      }
       if (member.bitSize !== 0 || member.bitOffset % 8 !== 0) {
         throw new RangeError(`${struct}.${path} is a bit-field`);
       }
@@ -427,21 +455,39 @@ export class BtfGraph {
     return { offset: bitOffset / 8, size: this.sizeOf(typeId), typeId };
   }
 
-  /** Finds a member of a struct, or of the anonymous ones in it. */
-  #member(structId: number, name: string): BtfMember | undefined {
-    // Each is searched once: a struct that comes again, or is inside itself, has no other members than before.
+  #describe(type: BtfType): string {
+    if (type.kind !== "ptr") return `of the kind ${type.kind}`;
+    const { kind, name } = this.resolve(type.typeId);
+    const target = kind === "struct" || kind === "union" ? ` to the ${kind} ${name}` : "";
+    return `a pointer${target}, whose fields are elsewhere in memory`;
+  }
+
+  /** The names that a path can go on with below a struct. */
+  *#memberNames(structId: number): Generator<string, void, undefined> {
+    for (const { name } of this.#flatMembers(structId)) yield name;
+  }
+
+  #member(structId: number, wanted: string): BtfMember | undefined {
+    for (const member of this.#flatMembers(structId)) if (member.name === wanted) return member;
+    return undefined;
+  }
+
+  /** The members of a struct that have a name, with those of the anonymous structs and unions in it. */
+  *#flatMembers(structId: number): Generator<BtfMember, void, undefined> {
+    // Each is gone through once: a struct that comes again, or is inside itself, has no other members than before.
     const places = new Map([[structId, 0]]);
     for (const [id, base] of places) {
       for (const member of this.members(id)) {
         const bitOffset = base + member.bitOffset;
-        if (member.name === name) return { ...member, bitOffset };
-        if (member.name !== "") continue;
+        if (member.name !== "") {
+          yield base === 0 ? member : { ...member, bitOffset };
+          continue;
+        }
         const inner = this.resolve(member.typeId);
         if (inner.kind !== "struct" && inner.kind !== "union") continue;
         if (!places.has(inner.id)) places.set(inner.id, bitOffset);
       }
     }
-    return undefined;
   }
 
   /** Adds the types of this name, those of the base first. */

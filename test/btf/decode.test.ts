@@ -410,9 +410,9 @@ describe("types that make far more values than they have bytes, as the kernel ta
       return error;
     }
   };
-  const tooMany = (id: number) =>
+  const tooMany = (id: number, most: number, size: number) =>
     new RangeError(
-      `BTF type ${id} makes too many values of the same bytes: 64 for each byte, and 1024 more, is the limit`,
+      `BTF type ${id} makes more than ${most} values of ${size} bytes: its members lie over one another too often`,
     );
   const eight = (type: number, name: (index: number) => string) =>
     Array.from({ length: 8 }, (_, index) => ({ name: name(index), type, bit: 0 }));
@@ -427,7 +427,7 @@ describe("types that make far more values than they have bytes, as the kernel ta
       return inner;
     };
     // Not at once: the innermost union is where the limit is reached.
-    expect(refusal(make, 64)).toEqual(tooMany(5));
+    expect(refusal(make, 64)).toEqual(tooMany(5, 5120, 64));
   });
 
   test("members of a struct that all begin at its start", () => {
@@ -442,7 +442,7 @@ describe("types that make far more values than they have bytes, as the kernel ta
       }
       return inner;
     };
-    expect(refusal(make, 4)).toEqual(tooMany(4));
+    expect(refusal(make, 4)).toEqual(tooMany(4, 1280, 4));
   });
 
   test("a wide union in an array", () => {
@@ -454,7 +454,7 @@ describe("types that make far more values than they have bytes, as the kernel ta
       }));
       return types.array(types.union("wide", 1, members), 256);
     };
-    expect(refusal(make, 256)).toEqual(tooMany(4));
+    expect(refusal(make, 256)).toEqual(tooMany(4, 17_408, 256));
   });
 
   test("texts of the same bytes", () => {
@@ -466,7 +466,17 @@ describe("types that make far more values than they have bytes, as the kernel ta
         Array.from({ length: 1000 }, (_, index) => ({ name: `m${index}`, type: text, bit: 0 })),
       );
     };
-    expect(refusal(make, 1000)).toEqual(tooMany(4));
+    expect(refusal(make, 1000)).toEqual(tooMany(4, 65_024, 1000));
+  });
+
+  test("large arrays of the same bytes", () => {
+    const size = 1 << 20;
+    const make = (types: RawTypes) => {
+      const type = types.array(types.int("unsigned char", 1), size);
+      const members = ["a", "b", "c", "d", "e", "f"].map((name) => ({ name, type, bit: 0 }));
+      return types.union("arrays", size, members);
+    };
+    expect(refusal(make, size)).toEqual(tooMany(5, 1024 + 5 * size, size));
   });
 
   test("but as many as unions of programs have are decoded", () => {
@@ -507,6 +517,22 @@ describe("refusals", () => {
     expect(() => btf.decode(1, new Uint8Array(4), { pointers: "octal" } as never)).toThrow(
       'pointers: expected "bigint" or "hex", got "octal"',
     );
+  });
+
+  test("of structs and arrays that are deeper than any program's", () => {
+    const within = (depth: number) => (types: RawTypes) => {
+      let inner: number = int;
+      for (let count = 0; count < depth; count++) {
+        const name = count % 3 === 0 ? "" : "s";
+        inner =
+          count % 2 === 0
+            ? types.array(inner, 1)
+            : types.struct("", 4, [{ name, type: inner, bit: 0 }]);
+      }
+      return inner;
+    };
+    expect(Bun.inspect(decode(within(32), [7, 0, 0, 0]), { depth: 40 })).toContain("7");
+    expect(() => decode(within(33), [7, 0, 0, 0])).toThrow("is within more than 32 others");
   });
 
   test("of a struct that is in itself", () => {
