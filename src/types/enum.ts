@@ -28,7 +28,7 @@ export interface EnumOptions<N extends number | bigint> {
  *
  * @example
  * ```ts
- * import { t } from "bun-bpf";
+ * import { t, uapi } from "bun-bpf";
  *
  * const Verdict = t.enum({ DROP: 1, PASS: 2 });
  * type Verdict = t.Infer<typeof Verdict>; // "DROP" | "PASS" | number
@@ -40,6 +40,9 @@ export interface EnumOptions<N extends number | bigint> {
  *
  * const Family = t.enum({ INET: 2, INET6: 10 }, { base: t.u16 });
  * console.log(Family.size); // 2
+ *
+ * const State = t.enum(uapi.tcp_state); // "TCP_ESTABLISHED" and so on
+ * console.log(State.values.TCP_LISTEN); // 10
  * ```
  */
 export function enumeration<
@@ -54,7 +57,7 @@ export function enumeration<
   if (entries.length === 0) throw new TypeError("enum(values): an enum needs a name");
   const isNegative = entries.some(([, value]) => value < 0);
   const { base = (isNegative ? i32 : u32) as IntegerType<N> } = options;
-  if (typeof base !== "object" || typeof (base as Partial<typeof base>).signed !== "boolean") {
+  if (typeof (base as Partial<typeof base> | null)?.signed !== "boolean") {
     throw new TypeError(`enum(options): base: expected an integer type, got ${describe(base)}`);
   }
   const room = new DataView(new ArrayBuffer(base.size));

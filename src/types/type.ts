@@ -370,6 +370,7 @@ export function withFixedSize<T>(type: Type<T>): Type<T> {
   const size = Object.getOwnPropertyDescriptor(type, "size");
   if (size?.writable === false && size.configurable === false) return type;
   return Object.freeze({
+    ...type,
     kind: type.kind,
     name: type.name,
     ...checkType(type.name, type),

@@ -148,6 +148,7 @@ describe("enums", () => {
     expect(() => t.enum({ A: 2 ** 32 })).toThrow(RangeError);
     expect(() => t.enum({ A: "B" } as never)).toThrow(TypeError);
     expect(() => t.enum({ A: 1 }, { base: t.ipv4 } as never)).toThrow("expected an integer type");
+    expect(() => t.enum({ A: 1 }, { base: null } as never)).toThrow("integer type, got null");
     expect(() => t.enum({ A: 1 }, { bse: t.u8 } as never)).toThrow('did you mean "base"?');
   });
 });
