@@ -96,7 +96,7 @@ function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | 
   if (base.kind === "enum") {
     const { values, base: integer } = base as EnumType<string, number | bigint>;
     const make = makerOf(integer);
-    // As a bit-field of a signed type reads it: clang warns of values that have more bits.
+    // A name whose value has more bits is refused when it is written, where C would cut it.
     return (
       make &&
       ((place) => enumRecipe(Object.entries(values), make(place) as Recipe<number | bigint>))
