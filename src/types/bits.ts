@@ -1,6 +1,6 @@
 import { checkCount } from "../check/arguments.ts";
 import { describe, refuseRange, refuseType } from "../check/describe.ts";
-import { defineType, type Recipe } from "./compile.ts";
+import { defineType, type Recipe, type Source } from "./compile.ts";
 import { zero } from "./memory.ts";
 import { enumRecipe } from "./enum.ts";
 import {
@@ -120,19 +120,23 @@ const noBits: Recipe<never> = {
 
 /** Booleans over bits. */
 function truthRecipe(bit: Recipe<unknown>): Recipe<boolean> {
-  function toNumber(value: unknown, path: string): number {
-    return typeof value === "boolean" ? +value : refuseType(path, "true or false (bool)", value);
-  }
+  const refuse = (value: unknown, path: string) => refuseType(path, "true or false (bool)", value);
   return {
     weight: 1,
     emitRead: (source, place) => `${bit.emitRead(source, place)} !== 0`,
     emitWrite(source, place, value, path) {
       const number = source.variable("number");
-      source.line(`const ${number} = ${source.capture(toNumber)}(${value}, ${path});`);
+      source.line(
+        `if (typeof ${value} !== "boolean") ${source.capture(refuse)}(${value}, ${path});`,
+      );
+      source.line(`const ${number} = ${value} ? 1 : 0;`);
       bit.emitWrite(source, place, number, path);
     },
     read: (view, offset) => bit.read(view, offset) !== 0,
-    write: (view, offset, value, path) => bit.write(view, offset, toNumber(value, path), path),
+    write(view, offset, value, path) {
+      if (typeof value !== "boolean") refuse(value, path);
+      bit.write(view, offset, value ? 1 : 0, path);
+    },
   };
 }
 
@@ -166,16 +170,27 @@ function integerRecipe(
     const result = isSigned ? BigInt.asIntN(width, value) : value;
     return isBig ? result : Number(result);
   }
+  function emitCheck(source: Source, value: string, path: string): void {
+    const isWrong = isBig
+      ? `typeof ${value} !== "bigint" || ${value} < ${smallest}n || ${value} > ${max}n`
+      : `typeof ${value} !== "number" || !(${value} >= ${smallest} && ${value} <= ${max}) || Math.floor(${value}) !== ${value}`;
+    source.line(`if (${isWrong}) ${source.capture(check)}(${value}, ${path});`);
+  }
+  function store(view: DataView, offset: number, value: number | bigint): void {
+    addBits(view, offset, bit, BigInt.asUintN(width, BigInt(value)));
+  }
   function write(view: DataView, offset: number, value: unknown, path: string): void {
     check(value, path);
-    addBits(view, offset, bit, BigInt.asUintN(width, BigInt(value)));
+    store(view, offset, value);
   }
   if (size === undefined || isBig) {
     return {
       weight: 2,
       emitRead: (source, place) => `${source.capture(read)}(view, ${place})`,
-      emitWrite: (source, place, value, path) =>
-        source.line(`${source.capture(write)}(view, ${place}, ${value}, ${path});`),
+      emitWrite(source, place, value, path) {
+        emitCheck(source, value, path);
+        source.line(`${source.capture(store)}(view, ${place}, ${value});`);
+      },
       read,
       write,
     };
@@ -190,7 +205,7 @@ function integerRecipe(
       return width === 32 ? load : `(${load} >>> ${bit}${mask})`;
     },
     emitWrite(source, place, value, path) {
-      source.line(`${source.capture(check)}(${value}, ${path});`);
+      emitCheck(source, value, path);
       source.line(
         `view.set${accessor}(${place}, view.get${accessor}(${place}, true) | (${value}${mask}) << ${bit}, true);`,
       );

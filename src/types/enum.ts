@@ -106,15 +106,8 @@ export function enumRecipe<N extends number | bigint>(
   // The first of several names for a value is set last.
   const names = new Map(entries.map(([name, value]) => [value, name] as const).reverse());
   const nameOf = (value: N): string | N => names.get(value) ?? value;
-  function valueOf(name: string, path: string): N {
-    const value = values.get(name);
-    if (value !== undefined) return value;
-    return refuseRange(
-      path,
-      "a name or a value of the enum",
-      name,
-      suggest(name, [...values.keys()]),
-    );
+  function refuse(name: string, path: string): never {
+    refuseRange(path, "a name or a value of the enum", name, suggest(name, [...values.keys()]));
   }
   return {
     weight: integer.weight,
@@ -122,13 +115,14 @@ export function enumRecipe<N extends number | bigint>(
     emitWrite(source, place, value, path) {
       const number = source.variable("number");
       source.line(
-        `const ${number} = typeof ${value} === "string" ? ${source.capture(valueOf)}(${value}, ${path}) : ${value};`,
+        `const ${number} = typeof ${value} === "string" ? ${source.capture(values)}.get(${value}) ?? ${source.capture(refuse)}(${value}, ${path}) : ${value};`,
       );
       integer.emitWrite(source, place, number, path);
     },
     read: (view, offset) => nameOf(integer.read(view, offset)),
     write(view, offset, value, path) {
-      integer.write(view, offset, typeof value === "string" ? valueOf(value, path) : value, path);
+      const number = typeof value === "string" ? (values.get(value) ?? refuse(value, path)) : value;
+      integer.write(view, offset, number, path);
     },
   };
 }

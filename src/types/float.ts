@@ -21,7 +21,8 @@ function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number
       weight: 1,
       emitRead: (_source, place) => `view.get${accessor}(${place}, ${LITTLE_ENDIAN})`,
       emitWrite(source, place, value, path) {
-        source.line(`${source.capture(check)}(${value}, ${path});`);
+        const isWrong = `typeof ${value} !== "number" || ${source.capture(isTooLarge)}(${value})`;
+        source.line(`if (${isWrong}) ${source.capture(check)}(${value}, ${path});`);
         source.line(`view.set${accessor}(${place}, ${value}, ${LITTLE_ENDIAN});`);
       },
       read: (view, offset) => view[`get${accessor}`](offset, LITTLE_ENDIAN),

@@ -26,7 +26,8 @@ function wide(
     emitRead: (_source, place) =>
       `view.get${high}(${place.plus(HIGH)}, ${LITTLE_ENDIAN}) << 64n | view.getBigUint64(${place.plus(LOW)}, ${LITTLE_ENDIAN})`,
     emitWrite(source, place, value, path) {
-      source.line(`${source.capture(check)}(${value}, ${path});`);
+      const isWrong = `typeof ${value} !== "bigint" || ${value} < ${min}n || ${value} > ${max}n`;
+      source.line(`if (${isWrong}) ${source.capture(check)}(${value}, ${path});`);
       source.line(`view.setBigUint64(${place.plus(LOW)}, ${value}, ${LITTLE_ENDIAN});`);
       source.line(`view.setBigUint64(${place.plus(HIGH)}, ${value} >> 64n, ${LITTLE_ENDIAN});`);
     },

@@ -2,7 +2,7 @@ import { describe, memberPath, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { encodeMembers } from "./c_members.ts";
 import type { CType } from "./c_type.ts";
-import { defineType, emitPartRead, type Recipe, recipeOf } from "./compile.ts";
+import { defineType, emitPartRead, emitPartWrite, type Recipe, recipeOf } from "./compile.ts";
 import { zero } from "./memory.ts";
 import { hasOpaqueField, isOpaque } from "./opaque.ts";
 import { checkFields, nameOf } from "./struct.ts";
@@ -83,27 +83,33 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
   const recipes = new Map(members.map((member) => [member.name, member.recipe]));
   const names = [...recipes.keys()];
 
-  function write(view: DataView, offset: number, value: unknown, path: string): void {
+  /** Returns the name of the one member that is given; `undefined` where it is not one. */
+  function only(value: unknown): string | undefined {
+    if (typeof value !== "object" || value === null) return undefined;
+    let given: string | undefined;
+    for (const key of Object.keys(value)) {
+      // A member that is undefined is not given, as TypeScript allows.
+      if ((value as Value)[key] === undefined) continue;
+      if (given !== undefined || !recipes.has(key)) return undefined;
+      given = key;
+    }
+    return given;
+  }
+
+  function refuse(value: unknown, path: string): never {
     if (typeof value !== "object" || value === null) {
       return refuseType(path, `an object of one member (${name})`, value);
     }
-    // A member that is undefined is not given, as TypeScript allows.
-    const given = Object.entries(value).filter(([, member]) => member !== undefined);
-    for (const [key] of given) {
-      if (recipes.has(key)) continue;
-      const field = JSON.stringify(memberPath(path, key));
-      throw new TypeError(`unknown field ${field}: ${suggest(key, names)}`);
+    const given = Object.keys(value).filter((key) => (value as Value)[key] !== undefined);
+    const unknown = given.find((key) => !recipes.has(key));
+    if (unknown !== undefined) {
+      const field = JSON.stringify(memberPath(path, unknown));
+      throw new TypeError(`unknown field ${field}: ${suggest(unknown, names)}`);
     }
-    const [only, another] = given;
-    if (only === undefined || another !== undefined) {
-      const place = path === "" ? "" : `field ${JSON.stringify(path)}: `;
-      const found = given.map(([key]) => key).join(", ");
-      throw new TypeError(
-        `${place}expected exactly one member of the union (${names.join(", ")}), got ${found === "" ? "none" : found}`,
-      );
-    }
-    zero(view, offset, size);
-    recipes.get(only[0])!.write(view, offset, only[1], memberPath(path, only[0]));
+    const place = path === "" ? "" : `field ${JSON.stringify(path)}: `;
+    throw new TypeError(
+      `${place}expected exactly one member of the union (${names.join(", ")}), got ${given.join(", ") || "none"}`,
+    );
   }
 
   return {
@@ -116,13 +122,29 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
       });
       return `{ ${properties.join(", ")} }`;
     },
-    // Which member it is, is known at the call: compiling all of them would gain little.
-    emitWrite: (source, place, value, path) =>
-      source.line(`${source.capture(write)}(view, ${place}, ${value}, ${path});`),
+    emitWrite(source, place, value, path) {
+      const given = source.variable("given");
+      const member = source.variable("member");
+      source.line(`const ${given} = ${source.capture(only)}(${value});`);
+      source.line(`if (${given} === undefined) ${source.capture(refuse)}(${value}, ${path});`);
+      source.line(`${source.capture(zero)}(view, ${place}, ${size});`);
+      source.line(`const ${member} = ${value}[${given}];`);
+      for (const { name: key, recipe } of members) {
+        const text = JSON.stringify(key);
+        source.line(`if (${given} === ${text}) {`);
+        const memberPathOf = source.capture(memberPath);
+        emitPartWrite(source, recipe, place, member, `${memberPathOf}(${path}, ${text})`);
+        source.line("}");
+      }
+    },
     read: (view, offset) =>
       // By definition, not by assignment, which the name "__proto__" would turn into something else.
       Object.fromEntries(members.map((member) => [member.name, member.recipe.read(view, offset)])),
-    write,
+    write(view, offset, value, path) {
+      const given = only(value) ?? refuse(value, path);
+      zero(view, offset, size);
+      recipes.get(given)!.write(view, offset, (value as Value)[given], memberPath(path, given));
+    },
   };
 }
 
