@@ -183,6 +183,22 @@ function integerRecipe(
     check(value, path);
     store(view, offset, value);
   }
+  if (isBig && bit + width <= 64 && room >= 8) {
+    const wrap = `BigInt.as${isSigned ? "Int" : "Uint"}N`;
+    return {
+      weight: 2,
+      emitRead: (_source, place) =>
+        `${wrap}(${width}, view.getBigUint64(${place}, true) >> ${bit}n)`,
+      emitWrite(source, place, value, path) {
+        emitCheck(source, value, path);
+        source.line(
+          `view.setBigUint64(${place}, view.getBigUint64(${place}, true) | BigInt.asUintN(${width}, ${value}) << ${bit}n, true);`,
+        );
+      },
+      read,
+      write,
+    };
+  }
   if (size === undefined || isBig) {
     return {
       weight: 2,
