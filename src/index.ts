@@ -181,6 +181,12 @@ export type {
   XdpLinkInfo,
 } from "./link/link_info.ts";
 export { Link, type LinkedProgram, listLinks } from "./link/link.ts";
+export {
+  type DataLocation,
+  tracepointType,
+  type TracepointType,
+  type TracepointValue,
+} from "./link/tracepoint_type.ts";
 export * as asm from "./asm/asm.ts";
 export {
   assemble,

@@ -52,6 +52,17 @@ export class DataBtfBuilder {
   readonly #nameOffsets = new Map<string, number>([["", 0]]);
   /** A character for each byte. */
   #strings = "\0";
+  /** True where the kernel looks for fields of its own in the types. */
+  readonly hasOpaque: boolean;
+  /** True where the types are for kernels that do not know all kinds of BTF. */
+  readonly isOld: boolean;
+  /** Set by those who add types that are others in the form for old kernels. */
+  hasNewer = false;
+
+  constructor(hasOpaque = false, isOld = false) {
+    this.hasOpaque = hasOpaque;
+    this.isOld = isOld;
+  }
 
   int(name: string, size: number, encoding: NewInteger = {}): number {
     const { isSigned = false, isBool = false, isChar = false } = encoding;
@@ -109,7 +120,7 @@ export class DataBtfBuilder {
   }
 
   /** @param rest the words after the first three; `count` is the number of entries where it is not that of `entries` */
-  protected add(
+  add(
     kind: number,
     name: string,
     sizeOrTypeId: number,
@@ -137,7 +148,8 @@ export class DataBtfBuilder {
     return id;
   }
 
-  protected nameOffset(name: string): number {
+  /** The place of a name among the names, where it is put if it is new. */
+  nameOffset(name: string): number {
     let offset = this.#nameOffsets.get(name);
     if (offset === undefined) {
       offset = this.#strings.length;

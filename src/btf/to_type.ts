@@ -3,23 +3,32 @@
 import { memberPath, refuseRange, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { array } from "../types/array.ts";
+import { bits } from "../types/bits.ts";
 import { defineType, type Recipe, recipeOf } from "../types/compile.ts";
-import { bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
+import { defineEnum } from "../types/enum.ts";
+import { f32, f64 } from "../types/float.ts";
+import { i128, u128 } from "../types/int128.ts";
+import { be16, be32, be64, bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
 import { zero } from "../types/memory.ts";
 import { isOpaque, spinLock, timer } from "../types/opaque.ts";
-import { struct } from "../types/struct.ts";
+import { defineStruct, struct } from "../types/struct.ts";
+import { type Field, layOutAsPlaced } from "../types/struct_layout.ts";
 import { cstring } from "../types/text.ts";
-import type { Fields, Type } from "../types/type.ts";
+import { union } from "../types/union.ts";
+import type { BitsType, FieldPlace, Fields, IntegerType, Type } from "../types/type.ts";
 import {
+  addressTypes,
   type BtfRecord,
   type BtfValue,
   checkMemberCount,
+  EnumeratorNames,
   isCharacter,
+  isInNetworkOrder,
   readBits,
   setMember,
   valueType,
 } from "./decode.ts";
-import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
+import type { BtfEnumerator, BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
 /** Reads and writes a value that may begin in the middle of a byte. `write` finds zeroes where it writes. */
 interface Codec<T = BtfValue> {
@@ -37,15 +46,20 @@ interface Part extends Codec<void> {
   write(view: DataView, offset: number, from: unknown, path: string): void;
 }
 
-/** Structs within one another: the kernel takes no more either (MAX_RESOLVE_DEPTH). */
+/** Structs and arrays within one another. The kernel takes more, which no program has. */
 const greatestDepth = 32;
 
-const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64]);
-const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64]);
+const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64, i128]);
+const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64, u128]);
+const inNetworkOrder: ReadonlyMap<number, Type<BtfValue>> = integersBySize([be16, be32, be64]);
 
 function integersBySize(types: readonly unknown[]): ReadonlyMap<number, Type<BtfValue>> {
   return new Map((types as readonly Type<BtfValue>[]).map((type) => [type.size, type]));
 }
+
+const floats: ReadonlyMap<number, Type<number>> = new Map(
+  [f32, f64].map((type) => [type.size, type]),
+);
 
 /** Types whose fields belong to the kernel, by the names by which it knows them. */
 const opaqueTypes: ReadonlyMap<string, Type<never>> = new Map<string, Type<never>>([
@@ -66,6 +80,9 @@ export class TypeMaker {
   /** @throws {RangeError} where there is no type of `t` like it */
   make(id: number): Type<BtfValue> {
     const type = valueType(this.#graph, id);
+    if (type.kind === "int" && isInNetworkOrder(this.#graph, id)) {
+      return inNetworkOrder.get(type.size) as Type<BtfValue>;
+    }
     let made = this.#types.get(type.id);
     if (made === undefined) {
       made = this.#within(type, () => this.#make(type));
@@ -78,7 +95,7 @@ export class TypeMaker {
     try {
       if (++this.#depth > greatestDepth) {
         throw new RangeError(
-          `BTF type ${id} is within more than ${greatestDepth} others: the bytes are damaged`,
+          `BTF type ${id} is within more than ${greatestDepth} others: deeper ones have no type of t`,
         );
       }
       return make();
@@ -97,7 +114,7 @@ export class TypeMaker {
       case "ptr":
         return u64 as Type<BtfValue>;
       case "float":
-        return float(type);
+        return (floats.get(type.size) ?? bytes(type)) as Type<BtfValue>;
       case "array":
         return this.#array(type);
       case "struct":
@@ -117,13 +134,27 @@ export class TypeMaker {
     if (!isPart && isBool && size === 1) return bool as Type<BtfValue>;
     const plain = (isSigned ? signed : unsigned).get(size);
     if (!isPart && !isBool && plain !== undefined) return plain;
-    if (plain === undefined && size !== 16) return bytes(type);
+    if (plain === undefined) return bytes(type);
     return typeOf(name, size, size, this.#bits(type, bitOffset, bitSize || size * 8));
   }
 
+  /** As `t.enum` makes it, where that holds all values. */
   #enumeration(type: BtfType): Type<BtfValue> {
-    const { size } = type;
-    if (!unsigned.has(size)) return bytes(type);
+    const { size, id, kind, isSigned = false } = type;
+    const base = (isSigned ? signed : unsigned).get(size) as
+      IntegerType<number | bigint> | undefined;
+    if (base === undefined || size > 8) return bytes(type);
+    const enumerators = this.#graph.enumerators(id);
+    // A number of 32 bits whose sign is not told may stand for a negative one of 64.
+    const mostTold = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
+    const areHeld = enumerators.every(({ value }) => value >= base.min && value <= mostTold);
+    const names = new Set(enumerators.map(({ name }) => name));
+    if (areHeld && names.size === enumerators.length) {
+      const entries = enumerators.map(
+        ({ name, value }) => [name, size === 8 ? BigInt(value) : Number(value)] as const,
+      );
+      return defineEnum(entries, base, title(type)) as Type<BtfValue>;
+    }
     return typeOf(title(type), size, size, this.#bits(type, 0, size * 8));
   }
 
@@ -136,30 +167,73 @@ export class TypeMaker {
   }
 
   #composite(type: BtfType): Type<BtfValue> {
-    const opaque = opaqueTypes.get(type.name);
-    if (opaque?.size === type.size) return opaque;
+    const known = opaqueTypes.get(type.name) ?? addressTypes.get(type.name);
+    if (known?.size === type.size) return known as Type<unknown> as Type<BtfValue>;
     if (type.size === 0) throw sizeless(type.id);
-    return this.#plainStruct(type) ?? this.#customStruct(type);
+    return this.#plainComposite(type) ?? this.#customStruct(type);
   }
 
-  /** As `t.struct` makes it, where that puts every member where it is. */
-  #plainStruct({ kind, id, size }: BtfType): Type<BtfValue> | undefined {
+  /** As `t.struct` or `t.union` makes it, where that puts every member where it is. */
+  #plainComposite(type: BtfType): Type<BtfValue> | undefined {
+    const { kind, id, size } = type;
     const members = this.#graph.members(id).filter((member) => this.#takesRoom(member));
-    const isPlain = (member: BtfMember) => member.name !== "" && !this.#isBitField(member);
-    if (kind !== "struct" || members.length === 0 || !members.every(isPlain)) return undefined;
-    const fields: Fields = Object.fromEntries(
-      members.map(({ name, typeId }) => [name, this.make(typeId)]),
+    if (members.length === 0 || !members.every((member) => member.name !== "")) return undefined;
+    const types = members.map((member) =>
+      this.#isBitField(member) ? this.#plainBits(member) : this.make(member.typeId),
     );
-    for (const packed of [false, true]) {
-      const made = struct(fields, { packed });
-      const fits = members.every(({ name, bitOffset }) => {
-        return made.fields[name]?.offset === bitOffset / 8;
-      });
-      if (fits && made.size === size && Object.keys(fields).length === members.length) {
-        return made as Type<unknown> as Type<BtfValue>;
-      }
+    const fields = Object.fromEntries(members.map(({ name }, index) => [name, types[index]]));
+    if (types.includes(undefined) || Object.keys(fields).length !== members.length) {
+      return undefined;
     }
-    return undefined;
+    const tries =
+      kind === "union"
+        ? types.some((part) => isOpaque(part as Type<unknown>))
+          ? []
+          : [() => union(fields as Fields)]
+        : [false, true].map((packed) => () => struct(fields as Fields, { packed }));
+    for (const make of tries) {
+      const made = make();
+      const fits = members.every(({ name, bitOffset }) => {
+        const { offset = NaN, bitOffset: bit = offset * 8 } = (made.fields[name] ?? {}) as Partial<
+          FieldPlace<Type<unknown>>
+        >;
+        return bit === bitOffset;
+      });
+      if (fits && made.size === size) return made as Type<unknown> as Type<BtfValue>;
+    }
+    return kind === "struct" ? this.#placedStruct(type, members) : undefined;
+  }
+
+  /** A struct whose members lie further apart than C puts them by itself: one of them is aligned by an attribute, say. */
+  #placedStruct(type: BtfType, members: readonly BtfMember[]): Type<BtfValue> | undefined {
+    let end = 0;
+    const fields: (Field & { readonly offset: number })[] = [];
+    for (const member of members) {
+      const made = this.make(member.typeId);
+      const offset = member.bitOffset / 8;
+      if (this.#isBitField(member) || offset < end) return undefined;
+      end = offset + made.size;
+      fields.push({ name: member.name, type: made, size: made.size, align: made.align, offset });
+    }
+    if (end > type.size) return undefined;
+    const layout = layOutAsPlaced(fields, type.size);
+    return defineStruct(layout, false, title(type)) as Type<unknown> as Type<BtfValue>;
+  }
+
+  /** A bit-field as `t.bits` makes it, where it has the whole range of its type and all that has a name fits. */
+  #plainBits({ typeId, bitSize }: BtfMember): BitsType<unknown> | undefined {
+    const type = valueType(this.#graph, typeId);
+    const made = this.make(typeId);
+    const { byteOrder } = made as Partial<IntegerType<number>>;
+    const isPlain =
+      made.kind === "bool" ? bitSize === 1 : byteOrder === "native" || made.kind === "enum";
+    if (bitSize === 0 || made.size > 8 || !isPlain) return undefined;
+    const [low, high] = type.isSigned
+      ? [-(2n ** BigInt(bitSize - 1)), 2n ** BigInt(bitSize - 1)]
+      : [0n, 2n ** BigInt(bitSize)];
+    const isWide = ({ value }: BtfEnumerator) => value < low || value >= high;
+    if (made.kind === "enum" && this.#graph.enumerators(type.id).some(isWide)) return undefined;
+    return bits(made as Type<unknown>, bitSize);
   }
 
   #customStruct(type: BtfType): Type<BtfValue> {
@@ -275,12 +349,9 @@ export class TypeMaker {
   }
 
   #named(type: BtfType, bits: Codec<number | bigint>, count: number): Codec {
-    const names = new Map<bigint, string>();
+    const names = new EnumeratorNames(this.#graph, type);
     const values = new Map<string, number | bigint>();
-    // Compared without sign: not every compiler says whether an enum has one.
-    const key = (value: number | bigint) => BigInt.asUintN(type.size * 8, BigInt(value));
     for (const { name, value } of this.#graph.enumerators(type.id)) {
-      if (!names.has(key(value))) names.set(key(value), name);
       const wrapped = type.isSigned
         ? BigInt.asIntN(count, BigInt(value))
         : BigInt.asUintN(count, BigInt(value));
@@ -289,7 +360,7 @@ export class TypeMaker {
     return {
       read(view, offset) {
         const value = bits.read(view, offset);
-        return names.get(key(value)) ?? value;
+        return names.of(value, count) ?? value;
       },
       write(view, offset, value, path) {
         if (typeof value !== "string") return bits.write(view, offset, value, path);
@@ -344,7 +415,8 @@ function field(name: string, codec: Codec<unknown>): Part {
       setMember(into, name, codec.read(view, offset) as BtfValue);
     },
     write(view, offset, from, path) {
-      const value = (from as BtfRecord)[name];
+      // Not of the prototype: a member may be called constructor.
+      const value = Object.hasOwn(from as BtfRecord, name) ? (from as BtfRecord)[name] : undefined;
       const where = memberPath(path, name);
       if (value === undefined) throw new TypeError(`missing field ${JSON.stringify(where)}`);
       codec.write(view, offset, value, where);
@@ -359,20 +431,6 @@ function shifted({ names, read, write }: Part, offset: number): Part {
     read: (view, start, into) => read(view, start + offset, into),
     write: (view, start, from, path) => write(view, start + offset, from, path),
   };
-}
-
-function float(type: BtfType): Type<BtfValue> {
-  const { name, size } = type;
-  if (size !== 4 && size !== 8) return bytes(type);
-  return typeOf<BtfValue>(name, size, size, {
-    read: (view, offset) =>
-      size === 8 ? view.getFloat64(offset, true) : view.getFloat32(offset, true),
-    write(view, offset, value, path) {
-      if (typeof value !== "number") return refuseType(path, `a number (${name})`, value);
-      if (size === 8) view.setFloat64(offset, value, true);
-      else view.setFloat32(offset, value, true);
-    },
-  });
 }
 
 function truthCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> {

@@ -55,6 +55,46 @@ export function refuseRange(path: string, expected: string, value: unknown, hint
   throw new RangeError(message(path, expected, value, hint));
 }
 
+/** The messages of errors before and after they got a context. */
+const messages = new WeakMap<object, { readonly plain: string; readonly shown: string }>();
+
+/** What was thrown, and the place within a call: for the caller, who knows the call. */
+export class Located {
+  readonly error: unknown;
+  readonly place: string;
+
+  constructor(error: unknown, place: string) {
+    this.error = error;
+    this.place = place;
+  }
+}
+
+/**
+ * Returns the error to throw for one that a type threw, with what was being done before its message.
+ *
+ * It is the same error, with its class and all that it has, where its message can be changed. One that is thrown again has the
+ * new context alone. What cannot be changed (frozen, a DOMException, no error at all) becomes the `cause` of a new error, which is a
+ * TypeError or RangeError where that is one.
+ */
+export function withContext(thrown: unknown, context: string): unknown {
+  if (thrown instanceof Located) return withContext(thrown.error, `${context}: ${thrown.place}`);
+  if (!(thrown instanceof Error)) {
+    const text = typeof thrown === "string" ? thrown : describe(thrown);
+    return new Error(`${context}: ${text}`, { cause: thrown });
+  }
+  let plain = thrown.message;
+  const known = messages.get(thrown);
+  if (known?.shown === plain) ({ plain } = known);
+  const shown = `${context}: ${plain}`;
+  if (Object.getOwnPropertyDescriptor(thrown, "message")?.writable !== true) {
+    const Class = [TypeError, RangeError].find((known) => thrown instanceof known) ?? Error;
+    return new Class(shown, { cause: thrown });
+  }
+  thrown.message = shown;
+  messages.set(thrown, { plain, shown });
+  return thrown;
+}
+
 /** What `console.log` calls to show a value: Node's `util.inspect.custom`, without the milliseconds that loading `node:util` takes. */
 export const inspectCustom: unique symbol = Symbol.for("nodejs.util.inspect.custom");
 

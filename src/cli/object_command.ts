@@ -10,12 +10,12 @@ import {
   type Detail,
   fewOf,
   type JsonOption,
-  note,
   printable,
   printJson,
   renderDetails,
   renderTable,
   withJson,
+  writeError,
   writeOut,
 } from "./output.ts";
 import {
@@ -83,7 +83,7 @@ function list<Kind extends HandleKind>(
       ]);
     writeOut(renderTable([...columns, { title: "OWNERS" }, { title: "PINS" }], rows));
   }
-  holders.noteHidden();
+  noteIncomplete(holders.notes());
 }
 
 function show<Kind extends HandleKind>(
@@ -95,9 +95,15 @@ function show<Kind extends HandleKind>(
   const info = findObject(kind, reference);
   const holders = new HolderIndex(kind);
   const held = holders.of(info.id);
-  if (json) printJson({ ...info, ...command.related(info), ...held });
-  else writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
-  holders.noteHidden();
+  const notes = holders.notes();
+  if (json) return printJson({ ...info, ...command.related(info), ...held, notes });
+  writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
+  noteIncomplete(notes);
+}
+
+/** Tells what is missing in the output: on standard error, for those who read a pipe too. */
+export function noteIncomplete(notes: readonly string[]): void {
+  for (const text of notes) writeError(`${printable(text)}\n`);
 }
 
 /** The name of an object on the command line. */
@@ -205,17 +211,20 @@ export class HolderIndex {
     };
   }
 
-  /** Notes where not all could be seen. */
-  noteHidden(): void {
+  /** Tells where not all could be seen. */
+  notes(): string[] {
     const { hidden } = this.#owners;
-    if (hidden > 0)
-      note(`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`);
     const places = this.#pins.hidden;
-    if (places > 0) {
-      note(
-        `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
-      );
-    }
+    return [
+      ...(hidden > 0
+        ? [`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`]
+        : []),
+      ...(places > 0
+        ? [
+            `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
+          ]
+        : []),
+    ];
   }
 }
 

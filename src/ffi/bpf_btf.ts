@@ -9,8 +9,10 @@ const longestName = 64;
 /** Gives the kernel type information of a program or a map (kernel 4.18). */
 export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   using attr = new BpfAttr(BTF_LOAD.btf_log_level);
-  attr.u32(BTF_LOAD.btf_size, bytes.byteLength);
-  attr.memory(BTF_LOAD.btf, bytes);
+  // They may be the user's: of a class whose length says something else at each question.
+  const copy = new Uint8Array(bytes);
+  attr.u32(BTF_LOAD.btf_size, copy.length);
+  attr.memory(BTF_LOAD.btf, copy);
   const fd = attr.call("BPF_BTF_LOAD", {
     doing: `load the ${what}`,
     hints: { EINVAL: "The kernel does not take these types, or is older than 4.18" },

@@ -41,11 +41,20 @@ export function tracepointId(
   target: string,
   mountPoints: readonly string[] = tracefsPaths,
 ): number {
+  return Number.parseInt(readTracepoint(target, "id", mountPoints), 10);
+}
+
+/** Reads a file of a tracepoint in tracefs. @throws {BpfError} as {@link tracepointId} */
+export function readTracepoint(
+  target: string,
+  file: "id" | "format",
+  mountPoints: readonly string[] = tracefsPaths,
+): string {
   for (const path of mountPoints) {
-    if (isMounted(path, target)) return readId(path, target);
+    if (isMounted(path, target)) return read(path, target, file);
   }
   using mount = new DetachedMount("tracefs");
-  return readId(mount.path, target);
+  return read(mount.path, target, file);
 }
 
 /** Returns true where tracefs is mounted. @throws {BpfError} when this user may not read the folder */
@@ -60,9 +69,9 @@ function isMounted(path: string, target: string): boolean {
   }
 }
 
-function readId(tracefs: string, target: string): number {
+function read(tracefs: string, target: string, file: string): string {
   try {
-    return Number.parseInt(readFileSync(`${tracefs}/events/${target}/id`, "utf8"), 10);
+    return readFileSync(`${tracefs}/events/${target}/${file}`, "utf8");
   } catch (error) {
     throw tracefsError(error, tracefs, target);
   }

@@ -52,13 +52,17 @@ function createWithTypes(row: MapType, spec: MapSpec, innerMapFd: number | undef
   const what = describeMap(spec);
   const { types } = spec;
   if (types === undefined) return createKernelMap(creation(row, spec, innerMapFd), what);
-  const { bytes, keyTypeId, valueTypeId, areRequired } = types;
+  const { bytes, keyTypeId, valueTypeId, areRequired, older } = types;
   try {
     using btf = loadBtf(bytes, `types of the ${what}`);
     const described = { fd: btf.fd, keyTypeId, valueTypeId };
     return createKernelMap(creation(row, spec, innerMapFd, described), what);
   } catch (error) {
-    if (areRequired || !(error instanceof BpfError)) throw error;
+    if (!(error instanceof BpfError)) throw error;
+    if (older !== undefined) {
+      return createWithTypes(row, { ...spec, types: { ...older, areRequired } }, innerMapFd);
+    }
+    if (areRequired) throw error;
     return createKernelMap(creation(row, spec, innerMapFd), what);
   }
 }

@@ -1,7 +1,7 @@
 /** @module The calls of bpf(2) on the elements of a map, with keys and values as JavaScript has them. */
 
 import { checkCount, checkOptions, listOf } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, withContext } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";
 import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
@@ -67,6 +67,8 @@ export class MapElements<K, V, W = V> implements Disposable {
   /** The flags of every call whose options say nothing else. */
   readonly defaultFlags: number;
   readonly #handle: MapHandle;
+  /** Bytes that the kernel copies for a value. Not asked of the type again: a user's own type may answer differently later. */
+  readonly #valueSize: number;
   /** The answer of the kernel when an absent key is deleted, and whether a look-up can be made before. */
   readonly #absentDeletion: "success" | "EINVAL" | undefined;
   /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
@@ -86,6 +88,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
       const copied = copiedValueSize(row, info.valueSize);
+      this.#valueSize = copied;
       if (layout.key.size !== info.keySize || layout.value.size !== copied) {
         throw new TypeError(
           `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${info.keySize} and ${copied}`,
@@ -218,11 +221,11 @@ export class MapElements<K, V, W = V> implements Disposable {
   /** Looks up in one call, where that is possible and enough keys were asked for. */
   #getByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
     const { key: type, value, isReadByPrograms } = this.layout;
-    if (isReadByPrograms !== true || value.size > largestManyValue) return undefined;
+    if (isReadByPrograms !== true || this.#valueSize > largestManyValue) return undefined;
     if (keys.length < minManyKeys || this.#manyLookups?.isUsable === false) return undefined;
     this.#manyKeys += keys.length;
     if (this.#manyKeys < minKeysForProgram) return undefined;
-    this.#manyLookups ??= new ManyLookups(this.#handle, value.size);
+    this.#manyLookups ??= new ManyLookups(this.#handle, this.#valueSize);
     // A program may read what this descriptor may not: it is asked first, for its error.
     this.has(keys[0] as K);
     const write = (view: DataView, offset: number, key: K, index: number) => {
@@ -319,7 +322,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     return {
       descriptor,
       keySize: info.keySize,
-      valueSize: layout.value.size,
+      valueSize: this.#valueSize,
       maxEntries: info.maxEntries,
       flags: this.defaultFlags,
       what: `${this}`,
@@ -392,11 +395,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   #explain(error: unknown, role: string, index: number | undefined): unknown {
-    if (error instanceof Error) {
-      const which = index === undefined ? role : `${role} ${index}`;
-      error.message = `${which} of ${this}: ${error.message}`;
-    }
-    return error;
+    return withContext(error, `${index === undefined ? role : `${role} ${index}`} of ${this}`);
   }
 
   #refuseRead(reason: string): never {
@@ -407,7 +406,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   #newElement(): MapElement {
     const { descriptor, info } = this.#handle;
     const { layout } = this;
-    return new MapElement(descriptor.fd, info.keySize, layout.value.size, `${this}`, layout);
+    return new MapElement(descriptor.fd, info.keySize, this.#valueSize, `${this}`, layout);
   }
 
   [Symbol.dispose](): void {

@@ -184,10 +184,9 @@ export class MapKind<
 
 /** Encodes types for the kernel. */
 function specTypes(row: MapType, types: MapTypes): NonNullable<MapSpec["types"]> {
-  const { bytes, keyTypeId, valueTypeId } = encodeBtf(types);
   const areRequired =
     row.with === "types" || (types.value !== undefined && hasOpaqueField(types.value));
-  return { bytes, keyTypeId, valueTypeId, areRequired };
+  return { ...encodeBtf(types), areRequired };
 }
 
 /** Any `t` type. */

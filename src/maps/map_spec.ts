@@ -15,6 +15,8 @@ export interface SpecTypes {
   readonly valueTypeId: number;
   /** True where the map cannot be created without them: the kernel looks for spin locks in them, say. */
   readonly areRequired: boolean;
+  /** The same for kernels that do not know a kind of type in them, where there is one. */
+  readonly older?: Omit<SpecTypes, "areRequired" | "older">;
 }
 
 /** A map before it is created: plain data, the same on every machine. */

@@ -1,6 +1,6 @@
 import { constants, openSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, withContext } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -171,10 +171,8 @@ export abstract class ObjectStorage<
     try {
       return this.descriptorOf(owner);
     } catch (error) {
-      if (error instanceof TypeError || error instanceof RangeError) {
-        error.message = `owner of a value of ${this}: ${error.message}`;
-      }
-      throw error;
+      const isRefusal = error instanceof TypeError || error instanceof RangeError;
+      throw isRefusal ? withContext(error, `owner of a value of ${this}`) : error;
     }
   }
 }

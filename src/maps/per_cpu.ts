@@ -1,6 +1,6 @@
 /** @module Values of per-CPU maps: one for each possible CPU. Apart, as other maps need none of it. */
 
-import { describe } from "../check/describe.ts";
+import { describe, Located } from "../check/describe.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import type { Type } from "../types/type.ts";
@@ -91,14 +91,12 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
     }
   }
 
-  /** Writes a value to where it lies alone. */
+  /** Writes a value to where it lies alone. @throws {Located} */
   writeOne(view: DataView, offset: number, value: V, index: number): void {
     try {
       this.#type.write(view, offset, value);
     } catch (error) {
-      if (error instanceof Error)
-        error.message = `value of CPU ${possibleCpus()[index]}: ${error.message}`;
-      throw error;
+      throw new Located(error, `value of CPU ${possibleCpus()[index]}`);
     }
   }
 }
@@ -140,7 +138,11 @@ export class PerCpuElements<K, V> {
     const element = elements.begin();
     try {
       elements.writeKey(element, key);
-      this.#layout.writeOne(element.view, element.valueOffset, value, index);
+      const ofCpu = {
+        write: (view: DataView, offset: number) =>
+          this.#layout.writeOne(view, offset, value, index),
+      };
+      elements.write("value", ofCpu, element.view, element.valueOffset, value);
       void this.#handle.descriptor.fd;
       element.setCpu(cpu);
       element.update(BPF_F_CPU, `the value of CPU ${cpu}`, {

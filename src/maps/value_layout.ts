@@ -1,6 +1,6 @@
 /** @module Layouts of values that are written as a descriptor and read as a number that stands for its object. */
 
-import { describe } from "../check/describe.ts";
+import { describe, Located } from "../check/describe.ts";
 import { u32, u64, u64Number } from "../types/integer.ts";
 
 /**
@@ -141,8 +141,7 @@ export class ProgrammedLayout<V, W> implements ValueLayout<V, W> {
     try {
       return fdOf(program, "a program", 1);
     } catch (error) {
-      if (error instanceof Error) error.message = `program: ${error.message}`;
-      throw error;
+      throw new Located(error, "program");
     }
   }
 }

@@ -171,7 +171,11 @@ function createMap(spec: MapSpec): ObjectMap {
 }
 
 /** Creates the map of a section of variables, which has one value (kernel 5.2; mapped since 5.5). */
-function createVariables(name: string, { contents, isReadOnly = false }: VariablesSpec): ObjectMap {
+function createVariables(name: string, spec: VariablesSpec): ObjectMap {
+  const { isReadOnly = false } = spec;
+  // A copy, because a class of the user's may give another length at each question.
+  const contents =
+    spec.contents instanceof Uint8Array ? new Uint8Array(spec.contents) : spec.contents;
   if (!(contents instanceof Uint8Array) || contents.length === 0) {
     throw new TypeError(
       `variables: ${name}: contents: expected a Uint8Array of at least a byte, got ${describe(contents)}`,

@@ -207,9 +207,11 @@ export class Program extends KernelObject {
     const contextComesBack = Object.hasOwn(programTypes, this.type)
       ? programTypes[this.type].contextComesBack
       : undefined;
-    const input = { data, context: ctx, contextComesBack, repeat: repeat ?? 0 };
-    const { context, ...result } = testRunProgram(this.fd, input, `${this}`);
-    return { ...result, ctx: context };
+    // Copies, because a class of the user's may give another length at each question: the kernel writes by it.
+    const [dataIn, context] = [data, ctx].map((bytes) => bytes && new Uint8Array(bytes));
+    const input = { data: dataIn, context, contextComesBack, repeat: repeat ?? 0 };
+    const { context: contextOut, ...result } = testRunProgram(this.fd, input, `${this}`);
+    return { ...result, ctx: contextOut };
   }
 }
 

@@ -1,6 +1,12 @@
 import { checkCount } from "../check/arguments.ts";
 import type { Watch } from "../loop/event_loop.ts";
-import type { Fields, StructCursor, StructType, Type } from "../types/type.ts";
+import {
+  type Fields,
+  type StructCursor,
+  type StructType,
+  type Type,
+  withFixedSize,
+} from "../types/type.ts";
 import type { DrainCode, RawRecordCallback } from "./drain_code.ts";
 import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
@@ -74,7 +80,7 @@ export class RecordSource<E> implements Disposable {
   /** @param reader owned from here on */
   constructor(map: ConsumedMap, type: Type<E>, reader: RecordReader) {
     this.map = map;
-    this.type = type;
+    this.type = withFixedSize(type);
     this.reader = reader;
   }
 

@@ -44,6 +44,7 @@ const eventsInStream = 64;
  * When several processes open one pinned buffer, only one of them should consume: the kernel does not keep consumers apart.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
+  readonly #event: Type<E>;
   readonly #source: RecordSource<E>;
   #disposed = false;
 
@@ -53,6 +54,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   protected constructor(handle: MapHandle, event: Type<E>, open: (map: BpfMap) => RecordReader) {
     super(handle);
+    this.#event = event;
     try {
       this.#source = new RecordSource(this, event, open(this));
     } catch (error) {
@@ -63,7 +65,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /** The layout that records are decoded with. */
   get types(): RingBufTypes<Type<unknown>> {
-    return { event: this.#source.type };
+    return { event: this.#event };
   }
 
   /** Bytes that wait in the buffer now, headers and discarded records included. */

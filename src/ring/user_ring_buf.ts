@@ -3,7 +3,7 @@ import { checkCount } from "../check/arguments.ts";
 import { UserRingMemory } from "../ffi/ring_memory.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import type { AnyType, TypeIn } from "../maps/map_options.ts";
-import type { Infer, Type } from "../types/type.ts";
+import { type Infer, type Type, withFixedSize } from "../types/type.ts";
 import {
   type RingBufOptions,
   type RingBufTypes,
@@ -135,7 +135,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     const handle = UserRingBuf.kind.handle<RingBufTypes<E>>(options);
     super(handle);
     this.types = handle.types;
-    this.#event = handle.types.event as Type<Infer<E>>;
+    this.#event = withFixedSize(handle.types.event as Type<Infer<E>>);
   }
 
   /** The ring's size in bytes: `maxEntries`. */
@@ -205,7 +205,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * console.log(ring.stats.events, ring.stats.discarded); // 1 1
    * ```
    */
-  reserve(length: number = this.types.event.size): UserRecord<Infer<E>> | undefined {
+  reserve(length: number = this.#event.size): UserRecord<Infer<E>> | undefined {
     const { writer, queue } = this.#live;
     writer.checkLength(length);
     const record = queue.serve() ? undefined : this.#reserve(writer, length);
@@ -262,7 +262,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * ```
    */
   async reserveWhenFree(
-    length: number = this.types.event.size,
+    length: number = this.#event.size,
     options: WaitForRoomOptions = {},
   ): Promise<UserRecord<Infer<E>>> {
     const signal = signalOf("reserveWhenFree", options);

@@ -1,4 +1,6 @@
 import { checkCount, checkSize } from "../check/arguments.ts";
+import { isCount, isType } from "./c_members.ts";
+import type { CType } from "./c_type.ts";
 import {
   defineType,
   emitPartRead,
@@ -8,7 +10,7 @@ import {
   recipeOf,
 } from "./compile.ts";
 import { isOpaque } from "./opaque.ts";
-import { elementPath, refuseRange, refuseType } from "../check/describe.ts";
+import { describe, elementPath, refuseRange, refuseType } from "../check/describe.ts";
 import { type ArrayType, type Type, checkType } from "./type.ts";
 
 /** An array of no more values than this is written out element by element; else it is a loop. */
@@ -36,21 +38,35 @@ export function array<Outside, Inside>(
   element: Type<Outside, Inside>,
   length: number,
 ): ArrayType<Outside, Inside> {
-  checkType("array(element)", element);
+  const { size: stride, align } = checkType("array(element)", element);
   if (isOpaque(element)) {
     throw new TypeError(
       `array(element): a ${element.name} has no value: it can only be a field of a struct`,
     );
   }
+  if (element.kind === "bits") {
+    throw new TypeError(
+      `array(element): C has no arrays of bit-fields, got ${describe(element.name)}`,
+    );
+  }
   checkCount("array(length)", length, 1);
   const name = `array(${element.name}, ${length})`;
-  const size = element.size * length;
+  const size = stride * length;
   checkSize(name, size);
   return defineType<Outside[], ArrayType<Outside, Inside>>(
-    { kind: "array", name, size, align: element.align, element, length },
-    arrayRecipe(recipeOf(element), element.size, length, name),
+    { kind: "array", name, size, align, element, length },
+    arrayRecipe(recipeOf(element), stride, length, name),
+    arrayCType,
   );
 }
+
+const arrayCType: CType = {
+  encode(types, type, part) {
+    const { element, length, size } = type as Partial<ArrayType<unknown>> & Type<unknown>;
+    if (!isType(element) || !isCount(length) || element.size * length !== size) return undefined;
+    return types.array(part(element), length);
+  },
+};
 
 function arrayRecipe<T>(
   element: Recipe<T>,

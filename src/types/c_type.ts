@@ -3,15 +3,25 @@
  * that it uses; without one, a type is an array of bytes.
  */
 
+import type { Type } from "./type.ts";
+
 /** A member of a struct or union. */
-interface CMember {
+export interface CMember {
   readonly name: string;
   readonly typeId: number;
   readonly bitOffset: number;
+  /** Of bit-fields only. */
+  readonly bitSize?: number;
 }
 
 /** Takes C types down. Each method returns the id of a type. */
 export interface CTypeWriter {
+  /** True where the kernel looks for fields of its own in the types. */
+  readonly hasOpaque: boolean;
+  /** True where the types are for kernels that do not know all kinds of BTF. */
+  readonly isOld: boolean;
+  /** Set where a type is another one in the form for old kernels. */
+  hasNewer: boolean;
   int(
     name: string,
     size: number,
@@ -23,14 +33,31 @@ export interface CTypeWriter {
   struct(name: string, size: number, members: readonly CMember[]): number;
   /** @param name empty for an anonymous one */
   union(name: string, size: number, members: readonly CMember[]): number;
+  /** A type of any kind, by the kernel's number. */
+  add(
+    kind: number,
+    name: string,
+    size: number,
+    more?: { readonly flag?: boolean; readonly entries?: readonly (readonly number[])[] },
+  ): number;
+  /** The place of a name among the names. */
+  nameOffset(name: string): number;
 }
 
 /** A kind of `t` as a C type. */
 export interface CType {
   /** The size that it always has; without, any size will do. */
   readonly size?: number;
-  /** Returns the id of the C type. */
-  encode(types: CTypeWriter, size: number): number;
+  /**
+   * Returns the id of the C type; `undefined` where the type is not what its kind says.
+   *
+   * @param part encodes a type that this one consists of, and returns its id
+   */
+  encode(
+    types: CTypeWriter,
+    type: Type<unknown>,
+    part: (type: Type<unknown>) => number,
+  ): number | undefined;
 }
 
 const cTypes = new Map<string, CType>();
@@ -55,6 +82,9 @@ export const cU64 = (types: CTypeWriter) =>
 export const cBe16 = (types: CTypeWriter) => types.typedef("__be16", cU16(types));
 export const cBe32 = (types: CTypeWriter) => types.typedef("__be32", cU32(types));
 export const cBe64 = (types: CTypeWriter) => types.typedef("__be64", cU64(types));
+
+export const cInAddress = (types: CTypeWriter) =>
+  types.struct("in_addr", 4, [{ name: "s_addr", typeId: cBe32(types), bitOffset: 0 }]);
 
 export function cIn6Address(types: CTypeWriter): number {
   const union = types.union("", 16, [

@@ -79,6 +79,11 @@ export interface Recipe<T> {
   emitWrite(source: Source, place: Place, value: string, path: string): void;
   read(view: DataView, offset: number): T;
   write(view: DataView, offset: number, value: unknown, path: string): void;
+  /**
+   * Makes the recipe of a bit-field that comes after `bit` others. It reads no more than `room` bytes, and adds its bits to those
+   * that are there, which are zeroes in its own place.
+   */
+  atBit?(bit: number, room: number): Recipe<T>;
 }
 
 const recipes = new WeakMap<Type<unknown>, Recipe<unknown>>();

@@ -21,7 +21,8 @@ interface Range<T extends number | bigint> {
   readonly c: string | CType["encode"];
 }
 
-function defineInteger<T extends number | bigint>(
+/** Makes an integer type. */
+export function defineInteger<T extends number | bigint>(
   { kind, min, max, byteOrder, c }: Range<T>,
   size: number,
   recipe: Omit<Recipe<T>, "weight">,

@@ -124,6 +124,8 @@ export function* opaqueParts(
   } else if (type.kind === "struct") {
     const { fields = {} } = type as Partial<StructType<Fields>>;
     for (const field of Object.values(fields)) {
+      // A type from elsewhere may have anything there.
+      if (!field?.type) continue;
       yield* opaqueParts(field.type, offset + field.offset, [...outer, type]);
     }
   } else if (type.kind === "array") {

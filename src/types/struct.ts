@@ -8,13 +8,21 @@ import {
   recipeOf,
   type Source,
 } from "./compile.ts";
+import type { CType } from "./c_type.ts";
+import { encodeMembers } from "./c_members.ts";
 import { copyStruct, makeCursor, type Part, setParts } from "./cursor.ts";
-import { type Layout, layOut, type Member } from "./struct_layout.ts";
+import { type Field, type Layout, layOut, type Member } from "./struct_layout.ts";
 import { zero } from "./memory.ts";
 import { isOpaque, opaqueParts } from "./opaque.ts";
 import { describe, memberPath, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
-import { type Fields, type StructType, type StructValue, checkType } from "./type.ts";
+import {
+  type BitsType,
+  type Fields,
+  type StructType,
+  type StructValue,
+  checkType,
+} from "./type.ts";
 
 /** How a struct is laid out. */
 export interface StructOptions {
@@ -29,6 +37,7 @@ export interface StructOptions {
 /**
  * A C struct, as a plain object. Members lie in the order given, each at its natural alignment, and the
  * end is padded, as a C compiler does it. Padding is always written as zero: a hash map compares it.
+ * Bit-fields are {@link bits}.
  *
  * Writing takes any object that has the fields, also by getters or from its class, and refuses one with
  * other fields of its own. Fields that are the kernel's own, such as {@link spinLock}, are not among
@@ -61,20 +70,30 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
   if (typeof packed !== "boolean") {
     throw new TypeError(`struct(options): packed: expected true or false, got ${describe(packed)}`);
   }
-  const entries = checkFields(fields);
-  const layout = layOut(entries, packed);
+  const checked = checkFields("struct", fields);
+  return defineStruct(
+    layOut(checked, packed),
+    packed,
+    nameOf(packed ? "packed struct" : "struct", checked),
+  );
+}
+
+/** Makes a struct of members that lie where a layout says. */
+export function defineStruct<F extends Fields>(
+  layout: Layout,
+  packed: boolean,
+  name: string,
+): StructType<F> {
   checkOpaque(layout.members);
-  const list = entries.map(([field, type]) => `${memberPath("", field)}: ${type.name}`).join(", ");
-  const name = `${packed ? "packed " : ""}struct { ${list} }`;
   checkSize(name, layout.size);
   // Without a prototype, so that a member may be called "constructor", and "__proto__" is a name.
   const described = Object.create(null) as Record<string, unknown>;
-  for (const member of layout.members) {
-    described[member.name] = Object.freeze({ type: member.type, offset: member.offset });
+  for (const { name: field, ...place } of layout.members) {
+    described[field] = Object.freeze(place);
   }
   const parts = layout.members
     .filter((member) => !isOpaque(member.type))
-    .map((member) => ({ ...member, recipe: recipeOf(member.type) }));
+    .map((member) => partOf(member, layout.size));
   const type: StructType<F> = defineType<StructValue<F>, StructType<F>>(
     {
       kind: "struct",
@@ -87,26 +106,54 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
       copy: (event) => copyStruct(type, event),
     },
     structRecipe(layout, parts, name) as Recipe<StructValue<F>>,
+    structCType,
   );
   setParts(type, parts);
   return type;
 }
 
-function checkFields(fields: Fields): [string, Fields[string]][] {
+const structCType: CType = {
+  encode(types, type, part) {
+    const members = encodeMembers(types, type, part, false);
+    return members && types.struct("", type.size, members);
+  },
+};
+
+/** The member as it is read and written: bits by a load of as many bytes as their type has, where these are there. */
+function partOf(member: Member, size: number): Part {
+  const { type, bitOffset } = member;
+  const recipe = recipeOf(type);
+  if (bitOffset === undefined || recipe.atBit === undefined) return { ...member, recipe };
+  const { size: unit, width } = type as BitsType<unknown>;
+  let offset = Math.floor(bitOffset / (unit * 8)) * unit;
+  // It crosses a boundary of its type: that is so in packed structs.
+  if (bitOffset + width > (offset + unit) * 8) ({ offset } = member);
+  return { ...member, offset, recipe: recipe.atBit(bitOffset - offset * 8, size - offset) };
+}
+
+/** Describes a struct or union by its members. */
+export function nameOf(word: string, fields: readonly Field[]): string {
+  const list = fields.map(({ name, type }) => `${memberPath("", name)}: ${type.name}`);
+  return `${word} { ${list.join(", ")} }`;
+}
+
+/** Checks the members of a struct or union. */
+export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
   if (typeof fields !== "object" || fields === null) {
-    throw new TypeError(`struct(fields): expected an object of types, got ${describe(fields)}`);
+    throw new TypeError(`${word}(fields): expected an object of types, got ${describe(fields)}`);
   }
   const entries = Object.entries(fields);
-  if (entries.length === 0) throw new TypeError("struct(fields): a struct needs a field");
-  for (const [name, type] of entries) {
-    checkType(`struct(fields): field ${JSON.stringify(name)}`, type);
+  if (entries.length === 0) throw new TypeError(`${word}(fields): a ${word} needs a field`);
+  return entries.map(([name, type]) => {
+    const extent = checkType(`${word}(fields): field ${JSON.stringify(name)}`, type);
     if (/^(0|[1-9][0-9]*)$/.test(name)) {
       throw new TypeError(
-        `struct(fields): the name ${JSON.stringify(name)} is a number, which JavaScript moves before the others`,
+        `${word}(fields): the name ${JSON.stringify(name)} is a number, which JavaScript moves before the others`,
       );
     }
-  }
-  return entries;
+    const isBits = recipeOf(type).atBit !== undefined;
+    return { name, type, ...extent, ...(isBits && { width: (type as BitsType<unknown>).width }) };
+  });
 }
 
 /** The kernel trusts what it is told of its own fields: of some mistakes it warns as of its own bugs. */
@@ -131,7 +178,7 @@ function checkOpaque(members: readonly Member[]): void {
 type Value = Record<string, unknown>;
 
 function structRecipe(
-  { members, gaps }: Layout,
+  { members, gaps, shared }: Layout,
   parts: readonly Part[],
   structName: string,
 ): Recipe<Value> {
@@ -183,6 +230,7 @@ function structRecipe(
       source.line(
         `if (Object.keys(${value}).length !== ${names.length}) ${source.capture(checkKeys)}(${value}, ${path});`,
       );
+      for (const gap of shared) emitZero(source, place.plus(gap.offset), gap.length);
       for (const { recipe, ...member } of parts) {
         const field = source.variable("field");
         const name = JSON.stringify(member.name);
@@ -205,6 +253,7 @@ function structRecipe(
     write(view, offset, value, path) {
       if (typeof value !== "object" || value === null) return refuse(value, path);
       if (Object.keys(value).length !== names.length) checkKeys(value, path);
+      for (const gap of shared) zero(view, offset + gap.offset, gap.length);
       for (const { recipe, ...member } of parts) {
         const field = (value as Value)[member.name];
         if (field === undefined) checkPresent(value, member, path);

@@ -4,12 +4,28 @@ import { defineType, scalarRecipe } from "./compile.ts";
 import { bytesOf, checkBounds, zero } from "./memory.ts";
 import type { BytesType, CStringType } from "./type.ts";
 
+const lengthGetter = /*@__PURE__*/ Object.getOwnPropertyDescriptor(
+  /*@__PURE__*/ Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+);
+
+/** The number of elements as the engine has it: a property of that name may lie, and memory is written by this one. */
+function lengthOf(bytes: Uint8Array): number {
+  return lengthGetter!.get!.call(bytes) as number;
+}
+
+/** True for typed arrays alone: not for other objects with their prototype. */
+function isBytes(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array && ArrayBuffer.isView(value);
+}
+
 /** Up to this length, copying in a loop beats one call of `slice`. */
 const SHORT_BYTES = 16;
 
 /**
  * `__u8[n]`: exactly `length` raw bytes, as a Uint8Array. Reading copies: the result is the caller's to
- * keep. Writing takes any Uint8Array (a Buffer, too) of that very length.
+ * keep. Writing takes any Uint8Array (a Buffer, too) that has that very number of bytes, whatever a `length` of a
+ * class of its own says.
  *
  * @param length from 1 on; C's flexible array members have no fixed size and so no type here
  * @throws {RangeError} when the length is not an integer from 1 to 2^31 - 1
@@ -32,16 +48,16 @@ export function bytes(length: number): BytesType {
     scalarRecipe({
       read: length <= SHORT_BYTES ? readShort : readLong,
       write(view, offset, value) {
-        if (!(value instanceof Uint8Array) || value.length !== length) return false;
+        if (!isBytes(value) || lengthOf(value) !== length) return false;
         checkBounds(view, offset, length);
         bytesOf(view).set(value, offset);
         return true;
       },
       refuse(value, path) {
         const expected = `a Uint8Array of ${length} bytes (${name})`;
-        return value instanceof Uint8Array
-          ? refuseRange(path, expected, value)
-          : refuseType(path, expected, value);
+        if (!isBytes(value)) return refuseType(path, expected, value);
+        const real = lengthOf(value);
+        refuseRange(path, expected, value, real === value.length ? "" : `it has ${real}`);
       },
     }),
   );
@@ -93,7 +109,9 @@ export function cstring(length: number): CStringType {
       refuse: (value, path) => refuseString(value, path, length),
     }),
     // bpftool shows an array as text if its elements are called "char"; clang, too, makes them signed.
-    { encode: (types, size) => types.array(types.int("char", 1, { isSigned: true }), size) },
+    {
+      encode: (types, { size }) => types.array(types.int("char", 1, { isSigned: true }), size),
+    },
   );
 }
 

@@ -1,3 +1,4 @@
+import { checkAlign, checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 
 /**
@@ -97,10 +98,12 @@ export type IntegerKind =
   | "i64Number"
   | "be16"
   | "be32"
-  | "be64";
+  | "be64"
+  | "u128"
+  | "i128";
 
 /**
- * An integer of 1, 2, 4 or 8 bytes.
+ * An integer of 1, 2, 4, 8 or 16 bytes.
  *
  * @example
  * ```ts
@@ -144,6 +147,32 @@ export interface ArrayType<Outside, In = unknown> extends Type<Outside[], In[]> 
   readonly length: number;
 }
 
+/** An integer of C with names for some of its values: what {@link enum} makes. */
+export interface EnumType<Name extends string, N extends number | bigint> extends Type<
+  Name | N,
+  N
+> {
+  readonly kind: "enum";
+  /** The value of each name. */
+  readonly values: { readonly [K in Name]: N };
+  /** The integer that it is stored as. */
+  readonly base: IntegerType<N>;
+}
+
+/** Some bits of an integer, which share its bytes with others: what {@link bits} makes. */
+export interface BitsType<Outside, In = unknown> extends Type<Outside, In> {
+  readonly kind: "bits";
+  /** The type that C declares them with. It decides about the sign, the alignment, and where the next unit begins. */
+  readonly base: Type<Outside, In>;
+  /** How many bits. */
+  readonly width: number;
+}
+
+/** The end of a unit of bit-fields: what {@link bits} makes for no bits. It takes no room and is no part of the value. */
+export interface BitsEnd extends BitsType<never, never> {
+  readonly width: 0;
+}
+
 /** The fields that belong to the kernel. */
 export type OpaqueKind = "spin_lock" | "timer";
 
@@ -173,19 +202,43 @@ export type Fields = Readonly<Record<string, Type<unknown>>>;
  * kernel's own. (The `& {}` makes editors show its properties rather than this name.)
  */
 export type StructValue<F extends Fields> = {
-  [K in keyof F as F[K] extends OpaqueType ? never : K]: Infer<F[K]>;
+  [K in keyof F as F[K] extends OpaqueType | BitsEnd ? never : K]: Infer<F[K]>;
 } & {};
 
 /** The object that kernel code sees for a struct with these members: all of them, the kernel's own included. */
-export type StructInside<F extends Fields> = { [K in keyof F]: Inside<F[K]> } & {};
+export type StructInside<F extends Fields> = {
+  [K in keyof F as F[K] extends BitsEnd ? never : K]: Inside<F[K]>;
+} & {};
+
+/** The place of a member of a struct or union. */
+export interface FieldPlace<T extends Type<unknown>> {
+  readonly type: T;
+  /** Bytes from the start, to the first of those that it has a part of. */
+  readonly offset: number;
+  /** Of a bit-field: bits from the start. */
+  readonly bitOffset?: number;
+}
+
+/**
+ * The JavaScript object for a union with these members: at least one of them. Reading gives them all, as each of them is what the
+ * bytes may stand for; writing takes exactly one.
+ */
+export type UnionValue<F extends Fields> = {
+  [K in keyof F]: { [N in K]: Infer<F[N]> } & { [N in Exclude<keyof F, K>]?: Infer<F[N]> };
+}[keyof F];
+
+/** A C union: what {@link union} makes. */
+export interface UnionType<F extends Fields> extends Type<UnionValue<F>, StructInside<F>> {
+  readonly kind: "union";
+  /** Each member's type; all lie at offset 0. */
+  readonly fields: { readonly [K in keyof F]: FieldPlace<F[K]> };
+}
 
 /** A C struct: what {@link struct} makes. */
 export interface StructType<F extends Fields> extends Type<StructValue<F>, StructInside<F>> {
   readonly kind: "struct";
   /** Each member's type, and its offset in bytes from the start of the struct, in memory order. */
-  readonly fields: {
-    readonly [K in keyof F]: { readonly type: F[K]; readonly offset: number };
-  };
+  readonly fields: { readonly [K in keyof F]: FieldPlace<F[K]> };
   /** Whether the struct was declared without padding. */
   readonly packed: boolean;
   /**
@@ -279,17 +332,23 @@ export interface StructCursor<T> {
   release(): void;
 }
 
+/** The room that a type takes, in bytes. */
+export interface Extent {
+  readonly size: number;
+  readonly align: number;
+}
+
 /**
- * Checks that an argument is a type.
+ * Checks that an argument is a type. Returns its size and alignment, for the caller to keep: a user's own type may give others
+ * when it is asked again, and memory is laid out by these.
  *
- * @throws {TypeError} when it is not
+ * @throws {TypeError} when it is not a type
+ * @throws {RangeError} when no C type has such a size or alignment
  */
-export function checkType(what: string, type: Type<unknown>): void {
+export function checkType(what: string, type: Type<unknown>): Extent {
   if (
     typeof type !== "object" ||
     type === null ||
-    typeof type.size !== "number" ||
-    typeof type.align !== "number" ||
     typeof type.read !== "function" ||
     typeof type.write !== "function"
   ) {
@@ -297,4 +356,25 @@ export function checkType(what: string, type: Type<unknown>): void {
       typeof type === "function" ? ": was it meant to be called, as in t.bytes(16)?" : "";
     throw new TypeError(`${what}: expected a type such as t.u32, got ${describe(type)}${hint}`);
   }
+  const { size, align } = type;
+  checkCount(`${what}: size`, size, 1);
+  checkAlign(`${what}: align`, align);
+  return { size, align };
+}
+
+/**
+ * A type whose size stays what it is now: the same one where that is certain, as for all types that `t` makes, and else one that
+ * reads and writes by it.
+ */
+export function withFixedSize<T>(type: Type<T>): Type<T> {
+  const size = Object.getOwnPropertyDescriptor(type, "size");
+  if (size?.writable === false && size.configurable === false) return type;
+  return Object.freeze({
+    ...type,
+    kind: type.kind,
+    name: type.name,
+    ...checkType(type.name, type),
+    read: (view: DataView, offset: number) => type.read(view, offset),
+    write: (view: DataView, offset: number, value: T) => type.write(view, offset, value),
+  });
 }

@@ -3,6 +3,7 @@ import {
   ArrayMap,
   BloomFilter,
   type BpfMap,
+  Btf,
   HashMap,
   LpmTrie,
   LruHashMap,
@@ -11,6 +12,7 @@ import {
   Queue,
   t,
 } from "../../src/index.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { bpftoolObstacle, runBpftool } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
@@ -55,13 +57,77 @@ describe("types of keys and values", () => {
     expect(filter.info().btfValueTypeId).toBeGreaterThan(0);
   });
 
+  describe("of kinds that came later than BTF", () => {
+    const later = t.struct({
+      state: t.enum({ IDLE: 0, BUSY: 7, LOST: -1 }),
+      small: t.enum({ A: 1, B: 2 }, { base: t.u8 }),
+      version: t.bits(t.u8, 4),
+      length: t.bits(t.u8, 4),
+      mask: t.enum({ HIGH: 2n ** 63n }, { base: t.u64 }),
+      ratio: t.f64,
+      part: t.f32,
+      either: t.union({ number: t.u32, bytes: t.bytes(4) }),
+      wide: t.u128,
+    });
+    const sample = {
+      state: "LOST",
+      small: "B",
+      version: 4,
+      length: 5,
+      mask: "HIGH",
+      ratio: 0.5,
+      part: -1.5,
+      wide: 2n ** 100n,
+    } as const;
+    const stored = { ...sample, either: { number: 0x01020304 } };
+    const read = { ...sample, either: { number: 0x01020304, bytes: Uint8Array.of(4, 3, 2, 1) } };
+
+    bpfTest("are described in the form that this kernel takes", () => {
+      using map = new HashMap({ key: later, value: later, maxEntries: 8 });
+      const { btfId, btfKeyTypeId, btfValueTypeId } = map.info();
+      expect([btfId, btfKeyTypeId, btfValueTypeId].every((id) => id > 0)).toBe(true);
+      map.set(stored, stored);
+      expect([...map]).toEqual([[read, read]]);
+      expect(map.get(stored)).toEqual(read);
+      const type = Btf.fromId(btfId).toType(btfValueTypeId);
+      expect(type.size).toBe(later.size);
+      const view = new DataView(new ArrayBuffer(type.size));
+      later.write(view, 0, stored);
+      const again = type.read(view, 0) as object;
+      // Before 6.0 there is no sign and nothing of 64 bits, before 5.13 no float.
+      if (!isKernelSince("6.0")) expect(again).toMatchObject({ version: 4, wide: 2n ** 100n });
+      else expect(again).toMatchObject({ ...sample, either: { number: 0x01020304 } });
+    });
+
+    bpfTest("are described beside a lock, whose place the kernel has to know", () => {
+      const locked = t.struct({ later, flag: t.bits(t.u32, 3), lock: t.spinLock });
+      using map = new HashMap({ key: t.u32, value: locked, maxEntries: 8 });
+      expect(map.info().btfValueTypeId).toBeGreaterThan(0);
+      map.set(1, { later: stored, flag: 5 });
+      expect(map.get(1, { lock: true })).toEqual({ later: read, flag: 5 });
+    });
+
+    bpfTest("stay bytes of their own for kernels that know none of them", () => {
+      const { types } = HashMap.kind.spec({ key: t.u32, value: later, maxEntries: 8 });
+      const { bytes, valueTypeId } = types?.older as NonNullable<
+        NonNullable<typeof types>["older"]
+      >;
+      const btf = Btf.parse(bytes);
+      expect([...btf.ids("float"), ...btf.ids("enum64")]).toEqual([]);
+      expect([...btf.ids("enum")].map((id) => btf.type(id).size)).toEqual([4, 1]);
+      expect(btf.members(valueTypeId).map(({ name }) => name)).toEqual(Object.keys(later.fields));
+      expect(btf.sizeOf(valueTypeId)).toBe(later.size);
+      expect(HashMap.kind.spec({ key: t.u32, value, maxEntries: 8 }).types?.older).toBeUndefined();
+    });
+  });
+
   dumpTest("give bpftool the names of fields", async () => {
     using map = new HashMap({ key, value, maxEntries: 8, name: "flows" });
     map.set({ address: "192.0.2.1", port: 443, proto: 6 }, row);
     const [entry] = await dump(map);
     expect(entry?.formatted).toEqual({
       // Numbers in network order are as they lie in memory to bpftool.
-      key: { address: 0x010200c0, port: 0xbb01, proto: 6 },
+      key: { address: { s_addr: 0x010200c0 }, port: 0xbb01, proto: 6 },
       value: { packets: 7, comm: "bash" },
     });
   });

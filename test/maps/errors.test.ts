@@ -5,6 +5,7 @@ import {
   BatchError,
   BloomFilter,
   BpfError,
+  CpuMap,
   HashMap,
   LpmTrie,
   LruHashMap,
@@ -246,3 +247,121 @@ bpfTest(
     );
   },
 );
+
+describe("an error that a type of the user's own throws", () => {
+  /** A map whose values throw what they are. */
+  function throwing(name: string): HashMap<typeof t.u32, t.Type<unknown>> {
+    const value = t.custom<unknown>({
+      size: 4,
+      read: () => 0,
+      write(_view, _offset, thrown) {
+        throw thrown;
+      },
+    });
+    return new HashMap({ key: t.u32, value, maxEntries: 4, name });
+  }
+
+  function thrownBy(call: () => unknown): unknown {
+    try {
+      call();
+    } catch (error) {
+      return error;
+    }
+    return undefined;
+  }
+
+  class Refusal extends TypeError {
+    readonly code = "E_COLOUR";
+  }
+
+  bpfTest("is thrown as it is, with the place before its message", () => {
+    using map = throwing("mine");
+    const own = new Refusal("no such colour", { cause: 7 });
+    expect(thrownBy(() => map.set(1, own))).toBe(own);
+    expect(own).toMatchObject({
+      message: 'value of hash map "mine": no such colour',
+      code: "E_COLOUR",
+      cause: 7,
+    });
+    const one = thrownBy(() => map.setMany([[1, new RangeError("too red")]]));
+    expect(String(one)).toBe('RangeError: value 0 of hash map "mine": too red');
+  });
+
+  bpfTest("has one place before its message, when it is thrown again", () => {
+    using map = throwing("mine");
+    using other = throwing("other");
+    const own = new RangeError("no such colour");
+    for (let round = 0; round < 3; round++) thrownBy(() => map.set(1, own));
+    expect(own.message).toBe('value of hash map "mine": no such colour');
+    thrownBy(() => other.setMany([[1, own]]));
+    expect(own.message).toBe('value 0 of hash map "other": no such colour');
+    own.message = "changed meanwhile";
+    thrownBy(() => map.set(1, own));
+    expect(own.message).toBe('value of hash map "mine": changed meanwhile');
+  });
+
+  bpfTest(
+    "becomes the cause of one that says the place, where its message cannot be changed",
+    () => {
+      using map = throwing("mine");
+      class Silent extends Error {
+        override get message(): string {
+          return "silent";
+        }
+      }
+      const fixed = Object.defineProperty(new RangeError(), "message", { value: "fixed" });
+      const unchangeable = [
+        [Object.freeze(new Refusal("frozen")), TypeError, "frozen"],
+        [Object.freeze(new RangeError("frozen")), RangeError, "frozen"],
+        [fixed, RangeError, "fixed"],
+        [new DOMException("gone", "AbortError"), Error, "gone"],
+        [new Silent(), Error, "silent"],
+        ["a text", Error, "a text"],
+        [undefined, Error, "undefined"],
+        [null, Error, "null"],
+        [{ code: 5 }, Error, "an object"],
+        [Object.create(null), Error, "an object"],
+        [Symbol("sign"), Error, "Symbol(sign)"],
+      ] as const;
+      for (const [own, Class, text] of unchangeable) {
+        for (let round = 0; round < 2; round++) {
+          const error = thrownBy(() => map.set(1, own)) as Error;
+          expect(error.constructor).toBe(Class);
+          expect(error.message).toBe(`value of hash map "mine": ${text}`);
+          expect(error.cause).toBe(own);
+        }
+        if (own instanceof Error) expect(own.message).toBe(text);
+      }
+    },
+  );
+
+  bpfTest("says its CPU as well, each time", () => {
+    const frozen = Object.freeze(new RangeError("frozen"));
+    const own = new TypeError("own");
+    const value = t.custom<unknown>({
+      size: 4,
+      read: () => 0,
+      write(_view, _offset, thrown) {
+        if (thrown instanceof Error) throw thrown;
+      },
+    });
+    using map = new PerCpuHashMap({ key: t.u32, value, maxEntries: 4, name: "each" });
+    for (const error of [own, own, frozen, frozen]) {
+      const shown = thrownBy(() => map.set(1, [...each(0).slice(1), error])) as Error;
+      expect(`${shown}`).toBe(
+        `${error.name}: value of percpu_hash map "each": value of CPU ${cpus.at(-1)}: ${error === own ? "own" : "frozen"}`,
+      );
+    }
+  });
+
+  bpfTest("that a getter of its descriptor throws is told likewise", () => {
+    using map = new CpuMap({ length: 1, name: "cpus" });
+    const program = Object.defineProperty({}, "fd", {
+      get() {
+        throw Object.freeze(new RangeError("no descriptor"));
+      },
+    });
+    const store = () => map.set(0, { queueSize: 192, program: program as { fd: number } });
+    expect(store).toThrow(new RangeError('value of cpumap map "cpus": program: no descriptor'));
+  });
+});

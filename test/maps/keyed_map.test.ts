@@ -263,6 +263,62 @@ describe("types that change", () => {
   });
 });
 
+/** A type of the user's own whose size is another one once it is told to change. */
+class ChangingType implements t.Type<number> {
+  readonly kind = "changing";
+  readonly name = "changing";
+  readonly align = 1;
+  size: number;
+
+  constructor(size: number) {
+    this.size = size;
+  }
+
+  read(view: DataView, offset: number): number {
+    return view.getUint8(offset);
+  }
+
+  write(view: DataView, offset: number, value: number): void {
+    view.setUint8(offset, value);
+  }
+}
+
+describe("a type whose size changes after the map was made", () => {
+  bpfTest.each([1, 100_000, NaN, -8])("changes no memory of the map: %p", (later) => {
+    const value = new ChangingType(4096);
+    using map = new HashMap({ key: t.u32, value, maxEntries: 2000 });
+    value.size = later;
+    const pairs = Array.from({ length: 2000 }, (_, key) => [key, key % 256] as const);
+    map.setMany(pairs);
+    // While the own memory of the map is in use, a call allocates another one.
+    const nested = t.custom<number>({
+      size: 4,
+      read: (view, offset) => view.getUint32(offset, true) + (map.get(7) ?? 0),
+      write: (view, offset, key) => view.setUint32(offset, key + (map.get(7) ?? 0) - 7, true),
+    });
+    using outer = HashMap.fromFd(map.fd, { key: nested, value: t.bytes(4096) });
+    expect(outer.get(5)?.[0]).toBe(5);
+    expect(new Map(map.entries())).toEqual(new Map(pairs));
+    expect([...map.values()]).toHaveLength(2000);
+    expect(map.getMany([1, 2, 3000])).toEqual([1, 2, undefined]);
+    expect(map.deleteMany([1, 2, 3000])).toBe(2);
+    expect([...map.takeAll()]).toHaveLength(1998);
+  });
+
+  bpfTest("is checked when it is made", () => {
+    for (const size of [0, -4, 1.5, NaN, Infinity, "4"]) {
+      const value = new ChangingType(size as number);
+      expect(() => new HashMap({ key: t.u32, value, maxEntries: 4 })).toThrow(
+        /^value: size: expected an integer from 1/,
+      );
+    }
+    const odd = { ...t.u32, kind: "odd", align: 3 };
+    expect(() => new HashMap({ key: odd, value: t.u32, maxEntries: 4 })).toThrow(
+      /^key: align: expected a power of two/,
+    );
+  });
+});
+
 describe("batches that are drained", () => {
   bpfTest("come back where a value cannot be read", () => {
     const value = t.custom<number>({

@@ -262,6 +262,35 @@ bpfTest("a pinned program outlives its object, until it is unpinned", () => {
   expect(() => program.pin("/tmp/bun-bpf-no-bpffs")).toThrow(/must be on a BPF file system/);
 });
 
+bpfTest("the kernel gets as many bytes as there are, whatever their length says", () => {
+  let asked = 0;
+  class Growing extends Uint8Array {
+    // One length for the room, and another one for the kernel.
+    override get length(): number {
+      return asked++ % 2 === 0 ? 8 : 3000;
+    }
+    override get byteLength(): number {
+      return this.length;
+    }
+  }
+  using tracing = new Program({
+    section: "raw_tp",
+    license: "GPL",
+    code: [asm.ldxdw(r0, r1, 0), asm.exit()],
+  });
+  const ctx = new Growing(Uint8Array.of(0x34, 0x12, 0, 0, 0, 0, 0, 0));
+  for (let round = 0; round < 4; round++) {
+    expect(tracing.testRun({ ctx }).returnValue).toBe(0x1234);
+    asked = round;
+  }
+  using program = socket([asm.ldxw(r0, r1, 0), asm.exit()]);
+  for (let round = 0; round < 4; round++) {
+    const { returnValue, data } = program.testRun({ data: new Growing(64) });
+    expect([returnValue, data]).toEqual([64 - 14, new Uint8Array(64)]);
+    asked = round;
+  }
+});
+
 bpfTest("disposal is once and for all", () => {
   const program = socket([asm.mov(r0, 0), asm.exit()]);
   program[Symbol.dispose]();

@@ -10,6 +10,24 @@ function payload(sequence: number, length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, index) => (sequence * 7 + index * 13 + length) & 0xff);
 }
 
+bpfTest("records are as long as the event's type was when the ring was made", async () => {
+  const event = { ...t.u32, kind: "changing", size: 4 };
+  using ring = new RingBuf({ size: 4096, event });
+  using producer = new Producer(ring, 64);
+  expect(ring.types.event).toBe(event);
+  event.size = 1 << 20;
+  const take = (): number[] => {
+    const events: number[] = [];
+    ring.drain((value) => events.push(value));
+    return events;
+  };
+  producer.put(Uint8Array.of(7, 0, 0, 0));
+  expect(take()).toEqual([7]);
+  event.size = 0;
+  producer.put(Uint8Array.of(7, 0));
+  expect(take).toThrow("has 2 bytes, but its event type u32 takes 4");
+});
+
 bpfTest("records of every length come whole and in order, over hundreds of wrap-arounds", () => {
   const seed = anySeed();
   const random = randomNumbers(seed);

@@ -31,6 +31,26 @@ userRingTest("a user ring says what it is", () => {
   expect(ring.info().maxEntries).toBe(8192);
 });
 
+userRingTest(
+  "a user ring has records of the size that the event's type had when it was made",
+  () => {
+    const event = { ...t.u32, kind: "changing", size: 4 };
+    using ring = new UserRingBuf({ size: 4096, event });
+    expect(ring.types.event).toBe(event);
+    for (const later of [NaN, -8, 1.5, 5000, 2 ** 31]) {
+      event.size = later;
+      expect(ring.output(7)).toBe(true);
+      using record = ring.reserve();
+      expect(record?.length).toBe(4);
+      record?.set(8);
+    }
+    expect(ring.stats).toMatchObject({ events: 5, discarded: 5, bytes: 160 });
+    expect(() => new UserRingBuf({ size: 4096, event })).toThrow(
+      /^event: size: expected an integer/,
+    );
+  },
+);
+
 userRingTest("a user ring can be referred to by a program that drains it", () => {
   using ring = new UserRingBuf({ size: 4096, event: t.u64 });
   const { r0, r1, r2, r3, r4, r10 } = asm;

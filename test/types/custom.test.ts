@@ -76,6 +76,34 @@ test("a type that another library made works like one of ours", () => {
   expect(roundTrip(type, value)).toEqual(value);
 });
 
+test("a size that changes later, or with each question, lays nothing out anew", () => {
+  let asked = 0;
+  const fickle: t.Type<number> = {
+    kind: "fickle",
+    name: "fickle",
+    get size() {
+      return [1, 1000, NaN, 2 ** 40][asked++] ?? 4096;
+    },
+    align: 1,
+    read: (view, offset) => view.getUint8(offset),
+    write: (view, offset, value) => view.setUint8(offset, value),
+  };
+  const array = t.array(fickle, 2);
+  expect(array).toMatchObject({ size: 2, align: 1 });
+  expect(encode(array, [1, 2])).toBe("0102");
+  asked = 0;
+  const struct = t.struct({ a: fickle, b: t.u8 });
+  expect(struct).toMatchObject({ size: 2, align: 1 });
+  expect(struct.fields.b.offset).toBe(1);
+  expect(encode(struct, { a: 1, b: 2 })).toBe("0102");
+});
+
+test.each([0, -1, 1.5, NaN, Infinity, 2 ** 31, "4"])("a type of size %p is refused", (size) => {
+  const type = { ...t.u32, size: size as number };
+  expect(() => t.array(type, 2)).toThrow(/^array\(element\): size: expected an integer from 1/);
+  expect(() => t.struct({ a: type })).toThrow(/field "a": size: expected an integer from 1/);
+});
+
 describe("declaring", () => {
   const working = { size: 8, align: 8, read: () => 0, write: () => {} };
 

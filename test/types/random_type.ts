@@ -55,14 +55,34 @@ function randomStruct(random: Random, depth: number): Sample {
     ["a", "b", "c", "d", "e", "f"],
     ["__proto__", "x y", "", "constructor", '"', "é"],
   ]);
-  const parts = names
-    .slice(0, length)
-    .map((name) => ({ name, sample: randomPart(random, depth - 1) }));
+  const parts = names.slice(0, length).map((name) => {
+    const isBits = random.below(4) === 0;
+    return { name, sample: isBits ? randomBits(random) : randomPart(random, depth - 1) };
+  });
   const fields = Object.fromEntries(parts.map(({ name, sample }) => [name, sample.type]));
   return {
     type: t.struct(fields, { packed: random.below(3) === 0 }),
     value: () => Object.fromEntries(parts.map(({ name, sample }) => [name, sample.value()])),
   };
+}
+
+/** A bit-field, which only a struct can have. */
+function randomBits(random: Random): Sample {
+  const base = random.pick([t.u8, t.u16, t.u32, t.i8, t.i16, t.i32, t.u64, t.i64]);
+  const width = 1 + random.below(base.size * 8);
+  const number = (): number | bigint => {
+    const bits = random.pick([0n, random.bits64(), 2n ** 64n - 1n, 1n << BigInt(width - 1)]);
+    const value = base.signed ? BigInt.asIntN(width, bits) : BigInt.asUintN(width, bits);
+    return base.size === 8 ? value : Number(value);
+  };
+  return random.pick<Sample>([
+    { type: t.bits(base as t.Type<unknown>, width), value: number },
+    { type: t.bits(t.bool, 1), value: () => random.below(2) === 1 },
+    {
+      type: t.bits(t.enum({ NONE: 0, SOME: 1, MOST: 6 }), 3),
+      value: () => random.pick(["NONE", "SOME", "MOST", 2, 7]),
+    },
+  ]);
 }
 
 function randomArray(random: Random, depth: number): Sample {
@@ -107,6 +127,31 @@ function randomScalar(random: Random): Sample {
         const bits = random.bits64() >> BigInt(random.below(64));
         return wide.signed ? BigInt.asIntN(64, bits) : bits;
       },
+    },
+    {
+      type: t.f32,
+      value: () => random.pick([0, -0, 0.1, 1e38, -2.5, Infinity, NaN].map(Math.fround)),
+    },
+    { type: t.f64, value: () => random.pick([0, -0, 0.1, 5e-324, 1.7e308, -Infinity, NaN]) },
+    {
+      type: t.u128,
+      value: () => (random.bits64() << 64n) | random.pick([0n, random.bits64(), 2n ** 64n - 1n]),
+    },
+    {
+      type: t.i128,
+      value: () => BigInt.asIntN(128, random.pick([2n ** 127n, -1n, random.bits64() << 60n])),
+    },
+    {
+      type: t.enum({ A: 0, "odd name": 7, B: 255 }),
+      value: () => random.pick(["A", "B", "odd name", 9]),
+    },
+    {
+      type: t.enum({ LOW: -2, HIGH: 100 }, { base: t.i8 }),
+      value: () => random.pick(["LOW", "HIGH", -128]),
+    },
+    {
+      type: t.enum({ SMALL: 1n, HUGE: 2n ** 63n }, { base: t.u64 }),
+      value: () => random.pick(["SMALL", "HUGE", 2n ** 64n - 1n]),
     },
     { type: t.bool, value: () => random.below(2) === 1 },
     {

@@ -85,6 +85,64 @@ test("bytes follow a growable buffer as it grows", () => {
   expect(type.read(view, 40)).toStrictEqual(new Uint8Array(20).fill(9));
 });
 
+describe("what says that it has 4 bytes, and has others,", () => {
+  class Lying extends Uint8Array {
+    claimed = 4;
+    override get length(): number {
+      return this.claimed;
+    }
+    override get byteLength(): number {
+      return 4;
+    }
+    override get byteOffset(): number {
+      return 0;
+    }
+    override get buffer(): ArrayBuffer {
+      return new ArrayBuffer(4);
+    }
+  }
+  const growing = new Uint8Array(new ArrayBuffer(8, { maxByteLength: 64 }));
+  const detached = new Uint8Array(4);
+  detached.buffer.transfer();
+  const unlike: [string, unknown][] = [
+    ["too long", new Lying(12)],
+    ["too short", new Lying(2)],
+    ["a fake", Object.create(Uint8Array.prototype, { length: { value: 4 } })],
+    ["a list", Object.setPrototypeOf([1, 2, 3, 4, 5, 6], Uint8Array.prototype)],
+    ["a proxy", new Proxy(new Uint8Array(8), { get: (_, name) => (name === "length" ? 4 : 0) })],
+    [
+      "a view of data",
+      Object.setPrototypeOf(new DataView(new ArrayBuffer(4)), Uint8Array.prototype),
+    ],
+    ["tracking a longer buffer", growing],
+    ["detached", detached],
+  ];
+  test.each(unlike)("is refused, and no byte beside its own is touched: %s", (_, value) => {
+    for (const length of [4, 20]) {
+      const type = t.bytes(length);
+      const memory = new Uint8Array(64).fill(0xaa);
+      const write = () => type.write(new DataView(memory.buffer), 8, value as Uint8Array);
+      expect(write).toThrow(/expected a Uint8Array of|typed array/);
+      expect(memory).toEqual(new Uint8Array(64).fill(0xaa));
+    }
+  });
+
+  test("is told how many it has", () => {
+    expect(refusal(t.bytes(4), new Lying(12))).toBe(
+      "RangeError: expected a Uint8Array of 4 bytes (bytes(4)), got a Lying of 4 bytes: it has 12",
+    );
+  });
+
+  test("is written where it has as many as the type", () => {
+    const honest = new Lying(6).fill(7);
+    honest.claimed = 1;
+    expect(encode(t.bytes(6), honest)).toBe("07".repeat(6));
+    expect(encode(t.bytes(3), new Uint8Array(new SharedArrayBuffer(3)))).toBe("000000");
+    const tracking = new Uint8Array(new ArrayBuffer(4, { maxByteLength: 8 }));
+    expect(encode(t.bytes(4), tracking)).toBe("00000000");
+  });
+});
+
 test("bytes move within their own memory", () => {
   const memory = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
   t.bytes(6).write(new DataView(memory.buffer), 2, memory.subarray(0, 6));

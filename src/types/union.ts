@@ -1,0 +1,156 @@
+import { describe, memberPath, refuseType } from "../check/describe.ts";
+import { suggest } from "../check/names.ts";
+import { encodeMembers } from "./c_members.ts";
+import type { CType } from "./c_type.ts";
+import { defineType, emitPartRead, emitPartWrite, type Recipe, recipeOf } from "./compile.ts";
+import { zero } from "./memory.ts";
+import { hasOpaqueField, isOpaque } from "./opaque.ts";
+import { checkFields, nameOf } from "./struct.ts";
+import type { Fields, UnionType, UnionValue } from "./type.ts";
+
+/**
+ * C's `union`: members over one another, in the room of the largest, aligned as the strictest. Something else in the event says which
+ * of them holds.
+ *
+ * Reading decodes the bytes as each of the members, and gives an object of them all: those that do not hold are whatever the bytes
+ * say. Writing takes an object of exactly one member, and fills the rest of the room with zeroes; to write back what was read,
+ * choose the member: `{ v4: value.v4 }`. To the type checker, at least one member is there: `"v4" in value`, or `value.v4!`.
+ *
+ * @throws {TypeError} when there is no member, a member is not a type, its name is a number, or it is the kernel's own, as a spin lock
+ *
+ * @example
+ * ```ts
+ * import { t } from "bun-bpf";
+ *
+ * const Event = t.struct({
+ *   family: t.enum({ INET: 2, INET6: 10 }),
+ *   address: t.union({ v4: t.ipv4, v6: t.ipv6 }),
+ * });
+ * const view = new DataView(new ArrayBuffer(Event.size));
+ * Event.write(view, 0, { family: "INET", address: { v4: "192.0.2.1" } });
+ * const { family, address } = Event.read(view, 0);
+ * console.log(family === "INET" ? address.v4 : address.v6); // 192.0.2.1
+ * ```
+ */
+export function union<F extends Fields>(fields: F): UnionType<F> {
+  const checked = checkFields("union", fields);
+  const name = nameOf("union", checked);
+  for (const { name: member, type, width } of checked) {
+    const field = `union(fields): field ${JSON.stringify(member)}`;
+    if (isOpaque(type) || hasOpaqueField(type)) {
+      throw new TypeError(
+        `${field}: a union cannot have what belongs to the kernel, got ${describe(type.name)}`,
+      );
+    }
+    if (width === 0) throw new TypeError(`${field}: a bit-field of no bits is for structs`);
+  }
+  const align = Math.max(...checked.map((member) => member.align));
+  const largest = Math.max(
+    ...checked.map(({ size, width }) => (width === undefined ? size : Math.ceil(width / 8))),
+  );
+  const size = Math.ceil(largest / align) * align;
+  const described = Object.create(null) as Record<string, unknown>;
+  for (const { name: member, type, width } of checked) {
+    const place = { type, offset: 0, ...(width !== undefined && { bitOffset: 0 }) };
+    described[member] = Object.freeze(place);
+  }
+  const members = checked.map(({ name: member, type }): Alternative => {
+    const recipe = recipeOf(type);
+    return { name: member, recipe: recipe.atBit?.(0, size) ?? recipe };
+  });
+  return defineType<UnionValue<F>, UnionType<F>>(
+    {
+      kind: "union",
+      name,
+      size,
+      align,
+      fields: Object.freeze(described) as UnionType<F>["fields"],
+    },
+    unionRecipe(members, size, name) as Recipe<UnionValue<F>>,
+    unionCType,
+  );
+}
+
+/** A member of a union. */
+interface Alternative {
+  readonly name: string;
+  readonly recipe: Recipe<unknown>;
+}
+
+type Value = Record<string, unknown>;
+
+function unionRecipe(members: readonly Alternative[], size: number, name: string): Recipe<Value> {
+  const recipes = new Map(members.map((member) => [member.name, member.recipe]));
+  const names = [...recipes.keys()];
+
+  /** Returns the name of the one member that is given; `undefined` where it is not one. */
+  function only(value: unknown): string | undefined {
+    if (typeof value !== "object" || value === null) return undefined;
+    let given: string | undefined;
+    for (const key of Object.keys(value)) {
+      // A member that is undefined is not given, as TypeScript allows.
+      if ((value as Value)[key] === undefined) continue;
+      if (given !== undefined || !recipes.has(key)) return undefined;
+      given = key;
+    }
+    return given;
+  }
+
+  function refuse(value: unknown, path: string): never {
+    if (typeof value !== "object" || value === null) {
+      return refuseType(path, `an object of one member (${name})`, value);
+    }
+    const given = Object.keys(value).filter((key) => (value as Value)[key] !== undefined);
+    const unknown = given.find((key) => !recipes.has(key));
+    if (unknown !== undefined) {
+      const field = JSON.stringify(memberPath(path, unknown));
+      throw new TypeError(`unknown field ${field}: ${suggest(unknown, names)}`);
+    }
+    const place = path === "" ? "" : `field ${JSON.stringify(path)}: `;
+    throw new TypeError(
+      `${place}expected exactly one member of the union (${names.join(", ")}), got ${given.join(", ") || "none"}`,
+    );
+  }
+
+  return {
+    weight: members.reduce((sum, { recipe }) => sum + recipe.weight, 0),
+    emitRead(source, place) {
+      const properties = members.map(({ name: member, recipe }) => {
+        // A plain key "__proto__" would set the prototype.
+        const key = member === "__proto__" ? '["__proto__"]' : JSON.stringify(member);
+        return `${key}: ${emitPartRead(source, recipe, place)}`;
+      });
+      return `{ ${properties.join(", ")} }`;
+    },
+    emitWrite(source, place, value, path) {
+      const given = source.variable("given");
+      const member = source.variable("member");
+      source.line(`const ${given} = ${source.capture(only)}(${value});`);
+      source.line(`if (${given} === undefined) ${source.capture(refuse)}(${value}, ${path});`);
+      source.line(`${source.capture(zero)}(view, ${place}, ${size});`);
+      source.line(`const ${member} = ${value}[${given}];`);
+      for (const { name: key, recipe } of members) {
+        const text = JSON.stringify(key);
+        source.line(`if (${given} === ${text}) {`);
+        const memberPathOf = source.capture(memberPath);
+        emitPartWrite(source, recipe, place, member, `${memberPathOf}(${path}, ${text})`);
+        source.line("}");
+      }
+    },
+    read: (view, offset) =>
+      // By definition, not by assignment, which the name "__proto__" would turn into something else.
+      Object.fromEntries(members.map((member) => [member.name, member.recipe.read(view, offset)])),
+    write(view, offset, value, path) {
+      const given = only(value) ?? refuse(value, path);
+      zero(view, offset, size);
+      recipes.get(given)!.write(view, offset, (value as Value)[given], memberPath(path, given));
+    },
+  };
+}
+
+const unionCType: CType = {
+  encode(types, type, part) {
+    const members = encodeMembers(types, type, part, true);
+    return members && types.union("", type.size, members);
+  },
+};
