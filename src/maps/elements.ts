@@ -198,6 +198,42 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
+  /** Fetches the values of many keys and deletes these, one after the other. In case of an error all are stored again. */
+  takeMany(keys: Iterable<K>): (V | undefined)[] {
+    const list = listOf(keys, "keys");
+    using taken = this.newBatch(list.length);
+    const element = this.begin();
+    try {
+      return list.map((key, index) => {
+        this.writeKey(element, key, index);
+        if (!this.takeElement(element)) return undefined;
+        const at = taken.count++;
+        element.copyTo(taken.bytes, taken.keyOffset(at), taken.valueOffset(at));
+        return this.read(element);
+      });
+    } catch (error) {
+      this.restore(taken);
+      throw error;
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Finds the key after another one, by default the first. */
+  nextKey(key: K | undefined): K | undefined {
+    this.#checkReadable();
+    const element = this.begin();
+    try {
+      if (key !== undefined) this.writeKey(element, key);
+      element.seek();
+      void this.#handle.descriptor.fd;
+      if (!element.nextKey(key === undefined)) return undefined;
+      return this.readKey(element.view, element.nextKeyOffset);
+    } finally {
+      this.end(element);
+    }
+  }
+
   /** Fetches the value of an element's key and deletes the key; false where it was absent. */
   takeElement(element: MapElement): boolean {
     this.#checkReadable();

@@ -20,7 +20,7 @@ export interface BatchesOptions {
 }
 
 /** Checks the options of a walk in arrays. Returns the largest number of entries in one. @throws {TypeError | RangeError} */
-function checkBatches(what: string, options: BatchesOptions): number {
+export function checkBatches(what: string, options: BatchesOptions): number {
   checkOptions(what, options, ["max"]);
   const { max = 1024 } = options;
   checkCount("max", max, 1);
@@ -89,7 +89,7 @@ export abstract class KeyedMap<
    *
    * **Keys that decoding does not keep.** Programs store keys that their type would write in another way, or not at all: with
    * garbage in the padding of a struct or after the NUL of a `t.cstring`, text that is not UTF-8 or fills its field, a `t.bool` of
-   * 2, a `t.u64Number` past 2^53. A key that a walk hands out means the very bytes that it was read from, in every
+   * 2, a `t.u64Number` past 2^53. A key that a walk (or {@link nextKey}) hands out means the very bytes that it was read from, in every
    * method of the object that it came from. The object keeps the bytes, and only of such keys:
    *
    * - Of objects it keeps them as long as they live. One that was changed means what its type writes; so does a copy.
@@ -176,6 +176,33 @@ export abstract class KeyedMap<
   /** Calls `fn` for each entry: as {@link entries}. */
   forEach(fn: (value: V, key: K, map: this) => void): void {
     for (const [key, value] of this.entries()) fn(value, key, this);
+  }
+
+  /**
+   * Finds the key after another one, in the kernel's order; the first without an argument. `undefined` after the last.
+   *
+   * This is the kernel's own step (`BPF_MAP_GET_NEXT_KEY`), for walks that stop and go on later, in another process even: the
+   * loops of this class are faster, and safe under deletion. **When the key is not in the map any more, the kernel starts
+   * again from the first**: ask for the next key before the one at hand is deleted, and bound the walk where others delete.
+   * Arrays give every index, that of an empty place, too.
+   *
+   * @throws {TypeError | RangeError} for a key that its type refuses
+   *
+   * @example
+   * ```ts
+   * import { HashMap, t } from "bun-bpf";
+   * using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
+   * map.set(1, 10).set(2, 20);
+   * for (let key = map.nextKey(); key !== undefined; ) {
+   *   const next = map.nextKey(key);
+   *   map.delete(key);
+   *   key = next;
+   * }
+   * console.log(map.count()); // 0
+   * ```
+   */
+  nextKey(key?: K): K | undefined {
+    return this.elements.nextKey(key);
   }
 
   /** Counts the entries by a walk, as the kernel keeps no number. */
@@ -288,6 +315,20 @@ export abstract class AssociativeMap<
    */
   take(key: K): V | undefined {
     return this.elements.take(key);
+  }
+
+  /**
+   * Fetches the values of these keys in their order and deletes the keys: `undefined` where there is none. Each costs a call, as by
+   * {@link take}; what comes twice is there the first time only.
+   *
+   * Where one throws, what was taken before is stored again: the map is as before, but for newer values that have come.
+   *
+   * @throws {BpfError} when the kernel refuses one
+   * @throws {DecodeError} when its type cannot decode a value
+   * @throws {TypeError | RangeError} for a key that its type refuses
+   */
+  takeMany(keys: Iterable<K>): (V | undefined)[] {
+    return this.elements.takeMany(keys);
   }
 
   /**

@@ -1,6 +1,14 @@
 import { inspect } from "node:util";
 import { describe, expect } from "bun:test";
-import { DecodeError, DisposedError, HashMap, Queue, t } from "../../src/index.ts";
+import {
+  ArrayMap,
+  DecodeError,
+  DisposedError,
+  HashMap,
+  LpmTrie,
+  Queue,
+  t,
+} from "../../src/index.ts";
 import { openMapHandle } from "../../src/maps/create.ts";
 import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
 import { openKernelObjects } from "../support/leaks.ts";
@@ -443,7 +451,12 @@ describe("entries that cannot be decoded", () => {
     using _raw = raw;
     using _map = map;
     const [key] = bad as [number];
-    for (const call of [() => map.get(key), () => map.getMany([key]), () => map.take(key)]) {
+    for (const call of [
+      () => map.get(key),
+      () => map.getMany([key]),
+      () => map.take(key),
+      () => map.takeMany([...good, key]),
+    ]) {
       const error = errorOf(call) as DecodeError;
       expect(error).toBeInstanceOf(DecodeError);
       expect(error.entries).toEqual([{ key: bytesOf(key), value: bytesOf(key) }]);
@@ -519,5 +532,78 @@ describe("entries that cannot be decoded", () => {
       expect(inBytes.delete(key)).toBe(true);
     }
     expect(sorted(map.keys())).toEqual(good);
+  });
+});
+
+describe("many keys", () => {
+  bpfTest("are taken in their order, those that are absent or come twice as undefined", () => {
+    for (const make of [filledWith(HashMap), () => filled(batchlessMap, 8)]) {
+      using map = make();
+      expect(map.takeMany([3, 99, 1, 3])).toEqual([value, undefined, value, undefined]);
+      expect(sorted(map.keys())).toEqual([0, 2, 4, 5, 6, 7]);
+      expect(map.takeMany(new Set([0]))).toEqual([value]);
+      expect(map.takeMany([])).toEqual([]);
+    }
+    using trie = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4 });
+    trie.set("10.0.0.0/8", 8).set("10.1.0.0/16", 16);
+    expect(trie.takeMany(["10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8"])).toEqual([16, 8, undefined]);
+  });
+
+  bpfTest("are all there still when one of them is refused", () => {
+    using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 8);
+    expect(() => map.takeMany([1, 2, -1])).toThrow(
+      /key 2 of hash map \d+: expected an integer from 0 to 4294967295 \(u32\), got -1/,
+    );
+    expect(sorted(map.keys())).toEqual(upTo(8));
+    map.freeze();
+    expect(() => map.takeMany([1, 2])).toThrow(/EPERM/);
+    expect(sorted(map.keys())).toEqual(upTo(8));
+  });
+
+  function filledWith(Class: typeof HashMap) {
+    return () => filled((maxEntries) => new Class({ key: t.u32, value: t.u32, maxEntries }), 8);
+  }
+});
+
+describe("the next key", () => {
+  bpfTest("leads through all keys in the order of a walk, and ends", () => {
+    using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 40);
+    const keys = [];
+    for (let key = map.nextKey(); key !== undefined; key = map.nextKey(key)) keys.push(key);
+    expect(keys).toEqual([...map.keys()]);
+    // From any place, by another object as well.
+    using other = map.dup();
+    expect(other.nextKey(keys[20])).toBe(keys[21]);
+    expect(other.nextKey(keys.at(-1))).toBeUndefined();
+  });
+
+  bpfTest("of one that is gone is the first", () => {
+    using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 40);
+    const first = map.nextKey();
+    const last = [...map.keys()].at(-1) as number;
+    map.delete(last);
+    expect(map.nextKey(last)).toBe(first);
+    expect(map.nextKey(9999)).toBe(first);
+    map.clear();
+    expect([map.nextKey(), map.nextKey(1)]).toEqual([undefined, undefined]);
+    // @ts-expect-error a text is no key
+    expect(() => map.nextKey("1")).toThrow(/key of hash map \d+: expected an integer/);
+  });
+
+  bpfTest("is there for arrays and tries as well", () => {
+    using array = new ArrayMap({ value: t.u32, length: 3 });
+    expect([array.nextKey(), array.nextKey(0), array.nextKey(1), array.nextKey(2)]).toEqual([
+      0,
+      1,
+      2,
+      undefined,
+    ]);
+    using trie = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4 });
+    trie.set("10.0.0.0/8", 8).set("10.1.0.0/16", 16);
+    expect([trie.nextKey(), trie.nextKey("10.1.0.0/16"), trie.nextKey("10.0.0.0/8")]).toEqual([
+      "10.1.0.0/16",
+      "10.0.0.0/8",
+      undefined,
+    ]);
   });
 });

@@ -164,6 +164,13 @@ for (const [name, type, rawKeys] of kinds) {
       }
       expect(taken.sort()).toEqual(values);
       raw.setMany(rawKeys.map((key, index) => [key, index + 1]));
+      expect(
+        map
+          .takeMany([...(map.keys() as Iterable<{}>)])
+          .map(Number)
+          .sort(),
+      ).toEqual(values);
+      raw.setMany(rawKeys.map((key, index) => [key, index + 1]));
       expect([...map.takeAll()].map(([, value]) => value).sort()).toEqual(values);
       raw.setMany(rawKeys.map((key, index) => [key, index + 1]));
       const batches = [...map.takeAllInBatches({ max: 2 })].flat();
@@ -171,6 +178,15 @@ for (const [name, type, rawKeys] of kinds) {
       expect(raw.count()).toBe(0);
       // A take by a key that a batch gave, after another took it out.
       expect(batches.map(([key]) => map.take(key))).toEqual(batches.map(() => undefined));
+    });
+
+    bpfTest("lead from one to the next", () => {
+      const { raw, map } = maps();
+      using _raw = raw;
+      using _map = map;
+      const keys = [];
+      for (let key = map.nextKey(); key !== undefined; key = map.nextKey(key)) keys.push(key);
+      expect<unknown[]>(keys).toEqual([...map.keys()]);
     });
 
     bpfTest("are deleted after a walk in arrays, and of the values of each CPU", () => {
