@@ -107,7 +107,7 @@ export class MapElements<K, V, W = V> implements Disposable {
       }
       this.#element = this.#newElement();
       if (!isLossless(layout.key)) {
-        this.#rawKeys = new RawKeys(handle.descriptor, layout.key, info.maxEntries);
+        this.#rawKeys = new RawKeys(handle, layout.key);
       }
     } catch (error) {
       handle.abandon();
@@ -134,7 +134,7 @@ export class MapElements<K, V, W = V> implements Disposable {
       try {
         return layout.value.read(element.view, element.valueOffset);
       } catch (cause) {
-        throw this.#undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
+        throw this.undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
       }
     } finally {
       this.end(element);
@@ -275,7 +275,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       key = this.layout.key.read(view, offset);
     } catch (cause) {
-      throw this.#undecoded(cause, view, offset);
+      throw this.undecoded(cause, view, offset);
     }
     this.#rawKeys?.note(key, view, offset);
     return key;
@@ -286,11 +286,12 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       return this.layout.value.read(view, valueOffset);
     } catch (cause) {
-      throw this.#undecoded(cause, view, keyOffset, valueOffset);
+      throw this.undecoded(cause, view, keyOffset, valueOffset);
     }
   }
 
-  #undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
+  /** The error for a key, or a value where its offset is given, that its type cannot decode. */
+  undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
     const key = bytesAt(view, keyOffset, this.#handle.info.keySize).slice();
     const value =
       valueOffset === undefined ? undefined : bytesAt(view, valueOffset, this.#valueSize).slice();

@@ -298,7 +298,8 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there.
+   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there. Once a walk has handed out a key that its
+   * type would write in another way (see {@link entries}), each key is a call.
    *
    * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
    * @throws {TypeError | RangeError} for a key that its type refuses: the map is as before
@@ -321,7 +322,7 @@ export abstract class AssociativeMap<
    * Fetches the values of these keys in their order and deletes the keys: `undefined` where there is none. Each costs a call, as by
    * {@link take}; what comes twice is there the first time only.
    *
-   * Where one throws, what was taken before is stored again: the map is as before, but for newer values that have come.
+   * Where one is refused, what was taken before is stored again, if no newer value has come and the map is not full meanwhile.
    *
    * @throws {BpfError} when the kernel refuses one
    * @throws {DecodeError} when its type cannot decode a value

@@ -1,5 +1,5 @@
 import type { MapElement } from "../ffi/bpf_map_element.ts";
-import type { Descriptor } from "../ffi/descriptor.ts";
+import type { MapHandle } from "./create.ts";
 import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
 
 /**
@@ -8,14 +8,13 @@ import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
  */
 export function isLossless(type: Type<unknown>): boolean {
   if (Object.isExtensible(type)) return false;
-  const { fields, element } = type as Partial<StructType<Fields> & ArrayType<unknown>>;
-  if (type.kind === "array") return isLossless(element as Type<unknown>);
+  const { fields = {}, element } = type as Partial<StructType<Fields> & ArrayType<unknown>>;
+  if (type.kind === "array") return element !== undefined && isLossless(element);
   if (type.kind !== "struct") return /^([iu]\d+|be\d+|bytes|ipv[46]|mac|none)$/.test(type.kind);
   let size = 0;
-  for (const field of Object.values(fields as Fields | StructType<Fields>["fields"])) {
-    const member = field.type as Type<unknown>;
-    if (!isLossless(member)) return false;
-    size += member.size;
+  for (const field of Object.values<StructType<Fields>["fields"][string]>(fields)) {
+    if (!isLossless(field.type)) return false;
+    size += field.type.size;
   }
   return size === type.size;
 }
@@ -38,9 +37,8 @@ function text(view: DataView, offset: number, size: number): string {
  * has room for: equal ones cannot be told apart, and mean the one that was handed out last and is still in the map.
  */
 export class RawKeys<K> {
-  readonly #descriptor: Descriptor;
+  readonly #map: MapHandle;
   readonly #type: Type<K>;
-  readonly #limit: number;
   /** Room to encode a key. */
   readonly #encoded: DataView;
   /**
@@ -55,10 +53,9 @@ export class RawKeys<K> {
   /** The number of keys noted since the second table was begun; 0 only where there was never one. */
   #count = 0;
 
-  constructor(descriptor: Descriptor, type: Type<K>, limit: number) {
-    this.#descriptor = descriptor;
+  constructor(map: MapHandle, type: Type<K>) {
+    this.#map = map;
     this.#type = type;
-    this.#limit = limit;
     this.#encoded = new DataView(new ArrayBuffer(type.size));
   }
 
@@ -70,19 +67,20 @@ export class RawKeys<K> {
   /** Notes the bytes at an offset, from which a key was decoded, where its type would write others. */
   note(key: K, view: DataView, offset: number): void {
     const size = this.#encoded.byteLength;
+    const { maxEntries } = this.#map.info;
     const tables = this.#tables;
     if (this.#write(key) && isSame(this.#encoded, view, offset, size)) {
       if (!this.isUsed || !tables.some((table) => table.has(key))) return;
     }
     const raw = text(view, offset, size);
-    if (++this.#count > this.#limit) {
+    if (++this.#count > maxEntries) {
       tables.splice(1, 2, new Map(), tables[1] as Map<unknown, string[]>);
       this.#count = 1;
     }
     const table = tables[isObject(key) ? 0 : 1] as Map<unknown, string[]>;
     const list = table.get(key);
     if (list === undefined) table.set(key, [raw]);
-    else if (list.at(-1) !== raw && list.push(raw) > this.#limit) list.shift();
+    else if (list.at(-1) !== raw && list.push(raw) > maxEntries) list.shift();
   }
 
   /**
@@ -99,7 +97,7 @@ export class RawKeys<K> {
         if (isObject(key) && this.#isChanged(key, raw)) return false;
         element.setKey(raw);
         // The type's code may have disposed of the map.
-        void this.#descriptor.fd;
+        void this.#map.descriptor.fd;
         if (element.lookup(0)) return true;
         // The last one is kept: a key that the type cannot write is absent then, and not refused.
         if (list.length > 1) list.pop();

@@ -83,7 +83,7 @@ export class DecodeError extends Error {
     const hex = (bytes?: Uint8Array) => bytes && `0x${bytes.slice(0, 64).toHex()}`;
     const reason = cause instanceof Error ? cause.message : describe(cause);
     super(
-      `cannot decode the entry of ${what} with key ${hex(key)}, value ${hex(value)}: ${reason}: opened with t.bytes(n) as key and value, the map can be read whatever is in it`,
+      `cannot decode the entry of ${what} with key ${hex(key)}, value ${hex(value)}: ${reason}: a map opened with t.bytes(n) as key and value reads anything`,
       { cause },
     );
     this.entries = [{ key, value }];

@@ -6,6 +6,8 @@ import {
   DisposedError,
   HashMap,
   LpmTrie,
+  PerCpuHashMap,
+  possibleCpus,
   Queue,
   t,
 } from "../../src/index.ts";
@@ -499,6 +501,21 @@ describe("entries that cannot be decoded", () => {
       expect(error).toBeInstanceOf(DecodeError);
       expect(error.cause).toBe(thrown);
       expect(error.message).toContain("no");
+    }
+  });
+
+  bpfTest("of one CPU are named by their bytes", () => {
+    using raw = new PerCpuHashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
+    raw.set(
+      1,
+      possibleCpus().map(() => 0xee),
+    );
+    using map = PerCpuHashMap.fromFd(raw.fd, { key: t.u32, value: wary });
+    const [cpu] = possibleCpus() as [number];
+    for (const call of [() => map.getCpu(1, cpu), () => map.get(1), () => map.sum(1)]) {
+      const { entries } = errorOf(call) as DecodeError;
+      expect(entries[0]?.key).toEqual(bytesOf(1));
+      expect(entries[0]?.value?.slice(0, 4)).toEqual(bytesOf(0xee));
     }
   });
 

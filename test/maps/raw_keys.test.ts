@@ -360,5 +360,10 @@ describe("types", () => {
     expect(isLossless(t.struct({ a: t.u32, b: t.struct({ c: t.bool }) }))).toBe(false);
     // Its code may do anything, whatever it calls itself.
     expect(isLossless({ ...t.u32, read: () => 0 })).toBe(false);
+    for (const kind of ["struct", "array"]) {
+      const { read, write } = t.u32;
+      const own = Object.freeze({ kind, name: "own", size: 4, align: 4, read, write });
+      expect(isLossless(own)).toBe(false);
+    }
   });
 });
