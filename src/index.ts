@@ -65,7 +65,7 @@ export type {
   KeyedMap,
   PerCpuAssociativeMap,
 } from "./maps/keyed_map.ts";
-export { BatchError } from "./maps/walk.ts";
+export { BatchError, DecodeError, type RawEntry } from "./maps/walk.ts";
 export {
   BloomFilter,
   type BloomFilterOptions,

@@ -1,3 +1,4 @@
+import { listOf } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
@@ -5,6 +6,7 @@ import { BpfError } from "../ffi/error.ts";
 import type { MapHandle } from "../maps/create.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import { checkIndex, MapElements } from "../maps/elements.ts";
+import { type BatchesOptions, checkBatches } from "../maps/keyed_map.ts";
 import {
   type AnyType,
   checkLength,
@@ -25,6 +27,7 @@ import {
   type NeverInnerName,
 } from "../maps/map_types.ts";
 import type { ValueLayout } from "../maps/value_layout.ts";
+import { decodeWalk, inBatches } from "../maps/walk.ts";
 import { u32 } from "../types/integer.ts";
 import type { Infer, Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
@@ -184,9 +187,50 @@ export abstract class MapOfMaps<
     return this;
   }
 
+  /**
+   * Stores many maps, in one call where the kernel can (5.19): it waits once for the programs that use the old ones, not once
+   * for each. All pairs are checked before the first is stored.
+   *
+   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
+   */
+  setMany(pairs: Iterable<readonly [key: K, map: InnerMap<I>]>): this {
+    const list = listOf(pairs, "pairs");
+    // What is not a pair is refused as such below.
+    for (const pair of list) if (Array.isArray(pair)) this.#checkType(pair[1] as InnerMap<I>);
+    this.#elements.setMany(list as readonly (readonly [K, BpfMap])[]);
+    return this;
+  }
+
   /** Removes the map under a key; whether there was one. */
   delete(key: K): boolean {
     return this.#elements.delete(key);
+  }
+
+  /**
+   * Removes the maps under many keys, in one call where the kernel can (hash tables: 5.19). Returns how many were there.
+   *
+   * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
+   */
+  deleteMany(keys: Iterable<K>): number {
+    return this.#elements.deleteMany(keys);
+  }
+
+  /**
+   * Opens the map under a key and removes it there: the caller disposes of it. `undefined` where there is none.
+   *
+   * The kernel has no call for both: a map that takes its place in between is removed in its stead.
+   *
+   * @throws as {@link get}
+   */
+  take(key: K): InnerMap<I> | undefined {
+    const map = this.get(key);
+    if (map !== undefined) this.delete(key);
+    return map;
+  }
+
+  /** Finds the key after another one: see {@link KeyedMap.nextKey}. */
+  nextKey(key?: K): K | undefined {
+    return this.#elements.nextKey(key);
   }
 
   /** The keys that have a map: see {@link KeyedMap.entries} for what holds when it changes meanwhile. */
@@ -196,14 +240,61 @@ export abstract class MapOfMaps<
   }
 
   /** The keys and the ids of their maps. */
-  *ids(): Generator<[key: K, id: number], undefined, undefined> {
-    const { key, value } = this.#elements.layout;
-    using walk = this.#elements.walk();
-    while (walk.next()) {
-      for (let i = 0; walk.has(i); i++) {
-        const entry = key.read(walk.view, walk.keyOffset(i));
-        yield [entry, value.read(walk.view, walk.valueOffset(i))];
+  ids(): Generator<[key: K, id: number], undefined, undefined> {
+    const elements = this.#elements;
+    return decodeWalk(
+      () => elements.walk(),
+      (walk, index) => elements.readEntry(walk, index),
+    );
+  }
+
+  /**
+   * The keys and their maps in arrays. The maps are open until the loop goes on or ends, and are disposed of then: `dup()` those to
+   * keep.
+   *
+   * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+   * @throws {RangeError} for a `max` that is not a positive integer
+   */
+  entriesInBatches(
+    options: BatchesOptions = {},
+  ): Generator<[key: K, map: InnerMap<I>][], undefined, undefined> {
+    return this.#inBatches("entriesInBatches", options, false);
+  }
+
+  /**
+   * Removes all maps, one after the other, and hands each out when it is removed. It is open until the loop goes on or ends, and is
+   * disposed of then: `dup()` it to keep it. What holds of {@link take} when others store maps meanwhile holds here.
+   *
+   * @throws as {@link take}
+   */
+  *takeAll(): Generator<[key: K, map: InnerMap<I>], undefined, undefined> {
+    for (const batch of this.#inBatches("takeAll", { max: 1 }, true)) yield* batch;
+    return undefined;
+  }
+
+  /** Removes all maps in arrays, as {@link takeAll}, with one call for each array where the kernel can (hash tables: 5.19). */
+  takeAllInBatches(
+    options: BatchesOptions = {},
+  ): Generator<[key: K, map: InnerMap<I>][], undefined, undefined> {
+    return this.#inBatches("takeAllInBatches", options, true);
+  }
+
+  *#inBatches(
+    what: string,
+    options: BatchesOptions,
+    isTaken: boolean,
+  ): Generator<[key: K, map: InnerMap<I>][], undefined, undefined> {
+    const max = checkBatches(what, options);
+    for (const ids of inBatches(this.ids(), max)) {
+      using opened = new DisposableStack();
+      const batch: [K, InnerMap<I>][] = [];
+      for (const [key] of ids) {
+        // It may be gone since the walk read the key.
+        const map = this.get(key);
+        if (map !== undefined) batch.push([key, opened.use(map)]);
       }
+      if (isTaken) this.deleteMany(batch.map(([key]) => key));
+      if (batch.length > 0) yield batch;
     }
     return undefined;
   }
@@ -243,10 +334,13 @@ export abstract class MapOfMaps<
 
   /** @internal Stores a map, once it is known to fit; false where the flags forbid it. */
   protected store(key: K, map: InnerMap<I>, flags: number): boolean {
-    if (map instanceof BpfMap && map.type !== this.inner.type) {
-      throw new TypeError(`value of ${this}: expected a ${this.inner.type} map, got the ${map}`);
-    }
+    this.#checkType(map);
     return this.#elements.set(key, map, flags, undefined, `the ${map}`);
+  }
+
+  #checkType(map: InnerMap<I>): void {
+    if (!(map instanceof BpfMap) || map.type === this.inner.type) return;
+    throw new TypeError(`value of ${this}: expected a ${this.inner.type} map, got the ${map}`);
   }
 
   override [Symbol.dispose](): void {
@@ -328,6 +422,21 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
   override set(index: number, map: InnerMap<I>): this {
     checkIndex(this, index);
     return super.set(index, map);
+  }
+
+  /** Stores many maps. @throws {RangeError} for an index outside the array; else as {@link MapOfMaps.setMany} */
+  override setMany(pairs: Iterable<readonly [index: number, map: InnerMap<I>]>): this {
+    const list = listOf(pairs, "pairs");
+    // Elements that are not pairs are refused with the maps.
+    for (const pair of list) if (Array.isArray(pair)) checkIndex(this, pair[0]);
+    return super.setMany(list);
+  }
+
+  /** Empties many places. Returns how many had a map. @throws {RangeError} for an index outside the array */
+  override deleteMany(indexes: Iterable<number>): number {
+    const list = listOf(indexes, "keys");
+    for (const index of list) checkIndex(this, index);
+    return super.deleteMany(list);
   }
 
   /** Empties a place; whether a map was there. @throws {RangeError} for an index outside the array */

@@ -7,11 +7,20 @@ import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
 import { BpfError } from "../ffi/error.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_ANY, BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { copiedValueSize, type MapHandle } from "./create.ts";
 import { ManyLookups } from "./get_many.ts";
+import { bytesAt, isLossless, RawKeys } from "./raw_keys.ts";
 import type { ValueLayout } from "./value_layout.ts";
-import { BatchError, deleteBatch, MapWalk, type Walk, type WalkedMap } from "./walk.ts";
+import {
+  BatchError,
+  type Chunk,
+  DecodeError,
+  deleteBatch,
+  MapWalk,
+  type Walk,
+  type WalkedMap,
+} from "./walk.ts";
 
 /** The key of maps that have none. */
 export const noKey: Type<undefined> = {
@@ -76,6 +85,8 @@ export class MapElements<K, V, W = V> implements Disposable {
   #manyLookups: ManyLookups | undefined;
   /** Keys that were asked for by many at once. */
   #manyKeys = 0;
+  /** Absent where the key's type writes all that it reads as the same bytes. */
+  readonly #rawKeys: RawKeys<K> | undefined;
 
   constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
     this.#handle = handle;
@@ -95,6 +106,9 @@ export class MapElements<K, V, W = V> implements Disposable {
         );
       }
       this.#element = this.#newElement();
+      if (!isLossless(layout.key)) {
+        this.#rawKeys = new RawKeys(handle, layout.key);
+      }
     } catch (error) {
       handle.abandon();
       throw error;
@@ -109,7 +123,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /** Looks a value up; `undefined` where there is none. */
   get(key: K, options?: ElementOptions): V | undefined {
     const { layout } = this;
-    if (layout.unreadable !== undefined) this.#refuseRead(layout.unreadable);
+    if (layout.unreadable !== undefined) this.#checkReadable();
     const flags = options === undefined ? this.defaultFlags : this.#flagsOf(options);
     // As begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
     const element = this.#element ?? this.#newElement();
@@ -117,7 +131,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       this.writeKey(element, key);
       if (!element.lookup(flags)) return undefined;
-      return layout.value.read(element.view, element.valueOffset);
+      try {
+        return layout.value.read(element.view, element.valueOffset);
+      } catch (cause) {
+        throw this.undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
+      }
     } finally {
       this.end(element);
     }
@@ -125,8 +143,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Returns true where there is a value for the key. */
   has(key: K): boolean {
-    const { unreadable } = this.layout;
-    if (unreadable !== undefined) this.#refuseRead(unreadable);
+    this.#checkReadable();
     const element = this.begin();
     try {
       this.writeKey(element, key);
@@ -175,7 +192,43 @@ export class MapElements<K, V, W = V> implements Disposable {
     const element = this.begin();
     try {
       this.writeKey(element, key);
-      return this.takeElement(element) ? this.read(element) : undefined;
+      return this.takeElement(element) ? this.readTaken(element) : undefined;
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Fetches the values of many keys and deletes these, one after the other. In case of an error all are stored again. */
+  takeMany(keys: Iterable<K>): (V | undefined)[] {
+    const list = listOf(keys, "keys");
+    using taken = this.newBatch(list.length);
+    const element = this.begin();
+    try {
+      return list.map((key, index) => {
+        this.writeKey(element, key, index);
+        if (!this.takeElement(element)) return undefined;
+        const at = taken.count++;
+        element.copyTo(taken.bytes, taken.keyOffset(at), taken.valueOffset(at));
+        return this.read(element);
+      });
+    } catch (error) {
+      this.restore(taken);
+      throw error;
+    } finally {
+      this.end(element);
+    }
+  }
+
+  /** Finds the key after another one, by default the first. */
+  nextKey(key: K | undefined): K | undefined {
+    this.#checkReadable();
+    const element = this.begin();
+    try {
+      if (key !== undefined) this.writeKey(element, key);
+      element.seek();
+      void this.#handle.descriptor.fd;
+      if (!element.nextKey(key === undefined)) return undefined;
+      return this.readKey(element.view, element.nextKeyOffset);
     } finally {
       this.end(element);
     }
@@ -183,21 +236,79 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Fetches the value of an element's key and deletes the key; false where it was absent. */
   takeElement(element: MapElement): boolean {
-    const { unreadable } = this.layout;
-    if (unreadable !== undefined) this.#refuseRead(unreadable);
+    this.#checkReadable();
     const flags = this.defaultFlags;
     return element.lookupAndDelete(flags) ?? (element.lookup(flags) && element.delete());
   }
 
-  /** Decodes the value that an element has. */
+  /** Decodes the value that an element has. @throws {DecodeError} */
   read(element: MapElement): V {
-    return this.layout.value.read(element.view, element.valueOffset);
+    return this.readValue(element.view, elementKeyOffset, element.valueOffset);
+  }
+
+  /** Decodes the value that was taken with an element's key; where that fails, it is stored again. @throws {DecodeError} */
+  readTaken(element: MapElement): V {
+    try {
+      return this.read(element);
+    } catch (error) {
+      this.#putBack(element);
+      throw error;
+    }
+  }
+
+  /**
+   * Stores what was taken again, where no newer value has come. A full map refuses it: the error of decoding, which has the
+   * bytes, is what the caller should get. So it is for values without keys, as their place in the order is gone.
+   */
+  #putBack(element: MapElement): void {
+    void this.#handle.descriptor.fd;
+    try {
+      if (this.#handle.info.keySize > 0) element.update(this.defaultFlags | BPF_NOEXIST);
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+    }
+  }
+
+  /** Decodes a key, and notes its bytes where its type would write others. @throws {DecodeError} */
+  readKey(view: DataView, offset: number): K {
+    let key: K;
+    try {
+      key = this.layout.key.read(view, offset);
+    } catch (cause) {
+      throw this.undecoded(cause, view, offset);
+    }
+    this.#rawKeys?.note(key, view, offset);
+    return key;
+  }
+
+  /** Decodes the value of a key. @throws {DecodeError} */
+  readValue(view: DataView, keyOffset: number, valueOffset: number): V {
+    try {
+      return this.layout.value.read(view, valueOffset);
+    } catch (cause) {
+      throw this.undecoded(cause, view, keyOffset, valueOffset);
+    }
+  }
+
+  /** The error for a key, or a value where its offset is given, that its type cannot decode. */
+  undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
+    const key = bytesAt(view, keyOffset, this.#handle.info.keySize).slice();
+    const value =
+      valueOffset === undefined ? undefined : bytesAt(view, valueOffset, this.#valueSize).slice();
+    return new DecodeError(`${this}`, { key, value }, cause);
+  }
+
+  /** Decodes the entry at `index` of a chunk. @throws {DecodeError} */
+  readEntry(chunk: Chunk, index: number): [key: K, value: V] {
+    const { view } = chunk;
+    const keyOffset = chunk.keyOffset(index);
+    const valueOffset = chunk.valueOffset(index);
+    return [this.readKey(view, keyOffset), this.readValue(view, keyOffset, valueOffset)];
   }
 
   /** Looks up the values of these keys, in their order. */
   getMany(keys: Iterable<K>): (V | undefined)[] {
-    const { layout } = this;
-    if (layout.unreadable !== undefined) this.#refuseRead(layout.unreadable);
+    this.#checkReadable();
     // None may be asked for: a disposed map refuses all the same.
     void this.#handle.descriptor.fd;
     const list = listOf(keys, "keys");
@@ -220,7 +331,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Looks up in one call, where that is possible and enough keys were asked for. */
   #getByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
-    const { key: type, value, isReadByPrograms } = this.layout;
+    const { value, isReadByPrograms } = this.layout;
     if (isReadByPrograms !== true || this.#valueSize > largestManyValue) return undefined;
     if (keys.length < minManyKeys || this.#manyLookups?.isUsable === false) return undefined;
     this.#manyKeys += keys.length;
@@ -229,7 +340,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     // A program may read what this descriptor may not: it is asked first, for its error.
     this.has(keys[0] as K);
     const write = (view: DataView, offset: number, key: K, index: number) => {
-      this.write("key", type, view, offset, key, index);
+      this.#writeKeyTo(view, offset, key, index);
       void this.#handle.descriptor.fd;
     };
     return this.#manyLookups.get(keys, write, value);
@@ -241,7 +352,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
     const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
-    const { key, value } = this.layout;
+    const { value } = this.layout;
     using batch = this.newBatch(list.length);
     for (let index = 0; index < list.length; index++) {
       const pair: unknown = list[index];
@@ -250,14 +361,14 @@ export class MapElements<K, V, W = V> implements Disposable {
           `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
         );
       }
-      this.write("key", key, batch.view, batch.keyOffset(index), pair[0] as K, index);
+      this.#writeKeyTo(batch.view, batch.keyOffset(index), pair[0] as K, index);
       this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W, index);
     }
     let applied = 0;
     try {
       const isDone = batch.update(0, list.length, this.defaultFlags) !== "unsupported";
       if (!isDone) {
-        for (; applied < list.length; applied++) this.#setFrom(batch, applied, BPF_ANY);
+        for (; applied < list.length; applied++) this.#setFrom(batch, applied);
       }
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
@@ -275,12 +386,15 @@ export class MapElements<K, V, W = V> implements Disposable {
     void this.#handle.descriptor.fd;
     const list = listOf(keys, "keys");
     if (list.length === 0) return 0;
-    const { key: type } = this.layout;
     using batch = this.newBatch(list.length);
     for (const [index, key] of list.entries()) {
-      this.write("key", type, batch.view, batch.keyOffset(index), key, index);
+      this.#writeKeyTo(batch.view, batch.keyOffset(index), key, index);
     }
-    return deleteBatch(batch, list.length, this.walked);
+    // Equal keys may stand for several: which one is left is known when those before are deleted.
+    const rewrite = (element: MapElement, index: number) => {
+      this.writeKey(element, list[index] as K);
+    };
+    return deleteBatch(batch, list.length, this.walked, this.#rawKeys?.isUsed && rewrite);
   }
 
   /** Allocates room for so many keys and values. */
@@ -290,16 +404,17 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   /** Stores what was fetched and deleted again, where no newer value has come. */
-  restore(batch: MapBatch): void {
-    for (let index = 0; index < batch.count; index++) this.#setFrom(batch, index, BPF_NOEXIST);
+  restore(batch: MapBatch, start = 0, end = batch.count): void {
+    for (let index = start; index < end; index++) this.#setFrom(batch, index, true);
   }
 
-  #setFrom(batch: MapBatch, index: number, flags: number): void {
+  #setFrom(batch: MapBatch, index: number, isPutBack = false): void {
     const element = this.begin();
     try {
       element.setKey(batch.keyBytes(index));
       element.setValue(batch.valueBytes(index));
-      element.update(this.defaultFlags | flags);
+      if (isPutBack) this.#putBack(element);
+      else element.update(this.defaultFlags);
     } finally {
       this.end(element);
     }
@@ -307,8 +422,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Begins a walk over all elements, in the order of the map's type. */
   walk(): Walk {
-    const { unreadable } = this.layout;
-    if (unreadable !== undefined) this.#refuseRead(unreadable);
+    this.#checkReadable();
     const { entries } = this.#handle.row;
     return new (typeof entries === "function" ? entries : MapWalk)(this.walked);
   }
@@ -366,12 +480,29 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Writes the key of a call. @throws {DisposedError} when that disposed of the map */
   writeKey(element: MapElement, key: K, index?: number): void {
-    try {
-      this.layout.key.write(element.view, elementKeyOffset, key);
-    } catch (error) {
-      throw this.#explain(error, "key", index);
+    if (this.#rawKeys === undefined || !this.#rawKeys.find(element, key)) {
+      try {
+        this.layout.key.write(element.view, elementKeyOffset, key);
+      } catch (error) {
+        throw this.#explain(error, "key", index);
+      }
     }
     void this.#handle.descriptor.fd;
+  }
+
+  /** Writes a key of many to other memory than an element's. */
+  #writeKeyTo(view: DataView, offset: number, key: K, index: number): void {
+    if (this.#rawKeys?.isUsed !== true) {
+      this.write("key", this.layout.key, view, offset, key, index);
+      return;
+    }
+    const element = this.begin();
+    try {
+      this.writeKey(element, key, index);
+      element.copyKeyTo(bytesAt(view, offset, this.#handle.info.keySize), 0);
+    } finally {
+      this.end(element);
+    }
   }
 
   /**
@@ -398,9 +529,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     return withContext(error, `${index === undefined ? role : `${role} ${index}`} of ${this}`);
   }
 
-  #refuseRead(reason: string): never {
+  #checkReadable(): void {
+    const { unreadable } = this.layout;
+    if (unreadable === undefined) return;
     void this.#handle.descriptor.fd;
-    throw new TypeError(`${this} cannot be read: ${reason}`);
+    throw new TypeError(`${this} cannot be read: ${unreadable}`);
   }
 
   #newElement(): MapElement {

@@ -310,7 +310,12 @@ export class ManyLookups implements Disposable {
           write(program.view, program.keyOffset(i), keys[start + i] as K, start + i);
         }
         program.run(count);
-        for (let i = 0; i < count; i++) values[start + i] = program.readValue(layout, i);
+        try {
+          for (let i = 0; i < count; i++) values[start + i] = program.readValue(layout, i);
+        } catch {
+          // Single look-ups say which entry it is that cannot be decoded.
+          return undefined;
+        }
       }
       return values;
     } catch (error) {

@@ -7,7 +7,7 @@ import { type ElementLayout, type ElementOptions, MapElements } from "./elements
 import type { AnyType, KeyedMapTypes } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 import { PerCpuElements, PerCpuLayout, reduceValues, sumValues } from "./per_cpu.ts";
-import type { Walk } from "./walk.ts";
+import { type Chunk, collect, type DecodeError, decodeWalk, inBatches, type Walk } from "./walk.ts";
 
 /** Options of {@link KeyedMap.entriesInBatches} and {@link AssociativeMap.takeAllInBatches}. */
 export interface BatchesOptions {
@@ -20,7 +20,7 @@ export interface BatchesOptions {
 }
 
 /** Checks the options of a walk in arrays. Returns the largest number of entries in one. @throws {TypeError | RangeError} */
-function checkBatches(what: string, options: BatchesOptions): number {
+export function checkBatches(what: string, options: BatchesOptions): number {
   checkOptions(what, options, ["max"]);
   const { max = 1024 } = options;
   checkCount("max", max, 1);
@@ -54,6 +54,7 @@ export abstract class KeyedMap<
    * The value of a key, or `undefined`.
    *
    * @throws {TypeError | RangeError} for a key that its type refuses
+   * @throws {DecodeError} for a value that its type cannot decode
    */
   get(key: K, options?: ElementOptions): V | undefined {
     return this.elements.get(key, options);
@@ -85,42 +86,59 @@ export abstract class KeyedMap<
    * The walk always ends: without batches after twice `maxEntries` entries, if so many are added ahead of it. It takes at most
    * about 256 KiB however large the map is, and frees that when it ends, breaks or throws. Any number of walks may go on at
    * once.
+   *
+   * **Keys that decoding does not keep.** Programs store keys that their type would write in another way, or not at all: with
+   * garbage in the padding of a struct or after the NUL of a `t.cstring`, text that is not UTF-8 or fills its field, a `t.bool` of
+   * 2, a `t.u64Number` past 2^53. A key that a walk (or {@link nextKey}) hands out means the very bytes that it was read from, in every
+   * method of the object that it came from. The object keeps the bytes, and only of such keys:
+   *
+   * - Of objects it keeps them as long as they live. One that was changed means what its type writes; so does a copy.
+   * - A string, number, bigint or boolean has no identity: equal ones mean the key that was handed out last and is in the map still,
+   *   then those before, and then what the type writes. So a loop gets at each entry by its key, and `deleteMany([...map.keys()])`
+   *   deletes all. The keys that were handed out last are remembered, at least `maxEntries` and at most twice as many.
+   *
+   * Types that keep every byte, such as integers, addresses and structs of these without padding, pay nothing for it. To see the bytes
+   * open the map with `t.bytes(n)` as the type of its keys, `n` being {@link keySize}.
+   *
+   * **Entries that cannot be decoded**, by a `t.custom` that throws, do not end the walk: it hands out all others, and throws a
+   * {@link DecodeError} with their bytes at its end. An error in their place would leave the entries after them out of reach, and to
+   * pass over them in silence would hide them.
+   *
+   * @throws {DecodeError} at the end, when entries could not be decoded
+   *
+   * @example
+   * ```ts
+   * import { HashMap, t } from "bun-bpf";
+   * const Key = t.struct({ address: t.u64, pid: t.u32 }); // 4 bytes of padding at its end
+   * using raw = new HashMap({ key: t.bytes(Key.size), value: t.u32, maxEntries: 4 });
+   * raw.set(new Uint8Array(16).fill(1), 5); // as a program that leaves garbage there
+   * using map = HashMap.fromFd(raw.fd, { key: Key, value: t.u32 });
+   * for (const [key] of map) console.log(map.get({ ...key }), map.get(key), map.delete(key)); // undefined 5 true
+   * ```
    */
-  *entries(): Generator<[key: K, value: V], undefined, undefined> {
-    const { key, value } = this.elements.layout;
-    using walk = this.walk();
-    while (walk.next()) {
-      for (let i = 0; walk.has(i); i++) {
-        const entry = key.read(walk.view, walk.keyOffset(i));
-        yield [entry, value.read(walk.view, walk.valueOffset(i))];
-      }
-    }
-    return undefined;
+  entries(): Generator<[key: K, value: V], undefined, undefined> {
+    const { elements } = this;
+    return this.decode((walk, index) => elements.readEntry(walk, index));
   }
 
   /** The keys: as {@link entries}. */
-  *keys(): Generator<K, undefined, undefined> {
-    const { key } = this.elements.layout;
-    using walk = this.walk();
-    while (walk.next()) {
-      for (let i = 0; walk.has(i); i++) yield key.read(walk.view, walk.keyOffset(i));
-    }
-    return undefined;
+  keys(): Generator<K, undefined, undefined> {
+    const { elements } = this;
+    return this.decode((walk, index) => elements.readKey(walk.view, walk.keyOffset(index)));
   }
 
   /** The values: as {@link entries}. */
-  *values(): Generator<V, undefined, undefined> {
-    const { value } = this.elements.layout;
-    using walk = this.walk();
-    while (walk.next()) {
-      for (let i = 0; walk.has(i); i++) yield value.read(walk.view, walk.valueOffset(i));
-    }
-    return undefined;
+  values(): Generator<V, undefined, undefined> {
+    const { elements } = this;
+    return this.decode((walk, index) =>
+      elements.readValue(walk.view, walk.keyOffset(index), walk.valueOffset(index)),
+    );
   }
 
   /**
    * The entries in arrays, as the kernel returns them: like {@link entries}, for code that sends or stores many at once.
    *
+   * @throws {DecodeError} at the end, when entries could not be decoded
    * @throws {RangeError} for a `max` that is not a positive integer
    *
    * @example
@@ -136,11 +154,17 @@ export abstract class KeyedMap<
   ): Generator<[key: K, value: V][], undefined, undefined> {
     const max = checkBatches("entriesInBatches", options);
     using walk = this.walk();
+    let errors: DecodeError | undefined;
     while (walk.next()) {
       for (let start = 0; walk.has(start); start += max) {
-        yield this.readEntries(walk, start, Math.min(max, walk.count - start));
+        const end = Math.min(start + max, walk.count);
+        const entries = this.readEntries(walk, start, end, (error) => {
+          errors = collect(errors, error);
+        });
+        if (entries.length > 0) yield entries;
       }
     }
+    if (errors !== undefined) throw errors;
     return undefined;
   }
 
@@ -154,6 +178,33 @@ export abstract class KeyedMap<
     for (const [key, value] of this.entries()) fn(value, key, this);
   }
 
+  /**
+   * Finds the key after another one, in the kernel's order; the first without an argument. `undefined` after the last.
+   *
+   * This is the kernel's own step (`BPF_MAP_GET_NEXT_KEY`), for walks that stop and go on later, in another process even: the
+   * loops of this class are faster, and safe under deletion. **When the key is not in the map any more, the kernel starts
+   * again from the first**: ask for the next key before the one at hand is deleted, and bound the walk where others delete.
+   * Arrays give every index, that of an empty place, too.
+   *
+   * @throws {TypeError | RangeError} for a key that its type refuses
+   *
+   * @example
+   * ```ts
+   * import { HashMap, t } from "bun-bpf";
+   * using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
+   * map.set(1, 10).set(2, 20);
+   * for (let key = map.nextKey(); key !== undefined; ) {
+   *   const next = map.nextKey(key);
+   *   map.delete(key);
+   *   key = next;
+   * }
+   * console.log(map.count()); // 0
+   * ```
+   */
+  nextKey(key?: K): K | undefined {
+    return this.elements.nextKey(key);
+  }
+
   /** Counts the entries by a walk, as the kernel keeps no number. */
   count(): number {
     using walk = this.walk();
@@ -162,22 +213,32 @@ export abstract class KeyedMap<
     return count;
   }
 
-  /** A copy as a `Map`. Keys that decode to objects are compared by identity there. */
+  /** A copy as a `Map`. Keys that decode to objects are compared by identity there. @throws as {@link entries} */
   toMap(): Map<K, V> {
     return new Map(this.entries());
   }
 
-  /** @internal Decodes `length` entries, from the one at `start` on. */
+  /** @internal Decodes the entries from `start` to `end`, but for those that `refuse` is told of. */
   protected readEntries(
-    chunk: Pick<Walk, "view" | "keyOffset" | "valueOffset">,
+    chunk: Chunk,
     start: number,
-    length: number,
+    end: number,
+    refuse: (error: unknown, index: number) => void,
   ): [key: K, value: V][] {
-    const { key, value } = this.elements.layout;
-    return Array.from({ length }, (_, index) => [
-      key.read(chunk.view, chunk.keyOffset(start + index)),
-      value.read(chunk.view, chunk.valueOffset(start + index)),
-    ]);
+    const entries: [key: K, value: V][] = [];
+    for (let index = start; index < end; index++) {
+      try {
+        entries.push(this.elements.readEntry(chunk, index));
+      } catch (error) {
+        refuse(error, index);
+      }
+    }
+    return entries;
+  }
+
+  /** @internal Hands out what `read` makes of each entry of a walk. */
+  protected decode<T>(read: (walk: Walk, index: number) => T): Generator<T, undefined, undefined> {
+    return decodeWalk(() => this.walk(), read);
   }
 
   /** @internal A walk over all entries. */
@@ -237,7 +298,8 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there.
+   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there. Once a walk has handed out a key that its
+   * type would write in another way (see {@link entries}), each key is a call.
    *
    * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
    * @throws {TypeError | RangeError} for a key that its type refuses: the map is as before
@@ -249,31 +311,44 @@ export abstract class AssociativeMap<
   /**
    * Fetches a value and deletes its key: for hash maps in one step since kernel 5.14. Before, and for other kinds, a
    * change of the value between the look-up and the deletion is lost.
+   *
+   * @throws {DecodeError} when its type cannot decode the value: it is stored again, where no newer one has come
    */
   take(key: K): V | undefined {
     return this.elements.take(key);
   }
 
   /**
+   * Fetches the values of these keys in their order and deletes the keys: `undefined` where there is none. Each costs a call, as by
+   * {@link take}; what comes twice is there the first time only.
+   *
+   * Where one is refused, what was taken before is stored again, if no newer value has come and the map is not full meanwhile.
+   *
+   * @throws {BpfError} when the kernel refuses one
+   * @throws {DecodeError} when its type cannot decode a value
+   * @throws {TypeError | RangeError} for a key that its type refuses
+   */
+  takeMany(keys: Iterable<K>): (V | undefined)[] {
+    return this.elements.takeMany(keys);
+  }
+
+  /**
    * Takes the entries out one after the other: each is deleted, as by {@link take}, when it is handed out, so that none is
    * lost when the loop ends early. Entries that are added meanwhile may be left.
+   *
+   * @throws {DecodeError} at the end, when entries could not be decoded: they stay in the map
    */
   *takeAll(): Generator<[key: K, value: V], undefined, undefined> {
-    using walk = this.walk();
-    while (walk.next()) {
-      for (let i = 0; walk.has(i); i++) {
-        const entry = this.#takeFrom(walk, i);
-        if (entry !== undefined) yield entry;
-      }
-    }
+    const taken = this.decode((walk, index) => this.#takeFrom(walk, index));
+    for (const entry of taken) if (entry !== undefined) yield entry;
     return undefined;
   }
 
   /**
    * Takes all entries out in arrays: like {@link takeAll}, but with one call for each array where the kernel can (hash
    * maps: 5.6), which is several times as fast. The loop gets whole arrays, so that no entry is lost when it ends early.
-   * Where a type throws, the entries of that array are stored again.
    *
+   * @throws {DecodeError} as {@link takeAll}: entries that cannot be decoded are stored again
    * @throws {RangeError} for a `max` that is not a positive integer
    *
    * @example
@@ -292,37 +367,32 @@ export abstract class AssociativeMap<
     const max = checkBatches("takeAllInBatches", options);
     const { elements } = this;
     using batch = elements.newBatch(Math.min(max, this.maxEntries));
+    let errors: DecodeError | undefined;
     for (let result = "more"; result === "more";) {
       result = batch.lookupAndDelete(elements.defaultFlags);
       if (result === "unsupported") break;
-      let entries: [K, V][];
-      try {
-        entries = this.readEntries(batch, 0, batch.count);
-      } catch (error) {
-        elements.restore(batch);
-        throw error;
-      }
+      const entries = this.readEntries(batch, 0, batch.count, (error, index) => {
+        errors = collect(errors, error);
+        elements.restore(batch, index, index + 1);
+      });
       if (entries.length > 0) yield entries;
-      if (result === "end") return undefined;
+      if (result === "end") {
+        if (errors !== undefined) throw errors;
+        return undefined;
+      }
     }
-    let entries: [K, V][] = [];
-    for (const entry of this.takeAll()) {
-      if (entries.push(entry) < max) continue;
-      yield entries;
-      entries = [];
-    }
-    if (entries.length > 0) yield entries;
+    yield* inBatches(this.takeAll(), max);
     return undefined;
   }
 
   /** Takes by the bytes of the key, as it may not be what its type would make of the decoded one: padding, text after a NUL. */
   #takeFrom(walk: Walk, index: number): [key: K, value: V] | undefined {
     const { elements } = this;
-    const key = elements.layout.key.read(walk.view, walk.keyOffset(index));
+    const key = elements.readKey(walk.view, walk.keyOffset(index));
     const element = elements.begin();
     try {
       element.setKey(walk.keyBytes(index));
-      return elements.takeElement(element) ? [key, elements.read(element)] : undefined;
+      return elements.takeElement(element) ? [key, elements.readTaken(element)] : undefined;
     } finally {
       elements.end(element);
     }

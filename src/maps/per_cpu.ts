@@ -1,6 +1,7 @@
 /** @module Values of per-CPU maps: one for each possible CPU. Apart, as other maps need none of it. */
 
 import { describe, Located } from "../check/describe.ts";
+import { elementKeyOffset } from "../ffi/bpf_map_element.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import type { Type } from "../types/type.ts";
@@ -125,7 +126,11 @@ export class PerCpuElements<K, V> {
     try {
       elements.writeKey(element, key);
       if (!element.lookup(0)) return undefined;
-      return this.#layout.readOne(element.view, element.valueOffset, index);
+      try {
+        return this.#layout.readOne(element.view, element.valueOffset, index);
+      } catch (cause) {
+        throw elements.undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
+      }
     } finally {
       elements.end(element);
     }

@@ -63,7 +63,11 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
     return this;
   }
 
-  /** Takes the next value out, or `undefined` when there is none. */
+  /**
+   * Takes the next value out, or `undefined` when there is none.
+   *
+   * @throws {DecodeError} for a value that its type cannot decode: it is out, and the error has its bytes
+   */
   pop(): V | undefined {
     return this.#elements.take(undefined);
   }
@@ -76,6 +80,8 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   /**
    * Takes the values out one after the other, each when it is handed out, until there is none: also those that are put in
    * meanwhile.
+   *
+   * @throws as {@link pop}
    */
   *takeAll(): Generator<V, undefined, undefined> {
     const elements = this.#elements;

@@ -1,3 +1,4 @@
+import { describe } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";
 import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
@@ -32,16 +33,87 @@ export class BatchError extends BpfError {
   }
 }
 
+/** An entry as the kernel has it. */
+export interface RawEntry {
+  readonly key: Uint8Array;
+  /** `undefined` where the key is what could not be decoded. */
+  readonly value: Uint8Array | undefined;
+}
+
+/**
+ * A key or value that its type cannot decode, as a `t.custom` that throws. A walk hands out all other entries first and throws this at its
+ * end. The message and `cause`, what the type threw, are those of the first one.
+ *
+ * Nothing is lost: an entry that was being taken out is stored again. Where that cannot be (a newer value has come or the map got full
+ * meanwhile, or it is a queue or stack), its bytes are here.
+ *
+ * `clear()` and `count()` decode nothing. A map that is opened with `t.bytes(n)` as its types, `n` being `keySize` or
+ * `valueSize`, reads, stores and deletes anything: `HashMap.fromFd(map.fd, { key: t.bytes(8), value: t.bytes(4) })`.
+ *
+ * @example
+ * ```ts
+ * import { DecodeError, HashMap, t } from "bun-bpf";
+ * const Letter = t.custom<"a" | "b">({
+ *   size: 1,
+ *   read(view, offset) {
+ *     const code = view.getUint8(offset);
+ *     if (code > 1) throw new RangeError(`${code} is no letter`);
+ *     return code === 0 ? "a" : "b";
+ *   },
+ *   write: (view, offset, letter) => view.setUint8(offset, letter === "a" ? 0 : 1),
+ * });
+ * using raw = new HashMap({ key: t.u8, value: t.u32, maxEntries: 4 });
+ * using map = HashMap.fromFd(raw.set(0, 10).set(7, 11).fd, { key: Letter, value: t.u32 });
+ * try {
+ *   for (const [letter, value] of map) console.log(letter, value); // a 10
+ * } catch (error) {
+ *   if (error instanceof DecodeError) console.log(error.entries[0]?.key); // Uint8Array(1) [ 7 ]
+ * }
+ * ```
+ */
+export class DecodeError extends Error {
+  override readonly name = "DecodeError";
+  /** The entries that could not be decoded, at most the first 1000. */
+  readonly entries: RawEntry[];
+  /** The number of entries that could not be decoded. */
+  readonly count: number = 1;
+
+  /** @internal */
+  constructor(what: string, { key, value }: RawEntry, cause: unknown) {
+    const hex = (bytes?: Uint8Array) => bytes && `0x${bytes.slice(0, 64).toHex()}`;
+    const reason = cause instanceof Error ? cause.message : describe(cause);
+    super(
+      `cannot decode the entry of ${what} with key ${hex(key)}, value ${hex(value)}: ${reason}: a map opened with t.bytes(n) as key and value reads anything`,
+      { cause },
+    );
+    this.entries = [{ key, value }];
+  }
+}
+
+/** Adds an error to that of a walk, which is thrown at its end; throws what is not of decoding. */
+export function collect(first: DecodeError | undefined, error: unknown): DecodeError {
+  if (!(error instanceof DecodeError)) throw error;
+  if (first === undefined) return error;
+  if ((first as { count: number }).count++ < 1000) first.entries.push(...error.entries);
+  return first;
+}
+
 /**
  * Deletes the first `count` keys of a batch; absent ones do not matter. Returns how many were there.
  *
+ * @param rewrite writes a key for a call of its own, where one alone has to be asked for at a time
  * @throws {BatchError} when the kernel refuses one; it says how many keys are done, the absent ones included
  */
-export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): number {
+export function deleteBatch(
+  batch: MapBatch,
+  count: number,
+  map: WalkedMap,
+  rewrite?: ((element: MapElement, index: number) => void) | false,
+): number {
   let deleted = 0;
   let done = 0;
   try {
-    while (done < count) {
+    while (!rewrite && done < count) {
       batch.count = 0;
       const result = batch.delete(done, count - done);
       if (result === "unsupported") break;
@@ -59,7 +131,8 @@ export function deleteBatch(batch: MapBatch, count: number, map: WalkedMap): num
       map.kind,
     );
     for (; done < count; done++) {
-      element.setKey(batch.keyBytes(done));
+      if (rewrite) rewrite(element, done);
+      else element.setKey(batch.keyBytes(done));
       if (element.delete()) deleted++;
     }
     return deleted;
@@ -130,17 +203,21 @@ export interface WalkedMap {
   readonly kind: KindHints;
 }
 
+/** Entries in memory. */
+export interface Chunk {
+  readonly view: DataView;
+  keyOffset(index: number): number;
+  valueOffset(index: number): number;
+}
+
 /**
  * A walk over a map in chunks.
  *
  * After `next()` has returned true, entries 0 to `count - 1` lie at `keyOffset(i)` and `valueOffset(i)` of `view`, until
  * the next call.
  */
-export interface Walk extends Disposable {
+export interface Walk extends Chunk, Disposable {
   readonly count: number;
-  readonly view: DataView;
-  keyOffset(index: number): number;
-  valueOffset(index: number): number;
   /** The bytes of key `index`. */
   keyBytes(index: number): Uint8Array;
   /** Returns true where the chunk has an entry `index`. @throws {DisposedError} once the map is disposed of */
@@ -149,6 +226,51 @@ export interface Walk extends Disposable {
   next(): boolean;
   /** Deletes the entries of the chunk that are still there. */
   deleteChunk(): void;
+}
+
+/** Walks over all entries and hands out what `read` makes of each. Errors of decoding are thrown at the end. */
+export function* decodeWalk<T>(
+  begin: () => Walk,
+  read: (walk: Walk, index: number) => T,
+): Generator<T, undefined, undefined> {
+  using walk = begin();
+  let errors: DecodeError | undefined;
+  while (walk.next()) {
+    for (let i = 0; walk.has(i); i++) {
+      let item: T;
+      try {
+        item = read(walk, i);
+      } catch (error) {
+        errors = collect(errors, error);
+        continue;
+      }
+      yield item;
+    }
+  }
+  if (errors !== undefined) throw errors;
+  return undefined;
+}
+
+/** Hands out items in arrays of `max`; those before an error are handed out before it is thrown. */
+export function* inBatches<T>(
+  items: Iterable<T>,
+  max: number,
+): Generator<T[], undefined, undefined> {
+  let batch: T[] = [];
+  let failure: readonly unknown[] = [];
+  try {
+    for (const item of items) {
+      if (batch.push(item) < max) continue;
+      const full = batch;
+      batch = [];
+      yield full;
+    }
+  } catch (error) {
+    failure = [error];
+  }
+  if (batch.length > 0) yield batch;
+  if (failure.length > 0) throw failure[0];
+  return undefined;
 }
 
 /** The memory of a walk. A generator that is dropped unfinished never disposes of it: it is collected then. */

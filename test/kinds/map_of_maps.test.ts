@@ -3,6 +3,7 @@ import {
   ArrayMap,
   ArrayOfMaps,
   asm,
+  BatchError,
   BpfError,
   createMap,
   HashMap,
@@ -23,10 +24,208 @@ import { repetitions } from "../support/effort.ts";
 
 const inner = { key: t.u32, value: t.u64Number, maxEntries: 8 } as const;
 
+const innerHash = { type: "hash", ...inner } as const;
+
 function outer() {
   const name = "outer";
   return new HashOfMaps({ key: t.u32, maxEntries: 4, name, inner: { type: "hash", ...inner } });
 }
+
+describe.each([
+  ["a hash", () => new HashOfMaps({ key: t.u32, maxEntries: 64, inner: innerHash })],
+  ["an array", () => new ArrayOfMaps({ length: 64, inner: innerHash })],
+] as const)("%s of maps in batches", (_, create) => {
+  /** Maps that have their index as a key, and an outer map with them. */
+  function filled(count: number) {
+    const stack = new DisposableStack();
+    const list = Array.from({ length: count }, (__, key) =>
+      stack.use(new HashMap(inner)).set(key, key),
+    );
+    const maps: HashOfMaps<typeof t.u32, typeof innerHash> | ArrayOfMaps<typeof innerHash> =
+      stack.use(create());
+    maps.setMany(list.map((map, key) => [key, map] as const));
+    return { stack, list, maps };
+  }
+  const inOrder = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b);
+
+  bpfTest("stores many, as by one after the other", () => {
+    const { stack, list, maps } = filled(20);
+    using _stack = stack;
+    expect(inOrder(maps.ids())).toEqual(list.map(({ id }, key) => [key, id]));
+    // In place of others.
+    expect(
+      maps.setMany([
+        [3, list[4] as never],
+        [40, list[5] as never],
+      ]),
+    ).toBe(maps);
+    expect([maps.getId(3), maps.getId(40), maps.count()]).toEqual([list[4]?.id, list[5]?.id, 21]);
+    expect(maps.setMany([]).count()).toBe(21);
+  });
+
+  bpfTest(
+    "stores none where one is no map, or of another kind, and says what it did of what the kernel refuses",
+    () => {
+      using maps = create();
+      using good = new HashMap(inner);
+      using array = new ArrayMap({ value: t.u64Number, length: 8 });
+      using wide = new HashMap({ ...inner, value: t.array(t.u64Number, 2) });
+      const outerMaps: { setMany(pairs: unknown): unknown } = maps;
+      expect(() =>
+        outerMaps.setMany([
+          [0, good],
+          [1, array],
+        ]),
+      ).toThrow(/expected a hash map, got the array map/);
+      expect(() =>
+        outerMaps.setMany([
+          [0, good],
+          [1, 5],
+        ]),
+      ).toThrow(/expected a map, got 5/);
+      expect(() => outerMaps.setMany([[0, good], [1]])).toThrow(/pair 1 .*expected \[key, value\]/);
+      expect(() =>
+        outerMaps.setMany([
+          [0, good],
+          [-1, good],
+        ]),
+      ).toThrow(/key 1 of .*got -1/);
+      expect(maps.count()).toBe(0);
+      let refusal: unknown;
+      try {
+        outerMaps.setMany([
+          [0, good],
+          [1, good],
+          [2, wide],
+          [3, good],
+        ]);
+      } catch (error) {
+        refusal = error;
+      }
+      expect(refusal).toBeInstanceOf(BatchError);
+      expect((refusal as BatchError).applied).toBe(2);
+      expect(String(refusal)).toMatch(
+        /2 of 4 were applied.*EINVAL.*sizes and flags must be the same/,
+      );
+      expect([...maps.keys()].sort()).toEqual([0, 1]);
+    },
+  );
+
+  bpfTest("deletes many, whether they are there or not", () => {
+    const { stack, maps } = filled(8);
+    using _stack = stack;
+    expect(maps.deleteMany([1, 9, 2, 2, 63])).toBe(2);
+    expect([...maps.keys()].sort()).toEqual([0, 3, 4, 5, 6, 7]);
+    expect(maps.deleteMany([])).toBe(0);
+  });
+
+  bpfTest("hands maps out in arrays, open for as long as the loop has them", () => {
+    const { stack, list, maps } = filled(20);
+    using _stack = stack;
+    const before = openKernelObjects().size;
+    const seen: [number, number][] = [];
+    const handedOut: HashMap<typeof t.u32, typeof t.u64Number>[] = [];
+    for (const batch of maps.entriesInBatches({ max: 8 })) {
+      expect(batch.length).toBe(seen.length < 16 ? 8 : 4);
+      for (const [key, map] of batch) {
+        seen.push([key, map.get(key) as number]);
+        handedOut.push(map);
+      }
+    }
+    expect(inOrder(seen)).toEqual(list.map((___, key) => [key, key]));
+    expect(handedOut.every(({ disposed }) => disposed)).toBe(true);
+    for (const _batch of maps.entriesInBatches()) break;
+    expect(openKernelObjects().size).toBe(before);
+    expect(() => [...maps.entriesInBatches({ max: 0 })]).toThrow(/max: expected an integer from 1/);
+  });
+
+  bpfTest("takes all out, none lost by a loop that ends early", () => {
+    const { stack, list, maps } = filled(20);
+    using _stack = stack;
+    // The outer map alone keeps them from now on.
+    for (const map of list) map[Symbol.dispose]();
+    const before = openKernelObjects().size;
+    const taken: [number, number][] = [];
+    for (const [key, map] of maps.takeAll()) {
+      expect(maps.has(key)).toBe(false);
+      taken.push([key, map.get(key) as number]);
+      if (taken.length === 3) break;
+    }
+    expect(maps.count()).toBe(17);
+    for (const batch of maps.takeAllInBatches({ max: 5 })) {
+      for (const [key, map] of batch) taken.push([key, map.get(key) as number]);
+      if (taken.length > 10) break;
+    }
+    expect(maps.count()).toBe(20 - taken.length);
+    const [key] = [...maps.keys()] as [number];
+    {
+      using map = maps.take(key);
+      taken.push([key, map?.get(key) as number]);
+      expect([maps.has(key), maps.take(key)]).toEqual([false, undefined]);
+    }
+    for (const batch of maps.takeAllInBatches()) {
+      for (const [index, map] of batch) taken.push([index, map.get(index) as number]);
+    }
+    expect(inOrder(taken)).toEqual(list.map((___, index) => [index, index]));
+    expect(maps.count()).toBe(0);
+    expect(openKernelObjects().size).toBe(before);
+  });
+
+  bpfTest("finds the next key", () => {
+    const { stack, maps } = filled(4);
+    using _stack = stack;
+    const keys = [];
+    for (let key = maps.nextKey(); key !== undefined; key = maps.nextKey(key)) keys.push(key);
+    // Of an array every index, as the kernel does.
+    expect(keys.sort((a, b) => a - b)).toEqual(
+      Array.from({ length: maps.type === "hash_of_maps" ? 4 : 64 }, (___, key) => key),
+    );
+  });
+});
+
+describe("an array of maps in batches", () => {
+  bpfTest("refuses an index outside before it does anything", () => {
+    using maps = new ArrayOfMaps({ length: 4, inner: innerHash });
+    using map = new HashMap(inner);
+    maps.set(1, map);
+    const outside = /index of array_of_maps map \d+: expected an integer from 0 to 3, got 4/;
+    expect(() =>
+      maps.setMany([
+        [0, map],
+        [4, map],
+      ]),
+    ).toThrow(outside);
+    expect(() => maps.deleteMany([1, 4])).toThrow(outside);
+    expect([...maps.keys()]).toEqual([1]);
+  });
+});
+
+describe("keys of a hash of maps that their type would write in another way", () => {
+  bpfTest("are looked up, stored and deleted by what a walk hands out", () => {
+    using raw = new HashOfMaps({ key: t.bytes(8), maxEntries: 8, inner: innerHash });
+    using first = new HashMap(inner);
+    using second = new HashMap(inner);
+    const keys = ["a\0x", "a\0y", "abcdefgh"].map((text) =>
+      Buffer.alloc(8, text, "latin1").fill(0, text.length),
+    );
+    raw.setMany(keys.map((key) => [key, first]));
+    using maps = HashOfMaps.fromFd(raw.fd, { key: t.cstring(8), inner: innerHash });
+    for (const [key] of maps) {
+      expect([maps.getId(key), maps.has(key), maps.add(key, second)]).toEqual([
+        first.id,
+        true,
+        false,
+      ]);
+      maps.set(key, second);
+    }
+    expect(keys.map((key) => raw.getId(key))).toEqual(keys.map(() => second.id));
+    expect(maps.deleteMany([...maps.keys()])).toBe(3);
+    expect(raw.count()).toBe(0);
+    raw.setMany(keys.map((key) => [key, first]));
+    expect([...maps.takeAll()].length).toBe(3);
+    expect(raw.count()).toBe(0);
+  });
+});
 
 describe("a hash of maps", () => {
   bpfTest("keeps maps alive, and opens them as what they are", () => {

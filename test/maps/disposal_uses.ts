@@ -55,6 +55,7 @@ const keyedUses = <K, V, W>(key: K): Uses<KeyedMap<K, V, W>> => ({
   entriesInBatches: (map) => [...map.entriesInBatches()],
   [Symbol.iterator]: (map) => [...map],
   forEach: (map) => map.forEach(() => {}),
+  nextKey: (map) => map.nextKey(),
   count: (map) => map.count(),
   toMap: (map) => map.toMap(),
 });
@@ -68,6 +69,7 @@ const associativeUses = <K, V, W>(key: K, value: W): Uses<AssociativeMap<K, V, W
   delete: (map) => map.delete(key),
   deleteMany: (map) => map.deleteMany([]),
   take: (map) => map.take(key),
+  takeMany: (map) => map.takeMany([]),
   takeAll: (map) => [...map.takeAll()],
   takeAllInBatches: (map) => [...map.takeAllInBatches()],
   clear: (map) => map.clear(),

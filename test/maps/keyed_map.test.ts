@@ -1,8 +1,21 @@
 import { inspect } from "node:util";
 import { describe, expect } from "bun:test";
-import { DisposedError, HashMap, t } from "../../src/index.ts";
+import {
+  ArrayMap,
+  DecodeError,
+  DisposedError,
+  HashMap,
+  LpmTrie,
+  PerCpuHashMap,
+  possibleCpus,
+  Queue,
+  t,
+} from "../../src/index.ts";
+import { openMapHandle } from "../../src/maps/create.ts";
+import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { adopt } from "./adopt.ts";
 import { batchlessMap } from "./batchless.ts";
 
 // The only value that both maps take: see batchlessMap.
@@ -343,5 +356,327 @@ describe("batches that are drained", () => {
     isWary = false;
     expect(new Map([...map, ...drained]).size).toBe(100);
     expect(map.get(50)).toBe(50);
+  });
+});
+
+/** A number that its type refuses to read where its lowest byte is 0xee. */
+const wary = t.custom<number>({
+  size: 4,
+  align: 4,
+  read(view, offset) {
+    const number = view.getUint32(offset, true);
+    if ((number & 0xff) === 0xee) throw new RangeError("no such number");
+    return number;
+  },
+  write: (view, offset, number) => view.setUint32(offset, number, true),
+});
+
+function errorOf(call: () => unknown): unknown {
+  try {
+    call();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+describe("entries that cannot be decoded", () => {
+  /** Numbers of which some cannot be decoded, as keys, as values, or as both. */
+  const numbers = Array.from(
+    { length: 300 },
+    (_, index) => (index % 100 === 7 ? 0xee : 0) + index * 256,
+  );
+  const bad = numbers.filter((number) => (number & 0xff) === 0xee);
+  const good = numbers.filter((number) => !bad.includes(number));
+  const bytesOf = (number: number) => new Uint8Array(Uint32Array.of(number).buffer);
+
+  function maps(keyType: t.Type<number>, valueType: t.Type<number>, make = filledHash) {
+    const raw = make();
+    raw.setMany(numbers.map((number) => [number, number] as const));
+    return { raw, map: HashMap.fromFd(raw.fd, { key: keyType, value: valueType }) };
+  }
+  const filledHash = () => new HashMap({ key: t.u32, value: t.u32, maxEntries: 512 });
+
+  for (const [part, keyType, valueType] of [
+    ["keys", wary, t.u32],
+    ["values", t.u32, wary],
+  ] as const) {
+    bpfTest(`by their ${part} are told of after all others`, () => {
+      const { raw, map } = maps(keyType, valueType);
+      using _raw = raw;
+      using _map = map;
+      const seen: number[] = [];
+      const ways: readonly (readonly [string, () => void])[] = [
+        ["entries", () => [...map.entries().map(([key]) => seen.push(key))]],
+        ["forEach", () => map.forEach((_, key) => seen.push(key))],
+        [
+          "entriesInBatches",
+          () => {
+            for (const batch of map.entriesInBatches({ max: 7 }))
+              seen.push(...batch.map(([key]) => key));
+          },
+        ],
+        [
+          part,
+          () => {
+            for (const number of map[part]()) seen.push(number);
+          },
+        ],
+      ];
+      for (const [name, walk] of ways) {
+        seen.length = 0;
+        const error = errorOf(walk) as DecodeError;
+        expect([name, sorted(seen)]).toEqual([name, good]);
+        expect(error).toBeInstanceOf(DecodeError);
+        expect([error.count, error.entries.length]).toEqual([bad.length, bad.length]);
+        const keys = error.entries.map(({ key }) =>
+          new DataView(key.slice().buffer).getUint32(0, true),
+        );
+        expect(sorted(keys)).toEqual(bad);
+        if (part === "values")
+          expect(error.entries.map(({ value }) => value)).toEqual(keys.map(bytesOf));
+        expect(error.message).toMatch(
+          /^cannot decode the entry of hash map \d+ with key 0xee[0-9a-f]{6}, .*: no such number: .*t\.bytes\(n\)/,
+        );
+        expect((error.cause as Error).message).toBe("no such number");
+      }
+      // The other part can be decoded.
+      expect([...map[part === "keys" ? "values" : "keys"]()].length).toBe(numbers.length);
+      expect(map.count()).toBe(numbers.length);
+      expect(() => map.toMap()).toThrow(DecodeError);
+      // A loop that is left early was not asking for the rest.
+      for (const _entry of map) break;
+    });
+
+    bpfTest(`by their ${part} stay when the others are taken out, and can be cleared`, () => {
+      for (const take of ["takeAll", "takeAllInBatches"] as const) {
+        const { raw, map } = maps(keyType, valueType);
+        using _raw = raw;
+        using _map = map;
+        const taken: number[] = [];
+        const error = errorOf(() => {
+          for (const item of map[take]()) {
+            const entries =
+              take === "takeAll" ? [item as [number, number]] : (item as [number, number][]);
+            taken.push(...entries.map(([key]) => key));
+          }
+        }) as DecodeError;
+        expect(sorted(taken)).toEqual(good);
+        expect(error).toBeInstanceOf(DecodeError);
+        expect(error.count).toBe(bad.length);
+        expect(new Map([...raw].sort(([a], [b]) => a - b))).toEqual(
+          new Map(bad.map((number) => [number, number])),
+        );
+        expect(errorOf(() => [...map[take]()])).toBeInstanceOf(DecodeError);
+        map.clear();
+        expect(raw.count()).toBe(0);
+      }
+    });
+  }
+
+  bpfTest("are not lost where the kernel has no batches", () => {
+    using raw = batchlessMap(64);
+    const values = [1, 2, 3, 4, 5];
+    raw.setMany(values.map((key) => [key, value]));
+    let isWary = true;
+    const odd = t.custom<number>({
+      size: 4,
+      align: 4,
+      read(view, offset) {
+        const number = view.getUint32(offset, true);
+        if (isWary && number === 1) throw new RangeError("no such number");
+        return number;
+      },
+      write: (view, offset, number) => view.setUint32(offset, number, true),
+    });
+    using map = adopt(
+      HashMap<typeof odd, typeof t.u32>,
+      openMapHandle(DEVMAP_HASH, { fd: raw.fd }, {}, { key: odd, value: t.u32 }),
+    );
+    const taken: number[] = [];
+    expect(() => {
+      // More than there are: the array that is not full is handed out before the error.
+      for (const batch of map.takeAllInBatches({ max: 8 }))
+        taken.push(...batch.map(([key]) => key));
+    }).toThrow(DecodeError);
+    expect(sorted(taken)).toEqual([2, 3, 4, 5]);
+    isWary = false;
+    expect([...map.keys()]).toEqual([1]);
+  });
+
+  bpfTest("are named by single calls, and taken by none", () => {
+    const { raw, map } = maps(t.u32, wary);
+    using _raw = raw;
+    using _map = map;
+    const [key] = bad as [number];
+    for (const call of [
+      () => map.get(key),
+      () => map.getMany([key]),
+      () => map.take(key),
+      () => map.takeMany([...good, key]),
+    ]) {
+      const error = errorOf(call) as DecodeError;
+      expect(error).toBeInstanceOf(DecodeError);
+      expect(error.entries).toEqual([{ key: bytesOf(key), value: bytesOf(key) }]);
+    }
+    expect([...raw].map(([key]) => key).sort((a, b) => a - b)).toEqual(numbers);
+    expect([...raw].every(([key, value]) => key === value)).toBe(true);
+    expect(map.delete(key)).toBe(true);
+  });
+
+  bpfTest("of a queue are out, and told with their bytes", () => {
+    using raw = new Queue({ value: t.u32, maxEntries: 4 });
+    raw.push(0xee).push(5).push(0x1ee);
+    using queue = Queue.fromFd(raw.fd, { value: wary });
+    expect(errorOf(() => queue.peek())).toBeInstanceOf(DecodeError);
+    const first = errorOf(() => queue.pop()) as DecodeError;
+    expect(first.entries).toEqual([{ key: new Uint8Array(0), value: bytesOf(0xee) }]);
+    expect(queue.pop()).toBe(5);
+    const last = errorOf(() => [...queue.takeAll()]) as DecodeError;
+    expect([last.entries[0]?.value, queue.pop()]).toEqual([bytesOf(0x1ee), undefined]);
+  });
+
+  bpfTest("may be refused by anything that can be thrown", () => {
+    for (const thrown of [
+      Symbol("no"),
+      Object.create(null),
+      null,
+      "no such",
+      new DOMException("no"),
+    ]) {
+      const value = t.custom<number>({
+        size: 4,
+        read() {
+          throw thrown;
+        },
+        write: () => {},
+      });
+      using map = new HashMap({ key: t.u32, value, maxEntries: 4 });
+      map.set(1, 2);
+      const error = errorOf(() => map.get(1)) as DecodeError;
+      expect(error).toBeInstanceOf(DecodeError);
+      expect(error.cause).toBe(thrown);
+      expect(error.message).toContain("no");
+    }
+  });
+
+  bpfTest("of one CPU are named by their bytes", () => {
+    using raw = new PerCpuHashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
+    raw.set(
+      1,
+      possibleCpus().map(() => 0xee),
+    );
+    using map = PerCpuHashMap.fromFd(raw.fd, { key: t.u32, value: wary });
+    const [cpu] = possibleCpus() as [number];
+    for (const call of [() => map.getCpu(1, cpu), () => map.get(1), () => map.sum(1)]) {
+      const { entries } = errorOf(call) as DecodeError;
+      expect(entries[0]?.key).toEqual(bytesOf(1));
+      expect(entries[0]?.value?.slice(0, 4)).toEqual(bytesOf(0xee));
+    }
+  });
+
+  bpfTest("are named where a program looked them up", () => {
+    using raw = new HashMap({ key: t.u32, value: t.u32, maxEntries: 5000 });
+    raw.setMany(Array.from({ length: 5000 }, (_, key) => [key, key * 256]));
+    using map = HashMap.fromFd(raw.fd, { key: t.u32, value: wary });
+    expect(map.getMany(upTo(5000))[4999]).toBe(4999 * 256);
+    raw.set(4321, 0xee);
+    const error = errorOf(() => map.getMany(upTo(5000))) as DecodeError;
+    expect(error).toBeInstanceOf(DecodeError);
+    expect(error.entries).toEqual([{ key: bytesOf(4321), value: bytesOf(0xee) }]);
+  });
+
+  bpfTest("beyond a thousand are counted and not kept", () => {
+    using raw = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1100 });
+    raw.setMany(Array.from({ length: 1100 }, (_, index) => [index * 256 + 0xee, index]));
+    using map = HashMap.fromFd(raw.fd, { key: wary, value: t.u32 });
+    const error = errorOf(() => [...map]) as DecodeError;
+    expect([error.count, error.entries.length]).toEqual([1100, 1000]);
+  });
+
+  bpfTest("are read by a map of bytes, as the error says", () => {
+    const { raw, map } = maps(wary, wary);
+    using _raw = raw;
+    using _map = map;
+    using inBytes = HashMap.fromFd(map.fd, { key: t.bytes(4), value: t.bytes(4) });
+    const { entries } = errorOf(() => [...map]) as DecodeError;
+    for (const { key } of entries) {
+      expect(inBytes.get(key)).toEqual(key);
+      expect(inBytes.delete(key)).toBe(true);
+    }
+    expect(sorted(map.keys())).toEqual(good);
+  });
+});
+
+describe("many keys", () => {
+  bpfTest("are taken in their order, those that are absent or come twice as undefined", () => {
+    for (const make of [filledWith(HashMap), () => filled(batchlessMap, 8)]) {
+      using map = make();
+      expect(map.takeMany([3, 99, 1, 3])).toEqual([value, undefined, value, undefined]);
+      expect(sorted(map.keys())).toEqual([0, 2, 4, 5, 6, 7]);
+      expect(map.takeMany(new Set([0]))).toEqual([value]);
+      expect(map.takeMany([])).toEqual([]);
+    }
+    using trie = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4 });
+    trie.set("10.0.0.0/8", 8).set("10.1.0.0/16", 16);
+    expect(trie.takeMany(["10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8"])).toEqual([16, 8, undefined]);
+  });
+
+  bpfTest("are all there still when one of them is refused", () => {
+    using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 8);
+    expect(() => map.takeMany([1, 2, -1])).toThrow(
+      /key 2 of hash map \d+: expected an integer from 0 to 4294967295 \(u32\), got -1/,
+    );
+    expect(sorted(map.keys())).toEqual(upTo(8));
+    map.freeze();
+    expect(() => map.takeMany([1, 2])).toThrow(/EPERM/);
+    expect(sorted(map.keys())).toEqual(upTo(8));
+  });
+
+  function filledWith(Class: typeof HashMap) {
+    return () => filled((maxEntries) => new Class({ key: t.u32, value: t.u32, maxEntries }), 8);
+  }
+});
+
+describe("the next key", () => {
+  bpfTest("leads through all keys in the order of a walk, and ends", () => {
+    using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 40);
+    const keys = [];
+    for (let key = map.nextKey(); key !== undefined; key = map.nextKey(key)) keys.push(key);
+    expect(keys).toEqual([...map.keys()]);
+    // From any place, by another object as well.
+    using other = map.dup();
+    expect(other.nextKey(keys[20])).toBe(keys[21]);
+    expect(other.nextKey(keys.at(-1))).toBeUndefined();
+  });
+
+  bpfTest("of one that is gone is the first", () => {
+    using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 40);
+    const first = map.nextKey();
+    const last = [...map.keys()].at(-1) as number;
+    map.delete(last);
+    expect(map.nextKey(last)).toBe(first);
+    expect(map.nextKey(9999)).toBe(first);
+    map.clear();
+    expect([map.nextKey(), map.nextKey(1)]).toEqual([undefined, undefined]);
+    // @ts-expect-error a text is no key
+    expect(() => map.nextKey("1")).toThrow(/key of hash map \d+: expected an integer/);
+  });
+
+  bpfTest("is there for arrays and tries as well", () => {
+    using array = new ArrayMap({ value: t.u32, length: 3 });
+    expect([array.nextKey(), array.nextKey(0), array.nextKey(1), array.nextKey(2)]).toEqual([
+      0,
+      1,
+      2,
+      undefined,
+    ]);
+    using trie = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4 });
+    trie.set("10.0.0.0/8", 8).set("10.1.0.0/16", 16);
+    expect([trie.nextKey(), trie.nextKey("10.1.0.0/16"), trie.nextKey("10.0.0.0/8")]).toEqual([
+      "10.1.0.0/16",
+      "10.0.0.0/8",
+      undefined,
+    ]);
   });
 });

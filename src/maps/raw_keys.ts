@@ -1,0 +1,142 @@
+import type { MapElement } from "../ffi/bpf_map_element.ts";
+import type { MapHandle } from "./create.ts";
+import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
+
+/**
+ * Returns true for types that write every value that they read as the same bytes: no padding, no text, no float, no
+ * number that is rounded. Types from elsewhere, which can be extended, are not trusted to.
+ */
+export function isLossless(type: Type<unknown>): boolean {
+  if (Object.isExtensible(type)) return false;
+  const { fields = {}, element } = type as Partial<StructType<Fields> & ArrayType<unknown>>;
+  if (type.kind === "array") return element !== undefined && isLossless(element);
+  if (type.kind !== "struct") return /^([iu]\d+|be\d+|bytes|ipv[46]|mac|none)$/.test(type.kind);
+  let size = 0;
+  for (const field of Object.values<StructType<Fields>["fields"][string]>(fields)) {
+    if (!isLossless(field.type)) return false;
+    size += field.type.size;
+  }
+  return size === type.size;
+}
+
+/** Bytes of a view, not copied. */
+export function bytesAt(view: DataView, offset: number, size: number): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset + offset, size);
+}
+
+/** Bytes as a string of a character for each. */
+function text(view: DataView, offset: number, size: number): string {
+  return Buffer.prototype.latin1Slice.call(bytesAt(view, offset, size));
+}
+
+/**
+ * The bytes of keys that were handed out decoded and that their type would write in another way, or not at all: padding with
+ * garbage in it, text after a NUL, a number that was rounded.
+ *
+ * Objects keep theirs as long as they live. Of other values those that were handed out last are kept, at least as many as the map
+ * has room for: equal ones cannot be told apart, and mean the one that was handed out last and is still in the map.
+ */
+export class RawKeys<K> {
+  readonly #map: MapHandle;
+  readonly #type: Type<K>;
+  /** Room to encode a key. */
+  readonly #encoded: DataView;
+  /**
+   * By value, the keys that it was decoded from, the newest last: a string of a character for each byte. Objects are in the first
+   * table, other values in the second, and where that has got full, those of before in the third.
+   */
+  readonly #tables: Pick<Map<unknown, string[]>, "get" | "has" | "set">[] = [
+    new WeakMap() as Map<unknown, string[]>,
+    new Map(),
+    new Map(),
+  ];
+  /** The number of keys noted since the second table was begun; 0 only where there was never one. */
+  #count = 0;
+
+  constructor(map: MapHandle, type: Type<K>) {
+    this.#map = map;
+    this.#type = type;
+    this.#encoded = new DataView(new ArrayBuffer(type.size));
+  }
+
+  /** Returns true where a key was noted. */
+  get isUsed(): boolean {
+    return this.#count > 0;
+  }
+
+  /** Notes the bytes at an offset, from which a key was decoded, where its type would write others. */
+  note(key: K, view: DataView, offset: number): void {
+    const size = this.#encoded.byteLength;
+    const { maxEntries } = this.#map.info;
+    const tables = this.#tables;
+    if (this.#write(key) && isSame(this.#encoded, view, offset, size)) {
+      if (!this.isUsed || !tables.some((table) => table.has(key))) return;
+    }
+    const raw = text(view, offset, size);
+    if (++this.#count > maxEntries) {
+      tables.splice(1, 2, new Map(), tables[1] as Map<unknown, string[]>);
+      this.#count = 1;
+    }
+    const table = tables[isObject(key) ? 0 : 1] as Map<unknown, string[]>;
+    const list = table.get(key);
+    if (list === undefined) table.set(key, [raw]);
+    else if (list.at(-1) !== raw && list.push(raw) > maxEntries) list.shift();
+  }
+
+  /**
+   * Makes the bytes that a key was decoded from the key of an element. Returns false where there are none, where an object was
+   * changed since, and where the type can write the key and none of the bytes is in the map.
+   */
+  find(element: MapElement, key: K): boolean {
+    if (!this.isUsed) return false;
+    let isKnown = false;
+    for (const table of this.#tables) {
+      const list = table.get(key) ?? [];
+      for (let index = list.length - 1; index >= 0; index--) {
+        const raw = Buffer.from(list[index] as string, "latin1");
+        if (isObject(key) && this.#isChanged(key, raw)) return false;
+        element.setKey(raw);
+        // The type's code may have disposed of the map.
+        void this.#map.descriptor.fd;
+        if (element.lookup(0)) return true;
+        // The last one is kept: a key that the type cannot write is absent then, and not refused.
+        if (list.length > 1) list.pop();
+        isKnown = true;
+      }
+    }
+    return isKnown && !this.#write(key);
+  }
+
+  #isChanged(key: K, raw: Buffer): boolean {
+    const read = this.#type.read(new DataView(raw.buffer, raw.byteOffset), 0);
+    const encoded = this.#encode(key);
+    if (encoded !== this.#encode(read)) return true;
+    return encoded === undefined && !Bun.deepEquals(read, key, true);
+  }
+
+  /** Encodes a key; false where its type refuses it. */
+  #write(key: K): boolean {
+    try {
+      this.#type.write(this.#encoded, 0, key);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #encode(key: K): string | undefined {
+    return this.#write(key) ? text(this.#encoded, 0, this.#encoded.byteLength) : undefined;
+  }
+}
+
+function isObject(key: unknown): key is object {
+  return typeof key === "object" && key !== null;
+}
+
+/** Compares bytes. A loop: calls of a buffer's methods take longer. */
+function isSame(a: DataView, b: DataView, offsetOfB: number, size: number): boolean {
+  for (let i = 0; i < size; i++) {
+    if (a.getUint8(i) !== b.getUint8(offsetOfB + i)) return false;
+  }
+  return true;
+}
