@@ -1,8 +1,9 @@
-import { existsSync, readFileSync, readlinkSync } from "./files.ts";
+import { existsSync, lstatSync, readFileSync, readlinkSync, unlinkSync } from "./files.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
+import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import {
   BTF_INFO,
   GET_ID,
@@ -74,6 +75,51 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
       EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user`,
     },
   });
+}
+
+/**
+ * Removes a pin of an object. Returns false where nothing is at the path.
+ *
+ * No call of the kernel compares and removes in one step: what another process puts there within the few system calls in between
+ * is removed instead.
+ *
+ * @throws {Error} that says what is there, where that is not a pin of the object
+ */
+export function unpinObject(fd: number, path: string, what: string): boolean {
+  const file = lstatSync(path, { throwIfNoEntry: false });
+  let found = "a file that is not a pin, or a pin that this user may not open or remove";
+  if (file?.isSymbolicLink()) found = "a symbolic link: give the path that it leads to";
+  else if (file?.isDirectory()) found = "a directory";
+  else {
+    try {
+      const own = describeObject(fd, what);
+      const opened = file && openPinned(path, what);
+      if (opened === undefined) return false;
+      using pinned = new Descriptor(opened, what);
+      found = describeObject(pinned.fd, what);
+      if (found === own) {
+        unlinkSync(path);
+        return true;
+      }
+      found = `a pin of ${found}`;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // Another process has just removed it.
+      if (code === "ENOENT") return false;
+      if (code !== "EACCES") throw error;
+    }
+  }
+  throw new Error(`cannot unpin the ${what}: ${path} is ${found}. Nothing was removed`);
+}
+
+/** Describes an object, by what tells it from all others: `map "counts" with id 7`. */
+function describeObject(fd: number, what: string): string {
+  const kind = objectKind(fd);
+  using info = objectInfo(fd, PROG_INFO.sizeof, what);
+  const place = kind === "map" ? MAP_INFO.name : kind === "prog" ? PROG_INFO.name : undefined;
+  const name = place === undefined ? "" : ` "${info.name(place, BPF_OBJ_NAME_LEN)}"`;
+  // The id is at the same place in the description of each kind.
+  return `${kind === "prog" ? "program" : kind}${name} with id ${info.u32(MAP_INFO.id)}`;
 }
 
 /**

@@ -1,7 +1,13 @@
-import { unlinkSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
-import { objectKind, type ObjectKind, openById, openPinned, pinObject } from "../ffi/bpf_object.ts";
+import {
+  objectKind,
+  type ObjectKind,
+  openById,
+  openPinned,
+  pinObject,
+  unpinObject,
+} from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
@@ -24,8 +30,8 @@ export abstract class KernelObject implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #readId: () => number;
   #id: number | undefined;
-  /** The path at which the object is pinned, as far as this process knows. */
-  #pinnedAt: string | undefined;
+  /** The paths at which it was pinned or opened by this object, without those that it was unpinned from. */
+  #pins: Set<string> | undefined;
 
   /**
    * @internal
@@ -35,7 +41,7 @@ export abstract class KernelObject implements Disposable {
   protected constructor(descriptor: Descriptor, readId: () => number, pinnedAt?: string) {
     this.#descriptor = descriptor;
     this.#readId = readId;
-    this.#pinnedAt = pinnedAt;
+    if (pinnedAt !== undefined) this.#pins = new Set([pinnedAt]);
   }
 
   /** @internal */
@@ -66,7 +72,7 @@ export abstract class KernelObject implements Disposable {
 
   /**
    * Pins the object at a path on a BPF file system, which keeps it alive after this process has ended (kernel 4.4; links
-   * 5.7).
+   * 5.7). It can be pinned at several paths; disposal leaves all pins.
    *
    * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
    *
@@ -86,25 +92,33 @@ export abstract class KernelObject implements Disposable {
     const { fd, what } = this.#descriptor;
     checkPinPath("path", path);
     pinObject(fd, path, what);
-    this.#pinnedAt = path;
+    this.#pins = (this.#pins ?? new Set()).add(path);
     return this;
   }
 
   /**
-   * Removes a pin of the object: by default the path at which this object was pinned or opened.
+   * Removes the pin at a path; without one, every pin that this object has made, and the one by which it was opened. Returns true
+   * where a pin was removed, false where all of them were gone already.
    *
-   * @throws {TypeError} when no path is given or known; and what `fs.unlinkSync` throws
+   * A pin is removed only if it is one of the same map, program or link. The kernel cannot compare and remove in one step: what
+   * another process puts at the path in the microseconds in between is removed. A pin that was moved is not found.
+   *
+   * @throws {Error} where something else is at a path: a file, a folder, a symbolic link, or a pin of another object. That is
+   *   not removed, nor are pins after it in the order of pinning
+   * @throws {TypeError} without a path, for an object that was neither pinned nor opened by a path
    */
-  unpin(path: string | undefined = this.#pinnedAt): this {
-    // Asked for its error after disposal only.
-    void this.fd;
-    if (path === undefined) {
+  unpin(path?: string): boolean {
+    const { fd, what } = this.#descriptor;
+    if (path === undefined && this.#pins === undefined) {
       throw new TypeError(`${this} was not pinned here: give unpin() the path`);
     }
-    checkPinPath("path", path);
-    unlinkSync(path);
-    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
-    return this;
+    let isRemoved = false;
+    for (const pin of path === undefined ? [...this.#pins!] : [path]) {
+      checkPinPath("path", pin);
+      if (unpinObject(fd, pin, what)) isRemoved = true;
+      this.#pins?.delete(pin);
+    }
+    return isRemoved;
   }
 
   /** @internal The name of the class, and the properties that the console shows. */

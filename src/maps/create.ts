@@ -1,4 +1,3 @@
-import { unlinkSync } from "../ffi/files.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import {
@@ -7,7 +6,14 @@ import {
   type MapBtf,
   type MapCreation,
 } from "../ffi/bpf_map.ts";
-import { describeAll, fdNumber, objectInfo, pinObject, readFdInfo } from "../ffi/bpf_object.ts";
+import {
+  describeAll,
+  fdNumber,
+  objectInfo,
+  pinObject,
+  readFdInfo,
+  unpinObject,
+} from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
@@ -164,8 +170,10 @@ export class MapHandle<Types extends object = object> {
 
   /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */
   abandon(): void {
-    this.descriptor[Symbol.dispose]();
-    if (this.isNewlyPinned && this.pinnedAt !== undefined) unlinkSync(this.pinnedAt);
+    using descriptor = this.descriptor;
+    if (this.isNewlyPinned && this.pinnedAt !== undefined) {
+      unpinObject(descriptor.fd, this.pinnedAt, descriptor.what);
+    }
   }
 }
 
