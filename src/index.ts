@@ -46,8 +46,8 @@ export type {
   MapClasses,
   MapKind,
   MapOf,
+  OpenArguments,
   StorageOptions,
-  TypesArguments,
   TypesOf,
   ValueMapOptions,
   ValueTypes,
@@ -144,7 +144,7 @@ export {
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
-export type { CommonMapOptions, MapSpec, SpecTypes } from "./maps/map_spec.ts";
+export type { CommonMapOptions, MapSpec, OpenMapOptions, SpecTypes } from "./maps/map_spec.ts";
 export {
   ArrayOfMaps,
   type ArrayOfMapsOptions,
@@ -180,7 +180,7 @@ export type {
   UprobeMultiLinkInfo,
   XdpLinkInfo,
 } from "./link/link_info.ts";
-export { Link, type LinkedProgram, listLinks } from "./link/link.ts";
+export { Link, type LinkedProgram, listLinks, type OpenLinkOptions } from "./link/link.ts";
 export * as asm from "./asm/asm.ts";
 export {
   assemble,

@@ -3,7 +3,8 @@ import { BpfAttr, bpfError } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
-import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { libc } from "./libc.ts";
+import { BPF_F_RDONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import {
   BTF_INFO,
   GET_ID,
@@ -13,6 +14,7 @@ import {
   OBJ,
   PROG_INFO,
 } from "../uapi/layout.ts";
+import { F_GETFL, O_ACCMODE, O_RDONLY, O_WRONLY } from "../uapi/system.ts";
 
 /** Kinds of kernel objects that have ids. */
 export type ObjectKind = "map" | "prog" | "link" | "btf";
@@ -72,7 +74,7 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
     doing: `open the ${what} pinned at ${path}`,
     hints: {
       EINVAL: `${path} is not on a BPF file system, or another kind of object is pinned there`,
-      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user`,
+      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user, who may be allowed to open a map with the flag rdonly`,
     },
   });
 }
@@ -120,6 +122,12 @@ function describeObject(fd: number, what: string): string {
   const name = place === undefined ? "" : ` "${info.name(place, BPF_OBJ_NAME_LEN)}"`;
   // The id is at the same place in the description of each kind.
   return `${kind === "prog" ? "program" : kind}${name} with id ${info.u32(MAP_INFO.id)}`;
+}
+
+/** Returns true where the descriptor of a map may do what it could if opened with this flag, BPF_F_RDONLY or BPF_F_WRONLY. */
+export function hasAccess(fd: number, flag: number): boolean {
+  const mode = flag === BPF_F_RDONLY ? O_RDONLY : O_WRONLY;
+  return (libc.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === mode;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { checkCount } from "../check/arguments.ts";
 import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import {
+  hasAccess,
   objectKind,
   type ObjectKind,
   openById,
@@ -154,9 +155,9 @@ export type Origin = { readonly path: string } | { readonly id: number } | { rea
  * Opens an existing object. The caller owns the returned descriptor, which is a new one also where a descriptor was given.
  *
  * @param what the object for messages, as far as it is known: `"hash map"`
- * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15)
+ * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15), which a descriptor that is given must have already
  * @throws {Error} when nothing is pinned at the path
- * @throws {TypeError} when it is not an object of the kind
+ * @throws {TypeError} when it is not an object of the kind, or a descriptor has other rights
  * @throws {BpfError} `ENOENT` for an id that no object has, `EPERM` without CAP_SYS_ADMIN for an id
  */
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
@@ -171,7 +172,12 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
     return adopt(kind, openById(kind, origin.id, flags), origin);
   }
   checkCount("fd", origin.fd, 0, 0x7fffffff);
-  return adopt(kind, duplicate(origin.fd, what), origin);
+  const descriptor = adopt(kind, duplicate(origin.fd, what), origin);
+  if (flags === 0 || hasAccess(descriptor.fd, flags)) return descriptor;
+  descriptor[Symbol.dispose]();
+  throw new TypeError(
+    `flags: the ${descriptor.what} has the rights of that descriptor, which are others: open it by its path or id`,
+  );
 }
 
 /** Opens the object pinned at a path, which was checked; `undefined` where nothing is pinned. @throws as {@link openObject} */

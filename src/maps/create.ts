@@ -19,15 +19,9 @@ import { BpfError } from "../ffi/error.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { describeOrigin, openObject, openPin, type Origin } from "../handle/kernel_object.ts";
-import { describeMap, type MapSpec } from "./map_spec.ts";
+import { accessFlags, describeMap, type MapSpec } from "./map_spec.ts";
 import { type MapType, mapTypeName, type MapTypeName } from "./map_types.ts";
-import {
-  BPF_F_NO_COMMON_LRU,
-  BPF_F_NUMA_NODE,
-  BPF_F_RDONLY,
-  BPF_F_WRONLY,
-  BPF_OBJ_NAME_LEN,
-} from "../uapi/bpf.ts";
+import { BPF_F_NO_COMMON_LRU, BPF_F_NUMA_NODE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_INFO } from "../uapi/layout.ts";
 
 /**
@@ -239,7 +233,7 @@ export function createMapHandle<Types extends object>(
     descriptor[Symbol.dispose]();
     // Another process pinned its own meanwhile: that one it is, then.
     if (error instanceof BpfError && error.code === "EEXIST") {
-      return openMapHandle(row, { path: pin }, spec, types);
+      return openMapHandle(row, { path: pin }, spec, types, access);
     }
     throw error;
   }
@@ -251,6 +245,7 @@ export function createMapHandle<Types extends object>(
  *
  * @param row of the type that it must have
  * @param expected the part of a spec that it must agree with
+ * @param access the rights that the descriptor is to have: BPF_F_RDONLY, BPF_F_WRONLY or 0
  * @throws {Error} where there is none, or it does not fit
  */
 export function openMapHandle<Types extends object>(
@@ -258,8 +253,8 @@ export function openMapHandle<Types extends object>(
   origin: Origin,
   expected: Partial<MapSpec>,
   types: Types,
+  access = 0,
 ): MapHandle<Types> {
-  const access = (expected.flags ?? 0) & accessFlags;
   const descriptor = openObject("map", origin, `${row.type} map`, access);
   const pinnedAt = "path" in origin ? origin.path : undefined;
   return adopt(row, descriptor, expected, types, describeOrigin(origin), pinnedAt);
@@ -286,9 +281,6 @@ function adopt<Types extends object>(
     throw error;
   }
 }
-
-/** The rights of a descriptor to its map: a property of the descriptor alone. */
-const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
 
 /** Flags that belong to the moment of creation: the kernel does not keep them. */
 const passingFlags = BPF_F_NUMA_NODE | accessFlags;
@@ -334,7 +326,10 @@ function checkCompatible(
   const differences = comparedAttributes
     .filter((name) => expected[name] !== undefined)
     .filter((name) => comparable(row, expected, name) !== comparable(row, info, name))
-    .map((name) => `${name} is ${shown(name, info)}, not ${shown(name, expected)}`);
+    .map((name) => {
+      const option = name === "maxEntries" ? (row.countName ?? name) : name;
+      return `${option} is ${shown(name, info)}, not ${shown(name, expected)}`;
+    });
   if (differences.length === 0) return;
   throw new TypeError(`the map ${where} does not fit: ${differences.join("; ")}`);
 }

@@ -18,10 +18,10 @@ import { asm, BpfFileSystem, HashMap, Link, Program, t } from "../../src/index.t
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 
-const options = { key: t.u32, value: t.u64, maxEntries: 4 } as const;
+const types = { key: t.u32, value: t.u64 } as const;
 
 function map(name = "counts"): HashMap<typeof t.u32, typeof t.u64> {
-  return new HashMap({ ...options, name });
+  return new HashMap({ ...types, maxEntries: 4, name });
 }
 
 function program(name = "seven"): Program {
@@ -38,8 +38,8 @@ function link(): Link {
 const kinds = {
   map: {
     create: map,
-    openAt: (path: string) => HashMap.open(path, options),
-    fromId: (id: number) => HashMap.fromId(id, options),
+    openAt: (path: string) => HashMap.open(path, types),
+    fromId: (id: number) => HashMap.fromId(id, types),
     words: (id: number) => `map "counts" with id ${id}`,
   },
   program: {
