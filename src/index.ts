@@ -77,6 +77,7 @@ export {
   type StackOptions,
 } from "./maps/queue.ts";
 export { BpfFileSystem } from "./handle/bpf_file_system.ts";
+export { keepAcrossReloads, type Reloadable } from "./handle/reload.ts";
 export { BpfMap, type Duplicate } from "./maps/bpf_map.ts";
 export {
   CgroupArray,

@@ -11,6 +11,7 @@ import {
 } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { endings } from "./reload.ts";
 
 /** The objects of bpf(2) that have a class here. */
 export type HandleKind = Exclude<ObjectKind, "btf">;
@@ -43,6 +44,14 @@ export abstract class KernelObject implements Disposable {
     this.#descriptor = descriptor;
     this.#readId = readId;
     if (pinnedAt !== undefined) this.#pins = new Set([pinnedAt]);
+    endings?.set(this, () => this.#end());
+  }
+
+  /** Disposes of an object of code that was replaced, where its construction did not fail; those who use it still are told why. */
+  #end(): void {
+    if (this.disposed) return;
+    this.#descriptor.what += " of code that bun --hot has replaced (see keepAcrossReloads)";
+    this[Symbol.dispose]();
   }
 
   /** @internal */
@@ -144,6 +153,7 @@ export abstract class KernelObject implements Disposable {
 
   /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */
   [Symbol.dispose](): void {
+    endings?.delete(this);
     this.#descriptor[Symbol.dispose]();
   }
 }

@@ -41,8 +41,12 @@ interface Kind {
   fromFd(fd: number): BpfMap;
 }
 
-function kindOf(Class: MapClass, options: { key?: unknown }, operations: string): Kind {
-  const types = "key" in options ? { key: options.key } : {};
+function kindOf(
+  Class: MapClass,
+  options: Readonly<Record<string, unknown>>,
+  operations: string,
+): Kind {
+  const types = "key" in options ? { key: options["key"] } : {};
   return {
     name: Class.name,
     options,
