@@ -79,6 +79,7 @@ export {
 export { BpfFileSystem } from "./handle/bpf_file_system.ts";
 export { keepAcrossReloads, type Reloadable } from "./handle/reload.ts";
 export { BpfMap, type Duplicate } from "./maps/bpf_map.ts";
+export { checkMapTypes } from "./maps/compare_types.ts";
 export {
   CgroupArray,
   type CgroupArrayOptions,

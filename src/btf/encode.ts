@@ -155,7 +155,7 @@ const keywords = new Set(
  * C identifiers in place of names, in their order and all different. A name that is one already stays, whatever the
  * others become.
  */
-function identifiers(names: readonly string[]): string[] {
+export function identifiers(names: readonly string[]): string[] {
   const taken = new Set(names.filter(isIdentifier));
   return names.map((name) => {
     if (isIdentifier(name)) return name;

@@ -37,6 +37,9 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Opens the map pinned at a path on a BPF file system (kernel 4.4).
    *
+   * The sizes of key and value are compared with those of the map, not their types: to read those from the kernel takes longer than
+   * all else, and few maps would pass that others made. `checkMapTypes(map)` compares them.
+   *
    * @param options the types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} when it is another kind of map, or its key or value has another size, and for an unknown option
    * @throws {BpfError} `EACCES` when the path is not on a BPF file system, or this user may not open it
