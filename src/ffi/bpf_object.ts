@@ -74,7 +74,7 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
     doing: `open the ${what} pinned at ${path}`,
     hints: {
       EINVAL: `${path} is not on a BPF file system, or another kind of object is pinned there`,
-      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user, who may be allowed to open a map with the flag rdonly`,
+      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user (for a map, try the flag rdonly)`,
     },
   });
 }
@@ -89,8 +89,8 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
  */
 export function unpinObject(fd: number, path: string, what: string): boolean {
   const file = lstatSync(path, { throwIfNoEntry: false });
-  let found = "a file that is not a pin, or a pin that this user may not open or remove";
-  if (file?.isSymbolicLink()) found = "a symbolic link: give the path that it leads to";
+  let found = "a file that is not a pin, or not one for this user";
+  if (file?.isSymbolicLink()) found = "a symbolic link: give its target";
   else if (file?.isDirectory()) found = "a directory";
   else {
     try {

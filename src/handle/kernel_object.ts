@@ -185,9 +185,7 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
   const descriptor = adopt(kind, duplicate(origin.fd, what), origin);
   if (flags === 0 || hasAccess(descriptor.fd, flags)) return descriptor;
   descriptor[Symbol.dispose]();
-  throw new TypeError(
-    `flags: the ${descriptor.what} has the rights of that descriptor, which are others: open it by its path or id`,
-  );
+  throw new TypeError(`flags: the ${descriptor.what} has other rights: open it by its path or id`);
 }
 
 /** Opens the object pinned at a path, which was checked; `undefined` where nothing is pinned. @throws as {@link openObject} */

@@ -76,9 +76,7 @@ export interface OpenMapOptions {
 export function accessBits({ flags }: OpenMapOptions): number {
   const bits = flagBits(flags);
   if ((bits & ~accessFlags) === 0 && bits !== accessFlags) return bits;
-  throw new TypeError(
-    `flags: a map that exists is opened with "rdonly" or "wronly" or neither, got ${String(flags)}`,
-  );
+  throw new TypeError(`flags: expected "rdonly", "wronly" or none, got ${String(flags)}`);
 }
 
 /** The names of {@link CommonMapOptions}, for checks of misspelt ones. */

@@ -83,8 +83,7 @@ describe.each(Object.entries(kinds))(
         [file!]: /: .*file is a file that is not a pin, .*\. Nothing was removed$/,
         [folderInside!]: /: .*folder is a directory\. Nothing was removed$/,
         [`${bpffs.path}/folder`]: /: .* is a directory\. Nothing was removed$/,
-        [alias!]:
-          /: .*alias is a symbolic link: give the path that it leads to\. Nothing was removed$/,
+        [alias!]: /: .*alias is a symbolic link: give its target\. Nothing was removed$/,
         [join(bpffs.path, "alias")]: /is a symbolic link/,
       };
       for (const [path, message] of Object.entries(refusals)) {

@@ -248,12 +248,12 @@ describe.each(Object.entries(ways))("options of %s", (_way, open) => {
     using map = new HashMap(options).pin(path);
     const openWith = (flags: unknown) => () => open(HashMap, map, path, { ...types, flags });
     expect(openWith(["no_prealloc"])).toThrow(
-      /^flags: a map that exists is opened with "rdonly" or "wronly" or neither, got no_prealloc$/,
+      /^flags: expected "rdonly", "wronly" or none, got no_prealloc$/,
     );
-    expect(openWith(["rdonly", "wronly"])).toThrow(/neither, got rdonly,wronly$/);
+    expect(openWith(["rdonly", "wronly"])).toThrow(/or none, got rdonly,wronly$/);
     expect(openWith(["rdonyl"])).toThrow('flags: unknown flag "rdonyl": did you mean "rdonly"?');
     expect(openWith("rdonly")).toThrow(/^flags: expected an array of names or a number/);
-    expect(openWith(1)).toThrow(/^flags: a map that exists is opened with .* got 1$/);
+    expect(openWith(1)).toThrow(/^flags: expected .* got 1$/);
     for (const flags of [[], 0, undefined]) openWith(flags)()[Symbol.dispose]();
   });
 });
@@ -303,7 +303,7 @@ describe("a map opened read-only or write-only", () => {
       ] as const) {
         expect(() => HashMap.fromFd(fd, { ...types, flags })).toThrow(
           new TypeError(
-            `flags: the map of descriptor ${fd} has the rights of that descriptor, which are others: open it by its path or id`,
+            `flags: the map of descriptor ${fd} has other rights: open it by its path or id`,
           ),
         );
       }
