@@ -70,15 +70,20 @@ describe("after a reload", () => {
     await putAll(101, 400);
     const { evaluation: third } = await script.save();
     await putAll(501, 530);
-    const of = (evaluation: number) =>
-      script.reports
-        .filter((report) => report.evaluation === evaluation)
-        .flatMap(({ value }) => value ?? []);
+    const delivered = script.reports.filter(({ value }) => value !== undefined);
     const numbers = (first: number, last: number) =>
       Array.from({ length: last - first + 1 }, (_, index) => first + index);
-    expect(of(1)).toEqual(numbers(1, 30));
-    expect(of(second)).toEqual(numbers(101, 400));
-    expect(of(third)).toEqual(numbers(501, 530));
+    expect(delivered.map(({ value }) => value)).toEqual([
+      ...numbers(1, 30),
+      ...numbers(101, 400),
+      ...numbers(501, 530),
+    ]);
+    // On a slow machine one save can be two reloads.
+    const wrong = delivered.filter(
+      ({ value, evaluation }) =>
+        evaluation < (Number(value) > 500 ? third : Number(value) > 100 ? second : 1),
+    );
+    expect(wrong).toEqual([]);
   });
 
   bpfTest("links are detached and all else is closed, also where it was in use", async () => {
@@ -149,7 +154,7 @@ describe("after a reload", () => {
       expect([links, same]).toEqual([1, id]);
       shared.producer.putNumber(value);
       const report = await script.waitFor((each) => each.value === value);
-      expect(report.evaluation).toBe(evaluation);
+      expect(report.evaluation).toBeGreaterThanOrEqual(evaluation);
     }
     expect(await script.end()).toBe("");
   });
