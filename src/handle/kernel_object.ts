@@ -50,8 +50,8 @@ export abstract class KernelObject implements Disposable {
   /** Disposes of an object of code that was replaced, where its construction did not fail; those who use it still are told why. */
   #end(): void {
     if (this.disposed) return;
-    this.#descriptor.what += " of code that bun --hot has replaced (see keepAcrossReloads)";
     this[Symbol.dispose]();
+    this.#descriptor.what += " of code that bun --hot has replaced (see keepAcrossReloads)";
   }
 
   /** @internal */
@@ -119,11 +119,12 @@ export abstract class KernelObject implements Disposable {
    */
   unpin(path?: string): boolean {
     const { fd, what } = this.#descriptor;
-    if (path === undefined && this.#pins === undefined) {
+    const paths = path === undefined ? this.#pins : [path];
+    if (paths === undefined) {
       throw new TypeError(`${this} was not pinned here: give unpin() the path`);
     }
     let isRemoved = false;
-    for (const pin of path === undefined ? [...this.#pins!] : [path]) {
+    for (const pin of [...paths]) {
       checkPinPath("path", pin);
       if (unpinObject(fd, pin, what)) isRemoved = true;
       this.#pins?.delete(pin);
