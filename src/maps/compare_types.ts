@@ -30,7 +30,7 @@ import type { BpfMap } from "./bpf_map.ts";
  * try {
  *   checkMapTypes(swapped);
  * } catch (error) {
- *   console.log(String(error)); // ... value.bytes is at byte 0 here, and at 4 in the kernel; ...
+ *   console.log(String(error)); // value.bytes is at byte 0 here, and at 4 in the kernel
  * }
  * ```
  */
