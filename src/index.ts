@@ -46,8 +46,8 @@ export type {
   MapClasses,
   MapKind,
   MapOf,
+  OpenArguments,
   StorageOptions,
-  TypesArguments,
   TypesOf,
   ValueMapOptions,
   ValueTypes,
@@ -77,7 +77,9 @@ export {
   type StackOptions,
 } from "./maps/queue.ts";
 export { BpfFileSystem } from "./handle/bpf_file_system.ts";
+export { keepAcrossReloads, type Reloadable } from "./handle/reload.ts";
 export { BpfMap, type Duplicate } from "./maps/bpf_map.ts";
+export { checkMapTypes } from "./maps/compare_types.ts";
 export {
   CgroupArray,
   type CgroupArrayOptions,
@@ -144,7 +146,7 @@ export {
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
-export type { CommonMapOptions, MapSpec, SpecTypes } from "./maps/map_spec.ts";
+export type { CommonMapOptions, MapSpec, OpenMapOptions, SpecTypes } from "./maps/map_spec.ts";
 export {
   ArrayOfMaps,
   type ArrayOfMapsOptions,
@@ -180,7 +182,7 @@ export type {
   UprobeMultiLinkInfo,
   XdpLinkInfo,
 } from "./link/link_info.ts";
-export { Link, type LinkedProgram, listLinks } from "./link/link.ts";
+export { Link, type LinkedProgram, listLinks, type OpenLinkOptions } from "./link/link.ts";
 export {
   type DataLocation,
   tracepointType,

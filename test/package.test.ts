@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import * as library from "../src/index.ts";
+import { HotScript } from "./support/hot_script.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, run, runBun } from "./support/run.ts";
 import { hostTest, isGuest } from "./support/skipping.ts";
@@ -413,6 +414,27 @@ new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
     expect(await runBun(args, { cwd: folder })).toMatchObject({ stdout: "1 => 2\n", exitCode: 0 });
     const list = await runBun(["x", "--no-install", "bun-bpf", "map", "list"], { cwd: folder });
     expect(list.stdout).toMatch(new RegExp(`^ *${map.id}  hash `, "m"));
+  });
+
+  installedTest("ends what the code before has opened when bun --hot reloads it", async () => {
+    await using script = new HotScript(
+      `import { HashMap, keepAcrossReloads, RingBuf, t } from "bun-bpf";
+// begin
+const kept = globalThis as any;
+const ring = new RingBuf({ size: 65_536, event: t.u32 });
+void (async () => {
+  for await (const _event of ring);
+  report({ over: true });
+})();
+const map = (kept.map ??= keepAcrossReloads(new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 })));
+const before = kept.ring;
+kept.ring = ring;
+report({ ready: true, rings: [before?.disposed, ring.disposed], map: map.set(1, 2n).count() });`,
+      folder,
+    );
+    await script.waitFor(({ ready }) => ready === true);
+    expect(await script.save()).toMatchObject({ rings: [true, false], map: 1 });
+    await script.waitFor(({ evaluation, over }) => evaluation === 1 && over === true);
   });
 
   installedTest.each([

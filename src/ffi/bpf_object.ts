@@ -1,8 +1,10 @@
-import { existsSync, readFileSync, readlinkSync } from "./files.ts";
+import { existsSync, lstatSync, readFileSync, readlinkSync, unlinkSync } from "./files.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
+import { libc } from "./libc.ts";
+import { BPF_F_RDONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import {
   BTF_INFO,
   GET_ID,
@@ -12,6 +14,7 @@ import {
   OBJ,
   PROG_INFO,
 } from "../uapi/layout.ts";
+import { F_GETFL, O_ACCMODE, O_RDONLY, O_WRONLY } from "../uapi/system.ts";
 
 /** Kinds of kernel objects that have ids. */
 export type ObjectKind = "map" | "prog" | "link" | "btf";
@@ -71,9 +74,60 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
     doing: `open the ${what} pinned at ${path}`,
     hints: {
       EINVAL: `${path} is not on a BPF file system, or another kind of object is pinned there`,
-      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user`,
+      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user (for a map, try the flag rdonly)`,
     },
   });
+}
+
+/**
+ * Removes a pin of an object. Returns false where nothing is at the path.
+ *
+ * No call of the kernel compares and removes in one step: what another process puts there within the few system calls in between
+ * is removed instead.
+ *
+ * @throws {Error} that says what is there, where that is not a pin of the object
+ */
+export function unpinObject(fd: number, path: string, what: string): boolean {
+  const file = lstatSync(path, { throwIfNoEntry: false });
+  let found = "a file that is not a pin, or not one for this user";
+  if (file?.isSymbolicLink()) found = "a symbolic link: give its target";
+  else if (file?.isDirectory()) found = "a directory";
+  else {
+    try {
+      const own = describeObject(fd, what);
+      const opened = file && openPinned(path, what);
+      if (opened === undefined) return false;
+      using pinned = new Descriptor(opened, what);
+      found = describeObject(pinned.fd, what);
+      if (found === own) {
+        unlinkSync(path);
+        return true;
+      }
+      found = `a pin of ${found}`;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // Another process has just removed it.
+      if (code === "ENOENT") return false;
+      if (code !== "EACCES") throw error;
+    }
+  }
+  throw new Error(`cannot unpin the ${what}: ${path} is ${found}. Nothing was removed`);
+}
+
+/** Describes an object, by what tells it from all others: `map "counts" with id 7`. */
+function describeObject(fd: number, what: string): string {
+  const kind = objectKind(fd);
+  using info = objectInfo(fd, PROG_INFO.sizeof, what);
+  const place = kind === "map" ? MAP_INFO.name : kind === "prog" ? PROG_INFO.name : undefined;
+  const name = place === undefined ? "" : ` "${info.name(place, BPF_OBJ_NAME_LEN)}"`;
+  // The id is at the same place in the description of each kind.
+  return `${kind === "prog" ? "program" : kind}${name} with id ${info.u32(MAP_INFO.id)}`;
+}
+
+/** Returns true where the descriptor of a map may do what it could if opened with this flag, BPF_F_RDONLY or BPF_F_WRONLY. */
+export function hasAccess(fd: number, flag: number): boolean {
+  const mode = flag === BPF_F_RDONLY ? O_RDONLY : O_WRONLY;
+  return (libc.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === mode;
 }
 
 /**

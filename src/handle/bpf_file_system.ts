@@ -1,5 +1,6 @@
 import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { DetachedMount } from "../ffi/mount.ts";
+import { endings } from "./reload.ts";
 
 /**
  * A BPF file system of this process's own, without a mount point: pins in it are seen by nobody else, and are gone with it.
@@ -22,6 +23,10 @@ import { DetachedMount } from "../ffi/mount.ts";
 export class BpfFileSystem implements Disposable {
   readonly #mount = new DetachedMount("bpf");
 
+  constructor() {
+    endings?.set(this, () => this[Symbol.dispose]());
+  }
+
   /** Its root, a path for this process (and those that it tells its process id). @throws {DisposedError} after disposal */
   get path(): string {
     return this.#mount.path;
@@ -38,6 +43,7 @@ export class BpfFileSystem implements Disposable {
 
   /** Gives the file system up: what is only pinned there is freed. A second call does nothing. */
   [Symbol.dispose](): void {
+    endings?.delete(this);
     this.#mount[Symbol.dispose]();
   }
 }

@@ -1,9 +1,17 @@
-import { unlinkSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
-import { objectKind, type ObjectKind, openById, openPinned, pinObject } from "../ffi/bpf_object.ts";
+import {
+  hasAccess,
+  objectKind,
+  type ObjectKind,
+  openById,
+  openPinned,
+  pinObject,
+  unpinObject,
+} from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { endings } from "./reload.ts";
 
 /** The objects of bpf(2) that have a class here. */
 export type HandleKind = Exclude<ObjectKind, "btf">;
@@ -24,8 +32,8 @@ export abstract class KernelObject implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #readId: () => number;
   #id: number | undefined;
-  /** The path at which the object is pinned, as far as this process knows. */
-  #pinnedAt: string | undefined;
+  /** The paths at which it was pinned or opened by this object, without those that it was unpinned from. */
+  #pins: Set<string> | undefined;
 
   /**
    * @internal
@@ -35,7 +43,15 @@ export abstract class KernelObject implements Disposable {
   protected constructor(descriptor: Descriptor, readId: () => number, pinnedAt?: string) {
     this.#descriptor = descriptor;
     this.#readId = readId;
-    this.#pinnedAt = pinnedAt;
+    if (pinnedAt !== undefined) this.#pins = new Set([pinnedAt]);
+    endings?.set(this, () => this.#end());
+  }
+
+  /** Disposes of an object of code that was replaced, where its construction did not fail; those who use it still are told why. */
+  #end(): void {
+    if (this.disposed) return;
+    this[Symbol.dispose]();
+    this.#descriptor.what += " of code that bun --hot has replaced (see keepAcrossReloads)";
   }
 
   /** @internal */
@@ -66,7 +82,7 @@ export abstract class KernelObject implements Disposable {
 
   /**
    * Pins the object at a path on a BPF file system, which keeps it alive after this process has ended (kernel 4.4; links
-   * 5.7).
+   * 5.7). It can be pinned at several paths; disposal leaves all pins.
    *
    * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
    *
@@ -86,25 +102,34 @@ export abstract class KernelObject implements Disposable {
     const { fd, what } = this.#descriptor;
     checkPinPath("path", path);
     pinObject(fd, path, what);
-    this.#pinnedAt = path;
+    this.#pins = (this.#pins ?? new Set()).add(path);
     return this;
   }
 
   /**
-   * Removes a pin of the object: by default the path at which this object was pinned or opened.
+   * Removes the pin at a path; without one, every pin that this object has made, and the one by which it was opened. Returns true
+   * where a pin was removed, false where all of them were gone already.
    *
-   * @throws {TypeError} when no path is given or known; and what `fs.unlinkSync` throws
+   * A pin is removed only if it is one of the same map, program or link. The kernel cannot compare and remove in one step: what
+   * another process puts at the path in the microseconds in between is removed. A pin that was moved is not found.
+   *
+   * @throws {Error} where something else is at a path: a file, a folder, a symbolic link, or a pin of another object. That is
+   *   not removed, nor are pins after it in the order of pinning
+   * @throws {TypeError} without a path, for an object that was neither pinned nor opened by a path
    */
-  unpin(path: string | undefined = this.#pinnedAt): this {
-    // Asked for its error after disposal only.
-    void this.fd;
-    if (path === undefined) {
+  unpin(path?: string): boolean {
+    const { fd, what } = this.#descriptor;
+    const paths = path === undefined ? this.#pins : [path];
+    if (paths === undefined) {
       throw new TypeError(`${this} was not pinned here: give unpin() the path`);
     }
-    checkPinPath("path", path);
-    unlinkSync(path);
-    if (path === this.#pinnedAt) this.#pinnedAt = undefined;
-    return this;
+    let isRemoved = false;
+    for (const pin of [...paths]) {
+      checkPinPath("path", pin);
+      if (unpinObject(fd, pin, what)) isRemoved = true;
+      this.#pins?.delete(pin);
+    }
+    return isRemoved;
   }
 
   /** @internal The name of the class, and the properties that the console shows. */
@@ -129,6 +154,7 @@ export abstract class KernelObject implements Disposable {
 
   /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */
   [Symbol.dispose](): void {
+    endings?.delete(this);
     this.#descriptor[Symbol.dispose]();
   }
 }
@@ -140,9 +166,9 @@ export type Origin = { readonly path: string } | { readonly id: number } | { rea
  * Opens an existing object. The caller owns the returned descriptor, which is a new one also where a descriptor was given.
  *
  * @param what the object for messages, as far as it is known: `"hash map"`
- * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15)
+ * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15), which a descriptor that is given must have already
  * @throws {Error} when nothing is pinned at the path
- * @throws {TypeError} when it is not an object of the kind
+ * @throws {TypeError} when it is not an object of the kind, or a descriptor has other rights
  * @throws {BpfError} `ENOENT` for an id that no object has, `EPERM` without CAP_SYS_ADMIN for an id
  */
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
@@ -157,7 +183,10 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
     return adopt(kind, openById(kind, origin.id, flags), origin);
   }
   checkCount("fd", origin.fd, 0, 0x7fffffff);
-  return adopt(kind, duplicate(origin.fd, what), origin);
+  const descriptor = adopt(kind, duplicate(origin.fd, what), origin);
+  if (flags === 0 || hasAccess(descriptor.fd, flags)) return descriptor;
+  descriptor[Symbol.dispose]();
+  throw new TypeError(`flags: the ${descriptor.what} has other rights: open it by its path or id`);
 }
 
 /** Opens the object pinned at a path, which was checked; `undefined` where nothing is pinned. @throws as {@link openObject} */

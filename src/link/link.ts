@@ -12,6 +12,9 @@ export interface LinkedProgram {
   readonly fd: number;
 }
 
+/** Options of {@link Link.open}, {@link Link.fromId} and {@link Link.fromFd}: there are none. */
+export type OpenLinkOptions = Readonly<Record<string, never>>;
+
 /**
  * A way to attach programs to a target, which is named by the part of the section after the `/`, or by the argument of
  * `attach()`.
@@ -70,21 +73,21 @@ export class Link extends KernelObject {
    * console.log(`${again}`, again.id === link.id); // raw_tracepoint link to sched_process_exec true
    * ```
    */
-  static open(path: string): Link {
-    return openLink({ path });
+  static open(path: string, options: OpenLinkOptions = {}): Link {
+    return openLink({ path }, options);
   }
 
   /** Opens a link by its id (kernel 5.8, CAP_SYS_ADMIN). @throws {BpfError} `ENOENT` where there is none */
-  static fromId(id: number): Link {
-    return openLink({ id });
+  static fromId(id: number, options: OpenLinkOptions = {}): Link {
+    return openLink({ id }, options);
   }
 
   /**
    * Opens the link of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws {TypeError} for
    * another object's
    */
-  static fromFd(fd: number): Link {
-    return openLink({ fd });
+  static fromFd(fd: number, options: OpenLinkOptions = {}): Link {
+    return openLink({ fd }, options);
   }
 
   protected shown(): readonly [className: string, properties: object] {
@@ -122,7 +125,12 @@ export class Link extends KernelObject {
   }
 }
 
-function openLink(origin: Origin): Link {
+function openLink(origin: Origin, options: OpenLinkOptions): Link {
+  for (const name of Object.keys(options)) {
+    throw new TypeError(
+      `Link: unknown option ${JSON.stringify(name)}: a link is opened without options, as the kernel has no read-only links`,
+    );
+  }
   const descriptor = openObject("link", origin, "link");
   try {
     descriptor.what = describeLink(readLinkInfo(descriptor.fd, descriptor.what));

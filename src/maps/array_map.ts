@@ -1,6 +1,10 @@
 import { listOf } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
+import { openById } from "../ffi/bpf_object.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
+import { type FileMapping, MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
+import type { BpfMap } from "./bpf_map.ts";
 import { checkIndex, type ElementOptions } from "./elements.ts";
 import { KeyedMap } from "./keyed_map.ts";
 import {
@@ -89,6 +93,78 @@ function checkAmount(kind: string, amount: unknown): void {
   );
 }
 
+/** The values of an array, mapped into this process: read-only where it may not write them. */
+class MappedValues implements Disposable {
+  readonly #memory: MappedMemory;
+  readonly #isWritable: boolean;
+  readonly #what: string;
+  /** All values. Only to be read, unless they are {@link writable}. */
+  readonly view: DataView;
+  /** The view for others, which refuses stores where they would end the process. */
+  readonly safeView: DataView;
+
+  /** @param length bytes of the values, which may end within a page */
+  constructor({ fd, id }: BpfMap, length: number, what: string) {
+    const mapping: FileMapping = {
+      fd,
+      offset: 0,
+      length: roundUpToPage(length),
+      writable: true,
+      what,
+      hint: "The map was created or opened without the right to read it",
+    };
+    let isWritable = true;
+    try {
+      this.#memory = MappedMemory.ofFile(mapping);
+    } catch (error) {
+      // EPERM of a frozen map, EACCES of a descriptor or a map without the right to write.
+      if (!(error instanceof BpfError) || !["EPERM", "EACCES"].includes(error.code)) throw error;
+      this.#memory = mapReadOnly({ ...mapping, writable: false }, id);
+      isWritable = false;
+    }
+    const { buffer } = this.#memory;
+    this.#isWritable = isWritable;
+    this.#what = what;
+    this.view = new DataView(buffer, 0, length);
+    this.safeView = isWritable ? this.view : this.#readOnly(new DataView(buffer, 0, length));
+  }
+
+  /** The same for stores. @throws {TypeError} where it is read-only */
+  get writable(): DataView {
+    return this.#isWritable ? this.view : this.#refuse();
+  }
+
+  /** Takes the ways to store from a view, its buffer included: arrays over that could store, as the engine's atomic loads do. */
+  #readOnly(view: DataView): DataView {
+    const refuse = (): never => this.#refuse();
+    for (const name of Object.getOwnPropertyNames(DataView.prototype)) {
+      if (name.startsWith("set")) Object.defineProperty(view, name, { value: refuse });
+    }
+    return Object.defineProperty(view, "buffer", { get: refuse });
+  }
+
+  #refuse(): never {
+    throw new TypeError(
+      `the view of the ${this.#what} is read-only, as the map is frozen or was created or opened without the right to write it: read it by load(), or the methods get... of the view`,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+function mapReadOnly(mapping: FileMapping, id: number): MappedMemory {
+  try {
+    return MappedMemory.ofFile(mapping);
+  } catch (error) {
+    // To the kernel a shared mapping by a descriptor that may only read is not shared (do_mmap()), which maps must be.
+    if (!(error instanceof BpfError) || error.code !== "EINVAL") throw error;
+    using descriptor = new Descriptor(openById("map", id), mapping.what);
+    return MappedMemory.ofFile({ ...mapping, fd: descriptor.fd });
+  }
+}
+
 /** Arrays: an element for each index from 0, all there from the start. */
 export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeName> extends KeyedMap<
   number,
@@ -173,8 +249,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   );
   /** The type that values are written and read with. */
   declare readonly types: ValueTypes<V>;
-  #mapping: MappedMemory | undefined;
-  #view: DataView | undefined;
+  #mapped: MappedValues | undefined;
   #atomicAdd: ((index: number, amount: Infer<V>) => Infer<V>) | undefined;
 
   constructor(options: ArrayMapOptions<V>) {
@@ -200,8 +275,13 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * integer array over `view.buffer`, or call a method of the map in the loop: the engine may do a plain read only once for
    * the whole loop, even where that calls `Date.now()` or `performance.now()`. Disposal detaches the view.
    *
+   * It is read-only for a map that is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`: its methods
+   * `set...` and its `buffer` throw a TypeError then, as a store to such memory would end the process. To wait for a change
+   * there, call {@link load} in the loop. For a map that was opened with `"rdonly"` it needs CAP_SYS_ADMIN: the kernel maps nothing by
+   * such a descriptor, and another one is opened by the id.
+   *
    * @throws {TypeError} when the array was not created with `mmap: true`
-   * @throws {BpfError} when it may not be written by this process: it is frozen, or has a flag that forbids it
+   * @throws {BpfError} `EACCES` when this object may not read the map, `EPERM` without CAP_SYS_ADMIN
    *
    * @example
    * ```ts
@@ -212,24 +292,18 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * ```
    */
   get view(): DataView {
-    const { fd } = this;
-    if (this.#view !== undefined) return this.#view;
+    return this.#values().safeView;
+  }
+
+  #values(): MappedValues {
+    // Asked for its error after disposal only.
+    void this.fd;
+    if (this.#mapped !== undefined) return this.#mapped;
     if ((this.flags & BPF_F_MMAPABLE) === 0) {
       throw new TypeError(`${this} has no view: create it with { mmap: true }`);
     }
-    const length = this.stride * this.length;
-    const size = roundUpToPage(length);
-    // Always writable: a store to a read-only mapping would end the process, where a refusal here is an error.
-    this.#mapping = MappedMemory.ofFile({
-      fd,
-      offset: 0,
-      length: size,
-      writable: true,
-      what: `${this}`,
-      hint: "A view is writable, which the kernel refuses for a map that is frozen or has the flag rdonly, wronly or rdonly_prog: use get() and set()",
-    });
-    this.#view = new DataView(this.#mapping.buffer, 0, length);
-    return this.#view;
+    this.#mapped = new MappedValues(this, this.stride * this.length, `${this}`);
+    return this.#mapped;
   }
 
   /**
@@ -249,7 +323,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * ```
    */
   load(index: number): Infer<V> | undefined {
-    const { view } = this;
+    const { view } = this.#values();
     if (!Number.isInteger(index) || index < 0 || index >= this.length) return undefined;
     return this.elements.layout.value.read(view, index * this.stride);
   }
@@ -258,10 +332,10 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * Writes the value at an index into {@link view}: no system call. Programs see it at once, and may see a part of it first.
    *
    * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses, which may then be
-   * written in part; else as {@link view}
+   *   written in part; {TypeError} where the view is read-only; else as {@link view}
    */
   store(index: number, value: Infer<V>): this {
-    const { view } = this;
+    const view = this.#values().writable;
     this.#checkPlace(index);
     const { elements, stride } = this;
     elements.write("value", elements.layout.value, view, index * stride, value);
@@ -274,7 +348,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    *
    * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` and `t.i64Number`.
    *
-   * @throws {TypeError} for another type of values, or an amount of another kind than the values
+   * @throws {TypeError} for another type of values, an amount of another kind than the values, or a read-only view
    * @throws {RangeError} for an index outside the array, or an amount that is not an integer of 64 bits; else as {@link view}
    *
    * @example
@@ -285,7 +359,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * ```
    */
   atomicAdd(index: number, amount: Infer<V> & (number | bigint)): Infer<V> {
-    const { buffer } = this.view;
+    const { buffer } = this.#values().writable;
     this.#checkPlace(index);
     this.#atomicAdd ??= atomicAdder(this.types.value as Type<Infer<V>>, buffer, this.stride);
     return this.#atomicAdd(index, amount);
@@ -304,7 +378,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * @throws {Error} while an asynchronous operation of Bun uses the view: nothing is disposed of then
    */
   override [Symbol.dispose](): void {
-    this.#mapping?.[Symbol.dispose]();
+    this.#mapped?.[Symbol.dispose]();
     super[Symbol.dispose]();
   }
 }

@@ -1,7 +1,7 @@
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { KernelObject } from "../handle/kernel_object.ts";
 import { type MapHandle, type MapInfo, readMapInfo } from "./create.ts";
-import type { CheckedArguments, MapClass, MapOf, TypesArguments } from "./map_options.ts";
+import type { CheckedArguments, MapClass, MapOf, OpenArguments } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 
 /** The type that {@link BpfMap.dup} returns: the type of the object, but for a perf buffer that of its map alone. */
@@ -37,8 +37,12 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Opens the map pinned at a path on a BPF file system (kernel 4.4).
    *
-   * @param types the types of its keys, values or events, as the constructor takes them
-   * @throws {TypeError} when it is another kind of map, or its key or value has another size
+   * The sizes of key and value are compared with those of the map, not their types: to read those from the kernel takes longer than
+   * all else, and few maps would pass that others made. `checkMapTypes(map)` compares them.
+   *
+   * @param options the types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
+   * @throws {TypeError} when it is another kind of map, or its key or value has another size, and for an unknown option
+   * @throws {BpfError} `EACCES` when the path is not on a BPF file system, or this user may not open it
    * @throws {Error} when nothing is pinned there
    *
    * @example
@@ -52,30 +56,34 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * }
    * ```
    */
-  static open<C extends MapClass, const A extends TypesArguments<C>>(
+  static open<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,
     path: string,
-    ...types: CheckedArguments<C, A>
+    ...options: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new (ownClass(this))(this.kind.open({ path }, types[0]) as never) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ path }, options[0]) as never) as MapOf<C, A[0]>;
   }
 
   /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
-  static fromId<C extends MapClass, const A extends TypesArguments<C>>(
+  static fromId<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,
     id: number,
-    ...types: CheckedArguments<C, A>
+    ...options: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new (ownClass(this))(this.kind.open({ id }, types[0]) as never) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ id }, options[0]) as never) as MapOf<C, A[0]>;
   }
 
-  /** Opens the map of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws as {@link open} */
-  static fromFd<C extends MapClass, const A extends TypesArguments<C>>(
+  /**
+   * Opens the map of a descriptor, by a duplicate: the descriptor itself stays the caller's. It has the same rights.
+   *
+   * @throws {TypeError} for flags that are not those of the descriptor; else as {@link open}
+   */
+  static fromFd<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,
     fd: number,
-    ...types: CheckedArguments<C, A>
+    ...options: CheckedArguments<C, A>
   ): MapOf<C, A[0]> {
-    return new (ownClass(this))(this.kind.open({ fd }, types[0]) as never) as MapOf<C, A[0]>;
+    return new (ownClass(this))(this.kind.open({ fd }, options[0]) as never) as MapOf<C, A[0]>;
   }
 
   /**

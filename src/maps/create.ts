@@ -1,4 +1,3 @@
-import { unlinkSync } from "../ffi/files.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import {
@@ -7,21 +6,22 @@ import {
   type MapBtf,
   type MapCreation,
 } from "../ffi/bpf_map.ts";
-import { describeAll, fdNumber, objectInfo, pinObject, readFdInfo } from "../ffi/bpf_object.ts";
+import {
+  describeAll,
+  fdNumber,
+  objectInfo,
+  pinObject,
+  readFdInfo,
+  unpinObject,
+} from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { describeOrigin, openObject, openPin, type Origin } from "../handle/kernel_object.ts";
-import { describeMap, type MapSpec } from "./map_spec.ts";
+import { accessFlags, describeMap, type MapSpec } from "./map_spec.ts";
 import { type MapType, mapTypeName, type MapTypeName } from "./map_types.ts";
-import {
-  BPF_F_NO_COMMON_LRU,
-  BPF_F_NUMA_NODE,
-  BPF_F_RDONLY,
-  BPF_F_WRONLY,
-  BPF_OBJ_NAME_LEN,
-} from "../uapi/bpf.ts";
+import { BPF_F_NO_COMMON_LRU, BPF_F_NUMA_NODE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { MAP_INFO } from "../uapi/layout.ts";
 
 /**
@@ -168,8 +168,10 @@ export class MapHandle<Types extends object = object> {
 
   /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */
   abandon(): void {
-    this.descriptor[Symbol.dispose]();
-    if (this.isNewlyPinned && this.pinnedAt !== undefined) unlinkSync(this.pinnedAt);
+    using descriptor = this.descriptor;
+    if (this.isNewlyPinned && this.pinnedAt !== undefined) {
+      unpinObject(descriptor.fd, this.pinnedAt, descriptor.what);
+    }
   }
 }
 
@@ -235,7 +237,7 @@ export function createMapHandle<Types extends object>(
     descriptor[Symbol.dispose]();
     // Another process pinned its own meanwhile: that one it is, then.
     if (error instanceof BpfError && error.code === "EEXIST") {
-      return openMapHandle(row, { path: pin }, spec, types);
+      return openMapHandle(row, { path: pin }, spec, types, access);
     }
     throw error;
   }
@@ -247,6 +249,7 @@ export function createMapHandle<Types extends object>(
  *
  * @param row of the type that it must have
  * @param expected the part of a spec that it must agree with
+ * @param access the rights that the descriptor is to have: BPF_F_RDONLY, BPF_F_WRONLY or 0
  * @throws {Error} where there is none, or it does not fit
  */
 export function openMapHandle<Types extends object>(
@@ -254,8 +257,8 @@ export function openMapHandle<Types extends object>(
   origin: Origin,
   expected: Partial<MapSpec>,
   types: Types,
+  access = 0,
 ): MapHandle<Types> {
-  const access = (expected.flags ?? 0) & accessFlags;
   const descriptor = openObject("map", origin, `${row.type} map`, access);
   const pinnedAt = "path" in origin ? origin.path : undefined;
   return adopt(row, descriptor, expected, types, describeOrigin(origin), pinnedAt);
@@ -282,9 +285,6 @@ function adopt<Types extends object>(
     throw error;
   }
 }
-
-/** The rights of a descriptor to its map: a property of the descriptor alone. */
-const accessFlags = BPF_F_RDONLY | BPF_F_WRONLY;
 
 /** Flags that belong to the moment of creation: the kernel does not keep them. */
 const passingFlags = BPF_F_NUMA_NODE | accessFlags;
@@ -330,7 +330,10 @@ function checkCompatible(
   const differences = comparedAttributes
     .filter((name) => expected[name] !== undefined)
     .filter((name) => comparable(row, expected, name) !== comparable(row, info, name))
-    .map((name) => `${name} is ${shown(name, info)}, not ${shown(name, expected)}`);
+    .map((name) => {
+      const option = name === "maxEntries" ? (row.countName ?? name) : name;
+      return `${option} is ${shown(name, info)}, not ${shown(name, expected)}`;
+    });
   if (differences.length === 0) return;
   throw new TypeError(`the map ${where} does not fit: ${differences.join("; ")}`);
 }

@@ -3,17 +3,19 @@
 import { encodeBtf, type MapTypes } from "../btf/encode.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { suggest } from "../check/names.ts";
+import { closest, suggest } from "../check/names.ts";
 import type { MapFlag } from "../ffi/bpf_map.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import type { Origin } from "../handle/kernel_object.ts";
 import { createMapHandle, MapHandle, type MapProperties, openMapHandle } from "./create.ts";
 import {
+  accessBits,
   checkMaxEntries,
   commonMapOptionNames,
   type CommonMapOptions,
   commonSpec,
   type MapSpec,
+  type OpenMapOptions,
 } from "./map_spec.ts";
 import type { MapType, MapTypeName } from "./map_types.ts";
 import { i32, u32 } from "../types/integer.ts";
@@ -53,13 +55,17 @@ export type MapOf<C extends MapClass, T> = MapClasses<T>[C["kind"]["className"]]
 export type OptionsOf<C extends MapClass> =
   C["kind"] extends MapKind<any, any, infer Options> ? Options : never;
 
-/** The last arguments of `open` and its kin: the types, which may be left out where none has to be given. */
-export type TypesArguments<C extends MapClass> =
-  object extends TypesOf<C> ? readonly [types?: TypesOf<C>] : readonly [types: TypesOf<C>];
+/** The last arguments of `open` and its kin: types and options, which may be left out where no type has to be given. */
+export type OpenArguments<C extends MapClass> =
+  object extends TypesOf<C>
+    ? readonly [options?: TypesOf<C> & OpenMapOptions]
+    : readonly [options: TypesOf<C> & OpenMapOptions];
 
 /** The arguments `A`, checked so that a misspelt name in them is an error of types. */
 export type CheckedArguments<C extends MapClass, A extends readonly unknown[]> = {
-  [I in keyof A]: A[I] & { readonly [N in Exclude<keyof A[I], keyof OptionsOf<C>>]: never };
+  [I in keyof A]: A[I] & {
+    readonly [N in Exclude<keyof A[I], keyof TypesOf<C> | keyof OpenMapOptions>]: never;
+  };
 };
 
 /** The definition of a class of maps. */
@@ -76,8 +82,6 @@ export interface KindDefinition<
   readonly options: readonly string[];
   /** The types of a map that is opened without any; there are none where they must be given. */
   readonly defaultTypes?: Types;
-  /** True where names that are not types are refused when a map is opened. */
-  readonly isStrict?: boolean;
   /** Refuses an option that other kinds have under another name. @throws {TypeError} that tells this name */
   readonly refuseRenamed?: (className: string, options: object, known: readonly string[]) => void;
   /**
@@ -155,17 +159,17 @@ export class MapKind<
   }
 
   /** @internal Opens a map that exists. */
-  open(origin: Origin, given: Types | undefined): MapHandle<Types> {
-    const types = given === undefined ? this.#definition.defaultTypes : given;
-    const { className, types: names, isStrict = false } = this.#definition;
+  open(origin: Origin, given: (Types & OpenMapOptions) | undefined): MapHandle<Types> {
+    const { className, types: names, defaultTypes } = this.#definition;
+    const types = given === undefined ? defaultTypes : given;
     if (typeof types !== "object" || types === null) {
       throw new TypeError(
         `types: expected those of the map's keys and values or events, as given to new ${className}, got ${describe(types)}`,
       );
     }
-    if (isStrict) checkOptions(className, types, names);
+    checkOptions(className, types, [...names, "flags"]);
     const sizes = this.#definition.sizes(types);
-    const handle = openMapHandle(this.row, origin, sizes, this.pickTypes(types));
+    const handle = openMapHandle(this.row, origin, sizes, this.pickTypes(types), accessBits(types));
     try {
       this.#definition.checkFit?.(types, handle.info);
       return handle;
@@ -263,17 +267,16 @@ export interface IndexedMapOptions<V extends AnyType> extends CommonMapOptions, 
   readonly length: number;
 }
 
-/** Refuses the option `maxEntries` of an array, unless there is another one that is unknown. @throws {TypeError} */
+/** Refuses the option `maxEntries` of an array, misspelt or not. @throws {TypeError} */
 export function refuseMaxEntries(
   className: string,
   options: object,
   known: readonly string[],
 ): void {
-  if (!Object.hasOwn(options ?? {}, "maxEntries")) return;
-  const others = Object.entries(options).filter(([name]) => name !== "maxEntries");
-  checkOptions(className, Object.fromEntries(others), known);
+  const wrong = Object.keys(options ?? {}).find((name) => !known.includes(name));
+  if (wrong === undefined || closest(wrong, [...known, "maxEntries"]) !== "maxEntries") return;
   throw new TypeError(
-    `${className}: unknown option "maxEntries": the number of elements of an array is the option \`length\``,
+    `${className}: unknown option ${JSON.stringify(wrong)}: the number of elements of an array is the option \`length\``,
   );
 }
 

@@ -3,6 +3,7 @@ import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { type MapFlag, mapFlags } from "../ffi/bpf_map.ts";
+import { BPF_F_RDONLY, BPF_F_WRONLY } from "../uapi/bpf.ts";
 import type { MapTypeName } from "./map_types.ts";
 
 /** The C types of keys and values, as the kernel takes them. */
@@ -57,6 +58,27 @@ export interface CommonMapOptions {
   readonly numaNode?: number;
   /** A path on a BPF file system: the map pinned there is used if it fits, or else this one is pinned there. */
   readonly pin?: string;
+}
+
+/** The rights of a descriptor to its map: not a property of the map. */
+export const accessFlags: number = BPF_F_RDONLY | BPF_F_WRONLY;
+
+/** Options of opening a map that exists, beside its types. */
+export interface OpenMapOptions {
+  /**
+   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write, also where this user may do no more (kernel
+   * 4.15). A descriptor that is given must be such a one.
+   *
+   * @default none: reading and writing, or what a descriptor that is given may do
+   */
+  readonly flags?: readonly Extract<MapFlag, "rdonly" | "wronly">[] | number;
+}
+
+/** Checks the flags with which a map is opened. @throws {TypeError | RangeError} */
+export function accessBits({ flags }: OpenMapOptions): number {
+  const bits = flagBits(flags);
+  if ((bits & ~accessFlags) === 0 && bits !== accessFlags) return bits;
+  throw new TypeError(`flags: expected "rdonly", "wronly" or none, got ${String(flags)}`);
 }
 
 /** The names of {@link CommonMapOptions}, for checks of misspelt ones. */

@@ -92,6 +92,8 @@ export interface MapType extends SmallestMap {
   readonly kernelFlags?: number;
   /** `"index"`: from 0 to the length. `"descriptor"`: of the object that a value belongs to. */
   readonly key?: "index" | "descriptor";
+  /** The option of the class that sets the kernel's `max_entries`. @default "maxEntries" */
+  readonly countName?: "maxEntries" | "length" | "size" | "pages";
   /** The objects that values stand for. */
   readonly value?: HeldObject;
   /** The answer of the kernel when an absent key is deleted, where that is not ENOENT. */
@@ -120,12 +122,12 @@ type Row = Omit<MapType, "name" | "type" | "number" | "needs" | "operations"> & 
 
 /** Types with an index, or a hash, of 4 bytes. */
 const small: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
-const array = { ...small, key: "index" } as const;
+const array = { ...small, key: "index", countName: "length" } as const;
 const keyless: SmallestMap = { keySize: 0, valueSize: 4, maxEntries: 1 };
 const networking: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
 
 /** The smallest size that is a power of two and whole pages, whatever the size of a page. */
-const pages: SmallestMap = { keySize: 0, valueSize: 0, maxEntries: 65_536 };
+const pages = { keySize: 0, valueSize: 0, maxEntries: 65_536, countName: "size" } as const;
 
 const hashTable = {
   ...small,
@@ -233,6 +235,7 @@ export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
   config: ["CONFIG_PERF_EVENTS"],
   absence: absenceOf,
   valueSize: 8,
+  countName: "maxEntries",
   value: "stack",
   atOnce: ["lookup", "delete"],
   later: { get_next_key: "4.16", lookup_and_delete: "6.18", freeze: "5.2" },
@@ -451,6 +454,7 @@ export const ARENA = /*@__PURE__*/ define(
     keySize: 0,
     valueSize: 0,
     maxEntries: 1,
+    countName: "pages",
     flags: BPF_F_MMAPABLE,
     atOnce: ["freeze", "mmap"],
     entries: { unreadable: "it is memory that programs give a form to, without entries" },

@@ -193,7 +193,6 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     className: "StackTraceMap",
     types: ["buildId"],
     defaultTypes: {},
-    isStrict: true,
     options: ["maxEntries", "depth"],
     sizes({ buildId }) {
       if (buildId !== undefined && typeof buildId !== "boolean") {

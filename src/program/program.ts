@@ -25,7 +25,10 @@ export interface ProgramOptions extends ProgramSpec {
   readonly log?: VerifierLog;
 }
 
-/** Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. */
+/**
+ * Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. Every descriptor of a program has the same
+ * rights: the kernel has no read-only ones, as of maps.
+ */
 export interface OpenProgramOptions {
   /** The section that the program was loaded by, for {@link Program.attach}: the kernel does not keep it. */
   readonly section?: string;

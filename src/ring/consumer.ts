@@ -1,4 +1,5 @@
 import { checkCount } from "../check/arguments.ts";
+import { endings } from "../handle/reload.ts";
 import type { Watch } from "../loop/event_loop.ts";
 import {
   type Fields,
@@ -265,6 +266,7 @@ export abstract class Consumer {
 
   /** Obeys the signal from now on, which may end the consumer at once. Comes last in the constructor of a subclass. */
   protected begin(): void {
+    endings?.set(this, () => this.end());
     const { signal } = this.#settings;
     if (signal?.aborted === true) this.#onAbort();
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
@@ -287,6 +289,7 @@ export abstract class Consumer {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    endings?.delete(this);
     this.#settings.signal?.removeEventListener("abort", this.#onAbort);
     try {
       this.stop();

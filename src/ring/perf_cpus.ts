@@ -143,7 +143,6 @@ export const perfKind: MapKind<
   row: PERF_EVENT_ARRAY,
   className: "PerfBuffer",
   types: typeNames,
-  isStrict: true,
   options: [],
   sizes(types: PerfBufferTypes<AnyType>) {
     checkPlainType("event", types.event);

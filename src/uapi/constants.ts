@@ -107,6 +107,9 @@ export {
   CLONE_NEWCGROUP,
   CLONE_NEWNET,
   O_PATH,
+  O_ACCMODE,
+  O_RDONLY,
+  O_WRONLY,
 } from "./system.ts";
 import {
   EPERM,
@@ -1985,9 +1988,6 @@ export const PF_SIGNALED = 1024;
 export const PF_KTHREAD = 2097152;
 
 // Flags of openat(2), as far as they are the same on x86-64 and arm64.
-export const O_ACCMODE = 3;
-export const O_RDONLY = 0;
-export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 64;
 export const O_EXCL = 128;

@@ -62,6 +62,10 @@ export const SYS_lsm_list_modules = {
 
 // fcntl(2) and open(2); the same on x86-64 and arm64.
 export const O_PATH = 2097152;
+export const O_ACCMODE = 3;
+export const O_RDONLY = 0;
+export const O_WRONLY = 1;
+export const F_GETFL = 3;
 export const F_DUPFD_CLOEXEC = 1030;
 
 // mmap(2) and mremap(2); the same on x86-64 and arm64.

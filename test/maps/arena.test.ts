@@ -188,7 +188,7 @@ describe("objects of one arena", () => {
     expect(() => Arena.open(pin, { address: 2 ** 43 })).toThrow(
       "does not fit: its address is 0x80200000000, not 0x80000000000",
     );
-    expect(() => new Arena({ ...options, pages: 2 })).toThrow("maxEntries is 1, not 2");
+    expect(() => new Arena({ ...options, pages: 2 })).toThrow(": pages is 1, not 2");
   });
 
   arenaTest("must be told the address where no object knows it any more", () => {

@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { ArrayMap, BpfError, t } from "../../src/index.ts";
+import { ArrayMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 describe("an array map", () => {
@@ -124,21 +124,6 @@ describe("the view of an array map", () => {
     );
     using flagged = new ArrayMap({ value: t.u32, length: 2, flags: ["mmapable"] });
     expect(flagged.view.byteLength).toBe(16);
-  });
-
-  bpfTest("is refused, not read-only, for a map that may not be written", () => {
-    const options = { value: t.u32, length: 2, mmap: true } as const;
-    using readOnly = new ArrayMap({ ...options, flags: ["rdonly"] });
-    using frozen = new ArrayMap(options).freeze();
-    for (const [map, code] of [
-      [readOnly, "EACCES"],
-      [frozen, "EPERM"],
-    ] as const) {
-      expect(() => map.view).toThrow(BpfError);
-      expect(() => map.view).toThrow(expect.objectContaining({ code, syscall: "mmap" }));
-      expect(() => map.view).toThrow(/frozen or has the flag rdonly.* use get\(\) and set\(\)/);
-      expect(map.get(0)).toBe(0);
-    }
   });
 
   bpfTest("keeps its map from being frozen", () => {

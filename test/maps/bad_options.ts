@@ -56,6 +56,18 @@ export const badConstructions: readonly BadConstruction[] = [
     /ArrayMap: unknown option "maxEntries": .* the option `length`/,
   ),
   array(
+    "maxEntreis",
+    { maxEntreis: 4 },
+    "TypeError",
+    /ArrayMap: unknown option "maxEntreis": .* the option `length`/,
+  ),
+  array(
+    "lenght",
+    { lenght: 4, length: undefined },
+    "TypeError",
+    /ArrayMap: unknown option "lenght": did you mean "length"\?/,
+  ),
+  array(
     "vlaue",
     { vlaue: t.u32 },
     "TypeError",

@@ -41,15 +41,20 @@ interface Kind {
   fromFd(fd: number): BpfMap;
 }
 
-function kindOf(Class: MapClass, options: object, operations: string): Kind {
+function kindOf(
+  Class: MapClass,
+  options: Readonly<Record<string, unknown>>,
+  operations: string,
+): Kind {
+  const types = "key" in options ? { key: options["key"] } : {};
   return {
     name: Class.name,
     options,
     operations,
     create: (all) => new Class(all),
-    open: (path) => Class.open(path, options),
-    fromId: (id) => Class.fromId(id, options),
-    fromFd: (fd) => Class.fromFd(fd, options),
+    open: (path) => Class.open(path, types),
+    fromId: (id) => Class.fromId(id, types),
+    fromFd: (fd) => Class.fromFd(fd, types),
   };
 }
 

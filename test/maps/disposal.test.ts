@@ -150,6 +150,14 @@ describe("a thousand rounds leave nothing open", () => {
       map.toMap();
       using _dup = map.dup();
     },
+    "of an array map with its view that may not be read": () => {
+      using map = new ArrayMap({ value: t.u32, length: 4, mmap: true, flags: ["wronly"] });
+      expect(() => map.view).toThrow(/EACCES/);
+    },
+    "of an array map with its read-only view": () => {
+      using map = array();
+      expect(map.set(1, 7).freeze().view.getUint32(8, true)).toBe(7);
+    },
     "of an array map with its view": () => {
       using map = array();
       map.set(1, 1).view.setUint32(0, 1, true);
@@ -212,7 +220,7 @@ describe("a thousand rounds leave nothing open", () => {
       expect(() => HashMap.fromId(map.id, { key: t.u64, value: t.u32 })).toThrow(/does not fit/);
       using frozen = array();
       frozen.freeze();
-      expect(() => frozen.view).toThrow(/frozen/);
+      expect(() => frozen.view.setUint8(0, 1)).toThrow(/frozen/);
     },
   };
   for (const [name, round] of Object.entries(rounds)) {

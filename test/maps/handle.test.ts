@@ -6,12 +6,18 @@ import {
   ArrayMap,
   asm,
   BpfError,
+  type BpfMap,
   HashMap,
   LruHashMap,
+  PerCpuHashMap,
   possibleCpus,
+  ProgArray,
   Program,
+  Queue,
+  RingBuf,
   t,
 } from "../../src/index.ts";
+import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 const types = { key: t.u32, value: t.u64 } as const;
@@ -180,6 +186,153 @@ describe("another object for the same map", () => {
   });
 });
 
+/** Each way to open a map that exists. */
+const ways = {
+  open: (Class: Opener, _map: BpfMap, path: string, options: object) => Class.open(path, options),
+  fromId: (Class: Opener, map: BpfMap, _path: string, options: object) =>
+    Class.fromId(map.id, options),
+  fromFd: (Class: Opener, map: BpfMap, _path: string, options: object) =>
+    Class.fromFd(map.fd, options),
+} as const;
+
+/** A class of maps as a script without types uses it. */
+interface Opener {
+  open(path: string, options: object): BpfMap;
+  fromId(id: number, options: object): BpfMap;
+  fromFd(fd: number, options: object): BpfMap;
+}
+
+const valued = { value: t.u32, maxEntries: 4 } as const;
+/** Classes of each sort, with the options that one is opened with, a misspelt one, and the right name. */
+const openers: readonly [Opener, () => BpfMap, object, string, string][] = [
+  [HashMap, () => new HashMap(options), types, "vlaue", '"value"'],
+  [PerCpuHashMap, () => new PerCpuHashMap(options), types, "flag", '"flags"'],
+  [LruHashMap, () => new LruHashMap(options), types, "keys", '"key"'],
+  [ArrayMap, () => new ArrayMap({ value: t.u32, length: 1 }), { value: t.u32 }, "valeu", '"value"'],
+  [Queue, () => new Queue(valued), { value: t.u32 }, "flasg", '"flags"'],
+  [ProgArray, () => new ProgArray({ length: 1 }), {}, "flogs", '"flags"'],
+  [RingBuf, () => new RingBuf({ size: 65_536, event: t.u32 }), { event: t.u32 }, "evnt", '"event"'],
+];
+
+describe.each(Object.entries(ways))("options of %s", (_way, open) => {
+  bpfTest("that are not known are refused, in all classes alike", () => {
+    using bpffs = new DetachedMount("bpf");
+    for (const [Class, create, known, wrong, right] of openers) {
+      const path = `${bpffs.path}/${wrong}`;
+      using map = create().pin(path);
+      const before = openKernelObjects();
+      const refused = () => open(Class, map, path, { ...known, [wrong]: 1 });
+      expect(refused).toThrow(TypeError);
+      expect(refused).toThrow(`: unknown option "${wrong}": did you mean ${right}?`);
+      expect(() => open(Class, map, path, { ...known, nonsense: 1 })).toThrow(
+        /^\w+: unknown option "nonsense": known names: /,
+      );
+      expect(openKernelObjects()).toEqual(before);
+      open(Class, map, path, known)[Symbol.dispose]();
+    }
+  });
+
+  bpfTest("that only creation takes are refused, as nothing would heed them", () => {
+    using bpffs = new DetachedMount("bpf");
+    using map = new HashMap(options).pin(`${bpffs.path}/map`);
+    for (const name of ["maxEntries", "name", "pin", "numaNode"]) {
+      expect(() => open(HashMap, map, `${bpffs.path}/map`, { ...types, [name]: 4 })).toThrow(
+        `HashMap: unknown option "${name}": known names: "key", "value", "flags"`,
+      );
+    }
+  });
+
+  bpfTest("flags are names or bits of rights, and not both rights", () => {
+    using bpffs = new DetachedMount("bpf");
+    const path = `${bpffs.path}/map`;
+    using map = new HashMap(options).pin(path);
+    const openWith = (flags: unknown) => () => open(HashMap, map, path, { ...types, flags });
+    expect(openWith(["no_prealloc"])).toThrow(
+      /^flags: expected "rdonly", "wronly" or none, got no_prealloc$/,
+    );
+    expect(openWith(["rdonly", "wronly"])).toThrow(/or none, got rdonly,wronly$/);
+    expect(openWith(["rdonyl"])).toThrow('flags: unknown flag "rdonyl": did you mean "rdonly"?');
+    expect(openWith("rdonly")).toThrow(/^flags: expected an array of names or a number/);
+    expect(openWith(1)).toThrow(/^flags: expected .* got 1$/);
+    for (const flags of [[], 0, undefined]) openWith(flags)()[Symbol.dispose]();
+  });
+});
+
+describe("a map opened read-only or write-only", () => {
+  /** Who may do so, and what the kernel says of the descriptor. */
+  const rights = { rdonly: [true, false, 8], wronly: [false, true, 16] } as const;
+  for (const [flag, [reads, writes, bits]] of Object.entries(rights)) {
+    bpfTest(`with "${flag}", by its path or its id, may do just that`, () => {
+      using bpffs = new DetachedMount("bpf");
+      const path = `${bpffs.path}/map`;
+      using map = new HashMap(options).pin(path);
+      for (const open of [ways.open, ways.fromId]) {
+        for (const flags of [[flag], bits]) {
+          map.set(1, 5n);
+          using opened = open(HashMap, map, path, { ...types, flags }) as typeof map;
+          expect([opened.id, opened.types]).toEqual([map.id, types]);
+          const refusal = expect.objectContaining({ code: "EPERM" });
+          if (reads) expect([opened.get(1), opened.count()]).toEqual([5n, 1]);
+          else expect(() => opened.get(1)).toThrow(refusal);
+          if (writes) expect(opened.set(2, 6n).delete(2)).toBe(true);
+          else expect(() => opened.set(2, 6n)).toThrow(refusal);
+          if (!writes) expect(() => opened.delete(1)).toThrow(/opened without this access/);
+          using twin = opened.dup();
+          if (!reads) expect(() => twin.get(1)).toThrow(refusal);
+          if (!writes) expect(() => twin.set(2, 6n)).toThrow(refusal);
+        }
+      }
+    });
+
+    bpfTest(`with "${flag}", by a descriptor, only where that is one`, () => {
+      using bpffs = new DetachedMount("bpf");
+      const path = `${bpffs.path}/map`;
+      using both = new HashMap(options).pin(path);
+      using limited = HashMap.open(path, { ...types, flags: bits });
+      const before = openKernelObjects();
+      using again = HashMap.fromFd(limited.fd, { ...types, flags: bits });
+      using unasked = HashMap.fromFd(limited.fd, types);
+      for (const map of [again, unasked]) {
+        if (!reads) expect(() => map.get(1)).toThrow(/EPERM/);
+        if (!writes) expect(() => map.set(1, 1n)).toThrow(/EPERM/);
+        map[Symbol.dispose]();
+      }
+      for (const [fd, flags] of [
+        [both.fd, bits],
+        [limited.fd, 24 - bits],
+      ] as const) {
+        expect(() => HashMap.fromFd(fd, { ...types, flags })).toThrow(
+          new TypeError(
+            `flags: the map of descriptor ${fd} has other rights: open it by its path or id`,
+          ),
+        );
+      }
+      expect(openKernelObjects()).toEqual(before);
+    });
+  }
+
+  bpfTest("is a matter of types as well", () => {
+    using map = new HashMap(options);
+    using opened = HashMap.fromId(map.id, { ...types, flags: ["rdonly"] });
+    const value: bigint | undefined = opened.get(1);
+    expect(value).toBeUndefined();
+    using places = new ProgArray({ length: 1 });
+    ProgArray.fromId(places.id, { flags: ["rdonly"] })[Symbol.dispose]();
+    expect(() => {
+      // @ts-expect-error: misspelt
+      HashMap.fromId(map.id, { ...types, flasg: ["rdonly"] });
+    }).toThrow(TypeError);
+    expect(() => {
+      // @ts-expect-error: an option of creation
+      HashMap.fromId(map.id, { ...types, maxEntries: 4 });
+    }).toThrow(TypeError);
+    expect(() => {
+      // @ts-expect-error: a flag of creation
+      HashMap.fromId(map.id, { ...types, flags: ["no_prealloc"] });
+    }).toThrow(TypeError);
+  });
+});
+
 describe("a pin", () => {
   bpfTest("keeps a map for whoever opens the path", () => {
     using mount = new DetachedMount("bpf");
@@ -190,9 +343,9 @@ describe("a pin", () => {
     map[Symbol.dispose]();
     using opened = HashMap.open(path, types);
     expect([opened.name, opened.get(1)]).toEqual(["counts", 5n]);
-    expect(opened.unpin()).toBe(opened);
+    expect(opened.unpin()).toBe(true);
     expect(existsSync(path)).toBe(false);
-    expect(() => opened.unpin()).toThrow(/was not pinned here: give unpin\(\) the path/);
+    expect(opened.unpin()).toBe(false);
     expect(() => HashMap.open(path, types)).toThrow(/nothing is pinned at/);
   });
 
@@ -213,6 +366,17 @@ describe("a pin", () => {
     expect(() => ArrayMap.open(pin, { value: t.u64 })).toThrow(/type is hash, not array/);
     second.unpin(pin);
     expect(existsSync(pin)).toBe(false);
+  });
+
+  bpfTest("of an array that differs is refused with the name that its option has", () => {
+    using mount = new DetachedMount("bpf");
+    const pin = `${mount.path}/totals`;
+    using _map = new ArrayMap({ value: t.u32, length: 4, pin });
+    expect(() => new ArrayMap({ value: t.u64, length: 5, pin })).toThrow(
+      new TypeError(
+        `the map pinned at ${pin} does not fit: valueSize is 4, not 8; length is 4, not 5`,
+      ),
+    );
   });
 
   bpfTest("finds the map again whose number of entries the kernel rounded up", () => {

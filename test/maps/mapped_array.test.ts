@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { ArrayMap, asm, DisposedError, Program, t } from "../../src/index.ts";
+import { ArrayMap, asm, DisposedError, type MapFlag, Program, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { withRandom } from "../types/random.ts";
 import { endWorker } from "../support/end_worker.ts";
@@ -50,6 +50,122 @@ describe("loads and stores of a mapped array", () => {
     using map = new ArrayMap({ value: t.u32, length: 1, mmap: true, name: "one" });
     expect(() => map.store(0, -1)).toThrow(/^value of array map "one": expected an integer/);
     expect(map.load(0)).toBe(0);
+  });
+});
+
+const Record = t.struct({
+  count: t.u64Number,
+  big: t.u64,
+  flag: t.bool,
+  port: t.be16,
+  name: t.cstring(9),
+  raw: t.bytes(5),
+  list: t.array(t.i16, 3),
+});
+const record = {
+  ...{ count: 7, big: 2n ** 60n, flag: true, port: 443, name: "seven" },
+  ...{ raw: new Uint8Array([1, 2, 3, 4, 5]), list: [-1, 0, 1] },
+};
+
+/** Each way in which a map cannot be written by who has it: the map as it is made, and the same one as it is then. */
+const readOnlyMaps: Readonly<Record<string, readonly [flags: MapFlag[], (map: Mapped) => Mapped]>> =
+  {
+    "that is frozen": [[], (map) => map.freeze().dup()],
+    "opened with rdonly": [
+      [],
+      (map) => ArrayMap.fromId(map.id, { ...map.types, flags: ["rdonly"] }),
+    ],
+    "that is constant for programs": [["rdonly_prog"], (map) => map.dup()],
+    "that was frozen before it was opened": [
+      ["rdonly_prog"],
+      (map) => ArrayMap.fromId(map.freeze().id, map.types),
+    ],
+  };
+type Mapped = ArrayMap<typeof Record>;
+
+describe.each(Object.entries(readOnlyMaps))("the view of an array %s", (_name, [flags, open]) => {
+  const options = { value: Record, length: 3, mmap: true, name: "constants", flags } as const;
+
+  bpfTest("shows the values, and so does load()", () => {
+    using map = new ArrayMap(options).set(1, record);
+    using opened = open(map);
+    expect(opened.load(1)).toEqual(record);
+    expect(opened.load(2)).toEqual(map.get(2) as typeof record);
+    expect(opened.load(3)).toBeUndefined();
+    const { view } = opened;
+    expect(view).toBeInstanceOf(DataView);
+    expect(view.byteLength).toBe(3 * opened.stride);
+    expect([view.getUint32(opened.stride, true), view.getUint16(opened.stride + 18)]).toEqual([
+      7, 443,
+    ]);
+    // Often enough for the engine to compile it, which must not make stores of loads.
+    let sum = 0;
+    for (let round = 0; round < 200_000; round++) sum += view.getUint32(opened.stride, true);
+    for (let round = 0; round < 20_000; round++) sum += opened.load(1)?.count ?? 0;
+    expect(sum).toBe(7 * 220_000);
+    opened[Symbol.dispose]();
+    expect(() => view.getUint8(0)).toThrow(TypeError);
+    expect(() => opened.view).toThrow(DisposedError);
+  });
+
+  bpfTest("refuses every store, instead of ending the process", () => {
+    using map = new ArrayMap(options).set(1, record);
+    using opened = open(map);
+    const { view } = opened;
+    const setters = Reflect.ownKeys(DataView.prototype).filter((name) => /^set/.test(String(name)));
+    expect(setters).toContain("setBigUint64");
+    const stores: readonly (() => unknown)[] = [
+      ...setters.map(
+        (name) => () => (view as any)[name](0, name.toString().includes("Big") ? 1n : 1),
+      ),
+      () => new Uint8Array(view.buffer).fill(1),
+      () => Atomics.load(new Int32Array(view.buffer), 0),
+      () => Record.write(view, 0, record),
+      () => opened.store(0, record),
+    ];
+    for (const store of stores) {
+      expect(store).toThrow(TypeError);
+      expect(store).toThrow(
+        /^the view of the array map "constants" is read-only, as the map is frozen/,
+      );
+    }
+    expect(map.get(0)).toEqual({ ...map.get(2)! });
+    expect(map.get(1)).toEqual(record);
+  });
+
+  bpfTest("refuses atomic additions", () => {
+    using map = new ArrayMap({ value: t.u32, length: 1, mmap: true, flags });
+    using opened = open(map as never) as unknown as ArrayMap<typeof t.u32>;
+    expect(() => opened.atomicAdd(0, 1)).toThrow(/is read-only/);
+    expect(opened.load(0)).toBe(0);
+  });
+});
+
+describe("an array that is mapped read-only", () => {
+  bpfTest("shows what others store", () => {
+    using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
+    using reader = ArrayMap.fromId(map.id, { value: t.u32, flags: ["rdonly"] });
+    const { view } = reader;
+    expect(view.getUint32(8, true)).toBe(0);
+    map.set(1, 5);
+    expect([view.getUint32(8, true), reader.load(1)]).toEqual([5, 5]);
+    map.store(1, 6);
+    expect([view.getUint32(8, true), reader.load(1)]).toEqual([6, 6]);
+    expect(() => reader.set(1, 7)).toThrow(/EPERM/);
+    // A read-only mapping does not stand in the way.
+    map[Symbol.dispose]();
+    using again = ArrayMap.fromId(reader.id, { value: t.u32 });
+    expect(again.freeze().load(1)).toBe(6);
+  });
+
+  bpfTest("must be one that may be read", () => {
+    using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
+    using writer = ArrayMap.fromId(map.id, { value: t.u32, flags: ["wronly"] });
+    for (const use of [() => writer.view, () => writer.load(0), () => writer.store(0, 1)]) {
+      expect(use).toThrow(expect.objectContaining({ code: "EACCES", syscall: "mmap" }));
+      expect(use).toThrow(/without the right to read it$/);
+    }
+    expect(writer.set(0, 3) && map.get(0)).toBe(3);
   });
 });
 

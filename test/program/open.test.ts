@@ -93,6 +93,9 @@ for (const [name, open] of Object.entries(ways)) {
       );
       expect(() => open(program, path, { section: "sockt" })).toThrow('did you mean "socket"?');
       expect(() => open(program, path, { sektion: "socket" })).toThrow('did you mean "section"?');
+      expect(() => open(program, path, { flags: ["rdonly"] })).toThrow(
+        'Program: unknown option "flags": known names: "section"',
+      );
       expect(countResources()).toEqual(before);
     });
   });
@@ -225,6 +228,25 @@ for (const [section, shown] of Object.entries(linkSections)) {
     expect(await execsOfATestProcess(counts)).toBe(0);
   });
 }
+
+bpfTest("a link is opened without options: what is given all the same is refused", () => {
+  using bpffs = new BpfFileSystem();
+  const path = `${bpffs.path}/link`;
+  using program = seven("raw_tp/sched_process_exec");
+  using link = program.attach().pin(path);
+  const before = countResources();
+  const options = { flags: ["rdonly"] } as never;
+  for (const open of [
+    () => Link.open(path, options),
+    () => Link.fromId(link.id, options),
+    () => Link.fromFd(link.fd, options),
+  ]) {
+    expect(open).toThrow(TypeError);
+    expect(open).toThrow(/^Link: unknown option "flags": a link is opened without options, /);
+  }
+  expect(countResources()).toEqual(before);
+  Link.open(path, {})[Symbol.dispose]();
+});
 
 bpfTest("opened over and over, leaves nothing open", () => {
   using program = seven();

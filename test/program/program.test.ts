@@ -253,9 +253,10 @@ bpfTest("a pinned program outlives its object, until it is unpinned", () => {
   expect(() => program.unpin()).toThrow("was not pinned here");
   expect(program.pin(path)).toBe(program);
   expect(() => program.pin(path)).toThrow(/EEXIST.*remove it, or open what is pinned there/);
-  program.unpin();
-  program.pin(path).unpin(path);
-  for (const wrong of ["", "/a\0b", undefined] as string[]) {
+  expect(program.unpin()).toBe(true);
+  expect(program.pin(path).unpin(path)).toBe(true);
+  expect(() => program.pin(undefined as unknown as string)).toThrow(TypeError);
+  for (const wrong of ["", "/a\0b"]) {
     expect(() => program.pin(wrong)).toThrow(TypeError);
     expect(() => program.unpin(wrong)).toThrow(TypeError);
   }

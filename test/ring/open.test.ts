@@ -103,7 +103,7 @@ bpfTest("a pinned ring outlives its object, with what was in it", () => {
   expect(opened.byteLength).toBe(4096);
   expect(opened.drain((event) => expect(event).toBe(42))).toBe(1);
   expect(() => new RingBuf({ size: 8192, event: t.u32, pin: path })).toThrow(
-    "maxEntries is 4096, not 8192",
+    ": size is 4096, not 8192",
   );
   opened.unpin();
   expect(() => RingBuf.open(path, { event: t.u32 })).toThrow("nothing is pinned");

@@ -128,7 +128,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
       {
         about: `fcntl(2) and open(2); ${anywhere}`,
         from: [
-          { header: "asm-generic/fcntl.h", names: /^O_PATH$/ },
+          { header: "asm-generic/fcntl.h", names: /^(O_(PATH|ACCMODE|RDONLY|WRONLY)|F_GETFL)$/ },
           { header: "linux/fcntl.h", names: /^F_DUPFD_CLOEXEC$/ },
         ],
       },

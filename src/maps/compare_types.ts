@@ -1,0 +1,165 @@
+import { Btf } from "../btf/btf.ts";
+import { identifiers } from "../types/c_members.ts";
+import type { BtfType } from "../btf/graph.ts";
+import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
+import type { BpfMap } from "./bpf_map.ts";
+
+/**
+ * Checks that the key and the value of a map are, to the kernel, of the types that this object has for them. Returns false where the
+ * kernel has no types of the map: maps have them that this library or libbpf made with types that C has.
+ *
+ * Opening a map compares sizes alone, as a type can be described in many ways: one for which the sizes agree may still read a
+ * counter as another. This compares the layouts: names of fields (without case and underscores), their places and sizes, the
+ * lengths of arrays, and whether a number is an integer or has a fraction. Signs, byte orders and names of types may differ, as
+ * `int` and `t.u32` do. Bytes, texts, addresses and types of one's own fit anything of their size.
+ *
+ * Kernel 4.18, CAP_SYS_ADMIN.
+ *
+ * @throws {TypeError} that lists each difference
+ * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+ *
+ * @example
+ * ```ts
+ * import { checkMapTypes, HashMap, t } from "bun-bpf";
+ * const Traffic = t.struct({ packets: t.u32, bytes: t.u32 });
+ * using map = new HashMap({ key: t.u32, value: Traffic, maxEntries: 8 });
+ * using swapped = HashMap.fromFd(map.fd, {
+ *   key: t.u32,
+ *   value: t.struct({ bytes: t.u32, packets: t.u32 }),
+ * });
+ * try {
+ *   checkMapTypes(swapped);
+ * } catch (error) {
+ *   console.log(String(error)); // value.bytes is at byte 0 here, and at 4 in the kernel
+ * }
+ * ```
+ */
+export function checkMapTypes(map: BpfMap): boolean {
+  const { btfId, btfKeyTypeId, btfValueTypeId } = map.info();
+  if (btfId === 0) return false;
+  const { key, value } = ((map as { types?: object }).types ?? {}) as {
+    readonly [Name in "key" | "value"]?: Type<unknown>;
+  };
+  const comparison = new Comparison(Btf.fromId(btfId));
+  const isComparable = [
+    btfKeyTypeId !== 0 && key !== undefined && comparison.compare("key", key, btfKeyTypeId),
+    btfValueTypeId !== 0 &&
+      value !== undefined &&
+      comparison.compare("value", value, btfValueTypeId),
+  ].includes(true);
+  const { differences } = comparison;
+  if (differences.length === 0) return isComparable;
+  throw new TypeError(
+    `the types of the ${map} are not those that the kernel has of it: ${differences.join("; ")}`,
+  );
+}
+
+/** A form that values take. Those of other types than these fit anything. */
+type Form = "a struct" | "an array" | "an integer" | "a number with a fraction";
+
+/** Types of `t` beside those that the kernel has, and where they differ. */
+class Comparison {
+  readonly differences: string[] = [];
+  readonly #btf: Btf;
+
+  constructor(btf: Btf) {
+    this.#btf = btf;
+  }
+
+  /** Notes the differences of a type of `t` and a type of the kernel's, at a path. */
+  compare(path: string, own: Type<unknown>, id: number): true {
+    const size = this.#btf.sizeOf(id);
+    const found = this.#btf.resolve(id);
+    const [form, foundForm] = [formOf(own), this.#formOf(found)];
+    if (own.size !== size) this.#note(`${path} has ${own.size} bytes here, and ${size}`);
+    else if (form === undefined || foundForm === undefined) return true;
+    else if (form !== foundForm) this.#note(`${path} is ${form} here, and ${foundForm}`);
+    else if (form === "a struct") this.#compareFields(path, own as StructType<Fields>, found.id);
+    else if (form === "an array") {
+      const { element, length } = own as ArrayType<unknown>;
+      if (length === found.length) return this.compare(`${path}[]`, element, found.typeId);
+      this.#note(`${path} has ${length} elements here, and ${found.length}`);
+    }
+    return true;
+  }
+
+  #compareFields(path: string, { fields }: StructType<Fields>, id: number): void {
+    const members = this.#members(id);
+    const names = identifiers(Object.keys(fields));
+    for (const [index, { type, offset }] of Object.values(fields).entries()) {
+      const name = names[index] as string;
+      const inside = `${path}.${name}`;
+      const member = takeByName(members, name);
+      if (member === undefined) {
+        // Bytes without a name in the kernel's type are padding.
+        if (formOf(type) !== undefined) this.#note(`${inside} is here, and not`);
+      } else if (member.bitSize !== 0) continue;
+      else if (member.bitOffset === offset * 8) this.compare(inside, type, member.typeId);
+      else this.#note(`${inside} is at byte ${offset} here, and at ${member.bitOffset / 8}`);
+    }
+    for (const { name, isAlternative } of members) {
+      if (!isAlternative) this.#note(`${path}.${name} is not here, but`);
+    }
+  }
+
+  /** The members of a struct, and those of anonymous ones in it; of a union it is enough to have one. */
+  #members(id: number, bitOffset = 0, isAlternative = false): Member[] {
+    return this.#btf.members(id).flatMap((member) => {
+      const at = bitOffset + member.bitOffset;
+      const { kind, id: inner } = this.#btf.resolve(member.typeId);
+      if (member.name !== "") return { ...member, bitOffset: at, isAlternative };
+      if (kind !== "struct" && kind !== "union") return [];
+      return this.#members(inner, at, isAlternative || kind === "union");
+    });
+  }
+
+  #formOf({ kind, typeId }: BtfType): Form | undefined {
+    switch (kind) {
+      case "struct":
+        return "a struct";
+      case "array":
+        // Bytes, which anything may be.
+        return this.#btf.sizeOf(typeId) === 1 ? undefined : "an array";
+      case "int":
+      case "enum":
+      case "enum64":
+      case "ptr":
+        return "an integer";
+      case "float":
+        return "a number with a fraction";
+      default:
+        return undefined;
+    }
+  }
+
+  #note(difference: string): void {
+    this.differences.push(`${difference} in the kernel`);
+  }
+}
+
+interface Member {
+  readonly name: string;
+  readonly typeId: number;
+  readonly bitOffset: number;
+  readonly bitSize: number;
+  readonly isAlternative: boolean;
+}
+
+function formOf(type: Type<unknown>): Form | undefined {
+  if (type.kind === "struct") return "a struct";
+  if (type.kind === "array") {
+    return (type as ArrayType<unknown>).element.size === 1 ? undefined : "an array";
+  }
+  if (/^f(32|64)$/.test(type.kind)) return "a number with a fraction";
+  return /^([ui](8|16|32|64)(Number)?|be(16|32|64)|bool|enum)$/.test(type.kind)
+    ? "an integer"
+    : undefined;
+}
+
+/** Takes the member of a name out of a list, or one whose name has the same letters: C and JavaScript join words differently. */
+function takeByName(members: Member[], name: string): Member | undefined {
+  const letters = (text: string) => text.replaceAll("_", "").toLowerCase();
+  let index = members.findIndex((member) => member.name === name);
+  if (index < 0) index = members.findIndex((member) => letters(member.name) === letters(name));
+  return index < 0 ? undefined : members.splice(index, 1)[0];
+}

@@ -1,0 +1,210 @@
+/** Pins of maps, programs and links are removed by the object that they are pins of, and nothing else is. */
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { asm, BpfFileSystem, HashMap, Link, Program, t } from "../../src/index.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+
+const types = { key: t.u32, value: t.u64 } as const;
+
+function map(name = "counts"): HashMap<typeof t.u32, typeof t.u64> {
+  return new HashMap({ ...types, maxEntries: 4, name });
+}
+
+function program(name = "seven"): Program {
+  const code = [asm.mov(asm.r0, 7), asm.exit()];
+  return new Program({ section: "raw_tp/sched_process_exec", name, license: "GPL", code });
+}
+
+function link(): Link {
+  using attached = program();
+  return attached.attach();
+}
+
+/** Each kind of object: a new one, another object for the same one, and the words for it. */
+const kinds = {
+  map: {
+    create: map,
+    openAt: (path: string) => HashMap.open(path, types),
+    fromId: (id: number) => HashMap.fromId(id, types),
+    words: (id: number) => `map "counts" with id ${id}`,
+  },
+  program: {
+    create: program,
+    openAt: (path: string) => Program.open(path),
+    fromId: (id: number) => Program.fromId(id),
+    words: (id: number) => `program "seven" with id ${id}`,
+  },
+  link: {
+    create: link,
+    openAt: (path: string) => Link.open(path),
+    fromId: (id: number) => Link.fromId(id),
+    words: (id: number) => `link with id ${id}`,
+  },
+} as const;
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "bun-bpf-unpin-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.each(Object.entries(kinds))(
+  "unpin() of a %s",
+  (noun, { create, openAt, fromId, words }) => {
+    bpfTest("removes no file, folder or symbolic link, and says what is there", () => {
+      using bpffs = new BpfFileSystem();
+      using object = create();
+      const pin = join(bpffs.path, "pin");
+      object.pin(pin);
+      const [file, folderInside, alias] = ["file", "folder", "alias"].map((name) =>
+        join(folder, noun + name),
+      );
+      writeFileSync(file!, "kept");
+      mkdirSync(folderInside!);
+      symlinkSync(pin, alias!);
+      symlinkSync(pin, join(bpffs.path, "alias"));
+      mkdirSync(join(bpffs.path, "folder"));
+      const before = countResources();
+      const refusals = {
+        [file!]: /: .*file is a file that is not a pin, .*\. Nothing was removed$/,
+        [folderInside!]: /: .*folder is a directory\. Nothing was removed$/,
+        [`${bpffs.path}/folder`]: /: .* is a directory\. Nothing was removed$/,
+        [alias!]: /: .*alias is a symbolic link: give its target\. Nothing was removed$/,
+        [join(bpffs.path, "alias")]: /is a symbolic link/,
+      };
+      for (const [path, message] of Object.entries(refusals)) {
+        expect(() => object.unpin(path)).toThrow(message);
+        expect(() => object.unpin(path)).toThrow(`cannot unpin the ${object}: ${path} is`);
+        expect(lstatSync(path)).toBeDefined();
+      }
+      expect(readFileSync(file!, "utf8")).toBe("kept");
+      expect(countResources()).toEqual(before);
+      expect(object.unpin()).toBe(true);
+    });
+
+    bpfTest("removes no pin of another object, of whatever kind", () => {
+      using bpffs = new BpfFileSystem();
+      using object = create();
+      for (const [otherNoun, other] of Object.entries(kinds)) {
+        using another = other.create();
+        const path = join(bpffs.path, `other_${otherNoun}`);
+        another.pin(path);
+        const before = countResources();
+        expect(() => object.unpin(path)).toThrow(
+          new Error(
+            `cannot unpin the ${object}: ${path} is a pin of ${other.words(another.id)}. Nothing was removed`,
+          ),
+        );
+        expect(countResources()).toEqual(before);
+        expect(existsSync(path)).toBe(true);
+      }
+      // Its own pin was taken away, and another object's put there.
+      const path = join(bpffs.path, "taken");
+      object.pin(path);
+      unlinkSync(path);
+      using thief = create();
+      thief.pin(path);
+      expect(() => object.unpin()).toThrow(`is a pin of ${words(thief.id)}. Nothing was removed`);
+      expect(existsSync(path)).toBe(true);
+      expect(thief.unpin()).toBe(true);
+      expect(existsSync(path)).toBe(false);
+    });
+
+    bpfTest("of a pin that is gone returns false, and another time as well", () => {
+      using bpffs = new BpfFileSystem();
+      using object = create();
+      const path = join(bpffs.path, "pin");
+      object.pin(path);
+      unlinkSync(path);
+      expect(object.unpin()).toBe(false);
+      expect(object.unpin()).toBe(false);
+      expect(object.unpin(path)).toBe(false);
+      expect(object.unpin(join(bpffs.path, "never"))).toBe(false);
+      object.pin(path);
+      expect([object.unpin(path), object.unpin(path), object.unpin()]).toEqual([
+        true,
+        false,
+        false,
+      ]);
+    });
+
+    bpfTest("removes every pin that the object has made, or the one that is named", () => {
+      using bpffs = new BpfFileSystem();
+      using object = create();
+      const paths = ["a", "b", "c", "d"].map((name) => join(bpffs.path, name));
+      const areThere = () => paths.map((path) => existsSync(path));
+      for (const path of paths) object.pin(path);
+      expect(object.unpin(paths[1])).toBe(true);
+      expect(areThere()).toEqual([true, false, true, true]);
+      // One that somebody else removed is nothing to stop at.
+      unlinkSync(paths[0]!);
+      expect(object.unpin()).toBe(true);
+      expect(areThere()).toEqual([false, false, false, false]);
+    });
+
+    bpfTest(
+      "leaves the pins that other objects for the same one have made, unless they are named",
+      () => {
+        using bpffs = new BpfFileSystem();
+        using object = create();
+        const [a, b] = [join(bpffs.path, "a"), join(bpffs.path, "b")];
+        object.pin(a);
+        using opened = openAt(a);
+        using byId = fromId(object.id);
+        byId.pin(b);
+        expect(opened.unpin()).toBe(true);
+        expect([existsSync(a), existsSync(b)]).toEqual([false, true]);
+        expect(object.unpin()).toBe(false);
+        expect(object.unpin(b)).toBe(true);
+        expect(byId.unpin()).toBe(false);
+        using unpinned = fromId(object.id);
+        expect(() => unpinned.unpin()).toThrow(/was not pinned here: give unpin\(\) the path$/);
+      },
+    );
+
+    bpfTest("does not look for a pin that was moved, but removes it where it is", () => {
+      using bpffs = new BpfFileSystem();
+      using object = create();
+      const [from, to] = [join(bpffs.path, "from"), join(bpffs.path, "to")];
+      object.pin(from);
+      renameSync(from, to);
+      expect(object.unpin()).toBe(false);
+      expect(existsSync(to)).toBe(true);
+      expect(object.unpin(to)).toBe(true);
+    });
+
+    bpfTest("follows symbolic links of folders", () => {
+      using bpffs = new BpfFileSystem();
+      using object = create();
+      const alias = join(folder, `${noun}-bpffs`);
+      symlinkSync(bpffs.path, alias);
+      object.pin(join(alias, "pin"));
+      expect(existsSync(join(bpffs.path, "pin"))).toBe(true);
+      expect(object.unpin()).toBe(true);
+      expect(existsSync(join(bpffs.path, "pin"))).toBe(false);
+    });
+
+    bpfTest("is not done by disposal", () => {
+      using bpffs = new BpfFileSystem();
+      const object = create();
+      const paths = ["a", "b"].map((name) => join(bpffs.path, name));
+      for (const path of paths) object.pin(path);
+      object[Symbol.dispose]();
+      expect(paths.map((path) => existsSync(path))).toEqual([true, true]);
+    });
+  },
+);

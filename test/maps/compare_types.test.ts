@@ -1,0 +1,167 @@
+/** The types that a map is used with, beside those that the kernel has of it. */
+import { describe, expect } from "bun:test";
+import { closeSync } from "node:fs";
+import { DataBtfBuilder } from "../../src/btf/builder.ts";
+import {
+  ArrayMap,
+  BpfFileSystem,
+  checkMapTypes,
+  HashMap,
+  LpmTrie,
+  PerCpuArrayMap,
+  Queue,
+  t,
+} from "../../src/index.ts";
+import { createFromSpec } from "../../src/maps/create.ts";
+import { HASH } from "../../src/maps/map_types.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { countResources } from "../support/resources.ts";
+
+type AnyType = t.Type<unknown>;
+
+/** The differences that are found when a map whose values have one type is opened with another one of the same size. */
+function differences(made: AnyType, used: AnyType): string[] {
+  using map = new HashMap({ key: t.u32, value: made, maxEntries: 1 });
+  return differencesOf(map.fd, used);
+}
+
+function differencesOf(fd: number, value: AnyType): string[] {
+  using map = HashMap.fromFd(fd, { key: t.u32, value });
+  try {
+    expect(checkMapTypes(map)).toBe(true);
+    return [];
+  } catch (error) {
+    expect(error).toBeInstanceOf(TypeError);
+    const [, text] =
+      /^the types of the hash map \d+ are not those that the kernel has of it: (.*)$/.exec(
+        (error as Error).message,
+      )!;
+    return text!.split("; ");
+  }
+}
+
+const everything = t.struct({
+  ...{ a: t.u8, b: t.i16, c: t.bool, d: t.be32, e: t.u64, f: t.u64Number, g: t.cstring(7) },
+  ...{ h: t.bytes(3), i: t.ipv4, j: t.ipv6, k: t.mac, l: t.array(t.u16, 3), m: t.array(t.u8, 4) },
+  n: t.struct({ inner: t.array(t.struct({ x: t.i32, y: t.i64 }), 2) }),
+  "odd name": t.u32,
+  "odd-name": t.u32,
+  odd_name: t.u32,
+  oddName: t.u32,
+  own: t.custom<number>({ size: 4, read: () => 0, write: () => {} }),
+});
+
+describe("the types of a map", () => {
+  bpfTest("agree with what the library told the kernel, whatever they are", () => {
+    using hash = new HashMap({ key: everything, value: everything, maxEntries: 1 });
+    using array = new ArrayMap({ value: everything, length: 1 });
+    using perCpu = new PerCpuArrayMap({ value: t.u64, length: 1 });
+    using trie = new LpmTrie({ key: t.cidr6, value: everything, maxEntries: 1 });
+    for (const map of [hash, array, perCpu, trie]) expect(checkMapTypes(map)).toBe(true);
+  });
+
+  bpfTest("may be called otherwise, have another sign, or be bytes", () => {
+    const made = t.struct({ rx_bytes: t.u64, pid: t.i32, port: t.be16, x: t.u16, ip: t.ipv4 });
+    const used = t.struct({ rxBytes: t.i64, pid: t.u32, port: t.u16, x: t.bytes(2), ip: t.u32 });
+    expect(differences(made, used)).toEqual([]);
+    expect(differences(everything, t.bytes(everything.size))).toEqual([]);
+    expect(differences(t.bytes(everything.size), everything)).toEqual([]);
+  });
+
+  bpfTest("that are others of the same size are named, each with its place", () => {
+    const made = t.struct({ packets: t.u32, bytes: t.u32, list: t.array(t.u32, 4), last: t.u64 });
+    // Opening them does not complain, as the sizes agree.
+    expect(
+      differences(
+        made,
+        t.struct({ bytes: t.u32, packets: t.u32, list: t.array(t.u64, 2), first: t.u64 }),
+      ),
+    ).toEqual([
+      "value.bytes is at byte 0 here, and at 4 in the kernel",
+      "value.packets is at byte 4 here, and at 0 in the kernel",
+      "value.list has 2 elements here, and 4 in the kernel",
+      "value.first is here, and not in the kernel",
+      "value.last is not here, but in the kernel",
+    ]);
+    const halves = t.struct({ low: t.u32, high: t.u32 });
+    expect(differences(t.u64, halves)).toEqual([
+      "value is a struct here, and an integer in the kernel",
+    ]);
+    expect(differences(halves, t.array(t.u32, 2))).toEqual([
+      "value is an array here, and a struct in the kernel",
+    ]);
+    expect(differences(t.array(t.struct({ a: t.u16, b: t.u16 }), 2), t.array(t.u32, 2))).toEqual([
+      "value[] is an integer here, and a struct in the kernel",
+    ]);
+    expect(
+      differences(
+        t.struct({ a: t.u8, b: t.u8, c: t.u16 }),
+        t.struct({ a: t.u16, b: t.u8, c: t.u8 }),
+      ),
+    ).toEqual([
+      "value.a has 2 bytes here, and 1 in the kernel",
+      "value.b is at byte 2 here, and at 1 in the kernel",
+      "value.c is at byte 3 here, and at 2 in the kernel",
+    ]);
+  });
+
+  bpfTest("of keys are compared as well", () => {
+    const made = { key: t.struct({ a: t.u32, b: t.u32 }), value: t.u32 } as const;
+    const used = { key: t.struct({ b: t.u32, a: t.u32 }), value: t.u32 } as const;
+    using bpffs = new BpfFileSystem();
+    const path = `${bpffs.path}/map`;
+    using _map = new HashMap({ ...made, maxEntries: 1, pin: path });
+    using opened = HashMap.open(path, used);
+    const before = countResources();
+    expect(() => checkMapTypes(opened)).toThrow(
+      /: key\.b is at byte 0 here, and at 4 in the kernel; key\.a /,
+    );
+    expect(countResources()).toEqual(before);
+  });
+
+  bpfTest("agree with those of a program that clang made", () => {
+    const btf = new DataBtfBuilder();
+    const u32 = btf.typedef("__u32", btf.int("unsigned int", 4));
+    const u64 = btf.typedef("u64", btf.typedef("__u64", btf.int("unsigned long long", 8)));
+    const text = btf.array(btf.int("char", 1), 16);
+    const union = btf.union("", 8, [
+      { name: "bytes", typeId: u64, bitOffset: 0 },
+      { name: "halves", typeId: btf.array(u32, 2), bitOffset: 0 },
+    ]);
+    const anonymous = btf.struct("", 8, [{ name: "tgid", typeId: u32, bitOffset: 32 }]);
+    const event = btf.typedef(
+      "event_t",
+      btf.struct("event", 40, [
+        { name: "task_pid", typeId: btf.int("int", 4, { isSigned: true }), bitOffset: 0 },
+        { name: "", typeId: union, bitOffset: 64 },
+        { name: "comm", typeId: text, bitOffset: 128 },
+        { name: "", typeId: anonymous, bitOffset: 256 },
+      ]),
+    );
+    const types = { bytes: btf.encode(), keyTypeId: u32, valueTypeId: event, areRequired: true };
+    const common = { flags: 0, name: "", numaNode: -1, mapExtra: 0 };
+    const spec = { type: "hash", keySize: 4, valueSize: 40, maxEntries: 1, ...common } as const;
+    const fd = createFromSpec(HASH, { ...spec, types });
+    const plain = createFromSpec(HASH, spec);
+    try {
+      const head = { taskPid: t.i32, pad: t.bytes(4), bytes: t.u64Number, comm: t.cstring(16) };
+      const value = t.struct({ ...head, hole: t.bytes(4), tgid: t.u32 });
+      expect(differencesOf(fd, value)).toEqual([]);
+      const wrong = t.struct({ ...head, tgid: t.u32, hole: t.bytes(4) });
+      expect(differencesOf(fd, wrong)).toEqual([
+        "value.tgid is at byte 32 here, and at 36 in the kernel",
+      ]);
+      // Without types in the kernel there is nothing to compare.
+      using unknown = HashMap.fromFd(plain, { key: t.u32, value: wrong });
+      expect(checkMapTypes(unknown)).toBe(false);
+    } finally {
+      closeSync(fd);
+      closeSync(plain);
+    }
+  });
+
+  bpfTest("are not there for maps without keys", () => {
+    using queue = new Queue({ value: everything, maxEntries: 1 });
+    expect(checkMapTypes(queue)).toBe(false);
+  });
+});
