@@ -66,7 +66,8 @@ export class RingMemory implements Disposable {
   // 64-bit views, which alone can be read in order where they are read-only.
   readonly #consumer: BigUint64Array<ArrayBuffer>;
   readonly #producer: BigUint64Array<ArrayBuffer>;
-  readonly #consumerWords: Uint32Array<ArrayBuffer>;
+  /** The consumer's position in halves, the lower one first: the machines that this runs on are little-endian. */
+  readonly #consumerHalves: Int32Array<ArrayBuffer>;
 
   /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
   constructor(fd: number, size: number, what: string) {
@@ -81,7 +82,7 @@ export class RingMemory implements Disposable {
       throw error;
     }
     this.#consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
-    this.#consumerWords = new Uint32Array(this.#consumerPage.buffer, 0, 2);
+    this.#consumerHalves = new Int32Array(this.#consumerPage.buffer, 0, 2);
     this.#producer = new BigUint64Array(this.#producerPages.buffer, 0, overwriteWord + 1);
     this.data = new DataView(this.#producerPages.buffer, page, 2 * size);
   }
@@ -97,16 +98,32 @@ export class RingMemory implements Disposable {
     this.producer = loadPosition(this.#producer, 0);
   }
 
-  /** Releases all records before `position`: programs may overwrite them from now on. */
-  release(position: number): void {
-    Atomics.store(this.#consumer, 0, BigInt(position));
+  /**
+   * Releases the records from the position `from`, up to which they were released so far, to `to`: programs may overwrite them
+   * from now on. Returns false, and does nothing, where the position is another one by now, as a second consumer moved it.
+   *
+   * One sequentially consistent operation: what was read of the records comes before it, a look at the producer's position
+   * after it. Its lower half alone is exchanged where the upper one stays as it is, as a bigint costs six times as much. The
+   * kernel's load of all 64 bits sees either what was before or what is after.
+   */
+  release(from: number, to: number): boolean {
+    const before = from | 0;
+    const after = to | 0;
+    if (before < 0 && after >= 0) {
+      // Both halves change, once in 4 GiB.
+      const expected = BigInt(from);
+      return Atomics.compareExchange(this.#consumer, 0, expected, BigInt(to)) === expected;
+    }
+    return Atomics.compareExchange(this.#consumerHalves, 0, before, after) === before;
   }
 
-  /** Returns the position up to which records are released by now. */
+  /**
+   * Returns the position up to which records are released by now. It is read in halves, as a bigint costs several times more:
+   * where a second consumer moves it over a multiple of 4 GiB at this moment, the result can be 4 GiB off.
+   */
   releasedPosition(): number {
-    // In halves, as a bigint costs several times more. Only a consumer moves it, and there is one at a time.
-    const words = this.#consumerWords;
-    return (words[1] as number) * 0x1_0000_0000 + (words[0] as number);
+    const halves = this.#consumerHalves;
+    return (halves[1] as number) * 0x1_0000_0000 + ((halves[0] as number) >>> 0);
   }
 
   /** In overwrite mode (kernel 6.19), the position of the oldest record that was not overwritten. */
