@@ -41,7 +41,8 @@ const eventsInStream = 64;
  * another one is refused until it ends. Each event is delivered once. Undelivered events of a consumer that ends (by
  * `break`, an error, an abort, disposal) stay for the next one.
  *
- * When several processes open one pinned buffer, only one of them should consume: the kernel does not keep consumers apart.
+ * When several processes or threads open one buffer, only one of them should consume: the kernel does not keep consumers apart,
+ * and each event goes to any of them, or to two.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #source: RecordSource<E>;

@@ -202,6 +202,9 @@ const largestDynptr = 2 ** 24 - 1;
 /** More room than this is not counted: what one counts in stays an integer to the engine. */
 const mostRoom = 0x7fff_fff8;
 
+/** The most looks at positions that are impossible together. */
+const mostLooks = 100;
+
 /** The writer that is currently encoding an event in free room. Nested writers, of other rings, form a stack by `#outer`. */
 let innermost: UserRingWriter | undefined;
 
@@ -288,8 +291,7 @@ export class UserRingWriter implements Disposable {
     const at = this.#position & this.#mask;
     // Beyond the position everything is this writer's own: the record is complete when the kernel is shown it.
     this.#encodeInRoom(type, at + BPF_RINGBUF_HDR_SZ, event);
-    this.#writeHeader(at, length);
-    this.#advance(total);
+    this.#claim(at, length, total);
     this.totals.events++;
     return true;
   }
@@ -302,8 +304,7 @@ export class UserRingWriter implements Disposable {
     if (!this.#hasRoom(total)) return false;
     const at = this.#position & this.#mask;
     this.#memory.bytes.set(bytes, at + BPF_RINGBUF_HDR_SZ);
-    this.#writeHeader(at, length);
-    this.#advance(total);
+    this.#claim(at, length, total);
     this.totals.events++;
     return true;
   }
@@ -314,8 +315,7 @@ export class UserRingWriter implements Disposable {
     const total = lengthInRing(length);
     if (!this.#hasRoom(total)) return -1;
     const at = this.#position & this.#mask;
-    this.#writeHeader(at, length | BPF_RINGBUF_BUSY_BIT);
-    this.#advance(total);
+    this.#claim(at, length | BPF_RINGBUF_BUSY_BIT, total);
     return at;
   }
 
@@ -399,7 +399,7 @@ export class UserRingWriter implements Disposable {
   }
 
   /** Returns how many bytes of room there are now. */
-  #look(): number {
+  #look(looks = 1): number {
     const { consumer, producer } = this.#memory;
     // In this order, as the consumer's position follows the other.
     const end = loadPosition(consumer, 0);
@@ -411,6 +411,8 @@ export class UserRingWriter implements Disposable {
       (start | end) & 7 ||
       start > Number.MAX_SAFE_INTEGER
     ) {
+      // Between the two loads a second writer may have filled what programs drained.
+      if (looks < mostLooks) return this.#look(looks + 1);
       throw new Error(
         `${this.#what} is corrupt: programs have drained up to position ${end} of ${start}, in a ring of ${this.byteLength} bytes; was its memory changed by another process?`,
       );
@@ -420,15 +422,31 @@ export class UserRingWriter implements Disposable {
     return room;
   }
 
-  #writeHeader(at: number, header: number): void {
-    const { headers } = this.#memory;
-    headers[at >> 2] = header;
-    // Where a ring buffer's records have the number of their page, which only the kernel uses, and not here.
-    headers[(at >> 2) + 1] = 0;
+  /**
+   * Shows the kernel a record with this header, which takes `total` bytes.
+   *
+   * A second writer may do the same at this moment. Whoever does not get the place puts back the header that it found, so that
+   * the ring goes on from record to record: another length there would block it for good. That leaves the nanoseconds in between,
+   * if a program drains just then; a busy header would be safe, but doubles the time of `output`.
+   */
+  #claim(at: number, header: number, total: number): void {
+    const { headers, producerHalves } = this.#memory;
+    const index = at >> 2;
+    if (producerHalves[0] === this.#position) {
+      const before = Atomics.exchange(headers, index, header);
+      // Where a ring buffer's records have the number of their page, which only the kernel uses, and not here.
+      headers[index + 1] = 0;
+      if (this.#advance(total)) return;
+      Atomics.compareExchange(headers, index, header, before);
+    }
+    this.#room = 0;
+    throw new Error(
+      `${this.#what} was written to by another thread or process at the same time, which may have spoilt a record of either: a user ring buffer takes one writer at a time`,
+    );
   }
 
-  /** Shows the kernel a record of so many bytes. */
-  #advance(total: number): void {
+  /** Moves the producer's position, unless another writer has: then the result is false. */
+  #advance(total: number): boolean {
     const { producerHalves, producer } = this.#memory;
     const before = this.#position;
     const after = (before + total) | 0;
@@ -441,15 +459,11 @@ export class UserRingWriter implements Disposable {
     } else {
       isAlone = Atomics.compareExchange(producerHalves, 0, before, after) === before;
     }
-    if (!isAlone) {
-      this.#room = 0;
-      throw new Error(
-        `${this.#what} was written to by another thread or process at the same time, which may have spoilt a record of either: a user ring buffer takes one writer at a time`,
-      );
-    }
+    if (!isAlone) return false;
     this.#position = after;
     this.#room -= total;
     this.totals.bytes += total;
+    return true;
   }
 
   /**
