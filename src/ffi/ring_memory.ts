@@ -142,6 +142,12 @@ export class RingMemory implements Disposable {
   }
 }
 
+/**
+ * Memory that somebody outside reaches by a buffer that was transferred, to another thread for example: unmapped, it would end the
+ * process at the next access. It stays until the process ends.
+ */
+const kept: ArrayBuffer[] = [];
+
 /** More than the longest record (2^24 - 1 bytes) takes: where that begins before the end, it reaches no farther beyond. */
 const longestWrap = 2 ** 25;
 
@@ -165,9 +171,13 @@ export class UserRingMemory implements Disposable {
   readonly consumer: BigUint64Array<ArrayBuffer>;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
+  readonly #what: string;
+  /** True once a part was transferred by others. */
+  #isShared = false;
 
   /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
   constructor(fd: number, size: number, what: string) {
+    this.#what = what;
     const page = pageSize();
     const consumerPage = { fd, offset: 0, length: page, writable: false, what };
     this.#consumerPage = MappedMemory.ofFile(consumerPage);
@@ -190,14 +200,15 @@ export class UserRingMemory implements Disposable {
     this.consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
     this.producer = new BigUint64Array(buffer, 0, 1);
     this.producerHalves = new Int32Array(buffer, 0, 2);
-    this.data = new DataView(buffer, page);
+    // Types of events are given this one, and could transfer it: none but this has the buffer that owns the memory.
+    this.data = new DataView(this.part(0, length - page));
     this.bytes = new Uint8Array(buffer, page);
     this.headers = new Int32Array(buffer, page);
   }
 
   /**
-   * A buffer of its own over a part of the data, so that its views can end before those of the rest. It has to be detached
-   * ({@link detach}) before the memory is disposed of.
+   * A buffer of its own over a part of the data, so that its views can end before those of the rest. It has to be ended
+   * ({@link endPart}) before the memory is disposed of.
    */
   part(offset: number, length: number): ArrayBuffer {
     // The engine takes a length of 0 for one that is to be found out.
@@ -206,19 +217,31 @@ export class UserRingMemory implements Disposable {
   }
 
   /**
+   * Detaches all views of a part. Returns false while an asynchronous operation of Bun uses one.
+   *
+   * Whoever transferred it, by `postMessage` say, reaches the memory still: then that is never unmapped.
+   */
+  endPart(part: ArrayBuffer): boolean {
+    // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
+    if (part.detached) this.#isShared = true;
+    else part.transfer(0);
+    return part.detached;
+  }
+
+  /**
    * Detaches every view and unmaps; a second call does nothing.
    *
    * @throws {Error} while an asynchronous operation of Bun uses a view of the data
    */
   [Symbol.dispose](): void {
+    if (this.#producerPages.disposed) return;
+    if (!this.endPart(this.data.buffer)) {
+      throw new Error(
+        `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
+      );
+    }
+    if (this.#isShared) kept.push(this.#producerPages.buffer.transfer());
     this.#producerPages[Symbol.dispose]();
     this.#consumerPage[Symbol.dispose]();
   }
-}
-
-/** Detaches all views of a part of a ring's memory. Returns false while an asynchronous operation of Bun uses one. */
-export function detach(part: ArrayBuffer): boolean {
-  // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
-  if (!part.detached) part.transfer(0);
-  return part.detached;
 }

@@ -111,7 +111,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time (but for a
    * {@link PerfBuffer}), and the record is valid during the call only: afterwards programs overwrite it, and whoever kept the
-   * offset reads their bytes.
+   * offset reads their bytes. Where its buffer is transferred (`postMessage`), nothing can be read any more by this object, which
+   * is an error once.
    *
    * @throws {Error} when the buffer has another consumer already
    *

@@ -43,7 +43,7 @@ export interface RecordReader extends Disposable {
   readonly backlog: number;
   /** The reason for which the last {@link drain} or {@link hold} stopped. */
   readonly end: DrainEnd;
-  /** True when the memory was found to hold what is impossible: nothing can be read any more. */
+  /** True when the memory was found to hold what is impossible, or was given away: nothing can be read any more. */
   readonly isCorrupt: boolean;
   /** The code that makes callbacks of this reader's drains. */
   readonly code: DrainCode;
@@ -110,6 +110,10 @@ export abstract class HeldRecords {
     this.view = view;
   }
 
+  /** True when somebody transferred the buffer of a view that was handed out: by `postMessage`, say. */
+  protected abstract readonly isGivenAway: boolean;
+  /** Names the buffer in errors. */
+  protected abstract readonly what: string;
   /** Looks how much there is, and returns the bytes. @throws {Error} when that is impossible */
   protected abstract begin(): number;
   /** Returns whether a program is writing the record at a position still. */
@@ -128,7 +132,25 @@ export abstract class HeldRecords {
   /** Gives the first bytes back to the kernel, and counts them. */
   protected abstract advance(bytes: number): void;
 
+  /** Returns the error of a read: in place of the engine's, one that says that the memory was given away. */
+  explain(error: unknown): unknown {
+    if (!this.isGivenAway || this.disposed || !(error instanceof TypeError)) return error;
+    this.isCorrupt = true;
+    return new Error(
+      `${this.what} cannot be read any more: the buffer of a view of its memory was transferred (by postMessage, structuredClone or transfer()); pass on a copy instead, and open the map anew (dup(), fromId())`,
+      { cause: error },
+    );
+  }
+
   hold(limit: number, bytes: number): number {
+    try {
+      return this.#hold(limit, bytes);
+    } catch (error) {
+      throw this.explain(error);
+    }
+  }
+
+  #hold(limit: number, bytes: number): number {
     const available = this.begin();
     let count = 0;
     let at = 0;
@@ -166,6 +188,14 @@ export abstract class HeldRecords {
   }
 
   locate(at: number): number {
+    try {
+      return this.#locate(at);
+    } catch (error) {
+      throw this.explain(error);
+    }
+  }
+
+  #locate(at: number): number {
     for (let start = at; start < this.heldBytes;) {
       const next = this.step(start);
       if (next < 0) {
@@ -191,7 +221,8 @@ export abstract class HeldRecords {
     // Disposal has given back what was delivered, and a drain does so by itself.
     if (this.disposed || this.heldBytes === 0) return;
     const { delivered } = this;
-    for (let at = 0; this.#holdsOthers && at < delivered;) {
+    const canCount = this.#holdsOthers && !this.isGivenAway;
+    for (let at = 0; canCount && at < delivered;) {
       const next = this.step(at);
       if (next < 0) break;
       if (!this.isEvent) this.countOther(at);
@@ -231,8 +262,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   };
   readonly byteLength: number;
   isDraining = false;
+  protected override readonly what: string;
   readonly #memory: SharedRing;
-  readonly #what: string;
   #code = sharedDrainCode;
   /** The positions of the consumer and of programs when the last drain or hold began, in bytes since the ring's creation. */
   #start = 0;
@@ -249,7 +280,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     super(memory.data);
     this.#memory = memory;
     this.byteLength = byteLength;
-    this.#what = what;
+    this.what = what;
   }
 
   get code(): DrainCode {
@@ -259,14 +290,19 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   get backlog(): number {
     const memory = this.#memory;
+    if (this.isGivenAway) return 0;
     memory.look();
     return memory.producer - memory.consumer;
   }
 
+  protected override get isGivenAway(): boolean {
+    return (this.view.buffer as ArrayBuffer).detached;
+  }
+
   drain(fn: RawRecordCallback, limit: number): number {
-    const available = this.begin();
     this.isDraining = true;
     try {
+      const available = this.begin();
       return this.code.drain(
         this,
         this.view,
@@ -277,6 +313,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
         loadFence,
         fn,
       );
+    } catch (error) {
+      throw this.explain(error);
     } finally {
       this.isDraining = false;
     }
@@ -414,7 +452,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   #corrupt(finding: string): Error {
     this.isCorrupt = true;
     return new Error(
-      `${this.#what} is corrupt: ${finding}; was its memory changed by another process?`,
+      `${this.what} is corrupt: ${finding}; was its memory changed by another process?`,
     );
   }
 
@@ -515,6 +553,6 @@ export class SnapshotRing implements SharedRing {
   /** Unmaps the ring, and detaches the views of the copy. @throws {Error} as the ring's disposal does */
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
-    this.#to.buffer.transfer(0);
+    if (!this.#to.buffer.detached) this.#to.buffer.transfer(0);
   }
 }

@@ -1,6 +1,6 @@
 import { checkCount } from "../check/arguments.ts";
 import { DisposedError } from "../ffi/error.ts";
-import { detach, loadPosition, type UserRingMemory } from "../ffi/ring_memory.ts";
+import { loadPosition, type UserRingMemory } from "../ffi/ring_memory.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 import { lengthInRing } from "./reader.ts";
@@ -38,8 +38,8 @@ export interface UserRecord<E> extends Disposable {
    * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs about 0.2 µs.
    *
    * When the record is submitted or discarded, the view is detached, as is every other one of its `buffer`: a view that
-   * is kept has length 0 then, and cannot reach the records that come there later. Only one whose buffer was transferred
-   * (`postMessage`, `buffer.transfer()`) could: do not.
+   * is kept has length 0 then, and cannot reach the records that come there later. One whose buffer was transferred
+   * (`postMessage`, `buffer.transfer()`) can, and the ring's memory then stays mapped until the process ends: pass on a copy.
    */
   readonly view: DataView<ArrayBuffer>;
   /** The same as {@link view}, as bytes. */
@@ -127,7 +127,7 @@ export class ReservedRecord<E> implements UserRecord<E> {
   /** Ends the views; they are made anew when they are asked for again. */
   detach(): void {
     if (this.#part === undefined) return;
-    if (!detach(this.#part)) {
+    if (!this.#writer.endPart(this.#part)) {
       throw new Error(
         `a record of ${this.length} bytes cannot be submitted or disposed of yet: an asynchronous operation uses its memory; await that first`,
       );
@@ -351,6 +351,11 @@ export class UserRingWriter implements Disposable {
   /** A buffer over the bytes of a reserved record. */
   part(at: number, length: number): ArrayBuffer {
     return this.#memory.part(at + BPF_RINGBUF_HDR_SZ, length);
+  }
+
+  /** Detaches the views of such a buffer. Returns false while an asynchronous operation of Bun uses one. */
+  endPart(part: ArrayBuffer): boolean {
+    return this.#memory.endPart(part);
   }
 
   get disposed(): boolean {
