@@ -1,6 +1,7 @@
 import { Aio, eventDescriptor } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import type { Bridge } from "./bridge.ts";
+import { startTimer, stopTimer, type Timer } from "./timers.ts";
 
 /** The part of a stream's reader that is used here. */
 interface Reader {
@@ -29,8 +30,8 @@ export class AioBridge implements Bridge {
   /** The ids that are armed. */
   readonly #armed = new Set<number>();
   #reader: Reader | undefined;
-  #linger: ReturnType<typeof setTimeout> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #linger: Timer | undefined;
+  #timer: Timer | undefined;
   #alive = true;
 
   constructor(onReady: (id: number) => void) {
@@ -56,10 +57,10 @@ export class AioBridge implements Bridge {
 
   keepAlive(alive: boolean): void {
     this.#alive = alive;
-    clearTimeout(this.#linger);
+    stopTimer(this.#linger);
     if (alive) this.#start();
     else if (this.#reader !== undefined) {
-      this.#linger = setTimeout(() => this.#stop(), lingerMilliseconds);
+      this.#linger = startTimer(() => this.#stop(), lingerMilliseconds);
     }
     this.#watchUnreferenced();
   }
@@ -67,7 +68,7 @@ export class AioBridge implements Bridge {
   #watchUnreferenced(): void {
     if (this.#alive || this.#armed.size === 0 || this.#timer !== undefined) return;
     // It ends itself: a wait that does keep the process alive follows most of those that do not yet.
-    this.#timer = setTimeout(() => {
+    this.#timer = startTimer(() => {
       this.#timer = undefined;
       this.#reap();
       this.#watchUnreferenced();
@@ -108,8 +109,8 @@ export class AioBridge implements Bridge {
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#linger);
-    clearTimeout(this.#timer);
+    stopTimer(this.#linger);
+    stopTimer(this.#timer);
     this.#armed.clear();
     this.#stop();
     this.#aio[Symbol.dispose]();

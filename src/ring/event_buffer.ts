@@ -43,6 +43,8 @@ const eventsInStream = 64;
  *
  * When several processes or threads open one buffer, only one of them should consume: the kernel does not keep consumers apart,
  * and each event goes to any of them, or to two.
+ *
+ * Fake timers of a test (`jest.useFakeTimers()`) do not stop consumers: those go on by the machine's clock.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #source: RecordSource<E>;

@@ -1,6 +1,7 @@
 import { USER_RINGBUF } from "../maps/map_types.ts";
 import { checkCount } from "../check/arguments.ts";
 import { UserRingMemory } from "../ffi/ring_memory.ts";
+import { startTurn } from "../loop/timers.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import type { AnyType, TypeIn } from "../maps/map_options.ts";
 import type { Infer, Type } from "../types/type.ts";
@@ -356,7 +357,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   async #giveTurn(): Promise<void> {
     if (++this.#sinceTurn < recordsPerTurn) return;
     this.#sinceTurn = 0;
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await new Promise<void>((resolve) => startTurn(resolve));
   }
 
   #keepAlive(alive: boolean): this {
