@@ -1,8 +1,10 @@
 import { describe } from "../check/describe.ts";
 import { closest, suggest } from "../check/names.ts";
 import type { Capability } from "../ffi/capabilities.ts";
+import { BpfError } from "../ffi/error.ts";
 import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
 import { explainPermission } from "../ffi/permission.ts";
+import { errnoNumbers } from "../uapi/errno.ts";
 
 /**
  * The result of the probe of a feature. `"refused"`: the kernel has the feature, or may have it, but does not let this
@@ -102,7 +104,8 @@ export class Feature {
   #ask(): ProbeAnswer {
     const answer = this.#definition.probe();
     if (typeof answer !== "string" || !transient.has(answer)) return answer;
-    throw new Error(`cannot find out about ${this.name}: the kernel answers ${answer}`);
+    const errno = errnoNumbers[answer as keyof typeof errnoNumbers];
+    throw new BpfError({ errno, syscall: "a probe", doing: `find out about ${this.name}` });
   }
 
   /** The reason why it is not available, for people; `undefined` where it is. */

@@ -36,6 +36,14 @@ export function errnoDescription(errno: number): string {
   return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }
 
+/** Explains a failure because no descriptor is left; `undefined` for any other one. */
+export function explainNoDescriptor(errno: number): string | undefined {
+  const { EMFILE, ENFILE } = errnoNumbers;
+  return errno === EMFILE || errno === ENFILE
+    ? `Close some, or raise the limit of ${errno === EMFILE ? "this process (ulimit -n)" : "the machine (fs.file-max)"}`
+    : undefined;
+}
+
 /** What a {@link BpfError} is made from. */
 export interface BpfErrorOptions {
   readonly errno: number;
@@ -43,8 +51,17 @@ export interface BpfErrorOptions {
   readonly syscall: string;
   /** What was being done, to follow "cannot": `"create the hash map counts"`. */
   readonly doing: string;
-  /** The likely cause and the remedy. */
-  readonly hint?: string | undefined;
+  /** The likely cause and the remedy, or what finds them out. */
+  readonly hint?: string | (() => string | undefined) | undefined;
+}
+
+/** Finds the hint out. Where that fails, as no descriptor is left to read a file say, the error to report is another one. */
+function findHint({ errno, hint }: BpfErrorOptions): string | undefined {
+  try {
+    return (typeof hint === "function" ? hint() : hint) ?? explainNoDescriptor(errno);
+  } catch (error) {
+    return `The reason is not known: ${(error as Error).message}`;
+  }
 }
 
 /**
@@ -76,7 +93,9 @@ export class BpfError extends Error {
   /** The likely cause and the remedy, where one is known. */
   readonly hint: string | undefined;
 
-  constructor({ errno, syscall, doing, hint }: BpfErrorOptions) {
+  constructor(options: BpfErrorOptions) {
+    const { errno, syscall, doing } = options;
+    const hint = findHint(options);
     const code = errnoName(errno);
     const description = errnoDescription(errno);
     super(
