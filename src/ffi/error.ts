@@ -55,15 +55,6 @@ export interface BpfErrorOptions {
   readonly hint?: string | (() => string | undefined) | undefined;
 }
 
-/** Finds the hint out. Where that fails, as no descriptor is left to read a file say, the error to report is another one. */
-function findHint({ errno, hint }: BpfErrorOptions): string | undefined {
-  try {
-    return (typeof hint === "function" ? hint() : hint) ?? explainNoDescriptor(errno);
-  } catch (error) {
-    return `The reason is not known: ${(error as Error).message}`;
-  }
-}
-
 /**
  * A refusal by the kernel.
  *
@@ -93,18 +84,23 @@ export class BpfError extends Error {
   /** The likely cause and the remedy, where one is known. */
   readonly hint: string | undefined;
 
-  constructor(options: BpfErrorOptions) {
-    const { errno, syscall, doing } = options;
-    const hint = findHint(options);
+  constructor({ errno, syscall, doing, hint }: BpfErrorOptions) {
+    let explained: string | undefined;
+    try {
+      explained = (typeof hint === "function" ? hint() : hint) ?? explainNoDescriptor(errno);
+    } catch (error) {
+      // To explain it may take a file, for which no descriptor is left: the error to report is this one all the same.
+      explained = `The reason is not known: ${(error as Error).message}`;
+    }
     const code = errnoName(errno);
     const description = errnoDescription(errno);
     super(
-      `cannot ${doing}: ${syscall}: ${code}${description && ` (${description})`}${hint === undefined ? "" : `. ${hint}`}`,
+      `cannot ${doing}: ${syscall}: ${code}${description && ` (${description})`}${explained === undefined ? "" : `. ${explained}`}`,
     );
     this.code = code;
     this.errno = errno;
     this.syscall = syscall;
-    this.hint = hint;
+    this.hint = explained;
   }
 }
 

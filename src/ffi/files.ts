@@ -19,10 +19,9 @@ function deferred<Name extends keyof typeof Files>(name: Name): (typeof Files)[N
       return (load()[name] as (...args: unknown[]) => unknown)(...args);
     } catch (error) {
       const { errno = 0, syscall = "", path } = error as NodeJS.ErrnoException;
-      const hint = explainNoDescriptor(-errno);
-      throw hint === undefined
+      throw explainNoDescriptor(-errno) === undefined
         ? error
-        : new BpfError({ errno: -errno, syscall, doing: `open ${path}`, hint });
+        : new BpfError({ errno: -errno, syscall, doing: `open ${path}` });
     }
   };
   return call as unknown as (typeof Files)[Name];
