@@ -12,7 +12,8 @@ const map = new lib.HashMap({ key: t.u32, value, maxEntries: 1, name: "given" })
 const ring = new lib.RingBuf({ event: value, size: 4096 });
 const mapped = new lib.ArrayMap({ value, length: 1, mmap: true });
 const program = new lib.Program({ section: "raw_tracepoint/sys_enter", license: "GPL", code });
-program.attach();
+// Linux 5.10 refuses the same program twice at one place.
+new lib.Program({ section: "raw_tracepoint/sys_enter", license: "GPL", code }).attach();
 const tracepoint = new lib.Program({
   section: "tp/syscalls/sys_enter_getpid",
   license: "GPL",
