@@ -57,31 +57,42 @@ const makers: Readonly<Record<string, () => unknown>> = {
 /** What stays. */
 const lasting: readonly string[] = ["the view of an array", "the losses of a ring"];
 
-const what = process.argv[2] as string;
-if (what === "names") {
+const names = process.argv.slice(2);
+if (names.length === 0) {
   console.log(JSON.stringify(Object.keys(makers)));
   process.exit();
 }
-const make = makers[what] as () => unknown;
 
-const failures: { spare: number; name: string; code: string; message: string }[] = [];
-const before = countResources();
-let leaked = "";
-let outcome = "";
-for (let spare = 0; spare < 12 && outcome === ""; spare++) {
-  using taken = takeDescriptors(spare);
-  try {
-    const made = make() as Partial<Disposable> | undefined;
-    outcome = "made";
-    if (!lasting.includes(what)) made?.[Symbol.dispose]?.();
-  } catch (error) {
-    const { name, code, message } = error as lib.BpfError;
-    failures.push({ spare, name, code, message });
-  }
-  taken[Symbol.dispose]();
-  const after = countResources();
-  if (outcome === "" && JSON.stringify(after) !== JSON.stringify(before)) {
-    leaked += `with ${spare}: ${JSON.stringify(after.descriptors)} after ${JSON.stringify(before.descriptors)}\n`;
-  }
+/** What became of a thing. */
+export interface Outcome {
+  readonly what: string;
+  readonly failures: { spare: number; name: string; code: string; message: string }[];
+  readonly isMade: boolean;
+  readonly leaked: string;
 }
-console.log(JSON.stringify({ failures, outcome, leaked }));
+
+function tryOut(what: string): Outcome {
+  const make = makers[what] as () => unknown;
+  const failures: Outcome["failures"] = [];
+  const before = countResources();
+  let leaked = "";
+  for (let spare = 0; spare < 12; spare++) {
+    using taken = takeDescriptors(spare);
+    try {
+      const made = make() as Partial<Disposable> | undefined;
+      if (!lasting.includes(what)) made?.[Symbol.dispose]?.();
+      return { what, failures, isMade: true, leaked };
+    } catch (error) {
+      const { name, code, message } = error as lib.BpfError;
+      failures.push({ spare, name, code, message });
+    }
+    taken[Symbol.dispose]();
+    const after = countResources();
+    if (JSON.stringify(after) !== JSON.stringify(before)) {
+      leaked += `with ${spare}: ${JSON.stringify(after)} after ${JSON.stringify(before)}\n`;
+    }
+  }
+  return { what, failures, isMade: false, leaked };
+}
+
+console.log(JSON.stringify(names.map(tryOut)));
