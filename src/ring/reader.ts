@@ -373,6 +373,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   protected override begin(): number {
     const memory = this.#memory;
+    // To read a detached view is not an error everywhere.
+    if (this.isGivenAway) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
     // Other consumers, those of libbpf say, store their own position: it may be behind what this one has released.
     if (memory.consumer < this.#passed && memory.release(memory.consumer, this.#passed)) {

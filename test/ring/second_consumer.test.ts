@@ -189,7 +189,7 @@ bpfTest(
     await Promise.all(consumers.map(({ ready }) => ready));
     {
       await using _ = await flood(program.fd);
-      const count = repetitions(20_000, 5000);
+      const count = repetitions(8000, 2000);
       while ((state.at(0)?.sequence ?? 0) < count) await Bun.sleep(5);
     }
     Atomics.store(stop, 0, 1);

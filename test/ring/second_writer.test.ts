@@ -26,7 +26,7 @@ mapTest("user_ringbuf")(
     });
     await Promise.all(writers.map(({ ready }) => ready));
     let drained = 0;
-    const wanted = repetitions(100_000, 20_000);
+    const wanted = repetitions(30_000, 10_000);
     for (let drains = 0; drained < wanted && drains < wanted; drains++) {
       const count = drainer.drain();
       expect(count).toBeGreaterThanOrEqual(0);
