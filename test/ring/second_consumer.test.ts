@@ -214,5 +214,5 @@ bpfTest(
       expect(events).toEqual(Array.from({ length: 10 }, (_, at) => sequence + round * 10 + at));
     }
   },
-  30_000,
+  60_000,
 );
