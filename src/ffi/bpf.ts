@@ -124,13 +124,16 @@ export class BpfAttr implements Disposable {
 
 /** The error for a failed command of bpf(2). */
 export function bpfError(command: BpfCommand, errno: number, context: BpfCallContext): BpfError {
-  const { doing, hints, needs = usualCapabilities } = context;
   const code = errnoName(errno);
-  const explain = (): string | undefined => {
-    const particular = hints?.[code];
-    const hint = typeof particular === "function" ? particular() : particular;
-    if (hint !== undefined || !["EPERM", "EACCES"].includes(code)) return hint;
-    return explainPermission(needs, lockingCommands.has(command));
-  };
-  return new BpfError({ errno, syscall: `bpf(${command})`, doing, hint: explain });
+  return new BpfError({
+    errno,
+    syscall: `bpf(${command})`,
+    doing: context.doing,
+    hint() {
+      const particular = context.hints?.[code];
+      const hint = typeof particular === "function" ? particular() : particular;
+      if (hint !== undefined || (code !== "EPERM" && code !== "EACCES")) return hint;
+      return explainPermission(context.needs ?? usualCapabilities, lockingCommands.has(command));
+    },
+  });
 }
