@@ -159,7 +159,7 @@ await bundle(
 import { registerExplainer } from ${explanation};
 ${direct.map(importOf).join("\n")}
 ${modules.map(({ imports }) => imports).join("\n")}
-const rest = (name) => require("./rest.cjs")[name]();
+const rest = (name) => deferred.loadPart(() => require("./rest.cjs"))[name]();
 registerExplainer(deferred.deferredInstance(rest, "explainer"));
 export const library = {
   ${direct.map(({ name }) => `${name},`).join("\n")}

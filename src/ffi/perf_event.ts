@@ -52,7 +52,7 @@ function perfError(errno: number, syscall: string, doing: string): BpfError {
     errno,
     syscall,
     doing,
-    hint: refused ? explainPerfRefusal() : undefined,
+    hint: refused ? explainPerfRefusal : undefined,
   });
 }
 
