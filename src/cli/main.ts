@@ -1,4 +1,4 @@
-#!/usr/bin/env bun
+#!/usr/bin/env -S bun --config=/dev/null --no-env-file --tsconfig-override=/dev/null
 /**
  * The command `bun-bpf`: what is in the kernel, for people and for scripts.
  *
