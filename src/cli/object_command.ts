@@ -10,11 +10,11 @@ import {
   type Detail,
   fewOf,
   type JsonOption,
-  note,
   printable,
   printJson,
   renderDetails,
   renderTable,
+  warn,
   withJson,
   writeOut,
 } from "./output.ts";
@@ -83,7 +83,7 @@ function list<Kind extends HandleKind>(
       ]);
     writeOut(renderTable([...columns, { title: "OWNERS" }, { title: "PINS" }], rows));
   }
-  holders.noteHidden();
+  holders.warnOfHidden();
 }
 
 function show<Kind extends HandleKind>(
@@ -97,7 +97,7 @@ function show<Kind extends HandleKind>(
   const held = holders.of(info.id);
   if (json) printJson({ ...info, ...command.related(info), ...held });
   else writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
-  holders.noteHidden();
+  holders.warnOfHidden();
 }
 
 /** The name of an object on the command line. */
@@ -205,15 +205,19 @@ export class HolderIndex {
     };
   }
 
-  /** Notes where not all could be seen. */
-  noteHidden(): void {
+  /** Tells where not all could be seen. */
+  warnOfHidden(): void {
     const { hidden } = this.#owners;
-    if (hidden > 0)
-      note(`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`);
+    if (hidden > 0) {
+      warn(
+        `owners among ${hidden} processes of other users are not shown: that takes CAP_SYS_PTRACE`,
+      );
+    }
     const places = this.#pins.hidden;
     if (places > 0) {
-      note(
-        `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
+      warn(
+        `pins in ${counted(places, "place")} are not shown: this process may not open them (CAP_DAC_OVERRIDE, on older kernels ` +
+          `CAP_BPF), or their names are too long, not UTF-8, or too many`,
       );
     }
   }

@@ -195,6 +195,11 @@ export function writeError(text: string): void {
   }
 }
 
+/** Tells on standard error what the output lacks: people and scripts alike, which would take it for all there is. */
+export function warn(text: string): void {
+  writeError(`bun-bpf: ${text}\n`);
+}
+
 /** Writes a remark for a person at a terminal, which is not part of the output. */
 export function note(text: string): void {
   if (process.stderr.isTTY) writeError(`${text}\n`);

@@ -4,8 +4,6 @@
  */
 import type * as Files from "node:fs";
 
-export type { Dirent } from "node:fs";
-
 function load(): typeof Files {
   return process.getBuiltinModule("node:fs");
 }
@@ -19,7 +17,6 @@ function deferred<Name extends keyof typeof Files>(name: Name): (typeof Files)[N
 export const closeSync = /*@__PURE__*/ deferred("closeSync");
 export const existsSync = /*@__PURE__*/ deferred("existsSync");
 export const fstatSync = /*@__PURE__*/ deferred("fstatSync");
-export const lstatSync = /*@__PURE__*/ deferred("lstatSync");
 export const mkdirSync = /*@__PURE__*/ deferred("mkdirSync");
 export const openSync = /*@__PURE__*/ deferred("openSync");
 export const readFileSync = /*@__PURE__*/ deferred("readFileSync");
@@ -37,6 +34,9 @@ export const constants = {
   },
   get O_DIRECTORY(): number {
     return load().constants.O_DIRECTORY;
+  },
+  get O_NOFOLLOW(): number {
+    return load().constants.O_NOFOLLOW;
   },
   get O_NONBLOCK(): number {
     return load().constants.O_NONBLOCK;

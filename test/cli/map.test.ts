@@ -1,6 +1,6 @@
 /** `bun-bpf map list` and `map show`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
-import { mkdirSync, rmdirSync } from "node:fs";
+import { chmodSync, mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { asm, HashMap, ArrayMap, listMaps, Program, Queue, t } from "../../src/index.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
@@ -267,6 +267,34 @@ bpfTest("what is in a map cannot change the terminal that shows JSON", async () 
   expect(stdout).toBe('[\n  {"key":"a\\u202eb","value":"\\ufeff"}\n]\n');
 });
 
+pinTest("a tree of folders that is too deep hides nothing else, and is told of", async () => {
+  using bpffs = new MountedBpffs();
+  using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+  using program = new Program({
+    section: "raw_tp/sched_process_exec",
+    license: "GPL",
+    code: [asm.mov(asm.r0, 0), asm.exit()],
+  });
+  using link = program.attach();
+  chmodSync(bpffs.path, 0o1777);
+  bpffs.makeDeepTree();
+  for (const [kind, object] of Object.entries({ map, prog: program, link })) {
+    const path = `${bpffs.path}/${kind}`;
+    object.pin(path);
+    for (const args of [["list"], ["show", path], ["show", object.id]]) {
+      const told = "bun-bpf: pins in 1 place are not shown: ";
+      const text = await cli([kind, ...args]);
+      expect(text).toMatchObject({ exitCode: 0, stderr: expect.stringContaining(told) as never });
+      expect(text.stdout).toContain(path);
+      const json = await cli([kind, ...args, "--json"]);
+      expect(json).toMatchObject({ exitCode: 0, stderr: expect.stringContaining(told) as never });
+      const shown = [JSON.parse(json.stdout) as ShownMap | ShownMap[]].flat();
+      expect(shown.find(({ id }) => id === object.id)?.["pins"]).toEqual([path]);
+    }
+    object.unpin();
+  }
+});
+
 testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
   "pins that may not be seen are told of at a terminal",
   async () => {
@@ -289,7 +317,7 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
       // Kernels may refuse the pin itself to who has no capabilities at all.
       if (text.includes("EPERM")) continue;
       expect(text).toMatch(
-        /^pins in \d+ places? that may not be opened are not shown \(CAP_DAC_OVERRIDE/m,
+        /^bun-bpf: pins in \d+ places? are not shown: this process may not open them \(CAP_DAC_OVERRIDE/m,
       );
     }
   },
