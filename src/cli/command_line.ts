@@ -2,7 +2,7 @@
 
 import { Command, CommanderError } from "commander";
 import { BpfError } from "../ffi/error.ts";
-import { ClosedPipe, jsonHelp, writeError, writeOut } from "./output.ts";
+import { ClosedPipe, jsonHelp, printable, writeError, writeOut } from "./output.ts";
 import { version } from "../../package.json" with { type: "json" };
 
 /** Adds a command, with its own commands, to the program. */
@@ -109,7 +109,8 @@ function report(error: unknown): number {
     return error.isMisuse ? misused : failed;
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  writeError(`bun-bpf: ${message}\n`);
+  // In one line, whatever names are in it.
+  writeError(`bun-bpf: ${printable(message)}\n`);
   // What is not foreseen is a mistake in here, which its place helps to find.
   if (!isExpected(error)) writeError(`${(error as Error).stack ?? ""}\n`);
   return failed;

@@ -9,7 +9,6 @@ import {
   progress,
   renderDetails,
   renderTable,
-  styled,
   withJson,
   writeOut,
 } from "./output.ts";
@@ -138,7 +137,7 @@ function mapSection(): string {
       ) as [string[], string[]];
       return [
         type,
-        styled(statusFormats[status], status),
+        { format: statusFormats[status], text: status },
         since ?? "",
         single.join(" ") || (reason ?? ""),
         batches.map((name) => name.slice(0, -batchSuffix.length)).join(" "),
@@ -162,7 +161,7 @@ function programSection(): string {
     ],
     Object.entries(entriesOf(features.programTypes)).map(([type, { status, since, reason }]) => [
       type,
-      styled(statusFormats[status], status),
+      { format: statusFormats[status], text: status },
       since ?? "",
       `${helpers[type]?.length || ""}`,
       reason ?? "",
@@ -203,7 +202,7 @@ function featureTable(title: string, entries: FeatureEntries): string {
     [{ title }, { title: "STATUS" }, { title: "SINCE" }, { title: "WHY NOT" }],
     Object.entries(entries).map(([name, { status, since, reason }]) => [
       name,
-      styled(statusFormats[status], status),
+      { format: statusFormats[status], text: status },
       since ?? "",
       reason ?? "",
     ]),

@@ -10,7 +10,6 @@ import {
   type Detail,
   fewOf,
   type JsonOption,
-  printable,
   printJson,
   renderDetails,
   renderTable,
@@ -164,9 +163,7 @@ function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKi
       similar === undefined || similar === ""
         ? `\`bun-bpf ${kind} list\` shows all`
         : `did you mean ${JSON.stringify(similar)}?`;
-    throw new CommandError(
-      `there is no ${noun} with the name ${printable(JSON.stringify(name))}: ${hint}`,
-    );
+    throw new CommandError(`there is no ${noun} with the name ${JSON.stringify(name)}: ${hint}`);
   }
   if (found.length > 1) {
     const candidates = found.map(({ id, type }) => `\n  id:${id}  ${type}`);
@@ -229,21 +226,15 @@ function tableOf<T>(found: ObjectsByKind<T>, kind: HandleKind): ReadonlyMap<numb
 
 /** The cells of a table for owners and pins. */
 function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
-  const processes = new Map(owners.map(({ pid, comm }) => [pid, `${printable(comm)}(${pid})`]));
-  return [
-    fewOf([...processes.values()], mostInCell),
-    fewOf(
-      pins.map((path) => printable(path)),
-      mostInCell,
-    ),
-  ];
+  const processes = new Map(owners.map(({ pid, comm }) => [pid, `${comm}(${pid})`]));
+  return [fewOf([...processes.values()], mostInCell), fewOf(pins, mostInCell)];
 }
 
 /** The lines of details for owners and pins. */
 function holderDetails({ owners, pins }: Holders) {
   return [
-    ["owners", owners.map(({ pid, comm, fd }) => `${printable(comm)}(${pid}) as descriptor ${fd}`)],
-    ["pins", pins.map((path) => printable(path))],
+    ["owners", owners.map(({ pid, comm, fd }) => `${comm}(${pid}) as descriptor ${fd}`)],
+    ["pins", pins],
   ] as const;
 }
 
