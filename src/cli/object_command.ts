@@ -1,6 +1,6 @@
 /** @module The commands `list` and `show`, which maps, programs and links have in common. */
 
-import { type Command, InvalidArgumentError } from "commander";
+import { Argument, type Command, InvalidArgumentError } from "commander";
 import { closest } from "../check/names.ts";
 import { type HandleKind, nouns } from "../handle/kernel_object.ts";
 import { CommandError } from "./command_line.ts";
@@ -25,6 +25,7 @@ import {
   type ObjectsByKind,
   visibleObject,
 } from "../inspect/objects.ts";
+import { OpenedObject } from "../inspect/opened_object.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
 import { type ObjectPins, objectPins } from "../inspect/pins.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
@@ -53,15 +54,97 @@ export function addObjectCommands<Kind extends HandleKind>(
     list(command, options),
   );
   withJson(
-    group
-      .command("show")
-      .description(`show all about one ${noun}`)
-      .argument(
-        `<${noun}>`,
-        `its id${kind === "link" ? "" : ", its name"}, or the path of a pin`,
-        parseReference,
-      ),
+    group.command("show").description(`show all about one ${noun}`).addArgument(argumentFor(kind)),
   ).action((reference: Reference, options: JsonOption) => show(command, reference, options));
+  withJson(
+    group
+      .command("pin")
+      .description(`give a ${noun} a path, which keeps it after its processes have ended`)
+      .addArgument(argumentFor(kind))
+      .argument("<path>", "on a BPF file system; its folders exist", parsePath)
+      .addHelpText("after", `\nExamples:\n  bun-bpf ${kind} pin id:12 /sys/fs/bpf/kept`),
+  ).action((reference: Reference, path: string, options: JsonOption) =>
+    pin(kind, reference, path, options),
+  );
+  withJson(
+    group
+      .command("unpin")
+      .description(`remove a pin of a ${noun}`)
+      .argument("<path>", "the pin", parsePath)
+      .addHelpText(
+        "after",
+        `
+Nothing but a pin of a ${noun} is removed. The ${noun} ends with its last pin, where nothing else uses it.
+
+Examples:
+  bun-bpf ${kind} unpin /sys/fs/bpf/kept`,
+      ),
+  ).action((path: string, options: JsonOption) => unpin(kind, path, options));
+}
+
+/** The argument of a command that names an object. */
+export function argumentFor(kind: HandleKind): Argument {
+  const names = kind === "link" ? "" : ", its name";
+  return new Argument(`<${nouns[kind]}>`, `its id${names}, or the path of a pin`).argParser(
+    parseReference,
+  );
+}
+
+function parsePath(text: string): string {
+  const path = text.replace(/^path:/, "");
+  // A name alone is rather that of an object, given by mistake.
+  if (path === "" || path.includes("\0") || (path === text && !path.includes("/"))) {
+    throw new InvalidArgumentError(
+      "Expected the path of a pin, with a slash: /sys/fs/bpf/counts, ./counts.",
+    );
+  }
+  return path;
+}
+
+function pin(
+  kind: HandleKind,
+  reference: Reference,
+  path: string,
+  { json = false }: JsonOption,
+): void {
+  using object = openReference(kind, reference);
+  object.pin(path);
+  if (json) printJson({ id: object.id, path });
+}
+
+function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): void {
+  using object = OpenedObject.open(kind, { path });
+  const { id } = object;
+  object.unpin(path);
+  if (json) printJson({ id, path });
+}
+
+/** Opens the object that is meant, to change it or its pins. @throws {CommandError} when there is none, or more than one */
+export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
+  return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
+}
+
+/**
+ * Finds the object that is meant.
+ *
+ * @param isChange to refuse a name of which the kernel would keep the beginning only: more than one object could be meant
+ * @throws {CommandError} when there is none, or more than one
+ */
+export function originOf(
+  kind: HandleKind,
+  reference: Reference,
+  { isChange = false } = {},
+): { readonly id: number } | { readonly path: string } {
+  if (reference.by === "path") return { path: reference.path };
+  if (reference.by === "id") return { id: reference.id };
+  const longest = BPF_OBJ_NAME_LEN - 1;
+  if (isChange && Buffer.byteLength(reference.name) > longest) {
+    throw new CommandError(
+      `the kernel keeps ${longest} characters of a name, and ${JSON.stringify(reference.name)} has more: say which ${nouns[kind]} by its id`,
+      { isMisuse: true },
+    );
+  }
+  return { id: findObject(kind, reference).id };
 }
 
 function list<Kind extends HandleKind>(
