@@ -34,7 +34,8 @@ export class CommandError extends Error {
   }
 }
 
-const endingSignals = ["SIGINT", "SIGTERM"] as const;
+/** Signals that end a command when what it does can be ended. */
+export const endingSignals = ["SIGINT", "SIGTERM"] as const;
 
 /**
  * Runs steps one after another. A signal that ends the process does so between two of them, not in the middle of one, so

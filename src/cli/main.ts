@@ -9,9 +9,17 @@ import { featuresCommand } from "./features_command.ts";
 import { linkCommand } from "./link_command.ts";
 import { mapCommand } from "./map_command.ts";
 import { mapEditCommands } from "./map_edit_commands.ts";
+import { mapEventsCommand } from "./map_events_command.ts";
 import { progCommand } from "./prog_command.ts";
 
-const groups = [featuresCommand, mapCommand, mapEditCommands, progCommand, linkCommand];
+const groups = [
+  featuresCommand,
+  mapCommand,
+  mapEditCommands,
+  mapEventsCommand,
+  progCommand,
+  linkCommand,
+];
 void runCommandLine(groups, process.argv.slice(2)).then((code) => {
   process.exitCode = code;
 });

@@ -139,7 +139,8 @@ function addMapDump(group: Command): void {
   ).action(dump);
 }
 
-function parseLimit(text: string): number {
+/** Parses the number of a limit. @throws {InvalidArgumentError} */
+export function parseLimit(text: string): number {
   const count = Number(text);
   if (!/^\d+$/.test(text) || count < 1 || !Number.isSafeInteger(count)) {
     throw new InvalidArgumentError("Expected a number from 1 on.");

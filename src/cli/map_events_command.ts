@@ -1,0 +1,148 @@
+/** @module The command `bun-bpf map events`: the records of a ring buffer or perf buffer, as they come. */
+
+import type { Command } from "commander";
+import { CommandError, endingSignals } from "./command_line.ts";
+import { parseLimit, valueText } from "./map_command.ts";
+import { argumentFor, originOf, type Reference } from "./object_command.ts";
+import { counted, type JsonOption, LineWriter, note, progress, toJson, warn } from "./output.ts";
+import type { Btf } from "../btf/btf.ts";
+import { MapEditor } from "../inspect/map_editor.ts";
+import type { EntryValue } from "../inspect/map_reader.ts";
+import { findType, programBtfs } from "../inspect/types.ts";
+import { PerfBuffer } from "../ring/perf_buffer.ts";
+import { RingBuf } from "../ring/ring_buf.ts";
+import { u8 } from "../types/integer.ts";
+
+const help = `
+The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). A record is shown by the type that --type
+names, a struct of the programs that use the map or of the kernel, or else as hexadecimal bytes. Those of a perf
+buffer can have up to 7 bytes more than were written. With --json each record is a JSON value in a line.
+
+Events that are shown are taken: the program whose events they are does not get them. Its ring buffer goes on
+where this ends; its perf buffer gets nothing more until it is opened anew.
+
+Examples:
+  bun-bpf map events exec_events --type event
+  bun-bpf map events id:12 --limit 10 --json`;
+
+interface EventsOptions extends JsonOption {
+  readonly type?: string;
+  readonly limit?: number;
+}
+
+/** Adds the command to `bun-bpf map`, which is there already. */
+export function mapEventsCommand(program: Command): void {
+  const group = program.commands.find((command) => command.name() === "map");
+  if (group === undefined) throw new Error("there is no command map yet");
+  group
+    .command("events")
+    .description("take the records of a ring or perf buffer, and show them as they come")
+    .addArgument(argumentFor("map"))
+    .option("-t, --type <name>", "the struct, union or typedef that a record is")
+    .option("-l, --limit <count>", "stop after so many records (default: at Ctrl-C)", parseLimit)
+    .option("-j, --json", "print one JSON value a line instead")
+    .addHelpText("after", help)
+    .action(events);
+}
+
+async function events(reference: Reference, options: EventsOptions): Promise<void> {
+  const { json = false, limit = Infinity, type } = options;
+  const origin = originOf("map", reference, { isChange: true });
+  using buffer = openBuffer(origin);
+  const decode = decoderOf(buffer.id, type);
+  using lines = new LineWriter();
+  const ended = Promise.withResolvers<void>();
+  let seen = 0;
+  let isScheduled = false;
+  let subscription: Disposable | undefined;
+  /** Takes no more records: what is not shown stays in the ring. */
+  const stop = (): void => {
+    subscription?.[Symbol.dispose]();
+    ended.resolve();
+  };
+  /** An exception in a callback would be an uncaught one. */
+  const orStop = (step: () => void): void => {
+    try {
+      step();
+    } catch (error) {
+      ended.reject(error);
+      stop();
+    }
+  };
+  const flush = (): void => {
+    isScheduled = false;
+    orStop(() => lines.flush());
+  };
+  const show = (view: DataView, offset: number, length: number): void => {
+    if (seen === 0) progress("");
+    orStop(() => {
+      const value = decode(new Uint8Array(view.buffer, view.byteOffset + offset, length));
+      lines.line(json ? toJson(value) : valueText(value));
+    });
+    if (++seen >= limit) stop();
+    // As many records at once as there are in this turn.
+    if (!isScheduled) setImmediate(flush);
+    isScheduled = true;
+  };
+  warn(
+    `the events of ${buffer} that are shown are taken from its own consumer` +
+      (buffer instanceof PerfBuffer ? ", which gets no more until it opens the buffer anew" : ""),
+  );
+  progress("waiting for events ...");
+  for (const signal of endingSignals) process.once(signal, stop);
+  subscription = buffer.subscribeRaw(show);
+  try {
+    await ended.promise;
+  } finally {
+    for (const signal of endingSignals) process.off(signal, stop);
+    if (seen === 0) progress("");
+    stop();
+  }
+  lines.flush();
+  const { lost } = buffer.stats;
+  note(`${counted(seen, "event")}${lost > 0 ? `, ${lost} lost` : ""}`);
+}
+
+function openBuffer(origin: { readonly id: number } | { readonly path: string }) {
+  const { type, description } = describeBuffer(origin);
+  const events = { event: u8 };
+  const open = {
+    ringbuf: () =>
+      "id" in origin ? RingBuf.fromId(origin.id, events) : RingBuf.open(origin.path, events),
+    perf_event_array: () =>
+      "id" in origin ? PerfBuffer.fromId(origin.id, events) : PerfBuffer.open(origin.path, events),
+  }[type as "ringbuf"];
+  if (open !== undefined) return open();
+  const remedy =
+    type === "user_ringbuf" ? "programs consume it" : "`bun-bpf map dump` shows what is in it";
+  throw new CommandError(
+    `the ${description} is neither a ring buffer nor a perf buffer: ${remedy}`,
+    {
+      isMisuse: true,
+    },
+  );
+}
+
+function describeBuffer(origin: { readonly id: number } | { readonly path: string }) {
+  using map = MapEditor.open(origin, "read");
+  return { type: map.properties.type, description: `${map}` };
+}
+
+/** Returns what makes a value of a record. */
+function decoderOf(mapId: number, type: string | undefined): (bytes: Uint8Array) => EntryValue {
+  // The memory is the kernel's, and another record's soon.
+  if (type === undefined) return (bytes) => bytes.slice();
+  const { btf, id } = findType(type, programBtfs(mapId));
+  const size = btf.sizeOf(id);
+  let isTold = false;
+  return (bytes) => {
+    if (bytes.length >= size) return decodeValue(btf, id, bytes);
+    if (!isTold) warn(`records shorter than the ${size} bytes of ${type} are shown as bytes`);
+    isTold = true;
+    return bytes.slice();
+  };
+}
+
+function decodeValue(btf: Btf, id: number, bytes: Uint8Array): EntryValue {
+  return btf.decode(id, bytes, { pointers: "hex" });
+}
