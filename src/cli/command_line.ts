@@ -73,7 +73,10 @@ Examples:
   bun-bpf map list                       all maps, with who holds them open and where they are pinned
   bun-bpf map dump name:counts           the entries of a map, by its types
   bun-bpf map dump 12 --json | jq .      the same for scripts
+  bun-bpf map update limits 1000 50      store a value, by the map's types
+  bun-bpf map events exec_events         the records of a ring buffer, as they come
   bun-bpf prog show /sys/fs/bpf/filter   all about one program
+  bun-bpf btf dump vmlinux >vmlinux.h    the kernel's types, as a C header
 
 Objects are named by id (12, id:12), by name where only one has it (counts, name:counts), or by
 the path of a pin (/sys/fs/bpf/counts, ./counts, path:counts).
@@ -83,7 +86,7 @@ Listing objects takes root, or CAP_SYS_ADMIN; NO_COLOR=1 turns colours off, whic
 function createProgram(groups: readonly CommandGroup[]): Command {
   const program = new Command("bun-bpf")
     .description(
-      "Shows what is in the kernel's BPF: maps, programs, links, and what is in the maps.",
+      "Shows what is in the kernel's BPF: maps, programs, links, types, and what is in the maps.",
     )
     .version(version, "-V, --version", "print the version")
     .helpOption("-h, --help", "show this")

@@ -5,6 +5,7 @@
  *   bun src/cli/main.ts map list
  */
 import { runCommandLine } from "./command_line.ts";
+import { btfCommand } from "./btf_command.ts";
 import { featuresCommand } from "./features_command.ts";
 import { linkCommand } from "./link_command.ts";
 import { mapCommand } from "./map_command.ts";
@@ -19,6 +20,7 @@ const groups = [
   mapEventsCommand,
   progCommand,
   linkCommand,
+  btfCommand,
 ];
 void runCommandLine(groups, process.argv.slice(2)).then((code) => {
   process.exitCode = code;

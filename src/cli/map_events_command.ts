@@ -8,7 +8,7 @@ import { counted, type JsonOption, LineWriter, note, progress, toJson, warn } fr
 import type { Btf } from "../btf/btf.ts";
 import { MapEditor } from "../inspect/map_editor.ts";
 import type { EntryValue } from "../inspect/map_reader.ts";
-import { findType, programBtfs } from "../inspect/types.ts";
+import { findType, kernelBtf, programBtfs } from "../inspect/types.ts";
 import { PerfBuffer } from "../ring/perf_buffer.ts";
 import { RingBuf } from "../ring/ring_buf.ts";
 import { u8 } from "../types/integer.ts";
@@ -132,7 +132,11 @@ function describeBuffer(origin: { readonly id: number } | { readonly path: strin
 function decoderOf(mapId: number, type: string | undefined): (bytes: Uint8Array) => EntryValue {
   // The memory is the kernel's, and another record's soon.
   if (type === undefined) return (bytes) => bytes.slice();
-  const { btf, id } = findType(type, programBtfs(mapId));
+  const { btf, id } = findType(
+    type,
+    [...programBtfs(mapId), ...kernelBtf()],
+    "the programs that use the map, nor in the kernel",
+  );
   const size = btf.sizeOf(id);
   let isTold = false;
   return (bytes) => {
