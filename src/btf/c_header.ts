@@ -257,7 +257,7 @@ class Printer {
         case "const":
         case "volatile":
         case "restrict":
-          if (!qualifiers.includes(type.kind)) qualifiers.unshift(type.kind);
+          if (!qualifiers.includes(type.kind)) qualifiers.push(type.kind);
           break;
         case "type_tag":
           break;
