@@ -12,6 +12,7 @@ import {
   withJson,
   writeOut,
 } from "./output.ts";
+import { bpfBuildOptions } from "../features/build_options.ts";
 import type { Feature, FeatureGroup, FeatureStatus } from "../features/feature.ts";
 import { type Features, features } from "../features/features.ts";
 import type { KernelSettings } from "../features/settings.ts";
@@ -70,6 +71,7 @@ type SectionData = Partial<Record<keyof FeatureReport, unknown>>;
 /** The sections by the names that the command line takes, in their order. Each asks the kernel for itself. */
 const sections: Readonly<Record<string, Section>> = {
   kernel: { text: kernelSection, data: () => ({ settings: settingsData(features.settings) }) },
+  config: { text: configSection, data: () => ({ config: configData() }) },
   maps: {
     text: mapSection,
     data: () => ({
@@ -116,6 +118,19 @@ function kernelSection(): string {
     ["memory of maps", counted[lockedMemory.countedBy]],
     ["io_uring", ioUring.available ? "available" : `not available: ${ioUring.reason}`],
   ]);
+}
+
+function configSection(): string {
+  const options = bpfBuildOptions();
+  if (options === undefined) return renderDetails([["kernel configuration", "unknown"]]);
+  return renderDetails([...options].map(([name, value]) => [name, value ?? "not set"]));
+}
+
+/** The options by name: null is what is not set, and all of it where nothing tells. */
+function configData(): FeatureReport["config"] {
+  const options = bpfBuildOptions();
+  if (options === undefined) return null;
+  return Object.fromEntries([...options].map(([name, value]) => [name, value ?? null]));
 }
 
 function mapSection(): string {
@@ -237,6 +252,8 @@ export type FeatureEntries = Readonly<Record<string, FeatureEntry>>;
 /** All that is known of the running kernel. */
 export interface FeatureReport {
   readonly settings: KernelSettings;
+  /** Options of the kernel's build, which the command alone reports; null where nothing tells them. */
+  readonly config?: Readonly<Record<string, string | null>> | null;
   readonly mapTypes: FeatureEntries;
   /** By kind of map. What no kernel has is left out. */
   readonly mapOperations: Readonly<Record<string, FeatureEntries>>;
