@@ -25,6 +25,7 @@ export type { InstructionSet } from "./features/instruction_sets.ts";
 export type { MapOperation, MapTypeName } from "./maps/map_types.ts";
 export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
+export { constantName } from "./check/names.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { type OpenHandle, openHandles } from "./ffi/handles.ts";
 export { possibleCpus } from "./ffi/kernel.ts";
@@ -143,7 +144,7 @@ export {
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
-export type { CommonMapOptions, MapFlag, MapSpec, SpecTypes } from "./maps/map_spec.ts";
+export type { CommonMapOptions, MapSpec, SpecTypes } from "./maps/map_spec.ts";
 export {
   ArrayOfMaps,
   type ArrayOfMapsOptions,
@@ -210,6 +211,7 @@ export type {
 export { BpfObject, type LoadObjectOptions, ObjectMap } from "./object/bpf_object.ts";
 export type { ObjectSpec, VariablePlace, VariablesSpec } from "./object/object_spec.ts";
 export type { AttachTypeName, ProgramTypeName } from "./ffi/bpf_prog.ts";
+export type { MapFlag } from "./ffi/bpf_map.ts";
 export { listPrograms, type ProgramInfo } from "./program/program_info.ts";
 export type { ProgramBtfSpec, ProgramSpec } from "./program/program_spec.ts";
 export type { VerifierLog } from "./program/load.ts";
@@ -255,3 +257,4 @@ export {
   type SymbolizedFrame,
 } from "./symbols/kernel_symbols.ts";
 export * as t from "./types/t.ts";
+export * as uapi from "./uapi/constants.ts";

@@ -5,7 +5,7 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory } from "../ffi/mapped_memory.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import type { Type } from "../types/type.ts";
 import { declaration } from "./declaration.ts";
 import { type BtfDecodeOptions, type BtfValue, Decoder } from "./decode.ts";
@@ -86,11 +86,18 @@ export class Btf extends BtfGraph {
     return new Btf(bytes, Btf.kernel());
   }
 
+  /** @internal Shows its data in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    return show("Btf", { length: this.length }, inspection);
+  }
+
   /**
    * Makes a value of JavaScript of the bytes of a type:
    *
-   * - integers of up to 4 bytes are numbers, longer ones bigints, `bool` a boolean; floating-point ones numbers;
+   * - integers of up to 4 bytes are numbers, longer ones bigints, `bool` a boolean; floating-point ones numbers. Those with the
+   *   kernel's names `__be16`, `__be32` and `__be64` are in network byte order;
    * - the value of an enum is the name of its enumerator, or the number where none has it;
+   * - `struct in_addr` and `struct in6_addr` are addresses as texts: `"10.0.0.1"`, `"2001:db8::1"`;
    * - structs are objects by the names of their members, those of anonymous structs and unions among them; unions are
    *   objects of all their members; sections are objects by the names of their variables; bit-fields are as integers and
    *   enums;
@@ -98,8 +105,13 @@ export class Btf extends BtfGraph {
    *   end of a struct, has as many elements as there are bytes for;
    * - pointers are bigints, or hexadecimal with `{ pointers: "hex" }`.
    *
+   * Unions make several values of the same bytes. A type may make at most 64 of each byte (4 beyond 17 KiB) and 1024 more, so
+   * that what others have put into the kernel takes no more time and memory than its bytes are worth. Structs and arrays may
+   * be 32 deep.
+   *
    * @param bytes as many as the type takes, or more
-   * @throws {RangeError} when there are fewer, the type has no values (such as a function), or there is no such type
+   * @throws {RangeError} when there are fewer, the type has no values (such as a function), makes too many or is too deep, or
+   *   there is no such type
    * @throws {TypeError} for what are no bytes, and misspelt options
    *
    * @example
@@ -132,12 +144,13 @@ export class Btf extends BtfGraph {
   /**
    * Makes the `t` type that has the size, alignment and values of a type: for keys and values of maps, and for events.
    *
-   * - integers are `t.u8` to `t.i64`, `bool` is `t.bool`, pointers are `t.u64`; the value of an enum is the name of its
-   *   enumerator, or the number where none has it;
+   * - integers are `t.u8` to `t.i64`, those with the kernel's names `__be16`, `__be32` and `__be64` `t.be16` to `t.be64`, `bool` is
+   *   `t.bool`, pointers are `t.u64`; the value of an enum is the name of its enumerator, or the number where none has it;
    * - arrays are `t.array`, those of `char` `t.cstring`;
    * - structs are `t.struct` where that puts all members where they are. All others, and unions, are a type of their own
    *   (`kind` is `"custom"`): with bit-fields, and the members of anonymous structs and unions as their own. Reading a
    *   union gives all its members, and writing takes exactly one;
+   * - `struct in_addr` and `struct in6_addr` are `t.ipv4` and `t.ipv6`;
    * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
    *   the end of a struct are left out.
    *
@@ -163,6 +176,9 @@ export class Btf extends BtfGraph {
   /**
    * The type as C declares it, on one line. The outermost struct is written out, with the anonymous structs and enums
    * inside it. Types with a name appear as their name. Functions are declared with their parameters.
+   *
+   * `...` stands for what is left out: a type inside itself (a pointer to itself is `... *`), what is more than 8 structs deep,
+   * and the rest after about 65,000 characters.
    *
    * @throws {RangeError} when there is no such type
    *

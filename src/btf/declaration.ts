@@ -2,169 +2,222 @@ import type { BtfGraph, BtfType } from "./graph.ts";
 
 /** Structs within one another that are written out: what is deeper is named by its kind alone. */
 const greatestDepth = 8;
-/** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
+/** Types that are written around one another, each within the next. */
+const mostOpen = 128;
+/** Types that lead to one another through qualifiers and arrays. */
 const longestChain = 32;
+/** Characters after which the rest is left out, roughly counted. The longest declaration of Linux 6.18 has 16,350. */
+const mostCharacters = 1 << 16;
+/** Stands for what is left out. */
+const ellipsis = "...";
 
 /**
  * A type in the words of C, on one line: `struct event { __u32 pid; char comm[16]; }`.
  *
  * The outermost struct is written out, and with it the anonymous structs and enums inside it; of those with a name there
- * is the name.
+ * is the name. `...` stands for what is left out: a type inside itself, which C has no words for, structs that are too deep,
+ * and all after {@link mostCharacters}.
  */
 export function declaration(graph: BtfGraph, id: number): string {
-  const type = graph.type(id);
-  if (type.kind === "datasec") {
-    const variables = graph
-      .variables(id)
-      .map(({ name, typeId }) => `${declare(graph, typeId, name, 1, false)};`);
-    return `${type.name} { ${variables.join(" ")} }`;
-  }
-  return declare(graph, id, "", 0, true);
+  return new Declarer(graph).whole(id);
 }
 
-/**
- * @param name what is declared, with what surrounds it already; empty for the type alone
- * @param depth structs and lists of parameters around it
- * @param isWhole true to write out a struct with a name, too
- * @param links types that led to this one
- */
-function declare(
-  graph: BtfGraph,
-  id: number,
-  name: string,
-  depth: number,
-  isWhole: boolean,
-  links = 0,
-): string {
-  if (links > longestChain) {
-    throw new RangeError(
-      `BTF type ${id} comes after more than ${longestChain} others: the bytes are damaged`,
-    );
+/** Writes one declaration. */
+class Declarer {
+  readonly #graph: BtfGraph;
+  /** Types that are being written. */
+  readonly #open = new Set<number>();
+  /** The number of characters that may still be written. */
+  #left = mostCharacters;
+
+  constructor(graph: BtfGraph) {
+    this.#graph = graph;
   }
-  const type = graph.type(id);
-  // A type that refers to another one is written around the name, and that one around both.
-  const around = (inner: string, isWholeToo = false) =>
-    declare(graph, type.typeId, inner, depth, isWholeToo, links + 1);
-  switch (type.kind) {
-    case "array":
-      return around(`${name}${suffix(type)}`, isWhole);
-    case "ptr":
-      return around(pointerTo(graph, type, name));
-    case "const":
-    case "volatile":
-    case "restrict":
-      return qualified(graph, type, name, depth, isWhole, links);
-    case "type_tag":
-    case "var":
-      return around(name, isWhole);
-    case "func":
-      return around(type.name);
-    case "func_proto":
-      return around(`${name}(${parameters(graph, id, depth)})`);
+
+  whole(id: number): string {
+    const { kind, name } = this.#graph.type(id);
+    if (kind !== "datasec") return this.#declare(id, "", 0, true);
+    const variables = this.#each(this.#graph.variables(id), (variable) => {
+      return `${this.#declare(variable.typeId, variable.name, 1, false)};`;
+    });
+    return `${name} { ${variables.join(" ")} }`;
+  }
+
+  /**
+   * @param name what is declared, with what surrounds it already; empty for the type alone
+   * @param depth structs and lists of parameters around it
+   * @param isWhole true to write out a struct with a name, too
+   */
+  #declare(id: number, name: string, depth: number, isWhole: boolean): string {
+    const type = this.#graph.type(id);
+    const isCut = this.#open.has(id) || this.#open.size === mostOpen || this.#left <= 0;
+    this.#left -= type.name.length + type.kind.length + 4;
+    if (isCut) return join(shortName(type), name);
+    this.#open.add(id);
+    const text = this.#write(type, name, depth, isWhole);
+    this.#open.delete(id);
+    return text;
+  }
+
+  #write(type: BtfType, name: string, depth: number, isWhole: boolean): string {
+    // A type that refers to another one is written around the name, and that one around both.
+    const around = (inner: string, isWholeToo = false) =>
+      this.#declare(type.typeId, inner, depth, isWholeToo);
+    switch (type.kind) {
+      case "array":
+        return around(`${name}${suffix(type)}`, isWhole);
+      case "ptr":
+        return around(this.#pointerTo(type, name));
+      case "const":
+      case "volatile":
+      case "restrict":
+        return this.#qualified(type, name, depth, isWhole);
+      case "type_tag":
+      case "var":
+        return around(name, isWhole);
+      case "func":
+        return around(type.name);
+      case "func_proto":
+        return around(`${name}(${this.#parameters(type.id, depth)})`);
+      default:
+        return join(this.#baseName(type, depth, isWhole), name);
+    }
+  }
+
+  #parameters(id: number, depth: number): string {
+    if (depth >= greatestDepth) return ellipsis;
+    const parameters = this.#each(this.#graph.parameters(id), ({ name, typeId }) =>
+      typeId === 0 && name === "" ? ellipsis : this.#declare(typeId, name, depth + 1, false),
+    );
+    // Without any, C would take it for a function of unknown parameters.
+    return parameters.join(", ") || "void";
+  }
+
+  /** `*name`, in brackets where what binds more tightly follows. */
+  #pointerTo({ typeId }: BtfType, name: string): string {
+    const { kind } = this.#behindQualifiers(typeId).type;
+    return kind === "array" || kind === "func_proto" ? `(*${name})` : `*${name}`;
+  }
+
+  /**
+   * Qualifiers are behind the star of the pointer that they belong to, and before all other types. Those of an array are its
+   * elements': C knows no others, and each once.
+   */
+  #qualified({ id }: BtfType, name: string, depth: number, isWhole: boolean): string {
+    let { type, qualifiers } = this.#behindQualifiers(id);
+    let declared = name;
+    for (let steps = 0; type.kind === "array" && steps < longestChain; steps++) {
+      declared += suffix(type);
+      const inner = this.#behindQualifiers(type.typeId);
+      qualifiers = qualifiers.union(inner.qualifiers);
+      type = inner.type;
+    }
+    const words = [...qualifiers].join(" ");
+    return type.kind === "ptr"
+      ? this.#declare(type.id, join(words, declared), depth, isWhole)
+      : `${words} ${this.#declare(type.id, declared, depth, isWhole)}`;
+  }
+
+  /** The type behind qualifiers and type tags, and the qualifiers, in the order in which they lead there. */
+  #behindQualifiers(id: number): {
+    readonly type: BtfType;
+    readonly qualifiers: ReadonlySet<string>;
+  } {
+    const qualifiers = new Set<string>();
+    let type = this.#graph.type(id);
+    for (let steps = 0; steps < longestChain && transparent.has(type.kind); steps++) {
+      if (type.kind !== "type_tag") qualifiers.add(type.kind);
+      type = this.#graph.type(type.typeId);
+    }
+    return { type, qualifiers };
+  }
+
+  #baseName(type: BtfType, depth: number, isWhole: boolean): string {
+    switch (type.kind) {
+      case "struct":
+      case "union":
+        if (type.name !== "" && !isWhole) return shortName(type);
+        return `${type.name === "" ? type.kind : shortName(type)} ${this.#body(type.id, depth)}`;
+      case "typedef": {
+        // What a name of C stands for is worth more than the name, where it is a struct.
+        const target = isWhole && depth === 0 ? this.#target(type) : type;
+        return isComposite(target) ? `${type.name} ${this.#body(target.id, depth)}` : type.name;
+      }
+      case "enum":
+      case "enum64":
+        return type.name === "" ? `enum ${this.#enumerators(type.id)}` : `enum ${type.name}`;
+      case "fwd":
+        return `${type.declares} ${type.name}`;
+      default:
+        return type.name === "" ? type.kind : type.name;
+    }
+  }
+
+  /** The type that a typedef stands for, through others and qualifiers. */
+  #target(typedef: BtfType): BtfType {
+    let type = typedef;
+    for (let steps = 0; steps < longestChain && canLeadOn(type); steps++) {
+      type = this.#graph.type(type.typeId);
+    }
+    return type;
+  }
+
+  #body(id: number, depth: number): string {
+    if (depth >= greatestDepth) return `{ ${ellipsis} }`;
+    const members = this.#each(this.#graph.members(id), ({ name, typeId, bitSize }) => {
+      const width = bitSize === 0 ? "" : ` : ${bitSize}`;
+      return `${this.#declare(typeId, name, depth + 1, false)}${width};`;
+    });
+    return members.length === 0 ? "{}" : `{ ${members.join(" ")} }`;
+  }
+
+  #enumerators(id: number): string {
+    const list = this.#each(this.#graph.enumerators(id), ({ name, value }) => `${name} = ${value}`);
+    return list.length === 0 ? "{}" : `{ ${list.join(", ")} }`;
+  }
+
+  /** Writes the parts of a type, until there are enough characters. */
+  #each<Part extends { readonly name: string }>(
+    parts: readonly Part[],
+    write: (part: Part) => string,
+  ): string[] {
+    const texts: string[] = [];
+    for (const part of parts) {
+      if (this.#left <= 0) return [...texts, ellipsis];
+      this.#left -= part.name.length + 2;
+      texts.push(write(part));
+    }
+    return texts;
+  }
+}
+
+const transparent: ReadonlySet<string> = new Set(["const", "volatile", "restrict", "type_tag"]);
+
+function canLeadOn({ kind }: BtfType): boolean {
+  return kind === "typedef" || transparent.has(kind);
+}
+
+function isComposite({ kind }: BtfType): boolean {
+  return kind === "struct" || kind === "union";
+}
+
+/** A type by its name alone, or with what it has inside left out. */
+function shortName({ kind, name }: BtfType): string {
+  switch (kind) {
+    case "struct":
+    case "union":
+      return name === "" ? `${kind} { ${ellipsis} }` : `${kind} ${name}`;
+    case "typedef":
+    case "int":
+    case "float":
+      return name;
     default:
-      return join(baseName(graph, type, depth, isWhole), name);
+      return ellipsis;
   }
 }
 
 function suffix({ length }: BtfType): string {
   return length === 0 ? "[]" : `[${length}]`;
-}
-
-function parameters(graph: BtfGraph, id: number, depth: number): string {
-  if (depth >= greatestDepth) return "...";
-  return graph
-    .parameters(id)
-    .map(({ name, typeId }) =>
-      typeId === 0 && name === "" ? "..." : declare(graph, typeId, name, depth + 1, false),
-    )
-    .join(", ");
-}
-
-/** `*name`, in brackets where what binds more tightly follows. */
-function pointerTo(graph: BtfGraph, { typeId }: BtfType, name: string): string {
-  const { kind } = behindQualifiers(graph, typeId).type;
-  return kind === "array" || kind === "func_proto" ? `(*${name})` : `*${name}`;
-}
-
-/**
- * Qualifiers are behind the star of the pointer that they belong to, and before all other types. Those of an array are its
- * elements': C knows no others, and each once.
- */
-function qualified(
-  graph: BtfGraph,
-  { id }: BtfType,
-  name: string,
-  depth: number,
-  isWhole: boolean,
-  links: number,
-): string {
-  let { type, qualifiers } = behindQualifiers(graph, id);
-  let declared = name;
-  for (let steps = 0; type.kind === "array" && steps < longestChain; steps++) {
-    declared += suffix(type);
-    const inner = behindQualifiers(graph, type.typeId);
-    qualifiers = qualifiers.union(inner.qualifiers);
-    type = inner.type;
-  }
-  const words = [...qualifiers].join(" ");
-  return type.kind === "ptr"
-    ? declare(graph, type.id, join(words, declared), depth, isWhole, links + 1)
-    : `${words} ${declare(graph, type.id, declared, depth, isWhole, links + 1)}`;
-}
-
-/** The type behind qualifiers and type tags, and the qualifiers, in the order in which they lead there. */
-function behindQualifiers(
-  graph: BtfGraph,
-  id: number,
-): { readonly type: BtfType; readonly qualifiers: ReadonlySet<string> } {
-  const qualifiers = new Set<string>();
-  let type = graph.type(id);
-  for (let steps = 0; steps < longestChain && transparent.has(type.kind); steps++) {
-    if (type.kind !== "type_tag") qualifiers.add(type.kind);
-    type = graph.type(type.typeId);
-  }
-  return { type, qualifiers };
-}
-
-const transparent: ReadonlySet<string> = new Set(["const", "volatile", "restrict", "type_tag"]);
-
-function baseName(graph: BtfGraph, type: BtfType, depth: number, isWhole: boolean): string {
-  switch (type.kind) {
-    case "struct":
-    case "union": {
-      const head = type.name === "" ? type.kind : `${type.kind} ${type.name}`;
-      if (type.name !== "" && !isWhole) return head;
-      return depth >= greatestDepth ? `${head} { ... }` : `${head} ${body(graph, type.id, depth)}`;
-    }
-    case "typedef": {
-      // What a name of C stands for is worth more than the name, where it is a struct.
-      const target = graph.resolve(type.id);
-      const isComposite = target.kind === "struct" || target.kind === "union";
-      return isWhole && isComposite && depth === 0
-        ? `${type.name} ${body(graph, target.id, depth)}`
-        : type.name;
-    }
-    case "enum":
-    case "enum64":
-      return type.name === "" ? `enum ${enumerators(graph, type.id)}` : `enum ${type.name}`;
-    case "fwd":
-      return `${type.declares} ${type.name}`;
-    default:
-      return type.name === "" ? type.kind : type.name;
-  }
-}
-
-function body(graph: BtfGraph, id: number, depth: number): string {
-  const members = graph.members(id).map(({ name, typeId, bitSize }) => {
-    const width = bitSize === 0 ? "" : ` : ${bitSize}`;
-    return `${declare(graph, typeId, name, depth + 1, false)}${width};`;
-  });
-  return members.length === 0 ? "{}" : `{ ${members.join(" ")} }`;
-}
-
-function enumerators(graph: BtfGraph, id: number): string {
-  const list = graph.enumerators(id).map(({ name, value }) => `${name} = ${value}`);
-  return list.length === 0 ? "{}" : `{ ${list.join(", ")} }`;
 }
 
 function join(type: string, name: string): string {

@@ -1,5 +1,7 @@
 /** @module Values of JavaScript of the bytes of BTF types. */
 
+import { ipv4, ipv6 } from "../types/address.ts";
+import type { Type } from "../types/type.ts";
 import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
 /** A value of a BTF type as a value of JavaScript: see {@link Btf.decode}. */
@@ -22,34 +24,54 @@ export interface BtfDecodeOptions {
  */
 type Reader = (view: DataView, at: number, end: number) => BtfValue;
 
-/** A member with those of anonymous structs and unions among them. */
-interface FlatMember {
-  readonly name: string;
+/** Reads the members of a struct at `at` into an object: its own, or that of the struct of which it is an anonymous part. */
+type Filler = (view: DataView, at: number, end: number, into: BtfRecord) => void;
+
+/** A member of a struct or union, or a variable of a section. */
+interface Member {
   readonly offset: number;
-  /** The end of an array without a length, from the start of the outermost struct; `undefined` for that struct's end. */
+  /** The end of an array without a length, from the start of the struct; `undefined` for that struct's end. */
   readonly end: number | undefined;
-  readonly read: Reader;
+  readonly fill: Filler;
 }
 
-/** Structs within one another: the kernel takes no more either (MAX_RESOLVE_DEPTH). */
+/** Structs and arrays within one another. The kernel takes more, which no program has. */
 const greatestDepth = 32;
 
 /** Members of a struct with those of anonymous ones: damaged types, or such as were made for it, can have 2^32. */
 const mostMembers = 1 << 16;
 
+/**
+ * The number of values that may be made of bytes: each union makes several of the same bytes, and types that were made for it
+ * 2^32. Of the structs of Linux 6.18 the one with most makes 34 of each byte; large values are mostly arrays.
+ */
+function mostValues(byteLength: number): number {
+  return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
+}
+
 /** Makes JavaScript's values of bytes. Each type gets its reader once. */
 export class Decoder {
   readonly #graph: BtfGraph;
   readonly #hexPointers: boolean;
+  /** By the ids of types: negative for integers in network byte order. */
   readonly #readers = new Map<number, Reader>();
+  readonly #fillers = new Map<number, Filler>();
+  /** Of enums, by their ids: a struct may have many bit-fields of one enum. */
+  readonly #names = new Map<number, EnumeratorNames>();
   #depth = 0;
+  /** The bytes that are being decoded, by their number, and the number of values that may still be made of them. */
+  #byteLength = 0;
+  #left = 0;
 
   constructor(graph: BtfGraph, { pointers = "bigint" }: BtfDecodeOptions) {
     this.#graph = graph;
     this.#hexPointers = pointers === "hex";
   }
 
-  /** @throws {RangeError} when there are fewer bytes than the type takes, or the type has no values */
+  /**
+   * @throws {RangeError} when there are fewer bytes than the type takes, it has no values, or makes more than
+   *   {@link mostValues} of the bytes
+   */
   decode(id: number, bytes: Uint8Array): BtfValue {
     const reader = this.#reader(id);
     const size = this.#graph.sizeOf(valueType(this.#graph, id).id);
@@ -57,26 +79,41 @@ export class Decoder {
       throw new RangeError(`BTF type ${id} takes ${size} bytes, got ${bytes.byteLength}`);
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#byteLength = bytes.byteLength;
+    this.#left = mostValues(bytes.byteLength);
     return reader(view, 0, bytes.byteLength);
+  }
+
+  #spend(id: number, count: number): void {
+    this.#left -= count;
+    if (this.#left >= 0) return;
+    throw new RangeError(
+      `BTF type ${id} makes more than ${mostValues(this.#byteLength)} values of ${this.#byteLength} bytes: its members lie over one another too often`,
+    );
   }
 
   #reader(id: number): Reader {
     const type = valueType(this.#graph, id);
-    let reader = this.#readers.get(type.id);
+    const key = type.kind === "int" && isInNetworkOrder(this.#graph, id) ? -type.id : type.id;
+    let reader = this.#readers.get(key);
     if (reader === undefined) {
-      if (++this.#depth > greatestDepth) {
-        throw new RangeError(
-          `BTF type ${id} is within more than ${greatestDepth} others: the bytes are damaged`,
-        );
-      }
-      try {
-        reader = this.#makeReader(type);
-      } finally {
-        this.#depth--;
-      }
-      this.#readers.set(type.id, reader);
+      reader = key < 0 ? networkInteger(type) : this.#within(type, () => this.#makeReader(type));
+      this.#readers.set(key, reader);
     }
     return reader;
+  }
+
+  #within<T>({ id }: BtfType, make: () => T): T {
+    if (++this.#depth > greatestDepth) {
+      throw new RangeError(
+        `BTF type ${id} is within more than ${greatestDepth} others: deeper ones are not decoded`,
+      );
+    }
+    try {
+      return make();
+    } finally {
+      this.#depth--;
+    }
   }
 
   #makeReader(type: BtfType): Reader {
@@ -91,12 +128,12 @@ export class Decoder {
           ? (view, at) => `0x${view.getBigUint64(at, true).toString(16)}`
           : (view, at) => view.getBigUint64(at, true);
       case "float":
-        return float(type);
+        return this.#float(type);
       case "array":
         return this.#array(type);
       case "struct":
       case "union":
-        return this.#composite(type);
+        return addressOf(type) ?? this.#composite(type);
       case "datasec":
         return this.#section(type);
       default:
@@ -114,30 +151,37 @@ export class Decoder {
       return (view, at) => finish(readBits(view, at * 8 + bitOffset, bitSize, size, isSigned));
     }
     const read = readNumber(size, isSigned);
-    if (read === undefined) return (view, at) => byteList(view, at, size);
+    if (read === undefined) return this.#bytes(id, size);
     return isBool ? (view, at) => truth(read(view, at)) : read;
   }
 
   #enumeration(type: BtfType): Reader {
-    const { size } = type;
-    const name = this.#enumeratorNames(type);
-    const { isSigned = false } = type;
+    const { id, size, isSigned = false } = type;
     const read = readNumber(size, isSigned);
-    return read === undefined
-      ? (view, at) => byteList(view, at, size)
-      : (view, at) => name(read(view, at));
+    if (read === undefined) return this.#bytes(id, size);
+    const names = this.#enumeratorNames(type);
+    return (view, at) => {
+      const value = read(view, at);
+      return names.of(value, size * 8) ?? value;
+    };
   }
 
-  /** Returns a function from the number of an enumerator to its name, or to the number where it has none. */
-  #enumeratorNames({ id, size }: BtfType): (value: number | bigint) => string | number | bigint {
-    const names = new Map<bigint, string>();
-    const bits = size * 8;
-    for (const { name, value } of this.#graph.enumerators(id)) {
-      // Compared without sign: not every compiler says whether an enum has one.
-      const key = BigInt.asUintN(bits, BigInt(value));
-      if (!names.has(key)) names.set(key, name);
-    }
-    return (value) => names.get(BigInt.asUintN(bits, BigInt(value))) ?? value;
+  #enumeratorNames(type: BtfType): EnumeratorNames {
+    return this.#names.getOrInsertComputed(type.id, () => new EnumeratorNames(this.#graph, type));
+  }
+
+  #float({ id, size }: BtfType): Reader {
+    if (size === 8) return (view, at) => view.getFloat64(at, true);
+    if (size === 4) return (view, at) => view.getFloat32(at, true);
+    return this.#bytes(id, size);
+  }
+
+  /** Reads numbers that JavaScript has no type for as their bytes. */
+  #bytes(id: number, size: number): Reader {
+    return (view, at) => {
+      this.#spend(id, size);
+      return [...bytesOf(view, at, size)];
+    };
   }
 
   #array({ typeId, length, id }: BtfType): Reader {
@@ -158,6 +202,7 @@ export class Decoder {
           `the ${count} elements of BTF type ${id} at ${at} are beyond the end of the ${view.byteLength} bytes there are`,
         );
       }
+      this.#spend(id, count);
       if (isText) {
         const text = textOf(view, at, count);
         if (text !== undefined) return text;
@@ -172,39 +217,50 @@ export class Decoder {
   }
 
   #composite(type: BtfType): Reader {
-    return record(this.#flatMembers(type, 0, true), type.size);
+    const fill = this.#filler(type);
+    return (view, at, end) => {
+      const record: BtfRecord = {};
+      fill(view, at, end, record);
+      return record;
+    };
   }
 
-  /** @param isLast whether the struct ends where the outermost one does */
-  #flatMembers(type: BtfType, base: number, isLast: boolean): FlatMember[] {
-    const members = this.#graph.members(type.id);
-    const flat = members.flatMap((member, index) => {
-      const isAtEnd = isLast && (type.kind === "union" || index === members.length - 1);
-      const offset = base + Math.floor(member.bitOffset / 8);
-      const inner = valueType(this.#graph, member.typeId);
-      const isComposite = inner.kind === "struct" || inner.kind === "union";
-      if (member.name === "" && isComposite) return this.#anonymous(inner, offset, isAtEnd);
-      // An array without a length takes no room: where it is not at the end it is empty.
-      const end = isAtEnd ? undefined : offset + this.#graph.sizeOf(member.typeId);
-      const isBitField = member.bitSize !== 0 || member.bitOffset % 8 !== 0;
-      const read = isBitField ? this.#bitField(member, inner) : this.#reader(member.typeId);
-      return { name: member.name, offset, end, read };
-    });
-    checkMemberCount(type.id, flat.length);
-    return flat;
+  #filler(type: BtfType): Filler {
+    let filler = this.#fillers.get(type.id);
+    if (filler === undefined) {
+      filler = this.#within(type, () => this.#makeFiller(type));
+      this.#fillers.set(type.id, filler);
+    }
+    return filler;
   }
 
-  #anonymous(inner: BtfType, offset: number, isAtEnd: boolean): FlatMember[] {
-    if (++this.#depth > greatestDepth) {
-      throw new RangeError(
-        `BTF type ${inner.id} is within more than ${greatestDepth} others: the bytes are damaged`,
-      );
-    }
-    try {
-      return this.#flatMembers(inner, offset, isAtEnd);
-    } finally {
-      this.#depth--;
-    }
+  #makeFiller({ id, kind, size }: BtfType): Filler {
+    const members = this.#graph.members(id);
+    return this.#fillAll(
+      id,
+      members.map((member, index): Member => {
+        const offset = Math.floor(member.bitOffset / 8);
+        if (offset > size) throw new RangeError(`member ${member.name} is outside of its struct`);
+        const isAtEnd = kind === "union" || index === members.length - 1;
+        // An array without a length takes no room: where it is not at the end it is empty.
+        const end = isAtEnd ? undefined : offset + this.#graph.sizeOf(member.typeId);
+        const inner = valueType(this.#graph, member.typeId);
+        const isComposite = inner.kind === "struct" || inner.kind === "union";
+        if (member.name === "" && isComposite) return { offset, end, fill: this.#filler(inner) };
+        const isBitField = member.bitSize !== 0 || member.bitOffset % 8 !== 0;
+        const read = isBitField ? this.#bitField(member, inner) : this.#reader(member.typeId);
+        return { offset, end, fill: named(member.name, read) };
+      }),
+    );
+  }
+
+  #fillAll(id: number, members: readonly Member[]): Filler {
+    return (view, at, end, into) => {
+      this.#spend(id, members.length);
+      for (const { offset, end: ownEnd, fill } of members) {
+        fill(view, at + offset, ownEnd === undefined ? end : at + ownEnd, into);
+      }
+    };
   }
 
   #bitField(member: BtfMember, type: BtfType): Reader {
@@ -213,27 +269,126 @@ export class Decoder {
     if (type.kind !== "int" && !isEnum) {
       throw new RangeError(`a bit-field of the kind ${type.kind}: the bytes are damaged`);
     }
-    const integer = isEnum ? undefined : this.#graph.integer(id);
-    const isSigned = integer?.isSigned ?? type.isSigned ?? false;
-    const finish = isEnum ? this.#enumeratorNames(type) : integer?.isBool === true ? truth : asIs;
-    // Where the struct does not say the width, the integer does.
-    const bits = member.bitSize || (integer?.bitSize ?? size * 8);
-    const bit = (member.bitOffset % 8) + (member.bitSize === 0 ? (integer?.bitOffset ?? 0) : 0);
+    const bits = member.bitSize || size * 8;
+    const bit = member.bitOffset % 8;
+    if (isEnum) {
+      const names = this.#enumeratorNames(type);
+      return (view, at) => {
+        const value = readBits(view, at * 8 + bit, bits, size, type.isSigned ?? false);
+        return names.of(value, bits) ?? value;
+      };
+    }
+    const { isSigned, isBool } = this.#graph.integer(id);
+    const finish = isBool ? truth : asIs;
     return (view, at) => finish(readBits(view, at * 8 + bit, bits, size, isSigned));
   }
 
   #section({ id, size }: BtfType): Reader {
     const taken = new Set<string>();
-    const members = this.#graph.variables(id).map(({ name, typeId, offset, size: length }) => {
+    const members = this.#graph.variables(id).map((variable): Member => {
+      const { name, typeId, offset } = variable;
+      const end = offset + variable.size;
+      if (end > size) throw new RangeError(`BTF type ${id} is smaller than its variables`);
       // Variables of functions may share a name.
       const unique = taken.has(name) ? `${name}@${offset}` : name;
       taken.add(unique);
-      return { name: unique, offset, end: offset + length, read: this.#reader(typeId) };
+      return { offset, end, fill: named(unique, this.#reader(typeId)) };
     });
-    const needed = Math.max(size, ...members.map(({ end }) => end));
-    if (needed > size) throw new RangeError(`BTF type ${id} is smaller than its variables`);
-    return record(members, size);
+    const fill = this.#fillAll(id, members);
+    return (view, at, end) => {
+      const record: BtfRecord = {};
+      fill(view, at, end, record);
+      return record;
+    };
   }
+}
+
+/** Reads a value into a property. */
+function named(name: string, read: Reader): Filler {
+  return (view, at, end, into) => setMember(into, name, read(view, at, end));
+}
+
+/** The names of an enum's numbers. */
+export class EnumeratorNames {
+  readonly #graph: BtfGraph;
+  readonly #type: BtfType;
+  /** Bits of a number in the BTF. */
+  readonly #width: number;
+  /** By the numbers without their sign. Read on first use. */
+  #names: Map<bigint, string> | undefined;
+
+  constructor(graph: BtfGraph, type: BtfType) {
+    this.#graph = graph;
+    this.#type = type;
+    this.#width = type.kind === "enum64" ? 64 : 32;
+  }
+
+  /**
+   * Returns the name of a number that takes so many bits; `undefined` where it has none.
+   *
+   * Not every compiler tells whether an enum has a sign: where it seems to have none, a number may be that of an enumerator
+   * with a sign all the same.
+   */
+  of(value: number | bigint, bits: number): string | undefined {
+    const { isSigned = false } = this.#type;
+    const unsigned = BigInt.asUintN(bits, BigInt(value));
+    const signed = BigInt.asIntN(bits, unsigned);
+    const name = isSigned ? undefined : this.#find(unsigned, BigInt.asUintN(this.#width, unsigned));
+    if (name !== undefined || (!isSigned && signed >= 0n)) return name;
+    return this.#find(signed, BigInt.asIntN(this.#width, signed));
+  }
+
+  /** @param kept the number in as many bits as those of the BTF have: where it is another one, it has no name */
+  #find(value: bigint, kept: bigint): string | undefined {
+    if (value !== kept) return undefined;
+    this.#names ??= this.#read();
+    return this.#names.get(BigInt.asUintN(this.#width, value));
+  }
+
+  #read(): Map<bigint, string> {
+    const names = new Map<bigint, string>();
+    for (const { name, value } of this.#graph.enumerators(this.#type.id)) {
+      const key = BigInt.asUintN(this.#width, BigInt(value));
+      if (!names.has(key)) names.set(key, name);
+    }
+    return names;
+  }
+}
+
+/** The kernel's integers in network byte order, and their sizes. */
+const networkIntegers: ReadonlyMap<string, number> = new Map([
+  ["__be16", 2],
+  ["__be32", 4],
+  ["__be64", 8],
+]);
+
+/** Tells an integer in network byte order by the names of its typedefs. @param id of a type that leads to an integer */
+export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
+  let type = graph.type(id);
+  while (type.kind !== "int") {
+    const size = type.kind === "typedef" ? networkIntegers.get(type.name) : undefined;
+    if (size !== undefined) return size === graph.sizeOf(id);
+    type = graph.type(type.typeId);
+  }
+  return false;
+}
+
+function networkInteger({ size }: BtfType): Reader {
+  if (size === 2) return (view, at) => view.getUint16(at);
+  if (size === 4) return (view, at) => view.getUint32(at);
+  return (view, at) => view.getBigUint64(at);
+}
+
+/** The kernel's structs of IP addresses. */
+export const addressTypes: ReadonlyMap<string, Type<string>> = new Map([
+  ["in_addr", ipv4],
+  ["in6_addr", ipv6],
+]);
+
+/** Reads IP addresses as text; `undefined` for another struct. */
+function addressOf({ name, size }: BtfType): Reader | undefined {
+  const address = addressTypes.get(name);
+  return address?.size === size ? (view, at) => address.read(view, at) : undefined;
 }
 
 /** @throws {RangeError} when there are more members than any struct has */
@@ -258,36 +413,14 @@ export function isCharacter(graph: BtfGraph, { kind, size, name, id }: BtfType):
   return name === "char" || graph.integer(id).isChar;
 }
 
-/** Reads an object of these members. */
-function record(members: readonly FlatMember[], size: number): Reader {
-  for (const { name, offset } of members) {
-    if (offset > size) throw new RangeError(`member ${name} is outside of its struct`);
-  }
-  return (view, at, end) => {
-    const object: BtfRecord = {};
-    for (const member of members) {
-      const value = member.read(
-        view,
-        at + member.offset,
-        member.end === undefined ? end : at + member.end,
-      );
-      setMember(object, member.name, value);
-    }
-    return object;
-  };
-}
-
 /** Sets a property, whatever its name is. */
 export function setMember(object: BtfRecord, name: string, value: BtfValue): void {
-  if (name === "__proto__") Object.defineProperty(object, name, { value, enumerable: true });
-  else object[name] = value;
-}
-
-function float({ size }: BtfType): Reader {
-  if (size === 8) return (view, at) => view.getFloat64(at, true);
-  if (size === 4) return (view, at) => view.getFloat32(at, true);
-  // Those of other sizes JavaScript has no number for.
-  return (view, at) => byteList(view, at, size);
+  if (name !== "__proto__") object[name] = value;
+  else {
+    Object.defineProperty(object, name, {
+      ...{ value, enumerable: true, writable: true, configurable: true },
+    });
+  }
 }
 
 function truth(value: number | bigint): boolean {
@@ -353,11 +486,6 @@ export function readBits(
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** Control characters other than white space: text has none. */
 const controls = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
-
-/** The bytes as numbers. @throws {RangeError} when the view has not so many */
-function byteList(view: DataView, at: number, length: number): number[] {
-  return [...bytesOf(view, at, length)];
-}
 
 /**
  * The text up to the first NUL, or `undefined` where it is none: without a NUL, or with bytes that no text has.

@@ -1,3 +1,4 @@
+import { closest } from "../check/names.ts";
 import {
   BTF_INT_BOOL,
   BTF_INT_CHAR,
@@ -8,6 +9,7 @@ import {
   BTF_KIND_ENUM64,
   BTF_KIND_FUNC,
   BTF_KIND_FWD,
+  BTF_KIND_INT,
   BTF_KIND_VAR,
 } from "../uapi/btf.ts";
 import {
@@ -37,7 +39,10 @@ export interface BtfType {
   readonly length: number;
   /** The linkage of a function or variable; no other kind has one. */
   readonly linkage?: BtfLinkage;
-  /** True for an enum whose values are signed; no other kind has this. Compilers before clang 15 seldom tell. */
+  /**
+   * True for an enum whose values are signed; no other kind has this. Compilers before clang 15 do not tell: there it is
+   * true where an enumerator looks negative ({@link BtfGraph.enumerators}).
+   */
   readonly isSigned?: boolean;
   /** The kind of type that a forward declaration declares; no other kind has this. */
   readonly declares?: "struct" | "union";
@@ -51,7 +56,7 @@ export interface BtfMember {
   readonly typeId: number;
   /** From the start of the struct that was asked about, in bits. */
   readonly bitOffset: number;
-  /** Width in bits for a bit-field, 0 otherwise. */
+  /** Width in bits for a bit-field, also where its integer type alone tells (compilers before 2019); 0 otherwise. */
   readonly bitSize: number;
 }
 
@@ -106,8 +111,17 @@ export interface BtfTag {
 }
 
 const pointerSize = 8;
-/** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
+
+/** The near name of a misspelt one, to end a message with. */
+function suggestionAmong(name: string, known: Iterable<string>): string {
+  const near = closest(name, known);
+  return near === undefined ? "" : `: did you mean ${JSON.stringify(near)}?`;
+}
+
+/** Typedefs, qualifiers and arrays that lead to one another. The kernel takes longer chains, which no program has. */
 const longestChain = 32;
+/** The ids that a message lists. */
+const mostListed = 100;
 /** Look-ups that search the strings; after these, an index is built, which costs about 50 of them (bench/btf.ts). */
 const searchesBeforeIndex = 32;
 /** Strings that may end with a name, as many do with a short one, for a search to be faster than the index. */
@@ -143,6 +157,9 @@ export class BtfGraph {
   #searches = 0;
   #index: NameIndex | undefined;
   #tags: ReadonlyMap<number, readonly BtfTag[]> | undefined;
+  #tellsSigns: boolean | undefined;
+  /** Enums that look signed or not, by their ids, where the compiler does not tell. */
+  readonly #signs = new Map<number, boolean>();
 
   /** @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are damaged */
   constructor(bytes: Uint8Array, base: BtfGraph | undefined) {
@@ -187,7 +204,7 @@ export class BtfGraph {
         return withLinkage(type, words[at + 3] as number);
       case BTF_KIND_ENUM:
       case BTF_KIND_ENUM64:
-        return { ...type, isSigned: flagOf(info) };
+        return { ...type, isSigned: graph.#isSigned(id) };
       case BTF_KIND_FWD:
         return { ...type, declares: flagOf(info) ? "union" : "struct" };
       case BTF_KIND_DECL_TAG:
@@ -215,7 +232,7 @@ export class BtfGraph {
     const ids = this.findAll(kind, name);
     if (ids.length > 1) {
       throw new RangeError(
-        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${ids.join(", ")}; findAll() gives their ids`,
+        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${listed(ids)}; findAll() gives their ids`,
       );
     }
     return ids[0];
@@ -240,6 +257,18 @@ export class BtfGraph {
     return ids;
   }
 
+  /**
+   * @internal Returns `: did you mean "task_struct"?` where the name of a type of these kinds is close to a misspelt one, and
+   * else nothing. It compares all names: for errors.
+   */
+  suggestion(name: string, ...kinds: BtfKind[]): string {
+    return suggestionAmong(name, this.#namesOf(kinds));
+  }
+
+  *#namesOf(kinds: readonly BtfKind[]): Generator<string, void, undefined> {
+    for (const kind of kinds) for (const id of this.ids(kind)) yield this.type(id).name;
+  }
+
   /** All ids of this kind, in order. */
   *ids(kind: BtfKind): Generator<number, void, undefined> {
     if (this.#base !== undefined) yield* this.#base.ids(kind);
@@ -254,28 +283,37 @@ export class BtfGraph {
     const flag = flagOf(
       this.#info(id, ["struct", "union"], "only structs and unions have members"),
     );
-    return this.#entries(id, 3, (name, typeId, offset) => ({
-      name: this.#string(name),
-      typeId,
+    return this.#entries(id, 3, (nameOffset, typeId, offset) => {
+      const name = this.#string(nameOffset);
       // With the flag set, the upper 8 bits of the offset are the width of a bit-field.
-      bitOffset: flag ? offset & 0xffffff : offset,
-      bitSize: flag ? offset >>> 24 : 0,
-    }));
+      const bitOffset = flag ? offset & 0xffffff : offset;
+      const bitSize = flag ? offset >>> 24 : 0;
+      if (bitSize !== 0) return { name, typeId, bitOffset, bitSize };
+      const { firstBit, width } = this.#partOfInteger(typeId, bitOffset % 8);
+      return { name, typeId, bitOffset: bitOffset + firstBit, bitSize: width };
+    });
   }
 
-  /** The enumerators of an enum. @throws {RangeError} for another kind */
+  /**
+   * The enumerators of an enum.
+   *
+   * Compilers before clang 15 do not tell whether an enum has a sign. Where no enum of this BTF has one, an enum of 32 bits is
+   * signed if one of its numbers would be negative, and is more than a mask of upper bits such as `0x80000000` or `0xffffff00`.
+   *
+   * @throws {RangeError} for another kind
+   */
   enumerators(id: number): BtfEnumerator[] {
     const info = this.#info(id, ["enum", "enum64"], "not an enum");
-    const flag = flagOf(info);
+    const isSigned = this.#ownerOf(id).#isSigned(id);
     if (kindOf(info) === BTF_KIND_ENUM) {
       return this.#entries(id, 2, (name, value) => ({
         name: this.#string(name),
-        value: flag ? value | 0 : value,
+        value: isSigned ? value | 0 : value,
       }));
     }
     return this.#entries(id, 3, (name, low, high) => {
       const bits = (BigInt(high) << 32n) | BigInt(low);
-      const value = flag ? BigInt.asIntN(64, bits) : bits;
+      const value = isSigned ? BigInt.asIntN(64, bits) : bits;
       return {
         name: this.#string(name),
         value: Number.isSafeInteger(Number(value)) ? Number(value) : value,
@@ -347,7 +385,7 @@ export class BtfGraph {
     return type;
   }
 
-  /** Bytes that a value of this type takes. */
+  /** Bytes that a value of this type takes. @throws {RangeError} when they are more than a number can count */
   sizeOf(id: number): number {
     let type = this.resolve(id);
     let count = 1;
@@ -356,7 +394,11 @@ export class BtfGraph {
       count *= type.length;
       type = this.resolve(type.typeId);
     }
-    return count * (type.kind === "ptr" ? pointerSize : type.size);
+    const size = count * (type.kind === "ptr" ? pointerSize : type.size);
+    if (!Number.isSafeInteger(size)) {
+      throw new RangeError(`BTF type ${id} is larger than any value: the bytes are damaged`);
+    }
+    return size;
   }
 
   /**
@@ -379,10 +421,13 @@ export class BtfGraph {
     const structs = this.findAll("struct", struct);
     const ids = structs.length > 0 ? structs : this.findAll("union", struct);
     const [first, ...others] = ids.map((id) => this.#field(id, struct, path));
-    if (first === undefined) throw new RangeError(`this BTF has no struct or union ${struct}`);
+    if (first === undefined) {
+      const near = this.suggestion(struct, "struct", "union");
+      throw new RangeError(`this BTF has no struct or union ${struct}${near}`);
+    }
     if (others.some(({ offset, size }) => offset !== first.offset || size !== first.size)) {
       throw new RangeError(
-        `this BTF has ${ids.length} types with the name ${struct}, and ${path} in different places: give one of their ids, ${ids.join(", ")}`,
+        `this BTF has ${ids.length} types with the name ${struct}, and ${path} in different places: give one of their ids, ${listed(ids)}`,
       );
     }
     return first;
@@ -393,36 +438,56 @@ export class BtfGraph {
     let bitOffset = 0;
     for (const name of path.split(".")) {
       const type = this.resolve(typeId);
-      const member =
-        type.kind === "struct" || type.kind === "union"
-          ? this.#member(type.id, name, 0, new Set())
-          : undefined;
-      if (member === undefined) throw new RangeError(`${struct} has no field ${path} in this BTF`);
-      if (member.bitSize !== 0) throw new RangeError(`${struct}.${path} is a bit-field`);
+      const isStruct = type.kind === "struct" || type.kind === "union";
+      const member = isStruct ? this.#member(type.id, name) : undefined;
+      if (member === undefined) {
+        const hint = isStruct
+          ? suggestionAmong(name, this.#memberNames(type.id))
+          : `: what ${JSON.stringify(name)} is looked for in is ${this.#describe(type)}`;
+        throw new RangeError(`${struct} has no field ${path} in this BTF${hint}`);
+      }
+      if (member.bitSize !== 0 || member.bitOffset % 8 !== 0) {
+        throw new RangeError(`${struct}.${path} is a bit-field`);
+      }
       bitOffset += member.bitOffset;
       typeId = member.typeId;
     }
     return { offset: bitOffset / 8, size: this.sizeOf(typeId), typeId };
   }
 
-  /** @param searched structs that were looked through in vain: one that comes again, or is inside itself, is passed over */
-  #member(
-    structId: number,
-    name: string,
-    base: number,
-    searched: Set<number>,
-  ): BtfMember | undefined {
-    if (searched.has(structId)) return undefined;
-    searched.add(structId);
-    for (const member of this.members(structId)) {
-      if (member.name === name) return { ...member, bitOffset: base + member.bitOffset };
-      if (member.name !== "") continue;
-      const inner = this.resolve(member.typeId);
-      if (inner.kind !== "struct" && inner.kind !== "union") continue;
-      const found = this.#member(inner.id, name, base + member.bitOffset, searched);
-      if (found !== undefined) return found;
-    }
+  #describe(type: BtfType): string {
+    if (type.kind !== "ptr") return `of the kind ${type.kind}`;
+    const { kind, name } = this.resolve(type.typeId);
+    const target = kind === "struct" || kind === "union" ? ` to the ${kind} ${name}` : "";
+    return `a pointer${target}, whose fields are elsewhere in memory`;
+  }
+
+  /** The names that a path can go on with below a struct. */
+  *#memberNames(structId: number): Generator<string, void, undefined> {
+    for (const { name } of this.#flatMembers(structId)) yield name;
+  }
+
+  #member(structId: number, wanted: string): BtfMember | undefined {
+    for (const member of this.#flatMembers(structId)) if (member.name === wanted) return member;
     return undefined;
+  }
+
+  /** The members of a struct that have a name, with those of the anonymous structs and unions in it. */
+  *#flatMembers(structId: number): Generator<BtfMember, void, undefined> {
+    // Each is gone through once: a struct that comes again, or is inside itself, has no other members than before.
+    const places = new Map([[structId, 0]]);
+    for (const [id, base] of places) {
+      for (const member of this.members(id)) {
+        const bitOffset = base + member.bitOffset;
+        if (member.name !== "") {
+          yield { ...member, bitOffset };
+          continue;
+        }
+        const inner = this.resolve(member.typeId);
+        if (inner.kind !== "struct" && inner.kind !== "union") continue;
+        if (!places.has(inner.id)) places.set(inner.id, bitOffset);
+      }
+    }
   }
 
   /** Adds the types of this name, those of the base first. */
@@ -508,6 +573,64 @@ export class BtfGraph {
       tags.getOrInsertComputed(typeId, () => []).push({ name, componentIndex });
     }
     return tags;
+  }
+
+  /** Returns true for an enum of this graph's own whose numbers are signed, or look so where the compiler does not tell. */
+  #isSigned(id: number): boolean {
+    const at = this.#startOf(id);
+    const info = this.#words[at + 1] as number;
+    if (flagOf(info)) return true;
+    if (kindOf(info) === BTF_KIND_ENUM64 || this.#doesTellSigns()) return false;
+    return this.#signs.getOrInsertComputed(id, () => {
+      const end = at + 3 + 2 * entryCountOf(info);
+      for (let entry = at + 3; entry < end; entry += 2) {
+        if (looksNegative(this.#words[entry + 1] as number)) return true;
+      }
+      return false;
+    });
+  }
+
+  /** Returns true where the compiler tells which enums are signed, as one of them is, or has 64 bits. */
+  #doesTellSigns(): boolean {
+    this.#tellsSigns ??=
+      (this.#base !== undefined && this.#base.#doesTellSigns()) ||
+      this.#starts.some((start, index) => {
+        if (index === 0) return false;
+        const info = this.#words[start + 1] as number;
+        const kind = kindOf(info);
+        return kind === BTF_KIND_ENUM64 || (kind === BTF_KIND_ENUM && flagOf(info));
+      });
+    return this.#tellsSigns;
+  }
+
+  /**
+   * The bits of an integer type that a member has whose struct does not say them; a width of 0 for all of its bytes.
+   *
+   * @param bit of a byte at which the member begins
+   */
+  #partOfInteger(
+    typeId: number,
+    bit: number,
+  ): { readonly firstBit: number; readonly width: number } {
+    // Without an object for each type: this is done for every member.
+    let id = typeId;
+    for (let steps = 0; id !== 0 && steps <= longestChain; steps++) {
+      const graph = this.#ownerOf(id);
+      const words = graph.#words;
+      const at = graph.#startOf(id);
+      const kind = kindOf(words[at + 1] as number);
+      if (kind === BTF_KIND_INT) {
+        const bits = (words[at + 2] as number) * 8;
+        const encoding = words[at + 3] as number;
+        const firstBit = (encoding >>> 16) & 0xff;
+        const width = encoding & 0xff || bits;
+        const isWhole = bit === 0 && firstBit === 0 && width >= bits;
+        return isWhole ? wholeType : { firstBit, width };
+      }
+      if (!transparentKinds.has(nameOfKind(kind))) break;
+      id = words[at + 2] as number;
+    }
+    return wholeType;
   }
 
   /** The word `info` of a type of one of these kinds. @throws {RangeError} with the refusal for another kind */
@@ -600,8 +723,22 @@ function hashOf({ bytes, at }: NamePlace): number {
   return Math.imul(hash, 0x9e3779b1) >>> 8;
 }
 
+/** The bits of a member that is no bit-field. */
+const wholeType = { firstBit: 0, width: 0 } as const;
+
+/** Tells numbers of an enum that are negative from masks of upper bits: `0x80000000`, `0xffffff00`. */
+function looksNegative(value: number): boolean {
+  const negated = -(value | 0);
+  const isMask = (negated & (negated - 1)) === 0 && negated > 0x80;
+  return negated > 0 && !isMask;
+}
+
+/** The first ids of a list, for a message. */
+function listed(ids: readonly number[]): string {
+  const rest = ids.length - mostListed;
+  return rest > 0 ? `${ids.slice(0, mostListed).join(", ")} and ${rest} more` : ids.join(", ");
+}
+
 function endless(id: number): RangeError {
-  return new RangeError(
-    `BTF type ${id} leads through more than ${longestChain} others: the bytes are damaged`,
-  );
+  return new RangeError(`BTF type ${id} leads through more than ${longestChain} others`);
 }

@@ -4,17 +4,20 @@ import { memberPath, refuseRange, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { array } from "../types/array.ts";
 import { defineType, type Recipe, recipeOf } from "../types/compile.ts";
-import { bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
+import { be16, be32, be64, bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
 import { zero } from "../types/memory.ts";
 import { isOpaque, spinLock, timer } from "../types/opaque.ts";
 import { struct } from "../types/struct.ts";
 import { cstring } from "../types/text.ts";
 import type { Fields, Type } from "../types/type.ts";
 import {
+  addressTypes,
   type BtfRecord,
   type BtfValue,
   checkMemberCount,
+  EnumeratorNames,
   isCharacter,
+  isInNetworkOrder,
   readBits,
   setMember,
   valueType,
@@ -37,11 +40,12 @@ interface Part extends Codec<void> {
   write(view: DataView, offset: number, from: unknown, path: string): void;
 }
 
-/** Structs within one another: the kernel takes no more either (MAX_RESOLVE_DEPTH). */
+/** Structs and arrays within one another. The kernel takes more, which no program has. */
 const greatestDepth = 32;
 
 const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64]);
 const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64]);
+const inNetworkOrder: ReadonlyMap<number, Type<BtfValue>> = integersBySize([be16, be32, be64]);
 
 function integersBySize(types: readonly unknown[]): ReadonlyMap<number, Type<BtfValue>> {
   return new Map((types as readonly Type<BtfValue>[]).map((type) => [type.size, type]));
@@ -66,6 +70,9 @@ export class TypeMaker {
   /** @throws {RangeError} where there is no type of `t` like it */
   make(id: number): Type<BtfValue> {
     const type = valueType(this.#graph, id);
+    if (type.kind === "int" && isInNetworkOrder(this.#graph, id)) {
+      return inNetworkOrder.get(type.size) as Type<BtfValue>;
+    }
     let made = this.#types.get(type.id);
     if (made === undefined) {
       made = this.#within(type, () => this.#make(type));
@@ -78,7 +85,7 @@ export class TypeMaker {
     try {
       if (++this.#depth > greatestDepth) {
         throw new RangeError(
-          `BTF type ${id} is within more than ${greatestDepth} others: the bytes are damaged`,
+          `BTF type ${id} is within more than ${greatestDepth} others: deeper ones have no type of t`,
         );
       }
       return make();
@@ -136,8 +143,8 @@ export class TypeMaker {
   }
 
   #composite(type: BtfType): Type<BtfValue> {
-    const opaque = opaqueTypes.get(type.name);
-    if (opaque?.size === type.size) return opaque;
+    const known = opaqueTypes.get(type.name) ?? addressTypes.get(type.name);
+    if (known?.size === type.size) return known as Type<unknown> as Type<BtfValue>;
     if (type.size === 0) throw sizeless(type.id);
     return this.#plainStruct(type) ?? this.#customStruct(type);
   }
@@ -275,12 +282,9 @@ export class TypeMaker {
   }
 
   #named(type: BtfType, bits: Codec<number | bigint>, count: number): Codec {
-    const names = new Map<bigint, string>();
+    const names = new EnumeratorNames(this.#graph, type);
     const values = new Map<string, number | bigint>();
-    // Compared without sign: not every compiler says whether an enum has one.
-    const key = (value: number | bigint) => BigInt.asUintN(type.size * 8, BigInt(value));
     for (const { name, value } of this.#graph.enumerators(type.id)) {
-      if (!names.has(key(value))) names.set(key(value), name);
       const wrapped = type.isSigned
         ? BigInt.asIntN(count, BigInt(value))
         : BigInt.asUintN(count, BigInt(value));
@@ -289,7 +293,7 @@ export class TypeMaker {
     return {
       read(view, offset) {
         const value = bits.read(view, offset);
-        return names.get(key(value)) ?? value;
+        return names.of(value, count) ?? value;
       },
       write(view, offset, value, path) {
         if (typeof value !== "string") return bits.write(view, offset, value, path);
@@ -344,7 +348,8 @@ function field(name: string, codec: Codec<unknown>): Part {
       setMember(into, name, codec.read(view, offset) as BtfValue);
     },
     write(view, offset, from, path) {
-      const value = (from as BtfRecord)[name];
+      // Not of the prototype: a member may be called constructor.
+      const value = Object.hasOwn(from as BtfRecord, name) ? (from as BtfRecord)[name] : undefined;
       const where = memberPath(path, name);
       if (value === undefined) throw new TypeError(`missing field ${JSON.stringify(where)}`);
       codec.write(view, offset, value, where);

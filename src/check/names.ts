@@ -11,11 +11,12 @@ export function suggest(name: string, known: readonly string[]): string {
 }
 
 /** The one of the known names that is close to what was written, or `undefined`. */
-export function closest(name: string, known: readonly string[]): string | undefined {
+export function closest(name: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   // A third of the letters may be wrong: more than that is a different word.
   let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
   for (const candidate of known) {
+    if (Math.abs(candidate.length - name.length) >= bestDistance) continue;
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;
@@ -82,4 +83,25 @@ export function keywordOf<Name extends string>(
   number: number,
 ): Name {
   return keywords.get(number) ?? (`type_${number}` as Name);
+}
+
+/**
+ * Returns the name of a value of an enumeration, the first where it has several; `undefined` for one that it does not have.
+ *
+ * @param enumeration names and numbers: one of `uapi`, or one's own
+ *
+ * @example
+ * ```ts
+ * import { constantName, uapi } from "bun-bpf";
+ * console.log(constantName(uapi.tcp_state, 10)); // TCP_LISTEN
+ * console.log(constantName(uapi.errno, 13)); // EACCES
+ * console.log(constantName(uapi.tcp_state, 99)); // undefined
+ * ```
+ */
+export function constantName<Name extends string>(
+  enumeration: Readonly<Record<Name, number>>,
+  value: number,
+): Name | undefined {
+  for (const name in enumeration) if (enumeration[name] === value) return name;
+  return undefined;
 }

@@ -5,6 +5,7 @@ import {
   addObjectCommands,
   findObject,
   namedProgram,
+  noteIncomplete,
   type ObjectCommand,
   parseReference,
   type Reference,
@@ -24,14 +25,14 @@ import {
 } from "./output.ts";
 import {
   type Entry,
-  entryDecoder,
+  EntryDecoder,
   type EntryValue,
   mapBtf,
   MapReader,
 } from "../inspect/map_reader.ts";
-import { visibleObjects } from "../inspect/objects.ts";
+import { type InspectedMapInfo, visibleObjects } from "../inspect/objects.ts";
 import type { MapInfo } from "../maps/create.ts";
-import { mapFlagNames } from "../maps/map_spec.ts";
+import { mapFlagNames } from "../ffi/bpf_map.ts";
 import { mapTypes } from "../maps/map_types.ts";
 
 /** Adds the commands of `bun-bpf map`. */
@@ -76,8 +77,8 @@ const maps: ObjectCommand<"map"> = {
   related: ({ id }) => ({ programIds: programsOf(id)?.map((program) => program.id) }),
 };
 
-function details(info: MapInfo): readonly Detail[] {
-  const { memory, frozen, mapExtra } = info;
+function details(info: InspectedMapInfo): readonly Detail[] {
+  const { memory, frozen, mapExtra, ownerProgramType, ownerJited } = info;
   const flags = mapFlagNames(info.flags);
   return [
     ["id", `${info.id}`],
@@ -90,6 +91,13 @@ function details(info: MapInfo): readonly Detail[] {
     ["flags", flags.length === 0 ? undefined : flags.join(" ")],
     ["extra", mapExtra === 0 ? undefined : hex(mapExtra)],
     ["frozen", ifKnown(frozen, (is) => (is ? "yes" : "no"))],
+    [
+      "takes",
+      ifKnown(
+        ownerProgramType,
+        (type) => `${type} programs${ownerJited === false ? ", interpreted" : ""}`,
+      ),
+    ],
     ...typeDetails(info),
     ["programs", programsOf(info.id)?.map(namedProgram)],
   ];
@@ -97,14 +105,19 @@ function details(info: MapInfo): readonly Detail[] {
 
 /** Shows the types of key and value, where the map has them and this process may read them. */
 function typeDetails(info: MapInfo): Detail[] {
-  const btf = mapBtf(info);
-  if (btf === undefined) return [];
-  const typed = (id: number) => (id === 0 ? undefined : btf.declaration(id));
-  return [
-    ["types", `BTF ${info.btfId}`],
-    ["key type", typed(info.btfKeyTypeId)],
-    ["value type", typed(info.btfValueTypeId)],
-  ];
+  try {
+    const btf = mapBtf(info);
+    if (btf === undefined) return [];
+    const typed = (id: number) => (id === 0 ? undefined : printable(btf.declaration(id)));
+    return [
+      ["types", `BTF ${info.btfId}`],
+      ["key type", typed(info.btfKeyTypeId)],
+      ["value type", typed(info.btfValueTypeId)],
+    ];
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return [["types", `BTF ${info.btfId}, which cannot be read: ${error.message}`]];
+  }
 }
 
 function programsOf(mapId: number) {
@@ -118,15 +131,20 @@ interface DumpOptions extends JsonOption {
 const help = `
 Keys and values are shown by the map's types (BTF), or else as hexadecimal bytes. A map with a value for
 each CPU has an array of them, one for each CPU that is possible. Maps of maps show ids of maps, arrays of
-programs ids of programs, maps of sockets their cookies. Of queues and stacks only the next value is shown:
-to read the others would be to take them out. Nothing in a map is ever changed.
+programs ids of programs, maps of sockets their cookies, maps of stacks addresses, with the kernel's
+functions. Of queues and stacks only the next value is shown: to read the others would be to take them out.
+Nothing in a map is ever changed.
 
-The map may change meanwhile: what is there all the time is shown, once.
+Integers of the types __be16, __be32 and __be64 are converted from network byte order: port 443 is 443.
+Values of struct in_addr and struct in6_addr are addresses: "10.0.0.1", "2001:db8::1".
+
+The map may change meanwhile: what is there all the time is shown, once. Notes say what is not shown, and
+why: on standard error, or with --json in the document: { "entries": [...], "notes": [...] }.
 
 Examples:
   bun-bpf map dump counts
   bun-bpf map dump id:12 --limit 10
-  bun-bpf map dump /sys/fs/bpf/counts --json | jq '.[].value'`;
+  bun-bpf map dump /sys/fs/bpf/counts --json | jq '.entries[].value'`;
 
 function addMapDump(group: Command): void {
   withJson(
@@ -150,15 +168,19 @@ export function parseLimit(text: string): number {
 
 function dump(reference: Reference, { json = false, limit }: DumpOptions): void {
   using map = openMap(reference);
-  const decode = entryDecoder(map.properties);
-  const entries = map.entries().map(decode);
+  const decoder = new EntryDecoder(map.properties);
+  const entries = map.entries().map((entry) => decoder.decode(entry));
   // One more than is shown, to tell whether there are any.
   const shown = limit === undefined ? entries : entries.take(limit + 1);
-  const left = json ? printDocument(shown, limit) : printLines(shown, limit);
-  if (left) note(`there are more entries: --limit ${limit} ends here`);
-  if (mapTypes.get(map.properties.type)?.entries === "next") {
-    note("only the next value is shown: to read the others would be to take them out");
-  }
+  const notes = (hasMore: boolean): string[] => [
+    ...(hasMore ? [`there are more entries: --limit ${limit} ends here`] : []),
+    ...(mapTypes.get(map.properties.type)?.entries === "next"
+      ? ["only the next value is shown: to read the others would be to take them out"]
+      : []),
+    ...decoder.notes,
+  ];
+  if (json) printDocument(shown, limit, notes);
+  else noteIncomplete(notes(printLines(shown, limit)));
 }
 
 function openMap(reference: Reference): MapReader {
@@ -178,20 +200,25 @@ function printLines(entries: Iterable<Entry>, limit = Infinity): boolean {
   return false;
 }
 
-/** Prints an array of the entries, one on each line, and returns whether there are more than the limit. */
-function printDocument(entries: Iterable<Entry>, limit = Infinity): boolean {
+/** Prints a document with the entries, one on each line, and the notes about what is not among them. */
+function printDocument(
+  entries: Iterable<Entry>,
+  limit = Infinity,
+  notes: (hasMore: boolean) => readonly string[],
+): void {
   using lines = new LineWriter();
   let count = 0;
-  let pending: string | undefined;
+  // Nothing is printed before there is an entry: where the map cannot be read, there is an error alone.
+  let pending = '{\n  "entries": [';
   let hasMore = false;
   for (const entry of entries) {
-    hasMore = count++ === limit;
+    hasMore = count === limit;
     if (hasMore) break;
-    lines.line(pending === undefined ? "[" : `${pending},`);
-    pending = `  ${toJson(entry)}`;
+    lines.line(count++ === 0 ? pending : `${pending},`);
+    pending = `    ${toJson(entry)}`;
   }
-  lines.line(pending === undefined ? "[]" : `${pending}\n]`);
-  return hasMore;
+  lines.line(count === 0 ? `${pending}],` : `${pending}\n  ],`);
+  lines.line(`  "notes": ${toJson(notes(hasMore))}\n}`);
 }
 
 /** An entry: `{ pid: 12 } => 5`, or the value alone for kinds without keys. */
@@ -208,6 +235,8 @@ export function valueText(value: EntryValue): string {
       .toString("hex")
       .replace(/..(?=.)/g, "$& ");
   if (Array.isArray(value)) return `[${value.map(valueText).join(", ")}]`;
-  const members = Object.entries(value).map(([name, part]) => `${name}: ${valueText(part)}`);
+  const members = Object.entries(value).map(
+    ([name, part]) => `${printable(name)}: ${valueText(part)}`,
+  );
   return members.length === 0 ? "{}" : `{ ${members.join(", ")} }`;
 }

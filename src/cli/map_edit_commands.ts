@@ -5,6 +5,7 @@ import { CommandError } from "./command_line.ts";
 import { valueText } from "./map_command.ts";
 import {
   argumentFor,
+  noteIncomplete,
   openReference,
   originOf,
   parseReference,
@@ -12,7 +13,7 @@ import {
 } from "./object_command.ts";
 import { type JsonOption, printJson, withJson, writeOut } from "./output.ts";
 import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
-import { entryDecoder } from "../inspect/map_reader.ts";
+import { EntryDecoder } from "../inspect/map_reader.ts";
 import { mapTypes } from "../maps/map_types.ts";
 
 const texts = `
@@ -102,9 +103,11 @@ function absent(map: MapEditor, text: string): CommandError {
 }
 
 function print(map: MapEditor, raw: { key: Uint8Array; value: Uint8Array }, json: boolean): void {
-  const entry = entryDecoder(map.properties)(raw);
+  const decoder = new EntryDecoder(map.properties);
+  const entry = decoder.decode(raw);
   if (json) printJson(entry);
   else writeOut(`${valueText(entry.value)}\n`);
+  noteIncomplete(decoder.notes);
 }
 
 function peek(reference: Reference, { json = false }: JsonOption): void {

@@ -165,7 +165,7 @@ function list<Kind extends HandleKind>(
       ]);
     writeOut(renderTable([...columns, { title: "OWNERS" }, { title: "PINS" }], rows));
   }
-  holders.warnOfHidden();
+  noteIncomplete(holders.notes());
 }
 
 function show<Kind extends HandleKind>(
@@ -177,9 +177,15 @@ function show<Kind extends HandleKind>(
   const info = findObject(kind, reference);
   const holders = new HolderIndex(kind);
   const held = holders.of(info.id);
-  if (json) printJson({ ...info, ...command.related(info), ...held });
-  else writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
-  holders.warnOfHidden();
+  const notes = holders.notes();
+  if (json) return printJson({ ...info, ...command.related(info), ...held, notes });
+  writeOut(renderDetails([...command.details(info), ...holderDetails(held)]));
+  noteIncomplete(notes);
+}
+
+/** Tells what is missing in the output: on standard error, for those who read a pipe too. */
+export function noteIncomplete(notes: readonly string[]): void {
+  for (const text of notes) warn(text);
 }
 
 /** The name of an object on the command line. */
@@ -286,20 +292,20 @@ export class HolderIndex {
   }
 
   /** Tells where not all could be seen. */
-  warnOfHidden(): void {
+  notes(): string[] {
     const { hidden } = this.#owners;
-    if (hidden > 0) {
-      warn(
-        `owners among ${hidden} processes of other users are not shown: that takes CAP_SYS_PTRACE`,
-      );
-    }
     const places = this.#pins.hidden;
-    if (places > 0) {
-      warn(
-        `pins in ${counted(places, "place")} are not shown: this process may not open them (CAP_DAC_OVERRIDE, on older kernels ` +
-          `CAP_BPF), or their names are too long, not UTF-8, or too many`,
-      );
-    }
+    return [
+      ...(hidden > 0
+        ? [`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`]
+        : []),
+      ...(places > 0
+        ? [
+            `pins in ${counted(places, "place")} are not shown: they may not be opened (CAP_DAC_OVERRIDE; on older kernels ` +
+              `CAP_BPF), or their names are too long, not UTF-8, or too many`,
+          ]
+        : []),
+    ];
   }
 }
 

@@ -234,7 +234,7 @@ function writeTerminal(text: string): void {
 
 /** Tells on standard error what the output lacks: people and scripts alike, which would take it for all there is. */
 export function warn(text: string): void {
-  writeError(`bun-bpf: ${text}\n`);
+  writeError(`${printable(text)}\n`);
 }
 
 /** Writes a remark for a person at a terminal, which is not part of the output. */

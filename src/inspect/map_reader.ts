@@ -1,16 +1,21 @@
 import { Btf } from "../btf/btf.ts";
 import type { BtfValue } from "../btf/decode.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
-import { openById, openPinned } from "../ffi/bpf_object.ts";
+import { openById } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/create.ts";
 import type { Walk, WalkedMap } from "../maps/walk.ts";
 import { describeMap } from "../maps/map_spec.ts";
 import { type EntryOrder, mapTypes } from "../maps/map_types.ts";
-import { frameOf, StackLayout } from "../maps/stack_trace_map.ts";
+import { type BuildIdFrame, frameOf, StackLayout } from "../maps/stack_trace_map.ts";
+import {
+  formatKernelSymbol,
+  KernelSymbols,
+  type SymbolizedFrame,
+} from "../symbols/kernel_symbols.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
-import { visibleBtf } from "./objects.ts";
+import { openPin, visibleBtf } from "./objects.ts";
 
 /** Bytes of a value that the kernel gives a socket's cookie in. */
 const cookieSize = 8;
@@ -46,28 +51,123 @@ export interface Entry {
 /** Decodes one part of an entry. */
 type PartDecoder = (bytes: Uint8Array) => EntryValue;
 
-/** Returns a decoder for the entries of a map: by its types, where it has them, or else by its map type. */
-export function entryDecoder(map: MapProperties): (entry: RawEntry) => Entry {
-  const { keySize } = map;
-  const btf = mapBtf(map);
-  const decodeKey = (btf && typed(btf, map.btfKeyTypeId)) ?? keyOfKind(map);
-  const decodeValue = valueDecoder(map, btf);
-  return ({ key, value }) => ({
-    key: keySize === 0 ? undefined : decodeKey(key),
-    value: decodeValue(value),
-  });
+/** Decodes the entries of a map: by its types, where it has them, or else by its map type. */
+export class EntryDecoder {
+  readonly #keySize: number;
+  readonly #decodeKey: PartDecoder;
+  readonly #decodeValue: PartDecoder;
+  /** What could not be decoded so far, and why. */
+  readonly notes: string[] = [];
+  /** Read for the first stack of the kernel; false where that failed. */
+  #symbols: KernelSymbols | false | undefined;
+
+  constructor(map: MapProperties) {
+    const btf = this.#types(map);
+    this.#keySize = map.keySize;
+    this.#decodeKey = this.#typed("keys", btf, map.btfKeyTypeId) ?? keyOfKind(map);
+    this.#decodeValue = ofEachCpu(map, this.#valueDecoder(map, btf));
+  }
+
+  decode({ key, value }: RawEntry): Entry {
+    return {
+      key: this.#keySize === 0 ? undefined : this.#decodeKey(key),
+      value: this.#decodeValue(value),
+    };
+  }
+
+  #types(map: MapProperties): Btf | undefined {
+    try {
+      return mapBtf(map);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.notes.push(`keys and values are shown as bytes: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  #valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
+    const { kernelValueTypeId } = map;
+    return (
+      // A struct of functions is of the kernel's own type.
+      (kernelValueTypeId === 0
+        ? undefined
+        : this.#typed("values", Btf.kernel(), kernelValueTypeId)) ??
+      this.#typed("values", btf, map.btfValueTypeId) ??
+      (mapTypes.get(map.type)?.value === "stack" ? this.#stack(map) : valueOfKind(map)) ??
+      copy
+    );
+  }
+
+  /** Decodes by a type. The bytes are shown where it makes no sense, as types are what anybody says that they are. */
+  #typed(part: string, btf: Btf | undefined, typeId: number): PartDecoder | undefined {
+    if (btf === undefined || typeId === 0) return undefined;
+    let isUsable = true;
+    return (bytes) => {
+      if (!isUsable) return copy(bytes);
+      try {
+        return btf.decode(typeId, bytes, { pointers: "hex" });
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        isUsable = false;
+        this.notes.push(`${part} are shown as bytes: ${error.message}`);
+        return copy(bytes);
+      }
+    };
+  }
+
+  #stack(map: MapProperties): PartDecoder {
+    const layout = new StackLayout(map.valueSize, frameOf<bigint | BuildIdFrame>(map));
+    return (bytes) => {
+      const frames = layout.read(viewOf(bytes), 0);
+      // A place in a file has no name here.
+      const addresses = frames.map((frame) =>
+        typeof frame === "bigint" ? frame : "ip" in frame ? frame.ip : 0n,
+      );
+      const named = this.#symbolize(addresses);
+      return frames.map((frame, index) => {
+        if (typeof frame !== "bigint" && "buildId" in frame) {
+          return { buildId: frame.buildId, offset: hex(frame.offset) };
+        }
+        const ip = hex(addresses[index] as bigint);
+        const symbol = named[index]?.symbol;
+        return symbol === undefined ? { ip } : { ip, symbol: formatKernelSymbol(symbol) };
+      });
+    };
+  }
+
+  /** Names the functions of a stack of the kernel, as far as this process may know them. */
+  #symbolize(addresses: readonly bigint[]): SymbolizedFrame[] {
+    if (!addresses.some((address) => address >= kernelHalf)) return [];
+    this.#symbols ??= this.#readSymbols();
+    return this.#symbols === false ? [] : this.#symbols.lookupStack(addresses);
+  }
+
+  #readSymbols(): KernelSymbols | false {
+    try {
+      return KernelSymbols.read();
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.notes.push(`functions of stacks are not named: ${error.message}`);
+      return false;
+    }
+  }
 }
 
-/** The types of a map, or `undefined` where it has none, or this process may not read them. */
+/** Addresses from here on are the kernel's. */
+const kernelHalf = 1n << 63n;
+
+/**
+ * The types of a map, or `undefined` where it has none, or this process may not read them.
+ *
+ * @throws {RangeError} for types of a kind that a newer kernel has
+ */
 export function mapBtf({ btfId }: MapProperties): Btf | undefined {
   return btfId === 0 ? undefined : visibleBtf(btfId);
 }
 
-function valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
-  const decode =
-    valueOfKernel(map) ?? (btf && typed(btf, map.btfValueTypeId)) ?? valueOfKind(map) ?? copy;
-  if (mapTypes.get(map.type)?.isPerCpu !== true) return decode;
-  const { valueSize } = map;
+/** Decodes the values of all CPUs, of a map that has one for each. */
+function ofEachCpu({ type, valueSize }: MapProperties, decode: PartDecoder): PartDecoder {
+  if (mapTypes.get(type)?.isPerCpu !== true) return decode;
   const stride = roundUp8(valueSize);
   return (bytes) => {
     const values: EntryValue[] = [];
@@ -78,23 +178,13 @@ function valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
   };
 }
 
-/** Decodes a struct of functions by the kernel's own type. */
-function valueOfKernel({ kernelValueTypeId }: MapProperties): PartDecoder | undefined {
-  return kernelValueTypeId === 0 ? undefined : typed(Btf.kernel(), kernelValueTypeId);
-}
-
-function typed(btf: Btf, typeId: number): PartDecoder | undefined {
-  if (typeId === 0) return undefined;
-  return (bytes) => btf.decode(typeId, bytes, { pointers: "hex" });
-}
-
 function keyOfKind({ type, keySize }: MapProperties): PartDecoder {
   return mapTypes.get(type)?.key === "index" && keySize === 4 ? (bytes) => u32At(bytes, 0) : copy;
 }
 
 /** Decodes values that the kernel makes itself. */
-function valueOfKind(map: MapProperties): PartDecoder | undefined {
-  switch (mapTypes.get(map.type)?.value) {
+function valueOfKind({ type }: MapProperties): PartDecoder | undefined {
+  switch (mapTypes.get(type)?.value) {
     case "program":
       return (bytes) => ({ programId: u32At(bytes, 0) });
     case "map":
@@ -105,8 +195,6 @@ function valueOfKind(map: MapProperties): PartDecoder | undefined {
       return programmed("queueSize");
     case "socket":
       return (bytes) => ({ cookie: viewOf(bytes).getBigUint64(0, true) });
-    case "stack":
-      return stackOf(map);
     default:
       return undefined;
   }
@@ -119,23 +207,6 @@ function programmed(name: string): PartDecoder {
     ...(bytes.length >= 8 && u32At(bytes, 4) !== 0 ? { programId: u32At(bytes, 4) } : {}),
   });
 }
-
-function stackOf(map: MapProperties): PartDecoder {
-  const layout = new StackLayout(map.valueSize, frameOf<StackFrame>(map));
-  return (bytes) =>
-    layout
-      .read(viewOf(bytes), 0)
-      .map((frame) =>
-        typeof frame === "bigint"
-          ? hex(frame)
-          : "ip" in frame
-            ? { ip: hex(frame.ip) }
-            : { buildId: frame.buildId, offset: hex(frame.offset) },
-      );
-}
-
-type StackFrame =
-  bigint | { readonly ip: bigint } | { readonly buildId: string; readonly offset: bigint };
 
 function hex(address: bigint): string {
   return `0x${address.toString(16)}`;
@@ -166,27 +237,25 @@ export class MapReader implements Disposable {
   readonly #descriptor: Descriptor;
   readonly properties: MapProperties;
 
-  private constructor(fd: number, what: string) {
-    this.#descriptor = new Descriptor(fd, what);
+  private constructor(descriptor: Descriptor) {
+    this.#descriptor = descriptor;
     try {
-      this.properties = readMapProperties(this.#descriptor.fd, what);
-      this.#descriptor.what = describeMap(this.properties);
+      this.properties = readMapProperties(descriptor.fd, descriptor.what);
+      descriptor.what = describeMap(this.properties);
     } catch (error) {
-      this.#descriptor[Symbol.dispose]();
+      descriptor[Symbol.dispose]();
       throw error;
     }
   }
 
   /** Opens a map by its id (CAP_SYS_ADMIN). */
   static byId(id: number): MapReader {
-    return new MapReader(openById("map", id, BPF_F_RDONLY), `map ${id}`);
+    return new MapReader(new Descriptor(openById("map", id, BPF_F_RDONLY), `map ${id}`));
   }
 
-  /** Opens the map pinned at a path. @throws {Error} where nothing is pinned */
+  /** Opens the map pinned at a path. @throws {Error} where nothing is pinned, or something else */
   static byPath(path: string): MapReader {
-    const fd = openPinned(path, "map", BPF_F_RDONLY);
-    if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
-    return new MapReader(fd, `map pinned at ${path}`);
+    return new MapReader(openPin("map", path));
   }
 
   /**

@@ -1,30 +1,67 @@
 /** @module Objects that are in the kernel: all of a kind, or one by its id or the path of a pin. */
 
 import { Btf } from "../btf/btf.ts";
-import { describeById, type ObjectKind, objectKind, openPinned } from "../ffi/bpf_object.ts";
+import {
+  describeAll,
+  describeById,
+  fdNumber,
+  type ObjectKind,
+  objectKind,
+  openPinned,
+  readFdInfo,
+} from "../ffi/bpf_object.ts";
+import { programTypeName, type ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { type HandleKind, nouns } from "../handle/kernel_object.ts";
 import { listLinks } from "../link/link.ts";
 import type { LinkInfo, TracingLinkInfo } from "../link/link_info.ts";
 import { readLinkInfo } from "../link/link_types.ts";
-import { listMaps, type MapInfo, readMapInfo } from "../maps/create.ts";
+import { type MapInfo, readMapInfo } from "../maps/create.ts";
+import { type HeldObject, mapTypes } from "../maps/map_types.ts";
 import { listPrograms, type ProgramInfo, readProgramInfo } from "../program/program_info.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
+/** The information about a map, with what only the kernel's text about its descriptor tells. */
+export interface InspectedMapInfo extends MapInfo {
+  /**
+   * The type of the programs that the map takes: that of the first one that it got, or of the first one that uses it. Only maps
+   * that hold programs have one, from then on.
+   */
+  readonly ownerProgramType: ProgramTypeName | undefined;
+  /** True where it takes programs in machine code, false where it takes interpreted ones; `undefined` as the type. */
+  readonly ownerJited: boolean | undefined;
+}
+
 /** The information that the kernel gives of an object of each kind. */
 export interface InfoByKind {
-  readonly map: MapInfo;
+  readonly map: InspectedMapInfo;
   readonly prog: ProgramInfo;
   readonly link: LinkInfo;
 }
 
 const readInfo: {
   readonly [Kind in HandleKind]: (fd: number, what: string) => InfoByKind[Kind];
-} = { map: readMapInfo, prog: readProgramInfo, link: readLinkInfo };
+} = { map: readInspectedMap, prog: readProgramInfo, link: readLinkInfo };
+
+function readInspectedMap(fd: number, what: string): InspectedMapInfo {
+  const info = readMapInfo(fd, what);
+  const held = mapTypes.get(info.type)?.value;
+  const more = held !== undefined && heldWithPrograms.has(held) ? readFdInfo(fd) : undefined;
+  const type = more && fdNumber(more, "owner_prog_type");
+  const jited = more && fdNumber(more, "owner_jited");
+  return {
+    ...info,
+    ownerProgramType: type === undefined ? undefined : programTypeName(type),
+    ownerJited: jited === undefined ? undefined : jited !== 0,
+  };
+}
+
+/** What values of maps stand for that are programs, or have some. */
+const heldWithPrograms: ReadonlySet<HeldObject> = new Set(["program", "interface", "CPU queue"]);
 
 const lists: { readonly [Kind in HandleKind]: () => Generator<InfoByKind[Kind]> } = {
-  map: listMaps,
+  map: () => describeAll("map", readInspectedMap),
   prog: listPrograms,
   link: listLinks,
 };
@@ -136,23 +173,49 @@ export class ByKind<T> implements ObjectsByKind<T> {
   }
 }
 
-/** The words for what is pinned where another kind was expected. */
-const otherNouns = {
-  map: "a map",
-  prog: "a program",
-  link: "a link",
-  btf: "a BTF",
-  other: "something else",
-} as const satisfies Record<ObjectKind | "other", string>;
-
-function openPin(kind: HandleKind, path: string): Descriptor {
+/**
+ * Opens what is pinned at a path, a map for reading only. The kernel's information has another layout for each kind of object, and does
+ * not say which: so the kind is known before anything is read.
+ *
+ * @throws {Error} where there is nothing, or an object of another kind
+ */
+export function openPin(kind: HandleKind, path: string): Descriptor {
   const noun = nouns[kind];
-  const what = `${noun} pinned at ${path}`;
-  const fd = openPinned(path, noun, kind === "map" ? BPF_F_RDONLY : 0);
+  const fd = openToRead(kind, path);
   if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
-  const descriptor = new Descriptor(fd, what);
-  const found = objectKind(descriptor.fd);
-  if (found === kind || found === undefined) return descriptor;
-  descriptor[Symbol.dispose]();
-  throw new Error(`what is pinned at ${path} is no ${noun} but ${otherNouns[found]}`);
+  const descriptor = new Descriptor(fd, `${noun} pinned at ${path}`);
+  try {
+    const found = objectKind(descriptor.fd);
+    if (found === kind || found === undefined) return descriptor;
+    const other = isInspected(found) ? describeOther(found, descriptor.fd, path) : "something else";
+    throw new Error(`what is pinned at ${path} is not a ${noun} but ${other}`);
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function openToRead(kind: HandleKind, path: string): number | undefined {
+  const noun = nouns[kind];
+  if (kind !== "map") return openPinned(path, noun);
+  try {
+    return openPinned(path, noun, BPF_F_RDONLY);
+  } catch (error) {
+    // Links refuse the flag, which only maps have a use for.
+    if (!(error instanceof BpfError) || error.code !== "EINVAL") throw error;
+    return openPinned(path, noun);
+  }
+}
+
+/** Tells the kinds of objects that have commands. */
+export function isInspected(kind: ObjectKind | "other" | undefined): kind is HandleKind {
+  return kind === "map" || kind === "prog" || kind === "link";
+}
+
+/** Describes an object of another kind than was expected, and the command that shows it. */
+function describeOther(kind: HandleKind, fd: number, path: string): string {
+  const info = readInfo[kind](fd, `${nouns[kind]} pinned at ${path}`);
+  // Links have no names of their own.
+  const name = kind !== "link" && "name" in info && info.name !== "" ? info.name : info.type;
+  return `a ${nouns[kind]} (${name}, id ${info.id}): \`bun-bpf ${kind} show ${path}\` shows it`;
 }

@@ -19,4 +19,9 @@ export class OpenedObject extends KernelObject {
     const pinnedAt = "path" in origin ? origin.path : undefined;
     return new OpenedObject(kind, openObject(kind, origin, nouns[kind]), pinnedAt);
   }
+
+  /** @internal */
+  protected override shown(): readonly [className: string, properties: object] {
+    return ["OpenedObject", {}];
+  }
 }

@@ -1,8 +1,8 @@
 import { constants, fstatSync, openSync, readdirSync, readFileSync } from "../ffi/files.ts";
-import { objectId, type ObjectKind, objectKind, openPinned } from "../ffi/bpf_object.ts";
+import { objectId, objectKind, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { ByKind, type ObjectsByKind } from "./objects.ts";
+import { ByKind, isInspected, type ObjectsByKind } from "./objects.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
 /** The paths at which objects are pinned, by the ids of maps, programs and links. */
@@ -141,10 +141,6 @@ function openAnyhow(path: string): number | undefined {
     if (!(error instanceof BpfError) || error.code !== "EACCES") throw error;
     return openPinned(path, "object", BPF_F_RDONLY);
   }
-}
-
-function isInspected(kind: ObjectKind | "other" | undefined): kind is "map" | "prog" | "link" {
-  return kind === "map" || kind === "prog" || kind === "link";
 }
 
 /** A mount of a BPF file system. */

@@ -1,5 +1,5 @@
 import { refuseRange, refuseType } from "../check/describe.ts";
-import { cBe32, cIn6Address, cU8 } from "./c_type.ts";
+import { cIn6Address, cInAddress, cU8 } from "./c_type.ts";
 import { defineType, scalarRecipe } from "./compile.ts";
 import type { Type } from "./type.ts";
 
@@ -71,7 +71,7 @@ export const ipv4: Type<string, string> = /*@__PURE__*/ defineType<string, Type<
         : refuseType(path, expected, value);
     },
   }),
-  { size: 4, encode: cBe32 },
+  { size: 4, encode: cInAddress },
 );
 
 /** How many groups of 16 bits an address has. */

@@ -1,4 +1,4 @@
-import { cBe32, cIn6Address, type CTypeWriter, cU32 } from "./c_type.ts";
+import { cInAddress, cIn6Address, type CTypeWriter, cU32 } from "./c_type.ts";
 import { defineType, scalarRecipe } from "./compile.ts";
 import {
   formatIpv4,
@@ -138,7 +138,7 @@ export const cidr4: Type<string, string> = /*@__PURE__*/ cidr<number>({
   // A shift by 32 is a shift by 0.
   mask: (address, prefix) => (prefix === 0 ? 0 : (address & (-1 << (32 - prefix))) >>> 0),
   hint: () => "",
-  encodeAddress: cBe32,
+  encodeAddress: cInAddress,
 });
 
 /**

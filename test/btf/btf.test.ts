@@ -2,9 +2,11 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { readKernelBtf } from "../../src/btf/btf.ts";
+import { loadBtf } from "../../src/ffi/bpf_btf.ts";
 import { BpfError, Btf } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
+import { bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
 import { kernelTypesObstacle, kernelTypesTest, vmlinux } from "./kernel_types.ts";
 import { RawTypes } from "./raw_types.ts";
@@ -26,6 +28,17 @@ describe("the kernel's types", () => {
       btf.field("task_struct", "se").offset +
         btf.field("sched_entity", "load").offset +
         btf.field("load_weight", "weight").offset,
+    );
+  });
+
+  kernelTypesTest("suggest the name that was meant", () => {
+    const btf = Btf.kernel();
+    const find = (struct: string, path: string) => () => btf.field(struct, path);
+    expect(find("task_struct", "tgidd")).toThrow(/no field tgidd .*: did you mean "tgid"\?$/);
+    expect(find("mm_struct", "arg_strat")).toThrow(/did you mean "arg_start"\?$/);
+    expect(find("task_structt", "tgid")).toThrow(/task_structt: did you mean "task_struct"\?$/);
+    expect(find("task_struct", "mm.pgd")).toThrow(
+      /"pgd" is looked for in is a pointer to the struct mm_struct, whose fields are elsewhere/,
     );
   });
 
@@ -127,7 +140,7 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
 
 /** What bpftool prints of a type of any kind, as JSON. */
 interface PrintedDetails extends PrintedType {
-  readonly encoding?: string;
+  readonly encoding?: string | undefined;
   readonly bits_offset?: number;
   readonly nr_bits?: number;
   readonly nr_elems?: number;
@@ -204,9 +217,13 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
     );
     const btf = Btf.kernel();
     const kinds = new Map<string, number>();
-    for (const printed of types) {
+    // That of kernels before 6.1 does not: there bpftool gives no enum a sign.
+    const tellsSigns = types.some(({ kind, encoding }) => kind === "ENUM" && encoding === "SIGNED");
+    for (const type of types) {
+      const read = details(btf, type.id);
+      const { encoding } = read as PrintedDetails;
+      const printed = type.kind === "ENUM" && !tellsSigns ? { ...type, encoding } : type;
       kinds.set(printed.kind, (kinds.get(printed.kind) ?? 0) + 1);
-      const read = details(btf, printed.id);
       if (printed.kind === "ENUM" && isSignExtended(printed, read)) continue;
       if (!isPartOf(printed, read)) expect(printed).toMatchObject(read as never);
     }
@@ -216,12 +233,12 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
   },
 );
 
-/** Whether an enum is the same but for the sign that bpftool 7.1 gives its unsigned values from 2^31 on. */
+/** Whether an enum is the same but for its numbers from 2^31 on, which bpftool 7.1 extends to 64 bits by their sign. */
 function isSignExtended(printed: PrintedDetails, read: object): boolean {
   const values = printed.values?.map(({ name, val }, index) => {
     const value = (read as PrintedDetails).values?.[index]?.val ?? NaN;
     const extended = Number(BigInt.asUintN(64, BigInt(value | 0)));
-    return { name, val: value >= 2 ** 31 && val === extended ? value : val };
+    return { name, val: (value | 0) < 0 && val === extended ? value : val };
   });
   return isPartOf({ ...printed, values }, read);
 }
@@ -410,6 +427,69 @@ test("types have what belongs to their kind", () => {
   expect(() => btf.integer(struct)).toThrow("not an integer");
 });
 
+describe("bit-fields as compilers described them at first", () => {
+  const types = new RawTypes();
+  const int = types.int("int", 4, 1);
+  const low = types.int("unsigned int", 4, 0, 3);
+  const high = types.qualified("const", types.typedef("high_t", types.int("int", 4, 1, 5, 3)));
+  const old = types.struct("old", 12, [
+    { name: "low", type: low, bit: 0 },
+    { name: "high", type: high, bit: 0 },
+    { name: "across", type: int, bit: 36 },
+    { name: "whole", type: int, bit: 64 },
+  ]);
+  const outer = types.struct("outer", 24, [
+    { name: "before", type: old, bit: 0 },
+    { name: "", type: old, bit: 96 },
+  ]);
+  const btf = Btf.parse(types.encode());
+
+  bpfTest("are taken by the kernel", () => {
+    loadBtf(types.encode(), "types of a test")[Symbol.dispose]();
+  });
+
+  test("are members with their width, at their first bit", () => {
+    expect(btf.members(old)).toEqual([
+      { name: "low", typeId: low, bitOffset: 0, bitSize: 3 },
+      { name: "high", typeId: high, bitOffset: 3, bitSize: 5 },
+      { name: "across", typeId: int, bitOffset: 36, bitSize: 32 },
+      { name: "whole", typeId: int, bitOffset: 64, bitSize: 0 },
+    ]);
+    // As those that say so themselves.
+    const modern = new RawTypes();
+    const unsigned = modern.int("unsigned int", 4);
+    const same = modern.struct("same", 4, [
+      { name: "low", type: unsigned, bit: 0, bits: 3 },
+      { name: "high", type: unsigned, bit: 3, bits: 5 },
+    ]);
+    const places = Btf.parse(modern.encode()).members(same);
+    expect(places.map(({ bitOffset, bitSize }) => [bitOffset, bitSize])).toEqual([
+      [0, 3],
+      [3, 5],
+    ]);
+  });
+
+  test("are refused as fields", () => {
+    for (const path of ["low", "high", "across"]) {
+      expect(() => btf.field("old", path)).toThrow(new RangeError(`old.${path} is a bit-field`));
+      expect(() => btf.field(outer, `before.${path}`)).toThrow("is a bit-field");
+      expect(() => btf.field("outer", path)).toThrow(`outer.${path} is a bit-field`);
+    }
+    expect(btf.field("outer", "whole")).toEqual({ offset: 20, size: 4, typeId: int });
+  });
+
+  test("are decoded where they are, in structs within others too", () => {
+    const bytes = Uint8Array.from({ length: 24 }, (_, at) => (at % 12 === 0 ? 0b1000_1010 : 0));
+    expect(btf.decode(outer, bytes)).toEqual({
+      before: { low: 2, high: -15, across: 0, whole: 0 },
+      low: 2,
+      high: -15,
+      across: 0,
+      whole: 0,
+    });
+  });
+});
+
 test("types have as many entries, and as high kinds, as Linux 7.2 allows", () => {
   const count = 0x1_0001;
   const members = Array.from({ length: count }, (_, index) => [named, 1, index * 32]);
@@ -492,7 +572,7 @@ describe("bytes that are no BTF", () => {
     const arrays = Btf.parse(encode([[0, kinds.array << 24, 0, 1, 1, 2]]));
     expect(() => arrays.sizeOf(1)).toThrow("BTF type 1 leads through more than 32 others");
     const pointers = Btf.parse(encode([[0, kinds.ptr << 24, 1]]));
-    expect(() => pointers.declaration(1)).toThrow("BTF type 1 comes after more than 32 others");
+    expect(pointers.declaration(1)).toBe("... *");
   });
 
   test("have anonymous structs inside themselves, or inside one another many times over", () => {
@@ -514,11 +594,39 @@ describe("bytes that are no BTF", () => {
       return [index === 0 ? named : 0, (5 << 24) | 2, 4, ...inner, ...inner];
     });
     const btf = Btf.parse(encode([int, ...unions]));
-    const refusal = /^BTF type \d+ has more than 65536 members: the bytes are damaged$/;
-    expect(() => btf.decode(2, new Uint8Array(4))).toThrow(refusal);
-    expect(() => btf.toType(2)).toThrow(refusal);
+    expect(() => btf.decode(2, new Uint8Array(4))).toThrow(
+      "makes more than 1280 values of 4 bytes",
+    );
+    expect(() => btf.toType(2)).toThrow(
+      /^BTF type \d+ has more than 65536 members: the bytes are damaged$/,
+    );
     expect(btf.declaration(2)).toContain("{ ... }");
   });
+});
+
+test("what types are found by, and how large they are, is bounded", () => {
+  const types = new RawTypes();
+  const int = types.int("int", 4);
+  for (let count = 0; count < 2000; count++) types.struct("many", 4, []);
+  let array = int;
+  for (let count = 0; count < 4; count++) array = types.array(array, 2 ** 31);
+  // Of anonymous structs within one another, as many as there are.
+  let inner = types.struct("", 4, [{ name: "deep", type: int, bit: 0 }]);
+  for (let count = 0; count < 20_000; count++) {
+    inner = types.struct("", 4, [{ name: "", type: inner, bit: 0 }]);
+  }
+  const btf = Btf.parse(types.encode());
+  let message = "";
+  try {
+    btf.find("struct", "many");
+  } catch (error) {
+    ({ message } = error as RangeError);
+  }
+  expect(message).toMatch(/^this BTF has 2000 types .* many: 2, 3, .*, 101 and 1900 more; findAll/);
+  expect(() => btf.sizeOf(array)).toThrow(
+    new RangeError(`BTF type ${array} is larger than any value: the bytes are damaged`),
+  );
+  expect(btf.field(inner, "deep")).toEqual({ offset: 0, size: 4, typeId: int });
 });
 
 test("types are read from any alignment, as in a section of an object file", () => {

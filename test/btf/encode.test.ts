@@ -62,10 +62,10 @@ describe("single values have C's types", () => {
     [t.bool, "_Bool"],
     [t.bytes(3), "unsigned char[3]"],
     [t.cstring(16), "char[16]"],
-    [t.ipv4, "__be32"],
+    [t.ipv4, "struct in_addr"],
     [t.ipv6, "struct in6_addr"],
     [t.mac, "__u8[6]"],
-    [t.cidr4, "struct { __u32 prefixlen; __be32 addr; }"],
+    [t.cidr4, "struct { __u32 prefixlen; struct in_addr addr; }"],
     [t.cidr6, "struct { __u32 prefixlen; struct in6_addr addr; }"],
     [t.custom({ size: 5, read: () => 0, write: () => {} }), "unsigned char[5]"],
     [t.spinLock, "struct bpf_spin_lock"],
@@ -86,6 +86,8 @@ describe("single values have C's types", () => {
     expect(btf.field("bpf_spin_lock", "val")).toMatchObject({ offset: 0, size: 4 });
     expect(btf.field("bpf_timer", "__opaque")).toMatchObject({ offset: 0, size: 16 });
     expect(btf.field("in6_addr", "in6_u.u6_addr32")).toMatchObject({ offset: 0, size: 16 });
+    const { btf: another } = encodeValue(t.ipv4);
+    expect(another.field("in_addr", "s_addr")).toMatchObject({ offset: 0, size: 4 });
   });
 });
 

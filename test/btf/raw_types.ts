@@ -38,7 +38,8 @@ export class RawTypes {
   readonly #nextId: () => number;
   #count = 0;
   #nextName: number | undefined;
-  #strings: Buffer;
+  readonly #strings: Buffer[] = [];
+  #stringsLength = 0;
   readonly #stringsBefore: number;
 
   /** @param base what comes before these types: how many there are, void included, and bytes of strings */
@@ -46,11 +47,11 @@ export class RawTypes {
     const first = base?.length ?? 1;
     this.#nextId = () => first + this.#count;
     this.#stringsBefore = base?.stringsLength ?? 0;
-    this.#strings = Buffer.from(base === undefined ? "\0" : "");
+    if (base === undefined) this.#addString("");
   }
 
   get stringsLength(): number {
-    return this.#stringsBefore + this.#strings.length;
+    return this.#stringsBefore + this.#stringsLength;
   }
 
   /** Types, void included. */
@@ -160,17 +161,23 @@ export class RawTypes {
   }
 
   encode(): Uint8Array {
-    const header = [0x18, 0, this.#words.length * 4, this.#words.length * 4, this.#strings.length];
+    const header = [0x18, 0, this.#words.length * 4, this.#words.length * 4, this.#stringsLength];
     const words = Uint32Array.from([BTF_MAGIC | (1 << 16), ...header, ...this.#words]);
-    return new Uint8Array(Buffer.concat([Buffer.from(words.buffer), this.#strings]));
+    return new Uint8Array(Buffer.concat([Buffer.from(words.buffer), ...this.#strings]));
   }
 
   /** The place of a name among the strings. */
   name(text: string): number {
     if (text === "") return 0;
     const offset = this.stringsLength;
-    this.#strings = Buffer.concat([this.#strings, Buffer.from(`${text}\0`)]);
+    this.#addString(text);
     return offset;
+  }
+
+  #addString(text: string): void {
+    const bytes = Buffer.from(`${text}\0`);
+    this.#strings.push(bytes);
+    this.#stringsLength += bytes.length;
   }
 
   #composite(kind: number, name: string, size: number, members: readonly RawMember[]): number {

@@ -123,7 +123,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
     expect((await cli(["map", "show", path])).stdout).toContain(`${map.id}`);
     expect(await cli(["prog", "show", path])).toMatchObject({
       stdout: "",
-      stderr: `bun-bpf: what is pinned at ${path} is no program but a map\n`,
+      stderr: `bun-bpf: what is pinned at ${path} is not a program but a map (hash, id ${map.id}): \`bun-bpf map show ${path}\` shows it\n`,
       exitCode: 1,
     });
     const { stderr, exitCode } = await cli(["map", "show", import.meta.path]);

@@ -1,11 +1,14 @@
 /** `bun-bpf map dump`: what is in maps of all kinds that can be read, and why others cannot. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { loadBtf } from "../../src/ffi/bpf_btf.ts";
 import { createKernelMap } from "../../src/ffi/bpf_map.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import {
   ArrayMap,
   BpfError,
   createMap,
+  formatKernelSymbol,
   HashMap,
   LpmTrie,
   PerCpuArrayMap,
@@ -15,16 +18,22 @@ import {
   Program,
   Queue,
   Stack,
+  StackTraceMap,
   SockMap,
   DevMap,
   HashOfMaps,
   asm,
   t,
 } from "../../src/index.ts";
+import { BPF_F_USER_STACK } from "../../src/uapi/bpf.ts";
+import { BTF_INT_SIGNED } from "../../src/uapi/btf.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
+import { RawTypes } from "../btf/raw_types.ts";
+import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
 import { bpftoolObstacle, runBpftool } from "../support/bpftool.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { packageRoot } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 import { withRandom } from "../types/random.ts";
 import { randomType } from "../types/random_type.ts";
@@ -38,7 +47,19 @@ interface Dumped {
   readonly value: unknown;
 }
 
-const dump = (map: { readonly id: number }) => cliJson<Dumped[]>(["map", "dump", map.id]);
+/** The document that the command prints. */
+interface Document {
+  readonly entries: readonly Dumped[];
+  readonly notes: readonly string[];
+}
+
+const dumpWithNotes = (map: { readonly id: number }) => cliJson<Document>(["map", "dump", map.id]);
+
+async function dump(map: { readonly id: number }): Promise<Dumped[]> {
+  const { entries, notes } = await dumpWithNotes(map);
+  expect(notes).toEqual([]);
+  return [...entries];
+}
 
 describe("entries", () => {
   const value = t.struct({
@@ -85,7 +106,9 @@ describe("entries", () => {
   bpfTest("of an empty map are none", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 8 });
     expect(await cliText(["map", "dump", map.id])).toBe("");
-    expect(await cliText(["map", "dump", map.id, "--json"])).toBe("[]\n");
+    expect(await cliText(["map", "dump", map.id, "--json"])).toBe(
+      '{\n  "entries": [],\n  "notes": []\n}\n',
+    );
   });
 
   bpfTest("of a frozen map, and of one that is only written here, are read as any", async () => {
@@ -121,8 +144,13 @@ describe("entries", () => {
       [9, 5],
     ] as const) {
       const args = ["map", "dump", map.id, "--limit", limit];
-      expect((await cliText(args)).split("\n")).toHaveLength(count + 1);
-      expect(await cliJson<Dumped[]>(args)).toHaveLength(count);
+      const notes = count < 5 ? [`there are more entries: --limit ${limit} ends here`] : [];
+      const { stdout, stderr } = await cli(args);
+      expect(stdout.split("\n")).toHaveLength(count + 1);
+      expect(stderr).toBe(notes.map((note) => `${note}\n`).join(""));
+      const document = await cliJson<Document>(args);
+      expect(document.entries).toHaveLength(count);
+      expect(document.notes).toEqual(notes);
     }
   });
 
@@ -134,13 +162,17 @@ describe("entries", () => {
   });
 });
 
-/** A map that the kernel was told no types of, which the library does for all that it makes. */
-function bareMap(): HashMap<t.Type<Uint8Array>, t.Type<Uint8Array>> {
+/** A hash map that the kernel is told these types of, where there are any: the library tells it those of `t`. */
+function rawMap(
+  keySize: number,
+  valueSize: number,
+  btf?: Parameters<typeof createKernelMap>[0]["btf"],
+): HashMap<t.Type<Uint8Array>, t.Type<Uint8Array>> {
   const fd = createKernelMap(
     {
       type: bpfMapTypes.HASH,
-      keySize: 5,
-      valueSize: 4,
+      keySize,
+      valueSize,
       maxEntries: 2,
       flags: 0,
       numaNode: 0,
@@ -148,13 +180,253 @@ function bareMap(): HashMap<t.Type<Uint8Array>, t.Type<Uint8Array>> {
       extra: 0,
       isPerCpu: false,
       needs: ["CAP_BPF"],
+      btf,
     },
     "map of a test",
   );
   using descriptor = new Descriptor(fd, "map of a test");
-  const map = HashMap.fromFd(descriptor.fd, { key: t.bytes(5), value: t.bytes(4) });
-  return map.set(Uint8Array.of(1, 0, 0, 0, 255), Uint8Array.of(2, 0, 0, 255));
+  return HashMap.fromFd(descriptor.fd, { key: t.bytes(keySize), value: t.bytes(valueSize) });
 }
+
+function bareMap(): HashMap<t.Type<Uint8Array>, t.Type<Uint8Array>> {
+  return rawMap(5, 4).set(Uint8Array.of(1, 0, 0, 0, 255), Uint8Array.of(2, 0, 0, 255));
+}
+
+/** A map with one entry, whose value has the type that is added to `int` (id 1) and `char` (id 2). */
+function mapOf(valueSize: number, make: (types: RawTypes) => number) {
+  const types = new RawTypes();
+  const keyTypeId = types.int("int", 4, BTF_INT_SIGNED);
+  types.int("char", 1, BTF_INT_SIGNED);
+  const valueTypeId = make(types);
+  using btf = loadBtf(types.encode(), "types of a test");
+  const map = rawMap(4, valueSize, { fd: btf.fd, keyTypeId, valueTypeId });
+  return map.set(new Uint8Array(4), new Uint8Array(valueSize).fill(0x41));
+}
+
+describe("types that somebody has put into the kernel", () => {
+  const [int, char] = [1, 2];
+  const eight = (type: number, name: string) =>
+    Array.from({ length: 8 }, (_, index) => ({ name: name && `${name}${index}`, type, bit: 0 }));
+  const within = (types: RawTypes, name: string) => {
+    let inner = types.struct("leaf", 64, [{ name: "x", type: int, bit: 0 }]);
+    for (let level = 0; level < 8; level++) inner = types.union("", 64, eight(inner, name));
+    return inner;
+  };
+  const wide = (types: RawTypes) =>
+    types.array(
+      types.union(
+        "wide",
+        1,
+        Array.from({ length: 60_000 }, (_, index) => ({ name: `m${index}`, type: char, bit: 0 })),
+      ),
+      256,
+    );
+  const pointerToItself = (types: RawTypes) => {
+    const id = types.ptr(types.length + 1);
+    types.array(id, 4);
+    return id;
+  };
+  const functionOfItself = (types: RawTypes) => {
+    const id = types.ptr(types.length + 1);
+    types.functionProto(id, [
+      ["a", id],
+      ["b", id],
+      ["c", id],
+    ]);
+    return id;
+  };
+  const longChain = (types: RawTypes) => {
+    let id = int;
+    for (let count = 0; count < 40; count++) id = types.typedef(`t${count}`, id);
+    return id;
+  };
+  const tooMany =
+    /^values are shown as bytes: BTF type \d+ makes more than \d+ values of \d+ bytes: /;
+
+  testUnless(bpfObstacle).each([
+    ["a pointer to an array of itself", 8, pointerToItself, "... (*)[4]", []],
+    [
+      "a function that takes and returns itself",
+      8,
+      functionOfItself,
+      "... (*)(... a, ... b, ... c)",
+      [],
+    ],
+    [
+      "anonymous members within one another",
+      64,
+      (types: RawTypes) => within(types, ""),
+      "union { union { union {",
+      [tooMany],
+    ],
+    [
+      "named members within one another",
+      64,
+      (types: RawTypes) => within(types, "m"),
+      "union { union { union {",
+      [tooMany],
+    ],
+    [
+      "a union of 60,000 members in an array",
+      256,
+      wide,
+      "union wide { char m0; char m1;",
+      [tooMany],
+    ],
+    [
+      "a long chain of names",
+      4,
+      longChain,
+      "t39",
+      [/^values are shown as bytes: BTF type 42 leads through more than 32 others$/],
+    ],
+  ] as const)(
+    "take no more memory than others, and hide nothing: %s",
+    async (_, size, make, declared, notes) => {
+      using harmless = mapOf(4, () => int);
+      using map = mapOf(size, make);
+      const [usual, shown, dumped] = [
+        await measured(["map", "dump", harmless.id]),
+        await measured(["map", "show", map.id]),
+        await measured(["map", "dump", map.id, "--json"]),
+      ];
+      expect(shown.stderr).toBe("");
+      const [, valueType = ""] = /^value type: +(.*)$/m.exec(shown.stdout) ?? [];
+      expect(valueType).toStartWith(declared);
+      expect(shown.stdout.length).toBeLessThan(2 ** 17);
+      const { entries, notes: told } = JSON.parse(dumped.stdout) as Document;
+      expect(told).toEqual(notes.map((note) => expect.stringMatching(note) as never));
+      const bytes = "41".repeat(size);
+      expect(entries).toEqual([
+        { key: 0, value: notes.length === 0 ? "0x4141414141414141" : bytes },
+      ]);
+      for (const { peak } of [shown, dumped]) expect(peak - usual.peak).toBeLessThan(64 * 1024);
+    },
+  );
+
+  bpfTest("may have members of any name, twice", async () => {
+    for (const name of ["__proto__", "constructor", "toString", "then", "toJSON"]) {
+      using map = mapOf(8, (types) =>
+        types.struct("s", 8, [
+          { name, type: int, bit: 0 },
+          { name, type: char, bit: 32 },
+        ]),
+      );
+      expect(await cliText(["map", "dump", map.id])).toBe(`0 => { ${name}: 65 }\n`);
+      const { stdout } = await cli(["map", "dump", map.id, "--json"]);
+      expect(stdout).toContain(`{"key":0,"value":{"${name}":65}}`);
+    }
+  });
+});
+
+/** Runs the command, and tells how much memory it took at most, in KiB. */
+async function measured(args: readonly (string | number)[]) {
+  const { stdout, stderr } = await cli(args, { preload: "./test/cli/children/peak_memory.ts" });
+  const [, told = "", peak] = /^([^]*)peak (\d+) kB\n$/.exec(stderr) ?? [];
+  return { stdout, stderr: told, peak: Number(peak) };
+}
+
+describe("values that the kernel has in network byte order", () => {
+  const type = t.struct({ port: t.be16, mark: t.be32, id: t.be64, from: t.ipv4, to: t.ipv6 });
+  const stored = { port: 443, mark: 7, id: 2n ** 60n, from: "10.0.0.1", to: "2001:db8::1" };
+
+  bpfTest("are numbers and addresses as people write them", async () => {
+    using map = new HashMap({ key: t.ipv6, value: type, maxEntries: 2 });
+    map.set("fe80::1", stored);
+    expect(await cliText(["map", "dump", map.id])).toBe(
+      '"fe80::1" => { port: 443, mark: 7, id: 1152921504606846976, from: "10.0.0.1", to: "2001:db8::1" }\n',
+    );
+    expect(await dump(map)).toEqual([
+      { key: "fe80::1", value: { ...stored, id: "1152921504606846976" } },
+    ]);
+  });
+
+  bpfTest("are so in networks, and alone", async () => {
+    using trie = new LpmTrie({ key: t.cidr4, value: t.be16, maxEntries: 8 });
+    trie.set("10.1.0.0/16", 8080);
+    expect(await dump(trie)).toEqual([{ key: { prefixlen: 16, addr: "10.1.0.0" }, value: 8080 }]);
+    using wide = new LpmTrie({ key: t.cidr6, value: t.be64, maxEntries: 8 });
+    wide.set("2001:db8::/32", 1n);
+    expect(await dump(wide)).toEqual([{ key: { prefixlen: 32, addr: "2001:db8::" }, value: 1 }]);
+  });
+});
+
+/** Records the stack at a place of the kernel, or of user space, in a map. */
+function recordStack(stacks: StackTraceMap<boolean>, flags: number): number {
+  using program = new Program({
+    section: "raw_tp/sys_enter",
+    license: "GPL",
+    name: "cli_recorder",
+    maps: { stacks },
+    code: [
+      asm.ldMap(asm.r2, "stacks"),
+      asm.ldxdw(asm.r3, asm.r1, 0),
+      asm.call("get_stackid"),
+      asm.exit(),
+    ],
+  });
+  return (
+    program.testRun({ ctx: new Uint8Array(new BigUint64Array([BigInt(flags)]).buffer) })
+      .returnValue | 0
+  );
+}
+
+describe("stacks", () => {
+  bpfTest("of the kernel have the names of functions", async () => {
+    using stacks = new StackTraceMap({ maxEntries: 16 });
+    const id = recordStack(stacks, 0);
+    expect(id).toBeGreaterThanOrEqual(0);
+    const expected = (stacks.symbolize(id) ?? []).map(({ address, symbol }) => ({
+      ip: `0x${address.toString(16)}`,
+      ...(symbol === undefined ? {} : { symbol: formatKernelSymbol(symbol) }),
+    }));
+    expect(expected.some(({ symbol = "" }) => symbol.startsWith("bpf_prog_test_run"))).toBe(true);
+    const [{ key, value } = { value: undefined }] = await dump(stacks);
+    expect(key).toBe(id);
+    // The program itself is gone.
+    expect((value as unknown[]).slice(1)).toEqual(expected.slice(1));
+    const text = await cliText(["map", "dump", stacks.id]);
+    expect(text).toMatch(
+      /\{ ip: "0xf[0-9a-f]{15}", symbol: "bpf_prog_test_run\w*\+0x[0-9a-f]+" \}/,
+    );
+  });
+
+  bpfTest("of user space have addresses", async () => {
+    using stacks = new StackTraceMap({ maxEntries: 16 });
+    recordStack(stacks, BPF_F_USER_STACK);
+    const [{ value } = { value: undefined }] = await dump(stacks);
+    const [frame] = value as { readonly ip: string }[];
+    expect(frame).toEqual({ ip: expect.stringMatching(/^0x[0-9a-f]+$/) as never });
+  });
+
+  testUnless(bpfObstacle ?? mountObstacle)(
+    "have addresses, and a note that says why, where functions may not be named",
+    async () => {
+      using bpffs = new MountedBpffs();
+      using stacks = new StackTraceMap({ maxEntries: 16 });
+      recordStack(stacks, 0);
+      stacks.pin(`${bpffs.path}/stacks`);
+      const preload = join(packageRoot, "test/support/drop_capabilities.ts");
+      const args = ["map", "dump", `${bpffs.path}/stacks`];
+      const [text, json] = [
+        await cli(args, { preload }),
+        await cli([...args, "--json"], { preload }),
+      ];
+      stacks.unpin();
+      // Kernels may refuse the pin itself to who has no capabilities at all.
+      if (text.stderr.includes("EPERM")) return;
+      const { entries, notes } = JSON.parse(json.stdout) as Document;
+      const [frame] = entries[0]?.value as object[];
+      expect(frame).toMatchObject({ ip: expect.stringMatching(/^0xf[0-9a-f]{15}$/) as never });
+      // Where the sysctl kernel.perf_event_paranoid is low, everybody may name them.
+      if ("symbol" in (frame as object)) return expect(notes).toEqual([]);
+      expect(notes).toEqual([
+        expect.stringMatching(/^functions of stacks are not named: /) as never,
+      ]);
+      expect(text.stderr).toBe(`${notes[0]}\n`);
+    },
+  );
+});
 
 describe("kinds of maps", () => {
   const cpus = possibleCpus().length;
@@ -199,12 +471,20 @@ describe("kinds of maps", () => {
   bpfTest("that are queues and stacks show the next value, and keep all", async () => {
     using queue = new Queue({ value: t.u32, maxEntries: 4 });
     using stack = new Stack({ value: t.u32, maxEntries: 4 });
+    const note = "only the next value is shown: to read the others would be to take them out";
     for (const map of [queue, stack]) {
-      expect(await dump(map)).toEqual([]);
+      expect(await dumpWithNotes(map)).toEqual({ entries: [], notes: [note] });
       map.push(1).push(2);
     }
-    expect((await dump(queue))[0]).toEqual({ value: "01000000" });
-    expect(await cliText(["map", "dump", stack.id])).toBe("02 00 00 00\n");
+    expect(await dumpWithNotes(queue)).toEqual({
+      entries: [{ value: "01000000" }],
+      notes: [note],
+    });
+    expect(await cli(["map", "dump", stack.id])).toMatchObject({
+      stdout: "02 00 00 00\n",
+      stderr: `${note}\n`,
+      exitCode: 0,
+    });
     expect([...queue.takeAll(), ...stack.takeAll()]).toEqual([1, 2, 2, 1]);
   });
 

@@ -61,9 +61,10 @@ describe("entries by the types of the map", () => {
       ],
     ];
     map.setMany(entries);
-    const dumped = await cliJson<{ key: object; value: object }[]>(["map", "dump", map.id]);
+    type Dumped = { entries: readonly { key: object; value: object }[] };
+    const dumped = await cliJson<Dumped>(["map", "dump", map.id]);
     map.clear();
-    for (const entry of dumped) {
+    for (const entry of dumped.entries) {
       const texts = [entry.key, entry.value].map((part) => JSON.stringify(part));
       expect(await cli(["map", "update", map.id, ...texts])).toMatchObject(done);
     }

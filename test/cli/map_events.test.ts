@@ -31,7 +31,7 @@ class Ring implements Disposable {
 }
 
 const warning = (map: string) =>
-  `bun-bpf: the events of ${map} that are shown are taken from its own consumer\n`;
+  `the events of ${map} that are shown are taken from its own consumer\n`;
 
 describe("the records of a ring buffer", () => {
   ringTest("are shown as bytes, as many as are asked for; the others stay", async () => {
@@ -63,7 +63,7 @@ describe("the records of a ring buffer", () => {
     const text = '{"next":"0xffffffffffffffff","prev":"0x10"}\n';
     expect(stdout).toBe(`${text}"0102"\n${text}`);
     expect(stderr).toEndWith(
-      "bun-bpf: records shorter than the 16 bytes of struct list_head are shown as bytes\n",
+      "records shorter than the 16 bytes of struct list_head are shown as bytes\n",
     );
     const wrong = await cli(["map", "events", id, "--type", "list_haed"]);
     expect(wrong.stderr).toBe(
@@ -132,7 +132,7 @@ mapTest("perf_event_array")("the records of a perf buffer are shown, and taken o
   }
   expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
   expect(await child.stderr.text()).toBe(
-    'bun-bpf: the events of perf_event_array map "cli_perf" that are shown are taken from its own consumer, which gets no more until it opens the buffer anew\n',
+    'the events of perf_event_array map "cli_perf" that are shown are taken from its own consumer, which gets no more until it opens the buffer anew\n',
   );
   expect(child.exitCode).toBe(0);
 });
