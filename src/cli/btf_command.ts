@@ -24,11 +24,12 @@ import { findType, listBtfs } from "../inspect/types.ts";
 import { existsSync, readdirSync } from "../ffi/files.ts";
 
 const help = `
-A BTF is named by its id (12, id:12), vmlinux or the name of a module (name:nf_tables), the map or program that has it
-(map:counts, prog:id:7), or the path of a file in the raw form (./types.btf).
+A BTF is named by its id (12, id:12), vmlinux or the name of a module (name:nf_tables), the map or
+program that has it (map:counts, prog:id:7), or the path of a file in the raw form (./types.btf).
 
-Without --json the types are a C header, in which each comes after those that it needs; of several types with one
-name, all but the first have a number (___2). With --json they are what the BTF has, in the order of their ids.
+Without --json the types are a C header, in which each comes after those that it needs; of several types
+with one name, all but the first have a number (___2). With --json they are what the BTF has, in the
+order of their ids.
 
 Examples:
   bun-bpf btf dump vmlinux >vmlinux.h

@@ -54,6 +54,9 @@ Examples:
 
 const maps: ObjectCommand<"map"> = {
   kind: "map",
+  jsonKeys: `id, type, name, keySize, valueSize and memory (bytes), maxEntries, flags,
+frozen, mapExtra; btfId, btfKeyTypeId, btfValueTypeId and kernelValueTypeId (0 for none); ownerProgramType and
+ownerJited of a map that holds programs; programIds (\`show\` alone)`,
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },

@@ -14,12 +14,13 @@ import { RingBuf } from "../ring/ring_buf.ts";
 import { u8 } from "../types/integer.ts";
 
 const help = `
-The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). A record is shown by the type that --type
-names, a struct of the programs that use the map or of the kernel, or else as hexadecimal bytes. Those of a perf
-buffer can have up to 7 bytes more than were written. With --json each record is a JSON value in a line.
+The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). A record is shown by the type
+that --type names, a struct of the programs that use the map or of the kernel, or else as hexadecimal
+bytes. Those of a perf buffer can have up to 7 bytes more than were written. With --json each record is a
+JSON value in a line.
 
-Events that are shown are taken: the program whose events they are does not get them. Its ring buffer goes on
-where this ends; its perf buffer gets nothing more until it is opened anew.
+Events that are shown are taken: the program whose events they are does not get them. Its ring buffer
+goes on where this ends; its perf buffer gets nothing more until it is opened anew.
 
 Examples:
   bun-bpf map events exec_events --type event

@@ -39,6 +39,8 @@ export interface ObjectCommand<Kind extends HandleKind> {
   rows(infos: readonly InfoByKind[Kind][]): string[][];
   /** Makes the lines about one object, without those about its holders. */
   details(info: InfoByKind[Kind]): readonly Detail[];
+  /** The keys of its JSON, for the help: all but those that all kinds have. */
+  readonly jsonKeys: string;
   /** Finds related objects, for JSON. */
   related(info: InfoByKind[Kind]): Readonly<Record<string, unknown>>;
 }
@@ -50,11 +52,20 @@ export function addObjectCommands<Kind extends HandleKind>(
 ): void {
   const { kind } = command;
   const noun = nouns[kind];
-  withJson(group.command("list").description(`list all ${noun}s`)).action((options: JsonOption) =>
-    list(command, options),
-  );
+  const keys = `
+With --json ${noun}s have the keys
+${command.jsonKeys};
+owners, each with pid, comm (its name) and fd; pins, which are paths; \`show\` has notes, too: texts that
+say what is missing, which \`list\` prints on standard error. What is not known of one has no key.`;
   withJson(
-    group.command("show").description(`show all about one ${noun}`).addArgument(argumentFor(kind)),
+    group.command("list").description(`list all ${noun}s`).addHelpText("after", keys),
+  ).action((options: JsonOption) => list(command, options));
+  withJson(
+    group
+      .command("show")
+      .description(`show all about one ${noun}`)
+      .addArgument(argumentFor(kind))
+      .addHelpText("after", keys),
   ).action((reference: Reference, options: JsonOption) => show(command, reference, options));
   withJson(
     group

@@ -159,9 +159,10 @@ function cellText(cell: string | Styled): string {
 
 /** The help about JSON, which holds for every command. */
 export const jsonHelp = `With --json a command prints one JSON document. Integers are numbers up to 2^53 - 1 and decimal strings
-beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. What is not known
-of an object has no key. The settings of \`features\` have the same keys on every machine: null is what is not
-known or not there, and no limit; only ioUring.reason is absent where io_uring is available.`;
+beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. Bytes that are not
+UTF-8 are U+FFFD in names. The help of each command has its keys; what is not known of an object has
+none. The settings of \`features\` have the same keys on every machine: null is what is not known or not
+there, and no limit; only ioUring.reason is absent where io_uring is available.`;
 
 /** The option that every command has. */
 export interface JsonOption {
