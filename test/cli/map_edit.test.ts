@@ -71,6 +71,16 @@ describe("entries by the types of the map", () => {
     expect([...map].toSorted(([a], [b]) => a.uid - b.uid)).toEqual(entries);
   });
 
+  bpfTest("are numbers of the network and addresses as they are shown", async () => {
+    const key = t.struct({ address: t.ipv4, port: t.be16, protocol: t.u16 });
+    using map = new HashMap({ key, value: t.ipv6, maxEntries: 4 });
+    const text = '{ "address": "192.0.2.1", "port": 443, "protocol": 6 }';
+    expect(await cli(["map", "update", map.id, text, "2001:db8::1"])).toMatchObject(done);
+    const stored = { address: "192.0.2.1", port: 443, protocol: 6 };
+    expect([...map]).toEqual([[stored, "2001:db8::1"]]);
+    expect(await cliText(["map", "lookup", map.id, text])).toBe('"2001:db8::1"\n');
+  });
+
   bpfTest("are texts without the quotes of JSON, too", async () => {
     using map = new HashMap({ key: t.cstring(16), value: t.u32, maxEntries: 8 });
     for (const [text, name] of [
