@@ -116,8 +116,14 @@ export class EntryEncoder {
   /** @throws {TypeError | RangeError} for a text that is no key of the map, with what is expected */
   key(text: string): Uint8Array {
     const { keySize, btfKeyTypeId, type } = this.#map;
-    const isIndex = mapTypes.get(type)?.key === "index" && keySize === 4;
-    return this.#part("key", text, keySize, btfKeyTypeId, isIndex ? "number" : "bytes");
+    const kind = mapTypes.get(type)?.key;
+    if (kind === "descriptor") {
+      throw new TypeError(
+        `the keys of ${type} maps are descriptors: scripts can have them, texts cannot`,
+      );
+    }
+    const untyped = kind === "index" && keySize === 4 ? "number" : "bytes";
+    return this.#part("key", text, keySize, btfKeyTypeId, untyped);
   }
 
   /**

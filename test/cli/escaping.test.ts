@@ -1,7 +1,10 @@
 /** Text that others chose reaches a terminal escaped, whatever command shows it: in tables, details, errors and JSON. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HashMap, t } from "../../src/index.ts";
+import { RawTypes } from "../btf/raw_types.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
 import { commandObstacle, failureOf } from "../support/commands.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
@@ -99,6 +102,27 @@ testUnless(bpfObstacle ?? mountObstacle)("names of pins", async () => {
     expect(stderr).toContain(inText);
   } finally {
     map.unpin();
+  }
+});
+
+hostTest("names of types and members, of a file that anybody may have made", async () => {
+  const types = new RawTypes();
+  const int = types.int(`int${evil}`, 4, 1);
+  types.struct(`struct${evil}`, 4, [{ name: `member${evil}`, type: int, bit: 0 }]);
+  const folder = mkdtempSync(join(tmpdir(), "escaping-"));
+  try {
+    const file = join(folder, "types.btf");
+    writeFileSync(file, types.encode());
+    const text = await cli(["btf", "dump", file]);
+    const json = await cli(["btf", "dump", file, "--json"]);
+    for (const { stdout, exitCode } of [text, json]) {
+      expect(exitCode).toBe(0);
+      expect(stdout).not.toMatch(raw);
+    }
+    expect(text.stdout).toContain(`struct struct${inText} {\n    int${inText} member${inText};\n}`);
+    expect(json.stdout).toContain(`"name":"member${inJson}"`);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
 

@@ -12,11 +12,13 @@ import {
   Queue,
   Stack,
   t,
+  TaskStorage,
 } from "../../src/index.ts";
 import { createKernelMap } from "../../src/ffi/bpf_map.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
+import { mapTest } from "../support/needs.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
 import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
@@ -238,6 +240,13 @@ describe("other maps", () => {
     const { stderr } = await cli(["map", "update", outer.id, "02000000", "cli_none"]);
     expect(stderr).toContain('there is no map with the name "cli_none"');
   });
+});
+
+mapTest("task_storage")("keys that are descriptors are not taken from texts", async () => {
+  using map = new TaskStorage({ value: t.u32 });
+  const { stderr, exitCode } = await cli(["map", "update", map.id, 3, 1]);
+  expect(stderr).toContain("the keys of task_storage maps are descriptors");
+  expect(exitCode).toBe(2);
 });
 
 describe("what is not done", () => {
