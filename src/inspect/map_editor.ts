@@ -3,7 +3,7 @@
 import type { Btf } from "../btf/btf.ts";
 import type { BtfValue } from "../btf/decode.ts";
 import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
-import { openById, openPinned } from "../ffi/bpf_object.ts";
+import { openById } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
@@ -13,6 +13,7 @@ import { mapTypes } from "../maps/map_types.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_EXIST, BPF_F_RDONLY, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { mapBtf, type RawEntry } from "./map_reader.ts";
+import { openPin } from "./objects.ts";
 
 /** The entries that {@link MapEditor.update} may change: any, or only such as are absent or present. */
 export type UpdateCondition = "any" | "absent" | "present";
@@ -28,9 +29,9 @@ export class MapEditor implements Disposable {
   readonly #descriptor: Descriptor;
   readonly properties: MapProperties;
 
-  /** @param access BPF_F_RDONLY where nothing is changed */
-  private constructor(fd: number, what: string) {
-    this.#descriptor = new Descriptor(fd, what);
+  private constructor(descriptor: Descriptor) {
+    this.#descriptor = descriptor;
+    const { what } = descriptor;
     try {
       this.properties = readMapProperties(this.#descriptor.fd, what);
       this.#descriptor.what = describeMap(this.properties);
@@ -45,18 +46,16 @@ export class MapEditor implements Disposable {
    * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path.
    *
    * @param access `"read"` for a descriptor that the kernel lets change nothing
-   * @throws {Error} where nothing is pinned
+   * @throws {Error} where nothing is pinned, or an object of another kind
    */
   static open(
     origin: { readonly id: number } | { readonly path: string },
     access: "read" | "write",
   ) {
-    const flags = access === "read" ? BPF_F_RDONLY : 0;
-    if ("id" in origin) return new MapEditor(openById("map", origin.id, flags), `map ${origin.id}`);
-    const { path } = origin;
-    const fd = openPinned(path, "map", flags);
-    if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
-    return new MapEditor(fd, `map pinned at ${path}`);
+    if ("path" in origin) return new MapEditor(openPin("map", origin.path, access));
+    const { id } = origin;
+    const fd = openById("map", id, access === "read" ? BPF_F_RDONLY : 0);
+    return new MapEditor(new Descriptor(fd, `map ${id}`));
   }
 
   /** Describes the map for messages: `hash map "counts"`. */

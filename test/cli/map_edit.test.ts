@@ -341,7 +341,23 @@ describe("pins", () => {
         expect(again.exitCode).toBe(1);
         expect(again.stderr).toContain("exists already");
         for (const other of ["map", "prog", "link"].filter((name) => name !== kind)) {
-          expect(await cli([other, "unpin", path])).toMatchObject({ stdout: "", exitCode: 1 });
+          const nouns = { map: "map", prog: "program", link: "link" };
+          const noun = nouns[other as "map"];
+          const refused = {
+            stdout: "",
+            stderr: expect.stringMatching(
+              new RegExp(
+                `^bun-bpf: what is pinned at ${path} is not a ${noun} but a ${nouns[kind]} .*\\n$`,
+              ),
+            ) as never,
+            exitCode: 1,
+          };
+          expect(await cli([other, "unpin", path])).toMatchObject(refused);
+          if (other !== "map") continue;
+          expect(await cli(["map", "lookup", path, "1"])).toMatchObject(refused);
+          expect(await cli(["map", "update", path, "1", "1"])).toMatchObject(refused);
+          expect(await cli(["map", "delete", path, "1"])).toMatchObject(refused);
+          expect(await cli(["map", "events", path])).toMatchObject(refused);
         }
         expect(await cliJson<unknown>([kind, "unpin", path])).toEqual({ id: object.id, path });
         expect(await cli([kind, "unpin", path])).toMatchObject({
