@@ -127,3 +127,13 @@ describe("capabilities for one program", () => {
     expect(started.stderr).toMatch(/^\d+ seen, 0 lost\n$/);
   });
 });
+
+test("the first line that the README gives to scripts is that of the command and the examples", () => {
+  const [line] = /^#!.*$/m.exec(permissions) ?? [];
+  const files = ["src/cli/main.ts", ...new Bun.Glob("examples/*.ts").scanSync(packageRoot)];
+  expect(files.length).toBeGreaterThan(1);
+  for (const file of files) {
+    const [first] = readFileSync(join(packageRoot, file), "utf8").split("\n");
+    expect({ file, first }).toEqual({ file, first: line });
+  }
+});
