@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { CommandError, endingSignals } from "./command_line.ts";
 import { parseLimit, valueText } from "./map_command.ts";
 import { argumentFor, originOf, type Reference } from "./object_command.ts";
-import { counted, type JsonOption, LineWriter, note, progress, toJson, warn } from "./output.ts";
+import { counted, type JsonOption, note, OutputStream, progress, toJson, warn } from "./output.ts";
 import type { Btf } from "../btf/btf.ts";
 import { MapEditor } from "../inspect/map_editor.ts";
 import type { EntryValue } from "../inspect/map_reader.ts";
@@ -51,55 +51,72 @@ async function events(reference: Reference, options: EventsOptions): Promise<voi
   const origin = originOf("map", reference, { isChange: true });
   using buffer = openBuffer(origin);
   const decode = decoderOf(buffer.id, type);
-  using lines = new LineWriter();
   const ended = Promise.withResolvers<void>();
   let seen = 0;
+  /** Lines that were not written yet. */
+  let text = "";
   let isScheduled = false;
+  let hasEnded = false;
   let subscription: Disposable | undefined;
   /** Takes no more records: what is not shown stays in the ring. */
-  const stop = (): void => {
+  const pause = (): void => {
     subscription?.[Symbol.dispose]();
+    subscription = undefined;
+  };
+  const stop = (): void => {
+    hasEnded = true;
+    pause();
     ended.resolve();
   };
-  /** An exception in a callback would be an uncaught one. */
-  const orStop = (step: () => void): void => {
-    try {
-      step();
-    } catch (error) {
-      ended.reject(error);
-      stop();
-    }
-  };
+  const output = new OutputStream(stop);
   const flush = (): void => {
     isScheduled = false;
-    orStop(() => lines.flush());
+    const room = output.write(text);
+    text = "";
+    if (room === undefined) return;
+    pause();
+    void room.then(resume);
   };
   const show = (view: DataView, offset: number, length: number): void => {
     if (seen === 0) progress("");
-    orStop(() => {
+    try {
       const value = decode(new Uint8Array(view.buffer, view.byteOffset + offset, length));
-      lines.line(json ? toJson(value) : valueText(value));
-    });
+      text += `${json ? toJson(value) : valueText(value)}\n`;
+    } catch (error) {
+      // An exception in here would be an uncaught one.
+      ended.reject(error);
+      stop();
+    }
     if (++seen >= limit) stop();
     // As many records at once as there are in this turn.
     if (!isScheduled) setImmediate(flush);
     isScheduled = true;
+  };
+  const resume = (): void => {
+    if (!hasEnded) subscription ??= buffer.subscribeRaw(show);
+  };
+  const interrupt = (): void => {
+    // Nobody may ever read what was written.
+    if (hasEnded) process.exit(130);
+    stop();
   };
   warn(
     `the events of ${buffer} that are shown are taken from its own consumer` +
       (buffer instanceof PerfBuffer ? ", which gets no more until it opens the buffer anew" : ""),
   );
   progress("waiting for events ...");
-  for (const signal of endingSignals) process.once(signal, stop);
-  subscription = buffer.subscribeRaw(show);
+  for (const signal of endingSignals) process.on(signal, interrupt);
   try {
+    resume();
     await ended.promise;
-  } finally {
-    for (const signal of endingSignals) process.off(signal, stop);
     if (seen === 0) progress("");
-    stop();
+    if (text !== "") void output.write(text);
+    text = "";
+    await output.finish();
+  } finally {
+    pause();
+    for (const signal of endingSignals) process.off(signal, interrupt);
   }
-  lines.flush();
   const { lost } = buffer.stats;
   note(`${counted(seen, "event")}${lost > 0 ? `, ${lost} lost` : ""}`);
 }

@@ -270,6 +270,43 @@ export class LineWriter implements Disposable {
   }
 }
 
+/**
+ * Standard output, written no faster than it is read, while the process goes on: signals have their turn. The other functions wait
+ * in the call itself.
+ */
+export class OutputStream {
+  #last: Promise<void> = Promise.resolve();
+  #failure: NodeJS.ErrnoException | undefined;
+
+  /** @param onFailure called when a write has failed; {@link finish} throws the error */
+  constructor(onFailure: () => void) {
+    // More than one write may fail.
+    process.stdout.on("error", (error) => {
+      this.#failure ??= error;
+      onFailure();
+    });
+  }
+
+  /** Writes text in which there are no styles. Returns `undefined` where there is room for more, or else a promise for it. */
+  write(text: string): Promise<void> | undefined {
+    if (this.#failure !== undefined) return undefined;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#last = promise;
+    // It is called when the write has failed, too.
+    const hasRoom = process.stdout.write(text.replace(unprintable, escapeCharacter), () =>
+      resolve(),
+    );
+    return hasRoom ? undefined : promise;
+  }
+
+  /** Waits until all is written. @throws {ClosedPipe} when nobody reads it; and the error of a write */
+  async finish(): Promise<void> {
+    await this.#last;
+    if (this.#failure?.code === "EPIPE") throw new ClosedPipe();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
 /** Nobody reads what is printed any more. */
 export class ClosedPipe extends Error {
   override readonly name: string = "ClosedPipe";

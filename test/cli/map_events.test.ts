@@ -93,6 +93,48 @@ describe("the records of a ring buffer", () => {
     }
   });
 
+  ringTest("are taken no faster than they are read, and signals end it meanwhile", async () => {
+    using ring = new Ring();
+    // More text than a pipe holds.
+    const record = Array.from({ length: 48 }, (_, index) => index);
+    for (const signals of [
+      ["SIGINT", "SIGINT"],
+      ["SIGTERM", "SIGINT"],
+    ] as const) {
+      for (let i = 0; i < 500; i++) ring.put(record);
+      const child = Bun.spawn([process.execPath, mainFile, "map", "events", `${ring.ring.id}`], {
+        stdout: "pipe",
+        stderr: "ignore",
+      });
+      // It is at work, and then nobody reads on.
+      const reader = child.stdout.getReader();
+      await reader.read();
+      for (const signal of signals) {
+        child.kill(signal);
+        await Promise.race([child.exited, Bun.sleep(500)]);
+      }
+      await child.exited;
+      expect([0, 130]).toContain(child.exitCode as number);
+    }
+  });
+
+  ringTest("are all shown to a reader that is slow", async () => {
+    using ring = new Ring();
+    for (let i = 0; i < 800; i++) ring.put(Array.from({ length: 60 }, () => i & 0xff));
+    const { id } = ring.ring;
+    const line = `"${process.execPath}" "${mainFile}" map events ${id} --limit 800 | { sleep 0.5; cat; }`;
+    const child = Bun.spawn(["sh", "-c", line], { stdout: "pipe", stderr: "ignore" });
+    const lines = (await child.stdout.text()).trimEnd().split("\n");
+    expect(lines).toHaveLength(800);
+    for (const [i, text] of lines.entries()) {
+      expect(text).toBe(
+        Array(60)
+          .fill((i & 0xff).toString(16).padStart(2, "0"))
+          .join(" "),
+      );
+    }
+  });
+
   ringTest("are no more taken when nobody reads them", async () => {
     using ring = new Ring();
     ring.put(...Array.from({ length: 100 }, () => [1]));
