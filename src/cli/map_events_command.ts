@@ -51,74 +51,104 @@ async function events(reference: Reference, options: EventsOptions): Promise<voi
   const origin = originOf("map", reference, { isChange: true });
   using buffer = openBuffer(origin);
   const decode = decoderOf(buffer.id, type);
-  const ended = Promise.withResolvers<void>();
-  let seen = 0;
-  /** Lines that were not written yet. */
-  let text = "";
-  let isScheduled = false;
-  let hasEnded = false;
-  let subscription: Disposable | undefined;
-  /** Takes no more records: what is not shown stays in the ring. */
-  const pause = (): void => {
-    subscription?.[Symbol.dispose]();
-    subscription = undefined;
-  };
-  const stop = (): void => {
-    hasEnded = true;
-    pause();
-    ended.resolve();
-  };
-  const output = new OutputStream(stop);
-  const flush = (): void => {
-    isScheduled = false;
-    const room = output.write(text);
-    text = "";
-    if (room === undefined) return;
-    pause();
-    void room.then(resume);
-  };
-  const show = (view: DataView, offset: number, length: number): void => {
-    if (seen === 0) progress("");
-    try {
-      const value = decode(new Uint8Array(view.buffer, view.byteOffset + offset, length));
-      text += `${json ? toJson(value) : valueText(value)}\n`;
-    } catch (error) {
-      // An exception in here would be an uncaught one.
-      ended.reject(error);
-      stop();
-    }
-    if (++seen >= limit) stop();
-    // As many records at once as there are in this turn.
-    if (!isScheduled) setImmediate(flush);
-    isScheduled = true;
-  };
-  const resume = (): void => {
-    if (!hasEnded) subscription ??= buffer.subscribeRaw(show);
-  };
-  const interrupt = (): void => {
-    // Nobody may ever read what was written.
-    if (hasEnded) process.exit(130);
-    stop();
-  };
+  const toText = json ? toJson : valueText;
   warn(
     `the events of ${buffer} that are shown are taken from its own consumer` +
       (buffer instanceof PerfBuffer ? ", which gets no more until it opens the buffer anew" : ""),
   );
-  progress("waiting for events ...");
-  for (const signal of endingSignals) process.on(signal, interrupt);
-  try {
-    resume();
-    await ended.promise;
-    if (seen === 0) progress("");
-    if (text !== "") void output.write(text);
-    text = "";
-    await output.finish();
-  } finally {
-    pause();
-    for (const signal of endingSignals) process.off(signal, interrupt);
-  }
+  const seen = await new EventPrinter(buffer, (bytes) => toText(decode(bytes)), limit).run();
   const { lost } = buffer.stats;
   note(`${counted(seen, "event")}${lost > 0 ? `, ${lost} lost` : ""}`);
+}
+
+/** Prints the records of a buffer, a line each, until a signal or the limit ends it. What is not printed stays in the buffer. */
+class EventPrinter {
+  readonly #buffer: RingBuf<typeof u8> | PerfBuffer<typeof u8>;
+  readonly #toLine: (bytes: Uint8Array) => string;
+  readonly #limit: number;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #output = new OutputStream(() => this.#stop());
+  #seen = 0;
+  /** Lines that were not written yet. */
+  #text = "";
+  #isScheduled = false;
+  #hasEnded = false;
+  #subscription: Disposable | undefined;
+
+  constructor(
+    buffer: RingBuf<typeof u8> | PerfBuffer<typeof u8>,
+    toLine: (bytes: Uint8Array) => string,
+    limit: number,
+  ) {
+    this.#buffer = buffer;
+    this.#toLine = toLine;
+    this.#limit = limit;
+  }
+
+  /** Returns the number of records that were printed. @throws the error of a record or of the output */
+  async run(): Promise<number> {
+    const interrupt = (): void => {
+      // Nobody may ever read what was written.
+      if (this.#hasEnded) process.exit(130);
+      this.#stop();
+    };
+    progress("waiting for events ...");
+    for (const signal of endingSignals) process.on(signal, interrupt);
+    try {
+      this.#resume();
+      await this.#ended.promise;
+      this.#flush();
+      await this.#output.finish();
+      return this.#seen;
+    } finally {
+      if (this.#seen === 0) progress("");
+      this.#pause();
+      for (const signal of endingSignals) process.off(signal, interrupt);
+    }
+  }
+
+  #resume(): void {
+    if (this.#hasEnded) return;
+    this.#subscription ??= this.#buffer.subscribeRaw((view, offset, length) =>
+      this.#show(new Uint8Array(view.buffer, view.byteOffset + offset, length)),
+    );
+  }
+
+  #pause(): void {
+    this.#subscription?.[Symbol.dispose]();
+    this.#subscription = undefined;
+  }
+
+  #stop(): void {
+    this.#hasEnded = true;
+    this.#pause();
+    this.#ended.resolve();
+  }
+
+  #show(bytes: Uint8Array): void {
+    if (this.#seen === 0) progress("");
+    try {
+      this.#text += `${this.#toLine(bytes)}\n`;
+    } catch (error) {
+      // An exception in here would be an uncaught one.
+      this.#ended.reject(error);
+      this.#stop();
+    }
+    if (++this.#seen >= this.#limit) this.#stop();
+    // As many records at once as there are in this turn.
+    if (!this.#isScheduled) setImmediate(() => this.#flush());
+    this.#isScheduled = true;
+  }
+
+  #flush(): void {
+    this.#isScheduled = false;
+    const text = this.#text;
+    this.#text = "";
+    const room = text === "" ? undefined : this.#output.write(text);
+    if (room === undefined) return;
+    this.#pause();
+    void room.then(() => this.#resume());
+  }
 }
 
 function openBuffer(origin: { readonly id: number } | { readonly path: string }) {

@@ -41,10 +41,13 @@ export interface BtfInfo {
 
 /** Reads the properties of the BTF behind a descriptor (kernel 4.18). */
 export function readBtfInfo(fd: number, what: string): BtfInfo {
+  using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
+  // Kernels that have no names refuse a buffer for one.
+  const isNamed = sizes.has(BTF_INFO.name);
+  const elements = isNamed ? longestName : 0;
   using info = bufferedInfo(fd, BTF_INFO.sizeof, what, [
-    { pointer: BTF_INFO.name, count: BTF_INFO.name_len, elements: longestName, elementSize: 1 },
+    { pointer: BTF_INFO.name, count: BTF_INFO.name_len, elements, elementSize: 1 },
   ]);
-  const isNamed = info.has(BTF_INFO.name);
   return {
     id: info.u32(BTF_INFO.id),
     name: isNamed ? info.text(BTF_INFO.name) : "",
