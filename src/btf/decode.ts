@@ -97,13 +97,14 @@ export class Decoder {
     const key = type.kind === "int" && isInNetworkOrder(this.#graph, id) ? -type.id : type.id;
     let reader = this.#readers.get(key);
     if (reader === undefined) {
-      reader = key < 0 ? networkInteger(type) : this.#within(type, () => this.#makeReader(type));
+      reader = key < 0 ? networkInteger(type) : this.#makeReader(type);
       this.#readers.set(key, reader);
     }
     return reader;
   }
 
-  #within<T>({ id }: BtfType, make: () => T): T {
+  /** Makes the readers of what is inside a type. */
+  #within<T>(id: number, make: () => T): T {
     if (++this.#depth > greatestDepth) {
       throw new RangeError(
         `BTF type ${id} is within more than ${greatestDepth} others: deeper ones are not decoded`,
@@ -187,7 +188,7 @@ export class Decoder {
   #array({ typeId, length, id }: BtfType): Reader {
     const element = valueType(this.#graph, typeId);
     const size = this.#graph.sizeOf(typeId);
-    const read = this.#reader(typeId);
+    const read = this.#within(id, () => this.#reader(typeId));
     const isText = isCharacter(this.#graph, element);
     // Without a length, as many as there is room for.
     const isFlexible = length === 0;
@@ -228,7 +229,7 @@ export class Decoder {
   #filler(type: BtfType): Filler {
     let filler = this.#fillers.get(type.id);
     if (filler === undefined) {
-      filler = this.#within(type, () => this.#makeFiller(type));
+      filler = this.#within(type.id, () => this.#makeFiller(type));
       this.#fillers.set(type.id, filler);
     }
     return filler;
@@ -292,7 +293,8 @@ export class Decoder {
       // Variables of functions may share a name.
       const unique = taken.has(name) ? `${name}@${offset}` : name;
       taken.add(unique);
-      return { offset, end, fill: named(unique, this.#reader(typeId)) };
+      const read = this.#within(id, () => this.#reader(typeId));
+      return { offset, end, fill: named(unique, read) };
     });
     const fill = this.#fillAll(id, members);
     return (view, at, end) => {

@@ -480,7 +480,7 @@ export class BtfGraph {
       for (const member of this.members(id)) {
         const bitOffset = base + member.bitOffset;
         if (member.name !== "") {
-          yield { ...member, bitOffset };
+          yield base === 0 ? member : { ...member, bitOffset };
           continue;
         }
         const inner = this.resolve(member.typeId);

@@ -519,6 +519,22 @@ describe("refusals", () => {
     );
   });
 
+  test("of structs and arrays that are deeper than any program's", () => {
+    const within = (depth: number) => (types: RawTypes) => {
+      let inner: number = int;
+      for (let count = 0; count < depth; count++) {
+        const name = count % 3 === 0 ? "" : "s";
+        inner =
+          count % 2 === 0
+            ? types.array(inner, 1)
+            : types.struct("", 4, [{ name, type: inner, bit: 0 }]);
+      }
+      return inner;
+    };
+    expect(Bun.inspect(decode(within(32), [7, 0, 0, 0]), { depth: 40 })).toContain("7");
+    expect(() => decode(within(33), [7, 0, 0, 0])).toThrow("is within more than 32 others");
+  });
+
   test("of a struct that is in itself", () => {
     const make = (types: RawTypes) => types.struct("s", 4, [{ name: "s", type: 4, bit: 0 }]);
     expect(() => decode(make, [0, 0, 0, 0])).toThrow("is within more than 32 others");

@@ -61,7 +61,7 @@ describe("types of keys and values", () => {
     const [entry] = await dump(map);
     expect(entry?.formatted).toEqual({
       // Numbers in network order are as they lie in memory to bpftool.
-      key: { address: 0x010200c0, port: 0xbb01, proto: 6 },
+      key: { address: { s_addr: 0x010200c0 }, port: 0xbb01, proto: 6 },
       value: { packets: 7, comm: "bash" },
     });
   });
