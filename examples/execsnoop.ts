@@ -1,4 +1,4 @@
-#!/usr/bin/env bun
+#!/usr/bin/env -S bun --config=/dev/null --no-env-file --tsconfig-override=/dev/null
 /**
  * Shows every program that starts on this machine, as it starts.
  *
@@ -35,6 +35,11 @@ usage: bun execsnoop.ts [options]
 PID and PPID are numbers of the initial pid namespace, UID is the real user id in the initial user namespace.
 A program that was started by descriptor (execveat) has /dev/fd/NUMBER for its file name.
 With --failed, attempts of 32-bit programs are not seen; arguments that were not read whole end in "...".
+
+With --json a line has the keys time (ISO 8601), pid, ppid, uid, comm, filename and args (an array); argsCutOff
+where arguments were not read whole; with --failed also ret (0, or a negative error number) and error (its name).
+Bytes that are not UTF-8 are U+FFFD in comm, filename and args: then commBytes, filenameBytes or argsBytes
+(an array, as args) has all bytes as hexadecimal digits.
 
 Needs root, or CAP_BPF and CAP_PERFMON; and a kernel with BTF, 5.8 or later.`;
 
@@ -392,6 +397,7 @@ const shortEscapes: Readonly<Record<string, string>> = {
 
 /** Controls of the terminal, what changes the direction of text or cannot be seen, and separators of lines. */
 const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
+const allUnprintable = new RegExp(unprintable, "gu");
 
 /** A character or byte within `$'...'`. */
 function escape(character: string | number): string {
@@ -413,16 +419,34 @@ function quote(bytes: Uint8Array): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** As JSON in one line, in which a terminal obeys nothing: JSON itself escapes the controls before U+0020 alone. */
+function toJson(value: object): string {
+  return JSON.stringify(value).replace(allUnprintable, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, at) => `\\u${hex(character.charCodeAt(at), 4)}`,
+    ).join(""),
+  );
+}
+
+const hexDigits = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
 function asJson(event: Event, { failed }: Options): string {
   const { time, pid, ppid, uid, ret } = event;
-  return JSON.stringify({
+  const [comm, filename] = [untilNul(event.comm), untilNul(event.filename)];
+  const args = argumentsOf(event);
+  const isText = (bytes: Uint8Array): boolean => decode(bytes) !== undefined;
+  return toJson({
     time: monotonicToDate(time).toISOString(),
     pid,
     ppid,
     uid,
-    comm: asText(untilNul(event.comm)),
-    filename: asText(untilNul(event.filename)),
-    args: argumentsOf(event).map(asText),
+    comm: asText(comm),
+    filename: asText(filename),
+    args: args.map(asText),
+    ...(isText(comm) ? {} : { commBytes: hexDigits(comm) }),
+    ...(isText(filename) ? {} : { filenameBytes: hexDigits(filename) }),
+    ...(args.every(isText) ? {} : { argsBytes: args.map(hexDigits) }),
     ...(event.argsCutOff ? { argsCutOff: true } : {}),
     ...(failed ? { ret, ...(ret < 0 ? { error: errorNames.get(-ret) } : {}) } : {}),
   });
@@ -441,7 +465,9 @@ function columns(time: string, pid: string, ppid: string, uid: string, ret: stri
 
 function heading({ failed }: Options): string {
   const start = columns("TIME", "PID", "PPID", "UID", failed ? "RET".padEnd(8) : "");
-  return colour(bold, `${start}${"COMM".padEnd(15)} ${"FILENAME".padEnd(24)} ARGS`);
+  const text = `${start}${"COMM".padEnd(15)} ${"FILENAME".padEnd(24)} ARGS`;
+  // In one line; a pipe has no width.
+  return colour(bold, text.slice(0, process.stdout.columns || undefined).trimEnd());
 }
 
 function asLine(event: Event, { failed }: Options): string {
@@ -555,7 +581,12 @@ async function watch(options: Options): Promise<void> {
   for (const event of rest?.events ?? []) await show(event);
   await output.finish();
   const filtered = options.name === undefined ? "" : ` (${shown} shown)`;
-  console.error(`${seen} seen${filtered}, ${rest?.lost ?? 0} lost`);
+  tell(`${seen} seen${filtered}, ${rest?.lost ?? 0} lost`);
+}
+
+/** Writes a line to standard error. console.error() makes it red. */
+function tell(line: string): void {
+  process.stderr.write(`${line.replace(allUnprintable, escape)}\n`);
 }
 
 /** What the user can do something about, in a line: but an error of this script is shown with its stack. */
@@ -568,11 +599,11 @@ function report(error: unknown): number {
     String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS");
   if (isUsage) {
     const [reason] = error.message.split("\n");
-    console.error(`execsnoop: ${reason} (see --help)`);
+    tell(`execsnoop: ${reason} (see --help)`);
     return 2;
   }
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
-  console.error(`execsnoop: ${error.message}`);
+  tell(`execsnoop: ${error.message}`);
   return 1;
 }
 

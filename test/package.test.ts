@@ -1,6 +1,15 @@
 /** What is published works in somebody else's project: installed, imported, type-checked. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import * as library from "../src/index.ts";
@@ -431,6 +440,85 @@ new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
     expect(await bunx("--version")).toMatchObject({ stdout: `${version}\n`, exitCode: 0 });
     expect((await bunx("--help")).stdout).toContain("Usage: bun-bpf [options] [command]");
     expect(await bunx("map", "shw")).toMatchObject({ stdout: "", exitCode: 2 });
+  });
+
+  describe("started in a folder of somebody else, who wants Bun to run code", () => {
+    const hostile = () => join(folder, "hostile");
+    const ran = () => join(folder, "ran");
+
+    beforeAll(async () => {
+      if (isGuest) return;
+      const files = {
+        "evil.ts": `import { appendFileSync } from "node:fs";
+appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
+        "bunfig.toml": 'preload = ["./evil.ts"]\n[run]\npreload = ["./evil.ts"]\n',
+        // Each of these would be taken for the script itself.
+        "tsconfig.json": '{ "compilerOptions": { "paths": { "*": ["./evil.ts"] } } }',
+        "jsconfig.json": '{ "compilerOptions": { "paths": { "*": ["./evil.ts"] } } }',
+        "package.json": '{ "imports": { "#*": "./evil.ts" }, "browser": { "fs": "./evil.ts" } }',
+      };
+      const variables =
+        "FORCE_COLOR=3\nBUN_OPTIONS=--preload=./evil.ts\nNODE_OPTIONS=--require=./evil.ts\n";
+      for (const name of [".env", ".env.local", ".env.development", ".env.production"]) {
+        await Bun.write(join(hostile(), name), variables);
+      }
+      for (const [name, text] of Object.entries(files))
+        await Bun.write(join(hostile(), name), text);
+      symlinkSync(join(folder, "node_modules"), join(hostile(), "node_modules"));
+    });
+
+    /** Runs a command line there: its output, and the code of that folder that ran. */
+    const runThere = async (command: readonly string[]) => {
+      rmSync(ran(), { force: true });
+      // Without this process's own settings of what the variables there set.
+      const { stdout, stderr, exitCode } = await run(
+        ["env", "-u", "FORCE_COLOR", "-u", "NO_COLOR", ...command],
+        { cwd: hostile() },
+      );
+      return { stdout, stderr, exitCode, ran: existsSync(ran()) && readFileSync(ran(), "utf8") };
+    };
+
+    hostTest("Bun would run it", async () => {
+      const file = join(folder, "node_modules/bun-bpf/dist/cli.js");
+      expect((await runThere([process.execPath, file, "--version"])).ran).toContain("cli.js");
+    });
+
+    hostTest.each([
+      ["its path", () => [join(folder, "node_modules/.bin/bun-bpf")]],
+      ["bunx", () => [process.execPath, "x", "--no-install", "bun-bpf"]],
+      ["npx", () => ["npx", "--no-install", "bun-bpf"]],
+    ])("the command runs none of it: by %s", async (_, command) => {
+      const file = join(packageRoot, "package.json");
+      const { version } = (await Bun.file(file).json()) as { version: string };
+      expect(await runThere([...command(), "--version"])).toEqual({
+        stdout: `${version}\n`,
+        stderr: "",
+        exitCode: 0,
+        ran: false,
+      });
+      const { stdout, ...rest } = await runThere([...command(), "--help"]);
+      expect(rest).toEqual({ stderr: "", exitCode: 0, ran: false });
+      expect(stdout).toStartWith("Usage: bun-bpf [options] [command]");
+    });
+
+    installedTest("the command reads no variables there", async () => {
+      const command = [join(folder, "node_modules/.bin/bun-bpf"), "map", "list"];
+      const { stdout, ...rest } = await runThere(command);
+      expect(rest).toEqual({ stderr: "", exitCode: 0, ran: false });
+      expect(stdout).toMatch(/^ *ID  TYPE/);
+      expect(stdout).not.toContain("\u001b");
+    });
+
+    hostTest("the examples run none of it either", async () => {
+      const examples = join(folder, "node_modules/bun-bpf/examples");
+      for (const name of readdirSync(examples)) {
+        const file = join(examples, name);
+        chmodSync(file, 0o755);
+        const { stdout, ...rest } = await runThere([file, "--help"]);
+        expect({ name, ...rest }).toEqual({ name, stderr: "", exitCode: 0, ran: false });
+        expect(stdout).toContain("usage: ");
+      }
+    });
   });
 
   installedTest("has a command that shows what is in the kernel", async () => {

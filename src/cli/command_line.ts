@@ -2,7 +2,7 @@
 
 import { Command, CommanderError } from "commander";
 import { BpfError } from "../ffi/error.ts";
-import { ClosedPipe, jsonHelp, writeError, writeOut } from "./output.ts";
+import { ClosedPipe, jsonHelp, printable, writeError, writeOut } from "./output.ts";
 import { version } from "../../package.json" with { type: "json" };
 
 /** Adds a command, with its own commands, to the program. */
@@ -34,7 +34,8 @@ export class CommandError extends Error {
   }
 }
 
-const endingSignals = ["SIGINT", "SIGTERM"] as const;
+/** Signals that end a command when what it does can be ended. */
+export const endingSignals = ["SIGINT", "SIGTERM"] as const;
 
 /**
  * Runs steps one after another. A signal that ends the process does so between two of them, not in the middle of one, so
@@ -72,7 +73,10 @@ Examples:
   bun-bpf map list                       all maps, with who holds them open and where they are pinned
   bun-bpf map dump name:counts           the entries of a map, by its types
   bun-bpf map dump 12 --json | jq .      the same for scripts
+  bun-bpf map update limits 1000 50      store a value, by the map's types
+  bun-bpf map events exec_events         the records of a ring buffer, as they come
   bun-bpf prog show /sys/fs/bpf/filter   all about one program
+  bun-bpf btf dump vmlinux >vmlinux.h    the kernel's types, as a C header
 
 Objects are named by id (12, id:12), by name where only one has it (counts, name:counts), or by
 the path of a pin (/sys/fs/bpf/counts, ./counts, path:counts).
@@ -82,7 +86,7 @@ Listing objects takes root, or CAP_SYS_ADMIN; NO_COLOR=1 turns colours off, whic
 function createProgram(groups: readonly CommandGroup[]): Command {
   const program = new Command("bun-bpf")
     .description(
-      "Shows what is in the kernel's BPF: maps, programs, links, and what is in the maps.",
+      "Shows what is in the kernel's BPF: maps, programs, links, types, and what is in the maps.",
     )
     .version(version, "-V, --version", "print the version")
     .helpOption("-h, --help", "show this")
@@ -109,7 +113,8 @@ function report(error: unknown): number {
     return error.isMisuse ? misused : failed;
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  writeError(`bun-bpf: ${message}\n`);
+  // In one line, whatever names are in it.
+  writeError(`bun-bpf: ${printable(message)}\n`);
   // What is not foreseen is a mistake in here, which its place helps to find.
   if (!isExpected(error)) writeError(`${(error as Error).stack ?? ""}\n`);
   return failed;

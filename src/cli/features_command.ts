@@ -9,10 +9,10 @@ import {
   progress,
   renderDetails,
   renderTable,
-  styled,
   withJson,
   writeOut,
 } from "./output.ts";
+import { bpfBuildOptions } from "../features/build_options.ts";
 import type { Feature, FeatureGroup, FeatureStatus } from "../features/feature.ts";
 import { type Features, features } from "../features/features.ts";
 import type { KernelSettings } from "../features/settings.ts";
@@ -71,6 +71,7 @@ type SectionData = Partial<Record<keyof FeatureReport, unknown>>;
 /** The sections by the names that the command line takes, in their order. Each asks the kernel for itself. */
 const sections: Readonly<Record<string, Section>> = {
   kernel: { text: kernelSection, data: () => ({ settings: settingsData(features.settings) }) },
+  config: { text: configSection, data: () => ({ config: configData() }) },
   maps: {
     text: mapSection,
     data: () => ({
@@ -119,6 +120,19 @@ function kernelSection(): string {
   ]);
 }
 
+function configSection(): string {
+  const options = bpfBuildOptions();
+  if (options === undefined) return renderDetails([["kernel configuration", "unknown"]]);
+  return renderDetails([...options].map(([name, value]) => [name, value ?? "not set"]));
+}
+
+/** The options by name: null is what is not set, and all of it where nothing tells. */
+function configData(): FeatureReport["config"] {
+  const options = bpfBuildOptions();
+  if (options === undefined) return null;
+  return Object.fromEntries([...options].map(([name, value]) => [name, value ?? null]));
+}
+
 function mapSection(): string {
   const mapOperations = reportOperations(features);
   return renderTable(
@@ -138,7 +152,7 @@ function mapSection(): string {
       ) as [string[], string[]];
       return [
         type,
-        styled(statusFormats[status], status),
+        { format: statusFormats[status], text: status },
         since ?? "",
         single.join(" ") || (reason ?? ""),
         batches.map((name) => name.slice(0, -batchSuffix.length)).join(" "),
@@ -162,7 +176,7 @@ function programSection(): string {
     ],
     Object.entries(entriesOf(features.programTypes)).map(([type, { status, since, reason }]) => [
       type,
-      styled(statusFormats[status], status),
+      { format: statusFormats[status], text: status },
       since ?? "",
       `${helpers[type]?.length || ""}`,
       reason ?? "",
@@ -203,7 +217,7 @@ function featureTable(title: string, entries: FeatureEntries): string {
     [{ title }, { title: "STATUS" }, { title: "SINCE" }, { title: "WHY NOT" }],
     Object.entries(entries).map(([name, { status, since, reason }]) => [
       name,
-      styled(statusFormats[status], status),
+      { format: statusFormats[status], text: status },
       since ?? "",
       reason ?? "",
     ]),
@@ -238,6 +252,8 @@ export type FeatureEntries = Readonly<Record<string, FeatureEntry>>;
 /** All that is known of the running kernel. */
 export interface FeatureReport {
   readonly settings: KernelSettings;
+  /** Options of the kernel's build, which the command alone reports; null where nothing tells them. */
+  readonly config?: Readonly<Record<string, string | null>> | null;
   readonly mapTypes: FeatureEntries;
   /** By kind of map. What no kernel has is left out. */
   readonly mapOperations: Readonly<Record<string, FeatureEntries>>;

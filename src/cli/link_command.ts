@@ -28,6 +28,9 @@ Examples:
 
 const links: ObjectCommand<"link"> = {
   kind: "link",
+  jsonKeys: `id, type, programId (0 for none), and what its type has more, as LinkInfo
+of the library describes it: name, ifindex, interfaceName, attachType, cgroupId, ...;
+targetName (\`show\` alone)`,
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },

@@ -54,6 +54,9 @@ Examples:
 
 const maps: ObjectCommand<"map"> = {
   kind: "map",
+  jsonKeys: `id, type, name, keySize, valueSize and memory (bytes), maxEntries, flags,
+frozen, mapExtra; btfId, btfKeyTypeId, btfValueTypeId and kernelValueTypeId (0 for none); ownerProgramType and
+ownerJited of a map that holds programs; programIds (\`show\` alone)`,
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },
@@ -157,7 +160,8 @@ function addMapDump(group: Command): void {
   ).action(dump);
 }
 
-function parseLimit(text: string): number {
+/** Parses the number of a limit. @throws {InvalidArgumentError} */
+export function parseLimit(text: string): number {
   const count = Number(text);
   if (!/^\d+$/.test(text) || count < 1 || !Number.isSafeInteger(count)) {
     throw new InvalidArgumentError("Expected a number from 1 on.");

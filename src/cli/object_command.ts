@@ -1,6 +1,6 @@
 /** @module The commands `list` and `show`, which maps, programs and links have in common. */
 
-import { type Command, InvalidArgumentError } from "commander";
+import { Argument, type Command, InvalidArgumentError } from "commander";
 import { closest } from "../check/names.ts";
 import { type HandleKind, nouns } from "../handle/kernel_object.ts";
 import { CommandError } from "./command_line.ts";
@@ -10,12 +10,11 @@ import {
   type Detail,
   fewOf,
   type JsonOption,
-  printable,
   printJson,
   renderDetails,
   renderTable,
+  warn,
   withJson,
-  writeError,
   writeOut,
 } from "./output.ts";
 import {
@@ -26,6 +25,7 @@ import {
   type ObjectsByKind,
   visibleObject,
 } from "../inspect/objects.ts";
+import { OpenedObject } from "../inspect/opened_object.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
 import { type ObjectPins, objectPins } from "../inspect/pins.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
@@ -39,6 +39,8 @@ export interface ObjectCommand<Kind extends HandleKind> {
   rows(infos: readonly InfoByKind[Kind][]): string[][];
   /** Makes the lines about one object, without those about its holders. */
   details(info: InfoByKind[Kind]): readonly Detail[];
+  /** The keys of its JSON, for the help: all but those that all kinds have. */
+  readonly jsonKeys: string;
   /** Finds related objects, for JSON. */
   related(info: InfoByKind[Kind]): Readonly<Record<string, unknown>>;
 }
@@ -50,19 +52,111 @@ export function addObjectCommands<Kind extends HandleKind>(
 ): void {
   const { kind } = command;
   const noun = nouns[kind];
-  withJson(group.command("list").description(`list all ${noun}s`)).action((options: JsonOption) =>
-    list(command, options),
-  );
+  const keys = `
+With --json ${noun}s have the keys
+${command.jsonKeys};
+owners, each with pid, comm (its name) and fd; pins, which are paths; \`show\` has notes, too: texts that
+say what is missing, which \`list\` prints on standard error. What is not known of one has no key.`;
+  withJson(
+    group.command("list").description(`list all ${noun}s`).addHelpText("after", keys),
+  ).action((options: JsonOption) => list(command, options));
   withJson(
     group
       .command("show")
       .description(`show all about one ${noun}`)
-      .argument(
-        `<${noun}>`,
-        `its id${kind === "link" ? "" : ", its name"}, or the path of a pin`,
-        parseReference,
-      ),
+      .addArgument(argumentFor(kind))
+      .addHelpText("after", keys),
   ).action((reference: Reference, options: JsonOption) => show(command, reference, options));
+  withJson(
+    group
+      .command("pin")
+      .description(`give a ${noun} a path, which keeps it after its processes have ended`)
+      .addArgument(argumentFor(kind))
+      .argument("<path>", "on a BPF file system; its folders exist", parsePath)
+      .addHelpText("after", `\nExamples:\n  bun-bpf ${kind} pin id:12 /sys/fs/bpf/kept`),
+  ).action((reference: Reference, path: string, options: JsonOption) =>
+    pin(kind, reference, path, options),
+  );
+  withJson(
+    group
+      .command("unpin")
+      .description(`remove a pin of a ${noun}`)
+      .argument("<path>", "the pin", parsePath)
+      .addHelpText(
+        "after",
+        `
+Nothing but a pin of a ${noun} is removed. The ${noun} ends with its last pin, where nothing else uses it.
+
+Examples:
+  bun-bpf ${kind} unpin /sys/fs/bpf/kept`,
+      ),
+  ).action((path: string, options: JsonOption) => unpin(kind, path, options));
+}
+
+/** The argument of a command that names an object. */
+export function argumentFor(kind: HandleKind): Argument {
+  const names = kind === "link" ? "" : ", its name";
+  return new Argument(`<${nouns[kind]}>`, `its id${names}, or the path of a pin`).argParser(
+    parseReference,
+  );
+}
+
+function parsePath(text: string): string {
+  const path = text.replace(/^path:/, "");
+  // A name alone is rather that of an object, given by mistake.
+  if (path === "" || path.includes("\0") || (path === text && !path.includes("/"))) {
+    throw new InvalidArgumentError(
+      "Expected the path of a pin, with a slash: /sys/fs/bpf/counts, ./counts.",
+    );
+  }
+  return path;
+}
+
+function pin(
+  kind: HandleKind,
+  reference: Reference,
+  path: string,
+  { json = false }: JsonOption,
+): void {
+  using object = openReference(kind, reference);
+  object.pin(path);
+  if (json) printJson({ id: object.id, path });
+}
+
+function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): void {
+  using object = OpenedObject.open(kind, { path });
+  const { id } = object;
+  // Another process may have removed it since.
+  if (!object.unpin(path)) throw new CommandError(`nothing is pinned at ${path}`);
+  if (json) printJson({ id, path });
+}
+
+/** Opens the object that is meant, to change it or its pins. @throws {CommandError} when there is none, or more than one */
+export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
+  return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
+}
+
+/**
+ * Finds the object that is meant.
+ *
+ * @param isChange to refuse a name of which the kernel would keep the beginning only: more than one object could be meant
+ * @throws {CommandError} when there is none, or more than one
+ */
+export function originOf(
+  kind: HandleKind,
+  reference: Reference,
+  { isChange = false } = {},
+): { readonly id: number } | { readonly path: string } {
+  if (reference.by === "path") return { path: reference.path };
+  if (reference.by === "id") return { id: reference.id };
+  const longest = BPF_OBJ_NAME_LEN - 1;
+  if (isChange && Buffer.byteLength(reference.name) > longest) {
+    throw new CommandError(
+      `the kernel keeps ${longest} characters of a name, and ${JSON.stringify(reference.name)} has more: say which ${nouns[kind]} by its id`,
+      { isMisuse: true },
+    );
+  }
+  return { id: findObject(kind, reference).id };
 }
 
 function list<Kind extends HandleKind>(
@@ -103,7 +197,7 @@ function show<Kind extends HandleKind>(
 
 /** Tells what is missing in the output: on standard error, for those who read a pipe too. */
 export function noteIncomplete(notes: readonly string[]): void {
-  for (const text of notes) writeError(`${printable(text)}\n`);
+  for (const text of notes) warn(text);
 }
 
 /** The name of an object on the command line. */
@@ -170,9 +264,7 @@ function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKi
       similar === undefined || similar === ""
         ? `\`bun-bpf ${kind} list\` shows all`
         : `did you mean ${JSON.stringify(similar)}?`;
-    throw new CommandError(
-      `there is no ${noun} with the name ${printable(JSON.stringify(name))}: ${hint}`,
-    );
+    throw new CommandError(`there is no ${noun} with the name ${JSON.stringify(name)}: ${hint}`);
   }
   if (found.length > 1) {
     const candidates = found.map(({ id, type }) => `\n  id:${id}  ${type}`);
@@ -221,7 +313,8 @@ export class HolderIndex {
         : []),
       ...(places > 0
         ? [
-            `pins in ${counted(places, "place")} that may not be opened are not shown (CAP_DAC_OVERRIDE; on older kernels CAP_BPF)`,
+            `pins in ${counted(places, "place")} are not shown: they may not be opened (CAP_DAC_OVERRIDE; on older kernels ` +
+              `CAP_BPF), or their names are too long, not UTF-8, or too many`,
           ]
         : []),
     ];
@@ -234,21 +327,15 @@ function tableOf<T>(found: ObjectsByKind<T>, kind: HandleKind): ReadonlyMap<numb
 
 /** The cells of a table for owners and pins. */
 function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
-  const processes = new Map(owners.map(({ pid, comm }) => [pid, `${printable(comm)}(${pid})`]));
-  return [
-    fewOf([...processes.values()], mostInCell),
-    fewOf(
-      pins.map((path) => printable(path)),
-      mostInCell,
-    ),
-  ];
+  const processes = new Map(owners.map(({ pid, comm }) => [pid, `${comm}(${pid})`]));
+  return [fewOf([...processes.values()], mostInCell), fewOf(pins, mostInCell)];
 }
 
 /** The lines of details for owners and pins. */
 function holderDetails({ owners, pins }: Holders) {
   return [
-    ["owners", owners.map(({ pid, comm, fd }) => `${printable(comm)}(${pid}) as descriptor ${fd}`)],
-    ["pins", pins.map((path) => printable(path))],
+    ["owners", owners.map(({ pid, comm, fd }) => `${comm}(${pid}) as descriptor ${fd}`)],
+    ["pins", pins],
   ] as const;
 }
 

@@ -9,8 +9,13 @@ import { styleText } from "node:util";
 export type Format = Parameters<typeof styleText>[0];
 
 /** Text that stands out on a terminal, unless NO_COLOR is set. */
-export function styled(format: Format, text: string): string {
-  return styleText(format, text, { stream: process.stdout, validateStream: true });
+export interface Styled {
+  readonly format: Format;
+  readonly text: string;
+}
+
+function style({ format, text }: Styled): string {
+  return styleText(format, printable(text), { stream: process.stdout, validateStream: true });
 }
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -66,25 +71,41 @@ export function fewOf(texts: readonly string[], most: number): string {
   return [...texts.slice(0, most), ...(rest > 0 ? [`+${rest}`] : [])].join(",");
 }
 
-/** A text that others chose, without what would change the terminal that shows it. */
+/**
+ * Characters that a terminal obeys or does not show, all but the end of a line: controls, what turns the direction of text, joins or
+ * separates it, and halves of characters.
+ */
+const unprintable = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+
+/** The same, but for the sequences of {@link style}. */
+const unprintableAmongStyles = /(?!\n|\u001b\[\d{1,2}m)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+
+function escapeCharacter(character: string): string {
+  const code = character.codePointAt(0) as number;
+  return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+}
+
+/** A text that others chose, in one line, without what would change the terminal that shows it. */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) => {
-    const code = character.codePointAt(0) as number;
-    return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
-  });
+  return text.replace(unprintable, escapeCharacter).replaceAll("\n", "\\x0a");
 }
 
 /** A line about one object: none where the value is `undefined`, and several for an array. */
 export type Detail = readonly [name: string, value: string | readonly string[] | undefined];
 
-/** `name: value` lines with aligned values, as text that ends with a line feed. */
+/** `name: value` lines with aligned values, as text that ends with a line feed. Values are made {@link printable}. */
 export function renderDetails(details: readonly Detail[]): string {
   const shown = details.flatMap(([name, value]) => {
     const lines = value === undefined ? [] : typeof value === "string" ? [value] : value;
     return lines.map((line, index) => [index === 0 ? `${name}:` : "", line] as const);
   });
   const width = Math.max(0, ...shown.map(([name]) => name.length));
-  return shown.map(([name, line]) => `${styled("dim", name.padEnd(width))}  ${line}\n`).join("");
+  return shown
+    .map(
+      ([name, line]) =>
+        `${style({ format: "dim", text: name.padEnd(width) })}  ${printable(line)}\n`,
+    )
+    .join("");
 }
 
 /** A column: its heading, and where its text is. */
@@ -104,10 +125,10 @@ const borderless = {
   vertical: "",
 };
 
-/** Rows in aligned columns under their headings, as text that ends with a line feed. An empty cell is a dash. */
+/** Rows in aligned columns under their headings, as text that ends with a line feed. Cells are made {@link printable}; an empty one is a dash. */
 export function renderTable(
   columns: readonly Column[],
-  rows: readonly (readonly string[])[],
+  rows: readonly (readonly (string | Styled)[])[],
 ): string {
   const table = new Table({
     style: borderless,
@@ -119,7 +140,7 @@ export function renderTable(
     })),
   });
   table.addRows(
-    rows.map((row) => Object.fromEntries(row.map((cell, index) => [`${index}`, cell || "-"]))),
+    rows.map((row) => Object.fromEntries(row.map((cell, index) => [`${index}`, cellText(cell)]))),
   );
   const [heading = "", ...lines] = table
     .render()
@@ -127,14 +148,21 @@ export function renderTable(
     // What would be lines between the cells is empty.
     .filter((line) => line !== "")
     .map((line) => line.slice(1).trimEnd());
-  return `${[styled("bold", heading), ...lines].join("\n")}\n`;
+  const { isTTY, columns: width } = process.stdout;
+  const shown = isTTY && width > 0 ? heading.slice(0, width) : heading;
+  return `${[style({ format: "bold", text: shown }), ...lines].join("\n")}\n`;
+}
+
+function cellText(cell: string | Styled): string {
+  return typeof cell === "string" ? printable(cell) || "-" : style(cell);
 }
 
 /** The help about JSON, which holds for every command. */
 export const jsonHelp = `With --json a command prints one JSON document. Integers are numbers up to 2^53 - 1 and decimal strings
-beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. What is not known
-of an object has no key. The settings of \`features\` have the same keys on every machine: null is what is not
-known or not there, and no limit; only ioUring.reason is absent where io_uring is available.`;
+beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. Bytes that are not
+UTF-8 are U+FFFD in names. The help of each command has its keys; what is not known of an object has
+none. The settings of \`features\` have the same keys on every machine: null is what is not known or not
+there, and no limit; only ioUring.reason is absent where io_uring is available.`;
 
 /** The option that every command has. */
 export interface JsonOption {
@@ -181,18 +209,33 @@ function toPlain(value: unknown): unknown {
   }
 }
 
-/** Prints to standard output. @throws {ClosedPipe} when nobody reads it */
+/**
+ * Prints to standard output. All that commands print passes through here, or through {@link writeError}: what nobody has made printable
+ * is escaped here.
+ *
+ * @throws {ClosedPipe} when nobody reads it
+ */
 export function writeOut(text: string): void {
-  write(standardOutput, text);
+  write(standardOutput, text.replace(unprintableAmongStyles, escapeCharacter));
 }
 
 /** Prints to standard error; where nobody reads that, nobody is told. */
 export function writeError(text: string): void {
+  writeTerminal(text.replace(unprintable, escapeCharacter));
+}
+
+/** Writes to standard error what a terminal may obey. */
+function writeTerminal(text: string): void {
   try {
     write(standardError, text);
   } catch {
     // There is no other place to say it.
   }
+}
+
+/** Tells on standard error what the output lacks: people and scripts alike, which would take it for all there is. */
+export function warn(text: string): void {
+  writeError(`${printable(text)}\n`);
 }
 
 /** Writes a remark for a person at a terminal, which is not part of the output. */
@@ -202,7 +245,7 @@ export function note(text: string): void {
 
 /** Shows a person at a terminal what is being done, in a line that the next call overwrites; an empty text removes it. */
 export function progress(text: string): void {
-  if (process.stderr.isTTY) writeError(`\r${text}\u001b[K`);
+  if (process.stderr.isTTY) writeTerminal(`\r${printable(text)}\u001b[K`);
 }
 
 /** Prints line after line, many at a time. */
@@ -217,12 +260,50 @@ export class LineWriter implements Disposable {
   flush(): void {
     const text = this.#gathered;
     this.#gathered = "";
-    if (text !== "") writeOut(text);
+    // No style is in it.
+    if (text !== "") write(standardOutput, text.replace(unprintable, escapeCharacter));
   }
 
   /** Prints the rest. */
   [Symbol.dispose](): void {
     this.flush();
+  }
+}
+
+/**
+ * Standard output, written no faster than it is read, while the process goes on: signals have their turn. The other functions wait
+ * in the call itself.
+ */
+export class OutputStream {
+  #last: Promise<void> = Promise.resolve();
+  #failure: NodeJS.ErrnoException | undefined;
+
+  /** @param onFailure called when a write has failed; {@link finish} throws the error */
+  constructor(onFailure: () => void) {
+    // More than one write may fail.
+    process.stdout.on("error", (error) => {
+      this.#failure ??= error;
+      onFailure();
+    });
+  }
+
+  /** Writes text in which there are no styles. Returns `undefined` where there is room for more, or else a promise for it. */
+  write(text: string): Promise<void> | undefined {
+    if (this.#failure !== undefined) return undefined;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#last = promise;
+    // It is called when the write has failed, too.
+    const hasRoom = process.stdout.write(text.replace(unprintable, escapeCharacter), () =>
+      resolve(),
+    );
+    return hasRoom ? undefined : promise;
+  }
+
+  /** Waits until all is written. @throws {ClosedPipe} when nobody reads it; and the error of a write */
+  async finish(): Promise<void> {
+    await this.#last;
+    if (this.#failure?.code === "EPIPE") throw new ClosedPipe();
+    if (this.#failure !== undefined) throw this.#failure;
   }
 }
 

@@ -52,6 +52,9 @@ const columns: readonly Column[] = [
 
 const programs: ObjectCommand<"prog"> = {
   kind: "prog",
+  jsonKeys: `id, type, name, tag, gpl, loadedAt, uid, mapIds, btfId (0 for none),
+translatedSize, jitedSize and memory (bytes), verifiedInstructions, runCount, runTime (ns), recursionMisses,
+target (btfId and typeId); linkIds (\`show\` alone)`,
   columns,
   rows: (infos) =>
     infos.map((info) => [

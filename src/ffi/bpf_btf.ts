@@ -30,6 +30,34 @@ export interface BtfObject {
   readonly name: string;
 }
 
+/** The properties of a BTF that the kernel has. */
+export interface BtfInfo {
+  readonly id: number;
+  /** Empty but for the kernel's own, `"vmlinux"`, and a module's (kernel 5.11). */
+  readonly name: string;
+  /** True for the kernel's own and for modules' (kernel 5.11). */
+  readonly isKernel: boolean;
+  /** Bytes of its raw form. */
+  readonly size: number;
+}
+
+/** Reads the properties of the BTF behind a descriptor (kernel 4.18). */
+export function readBtfInfo(fd: number, what: string): BtfInfo {
+  using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
+  // Kernels that have no names refuse a buffer for one.
+  const isNamed = sizes.has(BTF_INFO.name);
+  const elements = isNamed ? longestName : 0;
+  using info = bufferedInfo(fd, BTF_INFO.sizeof, what, [
+    { pointer: BTF_INFO.name, count: BTF_INFO.name_len, elements, elementSize: 1 },
+  ]);
+  return {
+    id: info.u32(BTF_INFO.id),
+    name: isNamed ? info.text(BTF_INFO.name) : "",
+    isKernel: isNamed && info.u32(BTF_INFO.kernel_btf) !== 0,
+    size: info.u32(BTF_INFO.btf_size),
+  };
+}
+
 /** Reads the BTF behind a descriptor (kernel 4.18). */
 export function readBtfObject(fd: number, what: string): BtfObject {
   using sizes = objectInfo(fd, BTF_INFO.sizeof, what);

@@ -34,7 +34,7 @@ function howToGrant(missing: readonly Capability[]): string {
     : [...missing];
   const list = granted.map((name) => name.toLowerCase()).join(",");
   const options = granted.map((name) => `--cap-add ${name.slice("CAP_".length)}`).join(" ");
-  return `run as root (sudo -E), give the Bun binary the capabilities (setcap ${list}+ep), or start the container with ${options}`;
+  return `run as root (sudo -E), give a compiled script the capabilities (setcap ${list}+ep), or start the container with ${options}`;
 }
 
 /**

@@ -7,8 +7,6 @@
 import type * as Files from "node:fs";
 import { BpfError, explainNoDescriptor } from "./error.ts";
 
-export type { Dirent } from "node:fs";
-
 function load(): typeof Files {
   return process.getBuiltinModule("node:fs");
 }
@@ -48,6 +46,9 @@ export const constants = {
   },
   get O_DIRECTORY(): number {
     return load().constants.O_DIRECTORY;
+  },
+  get O_NOFOLLOW(): number {
+    return load().constants.O_NOFOLLOW;
   },
   get O_NONBLOCK(): number {
     return load().constants.O_NONBLOCK;

@@ -174,14 +174,18 @@ export class ByKind<T> implements ObjectsByKind<T> {
 }
 
 /**
- * Opens what is pinned at a path, a map for reading only. The kernel's information has another layout for each kind of object, and does
+ * Opens what is pinned at a path, a map by default for reading only. The kernel's information has another layout for each kind of object, and does
  * not say which: so the kind is known before anything is read.
  *
  * @throws {Error} where there is nothing, or an object of another kind
  */
-export function openPin(kind: HandleKind, path: string): Descriptor {
+export function openPin(
+  kind: HandleKind,
+  path: string,
+  access: "read" | "write" = "read",
+): Descriptor {
   const noun = nouns[kind];
-  const fd = openToRead(kind, path);
+  const fd = access === "read" ? openToRead(kind, path) : openPinned(path, noun);
   if (fd === undefined) throw new Error(`nothing is pinned at ${path}: no such file`);
   const descriptor = new Descriptor(fd, `${noun} pinned at ${path}`);
   try {

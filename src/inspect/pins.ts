@@ -1,4 +1,4 @@
-import { type Dirent, lstatSync, readdirSync, readFileSync } from "../ffi/files.ts";
+import { constants, fstatSync, openSync, readdirSync, readFileSync } from "../ffi/files.ts";
 import { objectId, objectKind, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -7,13 +7,18 @@ import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
 /** The paths at which objects are pinned, by the ids of maps, programs and links. */
 export interface ObjectPins extends ObjectsByKind<string> {
-  /** The number of folders and pins that this process may not look into. */
+  /**
+   * The number of folders and pins that were not looked at: because this process may not, because their paths are too long for
+   * the kernel or not UTF-8, or because a user has made very many of them.
+   */
   readonly hidden: number;
 }
 
 /**
  * Finds where maps, programs and links are pinned, in all BPF file systems that are mounted where this process sees them: each pin
- * is opened, asked for its id, and closed. Symbolic links are not followed.
+ * is opened, asked for its id, and closed. Symbolic links are not followed. Folders near a mount's root are read first; of the
+ * folders that one user owns, and of those that several can write to, it looks at as much as has paths of 32 million characters
+ * together. So nobody can keep it from the pins of others.
  *
  * What is pinned or removed meanwhile may be in it or not. Kernel 4.13 for maps and programs, 5.8 for links.
  *
@@ -32,68 +37,101 @@ export function objectPins(): ObjectPins {
   return { maps: found.maps, programs: found.programs, links: found.links, hidden };
 }
 
+/** Characters of paths that are looked at in the folders of one user: about 600,000 pins with paths of usual length. */
+const pathBudget = 32 * 1024 * 1024;
+
+/** Permission bits of group and others to write to a folder. */
+const writableByOthers = 0o022;
+
 /** A walk over the folders of mounts, which opens each pin. */
 class PinWalk {
   readonly found = new ByKind<string>();
   hidden = 0;
   /** The folders that were read: the same path may be mounted upon more than once. */
   readonly #visited = new Set<string>();
+  /** Characters of the paths looked at so far, by the user who owns their folders, or can write to them with others. */
+  readonly #spent = new Map<number | "several", number>();
 
-  visit({ path, device }: BpfMount): void {
-    const folders = [path];
-    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-      // Another file system, mounted on top of it, is none of this one.
-      if (this.#visited.has(folder) || !this.#isOn(device, folder)) continue;
-      this.#visited.add(folder);
-      for (const entry of this.#entries(folder)) {
-        const inside = `${folder === "/" ? "" : folder}/${entry.name}`;
-        if (entry.isDirectory()) folders.push(inside);
-        else if (entry.isFile()) this.#add(inside);
+  visit(mount: BpfMount): void {
+    // Not what has taken the place of a folder.
+    const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+    const folders = [mount.path];
+    // The array grows meanwhile: folders are read in the order of their depth.
+    for (const path of folders) {
+      if (this.#visited.has(path)) continue;
+      try {
+        using folder = new Descriptor(openSync(path, flags), `folder ${path}`);
+        const stats = fstatSync(folder.fd);
+        // Another file system, mounted on top of it, is none of this one.
+        if (stats.dev !== mount.device) continue;
+        this.#visited.add(path);
+        const isShared = (stats.mode & writableByOthers) !== 0;
+        const user = isShared ? "several" : stats.uid;
+        for (const inner of this.#read(folder, path, user)) folders.push(inner);
+      } catch (error) {
+        this.#note(error, path);
       }
     }
   }
 
-  #isOn(device: number, folder: string): boolean {
-    try {
-      return lstatSync(folder).dev === device;
-    } catch (error) {
-      this.#note(error);
-      return false;
+  /** Opens the pins in a folder, and returns the paths of the folders in it. */
+  #read({ fd }: Descriptor, path: string, user: number | "several"): string[] {
+    const folders: string[] = [];
+    // By the descriptor: the path may lead elsewhere by now. The kernel keeps much more of each entry than is read here.
+    const opened = `/proc/self/fd/${fd}`;
+    const entries = readdirSync(opened, { withFileTypes: true });
+    for (const [index, entry] of entries.entries()) {
+      const inside = `${path === "/" ? "" : path}/${entry.name}`;
+      if (!this.#spend(user, inside.length)) {
+        this.hidden += entries.length - index;
+        break;
+      }
+      if (entry.isDirectory()) folders.push(inside);
+      else if (entry.isFile()) this.#add(`${opened}/${entry.name}`, inside);
     }
+    return folders;
   }
 
-  #entries(folder: string): Dirent[] {
-    try {
-      return readdirSync(folder, { withFileTypes: true });
-    } catch (error) {
-      this.#note(error);
-      return [];
-    }
+  /** Returns false where a user's budget has no room for a path of this length. */
+  #spend(user: number | "several", length: number): boolean {
+    const spent = (this.#spent.get(user) ?? 0) + length;
+    if (spent > pathBudget) return false;
+    this.#spent.set(user, spent);
+    return true;
   }
 
-  #add(path: string): void {
+  #add(opened: string, path: string): void {
     try {
-      const fd = openAnyhow(path);
-      if (fd === undefined) return;
+      const fd = openAnyhow(opened);
+      if (fd === undefined) return this.#noteAbsent(path);
       using descriptor = new Descriptor(fd, `object pinned at ${path}`);
       const kind = objectKind(descriptor.fd);
       if (!isInspected(kind)) return;
       this.found.add(kind, objectId(kind, descriptor), path);
     } catch (error) {
-      this.#note(error);
+      this.#note(error, path);
     }
   }
 
-  /** Ignores, or counts, what happens to others' files at any time. @throws all else */
-  #note(error: unknown): void {
+  /** Ignores, or counts, what happens to others' files at any time. @throws what is not about this path */
+  #note(error: unknown, path: string): void {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "EACCES" || code === "EPERM") this.hidden++;
-    else if (!passing.has(code ?? "")) throw error;
+    if (code === undefined || shortages.has(code)) throw error;
+    if (code === "ENOENT") this.#noteAbsent(path);
+    else if (!passing.has(code)) this.hidden++;
+  }
+
+  /** Ignores what was removed meanwhile. A name that is not UTF-8 cannot be opened by the text that stands for it. */
+  #noteAbsent(path: string): void {
+    if (path.includes("\ufffd")) this.hidden++;
   }
 }
 
-/** Errors of what is removed meanwhile, or replaced by what is not an object or a folder. */
-const passing: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EINVAL", "ENXIO"]);
+/** Errors of what is replaced meanwhile by what is not an object or a folder. */
+const passing: ReadonlySet<string> = new Set(["ENOTDIR", "ELOOP", "EINVAL", "ENXIO"]);
+
+/** Errors that are about this process, or the machine, and not about a path. */
+const shortages: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 
 /** Opens a pin, of a map also where this user may only read it. */
 function openAnyhow(path: string): number | undefined {

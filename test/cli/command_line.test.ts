@@ -2,10 +2,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
-import { BpfFileSystem, HashMap, t } from "../../src/index.ts";
+import { asm, BpfFileSystem, HashMap, Program, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { packageRoot } from "../support/run.ts";
-import { cli, commandTimeout } from "./run_cli.ts";
+import { cli, cliJson, commandTimeout } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
@@ -17,7 +17,11 @@ describe("help", () => {
     [["help"], ["bun-bpf [options] [command]"]],
     [
       ["map", "--help"],
-      ["bun-bpf map [options] [command]", "list", "show", "dump", "Examples:"],
+      [
+        "bun-bpf map [options] [command]",
+        ...["list", "show", "pin", "unpin", "dump", "lookup", "peek", "update", "delete", "events"],
+        "Examples:",
+      ],
     ],
     [
       ["help", "prog"],
@@ -32,6 +36,10 @@ describe("help", () => {
       ["bun-bpf map dump [options] <map>", "--limit", "Examples:"],
     ],
     [
+      ["btf", "--help"],
+      ["bun-bpf btf [options] [command]", "list", "dump", "Examples:"],
+    ],
+    [
       ["map", "list", "--help"],
       ["bun-bpf map list [options]", "--json"],
     ],
@@ -41,13 +49,59 @@ describe("help", () => {
     for (const part of parts) expect(stdout).toContain(part);
   });
 
+  bpfTest("has the keys of JSON that a command prints", async () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+    using program = new Program({
+      section: "raw_tp/sched_process_exec",
+      license: "GPL",
+      maps: { map },
+      code: [asm.mov(asm.r0, 0), asm.exit()],
+    });
+    using link = program.attach();
+    for (const [kind, { id }] of Object.entries({ map, prog: program, link })) {
+      for (const command of [["list"], ["show", id]]) {
+        const help = (await cli([kind, `${command[0]}`, "--help"])).stdout;
+        const document = await cliJson<{ id: number } | { id: number }[]>([kind, ...command]);
+        const shown = [document].flat().find((object) => object.id === id) ?? {};
+        expect(Object.keys(shown).length).toBeGreaterThan(4);
+        for (const key of [...Object.keys(shown), "pid", "comm", "fd"]) {
+          expect({ kind, key, help }).toEqual({
+            kind,
+            key,
+            help: expect.stringMatching(new RegExp(`\\b${key}\\b`)) as never,
+          });
+        }
+      }
+    }
+  });
+
   test("the version is that of the package", async () => {
     expect(await cli(["--version"])).toMatchObject({ stdout: `${version}\n`, exitCode: 0 });
   });
 
   test("no line of it is longer than a terminal's", async () => {
-    for (const args of [["--help"], ["map", "--help"], ["map", "dump", "--help"]]) {
-      const { stdout } = await cli(args);
+    for (const args of [
+      [],
+      ...["map", "prog", "link", "btf", "features"].map((name) => [name]),
+      ...[
+        "list",
+        "show",
+        "dump",
+        "lookup",
+        "peek",
+        "update",
+        "delete",
+        "events",
+        "pin",
+        "unpin",
+      ].map((name) => ["map", name]),
+      ...["list", "show"].flatMap((name) => [
+        ["prog", name],
+        ["link", name],
+      ]),
+      ...["list", "dump"].map((name) => ["btf", name]),
+    ]) {
+      const { stdout } = await cli([...args, "--help"]);
       for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(110);
     }
   });

@@ -2,6 +2,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { release } from "node:os";
 import { type FeatureReport, settingsData } from "../../src/cli/features_command.ts";
 import { toJson } from "../../src/cli/output.ts";
+import { kernelConfig } from "../../src/ffi/kernel.ts";
 import type { KernelSettings } from "../../src/features/settings.ts";
 import { features } from "../../src/index.ts";
 import { trialCgroups } from "../features/trial_cgroups.ts";
@@ -42,6 +43,28 @@ describe("features", () => {
     expect(Object.keys(report)).toEqual(["settings", "mapTypes", "mapOperations"]);
     expect(report.settings.release).toBe(release());
     expect(report.mapTypes["hash"]).toEqual({ status: "available", since: "3.19" } as never);
+  });
+
+  test("come with the options of the kernel's build", async () => {
+    const config = kernelConfig();
+    const { config: shown } = await cliJson<FeatureReport>(["features", "config"]);
+    const text = await cliText(["features", "config"]);
+    if (config === undefined) {
+      expect(shown).toBeNull();
+      expect(text).toMatch(/^kernel configuration: +unknown\n$/);
+      return;
+    }
+    const names = Object.keys(shown ?? {});
+    // Of BPF as a whole, and from the rows of map types, program types, attach kinds and instructions.
+    for (const name of ["BPF_SYSCALL", "HZ", "XDP_SOCKETS", "CGROUP_BPF", "KPROBE_EVENTS", "MMU"]) {
+      expect(names).toContain(`CONFIG_${name}`);
+    }
+    expect(new Set(names).size).toBe(names.length);
+    for (const [name, value] of Object.entries(shown ?? {})) {
+      expect({ name, value }).toEqual({ name, value: config.get(name) ?? null });
+      expect(text).toMatch(new RegExp(`^${name}: +${value ?? "not set"}$`, "m"));
+    }
+    expect(shown?.["CONFIG_BPF_SYSCALL"]).toBe("y");
   });
 
   bpfTest("are tried to the end of a trial when Ctrl-C comes: nothing stays of it", async () => {
@@ -132,6 +155,8 @@ describe("features", () => {
   test("that there are none of are a misuse that names those that there are", async () => {
     const { stderr, exitCode } = await cli(["features", "everything"]);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain("kernel, maps, programs, attach, instructions, fixes, helpers");
+    expect(stderr).toContain(
+      "kernel, config, maps, programs, attach, instructions, fixes, helpers",
+    );
   });
 });

@@ -1,6 +1,6 @@
 /** `bun-bpf map list` and `map show`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
-import { mkdirSync, rmdirSync } from "node:fs";
+import { chmodSync, mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import {
   asm,
@@ -296,7 +296,7 @@ testUnless(bpfObstacle ?? mountObstacle)("pins that may not be seen are told of"
   rmdirSync(locked);
   // Kernels may refuse the pin itself to who has no capabilities at all.
   if (text.stderr.includes("EPERM")) return;
-  const note = /^pins in \d+ places? that may not be opened are not shown \(CAP_DAC_OVERRIDE/m;
+  const note = /^pins in \d+ places? are not shown: they may not be opened \(CAP_DAC_OVERRIDE/m;
   expect(text.stderr).toMatch(note);
   const { notes } = JSON.parse(json.stdout) as { readonly notes: readonly string[] };
   expect(notes).toContainEqual(expect.stringMatching(note) as never);
@@ -341,6 +341,36 @@ describe("maps that hold programs", () => {
   });
 });
 
+pinTest("a tree of folders that is too deep hides nothing else, and is told of", async () => {
+  using bpffs = new MountedBpffs();
+  using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+  using program = new Program({
+    section: "raw_tp/sched_process_exec",
+    license: "GPL",
+    code: [asm.mov(asm.r0, 0), asm.exit()],
+  });
+  using link = program.attach();
+  chmodSync(bpffs.path, 0o1777);
+  bpffs.makeDeepTree();
+  for (const [kind, object] of Object.entries({ map, prog: program, link })) {
+    const path = `${bpffs.path}/${kind}`;
+    object.pin(path);
+    for (const args of [["list"], ["show", path], ["show", object.id]]) {
+      const told = "pins in 1 place are not shown: ";
+      const text = await cli([kind, ...args]);
+      expect(text).toMatchObject({ exitCode: 0, stderr: expect.stringContaining(told) as never });
+      expect(text.stdout).toContain(path);
+      const json = await cli([kind, ...args, "--json"]);
+      expect(json.exitCode).toBe(0);
+      // What is about all of a list is not in one of its elements.
+      expect(args[0] === "list" ? json.stderr : json.stdout).toContain(told);
+      const shown = [JSON.parse(json.stdout) as ShownMap | ShownMap[]].flat();
+      expect(shown.find(({ id }) => id === object.id)?.["pins"]).toEqual([path]);
+    }
+    object.unpin();
+  }
+});
+
 testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
   "pins that may not be seen are told of at a terminal",
   async () => {
@@ -363,7 +393,7 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
       // Kernels may refuse the pin itself to who has no capabilities at all.
       if (text.includes("EPERM")) continue;
       expect(text).toMatch(
-        /^( *")?pins in \d+ places? that may not be opened are not shown \(CAP_DAC_OVERRIDE/m,
+        /^( *")?pins in \d+ places? are not shown: they may not be opened \(CAP_DAC_OVERRIDE/m,
       );
     }
   },

@@ -130,3 +130,14 @@ describe("colours", () => {
     },
   );
 });
+
+testUnless(bpfObstacle ?? commandObstacle("script") ?? commandObstacle("stty"))(
+  "a heading is one line on a narrow terminal, too",
+  async () => {
+    const command = `stty cols 30; exec env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm "${process.execPath}" "${mainFile}" map list`;
+    const { stdout } = await run(["script", "-qec", command, "/dev/null"]);
+    const [heading = ""] = Bun.stripANSI(stdout).split("\r\n");
+    expect(heading).toMatch(/^ *ID  TYPE /);
+    expect(heading.length).toBe(30);
+  },
+);

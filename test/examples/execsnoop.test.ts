@@ -134,6 +134,49 @@ describe("execsnoop", () => {
     expect(record?.args.join("\0").length).toBe(1024);
   });
 
+  bpfTest("loses no byte of what is not UTF-8, in JSON", async () => {
+    const snoop = await start("--json");
+    const line = `odd=$(printf '${folder}/caf\\351'); cp "${marked}" "$odd"; exec "$odd" "$(printf 'a\\377')" "ünï" after`;
+    Bun.spawnSync(["sh", "-c", line]);
+    Bun.spawnSync([marked, "all of it is text"]);
+    await snoop.until("all of it");
+    const { stdout } = await snoop.finish("SIGINT");
+    const bytesOf = (text: string) => Buffer.from(text, "latin1").toString("hex");
+    const filenameBytes = bytesOf(`${folder}/caf\xe9`);
+    expect(records(stdout).find(({ args }) => args[3] === "after")).toMatchObject({
+      comm: "caf\ufffd",
+      commBytes: bytesOf("caf\xe9"),
+      filename: `${folder}/caf\ufffd`,
+      filenameBytes,
+      args: [`${folder}/caf\ufffd`, "a\ufffd", "ünï", "after"],
+      argsBytes: [filenameBytes, "61ff", Buffer.from("ünï").toString("hex"), bytesOf("after")],
+    });
+    const text = records(stdout).find(({ args }) => args[1] === "all of it is text");
+    expect(Object.keys(text ?? {}).filter((key) => key.endsWith("Bytes"))).toEqual([]);
+  });
+
+  bpfTest("lets nothing change the terminal that shows JSON", async () => {
+    const snoop = await start("--json");
+    const evil = "\u009b31m\u001b[31m\u007f\u202eb\u2028\u{e0041}";
+    Bun.spawnSync([marked, evil, "last"]);
+    await snoop.until('"last"');
+    const { stdout } = await snoop.finish("SIGINT");
+    expect(stdout).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+    expect(stdout).toContain("\\u009b31m\\u001b[31m\\u007f\\u202eb\\u2028\\udb40\\udc41");
+    expect(records(stdout).find(({ args }) => args[2] === "last")?.args[1]).toBe(evil);
+  });
+
+  testUnless(bpfObstacle ?? commandObstacle("script") ?? commandObstacle("stty"))(
+    "fits a narrow terminal: the heading is one line, and the last line is not red",
+    async () => {
+      const command = `stty cols 50; exec env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm "${process.execPath}" "${script}" --duration 0.3`;
+      const { stdout } = await run(["script", "-qec", command, "/dev/null"]);
+      const lines = stdout.split("\r\n");
+      expect(lines[0]).toBe("\u001b[1mTIME             PID    PPID   UID COMM\u001b[0m");
+      expect(lines.at(-2)).toMatch(/^\d+ seen, \d+ lost$/);
+    },
+  );
+
   bpfTest("shows failed attempts with the error, if asked", async () => {
     const snoop = await start("--json", "--failed");
     const missing = join(folder, "missing");
@@ -449,6 +492,29 @@ describe("execsnoop", () => {
     const { stdout, exitCode } = await runBun([script, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toContain("usage: bun execsnoop.ts [options]");
+    // The README shows the same.
+    expect(readFileSync(join(packageRoot, "README.md"), "utf8")).toContain(stdout);
+  });
+
+  bpfTest("explains all keys of its JSON", async () => {
+    const help = (await runBun([script, "--help"])).stdout;
+    const snoop = await start("--json", "--failed");
+    Bun.spawnSync(["sh", "-c", `exec "${marked}" "$(printf 'a\\377')" ${"x".repeat(2000)}`]);
+    Bun.spawnSync(["sh", "-c", `exec ${join(folder, "missing")}`], { stderr: "ignore" });
+    Bun.spawnSync([marked, "last"]);
+    await snoop.until('"last"');
+    const { stdout } = await snoop.finish("SIGINT");
+    const keys = new Set(records(stdout).flatMap((record) => Object.keys(record)));
+    expect([...keys]).toEqual(expect.arrayContaining(["argsBytes", "argsCutOff", "ret", "error"]));
+    for (const key of keys) expect(help).toMatch(new RegExp(`\\b${key}\\b`));
+  });
+
+  hostTest("escapes what it says of its arguments", async () => {
+    for (const args of [["\u009b31m"], ["\u001b[31m"], ["--duration", "\u202e"]]) {
+      const { stderr } = await runBun([script, ...args]);
+      expect(stderr).toMatch(/\\(x1b|u009b|u202e)/);
+      expect(stderr).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
+    }
   });
 
   hostTest.each([

@@ -124,7 +124,7 @@ describe("the explanation of a refusal", () => {
     const preload = ["--preload", "./test/support/drop_capabilities.ts"];
     const { stdout } = await runBun([...preload, ...print(code)]);
     const line = (lacks: string, list: string, options: string) =>
-      `This process lacks ${lacks}: run as root (sudo -E), give the Bun binary the capabilities (setcap ${list}+ep), or start the container with ${options}\n`;
+      `This process lacks ${lacks}: run as root (sudo -E), give a compiled script the capabilities (setcap ${list}+ep), or start the container with ${options}\n`;
     expect(stdout).toBe(
       line("CAP_BPF", "cap_bpf,cap_perfmon", "--cap-add BPF --cap-add PERFMON") +
         line("CAP_SYS_ADMIN", "cap_sys_admin", "--cap-add SYS_ADMIN") +

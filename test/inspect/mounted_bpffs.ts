@@ -1,4 +1,4 @@
-import { mkdtempSync, rmdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -13,6 +13,19 @@ export class MountedBpffs implements Disposable {
     if (success) return;
     rmdirSync(this.path);
     throw new Error(`mount: ${stderr.toString().trim()}`);
+  }
+
+  /** Makes folders in one another, 45 of 200 characters: deeper than the path of a file may be long. */
+  makeDeepTree(): void {
+    const name = "d".repeat(200);
+    const chain = join(this.path, ...Array.from({ length: 15 }, () => name));
+    const upper = join(this.path, "upper");
+    mkdirSync(chain, { recursive: true });
+    for (let round = 0; round < 2; round++) {
+      renameSync(join(this.path, name), upper);
+      mkdirSync(chain, { recursive: true });
+      renameSync(upper, join(chain, name));
+    }
   }
 
   [Symbol.dispose](): void {

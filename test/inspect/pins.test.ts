@@ -1,5 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, rmdirSync, symlinkSync, unlinkSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  unlinkSync,
+} from "node:fs";
 import { join } from "node:path";
 import { asm, HashMap, objectPins, Program, t } from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
@@ -79,6 +87,90 @@ describe("the pins of objects", () => {
       Bun.spawnSync(["umount", lower.path]);
     }
     expect(objectPins().maps.get(map.id)).toEqual([join(lower.path, "lower")]);
+  });
+});
+
+describe("what users put into a BPF file system", () => {
+  mountTest(
+    "does not hide the pins of others: folders deeper than paths can be are counted",
+    () => {
+      using bpffs = new MountedBpffs();
+      using map = newMap();
+      chmodSync(bpffs.path, 0o1777);
+      bpffs.makeDeepTree();
+      for (const folder of ["a", "z"]) {
+        mkdirSync(join(bpffs.path, folder));
+        map.pin(join(bpffs.path, folder, "map"));
+      }
+      const { maps, hidden } = objectPins();
+      expect(maps.get(map.id)?.toSorted()).toEqual(
+        ["a", "z"].map((name) => join(bpffs.path, name, "map")),
+      );
+      expect(hidden).toBe(1);
+    },
+  );
+
+  mountTest("is looked at within bounds, that of each user apart", () => {
+    using bpffs = new MountedBpffs();
+    using map = newMap();
+    const [mine, theirs] = ["z mine", "a theirs"].map((name) => join(bpffs.path, name)) as [
+      string,
+      string,
+    ];
+    mkdirSync(mine);
+    mkdirSync(theirs);
+    // 15 folders down every path has 3,800 characters; together they are more than the bound.
+    const deep = join(theirs, ...Array.from({ length: 15 }, () => "d".repeat(250)));
+    mkdirSync(deep, { recursive: true });
+    const count = 9_500;
+    for (let i = 0; i < count; i++) mkdirSync(join(deep, `folder${i}`));
+    chownSync(deep, 65533, 65533);
+    const inMine = join(mine, "x/y/z");
+    mkdirSync(inMine, { recursive: true });
+    map.pin(join(inMine, "map"));
+    const { maps, hidden } = objectPins();
+    expect(maps.get(map.id)).toEqual([join(inMine, "map")]);
+    expect(hidden).toBeGreaterThan(0);
+    expect(hidden).toBeLessThan(count);
+  });
+
+  mountTest("is counted where its name is not UTF-8", () => {
+    using bpffs = new MountedBpffs();
+    using map = newMap();
+    const path = join(bpffs.path, "map");
+    map.pin(path);
+    renameSync(path, Buffer.concat([Buffer.from(`${path}-`), Buffer.from([0xff])]));
+    const { maps, hidden } = objectPins();
+    expect([maps.get(map.id), hidden]).toEqual([undefined, 1]);
+  });
+
+  mountTest("may change meanwhile: folders that go, come and become links", async () => {
+    using bpffs = new MountedBpffs();
+    using map = newMap();
+    map.pin(join(bpffs.path, "map"));
+    const code = `
+      const fs = require("node:fs");
+      process.chdir(process.argv[1]);
+      for (;;) {
+        fs.mkdirSync("f/g/h", { recursive: true });
+        for (const name of ["f/g/h", "f/g"]) fs.rmdirSync(name);
+        fs.symlinkSync("/", "f/g");
+        fs.unlinkSync("f/g");
+        fs.rmdirSync("f");
+        fs.symlinkSync("f", "f");
+        fs.unlinkSync("f");
+      }`;
+    const churn = Bun.spawn([process.execPath, "-e", code, bpffs.path]);
+    try {
+      for (let round = 0; round < 200; round++) {
+        const { maps, hidden } = objectPins();
+        expect([maps.get(map.id), hidden]).toEqual([[join(bpffs.path, "map")], 0]);
+        if (round % 20 === 0) await Bun.sleep(1);
+      }
+    } finally {
+      churn.kill("SIGKILL");
+      await churn.exited;
+    }
   });
 });
 

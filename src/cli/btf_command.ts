@@ -1,0 +1,253 @@
+/** @module The commands of `bun-bpf btf`: the type information of the kernel, of modules, programs and maps. */
+
+import { readFileSync } from "node:fs";
+import { type Command, InvalidArgumentError } from "commander";
+import { CommandError } from "./command_line.ts";
+import { findObject, parseReference, type Reference } from "./object_command.ts";
+import {
+  fewOf,
+  humanBytes,
+  type JsonOption,
+  LineWriter,
+  printJson,
+  renderTable,
+  toJson,
+  withJson,
+  writeOut,
+} from "./output.ts";
+import { closest } from "../check/names.ts";
+import { Btf, readKernelBtf } from "../btf/btf.ts";
+import { cDefinitions } from "../btf/c_header.ts";
+import type { BtfGraph, BtfType } from "../btf/graph.ts";
+import { visibleObjects } from "../inspect/objects.ts";
+import { findType, listBtfs } from "../inspect/types.ts";
+import { existsSync, readdirSync } from "../ffi/files.ts";
+
+const help = `
+A BTF is named by its id (12, id:12), vmlinux or the name of a module (name:nf_tables), the map or
+program that has it (map:counts, prog:id:7), or the path of a file in the raw form (./types.btf).
+
+Without --json the types are a C header, in which each comes after those that it needs; of several types
+with one name, all but the first have a number (___2). With --json they are what the BTF has, in the
+order of their ids.
+
+Examples:
+  bun-bpf btf dump vmlinux >vmlinux.h
+  bun-bpf btf dump vmlinux --type task_struct
+  bun-bpf btf dump map:counts
+  bun-bpf btf dump 12 --json | jq '.[] | select(.kind == "func") | .name'`;
+
+/** Adds the commands of `bun-bpf btf`. */
+export function btfCommand(program: Command): void {
+  const group = program
+    .command("btf")
+    .description("type information (BTF) of the kernel, modules, programs and maps")
+    .addHelpText("after", "\nExamples:\n  bun-bpf btf list\n  bun-bpf btf dump vmlinux >vmlinux.h");
+  withJson(
+    group
+      .command("list")
+      .description("list all type information, with the programs and maps that have it"),
+  ).action(list);
+  withJson(
+    group
+      .command("dump")
+      .description("print types as a C header")
+      .argument("<btf>", "whose types: see below", parseBtfReference)
+      .option("-t, --type <name>", "a struct, union, enum or typedef, and what it needs")
+      .addHelpText("after", help),
+  ).action(dump);
+}
+
+function list({ json = false }: JsonOption): void {
+  const infos = [...listBtfs()];
+  const programs = visibleObjects("prog") ?? [];
+  const maps = visibleObjects("map") ?? [];
+  const rows = infos.map((info) => ({
+    ...info,
+    programIds: programs.filter(({ btfId }) => btfId === info.id).map(({ id }) => id),
+    mapIds: maps.filter(({ btfId }) => btfId === info.id).map(({ id }) => id),
+  }));
+  if (json) return printJson(rows);
+  const columns = [
+    { title: "ID", alignment: "right" },
+    { title: "NAME" },
+    { title: "SIZE", alignment: "right" },
+    { title: "PROGRAMS" },
+    { title: "MAPS" },
+  ] as const;
+  const mostIds = 4;
+  writeOut(
+    renderTable(
+      columns,
+      rows.map(({ id, name, size, programIds, mapIds }) => [
+        `${id}`,
+        name,
+        humanBytes(size),
+        fewOf(programIds.map(String), mostIds),
+        fewOf(mapIds.map(String), mostIds),
+      ]),
+    ),
+  );
+}
+
+/** The name of a BTF on the command line. */
+type BtfReference = Reference | { readonly by: "map" | "prog"; readonly object: Reference };
+
+function parseBtfReference(text: string): BtfReference {
+  const [, kind, object = ""] = /^(map|prog):(.*)$/s.exec(text) ?? [];
+  if (kind === "map" || kind === "prog") return { by: kind, object: parseReference(object) };
+  if (text === "") throw new InvalidArgumentError("Expected an id, a name, or a path.");
+  return parseReference(text);
+}
+
+/** Types, and the first of them that is not its base's. */
+interface Types {
+  readonly btf: Btf;
+  readonly first: number;
+}
+
+function openBtf(reference: BtfReference): Types {
+  switch (reference.by) {
+    case "id":
+      return byId(reference.id);
+    case "map":
+    case "prog": {
+      const info = findObject(reference.by, reference.object);
+      if (info.btfId !== 0) return byId(info.btfId);
+      const noun = reference.by === "map" ? "map" : "program";
+      throw new CommandError(`the ${noun} ${info.id} has no types of its own`);
+    }
+    case "path":
+      return { btf: Btf.parse(readFileSync(reference.path)), first: 1 };
+    case "name":
+      return byName(reference.name);
+  }
+}
+
+function byId(id: number): Types {
+  const info = [...listBtfs()].find((candidate) => candidate.id === id);
+  const isModule = info?.isKernel === true && info.name !== "vmlinux";
+  return { btf: Btf.fromId(id), first: isModule ? Btf.kernel().length : 1 };
+}
+
+const folder = "/sys/kernel/btf";
+
+function byName(name: string): Types {
+  if (name === "vmlinux") return { btf: Btf.kernel(), first: 1 };
+  const path = `${folder}/${name}`;
+  if (existsSync(path)) {
+    const kernel = Btf.kernel();
+    return { btf: Btf.parse(readKernelBtf(path), kernel), first: kernel.length };
+  }
+  const known = existsSync(folder) ? readdirSync(folder) : [];
+  const similar = closest(name, known);
+  const hint =
+    similar === undefined
+      ? "`bun-bpf btf list` shows all"
+      : `did you mean ${JSON.stringify(similar)}?`;
+  throw new CommandError(
+    `there is no type information of a module with the name ${JSON.stringify(name)}: ${hint}`,
+  );
+}
+
+interface DumpOptions extends JsonOption {
+  readonly type?: string;
+}
+
+function dump(reference: BtfReference, { json = false, type }: DumpOptions): void {
+  const { btf, first } = openBtf(reference);
+  const ids =
+    type === undefined ? idsFrom(btf, first) : [findType(type, [btf], "this type information").id];
+  using lines = new LineWriter();
+  if (json) {
+    let pending = "[";
+    for (const id of ids) {
+      lines.line(pending === "[" ? pending : `${pending},`);
+      pending = `  ${toJson(describeType(btf, btf.type(id)))}`;
+    }
+    lines.line(pending === "[" ? "[]" : `${pending}\n]`);
+    return;
+  }
+  if (type !== undefined) {
+    for (const definition of cDefinitions(btf, ids)) lines.line(definition);
+    return;
+  }
+  lines.line(beforeTypes);
+  for (const definition of cDefinitions(btf, definable(btf, ids))) lines.line(definition);
+  lines.line(afterTypes);
+}
+
+/** Those of bpftool, so that headers of either work with the same sources. */
+const beforeTypes = `#ifndef __VMLINUX_H__
+#define __VMLINUX_H__
+
+#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute push (__attribute__((preserve_access_index)), apply_to = record)
+#endif
+`;
+const afterTypes = `#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute pop
+#endif
+
+#endif /* __VMLINUX_H__ */`;
+
+function* idsFrom({ length }: BtfGraph, first: number): Generator<number> {
+  for (let id = first; id < length; id++) yield id;
+}
+
+const definableKinds: ReadonlySet<string> = new Set([
+  "struct",
+  "union",
+  "enum",
+  "enum64",
+  "typedef",
+  "fwd",
+]);
+
+function* definable(btf: BtfGraph, ids: Iterable<number>): Generator<number> {
+  const all = [...ids];
+  const used = new Set(all.flatMap((id) => usedBy(btf, btf.type(id))));
+  for (const id of all) {
+    const { kind, name } = btf.type(id);
+    if (!definableKinds.has(kind)) continue;
+    // An anonymous type is written out where it is used. The numbers of an enum have names also where nothing uses it.
+    if (name !== "" || (kind.startsWith("enum") && !used.has(id))) yield id;
+  }
+}
+
+/** The types in which an anonymous one would be written out. */
+function usedBy(btf: BtfGraph, { id, kind, typeId }: BtfType): number[] {
+  if (kind === "struct" || kind === "union") return btf.members(id).map((member) => member.typeId);
+  if (kind === "func_proto") return [typeId, ...btf.parameters(id).map((part) => part.typeId)];
+  return typeId === 0 ? [] : [typeId];
+}
+
+/** A type with what its kind has more. */
+function describeType(btf: BtfGraph, type: BtfType): object {
+  const { id, kind, name, size, typeId, length, ...more } = type;
+  const known = {
+    id,
+    kind,
+    ...(name === "" ? {} : { name }),
+    ...(size === 0 ? {} : { size }),
+    ...(typeId === 0 ? {} : { typeId }),
+    ...(kind === "array" ? { length } : {}),
+    ...more,
+  };
+  switch (kind) {
+    case "struct":
+    case "union":
+      return { ...known, members: btf.members(id) };
+    case "enum":
+    case "enum64":
+      return { ...known, enumerators: btf.enumerators(id) };
+    case "func_proto":
+      return { ...known, parameters: btf.parameters(id) };
+    case "datasec":
+      return { ...known, variables: btf.variables(id) };
+    case "int":
+      return { ...known, ...btf.integer(id) };
+    default:
+      return known;
+  }
+}

@@ -1,0 +1,168 @@
+/** @module The commands that read and change single entries: `bun-bpf map lookup`, `update`, `delete` and `peek`. */
+
+import { type Command, Option } from "commander";
+import { CommandError } from "./command_line.ts";
+import { valueText } from "./map_command.ts";
+import {
+  argumentFor,
+  noteIncomplete,
+  openReference,
+  originOf,
+  parseReference,
+  type Reference,
+} from "./object_command.ts";
+import { type JsonOption, printJson, withJson, writeOut } from "./output.ts";
+import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
+import { EntryDecoder } from "../inspect/map_reader.ts";
+import { mapTypes } from "../maps/map_types.ts";
+
+const texts = `
+A key or value is JSON, as \`map dump --json\` prints it, by the map's types (BTF): 5, '{"pid": 5, "comm":
+"sh"}', "192.0.2.1". Text need not be quoted for JSON, as far as it is not JSON by itself: eth0, 0xffff,
+192.0.2.1. Where the map has no types it is hexadecimal bytes, as \`map dump\` shows them: "01 00 00 00" or
+01000000; with hex: before them it may be so anywhere. Keys of arrays are numbers.`;
+
+const updateHelp = `${texts}
+
+The value of a map with one for each CPU is an array of as many as there are possible CPUs. In a map that
+holds programs or maps it is the id, the name or the path of a pin of one. Queues, stacks and Bloom
+filters have no keys: what is given is pushed, or added.
+
+Examples:
+  bun-bpf map update limits '{"uid": 1000}' 50
+  bun-bpf map update id:12 "0a 00 00 00" "01 00 00 00 00 00 00 00" --if-absent
+  bun-bpf map update jumps 3 name:handler`;
+
+/** Adds the commands on single entries to `bun-bpf map`, which is there already. */
+export function mapEditCommands(program: Command): void {
+  const group = program.commands.find((command) => command.name() === "map");
+  if (group === undefined) throw new Error("there is no command map yet");
+  withJson(
+    group
+      .command("lookup")
+      .description("show the value of a key")
+      .addArgument(argumentFor("map"))
+      .argument("<key>", "the key, see below")
+      .addHelpText("after", `${texts}\n\nExamples:\n  bun-bpf map lookup counts 5`),
+  ).action(lookup);
+  withJson(
+    group
+      .command("peek")
+      .description("show the next value of a queue or stack, which stays there")
+      .addArgument(argumentFor("map"))
+      .addHelpText("after", "\nExamples:\n  bun-bpf map peek jobs --json"),
+  ).action(peek);
+  withJson(
+    group
+      .command("update")
+      .description("store a value")
+      .addArgument(argumentFor("map"))
+      .argument("<key-value...>", "the key, where the map has keys, and the value: see below")
+      .addOption(new Option("--if-absent", "only where the key is absent").conflicts("ifPresent"))
+      .addOption(new Option("--if-present", "only where the key is present"))
+      .addHelpText("after", updateHelp),
+  ).action(update);
+  withJson(
+    group
+      .command("delete")
+      .description("delete an entry")
+      .addArgument(argumentFor("map"))
+      .argument("<key>", "the key, see below")
+      .addHelpText("after", `${texts}\n\nExamples:\n  bun-bpf map delete counts 5`),
+  ).action(remove);
+}
+
+/** Encodes a text. @throws {CommandError} that names the map, where it is none for it */
+function encoded<T>(map: MapEditor, encode: () => T): T {
+  try {
+    return encode();
+  } catch (error) {
+    if (!(error instanceof TypeError) && !(error instanceof RangeError)) throw error;
+    throw new CommandError(`${map}: ${error.message}`, { isMisuse: true });
+  }
+}
+
+function keyOf(map: MapEditor, text: string): Uint8Array {
+  const { keySize } = map.properties;
+  if (keySize === 0) {
+    throw new CommandError(`the ${map} has no keys`, { isMisuse: true });
+  }
+  return encoded(map, () => new EntryEncoder(map.properties).key(text));
+}
+
+function lookup(reference: Reference, text: string, { json = false }: JsonOption): void {
+  using map = MapEditor.open(originOf("map", reference), "read");
+  const key = keyOf(map, text);
+  const value = map.lookup(key);
+  if (value === undefined) throw absent(map, text);
+  print(map, { key, value }, json);
+}
+
+function absent(map: MapEditor, text: string): CommandError {
+  return new CommandError(`there is no entry with the key ${JSON.stringify(text)} in the ${map}`);
+}
+
+function print(map: MapEditor, raw: { key: Uint8Array; value: Uint8Array }, json: boolean): void {
+  const decoder = new EntryDecoder(map.properties);
+  const entry = decoder.decode(raw);
+  if (json) printJson(entry);
+  else writeOut(`${valueText(entry.value)}\n`);
+  noteIncomplete(decoder.notes);
+}
+
+function peek(reference: Reference, { json = false }: JsonOption): void {
+  using map = MapEditor.open(originOf("map", reference), "read");
+  if (mapTypes.get(map.properties.type)?.entries !== "next") {
+    throw new CommandError(
+      `the ${map} is neither a queue nor a stack: \`bun-bpf map lookup\` and \`dump\` show what is in it`,
+      { isMisuse: true },
+    );
+  }
+  const key = new Uint8Array(0);
+  const value = map.lookup(key);
+  if (value === undefined) throw new CommandError(`the ${map} is empty`);
+  print(map, { key, value }, json);
+}
+
+interface UpdateOptions extends JsonOption {
+  readonly ifAbsent?: boolean;
+  readonly ifPresent?: boolean;
+}
+
+function update(reference: Reference, words: readonly string[], options: UpdateOptions): void {
+  const { json = false, ifAbsent = false, ifPresent = false } = options;
+  using map = MapEditor.open(originOf("map", reference, { isChange: true }), "write");
+  const { id, keySize } = map.properties;
+  const expected = keySize === 0 ? 1 : 2;
+  if (words.length !== expected) {
+    const what = keySize === 0 ? "has no keys: expected a value" : "takes a key and a value";
+    throw new CommandError(`the ${map} ${what}, got ${words.length} arguments`, { isMisuse: true });
+  }
+  const key = keySize === 0 ? new Uint8Array(0) : keyOf(map, words[0] as string);
+  using held = new DisposableStack();
+  const open = (kind: "prog" | "map", text: string) =>
+    held.use(openReference(kind, parseReference(text))).fd;
+  const text = words.at(-1) as string;
+  const value = encoded(map, () => new EntryEncoder(map.properties).value(text, open));
+  const condition = ifAbsent ? "absent" : ifPresent ? "present" : "any";
+  if (!map.update({ key, value }, condition)) {
+    const state = ifAbsent ? "is present already" : "is absent";
+    throw new CommandError(
+      `the key ${JSON.stringify(words[0])} ${state}: nothing was stored in the ${map}`,
+    );
+  }
+  if (json) printJson({ mapId: id, updated: true });
+}
+
+function remove(reference: Reference, text: string, { json = false }: JsonOption): void {
+  using map = MapEditor.open(originOf("map", reference, { isChange: true }), "write");
+  const { id, type } = map.properties;
+  const key = keyOf(map, text);
+  if (mapTypes.get(type)?.operations.delete === undefined) {
+    throw new CommandError(
+      `the entries of ${type} maps cannot be deleted: \`bun-bpf map update\` stores another value`,
+    );
+  }
+  if (!map.delete(key)) throw absent(map, text);
+  if (json) printJson({ mapId: id, deleted: true });
+}

@@ -1,0 +1,200 @@
+/** @module The command `bun-bpf map events`: the records of a ring buffer or perf buffer, as they come. */
+
+import type { Command } from "commander";
+import { CommandError, endingSignals } from "./command_line.ts";
+import { parseLimit, valueText } from "./map_command.ts";
+import { argumentFor, originOf, type Reference } from "./object_command.ts";
+import { counted, type JsonOption, note, OutputStream, progress, toJson, warn } from "./output.ts";
+import type { Btf } from "../btf/btf.ts";
+import { MapEditor } from "../inspect/map_editor.ts";
+import type { EntryValue } from "../inspect/map_reader.ts";
+import { findType, kernelBtf, programBtfs } from "../inspect/types.ts";
+import { PerfBuffer } from "../ring/perf_buffer.ts";
+import { RingBuf } from "../ring/ring_buf.ts";
+import { u8 } from "../types/integer.ts";
+
+const help = `
+The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). A record is shown by the type
+that --type names, a struct of the programs that use the map or of the kernel, or else as hexadecimal
+bytes. Those of a perf buffer can have up to 7 bytes more than were written. With --json each record is a
+JSON value in a line.
+
+Events that are shown are taken: the program whose events they are does not get them. Its ring buffer
+goes on where this ends; its perf buffer gets nothing more until it is opened anew.
+
+Examples:
+  bun-bpf map events exec_events --type event
+  bun-bpf map events id:12 --limit 10 --json`;
+
+interface EventsOptions extends JsonOption {
+  readonly type?: string;
+  readonly limit?: number;
+}
+
+/** Adds the command to `bun-bpf map`, which is there already. */
+export function mapEventsCommand(program: Command): void {
+  const group = program.commands.find((command) => command.name() === "map");
+  if (group === undefined) throw new Error("there is no command map yet");
+  group
+    .command("events")
+    .description("take the records of a ring or perf buffer, and show them as they come")
+    .addArgument(argumentFor("map"))
+    .option("-t, --type <name>", "the struct, union or typedef that a record is")
+    .option("-l, --limit <count>", "stop after so many records (default: at Ctrl-C)", parseLimit)
+    .option("-j, --json", "print one JSON value a line instead")
+    .addHelpText("after", help)
+    .action(events);
+}
+
+async function events(reference: Reference, options: EventsOptions): Promise<void> {
+  const { json = false, limit = Infinity, type } = options;
+  const origin = originOf("map", reference, { isChange: true });
+  using buffer = openBuffer(origin);
+  const decode = decoderOf(buffer.id, type);
+  const toText = json ? toJson : valueText;
+  warn(
+    `the events of ${buffer} that are shown are taken from its own consumer` +
+      (buffer instanceof PerfBuffer ? ", which gets no more until it opens the buffer anew" : ""),
+  );
+  const seen = await new EventPrinter(buffer, (bytes) => toText(decode(bytes)), limit).run();
+  const { lost } = buffer.stats;
+  note(`${counted(seen, "event")}${lost > 0 ? `, ${lost} lost` : ""}`);
+}
+
+/** Prints the records of a buffer, a line each, until a signal or the limit ends it. What is not printed stays in the buffer. */
+class EventPrinter {
+  readonly #buffer: RingBuf<typeof u8> | PerfBuffer<typeof u8>;
+  readonly #toLine: (bytes: Uint8Array) => string;
+  readonly #limit: number;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #output = new OutputStream(() => this.#stop());
+  #seen = 0;
+  /** Lines that were not written yet. */
+  #text = "";
+  #isScheduled = false;
+  #hasEnded = false;
+  #subscription: Disposable | undefined;
+
+  constructor(
+    buffer: RingBuf<typeof u8> | PerfBuffer<typeof u8>,
+    toLine: (bytes: Uint8Array) => string,
+    limit: number,
+  ) {
+    this.#buffer = buffer;
+    this.#toLine = toLine;
+    this.#limit = limit;
+  }
+
+  /** Returns the number of records that were printed. @throws the error of a record or of the output */
+  async run(): Promise<number> {
+    const interrupt = (): void => {
+      // Nobody may ever read what was written.
+      if (this.#hasEnded) process.exit(130);
+      this.#stop();
+    };
+    progress("waiting for events ...");
+    for (const signal of endingSignals) process.on(signal, interrupt);
+    try {
+      this.#resume();
+      await this.#ended.promise;
+      this.#flush();
+      await this.#output.finish();
+      return this.#seen;
+    } finally {
+      if (this.#seen === 0) progress("");
+      this.#pause();
+      for (const signal of endingSignals) process.off(signal, interrupt);
+    }
+  }
+
+  #resume(): void {
+    if (this.#hasEnded) return;
+    this.#subscription ??= this.#buffer.subscribeRaw((view, offset, length) =>
+      this.#show(new Uint8Array(view.buffer, view.byteOffset + offset, length)),
+    );
+  }
+
+  #pause(): void {
+    this.#subscription?.[Symbol.dispose]();
+    this.#subscription = undefined;
+  }
+
+  #stop(): void {
+    this.#hasEnded = true;
+    this.#pause();
+    this.#ended.resolve();
+  }
+
+  #show(bytes: Uint8Array): void {
+    if (this.#seen === 0) progress("");
+    try {
+      this.#text += `${this.#toLine(bytes)}\n`;
+    } catch (error) {
+      // An exception in here would be an uncaught one.
+      this.#ended.reject(error);
+      this.#stop();
+    }
+    if (++this.#seen >= this.#limit) this.#stop();
+    // As many records at once as there are in this turn.
+    if (!this.#isScheduled) setImmediate(() => this.#flush());
+    this.#isScheduled = true;
+  }
+
+  #flush(): void {
+    this.#isScheduled = false;
+    const text = this.#text;
+    this.#text = "";
+    const room = text === "" ? undefined : this.#output.write(text);
+    if (room === undefined) return;
+    this.#pause();
+    void room.then(() => this.#resume());
+  }
+}
+
+function openBuffer(origin: { readonly id: number } | { readonly path: string }) {
+  const { type, description } = describeBuffer(origin);
+  const events = { event: u8 };
+  const open = {
+    ringbuf: () =>
+      "id" in origin ? RingBuf.fromId(origin.id, events) : RingBuf.open(origin.path, events),
+    perf_event_array: () =>
+      "id" in origin ? PerfBuffer.fromId(origin.id, events) : PerfBuffer.open(origin.path, events),
+  }[type as "ringbuf"];
+  if (open !== undefined) return open();
+  const remedy =
+    type === "user_ringbuf" ? "programs consume it" : "`bun-bpf map dump` shows what is in it";
+  throw new CommandError(
+    `the ${description} is neither a ring buffer nor a perf buffer: ${remedy}`,
+    {
+      isMisuse: true,
+    },
+  );
+}
+
+function describeBuffer(origin: { readonly id: number } | { readonly path: string }) {
+  using map = MapEditor.open(origin, "read");
+  return { type: map.properties.type, description: `${map}` };
+}
+
+/** Returns what makes a value of a record. */
+function decoderOf(mapId: number, type: string | undefined): (bytes: Uint8Array) => EntryValue {
+  // The memory is the kernel's, and another record's soon.
+  if (type === undefined) return (bytes) => bytes.slice();
+  const { btf, id } = findType(
+    type,
+    [...programBtfs(mapId), ...kernelBtf()],
+    "the programs that use the map, nor in the kernel",
+  );
+  const size = btf.sizeOf(id);
+  let isTold = false;
+  return (bytes) => {
+    if (bytes.length >= size) return decodeValue(btf, id, bytes);
+    if (!isTold) warn(`records shorter than the ${size} bytes of ${type} are shown as bytes`);
+    isTold = true;
+    return bytes.slice();
+  };
+}
+
+function decodeValue(btf: Btf, id: number, bytes: Uint8Array): EntryValue {
+  return btf.decode(id, bytes, { pointers: "hex" });
+}

@@ -1,0 +1,283 @@
+/** @module Reading and changing single entries of any map, whose keys and values are given as text. */
+
+import type { Btf } from "../btf/btf.ts";
+import type { BtfValue } from "../btf/decode.ts";
+import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
+import { openById } from "../ffi/bpf_object.ts";
+import { Descriptor } from "../ffi/descriptor.ts";
+import { possibleCpus } from "../ffi/kernel.ts";
+import { roundUp8 } from "../ffi/mapped_memory.ts";
+import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/create.ts";
+import { describeMap } from "../maps/map_spec.ts";
+import { mapTypes } from "../maps/map_types.ts";
+import type { Type } from "../types/type.ts";
+import { BPF_EXIST, BPF_F_RDONLY, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { mapBtf, type RawEntry } from "./map_reader.ts";
+import { openPin } from "./objects.ts";
+
+/** The entries that {@link MapEditor.update} may change: any, or only such as are absent or present. */
+export type UpdateCondition = "any" | "absent" | "present";
+
+const updateFlags: Readonly<Record<UpdateCondition, number>> = {
+  any: 0,
+  absent: BPF_NOEXIST,
+  present: BPF_EXIST,
+};
+
+/** A map of any type, of which single entries are read and changed as bytes. */
+export class MapEditor implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly properties: MapProperties;
+
+  private constructor(descriptor: Descriptor) {
+    this.#descriptor = descriptor;
+    const { what } = descriptor;
+    try {
+      this.properties = readMapProperties(this.#descriptor.fd, what);
+      this.#descriptor.what = describeMap(this.properties);
+      mapTypes.get(this.properties.type)?.requirement?.();
+    } catch (error) {
+      this.#descriptor[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path.
+   *
+   * @param access `"read"` for a descriptor that the kernel lets change nothing
+   * @throws {Error} where nothing is pinned, or an object of another kind
+   */
+  static open(
+    origin: { readonly id: number } | { readonly path: string },
+    access: "read" | "write",
+  ) {
+    if ("path" in origin) return new MapEditor(openPin("map", origin.path, access));
+    const { id } = origin;
+    const fd = openById("map", id, access === "read" ? BPF_F_RDONLY : 0);
+    return new MapEditor(new Descriptor(fd, `map ${id}`));
+  }
+
+  /** Describes the map for messages: `hash map "counts"`. */
+  toString(): string {
+    return this.#descriptor.what;
+  }
+
+  /** Reads the value of a key, or the next value of a map without keys; `undefined` where there is none. */
+  lookup(key: Uint8Array): Uint8Array | undefined {
+    using element = this.#element(key);
+    if (!element.lookup(0)) return undefined;
+    const { buffer, byteOffset } = element.view;
+    return new Uint8Array(buffer, byteOffset + element.valueOffset, this.#valueSize).slice();
+  }
+
+  /** Stores a value; false where the condition is not met. */
+  update(entry: RawEntry, condition: UpdateCondition): boolean {
+    using element = this.#element(entry.key);
+    element.setValue(entry.value);
+    return element.update(updateFlags[condition]);
+  }
+
+  /** Deletes an entry; false where there is none. */
+  delete(key: Uint8Array): boolean {
+    using element = this.#element(key);
+    return element.delete();
+  }
+
+  #element(key: Uint8Array): MapElement {
+    const { fd, what } = this.#descriptor;
+    const element = new MapElement(fd, key.length, this.#valueSize, what);
+    new Uint8Array(element.view.buffer, element.view.byteOffset + elementKeyOffset).set(key);
+    return element;
+  }
+
+  /** Bytes that the kernel copies. */
+  get #valueSize(): number {
+    const { type, valueSize } = this.properties;
+    return copiedValueSize(mapTypes.get(type) ?? {}, valueSize);
+  }
+
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}
+
+/** Makes the bytes of keys and values of a map of texts: of JSON, by the map's types, or of hexadecimal digits. */
+export class EntryEncoder {
+  readonly #map: MapProperties;
+  readonly #btf: Btf | undefined;
+
+  constructor(map: MapProperties) {
+    this.#map = map;
+    this.#btf = mapBtf(map);
+  }
+
+  /** @throws {TypeError | RangeError} for a text that is no key of the map, with what is expected */
+  key(text: string): Uint8Array {
+    const { keySize, btfKeyTypeId, type } = this.#map;
+    const kind = mapTypes.get(type)?.key;
+    if (kind === "descriptor") {
+      throw new TypeError(
+        `the keys of ${type} maps are descriptors: scripts can have them, texts cannot`,
+      );
+    }
+    const untyped = kind === "index" && keySize === 4 ? "number" : "bytes";
+    return this.#part("key", text, keySize, btfKeyTypeId, untyped);
+  }
+
+  /**
+   * @param fd returns the descriptor of the object that a text names, for a map that holds programs or maps
+   * @throws {TypeError | RangeError} for a text that is no value of the map, with what is expected
+   */
+  value(text: string, fd: (kind: "prog" | "map", text: string) => number): Uint8Array {
+    const { type, valueSize, btfValueTypeId } = this.#map;
+    const row = mapTypes.get(type);
+    const held = row?.value;
+    switch (held) {
+      case undefined:
+        break;
+      case "program":
+        return littleEndian(fd("prog", text), valueSize);
+      case "map":
+        return littleEndian(fd("map", text), valueSize);
+      case "interface":
+      case "CPU queue":
+        return this.#part("value", text, valueSize, btfValueTypeId, "number");
+      default:
+        throw new TypeError(
+          `the values of ${type} maps stand for a ${held}: scripts can store them, texts cannot`,
+        );
+    }
+    if (row?.isPerCpu !== true) {
+      return this.#part("value", text, valueSize, btfValueTypeId, "bytes");
+    }
+    const parts = parse(text);
+    const count = possibleCpus().length;
+    if (!Array.isArray(parts) || parts.length !== count) {
+      throw new TypeError(
+        `value: expected a JSON array of ${count} values, one for each possible CPU`,
+      );
+    }
+    const bytes = new Uint8Array(roundUp8(valueSize) * count);
+    for (const [index, part] of parts.entries()) {
+      const one = this.#encode(`value[${index}]`, part, valueSize, btfValueTypeId, "bytes");
+      bytes.set(one, roundUp8(valueSize) * index);
+    }
+    return bytes;
+  }
+
+  #part(
+    what: string,
+    text: string,
+    size: number,
+    typeId: number,
+    untyped: "number" | "bytes",
+  ): Uint8Array {
+    const isTyped = this.#btf !== undefined && typeId !== 0;
+    // Bytes are as the user wrote them: 1e000000 is four of them, and 1 in JSON.
+    const value = isTyped || untyped === "number" ? parse(text) : text;
+    return this.#encode(what, value, size, typeId, untyped, text);
+  }
+
+  /** @param text the whole argument, where it is this value */
+  #encode(
+    what: string,
+    value: JsonValue,
+    size: number,
+    typeId: number,
+    untyped: "number" | "bytes",
+    text?: string,
+  ): Uint8Array {
+    const digits = typeof value === "string" ? /^hex:([\s\S]*)$/.exec(value)?.[1] : undefined;
+    if (digits !== undefined) return hexBytes(what, digits, size);
+    if (this.#btf !== undefined && typeId !== 0) {
+      return encodeTyped(what, value, this.#btf.toType(typeId), size, text);
+    }
+    if (untyped === "number") {
+      const number =
+        typeof value === "number" || typeof value === "string" ? Number(value) : Number.NaN;
+      if (value !== "" && Number.isInteger(number) && number >= 0 && number <= 0xffff_ffff) {
+        return littleEndian(number, size);
+      }
+      throw new RangeError(`${what}: expected a number from 0 to ${0xffff_ffff}`);
+    }
+    return hexBytes(what, typeof value === "string" ? value : "", size);
+  }
+}
+
+function encodeTyped(
+  what: string,
+  value: JsonValue,
+  type: Type<BtfValue>,
+  size: number,
+  text: string | undefined,
+): Uint8Array {
+  const view = new DataView(new ArrayBuffer(size));
+  if (type.size > size) {
+    throw new RangeError(`${what}: its type is larger than the ${size} bytes of the map`);
+  }
+  const zeroes = type.read(view, 0);
+  // A text of digits is no number.
+  const given = zeroes === "" && typeof value !== "string" ? (text ?? value) : value;
+  try {
+    type.write(view, 0, shapeLike(zeroes, given) as BtfValue);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    throw new TypeError(`${what}: ${error.message}`, { cause: error });
+  }
+  return new Uint8Array(view.buffer);
+}
+
+/** A value as JSON has it, and integers that numbers cannot hold as bigints. */
+type JsonValue =
+  string | number | bigint | boolean | null | JsonValue[] | { [name: string]: JsonValue };
+
+/** Parses JSON; what is none is a text, such as an address or the name of an enumerator. */
+function parse(text: string): JsonValue {
+  try {
+    return JSON.parse(text, (_, value: unknown, context?: { source?: string }) => {
+      const isExact = typeof value !== "number" || Number.isSafeInteger(value);
+      return isExact || !/^-?\d+$/.test(context?.source ?? "")
+        ? value
+        : BigInt(context?.source ?? 0);
+    }) as JsonValue;
+  } catch {
+    return text;
+  }
+}
+
+/** Makes numbers bigints, and texts numbers or bigints, where the type has such: as its value of zeroes shows. */
+function shapeLike(sample: BtfValue | undefined, value: JsonValue): unknown {
+  const isNumeric = typeof value === "string" && /^(0x[0-9a-f]+|-?\d+)$/i.test(value);
+  if (typeof sample === "bigint") {
+    return isNumeric || Number.isSafeInteger(value) ? BigInt(value as string | number) : value;
+  }
+  if (typeof sample === "number") return isNumeric ? Number(value) : value;
+  if (typeof sample === "boolean") return value === 0 || value === 1 ? value === 1 : value;
+  if (typeof sample !== "object" || typeof value !== "object" || value === null) return value;
+  if (Array.isArray(sample)) {
+    return Array.isArray(value) ? value.map((part) => shapeLike(sample[0], part)) : value;
+  }
+  return Object.fromEntries(
+    Object.entries(value).map(([name, part]) => [
+      name,
+      shapeLike(Object.hasOwn(sample, name) ? sample[name] : undefined, part),
+    ]),
+  );
+}
+
+function hexBytes(what: string, text: string, size: number): Uint8Array {
+  const digits = text.replace(/\s+/g, "");
+  if (/^([0-9a-f]{2})*$/i.test(digits) && digits.length === size * 2) {
+    return new Uint8Array(Buffer.from(digits, "hex"));
+  }
+  throw new RangeError(
+    `${what}: expected ${size} hexadecimal bytes, such as ${JSON.stringify("00 ".repeat(Math.min(size, 4)).trimEnd() + (size > 4 ? " ..." : ""))}`,
+  );
+}
+
+function littleEndian(number: number, size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  new DataView(bytes.buffer).setUint32(0, number, true);
+  return bytes;
+}

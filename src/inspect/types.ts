@@ -1,0 +1,62 @@
+/** @module Types by their names, in the type information of programs and the kernel. */
+
+import { closest } from "../check/names.ts";
+import { Btf } from "../btf/btf.ts";
+import { type BtfInfo, readBtfInfo } from "../ffi/bpf_btf.ts";
+import { describeAll } from "../ffi/bpf_object.ts";
+import { BpfError } from "../ffi/error.ts";
+import { visibleBtf, visibleObjects } from "./objects.ts";
+
+/** A type in its BTF. */
+export interface FoundType {
+  readonly btf: Btf;
+  readonly id: number;
+}
+
+const namedKinds = ["struct", "union", "typedef", "enum", "enum64", "int"] as const;
+
+/**
+ * Finds a type by its name, with or without `struct`, `union` or `enum` before it: in the first of these BTFs that has it.
+ *
+ * @param where these BTFs, for messages
+ * @throws {Error} where none has it, with a name that is like it
+ */
+export function findType(name: string, btfs: readonly Btf[], where: string): FoundType {
+  const [, word, plain = ""] = /^(?:(struct|union|enum)\s+)?(.*)$/s.exec(name.trim()) ?? [];
+  const kinds = namedKinds.filter((kind) => word === undefined || kind.startsWith(word));
+  for (const btf of btfs) {
+    for (const kind of kinds) {
+      const [id] = btf.findAll(kind, plain);
+      if (id !== undefined) return { btf, id };
+    }
+  }
+  const names = btfs.flatMap((btf) =>
+    kinds.flatMap((kind) => [...btf.ids(kind)].map((id) => btf.type(id).name)),
+  );
+  const similar = closest(plain, names);
+  const hint =
+    similar === undefined || similar === "" ? "" : `; did you mean ${JSON.stringify(similar)}?`;
+  throw new Error(`there is no type ${JSON.stringify(name)} in ${where}${hint}`);
+}
+
+/** The kernel's own BTF, where it has one. */
+export function kernelBtf(): Btf[] {
+  try {
+    return [Btf.kernel()];
+  } catch (error) {
+    if (error instanceof BpfError) return [];
+    throw error;
+  }
+}
+
+/** The BTFs of the programs that use a map, as far as this process may read them. */
+export function programBtfs(mapId: number): Btf[] {
+  const users = visibleObjects("prog")?.filter(({ mapIds = [] }) => mapIds.includes(mapId)) ?? [];
+  const ids = new Set(users.map(({ btfId }) => btfId).filter((id) => id !== 0));
+  return [...ids].flatMap((id) => visibleBtf(id) ?? []);
+}
+
+/** Lists all BTFs of the kernel, in the order of their ids (kernel 5.4; CAP_SYS_ADMIN). */
+export function listBtfs(): Generator<BtfInfo> {
+  return describeAll("btf", readBtfInfo);
+}

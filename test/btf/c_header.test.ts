@@ -1,0 +1,233 @@
+/** Types as a C header, of types that were made for it; test/cli compiles the kernel's. */
+import { describe, expect, test } from "bun:test";
+import { cDefinitions } from "../../src/btf/c_header.ts";
+import { Btf } from "../../src/index.ts";
+import { RawTypes } from "./raw_types.ts";
+
+function header(types: RawTypes, ...roots: readonly number[]): string {
+  return [...cDefinitions(Btf.parse(types.encode()), roots)].join("");
+}
+
+describe("definitions", () => {
+  test("come after those that they need, and declare what pointers lead to", () => {
+    const types = new RawTypes();
+    const int = types.int("int", 4, 1);
+    // Ids in an order in which nothing is there when it is needed.
+    const outer = types.struct("outer", 24, [
+      { name: "inner", type: int + 2, bit: 0 },
+      { name: "next", type: int + 3, bit: 64 },
+      { name: "other", type: int + 4, bit: 128 },
+    ]);
+    const inner = types.struct("inner", 4, [{ name: "state", type: int + 6, bit: 0 }]);
+    types.ptr(outer);
+    types.ptr(int + 5);
+    types.forward("elsewhere", "union");
+    types.typedef("state_t", int + 7);
+    types.enum("state", 4, { ON: 1, OFF: 0 });
+    expect([outer, inner]).toEqual([int + 1, int + 2]);
+    expect(header(types, outer)).toBe(
+      `enum state {
+    ON = 1,
+    OFF = 0,
+};
+typedef enum state state_t;
+struct inner {
+    state_t state;
+};
+struct outer;
+union elsewhere;
+struct outer {
+    struct inner inner;
+    struct outer *next;
+    union elsewhere *other;
+};
+`,
+    );
+  });
+
+  test("have numbers where several have one name, tags apart from other names", () => {
+    const types = new RawTypes();
+    const int = types.int("int", 4, 1);
+    const same = [1, 2].map((count) =>
+      types.struct("same", 4 * count, [{ name: "list", type: types.array(int, count), bit: 0 }]),
+    );
+    const alias = types.typedef("same", int);
+    const enums = ["a", "b"].map((name) => types.enum(name, 4, { ZERO: 0 }));
+    const user = types.struct(
+      "user",
+      12,
+      same.map((type, index) => ({ name: `m${index}`, type, bit: 32 * index })),
+    );
+    expect(header(types, user, alias, ...enums)).toBe(
+      `struct same {
+    int list[1];
+};
+struct same___2 {
+    int list[2];
+};
+struct user {
+    struct same m0;
+    struct same___2 m1;
+};
+typedef int same;
+enum a {
+    ZERO = 0,
+};
+enum b {
+    ZERO___2 = 0,
+};
+`,
+    );
+  });
+
+  test("have attributes and paddings where compilers would lay them out in another way", () => {
+    const types = new RawTypes();
+    const [char, int, long] = [
+      types.int("char", 1, 1),
+      types.int("int", 4, 1),
+      types.int("long", 8, 1),
+    ];
+    const packed = types.struct("packed", 5, [
+      { name: "a", type: char, bit: 0 },
+      { name: "b", type: int, bit: 8 },
+    ]);
+    const aligned = types.struct("aligned", 64, [
+      { name: "a", type: int, bit: 0 },
+      { name: "b", type: int, bit: 256 },
+    ]);
+    const bits = types.struct("bits", 8, [
+      { name: "a", type: int, bit: 0, bits: 3 },
+      { name: "b", type: int, bit: 5, bits: 2 },
+      { name: "c", type: int, bit: 32, bits: 1 },
+    ]);
+    const plain = types.struct("plain", 16, [
+      { name: "a", type: char, bit: 0 },
+      { name: "b", type: long, bit: 64 },
+    ]);
+    const small = types.enum("small", 1, { ONE: 1 });
+    expect(header(types, packed, aligned, bits, plain, small)).toBe(
+      `struct packed {
+    char a;
+    int b;
+} __attribute__((packed));
+struct aligned {
+    int a;
+    unsigned char __gap4[28];
+    int b;
+    unsigned char __gap36[28];
+};
+struct bits {
+    int a: 3;
+    unsigned char : 2;
+    int b: 2;
+    unsigned char : 1;
+    unsigned char __gap1[3];
+    int c: 1;
+};
+struct plain {
+    char a;
+    long b;
+};
+enum small {
+    ONE = 1,
+} __attribute__((mode(QI)));
+`,
+    );
+  });
+
+  test("write declarators as C has them", () => {
+    const types = new RawTypes();
+    const int = types.int("int", 4, 1);
+    const handler = types.ptr(
+      types.functionProto(types.ptr(types.qualified("const", int)), [
+        ["text", types.ptr(types.qualified("const", types.int("char", 1, 1)))],
+        ["", 0],
+      ]),
+    );
+    const members = {
+      list: types.array(types.array(int, 3), 2),
+      toList: types.ptr(types.array(int, 3)),
+      handlers: types.array(handler, 4),
+      fixed: types.qualified("const", types.qualified("volatile", types.ptr(int))),
+      none: types.ptr(types.functionProto(0)),
+      flexible: types.array(types.qualified("const", int), 0),
+    };
+    const sizes = [24, 8, 32, 8, 8, 0];
+    let bit = 0;
+    const all = types.struct(
+      "all",
+      80,
+      Object.entries(members).map(([name, type], index) => {
+        const member = { name, type, bit };
+        bit += 8 * (sizes[index] as number);
+        return member;
+      }),
+    );
+    expect(header(types, all)).toBe(
+      `struct all {
+    int list[2][3];
+    int (*toList)[3];
+    const int *(*handlers[4])(const char *text, ...);
+    int *const volatile fixed;
+    void (*none)(void);
+    const int flexible[0];
+};
+`,
+    );
+  });
+
+  test("write anonymous types where they are used", () => {
+    const types = new RawTypes();
+    const int = types.int("int", 4, 1);
+    const union = types.union("", 4, [
+      { name: "number", type: int, bit: 0 },
+      { name: "kind", type: types.enum("", 4, { A: 0 }), bit: 0 },
+    ]);
+    const alias = types.typedef("mixed", types.struct("", 4, [{ name: "", type: union, bit: 0 }]));
+    expect(header(types, alias)).toBe(
+      `typedef struct {
+    union {
+        int number;
+        enum {
+            A = 0,
+        } kind;
+    };
+} mixed;
+`,
+    );
+  });
+});
+
+describe("types that no compiler makes", () => {
+  test("end in an error, or in an end", () => {
+    const types = new RawTypes();
+    const int = types.int("int", 4, 1);
+    // A pointer to an array of itself, a function that returns a pointer to itself, a struct inside itself.
+    const pointer = types.ptr(int + 2);
+    types.array(pointer, 4);
+    const returned = types.ptr(int + 4);
+    types.functionProto(returned);
+    const inside = types.struct("inside", 4, [{ name: "again", type: int + 5, bit: 0 }]);
+    const chain = types.typedef("one", int + 7);
+    types.typedef("two", chain);
+    for (const root of [pointer, returned, chain]) {
+      expect(() => header(types, root)).toThrow(RangeError);
+    }
+    expect(header(types, inside)).toContain("struct inside {");
+  });
+
+  test("do not make more text than a compiler would read", () => {
+    const types = new RawTypes();
+    let inner = types.int("int", 4, 1);
+    // Anonymous structs of eight within one another, eight levels deep: 16 million members.
+    for (let level = 0; level < 8; level++) {
+      inner = types.union(
+        "",
+        4,
+        Array.from({ length: 8 }, (_, at) => ({ name: `m${at}`, type: inner, bit: 0 })),
+      );
+    }
+    const root = types.struct("root", 4, [{ name: "", type: inner, bit: 0 }]);
+    expect(() => header(types, root)).toThrow("too long to be written out");
+  });
+});

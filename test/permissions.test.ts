@@ -1,0 +1,139 @@
+/** The README's ways to give one program the capabilities work as shown, and none gives them to every user of Bun. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { commandObstacle, failureOf } from "./support/commands.ts";
+import { bpfObstacle } from "./support/privilege.ts";
+import { packageRoot, run } from "./support/run.ts";
+import { hostObstacle, testUnless } from "./support/skipping.ts";
+
+const readme = readFileSync(join(packageRoot, "README.md"), "utf8");
+const permissions = /^## Permissions\n([\s\S]*?)^## /m.exec(readme)?.[1] ?? "";
+const compiled = /^```sh\n([\s\S]*?setcap[\s\S]*?)^```$/m.exec(permissions)?.[1] ?? "";
+
+/** A user and a group that own nothing here, and a user who is not in that group. */
+const member = 65534;
+const stranger = 65533;
+
+/** Why a user without privilege cannot be given capabilities here. */
+const obstacle =
+  hostObstacle ??
+  bpfObstacle ??
+  commandObstacle("setcap") ??
+  commandObstacle("setpriv") ??
+  failureOf("setpriv", `--reuid=${member}`, `--regid=${member}`, "--clear-groups", "true");
+
+let folder = "";
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "permissions-"));
+  chmodSync(folder, 0o755);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs a shell line as a user without privilege. */
+function runAs(user: number, line: string): ReturnType<typeof run> {
+  const ids = [`--reuid=${user}`, `--regid=${user}`, "--clear-groups"];
+  return run(["setpriv", ...ids, "sh", "-c", line], { cwd: folder });
+}
+
+describe("capabilities for one program", () => {
+  test("the Bun binary gets none, in the documentation and in hints", () => {
+    expect(permissions).toContain("**Do not give capabilities to the Bun binary**");
+    const files = [
+      "README.md",
+      ...new Bun.Glob("{src,examples,docs}/**/*.{ts,md}").scanSync(packageRoot),
+    ];
+    const advice = files.flatMap((file) =>
+      readFileSync(join(packageRoot, file), "utf8")
+        .split("\n")
+        .filter((line) => line.includes("setcap"))
+        .map((line) => ({ file, line })),
+    );
+    expect(advice.length).toBeGreaterThan(3);
+    for (const { file, line } of advice) {
+      const isAboutBun = /setcap[^`]*\bbun\b|Bun binary.*setcap/.test(line);
+      const isWarning = line.startsWith("**Do not give capabilities to the Bun binary**");
+      expect({ file, line, isAboutBun: isAboutBun && !isWarning }).toMatchObject({
+        isAboutBun: false,
+      });
+    }
+  });
+
+  testUnless(obstacle)(
+    "a compiled script has them, for the group alone that may run it",
+    async () => {
+      const target = join(folder, "execsnoop");
+      const commands = compiled
+        .replaceAll("/usr/local/bin/", `${folder}/`)
+        .replaceAll("-g tracers", `-g ${member}`)
+        .replaceAll("--outfile execsnoop", `--outfile ${folder}/built`)
+        .replaceAll("0750 execsnoop", `0750 ${folder}/built`);
+      const shell = `set -e; sudo() { "$@"; }; bun() { "${process.execPath}" "$@"; }; ${commands}`;
+      expect(await run(["sh", "-c", shell])).toMatchObject({ exitCode: 0 });
+
+      const shown = await runAs(member, `exec ${target} --duration 0.2`);
+      expect(shown).toMatchObject({ exitCode: 0 });
+      expect(shown.stderr).toMatch(/^\d+ seen, 0 lost\n$/);
+      const refused = await runAs(stranger, `exec ${target} --duration 0.2`);
+      expect(refused.exitCode).toBe(126);
+      expect(refused.stderr).toContain("Permission denied");
+    },
+  );
+
+  testUnless(obstacle)(
+    "a compiled script runs no code of the folder it is started in",
+    async () => {
+      const hostile = mkdtempSync(join(folder, "hostile-"));
+      chmodSync(hostile, 0o755);
+      await Bun.write(join(hostile, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
+      await Bun.write(join(hostile, "evil.ts"), 'console.log("evil");');
+      await Bun.write(join(hostile, ".env"), "EVIL=1\n");
+      await Bun.write(join(folder, "tool.ts"), "console.log(`${process.env.EVIL}`);");
+      const options = compiled.match(/--no-compile-autoload-\w+/g) ?? [];
+      const build = ["build", "--compile", "tool.ts", "--outfile"];
+      const outputs = [];
+      for (const [name, more] of [
+        ["plain", []],
+        ["shown", options],
+      ] as const) {
+        const built = await run([process.execPath, ...build, name, ...more], { cwd: folder });
+        expect(built).toMatchObject({ exitCode: 0 });
+        outputs.push((await run([join(folder, name)], { cwd: hostile })).stdout);
+      }
+      expect(outputs).toEqual(["evil\n1\n", "undefined\n"]);
+    },
+  );
+
+  testUnless(obstacle)("a service has them as ambient capabilities", async () => {
+    // What systemd does for AmbientCapabilities=.
+    const capabilities = /AmbientCapabilities=([A-Z_ ]+)/.exec(permissions)?.[1] ?? "";
+    const list = capabilities
+      .split(" ")
+      .map((name) => `+${name.slice(4).toLowerCase()}`)
+      .join(",");
+    await Bun.build({
+      entrypoints: [join(packageRoot, "examples/execsnoop.ts")],
+      target: "bun",
+      outdir: folder,
+    });
+    const asService = [
+      ...["setpriv", `--reuid=${member}`, `--regid=${member}`, "--clear-groups"],
+      ...[`--inh-caps=${list}`, `--ambient-caps=${list}`],
+    ];
+    const script = [process.execPath, join(folder, "execsnoop.js"), "--duration", "0.2"];
+    const started = await run([...asService, ...script], { cwd: folder });
+    expect(started.stderr).toMatch(/^\d+ seen, 0 lost\n$/);
+  });
+});
+
+test("the first line that the README gives to scripts is that of the command and the examples", () => {
+  const [line] = /^#!.*$/m.exec(permissions) ?? [];
+  const files = ["src/cli/main.ts", ...new Bun.Glob("examples/*.ts").scanSync(packageRoot)];
+  expect(files.length).toBeGreaterThan(1);
+  for (const file of files) {
+    const [first] = readFileSync(join(packageRoot, file), "utf8").split("\n");
+    expect({ file, first }).toEqual({ file, first: line });
+  }
+});
