@@ -39,6 +39,7 @@ import {
 import { openProbe, type ProbeSource } from "../link/perf_event.ts";
 import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
 import { tracepointId } from "../link/tracepoint.ts";
+import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_F_LINK } from "../uapi/bpf.ts";
 import { CLONE_NEWCGROUP } from "../uapi/system.ts";
 import { attempt, descriptorOf, Missing, requireNone } from "./attempt.ts";
@@ -327,11 +328,11 @@ function tryStruct({ by }: AttachKindRow): void {
     const program = programs.use(loadTrial({ type: "struct_ops", target }));
     view.setBigUint64(place(member), BigInt(program.fd), true);
   }
-  requireNone(probeElement("BPF_MAP_UPDATE_ELEM", map.fd, key, value));
+  requireNone(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
   if (by === "link") {
     const parts = { fd: map.fd, attachType: "struct_ops" } as const;
     return new Descriptor(createLink(parts, { doing: "make a link" }), linkWhat)[Symbol.dispose]();
   }
-  const error = probeElement("BPF_MAP_DELETE_ELEM", map.fd, key, new Uint8Array(0));
+  const error = probeElement(BPF_MAP_DELETE_ELEM, map.fd, key, new Uint8Array(0));
   if (error !== undefined) throw new Error(`the struct of a trial cannot be taken back: ${error}`);
 }

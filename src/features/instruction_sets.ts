@@ -10,6 +10,7 @@ import { probeElement, probeFreeze, probeMap } from "../ffi/bpf_probe.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
+import { BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
 const { r0, r1, r2, r3, r4, r10 } = asm;
@@ -95,7 +96,7 @@ function loadIndirectJump(): Descriptor {
   const place = new Uint8Array(table.valueSize);
   // The address of the table takes two slots, the two instructions with it one each.
   new DataView(place.buffer).setUint32(0, 4, true);
-  requireNone(probeElement("BPF_MAP_UPDATE_ELEM", places.fd, new Uint8Array(4), place));
+  requireNone(probeElement(BPF_MAP_UPDATE_ELEM, places.fd, new Uint8Array(4), place));
   requireNone(probeFreeze(places.fd));
   return load(asm.ldMapValue(r0, places, 0), asm.ldxdw(r0, r0, 0), asm.gotox(r0), returnZero);
 }

@@ -3,10 +3,9 @@
 import { Btf } from "../btf/btf.ts";
 import { encodeBtf } from "../btf/encode.ts";
 import { keyword } from "../check/names.ts";
+import type { BpfCommand } from "../ffi/bpf.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
 import {
-  type BatchCommand,
-  type ElementCommand,
   probeBatch,
   type Probed,
   type ProbedMap,
@@ -22,6 +21,17 @@ import { u32, u64 } from "../types/integer.ts";
 import { attempt, descriptorOf, KernelAnswer } from "./attempt.ts";
 import { Feature, type ProbeAnswer } from "./feature.ts";
 import { probeLoad } from "./trial_program.ts";
+import {
+  BPF_MAP_DELETE_BATCH,
+  BPF_MAP_DELETE_ELEM,
+  BPF_MAP_GET_NEXT_KEY,
+  BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+  BPF_MAP_LOOKUP_BATCH,
+  BPF_MAP_LOOKUP_ELEM,
+  BPF_MAP_UPDATE_BATCH,
+  BPF_MAP_UPDATE_ELEM,
+} from "../uapi/commands.ts";
 
 /** Makes the smallest map of a type. @throws {BpfError} where what it needs besides cannot be made, or read */
 export function probeMapOf(type: MapType): Probed {
@@ -66,19 +76,19 @@ export function mapTypeFeature(type: MapType): Feature {
 }
 
 const elementCommands = {
-  lookup: "BPF_MAP_LOOKUP_ELEM",
-  update: "BPF_MAP_UPDATE_ELEM",
-  delete: "BPF_MAP_DELETE_ELEM",
-  get_next_key: "BPF_MAP_GET_NEXT_KEY",
-  lookup_and_delete: "BPF_MAP_LOOKUP_AND_DELETE_ELEM",
-} as const satisfies Partial<Record<MapOperation, ElementCommand>>;
+  lookup: BPF_MAP_LOOKUP_ELEM,
+  update: BPF_MAP_UPDATE_ELEM,
+  delete: BPF_MAP_DELETE_ELEM,
+  get_next_key: BPF_MAP_GET_NEXT_KEY,
+  lookup_and_delete: BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+} as const satisfies Partial<Record<MapOperation, BpfCommand>>;
 
 const batchCommands = {
-  lookup_batch: "BPF_MAP_LOOKUP_BATCH",
-  lookup_and_delete_batch: "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
-  update_batch: "BPF_MAP_UPDATE_BATCH",
-  delete_batch: "BPF_MAP_DELETE_BATCH",
-} as const satisfies Partial<Record<MapOperation, BatchCommand>>;
+  lookup_batch: BPF_MAP_LOOKUP_BATCH,
+  lookup_and_delete_batch: BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+  update_batch: BPF_MAP_UPDATE_BATCH,
+  delete_batch: BPF_MAP_DELETE_BATCH,
+} as const satisfies Partial<Record<MapOperation, BpfCommand>>;
 
 /** Values that are written as a descriptor. */
 const writtenAsDescriptor: ReadonlySet<HeldObject | undefined> = new Set([

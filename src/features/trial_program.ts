@@ -19,6 +19,7 @@ import { BpfError, errnoName } from "../ffi/error.ts";
 import type { BtfTarget, SmallestProgram } from "../link/attach_kinds.ts";
 import { encodeProgramBtf, loadProgramBtf } from "../program/program_btf.ts";
 import { programTypes } from "../program/program_types.ts";
+import { BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { attempt } from "./attempt.ts";
@@ -67,7 +68,7 @@ export function loadTrial(program: TrialProgram): Descriptor {
   const { type } = program;
   const result = type === "ext" ? tryExtension() : tryTrial(program, 0);
   if ("fd" in result) return new Descriptor(result.fd, `${type} program of a trial`);
-  throw bpfError("BPF_PROG_LOAD", result.errno, { doing: `load a program of type ${type}` });
+  throw bpfError(BPF_PROG_LOAD, result.errno, { doing: `load a program of type ${type}` });
 }
 
 /** @throws {BpfError} `ENOENT` where the kernel has no such target */
@@ -118,7 +119,7 @@ export function loadExtensible(): Descriptor {
   const records = [functions[0]?.slot ?? 0, mainId, functions[1]?.slot ?? 0, replaceableId];
   const result = tryTyped("socket_filter", bytes, records);
   if ("fd" in result) return new Descriptor(result.fd, "program of a trial");
-  throw bpfError("BPF_PROG_LOAD", result.errno, { doing: "load a program with a global function" });
+  throw bpfError(BPF_PROG_LOAD, result.errno, { doing: "load a program with a global function" });
 }
 
 /** Loads a program to take the place of a function of another one, which it keeps alive. @throws {BpfError} */

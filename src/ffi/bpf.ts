@@ -1,5 +1,5 @@
 import type { Pointer } from "bun:ffi";
-import { bpfCommands } from "../uapi/enumerations.ts";
+import { BPF_MAP_CREATE, BPF_PROG_LOAD, bpfCommandNames } from "../uapi/commands.ts";
 import { EPERM } from "../uapi/errno.ts";
 import { SYS_bpf } from "../uapi/system.ts";
 import type { Capability } from "./capabilities.ts";
@@ -11,8 +11,10 @@ import { allocateScratch, type Scratch, setUint64 } from "./mapped_memory.ts";
 
 const bpfNumber = SYS_bpf[architecture] ?? -1;
 
-/** A command of bpf(2), as the kernel spells it. */
-export type BpfCommand = keyof typeof bpfCommands;
+/** A command of bpf(2): BPF_MAP_CREATE. */
+export type BpfCommand = number;
+
+const commandNames = /*@__PURE__*/ bpfCommandNames.split(" ");
 
 /** bpf(2) itself, for calls so frequent that nothing may stand before them: -1 on failure, and then `lastErrno()`. */
 export function bpf(command: number, attrAddress: number, attrSize: number): number {
@@ -23,7 +25,7 @@ export function bpf(command: number, attrAddress: number, attrSize: number): num
 const usualCapabilities: readonly Capability[] = ["CAP_BPF"];
 
 /** What the kernel takes memory for, which counts towards the limit on locked memory where that counts at all. */
-const lockingCommands: ReadonlySet<BpfCommand> = new Set(["BPF_MAP_CREATE", "BPF_PROG_LOAD"]);
+const lockingCommands: ReadonlySet<BpfCommand> = new Set([BPF_MAP_CREATE, BPF_PROG_LOAD]);
 
 /** What a call through {@link BpfAttr} is for, so that its failure can be explained. */
 export interface BpfCallContext {
@@ -106,7 +108,7 @@ export class BpfAttr implements Disposable {
   }
 
   #call(command: BpfCommand): number {
-    return bpf(bpfCommands[command], this.#attr.address, this.#size);
+    return bpf(command, this.#attr.address, this.#size);
   }
 
   /** The call's result. @throws {BpfError} with what `context` says of the failure */
@@ -127,7 +129,7 @@ export function bpfError(command: BpfCommand, errno: number, context: BpfCallCon
   const code = errnoName(errno);
   return new BpfError({
     errno,
-    syscall: `bpf(${command})`,
+    syscall: `bpf(BPF_${commandNames[command]})`,
     doing: context.doing,
     hint() {
       const particular = context.hints?.[code];

@@ -1,3 +1,4 @@
+import { BPF_BTF_LOAD } from "../uapi/commands.ts";
 import { BTF_INFO, BTF_LOAD } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
@@ -13,7 +14,7 @@ export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   const copy = new Uint8Array(bytes);
   attr.u32(BTF_LOAD.btf_size, copy.length);
   attr.memory(BTF_LOAD.btf, copy);
-  const fd = attr.call("BPF_BTF_LOAD", {
+  const fd = attr.call(BPF_BTF_LOAD, {
     doing: `load the ${what}`,
     hints: { EINVAL: "The kernel does not take these types, or is older than 4.18" },
   });

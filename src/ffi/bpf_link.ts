@@ -1,6 +1,14 @@
 import { BpfAttr, type BpfCallContext, bpfError } from "./bpf.ts";
 import { errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
+import {
+  BPF_LINK_CREATE,
+  BPF_LINK_DETACH,
+  BPF_LINK_UPDATE,
+  BPF_PROG_ATTACH,
+  BPF_PROG_DETACH,
+  BPF_RAW_TRACEPOINT_OPEN,
+} from "../uapi/commands.ts";
 import { BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN } from "../uapi/bpf.ts";
 import { type AttachTypeName, attachTypeNumbers } from "./bpf_prog.ts";
 import {
@@ -29,7 +37,7 @@ export function openRawTracepoint(
   attr.u32(RAW_TRACEPOINT_OPEN.prog_fd, programFd);
   if (cookie !== undefined) attr.u64(RAW_TRACEPOINT_OPEN.cookie, cookie);
   if (name !== null) attr.string(RAW_TRACEPOINT_OPEN.name, name);
-  return attr.call("BPF_RAW_TRACEPOINT_OPEN", context);
+  return attr.call(BPF_RAW_TRACEPOINT_OPEN, context);
 }
 
 /** A link of a program with a perf event, or `undefined` before kernel 5.15. */
@@ -44,19 +52,19 @@ export function linkPerfEvent(
     .u32(LINK_CREATE.prog_fd, programFd)
     .u32(LINK_CREATE.target_fd, eventFd)
     .u32(LINK_CREATE.attach_type, attachType);
-  const fd = attr.tryCall("BPF_LINK_CREATE");
+  const fd = attr.tryCall(BPF_LINK_CREATE);
   if (fd >= 0) return fd;
   const errno = lastErrno();
   // The kernel answers this as well to what is wrong with the call; and a probe would have to be a right one.
   if (errnoName(errno) === "EINVAL" && !isKernelSince("5.15")) return undefined;
-  throw bpfError("BPF_LINK_CREATE", errno, context);
+  throw bpfError(BPF_LINK_CREATE, errno, context);
 }
 
 /** Puts another program in the place of a link's (kernel 5.7, where the kind of link can). */
 export function updateLink(linkFd: number, programFd: number, what: string): void {
   using attr = new BpfAttr(LINK_UPDATE.sizeof);
   attr.u32(LINK_UPDATE.link_fd, linkFd).u32(LINK_UPDATE.new_prog_fd, programFd);
-  attr.call("BPF_LINK_UPDATE", {
+  attr.call(BPF_LINK_UPDATE, {
     doing: `replace the program of the ${what}`,
     hints: {
       EINVAL: "This kind of link cannot change its program: attach anew and dispose of this one",
@@ -68,7 +76,7 @@ export function updateLink(linkFd: number, programFd: number, what: string): voi
 export function detachLink(linkFd: number, what: string): void {
   using attr = new BpfAttr(LINK_DETACH.sizeof);
   attr.u32(LINK_DETACH.link_fd, linkFd);
-  attr.call("BPF_LINK_DETACH", {
+  attr.call(BPF_LINK_DETACH, {
     doing: `detach the ${what}`,
     hints: {
       EOPNOTSUPP:
@@ -134,7 +142,7 @@ export function createLink({ fd, attachType, target }: LinkParts, context: BpfCa
   using attr = new BpfAttr(LINK_CREATE.sizeof);
   attr.u32(LINK_CREATE.prog_fd, fd).u32(LINK_CREATE.attach_type, attachTypeNumbers[attachType]);
   if (target !== undefined) fillTarget(attr, target);
-  return attr.call("BPF_LINK_CREATE", context);
+  return attr.call(BPF_LINK_CREATE, context);
 }
 
 function fillTarget(attr: BpfAttr, target: LinkTarget): void {
@@ -219,13 +227,13 @@ export interface Attachment {
 /** Attaches a program to what is no file and no function (kernel 4.10). */
 export function attachProgram(attachment: Attachment, context: BpfCallContext): void {
   using attr = fill(attachment);
-  attr.call("BPF_PROG_ATTACH", context);
+  attr.call(BPF_PROG_ATTACH, context);
 }
 
 /** Undoes {@link attachProgram}, for one program where several can be attached (kernel 4.10). */
 export function detachProgram(attachment: Attachment, context: BpfCallContext): void {
   using attr = fill(attachment);
-  attr.call("BPF_PROG_DETACH", context);
+  attr.call(BPF_PROG_DETACH, context);
 }
 
 function fill({ programFd, attachType, targetFd }: Attachment): BpfAttr {

@@ -3,6 +3,7 @@
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
 import { lastErrno } from "./error.ts";
+import { BPF_MAP_CREATE, BPF_MAP_FREEZE } from "../uapi/commands.ts";
 import {
   BPF_F_CLONE,
   BPF_F_INNER_MAP,
@@ -132,10 +133,10 @@ export function createKernelMap(map: MapCreation, what: string): number {
       .u32(MAP_CREATE.btf_key_type_id, map.btf.keyTypeId)
       .u32(MAP_CREATE.btf_value_type_id, map.btf.valueTypeId);
   }
-  const fd = attr.tryCall("BPF_MAP_CREATE");
+  const fd = attr.tryCall(BPF_MAP_CREATE);
   if (fd >= 0) return fd;
   const size = `a key of ${map.keySize} and a value of ${map.valueSize} bytes, ${map.maxEntries} entries, flags ${describeMapFlags(map.flags & ~BPF_F_NUMA_NODE)}${numaHint(map)}${overwriteHint(map)}`;
-  throw bpfError("BPF_MAP_CREATE", lastErrno(), {
+  throw bpfError(BPF_MAP_CREATE, lastErrno(), {
     doing: `create the ${what}`,
     needs: map.needs,
     hints: {
@@ -177,7 +178,7 @@ function overwriteHint({ flags }: MapCreation): string {
 export function freezeKernelMap(fd: number, what: string): void {
   using attr = new BpfAttr(MAP_CREATE.key_size);
   attr.u32(0, fd);
-  attr.call("BPF_MAP_FREEZE", {
+  attr.call(BPF_MAP_FREEZE, {
     doing: `freeze the ${what}`,
     hints: {
       EPERM: () =>

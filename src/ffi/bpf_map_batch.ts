@@ -10,7 +10,12 @@ import {
 import type { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./error.ts";
 import { MappedMemory, roundUp8, setUint64 } from "./mapped_memory.ts";
-import { bpfCommands } from "../uapi/enumerations.ts";
+import {
+  BPF_MAP_DELETE_BATCH,
+  BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+  BPF_MAP_LOOKUP_BATCH,
+  BPF_MAP_UPDATE_BATCH,
+} from "../uapi/commands.ts";
 import { MAP_BATCH } from "../uapi/layout.ts";
 
 /** The end of a batch call. `"unsupported"`: this map or kernel has no such call. */
@@ -105,19 +110,15 @@ export class MapBatch implements Disposable {
    * Grows where a bucket of the map holds more entries than there is room for.
    */
   lookup(elementFlags: number): BatchResult {
-    return this.#advance("BPF_MAP_LOOKUP_BATCH", elementFlags, readHints);
+    return this.#advance(BPF_MAP_LOOKUP_BATCH, elementFlags, readHints);
   }
 
   /** Fetches the next entries of the map and deletes them: as {@link lookup}. */
   lookupAndDelete(elementFlags: number): BatchResult {
-    return this.#advance("BPF_MAP_LOOKUP_AND_DELETE_BATCH", elementFlags, deleteHints);
+    return this.#advance(BPF_MAP_LOOKUP_AND_DELETE_BATCH, elementFlags, deleteHints);
   }
 
-  #advance(
-    command: "BPF_MAP_LOOKUP_BATCH" | "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
-    elementFlags: number,
-    hints: Hints,
-  ): BatchResult {
+  #advance(command: BpfCommand, elementFlags: number, hints: Hints): BatchResult {
     let retries = 1000;
     for (;;) {
       const { view } = this;
@@ -149,25 +150,25 @@ export class MapBatch implements Disposable {
   update(start: number, count: number, elementFlags: number): BatchResult {
     let stored = 0;
     for (let waited = 0; ; waited++) {
-      const code = this.#call("BPF_MAP_UPDATE_BATCH", start + stored, count - stored, elementFlags);
+      const code = this.#call(BPF_MAP_UPDATE_BATCH, start + stored, count - stored, elementFlags);
       if (this.count > 0) waited = 0;
       stored += this.count;
       this.count = stored;
       if (code === undefined) return "end";
       if (stored === 0 && isUnsupported(code)) return "unsupported";
       if (retryAfterEnomem(this.#kind, this.#errno, waited)) continue;
-      throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
+      throw this.#error(BPF_MAP_UPDATE_BATCH, "store values in", storeHints(this.#kind));
     }
   }
 
   /** Deletes the keys from `start` on; stops at the first absent one with `"more"`, `this.count` being those before it. */
   delete(start: number, count: number): BatchResult {
-    const code = this.#call("BPF_MAP_DELETE_BATCH", start, count, 0);
+    const code = this.#call(BPF_MAP_DELETE_BATCH, start, count, 0);
     if (code === undefined) return "end";
     if (code === "ENOENT") return "more";
     if (this.count === 0 && isUnsupported(code)) return "unsupported";
     const hints = { ...deleteHints, ...this.#kind.keyHints };
-    throw this.#error("BPF_MAP_DELETE_BATCH", "delete keys of", hints);
+    throw this.#error(BPF_MAP_DELETE_BATCH, "delete keys of", hints);
   }
 
   /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
@@ -208,7 +209,7 @@ export class MapBatch implements Disposable {
     // Asked for at each call: once the map is disposed of, its number may be another file's.
     view.setUint32(MAP_BATCH.map_fd, this.#descriptor.fd, true);
     setUint64(view, MAP_BATCH.elem_flags, elementFlags);
-    const result = bpf(bpfCommands[command], address, MAP_BATCH.sizeof);
+    const result = bpf(command, address, MAP_BATCH.sizeof);
     if (result === 0) {
       this.count = view.getUint32(MAP_BATCH.count, true);
       return undefined;

@@ -10,13 +10,16 @@ import {
 } from "./bpf_map.ts";
 import { errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, mapScratch, roundUp8, type Scratch, setUint64 } from "./mapped_memory.ts";
+import {
+  BPF_MAP_DELETE_ELEM,
+  BPF_MAP_GET_NEXT_KEY,
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+  BPF_MAP_LOOKUP_ELEM,
+  BPF_MAP_UPDATE_ELEM,
+} from "../uapi/commands.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { bpfCommands } from "../uapi/enumerations.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
-
-const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM } = bpfCommands;
-const { BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_GET_NEXT_KEY } = bpfCommands;
 
 /** The offset of the key in {@link MapElement.view}: after two attrs, one for elements and one for the walk over keys. */
 export const elementKeyOffset = 64;
@@ -79,7 +82,7 @@ export class MapElement implements Disposable {
   lookup(flags: number): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
-    return this.#refused("BPF_MAP_LOOKUP_ELEM", "look up a value in", readHints, flags);
+    return this.#refused(BPF_MAP_LOOKUP_ELEM, "look up a value in", readHints, flags);
   }
 
   /**
@@ -94,7 +97,7 @@ export class MapElement implements Disposable {
     const code = errnoName(errno);
     if (code === "EEXIST" && (flags & BPF_NOEXIST) !== 0) return false;
     if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
-    throw bpfError("BPF_MAP_UPDATE_ELEM", errno, {
+    throw bpfError(BPF_MAP_UPDATE_ELEM, errno, {
       doing: `store ${stored} in ${this.#what}`,
       hints: { ...flagHints(flags), ...storeHints(this.#kind), ...hints },
     });
@@ -118,7 +121,7 @@ export class MapElement implements Disposable {
   delete(): boolean {
     // The attr ends after the key: the kernel refuses this command when a later field is not zero.
     if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
-    return this.#refused("BPF_MAP_DELETE_ELEM", "delete a value of", deleteHints);
+    return this.#refused(BPF_MAP_DELETE_ELEM, "delete a value of", deleteHints);
   }
 
   /** Fetches the value and deletes the key in one step; `undefined` where map or kernel cannot (hash maps: 5.14). */
@@ -127,7 +130,7 @@ export class MapElement implements Disposable {
     if (bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
     const code = errnoName(lastErrno());
     if (code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOTSUPP") return undefined;
-    return this.#refused("BPF_MAP_LOOKUP_AND_DELETE_ELEM", "take a value out of", deleteHints);
+    return this.#refused(BPF_MAP_LOOKUP_AND_DELETE_ELEM, "take a value out of", deleteHints);
   }
 
   /**
@@ -139,7 +142,7 @@ export class MapElement implements Disposable {
     const attr = MAP_ELEM.sizeof;
     setUint64(view, attr + MAP_ELEM.key, first ? 0 : this.#address + this.nextKeyOffset);
     if (bpf(BPF_MAP_GET_NEXT_KEY, this.#address + attr, MAP_ELEM.flags) === 0) return true;
-    return this.#refused("BPF_MAP_GET_NEXT_KEY", "walk over the keys of", readHints);
+    return this.#refused(BPF_MAP_GET_NEXT_KEY, "walk over the keys of", readHints);
   }
 
   /** Writes the key from bytes. */

@@ -1,9 +1,22 @@
 import { existsSync, lstatSync, readFileSync, readlinkSync, unlinkSync } from "./files.ts";
-import { BpfAttr, bpfError } from "./bpf.ts";
+import { BpfAttr, type BpfCommand, bpfError } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
 import { libc } from "./libc.ts";
+import {
+  BPF_BTF_GET_FD_BY_ID,
+  BPF_BTF_GET_NEXT_ID,
+  BPF_LINK_GET_FD_BY_ID,
+  BPF_LINK_GET_NEXT_ID,
+  BPF_MAP_GET_FD_BY_ID,
+  BPF_MAP_GET_NEXT_ID,
+  BPF_PROG_GET_FD_BY_ID,
+  BPF_PROG_GET_NEXT_ID,
+  BPF_OBJ_GET,
+  BPF_OBJ_GET_INFO_BY_FD,
+  BPF_OBJ_PIN,
+} from "../uapi/commands.ts";
 import { BPF_F_RDONLY, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import {
   BTF_INFO,
@@ -19,10 +32,19 @@ import { F_GETFL, O_ACCMODE, O_RDONLY, O_WRONLY } from "../uapi/system.ts";
 /** Kinds of kernel objects that have ids. */
 export type ObjectKind = "map" | "prog" | "link" | "btf";
 
-/** The name of a kind in those of commands: `"MAP"` in `"BPF_MAP_GET_FD_BY_ID"`. */
-function upperCase(kind: ObjectKind): Uppercase<ObjectKind> {
-  return kind.toUpperCase() as Uppercase<ObjectKind>;
-}
+const openCommands: Readonly<Record<ObjectKind, BpfCommand>> = {
+  map: BPF_MAP_GET_FD_BY_ID,
+  prog: BPF_PROG_GET_FD_BY_ID,
+  link: BPF_LINK_GET_FD_BY_ID,
+  btf: BPF_BTF_GET_FD_BY_ID,
+};
+
+const nextCommands: Readonly<Record<ObjectKind, BpfCommand>> = {
+  map: BPF_MAP_GET_NEXT_ID,
+  prog: BPF_PROG_GET_NEXT_ID,
+  link: BPF_LINK_GET_NEXT_ID,
+  btf: BPF_BTF_GET_NEXT_ID,
+};
 
 const onlyOnBpffs =
   "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first; names in it have no dots";
@@ -47,7 +69,7 @@ export function objectKind(fd: number): ObjectKind | "other" | undefined {
 export function pinObject(fd: number, path: string, what: string): void {
   using attr = new BpfAttr(OBJ.file_flags);
   attr.string(OBJ.pathname, path).u32(OBJ.bpf_fd, fd);
-  attr.call("BPF_OBJ_PIN", {
+  attr.call(BPF_OBJ_PIN, {
     doing: `pin the ${what} at ${path}`,
     hints: {
       EPERM: onlyOnBpffs,
@@ -66,11 +88,11 @@ export function pinObject(fd: number, path: string, what: string): void {
 export function openPinned(path: string, what: string, flags = 0): number | undefined {
   using attr = new BpfAttr(OBJ.path_fd);
   attr.string(OBJ.pathname, path).u32(OBJ.file_flags, flags);
-  const fd = attr.tryCall("BPF_OBJ_GET");
+  const fd = attr.tryCall(BPF_OBJ_GET);
   if (fd >= 0) return fd;
   const errno = lastErrno();
   if (errnoName(errno) === "ENOENT") return undefined;
-  throw bpfError("BPF_OBJ_GET", errno, {
+  throw bpfError(BPF_OBJ_GET, errno, {
     doing: `open the ${what} pinned at ${path}`,
     hints: {
       EINVAL: `${path} is not on a BPF file system, or another kind of object is pinned there`,
@@ -138,7 +160,7 @@ export function hasAccess(fd: number, flag: number): boolean {
 export function openById(kind: ObjectKind, id: number, flags = 0): number {
   using attr = new BpfAttr(GET_ID.fd_by_id_token_fd);
   attr.u32(GET_ID.start_id, id).u32(GET_ID.open_flags, flags);
-  return attr.call(`BPF_${upperCase(kind)}_GET_FD_BY_ID`, {
+  return attr.call(openCommands[kind], {
     doing: `open the ${kind} with id ${id}`,
     needs: ["CAP_SYS_ADMIN"],
     hints: { ENOENT: `No ${kind} has this id; it may have been freed meanwhile` },
@@ -149,7 +171,7 @@ export function openById(kind: ObjectKind, id: number, flags = 0): number {
 export function nextObjectId(kind: ObjectKind, after: number): number | undefined {
   using attr = new BpfAttr(GET_ID.open_flags);
   attr.u32(GET_ID.start_id, after);
-  const command = `BPF_${upperCase(kind)}_GET_NEXT_ID` as const;
+  const command = nextCommands[kind];
   if (attr.tryCall(command) === 0) return attr.readU32(GET_ID.next_id);
   const errno = lastErrno();
   if (errnoName(errno) === "ENOENT") return undefined;
@@ -360,7 +382,7 @@ function readInfo(fd: number, struct: Scratch, size: number, what: string): numb
       .u32(GET_INFO_BY_FD.bpf_fd, fd)
       .u32(GET_INFO_BY_FD.info_len, size)
       .pointer(GET_INFO_BY_FD.info, struct);
-    attr.call("BPF_OBJ_GET_INFO_BY_FD", {
+    attr.call(BPF_OBJ_GET_INFO_BY_FD, {
       doing: `ask the kernel about the ${what}`,
       hints: { EINVAL: "The descriptor is not of a BPF object" },
     });

@@ -3,6 +3,7 @@
 import { BpfAttr, type BpfCommand } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { errnoName, lastErrno } from "./error.ts";
+import { BPF_MAP_CREATE, BPF_MAP_DELETE_ELEM, BPF_MAP_FREEZE } from "../uapi/commands.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { MAP_BATCH, MAP_CREATE, MAP_ELEM } from "../uapi/layout.ts";
 
@@ -44,22 +45,9 @@ export function probeMap(map: ProbedMap): Probed {
     .u32(MAP_CREATE.btf_value_type_id, map.btf?.valueTypeId ?? 0)
     .u32(MAP_CREATE.btf_vmlinux_value_type_id, map.kernelTypeId ?? 0);
   if (map.extra !== undefined) attr.u64(MAP_CREATE.map_extra, map.extra);
-  const fd = attr.tryCall("BPF_MAP_CREATE");
+  const fd = attr.tryCall(BPF_MAP_CREATE);
   return fd >= 0 ? new Descriptor(fd, "probed map") : errnoName(lastErrno());
 }
-
-/** Commands on one element of a map. */
-export type ElementCommand = Extract<
-  BpfCommand,
-  | "BPF_MAP_LOOKUP_ELEM"
-  | "BPF_MAP_UPDATE_ELEM"
-  | "BPF_MAP_DELETE_ELEM"
-  | "BPF_MAP_GET_NEXT_KEY"
-  | "BPF_MAP_LOOKUP_AND_DELETE_ELEM"
->;
-
-/** Commands on many elements of a map. */
-export type BatchCommand = Extract<BpfCommand, `BPF_MAP_${string}_BATCH`>;
 
 /**
  * Calls for one element.
@@ -69,7 +57,7 @@ export type BatchCommand = Extract<BpfCommand, `BPF_MAP_${string}_BATCH`>;
  * @returns the name of the error, or `undefined` for none
  */
 export function probeElement(
-  command: ElementCommand,
+  command: BpfCommand,
   fd: number,
   key: Uint8Array | undefined,
   value: Uint8Array,
@@ -79,7 +67,7 @@ export function probeElement(
   attr.u32(MAP_ELEM.map_fd, fd).u64(MAP_ELEM.flags, flags);
   if (key !== undefined) attr.memory(MAP_ELEM.key, key);
   // The next key goes where the value does; a deletion is refused if there is anything.
-  const room = command === "BPF_MAP_DELETE_ELEM" ? undefined : attr.memory(MAP_ELEM.value, value);
+  const room = command === BPF_MAP_DELETE_ELEM ? undefined : attr.memory(MAP_ELEM.value, value);
   if (attr.tryCall(command) < 0) return errnoName(lastErrno());
   if (room !== undefined) value.set(room.bytes.subarray(0, value.byteLength));
   return undefined;
@@ -87,7 +75,7 @@ export function probeElement(
 
 /** Calls for a batch of one. @returns the name of the error, or `undefined` for none */
 export function probeBatch(
-  command: BatchCommand,
+  command: BpfCommand,
   fd: number,
   key: Uint8Array,
   value: Uint8Array,
@@ -105,5 +93,5 @@ export function probeBatch(
 export function probeFreeze(fd: number): string | undefined {
   using attr = new BpfAttr(MAP_CREATE.key_size);
   attr.u32(0, fd);
-  return attr.tryCall("BPF_MAP_FREEZE") < 0 ? errnoName(lastErrno()) : undefined;
+  return attr.tryCall(BPF_MAP_FREEZE) < 0 ? errnoName(lastErrno()) : undefined;
 }

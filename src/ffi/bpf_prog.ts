@@ -1,4 +1,5 @@
 import { type Keyword, keywordOf, keywordsByNumber, numbersByKeyword } from "../check/names.ts";
+import { BPF_PROG_LOAD, BPF_PROG_TEST_RUN } from "../uapi/commands.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
 import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
@@ -121,11 +122,11 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
   if (btf !== undefined) fillBtf(attr, btf);
   const log = logLevel === 0 ? undefined : attr.memory(PROG_LOAD.log_buf, logSize);
   if (log !== undefined) attr.u32(PROG_LOAD.log_level, logLevel).u32(PROG_LOAD.log_size, logSize);
-  let fd = attr.tryCall("BPF_PROG_LOAD");
+  let fd = attr.tryCall(BPF_PROG_LOAD);
   let errno = fd < 0 ? lastErrno() : 0;
   // The verifier gives up when a signal comes, and the wake-up of a consumer is one for it.
   for (let attempt = 1; attempt < loadAttempts && errnoName(errno) === "EAGAIN"; attempt++) {
-    fd = attr.tryCall("BPF_PROG_LOAD");
+    fd = attr.tryCall(BPF_PROG_LOAD);
     errno = fd < 0 ? lastErrno() : 0;
   }
   const end = log?.bytes.indexOf(0) ?? 0;
@@ -162,7 +163,7 @@ export function loadError(
   needs: readonly Capability[],
   hint: string | undefined,
 ): BpfError {
-  return bpfError("BPF_PROG_LOAD", errno, {
+  return bpfError(BPF_PROG_LOAD, errno, {
     doing: `load the ${what}`,
     needs,
     hints: {
@@ -228,7 +229,7 @@ export function testRunProgram(fd: number, input: TestRunInput, what: string): T
     output: PROG_TEST_RUN.ctx_out,
     outputSize: PROG_TEST_RUN.ctx_size_out,
   });
-  attr.call("BPF_PROG_TEST_RUN", {
+  attr.call(BPF_PROG_TEST_RUN, {
     doing: `run the ${what}`,
     hints: {
       EINVAL:

@@ -9,6 +9,7 @@ import { createKernelMap, type MapCreation } from "../ffi/bpf_map.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory, roundUp8, roundUpToPage } from "../ffi/mapped_memory.ts";
+import { BPF_PROG_LOAD, BPF_PROG_TEST_RUN } from "../uapi/commands.ts";
 import { BPF_F_MMAPABLE, BPF_F_SLEEPABLE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
@@ -125,7 +126,7 @@ class LookupProgram implements Disposable {
       attr.u32(PROG_TEST_RUN.data_size_in, smallestPacket);
       attr.memory(PROG_TEST_RUN.data_in, this.#packet);
     }
-    attr.call("BPF_PROG_TEST_RUN", { doing: `run the ${what}` });
+    attr.call(BPF_PROG_TEST_RUN, { doing: `run the ${what}` });
   }
 
   /** The offset of key `index` in {@link view}. */
@@ -205,7 +206,7 @@ function loadLookup(code: Instructions, isSleepable: boolean, what: string): Des
     .u32(PROG_LOAD.func_info_cnt, records.length / 2);
   attr.memory(PROG_LOAD.insns, encode(code));
   attr.memory(PROG_LOAD.func_info, new Uint8Array(Uint32Array.from(records).buffer));
-  return new Descriptor(attr.call("BPF_PROG_LOAD", { doing: `load the ${what}` }), what);
+  return new Descriptor(attr.call(BPF_PROG_LOAD, { doing: `load the ${what}` }), what);
 }
 
 const [mainType, eachType] = [3, 4] as const;

@@ -1,11 +1,13 @@
+import type { BpfCommand } from "../ffi/bpf.ts";
 import { LPM_TRIE } from "./map_types.ts";
-import { type ElementCommand, probeElement, probeMap } from "../ffi/bpf_probe.ts";
+import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { isKernelSince, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
 import { explainPermission } from "../ffi/permission.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { describe } from "../check/describe.ts";
+import { BPF_MAP_GET_NEXT_KEY, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { EOPNOTSUPP } from "../uapi/errno.ts";
 import type { Infer } from "../types/type.ts";
@@ -36,7 +38,7 @@ interface TrieFix {
 
 /** Calls for 10.0.`third`.0/24 on a trie with room for a few networks. Returns the name of the error, or `undefined` for none. */
 type TrieCall = (
-  command: ElementCommand,
+  command: BpfCommand,
   third: number,
   flags?: number,
   room?: Uint8Array,
@@ -56,14 +58,14 @@ export const trieFixes = {
   lpm_trie_update: {
     since: "6.13",
     mistake(call) {
-      if (call("BPF_MAP_UPDATE_ELEM", 0, BPF_EXIST) === undefined) {
+      if (call(BPF_MAP_UPDATE_ELEM, 0, BPF_EXIST) === undefined) {
         return "it replaces what is not there";
       }
-      for (let third = 0; third < room; third++) call("BPF_MAP_UPDATE_ELEM", third);
-      if (call("BPF_MAP_UPDATE_ELEM", 0, BPF_NOEXIST) !== "EEXIST") {
+      for (let third = 0; third < room; third++) call(BPF_MAP_UPDATE_ELEM, third);
+      if (call(BPF_MAP_UPDATE_ELEM, 0, BPF_NOEXIST) !== "EEXIST") {
         return "it adds what is there";
       }
-      const error = call("BPF_MAP_UPDATE_ELEM", 0);
+      const error = call(BPF_MAP_UPDATE_ELEM, 0);
       return error && `where it is full it refuses to replace a value (${error})`;
     },
   },
@@ -71,9 +73,9 @@ export const trieFixes = {
   lpm_trie_next_key: {
     since: "6.13",
     mistake(call) {
-      for (const third of [2, 4]) call("BPF_MAP_UPDATE_ELEM", third);
+      for (const third of [2, 4]) call(BPF_MAP_UPDATE_ELEM, third);
       const next = new Uint8Array(8);
-      call("BPF_MAP_GET_NEXT_KEY", 3, 0, next);
+      call(BPF_MAP_GET_NEXT_KEY, 3, 0, next);
       return next[6] === 2 ? undefined : "it takes a network for another one of the same length";
     },
   },

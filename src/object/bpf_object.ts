@@ -15,6 +15,7 @@ import type { MapSpec } from "../maps/map_spec.ts";
 import { loadProgram, type VerifierLog } from "../program/load.ts";
 import { Program } from "../program/program.ts";
 import { programSpecNames } from "../program/program_spec.ts";
+import { BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_F_MMAPABLE, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
 import type { ObjectSpec, VariablesSpec } from "./object_spec.ts";
 
@@ -192,7 +193,7 @@ function createVariables(name: string, spec: VariablesSpec): ObjectMap {
     mapExtra: 0,
   });
   try {
-    const code = probeElement("BPF_MAP_UPDATE_ELEM", map.fd, new Uint8Array(4), contents);
+    const code = probeElement(BPF_MAP_UPDATE_ELEM, map.fd, new Uint8Array(4), contents);
     if (code !== undefined) {
       const errno = errnoNumber(code);
       throw new BpfError({ errno, syscall: "bpf(BPF_MAP_UPDATE_ELEM)", doing: `fill the ${map}` });

@@ -9,6 +9,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { run, runBun } from "../support/run.ts";
 import { readLockdown } from "../../src/ffi/security.ts";
 import { testUnless } from "../support/skipping.ts";
+import { BPF_MAP_CREATE } from "../../src/uapi/commands.ts";
 
 describe("names of errors", () => {
   test("are those of errno.h, and the kernel's own for 524", () => {
@@ -51,7 +52,7 @@ describe("a refusal by the kernel", () => {
     let made = 0;
     const hints = { EBUSY: "Wait", EINVAL: () => `made ${++made}` };
     const hintFor = (errno: number) =>
-      bpfError("BPF_MAP_CREATE", errno, { doing: "do it", hints }).hint;
+      bpfError(BPF_MAP_CREATE, errno, { doing: "do it", hints }).hint;
     expect([hintFor(16), hintFor(2), made]).toEqual(["Wait", undefined, 0]);
     expect(hintFor(22)).toBe("made 1");
     expect(hintFor(1)).toContain("CAP_BPF");

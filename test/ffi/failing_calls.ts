@@ -1,10 +1,8 @@
 import { bpf } from "../../src/ffi/bpf.ts";
 import { lastErrno } from "../../src/ffi/error.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
-import { bpfCommands } from "../../src/uapi/enumerations.ts";
+import { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
 import { MAP_ELEM } from "../../src/uapi/layout.ts";
-
-const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } = bpfCommands;
 
 /** Makes calls on an empty hash map (u32 to u32) fail in turn for four reasons; how often errno gave another. */
 export function wrongErrnos(fd: number, calls: number): number {

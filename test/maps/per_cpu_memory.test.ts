@@ -21,7 +21,7 @@ import {
 } from "../../src/index.ts";
 import type { ValueLayout } from "../../src/maps/value_layout.ts";
 import type { Walk } from "../../src/maps/walk.ts";
-import { bpfCommands } from "../../src/uapi/enumerations.ts";
+import { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
 import { MAP_ELEM } from "../../src/uapi/layout.ts";
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_NONE } from "../../src/uapi/system.ts";
 import { bpfTest } from "../support/privilege.ts";
@@ -193,7 +193,6 @@ function callAt(value: number, fd: number, command: number): string {
 }
 
 describe("the room for the values of a key", () => {
-  const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } = bpfCommands;
   for (const [name, make] of Object.entries(kinds)) {
     bpfTest(
       `of ${name} is enough before memory that may not be touched, and 8 bytes less are not`,

@@ -16,6 +16,7 @@ import {
   type ProgramSpec,
 } from "../../src/index.ts";
 import { encodeProgramBtf } from "../../src/program/program_btf.ts";
+import { BPF_OBJ_GET_INFO_BY_FD } from "../../src/uapi/commands.ts";
 import { GET_INFO_BY_FD, PROG_INFO } from "../../src/uapi/layout.ts";
 import { bpftoolObstacle, runBpftool } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
@@ -56,7 +57,7 @@ function lineInfo({ fd }: Program): { readonly slot: number; readonly position: 
     .u32(GET_INFO_BY_FD.bpf_fd, fd)
     .u32(GET_INFO_BY_FD.info_len, PROG_INFO.sizeof)
     .pointer(GET_INFO_BY_FD.info, info)
-    .call("BPF_OBJ_GET_INFO_BY_FD", { doing: "read line information" });
+    .call(BPF_OBJ_GET_INFO_BY_FD, { doing: "read line information" });
   const count = info.view.getUint32(PROG_INFO.nr_line_info, true);
   return Array.from({ length: count }, (_, index) => ({
     slot: records.view.getUint32(index * recordSize, true),

@@ -108,7 +108,13 @@ function constantBlocks(input: Reduced, { groups }: ConstantFile): string[] {
     for (const source of from) {
       const { object, list } = source;
       const entries = read(input, source);
-      if (list !== undefined) lists.set(list, [...(lists.get(list) ?? []), ...entries]);
+      if (list !== undefined) {
+        const shorter = entries.map(([name, value]): [string, number] => [
+          name.slice(list.prefix?.length ?? 0),
+          value,
+        ]);
+        lists.set(list.name, [...(lists.get(list.name) ?? []), ...shorter]);
+      }
       if (object === undefined) separate.push(...entries);
       else {
         const shorter = entries.map(([name, value]): [string, number] => [

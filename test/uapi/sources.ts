@@ -8,8 +8,12 @@ export interface Constants {
   readonly names?: RegExp;
   /** Takes the members of this enum only, each as a constant. */
   readonly enum?: string;
-  /** The name of a list, in one text, of the names by their numbers. */
-  readonly list?: string;
+  /** A list, in one text, of the names by their numbers. */
+  readonly list?: {
+    readonly name: string;
+    /** Left out of the names in it. */
+    readonly prefix?: string;
+  };
   readonly object?: {
     readonly name: string;
     /** Left out of the names of its properties. */
@@ -57,12 +61,10 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
     ],
   },
   "enumerations.ts": {
-    about:
-      "commands of bpf(2), and the kinds of maps, programs, attachments, links and perf events",
+    about: "the kinds of maps, programs, attachments, links and perf events",
     groups: [
       {
         from: [
-          enumOf("bpfCommands", "", "bpf_cmd"),
           enumOf("bpfMapTypes", "BPF_MAP_TYPE_", "bpf_map_type"),
           enumOf("bpfProgTypes", "BPF_PROG_TYPE_", "bpf_prog_type"),
           enumOf("bpfAttachTypes", "BPF_", "bpf_attach_type"),
@@ -70,6 +72,22 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
           enumOf("bpfPerfEventTypes", "BPF_PERF_EVENT_", "bpf_perf_event_type"),
           enumOf("bpfCoreRelocations", "BPF_CORE_", "bpf_core_relo_kind"),
           enumOf("bpfCgroupIterOrders", "BPF_CGROUP_ITER_", "bpf_cgroup_iter_order"),
+        ],
+      },
+    ],
+  },
+  "commands.ts": {
+    about: "commands of bpf(2)",
+    groups: [
+      {
+        from: [
+          {
+            header: "linux/bpf.h",
+            // Commands proper; this one is a flag beside them.
+            names: /^(?!BPF_COMMON_ATTRS$)/,
+            enum: "bpf_cmd",
+            list: { name: "bpfCommandNames", prefix: "BPF_" },
+          },
         ],
       },
     ],
@@ -113,7 +131,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: ["asm-generic/errno-base.h", "asm-generic/errno.h"].map((header) => ({
           header,
           names: /^E[A-Z0-9]+$/,
-          list: "errnoNames",
+          list: { name: "errnoNames" },
         })),
       },
       {
