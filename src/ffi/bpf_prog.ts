@@ -5,6 +5,8 @@ import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
+import { isKernelSince } from "./kernel.ts";
+import { MappedMemory, pageSize } from "./mapped_memory.ts";
 
 /** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
 export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
@@ -73,33 +75,24 @@ const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 /** Number of attempts for an interrupted load; as many as libbpf makes. */
 const loadAttempts = 5;
 
-/** The result of {@link tryLoadProgram}. */
+/**
+ * The result of {@link tryLoadProgram}. With a log, `ENOSPC` says that the log did not fit: `log` has its end (before
+ * Linux 6.4 its beginning), and the verifier's verdict is not known.
+ */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
 
 /** The amount that the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
 export type LogLevel = number;
 
-const smallestLog = 64 * 1024;
-/** Kernels before 5.2 take no more than 2^24 - 1 bytes. */
-const largestLog = 2 ** 24 - 1;
+/** Bytes of a log that are kept: its end. A million instructions, where the verifier gives up, take 20 to 60 MiB. */
+const keptLog = 64 * 2 ** 20;
 
-/**
- * Loads a program, with a log where one is asked for: the buffer grows until the log fits.
- */
+/** The longest buffer for a log that kernels take. */
+const longestLog = 2 ** 30 - 1;
+
+/** Loads a program by one call, with a log where one is asked for. */
 export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadResult {
-  for (
-    let logSize = logLevel === 0 ? 0 : smallestLog;
-    ;
-    logSize = Math.min(logSize * 8, largestLog)
-  ) {
-    const result = loadWithLog(program, logLevel, logSize);
-    const isCutOff = "errno" in result && errnoName(result.errno) === "ENOSPC" && logLevel !== 0;
-    if (!isCutOff || logSize === largestLog) return result;
-  }
-}
-
-function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): LoadResult {
   const { attachProgramFd, btf } = program;
   using attr = new BpfAttr(
     btf?.relocations !== undefined
@@ -119,8 +112,13 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
     .u32(PROG_LOAD.attach_btf_id, program.attachBtfId ?? 0);
   attr.memory(PROG_LOAD.insns, program.instructions);
   if (btf !== undefined) fillBtf(attr, btf);
-  const log = logLevel === 0 ? undefined : attr.memory(PROG_LOAD.log_buf, logSize);
-  if (log !== undefined) attr.u32(PROG_LOAD.log_level, logLevel).u32(PROG_LOAD.log_size, logSize);
+  using log = logLevel === 0 ? undefined : mapLog();
+  if (log !== undefined) {
+    attr
+      .u32(PROG_LOAD.log_level, logLevel)
+      .u64(PROG_LOAD.log_buf, log.address)
+      .u32(PROG_LOAD.log_size, Math.min(log.length, longestLog));
+  }
   let fd = attr.tryCall("BPF_PROG_LOAD");
   let errno = fd < 0 ? lastErrno() : 0;
   // The verifier gives up when a signal comes, and the wake-up of a consumer is one for it.
@@ -128,9 +126,31 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
     fd = attr.tryCall("BPF_PROG_LOAD");
     errno = fd < 0 ? lastErrno() : 0;
   }
-  const end = log?.bytes.indexOf(0) ?? 0;
-  const text = log === undefined ? "" : Buffer.from(log.bytes.subarray(0, end)).toString("utf8");
+  const text = log === undefined ? "" : readLog(log, errnoName(errno) === "ENOSPC");
   return fd < 0 ? { errno, log: text } : { fd, log: text };
+}
+
+/**
+ * Maps memory for a log. Linux keeps the end of a log that does not fit from version 6.4 on. Before, it keeps the
+ * beginning, so that the whole has to fit; memory is taken only for what is written.
+ */
+function mapLog(): MappedMemory {
+  for (let size = isKernelSince("6.4") ? keptLog : longestLog; ; size = Math.floor(size / 2)) {
+    try {
+      return MappedMemory.anonymous(size, "verifier's log");
+    } catch (error) {
+      // A limit on the address space, or a kernel that promises no more memory than there is.
+      if (size <= pageSize()) throw error;
+    }
+  }
+}
+
+/** Returns a log, or its last {@link keptLog} bytes. @param isCut true where it may begin within a line */
+function readLog({ buffer }: MappedMemory, isCut: boolean): string {
+  const end = new Uint8Array(buffer).indexOf(0);
+  const start = Math.max(0, end - keptLog);
+  const text = Buffer.from(buffer, start, end - start).toString("utf8");
+  return isCut || start > 0 ? text.slice(text.indexOf("\n") + 1) : text;
 }
 
 function fillBtf(attr: BpfAttr, { fd, functions, lines, relocations }: ProgramBtf): void {
