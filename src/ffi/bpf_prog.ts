@@ -6,7 +6,7 @@ import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
-import { MappedMemory, pageSize } from "./mapped_memory.ts";
+import { allocateScratch, pageSize, type Scratch } from "./mapped_memory.ts";
 
 /** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
 export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
@@ -88,11 +88,23 @@ export type LogLevel = number;
 /** Bytes of a log that are kept: its end. A million instructions, where the verifier gives up, take 20 to 60 MiB. */
 const keptLog = 64 * 2 ** 20;
 
-/** The longest buffer for a log that kernels take. */
+/**
+ * The longest buffer for a log that kernels take. Linux keeps the end of a log that does not fit from version 6.4 on. Before,
+ * it keeps the beginning, so that the whole has to fit.
+ */
 const longestLog = 2 ** 30 - 1;
 
-/** Loads a program by one call, with a log where one is asked for. */
-export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadResult {
+/**
+ * Loads a program by one call, with a log where one is asked for.
+ *
+ * @param logSize bytes of the log's buffer; by default enough for every log, or for its end. Memory is taken only for what
+ *   is written, but the engine counts all of it
+ */
+export function tryLoadProgram(
+  program: ProgramLoad,
+  logLevel: LogLevel,
+  logSize: number = isKernelSince("6.4") ? keptLog : longestLog,
+): LoadResult {
   const { attachProgramFd, btf } = program;
   using attr = new BpfAttr(
     btf?.relocations !== undefined
@@ -112,7 +124,7 @@ export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadRe
     .u32(PROG_LOAD.attach_btf_id, program.attachBtfId ?? 0);
   attr.memory(PROG_LOAD.insns, program.instructions);
   if (btf !== undefined) fillBtf(attr, btf);
-  using log = logLevel === 0 ? undefined : mapLog();
+  using log = logLevel === 0 ? undefined : allocateLog(logSize);
   if (log !== undefined) {
     attr
       .u32(PROG_LOAD.log_level, logLevel)
@@ -130,14 +142,11 @@ export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadRe
   return fd < 0 ? { errno, log: text } : { fd, log: text };
 }
 
-/**
- * Maps memory for a log. Linux keeps the end of a log that does not fit from version 6.4 on. Before, it keeps the
- * beginning, so that the whole has to fit; memory is taken only for what is written.
- */
-function mapLog(): MappedMemory {
-  for (let size = isKernelSince("6.4") ? keptLog : longestLog; ; size = Math.floor(size / 2)) {
+/** Allocates memory for a log, or less where there is a limit. */
+function allocateLog(longest: number): Scratch {
+  for (let size = longest; ; size = Math.floor(size / 2)) {
     try {
-      return MappedMemory.anonymous(size, "verifier's log");
+      return allocateScratch(size);
     } catch (error) {
       // A limit on the address space, or a kernel that promises no more memory than there is.
       if (size <= pageSize()) throw error;
@@ -146,10 +155,10 @@ function mapLog(): MappedMemory {
 }
 
 /** Returns a log, or its last {@link keptLog} bytes. @param isCut true where it may begin within a line */
-function readLog({ buffer }: MappedMemory, isCut: boolean): string {
-  const end = new Uint8Array(buffer).indexOf(0);
+function readLog({ bytes }: Scratch, isCut: boolean): string {
+  const end = bytes.indexOf(0);
   const start = Math.max(0, end - keptLog);
-  const text = Buffer.from(buffer, start, end - start).toString("utf8");
+  const text = new TextDecoder().decode(bytes.subarray(start, end));
   return isCut || start > 0 ? text.slice(text.indexOf("\n") + 1) : text;
 }
 
