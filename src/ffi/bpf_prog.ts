@@ -1,7 +1,7 @@
 import { type Keyword, keywordOf, keywordsByNumber, numbersByKeyword } from "../check/names.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
-import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
+import { PROG_LOAD } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
@@ -200,108 +200,4 @@ export function loadError(
       ENOMEM: "The kernel has no memory for it",
     },
   });
-}
-
-/**
- * Where BPF_PROG_TEST_RUN writes the context that the program left. `"copied"`: into room for it, as data is. `"in place"`:
- * over the input; such types refuse room for output.
- */
-export type ContextReturn = "copied" | "in place";
-
-/** Input of BPF_PROG_TEST_RUN. */
-export interface TestRunInput {
-  readonly data: Uint8Array | undefined;
-  readonly context: Uint8Array | undefined;
-  /** Where the kernel writes the context that the program left, if anywhere. */
-  readonly contextComesBack: ContextReturn | undefined;
-  readonly repeat: number;
-}
-
-/** Output of BPF_PROG_TEST_RUN. */
-export interface TestRunOutput {
-  readonly returnValue: number;
-  /** Nanoseconds of one run, averaged over `repeat`. */
-  readonly duration: number;
-  readonly data: Uint8Array<ArrayBuffer>;
-  readonly context: Uint8Array<ArrayBuffer>;
-}
-
-/** A program may lengthen its packet: room for that, as the kernel's own selftests leave. */
-const packetHeadroom = 512;
-/** Room for the kernel's whole struct, which comes back however short the input was: `struct __sk_buff` has 192 bytes now. */
-const contextRoom = 512;
-
-/** Runs a program once or more without attaching it (kernel 4.12; what can be run this way differs by type). */
-export function testRunProgram(fd: number, input: TestRunInput, what: string): TestRunOutput {
-  const { data, context, contextComesBack, repeat } = input;
-  using attr = new BpfAttr(PROG_TEST_RUN.flags);
-  attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat);
-  const { output: dataOut } = prepare(
-    attr,
-    data,
-    data === undefined ? 0 : data.byteLength + packetHeadroom,
-    {
-      input: PROG_TEST_RUN.data_in,
-      inputSize: PROG_TEST_RUN.data_size_in,
-      output: PROG_TEST_RUN.data_out,
-      outputSize: PROG_TEST_RUN.data_size_out,
-    },
-  );
-  const room =
-    context === undefined || contextComesBack !== "copied"
-      ? 0
-      : Math.max(context.byteLength, contextRoom);
-  const { input: contextIn, output: contextOut } = prepare(attr, context, room, {
-    input: PROG_TEST_RUN.ctx_in,
-    inputSize: PROG_TEST_RUN.ctx_size_in,
-    output: PROG_TEST_RUN.ctx_out,
-    outputSize: PROG_TEST_RUN.ctx_size_out,
-  });
-  attr.call("BPF_PROG_TEST_RUN", {
-    doing: `run the ${what}`,
-    hints: {
-      EINVAL:
-        "The kernel refuses this input for this type of program: packets need 14 bytes of data at least, tracing programs take a context of 8 bytes an argument and no data, and some take no repeat",
-      EINTR:
-        "A signal came between two of the runs, so that fewer were made than asked for. The wake-up of a consumer that waits for a ring buffer is one: run once at a time then, or drain when the run is over",
-      ENOTSUPP: "This type of program cannot be run this way",
-      EOPNOTSUPP: "This type of program cannot be run this way",
-    },
-  });
-  return {
-    returnValue: attr.readU32(PROG_TEST_RUN.retval),
-    duration: attr.readU32(PROG_TEST_RUN.duration),
-    data: dataOut.slice(0, attr.readU32(PROG_TEST_RUN.data_size_out)),
-    context:
-      contextComesBack === "in place"
-        ? contextIn.slice()
-        : contextOut.slice(0, attr.readU32(PROG_TEST_RUN.ctx_size_out)),
-  };
-}
-
-interface BufferFields {
-  readonly input: number;
-  readonly inputSize: number;
-  readonly output: number;
-  readonly outputSize: number;
-}
-
-/** Points the attr to a copy of the input and to room for the output; returns both. */
-function prepare(
-  attr: BpfAttr,
-  input: Uint8Array | undefined,
-  room: number,
-  fields: BufferFields,
-): { input: Uint8Array<ArrayBuffer>; output: Uint8Array<ArrayBuffer> } {
-  const buffers = { input: new Uint8Array(0), output: new Uint8Array(0) };
-  if (input !== undefined) {
-    const copy = attr.memory(fields.input, input);
-    attr.u32(fields.inputSize, input.byteLength);
-    buffers.input = copy.bytes.subarray(0, input.byteLength) as Uint8Array<ArrayBuffer>;
-  }
-  if (room > 0) {
-    buffers.output = attr.memory(fields.output, room).bytes as Uint8Array<ArrayBuffer>;
-    attr.u32(fields.outputSize, room);
-  }
-  return buffers;
 }

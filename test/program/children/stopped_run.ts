@@ -1,0 +1,36 @@
+// Runs a program many times while a shell stops this process and lets it go on, and prints how often it ran as JSON.
+import { ArrayMap, asm, Program, t } from "../../../src/index.ts";
+
+const { r0, r1, r2 } = asm;
+const repeat = 2_000_000;
+const data = new Uint8Array(14);
+
+using runs = new ArrayMap({ value: t.u64Number, length: 1 });
+using program = new Program({
+  section: "socket",
+  license: "GPL",
+  maps: { runs },
+  code: [
+    asm.ldMapValue(r1, "runs", 0),
+    asm.mov(r2, 1),
+    asm.atomicAdd(r1, 0, r2),
+    asm.mov(r0, 7),
+    asm.exit(),
+  ],
+});
+
+let stops = 0;
+process.on("SIGCONT", () => stops++);
+const stopper = Bun.spawn(
+  ["sh", "-c", `while kill -STOP ${process.pid} && kill -CONT ${process.pid}; do sleep 0.01; done`],
+  { stderr: "ignore" },
+);
+let result;
+do {
+  runs.set(0, 0);
+  result = program.testRun({ data, repeat });
+  await Bun.sleep(1);
+} while (stops === 0);
+stopper.kill();
+await stopper.exited;
+console.log(JSON.stringify({ runs: runs.get(0), repeat, returnValue: result.returnValue, stops }));
