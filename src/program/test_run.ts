@@ -28,9 +28,10 @@ export interface TestRunOptions {
   /**
    * Number of runs, for programs that get packets. Each run has the packet and the context as the run before left them.
    *
-   * A signal that arrives in between makes some of the runs be made again, from the input on, as the kernel does not tell how
-   * many there were: the program then runs more often than `repeat`. While this thread waits for the events of a ring
-   * buffer, each run is a call of its own, with the input anew, and takes some microseconds: so many runs are exact.
+   * While this thread waits for the events of a ring buffer, each run is a call of its own: it begins with the input, and
+   * takes some microseconds. Otherwise a signal that arrives in between makes runs be made again from the input on, as the
+   * kernel does not tell how many there were: the program then runs more often than `repeat`. To count exactly, call
+   * `testRun()` once for each run.
    *
    * @default 1
    */
@@ -94,11 +95,13 @@ function explainInput(
         ? `${takes} no repeat: run them once for each time`
         : `${takes} a context (ctx) of the size that they read, and no data`;
     case "packet": {
-      if (data === undefined) return `${takes} a packet (data) of ${ETH_HLEN} bytes at least`;
+      const size = data?.byteLength ?? 0;
+      if (size < ETH_HLEN) {
+        return `${takes} a packet (data) of ${ETH_HLEN} bytes at least, got ${size} bytes`;
+      }
       const largest = largestPacket(name, type);
-      const size = data.byteLength;
-      if (largest !== undefined && (size < ETH_HLEN || size > largest)) {
-        return `${takes} packets (data) of ${ETH_HLEN} to ${largest} bytes on this kernel, got ${size}`;
+      if (largest !== undefined && size > largest) {
+        return `${takes} packets (data) of ${largest} bytes at most on this kernel, got ${size} bytes`;
       }
       return context === undefined
         ? undefined

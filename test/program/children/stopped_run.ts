@@ -1,8 +1,10 @@
-// Runs a program many times while a shell stops this process and lets it go on, and prints how often it ran as JSON.
+// Runs a program many times while a shell stops this process and lets it go on, and prints as JSON how often it ran at least.
 import { ArrayMap, asm, Program, t } from "../../../src/index.ts";
 
 const { r0, r1, r2 } = asm;
-const repeat = 2_000_000;
+const repeat = 200_000;
+/** So many stops that some come while the program runs, which it does most of the time. */
+const enoughStops = 10;
 const data = new Uint8Array(14);
 
 using runs = new ArrayMap({ value: t.u64Number, length: 1 });
@@ -22,15 +24,17 @@ using program = new Program({
 let stops = 0;
 process.on("SIGCONT", () => stops++);
 const stopper = Bun.spawn(
-  ["sh", "-c", `while kill -STOP ${process.pid} && kill -CONT ${process.pid}; do sleep 0.01; done`],
+  ["sh", "-c", `while kill -STOP ${process.pid} && kill -CONT ${process.pid}; do sleep 0.02; done`],
   { stderr: "ignore" },
 );
-let result;
-do {
+let least = Infinity;
+let returnValue;
+while (stops < enoughStops) {
   runs.set(0, 0);
-  result = program.testRun({ data, repeat });
-  await Bun.sleep(1);
-} while (stops === 0);
+  ({ returnValue } = program.testRun({ data, repeat }));
+  least = Math.min(least, runs.get(0) ?? 0);
+  await Bun.sleep(0);
+}
 stopper.kill();
 await stopper.exited;
-console.log(JSON.stringify({ runs: runs.get(0), repeat, returnValue: result.returnValue, stops }));
+console.log(JSON.stringify({ runs: least, repeat, returnValue }));
