@@ -59,7 +59,7 @@ export class Program extends KernelObject {
   readonly type: ProgramTypeName;
   /** The name given at creation; may be empty. */
   readonly name: string;
-  /** The verifier's log, if the option `log` asked for it. */
+  /** The verifier's log, if the option `log` asked for it; the last 64 MiB of a longer one. */
   readonly log: string;
 
   /** @internal */

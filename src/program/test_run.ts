@@ -43,8 +43,8 @@ export interface TestRunResult {
   /** The value that the program returned, in r0; of the last run. */
   readonly returnValue: number;
   /**
-   * Nanoseconds of one run, averaged over all runs whose calls were not interrupted, each counted once. 0 for types whose runs the kernel does not
-   * measure: raw tracepoints and `syscall`.
+   * Nanoseconds of one run: the mean of all, weighted by their number where they took several calls, and without those of
+   * interrupted calls. 0 for types whose runs the kernel does not measure: raw tracepoints and `syscall`.
    */
   readonly duration: number;
   /** The packet as the program left it, however long; empty where none went in. */
