@@ -201,7 +201,8 @@ export const causes: readonly Cause[] = [
       `As far as the verifier knows, the number that was added to the pointer in ${register(found)} may lead out of its memory. ${remedyForBounds}`,
   },
   {
-    words: /makes \S+ pointer be out of bounds|math between \S+ pointer/,
+    words:
+      /makes \S+ pointer be out of bounds|pointer offset -?\d+ is not allowed|math between \S+ pointer/,
     advice: `As far as the verifier knows, the number that is added to the pointer, or subtracted, may be far too large. ${remedyForBounds}`,
   },
   {

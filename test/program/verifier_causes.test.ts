@@ -190,7 +190,7 @@ const rejected: readonly Rejected[] = [
     reason:
       /^the call stack of 9 frames is too deep|^recursive call from|^back-edge from insn 0 to 0/,
     advice: /at most 8 levels deep, and never themselves/,
-    slot: 0,
+    slot: undefined,
   },
   {
     title: "a helper that is not for this type of program",
@@ -245,7 +245,8 @@ const rejected: readonly Rejected[] = [
       end,
     ],
     options: tracing,
-    reason: /might sleep|unknown func bpf_copy_from_user|cannot use helper bpf_copy_from_user/,
+    reason:
+      /might sleep|sleepable helper|unknown func bpf_copy_from_user|cannot use helper bpf_copy_from_user/,
     advice: /^This may sleep|cannot call bpf_copy_from_user\(\) here/,
     slot: 4,
   },
@@ -267,7 +268,7 @@ const rejected: readonly Rejected[] = [
     title: "an offset into a map's value that may be negative",
     code: [found, asm.ldxw(r3, r6, 0), asm.sub(r0, r3), asm.ldxb(r1, r0, 0), absent],
     reason:
-      /^(value -4294967295 makes map_value pointer be out of bounds|R0 min value is negative)/,
+      /^(value -4294967295 makes map_value pointer be out of bounds|map_value pointer offset -4294967295 is not allowed|R0 min value is negative)/,
     advice: /Compare it with its bounds, as an unsigned number/,
     slot: undefined,
   },
