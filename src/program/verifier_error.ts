@@ -63,7 +63,7 @@ export class VerifierError extends BpfError {
   }
 }
 
-/** What a log says of the rejection. */
+/** The rejection as a log tells it. */
 interface Verdict {
   readonly reason: string | undefined;
   readonly cause: Cause | undefined;
