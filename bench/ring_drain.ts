@@ -129,12 +129,13 @@ class FilledRing implements AsyncDisposable {
     this.#peer = new Child([peer.program, "drain", ...ids.map(String), `${records}`]);
   }
 
-  /** Writes what is missing: a run may be interrupted, and to drain in another way would change how ours is compiled. */
-  #fill(): void {
-    let missing = this.#records;
-    while (!runMany(this.#program, missing)) {
-      missing = this.#records - this.#ring.backlog / this.#recordBytes;
-      if (missing === 0) return;
+  /** Fills the ring. A signal makes more runs: what is there is then drained in the same way, as another would be compiled. */
+  async #fill(): Promise<void> {
+    for (;;) {
+      runMany(this.#program, this.#records);
+      const filled = this.#ring.backlog / this.#recordBytes;
+      if (filled === this.#records) return;
+      await this.#way.drain(this.#ring, filled);
     }
   }
 
@@ -142,7 +143,7 @@ class FilledRing implements AsyncDisposable {
   async drain(times: number): Promise<number[]> {
     const all: number[] = [];
     for (let i = 0; i < times; i++) {
-      this.#fill();
+      await this.#fill();
       const before = this.#ring.stats.events;
       const start = Bun.nanoseconds();
       const draining = this.#way.drain(this.#ring, this.#records);

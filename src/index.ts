@@ -223,13 +223,8 @@ export type { MapFlag } from "./ffi/bpf_map.ts";
 export { listPrograms, type ProgramInfo } from "./program/program_info.ts";
 export type { ProgramBtfSpec, ProgramSpec } from "./program/program_spec.ts";
 export type { VerifierLog } from "./program/load.ts";
-export {
-  type OpenProgramOptions,
-  Program,
-  type ProgramOptions,
-  type TestRunOptions,
-  type TestRunResult,
-} from "./program/program.ts";
+export { type OpenProgramOptions, Program, type ProgramOptions } from "./program/program.ts";
+export type { TestRunOptions, TestRunResult } from "./program/test_run.ts";
 export { VerifierError } from "./program/verifier_error.ts";
 export type { BridgeName } from "./loop/bridge.ts";
 export { type EventLoop, eventLoop } from "./loop/event_loop.ts";

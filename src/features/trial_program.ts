@@ -10,6 +10,7 @@ import { loadBtf } from "../ffi/bpf_btf.ts";
 import {
   attachTypeNumbers,
   type LoadResult,
+  type LogLevel,
   type ProgramTypeName,
   programTypeNumbers,
   tryLoadProgram,
@@ -55,6 +56,9 @@ export interface TrialProgram extends SmallestProgram {
   readonly code?: Code;
 }
 
+/** Bytes of a buffer for the verifier's log: programs of a few instructions have short ones. */
+const logSize = 64 * 1024;
+
 /** Returns 0, which every type of program may. */
 export const returnZero: Code = [asm.mov(asm.r0, 0), asm.exit()];
 
@@ -72,7 +76,7 @@ export function loadTrial(program: TrialProgram): Descriptor {
 }
 
 /** @throws {BpfError} `ENOENT` where the kernel has no such target */
-function tryTrial(program: TrialProgram, logLevel: number): LoadResult {
+function tryTrial(program: TrialProgram, logLevel: LogLevel): LoadResult {
   const { type, attachType, target, code = returnZero, isSleepable = false } = program;
   const targetId = target === undefined ? 0 : kernelTypeId(target.kind, target.name);
   const assembled = assemble(code, resolver);
@@ -95,6 +99,7 @@ function tryTrial(program: TrialProgram, logLevel: number): LoadResult {
       btf,
     },
     logLevel,
+    logSize,
   );
 }
 

@@ -1,11 +1,13 @@
 import { type Keyword, keywordOf, keywordsByNumber, numbersByKeyword } from "../check/names.ts";
-import { BPF_PROG_LOAD, BPF_PROG_TEST_RUN } from "../uapi/commands.ts";
+import { BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
-import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
+import { PROG_LOAD } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
+import { isKernelSince } from "./kernel.ts";
+import { allocateScratch, pageSize, type Scratch } from "./mapped_memory.ts";
 
 /** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
 export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
@@ -74,33 +76,36 @@ const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 /** Number of attempts for an interrupted load; as many as libbpf makes. */
 const loadAttempts = 5;
 
-/** The result of {@link tryLoadProgram}. */
+/**
+ * The result of {@link tryLoadProgram}. With a log, `ENOSPC` says that the log did not fit: `log` has its end (before
+ * Linux 6.4 its beginning), and the verifier's verdict is not known.
+ */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
 
 /** The amount that the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
 export type LogLevel = number;
 
-const smallestLog = 64 * 1024;
-/** Kernels before 5.2 take no more than 2^24 - 1 bytes. */
-const largestLog = 2 ** 24 - 1;
+/** Bytes of a log that are kept: its end. A million instructions, where the verifier gives up, take 20 to 60 MiB. */
+const keptLog = 64 * 2 ** 20;
 
 /**
- * Loads a program, with a log where one is asked for: the buffer grows until the log fits.
+ * The longest buffer for a log that kernels take. Linux keeps the end of a log that does not fit from version 6.4 on. Before,
+ * it keeps the beginning, so that the whole has to fit.
  */
-export function tryLoadProgram(program: ProgramLoad, logLevel: LogLevel): LoadResult {
-  for (
-    let logSize = logLevel === 0 ? 0 : smallestLog;
-    ;
-    logSize = Math.min(logSize * 8, largestLog)
-  ) {
-    const result = loadWithLog(program, logLevel, logSize);
-    const isCutOff = "errno" in result && errnoName(result.errno) === "ENOSPC" && logLevel !== 0;
-    if (!isCutOff || logSize === largestLog) return result;
-  }
-}
+const longestLog = 2 ** 30 - 1;
 
-function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): LoadResult {
+/**
+ * Loads a program by one call, with a log where one is asked for.
+ *
+ * @param logSize bytes of the log's buffer; by default enough for every log, or for its end. Memory is taken only for what
+ *   is written, but the engine counts all of it
+ */
+export function tryLoadProgram(
+  program: ProgramLoad,
+  logLevel: LogLevel,
+  logSize: number = isKernelSince("6.4") ? keptLog : longestLog,
+): LoadResult {
   const { attachProgramFd, btf } = program;
   using attr = new BpfAttr(
     btf?.relocations !== undefined
@@ -120,8 +125,13 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
     .u32(PROG_LOAD.attach_btf_id, program.attachBtfId ?? 0);
   attr.memory(PROG_LOAD.insns, program.instructions);
   if (btf !== undefined) fillBtf(attr, btf);
-  const log = logLevel === 0 ? undefined : attr.memory(PROG_LOAD.log_buf, logSize);
-  if (log !== undefined) attr.u32(PROG_LOAD.log_level, logLevel).u32(PROG_LOAD.log_size, logSize);
+  using log = logLevel === 0 ? undefined : allocateLog(logSize);
+  if (log !== undefined) {
+    attr
+      .u32(PROG_LOAD.log_level, logLevel)
+      .u64(PROG_LOAD.log_buf, log.address)
+      .u32(PROG_LOAD.log_size, Math.min(log.length, longestLog));
+  }
   let fd = attr.tryCall(BPF_PROG_LOAD);
   let errno = fd < 0 ? lastErrno() : 0;
   // The verifier gives up when a signal comes, and the wake-up of a consumer is one for it.
@@ -129,9 +139,28 @@ function loadWithLog(program: ProgramLoad, logLevel: number, logSize: number): L
     fd = attr.tryCall(BPF_PROG_LOAD);
     errno = fd < 0 ? lastErrno() : 0;
   }
-  const end = log?.bytes.indexOf(0) ?? 0;
-  const text = log === undefined ? "" : Buffer.from(log.bytes.subarray(0, end)).toString("utf8");
+  const text = log === undefined ? "" : readLog(log, errnoName(errno) === "ENOSPC");
   return fd < 0 ? { errno, log: text } : { fd, log: text };
+}
+
+/** Allocates memory for a log, or less where there is a limit. */
+function allocateLog(longest: number): Scratch {
+  for (let size = longest; ; size = Math.floor(size / 2)) {
+    try {
+      return allocateScratch(size);
+    } catch (error) {
+      // A limit on the address space, or a kernel that promises no more memory than there is.
+      if (size <= pageSize()) throw error;
+    }
+  }
+}
+
+/** Returns a log, or its last {@link keptLog} bytes. @param isCut true where it may begin within a line */
+function readLog({ bytes }: Scratch, isCut: boolean): string {
+  const end = bytes.indexOf(0);
+  const start = Math.max(0, end - keptLog);
+  const text = new TextDecoder().decode(bytes.subarray(start, end));
+  return isCut || start > 0 ? text.slice(text.indexOf("\n") + 1) : text;
 }
 
 function fillBtf(attr: BpfAttr, { fd, functions, lines, relocations }: ProgramBtf): void {
@@ -172,108 +201,4 @@ export function loadError(
       ENOMEM: "The kernel has no memory for it",
     },
   });
-}
-
-/**
- * Where BPF_PROG_TEST_RUN writes the context that the program left. `"copied"`: into room for it, as data is. `"in place"`:
- * over the input; such types refuse room for output.
- */
-export type ContextReturn = "copied" | "in place";
-
-/** Input of BPF_PROG_TEST_RUN. */
-export interface TestRunInput {
-  readonly data: Uint8Array | undefined;
-  readonly context: Uint8Array | undefined;
-  /** Where the kernel writes the context that the program left, if anywhere. */
-  readonly contextComesBack: ContextReturn | undefined;
-  readonly repeat: number;
-}
-
-/** Output of BPF_PROG_TEST_RUN. */
-export interface TestRunOutput {
-  readonly returnValue: number;
-  /** Nanoseconds of one run, averaged over `repeat`. */
-  readonly duration: number;
-  readonly data: Uint8Array<ArrayBuffer>;
-  readonly context: Uint8Array<ArrayBuffer>;
-}
-
-/** A program may lengthen its packet: room for that, as the kernel's own selftests leave. */
-const packetHeadroom = 512;
-/** Room for the kernel's whole struct, which comes back however short the input was: `struct __sk_buff` has 192 bytes now. */
-const contextRoom = 512;
-
-/** Runs a program once or more without attaching it (kernel 4.12; what can be run this way differs by type). */
-export function testRunProgram(fd: number, input: TestRunInput, what: string): TestRunOutput {
-  const { data, context, contextComesBack, repeat } = input;
-  using attr = new BpfAttr(PROG_TEST_RUN.flags);
-  attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat);
-  const { output: dataOut } = prepare(
-    attr,
-    data,
-    data === undefined ? 0 : data.byteLength + packetHeadroom,
-    {
-      input: PROG_TEST_RUN.data_in,
-      inputSize: PROG_TEST_RUN.data_size_in,
-      output: PROG_TEST_RUN.data_out,
-      outputSize: PROG_TEST_RUN.data_size_out,
-    },
-  );
-  const room =
-    context === undefined || contextComesBack !== "copied"
-      ? 0
-      : Math.max(context.byteLength, contextRoom);
-  const { input: contextIn, output: contextOut } = prepare(attr, context, room, {
-    input: PROG_TEST_RUN.ctx_in,
-    inputSize: PROG_TEST_RUN.ctx_size_in,
-    output: PROG_TEST_RUN.ctx_out,
-    outputSize: PROG_TEST_RUN.ctx_size_out,
-  });
-  attr.call(BPF_PROG_TEST_RUN, {
-    doing: `run the ${what}`,
-    hints: {
-      EINVAL:
-        "The kernel refuses this input for this type of program: packets need 14 bytes of data at least, tracing programs take a context of 8 bytes an argument and no data, and some take no repeat",
-      EINTR:
-        "A signal came between two of the runs, so that fewer were made than asked for. The wake-up of a consumer that waits for a ring buffer is one: run once at a time then, or drain when the run is over",
-      ENOTSUPP: "This type of program cannot be run this way",
-      EOPNOTSUPP: "This type of program cannot be run this way",
-    },
-  });
-  return {
-    returnValue: attr.readU32(PROG_TEST_RUN.retval),
-    duration: attr.readU32(PROG_TEST_RUN.duration),
-    data: dataOut.slice(0, attr.readU32(PROG_TEST_RUN.data_size_out)),
-    context:
-      contextComesBack === "in place"
-        ? contextIn.slice()
-        : contextOut.slice(0, attr.readU32(PROG_TEST_RUN.ctx_size_out)),
-  };
-}
-
-interface BufferFields {
-  readonly input: number;
-  readonly inputSize: number;
-  readonly output: number;
-  readonly outputSize: number;
-}
-
-/** Points the attr to a copy of the input and to room for the output; returns both. */
-function prepare(
-  attr: BpfAttr,
-  input: Uint8Array | undefined,
-  room: number,
-  fields: BufferFields,
-): { input: Uint8Array<ArrayBuffer>; output: Uint8Array<ArrayBuffer> } {
-  const buffers = { input: new Uint8Array(0), output: new Uint8Array(0) };
-  if (input !== undefined) {
-    const copy = attr.memory(fields.input, input);
-    attr.u32(fields.inputSize, input.byteLength);
-    buffers.input = copy.bytes.subarray(0, input.byteLength) as Uint8Array<ArrayBuffer>;
-  }
-  if (room > 0) {
-    buffers.output = attr.memory(fields.output, room).bytes as Uint8Array<ArrayBuffer>;
-    attr.u32(fields.outputSize, room);
-  }
-  return buffers;
 }

@@ -28,6 +28,17 @@ import { sendWithoutBlocking } from "./socket.ts";
 const what = "io_uring instance";
 /** Requests in flight are not bounded by this: each is submitted at once, and takes a slot only for that moment. */
 const submissionEntries = 64;
+/** The rings of this thread that are open. */
+const openRings = new Set<IoUring>();
+
+/**
+ * Returns true where an io_uring of this thread polls, or may poll: when its poll completes, the kernel interrupts the call
+ * that the thread is in, as a signal does that cannot be blocked.
+ */
+export function mayInterruptCalls(): boolean {
+  return openRings.size > 0;
+}
+
 /** The most times that a submission is tried again that the kernel refuses because it has no room for completions. */
 const busyAttempts = 16;
 
@@ -107,6 +118,7 @@ export class IoUring implements Disposable {
     this.#submissionMask = this.#words[param(IO_URING_PARAMS.sq_off_ring_mask) / 4] as number;
     this.#completionMask = this.#words[param(IO_URING_PARAMS.cq_off_ring_mask) / 4] as number;
     this.#payload = allocateScratch(1);
+    openRings.add(this);
     try {
       // A seccomp profile may allow the set-up and forbid this: better known now than at the first wait.
       this.#enter(0, 0);
@@ -243,6 +255,7 @@ export class IoUring implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#descriptor.disposed) return;
+    openRings.delete(this);
     this.#descriptor[Symbol.dispose]();
     this.#rings[Symbol.dispose]();
     this.#entries[Symbol.dispose]();

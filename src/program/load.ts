@@ -21,7 +21,7 @@ import { BpfError, errnoName } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { ENOENT } from "../uapi/errno.ts";
+import { ENOENT, ENOSPC } from "../uapi/errno.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
@@ -151,17 +151,29 @@ function isAboutBtf(log: string): boolean {
   return !/^\d+: \([0-9a-f]{2}\)/m.test(log) && (log.trim() === "" || /info|BTF/i.test(log));
 }
 
-/** Loads a program. Without a log, a failure is a bare number: the program is then loaded again with a log, for the reason. */
+/**
+ * Loads a program by two calls at most, as each call verifies it anew. A second one finds out why the first failed, or
+ * loads without the log that did not fit.
+ */
 function loadOrAsk(
   program: ProgramLoad,
   logLevel: number,
   needs: readonly Capability[],
 ): LoadResult {
-  const result = tryLoadProgram(program, logLevel);
-  if ("fd" in result || result.log !== "" || lacksPrivilege(result.errno, needs)) return result;
-  const explained = tryLoadProgram(program, logLevels.instructions);
+  const first = tryLoadProgram(program, logLevel);
+  if ("fd" in first || lacksPrivilege(first.errno, needs)) return first;
+  const hasReasoning = (logLevel & (logLevels.instructions | logLevels.verbose)) !== 0;
+  if (hasReasoning && !isCut(first)) return first;
+  if (hasReasoning) return { ...tryLoadProgram(program, logLevels.none), log: first.log };
+  const second = tryLoadProgram(program, logLevels.instructions);
   // The reason of the first time (no memory, say) may be gone.
-  return "fd" in explained ? { fd: explained.fd, log: "" } : explained;
+  if ("fd" in second) return { fd: second.fd, log: first.log };
+  return { errno: isCut(second) ? first.errno : second.errno, log: second.log };
+}
+
+/** Returns true where the log did not fit, which hides the verifier's verdict. */
+function isCut({ errno }: { readonly errno: number }): boolean {
+  return errno === ENOSPC;
 }
 
 function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {

@@ -1,7 +1,7 @@
 import type { LiveMap } from "../asm/instruction.ts";
-import { checkCount, checkOptions } from "../check/arguments.ts";
+import { checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { type ProgramTypeName, testRunProgram } from "../ffi/bpf_prog.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { objectId } from "../ffi/bpf_object.ts";
 import { describeOrigin, KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
 import type { Link } from "../link/link.ts";
@@ -14,8 +14,8 @@ import {
 } from "./load.ts";
 import { type ProgramInfo, readProgramInfo } from "./program_info.ts";
 import { type ProgramSpec, programSpecNames } from "./program_spec.ts";
-import { programTypes } from "./program_types.ts";
 import { checkTarget, parseSection, type Section } from "./sections.ts";
+import { runProgram, type TestRunOptions, type TestRunResult } from "./test_run.ts";
 
 /** Options of {@link Program}: a spec, and the live objects that it refers to. */
 export interface ProgramOptions extends ProgramSpec {
@@ -32,31 +32,6 @@ export interface ProgramOptions extends ProgramSpec {
 export interface OpenProgramOptions {
   /** The section that the program was loaded by, for {@link Program.attach}: the kernel does not keep it. */
   readonly section?: string;
-}
-
-/** Input of {@link Program.testRun}. */
-export interface TestRunOptions {
-  /** The packet, for programs that get one: 14 bytes at least. */
-  readonly data?: Uint8Array;
-  /** The context as the program sees it: for a raw tracepoint, 8 bytes an argument. */
-  readonly ctx?: Uint8Array;
-  /** Number of runs. @default 1 */
-  readonly repeat?: number;
-}
-
-/** Result of {@link Program.testRun}. */
-export interface TestRunResult {
-  /** The value that the program returned, in r0. */
-  readonly returnValue: number;
-  /** Nanoseconds of one run, averaged over `repeat`. */
-  readonly duration: number;
-  /** The packet as the program left it; empty where none went in. */
-  readonly data: Uint8Array<ArrayBuffer>;
-  /**
-   * The context as the program left it, for `syscall` programs and those that get packets (kernel 5.2; `xdp` 5.15); empty
-   * where none went in.
-   */
-  readonly ctx: Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -87,7 +62,7 @@ export class Program extends KernelObject {
   readonly type: ProgramTypeName;
   /** The name given at creation; may be empty. */
   readonly name: string;
-  /** The verifier's log, if the option `log` asked for it. */
+  /** The verifier's log, if the option `log` asked for it; the last 64 MiB of a longer one. */
   readonly log: string;
 
   /** @internal */
@@ -195,26 +170,12 @@ export class Program extends KernelObject {
   /**
    * Runs the program without attaching it (kernel 4.12 for packets, 5.10 for raw tracepoints).
    *
-   * @throws {BpfError} `EINVAL` for input that its type does not take, `ENOTSUPP` for a type that cannot be run
+   * @throws {BpfError} `EINVAL` (`EMSGSIZE`, `ENOMEM`) for input that its type does not take, `ENOTSUPP` for a type that
+   *   cannot be run
+   * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
    */
   testRun(options: TestRunOptions = {}): TestRunResult {
-    checkOptions("testRun", options, ["data", "ctx", "repeat"]);
-    const { data, ctx, repeat } = options;
-    for (const [name, bytes] of Object.entries({ data, ctx })) {
-      if (bytes !== undefined && !(bytes instanceof Uint8Array)) {
-        throw new TypeError(`${name}: expected a Uint8Array, got ${describe(bytes)}`);
-      }
-    }
-    if (repeat !== undefined) checkCount("repeat", repeat, 1, 0xffffffff);
-    // The type may be newer than this library.
-    const contextComesBack = Object.hasOwn(programTypes, this.type)
-      ? programTypes[this.type].contextComesBack
-      : undefined;
-    // Copies, because a class of the user's may give another length at each question: the kernel writes by it.
-    const [dataIn, context] = [data, ctx].map((bytes) => bytes && new Uint8Array(bytes));
-    const input = { data: dataIn, context, contextComesBack, repeat: repeat ?? 0 };
-    const { context: contextOut, ...result } = testRunProgram(this.fd, input, `${this}`);
-    return { ...result, ctx: contextOut };
+    return runProgram(this, options);
   }
 }
 

@@ -1,6 +1,7 @@
 /** @module The kernel's types of programs. Sections, probes, test runs and the documentation read the row of a type. */
 
-import type { ContextReturn, ProgramTypeName } from "../ffi/bpf_prog.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
+import type { ContextReturn } from "../ffi/bpf_test_run.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { KernelVersion } from "../ffi/kernel.ts";
 import type { SmallestProgram } from "../link/attach_kinds.ts";
@@ -13,6 +14,8 @@ export interface ProgramType extends Omit<SmallestProgram, "type"> {
   readonly config?: readonly string[];
   /** Capabilities that loading needs. */
   readonly needs: readonly Capability[];
+  /** The input of test runs: `"packet"` is data, perhaps with a context. Without one, the type may not be run at all. */
+  readonly testInput?: "packet" | "arguments" | "context";
   /** Where a test run writes the context that the program left, if anywhere. */
   readonly contextComesBack?: ContextReturn;
 }
@@ -24,21 +27,21 @@ const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const cgroup = { ...networking, config: ["CONFIG_CGROUP_BPF"] } as const;
 const internet = { ...networking, config: ["CONFIG_INET"] } as const;
 /** Types whose programs see packets as a `struct __sk_buff`. */
-const packets = { ...networking, contextComesBack: "copied" } as const;
+const packets = { ...networking, testInput: "packet", contextComesBack: "copied" } as const;
 const lightweightTunnel = { ...packets, config: ["CONFIG_LWTUNNEL_BPF"] } as const;
 /** Options of types whose target is found in the kernel's BTF. */
 const typed = ["CONFIG_DEBUG_INFO_BTF"] as const;
 
 /** All types of programs, in the kernel's order. */
 export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
-  socket_filter: { since: "3.19", ...basic, contextComesBack: "copied" },
+  socket_filter: { since: "3.19", ...basic, testInput: "packet", contextComesBack: "copied" },
   kprobe: { since: "4.1", ...events },
   sched_cls: { since: "4.1", ...packets },
   sched_act: { since: "4.1", ...packets },
   tracepoint: { since: "4.7", ...events },
-  xdp: { since: "4.8", ...networking, contextComesBack: "copied" },
+  xdp: { since: "4.8", ...packets },
   perf_event: { since: "4.9", ...events },
-  cgroup_skb: { since: "4.10", ...cgroup, contextComesBack: "copied" },
+  cgroup_skb: { since: "4.10", ...cgroup, testInput: "packet", contextComesBack: "copied" },
   cgroup_sock: { since: "4.10", ...cgroup, attachType: "cgroup_inet_sock_create" },
   lwt_in: { since: "4.10", ...lightweightTunnel },
   lwt_out: { since: "4.10", ...lightweightTunnel },
@@ -47,7 +50,7 @@ export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
   sk_skb: { since: "4.14", ...networking },
   cgroup_device: { since: "4.15", ...cgroup, attachType: "cgroup_device" },
   sk_msg: { since: "4.17", ...networking },
-  raw_tracepoint: { since: "4.17", ...events },
+  raw_tracepoint: { since: "4.17", ...events, testInput: "arguments" },
   cgroup_sock_addr: { since: "4.17", ...cgroup, attachType: "cgroup_inet4_connect" },
   lwt_seg6local: {
     since: "4.18",
@@ -56,9 +59,9 @@ export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
   },
   lirc_mode2: { since: "4.18", ...networking, config: ["CONFIG_BPF_LIRC_MODE2"] },
   sk_reuseport: { since: "4.19", ...internet },
-  flow_dissector: { since: "4.20", ...networking },
+  flow_dissector: { since: "4.20", ...networking, testInput: "packet" },
   cgroup_sysctl: { since: "5.2", ...cgroup, attachType: "cgroup_sysctl" },
-  raw_tracepoint_writable: { since: "5.2", ...events },
+  raw_tracepoint_writable: { since: "5.2", ...events, testInput: "arguments" },
   cgroup_sockopt: { since: "5.3", ...cgroup, attachType: "cgroup_setsockopt" },
   tracing: {
     since: "5.5",
@@ -81,8 +84,20 @@ export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
     attachType: "lsm_mac",
     target: { kind: "func", name: "bpf_lsm_file_open" },
   },
-  sk_lookup: { since: "5.9", ...internet, attachType: "sk_lookup", contextComesBack: "copied" },
-  syscall: { since: "5.14", ...basic, isSleepable: true, contextComesBack: "in place" },
+  sk_lookup: {
+    since: "5.9",
+    ...internet,
+    attachType: "sk_lookup",
+    testInput: "context",
+    contextComesBack: "copied",
+  },
+  syscall: {
+    since: "5.14",
+    ...basic,
+    isSleepable: true,
+    testInput: "context",
+    contextComesBack: "in place",
+  },
   netfilter: {
     since: "6.4",
     ...networking,

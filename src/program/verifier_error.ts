@@ -1,14 +1,24 @@
-import { BpfError, type BpfErrorOptions } from "../ffi/error.ts";
 import type { Assembled } from "../asm/assembler.ts";
+import { disassembleInstruction } from "../asm/disassembler.ts";
 import type { PlacedInstruction } from "../asm/layout.ts";
+import { BpfError, type BpfErrorOptions } from "../ffi/error.ts";
+import { E2BIG } from "../uapi/errno.ts";
+import { type Cause, causes, tooComplex } from "./verifier_causes.ts";
 
-/** Lines of the log that a message quotes. */
-const quotedLines = 12;
+/** Instructions that a message shows before and after the rejected one. */
+const neighbours = { before: 3, after: 2 };
+/** Lines of the log that a message quotes before and after the verifier's reason. */
+const quotedLines = 6;
+/** Characters of a line that a message quotes. */
+const quotedWidth = 150;
+/** Characters at the end of a log that have the reason, also where states of all registers and the stack follow it. */
+const searchedEnd = 64 * 1024;
 
 /**
- * The verifier rejected a program: the message ends with what it said last, `log` has all of it.
+ * The verifier rejected a program. The message says why, in the verifier's words and in other ones, where, with the
+ * instruction and its neighbours, and what helps. It fits one screen; `log` has all that the verifier wrote.
  *
- * Where the program has labels, functions or source positions, the message says by them where the verifier stopped.
+ * Where the program has labels, functions or source positions, the message names the place by them.
  *
  * @example
  * ```ts
@@ -16,56 +26,173 @@ const quotedLines = 12;
  * try {
  *   using program = new Program({ section: "socket", license: "GPL", code: [asm.exit()] });
  * } catch (error) {
- *   if (error instanceof VerifierError) console.log(error.log.includes("R0 !read_ok")); // true
+ *   if (!(error instanceof VerifierError)) throw error;
+ *   console.log(error.reason); // R0 !read_ok
+ *   console.log(error.instruction?.slot); // 0
  * }
  * ```
  */
 export class VerifierError extends BpfError {
   override readonly name = "VerifierError";
-  /** The verifier's whole log. It is not enumerable: an error that is printed shows the log's end alone. */
-  readonly log: string;
-  /** The last instruction that the log shows, as it was given to the program; `undefined` where it shows none. */
-  readonly instruction: PlacedInstruction | undefined;
+  /**
+   * The verifier's log, or the last 64 MiB of a longer one (before Linux 6.4, which cannot keep a log's end, its
+   * beginning where it has more than 2^30 - 1 bytes). It is not enumerable: `console.log(error)` does not print it.
+   */
+  declare readonly log: string;
+  /** The verifier's reason in its own words: a line of the log. `undefined` where the log has none. */
+  declare readonly reason: string | undefined;
+  /** The instruction that the verifier rejected or stopped at, as it was given to the program; `undefined` where the log shows none. */
+  declare readonly instruction: PlacedInstruction | undefined;
 
   /** @internal */
   constructor(options: BpfErrorOptions, log: string, program: Assembled) {
-    super(options);
-    this.log = log;
-    Object.defineProperty(this, "log", { enumerable: false });
-    this.instruction = lastInstruction(log, program);
-    const place = this.instruction && describePlace(this.instruction, program);
-    this.message = [this.message, ...(place ? [`  ${place}`] : []), summarize(log)].join("\n");
+    const verdict = findVerdict(log, program);
+    const hint = options.hint ?? advise(verdict, options.errno);
+    super({ ...options, hint });
+    const { reason, instruction, quoted } = verdict;
+    this.message = [
+      `cannot ${options.doing}: the verifier rejected it: ${cut(reason ?? `${this.code}, without a reason`)}`,
+      ...(hint === undefined ? [] : [hint]),
+      ...(instruction === undefined ? [] : showPlace(instruction, program)),
+      ...(quoted.length === 0 ? [] : ["The end of the verifier's log:", ...indent(quoted)]),
+    ].join("\n");
+    // Whoever prints an error sees its message, which has the parts in it, and then the enumerable properties.
+    for (const [name, value] of Object.entries({ log, reason, instruction, hint })) {
+      Object.defineProperty(this, name, { value, enumerable: false });
+    }
   }
 }
 
-/** The log shows each instruction that it looks at as `5: (61) r0 = ...`, by its slot. */
-function lastInstruction(log: string, { bySlot }: Assembled): PlacedInstruction | undefined {
-  const slot = [...log.matchAll(/^(\d+): \([0-9a-f]{2}\)/gm)].at(-1)?.[1];
+/** The rejection as a log tells it. */
+interface Verdict {
+  readonly reason: string | undefined;
+  readonly cause: Cause | undefined;
+  readonly groups: Readonly<Record<string, string | undefined>>;
+  readonly instruction: PlacedInstruction | undefined;
+  /** The lines around the reason, without it. */
+  readonly quoted: readonly string[];
+}
+
+/** Statistics, which end a log. */
+const statistics =
+  /^(?:processed \d+ insns|verification time|stack depth|insns processed|mark_read)/;
+/** Lines of a log that tell its story: instructions, states of registers, source lines, and steps of the verifier. */
+const story =
+  /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
+
+/**
+ * Finds the reason in a log. Its place and what follows it differ between kernels (Linux 7.3 writes a report of several
+ * sections), so that known words are looked for from the end, and only then is the last line of no known kind taken.
+ */
+function findVerdict(log: string, program: Assembled): Verdict {
+  const lines = log
+    .slice(-searchedEnd)
+    .trimEnd()
+    .split("\n")
+    .filter((line) => !statistics.test(line));
+  const isStory = lines.map((line) => story.test(line));
+  let at = findCause(lines, isStory);
+  if (at === -1) at = lines.findLastIndex((line) => line.startsWith("Verification failed: "));
+  if (at === -1) at = isStory.lastIndexOf(false);
+  const reason = lines[at]?.trim();
+  const cause = causes[causeOf(reason)];
+  const groups = cause?.words.exec(reason ?? "")?.groups ?? {};
+  return {
+    reason,
+    cause,
+    groups,
+    instruction: findInstruction(groups, lines, program),
+    quoted: [
+      ...lines.slice(Math.max(0, (at === -1 ? lines.length : at) - quotedLines), Math.max(0, at)),
+      ...(at === -1
+        ? []
+        : lines
+            .slice(at + 1)
+            .filter((line) => line !== "")
+            .slice(0, quotedLines)),
+    ],
+  };
+}
+
+/** Returns the number of a line with known words, or -1. Of lines that follow each other, the most special one counts. */
+function findCause(lines: readonly string[], isStory: readonly boolean[]): number {
+  const end = lines.findLastIndex((line, index) => !isStory[index] && causeOf(line) !== -1);
+  let best = end;
+  for (let at = end - 1; at >= 0 && !isStory[at]; at--) {
+    const cause = causeOf(lines[at]);
+    if (cause !== -1 && cause < causeOf(lines[best])) best = at;
+  }
+  return best;
+}
+
+/** Returns the number of the first row that fits a line, or -1. */
+function causeOf(line: string | undefined): number {
+  return line === undefined ? -1 : causes.findIndex(({ words }) => words.test(line));
+}
+
+/** Finds the instruction that a message names, or else the last one that the log shows. */
+function findInstruction(
+  { insn, opcode }: Verdict["groups"],
+  lines: readonly string[],
+  { bySlot }: Assembled,
+): PlacedInstruction | undefined {
+  if (opcode !== undefined) {
+    return bySlot.find(({ instruction }) => instruction.opcode === Number.parseInt(opcode, 16));
+  }
+  const slot = insn ?? shownSlot(lines);
   return slot === undefined ? undefined : bySlot[Number(slot)];
 }
 
-/** Describes the place of an instruction by function and source line; empty for a program without names and positions. */
-function describePlace(placed: PlacedInstruction, { instructions }: Assembled): string {
-  const { slot, index, instruction } = placed;
-  const { source } = instruction;
-  const before = instructions.slice(0, index + 1);
-  const label = before
-    .findLast((other) => other.function === placed.function && other.labels.length > 0)
-    ?.labels.at(-1);
-  const parts = [
-    ...(source === undefined ? [] : [`from ${source.file}:${source.line}`]),
-    ...(label === undefined ? [] : [`after label ${JSON.stringify(label)}`]),
-    ...(placed.function === "" ? [] : [`in function ${JSON.stringify(placed.function)}`]),
-  ];
-  return parts.length === 0 ? "" : `at slot ${slot}, ${parts.join(", ")}:`;
+/** Returns the last slot that a log shows: as `5: (61) r0 = ...`, or marked as `>>> 5 | r0 = ...` from Linux 7.3 on. */
+function shownSlot(lines: readonly string[]): string | undefined {
+  const shown = /^(?:(\d+): \([0-9a-f]{2}\)|.*>>> *(\d+) \|)/;
+  const match = shown.exec(lines.findLast((line) => shown.test(line)) ?? "");
+  return match?.[1] ?? match?.[2];
 }
 
-/** The end of a log, where the reason is, without the statistics that follow it. */
-function summarize(log: string): string {
-  const lines = log
-    .trimEnd()
-    .split("\n")
-    .filter((line) => !/^(processed \d+ insns|verification time|stack depth)/.test(line));
-  const shown = lines.slice(-quotedLines).map((line) => `  ${line}`);
-  return lines.length > quotedLines ? ["  ...", ...shown].join("\n") : shown.join("\n");
+/** Returns the meaning of a verdict, and what helps; `undefined` where no cause is known. */
+function advise(
+  { reason, cause, groups, instruction }: Verdict,
+  errno: number,
+): string | undefined {
+  if (cause === undefined) {
+    // The end of a log, where the reason is, may be missing where an older kernel had too little memory for it.
+    return reason === undefined && errno === E2BIG ? tooComplex : undefined;
+  }
+  const { advice } = cause;
+  if (typeof advice !== "function") return advice;
+  return advice({ groups, instruction: instruction?.instruction });
+}
+
+/** Describes the place of an instruction by slot, function and source line, and shows it with its neighbours. */
+function showPlace(placed: PlacedInstruction, { instructions }: Assembled): string[] {
+  const { slot, index, instruction, function: owner } = placed;
+  const { source } = instruction;
+  const label = instructions
+    .slice(0, index + 1)
+    .findLast((other) => other.function === owner && other.labels.length > 0)
+    ?.labels.at(-1);
+  const parts = [
+    `At slot ${slot}`,
+    ...(source === undefined ? [] : [`from ${source.file}:${source.line}`]),
+    ...(label === undefined ? [] : [`after label ${JSON.stringify(label)}`]),
+    ...(owner === "" ? [] : [`in function ${JSON.stringify(owner)}`]),
+  ];
+  const shown = instructions
+    .slice(Math.max(0, index - neighbours.before), index + 1 + neighbours.after)
+    .filter((other) => other.function === owner);
+  const width = Math.max(...shown.map((other) => String(other.slot).length));
+  const lines = shown.map((other) => {
+    const mark = other === placed ? ">" : " ";
+    return `${mark} ${String(other.slot).padStart(width)}: ${disassembleInstruction(other.instruction)}`;
+  });
+  return [`${parts.join(", ")}:`, ...indent(lines)];
+}
+
+function indent(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${cut(line)}`);
+}
+
+function cut(line: string): string {
+  return line.length <= quotedWidth ? line : `${line.slice(0, quotedWidth - 1)}…`;
 }

@@ -54,6 +54,7 @@ export {
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   ETH_P_ALL,
+  ETH_HLEN,
 } from "./network.ts";
 import {
   PERF_TYPE_HARDWARE,
@@ -1432,7 +1433,6 @@ export type ether_type = (typeof ether_type)[keyof typeof ether_type];
 // Sizes of Ethernet frames, in bytes.
 export const ETH_ALEN = 6;
 export const ETH_TLEN = 2;
-export const ETH_HLEN = 14;
 export const ETH_ZLEN = 60;
 export const ETH_DATA_LEN = 1500;
 export const ETH_FRAME_LEN = 1514;

@@ -143,7 +143,9 @@ bpfTest("input that the kernel refuses is a BpfError that says what is wanted", 
   for (const options of [{}, { data: new Uint8Array(13) }, { data: new Uint8Array(0) }]) {
     const run = () => program.testRun(options);
     expect(run).toThrow(BpfError);
-    expect(run).toThrow(/bpf\(BPF_PROG_TEST_RUN\): EINVAL .*packets need 14 bytes/);
+    expect(run).toThrow(
+      /bpf\(BPF_PROG_TEST_RUN\): EINVAL .*a packet \(data\) of 14 bytes at least/,
+    );
   }
   using tracepoint = new Program({
     section: "tp",

@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
+import { join } from "node:path";
 import {
   ArrayMap,
   asm,
   assemble,
+  BpfError,
   type Code,
   Program,
   RingBuf,
@@ -10,11 +12,17 @@ import {
   VerifierError,
 } from "../../src/index.ts";
 import type { VerifierLog } from "../../src/index.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
+import { syscalls } from "../../src/ffi/libc.ts";
+import { MappedMemory } from "../../src/ffi/mapped_memory.ts";
 import { VerifierError as Subject } from "../../src/program/verifier_error.ts";
+import { BPF_PROG_LOAD } from "../../src/uapi/commands.ts";
+import { ENOMEM } from "../../src/uapi/errno.ts";
 import { Producer } from "../ring/producer.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
 
-const { r0, r1, r2, r6, r10 } = asm;
+const { r0, r1, r2, r3, r6, r7, r10 } = asm;
 
 function load(code: Code, rest: { license?: string; log?: VerifierLog; section?: string } = {}) {
   return new Program({ section: "socket", license: "GPL", code, ...rest });
@@ -40,18 +48,68 @@ function longCode(count: number, end: Code): Code {
   ];
 }
 
-bpfTest("the message ends with the verifier's reason, and the log has all of it", () => {
+/** A good program with a long verbose log: two spilled values in a loop. */
+function spilling(rounds: number): Code {
+  return [
+    asm.mov(r6, 0),
+    asm.ldxw(r7, r1, 0),
+    asm.stxdw(r10, -8, r1),
+    asm.stxdw(r10, -16, r7),
+    asm.label("again"),
+    asm.ldxdw(r2, r10, -8),
+    asm.ldxdw(r3, r10, -16),
+    asm.stxdw(r10, -16, r3),
+    asm.add(r6, 1),
+    asm.jlt(r6, rounds, "again"),
+    asm.mov(r0, 0),
+    asm.exit(),
+  ];
+}
+
+/** Counts the calls of BPF_PROG_LOAD, which reach the kernel all the same. */
+function countLoads() {
+  const bpf = spyOn(syscalls, "bpf");
+  return {
+    get loads() {
+      return bpf.mock.calls.filter(([, command]) => command === BPF_PROG_LOAD).length;
+    },
+    [Symbol.dispose]: () => bpf.mockRestore(),
+  };
+}
+
+/** Refuses mappings of more than `limit` bytes, as a limit on the address space does. */
+function limitMappings(limit: number) {
+  const original = MappedMemory.anonymous;
+  return spyOn(MappedMemory, "anonymous").mockImplementation((length, what) => {
+    if (length <= limit) return original.call(MappedMemory, length, what);
+    throw new BpfError({ errno: ENOMEM, syscall: "mmap", doing: "map memory" });
+  });
+}
+
+bpfTest("the message says why and where in the verifier's words, and what helps", () => {
   const error = rejection([asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
   expect(error).toMatchObject({
     name: "VerifierError",
     code: "EACCES",
+    errno: 13,
     syscall: "bpf(BPF_PROG_LOAD)",
   });
-  expect(error.message).toStartWith(
-    "cannot load the socket program: bpf(BPF_PROG_LOAD): EACCES (permission denied)\n",
-  );
   // Kernels before 5.18 call a number of theirs "inv".
-  expect(error.message).toMatch(/ {2}R1 invalid mem access '(scalar|inv)'/);
+  expect(error.reason).toMatch(/^R1 invalid mem access '(scalar|inv)'$/);
+  const [headline, hint, ...rest] = error.message.split("\n");
+  expect(headline).toBe(
+    `cannot load the socket program: the verifier rejected it: ${error.reason}`,
+  );
+  expect(hint).toStartWith("r1 is a number here, and memory is reached through pointers");
+  expect(hint).toBe(error.hint ?? "");
+  expect(rest.slice(0, 6)).toEqual([
+    "At slot 1:",
+    "    0: r1 = 0",
+    "  > 1: r0 = *(u32 *)(r1 +0)",
+    "    2: exit",
+    "The end of the verifier's log:",
+    expect.stringMatching(/^ {2}(0: R1=ctx|; |func#0|0: \(b7\))/) as unknown as string,
+  ]);
   expect(error.message).not.toContain("processed");
   expect(error.log).toContain("0: (b7) r1 = 0");
   expect(error.log).toMatch(/processed \d+ insns/);
@@ -60,24 +118,109 @@ bpfTest("the message ends with the verifier's reason, and the log has all of it"
 bpfTest("a long log is quoted from its end, and kept whole", () => {
   const error = rejection(longCode(100, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]));
   const lines = error.message.split("\n");
-  expect(lines.length).toBe(1 + 1 + 12);
-  expect(lines[1]).toBe("  ...");
-  expect(lines.at(-1)).toContain("invalid mem access");
+  expect(lines.length).toBe(2 + 1 + 5 + 1 + 6);
+  expect(lines.at(-1)).toMatch(/^ {2}102: \(61\) r0 = \*\(u32 \*\)\(r1 \+0\)/);
   expect(error.log).toContain("0: (b7) r0 = 0");
 });
 
-bpfTest("the log's buffer grows until the log fits", () => {
-  // Some 30 bytes a line: more than the first 64 KiB, and more than the 512 KiB after them.
-  for (const count of [5_000, 25_000]) {
-    const error = rejection(longCode(count, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]), {});
-    expect(error.code).toBe("EACCES");
-    expect(error.log.length).toBeGreaterThan(count * 15);
-    expect(error.log).toContain("0: (b7) r0 = 0");
-    expect(error.message).toContain("invalid mem access");
-    using accepted = load(longCode(count, [asm.exit()]), { log: "verbose" });
-    expect(accepted.log.length).toBeGreaterThan(count * 15);
-    expect(accepted.log).toMatch(/processed \d+ insns/);
+bpfTest("a log of a megabyte is whole", () => {
+  const error = rejection(longCode(25_000, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]));
+  expect(error.code).toBe("EACCES");
+  expect(error.log.length).toBeGreaterThan(25_000 * 15);
+  expect(error.log).toContain("0: (b7) r0 = 0");
+  using accepted = load(longCode(25_000, [asm.exit()]), { log: "verbose" });
+  expect(accepted.log.length).toBeGreaterThan(25_000 * 15);
+  expect(accepted.log).toContain("0: (b7) r0 = 0");
+  expect(accepted.log).toMatch(/processed \d+ insns/);
+});
+
+bpfTest(
+  "a program that is too complex is loaded twice, and the error fits one screen",
+  async () => {
+    const { stdout, stderr, exitCode } = await runBun(
+      [join(import.meta.dir, "children/too_complex.ts")],
+      { timeout: 300_000 },
+    );
+    expect(exitCode).toBe(1);
+    const { loads, code, reason, hint, message, logLength, logEnd } = JSON.parse(stdout);
+    expect({ loads, code, reason }).toEqual({
+      loads: 2,
+      code: "E2BIG",
+      reason: "BPF program is too large. Processed 1000001 insn",
+    });
+    expect(hint).toMatch(/^The verifier gave up after 1,000,000 instructions: .*bpf_loop\(\)/);
+    expect(message).toContain('At slot 1, after label "again":');
+    expect(logLength).toBeGreaterThan(16 * 2 ** 20);
+    expect(logEnd).toMatch(
+      /\nBPF program is too large[^\n]*\n[^]*processed 1000001 insns[^\n]*\n$/,
+    );
+    const [caught, uncaught, ...others] = stderr.split("--------\n");
+    expect(others).toEqual([]);
+    for (const text of [caught, uncaught]) {
+      expect(text).toContain(message);
+      expect(text?.length).toBeLessThan(3000);
+      // The engine adds the lines of the source, the stack and its version to 14 of the message.
+      expect(text?.split("\n").length).toBeLessThan(45);
+    }
+  },
+  300_000,
+);
+
+bpfTest("a rejected program is loaded twice at most, whatever log was asked for", () => {
+  const bad = [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()];
+  const expected = { none: 2, instructions: 1, verbose: 1, statistics: 2 } as const;
+  for (const [log, loads] of Object.entries(expected) as [VerifierLog, number][]) {
+    using calls = countLoads();
+    expect(rejection(bad, { log }).message).toContain("  > 1: r0 = *(u32 *)(r1 +0)");
+    expect(calls.loads).toBe(loads);
   }
+});
+
+bpfTest("a good program with a long verbose log loads at once", () => {
+  using calls = countLoads();
+  using program = load(spilling(10_000), { log: "verbose" });
+  expect(calls.loads).toBe(1);
+  expect(program.log.length).toBeGreaterThan(16 * 2 ** 20);
+  expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
+});
+
+bpfTest("a good program whose log does not fit loads without it, and has the log's end", () => {
+  using calls = countLoads();
+  const limit = limitMappings(128 * 1024);
+  using program = load(spilling(5_000), { log: "verbose" });
+  limit.mockRestore();
+  expect(calls.loads).toBe(2);
+  expect(program.log.length).toBeGreaterThan(32 * 1024);
+  expect(program.log.length).toBeLessThan(128 * 1024);
+  // Kernels before 6.4 keep the beginning of a log, and the end cannot be had.
+  if (isKernelSince("6.4")) expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
+  expect(program.testRun({ data: new Uint8Array(14) }).returnValue).toBe(0);
+});
+
+bpfTest("a rejected program whose log does not fit has its own error", () => {
+  using _ = limitMappings(128 * 1024);
+  const bad = longCode(10_000, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
+  for (const log of ["none", "verbose", "statistics"] as const) {
+    using calls = countLoads();
+    const error = rejection(bad, { log });
+    expect(calls.loads).toBe(2);
+    expect(error.code).toBe("EACCES");
+    expect(error.log.length).toBeLessThan(128 * 1024);
+    if (!isKernelSince("6.4")) continue;
+    expect(error.reason).toMatch(/^R1 invalid mem access/);
+    // It begins with a whole line.
+    expect(error.log).toMatch(/^\d+: /);
+  }
+});
+
+bpfTest("an error that is printed shows nothing twice", () => {
+  const error = rejection([asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
+  const text = Bun.inspect(error);
+  for (const once of ["invalid mem access", "is a number here", "(61) r0 =", "EACCES"]) {
+    expect([once, text.split(once).length - 1]).toEqual([once, 1]);
+  }
+  expect(text).not.toContain("processed");
+  expect(Object.keys(error).sort()).toEqual(["code", "errno", "name", "syscall"].sort());
 });
 
 bpfTest("an accepted program has the log that was asked for", () => {
@@ -144,29 +287,78 @@ bpfTest("a load that a consumer's wake-up interrupts is begun anew", async () =>
   }
 });
 
-test("the message quotes the end of the log without the statistics behind it", () => {
+/** The error for a log. */
+function errorOf(log: string, code: Code = [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]) {
   const options = { errno: 22, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
-  const program = assemble([asm.exit()]);
-  const first = new Subject(
-    options,
-    "0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000) max_states_per_insn 0\n",
-    program,
+  return new Subject(options, log, assemble(code));
+}
+
+test("the reason is the last line of a log that is not part of its story", () => {
+  const error = errorOf(
+    "0: (95) exit\nsomething that nobody knows\nprocessed 1 insns (limit 1000000) max_states_per_insn 0\n",
+    [asm.exit()],
   );
-  expect(first.message).toBe(
-    "cannot load the program: bpf(BPF_PROG_LOAD): EINVAL (invalid argument)\n  0: (95) exit\n  R0 !read_ok",
+  expect(error.reason).toBe("something that nobody knows");
+  expect(error.hint).toBeUndefined();
+  expect(error.message).toBe(
+    "cannot load the program: the verifier rejected it: something that nobody knows\nAt slot 0:\n  > 0: exit\nThe end of the verifier's log:\n  0: (95) exit",
   );
-  const log = Array.from({ length: 20 }, (_, line) => `line ${line}`).join("\n");
-  const second = new Subject(
-    options,
-    `${log}\nverification time 7 usec\nstack depth 8\n\n`,
-    program,
+});
+
+test("a log without a reason says so, with the error", () => {
+  const error = errorOf(
+    "0: R1=ctx() R10=fp0\n0: (b7) r1 = 0 ; R1=0\nprocessed 1 insns (limit 1)\n",
   );
-  expect(second.message).toEndWith(
-    `\n  ...\n${Array.from({ length: 12 }, (_, line) => `  line ${line + 8}`).join("\n")}`,
+  expect(error.reason).toBeUndefined();
+  expect(error.message).toStartWith(
+    "cannot load the program: the verifier rejected it: EINVAL, without a reason\nAt slot 0:\n",
   );
-  expect(second.log).toEndWith("stack depth 8\n\n");
-  // Printed, it is one screen.
-  expect(Bun.inspect(second)).not.toContain("line 7");
+});
+
+test("long lines are cut, and many lines left out", () => {
+  const lines = Array.from({ length: 20 }, (_, line) => `${line}: (b7) r1 = ${"0".repeat(400)}`);
+  const error = errorOf([...lines, `R1 !read_ok ${"x".repeat(400)}`, ...lines, ""].join("\n"));
+  expect(error.message.length).toBeLessThan(3000);
+  expect(error.message.split("\n").length).toBeLessThan(25);
+  expect(error.reason).toStartWith("R1 !read_ok xxx");
+});
+
+test("a reason is found in a report of several sections", () => {
+  // The layout of Linux 7.3: a headline, then sections.
+  const report = (reason: string) => `0: R1=ctx() R10=fp0
+0: (b7) r1 = 0                        ; R1=0
+1: (61) r0 = *(u32 *)(r1 +0)
+${reason}
+Verification failed: Register Type Safety: Invalid dereference
+
+Reason:
+  The program reads memory through a register that does not hold a pointer.
+
+At:
+      0 | r1 = 0
+  >>> 1 | r0 = *(u32 *)(r1 +0)
+      2 | exit
+
+Suggestion:
+  Use a pointer.
+processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0
+`;
+  const known = errorOf(report("R1 invalid mem access 'scalar'"));
+  expect(known.reason).toBe("R1 invalid mem access 'scalar'");
+  expect(known.hint).toStartWith("r1 is a number here");
+  const unknown = errorOf(report(""));
+  expect(unknown.reason).toBe("Verification failed: Register Type Safety: Invalid dereference");
+  for (const error of [known, unknown]) {
+    expect(error.instruction?.slot).toBe(1);
+    expect(error.message).toContain("The program reads memory through a register");
+    expect(error.message.split("\n").length).toBeLessThan(25);
+  }
+});
+
+test("a program that is too complex is known by its error where the log has lost the reason", () => {
+  const options = { errno: 7, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
+  const error = new Subject(options, "0: (b7) r1 = 0\n", assemble([asm.mov(r1, 0), asm.exit()]));
+  expect(error.hint).toStartWith("The verifier gave up: it follows each path");
 });
 
 bpfTest(
@@ -182,7 +374,7 @@ bpfTest(
       asm.exit(),
     ]);
     expect(error.message).toContain(
-      '\n  at slot 3, from count.bpf:7, after label "start", in function "main":\n',
+      '\nAt slot 3, from count.bpf:7, after label "start", in function "main":\n',
     );
     expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
   },

@@ -282,7 +282,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
             names: /^(IFLA_(LINKINFO|INFO_KIND|XDP|XDP_FD|XDP_FLAGS)|XDP_FLAGS_UPDATE_IF_NOEXIST)$/,
           },
           { header: "linux/if.h", names: /^IFNAMSIZ$/ },
-          { header: "linux/if_ether.h", names: /^ETH_P_ALL$/ },
+          { header: "linux/if_ether.h", names: /^ETH_(P_ALL|HLEN)$/ },
           {
             header: "linux/pkt_sched.h",
             names: /^TC_H_(CLSACT|MIN_INGRESS|MIN_EGRESS)$/,

@@ -1,5 +1,5 @@
 /** @module A Worker that makes records at random intervals around the time that the consumer needs to fall asleep. */
-import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 
 declare const self: Worker;
 

@@ -1,5 +1,5 @@
 /** Runs the program of a descriptor as often as it is told, says when it begins, and sets the state when it is done. */
-import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 
 declare const self: Worker;
 

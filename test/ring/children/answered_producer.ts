@@ -1,5 +1,5 @@
 /** @module A Worker that makes one record after the other, each at some time after the one before was answered. */
-import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 
 declare const self: Worker;
 

@@ -1,5 +1,5 @@
 /** @module A Worker that runs a program without a pause, until it is terminated. */
-import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 
 declare const self: Worker;
 

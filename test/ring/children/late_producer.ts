@@ -1,5 +1,5 @@
 /** @module Writes one record, a while after it is asked to: long enough for the other thread's loop to be compiled. */
-import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 import { packet } from "../producer.ts";
 
 declare const self: Worker;

@@ -1,10 +1,10 @@
 /** @module A Worker that drains a user ring buffer at random intervals, until it is terminated. */
-import { testRunProgram } from "../../../src/ffi/bpf_prog.ts";
+import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 
 declare const self: Worker;
 
 self.onmessage = async ({ data: programFd }: MessageEvent<number>) => {
-  const input = { data: undefined, context: undefined, contextComesBack: undefined, repeat: 0 };
+  const input = { data: undefined, context: undefined, contextComesBack: undefined, repeat: 1 };
   for (;;) {
     testRunProgram(programFd, input, "checker");
     // From nothing to about 50 µs, and now and then long enough for any bridge to be asleep.

@@ -1,0 +1,141 @@
+/** @module Runs programs without attaching them: BPF_PROG_TEST_RUN. */
+
+import { BPF_PROG_TEST_RUN } from "../uapi/commands.ts";
+import { PROG_TEST_RUN } from "../uapi/layout.ts";
+import { BpfAttr, bpfError } from "./bpf.ts";
+import { type BpfError, errnoName, lastErrno } from "./error.ts";
+import { mayInterruptCalls } from "./io_uring.ts";
+import { MappedMemory } from "./mapped_memory.ts";
+
+/**
+ * Where BPF_PROG_TEST_RUN writes the context that the program left. `"copied"`: into room for it, as data is. `"in place"`:
+ * over the input; such types refuse room for output.
+ */
+export type ContextReturn = "copied" | "in place";
+
+/** Input of {@link testRunProgram}. */
+export interface TestRunInput {
+  readonly data: Uint8Array | undefined;
+  readonly context: Uint8Array | undefined;
+  /** Where the kernel writes the context that the program left, if anywhere. */
+  readonly contextComesBack: ContextReturn | undefined;
+  /** Number of runs, from 1. */
+  readonly repeat: number;
+}
+
+/** Output of {@link testRunProgram}: that of the last run, and the mean duration of all. */
+export interface TestRunOutput {
+  readonly returnValue: number;
+  /** Nanoseconds of one run. */
+  readonly duration: number;
+  readonly data: Uint8Array<ArrayBuffer>;
+  readonly context: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Runs a program `repeat` times (kernel 4.12; what can be run this way differs by type).
+ *
+ * The kernel ends a call of several runs early where something interrupts it, and does not tell how many it made. Where
+ * io_uring may interrupt, which it does as soon as a program fills the ring that is waited for, each run is a call of its
+ * own. Interrupted by a signal, the runs of the call are made again, in smaller parts. To block signals meanwhile is no way:
+ * the engine sends them to its threads, and waits for what they do, with locks held.
+ *
+ * @param explain tells what is wrong with an input that the kernel refuses
+ * @throws {BpfError}
+ */
+export function testRunProgram(
+  fd: number,
+  input: TestRunInput,
+  what: string,
+  explain?: () => string | undefined,
+): TestRunOutput {
+  let left = input.repeat;
+  let part = mayInterruptCalls() ? 1 : left;
+  let measured = 0;
+  let nanoseconds = 0;
+  for (;;) {
+    const runs = Math.min(part, left);
+    const result = runOnce(fd, input, runs);
+    if ("errno" in result) {
+      if (errnoName(result.errno) !== "EINTR") throw testRunError(result.errno, what, explain);
+      // A single run has been made: only kernels before 5.13 say so. The last one is made again, for its result.
+      if (runs > 1) part = Math.ceil(runs / 2);
+      else if (left > 1) left--;
+      continue;
+    }
+    left -= runs;
+    measured += runs;
+    nanoseconds += result.duration * runs;
+    if (left === 0) return { ...result, duration: Math.round(nanoseconds / measured) };
+  }
+}
+
+function testRunError(
+  errno: number,
+  what: string,
+  explain: () => string | undefined = () => undefined,
+): BpfError {
+  const cannotRun = "Programs of this type cannot be run this way";
+  return bpfError(BPF_PROG_TEST_RUN, errno, {
+    doing: `run the ${what}`,
+    hints: {
+      EINVAL: explain,
+      EMSGSIZE: explain,
+      ENOMEM: explain,
+      ENOTSUPP: cannotRun,
+      EOPNOTSUPP: cannotRun,
+    },
+  });
+}
+
+/**
+ * Room for the packet that a program leaves, as much as the kernel allocates for one: it gives only a part of a packet that
+ * does not fit, and no result. Only what is written takes memory.
+ */
+const packetRoom = 4 * 2 ** 20;
+let packetMemory: MappedMemory | undefined;
+
+/** Room for the kernel's whole struct, which comes back however short the input was: `struct __sk_buff` has 192 bytes now. */
+const contextRoom = 512;
+
+/** Runs a program by one call. */
+function runOnce(
+  fd: number,
+  { data, context, contextComesBack }: TestRunInput,
+  repeat: number,
+): TestRunOutput | { readonly errno: number } {
+  using attr = new BpfAttr(PROG_TEST_RUN.flags);
+  // 0 means 1, and some types take no other number.
+  attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat === 1 ? 0 : repeat);
+  let packet = new Uint8Array(0);
+  if (data !== undefined) {
+    packetMemory ??= MappedMemory.anonymous(packetRoom, "packet of a test run");
+    attr.memory(PROG_TEST_RUN.data_in, data);
+    attr
+      .u32(PROG_TEST_RUN.data_size_in, data.byteLength)
+      .u64(PROG_TEST_RUN.data_out, packetMemory.address)
+      .u32(PROG_TEST_RUN.data_size_out, packetRoom);
+    packet = new Uint8Array(packetMemory.buffer);
+  }
+  let contextOut = new Uint8Array(0);
+  if (context !== undefined) {
+    contextOut = attr.memory(PROG_TEST_RUN.ctx_in, context).bytes as Uint8Array<ArrayBuffer>;
+    attr.u32(PROG_TEST_RUN.ctx_size_in, context.byteLength);
+    if (contextComesBack === "copied") {
+      const room = Math.max(context.byteLength, contextRoom);
+      contextOut = attr.memory(PROG_TEST_RUN.ctx_out, room).bytes as Uint8Array<ArrayBuffer>;
+      attr.u32(PROG_TEST_RUN.ctx_size_out, room);
+    }
+  }
+  if (attr.tryCall(BPF_PROG_TEST_RUN) < 0) return { errno: lastErrno() };
+  const contextSize =
+    contextComesBack === "copied"
+      ? attr.readU32(PROG_TEST_RUN.ctx_size_out)
+      : (context?.byteLength ?? 0);
+  return {
+    returnValue: attr.readU32(PROG_TEST_RUN.retval),
+    duration: attr.readU32(PROG_TEST_RUN.duration),
+    data: packet.slice(0, attr.readU32(PROG_TEST_RUN.data_size_out)),
+    context: contextOut.slice(0, contextSize),
+  };
+}

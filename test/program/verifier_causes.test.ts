@@ -1,0 +1,412 @@
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import {
+  asm,
+  type Code,
+  features,
+  HashMap,
+  type Instruction,
+  Program,
+  type ProgramOptions,
+  RingBuf,
+  t,
+  VerifierError,
+} from "../../src/index.ts";
+import { testWith } from "../support/needs.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { packageRoot, runBun } from "../support/run.ts";
+
+const { r0, r1, r2, r3, r4, r6, r7, r10 } = asm;
+
+/** A program that the verifier rejects, and what the error says. */
+interface Rejected {
+  readonly title: string;
+  readonly code: Code;
+  readonly options?: Partial<ProgramOptions>;
+  /** The verifier's words; those of older kernels differ. */
+  readonly reason: RegExp;
+  /** What helps. */
+  readonly advice: RegExp;
+  /** The slot of the rejected instruction, where there is one. */
+  readonly slot: number | undefined;
+}
+
+const end: Code = [asm.mov(r0, 0), asm.exit()];
+
+/** Looks the key 0 up: slots 0 to 5. The result is in r0. */
+const lookup: Code = [
+  asm.stw(r10, -4, 0),
+  asm.ldMap(r1, "values"),
+  asm.mov(r2, r10),
+  asm.add(r2, -4),
+  asm.call("map_lookup_elem"),
+];
+/** The same, for a value that is there; r6 has the context. Slots 0 to 7. */
+const found: Code = [asm.mov(r6, r1), lookup, asm.jeq(r0, 0, "absent")];
+const absent: Code = [asm.label("absent"), end];
+
+const reserve: Code = [
+  asm.ldMap(r1, "ring"),
+  asm.mov(r2, 8),
+  asm.mov(r3, 0),
+  asm.call("ringbuf_reserve"),
+];
+
+/** Calls a helper that fills memory: `size` bytes at r10 + `offset`. */
+const fill = (offset: number, size: Code): Code => [
+  size,
+  asm.mov(r1, r10),
+  asm.add(r1, offset),
+  asm.call("get_current_comm"),
+  end,
+];
+const tracing = { section: "raw_tp" };
+/** An instruction that no kernel has. */
+const unknown: Instruction = { opcode: 0x8f, dst: 0, src: 0, offset: 0, imm: 0 };
+
+const rejected: readonly Rejected[] = [
+  {
+    title: "a register that was never set",
+    code: [asm.mov(r0, r3), asm.exit()],
+    reason: /^R3 !read_ok$/,
+    advice: /^r3 has no value on this path.*r6 to r9/,
+    slot: 0,
+  },
+  {
+    title: "a register that a call has cleared",
+    code: [asm.mov(r3, 1), asm.call("ktime_get_ns"), asm.mov(r0, r3), asm.exit()],
+    reason: /^R3 !read_ok$/,
+    advice: /a call has cleared it since/,
+    slot: 2,
+  },
+  {
+    title: "no result",
+    code: [asm.exit()],
+    reason: /^R0 !read_ok$/,
+    advice: /^exit\(\) returns r0, .* mov\(r0, 0\)/,
+    slot: 0,
+  },
+  {
+    title: "a number as an address",
+    code: [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()],
+    reason: /^R1 invalid mem access '(scalar|inv)'$/,
+    advice: /^r1 is a number here/,
+    slot: 1,
+  },
+  {
+    title: "the result of a look-up that is not checked",
+    code: [lookup, asm.ldxdw(r0, r0, 0), asm.exit()],
+    reason: /^R0 invalid mem access 'map_value_or_null'$/,
+    advice: /^r0 may be NULL.*jeq\(r0, 0/,
+    slot: 6,
+  },
+  {
+    title: "arithmetic with the result of a look-up that is not checked",
+    code: [lookup, asm.add(r0, 8), asm.exit()],
+    reason: /^R0 pointer arithmetic on map_value_or_null prohibited, null-check it first$/,
+    advice: /^r0 may be NULL/,
+    slot: 6,
+  },
+  {
+    title: "the result of a look-up that is passed on unchecked",
+    code: [lookup, asm.mov(r1, r0), asm.mov(r2, 8), asm.call("get_current_comm"), end],
+    options: tracing,
+    reason: /^R1 type=map_value_or_null expected=/,
+    advice: /^r1 may be NULL/,
+    slot: 8,
+  },
+  {
+    title: "an argument of a wrong type",
+    code: [asm.mov(r1, 5), asm.mov(r2, 8), asm.call("get_current_comm"), end],
+    options: tracing,
+    reason: /^R1 type=(scalar|inv) expected=fp/,
+    advice: /^r1 is an argument of the call and has the wrong type: (scalar|inv) instead of fp/,
+    slot: 2,
+  },
+  {
+    title: "a stack of more than 512 bytes",
+    code: [asm.stdw(r10, -520, 0), end],
+    reason: /^invalid (write to stack R10|stack) off=-520 size=8$/,
+    advice: /^The stack of a program has 512 bytes.* begins 520 bytes below r10.*per-CPU array/,
+    slot: 0,
+  },
+  {
+    title: "memory for a helper outside of the stack",
+    code: fill(-600, [asm.mov(r2, 8)]),
+    options: tracing,
+    reason: /^invalid (write to|indirect access to) stack R1 off=-600 /,
+    advice: /begins 600 bytes below r10/,
+    slot: 3,
+  },
+  {
+    title: "an access above the stack",
+    code: [asm.stdw(r10, 8, 0), end],
+    reason: /^invalid .*stack .*off=8 size=8$/,
+    advice: /from r10 - 512 up to r10/,
+    slot: 0,
+  },
+  {
+    title: "functions that need more than 512 bytes of stack together",
+    code: [
+      asm.func("main"),
+      asm.stdw(r10, -400, 0),
+      asm.callFunction("other"),
+      end,
+      asm.func("other"),
+      asm.stdw(r10, -400, 0),
+      end,
+    ],
+    reason: /^combined stack size of 2 calls is \d{3}\. Too large$/,
+    advice: /^The stacks of the 2 functions .* need \d{3} bytes and get 512 together/,
+    slot: undefined,
+  },
+  {
+    title: "a loop that changes nothing",
+    code: [asm.label("again"), asm.mov(r0, 0), asm.jeq(r0, 0, "again"), asm.exit()],
+    reason: /^infinite loop detected at insn [01]$/,
+    advice: /^A round of the loop changes nothing that its end depends on/,
+    slot: undefined,
+  },
+  {
+    title: "too many branches",
+    code: [
+      asm.mov(r6, r1),
+      asm.mov(r7, 0),
+      asm.label("again"),
+      asm.ldxw(r0, r6, 0),
+      asm.jeq(r0, 5, "out"),
+      asm.add(r7, 1),
+      asm.jlt(r7, 9000, "again"),
+      asm.label("out"),
+      asm.mov(r0, r7),
+      asm.exit(),
+    ],
+    reason: /^The sequence of 8193 jumps is too complex\.$/,
+    advice: /^The verifier gave up with 8193 branches.*bpf_loop\(\)/,
+    slot: 3,
+  },
+  {
+    title: "functions that call each other without end",
+    code: [asm.func("main"), asm.callFunction("main"), end],
+    reason:
+      /^the call stack of 9 frames is too deep|^recursive call from|^back-edge from insn 0 to 0/,
+    advice: /at most 8 levels deep, and never themselves/,
+    slot: undefined,
+  },
+  {
+    title: "a helper that is not for this type of program",
+    code: [asm.mov(r1, 1), asm.mov(r2, 0), asm.call("redirect"), end],
+    reason: /(unknown func|program of this type cannot use helper) bpf_redirect#23$/,
+    advice: /^Programs of the type socket_filter cannot call bpf_redirect\(\) here/,
+    slot: 2,
+  },
+  {
+    title: "a helper that no kernel has",
+    code: [{ ...asm.call("ktime_get_ns"), imm: 9999 }, end],
+    reason: /^invalid func unknown#9999$/,
+    advice: /^Helper 9999 is not in this kernel, .*features\.helpers\(\)/,
+    slot: 0,
+  },
+  {
+    title: "a map that is not for the helper",
+    code: [
+      asm.ldMap(r1, "values"),
+      asm.mov(r2, 8),
+      asm.mov(r3, 0),
+      asm.call("ringbuf_reserve"),
+      end,
+    ],
+    reason: /^cannot pass map_type 1 into func bpf_ringbuf_reserve#131$/,
+    advice: /^bpf_ringbuf_reserve\(\) does not take maps of this type$/,
+    slot: 4,
+  },
+  {
+    title: "a helper for GPL programs in another one",
+    code: [
+      asm.mov(r1, r10),
+      asm.add(r1, -8),
+      asm.mov(r2, 8),
+      asm.mov(r3, 0),
+      asm.call("probe_read_kernel"),
+      end,
+    ],
+    options: { section: "raw_tp", license: "Proprietary" },
+    reason: /^cannot call GPL-restricted function from non-GPL compatible program$/,
+    advice: /license: "GPL"/,
+    slot: 4,
+  },
+  {
+    title: "a helper that sleeps",
+    code: [
+      asm.mov(r1, r10),
+      asm.add(r1, -8),
+      asm.mov(r2, 8),
+      asm.mov(r3, 0),
+      asm.call("copy_from_user"),
+      end,
+    ],
+    options: tracing,
+    reason:
+      /might sleep|sleepable helper|unknown func bpf_copy_from_user|cannot use helper bpf_copy_from_user/,
+    advice: /^This may sleep|cannot call bpf_copy_from_user\(\) here/,
+    slot: 4,
+  },
+  {
+    title: "an access past the end of a map's value",
+    code: [found, asm.ldxdw(r1, r0, 16), absent],
+    reason: /^invalid access to map value, value_size=16 off=16 size=8$/,
+    advice: /^The value has 16 bytes, and an access of size 8 at offset 16 leaves it/,
+    slot: 8,
+  },
+  {
+    title: "an offset into a map's value that may be too large",
+    code: [found, asm.ldxw(r3, r6, 0), asm.add(r0, r3), asm.ldxb(r1, r0, 0), absent],
+    reason: /^R0 unbounded memory access/,
+    advice: /^As far as the verifier knows, .* the pointer in r0 .* Compare it with its bounds/,
+    slot: 10,
+  },
+  {
+    title: "an offset into a map's value that may be negative",
+    code: [found, asm.ldxw(r3, r6, 0), asm.sub(r0, r3), asm.ldxb(r1, r0, 0), absent],
+    reason:
+      /^(value -4294967295 makes map_value pointer be out of bounds|map_value pointer offset -4294967295 is not allowed|R0 min value is negative)/,
+    advice: /Compare it with its bounds, as an unsigned number/,
+    slot: undefined,
+  },
+  {
+    title: "a size that may be too large",
+    code: fill(-8, [asm.ldxdw(r2, r1, 0)]),
+    options: tracing,
+    reason: /^R2 (min value is negative|unbounded memory access)/,
+    advice: /^r2 is the size that the helper gets/,
+    slot: 3,
+  },
+  {
+    title: "a packet whose length is not checked",
+    code: [asm.ldxw(r2, r1, 76), asm.ldxb(r0, r2, 0), asm.exit()],
+    options: { section: "tc" },
+    reason: /^invalid access to packet, off=0 size=1/,
+    advice: /^Nothing has shown on this path that the packet is so long.*data_end/,
+    slot: 1,
+  },
+  {
+    title: "a field that the context does not have",
+    code: [asm.ldxw(r0, r1, 4000), asm.exit()],
+    reason: /^invalid bpf_context access off=4000 size=4$/,
+    advice: /no field for an access at offset 4000 of 4 bytes/,
+    slot: 0,
+  },
+  {
+    title: "a context pointer that was moved",
+    code: [asm.add(r1, 8), asm.ldxw(r0, r1, 0), asm.exit()],
+    reason: /^dereference of modified ctx ptr R1 off=8 disallowed$/,
+    advice: /^Fields of the context are read at constant offsets/,
+    slot: 1,
+  },
+  {
+    title: "an instruction that no path leads to",
+    code: [asm.mov(r0, 0), asm.ja("out"), asm.mov(r0, 1), asm.label("out"), asm.exit()],
+    reason: /^unreachable insn 2$/,
+    advice: /^No path leads to this instruction.*remove it/,
+    slot: 2,
+  },
+  {
+    title: "a misaligned access",
+    code: [asm.stdw(r10, -12, 0), end],
+    reason: /^misaligned stack access off .*-12.* size 8$/,
+    advice: /not a multiple of the size/,
+    slot: 0,
+  },
+  {
+    title: "a change of the frame pointer",
+    code: [{ ...asm.mov(r0, 0), dst: 10 }, end],
+    reason: /^frame pointer is read only$/,
+    advice: /copy it, as in mov\(r2, r10\)/,
+    slot: 0,
+  },
+  {
+    title: "a multiplication of a pointer",
+    code: [asm.mov(r4, r10), asm.mul(r4, 2), end],
+    reason: /^R4 pointer arithmetic with \*= operator prohibited$/,
+    advice: /^Pointers take additions and subtractions/,
+    slot: 1,
+  },
+  {
+    title: "an instruction that the kernel does not know",
+    code: [unknown, end],
+    reason: /^(unknown opcode 8f|BPF_NEG uses reserved fields)$/,
+    advice: /^This kernel does not know the instruction.*features\.instructions/,
+    slot: undefined,
+  },
+];
+
+describe("the message explains", () => {
+  let values: HashMap<typeof t.u32, ReturnType<typeof t.bytes>>;
+  let ring: RingBuf<typeof t.u64> | undefined;
+
+  beforeAll(() => {
+    values = new HashMap({ key: t.u32, value: t.bytes(16), maxEntries: 4 });
+    ring = new RingBuf({ size: 65536, event: t.u64 });
+  });
+  afterAll(() => {
+    values[Symbol.dispose]();
+    ring?.[Symbol.dispose]();
+  });
+
+  function rejection({ code, options }: Pick<Rejected, "code" | "options">): VerifierError {
+    const maps = { values, ...(ring === undefined ? {} : { ring }) };
+    try {
+      using _program = new Program({ section: "socket", license: "GPL", code, maps, ...options });
+    } catch (error) {
+      if (error instanceof VerifierError) return error;
+      throw error;
+    }
+    return expect.unreachable("the verifier accepted it");
+  }
+
+  function check(error: VerifierError, { reason, advice, slot }: Omit<Rejected, "title" | "code">) {
+    expect(error.reason).toMatch(reason);
+    expect(error.hint).toMatch(advice);
+    const [headline, hint, place] = error.message.split("\n");
+    expect(headline).toEndWith(` program: the verifier rejected it: ${error.reason}`);
+    expect(hint).toBe(error.hint ?? "");
+    if (slot !== undefined) {
+      expect(error.instruction?.slot).toBe(slot);
+      expect(place).toStartWith(`At slot ${slot}`);
+      expect(error.message).toMatch(new RegExp(`^  > +${slot}: `, "m"));
+    }
+    // One screen.
+    expect(error.message.split("\n").length).toBeLessThanOrEqual(22);
+  }
+
+  for (const row of rejected) bpfTest(row.title, () => check(rejection(row), row));
+
+  testWith(features.mapTypes.get("ringbuf"))("a record that is never submitted", () => {
+    check(rejection({ code: [reserve, end] }), {
+      reason: /^Unreleased reference id=\d+ alloc_insn=4$/,
+      advice: /^What the call at slot 4 returned is still held.*ringbuf_submit\(\)/,
+      slot: 6,
+    });
+  });
+
+  testWith(features.mapTypes.get("ringbuf"))("an access past the end of a record", () => {
+    const code = [reserve, asm.jeq(r0, 0, "absent"), asm.stdw(r0, 8, 0), absent];
+    check(rejection({ code }), {
+      reason: /^invalid access to mem\w*, mem_size=8 off=8 size=8$/,
+      advice: /^The memory has 8 bytes, and an access of size 8 at offset 8 leaves it/,
+      slot: 6,
+    });
+  });
+
+  bpfTest("what programs without CAP_PERFMON may not do", async () => {
+    const child = `${packageRoot}/test/program/children/rejected_without_perfmon.ts`;
+    const { stdout, stderr } = await runBun([child]);
+    expect(stderr).toBe("");
+    const { leak, unwritten, unwrittenKey } = JSON.parse(stdout);
+    expect(leak.reason).toMatch(/^R0 leaks addr as return value$/);
+    expect(leak.hint).toMatch(/^r0 has an address of the kernel.*CAP_PERFMON/);
+    for (const { reason, hint } of [unwritten, unwrittenKey]) {
+      expect(reason).toMatch(/^invalid (indirect )?read from stack /);
+      expect(hint).toMatch(/^These bytes of the stack have not been written/);
+    }
+  });
+});
