@@ -96,9 +96,27 @@ export function hasSpinLock(type: Type<unknown>): boolean {
   return Object.values(fields).some((field) => field.type.kind === "spin_lock");
 }
 
-/** Whether a type has opaque fields, at any depth: the kernel has to be told where they are. */
-export function hasOpaqueField(type: Type<unknown>): boolean {
-  return !isOpaque(type) && opaqueParts(type, 0).next().done === false;
+/**
+ * Returns true where a type has opaque fields, at any depth: the kernel has to be told where they are.
+ *
+ * @param outer what was opened already: a type from elsewhere may claim to contain itself
+ */
+export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown>[] = []): boolean {
+  if (outer.includes(type)) return false;
+  const {
+    kind,
+    fields = {},
+    element,
+  } = type as {
+    readonly kind: string;
+    readonly fields?: Readonly<Record<string, { readonly type?: Type<unknown> } | undefined>>;
+    readonly element?: Type<unknown>;
+  };
+  const parts = kind === "struct" ? Object.values(fields).map((field) => field?.type) : [element];
+  return parts.some(
+    // A type from elsewhere may have anything there.
+    (part) => part && (isOpaque(part) || hasOpaqueField(part, [...outer, type])),
+  );
 }
 
 /** A field of an opaque type, and where it is in what surrounds it. */
