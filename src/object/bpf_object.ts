@@ -2,7 +2,7 @@
 
 import type { Code, CodeItem } from "../asm/instruction.ts";
 import { checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { probeElement } from "../ffi/bpf_probe.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
@@ -37,6 +37,10 @@ export class ObjectMap extends KernelObject {
   /** @internal */
   constructor(descriptor: Descriptor) {
     super(descriptor, () => objectId("map", descriptor));
+  }
+
+  protected shown(): readonly [className: string, properties: object] {
+    return ["ObjectMap", { description: `${this}` }];
   }
 
   /** Asks the kernel about the map (kernel 4.13). @throws {BpfError} */
@@ -134,6 +138,12 @@ export class BpfObject implements Disposable {
   /** True after {@link Symbol.dispose}. */
   get disposed(): boolean {
     return this.#opened.disposed;
+  }
+
+  /** @internal Shows its maps and programs in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    const { maps, programs, disposed } = this;
+    return show("BpfObject", { maps, programs, ...(disposed && { disposed }) }, inspection);
   }
 
   /** Closes the programs and the maps. A second call does nothing. */
