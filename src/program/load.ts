@@ -191,13 +191,15 @@ function explain(
 export function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;
   // The kernel, too, takes the first one, should there be several.
-  const [id] = Btf.kernel().findAll("typedef", `${kind.btfTypedefPrefix}${target}`);
+  const name = `${kind.btfTypedefPrefix}${target}`;
+  const [id] = Btf.kernel().findAll("typedef", name);
   if (id === undefined) {
+    const near = Btf.kernel().suggestion(name, "typedef").replace(kind.btfTypedefPrefix, "");
     throw new BpfError({
       errno: errnoNumbers.ENOENT,
       syscall: "look-up in the kernel's BTF",
       doing: `load the ${what}`,
-      hint: `This kernel has no tracepoint ${target}, or no type information for it`,
+      hint: `This kernel has no tracepoint ${target}, or no type information for it${near}`,
     });
   }
   return id;
@@ -260,6 +262,8 @@ function kernelBtfId(kind: "var" | "func", name: string): number {
   // libbpf, too, takes the first one, should there be several.
   const [id] = Btf.kernel().findAll(kind, name);
   if (id === undefined)
-    throw new RangeError(`the kernel's type information has no ${kind} ${name}`);
+    throw new RangeError(
+      `the kernel's type information has no ${kind} ${name}${Btf.kernel().suggestion(name, kind)}`,
+    );
   return id;
 }
