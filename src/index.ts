@@ -25,6 +25,7 @@ export type { InstructionSet } from "./features/instruction_sets.ts";
 export type { MapOperation, MapTypeName } from "./maps/map_types.ts";
 export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
+export { constantName } from "./check/names.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
 export { type OpenHandle, openHandles } from "./ffi/handles.ts";
 export { possibleCpus } from "./ffi/kernel.ts";
@@ -256,3 +257,4 @@ export {
   type SymbolizedFrame,
 } from "./symbols/kernel_symbols.ts";
 export * as t from "./types/t.ts";
+export * as uapi from "./uapi/constants.ts";

@@ -84,3 +84,24 @@ export function keywordOf<Name extends string>(
 ): Name {
   return keywords.get(number) ?? (`type_${number}` as Name);
 }
+
+/**
+ * Returns the name of a value of an enumeration, the first where it has several; `undefined` for one that it does not have.
+ *
+ * @param enumeration names and numbers: one of `uapi`, or one's own
+ *
+ * @example
+ * ```ts
+ * import { constantName, uapi } from "bun-bpf";
+ * console.log(constantName(uapi.tcp_state, 10)); // TCP_LISTEN
+ * console.log(constantName(uapi.errno, 13)); // EACCES
+ * console.log(constantName(uapi.tcp_state, 99)); // undefined
+ * ```
+ */
+export function constantName<Name extends string>(
+  enumeration: Readonly<Record<Name, number>>,
+  value: number,
+): Name | undefined {
+  for (const name in enumeration) if (enumeration[name] === value) return name;
+  return undefined;
+}

@@ -5,9 +5,13 @@
 export const BPF_F_KPROBE_MULTI_RETURN = 1;
 export const BPF_F_UPROBE_MULTI_RETURN = 1;
 export const BPF_F_UPROBE_MULTI_PATH_FD = 2;
+/** Stores whether the key exists or not. */
 export const BPF_ANY = 0;
+/** Stores only if the key does not exist: EEXIST otherwise. */
 export const BPF_NOEXIST = 1;
+/** Stores only if the key exists: ENOENT otherwise. */
 export const BPF_EXIST = 2;
+/** Reads or stores under the spin lock of the value. Requires Linux 5.1. */
 export const BPF_F_LOCK = 4;
 export const BPF_F_CPU = 8;
 export const BPF_F_ALL_CPUS = 16;
@@ -32,27 +36,41 @@ export const BPF_F_SEGV_ON_FAULT = 131072;
 export const BPF_F_NO_USER_CONV = 262144;
 export const BPF_F_RB_OVERWRITE = 524288;
 export const BPF_STACK_BUILD_ID_VALID = 1;
+/** Updates the checksum of the packet: for `skb_store_bytes`. */
 export const BPF_F_RECOMPUTE_CSUM = 1;
+/** Clears the hash of the packet: for `skb_store_bytes`. */
 export const BPF_F_INVALIDATE_HASH = 2;
+/** Mask of the size of the field, in bytes: for `l3_csum_replace` and `l4_csum_replace`. */
 export const BPF_F_HDR_FIELD_MASK = 15;
+/** Counts the change into the pseudo header: for `l4_csum_replace`. */
 export const BPF_F_PSEUDO_HDR = 16;
+/** Leaves a checksum of 0 as it is, which UDP means by none: for `l4_csum_replace`. */
 export const BPF_F_MARK_MANGLED_0 = 32;
 export const BPF_F_MARK_ENFORCE = 64;
 export const BPF_F_IPV6 = 128;
 export const BPF_F_TUNINFO_IPV6 = 1;
+/** Mask of the number of innermost frames to skip: for `get_stackid` and `get_stack`. */
 export const BPF_F_SKIP_FIELD_MASK = 255;
+/** Collects the stack of user space, not the kernel's: for `get_stackid` and `get_stack`. */
 export const BPF_F_USER_STACK = 256;
+/** Compares stacks by their hash alone: for `get_stackid`. */
 export const BPF_F_FAST_STACK_CMP = 512;
+/** Replaces another stack of the same hash: for `get_stackid`. */
 export const BPF_F_REUSE_STACKID = 1024;
+/** Collects build ids and offsets in files instead of addresses: for `get_stack`. */
 export const BPF_F_USER_BUILD_ID = 2048;
 export const BPF_F_ZERO_CSUM_TX = 2;
 export const BPF_F_DONT_FRAGMENT = 4;
 export const BPF_F_SEQ_NUMBER = 8;
 export const BPF_F_NO_TUNNEL_KEY = 16;
 export const BPF_F_TUNINFO_FLAGS = 16;
+/** Mask of the index of the CPU: for `perf_event_output` and its kin. */
 export const BPF_F_INDEX_MASK = 4294967295;
+/** The index of the CPU that the program runs on: for `perf_event_output` and its kin. */
 export const BPF_F_CURRENT_CPU = 4294967295;
+/** Mask of the number of bytes of the packet to append: for `perf_event_output`. */
 export const BPF_F_CTXLEN_MASK = 4503595332403200;
+/** The network namespace of the context: for `sk_lookup_tcp` and its kin. It is -1: 32 bits. */
 export const BPF_F_CURRENT_NETNS = -1;
 export const BPF_F_ADJ_ROOM_FIXED_GSO = 1;
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 2;
@@ -65,19 +83,28 @@ export const BPF_F_ADJ_ROOM_DECAP_L3_IPV4 = 128;
 export const BPF_F_ADJ_ROOM_DECAP_L3_IPV6 = 256;
 export const BPF_F_SYSCTL_BASE_NAME = 1;
 export const BPF_F_GET_BRANCH_RECORDS_SIZE = 1;
+/** Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_NO_WAKEUP = 1;
+/** Wakes the consumer in any case: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_FORCE_WAKEUP = 2;
+/** Bytes that the consumer has not read: for `ringbuf_query`. */
 export const BPF_RB_AVAIL_DATA = 0;
+/** Bytes of the ring: for `ringbuf_query`. */
 export const BPF_RB_RING_SIZE = 1;
+/** Position of the consumer: for `ringbuf_query`. */
 export const BPF_RB_CONS_POS = 2;
+/** Position of the programs: for `ringbuf_query`. */
 export const BPF_RB_PROD_POS = 3;
 export const BPF_RB_OVERWRITE_POS = 4;
 export const BPF_RINGBUF_BUSY_BIT = 2147483648;
 export const BPF_RINGBUF_DISCARD_BIT = 1073741824;
 export const BPF_RINGBUF_HDR_SZ = 8;
 export const BPF_F_BPRM_SECUREEXEC = 1;
+/** Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and their kin. */
 export const BPF_F_INGRESS = 1;
+/** Redirects to all interfaces of the map: for `redirect_map`. Requires Linux 5.14. */
 export const BPF_F_BROADCAST = 8;
+/** Leaves out the interface that the packet came from: with `BPF_F_BROADCAST`. Requires Linux 5.14. */
 export const BPF_F_EXCLUDE_INGRESS = 16;
 export const BPF_F_TIMER_ABS = 1;
 export const BPF_F_TIMER_CPU_PIN = 2;

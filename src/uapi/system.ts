@@ -162,6 +162,7 @@ export const PERF_RECORD_SAMPLE = 9;
 export const PERF_EVENT_IOC_ENABLE = 9216;
 export const PERF_EVENT_IOC_DISABLE = 9217;
 export const PERF_EVENT_IOC_SET_BPF = 1074013192;
+export const PERF_EVENT_IOC_PAUSE_OUTPUT = 1074013193;
 export const PERF_FLAG_FD_CLOEXEC = 8;
 
 // io_uring(7).

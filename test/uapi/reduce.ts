@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Btf } from "../../src/btf/btf.ts";
 import { Archive } from "../kernels/archive.ts";
 import { packageRoot } from "../support/run.ts";
+import { enumerations } from "./enumerations.ts";
 import {
   type Constants,
   constantFiles,
@@ -72,17 +73,20 @@ export function reduce({ user, kernel }: Headers): Reduced {
   };
   const constants: Record<string, Record<string, number>> = {};
   const enums: Record<string, Record<string, number>> = {};
-  for (const { groups } of Object.values(constantFiles)) {
-    for (const source of groups.flatMap(({ from }) => from)) {
-      const { header, object } = source;
-      const text = textOf(header);
-      if (object?.enum !== undefined) {
-        const names = enumerators(text, object.enum).filter((name) => selects(source, name));
-        enums[object.enum] = compiler.values(header, text, names);
-      } else {
-        const names = identifiers(text).filter((name) => selects(source, name));
-        constants[header] = { ...constants[header], ...compiler.values(header, text, names) };
-      }
+  const sources = [
+    ...Object.values(constantFiles).flatMap(({ groups }) => groups.flatMap(({ from }) => from)),
+    ...Object.values(enumerations).flatMap(({ from }) => from),
+  ];
+  for (const source of sources) {
+    const { header } = source;
+    const text = textOf(header);
+    const type = enumOf(source);
+    if (type !== undefined) {
+      const names = enumerators(text, type).filter((name) => selects(source, name));
+      enums[type] = compiler.values(header, text, names);
+    } else {
+      const names = identifiers(text).filter((name) => selects(source, name));
+      constants[header] = { ...constants[header], ...compiler.values(header, text, names) };
     }
   }
   const btf = compiler.types(Object.values(layouts).map(({ type }) => type));
@@ -95,6 +99,11 @@ export function reduce({ user, kernel }: Headers): Reduced {
     ),
     syscalls: { x64: readSyscalls(user, "x86"), arm64: readSyscalls(user, "arm64") },
   };
+}
+
+/** Returns the name of the enum that a source takes the members of, if it does. */
+export function enumOf({ enum: type, object }: Constants): string | undefined {
+  return type ?? object?.enum;
 }
 
 /** Whether a source takes a name of its header. */
@@ -210,7 +219,12 @@ class Compiler implements Disposable {
         `#include <linux/types.h>`,
         // User space cannot include the kernel's own headers: only what defines the names is taken from them.
         ...(isInternal
-          ? [`#include <linux/fcntl.h>`, ...names.map((name) => definition(text, name))]
+          ? [
+              `#include <linux/const.h>`,
+              `#include <linux/fcntl.h>`,
+              `#define BIT(nr) (_UL(1) << (nr))`,
+              ...new Set(names.map((name) => enumWith(text, name) ?? definition(text, name))),
+            ]
           : [`#include <${header}>`]),
         `int printf(const char *, ...);`,
         `int main(void) {`,
@@ -255,6 +269,13 @@ class Compiler implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.#folder, { recursive: true });
   }
+}
+
+/** The definition of the enum that has a member, if one has: its members may go on counting from those before them. */
+function enumWith(text: string, name: string): string | undefined {
+  return Array.from(text.matchAll(/\benum\b[^{;()]*\{([\s\S]*?)\}/g))
+    .find(([, body = ""]) => membersOf(body).includes(name))
+    ?.map((part) => `${part};`)[0];
 }
 
 function definition(text: string, name: string): string {

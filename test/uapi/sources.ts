@@ -6,6 +6,8 @@ export interface Constants {
   readonly header: string;
   /** Selects names: of macros, and of members of enums; for an object all that have its prefix, where it is not given. */
   readonly names?: RegExp;
+  /** Takes the members of this enum only, each as a constant. */
+  readonly enum?: string;
   readonly object?: {
     readonly name: string;
     /** Left out of the names of its properties. */
@@ -202,7 +204,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
           {
             header: "linux/perf_event.h",
             names:
-              /^PERF_(TYPE_|COUNT_SW_|SAMPLE_RAW|RECORD_(LOST|SAMPLE)$|EVENT_IOC_(ENABLE|DISABLE|SET_BPF)|FLAG_FD_CLOEXEC)/,
+              /^PERF_(TYPE_|COUNT_SW_|SAMPLE_RAW|RECORD_(LOST|SAMPLE)$|EVENT_IOC_(ENABLE|DISABLE|SET_BPF|PAUSE_OUTPUT)|FLAG_FD_CLOEXEC)/,
           },
         ],
       },
@@ -319,7 +321,7 @@ export const layouts: Readonly<Record<string, Layout>> = {
   PROG_INFO: { type: "bpf_prog_info", bits: ["gpl_compatible"] },
   LINK_INFO: { type: "bpf_link_info" },
   BTF_INFO: { type: "bpf_btf_info" },
-  PERF_EVENT_ATTR: { type: "perf_event_attr", bits: ["disabled", "watermark"] },
+  PERF_EVENT_ATTR: { type: "perf_event_attr", bits: ["disabled", "watermark", "write_backward"] },
   PERF_EVENT_HEADER: { type: "perf_event_header" },
   PERF_EVENT_MMAP_PAGE: { type: "perf_event_mmap_page" },
   IO_URING_PARAMS: { type: "io_uring_params" },

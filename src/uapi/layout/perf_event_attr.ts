@@ -11,6 +11,7 @@ export const sample_type = 24;
 export const read_format = 32;
 export const disabled_bit = 320;
 export const watermark_bit = 334;
+export const write_backward_bit = 347;
 export const wakeup_events = 48;
 export const wakeup_watermark = 48;
 export const bp_type = 52;
