@@ -23,7 +23,7 @@ import {
   BPF_F_ZERO_SEED,
   BPF_OBJ_NAME_LEN,
 } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { ENOMEM } from "../uapi/errno.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
 
 /** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no_prealloc"`. */
@@ -257,7 +257,7 @@ export const refillTimeMs = 50;
  * @param waited milliseconds that this update has waited so far
  */
 export function retryAfterEnomem({ hints }: KindHints, errno: number, waited: number): boolean {
-  if (errno !== errnoNumbers.ENOMEM || hints?.["ENOMEM"] !== undefined) return false;
+  if (errno !== ENOMEM || hints?.["ENOMEM"] !== undefined) return false;
   if (waited >= refillTimeMs) return false;
   Bun.sleepSync(1);
   return true;

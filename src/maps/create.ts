@@ -14,7 +14,7 @@ import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { describeOrigin, openObject, openPin, type Origin } from "../handle/kernel_object.ts";
 import { describeMap, type MapSpec } from "./map_spec.ts";
-import { absenceOf, type MapType, mapTypeName, type MapTypeName } from "./map_types.ts";
+import { type MapType, mapTypeName, type MapTypeName } from "./map_types.ts";
 import {
   BPF_F_NO_COMMON_LRU,
   BPF_F_NUMA_NODE,
@@ -90,7 +90,7 @@ function creation(
 function explainAbsence(row: MapType): string | undefined {
   const probes = explainer();
   if (probes !== undefined) return probes.mapType(row.type);
-  const reason = absenceOf(row);
+  const reason = row.absence?.(row);
   return reason && `This kernel has no maps of the type ${row.type}: ${reason}`;
 }
 

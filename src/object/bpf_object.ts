@@ -6,7 +6,7 @@ import { describe, type InspectArguments, inspectCustom, show } from "../check/d
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { probeElement } from "../ffi/bpf_probe.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
+import { BpfError, errnoNumber } from "../ffi/error.ts";
 import { objectId } from "../ffi/bpf_object.ts";
 import { checkName, KernelObject } from "../handle/kernel_object.ts";
 import { createMapHandle, type MapInfo, readMapInfo } from "../maps/create.ts";
@@ -16,7 +16,6 @@ import { loadProgram, type VerifierLog } from "../program/load.ts";
 import { Program } from "../program/program.ts";
 import { programSpecNames } from "../program/program_spec.ts";
 import { BPF_F_MMAPABLE, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
 import type { ObjectSpec, VariablesSpec } from "./object_spec.ts";
 
 /**
@@ -191,7 +190,7 @@ function createVariables(name: string, { contents, isReadOnly = false }: Variabl
   try {
     const code = probeElement("BPF_MAP_UPDATE_ELEM", map.fd, new Uint8Array(4), contents);
     if (code !== undefined) {
-      const errno = errnoNumbers[code as keyof typeof errnoNumbers];
+      const errno = errnoNumber(code);
       throw new BpfError({ errno, syscall: "bpf(BPF_MAP_UPDATE_ELEM)", doing: `fill the ${map}` });
     }
     if (isReadOnly) freezeKernelMap(map.fd, `${map}`);

@@ -21,7 +21,7 @@ import { BpfError, errnoName } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
@@ -196,7 +196,7 @@ export function attachBtfId({ kind, target }: Section, what: string): number {
   if (id === undefined) {
     const near = Btf.kernel().suggestion(name, "typedef").replace(kind.btfTypedefPrefix, "");
     throw new BpfError({
-      errno: errnoNumbers.ENOENT,
+      errno: ENOENT,
       syscall: "look-up in the kernel's BTF",
       doing: `load the ${what}`,
       hint: `This kernel has no tracepoint ${target}, or no type information for it${near}`,
