@@ -383,6 +383,13 @@ export class PerfReader implements RecordReader {
     this.#current?.giveBack();
   }
 
+  unhold(): void {
+    if (this.#current === undefined) return;
+    this.#current.unhold();
+    // Its turn comes again.
+    this.#next = this.readers.indexOf(this.#current);
+  }
+
   #takeTurn(): CpuReader {
     const reader = this.readers[this.#next] as CpuReader;
     this.#next = (this.#next + 1) % this.readers.length;
