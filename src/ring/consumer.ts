@@ -62,7 +62,7 @@ export class RecordSource<E> implements Disposable {
   batches = 0;
   largestBatch = 0;
   /** The consumer on the event loop, if there is one. */
-  consumer: Consumer | undefined;
+  consumer: Pick<Consumer, "look" | "end" | "keepAlive"> | undefined;
   /** True when consumers that wait keep the process alive. */
   isReferenced = true;
   /** The cursor of all drains: the same one, as the engine compiles what a callback refers to into it. */

@@ -40,6 +40,7 @@ const eventsInStream = 64;
  * (`subscribe`), or by asking for events (`for await`, `events`, `batches`, `stream`). A buffer has one consumer at a time:
  * another one is refused until it ends. Each event is delivered once. Undelivered events of a consumer that ends (by
  * `break`, an error, an abort, disposal) stay for the next one. `peek` looks at the next event without consuming it.
+ * `MergedEvents` is one consumer for several buffers.
  *
  * When several processes open one pinned buffer, only one of them should consume: the kernel does not keep consumers apart.
  */
@@ -358,6 +359,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     return watch(() => this.fd, onReady);
   }
 
+  /** @internal The buffer's side of its consumers. @throws {DisposedError} after disposal */
+  get source(): RecordSource<E> {
+    return this.#live;
+  }
+
   /** @internal Events that programs counted as lost by themselves. */
   protected countedLosses(): number {
     return 0;
@@ -390,7 +396,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 }
 
-function checkCallback(method: string, fn: unknown): void {
+/** Checks a callback of a consumer. @throws {TypeError} */
+export function checkCallback(method: string, fn: unknown): void {
   if (typeof fn === "function") return;
   throw new TypeError(`${method}: expected a function, got ${describe(fn)}`);
 }

@@ -3,11 +3,11 @@ import type { PerfMemory } from "../ffi/perf_event.ts";
 import {
   type DrainCode,
   drainCodeFor,
-  type DrainEnd,
   type RawRecordCallback,
   sharedDrainCode,
 } from "./drain_code.ts";
 import { HeldRecords, type ReaderTotals, type RecordReader } from "./reader.ts";
+import { ReadersInTurn } from "./turns.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../uapi/system.ts";
 
@@ -237,9 +237,9 @@ const recordsPerTurn = 256;
 
 /**
  * The perf buffers of all CPUs as one. Records of one CPU come in their order; those of different CPUs in none, as the kernel
- * keeps none: each CPU has a turn of some records, round and round, so that a busy one keeps no other from being read.
+ * keeps none: each CPU has a turn of some records, round and round.
  */
-export class PerfReader implements RecordReader {
+export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader {
   /**
    * Bytes of the data of one CPU: that is what can be full, and held in one piece. What is decided by it is decided as if all
    * came from one CPU.
@@ -252,20 +252,14 @@ export class PerfReader implements RecordReader {
     lost: 0,
     overwrittenBytes: 0,
   };
-  readonly readers: readonly CpuReader[];
   /** Names the buffer in errors. */
   readonly what: string;
   /** A place for copies of records that wrap around the end of their data: one is looked at at a time. */
   readonly scratch: Uint8Array<ArrayBuffer>;
   readonly scratchView: DataView<ArrayBuffer>;
-  end: DrainEnd = "empty";
   isDraining = false;
   readonly #pages: Disposable;
   #code = sharedDrainCode;
-  /** The index of the reader whose turn is next. */
-  #next = 0;
-  /** The reader whose record was looked at last. */
-  #current: CpuReader | undefined;
   #stopped = false;
   #disposed = false;
 
@@ -280,17 +274,18 @@ export class PerfReader implements RecordReader {
     byteLength: number,
     what: string,
   ) {
+    super([]);
     this.byteLength = byteLength;
     this.what = what;
     this.scratch = new Uint8Array(Math.min(byteLength, longestPerfRecord));
     this.scratchView = new DataView(this.scratch.buffer);
     this.#pages = pages;
-    this.readers = memories.map(({ cpu, memory }) => new CpuReader(this, cpu, memory));
+    this.readers.push(...memories.map(({ cpu, memory }) => new CpuReader(this, cpu, memory)));
   }
 
   /** The CPU of the record that was delivered last, or is being delivered; -1 before the first. */
   get cpu(): number {
-    return this.#current?.cpu ?? -1;
+    return this.current?.cpu ?? -1;
   }
 
   get isCorrupt(): boolean {
@@ -323,13 +318,13 @@ export class PerfReader implements RecordReader {
     let count = 0;
     let idle = 0;
     while (count < limit && idle < this.readers.length) {
-      const reader = this.#takeTurn();
+      const reader = this.takeTurn();
       if (reader.available === 0) {
         idle++;
         continue;
       }
       idle = 0;
-      this.#current = reader;
+      this.current = reader;
       count += reader.drain(fn, Math.min(limit - count, recordsPerTurn));
       if (this.#stopped) return count;
     }
@@ -339,61 +334,7 @@ export class PerfReader implements RecordReader {
 
   interrupt(): void {
     this.#stopped = true;
-    if (this.#current !== undefined) this.#current.stopped = true;
-  }
-
-  hold(limit: number, bytes: number): number {
-    for (const _ of this.readers) {
-      const reader = this.#takeTurn();
-      const count = reader.hold(limit, bytes);
-      if (count === 0) continue;
-      this.#current = reader;
-      this.end = "limit";
-      return count;
-    }
-    this.end = "empty";
-    return 0;
-  }
-
-  get heldBytes(): number {
-    return this.#current?.heldBytes ?? 0;
-  }
-
-  locate(at: number): number {
-    return this.#current?.locate(at) ?? -1;
-  }
-
-  get view(): DataView {
-    return this.#current?.view ?? this.scratchView;
-  }
-
-  get offset(): number {
-    return this.#current?.offset ?? 0;
-  }
-
-  get length(): number {
-    return this.#current?.length ?? 0;
-  }
-
-  pass(at: number, events: number): void {
-    this.#current?.pass(at, events);
-  }
-
-  giveBack(): void {
-    this.#current?.giveBack();
-  }
-
-  unhold(): void {
-    if (this.#current === undefined) return;
-    this.#current.unhold();
-    // Its turn comes again.
-    this.#next = this.readers.indexOf(this.#current);
-  }
-
-  #takeTurn(): CpuReader {
-    const reader = this.readers[this.#next] as CpuReader;
-    this.#next = (this.#next + 1) % this.readers.length;
-    return reader;
+    if (this.current !== undefined) this.current.stopped = true;
   }
 
   /**
