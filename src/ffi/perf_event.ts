@@ -23,6 +23,7 @@ import {
   PERF_COUNT_SW_BPF_OUTPUT,
   PERF_COUNT_SW_DUMMY,
   PERF_EVENT_IOC_ENABLE,
+  PERF_EVENT_IOC_PAUSE_OUTPUT,
   PERF_EVENT_IOC_SET_BPF,
   PERF_FLAG_FD_CLOEXEC,
   PERF_SAMPLE_RAW,
@@ -133,15 +134,21 @@ function openEverywhere(attr: Scratch, what: string): number {
   return fd;
 }
 
+/** Options of {@link openOutputEvent}. */
+export interface OutputEventOptions {
+  /** Bytes after which the kernel wakes whoever waits. */
+  readonly watermark?: number | undefined;
+  /** Records after which it does, where there is no watermark. @default 1 */
+  readonly wakeupEvents?: number | undefined;
+}
+
 /**
  * Opens the perf event that programs which run on a CPU write records to, not enabled yet; `undefined` for a CPU that is
  * offline.
- *
- * @param watermark bytes after which the kernel wakes whoever waits; without it, it does for each record
  */
 export function openOutputEvent(
   cpu: number,
-  watermark: number | undefined,
+  { watermark, wakeupEvents = 1 }: OutputEventOptions,
   what: string,
 ): number | undefined {
   using attr = allocateScratch(attrSize);
@@ -153,7 +160,7 @@ export function openOutputEvent(
   setUint64(view, PERF_EVENT_ATTR.sample_type, PERF_SAMPLE_RAW);
   const flags = watermark === undefined ? attrDisabled : attrDisabled | attrWatermark;
   view.setUint32(attrFlags, flags, true);
-  view.setUint32(PERF_EVENT_ATTR.wakeup_events, watermark ?? 1, true);
+  view.setUint32(PERF_EVENT_ATTR.wakeup_events, watermark ?? wakeupEvents, true);
   const fd = openOnCpu(attr, cpu);
   if (fd >= 0) return fd;
   const errno = lastErrno();
@@ -190,6 +197,17 @@ export function setPerfEventProgram(eventFd: number, programFd: number, what: st
 export function enablePerfEvent(eventFd: number, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_ENABLE, 0) < 0) {
     throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_ENABLE)", `enable the ${what}`);
+  }
+}
+
+/**
+ * Has records of a perf event that is mapped dropped and counted as lost, or written again (kernel 4.7). A record that is
+ * being written at that moment is completed all the same.
+ */
+export function pausePerfEvent(eventFd: number, paused: boolean, what: string): void {
+  if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_PAUSE_OUTPUT, paused ? 1 : 0) < 0) {
+    const doing = `${paused ? "pause" : "resume"} the ${what}`;
+    throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_PAUSE_OUTPUT)", doing);
   }
 }
 

@@ -38,8 +38,8 @@ declare module "../maps/map_options.ts" {
  * finds room on the same CPU: `stats.lost` is exact from then on. Disposal drops unread records.
  *
  * By default each record wakes the consumer. The interrupt takes the program a hundred times as long as the record: 7 µs
- * instead of 0.06 in a virtual machine. With `watermark` the kernel wakes it once for many records, and `maxLatency` of the
- * consumer bounds the delay.
+ * instead of 0.06 in a virtual machine. With `watermark` or `wakeupEvents` the kernel wakes it once for many records, and
+ * `maxLatency` of the consumer bounds the delay.
  *
  * The perf events are in the map while this object lives. Where its descriptor is shared (by `dup`, or with the one that
  * was given to `fromFd`), they stay in the map after that, but take no records. A second object for the same map would
@@ -88,6 +88,9 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   readonly byteLength: number;
   /** Bytes between two wake-ups; `undefined` where each record wakes. */
   readonly watermark: number | undefined;
+  /** Records between two wake-ups; `undefined` where each record wakes, or the watermark decides. */
+  readonly wakeupEvents: number | undefined;
+  #isPaused: boolean;
   readonly #events: PerfEvents;
 
   constructor(options: PerfBufferOptions<E>) {
@@ -102,6 +105,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     this.#events = events;
     this.byteLength = layout.size;
     this.watermark = layout.watermark;
+    this.wakeupEvents = layout.wakeupEvents;
+    this.#isPaused = layout.paused;
   }
 
   /** The CPUs whose programs are heard: those that were online when this object was made. */
@@ -128,6 +133,44 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
    */
   get cpu(): number {
     return this.#events.reader.cpu;
+  }
+
+  /**
+   * Has the kernel drop the records of programs on all CPUs until {@link resume}: the helper returns `ENOSPC`, and the records
+   * count as lost. What is in the buffer stays, and can be read. A second call does nothing.
+   *
+   * The records of one moment, while programs go on: pause, drain, resume.
+   *
+   * @throws {DisposedError} after disposal
+   *
+   * @example
+   * ```ts
+   * import { PerfBuffer, t } from "bun-bpf";
+   * using buffer = new PerfBuffer({ event: t.u64, paused: true });
+   * console.log(buffer.paused); // true
+   * console.log(buffer.resume().paused); // false
+   * ```
+   */
+  pause(): this {
+    return this.#pause(true);
+  }
+
+  /** Has records written again after {@link pause}. A second call does nothing. @throws {DisposedError} after disposal */
+  resume(): this {
+    return this.#pause(false);
+  }
+
+  /** True while the records of programs are dropped. */
+  get paused(): boolean {
+    return this.#isPaused;
+  }
+
+  #pause(paused: boolean): this {
+    // Asked for its error after disposal only.
+    void this.fd;
+    if (this.#isPaused !== paused) this.#events.pause(paused);
+    this.#isPaused = paused;
+    return this;
   }
 
   /**

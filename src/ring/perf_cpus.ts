@@ -1,15 +1,21 @@
 import { PERF_EVENT_ARRAY } from "../maps/map_types.ts";
-import { checkCount } from "../check/arguments.ts";
+import { checkBoolean, checkCount } from "../check/arguments.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
-import { enablePerfEvent, openOutputEvent, type PerfMemory, PerfPages } from "../ffi/perf_event.ts";
+import {
+  enablePerfEvent,
+  openOutputEvent,
+  pausePerfEvent,
+  type PerfMemory,
+  PerfPages,
+} from "../ffi/perf_event.ts";
 import { hasHungUp } from "../ffi/poll.ts";
 import { type Watch, watch } from "../loop/event_loop.ts";
 import type { BpfMap } from "../maps/bpf_map.ts";
 import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
-import { PerfReader } from "./perf_reader.ts";
+import { PerfReader, sampleSize } from "./perf_reader.ts";
 import { checkBufferSize, type RingBufTypes } from "./ring_options.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
@@ -19,6 +25,8 @@ export interface PerfEvents {
   readonly reader: PerfReader;
   /** Waits on the event loop until one of them has something to read. */
   watch(onReady: () => void): Watch;
+  /** Has records dropped and counted as lost, or written again. */
+  pause(paused: boolean): void;
   /** Closes the events. The kernel takes them out of the map when the descriptor that stored them is closed. */
   close(): void;
 }
@@ -32,7 +40,8 @@ const taken = new Set<number>();
  * @throws {BpfError} `EACCES` without CAP_PERFMON, `EMFILE` where descriptors run out, `EPERM` where locked memory does
  * @throws {Error} when the map has another object's events
  */
-export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): PerfEvents {
+export function openPerfEvents(map: BpfMap, layout: PerfLayout): PerfEvents {
+  const { size, paused } = layout;
   using opened = new DisposableStack();
   take(map, opened);
   const events: { readonly cpu: number; readonly event: Descriptor }[] = [];
@@ -40,7 +49,7 @@ export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): Pe
     // A map that others made may have fewer places.
     if (cpu >= map.maxEntries) continue;
     const what = `perf event of CPU ${cpu} for ${map}`;
-    const fd = openOutputEvent(cpu, watermark, what);
+    const fd = openOutputEvent(cpu, layout, what);
     if (fd !== undefined) events.push({ cpu, event: opened.use(new Descriptor(fd, what)) });
   }
   if (events.length === 0) {
@@ -50,6 +59,10 @@ export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): Pe
   }
   const fds = events.map(({ event }) => event.fd);
   const pages = opened.use(new PerfPages(fds, size, `perf buffers of ${map}`));
+  const pause = (isPaused: boolean): void => {
+    for (const { event } of events) pausePerfEvent(event.fd, isPaused, event.what);
+  };
+  if (paused) pause(true);
   for (const { event } of events) enablePerfEvent(event.fd, event.what);
   // The last of it, as nothing takes them back from a map that is open elsewhere, too.
   using element = new MapElement(map.fd, u32.size, u32.size, `${map}`);
@@ -70,7 +83,7 @@ export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): Pe
         return event.fd;
       },
       get isDue() {
-        return one.isDue(watermark);
+        return one.isDue(layout);
       },
     };
   });
@@ -78,6 +91,7 @@ export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): Pe
   return {
     reader,
     watch: (onReady) => new MergedWatch(sources, onReady),
+    pause,
     close: () => all.dispose(),
   };
 }
@@ -109,6 +123,18 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    * @default none: each record wakes
    */
   readonly watermark?: number;
+  /**
+   * Records that programs write on a CPU from one wake-up of the consumer to the next, in place of `watermark`: as many as
+   * take at most half of `size`. Fewer wait as below a watermark.
+   *
+   * Records may be longer than the event's type. Where the buffer of a CPU is full before it has so many, nobody is woken:
+   * `maxLatency` of the consumer has it looked at all the same.
+   *
+   * @default none: each record wakes
+   */
+  readonly wakeupEvents?: number;
+  /** Starts paused, see {@link PerfBuffer.pause}. @default false */
+  readonly paused?: boolean;
 }
 
 /** Options of {@link PerfBuffer}. */
@@ -120,18 +146,29 @@ export interface PerfLayout {
   /** Bytes of the buffer of each CPU. */
   readonly size: number;
   readonly watermark: number | undefined;
+  readonly wakeupEvents: number | undefined;
+  readonly paused: boolean;
 }
 
 const usualSize = 64 * 1024;
 const largestSize = 2 ** 30;
-const typeNames = ["event", "size", "watermark"] as const;
+const typeNames = ["event", "size", "watermark", "wakeupEvents", "paused"] as const;
 
-/** Returns the layout that options ask for, checked. @throws {RangeError} */
-export function perfLayout({ size = usualSize, watermark }: PerfBufferTypes<AnyType>): PerfLayout {
+/** Returns the layout that options ask for, checked. @throws {TypeError | RangeError} */
+export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
+  const { event, size = usualSize, watermark, wakeupEvents, paused = false } = options;
+  checkBoolean("paused", paused);
   checkBufferSize("the buffer of a CPU", size, largestSize);
   // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
-  return { size, watermark };
+  if (wakeupEvents !== undefined) {
+    if (watermark !== undefined) {
+      throw new TypeError("wakeupEvents: there is a watermark already: give one of the two");
+    }
+    const most = Math.floor(size / 2 / sampleSize(event.size));
+    checkCount("wakeupEvents", wakeupEvents, 1, Math.max(most, 1));
+  }
+  return { size, watermark, wakeupEvents, paused };
 }
 
 /** The kind of {@link PerfBuffer}. */

@@ -1,4 +1,4 @@
-import { getUint64 } from "../ffi/mapped_memory.ts";
+import { getUint64, roundUp8 } from "../ffi/mapped_memory.ts";
 import type { PerfMemory } from "../ffi/perf_event.ts";
 import {
   type DrainCode,
@@ -30,6 +30,17 @@ const lostCountOffset = headerSize + 8;
  */
 const longestPayload = longestPerfRecord - payloadOffset;
 
+/** Returns the bytes of a record with a payload of so many. */
+export function sampleSize(length: number): number {
+  return roundUp8(payloadOffset + length);
+}
+
+/** When the kernel wakes whoever waits for a CPU's buffer: after so many bytes, or so many records, else for each record. */
+export interface PerfWakeups {
+  readonly watermark?: number | undefined;
+  readonly wakeupEvents?: number | undefined;
+}
+
 /**
  * The protocol of the consumer of one CPU's perf buffer, over its shared memory.
  *
@@ -52,6 +63,8 @@ export class CpuReader extends HeldRecords {
   #head = 0;
   #available = 0;
   #released = 0;
+  /** Records of programs that were delivered. */
+  #events = 0;
 
   constructor(all: PerfReader, cpu: number, memory: SharedPerfBuffer) {
     const { data } = memory;
@@ -72,13 +85,32 @@ export class CpuReader extends HeldRecords {
   }
 
   /**
-   * Returns whether so much was written since it was read that the kernel wakes: anything, or as much as goes beyond a
-   * multiple of the watermark.
+   * Returns whether so much was written since it was read that the kernel wakes: anything, as much as goes beyond a multiple of
+   * the watermark, or as many records as make up a multiple of that number.
    */
-  isDue(watermark: number | undefined): boolean {
+  isDue({ watermark, wakeupEvents }: PerfWakeups): boolean {
     const head = this.#memory.head();
-    if (watermark === undefined) return head !== this.#position;
-    return wakeupsUpTo(head, watermark) > wakeupsUpTo(this.#position, watermark);
+    if (watermark !== undefined) {
+      return wakeupsUpTo(head, watermark) > wakeupsUpTo(this.#position, watermark);
+    }
+    if (wakeupEvents === undefined) return head !== this.#position;
+    const before = this.#events % wakeupEvents;
+    return before + this.#unread(head, wakeupEvents - before) >= wakeupEvents;
+  }
+
+  /** Counts the records of programs that were not read, up to `enough` of them. */
+  #unread(head: number, enough: number): number {
+    let count = 0;
+    for (let position = this.#position; position < head && count < enough;) {
+      const offset = position % (this.#mask + 1);
+      if (this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true) === PERF_RECORD_SAMPLE)
+        count++;
+      const size = this.#data.getUint16(offset + PERF_EVENT_HEADER.size, true);
+      // Impossible: whoever reads it will say so.
+      if (size < headerSize) return enough;
+      position += size;
+    }
+    return count;
   }
 
   /** Bytes that the last {@link begin} found and that were not read since. */
@@ -130,9 +162,15 @@ export class CpuReader extends HeldRecords {
       }
     } finally {
       this.totals.events += count;
+      this.#events += count;
       this.advance(at);
     }
     return count;
+  }
+
+  override pass(at: number, events: number): void {
+    super.pass(at, events);
+    this.#events += events;
   }
 
   #release(bytes: number): void {
