@@ -15,6 +15,7 @@ import {
   setUint64,
 } from "./mapped_memory.ts";
 import { explainPermission } from "./permission.ts";
+import { loadFence, orderLoads } from "./ring_memory.ts";
 import { PERF_EVENT_ATTR, PERF_EVENT_MMAP_PAGE } from "../uapi/layout.ts";
 import {
   MAP_SHARED,
@@ -44,6 +45,8 @@ const probeAttrSize = PERF_EVENT_ATTR.config2 + 8;
 const attrFlags = PERF_EVENT_ATTR.disabled_bit / 8;
 /** In these: does not count from the start. */
 const attrDisabled = 1 << 0;
+/** In these: records are written downwards, whether older ones were read or not. */
+const attrWriteBackward = 1 << (PERF_EVENT_ATTR.write_backward_bit - PERF_EVENT_ATTR.disabled_bit);
 /** In these: `wakeup_watermark` is meant, not `wakeup_events`. */
 const attrWatermark = 1 << (PERF_EVENT_ATTR.watermark_bit - PERF_EVENT_ATTR.disabled_bit);
 
@@ -140,6 +143,8 @@ export interface OutputEventOptions {
   readonly watermark?: number | undefined;
   /** Records after which it does, where there is no watermark. @default 1 */
   readonly wakeupEvents?: number | undefined;
+  /** New records overwrite the oldest ones (kernel 4.7). @default false */
+  readonly overwrite?: boolean;
 }
 
 /**
@@ -148,7 +153,7 @@ export interface OutputEventOptions {
  */
 export function openOutputEvent(
   cpu: number,
-  { watermark, wakeupEvents = 1 }: OutputEventOptions,
+  { watermark, wakeupEvents = 1, overwrite = false }: OutputEventOptions,
   what: string,
 ): number | undefined {
   using attr = allocateScratch(attrSize);
@@ -158,8 +163,9 @@ export function openOutputEvent(
   setUint64(view, PERF_EVENT_ATTR.config, PERF_COUNT_SW_BPF_OUTPUT);
   setUint64(view, PERF_EVENT_ATTR.sample_period, 1);
   setUint64(view, PERF_EVENT_ATTR.sample_type, PERF_SAMPLE_RAW);
-  const flags = watermark === undefined ? attrDisabled : attrDisabled | attrWatermark;
-  view.setUint32(attrFlags, flags, true);
+  const wakeup = watermark === undefined ? 0 : attrWatermark;
+  const direction = overwrite ? attrWriteBackward : 0;
+  view.setUint32(attrFlags, attrDisabled | wakeup | direction, true);
   view.setUint32(PERF_EVENT_ATTR.wakeup_events, watermark ?? wakeupEvents, true);
   const fd = openOnCpu(attr, cpu);
   if (fd >= 0) return fd;
@@ -231,9 +237,10 @@ export class PerfPages implements Disposable {
   /**
    * @param fds perf events that were not mapped yet
    * @param size bytes of the data of each: a power of two and a multiple of the page size
+   * @param writable false for events in overwrite mode, which this has the kernel take for such
    * @throws {BpfError} `EPERM` where more memory would be locked than this process may lock
    */
-  constructor(fds: readonly number[], size: number, what: string) {
+  constructor(fds: readonly number[], size: number, what: string, writable = true) {
     const length = pageSize() + size;
     if (fds.length * length > largestRun) {
       throw new RangeError(
@@ -245,7 +252,7 @@ export class PerfPages implements Disposable {
       const { address, buffer } = this.#memory;
       this.buffers = fds.map((fd, index) => {
         const start = index * length;
-        mapEvent(fd, address + start, length, what);
+        mapEvent(fd, address + start, length, what, writable);
         return new PerfMemory(buffer, start, length, what);
       });
     } catch (error) {
@@ -271,11 +278,17 @@ export class PerfPages implements Disposable {
 }
 
 /** Maps an event's pages at an address that belongs to a mapping of this library. */
-function mapEvent(fd: number, target: number, length: number, what: string): void {
+function mapEvent(
+  fd: number,
+  target: number,
+  length: number,
+  what: string,
+  writable: boolean,
+): void {
   // First at an address of the kernel's choice, where a refusal leaves all as it was. Refused at an address that is in use,
   // it leaves a hole there, in which another thread's memory can be by the time that all of this is unmapped. (To map it twice
   // instead of moving it would do as well, but Linux 6.18 then counts the pages as locked for as long as it runs.)
-  const protection = PROT_READ | PROT_WRITE;
+  const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
   const address = libc.mmap(null, length, protection, MAP_SHARED, fd, 0);
   if (typeof address !== "number" || address < 0) {
     const errno = lastErrno();
@@ -296,11 +309,13 @@ function mapEvent(fd: number, target: number, length: number, what: string): voi
  * The pages of one perf event (struct perf_event_mmap_page, kernel/events/ring_buffer.c): a page with the positions, and the
  * data, in which a record can wrap around the end.
  *
- * User space may write to all of it, or else the kernel would take that as leave to overwrite what was not read.
+ * User space may write to all of it, but in overwrite mode: that is how the kernel tells the two apart.
  */
 export class PerfMemory {
   /** The data: the record at position `p` begins at `p & (size - 1)`. */
   readonly data: DataView;
+  /** Bytes that were overwritten before they could be read: none, as programs get no room where there is none. */
+  readonly overwrittenBytes: number = 0;
   readonly #head: BigUint64Array<ArrayBuffer>;
   readonly #tail: BigUint64Array<ArrayBuffer>;
 
@@ -329,6 +344,23 @@ export class PerfMemory {
    */
   head(): number {
     return Number(Atomics.load(this.#head, 0));
+  }
+
+  /** Has records that were written be read, and returns the position up to which they can be: {@link head}. */
+  look(): number {
+    return this.head();
+  }
+
+  /**
+   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins so
+   * far below the end of the data, round and round. What was written before that may be read after this.
+   */
+  written(): number {
+    // Read-only memory, which an atomic load cannot read everywhere: see ring_memory.ts.
+    let head = this.#head[0] as bigint;
+    if (loadFence === undefined) head = Atomics.load(this.#head, 0);
+    else orderLoads();
+    return Number(-BigInt.asIntN(64, head));
   }
 
   /** Returns the position up to which records are released by now. */

@@ -34,6 +34,34 @@ declare module "../maps/map_options.ts" {
  * short for its event type by as much goes unnoticed. A record has at most 65,516 bytes: the kernel does not refuse a
  * longer one, which corrupts the buffer.
  *
+ * With `overwrite` (kernel 4.7) new records overwrite the oldest ones: for a flight recorder, which is drained when something
+ * has happened, and costs next to nothing until then.
+ *
+ * ```ts
+ * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
+ * using recorder = new PerfBuffer({ event: t.u64Number, size: 4096, overwrite: true });
+ * using program = new Program({
+ *   section: "socket",
+ *   license: "GPL",
+ *   maps: { recorder },
+ *   code: [
+ *     asm.stdw(asm.fp, -8, 42),
+ *     asm.ldMap(asm.r2, "recorder"),
+ *     asm.mov32(asm.r3, uapi.BPF_F_CURRENT_CPU),
+ *     asm.mov(asm.r4, asm.fp),
+ *     asm.add(asm.r4, -8),
+ *     asm.mov(asm.r5, 8),
+ *     asm.call("perf_event_output"),
+ *     asm.mov(asm.r0, 0),
+ *     asm.exit(),
+ *   ],
+ * });
+ * program.testRun({ data: new Uint8Array(14), repeat: 100_000 });
+ * let newest = 0;
+ * const events = recorder.drain((event) => void (newest = event));
+ * console.log(events > 0 && events < 1000, newest); // true 42
+ * ```
+ *
  * A record that finds no room is lost. The kernel counts lost records, and reports the count with the next record that
  * finds room on the same CPU: `stats.lost` is exact from then on. Disposal drops unread records.
  *
@@ -90,6 +118,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   readonly watermark: number | undefined;
   /** Records between two wake-ups; `undefined` where each record wakes, or the watermark decides. */
   readonly wakeupEvents: number | undefined;
+  /** True when new records overwrite the oldest ones. */
+  readonly overwrite: boolean;
   #isPaused: boolean;
   readonly #events: PerfEvents;
 
@@ -106,6 +136,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     this.byteLength = layout.size;
     this.watermark = layout.watermark;
     this.wakeupEvents = layout.wakeupEvents;
+    this.overwrite = layout.overwrite;
     this.#isPaused = layout.paused;
   }
 

@@ -16,6 +16,7 @@ import type { BpfMap } from "../maps/bpf_map.ts";
 import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
 import { PerfReader, sampleSize } from "./perf_reader.ts";
+import { SnapshotPerf } from "./perf_snapshot.ts";
 import { checkBufferSize, type RingBufTypes } from "./ring_options.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
@@ -41,7 +42,7 @@ const taken = new Set<number>();
  * @throws {Error} when the map has another object's events
  */
 export function openPerfEvents(map: BpfMap, layout: PerfLayout): PerfEvents {
-  const { size, paused } = layout;
+  const { size, overwrite } = layout;
   using opened = new DisposableStack();
   take(map, opened);
   const events: { readonly cpu: number; readonly event: Descriptor }[] = [];
@@ -58,9 +59,11 @@ export function openPerfEvents(map: BpfMap, layout: PerfLayout): PerfEvents {
     );
   }
   const fds = events.map(({ event }) => event.fd);
-  const pages = opened.use(new PerfPages(fds, size, `perf buffers of ${map}`));
+  const pages = opened.use(new PerfPages(fds, size, `perf buffers of ${map}`, !overwrite));
+  let { paused } = layout;
   const pause = (isPaused: boolean): void => {
     for (const { event } of events) pausePerfEvent(event.fd, isPaused, event.what);
+    paused = isPaused;
   };
   if (paused) pause(true);
   for (const { event } of events) enablePerfEvent(event.fd, event.what);
@@ -71,11 +74,22 @@ export function openPerfEvents(map: BpfMap, layout: PerfLayout): PerfEvents {
     element.view.setUint32(element.valueOffset, event.fd, true);
     element.update(BPF_ANY, `the perf event of CPU ${cpu}`);
   }
-  const memories = events.map(({ cpu }, index) => ({
-    cpu,
-    memory: pages.buffers[index] as PerfMemory,
-  }));
-  const reader = new PerfReader(memories, pages, size, `${map}`);
+  const memories = events.map(({ cpu, event }, index) => {
+    const memory = pages.buffers[index] as PerfMemory;
+    if (!overwrite) return { cpu, memory };
+    const pauseUnlessPaused = (isPaused: boolean): void => {
+      if (!paused) pausePerfEvent(event.fd, isPaused, event.what);
+    };
+    return { cpu, memory: new SnapshotPerf(memory, pauseUnlessPaused) };
+  });
+  const memory = {
+    [Symbol.dispose]() {
+      pages[Symbol.dispose]();
+      for (const { memory } of memories)
+        if (memory instanceof SnapshotPerf) memory[Symbol.dispose]();
+    },
+  };
+  const reader = new PerfReader(memories, memory, size, `${map}`);
   const sources = reader.readers.map((one, index): WatchedSource => {
     const { event } = events[index] as (typeof events)[number];
     return {
@@ -133,6 +147,17 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    * @default none: each record wakes
    */
   readonly wakeupEvents?: number;
+  /**
+   * Has new records overwrite the oldest ones, whether they were read or not: for a flight recorder, which is read when something
+   * has happened. `stats.overwrittenBytes` counts the bytes that were missed, as the number of records is not known.
+   *
+   * The kernel wakes a consumer once for each half of the buffer, whatever it is that consumes. A look copies what is there,
+   * in the order in which it was written on each CPU. For as long as that takes (some microseconds) the records of programs
+   * on that CPU are dropped, and counted as lost. Requires Linux 4.7.
+   *
+   * @default false
+   */
+  readonly overwrite?: boolean;
   /** Starts paused, see {@link PerfBuffer.pause}. @default false */
   readonly paused?: boolean;
 }
@@ -147,16 +172,19 @@ export interface PerfLayout {
   readonly size: number;
   readonly watermark: number | undefined;
   readonly wakeupEvents: number | undefined;
+  readonly overwrite: boolean;
   readonly paused: boolean;
 }
 
 const usualSize = 64 * 1024;
 const largestSize = 2 ** 30;
-const typeNames = ["event", "size", "watermark", "wakeupEvents", "paused"] as const;
+const typeNames = ["event", "size", "watermark", "wakeupEvents", "overwrite", "paused"] as const;
 
 /** Returns the layout that options ask for, checked. @throws {TypeError | RangeError} */
 export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
-  const { event, size = usualSize, watermark, wakeupEvents, paused = false } = options;
+  const { event, size = usualSize, watermark, wakeupEvents } = options;
+  const { overwrite = false, paused = false } = options;
+  checkBoolean("overwrite", overwrite);
   checkBoolean("paused", paused);
   checkBufferSize("the buffer of a CPU", size, largestSize);
   // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
@@ -168,7 +196,13 @@ export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
     const most = Math.floor(size / 2 / sampleSize(event.size));
     checkCount("wakeupEvents", wakeupEvents, 1, Math.max(most, 1));
   }
-  return { size, watermark, wakeupEvents, paused };
+  if (!overwrite) return { size, watermark, wakeupEvents, overwrite, paused };
+  if (watermark !== undefined || wakeupEvents !== undefined) {
+    throw new TypeError(
+      `overwrite: such a buffer wakes once for each half of it: leave out ${watermark === undefined ? "wakeupEvents" : "watermark"}`,
+    );
+  }
+  return { size, watermark: size / 2, wakeupEvents, overwrite, paused };
 }
 
 /** The kind of {@link PerfBuffer}. */

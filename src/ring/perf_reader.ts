@@ -12,7 +12,7 @@ import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../uapi/system.ts";
 
 /** The memory that one CPU's perf event shares with the kernel: `PerfMemory`, or a test's own. */
-export type SharedPerfBuffer = Pick<PerfMemory, keyof PerfMemory>;
+export type SharedPerfBuffer = Omit<Pick<PerfMemory, keyof PerfMemory>, "written">;
 
 /** The largest value of a record's 16-bit size, a multiple of 8. */
 const longestPerfRecord = 0xfff8;
@@ -65,6 +65,8 @@ export class CpuReader extends HeldRecords {
   #released = 0;
   /** Records of programs that were delivered. */
   #events = 0;
+  /** Bytes that were overwritten before they were read, which count as passed. */
+  #overwritten = 0;
 
   constructor(all: PerfReader, cpu: number, memory: SharedPerfBuffer) {
     const { data } = memory;
@@ -81,7 +83,8 @@ export class CpuReader extends HeldRecords {
 
   /** Bytes that wait. */
   get backlog(): number {
-    return this.#memory.head() - this.#position;
+    // In overwrite mode there may be less than was written.
+    return Math.min(this.#memory.head() - this.#position, this.#data.byteLength);
   }
 
   /**
@@ -120,7 +123,11 @@ export class CpuReader extends HeldRecords {
 
   override begin(): number {
     const { byteLength } = this.#data;
-    const head = this.#memory.head();
+    const head = this.#memory.look();
+    const overwritten = this.#memory.overwrittenBytes - this.#overwritten;
+    this.#overwritten += overwritten;
+    this.#position += overwritten;
+    this.totals.overwrittenBytes += overwritten;
     const available = head - this.#position;
     if (available < 0 || available > byteLength || head % 8 !== 0) {
       throw this.#corrupt(
