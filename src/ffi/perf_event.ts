@@ -3,6 +3,7 @@ import { readFileSync } from "./files.ts";
 import { hasCapability } from "./capabilities.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
+import { parseCpuList } from "./kernel.ts";
 import { libc } from "./libc.ts";
 import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
@@ -18,6 +19,8 @@ import { explainPermission } from "./permission.ts";
 import { loadFence, orderLoads } from "./ring_memory.ts";
 import { PERF_EVENT_ATTR, PERF_EVENT_MMAP_PAGE } from "../uapi/layout.ts";
 import {
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
   MAP_SHARED,
   MREMAP_FIXED,
   MREMAP_MAYMOVE,
@@ -65,6 +68,13 @@ function explainPerfRefusal(): string {
   const level = Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8"));
   if (level <= 2 || hasCapability("CAP_SYS_ADMIN")) return explainPermission(["CAP_PERFMON"]);
   return `${explainPermission(["CAP_SYS_ADMIN"])}. Or set the sysctl kernel.perf_event_paranoid to 2: at ${level}, this kernel asks for more than CAP_PERFMON`;
+}
+
+const onlinePath = "/sys/devices/system/cpu/online";
+
+/** Returns the ids of the CPUs that are online now, in their order. */
+export function onlineCpus(): number[] {
+  return parseCpuList(readFileSync(onlinePath, "utf8"));
 }
 
 /** The first CPU of a list as the kernel writes them: `"2-3,8"`. */
@@ -131,7 +141,7 @@ function openEverywhere(attr: Scratch, what: string): number {
   let fd = openOnCpu(attr, 0);
   // The first CPU can be offline, where it can be at all.
   if (fd < 0 && errnoName(lastErrno()) === "ENODEV") {
-    fd = openOnCpu(attr, firstCpu(readFileSync("/sys/devices/system/cpu/online", "utf8")));
+    fd = openOnCpu(attr, firstCpu(readFileSync(onlinePath, "utf8")));
   }
   if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
   return fd;
@@ -224,46 +234,63 @@ const lockedMemoryHint =
   "The pages of all these buffers are locked: without CAP_IPC_LOCK, kernel.perf_event_mlock_kb (for each CPU) and the limit of locked memory (ulimit -l) bound them. Give that capability, raise either, or take a smaller size";
 
 /**
- * The pages that perf events share with user space, those of one event after those of the other.
+ * The pages that perf events share with user space, those of one event after those of the other, each in a place of its own.
  *
  * All are in one run of memory, so that they are detached and unmapped together or, while an asynchronous operation uses
  * one of them, not at all.
  */
 export class PerfPages implements Disposable {
-  /** One for each event, in their order. */
-  readonly buffers: readonly PerfMemory[];
+  /** The number of places. */
+  readonly length: number;
   readonly #memory: MappedMemory;
+  readonly #placeLength: number;
+  readonly #writable: boolean;
+  readonly #what: string;
 
   /**
-   * @param fds perf events that were not mapped yet
+   * @param least the number of places for events; the rest of memory that nothing is mapped to costs nothing
+   * @param most the number of places that it is to have, unless the engine maps no more
    * @param size bytes of the data of each: a power of two and a multiple of the page size
    * @param writable false for events in overwrite mode, which this has the kernel take for such
-   * @throws {BpfError} `EPERM` where more memory would be locked than this process may lock
    */
-  constructor(fds: readonly number[], size: number, what: string, writable = true) {
-    const length = pageSize() + size;
-    if (fds.length * length > largestRun) {
+  constructor(least: number, most: number, size: number, what: string, writable = true) {
+    this.#placeLength = pageSize() + size;
+    this.length = Math.min(most, Math.floor(largestRun / this.#placeLength));
+    if (this.length < least) {
       throw new RangeError(
-        `size: ${fds.length} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped`,
+        `size: ${least} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped`,
       );
     }
-    this.#memory = MappedMemory.anonymous(fds.length * length, what);
-    try {
-      const { address, buffer } = this.#memory;
-      this.buffers = fds.map((fd, index) => {
-        const start = index * length;
-        mapEvent(fd, address + start, length, what, writable);
-        return new PerfMemory(buffer, start, length, what);
-      });
-    } catch (error) {
-      this.#memory[Symbol.dispose]();
-      throw error;
-    }
+    this.#writable = writable;
+    this.#what = what;
+    this.#memory = MappedMemory.anonymous(this.length * this.#placeLength, what, PROT_READ);
     handles?.add(this, {
       kind: "mapping",
       place: `mapping of ${this.#memory.length} bytes`,
       what: () => what,
     });
+  }
+
+  /**
+   * Maps an event that was not mapped yet to a place, instead of what was there.
+   *
+   * @throws {BpfError} `EPERM` where more memory would be locked than this process may lock: all is as before then
+   */
+  map(place: number, fd: number): PerfMemory {
+    const protection = this.#writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    this.#mapTo(place, protection, MAP_SHARED, fd);
+    const start = place * this.#placeLength;
+    return new PerfMemory(this.#memory.buffer, start, this.#placeLength, this.#what);
+  }
+
+  /** Unmaps the event of a place: views of its data are of zeros from then on. */
+  clear(place: number): void {
+    this.#mapTo(place, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  }
+
+  #mapTo(place: number, protection: number, flags: number, fd: number): void {
+    const length = this.#placeLength;
+    mapAt(this.#memory.address + place * length, length, protection, flags, fd, this.#what);
   }
 
   /**
@@ -277,19 +304,19 @@ export class PerfPages implements Disposable {
   }
 }
 
-/** Maps an event's pages at an address that belongs to a mapping of this library. */
-function mapEvent(
-  fd: number,
+/** Maps at an address that belongs to a mapping of this library. */
+function mapAt(
   target: number,
   length: number,
+  protection: number,
+  flags: number,
+  fd: number,
   what: string,
-  writable: boolean,
 ): void {
   // First at an address of the kernel's choice, where a refusal leaves all as it was. Refused at an address that is in use,
   // it leaves a hole there, in which another thread's memory can be by the time that all of this is unmapped. (To map it twice
   // instead of moving it would do as well, but Linux 6.18 then counts the pages as locked for as long as it runs.)
-  const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-  const address = libc.mmap(null, length, protection, MAP_SHARED, fd, 0);
+  const address = libc.mmap(null, length, protection, flags, fd, 0);
   if (typeof address !== "number" || address < 0) {
     const errno = lastErrno();
     const refused = errnoName(errno) === "EPERM";
@@ -297,8 +324,7 @@ function mapEvent(
     const hint = refused ? lockedMemoryHint : undefined;
     throw new BpfError({ errno, syscall: "mmap", doing, hint });
   }
-  const flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-  if (otherLibc.mremap(address, length, length, flags, target) !== target) {
+  if (otherLibc.mremap(address, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, target) !== target) {
     const errno = lastErrno();
     libc.munmap(address as Pointer, length);
     throw new BpfError({ errno, syscall: "mremap", doing: `move the ${what} to their place` });

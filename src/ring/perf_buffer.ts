@@ -4,14 +4,8 @@ import type { AnyType, TypeIn } from "../maps/map_options.ts";
 import type { Infer, Type } from "../types/type.ts";
 import { PerfEventArray } from "../maps/prog_array.ts";
 import { EventBuffer } from "./event_buffer.ts";
-import {
-  openPerfEvents,
-  type PerfBufferOptions,
-  type PerfBufferTypes,
-  type PerfEvents,
-  perfKind,
-  perfLayout,
-} from "./perf_cpus.ts";
+import { type PerfBufferOptions, type PerfBufferTypes, perfKind, perfLayout } from "./perf_cpus.ts";
+import { PerfEvents } from "./perf_events.ts";
 import type { RingBufTypes } from "./ring_options.ts";
 
 declare module "../maps/map_options.ts" {
@@ -72,8 +66,11 @@ declare module "../maps/map_options.ts" {
  * The perf events are in the map while this object lives. Where its descriptor is shared (by `dup`, or with the one that
  * was given to `fromFd`), they stay in the map after that, but take no records. A second object for the same map would
  * replace them. On this thread it is refused; one of another thread or process takes over, and this one gets nothing any
- * more. A CPU that comes online later, or again, is not heard until there is a new object for the map: on that CPU the
- * helper returns `ENOENT` or `EOPNOTSUPP`.
+ * more.
+ *
+ * A CPU that comes online later, or again (as all but one do after the machine was suspended), is heard within a second while
+ * a consumer waits, or else from the next drain on. Until then the helper returns `ENOENT` or `EOPNOTSUPP` to programs there.
+ * What a CPU has left that goes offline is read. A CPU that was offline for less than a second may go unnoticed.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF or where locked memory runs out, `EACCES` without CAP_PERFMON, `EMFILE` where
  * descriptors do
@@ -129,7 +126,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     // Assigned within the next call, which TypeScript cannot see.
     let events!: PerfEvents;
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
-      events = openPerfEvents(map, layout);
+      events = new PerfEvents(map, layout);
       return events.reader;
     });
     this.#events = events;
@@ -140,9 +137,9 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     this.#isPaused = layout.paused;
   }
 
-  /** The CPUs whose programs are heard: those that were online when this object was made. */
+  /** The CPUs whose programs are heard: those that were online when it was looked last. */
   get cpus(): readonly number[] {
-    return this.#events.reader.readers.map(({ cpu }) => cpu);
+    return this.#events.cpus;
   }
 
   /**

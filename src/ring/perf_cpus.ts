@@ -1,126 +1,13 @@
 import { PERF_EVENT_ARRAY } from "../maps/map_types.ts";
 import { checkBoolean, checkCount } from "../check/arguments.ts";
-import { MapElement } from "../ffi/bpf_map_element.ts";
-import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
-import {
-  enablePerfEvent,
-  openOutputEvent,
-  pausePerfEvent,
-  type PerfMemory,
-  PerfPages,
-} from "../ffi/perf_event.ts";
 import { hasHungUp } from "../ffi/poll.ts";
 import { type Watch, watch } from "../loop/event_loop.ts";
-import type { BpfMap } from "../maps/bpf_map.ts";
 import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
-import { PerfReader, sampleSize } from "./perf_reader.ts";
-import { SnapshotPerf } from "./perf_snapshot.ts";
+import { sampleSize } from "./perf_reader.ts";
 import { checkBufferSize, type RingBufTypes } from "./ring_options.ts";
 import { u32 } from "../types/integer.ts";
-import { BPF_ANY } from "../uapi/bpf.ts";
-
-/** Perf events that are in a map, one for each CPU, and their reader. */
-export interface PerfEvents {
-  readonly reader: PerfReader;
-  /** Waits on the event loop until one of them has something to read. */
-  watch(onReady: () => void): Watch;
-  /** Has records dropped and counted as lost, or written again. */
-  pause(paused: boolean): void;
-  /** Closes the events. The kernel takes them out of the map when the descriptor that stored them is closed. */
-  close(): void;
-}
-
-/** The maps that have the perf events of an object of this thread, by the kernel's id. */
-const taken = new Set<number>();
-
-/**
- * Opens a perf event for each CPU that is online, and puts it into the map at the CPU's index.
- *
- * @throws {BpfError} `EACCES` without CAP_PERFMON, `EMFILE` where descriptors run out, `EPERM` where locked memory does
- * @throws {Error} when the map has another object's events
- */
-export function openPerfEvents(map: BpfMap, layout: PerfLayout): PerfEvents {
-  const { size, overwrite } = layout;
-  using opened = new DisposableStack();
-  take(map, opened);
-  const events: { readonly cpu: number; readonly event: Descriptor }[] = [];
-  for (const cpu of possibleCpus()) {
-    // A map that others made may have fewer places.
-    if (cpu >= map.maxEntries) continue;
-    const what = `perf event of CPU ${cpu} for ${map}`;
-    const fd = openOutputEvent(cpu, layout, what);
-    if (fd !== undefined) events.push({ cpu, event: opened.use(new Descriptor(fd, what)) });
-  }
-  if (events.length === 0) {
-    throw new Error(
-      `no CPU is online that ${map}, with ${map.maxEntries} entries, has a place for`,
-    );
-  }
-  const fds = events.map(({ event }) => event.fd);
-  const pages = opened.use(new PerfPages(fds, size, `perf buffers of ${map}`, !overwrite));
-  let { paused } = layout;
-  const pause = (isPaused: boolean): void => {
-    for (const { event } of events) pausePerfEvent(event.fd, isPaused, event.what);
-    paused = isPaused;
-  };
-  if (paused) pause(true);
-  for (const { event } of events) enablePerfEvent(event.fd, event.what);
-  // The last of it, as nothing takes them back from a map that is open elsewhere, too.
-  using element = new MapElement(map.fd, u32.size, u32.size, `${map}`);
-  for (const { cpu, event } of events) {
-    element.setIndex(cpu);
-    element.view.setUint32(element.valueOffset, event.fd, true);
-    element.update(BPF_ANY, `the perf event of CPU ${cpu}`);
-  }
-  const memories = events.map(({ cpu, event }, index) => {
-    const memory = pages.buffers[index] as PerfMemory;
-    if (!overwrite) return { cpu, memory };
-    const pauseUnlessPaused = (isPaused: boolean): void => {
-      if (!paused) pausePerfEvent(event.fd, isPaused, event.what);
-    };
-    return { cpu, memory: new SnapshotPerf(memory, pauseUnlessPaused) };
-  });
-  const memory = {
-    [Symbol.dispose]() {
-      pages[Symbol.dispose]();
-      for (const { memory } of memories)
-        if (memory instanceof SnapshotPerf) memory[Symbol.dispose]();
-    },
-  };
-  const reader = new PerfReader(memories, memory, size, `${map}`);
-  const sources = reader.readers.map((one, index): WatchedSource => {
-    const { event } = events[index] as (typeof events)[number];
-    return {
-      get fd() {
-        return event.fd;
-      },
-      get isDue() {
-        return one.isDue(layout);
-      },
-    };
-  });
-  const all = opened.move();
-  return {
-    reader,
-    watch: (onReady) => new MergedWatch(sources, onReady),
-    pause,
-    close: () => all.dispose(),
-  };
-}
-
-/** Notes that a map has the events of an object, until that is closed. @throws {Error} when it has another's */
-function take(map: BpfMap, opened: DisposableStack): void {
-  const { id } = map;
-  if (taken.has(id)) {
-    throw new Error(
-      `${map} has a PerfBuffer already, whose perf events a second one would replace: dispose of that first`,
-    );
-  }
-  taken.add(id);
-  opened.defer(() => taken.delete(id));
-}
 
 /** The type of a perf buffer's events, and the buffers that are made for them. */
 export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
@@ -251,8 +138,9 @@ const secondLookMilliseconds = 10;
  * A descriptor that hung up is ready for ever: it is waited for no more.
  */
 export class MergedWatch implements Watch {
-  readonly #sources: readonly WatchedSource[];
-  readonly #watches = new Set<Watch>();
+  /** The waits by what is waited for, but for those that hung up. */
+  readonly #watches = new Map<WatchedSource, Watch>();
+  readonly #sources: Set<WatchedSource>;
   readonly #onReady: () => void;
   #isArmed = false;
   #isReferenced = true;
@@ -262,22 +150,45 @@ export class MergedWatch implements Watch {
   #wasArmed = false;
 
   constructor(sources: readonly WatchedSource[], onReady: () => void) {
-    this.#sources = sources;
+    this.#sources = new Set(sources);
     this.#onReady = onReady;
-    for (const source of sources) {
-      const one = watch(
-        () => source.fd,
-        () => this.#ready(source, one),
-      );
-      this.#watches.add(one);
-    }
+    for (const source of sources) this.#begin(source);
     this.#reference();
+  }
+
+  /** Waits for one more. */
+  add(source: WatchedSource): void {
+    this.#sources.add(source);
+    const one = this.#begin(source);
+    this.#reference();
+    if (this.#isArmed) one.arm();
+  }
+
+  /** Waits for one no more. */
+  remove(source: WatchedSource): void {
+    this.#sources.delete(source);
+    this.#watches.get(source)?.[Symbol.dispose]();
+    this.#watches.delete(source);
+  }
+
+  /** Reports what is due although no wake-up came. */
+  lookAgain(): void {
+    if (this.#isArmed) this.#reportDue();
+  }
+
+  #begin(source: WatchedSource): Watch {
+    const one = watch(
+      () => source.fd,
+      () => this.#ready(source),
+    );
+    this.#watches.set(source, one);
+    return one;
   }
 
   arm(): void {
     this.#isArmed = true;
     this.#reference();
-    for (const one of this.#watches) one.arm();
+    for (const one of this.#watches.values()) one.arm();
     this.#reportDue();
     this.#wasArmed = true;
     if (this.#secondLook === undefined) this.#lookLater();
@@ -295,21 +206,21 @@ export class MergedWatch implements Watch {
 
   /** Waits that go on while this is disarmed keep no process alive. */
   #reference(): void {
-    for (const one of this.#watches) one.keepAlive(this.#isArmed && this.#isReferenced);
+    for (const one of this.#watches.values()) one.keepAlive(this.#isArmed && this.#isReferenced);
   }
 
-  #ready(source: WatchedSource, one: Watch): void {
+  #ready(source: WatchedSource): void {
     // A wake-up for nothing can be a belated one, after which the next comes when more is written.
     if (!source.isDue && hasHungUp(source.fd)) {
-      this.#watches.delete(one);
-      one[Symbol.dispose]();
+      this.#watches.get(source)?.[Symbol.dispose]();
+      this.#watches.delete(source);
       return;
     }
     this.#report();
   }
 
   #reportDue(): void {
-    if (this.#sources.some(({ isDue }) => isDue)) this.#report();
+    for (const { isDue } of this.#sources) if (isDue) this.#report();
   }
 
   #report(): void {
@@ -338,7 +249,7 @@ export class MergedWatch implements Watch {
   [Symbol.dispose](): void {
     this.#isArmed = false;
     clearTimeout(this.#secondLook);
-    for (const one of this.#watches) one[Symbol.dispose]();
+    for (const one of this.#watches.values()) one[Symbol.dispose]();
     this.#watches.clear();
   }
 }

@@ -304,20 +304,25 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
   readonly scratchView: DataView<ArrayBuffer>;
   isDraining = false;
   readonly #pages: Disposable;
+  readonly #beforeLook: () => void;
   #code = sharedDrainCode;
   #stopped = false;
   #disposed = false;
+  /** The reader whose record was looked at last, if that was removed since. */
+  #removed: CpuReader | undefined;
 
   /**
-   * @param memories the memory of each CPU's buffer: one at least
+   * @param memories the memory of each CPU's buffer
    * @param pages all of that memory, owned from here on
    * @param byteLength bytes of the data of one CPU
+   * @param beforeLook called before each look at the buffers: CPUs may come and go there
    */
   constructor(
     memories: readonly { readonly cpu: number; readonly memory: SharedPerfBuffer }[],
     pages: Disposable,
     byteLength: number,
     what: string,
+    beforeLook: () => void = () => {},
   ) {
     super([]);
     this.byteLength = byteLength;
@@ -325,12 +330,25 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
     this.scratch = new Uint8Array(Math.min(byteLength, longestPerfRecord));
     this.scratchView = new DataView(this.scratch.buffer);
     this.#pages = pages;
-    this.readers.push(...memories.map(({ cpu, memory }) => new CpuReader(this, cpu, memory)));
+    this.#beforeLook = beforeLook;
+    for (const { cpu, memory } of memories) this.add(cpu, memory);
+  }
+
+  /** Reads one more buffer. */
+  add(cpu: number, memory: SharedPerfBuffer): CpuReader {
+    const reader = new CpuReader(this, cpu, memory);
+    this.readers.push(reader);
+    return reader;
+  }
+
+  override remove(reader: CpuReader): void {
+    if (reader === this.current) this.#removed = reader;
+    super.remove(reader);
   }
 
   /** The CPU of the record that was delivered last, or is being delivered; -1 before the first. */
   get cpu(): number {
-    return this.current?.cpu ?? -1;
+    return (this.current ?? this.#removed)?.cpu ?? -1;
   }
 
   get isCorrupt(): boolean {
@@ -355,7 +373,13 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
     }
   }
 
+  override hold(limit: number, bytes: number): number {
+    this.#beforeLook();
+    return super.hold(limit, bytes);
+  }
+
   #drain(fn: RawRecordCallback, limit: number): number {
+    this.#beforeLook();
     // All of them before the first callback: what that has programs write, on whatever CPU, is left.
     for (const reader of this.readers) reader.begin();
     this.#stopped = false;

@@ -87,8 +87,7 @@ describe("a perf buffer", () => {
   });
 
   test("refuses more memory than the engine can have in one piece", () => {
-    const fds = [-1, -1, -1, -1];
-    expect(() => new PerfPages(fds, 2 ** 30, "perf buffers")).toThrow(
+    expect(() => new PerfPages(4, 8, 2 ** 30, "perf buffers")).toThrow(
       "size: 4 buffers of 1073741824 bytes, and a page more for each, are more than the 4 GiB",
     );
   });
