@@ -78,8 +78,8 @@ declare module "../maps/map_options.ts" {
  *
  * @example
  * ```ts
- * import { asm, PerfBuffer, Program, t } from "bun-bpf";
- * const { r0, r1, r2, r3, r4, r5 } = asm;
+ * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
+ * const { r0, r2, r3, r4, r5 } = asm;
  * using events = new PerfBuffer({ event: t.struct({ value: t.u64Number }) });
  * using program = new Program({
  *   section: "socket",
@@ -89,7 +89,7 @@ declare module "../maps/map_options.ts" {
  *     // The context is in r1 already.
  *     asm.stdw(asm.fp, -8, 42),
  *     asm.ldMap(r2, "events"),
- *     asm.mov32(r3, -1), // BPF_F_CURRENT_CPU
+ *     asm.mov32(r3, uapi.BPF_F_CURRENT_CPU),
  *     asm.mov(r4, asm.fp),
  *     asm.add(r4, -8),
  *     asm.mov(r5, 8),
@@ -117,7 +117,6 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   readonly wakeupEvents: number | undefined;
   /** True when new records overwrite the oldest ones. */
   readonly overwrite: boolean;
-  #isPaused: boolean;
   readonly #events: PerfEvents;
 
   constructor(options: PerfBufferOptions<E>) {
@@ -134,7 +133,6 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     this.watermark = layout.watermark;
     this.wakeupEvents = layout.wakeupEvents;
     this.overwrite = layout.overwrite;
-    this.#isPaused = layout.paused;
   }
 
   /** The CPUs whose programs are heard: those that were online when it was looked last. */
@@ -190,14 +188,13 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
 
   /** True while the records of programs are dropped. */
   get paused(): boolean {
-    return this.#isPaused;
+    return this.#events.isPaused;
   }
 
   #pause(paused: boolean): this {
     // Asked for its error after disposal only.
     void this.fd;
-    if (this.#isPaused !== paused) this.#events.pause(paused);
-    this.#isPaused = paused;
+    this.#events.pause(paused);
     return this;
   }
 

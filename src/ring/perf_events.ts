@@ -79,7 +79,8 @@ export class PerfEvents {
   readonly #watches = new Set<MergedWatch>();
   /** CPUs that could not be heard when they came online, which is said once. */
   readonly #refused = new Set<number>();
-  #isPaused: boolean;
+  /** True while records are dropped. */
+  isPaused: boolean;
   #checkedAt: number;
   #suspended: number;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -94,7 +95,7 @@ export class PerfEvents {
     this.#map = map;
     this.#layout = layout;
     this.#machine = machine;
-    this.#isPaused = layout.paused;
+    this.isPaused = layout.paused;
     this.#checkedAt = machine.now();
     this.#suspended = machine.suspendedMilliseconds();
     // A map that others made may have fewer places.
@@ -157,8 +158,9 @@ export class PerfEvents {
 
   /** Has records dropped and counted as lost, or written again. */
   pause(paused: boolean): void {
+    if (paused === this.isPaused) return;
     for (const { event } of this.#events) pausePerfEvent(event.fd, paused, event.what);
-    this.#isPaused = paused;
+    this.isPaused = paused;
   }
 
   /** Closes the events. The kernel takes them out of the map when the descriptor that stored them is closed. */
@@ -177,11 +179,11 @@ export class PerfEvents {
   #add(cpu: number, event: Descriptor): CpuEvent {
     const place = this.#freePages.at(-1) as number;
     const pages = this.#pages.map(place, event.fd);
-    if (this.#isPaused) pausePerfEvent(event.fd, true, event.what);
+    if (this.isPaused) pausePerfEvent(event.fd, true, event.what);
     enablePerfEvent(event.fd, event.what);
     const memory = this.#layout.overwrite
       ? new SnapshotPerf(pages, (paused) => {
-          if (!this.#isPaused) pausePerfEvent(event.fd, paused, event.what);
+          if (!this.isPaused) pausePerfEvent(event.fd, paused, event.what);
         })
       : pages;
     const layout = this.#layout;
@@ -218,13 +220,14 @@ export class PerfEvents {
   }
 
   #remove(removed: CpuEvent): void {
+    const { place, event, memory, reader, source } = removed;
     this.#events.delete(removed);
-    this.#freePages.push(removed.place);
-    this.reader.remove(removed.reader);
-    this.#pages.clear(removed.place);
-    for (const watch of this.#watches) watch.remove(removed.source);
-    if (removed.memory instanceof SnapshotPerf) removed.memory[Symbol.dispose]();
-    removed.event[Symbol.dispose]();
+    this.reader.remove(reader);
+    for (const watch of this.#watches) watch.remove(source);
+    if (memory instanceof SnapshotPerf) memory[Symbol.dispose]();
+    event[Symbol.dispose]();
+    this.#pages.clear(place);
+    this.#freePages.push(place);
   }
 
   /**
