@@ -71,7 +71,7 @@ describe("the package", () => {
     async () => {
       const root = join(folder, "node_modules/bun-bpf");
       const files = [...new Bun.Glob("**/*").scanSync(root)];
-      for (const name of ["core", "rest"]) {
+      for (const name of ["core", "rest", "numbers"]) {
         expect(files).toContain(`dist/${name}.cjs`);
         expect(files).toContain(`dist/${name}.cjs.jsc`);
         expect(files).toContain(`dist/${name}.cjs.map`);
