@@ -144,7 +144,7 @@ export {
   type StackTraceMapOptions,
   type StackTraceMapTypes,
 } from "./maps/stack_trace_map.ts";
-export type { CommonMapOptions, MapFlag, MapSpec, SpecTypes } from "./maps/map_spec.ts";
+export type { CommonMapOptions, MapSpec, SpecTypes } from "./maps/map_spec.ts";
 export {
   ArrayOfMaps,
   type ArrayOfMapsOptions,
@@ -211,6 +211,7 @@ export type {
 export { BpfObject, type LoadObjectOptions, ObjectMap } from "./object/bpf_object.ts";
 export type { ObjectSpec, VariablePlace, VariablesSpec } from "./object/object_spec.ts";
 export type { AttachTypeName, ProgramTypeName } from "./ffi/bpf_prog.ts";
+export type { MapFlag } from "./ffi/bpf_map.ts";
 export { listPrograms, type ProgramInfo } from "./program/program_info.ts";
 export type { ProgramBtfSpec, ProgramSpec } from "./program/program_spec.ts";
 export type { VerifierLog } from "./program/load.ts";

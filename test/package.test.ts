@@ -223,6 +223,37 @@ export const load = (): Program => new Program({ section: "xdp", license: "GPL",
     expect({ stdout, stderr }).toEqual({ stdout: "2n\n", stderr: "" });
   });
 
+  installedTest("names classes in a minified bundle", async () => {
+    await write(
+      "named.ts",
+      `import { asm, BpfObject, Btf, features, HashMap, Program, RingBuf, t } from "bun-bpf";
+const code = [asm.mov(asm.r0, 0), asm.exit()];
+using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
+using ring = new RingBuf({ size: 65536, event: t.u32 });
+using program = new Program({ section: "raw_tp/sched_switch", license: "GPL", code });
+using link = program.attach();
+using object = BpfObject.load({});
+const errors = [
+  () => HashMap.fromFd(ring.fd, map.types),
+  () => { const gone = ring.dup(); gone[Symbol.dispose](); gone.fd; },
+  () => new Program({ section: "socket", license: "GPL", code: [asm.exit()] }),
+].map((fails) => { try { fails(); } catch (error) { return error; } });
+for (const each of [map, ring, program, link, object, Btf.kernel(), features, features.mapTypes]) {
+  console.log(Bun.inspect(each).split(" ")[0]);
+}
+for (const error of errors) console.log(String(error).split(":")[0]);
+`,
+    );
+    const [built] = (
+      await Bun.build({ entrypoints: [join(folder, "named.ts")], target: "bun", minify: true })
+    ).outputs;
+    await write("named.js", (await built?.text()) ?? "");
+    const { stdout, stderr } = await runBun(["named.js"], { cwd: folder });
+    const classes = "HashMap RingBuf Program Link BpfObject Btf Features FeatureGroup";
+    const names = `${classes} TypeError DisposedError VerifierError`.split(" ");
+    expect({ stdout, stderr }).toEqual({ stdout: `${names.join("\n")}\n`, stderr: "" });
+  });
+
   installedTest("works in a test", async () => {
     const body = script.split("\n").slice(1).join("\n");
     await write(

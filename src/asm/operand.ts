@@ -44,14 +44,22 @@ export function isRegister(value: unknown): value is { readonly register: Regist
   return Number.isInteger(index) && Number(index) >= 0 && Number(index) <= LAST_REGISTER;
 }
 
+/** The operands of loads and stores, whose order differs between them. */
+const operandOrders: readonly (readonly [form: RegExp, operands: string])[] = [
+  [/^ldx/, "dst, src, offset"],
+  [/^stx/, "dst, offset, src"],
+  [/^st(b|h|w|dw)$/, "dst, offset, imm"],
+];
+
 function refuse(mnemonic: string, operand: string, expected: string, value: unknown): never {
   const hint =
     typeof value === "bigint"
       ? ": only lddw takes a bigint, every other immediate is a number"
       : "";
-  throw new TypeError(
-    `${mnemonic}: ${operand}: expected ${expected}, got ${describe(value)}${hint}`,
-  );
+  const got = isRegister(value) ? `the register r${value.register}` : describe(value);
+  const order = operandOrders.find(([form]) => form.test(mnemonic))?.[1];
+  const usage = order === undefined ? "" : `: the operands are ${mnemonic}(${order})`;
+  throw new TypeError(`${mnemonic}: ${operand}: expected ${expected}, got ${got}${hint}${usage}`);
 }
 
 /**

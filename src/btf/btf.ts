@@ -5,7 +5,7 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { MappedMemory } from "../ffi/mapped_memory.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import type { Type } from "../types/type.ts";
 import { declaration } from "./declaration.ts";
 import { type BtfDecodeOptions, type BtfValue, Decoder } from "./decode.ts";
@@ -84,6 +84,11 @@ export class Btf extends BtfGraph {
     if (name === "vmlinux") return (Btf.#kernel ??= new Btf(bytes, undefined));
     // Those of modules refer to the kernel's types; all others are whole by themselves.
     return new Btf(bytes, Btf.kernel());
+  }
+
+  /** @internal Shows its data in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    return show("Btf", { length: this.length }, inspection);
   }
 
   /**

@@ -1,3 +1,4 @@
+import { closest } from "../check/names.ts";
 import {
   BTF_INT_BOOL,
   BTF_INT_CHAR,
@@ -106,6 +107,13 @@ export interface BtfTag {
 }
 
 const pointerSize = 8;
+
+/** The near name of a misspelt one, to end a message with. */
+function suggestionAmong(name: string, known: Iterable<string>): string {
+  const near = closest(name, known);
+  return near === undefined ? "" : `: did you mean ${JSON.stringify(near)}?`;
+}
+
 /** Types that lead to one another: the kernel takes no longer chains either (MAX_RESOLVE_DEPTH). */
 const longestChain = 32;
 /** Look-ups that search the strings; after these, an index is built, which costs about 50 of them (bench/btf.ts). */
@@ -238,6 +246,18 @@ export class BtfGraph {
     const ids: number[] = [];
     this.#find(kindNumbers[kind], Buffer.from(name), ids);
     return ids;
+  }
+
+  /**
+   * @internal Returns `: did you mean "task_struct"?` where the name of a type of these kinds is close to a misspelt one, and
+   * else nothing. It compares all names: for errors.
+   */
+  suggestion(name: string, ...kinds: BtfKind[]): string {
+    return suggestionAmong(name, this.#namesOf(kinds));
+  }
+
+  *#namesOf(kinds: readonly BtfKind[]): Generator<string, void, undefined> {
+    for (const kind of kinds) for (const id of this.ids(kind)) yield this.type(id).name;
   }
 
   /** All ids of this kind, in order. */
@@ -379,7 +399,10 @@ export class BtfGraph {
     const structs = this.findAll("struct", struct);
     const ids = structs.length > 0 ? structs : this.findAll("union", struct);
     const [first, ...others] = ids.map((id) => this.#field(id, struct, path));
-    if (first === undefined) throw new RangeError(`this BTF has no struct or union ${struct}`);
+    if (first === undefined) {
+      const near = this.suggestion(struct, "struct", "union");
+      throw new RangeError(`this BTF has no struct or union ${struct}${near}`);
+    }
     if (others.some(({ offset, size }) => offset !== first.offset || size !== first.size)) {
       throw new RangeError(
         `this BTF has ${ids.length} types with the name ${struct}, and ${path} in different places: give one of their ids, ${ids.join(", ")}`,
@@ -393,16 +416,37 @@ export class BtfGraph {
     let bitOffset = 0;
     for (const name of path.split(".")) {
       const type = this.resolve(typeId);
-      const member =
-        type.kind === "struct" || type.kind === "union"
-          ? this.#member(type.id, name, 0, new Set())
-          : undefined;
-      if (member === undefined) throw new RangeError(`${struct} has no field ${path} in this BTF`);
+      const isStruct = type.kind === "struct" || type.kind === "union";
+      const member = isStruct ? this.#member(type.id, name, 0, new Set()) : undefined;
+      if (member === undefined) {
+        const hint = isStruct
+          ? suggestionAmong(name, this.#memberNames(type.id))
+          : `: what ${JSON.stringify(name)} is looked for in is ${this.#describe(type)}`;
+        throw new RangeError(`${struct} has no field ${path} in this BTF${hint}`);
+      }
       if (member.bitSize !== 0) throw new RangeError(`${struct}.${path} is a bit-field`);
       bitOffset += member.bitOffset;
       typeId = member.typeId;
     }
     return { offset: bitOffset / 8, size: this.sizeOf(typeId), typeId };
+  }
+
+  #describe(type: BtfType): string {
+    if (type.kind !== "ptr") return `of the kind ${type.kind}`;
+    const { kind, name } = this.resolve(type.typeId);
+    const target = kind === "struct" || kind === "union" ? ` to the ${kind} ${name}` : "";
+    return `a pointer${target}, whose fields are elsewhere in memory`;
+  }
+
+  /** The names that a path can go on with below a type: those of anonymous structs and unions too. */
+  *#memberNames(typeId: number, listed = new Set<number>()): Generator<string, void, undefined> {
+    const { id, kind } = this.resolve(typeId);
+    if ((kind !== "struct" && kind !== "union") || listed.has(id)) return;
+    listed.add(id);
+    for (const member of this.members(id)) {
+      if (member.name !== "") yield member.name;
+      else yield* this.#memberNames(member.typeId, listed);
+    }
   }
 
   /** @param searched structs that were looked through in vain: one that comes again, or is inside itself, is passed over */

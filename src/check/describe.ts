@@ -57,3 +57,22 @@ export function refuseRange(path: string, expected: string, value: unknown, hint
 
 /** What `console.log` calls to show a value: Node's `util.inspect.custom`, without the milliseconds that loading `node:util` takes. */
 export const inspectCustom: unique symbol = Symbol.for("nodejs.util.inspect.custom");
+
+/** The arguments of a method of this name. */
+export type InspectArguments = readonly [
+  depth: number,
+  options: object,
+  inspect: (value: unknown, options: object) => string,
+];
+
+/**
+ * Shows an object in the console by its properties and not by its operations. Bundlers shorten the names of classes, so the
+ * name is given.
+ */
+export function show(
+  className: string,
+  properties: object,
+  [, options, inspect]: InspectArguments,
+): string {
+  return `${className} ${inspect(properties, options)}`;
+}

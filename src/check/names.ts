@@ -11,11 +11,12 @@ export function suggest(name: string, known: readonly string[]): string {
 }
 
 /** The one of the known names that is close to what was written, or `undefined`. */
-export function closest(name: string, known: readonly string[]): string | undefined {
+export function closest(name: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   // A third of the letters may be wrong: more than that is a different word.
   let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
   for (const candidate of known) {
+    if (Math.abs(candidate.length - name.length) >= bestDistance) continue;
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;

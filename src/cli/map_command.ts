@@ -31,7 +31,7 @@ import {
 } from "../inspect/map_reader.ts";
 import { visibleObjects } from "../inspect/objects.ts";
 import type { MapInfo } from "../maps/create.ts";
-import { mapFlagNames } from "../maps/map_spec.ts";
+import { mapFlagNames } from "../ffi/bpf_map.ts";
 import { mapTypes } from "../maps/map_types.ts";
 
 /** Adds the commands of `bun-bpf map`. */

@@ -1,4 +1,4 @@
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { closest, suggest } from "../check/names.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
@@ -123,6 +123,13 @@ export class Feature {
     return `the kernel answers ${this.#answer}`;
   }
 
+  /** @internal Shows its data in `console.log`, which does not probe it. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    const { name, since } = this;
+    const probed = this.#answer === undefined ? {} : { status: this.status };
+    return show("Feature", { name, since, ...probed }, inspection);
+  }
+
   /** The feature for messages: its name. */
   toString(): string {
     return this.name;
@@ -165,6 +172,11 @@ export class FeatureGroup<Name extends string> {
     feature = this.#make(name);
     this.#features.set(name, feature);
     return feature;
+  }
+
+  /** @internal Shows its data in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    return show("FeatureGroup", { names: this.#names }, inspection);
   }
 
   /** All of them. */

@@ -1,3 +1,4 @@
+import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import type { HelperName } from "../asm/call.ts";
 import { probeAttachKind } from "./attach_trials.ts";
 import "./explain.ts";
@@ -120,6 +121,13 @@ export class Features {
   /** The settings of the kernel, read anew each time. */
   get settings(): KernelSettings {
     return readSettings();
+  }
+
+  /** @internal Shows its groups in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    const { mapTypes, programTypes, attachKinds, instructions, fixes } = this;
+    const groups = { mapTypes, programTypes, attachKinds, instructions, fixes };
+    return show("Features", groups, inspection);
   }
 
   /**

@@ -20,7 +20,7 @@ import type { BtfTarget, SmallestProgram } from "../link/attach_kinds.ts";
 import { encodeProgramBtf, loadProgramBtf } from "../program/program_btf.ts";
 import { programTypes } from "../program/program_types.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import { attempt } from "./attempt.ts";
 import { Feature, type ProbeAnswer } from "./feature.ts";
 
@@ -42,7 +42,7 @@ function memberIndex(structId: number, { kind, name, member }: BtfTarget): numbe
 
 function noSuchType(kind: string, name: string): BpfError {
   return new BpfError({
-    errno: errnoNumbers.ENOENT,
+    errno: ENOENT,
     syscall: "look-up in the kernel's BTF",
     doing: `find the ${kind} ${name}`,
   });

@@ -1,6 +1,6 @@
 import type { Pointer } from "bun:ffi";
 import { bpfCommands } from "../uapi/enumerations.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { EPERM } from "../uapi/errno.ts";
 import { SYS_bpf } from "../uapi/system.ts";
 import type { Capability } from "./capabilities.ts";
 import { countsTowardsLimit, explainPermission, raiseLockedMemoryLimit } from "./permission.ts";
@@ -99,7 +99,7 @@ export class BpfAttr implements Disposable {
   tryCall(command: BpfCommand): number {
     const locksMemory = lockingCommands.has(command) && countsTowardsLimit();
     const result = this.#call(command);
-    if (!locksMemory || result >= 0 || lastErrno() !== errnoNumbers.EPERM) return result;
+    if (!locksMemory || result >= 0 || lastErrno() !== EPERM) return result;
     raiseLockedMemoryLimit();
     // Also where the limit stayed: the error to report is that of this call.
     return this.#call(command);

@@ -23,10 +23,11 @@ export function openRawTracepoint(
   context: BpfCallContext,
   cookie?: bigint,
 ): number {
-  const { cookie: cookieOffset, sizeof } = RAW_TRACEPOINT_OPEN;
-  using attr = new BpfAttr(cookie === undefined ? cookieOffset : sizeof);
+  using attr = new BpfAttr(
+    cookie === undefined ? RAW_TRACEPOINT_OPEN.cookie : RAW_TRACEPOINT_OPEN.sizeof,
+  );
   attr.u32(RAW_TRACEPOINT_OPEN.prog_fd, programFd);
-  if (cookie !== undefined) attr.u64(cookieOffset, cookie);
+  if (cookie !== undefined) attr.u64(RAW_TRACEPOINT_OPEN.cookie, cookie);
   if (name !== null) attr.string(RAW_TRACEPOINT_OPEN.name, name);
   return attr.call("BPF_RAW_TRACEPOINT_OPEN", context);
 }

@@ -3,9 +3,82 @@
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
 import { lastErrno } from "./error.ts";
-import { BPF_F_LOCK, BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import {
+  BPF_F_CLONE,
+  BPF_F_INNER_MAP,
+  BPF_F_LOCK,
+  BPF_F_MMAPABLE,
+  BPF_F_NO_COMMON_LRU,
+  BPF_F_NO_PREALLOC,
+  BPF_F_NO_USER_CONV,
+  BPF_F_NUMA_NODE,
+  BPF_F_PRESERVE_ELEMS,
+  BPF_F_RB_OVERWRITE,
+  BPF_F_RDONLY,
+  BPF_F_RDONLY_PROG,
+  BPF_F_SEGV_ON_FAULT,
+  BPF_F_STACK_BUILD_ID,
+  BPF_F_WRONLY,
+  BPF_F_WRONLY_PROG,
+  BPF_F_ZERO_SEED,
+  BPF_OBJ_NAME_LEN,
+} from "../uapi/bpf.ts";
+import { ENOMEM } from "../uapi/errno.ts";
 import { MAP_CREATE } from "../uapi/layout.ts";
+
+/** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no_prealloc"`. */
+export type MapFlag = keyof typeof mapFlags;
+
+/** The bits of the flags of map creation. */
+export const mapFlags = {
+  /** Allocate elements as they come, not all at creation. */
+  no_prealloc: BPF_F_NO_PREALLOC,
+  /** A list of least recently used elements for each CPU, instead of one for all. */
+  no_common_lru: BPF_F_NO_COMMON_LRU,
+  /** This process's descriptor may only read. */
+  rdonly: BPF_F_RDONLY,
+  /** This process's descriptor may only write. */
+  wronly: BPF_F_WRONLY,
+  /** Stack traces as build ids and offsets. */
+  stack_build_id: BPF_F_STACK_BUILD_ID,
+  /** A hash function without a random seed: for reproducible measurements only. */
+  zero_seed: BPF_F_ZERO_SEED,
+  /** Programs may only read. */
+  rdonly_prog: BPF_F_RDONLY_PROG,
+  /** Programs may only write. */
+  wronly_prog: BPF_F_WRONLY_PROG,
+  /** A socket's storage is copied to the sockets it accepts. */
+  clone: BPF_F_CLONE,
+  /** The values can be mapped into a process. */
+  mmapable: BPF_F_MMAPABLE,
+  /** Perf events stay in the map when the descriptor that put them there is closed. */
+  preserve_elems: BPF_F_PRESERVE_ELEMS,
+  /** Arenas: touching a page from user space does not allocate it. */
+  segv_on_fault: BPF_F_SEGV_ON_FAULT,
+  /** Arenas: pointers are not turned into those of user space. */
+  no_user_conv: BPF_F_NO_USER_CONV,
+  /** An array that can be an inner map whatever its number of entries. */
+  inner_map: BPF_F_INNER_MAP,
+  /** Ring buffers: new records take the place of the oldest when the ring is full (kernel 6.19). */
+  rb_overwrite: BPF_F_RB_OVERWRITE,
+} as const;
+
+/** The names of the flags in these bits, and the rest of the bits as a number. */
+export function mapFlagNames(bits: number): string[] {
+  const names: string[] = [];
+  let rest = bits;
+  for (const [name, bit] of Object.entries(mapFlags)) {
+    if ((rest & bit) === 0) continue;
+    names.push(name);
+    rest &= ~bit;
+  }
+  return rest === 0 ? names : [...names, `0x${(rest >>> 0).toString(16)}`];
+}
+
+/** The names of the flags in these bits, for messages. */
+export function describeMapFlags(bits: number): string {
+  return bits === 0 ? "none" : mapFlagNames(bits).join(" ");
+}
 
 /** The types of a map's keys and values in a BTF that the kernel has. */
 export interface MapBtf {
@@ -61,7 +134,7 @@ export function createKernelMap(map: MapCreation, what: string): number {
   }
   const fd = attr.tryCall("BPF_MAP_CREATE");
   if (fd >= 0) return fd;
-  const size = `a key of ${map.keySize} and a value of ${map.valueSize} bytes, ${map.maxEntries} entries, flags 0x${(map.flags >>> 0).toString(16)}${numaHint(map)}${overwriteHint(map)}`;
+  const size = `a key of ${map.keySize} and a value of ${map.valueSize} bytes, ${map.maxEntries} entries, flags ${describeMapFlags(map.flags & ~BPF_F_NUMA_NODE)}${numaHint(map)}${overwriteHint(map)}`;
   throw bpfError("BPF_MAP_CREATE", lastErrno(), {
     doing: `create the ${what}`,
     needs: map.needs,
@@ -184,7 +257,7 @@ export const refillTimeMs = 50;
  * @param waited milliseconds that this update has waited so far
  */
 export function retryAfterEnomem({ hints }: KindHints, errno: number, waited: number): boolean {
-  if (errno !== errnoNumbers.ENOMEM || hints?.["ENOMEM"] !== undefined) return false;
+  if (errno !== ENOMEM || hints?.["ENOMEM"] !== undefined) return false;
   if (waited >= refillTimeMs) return false;
   Bun.sleepSync(1);
   return true;

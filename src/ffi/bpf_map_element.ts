@@ -12,7 +12,7 @@ import { errnoName, lastErrno } from "./error.ts";
 import { allocateScratch, mapScratch, roundUp8, type Scratch, setUint64 } from "./mapped_memory.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { bpfCommands } from "../uapi/enumerations.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
 
 const { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM } = bpfCommands;
@@ -186,7 +186,7 @@ export class MapElement implements Disposable {
   #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
     // By number, as an absent key is an ordinary answer.
-    if (errno === errnoNumbers.ENOENT) return false;
+    if (errno === ENOENT) return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,
       hints: { ...hints, ...flagHints(flags), ...this.#kind.keyHints },

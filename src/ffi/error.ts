@@ -1,10 +1,7 @@
 import { type Pointer, read } from "bun:ffi";
 import { libc } from "./libc.ts";
 import { platformObstacle } from "./platform.ts";
-import { ENOTSUPP, errnoNumbers } from "../uapi/errno.ts";
-
-/** A symbolic name of an error of the kernel, as in `errno.h`: `"EPERM"`. `ENOTSUPP` is not there, yet bpf(2) answers it. */
-export type ErrnoName = keyof typeof errnoNumbers | "ENOTSUPP";
+import { ENOTSUPP, errnoNames } from "../uapi/errno.ts";
 
 const errnoAddress: Pointer =
   platformObstacle === undefined ? (libc.__errno_location() as Pointer) : (0 as Pointer);
@@ -14,18 +11,18 @@ export function lastErrno(): number {
   return read.i32(errnoAddress, 0);
 }
 
-let names: ReadonlyMap<number, ErrnoName> | undefined;
+const names = /*@__PURE__*/ errnoNames.split(" ");
 
-/** `1` to `"EPERM"`. */
+/** The name of an error of the kernel, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not there, yet bpf(2) answers it. */
 export function errnoName(errno: number): string {
-  names ??= new Map<number, ErrnoName>([
-    ...Object.entries(errnoNumbers)
-      // Aliases (EWOULDBLOCK, EDEADLOCK) come after the name proper: the first one stays.
-      .reverse()
-      .map(([name, number]) => [number, name as ErrnoName] as const),
-    [ENOTSUPP, "ENOTSUPP"],
-  ]);
-  return names.get(errno) ?? `errno ${errno}`;
+  if (errno === ENOTSUPP) return "ENOTSUPP";
+  const name = names[errno] ?? "-";
+  return name === "-" ? `errno ${errno}` : name;
+}
+
+/** The number of an error of the kernel by its name; -1 for a name that there is not. */
+export function errnoNumber(name: string): number {
+  return name === "ENOTSUPP" ? ENOTSUPP : names.indexOf(name);
 }
 
 /** The usual sentence for an error: `"operation not permitted"`. Empty where there is none. */

@@ -90,6 +90,11 @@ export class DetachedMount implements Disposable {
     return `/proc/self/fd/${this.#root.fd}`;
   }
 
+  /** True after disposal. */
+  get disposed(): boolean {
+    return this.#root.disposed;
+  }
+
   #own(fd: number, syscall: string): Descriptor {
     if (fd < 0) throw this.#error(lastErrno(), syscall);
     return new Descriptor(fd, `${this.#type} mount`);

@@ -1,3 +1,4 @@
+import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 
 /**
@@ -24,6 +25,15 @@ export class BpfFileSystem implements Disposable {
   /** Its root, a path for this process (and those that it tells its process id). @throws {DisposedError} after disposal */
   get path(): string {
     return this.#mount.path;
+  }
+
+  /** @internal Shows its data in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    return show(
+      "BpfFileSystem",
+      this.#mount.disposed ? { disposed: true } : { path: this.path },
+      inspection,
+    );
   }
 
   /** Gives the file system up: what is only pinned there is freed. A second call does nothing. */

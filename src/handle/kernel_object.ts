@@ -1,6 +1,6 @@
 import { unlinkSync } from "../ffi/files.ts";
 import { checkCount } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { objectKind, type ObjectKind, openById, openPinned, pinObject } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
@@ -105,6 +105,26 @@ export abstract class KernelObject implements Disposable {
     unlinkSync(path);
     if (path === this.#pinnedAt) this.#pinnedAt = undefined;
     return this;
+  }
+
+  /** @internal The name of the class, and the properties that the console shows. */
+  protected abstract shown(): readonly [className: string, properties: object];
+
+  /** @internal Shows the object in `console.log`: its properties, not its operations. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    const [className, properties] = this.shown();
+    const { disposed } = this;
+    const state = disposed ? { disposed } : {};
+    return show(className, { ...this.#shownId(), ...properties, ...state }, inspection);
+  }
+
+  #shownId(): { id?: number } {
+    try {
+      return { id: this.#id ?? this.#readId() };
+    } catch {
+      // It was not read before disposal, or the kernel gives such objects none.
+      return {};
+    }
   }
 
   /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */

@@ -82,9 +82,11 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
 
 /** Checks that the kind of an inner map was said. @throws {TypeError} */
 function checkInner<I extends InnerMapTypes>(inner: I): I {
-  if (typeof inner !== "object" || inner === null) {
+  if (typeof inner !== "object" || inner === null || inner instanceof BpfMap) {
+    const got =
+      inner instanceof BpfMap ? `the ${inner}: give the options that describe it` : describe(inner);
     throw new TypeError(
-      `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${describe(inner)}`,
+      `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${got}`,
     );
   }
   classOf(inner.type);

@@ -87,6 +87,10 @@ export class Link extends KernelObject {
     return openLink({ fd });
   }
 
+  protected shown(): readonly [className: string, properties: object] {
+    return ["Link", { description: `${this}` }];
+  }
+
   /** Asks the kernel about the link (kernel 5.8). @throws {BpfError} `EINVAL` before that */
   info(): LinkInfo {
     return readLinkInfo(this.fd, `${this}`);

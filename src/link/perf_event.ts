@@ -7,7 +7,7 @@ import { attachTypeNumbers } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { enablePerfEvent, openProbeEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { EINVAL } from "../uapi/errno.ts";
 import { Link, type LinkedProgram } from "./link.ts";
 import type { LinkInfo } from "./link_info.ts";
 
@@ -52,7 +52,7 @@ export class BarePerfEvent extends Link {
     // A disposed one says so first, as everywhere.
     void this.fd;
     throw new BpfError({
-      errno: errnoNumbers.EINVAL,
+      errno: EINVAL,
       syscall: "bpf(BPF_LINK_CREATE)",
       doing: `${doing} the ${this}`,
       hint: "Links of tracepoints need kernel 5.15: before that this is a perf event, which stays attached until it is disposed of",

@@ -3,6 +3,7 @@
 import { openRawTracepoint } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { type AttachMethod, Link } from "./link.ts";
+import { unknownTracepoint } from "./tracepoint.ts";
 
 const target = {
   targetExample: "sched_switch",
@@ -18,7 +19,7 @@ export const rawTracepoint: AttachMethod = {
       doing: `attach to the raw tracepoint ${name}`,
       needs: ["CAP_BPF", "CAP_PERFMON"],
       hints: {
-        ENOENT: `This kernel has no tracepoint ${name}: \`ls /sys/kernel/tracing/events/*\` shows those it has, without their category here`,
+        ENOENT: () => unknownTracepoint(name, "name"),
         EINVAL: "The program reads more arguments than the tracepoint has",
       },
     });

@@ -1,6 +1,7 @@
 /** @module Attaches to tracepoints by a perf event, and finds their numbers in tracefs. */
 
-import { readFileSync, statSync } from "../ffi/files.ts";
+import { closest } from "../check/names.ts";
+import { readdirSync, readFileSync, statSync } from "../ffi/files.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { DetachedMount } from "../ffi/mount.ts";
@@ -67,6 +68,44 @@ function readId(tracefs: string, target: string): number {
   }
 }
 
+/**
+ * Explains that there is no such tracepoint: with the name of one that is close, or where they are listed.
+ *
+ * @param form of the target
+ * @param tracefs where it is mounted; by default this call mounts it for itself
+ */
+export function unknownTracepoint(
+  target: string,
+  form: "category/name" | "name",
+  tracefs?: string,
+): string {
+  const near = closest(target, tracepointNames(form === "category/name", tracefs));
+  const hint =
+    near === undefined
+      ? `${tracefsPaths[0]}/events lists them, where tracefs is mounted (mount -t tracefs tracefs ${tracefsPaths[0]})`
+      : `did you mean ${JSON.stringify(near)}?`;
+  return `This kernel has no tracepoint ${target} (${form}): ${hint}`;
+}
+
+/** The names of all tracepoints; none where this user may not read tracefs. */
+function tracepointNames(withCategory: boolean, tracefs: string | undefined): string[] {
+  try {
+    using mount = tracefs === undefined ? new DetachedMount("tracefs") : undefined;
+    const events = `${tracefs ?? mount?.path}/events`;
+    const folders = readdirSync(events, { withFileTypes: true }).filter((entry) =>
+      entry.isDirectory(),
+    );
+    return folders.flatMap(({ name: category }) =>
+      readdirSync(`${events}/${category}`, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory())
+        .map(({ name }) => (withCategory ? `${category}/${name}` : name)),
+    );
+  } catch {
+    // The error that is being explained says more.
+    return [];
+  }
+}
+
 function tracefsError(error: unknown, tracefs: string, target: string): BpfError {
   const { code, errno = 0 } = error as NodeJS.ErrnoException;
   return new BpfError({
@@ -75,7 +114,7 @@ function tracefsError(error: unknown, tracefs: string, target: string): BpfError
     doing: `find the tracepoint ${target}`,
     hint:
       code === "ENOENT"
-        ? `This kernel has no tracepoint ${target} (category/name): \`ls ${tracefsPaths[0]}/events/*\` shows those it has`
+        ? unknownTracepoint(target, "category/name", tracefs)
         : code === "EACCES"
           ? `This user may not read tracefs: run as root (sudo -E), or let everybody in (mount -o remount,mode=755 ${tracefs})`
           : undefined,

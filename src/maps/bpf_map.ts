@@ -1,4 +1,3 @@
-import { inspectCustom } from "../check/describe.ts";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { KernelObject } from "../handle/kernel_object.ts";
 import { type MapHandle, type MapInfo, readMapInfo } from "./create.ts";
@@ -121,16 +120,12 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return this.handle.info.flags;
   }
 
-  /** @internal Shows the map in `console.log`: its properties, not its operations. */
-  [inspectCustom](
-    _depth: number,
-    options: object,
-    inspect: (value: unknown, options: object) => string,
-  ): string {
-    const { id, name, type, keySize, valueSize, maxEntries } = this.handle.info;
-    const state = this.disposed ? { disposed: true } : {};
-    const shown = { id, type, name, keySize, valueSize, maxEntries, ...state };
-    return `${this.constructor.name} ${inspect(shown, options)}`;
+  protected shown(): readonly [className: string, properties: object] {
+    const { name, type, keySize, valueSize, maxEntries } = this.handle.info;
+    const Class = this.constructor as MapClass;
+    // Bundlers shorten the names of classes.
+    const className = Object.hasOwn(Class, "kind") ? Class.kind.className : Class.name;
+    return [className, { type, name, keySize, valueSize, maxEntries }];
   }
 
   /** Reads the properties and the state of the map from the kernel (kernel 4.13). @throws {BpfError} */

@@ -1,7 +1,12 @@
 import { unlinkSync } from "../ffi/files.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { loadBtf } from "../ffi/bpf_btf.ts";
-import { createKernelMap, type MapBtf, type MapCreation } from "../ffi/bpf_map.ts";
+import {
+  createKernelMap,
+  describeMapFlags,
+  type MapBtf,
+  type MapCreation,
+} from "../ffi/bpf_map.ts";
 import { describeAll, fdNumber, objectInfo, pinObject, readFdInfo } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -9,7 +14,7 @@ import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { describeOrigin, openObject, openPin, type Origin } from "../handle/kernel_object.ts";
 import { describeMap, type MapSpec } from "./map_spec.ts";
-import { absenceOf, type MapType, mapTypeName, type MapTypeName } from "./map_types.ts";
+import { type MapType, mapTypeName, type MapTypeName } from "./map_types.ts";
 import {
   BPF_F_NO_COMMON_LRU,
   BPF_F_NUMA_NODE,
@@ -85,7 +90,7 @@ function creation(
 function explainAbsence(row: MapType): string | undefined {
   const probes = explainer();
   if (probes !== undefined) return probes.mapType(row.type);
-  const reason = absenceOf(row);
+  const reason = row.absence?.(row);
   return reason && `This kernel has no maps of the type ${row.type}: ${reason}`;
 }
 
@@ -307,6 +312,10 @@ function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): nu
   return Math.ceil(maxEntries / lists) * lists;
 }
 
+function shown(name: (typeof comparedAttributes)[number], map: Partial<MapSpec>): unknown {
+  return name === "flags" ? describeMapFlags(map.flags ?? 0) : map[name];
+}
+
 /** @throws {TypeError} that lists each attribute in which a map differs from what is expected */
 function checkCompatible(
   row: MapType,
@@ -317,7 +326,7 @@ function checkCompatible(
   const differences = comparedAttributes
     .filter((name) => expected[name] !== undefined)
     .filter((name) => comparable(row, expected, name) !== comparable(row, info, name))
-    .map((name) => `${name} is ${info[name]}, not ${expected[name]}`);
+    .map((name) => `${name} is ${shown(name, info)}, not ${shown(name, expected)}`);
   if (differences.length === 0) return;
   throw new TypeError(`the map ${where} does not fit: ${differences.join("; ")}`);
 }

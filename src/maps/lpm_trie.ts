@@ -7,7 +7,7 @@ import { explainPermission } from "../ffi/permission.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import { describe } from "../check/describe.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { EOPNOTSUPP } from "../uapi/errno.ts";
 import type { Infer } from "../types/type.ts";
 import { AssociativeMap } from "./keyed_map.ts";
 import type { ElementOptions } from "./elements.ts";
@@ -220,7 +220,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends AssociativeMa
     const reason = this.disposed ? undefined : unconditionalUpdateReason();
     if (reason === undefined) return;
     throw new BpfError({
-      errno: errnoNumbers.EOPNOTSUPP,
+      errno: EOPNOTSUPP,
       syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
       doing: `${doing} the ${this}`,
       hint: `This kernel stores in tries whether the prefix is there or not: ${reason}. Use set()`,

@@ -4,6 +4,7 @@ import { encodeBtf, type MapTypes } from "../btf/encode.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
+import type { MapFlag } from "../ffi/bpf_map.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import type { Origin } from "../handle/kernel_object.ts";
 import { createMapHandle, MapHandle, type MapProperties, openMapHandle } from "./create.ts";
@@ -12,7 +13,6 @@ import {
   commonMapOptionNames,
   type CommonMapOptions,
   commonSpec,
-  type MapFlag,
   type MapSpec,
 } from "./map_spec.ts";
 import type { MapType, MapTypeName } from "./map_types.ts";

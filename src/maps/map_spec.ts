@@ -2,60 +2,8 @@ import { checkName, checkPinPath } from "../handle/kernel_object.ts";
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
-import {
-  BPF_F_CLONE,
-  BPF_F_INNER_MAP,
-  BPF_F_MMAPABLE,
-  BPF_F_NO_COMMON_LRU,
-  BPF_F_NO_PREALLOC,
-  BPF_F_NO_USER_CONV,
-  BPF_F_PRESERVE_ELEMS,
-  BPF_F_RB_OVERWRITE,
-  BPF_F_RDONLY,
-  BPF_F_RDONLY_PROG,
-  BPF_F_SEGV_ON_FAULT,
-  BPF_F_STACK_BUILD_ID,
-  BPF_F_WRONLY,
-  BPF_F_WRONLY_PROG,
-  BPF_F_ZERO_SEED,
-} from "../uapi/bpf.ts";
+import { type MapFlag, mapFlags } from "../ffi/bpf_map.ts";
 import type { MapTypeName } from "./map_types.ts";
-
-/** A flag of map creation: the kernel's `BPF_F_NO_PREALLOC` is `"no_prealloc"`. */
-export type MapFlag = keyof typeof mapFlags;
-
-const mapFlags = {
-  /** Allocate elements as they come, not all at creation. */
-  no_prealloc: BPF_F_NO_PREALLOC,
-  /** A list of least recently used elements for each CPU, instead of one for all. */
-  no_common_lru: BPF_F_NO_COMMON_LRU,
-  /** This process's descriptor may only read. */
-  rdonly: BPF_F_RDONLY,
-  /** This process's descriptor may only write. */
-  wronly: BPF_F_WRONLY,
-  /** Stack traces as build ids and offsets. */
-  stack_build_id: BPF_F_STACK_BUILD_ID,
-  /** A hash function without a random seed: for reproducible measurements only. */
-  zero_seed: BPF_F_ZERO_SEED,
-  /** Programs may only read. */
-  rdonly_prog: BPF_F_RDONLY_PROG,
-  /** Programs may only write. */
-  wronly_prog: BPF_F_WRONLY_PROG,
-  /** A socket's storage is copied to the sockets it accepts. */
-  clone: BPF_F_CLONE,
-  /** The values can be mapped into a process. */
-  mmapable: BPF_F_MMAPABLE,
-  /** Perf events stay in the map when the descriptor that put them there is closed. */
-  preserve_elems: BPF_F_PRESERVE_ELEMS,
-  /** Arenas: touching a page from user space does not allocate it. */
-  segv_on_fault: BPF_F_SEGV_ON_FAULT,
-  /** Arenas: pointers are not turned into those of user space. */
-  no_user_conv: BPF_F_NO_USER_CONV,
-  /** An array that can be an inner map whatever its number of entries. */
-  inner_map: BPF_F_INNER_MAP,
-  /** Ring buffers: new records take the place of the oldest when the ring is full (kernel 6.19). */
-  rb_overwrite: BPF_F_RB_OVERWRITE,
-} as const;
 
 /** The C types of keys and values, as the kernel takes them. */
 export interface SpecTypes {
@@ -126,18 +74,6 @@ export function commonSpec(
 /** Checks the option `maxEntries`. */
 export function checkMaxEntries(maxEntries: number): void {
   checkCount("maxEntries", maxEntries, 1, 0xffffffff);
-}
-
-/** The names of the flags in these bits, and the rest of the bits as a number. */
-export function mapFlagNames(bits: number): string[] {
-  const names: string[] = [];
-  let rest = bits;
-  for (const [name, bit] of Object.entries(mapFlags)) {
-    if ((rest & bit) === 0) continue;
-    names.push(name);
-    rest &= ~bit;
-  }
-  return rest === 0 ? names : [...names, `0x${(rest >>> 0).toString(16)}`];
 }
 
 function flagBits(flags: CommonMapOptions["flags"]): number {

@@ -77,6 +77,11 @@ export interface MapType extends SmallestMap {
   readonly since: KernelVersion;
   /** Options of the kernel's build without which it is not there. */
   readonly config?: readonly string[];
+  /**
+   * Explains why the running kernel has no maps of the type, as far as its version and its build tell; `undefined` where it should
+   * have them. For types that a kernel since 5.10 can lack.
+   */
+  readonly absence?: (row: MapType) => string | undefined;
   /** Capabilities that creation needs. */
   readonly needs: readonly Capability[];
   /** The parts of a creation that are not numbers. */
@@ -142,6 +147,7 @@ const oldCgroupStorage = {
   valueSize: 4,
   maxEntries: 0,
   config: ["CONFIG_CGROUP_BPF"],
+  absence: absenceOf,
   atOnce: ["lookup", "update", "get_next_key"],
   later: { freeze: "5.2" },
   entries: MapWalk,
@@ -205,6 +211,7 @@ export const PROG_ARRAY = /*@__PURE__*/ define("PROG_ARRAY", array, {
 export const PERF_EVENT_ARRAY = /*@__PURE__*/ define("PERF_EVENT_ARRAY", array, {
   since: "4.3",
   config: ["CONFIG_PERF_EVENTS"],
+  absence: absenceOf,
   value: "perf event",
   atOnce: ["update", "delete", "get_next_key"],
   later: { freeze: "5.2" },
@@ -224,6 +231,7 @@ export const PERCPU_ARRAY = /*@__PURE__*/ define("PERCPU_ARRAY", array, {
 export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
   since: "4.6",
   config: ["CONFIG_PERF_EVENTS"],
+  absence: absenceOf,
   valueSize: 8,
   value: "stack",
   atOnce: ["lookup", "delete"],
@@ -233,6 +241,7 @@ export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
 export const CGROUP_ARRAY = /*@__PURE__*/ define("CGROUP_ARRAY", array, {
   since: "4.8",
   config: ["CONFIG_CGROUPS"],
+  absence: absenceOf,
   value: "cgroup",
   atOnce: ["update", "delete", "get_next_key"],
   later: { freeze: "5.2" },
@@ -291,6 +300,7 @@ export const HASH_OF_MAPS = /*@__PURE__*/ define("HASH_OF_MAPS", small, {
 export const DEVMAP = /*@__PURE__*/ define("DEVMAP", array, {
   since: "4.14",
   config: ["CONFIG_NET"],
+  absence: absenceOf,
   needs: networking,
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
@@ -302,6 +312,7 @@ export const DEVMAP = /*@__PURE__*/ define("DEVMAP", array, {
 export const SOCKMAP = /*@__PURE__*/ define("SOCKMAP", array, {
   since: "4.14",
   config: ["CONFIG_INET"],
+  absence: absenceOf,
   needs: networking,
   value: "socket",
   absentDeletion: "EINVAL",
@@ -312,6 +323,7 @@ export const SOCKMAP = /*@__PURE__*/ define("SOCKMAP", array, {
 export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
   since: "4.15",
   config: ["CONFIG_NET"],
+  absence: absenceOf,
   value: "CPU queue",
   absentDeletion: "success",
   atOnce: ["lookup", "update", "delete", "get_next_key"],
@@ -321,6 +333,7 @@ export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
 export const XSKMAP = /*@__PURE__*/ define("XSKMAP", array, {
   since: "4.18",
   config: ["CONFIG_XDP_SOCKETS"],
+  absence: absenceOf,
   needs: networking,
   value: "XDP socket",
   absentDeletion: "success",
@@ -331,6 +344,7 @@ export const XSKMAP = /*@__PURE__*/ define("XSKMAP", array, {
 export const SOCKHASH = /*@__PURE__*/ define("SOCKHASH", small, {
   since: "4.18",
   config: ["CONFIG_INET"],
+  absence: absenceOf,
   needs: networking,
   value: "socket",
   atOnce: ["update", "delete", "get_next_key"],
@@ -343,6 +357,7 @@ export const CGROUP_STORAGE = /*@__PURE__*/ define("CGROUP_STORAGE", oldCgroupSt
 export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ define("REUSEPORT_SOCKARRAY", array, {
   since: "4.19",
   config: ["CONFIG_INET"],
+  absence: absenceOf,
   value: "socket",
   atOnce: ["lookup", "update", "delete", "get_next_key"],
   later: { freeze: "5.2" },
@@ -368,10 +383,12 @@ export const STACK = /*@__PURE__*/ define("STACK", keyless, {
 export const SK_STORAGE = /*@__PURE__*/ define("SK_STORAGE", /*@__PURE__*/ storage("a socket"), {
   since: "5.2",
   config: ["CONFIG_NET"],
+  absence: absenceOf,
 });
 export const DEVMAP_HASH = /*@__PURE__*/ define("DEVMAP_HASH", small, {
   since: "5.4",
   config: ["CONFIG_NET"],
+  absence: absenceOf,
   needs: networking,
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
@@ -381,6 +398,7 @@ export const DEVMAP_HASH = /*@__PURE__*/ define("DEVMAP_HASH", small, {
 export const STRUCT_OPS = /*@__PURE__*/ define("STRUCT_OPS", array, {
   since: "5.6",
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
+  absence: absenceOf,
   with: "kernel type",
   // To store the one value is to register it with the kernel.
   atOnce: [],
@@ -397,28 +415,31 @@ export const INODE_STORAGE = /*@__PURE__*/ define(
   {
     since: "5.10",
     config: ["CONFIG_BPF_LSM"],
+    absence: absenceOf,
     requirement: requireBpfSecurityModule,
   },
 );
 export const TASK_STORAGE = /*@__PURE__*/ define(
   "TASK_STORAGE",
   /*@__PURE__*/ storage("a thread"),
-  { since: "5.11" },
+  { since: "5.11", absence: absenceOf },
 );
 export const BLOOM_FILTER = /*@__PURE__*/ define("BLOOM_FILTER", keyless, {
   since: "5.16",
+  absence: absenceOf,
   atOnce: ["lookup", "update", "freeze"],
   entries: { unreadable: "it knows whether a value was added, not which ones were" },
 });
 export const USER_RINGBUF = /*@__PURE__*/ define("USER_RINGBUF", pages, {
   since: "6.1",
+  absence: absenceOf,
   atOnce: ["freeze", "mmap"],
   entries: { unreadable: "its records are for programs to read" },
 });
 export const CGRP_STORAGE = /*@__PURE__*/ define(
   "CGRP_STORAGE",
   /*@__PURE__*/ storage("a cgroup"),
-  { since: "6.2", config: ["CONFIG_CGROUPS"] },
+  { since: "6.2", config: ["CONFIG_CGROUPS"], absence: absenceOf },
 );
 export const ARENA = /*@__PURE__*/ define(
   "ARENA",
@@ -426,6 +447,7 @@ export const ARENA = /*@__PURE__*/ define(
   {
     since: "6.9",
     config: ["CONFIG_MMU", "CONFIG_64BIT"],
+    absence: absenceOf,
     keySize: 0,
     valueSize: 0,
     maxEntries: 1,
@@ -436,12 +458,14 @@ export const ARENA = /*@__PURE__*/ define(
 );
 export const INSN_ARRAY = /*@__PURE__*/ define("INSN_ARRAY", array, {
   since: "6.19",
+  absence: absenceOf,
   valueSize: 16,
   atOnce: ["lookup", "update", "get_next_key", "freeze"],
   entries: MapWalk,
 });
 export const RHASH = /*@__PURE__*/ define("RHASH", small, {
   since: "7.2",
+  absence: absenceOf,
   flags: BPF_F_NO_PREALLOC,
   atOnce: [
     "lookup",
@@ -531,11 +555,8 @@ export function mapTypeName(number: number): MapTypeName {
   return keywordOf(namesByNumber, number);
 }
 
-/**
- * The reason why the running kernel has no maps of a type, as far as its version and its build tell; `undefined` where
- * it should have them.
- */
-export function absenceOf({ since, config = [] }: MapType): string | undefined {
+/** See {@link MapType.absence}. */
+function absenceOf({ since, config = [] }: MapType): string | undefined {
   if (!isKernelSince(since)) {
     return `it came with kernel ${since}, and this is ${kernelRelease()}`;
   }

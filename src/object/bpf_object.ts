@@ -2,11 +2,11 @@
 
 import type { Code, CodeItem } from "../asm/instruction.ts";
 import { checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { freezeKernelMap } from "../ffi/bpf_map.ts";
 import { probeElement } from "../ffi/bpf_probe.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
+import { BpfError, errnoNumber } from "../ffi/error.ts";
 import { objectId } from "../ffi/bpf_object.ts";
 import { checkName, KernelObject } from "../handle/kernel_object.ts";
 import { createMapHandle, type MapInfo, readMapInfo } from "../maps/create.ts";
@@ -16,7 +16,6 @@ import { loadProgram, type VerifierLog } from "../program/load.ts";
 import { Program } from "../program/program.ts";
 import { programSpecNames } from "../program/program_spec.ts";
 import { BPF_F_MMAPABLE, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
 import type { ObjectSpec, VariablesSpec } from "./object_spec.ts";
 
 /**
@@ -37,6 +36,10 @@ export class ObjectMap extends KernelObject {
   /** @internal */
   constructor(descriptor: Descriptor) {
     super(descriptor, () => objectId("map", descriptor));
+  }
+
+  protected shown(): readonly [className: string, properties: object] {
+    return ["ObjectMap", { description: `${this}` }];
   }
 
   /** Asks the kernel about the map (kernel 4.13). @throws {BpfError} */
@@ -136,6 +139,12 @@ export class BpfObject implements Disposable {
     return this.#opened.disposed;
   }
 
+  /** @internal Shows its maps and programs in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    const { maps, programs, disposed } = this;
+    return show("BpfObject", { maps, programs, ...(disposed && { disposed }) }, inspection);
+  }
+
   /** Closes the programs and the maps. A second call does nothing. */
   [Symbol.dispose](): void {
     this.#opened[Symbol.dispose]();
@@ -181,7 +190,7 @@ function createVariables(name: string, { contents, isReadOnly = false }: Variabl
   try {
     const code = probeElement("BPF_MAP_UPDATE_ELEM", map.fd, new Uint8Array(4), contents);
     if (code !== undefined) {
-      const errno = errnoNumbers[code as keyof typeof errnoNumbers];
+      const errno = errnoNumber(code);
       throw new BpfError({ errno, syscall: "bpf(BPF_MAP_UPDATE_ELEM)", doing: `fill the ${map}` });
     }
     if (isReadOnly) freezeKernelMap(map.fd, `${map}`);

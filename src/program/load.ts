@@ -21,7 +21,7 @@ import { BpfError, errnoName } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
-import { errnoNumbers } from "../uapi/errno.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
@@ -191,13 +191,15 @@ function explain(
 export function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;
   // The kernel, too, takes the first one, should there be several.
-  const [id] = Btf.kernel().findAll("typedef", `${kind.btfTypedefPrefix}${target}`);
+  const name = `${kind.btfTypedefPrefix}${target}`;
+  const [id] = Btf.kernel().findAll("typedef", name);
   if (id === undefined) {
+    const near = Btf.kernel().suggestion(name, "typedef").replace(kind.btfTypedefPrefix, "");
     throw new BpfError({
-      errno: errnoNumbers.ENOENT,
+      errno: ENOENT,
       syscall: "look-up in the kernel's BTF",
       doing: `load the ${what}`,
-      hint: `This kernel has no tracepoint ${target}, or no type information for it`,
+      hint: `This kernel has no tracepoint ${target}, or no type information for it${near}`,
     });
   }
   return id;
@@ -260,6 +262,8 @@ function kernelBtfId(kind: "var" | "func", name: string): number {
   // libbpf, too, takes the first one, should there be several.
   const [id] = Btf.kernel().findAll(kind, name);
   if (id === undefined)
-    throw new RangeError(`the kernel's type information has no ${kind} ${name}`);
+    throw new RangeError(
+      `the kernel's type information has no ${kind} ${name}${Btf.kernel().suggestion(name, kind)}`,
+    );
   return id;
 }

@@ -142,6 +142,11 @@ export class Program extends KernelObject {
     return this.#section?.name;
   }
 
+  protected shown(): readonly [className: string, properties: object] {
+    const { type, name, section } = this;
+    return ["Program", { type, name, section }];
+  }
+
   /** Asks the kernel about the program (kernel 4.13). */
   info(): ProgramInfo {
     return readProgramInfo(this.fd, `${this}`);

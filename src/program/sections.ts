@@ -44,6 +44,19 @@ export const sectionKinds: Readonly<Record<string, SectionKind>> = {
   syscall: { programType: "syscall", isSleepable: true },
 };
 
+/**
+ * The other sections of libbpf, by the part of the name before the first `/` and without the `.s` of programs that may sleep
+ * (https://docs.kernel.org/bpf/libbpf/program_types.html).
+ */
+const otherSections: ReadonlySet<string> = new Set(
+  (
+    "cgroup cgroup_skb fentry fexit flow_dissector fmod_ret freplace iter kprobe kprobe.multi kprobe.session kretprobe " +
+    "kretprobe.multi kretsyscall ksyscall lirc_mode2 lsm lsm_cgroup lwt_in lwt_out lwt_seg6local lwt_xmit netfilter netkit " +
+    "perf_event raw_tp.w raw_tracepoint.w sk_lookup sk_msg sk_reuseport sk_skb sockops struct_ops tcx uprobe uprobe.multi " +
+    "uprobe.session uretprobe uretprobe.multi usdt xdp.frags"
+  ).split(" "),
+);
+
 /** The name of a section, parsed. */
 export interface Section {
   readonly name: string;
@@ -64,9 +77,11 @@ export function parseSection(name: string): Section {
   const target = slash === -1 ? undefined : name.slice(slash + 1);
   const kind = Object.hasOwn(sectionKinds, prefix) ? sectionKinds[prefix] : undefined;
   if (kind === undefined) {
-    throw new TypeError(
-      `section: unknown ${describe(name)}: ${suggest(prefix, Object.keys(sectionKinds))}`,
-    );
+    const known = Object.keys(sectionKinds);
+    const hint = otherSections.has(prefix.replace(/\.s$/, ""))
+      ? `libbpf has such programs, bun-bpf does not load them: it loads ${known.join(", ")}`
+      : suggest(prefix, known);
+    throw new TypeError(`section: unknown ${describe(name)}: ${hint}`);
   }
   const { attachment, btfTypedefPrefix } = kind;
   if (target !== undefined && attachment === undefined) {

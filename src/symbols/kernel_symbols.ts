@@ -1,5 +1,11 @@
 import { readFileSync } from "../ffi/files.ts";
-import { refuseRange, refuseType } from "../check/describe.ts";
+import {
+  type InspectArguments,
+  inspectCustom,
+  refuseRange,
+  refuseType,
+  show,
+} from "../check/describe.ts";
 import {
   findFunction,
   findName,
@@ -86,6 +92,11 @@ export class KernelSymbols {
    */
   static read(path = "/proc/kallsyms"): KernelSymbols {
     return new KernelSymbols(parseTable(readFileSync(path), path));
+  }
+
+  /** @internal Shows its data in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    return show("KernelSymbols", { bytes: this.#table.bytes.length }, inspection);
   }
 
   /**

@@ -115,8 +115,284 @@ export {
   MAP_PRIVATE,
   O_PATH,
 } from "./system.ts";
-import { ENOTSUPP } from "./errno.ts";
-export { ENOTSUPP } from "./errno.ts";
+import {
+  EPERM,
+  ENOENT,
+  ESRCH,
+  EINTR,
+  EIO,
+  ENXIO,
+  E2BIG,
+  ENOEXEC,
+  EBADF,
+  ECHILD,
+  EAGAIN,
+  ENOMEM,
+  EACCES,
+  EFAULT,
+  ENOTBLK,
+  EBUSY,
+  EEXIST,
+  EXDEV,
+  ENODEV,
+  ENOTDIR,
+  EISDIR,
+  EINVAL,
+  ENFILE,
+  EMFILE,
+  ENOTTY,
+  ETXTBSY,
+  EFBIG,
+  ENOSPC,
+  ESPIPE,
+  EROFS,
+  EMLINK,
+  EPIPE,
+  EDOM,
+  ERANGE,
+  EDEADLK,
+  ENAMETOOLONG,
+  ENOLCK,
+  ENOSYS,
+  ENOTEMPTY,
+  ELOOP,
+  EWOULDBLOCK,
+  ENOMSG,
+  EIDRM,
+  ECHRNG,
+  EL2NSYNC,
+  EL3HLT,
+  EL3RST,
+  ELNRNG,
+  EUNATCH,
+  ENOCSI,
+  EL2HLT,
+  EBADE,
+  EBADR,
+  EXFULL,
+  ENOANO,
+  EBADRQC,
+  EBADSLT,
+  EDEADLOCK,
+  EBFONT,
+  ENOSTR,
+  ENODATA,
+  ETIME,
+  ENOSR,
+  ENONET,
+  ENOPKG,
+  EREMOTE,
+  ENOLINK,
+  EADV,
+  ESRMNT,
+  ECOMM,
+  EPROTO,
+  EMULTIHOP,
+  EDOTDOT,
+  EBADMSG,
+  EFSBADCRC,
+  EOVERFLOW,
+  ENOTUNIQ,
+  EBADFD,
+  EREMCHG,
+  ELIBACC,
+  ELIBBAD,
+  ELIBSCN,
+  ELIBMAX,
+  ELIBEXEC,
+  EILSEQ,
+  ERESTART,
+  ESTRPIPE,
+  EUSERS,
+  ENOTSOCK,
+  EDESTADDRREQ,
+  EMSGSIZE,
+  EPROTOTYPE,
+  ENOPROTOOPT,
+  EPROTONOSUPPORT,
+  ESOCKTNOSUPPORT,
+  EOPNOTSUPP,
+  EPFNOSUPPORT,
+  EAFNOSUPPORT,
+  EADDRINUSE,
+  EADDRNOTAVAIL,
+  ENETDOWN,
+  ENETUNREACH,
+  ENETRESET,
+  ECONNABORTED,
+  ECONNRESET,
+  ENOBUFS,
+  EISCONN,
+  ENOTCONN,
+  ESHUTDOWN,
+  ETOOMANYREFS,
+  ETIMEDOUT,
+  ECONNREFUSED,
+  EHOSTDOWN,
+  EHOSTUNREACH,
+  EALREADY,
+  EINPROGRESS,
+  ESTALE,
+  EUCLEAN,
+  EFSCORRUPTED,
+  ENOTNAM,
+  ENAVAIL,
+  EISNAM,
+  EREMOTEIO,
+  EDQUOT,
+  ENOMEDIUM,
+  EMEDIUMTYPE,
+  ECANCELED,
+  ENOKEY,
+  EKEYEXPIRED,
+  EKEYREVOKED,
+  EKEYREJECTED,
+  EOWNERDEAD,
+  ENOTRECOVERABLE,
+  ERFKILL,
+  EHWPOISON,
+  EFTYPE,
+  ENOTSUPP,
+} from "./errno.ts";
+export {
+  EPERM,
+  ENOENT,
+  ESRCH,
+  EINTR,
+  EIO,
+  ENXIO,
+  E2BIG,
+  ENOEXEC,
+  EBADF,
+  ECHILD,
+  EAGAIN,
+  ENOMEM,
+  EACCES,
+  EFAULT,
+  ENOTBLK,
+  EBUSY,
+  EEXIST,
+  EXDEV,
+  ENODEV,
+  ENOTDIR,
+  EISDIR,
+  EINVAL,
+  ENFILE,
+  EMFILE,
+  ENOTTY,
+  ETXTBSY,
+  EFBIG,
+  ENOSPC,
+  ESPIPE,
+  EROFS,
+  EMLINK,
+  EPIPE,
+  EDOM,
+  ERANGE,
+  EDEADLK,
+  ENAMETOOLONG,
+  ENOLCK,
+  ENOSYS,
+  ENOTEMPTY,
+  ELOOP,
+  EWOULDBLOCK,
+  ENOMSG,
+  EIDRM,
+  ECHRNG,
+  EL2NSYNC,
+  EL3HLT,
+  EL3RST,
+  ELNRNG,
+  EUNATCH,
+  ENOCSI,
+  EL2HLT,
+  EBADE,
+  EBADR,
+  EXFULL,
+  ENOANO,
+  EBADRQC,
+  EBADSLT,
+  EDEADLOCK,
+  EBFONT,
+  ENOSTR,
+  ENODATA,
+  ETIME,
+  ENOSR,
+  ENONET,
+  ENOPKG,
+  EREMOTE,
+  ENOLINK,
+  EADV,
+  ESRMNT,
+  ECOMM,
+  EPROTO,
+  EMULTIHOP,
+  EDOTDOT,
+  EBADMSG,
+  EFSBADCRC,
+  EOVERFLOW,
+  ENOTUNIQ,
+  EBADFD,
+  EREMCHG,
+  ELIBACC,
+  ELIBBAD,
+  ELIBSCN,
+  ELIBMAX,
+  ELIBEXEC,
+  EILSEQ,
+  ERESTART,
+  ESTRPIPE,
+  EUSERS,
+  ENOTSOCK,
+  EDESTADDRREQ,
+  EMSGSIZE,
+  EPROTOTYPE,
+  ENOPROTOOPT,
+  EPROTONOSUPPORT,
+  ESOCKTNOSUPPORT,
+  EOPNOTSUPP,
+  EPFNOSUPPORT,
+  EAFNOSUPPORT,
+  EADDRINUSE,
+  EADDRNOTAVAIL,
+  ENETDOWN,
+  ENETUNREACH,
+  ENETRESET,
+  ECONNABORTED,
+  ECONNRESET,
+  ENOBUFS,
+  EISCONN,
+  ENOTCONN,
+  ESHUTDOWN,
+  ETOOMANYREFS,
+  ETIMEDOUT,
+  ECONNREFUSED,
+  EHOSTDOWN,
+  EHOSTUNREACH,
+  EALREADY,
+  EINPROGRESS,
+  ESTALE,
+  EUCLEAN,
+  EFSCORRUPTED,
+  ENOTNAM,
+  ENAVAIL,
+  EISNAM,
+  EREMOTEIO,
+  EDQUOT,
+  ENOMEDIUM,
+  EMEDIUMTYPE,
+  ECANCELED,
+  ENOKEY,
+  EKEYEXPIRED,
+  EKEYREVOKED,
+  EKEYREJECTED,
+  EOWNERDEAD,
+  ENOTRECOVERABLE,
+  ERFKILL,
+  EHWPOISON,
+  EFTYPE,
+  ENOTSUPP,
+} from "./errno.ts";
 
 /** Drops the packet as after an error: the tracepoint `xdp:xdp_exception` fires. */
 export const XDP_ABORTED = 0;
@@ -1449,142 +1725,6 @@ export const perf_sw_ids = {
 /** Events of the type `PERF_TYPE_SOFTWARE`. */
 export type perf_sw_ids = (typeof perf_sw_ids)[keyof typeof perf_sw_ids];
 
-export const EPERM = 1;
-export const ENOENT = 2;
-export const ESRCH = 3;
-export const EINTR = 4;
-export const EIO = 5;
-export const ENXIO = 6;
-export const E2BIG = 7;
-export const ENOEXEC = 8;
-export const EBADF = 9;
-export const ECHILD = 10;
-export const EAGAIN = 11;
-export const ENOMEM = 12;
-export const EACCES = 13;
-export const EFAULT = 14;
-export const ENOTBLK = 15;
-export const EBUSY = 16;
-export const EEXIST = 17;
-export const EXDEV = 18;
-export const ENODEV = 19;
-export const ENOTDIR = 20;
-export const EISDIR = 21;
-export const EINVAL = 22;
-export const ENFILE = 23;
-export const EMFILE = 24;
-export const ENOTTY = 25;
-export const ETXTBSY = 26;
-export const EFBIG = 27;
-export const ENOSPC = 28;
-export const ESPIPE = 29;
-export const EROFS = 30;
-export const EMLINK = 31;
-export const EPIPE = 32;
-export const EDOM = 33;
-export const ERANGE = 34;
-export const EDEADLK = 35;
-export const ENAMETOOLONG = 36;
-export const ENOLCK = 37;
-export const ENOSYS = 38;
-export const ENOTEMPTY = 39;
-export const ELOOP = 40;
-export const EWOULDBLOCK = 11;
-export const ENOMSG = 42;
-export const EIDRM = 43;
-export const ECHRNG = 44;
-export const EL2NSYNC = 45;
-export const EL3HLT = 46;
-export const EL3RST = 47;
-export const ELNRNG = 48;
-export const EUNATCH = 49;
-export const ENOCSI = 50;
-export const EL2HLT = 51;
-export const EBADE = 52;
-export const EBADR = 53;
-export const EXFULL = 54;
-export const ENOANO = 55;
-export const EBADRQC = 56;
-export const EBADSLT = 57;
-export const EDEADLOCK = 35;
-export const EBFONT = 59;
-export const ENOSTR = 60;
-export const ENODATA = 61;
-export const ETIME = 62;
-export const ENOSR = 63;
-export const ENONET = 64;
-export const ENOPKG = 65;
-export const EREMOTE = 66;
-export const ENOLINK = 67;
-export const EADV = 68;
-export const ESRMNT = 69;
-export const ECOMM = 70;
-export const EPROTO = 71;
-export const EMULTIHOP = 72;
-export const EDOTDOT = 73;
-export const EBADMSG = 74;
-export const EFSBADCRC = 74;
-export const EOVERFLOW = 75;
-export const ENOTUNIQ = 76;
-export const EBADFD = 77;
-export const EREMCHG = 78;
-export const ELIBACC = 79;
-export const ELIBBAD = 80;
-export const ELIBSCN = 81;
-export const ELIBMAX = 82;
-export const ELIBEXEC = 83;
-export const EILSEQ = 84;
-export const ERESTART = 85;
-export const ESTRPIPE = 86;
-export const EUSERS = 87;
-export const ENOTSOCK = 88;
-export const EDESTADDRREQ = 89;
-export const EMSGSIZE = 90;
-export const EPROTOTYPE = 91;
-export const ENOPROTOOPT = 92;
-export const EPROTONOSUPPORT = 93;
-export const ESOCKTNOSUPPORT = 94;
-export const EOPNOTSUPP = 95;
-export const EPFNOSUPPORT = 96;
-export const EAFNOSUPPORT = 97;
-export const EADDRINUSE = 98;
-export const EADDRNOTAVAIL = 99;
-export const ENETDOWN = 100;
-export const ENETUNREACH = 101;
-export const ENETRESET = 102;
-export const ECONNABORTED = 103;
-export const ECONNRESET = 104;
-export const ENOBUFS = 105;
-export const EISCONN = 106;
-export const ENOTCONN = 107;
-export const ESHUTDOWN = 108;
-export const ETOOMANYREFS = 109;
-export const ETIMEDOUT = 110;
-export const ECONNREFUSED = 111;
-export const EHOSTDOWN = 112;
-export const EHOSTUNREACH = 113;
-export const EALREADY = 114;
-export const EINPROGRESS = 115;
-export const ESTALE = 116;
-export const EUCLEAN = 117;
-export const EFSCORRUPTED = 117;
-export const ENOTNAM = 118;
-export const ENAVAIL = 119;
-export const EISNAM = 120;
-export const EREMOTEIO = 121;
-export const EDQUOT = 122;
-export const ENOMEDIUM = 123;
-export const EMEDIUMTYPE = 124;
-export const ECANCELED = 125;
-export const ENOKEY = 126;
-export const EKEYEXPIRED = 127;
-export const EKEYREVOKED = 128;
-export const EKEYREJECTED = 129;
-export const EOWNERDEAD = 130;
-export const ENOTRECOVERABLE = 131;
-export const ERFKILL = 132;
-export const EHWPOISON = 133;
-export const EFTYPE = 134;
 /** Error numbers; the same on x86-64 and arm64. Programs return them negative: `-EPERM`. */
 export const errno = {
   EPERM,

@@ -2,144 +2,159 @@
 
 /** @module The kernel's numbers: error numbers; the same on x86-64 and arm64. */
 
-export const errnoNumbers = {
-  EPERM: 1,
-  ENOENT: 2,
-  ESRCH: 3,
-  EINTR: 4,
-  EIO: 5,
-  ENXIO: 6,
-  E2BIG: 7,
-  ENOEXEC: 8,
-  EBADF: 9,
-  ECHILD: 10,
-  EAGAIN: 11,
-  ENOMEM: 12,
-  EACCES: 13,
-  EFAULT: 14,
-  ENOTBLK: 15,
-  EBUSY: 16,
-  EEXIST: 17,
-  EXDEV: 18,
-  ENODEV: 19,
-  ENOTDIR: 20,
-  EISDIR: 21,
-  EINVAL: 22,
-  ENFILE: 23,
-  EMFILE: 24,
-  ENOTTY: 25,
-  ETXTBSY: 26,
-  EFBIG: 27,
-  ENOSPC: 28,
-  ESPIPE: 29,
-  EROFS: 30,
-  EMLINK: 31,
-  EPIPE: 32,
-  EDOM: 33,
-  ERANGE: 34,
-  EDEADLK: 35,
-  ENAMETOOLONG: 36,
-  ENOLCK: 37,
-  ENOSYS: 38,
-  ENOTEMPTY: 39,
-  ELOOP: 40,
-  EWOULDBLOCK: 11,
-  ENOMSG: 42,
-  EIDRM: 43,
-  ECHRNG: 44,
-  EL2NSYNC: 45,
-  EL3HLT: 46,
-  EL3RST: 47,
-  ELNRNG: 48,
-  EUNATCH: 49,
-  ENOCSI: 50,
-  EL2HLT: 51,
-  EBADE: 52,
-  EBADR: 53,
-  EXFULL: 54,
-  ENOANO: 55,
-  EBADRQC: 56,
-  EBADSLT: 57,
-  EDEADLOCK: 35,
-  EBFONT: 59,
-  ENOSTR: 60,
-  ENODATA: 61,
-  ETIME: 62,
-  ENOSR: 63,
-  ENONET: 64,
-  ENOPKG: 65,
-  EREMOTE: 66,
-  ENOLINK: 67,
-  EADV: 68,
-  ESRMNT: 69,
-  ECOMM: 70,
-  EPROTO: 71,
-  EMULTIHOP: 72,
-  EDOTDOT: 73,
-  EBADMSG: 74,
-  EFSBADCRC: 74,
-  EOVERFLOW: 75,
-  ENOTUNIQ: 76,
-  EBADFD: 77,
-  EREMCHG: 78,
-  ELIBACC: 79,
-  ELIBBAD: 80,
-  ELIBSCN: 81,
-  ELIBMAX: 82,
-  ELIBEXEC: 83,
-  EILSEQ: 84,
-  ERESTART: 85,
-  ESTRPIPE: 86,
-  EUSERS: 87,
-  ENOTSOCK: 88,
-  EDESTADDRREQ: 89,
-  EMSGSIZE: 90,
-  EPROTOTYPE: 91,
-  ENOPROTOOPT: 92,
-  EPROTONOSUPPORT: 93,
-  ESOCKTNOSUPPORT: 94,
-  EOPNOTSUPP: 95,
-  EPFNOSUPPORT: 96,
-  EAFNOSUPPORT: 97,
-  EADDRINUSE: 98,
-  EADDRNOTAVAIL: 99,
-  ENETDOWN: 100,
-  ENETUNREACH: 101,
-  ENETRESET: 102,
-  ECONNABORTED: 103,
-  ECONNRESET: 104,
-  ENOBUFS: 105,
-  EISCONN: 106,
-  ENOTCONN: 107,
-  ESHUTDOWN: 108,
-  ETOOMANYREFS: 109,
-  ETIMEDOUT: 110,
-  ECONNREFUSED: 111,
-  EHOSTDOWN: 112,
-  EHOSTUNREACH: 113,
-  EALREADY: 114,
-  EINPROGRESS: 115,
-  ESTALE: 116,
-  EUCLEAN: 117,
-  EFSCORRUPTED: 117,
-  ENOTNAM: 118,
-  ENAVAIL: 119,
-  EISNAM: 120,
-  EREMOTEIO: 121,
-  EDQUOT: 122,
-  ENOMEDIUM: 123,
-  EMEDIUMTYPE: 124,
-  ECANCELED: 125,
-  ENOKEY: 126,
-  EKEYEXPIRED: 127,
-  EKEYREVOKED: 128,
-  EKEYREJECTED: 129,
-  EOWNERDEAD: 130,
-  ENOTRECOVERABLE: 131,
-  ERFKILL: 132,
-  EHWPOISON: 133,
-  EFTYPE: 134,
-} as const;
+export const EPERM = 1;
+export const ENOENT = 2;
+export const ESRCH = 3;
+export const EINTR = 4;
+export const EIO = 5;
+export const ENXIO = 6;
+export const E2BIG = 7;
+export const ENOEXEC = 8;
+export const EBADF = 9;
+export const ECHILD = 10;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EFAULT = 14;
+export const ENOTBLK = 15;
+export const EBUSY = 16;
+export const EEXIST = 17;
+export const EXDEV = 18;
+export const ENODEV = 19;
+export const ENOTDIR = 20;
+export const EISDIR = 21;
+export const EINVAL = 22;
+export const ENFILE = 23;
+export const EMFILE = 24;
+export const ENOTTY = 25;
+export const ETXTBSY = 26;
+export const EFBIG = 27;
+export const ENOSPC = 28;
+export const ESPIPE = 29;
+export const EROFS = 30;
+export const EMLINK = 31;
+export const EPIPE = 32;
+export const EDOM = 33;
+export const ERANGE = 34;
+export const EDEADLK = 35;
+export const ENAMETOOLONG = 36;
+export const ENOLCK = 37;
+export const ENOSYS = 38;
+export const ENOTEMPTY = 39;
+export const ELOOP = 40;
+export const EWOULDBLOCK = 11;
+export const ENOMSG = 42;
+export const EIDRM = 43;
+export const ECHRNG = 44;
+export const EL2NSYNC = 45;
+export const EL3HLT = 46;
+export const EL3RST = 47;
+export const ELNRNG = 48;
+export const EUNATCH = 49;
+export const ENOCSI = 50;
+export const EL2HLT = 51;
+export const EBADE = 52;
+export const EBADR = 53;
+export const EXFULL = 54;
+export const ENOANO = 55;
+export const EBADRQC = 56;
+export const EBADSLT = 57;
+export const EDEADLOCK = 35;
+export const EBFONT = 59;
+export const ENOSTR = 60;
+export const ENODATA = 61;
+export const ETIME = 62;
+export const ENOSR = 63;
+export const ENONET = 64;
+export const ENOPKG = 65;
+export const EREMOTE = 66;
+export const ENOLINK = 67;
+export const EADV = 68;
+export const ESRMNT = 69;
+export const ECOMM = 70;
+export const EPROTO = 71;
+export const EMULTIHOP = 72;
+export const EDOTDOT = 73;
+export const EBADMSG = 74;
+export const EFSBADCRC = 74;
+export const EOVERFLOW = 75;
+export const ENOTUNIQ = 76;
+export const EBADFD = 77;
+export const EREMCHG = 78;
+export const ELIBACC = 79;
+export const ELIBBAD = 80;
+export const ELIBSCN = 81;
+export const ELIBMAX = 82;
+export const ELIBEXEC = 83;
+export const EILSEQ = 84;
+export const ERESTART = 85;
+export const ESTRPIPE = 86;
+export const EUSERS = 87;
+export const ENOTSOCK = 88;
+export const EDESTADDRREQ = 89;
+export const EMSGSIZE = 90;
+export const EPROTOTYPE = 91;
+export const ENOPROTOOPT = 92;
+export const EPROTONOSUPPORT = 93;
+export const ESOCKTNOSUPPORT = 94;
+export const EOPNOTSUPP = 95;
+export const EPFNOSUPPORT = 96;
+export const EAFNOSUPPORT = 97;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ENETDOWN = 100;
+export const ENETUNREACH = 101;
+export const ENETRESET = 102;
+export const ECONNABORTED = 103;
+export const ECONNRESET = 104;
+export const ENOBUFS = 105;
+export const EISCONN = 106;
+export const ENOTCONN = 107;
+export const ESHUTDOWN = 108;
+export const ETOOMANYREFS = 109;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
+export const EHOSTDOWN = 112;
+export const EHOSTUNREACH = 113;
+export const EALREADY = 114;
+export const EINPROGRESS = 115;
+export const ESTALE = 116;
+export const EUCLEAN = 117;
+export const EFSCORRUPTED = 117;
+export const ENOTNAM = 118;
+export const ENAVAIL = 119;
+export const EISNAM = 120;
+export const EREMOTEIO = 121;
+export const EDQUOT = 122;
+export const ENOMEDIUM = 123;
+export const EMEDIUMTYPE = 124;
+export const ECANCELED = 125;
+export const ENOKEY = 126;
+export const EKEYEXPIRED = 127;
+export const EKEYREVOKED = 128;
+export const EKEYREJECTED = 129;
+export const EOWNERDEAD = 130;
+export const ENOTRECOVERABLE = 131;
+export const ERFKILL = 132;
+export const EHWPOISON = 133;
+export const EFTYPE = 134;
+
+/** The names by number, from 0 on; `-` stands for none. */
+export const errnoNames =
+  "- EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES " +
+  "EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY " +
+  "ETXTBSY EFBIG ENOSPC ESPIPE EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK " +
+  "ENOSYS ENOTEMPTY ELOOP - ENOMSG EIDRM ECHRNG EL2NSYNC EL3HLT EL3RST ELNRNG EUNATCH ENOCSI " +
+  "EL2HLT EBADE EBADR EXFULL ENOANO EBADRQC EBADSLT - EBFONT ENOSTR ENODATA ETIME ENOSR " +
+  "ENONET ENOPKG EREMOTE ENOLINK EADV ESRMNT ECOMM EPROTO EMULTIHOP EDOTDOT EBADMSG " +
+  "EOVERFLOW ENOTUNIQ EBADFD EREMCHG ELIBACC ELIBBAD ELIBSCN ELIBMAX ELIBEXEC EILSEQ " +
+  "ERESTART ESTRPIPE EUSERS ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT " +
+  "EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE " +
+  "EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN " +
+  "ENOTCONN ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY " +
+  "EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL EISNAM EREMOTEIO EDQUOT ENOMEDIUM EMEDIUMTYPE " +
+  "ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL " +
+  "EHWPOISON EFTYPE";
 
 // The kernel's own, which bpf(2) returns all the same.
 export const ENOTSUPP = 524;

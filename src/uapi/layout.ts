@@ -3,82 +3,579 @@
 /** @module The kernel's numbers: where the fields of its structs are, in bytes. */
 
 /** The byte offsets in union bpf_attr, the part with map_type. */
-export * as MAP_CREATE from "./layout/map_create.ts";
+export const enum MAP_CREATE {
+  map_type = 0,
+  key_size = 4,
+  value_size = 8,
+  max_entries = 12,
+  map_flags = 16,
+  inner_map_fd = 20,
+  numa_node = 24,
+  map_name = 28,
+  map_ifindex = 44,
+  btf_fd = 48,
+  btf_key_type_id = 52,
+  btf_value_type_id = 56,
+  btf_vmlinux_value_type_id = 60,
+  map_extra = 64,
+  value_type_btf_obj_fd = 72,
+  map_token_fd = 76,
+  excl_prog_hash = 80,
+  excl_prog_hash_size = 88,
+  sizeof = 96,
+}
 
 /** The byte offsets in union bpf_attr, the part with key. */
-export * as MAP_ELEM from "./layout/map_elem.ts";
+export const enum MAP_ELEM {
+  map_fd = 0,
+  key = 8,
+  value = 16,
+  next_key = 16,
+  flags = 24,
+  sizeof = 32,
+}
 
 /** The byte offsets in union bpf_attr, the part with batch. */
-export * as MAP_BATCH from "./layout/map_batch.ts";
+export const enum MAP_BATCH {
+  in_batch = 0,
+  out_batch = 8,
+  keys = 16,
+  values = 24,
+  count = 32,
+  map_fd = 36,
+  elem_flags = 40,
+  flags = 48,
+  sizeof = 56,
+}
 
 /** The byte offsets in union bpf_attr, the part with prog_type. */
-export * as PROG_LOAD from "./layout/prog_load.ts";
+export const enum PROG_LOAD {
+  prog_type = 0,
+  insn_cnt = 4,
+  insns = 8,
+  license = 16,
+  log_level = 24,
+  log_size = 28,
+  log_buf = 32,
+  kern_version = 40,
+  prog_flags = 44,
+  prog_name = 48,
+  prog_ifindex = 64,
+  expected_attach_type = 68,
+  prog_btf_fd = 72,
+  func_info_rec_size = 76,
+  func_info = 80,
+  func_info_cnt = 88,
+  line_info_rec_size = 92,
+  line_info = 96,
+  line_info_cnt = 104,
+  attach_btf_id = 108,
+  attach_prog_fd = 112,
+  attach_btf_obj_fd = 112,
+  core_relo_cnt = 116,
+  fd_array = 120,
+  core_relos = 128,
+  core_relo_rec_size = 136,
+  log_true_size = 140,
+  prog_token_fd = 144,
+  fd_array_cnt = 148,
+  signature = 152,
+  signature_size = 160,
+  keyring_id = 164,
+  sizeof = 168,
+}
 
 /** The byte offsets in union bpf_attr, the part with pathname. */
-export * as OBJ from "./layout/obj.ts";
+export const enum OBJ {
+  pathname = 0,
+  bpf_fd = 8,
+  file_flags = 12,
+  path_fd = 16,
+  sizeof = 24,
+}
 
 /** The byte offsets in union bpf_attr, the part with test. */
-export * as PROG_TEST_RUN from "./layout/prog_test_run.ts";
+export const enum PROG_TEST_RUN {
+  prog_fd = 0,
+  retval = 4,
+  data_size_in = 8,
+  data_size_out = 12,
+  data_in = 16,
+  data_out = 24,
+  repeat = 32,
+  duration = 36,
+  ctx_size_in = 40,
+  ctx_size_out = 44,
+  ctx_in = 48,
+  ctx_out = 56,
+  flags = 64,
+  cpu = 68,
+  batch_size = 72,
+  sizeof = 80,
+}
 
 /** The byte offsets in union bpf_attr, the part with start_id. */
-export * as GET_ID from "./layout/get_id.ts";
+export const enum GET_ID {
+  start_id = 0,
+  prog_id = 0,
+  map_id = 0,
+  btf_id = 0,
+  link_id = 0,
+  next_id = 4,
+  open_flags = 8,
+  fd_by_id_token_fd = 12,
+  sizeof = 16,
+}
 
 /** The byte offsets in union bpf_attr, the part with info. */
-export * as GET_INFO_BY_FD from "./layout/get_info_by_fd.ts";
+export const enum GET_INFO_BY_FD {
+  bpf_fd = 0,
+  info_len = 4,
+  info = 8,
+  sizeof = 16,
+}
 
 /** The byte offsets in union bpf_attr, the part with attach_bpf_fd. */
-export * as PROG_ATTACH from "./layout/prog_attach.ts";
+export const enum PROG_ATTACH {
+  target_fd = 0,
+  target_ifindex = 0,
+  attach_bpf_fd = 4,
+  attach_type = 8,
+  attach_flags = 12,
+  replace_bpf_fd = 16,
+  relative_fd = 20,
+  relative_id = 20,
+  expected_revision = 24,
+  sizeof = 32,
+}
 
 /** The byte offsets in union bpf_attr, the part with raw_tracepoint. */
-export * as RAW_TRACEPOINT_OPEN from "./layout/raw_tracepoint_open.ts";
+export const enum RAW_TRACEPOINT_OPEN {
+  name = 0,
+  prog_fd = 8,
+  cookie = 16,
+  sizeof = 24,
+}
 
 /** The byte offsets in union bpf_attr, the part with btf. */
-export * as BTF_LOAD from "./layout/btf_load.ts";
+export const enum BTF_LOAD {
+  btf = 0,
+  btf_log_buf = 8,
+  btf_size = 16,
+  btf_log_size = 20,
+  btf_log_level = 24,
+  btf_log_true_size = 28,
+  btf_flags = 32,
+  btf_token_fd = 36,
+  sizeof = 40,
+}
 
 /** The byte offsets in union bpf_attr, the part with link_create. */
-export * as LINK_CREATE from "./layout/link_create.ts";
+export const enum LINK_CREATE {
+  prog_fd = 0,
+  map_fd = 0,
+  target_fd = 4,
+  target_ifindex = 4,
+  attach_type = 8,
+  flags = 12,
+  target_btf_id = 16,
+  iter_info = 16,
+  iter_info_len = 24,
+  perf_event_bpf_cookie = 16,
+  kprobe_multi_flags = 16,
+  kprobe_multi_cnt = 20,
+  kprobe_multi_syms = 24,
+  kprobe_multi_addrs = 32,
+  kprobe_multi_cookies = 40,
+  tracing_target_btf_id = 16,
+  tracing_cookie = 24,
+  netfilter_pf = 16,
+  netfilter_hooknum = 20,
+  netfilter_priority = 24,
+  netfilter_flags = 28,
+  tcx_relative_fd = 16,
+  tcx_relative_id = 16,
+  tcx_expected_revision = 24,
+  uprobe_multi_path = 16,
+  uprobe_multi_offsets = 24,
+  uprobe_multi_ref_ctr_offsets = 32,
+  uprobe_multi_cookies = 40,
+  uprobe_multi_cnt = 48,
+  uprobe_multi_flags = 52,
+  uprobe_multi_pid = 56,
+  uprobe_multi_path_fd = 60,
+  netkit_relative_fd = 16,
+  netkit_relative_id = 16,
+  netkit_expected_revision = 24,
+  cgroup_relative_fd = 16,
+  cgroup_relative_id = 16,
+  cgroup_expected_revision = 24,
+  tracing_multi_ids = 16,
+  tracing_multi_cookies = 24,
+  tracing_multi_cnt = 32,
+  sizeof = 64,
+}
 
 /** The byte offsets in union bpf_attr, the part with link_update. */
-export * as LINK_UPDATE from "./layout/link_update.ts";
+export const enum LINK_UPDATE {
+  link_fd = 0,
+  new_prog_fd = 4,
+  new_map_fd = 4,
+  flags = 8,
+  old_prog_fd = 12,
+  old_map_fd = 12,
+  sizeof = 16,
+}
 
 /** The byte offsets in union bpf_attr, the part with link_detach. */
-export * as LINK_DETACH from "./layout/link_detach.ts";
+export const enum LINK_DETACH {
+  link_fd = 0,
+  sizeof = 4,
+}
 
 /** The byte offsets in union bpf_attr, the part with prog_bind_map. */
-export * as PROG_BIND_MAP from "./layout/prog_bind_map.ts";
+export const enum PROG_BIND_MAP {
+  prog_fd = 0,
+  map_fd = 4,
+  flags = 8,
+  sizeof = 12,
+}
 
 /** The byte offsets in struct bpf_map_info. */
-export * as MAP_INFO from "./layout/map_info.ts";
+export const enum MAP_INFO {
+  type = 0,
+  id = 4,
+  key_size = 8,
+  value_size = 12,
+  max_entries = 16,
+  map_flags = 20,
+  name = 24,
+  ifindex = 40,
+  btf_vmlinux_value_type_id = 44,
+  netns_dev = 48,
+  netns_ino = 56,
+  btf_id = 64,
+  btf_key_type_id = 68,
+  btf_value_type_id = 72,
+  btf_vmlinux_id = 76,
+  map_extra = 80,
+  hash = 88,
+  hash_size = 96,
+  sizeof = 104,
+}
 
 /** The byte offsets in struct bpf_prog_info. */
-export * as PROG_INFO from "./layout/prog_info.ts";
+export const enum PROG_INFO {
+  type = 0,
+  id = 4,
+  tag = 8,
+  jited_prog_len = 16,
+  xlated_prog_len = 20,
+  jited_prog_insns = 24,
+  xlated_prog_insns = 32,
+  load_time = 40,
+  created_by_uid = 48,
+  nr_map_ids = 52,
+  map_ids = 56,
+  name = 64,
+  ifindex = 80,
+  gpl_compatible_bit = 672,
+  netns_dev = 88,
+  netns_ino = 96,
+  nr_jited_ksyms = 104,
+  nr_jited_func_lens = 108,
+  jited_ksyms = 112,
+  jited_func_lens = 120,
+  btf_id = 128,
+  func_info_rec_size = 132,
+  func_info = 136,
+  nr_func_info = 144,
+  nr_line_info = 148,
+  line_info = 152,
+  jited_line_info = 160,
+  nr_jited_line_info = 168,
+  line_info_rec_size = 172,
+  jited_line_info_rec_size = 176,
+  nr_prog_tags = 180,
+  prog_tags = 184,
+  run_time_ns = 192,
+  run_cnt = 200,
+  recursion_misses = 208,
+  verified_insns = 216,
+  attach_btf_obj_id = 220,
+  attach_btf_id = 224,
+  sizeof = 232,
+}
 
 /** The byte offsets in struct bpf_link_info. */
-export * as LINK_INFO from "./layout/link_info.ts";
+export const enum LINK_INFO {
+  type = 0,
+  id = 4,
+  prog_id = 8,
+  raw_tracepoint_tp_name = 16,
+  raw_tracepoint_tp_name_len = 24,
+  raw_tracepoint_cookie = 32,
+  tracing_attach_type = 16,
+  tracing_target_obj_id = 20,
+  tracing_target_btf_id = 24,
+  tracing_cookie = 32,
+  cgroup_cgroup_id = 16,
+  cgroup_attach_type = 24,
+  iter_target_name = 16,
+  iter_target_name_len = 24,
+  iter_map_map_id = 28,
+  iter_cgroup_cgroup_id = 32,
+  iter_cgroup_order = 40,
+  iter_task_tid = 32,
+  iter_task_pid = 36,
+  netns_netns_ino = 16,
+  netns_attach_type = 20,
+  xdp_ifindex = 16,
+  struct_ops_map_id = 16,
+  netfilter_pf = 16,
+  netfilter_hooknum = 20,
+  netfilter_priority = 24,
+  netfilter_flags = 28,
+  kprobe_multi_addrs = 16,
+  kprobe_multi_count = 24,
+  kprobe_multi_flags = 28,
+  kprobe_multi_missed = 32,
+  kprobe_multi_cookies = 40,
+  uprobe_multi_path = 16,
+  uprobe_multi_offsets = 24,
+  uprobe_multi_ref_ctr_offsets = 32,
+  uprobe_multi_cookies = 40,
+  uprobe_multi_path_size = 48,
+  uprobe_multi_count = 52,
+  uprobe_multi_flags = 56,
+  uprobe_multi_pid = 60,
+  perf_event_type = 16,
+  perf_event_uprobe_file_name = 24,
+  perf_event_uprobe_name_len = 32,
+  perf_event_uprobe_offset = 36,
+  perf_event_uprobe_cookie = 40,
+  perf_event_uprobe_ref_ctr_offset = 48,
+  perf_event_kprobe_func_name = 24,
+  perf_event_kprobe_name_len = 32,
+  perf_event_kprobe_offset = 36,
+  perf_event_kprobe_addr = 40,
+  perf_event_kprobe_missed = 48,
+  perf_event_kprobe_cookie = 56,
+  perf_event_tracepoint_tp_name = 24,
+  perf_event_tracepoint_name_len = 32,
+  perf_event_tracepoint_cookie = 40,
+  perf_event_event_config = 24,
+  perf_event_event_type = 32,
+  perf_event_event_cookie = 40,
+  tcx_ifindex = 16,
+  tcx_attach_type = 20,
+  netkit_ifindex = 16,
+  netkit_attach_type = 20,
+  sockmap_map_id = 16,
+  sockmap_attach_type = 20,
+  sizeof = 64,
+}
 
 /** The byte offsets in struct bpf_btf_info. */
-export * as BTF_INFO from "./layout/btf_info.ts";
+export const enum BTF_INFO {
+  btf = 0,
+  btf_size = 8,
+  id = 12,
+  name = 16,
+  name_len = 24,
+  kernel_btf = 28,
+  sizeof = 32,
+}
 
 /** The byte offsets in struct perf_event_attr. */
-export * as PERF_EVENT_ATTR from "./layout/perf_event_attr.ts";
+export const enum PERF_EVENT_ATTR {
+  type = 0,
+  size = 4,
+  config = 8,
+  sample_period = 16,
+  sample_freq = 16,
+  sample_type = 24,
+  read_format = 32,
+  disabled_bit = 320,
+  watermark_bit = 334,
+  write_backward_bit = 347,
+  wakeup_events = 48,
+  wakeup_watermark = 48,
+  bp_type = 52,
+  bp_addr = 56,
+  kprobe_func = 56,
+  uprobe_path = 56,
+  config1 = 56,
+  bp_len = 64,
+  kprobe_addr = 64,
+  probe_offset = 64,
+  config2 = 64,
+  branch_sample_type = 72,
+  sample_regs_user = 80,
+  sample_stack_user = 88,
+  clockid = 92,
+  sample_regs_intr = 96,
+  aux_watermark = 104,
+  sample_max_stack = 108,
+  aux_sample_size = 112,
+  aux_action = 116,
+  sig_data = 120,
+  config3 = 128,
+  config4 = 136,
+  sizeof = 144,
+}
 
 /** The byte offsets in struct perf_event_header. */
-export * as PERF_EVENT_HEADER from "./layout/perf_event_header.ts";
+export const enum PERF_EVENT_HEADER {
+  type = 0,
+  misc = 4,
+  size = 6,
+  sizeof = 8,
+}
 
 /** The byte offsets in struct perf_event_mmap_page. */
-export * as PERF_EVENT_MMAP_PAGE from "./layout/perf_event_mmap_page.ts";
+export const enum PERF_EVENT_MMAP_PAGE {
+  version = 0,
+  compat_version = 4,
+  lock = 8,
+  index = 12,
+  offset = 16,
+  time_enabled = 24,
+  time_running = 32,
+  capabilities = 40,
+  pmc_width = 48,
+  time_shift = 50,
+  time_mult = 52,
+  time_offset = 56,
+  time_zero = 64,
+  size = 72,
+  time_cycles = 80,
+  time_mask = 88,
+  data_head = 1024,
+  data_tail = 1032,
+  data_offset = 1040,
+  data_size = 1048,
+  aux_head = 1056,
+  aux_tail = 1064,
+  aux_offset = 1072,
+  aux_size = 1080,
+  sizeof = 1088,
+}
 
 /** The byte offsets in struct io_uring_params. */
-export * as IO_URING_PARAMS from "./layout/io_uring_params.ts";
+export const enum IO_URING_PARAMS {
+  sq_entries = 0,
+  cq_entries = 4,
+  flags = 8,
+  sq_thread_cpu = 12,
+  sq_thread_idle = 16,
+  features = 20,
+  wq_fd = 24,
+  sq_off_head = 40,
+  sq_off_tail = 44,
+  sq_off_ring_mask = 48,
+  sq_off_ring_entries = 52,
+  sq_off_flags = 56,
+  sq_off_dropped = 60,
+  sq_off_array = 64,
+  sq_off_user_addr = 72,
+  cq_off_head = 80,
+  cq_off_tail = 84,
+  cq_off_ring_mask = 88,
+  cq_off_ring_entries = 92,
+  cq_off_overflow = 96,
+  cq_off_cqes = 100,
+  cq_off_flags = 104,
+  cq_off_user_addr = 112,
+  sizeof = 120,
+}
 
 /** The byte offsets in struct io_uring_sqe. */
-export * as IO_URING_SQE from "./layout/io_uring_sqe.ts";
+export const enum IO_URING_SQE {
+  opcode = 0,
+  flags = 1,
+  ioprio = 2,
+  fd = 4,
+  off = 8,
+  addr2 = 8,
+  cmd_op = 8,
+  addr = 16,
+  splice_off_in = 16,
+  level = 16,
+  optname = 20,
+  len = 24,
+  rw_flags = 28,
+  fsync_flags = 28,
+  poll_events = 28,
+  poll32_events = 28,
+  sync_range_flags = 28,
+  msg_flags = 28,
+  timeout_flags = 28,
+  accept_flags = 28,
+  cancel_flags = 28,
+  open_flags = 28,
+  statx_flags = 28,
+  fadvise_advice = 28,
+  splice_flags = 28,
+  rename_flags = 28,
+  unlink_flags = 28,
+  hardlink_flags = 28,
+  xattr_flags = 28,
+  msg_ring_flags = 28,
+  uring_cmd_flags = 28,
+  waitid_flags = 28,
+  futex_flags = 28,
+  install_fd_flags = 28,
+  nop_flags = 28,
+  pipe_flags = 28,
+  user_data = 32,
+  buf_index = 40,
+  buf_group = 40,
+  personality = 42,
+  splice_fd_in = 44,
+  file_index = 44,
+  zcrx_ifq_idx = 44,
+  optlen = 44,
+  addr_len = 44,
+  write_stream = 44,
+  addr3 = 48,
+  attr_ptr = 48,
+  attr_type_mask = 56,
+  optval = 48,
+  cmd = 48,
+  sizeof = 64,
+}
 
 /** The byte offsets in struct io_uring_cqe. */
-export * as IO_URING_CQE from "./layout/io_uring_cqe.ts";
+export const enum IO_URING_CQE {
+  user_data = 0,
+  res = 8,
+  flags = 12,
+  big_cqe = 16,
+  sizeof = 16,
+}
 
 /** The byte offsets in struct iocb. */
-export * as IOCB from "./layout/iocb.ts";
+export const enum IOCB {
+  aio_data = 0,
+  aio_key = 8,
+  aio_rw_flags = 12,
+  aio_lio_opcode = 16,
+  aio_reqprio = 18,
+  aio_fildes = 20,
+  aio_buf = 24,
+  aio_nbytes = 32,
+  aio_offset = 40,
+  aio_flags = 56,
+  aio_resfd = 60,
+  sizeof = 64,
+}
 
 /** The byte offsets in struct io_event. */
-export * as IO_EVENT from "./layout/io_event.ts";
+export const enum IO_EVENT {
+  data = 0,
+  obj = 8,
+  res = 16,
+  res2 = 24,
+  sizeof = 32,
+}

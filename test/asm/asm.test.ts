@@ -74,7 +74,15 @@ describe("registers", () => {
     );
     // @ts-expect-error the source of a load is a register
     expect(() => asm.ldxw(r1, 2, 0)).toThrow(
-      new TypeError("ldxw: src: expected a register, r0 to r10, got 2"),
+      new TypeError(
+        "ldxw: src: expected a register, r0 to r10, got 2: the operands are ldxw(dst, src, offset)",
+      ),
+    );
+    // @ts-expect-error the offset of a store comes second
+    expect(() => asm.stxw(asm.fp, r0, -4)).toThrow(
+      new TypeError(
+        "stxw: offset: expected a number, got the register r0: the operands are stxw(dst, offset, src)",
+      ),
     );
     // @ts-expect-error there is no such register
     expect(() => asm.mov({ register: 11 }, 1)).toThrow(TypeError);

@@ -29,6 +29,17 @@ describe("the kernel's types", () => {
     );
   });
 
+  kernelTypesTest("suggest the name that was meant", () => {
+    const btf = Btf.kernel();
+    const find = (struct: string, path: string) => () => btf.field(struct, path);
+    expect(find("task_struct", "tgidd")).toThrow(/no field tgidd .*: did you mean "tgid"\?$/);
+    expect(find("mm_struct", "arg_strat")).toThrow(/did you mean "arg_start"\?$/);
+    expect(find("task_structt", "tgid")).toThrow(/task_structt: did you mean "task_struct"\?$/);
+    expect(find("task_struct", "mm.pgd")).toThrow(
+      /"pgd" is looked for in is a pointer to the struct mm_struct, whose fields are elsewhere/,
+    );
+  });
+
   kernelTypesTest("find a field through anonymous structs and unions, as C does", () => {
     const btf = Btf.kernel();
     // mm_struct has had most of its fields in an anonymous struct since 4.20.

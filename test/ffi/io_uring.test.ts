@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
-import { errnoNumbers } from "../../src/uapi/errno.ts";
+import { errnoNumber } from "../../src/ffi/error.ts";
 import { runBun } from "../support/run.ts";
 
 const forbidden = `${import.meta.dir}/../loop/children/forbidden.ts`;
@@ -17,7 +17,7 @@ test.each([
 ] as const)(
   "where io_uring_setup answers %s, its reasons and remedies are told",
   async (code, parts) => {
-    const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumbers[code]}` };
+    const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumber(code)}` };
     const { stdout, stderr, exitCode } = await runBun([forbidden, "io_uring_setup"], { env });
     expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
     const refusal = stdout.split("\n").find((line) => line.includes("io_uring_setup")) ?? "";
@@ -27,7 +27,7 @@ test.each([
 );
 
 test("where io_uring_setup answers what says nothing of its reason, none is made up", async () => {
-  const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumbers.ENFILE}` };
+  const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumber("ENFILE")}` };
   const { stdout } = await runBun([forbidden, "io_uring_setup"], { env });
   expect(stdout).toMatch(/^not by cannot set up io_uring: io_uring_setup: ENFILE \([^()]*\)$/m);
 });

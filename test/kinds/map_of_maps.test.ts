@@ -323,6 +323,12 @@ describe("maps of maps", () => {
     expect(openKernelObjects().size).toBe(before);
   });
 
+  bpfTest("tell who gives a map as `inner` to give its options", () => {
+    using live = new HashMap({ ...inner, name: "live" });
+    const make = () => new HashOfMaps({ key: t.u32, maxEntries: 1, inner: live as never });
+    expect(make).toThrow(/got the hash map "live": give the options that describe it/);
+  });
+
   bpfTest("check what is said of the maps inside, and leave nothing open", () => {
     const before = openKernelObjects().size;
     const make = (options: unknown) => () =>

@@ -2,7 +2,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { refillTimeMs, retryAfterEnomem } from "../../src/ffi/bpf_map.ts";
 import { PerCpuHashMap, possibleCpus, SkStorage, t } from "../../src/index.ts";
-import { errnoNumbers } from "../../src/uapi/errno.ts";
+import { E2BIG, ENOMEM } from "../../src/uapi/errno.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { descriptorOf } from "./storage_owners.ts";
 
@@ -57,7 +57,7 @@ bpfTest("a socket's allowance that is used up is waited for by nobody", async ()
 test("a lack of memory that lasts is waited for a while, and another error is not", () => {
   using sleep = spyOn(Bun, "sleepSync").mockReturnValue(undefined);
   let waited = 0;
-  while (retryAfterEnomem({}, errnoNumbers.ENOMEM, waited)) waited++;
+  while (retryAfterEnomem({}, ENOMEM, waited)) waited++;
   expect([waited, sleep.mock.calls.length]).toEqual([refillTimeMs, refillTimeMs]);
-  expect(retryAfterEnomem({}, errnoNumbers.E2BIG, 0)).toBe(false);
+  expect(retryAfterEnomem({}, E2BIG, 0)).toBe(false);
 });

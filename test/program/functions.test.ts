@@ -159,4 +159,7 @@ kernelFunctionTest("a function of the kernel is called through its type informat
   expect(() => run([asm.callKernelFunction("no_such_func"), exit()])).toThrow(
     "the kernel's type information has no func no_such_func",
   );
+  expect(() => run([asm.callKernelFunction("bpf_rcu_read_lokc"), exit()])).toThrow(
+    'no func bpf_rcu_read_lokc: did you mean "bpf_rcu_read_lock"?',
+  );
 });

@@ -44,6 +44,13 @@ describe("the name of a section", () => {
     expect(() => parseSection(undefined)).toThrow('expected a name such as "tp_btf/sched_switch"');
   });
 
+  test("that libbpf has and this library does not is not taken for a misspelt one", () => {
+    for (const name of ["tcx/ingress", "fentry.s/tcp_connect", "kprobe/x", "ksyscall/read"]) {
+      const prefix = `section: unknown "${name}": libbpf has such programs, bun-bpf does not load them`;
+      expect(() => parseSection(name)).toThrow(prefix);
+    }
+  });
+
   test("takes a target exactly where one belongs", () => {
     for (const name of ["raw_tp/", "tp/", "tp_btf/", "tp_btf"]) {
       expect(() => parseSection(name)).toThrow(/needs a target, as in "/);
@@ -99,6 +106,22 @@ describe("attaching", () => {
     expect(() => classic.attach()).toThrow(BpfError);
     expect(() => classic.attach()).toThrow(
       /ENOENT.*This kernel has no tracepoint sched\/no_such_tracepoint/,
+    );
+  });
+
+  bpfTest("to a misspelt tracepoint suggests the one that was meant", () => {
+    using raw = load("raw_tp/sched_swich");
+    expect(() => raw.attach()).toThrow(/\(name\): did you mean "sched_switch"\?$/);
+    for (const target of ["sched/sched_swich", "sced/sched_switch"]) {
+      using classic = load(`tp/${target}`);
+      expect(() => classic.attach()).toThrow(
+        /\(category\/name\): did you mean "sched\/sched_switch"\?$/,
+      );
+    }
+    expect(() => load("tp_btf/sched_swich")).toThrow(/: did you mean "sched_switch"\?$/);
+    using far = load("tp/sched/nothing_like_this_at_all");
+    expect(() => far.attach()).toThrow(
+      "/sys/kernel/tracing/events lists them, where tracefs is mounted (mount -t tracefs tracefs /sys/kernel/tracing)",
     );
   });
 

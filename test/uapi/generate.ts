@@ -11,8 +11,8 @@
  *   apt-get download linux-libc-dev=VERSION linux-headers-VERSION-common
  *   for package in *.deb; do dpkg -x $package FOLDER; done
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { packageRoot } from "../support/run.ts";
 import { type Enumeration, enumerations, meanings } from "./enumerations.ts";
@@ -55,17 +55,13 @@ export function generate(input: Reduced): Map<string, string> {
     }),
   );
   files.set("constants.ts", text("", publicBlocks(input), publicModule));
-  // A file for each struct: bundlers put the numbers of a namespace in the place of its members.
-  const offsets = Object.keys(layouts).map(
-    (name) =>
-      `/** T${layoutAbout(name).slice(1)}. */\nexport * as ${name} from "./${layoutFile(name)}";`,
-  );
-  files.set("layout.ts", text("where the fields of its structs are, in bytes", offsets));
-  for (const name of Object.keys(layouts)) {
+  // Bundlers put the numbers of a constant enum in the place of its members.
+  const offsets = Object.keys(layouts).map((name) => {
     const fields = Object.entries(input.layouts[name] ?? {});
-    const lines = fields.map(([field, offset]) => `export const ${field} = ${offset};`);
-    files.set(layoutFile(name), text(layoutAbout(name), [lines.join("\n")]));
-  }
+    const lines = fields.map(([field, offset]) => `  ${field} = ${offset},`);
+    return `/** T${layoutAbout(name).slice(1)}. */\nexport const enum ${name} {\n${lines.join("\n")}\n}`;
+  });
+  files.set("layout.ts", text("where the fields of its structs are, in bytes", offsets));
   return files;
 }
 
@@ -98,10 +94,6 @@ const publicModule = `/**
  * @module
  */`;
 
-function layoutFile(name: string): string {
-  return `layout/${name.toLowerCase()}.ts`;
-}
-
 function layoutAbout(name: string): string {
   const { type, part } = layouts[name]!;
   const struct = part === undefined ? `struct ${type}` : `union ${type}, the part with ${part[0]}`;
@@ -112,9 +104,11 @@ function constantBlocks(input: Reduced, { groups }: ConstantFile): string[] {
   return groups.flatMap(({ about, from }) => {
     const separate: [string, number][] = [];
     const objects = new Map<string, [string, number][]>();
+    const lists = new Map<string, [string, number][]>();
     for (const source of from) {
-      const { object } = source;
+      const { object, list } = source;
       const entries = read(input, source);
+      if (list !== undefined) lists.set(list, [...(lists.get(list) ?? []), ...entries]);
       if (object === undefined) separate.push(...entries);
       else {
         const shorter = entries.map(([name, value]): [string, number] => [
@@ -126,6 +120,7 @@ function constantBlocks(input: Reduced, { groups }: ConstantFile): string[] {
     }
     const blocks = [
       separate.map(([name, value]) => constantText(name, value)).join("\n"),
+      ...Array.from(lists, ([name, entries]) => listOfNames(name, entries)),
       ...Array.from(objects, ([name, entries]) => objectText(name, entries)),
     ].filter((block) => block !== "");
     const heading = about === undefined ? "" : `// ${about}.\n`;
@@ -225,6 +220,25 @@ function syscallBlock({ syscalls }: Reduced): string {
   return `// System calls that libc does not wrap, by architecture.\n${tables.join("\n")}`;
 }
 
+/** One text takes half the bytes of an object in a bundle. */
+function listOfNames(name: string, entries: readonly (readonly [string, number])[]): string {
+  const names: string[] = [];
+  // The first of several names is the name proper: EAGAIN, not EWOULDBLOCK.
+  for (const [constant, value] of entries) names[value] ??= constant;
+  const words = Array.from(names, (constant) => constant ?? "-");
+  const lines = [""];
+  for (const word of words) {
+    const line = `${lines.at(-1)}${word} `;
+    if (line.length > 90) lines.push(`${word} `);
+    else lines[lines.length - 1] = line;
+  }
+  const quoted = lines
+    .map((line) => `  "${line}"`)
+    .join(" +\n")
+    .replace(/ "$/, '"');
+  return `/** The names by number, from 0 on; \`-\` stands for none. */\nexport const ${name} =\n${quoted};`;
+}
+
 function objectText(name: string, entries: readonly (readonly [string, number])[]): string {
   const lines = entries.map(([key, value]) => `  ${key}: ${value},`);
   return `export const ${name} = {\n${lines.join("\n")}\n} as const;`;
@@ -256,7 +270,6 @@ async function main(): Promise<void> {
     );
   }
   for (const [name, text] of generate(readInput())) {
-    mkdirSync(dirname(join(outputFolder, name)), { recursive: true });
     writeFileSync(join(outputFolder, name), text);
   }
 }

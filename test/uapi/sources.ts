@@ -8,6 +8,8 @@ export interface Constants {
   readonly names?: RegExp;
   /** Takes the members of this enum only, each as a constant. */
   readonly enum?: string;
+  /** The name of a list, in one text, of the names by their numbers. */
+  readonly list?: string;
   readonly object?: {
     readonly name: string;
     /** Left out of the names of its properties. */
@@ -111,7 +113,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: ["asm-generic/errno-base.h", "asm-generic/errno.h"].map((header) => ({
           header,
           names: /^E[A-Z0-9]+$/,
-          object: { name: "errnoNumbers", prefix: "" },
+          list: "errnoNames",
         })),
       },
       {

@@ -1,0 +1,68 @@
+import { describe, expect } from "bun:test";
+import { inspect } from "node:util";
+import {
+  ArrayMap,
+  asm,
+  BpfObject,
+  HashMap,
+  PerCpuHashMap,
+  Program,
+  RingBuf,
+  t,
+} from "../../src/index.ts";
+import type { KernelObject } from "../../src/handle/kernel_object.ts";
+import { bpfTest } from "../support/privilege.ts";
+
+const code = [asm.mov(asm.r0, 0), asm.exit()];
+
+/** One object of each class family, and the properties that the console must show. */
+const objects: [string, () => KernelObject, string[]][] = [
+  ["HashMap", () => new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 }), ["maxEntries: 4"]],
+  ["ArrayMap", () => new ArrayMap({ value: t.u64, length: 3, name: "a" }), ['name: "a"']],
+  ["PerCpuHashMap", () => new PerCpuHashMap({ key: t.u8, value: t.u8, maxEntries: 1 }), []],
+  ["RingBuf", () => new RingBuf({ size: 65536, event: t.u32 }), ["maxEntries: 65536"]],
+  [
+    "Program",
+    () => new Program({ section: "socket", license: "GPL", name: "zero", code }),
+    ['type: "socket_filter"', 'name: "zero"', 'section: "socket"'],
+  ],
+  [
+    "Link",
+    () => {
+      using program = new Program({ section: "raw_tp/sched_switch", license: "GPL", code });
+      return program.attach();
+    },
+    ['description: "raw_tp link to sched_switch"'],
+  ],
+  [
+    "ObjectMap",
+    () =>
+      BpfObject.load({ variables: { ".data": { contents: new Uint8Array(8) } } }).maps.get(
+        ".data",
+      ) as KernelObject,
+    ["description: "],
+  ],
+];
+
+describe.each(objects)("the console shows a %s", (name, make, properties) => {
+  bpfTest("with its id and properties, not its operations", () => {
+    using object = make();
+    const { id } = object;
+    for (const text of [inspect(object), Bun.inspect(object)]) {
+      // The two engines of the console quote differently.
+      const shown = text.replaceAll("'", '"');
+      expect(shown).toStartWith(`${name} {`);
+      for (const property of [`id: ${id}`, ...properties]) expect(shown).toContain(property);
+      expect(shown).not.toMatch(/\[Function|\[Getter|Descriptor|disposed/);
+    }
+  });
+
+  bpfTest("after its disposal, too", () => {
+    const object = make();
+    object[Symbol.dispose]();
+    for (const text of [inspect(object), Bun.inspect(object)]) {
+      expect(text).toStartWith(`${name} {`);
+      expect(text).toContain("disposed: true");
+    }
+  });
+});
