@@ -166,8 +166,8 @@ await bundle(
 import { registerExplainer } from ${explanation};
 ${direct.map(importOf).join("\n")}
 ${modules.map(({ imports }) => imports).join("\n")}
-const rest = (name) => require("./rest.cjs")[name]();
-const numbers = (name) => require("./numbers.cjs")[name];
+const rest = (name) => deferred.loadPart(() => require("./rest.cjs"))[name]();
+const numbers = (name) => deferred.loadPart(() => require("./numbers.cjs"))[name];
 registerExplainer(deferred.deferredInstance(rest, "explainer"));
 export const library = {
   ${direct.map(({ name }) => `${name},`).join("\n")}

@@ -35,7 +35,7 @@ export const floors: Readonly<Record<string, readonly string[]>> = {
   compiler: ["object", "aggregate", "features"],
   inspect: ["compiler"],
   cli: ["inspect", "index"],
-  start: [],
+  start: ["ffi", "uapi"],
   index: ["inspect"],
 };
 

@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import * as library from "../src/index.ts";
+import { bunWithDescriptors } from "./support/last_descriptors.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, run, runBun } from "./support/run.ts";
 import { hostTest, isGuest } from "./support/skipping.ts";
@@ -264,6 +265,32 @@ test("a map", () => {
 ${body}});`,
     );
     expect(await runBun(["test", "used.test.ts"], { cwd: folder })).toMatchObject({ exitCode: 0 });
+  });
+
+  installedTest("says what helps where no descriptor is left to load a part of it", async () => {
+    await write(
+      "no_descriptor.ts",
+      `import { closeSync, openSync } from "node:fs";
+import { RingBuf, t } from "bun-bpf";
+const taken: number[] = [];
+try { for (;;) taken.push(openSync("/dev/null")); } catch {}
+const use = () => {
+  try { using ring = new RingBuf({ size: 4096, event: t.u32 }); console.log(ring.byteLength); }
+  catch (error) { console.log((error as Error).message); }
+};
+use();
+for (const fd of taken) closeSync(fd);
+use();
+`,
+    );
+    const { stdout, stderr } = await run(bunWithDescriptors(100, ["no_descriptor.ts"]), {
+      cwd: folder,
+    });
+    expect({ stdout, stderr }).toEqual({
+      stdout:
+        "cannot load bun-bpf: open: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)\n4096\n",
+      stderr: "",
+    });
   });
 
   hostTest("exports what the sources do, as the same kinds of values", async () => {

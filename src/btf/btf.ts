@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readFileSync } from "../ffi/files.ts";
 import { openById } from "../ffi/bpf_object.ts";
 import { readBtfObject } from "../ffi/bpf_btf.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
+import { BpfError, explainNoDescriptor } from "../ffi/error.ts";
 import { MappedMemory } from "../ffi/mapped_memory.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
@@ -202,11 +202,14 @@ export function readKernelBtf(path: string = vmlinux): Uint8Array {
       closeSync(fd);
     }
   } catch (error) {
+    const errno = Math.abs((error as NodeJS.ErrnoException).errno ?? 0);
     throw new BpfError({
-      errno: Math.abs((error as NodeJS.ErrnoException).errno ?? 0),
+      errno,
       syscall: "open",
       doing: `read the kernel's type information at ${path}`,
-      hint: "It needs a kernel with CONFIG_DEBUG_INFO_BTF (5.4 or later) and /sys mounted",
+      hint:
+        explainNoDescriptor(errno) ??
+        "It needs a kernel with CONFIG_DEBUG_INFO_BTF (5.4 or later) and /sys mounted",
     });
   }
 }

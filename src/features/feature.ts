@@ -1,6 +1,7 @@
 import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { closest, suggest } from "../check/names.ts";
 import type { Capability } from "../ffi/capabilities.ts";
+import { BpfError, errnoNumber } from "../ffi/error.ts";
 import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
 import { explainPermission } from "../ffi/permission.ts";
 
@@ -102,7 +103,8 @@ export class Feature {
   #ask(): ProbeAnswer {
     const answer = this.#definition.probe();
     if (typeof answer !== "string" || !transient.has(answer)) return answer;
-    throw new Error(`cannot find out about ${this.name}: the kernel answers ${answer}`);
+    const errno = errnoNumber(answer);
+    throw new BpfError({ errno, syscall: "a probe", doing: `find out about ${this.name}` });
   }
 
   /** The reason why it is not available, for people; `undefined` where it is. */

@@ -125,17 +125,15 @@ export class BpfAttr implements Disposable {
 /** The error for a failed command of bpf(2). */
 export function bpfError(command: BpfCommand, errno: number, context: BpfCallContext): BpfError {
   const code = errnoName(errno);
-  const particular = context.hints?.[code];
-  const hint = typeof particular === "function" ? particular() : particular;
-  const refused = code === "EPERM" || code === "EACCES";
   return new BpfError({
     errno,
     syscall: `bpf(${command})`,
     doing: context.doing,
-    hint:
-      hint ??
-      (refused
-        ? explainPermission(context.needs ?? usualCapabilities, lockingCommands.has(command))
-        : undefined),
+    hint() {
+      const particular = context.hints?.[code];
+      const hint = typeof particular === "function" ? particular() : particular;
+      if (hint !== undefined || (code !== "EPERM" && code !== "EACCES")) return hint;
+      return explainPermission(context.needs ?? usualCapabilities, lockingCommands.has(command));
+    },
   });
 }

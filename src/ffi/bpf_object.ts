@@ -349,7 +349,9 @@ export function readFdInfo(fd: number | string, process: number | string = "self
   let text: string;
   try {
     text = readFileSync(`/proc/${process}/fdinfo/${fd}`, "utf8");
-  } catch {
+  } catch (error) {
+    // No descriptor was left to read it.
+    if (error instanceof BpfError) throw error;
     return new Map();
   }
   const fields = text.split("\n").map((line) => /^(\w+):\s*(.*)$/.exec(line));

@@ -33,6 +33,14 @@ export function errnoDescription(errno: number): string {
   return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }
 
+/** Explains a failure because no descriptor is left; `undefined` for any other one. */
+export function explainNoDescriptor(errno: number): string | undefined {
+  const code = errnoName(errno);
+  return code === "EMFILE" || code === "ENFILE"
+    ? `Close some, or raise the limit of ${code === "EMFILE" ? "this process (ulimit -n)" : "the machine (fs.file-max)"}`
+    : undefined;
+}
+
 /** What a {@link BpfError} is made from. */
 export interface BpfErrorOptions {
   readonly errno: number;
@@ -40,8 +48,8 @@ export interface BpfErrorOptions {
   readonly syscall: string;
   /** What was being done, to follow "cannot": `"create the hash map counts"`. */
   readonly doing: string;
-  /** The likely cause and the remedy. */
-  readonly hint?: string | undefined;
+  /** The likely cause and the remedy, or what finds them out. */
+  readonly hint?: string | (() => string | undefined) | undefined;
 }
 
 /**
@@ -74,15 +82,22 @@ export class BpfError extends Error {
   readonly hint: string | undefined;
 
   constructor({ errno, syscall, doing, hint }: BpfErrorOptions) {
+    let explained: string | undefined;
+    try {
+      explained = (typeof hint === "function" ? hint() : hint) ?? explainNoDescriptor(errno);
+    } catch (error) {
+      // To explain it may take a file, for which no descriptor is left: the error to report is this one all the same.
+      explained = `The reason is not known: ${(error as Error).message}`;
+    }
     const code = errnoName(errno);
     const description = errnoDescription(errno);
     super(
-      `cannot ${doing}: ${syscall}: ${code}${description && ` (${description})`}${hint === undefined ? "" : `. ${hint}`}`,
+      `cannot ${doing}: ${syscall}: ${code}${description && ` (${description})`}${explained === undefined ? "" : `. ${explained}`}`,
     );
     this.code = code;
     this.errno = errno;
     this.syscall = syscall;
-    this.hint = hint;
+    this.hint = explained;
   }
 }
 

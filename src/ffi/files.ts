@@ -1,8 +1,11 @@
 /**
  * @module Functions of `node:fs`, which takes half as long to load as Bun does to start: loaded when one is called. No file of
  * the library imports it itself.
+ *
+ * They throw what `node:fs` throws, but a {@link BpfError} with its hint where no descriptor is left.
  */
 import type * as Files from "node:fs";
+import { BpfError, explainNoDescriptor } from "./error.ts";
 
 export type { Dirent } from "node:fs";
 
@@ -11,8 +14,16 @@ function load(): typeof Files {
 }
 
 function deferred<Name extends keyof typeof Files>(name: Name): (typeof Files)[Name] {
-  const call = (...args: unknown[]): unknown =>
-    (load()[name] as (...args: unknown[]) => unknown)(...args);
+  const call = (...args: unknown[]): unknown => {
+    try {
+      return (load()[name] as (...args: unknown[]) => unknown)(...args);
+    } catch (error) {
+      const { errno = 0, syscall = "", path } = error as NodeJS.ErrnoException;
+      throw explainNoDescriptor(-errno) === undefined
+        ? error
+        : new BpfError({ errno: -errno, syscall, doing: `open ${path}` });
+    }
+  };
   return call as unknown as (typeof Files)[Name];
 }
 

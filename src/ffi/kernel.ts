@@ -1,3 +1,4 @@
+import { BpfError } from "./error.ts";
 import { readFileSync } from "./files.ts";
 import { libc } from "./libc.ts";
 import { type Architecture, architecture } from "./platform.ts";
@@ -71,6 +72,7 @@ function readPossible(): string {
   try {
     return readFileSync(possiblePath, "utf8");
   } catch (cause) {
+    if (cause instanceof BpfError) throw cause;
     throw new Error(
       `cannot tell how many CPUs this machine may have: ${possiblePath} is not readable; mount sysfs (mount -t sysfs sysfs /sys)`,
       { cause },

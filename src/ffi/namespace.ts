@@ -55,7 +55,7 @@ function namespaceError({ name, config }: NamespaceKind, syscall: string, errno:
   const code = errnoName(errno);
   const hint =
     code === "EPERM"
-      ? explainPermission(["CAP_SYS_ADMIN"])
+      ? () => explainPermission(["CAP_SYS_ADMIN"])
       : code === "EINVAL"
         ? `The kernel was built without ${name}s (${config})`
         : undefined;

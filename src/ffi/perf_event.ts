@@ -59,7 +59,7 @@ function perfError(errno: number, syscall: string, doing: string): BpfError {
     errno,
     syscall,
     doing,
-    hint: refused ? explainPerfRefusal() : undefined,
+    hint: refused ? explainPerfRefusal : undefined,
   });
 }
 
@@ -269,6 +269,11 @@ export class PerfPages implements Disposable {
       place: `mapping of ${this.#memory.length} bytes`,
       what: () => what,
     });
+  }
+
+  /** True once the memory is unmapped, or the buffer of its views was transferred. */
+  get isGivenAway(): boolean {
+    return this.#memory.disposed;
   }
 
   /**

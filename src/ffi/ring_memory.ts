@@ -66,7 +66,8 @@ export class RingMemory implements Disposable {
   // 64-bit views, which alone can be read in order where they are read-only.
   readonly #consumer: BigUint64Array<ArrayBuffer>;
   readonly #producer: BigUint64Array<ArrayBuffer>;
-  readonly #consumerWords: Uint32Array<ArrayBuffer>;
+  /** The consumer's position in halves, the lower one first: the machines that this runs on are little-endian. */
+  readonly #consumerHalves: Int32Array<ArrayBuffer>;
 
   /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
   constructor(fd: number, size: number, what: string) {
@@ -81,7 +82,7 @@ export class RingMemory implements Disposable {
       throw error;
     }
     this.#consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
-    this.#consumerWords = new Uint32Array(this.#consumerPage.buffer, 0, 2);
+    this.#consumerHalves = new Int32Array(this.#consumerPage.buffer, 0, 2);
     this.#producer = new BigUint64Array(this.#producerPages.buffer, 0, overwriteWord + 1);
     this.data = new DataView(this.#producerPages.buffer, page, 2 * size);
   }
@@ -97,16 +98,32 @@ export class RingMemory implements Disposable {
     this.producer = loadPosition(this.#producer, 0);
   }
 
-  /** Releases all records before `position`: programs may overwrite them from now on. */
-  release(position: number): void {
-    Atomics.store(this.#consumer, 0, BigInt(position));
+  /**
+   * Releases the records from the position `from`, up to which they were released so far, to `to`: programs may overwrite them
+   * from now on. Returns false, and does nothing, where the position is another one by now, as a second consumer moved it.
+   *
+   * One sequentially consistent operation: what was read of the records comes before it, a look at the producer's position
+   * after it. Its lower half alone is exchanged where the upper one stays as it is, as a bigint costs six times as much. The
+   * kernel's load of all 64 bits sees either what was before or what is after.
+   */
+  release(from: number, to: number): boolean {
+    const before = from | 0;
+    const after = to | 0;
+    if (before < 0 && after >= 0) {
+      // Both halves change, once in 4 GiB.
+      const expected = BigInt(from);
+      return Atomics.compareExchange(this.#consumer, 0, expected, BigInt(to)) === expected;
+    }
+    return Atomics.compareExchange(this.#consumerHalves, 0, before, after) === before;
   }
 
-  /** Returns the position up to which records are released by now. */
+  /**
+   * Returns the position up to which records are released by now. It is read in halves, as a bigint costs several times more:
+   * where a second consumer moves it over a multiple of 4 GiB at this moment, the result can be 4 GiB off.
+   */
   releasedPosition(): number {
-    // In halves, as a bigint costs several times more. Only a consumer moves it, and there is one at a time.
-    const words = this.#consumerWords;
-    return (words[1] as number) * 0x1_0000_0000 + (words[0] as number);
+    const halves = this.#consumerHalves;
+    return (halves[1] as number) * 0x1_0000_0000 + ((halves[0] as number) >>> 0);
   }
 
   /** In overwrite mode (kernel 6.19), the position of the oldest record that was not overwritten. */
@@ -124,6 +141,12 @@ export class RingMemory implements Disposable {
     this.#consumerPage[Symbol.dispose]();
   }
 }
+
+/**
+ * Memory that somebody outside reaches by a buffer that was transferred, to another thread for example: unmapped, it would end the
+ * process at the next access. It stays until the process ends.
+ */
+const kept: ArrayBuffer[] = [];
 
 /** More than the longest record (2^24 - 1 bytes) takes: where that begins before the end, it reaches no farther beyond. */
 const longestWrap = 2 ** 25;
@@ -148,9 +171,13 @@ export class UserRingMemory implements Disposable {
   readonly consumer: BigUint64Array<ArrayBuffer>;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
+  readonly #what: string;
+  /** True once a part was transferred by others. */
+  #isShared = false;
 
   /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
   constructor(fd: number, size: number, what: string) {
+    this.#what = what;
     const page = pageSize();
     const consumerPage = { fd, offset: 0, length: page, writable: false, what };
     this.#consumerPage = MappedMemory.ofFile(consumerPage);
@@ -173,14 +200,15 @@ export class UserRingMemory implements Disposable {
     this.consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
     this.producer = new BigUint64Array(buffer, 0, 1);
     this.producerHalves = new Int32Array(buffer, 0, 2);
-    this.data = new DataView(buffer, page);
+    // Types of events are given this one, and could transfer it: none but this has the buffer that owns the memory.
+    this.data = new DataView(this.part(0, length - page));
     this.bytes = new Uint8Array(buffer, page);
     this.headers = new Int32Array(buffer, page);
   }
 
   /**
-   * A buffer of its own over a part of the data, so that its views can end before those of the rest. It has to be detached
-   * ({@link detach}) before the memory is disposed of.
+   * A buffer of its own over a part of the data, so that its views can end before those of the rest. It has to be ended
+   * ({@link endPart}) before the memory is disposed of.
    */
   part(offset: number, length: number): ArrayBuffer {
     // The engine takes a length of 0 for one that is to be found out.
@@ -189,19 +217,31 @@ export class UserRingMemory implements Disposable {
   }
 
   /**
+   * Detaches all views of a part. Returns false while an asynchronous operation of Bun uses one.
+   *
+   * Whoever transferred it, by `postMessage` say, reaches the memory still: then that is never unmapped.
+   */
+  endPart(part: ArrayBuffer): boolean {
+    // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
+    if (part.detached) this.#isShared = true;
+    else part.transfer(0);
+    return part.detached;
+  }
+
+  /**
    * Detaches every view and unmaps; a second call does nothing.
    *
    * @throws {Error} while an asynchronous operation of Bun uses a view of the data
    */
   [Symbol.dispose](): void {
+    if (this.#producerPages.disposed) return;
+    if (!this.endPart(this.data.buffer)) {
+      throw new Error(
+        `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
+      );
+    }
+    if (this.#isShared) kept.push(this.#producerPages.buffer.transfer());
     this.#producerPages[Symbol.dispose]();
     this.#consumerPage[Symbol.dispose]();
   }
-}
-
-/** Detaches all views of a part of a ring's memory. Returns false while an asynchronous operation of Bun uses one. */
-export function detach(part: ArrayBuffer): boolean {
-  // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
-  if (!part.detached) part.transfer(0);
-  return part.detached;
 }

@@ -115,7 +115,7 @@ export function setSocketOption(
     errno,
     syscall: `setsockopt(${option})`,
     doing: `set up the ${what}`,
-    hint: errnoName(errno) === "EPERM" ? explainPermission(["CAP_BPF"]) : undefined,
+    hint: errnoName(errno) === "EPERM" ? () => explainPermission(["CAP_BPF"]) : undefined,
   });
 }
 
@@ -171,7 +171,7 @@ export class RouteSocket implements Disposable {
       errno,
       syscall: "netlink",
       doing,
-      hint: refused ? explainPermission(["CAP_NET_ADMIN"]) : undefined,
+      hint: refused ? () => explainPermission(["CAP_NET_ADMIN"]) : undefined,
     });
   }
 

@@ -1,6 +1,8 @@
 import { Aio, eventDescriptor } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
+import { explainNoDescriptor } from "../ffi/error.ts";
 import type { Bridge } from "./bridge.ts";
+import { startTimer, stopTimer, type Timer } from "./timers.ts";
 
 /** The part of a stream's reader that is used here. */
 interface Reader {
@@ -10,8 +12,8 @@ interface Reader {
 
 /** The time for which the counter is still watched when nobody waits: most consumers wait again within this. */
 const lingerMilliseconds = 10;
-/** The time between two looks at the completions while those that wait are not to keep the process alive. */
-const unreferencedMilliseconds = 10;
+/** The time between two looks at the completions while there is no stream. */
+const lookMilliseconds = 10;
 
 /**
  * Linux AIO polls the descriptor and counts up an eventfd that Bun reads as a stream. For containers whose seccomp
@@ -19,7 +21,7 @@ const unreferencedMilliseconds = 10;
  *
  * A pending read of a stream keeps the process alive and cannot be told not to, so there is one only while somebody
  * waits who does that, too; what happens in between stays in the counter. Waits that are not to keep the process alive
- * are looked at on a timer instead.
+ * are looked at on a timer instead, and so are all while no descriptor is left: each stream takes one.
  */
 export class AioBridge implements Bridge {
   readonly name = "aio";
@@ -29,8 +31,8 @@ export class AioBridge implements Bridge {
   /** The ids that are armed. */
   readonly #armed = new Set<number>();
   #reader: Reader | undefined;
-  #linger: ReturnType<typeof setTimeout> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #linger: Timer | undefined;
+  #timer: Timer | undefined;
   #alive = true;
 
   constructor(onReady: (id: number) => void) {
@@ -46,7 +48,7 @@ export class AioBridge implements Bridge {
   arm(fd: number, id: number): void {
     this.#aio.poll(fd, id, this.#counter.fd);
     this.#armed.add(id);
-    this.#watchUnreferenced();
+    this.#lookLater();
   }
 
   cancel(id: number): void {
@@ -56,23 +58,30 @@ export class AioBridge implements Bridge {
 
   keepAlive(alive: boolean): void {
     this.#alive = alive;
-    clearTimeout(this.#linger);
-    if (alive) this.#start();
-    else if (this.#reader !== undefined) {
-      this.#linger = setTimeout(() => this.#stop(), lingerMilliseconds);
+    stopTimer(this.#linger);
+    if (alive) {
+      this.#start();
+      this.#timer?.ref();
+    } else {
+      if (this.#reader !== undefined) {
+        this.#linger = startTimer(() => this.#stop(), lingerMilliseconds);
+      }
+      this.#timer?.unref();
     }
-    this.#watchUnreferenced();
+    this.#lookLater();
   }
 
-  #watchUnreferenced(): void {
-    if (this.#alive || this.#armed.size === 0 || this.#timer !== undefined) return;
+  #lookLater(): void {
+    const isRead = this.#alive && this.#reader !== undefined;
+    if (isRead || this.#armed.size === 0 || this.#timer !== undefined) return;
     // It ends itself: a wait that does keep the process alive follows most of those that do not yet.
-    this.#timer = setTimeout(() => {
+    this.#timer = startTimer(() => {
       this.#timer = undefined;
+      if (this.#alive) this.#start();
       this.#reap();
-      this.#watchUnreferenced();
-    }, unreferencedMilliseconds);
-    this.#timer.unref();
+      this.#lookLater();
+    }, lookMilliseconds);
+    if (!this.#alive) this.#timer.unref();
   }
 
   #reap(): void {
@@ -83,9 +92,20 @@ export class AioBridge implements Bridge {
 
   #start(): void {
     if (this.#reader !== undefined) return;
-    const reader: Reader = Bun.file(this.#counter.fd).stream().getReader();
-    this.#reader = reader;
-    void this.#read(reader);
+    try {
+      const reader: Reader = Bun.file(this.#counter.fd).stream().getReader();
+      this.#reader = reader;
+      void this.#read(reader);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** @throws the error of a stream, unless it is that no descriptor is left */
+  #failed(error: unknown): void {
+    if (explainNoDescriptor(-((error as NodeJS.ErrnoException).errno ?? 0)) === undefined) {
+      throw error;
+    }
   }
 
   async #read(reader: Reader): Promise<void> {
@@ -95,9 +115,14 @@ export class AioBridge implements Bridge {
         if (done) return;
         this.#reap();
       }
+    } catch (error) {
+      this.#failed(error);
     } finally {
       // However the reading ended, the next wait begins it anew.
-      if (this.#reader === reader) this.#reader = undefined;
+      if (this.#reader === reader) {
+        this.#reader = undefined;
+        this.#lookLater();
+      }
     }
   }
 
@@ -108,8 +133,8 @@ export class AioBridge implements Bridge {
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#linger);
-    clearTimeout(this.#timer);
+    stopTimer(this.#linger);
+    stopTimer(this.#timer);
     this.#armed.clear();
     this.#stop();
     this.#aio[Symbol.dispose]();

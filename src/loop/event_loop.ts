@@ -1,7 +1,9 @@
+import { BpfError, explainNoDescriptor } from "../ffi/error.ts";
 import { AioBridge } from "./aio_bridge.ts";
 import { type Bridge, type BridgeName, throwUncaught } from "./bridge.ts";
 import { IoUringBridge } from "./io_uring_bridge.ts";
 import { TimerBridge } from "./timer_bridge.ts";
+import { startTimer, stopTimer, type Timer } from "./timers.ts";
 
 /** A wait for a descriptor, see {@link watch}. */
 export interface Watch extends Disposable {
@@ -30,6 +32,10 @@ let bridge: Bridge | undefined;
 let preferred: BridgeName | undefined;
 /** The errors of bridges that are better than the one that was opened last. */
 let refusals: readonly Error[] = [];
+/** The time between two attempts to open a better bridge, for which no descriptor was left. */
+const retryMilliseconds = 2000;
+/** The next attempt, if one is to come. */
+let retry: Timer | undefined;
 
 /**
  * Opens the bridge that is preferred, else the one that the environment forces, else the best that works here.
@@ -40,8 +46,14 @@ let refusals: readonly Error[] = [];
 function openBridge(): Bridge {
   const chosen = preferred ?? forcedBridge();
   refusals = [];
-  if (chosen !== undefined) return new bridges[chosen](ready);
+  return chosen === undefined ? openBest() : new bridges[chosen](ready);
+}
+
+/** Opens the best bridge that works here, if that is better than the present one. */
+function openBest(present?: Bridge): Bridge {
+  refusals = [];
   for (const name of ["io_uring", "aio"] as const) {
+    if (name === present?.name) break;
     try {
       return new bridges[name](ready);
     } catch (error) {
@@ -49,7 +61,38 @@ function openBridge(): Bridge {
       refusals = [...refusals, error];
     }
   }
-  return new TimerBridge(ready);
+  return present ?? new TimerBridge(ready);
+}
+
+/** Tries again later where descriptors were missing: a program that closes some should not wait by a slow bridge for ever. */
+function retryLater(): void {
+  stopTimer(retry);
+  retry = undefined;
+  const isLacking = refusals.some(
+    (error) => error instanceof BpfError && explainNoDescriptor(error.errno) !== undefined,
+  );
+  if (!isLacking) return;
+  retry = startTimer(improveBridge, retryMilliseconds);
+  retry.unref();
+}
+
+/** Opens a better bridge, where one works by now, and has it take over all waits. */
+function improveBridge(): void {
+  const present = bridge;
+  if (present === undefined) return;
+  const better = openBest(present);
+  if (better !== present) {
+    try {
+      better.keepAlive(references > 0);
+      for (const watch of watches) watch.moveTo(better);
+      bridge = better;
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      refusals = [...refusals, error];
+    }
+    (bridge === better ? present : better)[Symbol.dispose]();
+  }
+  retryLater();
 }
 
 function forcedBridge(): BridgeName | undefined {
@@ -110,6 +153,11 @@ class DescriptorWatch implements Watch {
     if (this.#armed !== 0) countReference(alive);
   }
 
+  /** Waits by another bridge, too. */
+  moveTo(other: Bridge): void {
+    if (this.#armed !== 0) other.arm(this.#fd(), this.#armed);
+  }
+
   /** Reports that the descriptor is readable. */
   ready(): void {
     this.#forget();
@@ -131,6 +179,8 @@ class DescriptorWatch implements Watch {
       if (watches.length === 0) {
         const unused = bridge;
         bridge = undefined;
+        stopTimer(retry);
+        retry = undefined;
         unused?.[Symbol.dispose]();
       }
     }
@@ -166,7 +216,8 @@ export function watch(fd: () => number, onReady: () => void): Watch {
     const opened = openBridge();
     opened.keepAlive(false);
     bridge = opened;
-  }
+    retryLater();
+  } else if (retry !== undefined) improveBridge();
   const added = new DescriptorWatch(fd, onReady);
   watches.push(added);
   return added;
@@ -178,7 +229,8 @@ export interface EventLoop {
   readonly bridge: BridgeName | undefined;
   /**
    * The reasons for which better bridges than the one that was opened last were not taken: what forbids each, and what would
-   * allow it.
+   * allow it. One for which no descriptor was left (`EMFILE`) is tried again every two seconds, and when something else is to
+   * be waited for; the consumers then go on by that one.
    */
   readonly refusals: readonly Error[];
   /**

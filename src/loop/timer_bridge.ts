@@ -1,5 +1,6 @@
 import { pollNow } from "../ffi/poll.ts";
 import type { Bridge } from "./bridge.ts";
+import { startTimer, stopTimer, type Timer } from "./timers.ts";
 
 const shortestMilliseconds = 1;
 /** The longest delay between two looks, which become rarer where nothing happens. */
@@ -11,7 +12,7 @@ export class TimerBridge implements Bridge {
   readonly #onReady: (id: number) => void;
   /** Descriptors by the id of the wait. */
   readonly #waits = new Map<number, number>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
   #milliseconds = shortestMilliseconds;
   #alive = true;
 
@@ -35,7 +36,7 @@ export class TimerBridge implements Bridge {
   }
 
   #start(): void {
-    this.#timer = setTimeout(() => this.#look(), this.#milliseconds);
+    this.#timer = startTimer(() => this.#look(), this.#milliseconds);
     if (!this.#alive) this.#timer.unref();
   }
 
@@ -56,7 +57,7 @@ export class TimerBridge implements Bridge {
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
+    stopTimer(this.#timer);
     this.#waits.clear();
   }
 }

@@ -1,5 +1,14 @@
 import { checkCount } from "../check/arguments.ts";
+import { monotonicMilliseconds } from "../ffi/clock.ts";
 import type { Watch } from "../loop/event_loop.ts";
+import {
+  startTimer,
+  startTurn,
+  stopTimer,
+  stopTurn,
+  type Timer,
+  type Turn,
+} from "../loop/timers.ts";
 import type { Fields, StructCursor, StructType, Type } from "../types/type.ts";
 import type { DrainCode, RawRecordCallback } from "./drain_code.ts";
 import type { RecordReader } from "./reader.ts";
@@ -224,9 +233,6 @@ const quietIntervals = 3;
 /** The part of the buffer that may fill until the next look: beyond that, a timer that is late could find it full. */
 const mostOfBuffer = 0.4;
 
-type Timer = ReturnType<typeof setTimeout>;
-type Immediate = ReturnType<typeof setImmediate>;
-
 /**
  * A consumer on the event loop: it decides when to look into its buffer next (when the kernel wakes it, on a timer, or at the
  * loop's next turn), and how it ends. Its subclasses deliver what a look finds.
@@ -241,7 +247,7 @@ export abstract class Consumer {
   readonly #onAbort = (): void => this.aborted(this.#settings.signal?.reason);
   #ended = false;
   #timer: Timer | undefined;
-  #turn: Immediate | undefined;
+  #turn: Turn | undefined;
   #isReferenced: boolean;
   #retryMilliseconds = firstRetryMilliseconds;
   #isPolling: boolean;
@@ -249,7 +255,7 @@ export abstract class Consumer {
   #events: number;
   #bytes: number;
   /** The start of an interval, and what was read since then. Intervals are at least as long as asked for, while this polls. */
-  #windowStart = performance.now();
+  #windowStart = monotonicMilliseconds();
   #windowEvents = 0;
   #windowBytes = 0;
   /** Bytes a millisecond in the last interval that is over. */
@@ -323,9 +329,9 @@ export abstract class Consumer {
       this.nextTurn();
       return;
     }
-    const now = performance.now();
-    const hasProgressed = this.#measure(now);
-    const untilFull = this.#untilFull(now);
+    const time = monotonicMilliseconds();
+    const hasProgressed = this.#measure(time);
+    const untilFull = this.#untilFull(time);
     if (end === "busy") {
       this.#retry(hasProgressed, untilFull);
       return;
@@ -345,7 +351,7 @@ export abstract class Consumer {
 
   /** Schedules a look after timers and I/O have had their turn. */
   protected nextTurn(): void {
-    this.#turn = setImmediate(() => this.#poll());
+    this.#turn = startTurn(() => this.#poll());
     if (!this.#isReferenced) this.#turn.unref();
   }
 
@@ -381,11 +387,11 @@ export abstract class Consumer {
   }
 
   /** Notes what the look found, decides whether to poll from now on, and returns true when it found anything. */
-  #measure(now: number): boolean {
+  #measure(time: number): boolean {
     const { totals } = this.source.reader;
     const { interval, threshold, wakeup } = this.#settings;
     const hasProgressed = totals.bytes !== this.#bytes;
-    if (!this.#isPolling && now - this.#windowStart > interval) this.#beginWindow(now);
+    if (!this.#isPolling && time - this.#windowStart > interval) this.#beginWindow(time);
     this.#windowEvents += totals.events - this.#events;
     this.#windowBytes += totals.bytes - this.#bytes;
     this.#events = totals.events;
@@ -395,17 +401,17 @@ export abstract class Consumer {
       this.#isPolling = true;
       this.#quiet = 0;
       this.#rate = 0;
-    } else if (now - this.#windowStart >= interval) {
+    } else if (time - this.#windowStart >= interval) {
       this.#quiet = this.#windowEvents < threshold / 2 ? this.#quiet + 1 : 0;
-      this.#rate = this.#windowBytes / (now - this.#windowStart);
-      this.#beginWindow(now);
+      this.#rate = this.#windowBytes / (time - this.#windowStart);
+      this.#beginWindow(time);
       if (wakeup === "adaptive" && this.#quiet >= quietIntervals) this.#isPolling = false;
     }
     return hasProgressed;
   }
 
-  #beginWindow(now: number): void {
-    this.#windowStart = now;
+  #beginWindow(time: number): void {
+    this.#windowStart = time;
     this.#windowEvents = 0;
     this.#windowBytes = 0;
   }
@@ -417,15 +423,15 @@ export abstract class Consumer {
   }
 
   /** Returns the milliseconds until so much of the buffer is full that it should have been looked at. */
-  #untilFull(now: number): number {
+  #untilFull(time: number): number {
     // Records that came all at once may go on as they began, and are assumed to for a millisecond.
-    const elapsed = Math.max(now - this.#windowStart, 1);
+    const elapsed = Math.max(time - this.#windowStart, 1);
     const rate = Math.max(this.#rate, this.#windowBytes / elapsed);
     return (this.source.reader.byteLength * mostOfBuffer) / rate;
   }
 
   #sleep(milliseconds: number): void {
-    this.#timer = setTimeout(() => this.#poll(), milliseconds);
+    this.#timer = startTimer(() => this.#poll(), milliseconds);
     if (!this.#isReferenced) this.#timer.unref();
   }
 
@@ -440,7 +446,7 @@ export abstract class Consumer {
   }
 
   #cancelTimers(): void {
-    clearTimeout(this.#timer);
-    clearImmediate(this.#turn);
+    stopTimer(this.#timer);
+    stopTurn(this.#turn);
   }
 }

@@ -5,14 +5,20 @@ export type RawRecordCallback = (view: DataView, offset: number, length: number)
 export interface DrainControl {
   /** Bytes of the records that were delivered, the one whose callback runs included. */
   delivered: number;
-  /** True when a callback ended the drain or had the memory unmapped, which must not be touched any more then. */
+  /**
+   * True when a callback ended the drain or had the memory unmapped, which must not be touched any more then, or when a second
+   * consumer was found to have released what follows.
+   */
   readonly stopped: boolean;
   /** Releases the first `bytes` bytes of those that were there at the start. */
   release(bytes: number): void;
   /** Notes why the drain ended, and its result. Called last, also when a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
-  /** Returns the error for a record that claims more than there is, `at` bytes from where the drain began. */
-  corruptRecord(at: number, length: number): Error;
+  /**
+   * Returns the error for a record that claims more than there is, `at` bytes from where the drain began; `undefined` where a
+   * second consumer released it, so that programs may have written anything there.
+   */
+  corruptRecord(at: number, length: number): Error | undefined;
 }
 
 /**
@@ -99,7 +105,11 @@ function makeDrainCode(): DrainCode {
           const length = header & 0x3fff_ffff;
           // BPF_RINGBUF_HDR_SZ is 8, and records begin at multiples of 8.
           const advance = (length + 15) & ~7;
-          if (advance > available - done) throw control.corruptRecord(done, length);
+          if (advance > available - done) {
+            const error = control.corruptRecord(done, length);
+            if (error === undefined) break;
+            throw error;
+          }
           const payload = at + 8;
           done += advance;
           at = (at + advance) & mask;
@@ -114,6 +124,7 @@ function makeDrainCode(): DrainCode {
           if (control.stopped) break;
           if (done - released >= releaseAfter) {
             control.release(done);
+            if (control.stopped) break;
             released = done;
           }
         }

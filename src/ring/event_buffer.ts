@@ -42,7 +42,10 @@ const eventsInStream = 64;
  * `break`, an error, an abort, disposal) stay for the next one. `peek` looks at the next event without consuming it.
  * `MergedEvents` is one consumer for several buffers.
  *
- * When several processes open one pinned buffer, only one of them should consume: the kernel does not keep consumers apart.
+ * When several processes or threads open one buffer, only one of them should consume: the kernel does not keep consumers apart,
+ * and each event goes to any of them, or to two.
+ *
+ * Fake timers of a test (`jest.useFakeTimers()`) do not stop consumers: those go on by the machine's clock.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #source: RecordSource<E>;
@@ -111,7 +114,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time (but for a
    * {@link PerfBuffer}), and the record is valid during the call only: afterwards programs overwrite it, and whoever kept the
-   * offset reads their bytes.
+   * offset reads their bytes. Where its buffer is transferred (`postMessage`), nothing can be read any more by this object, which
+   * is an error once.
    *
    * @throws {Error} when the buffer has another consumer already
    *

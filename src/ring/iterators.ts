@@ -1,3 +1,4 @@
+import { monotonicMilliseconds } from "../ffi/clock.ts";
 import type { StructCursor } from "../types/type.ts";
 import { Consumer, type ConsumerKind, type RecordSource, turnMilliseconds } from "./consumer.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
@@ -30,7 +31,7 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
   /** Calls of `next()` that wait, in order. */
   #waiting: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
   /** The time at which the loop's turn began, as far as is known, and the last look at the clock. */
-  #turnStart = performance.now();
+  #turnStart = monotonicMilliseconds();
   #clock = this.#turnStart;
   /** Items since then, and how many there may be until the next time. */
   #items = 0;
@@ -123,16 +124,16 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
   /** Looks at the clock now and then: whoever asks for one item after another would keep timers and I/O waiting. */
   #watchClock(): void {
     if (++this.#items < this.#itemsUntilClock) return;
-    const now = performance.now();
-    const isQuick = now - this.#clock < this.#items * longItemMilliseconds;
+    const time = monotonicMilliseconds();
+    const isQuick = time - this.#clock < this.#items * longItemMilliseconds;
     this.#itemsUntilClock = isQuick ? Math.min(this.#itemsUntilClock * 2, itemsBetweenClocks) : 1;
-    this.#clock = now;
+    this.#clock = time;
     this.#items = 0;
-    this.#isTurnOver = now - this.#turnStart > turnMilliseconds;
+    this.#isTurnOver = time - this.#turnStart > turnMilliseconds;
   }
 
   #beginTurn(): void {
-    this.#turnStart = this.#clock = performance.now();
+    this.#turnStart = this.#clock = monotonicMilliseconds();
     this.#items = 0;
     this.#isTurnOver = false;
   }

@@ -3,6 +3,7 @@ import { checkBoolean, checkCount } from "../check/arguments.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { hasHungUp } from "../ffi/poll.ts";
 import { type Watch, watch } from "../loop/event_loop.ts";
+import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
 import { sampleSize } from "./perf_reader.ts";
@@ -146,7 +147,7 @@ export class MergedWatch implements Watch {
   #isReferenced = true;
   #isReporting = false;
   /** The timer that looks once more, for as long as there were armings since it did. */
-  #secondLook: ReturnType<typeof setTimeout> | undefined;
+  #secondLook: Timer | undefined;
   #wasArmed = false;
 
   constructor(sources: readonly WatchedSource[], onReady: () => void) {
@@ -237,7 +238,7 @@ export class MergedWatch implements Watch {
 
   #lookLater(): void {
     this.#wasArmed = false;
-    this.#secondLook = setTimeout(() => {
+    this.#secondLook = startTimer(() => {
       this.#secondLook = undefined;
       if (!this.#isArmed) return;
       this.#reportDue();
@@ -248,7 +249,7 @@ export class MergedWatch implements Watch {
 
   [Symbol.dispose](): void {
     this.#isArmed = false;
-    clearTimeout(this.#secondLook);
+    stopTimer(this.#secondLook);
     for (const one of this.#watches.values()) one[Symbol.dispose]();
     this.#watches.clear();
   }

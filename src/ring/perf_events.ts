@@ -1,4 +1,4 @@
-import { suspendedMilliseconds } from "../ffi/clock.ts";
+import { monotonicMilliseconds, suspendedMilliseconds } from "../ffi/clock.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
@@ -31,11 +31,14 @@ export interface Machine {
 }
 
 const thisMachine: Machine = {
-  now: () => performance.now(),
+  now: monotonicMilliseconds,
   openOutputEvent,
   onlineCpus,
   suspendedMilliseconds,
 };
+
+// As they are at import: a test may put others in their place.
+const { setInterval, clearInterval } = globalThis;
 
 /** The maps that have the perf events of an object of this thread, by the kernel's id. */
 const taken = new Set<number>();
@@ -236,6 +239,8 @@ export class PerfEvents {
    * @throws {BpfError} as the constructor, for each CPU once until it goes offline
    */
   #check(): void {
+    // The places are somebody else's where the buffer of a view was transferred.
+    if (this.#pages.isGivenAway) return;
     const now = this.#machine.now();
     if (now - this.#checkedAt < checkMilliseconds) return;
     this.#checkedAt = now;

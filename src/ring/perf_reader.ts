@@ -81,8 +81,17 @@ export class CpuReader extends HeldRecords {
     this.#position = memory.tail();
   }
 
+  protected override get what(): string {
+    return this.#all.what;
+  }
+
+  protected override get isGivenAway(): boolean {
+    return (this.#data.buffer as ArrayBuffer).detached || this.#all.scratch.buffer.detached;
+  }
+
   /** Bytes that wait. */
   get backlog(): number {
+    if (this.isGivenAway) return 0;
     // In overwrite mode there may be less than was written.
     return Math.min(this.#memory.head() - this.#position, this.#data.byteLength);
   }
@@ -181,7 +190,7 @@ export class CpuReader extends HeldRecords {
   }
 
   #release(bytes: number): void {
-    if (this.disposed || bytes <= this.#released) return;
+    if (this.disposed || bytes <= this.#released || this.isGivenAway) return;
     this.#released = bytes;
     this.#memory.release(this.#position + bytes);
   }
@@ -368,6 +377,8 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
     this.isDraining = true;
     try {
       return this.#drain(fn, limit);
+    } catch (error) {
+      throw this.readers[0]?.explain(error);
     } finally {
       this.isDraining = false;
     }

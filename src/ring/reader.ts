@@ -43,7 +43,7 @@ export interface RecordReader extends Disposable {
   readonly backlog: number;
   /** The reason for which the last {@link drain} or {@link hold} stopped. */
   readonly end: DrainEnd;
-  /** True when the memory was found to hold what is impossible: nothing can be read any more. */
+  /** True when the memory was found to hold what is impossible, or was given away: nothing can be read any more. */
   readonly isCorrupt: boolean;
   /** The code that makes callbacks of this reader's drains. */
   readonly code: DrainCode;
@@ -112,14 +112,19 @@ export abstract class HeldRecords {
     this.view = view;
   }
 
+  /** True when somebody transferred the buffer of a view that was handed out: by `postMessage`, say. */
+  protected abstract readonly isGivenAway: boolean;
+  /** Names the buffer in errors. */
+  protected abstract readonly what: string;
   /** Looks how much there is, and returns the bytes. @throws {Error} when that is impossible */
   protected abstract begin(): number;
   /** Returns whether a program is writing the record at a position still. */
   protected abstract isBusy(at: number): boolean;
   /**
-   * Reads a header once, as it may change: sets {@link isEvent} and {@link length}, and returns where the next record begins.
+   * Reads a header once, as it may change: sets {@link isEvent} and {@link length}, and returns where the next record begins;
+   * -1 where a second consumer has released the record.
    *
-   * @throws {Error} where that is beyond what there is
+   * @throws {Error} where the next record is beyond what there is
    */
   protected abstract step(at: number): number;
   /** Makes {@link view}, {@link offset} and {@link length} those of the event at a position, which was the last step. */
@@ -129,7 +134,25 @@ export abstract class HeldRecords {
   /** Gives the first bytes back to the kernel, and counts them. */
   protected abstract advance(bytes: number): void;
 
+  /** Returns the error of a read: in place of the engine's, one that says that the memory was given away. */
+  explain(error: unknown): unknown {
+    if (!this.isGivenAway || this.disposed || !(error instanceof TypeError)) return error;
+    this.isCorrupt = true;
+    return new Error(
+      `${this.what} cannot be read any more: the buffer of a view of its memory was transferred (by postMessage, structuredClone or transfer()); pass on a copy instead, and open the map anew (dup(), fromId())`,
+      { cause: error },
+    );
+  }
+
   hold(limit: number, bytes: number): number {
+    try {
+      return this.#hold(limit, bytes);
+    } catch (error) {
+      throw this.explain(error);
+    }
+  }
+
+  #hold(limit: number, bytes: number): number {
     const available = this.begin();
     let count = 0;
     let at = 0;
@@ -142,6 +165,10 @@ export abstract class HeldRecords {
         break;
       }
       const next = this.step(at);
+      if (next < 0) {
+        this.end = "limit";
+        break;
+      }
       if (!this.isEvent) {
         this.#holdsOthers = true;
       } else {
@@ -163,8 +190,21 @@ export abstract class HeldRecords {
   }
 
   locate(at: number): number {
+    try {
+      return this.#locate(at);
+    } catch (error) {
+      throw this.explain(error);
+    }
+  }
+
+  #locate(at: number): number {
     for (let start = at; start < this.heldBytes;) {
       const next = this.step(start);
+      if (next < 0) {
+        // Where the rest of the records is, nobody knows any more.
+        this.heldBytes = start;
+        break;
+      }
       if (this.isEvent) {
         this.show(start);
         return next;
@@ -183,8 +223,10 @@ export abstract class HeldRecords {
     // Disposal has given back what was delivered, and a drain does so by itself.
     if (this.disposed || this.heldBytes === 0) return;
     const { delivered } = this;
-    for (let at = 0; this.#holdsOthers && at < delivered;) {
+    const canCount = this.#holdsOthers && !this.isGivenAway;
+    for (let at = 0; canCount && at < delivered;) {
       const next = this.step(at);
+      if (next < 0) break;
       if (!this.isEvent) this.countOther(at);
       at = next;
     }
@@ -206,8 +248,17 @@ export function lengthInRing(length: number): number {
 
 const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
 const mostRecords = 0x7fff_ffff;
+/** The most looks at positions that other consumers move: each was in the middle of a move. */
+const mostLooks = 100;
 
-/** The protocol of a ring buffer's consumer, over its shared memory. */
+/**
+ * The protocol of a ring buffer's consumer, over its shared memory.
+ *
+ * The kernel supports one consumer. A second one in another thread or process is not noticed before it has released records:
+ * both read the same ones until then. The consumer position only moves forward, and only from where this reader found it: so
+ * what was read in between was whole, and the position is that of a record. Where another consumer moved it meanwhile, this
+ * one goes on from there. What it reads until it notices can be a record that programs write at this moment.
+ */
 export class RingReader extends HeldRecords implements RecordReader, DrainControl {
   readonly totals: ReaderTotals = {
     events: 0,
@@ -218,8 +269,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   };
   readonly byteLength: number;
   isDraining = false;
+  protected override readonly what: string;
   readonly #memory: SharedRing;
-  readonly #what: string;
   #code = sharedDrainCode;
   /** The positions of the consumer and of programs when the last drain or hold began, in bytes since the ring's creation. */
   #start = 0;
@@ -228,13 +279,15 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   #offset = 0;
   /** Bytes from the start that were released. */
   #released = 0;
+  /** The farthest position up to which records are known to be released. */
+  #passed = 0;
 
   /** @param memory owned from here on */
   constructor(memory: SharedRing, byteLength: number, what: string) {
     super(memory.data);
     this.#memory = memory;
     this.byteLength = byteLength;
-    this.#what = what;
+    this.what = what;
   }
 
   get code(): DrainCode {
@@ -244,14 +297,19 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   get backlog(): number {
     const memory = this.#memory;
+    if (this.isGivenAway) return 0;
     memory.look();
     return memory.producer - memory.consumer;
   }
 
+  protected override get isGivenAway(): boolean {
+    return (this.view.buffer as ArrayBuffer).detached;
+  }
+
   drain(fn: RawRecordCallback, limit: number): number {
-    const available = this.begin();
     this.isDraining = true;
     try {
+      const available = this.begin();
       return this.code.drain(
         this,
         this.view,
@@ -262,6 +320,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
         loadFence,
         fn,
       );
+    } catch (error) {
+      throw this.explain(error);
     } finally {
       this.isDraining = false;
     }
@@ -274,10 +334,30 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   release(bytes: number): void {
     if (this.disposed || bytes <= this.#released) return;
+    const memory = this.#memory;
+    const to = this.#start + bytes;
+    let from = this.#start + this.#released;
     this.#released = bytes;
-    const position = this.#start + bytes;
-    // Another process may be a second consumer, which no check can refuse: what it gave back is the programs' again.
-    if (position > this.#memory.releasedPosition()) this.#memory.release(position);
+    while (!memory.release(from, to)) {
+      from = memory.releasedPosition();
+      if (from === to) break;
+      if (from > to || !this.#leads(from - this.#start, bytes)) {
+        this.stopped = true;
+        return;
+      }
+    }
+    this.#passed = to;
+  }
+
+  /** Returns whether a record that was read ended at `to`: the walk from `from`, up to where a second consumer released. */
+  #leads(from: number, to: number): boolean {
+    let at = from;
+    while (at >= 0 && at < to) {
+      const header = this.#headerAt(at);
+      if (header < 0) return false;
+      at += lengthInRing(header & lengthMask);
+    }
+    return at === to;
   }
 
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void {
@@ -289,7 +369,10 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.delivered = 0;
   }
 
-  corruptRecord(at: number, length: number): Error {
+  corruptRecord(at: number, length: number): Error | undefined {
+    // After the header that was found: programs write there only after the position has moved.
+    orderLoads();
+    if (this.#memory.releasedPosition() !== this.#start + this.#released) return undefined;
     return this.#corrupt(
       `at position ${this.#start + at} a record claims ${length} bytes, but programs have written up to ${this.#producer} only`,
     );
@@ -297,15 +380,27 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   protected override begin(): number {
     const memory = this.#memory;
+    // To read a detached view is not an error everywhere.
+    if (this.isGivenAway) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
+    // Other consumers, those of libbpf say, store their own position: it may be behind what this one has released.
+    if (memory.consumer < this.#passed && memory.release(memory.consumer, this.#passed)) {
+      memory.look();
+    }
+    for (let looks = 1; !this.#isPossible(memory); looks++) {
+      const { consumer, producer } = memory;
+      // Where it moves, a second consumer did so between the two loads.
+      if (memory.releasedPosition() === consumer || looks === mostLooks) {
+        throw this.#corrupt(
+          `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.byteLength} bytes`,
+        );
+      }
+      memory.look();
+    }
     // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
     const { consumer, producer } = memory;
     this.totals.overwrittenBytes = memory.overwrittenBytes;
-    if (consumer > producer || producer - consumer >= this.byteLength || consumer % 8 !== 0) {
-      throw this.#corrupt(
-        `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.byteLength} bytes`,
-      );
-    }
+    this.#passed = consumer;
     this.#start = consumer;
     this.#producer = producer;
     // Loops count in numbers below the ring's size, which are made integers here: positions outgrow those that the engine is
@@ -327,7 +422,11 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     orderLoads();
     const length = header & lengthMask;
     const next = at + lengthInRing(length);
-    if (header < 0 || next > this.heldBytes) throw this.corruptRecord(at, length);
+    if (header < 0 || next > this.heldBytes) {
+      const error = this.corruptRecord(at, length);
+      if (error === undefined) return -1;
+      throw error;
+    }
     this.isEvent = (header & BPF_RINGBUF_DISCARD_BIT) === 0;
     this.length = length;
     return next;
@@ -346,6 +445,10 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.release(bytes);
   }
 
+  #isPossible({ consumer, producer }: SharedRing): boolean {
+    return consumer <= producer && producer - consumer < this.byteLength && consumer % 8 === 0;
+  }
+
   #offsetOf(at: number): number {
     return (this.#offset + at) & (this.byteLength - 1);
   }
@@ -358,7 +461,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   #corrupt(finding: string): Error {
     this.isCorrupt = true;
     return new Error(
-      `${this.#what} is corrupt: ${finding}; was its memory changed by another process?`,
+      `${this.what} is corrupt: ${finding}; was its memory changed by another process?`,
     );
   }
 
@@ -394,6 +497,8 @@ export class SnapshotRing implements SharedRing {
   #copied = 0;
   /** Up to where bytes were found to be overwritten. */
   #overwritten = 0;
+  /** The ring's consumer position at the last look, which can be behind what was overwritten. */
+  #released = 0;
 
   /** @param ring owned from here on */
   constructor(ring: OverwrittenRing, size: number) {
@@ -411,7 +516,8 @@ export class SnapshotRing implements SharedRing {
     const next = Math.max(ring.releasedPosition(), this.#overwritten);
     if (next >= this.#copied || this.#isBusy(next)) this.#copy();
     this.producer = this.#copied;
-    this.consumer = Math.max(ring.releasedPosition(), this.#overwritten);
+    this.#released = ring.releasedPosition();
+    this.consumer = Math.max(this.#released, this.#overwritten);
   }
 
   #copy(): void {
@@ -436,11 +542,16 @@ export class SnapshotRing implements SharedRing {
   }
 
   releasedPosition(): number {
-    return this.#ring.releasedPosition();
+    return Math.max(this.#ring.releasedPosition(), this.#overwritten);
   }
 
-  release(position: number): void {
-    this.#ring.release(position);
+  /** Moves the ring's position forward to `to`, wherever it is by now: the copy is whole whatever other consumers release. */
+  release(_from: number, to: number): boolean {
+    while (this.#released < to && !this.#ring.release(this.#released, to)) {
+      this.#released = this.#ring.releasedPosition();
+    }
+    this.#released = Math.max(this.#released, to);
+    return true;
   }
 
   /** Returns whether a record was being written when it was copied. */
@@ -451,6 +562,6 @@ export class SnapshotRing implements SharedRing {
   /** Unmaps the ring, and detaches the views of the copy. @throws {Error} as the ring's disposal does */
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
-    this.#to.buffer.transfer(0);
+    if (!this.#to.buffer.detached) this.#to.buffer.transfer(0);
   }
 }

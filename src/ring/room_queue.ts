@@ -1,5 +1,6 @@
 import { WritableEdge } from "../ffi/poll.ts";
 import { type Watch, watch } from "../loop/event_loop.ts";
+import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import type { UserRingWriter } from "./user_ring_writer.ts";
 
 /** Delay of the first look without a wake-up: programs that drain with BPF_RB_NO_WAKEUP wake nobody, */
@@ -20,8 +21,6 @@ interface Waiter {
   take(): void;
   reject(reason: unknown): void;
 }
-
-type Timer = ReturnType<typeof setTimeout>;
 
 /**
  * The waits for room in a ring: the first is served first, also where the room would do for a later one.
@@ -112,7 +111,7 @@ export class RoomQueue implements Disposable {
 
   /** Serves those for whom there is room, and schedules another look if anybody is left. */
   #look(): void {
-    clearTimeout(this.#timer);
+    stopTimer(this.#timer);
     try {
       this.#signal ??= this.#begin();
       // In this order: what is drained after the look is signalled.
@@ -124,7 +123,7 @@ export class RoomQueue implements Disposable {
       this.#rejectAll(error);
       return;
     }
-    this.#timer = setTimeout(() => {
+    this.#timer = startTimer(() => {
       this.polls++;
       this.#look();
     }, this.#lookMilliseconds);
@@ -161,7 +160,7 @@ export class RoomQueue implements Disposable {
 
   /** Nobody waits: nothing is looked for. */
   #rest(): void {
-    clearTimeout(this.#timer);
+    stopTimer(this.#timer);
     this.#signal?.disarm();
     this.#lookMilliseconds = firstLookMilliseconds;
   }

@@ -1,4 +1,5 @@
 import { throwUncaught } from "../loop/bridge.ts";
+import { monotonicMilliseconds } from "../ffi/clock.ts";
 import type { StructCursor } from "../types/type.ts";
 import { Consumer, type ConsumerStats, type RecordSource, turnMilliseconds } from "./consumer.ts";
 import type { RawRecordCallback } from "./drain_code.ts";
@@ -114,17 +115,17 @@ export class CallbackConsumer extends Consumer implements Subscription {
       reader.drain(this.#callback(), this.#budget);
       return;
     }
-    let start = performance.now();
+    let start = monotonicMilliseconds();
     const end = start + turnMilliseconds;
     for (let slice = firstSlice; ;) {
       const count = reader.drain(this.#callback(), slice);
       if (this.ended || reader.end !== "limit") return;
-      const now = performance.now();
-      const ofSlice = (count * sliceMilliseconds) / Math.max(now - start, 0.001);
+      const time = monotonicMilliseconds();
+      const ofSlice = (count * sliceMilliseconds) / Math.max(time - start, 0.001);
       // No more than twice as many at once: the next ones may take longer.
       slice = Math.max(Math.floor(Math.min(ofSlice, count * 2, largestSlice)), 1);
-      start = now;
-      if (now >= end) return;
+      start = time;
+      if (time >= end) return;
     }
   }
 

@@ -1,6 +1,7 @@
 import { USER_RINGBUF } from "../maps/map_types.ts";
 import { checkCount } from "../check/arguments.ts";
 import { UserRingMemory } from "../ffi/ring_memory.ts";
+import { startTurn } from "../loop/timers.ts";
 import { BpfMap } from "../maps/bpf_map.ts";
 import type { AnyType, TypeIn } from "../maps/map_options.ts";
 import type { Infer, Type } from "../types/type.ts";
@@ -89,8 +90,8 @@ interface Writing {
  * although its record might fit. A program that drains wakes them. A drain with `BPF_RB_NO_WAKEUP` is noticed within 50 ms.
  *
  * Only one thread of one process may write, as the kernel supports one producer. That thread may have several objects for
- * one ring (`dup`, `open`, ...). A second writer at the same time is an error where it is noticed, and corrupts records
- * where it is not.
+ * one ring (`dup`, `open`, ...). Where a second one writes at the same moment, one of the two gets an error and can go on; the
+ * bytes of the other one's record may be spoilt.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.1
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
@@ -356,7 +357,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   async #giveTurn(): Promise<void> {
     if (++this.#sinceTurn < recordsPerTurn) return;
     this.#sinceTurn = 0;
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await new Promise<void>((resolve) => startTurn(resolve));
   }
 
   #keepAlive(alive: boolean): this {

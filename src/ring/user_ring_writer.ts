@@ -1,6 +1,6 @@
 import { checkCount } from "../check/arguments.ts";
 import { DisposedError } from "../ffi/error.ts";
-import { detach, loadPosition, type UserRingMemory } from "../ffi/ring_memory.ts";
+import { loadPosition, type UserRingMemory } from "../ffi/ring_memory.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 import { lengthInRing } from "./reader.ts";
@@ -38,8 +38,8 @@ export interface UserRecord<E> extends Disposable {
    * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs about 0.2 µs.
    *
    * When the record is submitted or discarded, the view is detached, as is every other one of its `buffer`: a view that
-   * is kept has length 0 then, and cannot reach the records that come there later. Only one whose buffer was transferred
-   * (`postMessage`, `buffer.transfer()`) could: do not.
+   * is kept has length 0 then, and cannot reach the records that come there later. One whose buffer was transferred
+   * (`postMessage`, `buffer.transfer()`) can, and the ring's memory then stays mapped until the process ends: pass on a copy.
    */
   readonly view: DataView<ArrayBuffer>;
   /** The same as {@link view}, as bytes. */
@@ -127,7 +127,7 @@ export class ReservedRecord<E> implements UserRecord<E> {
   /** Ends the views; they are made anew when they are asked for again. */
   detach(): void {
     if (this.#part === undefined) return;
-    if (!detach(this.#part)) {
+    if (!this.#writer.endPart(this.#part)) {
       throw new Error(
         `a record of ${this.length} bytes cannot be submitted or disposed of yet: an asynchronous operation uses its memory; await that first`,
       );
@@ -201,6 +201,9 @@ type WriterTotals = { -readonly [Name in "events" | "bytes" | "discarded" | "ref
 const largestDynptr = 2 ** 24 - 1;
 /** More room than this is not counted: what one counts in stays an integer to the engine. */
 const mostRoom = 0x7fff_fff8;
+
+/** The most looks at positions that are impossible together. */
+const mostLooks = 100;
 
 /** The writer that is currently encoding an event in free room. Nested writers, of other rings, form a stack by `#outer`. */
 let innermost: UserRingWriter | undefined;
@@ -288,8 +291,7 @@ export class UserRingWriter implements Disposable {
     const at = this.#position & this.#mask;
     // Beyond the position everything is this writer's own: the record is complete when the kernel is shown it.
     this.#encodeInRoom(type, at + BPF_RINGBUF_HDR_SZ, event);
-    this.#writeHeader(at, length);
-    this.#advance(total);
+    this.#claim(at, length, total);
     this.totals.events++;
     return true;
   }
@@ -302,8 +304,7 @@ export class UserRingWriter implements Disposable {
     if (!this.#hasRoom(total)) return false;
     const at = this.#position & this.#mask;
     this.#memory.bytes.set(bytes, at + BPF_RINGBUF_HDR_SZ);
-    this.#writeHeader(at, length);
-    this.#advance(total);
+    this.#claim(at, length, total);
     this.totals.events++;
     return true;
   }
@@ -314,8 +315,7 @@ export class UserRingWriter implements Disposable {
     const total = lengthInRing(length);
     if (!this.#hasRoom(total)) return -1;
     const at = this.#position & this.#mask;
-    this.#writeHeader(at, length | BPF_RINGBUF_BUSY_BIT);
-    this.#advance(total);
+    this.#claim(at, length | BPF_RINGBUF_BUSY_BIT, total);
     return at;
   }
 
@@ -351,6 +351,11 @@ export class UserRingWriter implements Disposable {
   /** A buffer over the bytes of a reserved record. */
   part(at: number, length: number): ArrayBuffer {
     return this.#memory.part(at + BPF_RINGBUF_HDR_SZ, length);
+  }
+
+  /** Detaches the views of such a buffer. Returns false while an asynchronous operation of Bun uses one. */
+  endPart(part: ArrayBuffer): boolean {
+    return this.#memory.endPart(part);
   }
 
   get disposed(): boolean {
@@ -399,7 +404,7 @@ export class UserRingWriter implements Disposable {
   }
 
   /** Returns how many bytes of room there are now. */
-  #look(): number {
+  #look(looks = 1): number {
     const { consumer, producer } = this.#memory;
     // In this order, as the consumer's position follows the other.
     const end = loadPosition(consumer, 0);
@@ -411,6 +416,8 @@ export class UserRingWriter implements Disposable {
       (start | end) & 7 ||
       start > Number.MAX_SAFE_INTEGER
     ) {
+      // Between the two loads a second writer may have filled what programs drained.
+      if (looks < mostLooks) return this.#look(looks + 1);
       throw new Error(
         `${this.#what} is corrupt: programs have drained up to position ${end} of ${start}, in a ring of ${this.byteLength} bytes; was its memory changed by another process?`,
       );
@@ -420,15 +427,31 @@ export class UserRingWriter implements Disposable {
     return room;
   }
 
-  #writeHeader(at: number, header: number): void {
-    const { headers } = this.#memory;
-    headers[at >> 2] = header;
-    // Where a ring buffer's records have the number of their page, which only the kernel uses, and not here.
-    headers[(at >> 2) + 1] = 0;
+  /**
+   * Shows the kernel a record with this header, which takes `total` bytes.
+   *
+   * A second writer may do the same at this moment. Whoever does not get the place puts back the header that it found, so that
+   * the ring goes on from record to record: another length there would block it for good. That leaves the nanoseconds in between,
+   * if a program drains just then; a busy header would be safe, but doubles the time of `output`.
+   */
+  #claim(at: number, header: number, total: number): void {
+    const { headers, producerHalves } = this.#memory;
+    const index = at >> 2;
+    if (producerHalves[0] === this.#position) {
+      const before = Atomics.exchange(headers, index, header);
+      // Where a ring buffer's records have the number of their page, which only the kernel uses, and not here.
+      headers[index + 1] = 0;
+      if (this.#advance(total)) return;
+      Atomics.compareExchange(headers, index, header, before);
+    }
+    this.#room = 0;
+    throw new Error(
+      `${this.#what} was written to by another thread or process at the same time, which may have spoilt a record of either: a user ring buffer takes one writer at a time`,
+    );
   }
 
-  /** Shows the kernel a record of so many bytes. */
-  #advance(total: number): void {
+  /** Moves the producer's position, unless another writer has: then the result is false. */
+  #advance(total: number): boolean {
     const { producerHalves, producer } = this.#memory;
     const before = this.#position;
     const after = (before + total) | 0;
@@ -441,15 +464,11 @@ export class UserRingWriter implements Disposable {
     } else {
       isAlone = Atomics.compareExchange(producerHalves, 0, before, after) === before;
     }
-    if (!isAlone) {
-      this.#room = 0;
-      throw new Error(
-        `${this.#what} was written to by another thread or process at the same time, which may have spoilt a record of either: a user ring buffer takes one writer at a time`,
-      );
-    }
+    if (!isAlone) return false;
     this.#position = after;
     this.#room -= total;
     this.totals.bytes += total;
+    return true;
   }
 
   /**

@@ -3,11 +3,25 @@
  * reads all exports of CommonJS at once, getters too, so that only an object that loads when it is touched can wait.
  */
 
+import { BpfError, errnoNumber } from "../ffi/error.ts";
+
 type Class = abstract new (...args: never[]) => object;
 type Callable = (...args: never[]) => unknown;
 
 /** Loads an export by its name. */
 type Load = (name: string) => unknown;
+
+/** Loads the part. @throws {BpfError} where no descriptor is left to read its file, which another attempt may find */
+export function loadPart<T>(load: () => T): T {
+  try {
+    return load();
+  } catch (error) {
+    // The engine has a message alone: EMFILE reading "...".
+    const code = /^E[MN]FILE\b/.exec((error as Error).message)?.[0] as "EMFILE" | undefined;
+    if (code === undefined) throw error;
+    throw new BpfError({ errno: errnoNumber(code), syscall: "open", doing: "load bun-bpf" });
+  }
+}
 
 /** Stands in for a function. */
 export function deferredFunction(load: Load, name: string): Callable | undefined {

@@ -57,6 +57,26 @@ describe("a refusal by the kernel", () => {
     expect(hintFor(1)).toContain("CAP_BPF");
   });
 
+  test("names the limit that no descriptor was left by, of the process or of the machine", () => {
+    const hintFor = (errno: number, hint?: string) =>
+      new BpfError({ errno, syscall: "x", doing: "do it", hint }).hint;
+    expect(hintFor(24)).toBe("Close some, or raise the limit of this process (ulimit -n)");
+    expect(hintFor(23)).toBe("Close some, or raise the limit of the machine (fs.file-max)");
+    expect(hintFor(24, "Another reason")).toBe("Another reason");
+    expect(hintFor(22)).toBeUndefined();
+  });
+
+  test("stays itself when its explanation fails", () => {
+    const hint = () => {
+      throw new Error("no file can be opened");
+    };
+    const error = new BpfError({ errno: 1, syscall: "x", doing: "do it", hint });
+    expect(error).toMatchObject({
+      code: "EPERM",
+      hint: "The reason is not known: no file can be opened",
+    });
+  });
+
   bpfTest("comes from the kernel with the call that failed", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "one" });
     map.set(1, 1);

@@ -60,8 +60,10 @@ export class FakeRing implements SharedRing {
     return this.consumer;
   }
 
-  release(position: number): void {
-    this.consumer = position;
+  release(from: number, to: number): boolean {
+    if (this.consumer !== from) return false;
+    this.consumer = to;
+    return true;
   }
 
   [Symbol.dispose](): void {

@@ -42,6 +42,11 @@ export class FakeUserRing implements SharedUserRing {
     );
   }
 
+  endPart(part: ArrayBuffer): boolean {
+    if (!part.detached) part.transfer(0);
+    return part.detached;
+  }
+
   get producerPosition(): bigint {
     return this.producer[0] as bigint;
   }

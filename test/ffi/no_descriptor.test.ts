@@ -1,0 +1,64 @@
+import { expect, test } from "bun:test";
+import type { Outcome } from "./children/no_descriptor.ts";
+import { bunWithDescriptors } from "../support/last_descriptors.ts";
+import { bpfTest } from "../support/privilege.ts";
+import { run, runBun } from "../support/run.ts";
+
+const child = `${import.meta.dir}/children/no_descriptor.ts`;
+
+/** The number of descriptors that things need at least; others need one. */
+const needed: Readonly<Record<string, number>> = {
+  // It was made before.
+  "the view of an array": 0,
+  // And the file that lists the CPUs.
+  PerCpuArrayMap: 2,
+  "the losses of a ring": 2,
+  PerfBuffer: 2,
+  ArrayOfMaps: 2,
+};
+
+/** Milliseconds: under emulation, the kernel's types and symbols take long to read. */
+const timeout = 240_000;
+
+/** What needs a process of its own: the list of CPUs is read once. */
+const alone = ["PerfBuffer", "the losses of a ring", "the number of CPUs"];
+
+bpfTest(
+  "whatever finds no descriptor says so, names the limit, leaks nothing, and works when there is one",
+  async () => {
+    const names: string[] = JSON.parse((await runBun([child])).stdout);
+    const together = names.filter((name) => !alone.includes(name));
+    expect(together.length).toBeGreaterThan(15);
+    const runs = [together, ...alone.map((name) => [name])].map(async (group) => {
+      const command = bunWithDescriptors(100, [child, ...group]);
+      const { stdout, stderr } = await run(command, { timeout });
+      expect({ group, stderr }).toEqual({ group, stderr: "" });
+      return JSON.parse(stdout) as Outcome[];
+    });
+    for (const { what, failures, isMade, leaked } of (await Promise.all(runs)).flat()) {
+      const isEnough = failures.length >= (needed[what] ?? 1);
+      expect({ what, isMade, leaked, isEnough }).toEqual({
+        what,
+        isMade: true,
+        leaked: "",
+        isEnough: true,
+      });
+      for (const failure of failures) {
+        expect({ what, ...failure }).toMatchObject({ what, code: "EMFILE" });
+        expect(failure.message).toMatch(
+          /^cannot [^\n]+: [^:]+: EMFILE \(too many open files\)\. Close some, or raise the limit of this process \(ulimit -n\)\n?$/,
+        );
+      }
+    }
+  },
+  timeout,
+);
+
+test("a refusal that cannot be explained without a descriptor is the refusal still", async () => {
+  const preload = ["--preload", "./test/support/drop_capabilities.ts"];
+  const refused = `${import.meta.dir}/children/refused_without_descriptor.ts`;
+  const { stdout } = await run(bunWithDescriptors(100, [...preload, refused]));
+  expect(stdout).toBe(
+    "cannot create the hash map: bpf(BPF_MAP_CREATE): EPERM (operation not permitted). The reason is not known: cannot open /proc/self/status: open: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)\n",
+  );
+});
