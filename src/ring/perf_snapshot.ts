@@ -105,6 +105,6 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
 
   /** Detaches the views of the copy. */
   [Symbol.dispose](): void {
-    this.#to.buffer.transfer(0);
+    if (!this.#to.buffer.detached) this.#to.buffer.transfer(0);
   }
 }

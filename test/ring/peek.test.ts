@@ -99,6 +99,14 @@ describe("peek", () => {
     expect(ring.peek()).toBe(2);
   });
 
+  bpfTest("says so where the buffer of a view was transferred", () => {
+    using setup = producedRing(t.u32);
+    const { ring, producer } = setup;
+    producer.putNumber(1);
+    ring.peekRaw(({ buffer }) => void (buffer as ArrayBuffer).transfer());
+    expect(() => ring.peek()).toThrow("the buffer of a view of its memory was transferred");
+  });
+
   bpfTest("may dispose of the buffer", () => {
     const { ring, producer } = producedRing(t.u32);
     producer.putNumber(1);

@@ -318,6 +318,23 @@ describe("a perf buffer in overwrite mode", () => {
     expect(rest).toEqual(range(100 + recordsInBuffer, 100 + 2 * recordsInBuffer));
   });
 
+  bpfTest(
+    "cannot be read any more where the buffer of a view was transferred, and can be disposed of",
+    () => {
+      using buffer = make();
+      using producer = new PerfProducer(buffer);
+      producer.putNumber(1);
+      expect(buffer.peek()).toBe(1);
+      buffer.peekRaw(({ buffer: memory }) => void (memory as ArrayBuffer).transfer());
+      for (const read of [() => buffer.peek(), () => buffer.drain(() => {})]) {
+        expect(read).toThrow(
+          "cannot be read any more: the buffer of a view of its memory was transferred",
+        );
+      }
+      expect(buffer.backlog).toBe(0);
+    },
+  );
+
   bpfTest("is refused with what wakes otherwise, and leaves nothing open", () => {
     const before = countResources();
     const make = (options: object) => () =>
