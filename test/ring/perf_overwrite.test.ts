@@ -92,7 +92,7 @@ describe("a look at a buffer that is written downwards", () => {
       memory.sample(number, more);
       unread.push({ number: number++, bytes: memory.written() - before });
     };
-    for (let round = 0; round < repetitions(300); round++) {
+    for (let round = 0; round < repetitions(300, 60); round++) {
       for (let more = random([3, 30, 200][random(3)] as number); more > 0; more--) write();
       // A record that was under way is completed although the look has paused already.
       if (random(3) === 0) memory.meanwhile = write;
