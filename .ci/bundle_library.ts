@@ -6,6 +6,7 @@
  * index.cjs   what `import` and `require` load: core.cjs; in a bundle the sources, in Node a sentence
  * core.cjs    the types `t`, HashMap and all that they need, with bytecode; stand-ins for all other exports
  * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
+ * numbers.cjs the kernel's constants for scripts, with bytecode; loaded when one is used
  */
 import { readFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
@@ -55,11 +56,14 @@ function entry(name: string, contents: string): BunPlugin {
   };
 }
 
-/** Leaves the imports of the two bundles by each other as they are. */
+/** Leaves the imports of the bundles by each other as they are. */
 const otherBundle: BunPlugin = {
   name: "other bundle",
   setup(build) {
-    build.onResolve({ filter: /^\.\/(core|rest)\.cjs$/ }, ({ path }) => ({ path, external: true }));
+    build.onResolve({ filter: /^\.\/(core|rest|numbers)\.cjs$/ }, ({ path }) => ({
+      path,
+      external: true,
+    }));
   },
 };
 
@@ -116,6 +120,9 @@ if (missing.length > 0) throw new Error(`index.ts exports ${missing.join()} in a
 const coreFiles = await filesOf(exports.filter(({ name }) => coreExports.includes(name)));
 const direct = exports.filter(({ path }) => coreFiles.includes(path));
 const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
+/** Constants alone: scripts that use none of them need not wait for them. */
+const numbers = deferred.filter(({ path }) => path.startsWith(join(src, "uapi/")));
+const rest = deferred.filter((each) => !numbers.includes(each));
 
 /** The function of deferred.ts that makes the stand-in. */
 function standIn({ name, isNamespace }: Export): string {
@@ -160,10 +167,12 @@ import { registerExplainer } from ${explanation};
 ${direct.map(importOf).join("\n")}
 ${modules.map(({ imports }) => imports).join("\n")}
 const rest = (name) => deferred.loadPart(() => require("./rest.cjs"))[name]();
+const numbers = (name) => deferred.loadPart(() => require("./numbers.cjs"))[name];
 registerExplainer(deferred.deferredInstance(rest, "explainer"));
 export const library = {
   ${direct.map(({ name }) => `${name},`).join("\n")}
-  ${deferred.map((each) => `${each.name}: deferred.${standIn(each)}(rest, "${each.name}"),`).join("\n")}
+  ${rest.map((each) => `${each.name}: deferred.${standIn(each)}(rest, "${each.name}"),`).join("\n")}
+  ${numbers.map((each) => `${each.name}: deferred.${standIn(each)}(numbers, "${each.name}"),`).join("\n")}
 };
 export const modules = { ${modules.map((each) => each.entry).join(",\n")} };
 `,
@@ -173,7 +182,7 @@ await bundle(
   "rest",
   `import { explainer as current } from ${explanation};
 export const explainer = () => (require(${features}), current());
-${deferred
+${rest
   .map(({ name, path, isNamespace }) => {
     const module = `require(${JSON.stringify(path)})`;
     // A namespace has no mark of the form that it is bundled in.
@@ -197,6 +206,8 @@ export const { ${names} } = modules[${keyOf(path)}]();`,
     },
   },
 );
+
+await bundle("numbers", numbers.map(reexport).join("\n"));
 
 await Bun.write(
   join(target, "index.cjs"),

@@ -246,6 +246,7 @@ export type {
 } from "./ring/ring_options.ts";
 export type { RawRecordCallback } from "./ring/drain_code.ts";
 export type { EventBuffer } from "./ring/event_buffer.ts";
+export { type BuffersByName, type MergedEvent, MergedEvents } from "./ring/merged_events.ts";
 export { PerfBuffer } from "./ring/perf_buffer.ts";
 export type { PerfBufferOptions, PerfBufferTypes } from "./ring/perf_cpus.ts";
 export { RingBuf } from "./ring/ring_buf.ts";

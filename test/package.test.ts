@@ -82,7 +82,7 @@ describe("the package", () => {
     async () => {
       const root = join(folder, "node_modules/bun-bpf");
       const files = [...new Bun.Glob("**/*").scanSync(root)];
-      for (const name of ["core", "rest"]) {
+      for (const name of ["core", "rest", "numbers"]) {
         expect(files).toContain(`dist/${name}.cjs`);
         expect(files).toContain(`dist/${name}.cjs.jsc`);
         expect(files).toContain(`dist/${name}.cjs.map`);
@@ -191,7 +191,7 @@ describe("the package", () => {
       const name = `${compiler} ${title}`;
       await write(
         `${name}.ts`,
-        `import { ArrayMap, asm, HashMap, Program, RingBuf, t } from "bun-bpf";
+        `import { ArrayMap, asm, HashMap, MergedEvents, Program, RingBuf, t, uapi } from "bun-bpf";
 declare const map: HashMap<t.Type<number>, t.Type<{ pid: number; time: bigint }>>;
 export const time: bigint | undefined = map.get(1)?.time;
 // @ts-expect-error a key is a number
@@ -204,6 +204,10 @@ const Event = t.struct({ pid: t.u32, name: t.cstring(16) });
 export type Event = t.Infer<typeof Event>;
 export const event: Event = { pid: 1, name: "init" };
 export const ring = (): RingBuf<t.Type<Event>> => new RingBuf({ size: 4096, event: Event });
+export const merged = (): MergedEvents<{ ring: RingBuf<t.Type<Event>> }> => new MergedEvents({ ring: ring() });
+export const verdict: uapi.xdp_action = uapi.XDP_PASS;
+// @ts-expect-error no state of TCP
+export const state: uapi.tcp_state = 99;
 export const load = (): Program => new Program({ section: "xdp", license: "GPL", code: [] });
 `,
       );
@@ -315,7 +319,7 @@ console.log(JSON.stringify((${describeExports.toString()})(library)));`,
     async () => {
       await write(
         "classes.ts",
-        `import { asm, BpfMap, Btf, disassemble, features, HashMap, Program, RingBuf, t } from "bun-bpf";
+        `import { asm, BpfMap, Btf, constantName, disassemble, features, HashMap, MergedEvents, Program, RingBuf, t, uapi } from "bun-bpf";
 class Mine extends RingBuf<number> {
   get twice() { return 2 * this.id; }
 }
@@ -332,6 +336,8 @@ console.log(JSON.stringify([
   Bun.inspect(ring).startsWith("RingBuf {"), Btf.kernel() === Btf.kernel(),
   Bun.inspect(code).startsWith("Program {"), Bun.inspect(Program).startsWith("[class Program"),
   Bun.inspect(asm).includes("mov: "),
+  uapi.XDP_PASS === 2, uapi.tcp_state.TCP_LISTEN === 10, constantName(uapi.errno, 13) === "EACCES",
+  new MergedEvents({ ring, mine }).drain(() => {}) === 0,
   disassemble([asm.exit()]).includes("exit"), features.mapTypes.get("hash").status === "available",
 ]));`,
       );

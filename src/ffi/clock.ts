@@ -40,6 +40,13 @@ export function monotonicNanoseconds(): number {
   return getUint64(time.view, 0) * 1e9 + getUint64(time.view, 8);
 }
 
+/** Returns the time for which the machine was suspended since its start, in milliseconds, to within what this thread waits. */
+export function suspendedMilliseconds(): number {
+  using time = allocateScratch(16);
+  const monotonic = readMilliseconds(CLOCK_MONOTONIC, time);
+  return readMilliseconds(CLOCK_BOOTTIME, time) - monotonic;
+}
+
 let reading: Scratch | undefined;
 
 /** The same clock in milliseconds, for differences: unlike `performance.now()` it goes on while a test has fake timers. */

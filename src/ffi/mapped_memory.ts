@@ -78,11 +78,15 @@ export class MappedMemory implements Disposable {
     );
   }
 
-  /** Zeroed private memory, rounded up to whole pages. */
-  static anonymous(length: number, what: string): MappedMemory {
+  /** Zeroed private memory, rounded up to whole pages. What is not writable does not count as committed memory. */
+  static anonymous(
+    length: number,
+    what: string,
+    protection: number = PROT_READ | PROT_WRITE,
+  ): MappedMemory {
     const size = roundUpToPage(length);
     const flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    return MappedMemory.#map(size, PROT_READ | PROT_WRITE, flags, -1, 0, what);
+    return MappedMemory.#map(size, protection, flags, -1, 0, what);
   }
 
   /** The kernel's memory behind a descriptor, shared with the kernel. */

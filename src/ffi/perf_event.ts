@@ -3,6 +3,7 @@ import { readFileSync } from "./files.ts";
 import { hasCapability } from "./capabilities.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { handles } from "./handles.ts";
+import { parseCpuList } from "./kernel.ts";
 import { libc } from "./libc.ts";
 import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
@@ -15,14 +16,18 @@ import {
   setUint64,
 } from "./mapped_memory.ts";
 import { explainPermission } from "./permission.ts";
+import { loadFence, orderLoads } from "./ring_memory.ts";
 import { PERF_EVENT_ATTR, PERF_EVENT_MMAP_PAGE } from "../uapi/layout.ts";
 import {
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
   MAP_SHARED,
   MREMAP_FIXED,
   MREMAP_MAYMOVE,
   PERF_COUNT_SW_BPF_OUTPUT,
   PERF_COUNT_SW_DUMMY,
   PERF_EVENT_IOC_ENABLE,
+  PERF_EVENT_IOC_PAUSE_OUTPUT,
   PERF_EVENT_IOC_SET_BPF,
   PERF_FLAG_FD_CLOEXEC,
   PERF_SAMPLE_RAW,
@@ -43,6 +48,8 @@ const probeAttrSize = PERF_EVENT_ATTR.config2 + 8;
 const attrFlags = PERF_EVENT_ATTR.disabled_bit / 8;
 /** In these: does not count from the start. */
 const attrDisabled = 1 << 0;
+/** In these: records are written downwards, whether older ones were read or not. */
+const attrWriteBackward = 1 << (PERF_EVENT_ATTR.write_backward_bit - PERF_EVENT_ATTR.disabled_bit);
 /** In these: `wakeup_watermark` is meant, not `wakeup_events`. */
 const attrWatermark = 1 << (PERF_EVENT_ATTR.watermark_bit - PERF_EVENT_ATTR.disabled_bit);
 
@@ -61,6 +68,13 @@ function explainPerfRefusal(): string {
   const level = Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8"));
   if (level <= 2 || hasCapability("CAP_SYS_ADMIN")) return explainPermission(["CAP_PERFMON"]);
   return `${explainPermission(["CAP_SYS_ADMIN"])}. Or set the sysctl kernel.perf_event_paranoid to 2: at ${level}, this kernel asks for more than CAP_PERFMON`;
+}
+
+const onlinePath = "/sys/devices/system/cpu/online";
+
+/** Returns the ids of the CPUs that are online now, in their order. */
+export function onlineCpus(): number[] {
+  return parseCpuList(readFileSync(onlinePath, "utf8"));
 }
 
 /** The first CPU of a list as the kernel writes them: `"2-3,8"`. */
@@ -127,21 +141,29 @@ function openEverywhere(attr: Scratch, what: string): number {
   let fd = openOnCpu(attr, 0);
   // The first CPU can be offline, where it can be at all.
   if (fd < 0 && errnoName(lastErrno()) === "ENODEV") {
-    fd = openOnCpu(attr, firstCpu(readFileSync("/sys/devices/system/cpu/online", "utf8")));
+    fd = openOnCpu(attr, firstCpu(readFileSync(onlinePath, "utf8")));
   }
   if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
   return fd;
 }
 
+/** Options of {@link openOutputEvent}. */
+export interface OutputEventOptions {
+  /** Bytes after which the kernel wakes whoever waits. */
+  readonly watermark?: number | undefined;
+  /** Records after which it does, where there is no watermark. @default 1 */
+  readonly wakeupEvents?: number | undefined;
+  /** New records overwrite the oldest ones (kernel 4.7). @default false */
+  readonly overwrite?: boolean;
+}
+
 /**
  * Opens the perf event that programs which run on a CPU write records to, not enabled yet; `undefined` for a CPU that is
  * offline.
- *
- * @param watermark bytes after which the kernel wakes whoever waits; without it, it does for each record
  */
 export function openOutputEvent(
   cpu: number,
-  watermark: number | undefined,
+  { watermark, wakeupEvents = 1, overwrite = false }: OutputEventOptions,
   what: string,
 ): number | undefined {
   using attr = allocateScratch(attrSize);
@@ -151,9 +173,10 @@ export function openOutputEvent(
   setUint64(view, PERF_EVENT_ATTR.config, PERF_COUNT_SW_BPF_OUTPUT);
   setUint64(view, PERF_EVENT_ATTR.sample_period, 1);
   setUint64(view, PERF_EVENT_ATTR.sample_type, PERF_SAMPLE_RAW);
-  const flags = watermark === undefined ? attrDisabled : attrDisabled | attrWatermark;
-  view.setUint32(attrFlags, flags, true);
-  view.setUint32(PERF_EVENT_ATTR.wakeup_events, watermark ?? 1, true);
+  const wakeup = watermark === undefined ? 0 : attrWatermark;
+  const direction = overwrite ? attrWriteBackward : 0;
+  view.setUint32(attrFlags, attrDisabled | wakeup | direction, true);
+  view.setUint32(PERF_EVENT_ATTR.wakeup_events, watermark ?? wakeupEvents, true);
   const fd = openOnCpu(attr, cpu);
   if (fd >= 0) return fd;
   const errno = lastErrno();
@@ -193,6 +216,17 @@ export function enablePerfEvent(eventFd: number, what: string): void {
   }
 }
 
+/**
+ * Has records of a perf event that is mapped dropped and counted as lost, or written again (kernel 4.7). A record that is
+ * being written at that moment is completed all the same.
+ */
+export function pausePerfEvent(eventFd: number, paused: boolean, what: string): void {
+  if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_PAUSE_OUTPUT, paused ? 1 : 0) < 0) {
+    const doing = `${paused ? "pause" : "resume"} the ${what}`;
+    throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_PAUSE_OUTPUT)", doing);
+  }
+}
+
 /** No buffer of the engine is longer. */
 const largestRun = 2 ** 32;
 
@@ -200,45 +234,68 @@ const lockedMemoryHint =
   "The pages of all these buffers are locked: without CAP_IPC_LOCK, kernel.perf_event_mlock_kb (for each CPU) and the limit of locked memory (ulimit -l) bound them. Give that capability, raise either, or take a smaller size";
 
 /**
- * The pages that perf events share with user space, those of one event after those of the other.
+ * The pages that perf events share with user space, those of one event after those of the other, each in a place of its own.
  *
  * All are in one run of memory, so that they are detached and unmapped together or, while an asynchronous operation uses
  * one of them, not at all.
  */
 export class PerfPages implements Disposable {
-  /** One for each event, in their order. */
-  readonly buffers: readonly PerfMemory[];
+  /** The number of places. */
+  readonly length: number;
   readonly #memory: MappedMemory;
+  readonly #placeLength: number;
+  readonly #writable: boolean;
+  readonly #what: string;
 
   /**
-   * @param fds perf events that were not mapped yet
+   * @param least the number of places for events; the rest of memory that nothing is mapped to costs nothing
+   * @param most the number of places that it is to have, unless the engine maps no more
    * @param size bytes of the data of each: a power of two and a multiple of the page size
-   * @throws {BpfError} `EPERM` where more memory would be locked than this process may lock
+   * @param writable false for events in overwrite mode, which this has the kernel take for such
    */
-  constructor(fds: readonly number[], size: number, what: string) {
-    const length = pageSize() + size;
-    if (fds.length * length > largestRun) {
+  constructor(least: number, most: number, size: number, what: string, writable = true) {
+    this.#placeLength = pageSize() + size;
+    this.length = Math.min(most, Math.floor(largestRun / this.#placeLength));
+    if (this.length < least) {
       throw new RangeError(
-        `size: ${fds.length} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped`,
+        `size: ${least} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped`,
       );
     }
-    this.#memory = MappedMemory.anonymous(fds.length * length, what);
-    try {
-      const { address, buffer } = this.#memory;
-      this.buffers = fds.map((fd, index) => {
-        const start = index * length;
-        mapEvent(fd, address + start, length, what);
-        return new PerfMemory(buffer, start, length, what);
-      });
-    } catch (error) {
-      this.#memory[Symbol.dispose]();
-      throw error;
-    }
+    this.#writable = writable;
+    this.#what = what;
+    this.#memory = MappedMemory.anonymous(this.length * this.#placeLength, what, PROT_READ);
     handles?.add(this, {
       kind: "mapping",
       place: `mapping of ${this.#memory.length} bytes`,
       what: () => what,
     });
+  }
+
+  /** True once the memory is unmapped, or the buffer of its views was transferred. */
+  get isGivenAway(): boolean {
+    return this.#memory.disposed;
+  }
+
+  /**
+   * Maps an event that was not mapped yet to a place, instead of what was there.
+   *
+   * @throws {BpfError} `EPERM` where more memory would be locked than this process may lock: all is as before then
+   */
+  map(place: number, fd: number): PerfMemory {
+    const protection = this.#writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    this.#mapTo(place, protection, MAP_SHARED, fd);
+    const start = place * this.#placeLength;
+    return new PerfMemory(this.#memory.buffer, start, this.#placeLength, this.#what);
+  }
+
+  /** Unmaps the event of a place: views of its data are of zeros from then on. */
+  clear(place: number): void {
+    this.#mapTo(place, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  }
+
+  #mapTo(place: number, protection: number, flags: number, fd: number): void {
+    const length = this.#placeLength;
+    mapAt(this.#memory.address + place * length, length, protection, flags, fd, this.#what);
   }
 
   /**
@@ -252,13 +309,19 @@ export class PerfPages implements Disposable {
   }
 }
 
-/** Maps an event's pages at an address that belongs to a mapping of this library. */
-function mapEvent(fd: number, target: number, length: number, what: string): void {
+/** Maps at an address that belongs to a mapping of this library. */
+function mapAt(
+  target: number,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: number,
+  what: string,
+): void {
   // First at an address of the kernel's choice, where a refusal leaves all as it was. Refused at an address that is in use,
   // it leaves a hole there, in which another thread's memory can be by the time that all of this is unmapped. (To map it twice
   // instead of moving it would do as well, but Linux 6.18 then counts the pages as locked for as long as it runs.)
-  const protection = PROT_READ | PROT_WRITE;
-  const address = libc.mmap(null, length, protection, MAP_SHARED, fd, 0);
+  const address = libc.mmap(null, length, protection, flags, fd, 0);
   if (typeof address !== "number" || address < 0) {
     const errno = lastErrno();
     const refused = errnoName(errno) === "EPERM";
@@ -266,8 +329,7 @@ function mapEvent(fd: number, target: number, length: number, what: string): voi
     const hint = refused ? lockedMemoryHint : undefined;
     throw new BpfError({ errno, syscall: "mmap", doing, hint });
   }
-  const flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-  if (otherLibc.mremap(address, length, length, flags, target) !== target) {
+  if (otherLibc.mremap(address, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, target) !== target) {
     const errno = lastErrno();
     libc.munmap(address as Pointer, length);
     throw new BpfError({ errno, syscall: "mremap", doing: `move the ${what} to their place` });
@@ -278,11 +340,13 @@ function mapEvent(fd: number, target: number, length: number, what: string): voi
  * The pages of one perf event (struct perf_event_mmap_page, kernel/events/ring_buffer.c): a page with the positions, and the
  * data, in which a record can wrap around the end.
  *
- * User space may write to all of it, or else the kernel would take that as leave to overwrite what was not read.
+ * User space may write to all of it, but in overwrite mode: that is how the kernel tells the two apart.
  */
 export class PerfMemory {
   /** The data: the record at position `p` begins at `p & (size - 1)`. */
   readonly data: DataView;
+  /** Bytes that were overwritten before they could be read: none, as programs get no room where there is none. */
+  readonly overwrittenBytes: number = 0;
   readonly #head: BigUint64Array<ArrayBuffer>;
   readonly #tail: BigUint64Array<ArrayBuffer>;
 
@@ -311,6 +375,23 @@ export class PerfMemory {
    */
   head(): number {
     return Number(Atomics.load(this.#head, 0));
+  }
+
+  /** Has records that were written be read, and returns the position up to which they can be: {@link head}. */
+  look(): number {
+    return this.head();
+  }
+
+  /**
+   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins so
+   * far below the end of the data, round and round. What was written before that may be read after this.
+   */
+  written(): number {
+    // Read-only memory, which an atomic load cannot read everywhere: see ring_memory.ts.
+    let head = this.#head[0] as bigint;
+    if (loadFence === undefined) head = Atomics.load(this.#head, 0);
+    else orderLoads();
+    return Number(-BigInt.asIntN(64, head));
   }
 
   /** Returns the position up to which records are released by now. */

@@ -63,7 +63,7 @@ export interface ConsumedMap {
 }
 
 /** The ways to consume a buffer. */
-export type ConsumerKind = "drain" | "iteration" | "subscription" | "stream";
+export type ConsumerKind = "drain" | "peek" | "iteration" | "subscription" | "stream";
 
 /** The consumer of each buffer that has one now on this thread, by the kernel's id. */
 const consumers = new Map<number, ConsumerKind>();
@@ -78,7 +78,7 @@ export class RecordSource<E> implements Disposable {
   batches = 0;
   largestBatch = 0;
   /** The consumer on the event loop, if there is one. */
-  consumer: Consumer | undefined;
+  consumer: Pick<Consumer, "look" | "end" | "keepAlive"> | undefined;
   /** True when consumers that wait keep the process alive. */
   isReferenced = true;
   /** The cursor of all drains: the same one, as the engine compiles what a callback refers to into it. */
@@ -168,11 +168,7 @@ export class RecordSource<E> implements Disposable {
   drain(fn: RawRecordCallback, limit = Number.MAX_SAFE_INTEGER, cursor?: StructCursor<E>): number {
     checkCount("limit", limit, 1, Number.MAX_SAFE_INTEGER);
     const { reader } = this;
-    this.claim("drain");
-    if (reader.isDraining) {
-      this.free();
-      throw new Error(`${this.map} is being drained: the callback that runs has to return first`);
-    }
+    this.#claimNow("drain");
     const before = reader.totals.events;
     try {
       return reader.drain(fn, limit);
@@ -181,6 +177,33 @@ export class RecordSource<E> implements Disposable {
       cursor?.release();
       this.found(reader.totals.events - before);
     }
+  }
+
+  /**
+   * Calls `fn` with the place of the event that is delivered next, and leaves it there; returns false when there is none.
+   *
+   * @throws {Error} as {@link drain}
+   */
+  peek(fn: RawRecordCallback): boolean {
+    const { reader } = this;
+    this.#claimNow("peek");
+    try {
+      if (reader.hold(1, 0) === 0) return false;
+      reader.locate(0);
+      fn(reader.view, reader.offset, reader.length);
+      return true;
+    } finally {
+      reader.unhold();
+      this.free();
+    }
+  }
+
+  /** Takes the place of the consumer for this moment. */
+  #claimNow(kind: ConsumerKind): void {
+    this.claim(kind);
+    if (!this.reader.isDraining) return;
+    this.free();
+    throw new Error(`${this.map} is being drained: the callback that runs has to return first`);
   }
 
   /** Takes the place of the buffer's consumer. @throws {Error} when it has one already: both would move its position */

@@ -39,7 +39,8 @@ const eventsInStream = 64;
  * There are several ways to consume: all that is there at once (`drain`, `drainRaw`), by a callback for each new event
  * (`subscribe`), or by asking for events (`for await`, `events`, `batches`, `stream`). A buffer has one consumer at a time:
  * another one is refused until it ends. Each event is delivered once. Undelivered events of a consumer that ends (by
- * `break`, an error, an abort, disposal) stay for the next one.
+ * `break`, an error, an abort, disposal) stay for the next one. `peek` looks at the next event without consuming it.
+ * `MergedEvents` is one consumer for several buffers.
  *
  * When several processes or threads open one buffer, only one of them should consume: the kernel does not keep consumers apart,
  * and each event goes to any of them, or to two.
@@ -135,6 +136,50 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     checkOptions("drainRaw", options, ["limit"]);
     checkCallback("drainRaw", fn);
     return this.#live.drain(fn, options.limit);
+  }
+
+  /**
+   * Returns the next event and leaves it in the buffer: whoever drains or iterates next gets it. `undefined` where there is
+   * none, or where its program has not submitted it yet.
+   *
+   * @throws {RangeError} for a record that is shorter than the event's type: it stays, too
+   * @throws {Error} when the buffer has a consumer, which decides what is next
+   *
+   * @example
+   * ```ts
+   * import { RingBuf, t } from "bun-bpf";
+   * using ring = new RingBuf({ size: 4096, event: t.struct({ time: t.u64Number }) });
+   * console.log(ring.peek()?.time); // undefined
+   * ```
+   */
+  peek(): E | undefined {
+    const source = this.#live;
+    const { type } = source;
+    let event: E | undefined;
+    source.peek((view, offset, length) => {
+      if (length < type.size) source.refuse(length);
+      event = type.read(view, offset);
+    });
+    return event;
+  }
+
+  /**
+   * Calls `fn` with the place of the next record as {@link drainRaw} does, and leaves it in the buffer. Returns false where
+   * there is none, without a call.
+   *
+   * @throws {Error} when the buffer has a consumer, which decides what is next
+   *
+   * @example
+   * ```ts
+   * import { RingBuf, t } from "bun-bpf";
+   * using ring = new RingBuf({ size: 4096, event: t.u8 });
+   * let kind = -1;
+   * console.log(ring.peekRaw((view, offset) => (kind = view.getUint8(offset))), kind); // false -1
+   * ```
+   */
+  peekRaw(fn: RawRecordCallback): boolean {
+    checkCallback("peekRaw", fn);
+    return this.#live.peek(fn);
   }
 
   /**
@@ -320,6 +365,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     return watch(() => this.fd, onReady);
   }
 
+  /** @internal The buffer's side of its consumers. @throws {DisposedError} after disposal */
+  get source(): RecordSource<E> {
+    return this.#live;
+  }
+
   /** @internal Events that programs counted as lost by themselves. */
   protected countedLosses(): number {
     return 0;
@@ -352,7 +402,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 }
 
-function checkCallback(method: string, fn: unknown): void {
+/** Checks a callback of a consumer. @throws {TypeError} */
+export function checkCallback(method: string, fn: unknown): void {
   if (typeof fn === "function") return;
   throw new TypeError(`${method}: expected a function, got ${describe(fn)}`);
 }

@@ -4,14 +4,8 @@ import type { AnyType, TypeIn } from "../maps/map_options.ts";
 import type { Infer, Type } from "../types/type.ts";
 import { PerfEventArray } from "../maps/prog_array.ts";
 import { EventBuffer } from "./event_buffer.ts";
-import {
-  openPerfEvents,
-  type PerfBufferOptions,
-  type PerfBufferTypes,
-  type PerfEvents,
-  perfKind,
-  perfLayout,
-} from "./perf_cpus.ts";
+import { type PerfBufferOptions, type PerfBufferTypes, perfKind, perfLayout } from "./perf_cpus.ts";
+import { PerfEvents } from "./perf_events.ts";
 import type { RingBufTypes } from "./ring_options.ts";
 
 declare module "../maps/map_options.ts" {
@@ -34,18 +28,49 @@ declare module "../maps/map_options.ts" {
  * short for its event type by as much goes unnoticed. A record has at most 65,516 bytes: the kernel does not refuse a
  * longer one, which corrupts the buffer.
  *
+ * With `overwrite` (kernel 4.7) new records overwrite the oldest ones: for a flight recorder, which is drained when something
+ * has happened, and costs next to nothing until then.
+ *
+ * ```ts
+ * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
+ * using recorder = new PerfBuffer({ event: t.u64Number, size: 4096, overwrite: true });
+ * using program = new Program({
+ *   section: "socket",
+ *   license: "GPL",
+ *   maps: { recorder },
+ *   code: [
+ *     asm.stdw(asm.fp, -8, 42),
+ *     asm.ldMap(asm.r2, "recorder"),
+ *     asm.mov32(asm.r3, uapi.BPF_F_CURRENT_CPU),
+ *     asm.mov(asm.r4, asm.fp),
+ *     asm.add(asm.r4, -8),
+ *     asm.mov(asm.r5, 8),
+ *     asm.call("perf_event_output"),
+ *     asm.mov(asm.r0, 0),
+ *     asm.exit(),
+ *   ],
+ * });
+ * program.testRun({ data: new Uint8Array(14), repeat: 100_000 });
+ * let newest = 0;
+ * const events = recorder.drain((event) => void (newest = event));
+ * console.log(events > 0 && events < 1000, newest); // true 42
+ * ```
+ *
  * A record that finds no room is lost. The kernel counts lost records, and reports the count with the next record that
  * finds room on the same CPU: `stats.lost` is exact from then on. Disposal drops unread records.
  *
  * By default each record wakes the consumer. The interrupt takes the program a hundred times as long as the record: 7 µs
- * instead of 0.06 in a virtual machine. With `watermark` the kernel wakes it once for many records, and `maxLatency` of the
- * consumer bounds the delay.
+ * instead of 0.06 in a virtual machine. With `watermark` or `wakeupEvents` the kernel wakes it once for many records, and
+ * `maxLatency` of the consumer bounds the delay.
  *
  * The perf events are in the map while this object lives. Where its descriptor is shared (by `dup`, or with the one that
  * was given to `fromFd`), they stay in the map after that, but take no records. A second object for the same map would
  * replace them. On this thread it is refused; one of another thread or process takes over, and this one gets nothing any
- * more. A CPU that comes online later, or again, is not heard until there is a new object for the map: on that CPU the
- * helper returns `ENOENT` or `EOPNOTSUPP`.
+ * more.
+ *
+ * A CPU that comes online later, or again (as all but one do after the machine was suspended), is heard within a second while
+ * a consumer waits, or else from the next drain on. Until then the helper returns `ENOENT` or `EOPNOTSUPP` to programs there.
+ * What a CPU has left that goes offline is read. A CPU that was offline for less than a second may go unnoticed.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF or where locked memory runs out, `EACCES` without CAP_PERFMON, `EMFILE` where
  * descriptors do
@@ -53,8 +78,8 @@ declare module "../maps/map_options.ts" {
  *
  * @example
  * ```ts
- * import { asm, PerfBuffer, Program, t } from "bun-bpf";
- * const { r0, r1, r2, r3, r4, r5 } = asm;
+ * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
+ * const { r0, r2, r3, r4, r5 } = asm;
  * using events = new PerfBuffer({ event: t.struct({ value: t.u64Number }) });
  * using program = new Program({
  *   section: "socket",
@@ -64,7 +89,7 @@ declare module "../maps/map_options.ts" {
  *     // The context is in r1 already.
  *     asm.stdw(asm.fp, -8, 42),
  *     asm.ldMap(r2, "events"),
- *     asm.mov32(r3, -1), // BPF_F_CURRENT_CPU
+ *     asm.mov32(r3, uapi.BPF_F_CURRENT_CPU),
  *     asm.mov(r4, asm.fp),
  *     asm.add(r4, -8),
  *     asm.mov(r5, 8),
@@ -88,6 +113,10 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   readonly byteLength: number;
   /** Bytes between two wake-ups; `undefined` where each record wakes. */
   readonly watermark: number | undefined;
+  /** Records between two wake-ups; `undefined` where each record wakes, or the watermark decides. */
+  readonly wakeupEvents: number | undefined;
+  /** True when new records overwrite the oldest ones. */
+  readonly overwrite: boolean;
   readonly #events: PerfEvents;
 
   constructor(options: PerfBufferOptions<E>) {
@@ -96,17 +125,19 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     // Assigned within the next call, which TypeScript cannot see.
     let events!: PerfEvents;
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
-      events = openPerfEvents(map, layout);
+      events = new PerfEvents(map, layout);
       return events.reader;
     });
     this.#events = events;
     this.byteLength = layout.size;
     this.watermark = layout.watermark;
+    this.wakeupEvents = layout.wakeupEvents;
+    this.overwrite = layout.overwrite;
   }
 
-  /** The CPUs whose programs are heard: those that were online when this object was made. */
+  /** The CPUs whose programs are heard: those that were online when it was looked last. */
   get cpus(): readonly number[] {
-    return this.#events.reader.readers.map(({ cpu }) => cpu);
+    return this.#events.cpus;
   }
 
   /**
@@ -128,6 +159,43 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
    */
   get cpu(): number {
     return this.#events.reader.cpu;
+  }
+
+  /**
+   * Has the kernel drop the records of programs on all CPUs until {@link resume}: the helper returns `ENOSPC`, and the records
+   * count as lost. What is in the buffer stays, and can be read. A second call does nothing.
+   *
+   * The records of one moment, while programs go on: pause, drain, resume.
+   *
+   * @throws {DisposedError} after disposal
+   *
+   * @example
+   * ```ts
+   * import { PerfBuffer, t } from "bun-bpf";
+   * using buffer = new PerfBuffer({ event: t.u64, paused: true });
+   * console.log(buffer.paused); // true
+   * console.log(buffer.resume().paused); // false
+   * ```
+   */
+  pause(): this {
+    return this.#pause(true);
+  }
+
+  /** Has records written again after {@link pause}. A second call does nothing. @throws {DisposedError} after disposal */
+  resume(): this {
+    return this.#pause(false);
+  }
+
+  /** True while the records of programs are dropped. */
+  get paused(): boolean {
+    return this.#events.isPaused;
+  }
+
+  #pause(paused: boolean): this {
+    // Asked for its error after disposal only.
+    void this.fd;
+    this.#events.pause(paused);
+    return this;
   }
 
   /**

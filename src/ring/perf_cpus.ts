@@ -1,99 +1,14 @@
 import { PERF_EVENT_ARRAY } from "../maps/map_types.ts";
-import { checkCount } from "../check/arguments.ts";
-import { MapElement } from "../ffi/bpf_map_element.ts";
-import { Descriptor } from "../ffi/descriptor.ts";
+import { checkBoolean, checkCount } from "../check/arguments.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
-import { enablePerfEvent, openOutputEvent, type PerfMemory, PerfPages } from "../ffi/perf_event.ts";
 import { hasHungUp } from "../ffi/poll.ts";
 import { type Watch, watch } from "../loop/event_loop.ts";
 import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
-import type { BpfMap } from "../maps/bpf_map.ts";
 import { type AnyType, checkPlainType, MapKind } from "../maps/map_options.ts";
 import type { CommonMapOptions } from "../maps/map_spec.ts";
-import { PerfReader } from "./perf_reader.ts";
+import { sampleSize } from "./perf_reader.ts";
 import { checkBufferSize, type RingBufTypes } from "./ring_options.ts";
 import { u32 } from "../types/integer.ts";
-import { BPF_ANY } from "../uapi/bpf.ts";
-
-/** Perf events that are in a map, one for each CPU, and their reader. */
-export interface PerfEvents {
-  readonly reader: PerfReader;
-  /** Waits on the event loop until one of them has something to read. */
-  watch(onReady: () => void): Watch;
-  /** Closes the events. The kernel takes them out of the map when the descriptor that stored them is closed. */
-  close(): void;
-}
-
-/** The maps that have the perf events of an object of this thread, by the kernel's id. */
-const taken = new Set<number>();
-
-/**
- * Opens a perf event for each CPU that is online, and puts it into the map at the CPU's index.
- *
- * @throws {BpfError} `EACCES` without CAP_PERFMON, `EMFILE` where descriptors run out, `EPERM` where locked memory does
- * @throws {Error} when the map has another object's events
- */
-export function openPerfEvents(map: BpfMap, { size, watermark }: PerfLayout): PerfEvents {
-  using opened = new DisposableStack();
-  take(map, opened);
-  const events: { readonly cpu: number; readonly event: Descriptor }[] = [];
-  for (const cpu of possibleCpus()) {
-    // A map that others made may have fewer places.
-    if (cpu >= map.maxEntries) continue;
-    const what = `perf event of CPU ${cpu} for ${map}`;
-    const fd = openOutputEvent(cpu, watermark, what);
-    if (fd !== undefined) events.push({ cpu, event: opened.use(new Descriptor(fd, what)) });
-  }
-  if (events.length === 0) {
-    throw new Error(
-      `no CPU is online that ${map}, with ${map.maxEntries} entries, has a place for`,
-    );
-  }
-  const fds = events.map(({ event }) => event.fd);
-  const pages = opened.use(new PerfPages(fds, size, `perf buffers of ${map}`));
-  for (const { event } of events) enablePerfEvent(event.fd, event.what);
-  // The last of it, as nothing takes them back from a map that is open elsewhere, too.
-  using element = new MapElement(map.fd, u32.size, u32.size, `${map}`);
-  for (const { cpu, event } of events) {
-    element.setIndex(cpu);
-    element.view.setUint32(element.valueOffset, event.fd, true);
-    element.update(BPF_ANY, `the perf event of CPU ${cpu}`);
-  }
-  const memories = events.map(({ cpu }, index) => ({
-    cpu,
-    memory: pages.buffers[index] as PerfMemory,
-  }));
-  const reader = new PerfReader(memories, pages, size, `${map}`);
-  const sources = reader.readers.map((one, index): WatchedSource => {
-    const { event } = events[index] as (typeof events)[number];
-    return {
-      get fd() {
-        return event.fd;
-      },
-      get isDue() {
-        return one.isDue(watermark);
-      },
-    };
-  });
-  const all = opened.move();
-  return {
-    reader,
-    watch: (onReady) => new MergedWatch(sources, onReady),
-    close: () => all.dispose(),
-  };
-}
-
-/** Notes that a map has the events of an object, until that is closed. @throws {Error} when it has another's */
-function take(map: BpfMap, opened: DisposableStack): void {
-  const { id } = map;
-  if (taken.has(id)) {
-    throw new Error(
-      `${map} has a PerfBuffer already, whose perf events a second one would replace: dispose of that first`,
-    );
-  }
-  taken.add(id);
-  opened.defer(() => taken.delete(id));
-}
 
 /** The type of a perf buffer's events, and the buffers that are made for them. */
 export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
@@ -110,6 +25,29 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    * @default none: each record wakes
    */
   readonly watermark?: number;
+  /**
+   * Records that programs write on a CPU from one wake-up of the consumer to the next, in place of `watermark`: as many as
+   * take at most half of `size`. Fewer wait as below a watermark.
+   *
+   * Records may be longer than the event's type. Where the buffer of a CPU is full before it has so many, nobody is woken:
+   * `maxLatency` of the consumer has it looked at all the same.
+   *
+   * @default none: each record wakes
+   */
+  readonly wakeupEvents?: number;
+  /**
+   * Has new records overwrite the oldest ones, whether they were read or not: for a flight recorder, which is read when something
+   * has happened. `stats.overwrittenBytes` counts the bytes that were missed, as the number of records is not known.
+   *
+   * The kernel wakes a consumer once for each half of the buffer, whatever it is that consumes. A look copies what is there,
+   * in the order in which it was written on each CPU. For as long as that takes (some microseconds) the records of programs
+   * on that CPU are dropped, and counted as lost. Requires Linux 4.7.
+   *
+   * @default false
+   */
+  readonly overwrite?: boolean;
+  /** Starts paused, see {@link PerfBuffer.pause}. @default false */
+  readonly paused?: boolean;
 }
 
 /** Options of {@link PerfBuffer}. */
@@ -121,18 +59,38 @@ export interface PerfLayout {
   /** Bytes of the buffer of each CPU. */
   readonly size: number;
   readonly watermark: number | undefined;
+  readonly wakeupEvents: number | undefined;
+  readonly overwrite: boolean;
+  readonly paused: boolean;
 }
 
 const usualSize = 64 * 1024;
 const largestSize = 2 ** 30;
-const typeNames = ["event", "size", "watermark"] as const;
+const typeNames = ["event", "size", "watermark", "wakeupEvents", "overwrite", "paused"] as const;
 
-/** Returns the layout that options ask for, checked. @throws {RangeError} */
-export function perfLayout({ size = usualSize, watermark }: PerfBufferTypes<AnyType>): PerfLayout {
+/** Returns the layout that options ask for, checked. @throws {TypeError | RangeError} */
+export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
+  const { event, size = usualSize, watermark, wakeupEvents } = options;
+  const { overwrite = false, paused = false } = options;
+  checkBoolean("overwrite", overwrite);
+  checkBoolean("paused", paused);
   checkBufferSize("the buffer of a CPU", size, largestSize);
   // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
-  return { size, watermark };
+  if (wakeupEvents !== undefined) {
+    if (watermark !== undefined) {
+      throw new TypeError("wakeupEvents: there is a watermark already: give one of the two");
+    }
+    const most = Math.floor(size / 2 / sampleSize(event.size));
+    checkCount("wakeupEvents", wakeupEvents, 1, Math.max(most, 1));
+  }
+  if (!overwrite) return { size, watermark, wakeupEvents, overwrite, paused };
+  if (watermark !== undefined || wakeupEvents !== undefined) {
+    throw new TypeError(
+      `overwrite: such a buffer wakes once for each half of it: leave out ${watermark === undefined ? "wakeupEvents" : "watermark"}`,
+    );
+  }
+  return { size, watermark: size / 2, wakeupEvents, overwrite, paused };
 }
 
 /** The kind of {@link PerfBuffer}. */
@@ -180,8 +138,9 @@ const secondLookMilliseconds = 10;
  * A descriptor that hung up is ready for ever: it is waited for no more.
  */
 export class MergedWatch implements Watch {
-  readonly #sources: readonly WatchedSource[];
-  readonly #watches = new Set<Watch>();
+  /** The waits by what is waited for, but for those that hung up. */
+  readonly #watches = new Map<WatchedSource, Watch>();
+  readonly #sources: Set<WatchedSource>;
   readonly #onReady: () => void;
   #isArmed = false;
   #isReferenced = true;
@@ -191,22 +150,45 @@ export class MergedWatch implements Watch {
   #wasArmed = false;
 
   constructor(sources: readonly WatchedSource[], onReady: () => void) {
-    this.#sources = sources;
+    this.#sources = new Set(sources);
     this.#onReady = onReady;
-    for (const source of sources) {
-      const one = watch(
-        () => source.fd,
-        () => this.#ready(source, one),
-      );
-      this.#watches.add(one);
-    }
+    for (const source of sources) this.#begin(source);
     this.#reference();
+  }
+
+  /** Waits for one more. */
+  add(source: WatchedSource): void {
+    this.#sources.add(source);
+    const one = this.#begin(source);
+    this.#reference();
+    if (this.#isArmed) one.arm();
+  }
+
+  /** Waits for one no more. */
+  remove(source: WatchedSource): void {
+    this.#sources.delete(source);
+    this.#watches.get(source)?.[Symbol.dispose]();
+    this.#watches.delete(source);
+  }
+
+  /** Reports what is due although no wake-up came. */
+  lookAgain(): void {
+    if (this.#isArmed) this.#reportDue();
+  }
+
+  #begin(source: WatchedSource): Watch {
+    const one = watch(
+      () => source.fd,
+      () => this.#ready(source),
+    );
+    this.#watches.set(source, one);
+    return one;
   }
 
   arm(): void {
     this.#isArmed = true;
     this.#reference();
-    for (const one of this.#watches) one.arm();
+    for (const one of this.#watches.values()) one.arm();
     this.#reportDue();
     this.#wasArmed = true;
     if (this.#secondLook === undefined) this.#lookLater();
@@ -224,21 +206,21 @@ export class MergedWatch implements Watch {
 
   /** Waits that go on while this is disarmed keep no process alive. */
   #reference(): void {
-    for (const one of this.#watches) one.keepAlive(this.#isArmed && this.#isReferenced);
+    for (const one of this.#watches.values()) one.keepAlive(this.#isArmed && this.#isReferenced);
   }
 
-  #ready(source: WatchedSource, one: Watch): void {
+  #ready(source: WatchedSource): void {
     // A wake-up for nothing can be a belated one, after which the next comes when more is written.
     if (!source.isDue && hasHungUp(source.fd)) {
-      this.#watches.delete(one);
-      one[Symbol.dispose]();
+      this.#watches.get(source)?.[Symbol.dispose]();
+      this.#watches.delete(source);
       return;
     }
     this.#report();
   }
 
   #reportDue(): void {
-    if (this.#sources.some(({ isDue }) => isDue)) this.#report();
+    for (const { isDue } of this.#sources) if (isDue) this.#report();
   }
 
   #report(): void {
@@ -267,7 +249,7 @@ export class MergedWatch implements Watch {
   [Symbol.dispose](): void {
     this.#isArmed = false;
     stopTimer(this.#secondLook);
-    for (const one of this.#watches) one[Symbol.dispose]();
+    for (const one of this.#watches.values()) one[Symbol.dispose]();
     this.#watches.clear();
   }
 }

@@ -1,18 +1,18 @@
-import { getUint64 } from "../ffi/mapped_memory.ts";
+import { getUint64, roundUp8 } from "../ffi/mapped_memory.ts";
 import type { PerfMemory } from "../ffi/perf_event.ts";
 import {
   type DrainCode,
   drainCodeFor,
-  type DrainEnd,
   type RawRecordCallback,
   sharedDrainCode,
 } from "./drain_code.ts";
 import { HeldRecords, type ReaderTotals, type RecordReader } from "./reader.ts";
+import { ReadersInTurn } from "./turns.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../uapi/system.ts";
 
 /** The memory that one CPU's perf event shares with the kernel: `PerfMemory`, or a test's own. */
-export type SharedPerfBuffer = Pick<PerfMemory, keyof PerfMemory>;
+export type SharedPerfBuffer = Omit<Pick<PerfMemory, keyof PerfMemory>, "written">;
 
 /** The largest value of a record's 16-bit size, a multiple of 8. */
 const longestPerfRecord = 0xfff8;
@@ -29,6 +29,17 @@ const lostCountOffset = headerSize + 8;
  * size.
  */
 const longestPayload = longestPerfRecord - payloadOffset;
+
+/** Returns the bytes of a record with a payload of so many. */
+export function sampleSize(length: number): number {
+  return roundUp8(payloadOffset + length);
+}
+
+/** When the kernel wakes whoever waits for a CPU's buffer: after so many bytes, or so many records, else for each record. */
+export interface PerfWakeups {
+  readonly watermark?: number | undefined;
+  readonly wakeupEvents?: number | undefined;
+}
 
 /**
  * The protocol of the consumer of one CPU's perf buffer, over its shared memory.
@@ -52,6 +63,10 @@ export class CpuReader extends HeldRecords {
   #head = 0;
   #available = 0;
   #released = 0;
+  /** Records of programs that were delivered. */
+  #events = 0;
+  /** Bytes that were overwritten before they were read, which count as passed. */
+  #overwritten = 0;
 
   constructor(all: PerfReader, cpu: number, memory: SharedPerfBuffer) {
     const { data } = memory;
@@ -77,17 +92,37 @@ export class CpuReader extends HeldRecords {
   /** Bytes that wait. */
   get backlog(): number {
     if (this.isGivenAway) return 0;
-    return this.#memory.head() - this.#position;
+    // In overwrite mode there may be less than was written.
+    return Math.min(this.#memory.head() - this.#position, this.#data.byteLength);
   }
 
   /**
-   * Returns whether so much was written since it was read that the kernel wakes: anything, or as much as goes beyond a
-   * multiple of the watermark.
+   * Returns whether so much was written since it was read that the kernel wakes: anything, as much as goes beyond a multiple of
+   * the watermark, or as many records as make up a multiple of that number.
    */
-  isDue(watermark: number | undefined): boolean {
+  isDue({ watermark, wakeupEvents }: PerfWakeups): boolean {
     const head = this.#memory.head();
-    if (watermark === undefined) return head !== this.#position;
-    return wakeupsUpTo(head, watermark) > wakeupsUpTo(this.#position, watermark);
+    if (watermark !== undefined) {
+      return wakeupsUpTo(head, watermark) > wakeupsUpTo(this.#position, watermark);
+    }
+    if (wakeupEvents === undefined) return head !== this.#position;
+    const before = this.#events % wakeupEvents;
+    return before + this.#unread(head, wakeupEvents - before) >= wakeupEvents;
+  }
+
+  /** Counts the records of programs that were not read, up to `enough` of them. */
+  #unread(head: number, enough: number): number {
+    let count = 0;
+    for (let position = this.#position; position < head && count < enough;) {
+      const offset = position % (this.#mask + 1);
+      if (this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true) === PERF_RECORD_SAMPLE)
+        count++;
+      const size = this.#data.getUint16(offset + PERF_EVENT_HEADER.size, true);
+      // Impossible: whoever reads it will say so.
+      if (size < headerSize) return enough;
+      position += size;
+    }
+    return count;
   }
 
   /** Bytes that the last {@link begin} found and that were not read since. */
@@ -97,7 +132,11 @@ export class CpuReader extends HeldRecords {
 
   override begin(): number {
     const { byteLength } = this.#data;
-    const head = this.#memory.head();
+    const head = this.#memory.look();
+    const overwritten = this.#memory.overwrittenBytes - this.#overwritten;
+    this.#overwritten += overwritten;
+    this.#position += overwritten;
+    this.totals.overwrittenBytes += overwritten;
     const available = head - this.#position;
     if (available < 0 || available > byteLength || head % 8 !== 0) {
       throw this.#corrupt(
@@ -139,9 +178,15 @@ export class CpuReader extends HeldRecords {
       }
     } finally {
       this.totals.events += count;
+      this.#events += count;
       this.advance(at);
     }
     return count;
+  }
+
+  override pass(at: number, events: number): void {
+    super.pass(at, events);
+    this.#events += events;
   }
 
   #release(bytes: number): void {
@@ -246,9 +291,9 @@ const recordsPerTurn = 256;
 
 /**
  * The perf buffers of all CPUs as one. Records of one CPU come in their order; those of different CPUs in none, as the kernel
- * keeps none: each CPU has a turn of some records, round and round, so that a busy one keeps no other from being read.
+ * keeps none: each CPU has a turn of some records, round and round.
  */
-export class PerfReader implements RecordReader {
+export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader {
   /**
    * Bytes of the data of one CPU: that is what can be full, and held in one piece. What is decided by it is decided as if all
    * came from one CPU.
@@ -261,45 +306,58 @@ export class PerfReader implements RecordReader {
     lost: 0,
     overwrittenBytes: 0,
   };
-  readonly readers: readonly CpuReader[];
   /** Names the buffer in errors. */
   readonly what: string;
   /** A place for copies of records that wrap around the end of their data: one is looked at at a time. */
   readonly scratch: Uint8Array<ArrayBuffer>;
   readonly scratchView: DataView<ArrayBuffer>;
-  end: DrainEnd = "empty";
   isDraining = false;
   readonly #pages: Disposable;
+  readonly #beforeLook: () => void;
   #code = sharedDrainCode;
-  /** The index of the reader whose turn is next. */
-  #next = 0;
-  /** The reader whose record was looked at last. */
-  #current: CpuReader | undefined;
   #stopped = false;
   #disposed = false;
+  /** The reader whose record was looked at last, if that was removed since. */
+  #removed: CpuReader | undefined;
 
   /**
-   * @param memories the memory of each CPU's buffer: one at least
+   * @param memories the memory of each CPU's buffer
    * @param pages all of that memory, owned from here on
    * @param byteLength bytes of the data of one CPU
+   * @param beforeLook called before each look at the buffers: CPUs may come and go there
    */
   constructor(
     memories: readonly { readonly cpu: number; readonly memory: SharedPerfBuffer }[],
     pages: Disposable,
     byteLength: number,
     what: string,
+    beforeLook: () => void = () => {},
   ) {
+    super([]);
     this.byteLength = byteLength;
     this.what = what;
     this.scratch = new Uint8Array(Math.min(byteLength, longestPerfRecord));
     this.scratchView = new DataView(this.scratch.buffer);
     this.#pages = pages;
-    this.readers = memories.map(({ cpu, memory }) => new CpuReader(this, cpu, memory));
+    this.#beforeLook = beforeLook;
+    for (const { cpu, memory } of memories) this.add(cpu, memory);
+  }
+
+  /** Reads one more buffer. */
+  add(cpu: number, memory: SharedPerfBuffer): CpuReader {
+    const reader = new CpuReader(this, cpu, memory);
+    this.readers.push(reader);
+    return reader;
+  }
+
+  override remove(reader: CpuReader): void {
+    if (reader === this.current) this.#removed = reader;
+    super.remove(reader);
   }
 
   /** The CPU of the record that was delivered last, or is being delivered; -1 before the first. */
   get cpu(): number {
-    return this.#current?.cpu ?? -1;
+    return (this.current ?? this.#removed)?.cpu ?? -1;
   }
 
   get isCorrupt(): boolean {
@@ -326,7 +384,13 @@ export class PerfReader implements RecordReader {
     }
   }
 
+  override hold(limit: number, bytes: number): number {
+    this.#beforeLook();
+    return super.hold(limit, bytes);
+  }
+
   #drain(fn: RawRecordCallback, limit: number): number {
+    this.#beforeLook();
     // All of them before the first callback: what that has programs write, on whatever CPU, is left.
     for (const reader of this.readers) reader.begin();
     this.#stopped = false;
@@ -334,13 +398,13 @@ export class PerfReader implements RecordReader {
     let count = 0;
     let idle = 0;
     while (count < limit && idle < this.readers.length) {
-      const reader = this.#takeTurn();
+      const reader = this.takeTurn();
       if (reader.available === 0) {
         idle++;
         continue;
       }
       idle = 0;
-      this.#current = reader;
+      this.current = reader;
       count += reader.drain(fn, Math.min(limit - count, recordsPerTurn));
       if (this.#stopped) return count;
     }
@@ -350,54 +414,7 @@ export class PerfReader implements RecordReader {
 
   interrupt(): void {
     this.#stopped = true;
-    if (this.#current !== undefined) this.#current.stopped = true;
-  }
-
-  hold(limit: number, bytes: number): number {
-    for (const _ of this.readers) {
-      const reader = this.#takeTurn();
-      const count = reader.hold(limit, bytes);
-      if (count === 0) continue;
-      this.#current = reader;
-      this.end = "limit";
-      return count;
-    }
-    this.end = "empty";
-    return 0;
-  }
-
-  get heldBytes(): number {
-    return this.#current?.heldBytes ?? 0;
-  }
-
-  locate(at: number): number {
-    return this.#current?.locate(at) ?? -1;
-  }
-
-  get view(): DataView {
-    return this.#current?.view ?? this.scratchView;
-  }
-
-  get offset(): number {
-    return this.#current?.offset ?? 0;
-  }
-
-  get length(): number {
-    return this.#current?.length ?? 0;
-  }
-
-  pass(at: number, events: number): void {
-    this.#current?.pass(at, events);
-  }
-
-  giveBack(): void {
-    this.#current?.giveBack();
-  }
-
-  #takeTurn(): CpuReader {
-    const reader = this.readers[this.#next] as CpuReader;
-    this.#next = (this.#next + 1) % this.readers.length;
-    return reader;
+    if (this.current !== undefined) this.current.stopped = true;
   }
 
   /**

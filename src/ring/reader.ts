@@ -81,6 +81,8 @@ export interface RecordReader extends Disposable {
   pass(at: number, events: number): void;
   /** Gives back what was passed, and holds nothing any more. */
   giveBack(): void;
+  /** Holds nothing any more, and gives nothing back: the next {@link hold} begins with the same record. */
+  unhold(): void;
 }
 
 /**
@@ -231,6 +233,11 @@ export abstract class HeldRecords {
     this.heldBytes = 0;
     this.delivered = 0;
     this.advance(delivered);
+  }
+
+  unhold(): void {
+    this.heldBytes = 0;
+    this.delivered = 0;
   }
 }
 

@@ -66,7 +66,7 @@ export const BPF_F_NO_TUNNEL_KEY = 16;
 export const BPF_F_TUNINFO_FLAGS = 16;
 /** Mask of the index of the CPU: for `perf_event_output` and its kin. */
 export const BPF_F_INDEX_MASK = 4294967295;
-/** The index of the CPU that the program runs on: for `perf_event_output` and its kin. */
+/** The CPU that the program runs on: for `perf_event_output` and its kin. `asm.mov32` loads it. */
 export const BPF_F_CURRENT_CPU = 4294967295;
 /** Mask of the number of bytes of the packet to append: for `perf_event_output`. */
 export const BPF_F_CTXLEN_MASK = 4503595332403200;

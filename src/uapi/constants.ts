@@ -107,6 +107,13 @@ export {
   CAP_BPF,
   CLONE_NEWCGROUP,
   CLONE_NEWNET,
+  PROT_READ,
+  PROT_WRITE,
+  PROT_NONE,
+  MAP_FIXED,
+  MAP_ANONYMOUS,
+  MAP_SHARED,
+  MAP_PRIVATE,
   O_PATH,
   O_ACCMODE,
   O_RDONLY,
@@ -249,6 +256,7 @@ import {
   ERFKILL,
   EHWPOISON,
   EFTYPE,
+  ENOTSUPP,
 } from "./errno.ts";
 export {
   EPERM,
@@ -387,6 +395,7 @@ export {
   ERFKILL,
   EHWPOISON,
   EFTYPE,
+  ENOTSUPP,
 } from "./errno.ts";
 
 /** Drops the packet as after an error: the tracepoint `xdp:xdp_exception` fires. */
@@ -714,6 +723,43 @@ export const BPF_LOAD_HDR_OPT_TCP_SYN = 1;
 export const BPF_WRITE_HDR_TCP_CURRENT_MSS = 1;
 export const BPF_WRITE_HDR_TCP_SYNACK_COOKIE = 2;
 
+export const BPF_TCP_ESTABLISHED = 1;
+export const BPF_TCP_SYN_SENT = 2;
+export const BPF_TCP_SYN_RECV = 3;
+export const BPF_TCP_FIN_WAIT1 = 4;
+export const BPF_TCP_FIN_WAIT2 = 5;
+export const BPF_TCP_TIME_WAIT = 6;
+export const BPF_TCP_CLOSE = 7;
+export const BPF_TCP_CLOSE_WAIT = 8;
+export const BPF_TCP_LAST_ACK = 9;
+export const BPF_TCP_LISTEN = 10;
+export const BPF_TCP_CLOSING = 11;
+export const BPF_TCP_NEW_SYN_RECV = 12;
+export const BPF_TCP_BOUND_INACTIVE = 13;
+/** States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`. */
+export const bpf_tcp_state = {
+  BPF_TCP_ESTABLISHED,
+  BPF_TCP_SYN_SENT,
+  BPF_TCP_SYN_RECV,
+  BPF_TCP_FIN_WAIT1,
+  BPF_TCP_FIN_WAIT2,
+  BPF_TCP_TIME_WAIT,
+  BPF_TCP_CLOSE,
+  BPF_TCP_CLOSE_WAIT,
+  BPF_TCP_LAST_ACK,
+  BPF_TCP_LISTEN,
+  BPF_TCP_CLOSING,
+  BPF_TCP_NEW_SYN_RECV,
+  BPF_TCP_BOUND_INACTIVE,
+} as const;
+/** States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`. */
+export type bpf_tcp_state = (typeof bpf_tcp_state)[keyof typeof bpf_tcp_state];
+
+// Flags in the context of flow dissectors.
+export const BPF_FLOW_DISSECTOR_F_PARSE_1ST_FRAG = 1;
+export const BPF_FLOW_DISSECTOR_F_STOP_AT_FLOW_LABEL = 2;
+export const BPF_FLOW_DISSECTOR_F_STOP_AT_ENCAP = 4;
+
 // Types of devices, in the low half of `access_type` of cgroup/dev programs.
 export const BPF_DEVCG_DEV_BLOCK = 1;
 export const BPF_DEVCG_DEV_CHAR = 2;
@@ -865,6 +911,13 @@ export const IPPROTO_AGGFRAG = 144;
 export const IPPROTO_RAW = 255;
 export const IPPROTO_SMC = 256;
 export const IPPROTO_MPTCP = 262;
+export const IPPROTO_HOPOPTS = 0;
+export const IPPROTO_ROUTING = 43;
+export const IPPROTO_FRAGMENT = 44;
+export const IPPROTO_ICMPV6 = 58;
+export const IPPROTO_NONE = 59;
+export const IPPROTO_DSTOPTS = 60;
+export const IPPROTO_MH = 135;
 /** Protocols of IP: the field `protocol` of IPv4, `nexthdr` of IPv6, and of sockets. */
 export const ip_protocol = {
   IPPROTO_IP,
@@ -897,6 +950,13 @@ export const ip_protocol = {
   IPPROTO_RAW,
   IPPROTO_SMC,
   IPPROTO_MPTCP,
+  IPPROTO_HOPOPTS,
+  IPPROTO_ROUTING,
+  IPPROTO_FRAGMENT,
+  IPPROTO_ICMPV6,
+  IPPROTO_NONE,
+  IPPROTO_DSTOPTS,
+  IPPROTO_MH,
 } as const;
 /** Protocols of IP: the field `protocol` of IPv4, `nexthdr` of IPv6, and of sockets. */
 export type ip_protocol = (typeof ip_protocol)[keyof typeof ip_protocol];
@@ -1440,6 +1500,33 @@ export const ETH_FCS_LEN = 4;
 export const ETH_MIN_MTU = 68;
 export const ETH_MAX_MTU = 65535;
 
+// Size and masks of VLAN tags, in host byte order.
+export const VLAN_HLEN = 4;
+export const VLAN_PRIO_MASK = 57344;
+export const VLAN_PRIO_SHIFT = 13;
+export const VLAN_CFI_MASK = 4096;
+export const VLAN_VID_MASK = 4095;
+
+export const ARPOP_REQUEST = 1;
+export const ARPOP_REPLY = 2;
+export const ARPOP_RREQUEST = 3;
+export const ARPOP_RREPLY = 4;
+export const ARPOP_InREQUEST = 8;
+export const ARPOP_InREPLY = 9;
+export const ARPOP_NAK = 10;
+/** Operations of ARP, in host byte order. */
+export const arp_operation = {
+  ARPOP_REQUEST,
+  ARPOP_REPLY,
+  ARPOP_RREQUEST,
+  ARPOP_RREPLY,
+  ARPOP_InREQUEST,
+  ARPOP_InREPLY,
+  ARPOP_NAK,
+} as const;
+/** Operations of ARP, in host byte order. */
+export type arp_operation = (typeof arp_operation)[keyof typeof arp_operation];
+
 // Bits of the field `frag_off` of IPv4, in host byte order.
 export const IP_CE = 32768;
 export const IP_DF = 16384;
@@ -1779,6 +1866,7 @@ export const errno = {
   ERFKILL,
   EHWPOISON,
   EFTYPE,
+  ENOTSUPP,
 } as const;
 /** Error numbers; the same on x86-64 and arm64. Programs return them negative: `-EPERM`. */
 export type errno = (typeof errno)[keyof typeof errno];
@@ -1986,6 +2074,45 @@ export const PF_DUMPCORE = 512;
 export const PF_SIGNALED = 1024;
 /** The task is a kernel thread. */
 export const PF_KTHREAD = 2097152;
+
+export const SCHED_NORMAL = 0;
+export const SCHED_FIFO = 1;
+export const SCHED_RR = 2;
+export const SCHED_BATCH = 3;
+export const SCHED_IDLE = 5;
+export const SCHED_DEADLINE = 6;
+export const SCHED_EXT = 7;
+/** Scheduling policies: the field `policy` of `struct task_struct`. */
+export const sched_policy = {
+  SCHED_NORMAL,
+  SCHED_FIFO,
+  SCHED_RR,
+  SCHED_BATCH,
+  SCHED_IDLE,
+  SCHED_DEADLINE,
+  SCHED_EXT,
+} as const;
+/** Scheduling policies: the field `policy` of `struct task_struct`. */
+export type sched_policy = (typeof sched_policy)[keyof typeof sched_policy];
+
+// Flags of mmap(2) and mprotect(2); the same on x86-64 and arm64.
+export const PROT_EXEC = 4;
+
+// Kinds of access that security hooks are asked for, such as `inode_permission`.
+export const MAY_EXEC = 1;
+export const MAY_WRITE = 2;
+export const MAY_READ = 4;
+export const MAY_APPEND = 8;
+export const MAY_ACCESS = 16;
+export const MAY_OPEN = 32;
+export const MAY_CHDIR = 64;
+
+// Arguments of openat(2), unlinkat(2) and their kin.
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 256;
+export const AT_SYMLINK_FOLLOW = 1024;
+export const AT_EMPTY_PATH = 4096;
+export const AT_REMOVEDIR = 512;
 
 // Flags of openat(2), as far as they are the same on x86-64 and arm64.
 export const O_RDWR = 2;

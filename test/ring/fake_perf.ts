@@ -56,6 +56,12 @@ export class FakePerf implements SharedPerfBuffer {
     this.record(PERF_RECORD_LOST, new Uint8Array(BigUint64Array.of(77n, BigInt(count)).buffer));
   }
 
+  readonly overwrittenBytes = 0;
+
+  look(): number {
+    return this.head();
+  }
+
   head(): number {
     this.looks++;
     return this.written;

@@ -263,3 +263,43 @@ describe("what finds no room", () => {
     });
   });
 });
+
+describe("a pause", () => {
+  bpfTest("drops records of all CPUs and counts them, and keeps what was there", () => {
+    using buffer = new PerfBuffer({ event: t.u32, size });
+    using producer = new PerfProducer(buffer);
+    const putOnEach = (value: number) =>
+      buffer.cpus.map((cpu) => onCpu(cpu, () => producer.answer(Uint8Array.of(value, 0, 0, 0))));
+    const on = buffer.cpus.length;
+    expect(new Set(putOnEach(1))).toEqual(new Set([0]));
+    expect(buffer.pause()).toBe(buffer);
+    expect(buffer.paused).toBe(true);
+    for (let round = 0; round < 3; round++) {
+      expect(new Set(putOnEach(2))).toEqual(new Set([ENOSPC]));
+    }
+    buffer.pause();
+    expect(drained(buffer)).toEqual(Array.from({ length: on }, () => 1));
+    expect(buffer.stats.lost).toBe(0);
+    expect(buffer.resume().paused).toBe(false);
+    buffer.resume();
+    putOnEach(3);
+    expect(drained(buffer)).toEqual(Array.from({ length: on }, () => 3));
+    expect(buffer.stats.lost).toBe(3 * on);
+  });
+
+  bpfTest("can be the start", () => {
+    using buffer = new PerfBuffer({ event: t.u32, size, paused: true });
+    using producer = new PerfProducer(buffer);
+    expect([buffer.paused, producer.answer(new Uint8Array(4))]).toEqual([true, ENOSPC]);
+    buffer.resume();
+    expect(producer.answer(new Uint8Array(4))).toBe(0);
+    expect(drained(buffer)).toEqual([0]);
+  });
+
+  bpfTest("after disposal is refused", () => {
+    const buffer = new PerfBuffer({ event: t.u32, size });
+    buffer[Symbol.dispose]();
+    expect(() => buffer.pause()).toThrow("disposed");
+    expect(() => buffer.resume()).toThrow("disposed");
+  });
+});

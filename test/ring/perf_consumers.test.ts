@@ -257,6 +257,33 @@ describe("a wake-up", () => {
     expect(buffer.stats.wakeups).toBe(2);
   });
 
+  bpfTest("waits for so many records, and what is below that for somebody who looks", async () => {
+    using buffer = new PerfBuffer({ event: t.u32, size, wakeupEvents: 10 });
+    using producer = new PerfProducer(buffer);
+    const cpu = buffer.cpus[0] as number;
+    const put = (count: number) =>
+      onCpu(cpu, () => {
+        for (const value of numbers(count)) expect(producer.putNumber(value)).toBe(true);
+      });
+    let events = 0;
+    using subscription = buffer.subscribe(() => void events++, { wakeup: "interrupt" });
+    await Bun.sleep(5);
+    put(9);
+    await Bun.sleep(30);
+    expect([events, buffer.stats.wakeups]).toEqual([0, 0]);
+    put(1);
+    await until(() => events === 10);
+    // The kernel counts what was written, whether it was read or not.
+    put(4);
+    expect(subscription.flush()).toBe(4);
+    put(5);
+    await Bun.sleep(30);
+    expect(events).toBe(14);
+    put(1);
+    await until(() => events === 20);
+    expect(buffer.stats.wakeups).toBe(2);
+  });
+
   bpfTest("that is late by a watermark comes by maxLatency", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size, watermark: 2048 });
     using producer = new PerfProducer(buffer);

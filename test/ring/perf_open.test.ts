@@ -43,7 +43,9 @@ describe("a perf buffer", () => {
     expect(buffer.cpus.length).toBeGreaterThan(0);
     expect(possibleCpus()).toEqual(expect.arrayContaining([...buffer.cpus]));
     using other = new PerfBuffer({ event: t.u64, size: 8192, watermark: 4096 });
-    expect(other).toMatchObject({ byteLength: 8192, watermark: 4096 });
+    expect(other).toMatchObject({ byteLength: 8192, watermark: 4096, paused: false });
+    using third = new PerfBuffer({ event: t.u64, wakeupEvents: 100, paused: true });
+    expect(third).toMatchObject({ wakeupEvents: 100, watermark: undefined, paused: true });
   });
 
   bpfTest("refuses options that cannot be, and names what would do", () => {
@@ -67,6 +69,17 @@ describe("a perf buffer", () => {
         "watermark: expected an integer from 1 to 2048",
       );
     }
+    for (const wakeupEvents of [0, -1, 1.5, 129, "1"]) {
+      expect(make({ size: 4096, wakeupEvents })).toThrow(RangeError);
+      // Records of 16 bytes in half of the buffer.
+      expect(make({ size: 4096, wakeupEvents })).toThrow(
+        "wakeupEvents: expected an integer from 1 to 128",
+      );
+    }
+    expect(make({ watermark: 64, wakeupEvents: 2 })).toThrow(
+      "wakeupEvents: there is a watermark already",
+    );
+    expect(make({ paused: 1 })).toThrow("paused: expected true or false, got 1");
     expect(make({ watermarks: 1 })).toThrow('did you mean "watermark"?');
     expect(make({ maxEntries: 1 })).toThrow('unknown option "maxEntries"');
     expect(make({ event: undefined })).toThrow("event: expected a type such as t.u32");
@@ -74,8 +87,7 @@ describe("a perf buffer", () => {
   });
 
   test("refuses more memory than the engine can have in one piece", () => {
-    const fds = [-1, -1, -1, -1];
-    expect(() => new PerfPages(fds, 2 ** 30, "perf buffers")).toThrow(
+    expect(() => new PerfPages(4, 8, 2 ** 30, "perf buffers")).toThrow(
       "size: 4 buffers of 1073741824 bytes, and a page more for each, are more than the 4 GiB",
     );
   });

@@ -1,6 +1,7 @@
 // The protocol of a perf buffer, over ordinary memory.
 import { describe, expect, test } from "bun:test";
 import type { CpuReader, PerfReader } from "../../src/ring/perf_reader.ts";
+import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
@@ -147,6 +148,41 @@ describe("a drain", () => {
   });
 });
 
+test("a wake-up is due when so many records were written, whether they were read or not", () => {
+  const seed = anySeed();
+  const random = randomNumbers(seed);
+  const memory = new FakePerf();
+  using buffer = readerOf([memory]);
+  const reader = buffer.readers[0] as CpuReader;
+  const wakeupEvents = 10;
+  let written = 0;
+  let read = 0;
+  const counts = { due: 0, notDue: 0 };
+  for (let round = 0; round < 2000; round++) {
+    if (random(5) === 0) memory.lost(1);
+    for (let more = random(6); more > 0; more--)
+      (memory.sample(new Uint8Array(random(20))), written++);
+    const due = Math.floor(written / wakeupEvents) > Math.floor(read / wakeupEvents);
+    expect({ seed, due: reader.isDue({ wakeupEvents }) }).toEqual({ seed, due });
+    counts[due ? "due" : "notDue"]++;
+    switch (random(4)) {
+      case 0:
+        read += buffer.drain(() => {}, 1 + random(5));
+        break;
+      case 1: {
+        const held = buffer.hold(1 + random(5), 4096);
+        buffer.pass(buffer.heldBytes, held);
+        buffer.giveBack();
+        read += held;
+        break;
+      }
+      case 2:
+        if (written - read > 50) read += buffer.drain(() => {}, everything);
+    }
+  }
+  expect(Math.min(counts.due, counts.notDue)).toBeGreaterThan(100);
+});
+
 test("a wake-up is due when the kernel has woken since what was read", () => {
   const memory = new FakePerf();
   using buffer = readerOf([memory]);
@@ -155,7 +191,7 @@ test("a wake-up is due when the kernel has woken since what was read", () => {
     reader.begin();
     reader.drain(() => {}, everything);
   };
-  const due = () => [undefined, 32, 64].map((watermark) => reader.isDue(watermark));
+  const due = () => [undefined, 32, 64].map((watermark) => reader.isDue({ watermark }));
   expect(due()).toEqual([false, false, false]);
   const seen: boolean[][] = [];
   for (let written = 16; written <= 96; written += 16) {

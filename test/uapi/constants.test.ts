@@ -14,13 +14,13 @@ const input = readInput();
 const all = uapi as Readonly<Record<string, unknown>>;
 
 test("every enumeration has its constants, under the kernel's names", () => {
-  for (const [name, { from, areBits = false }] of Object.entries(enumerations)) {
+  for (const [name, { from, areSeparate = false }] of Object.entries(enumerations)) {
     const members = Object.fromEntries(from.flatMap((source) => read(input, source)));
     expect(Object.keys(members)).not.toEqual([]);
     for (const [constant, value] of Object.entries(members)) {
       expect([constant, all[constant]]).toEqual([constant, value]);
     }
-    expect([name, all[name]]).toEqual([name, areBits ? undefined : members]);
+    expect([name, all[name]]).toEqual([name, areSeparate ? undefined : members]);
   }
 });
 

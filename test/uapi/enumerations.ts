@@ -8,11 +8,11 @@ export interface Enumeration {
   readonly about: string;
   readonly from: readonly Constants[];
   /**
-   * True for bits, which are combined: there is no object and no type of these, only a constant for each.
+   * True for those that do not exclude each other, such as bits: there is no object and no type of these, only constants.
    *
    * @default false
    */
-  readonly areBits?: boolean;
+  readonly areSeparate?: boolean;
 }
 
 const bpf = "linux/bpf.h";
@@ -72,7 +72,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   bpf_fib_lookup_flags: {
     about: "Flags of the helper `fib_lookup`",
-    areBits: true,
+    areSeparate: true,
     from: named(bpf, /^BPF_FIB_LOOKUP_/),
   },
   bpf_fib_lookup_result: {
@@ -81,7 +81,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   bpf_check_mtu_flags: {
     about: "Flags of the helper `check_mtu`",
-    areBits: true,
+    areSeparate: true,
     from: ofEnum(bpf, "bpf_check_mtu_flags"),
   },
   bpf_check_mtu_ret: {
@@ -91,12 +91,12 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   bpf_storage_flags: {
     about:
       "Flags of the helpers `sk_storage_get`, `task_storage_get`, `inode_storage_get` and `cgrp_storage_get`",
-    areBits: true,
+    areSeparate: true,
     from: named(bpf, /^BPF_(LOCAL|SK)_STORAGE_GET_F_CREATE$/),
   },
   bpf_sk_lookup_flags: {
     about: "Flags of the helper `sk_assign` in sk_lookup programs",
-    areBits: true,
+    areSeparate: true,
     from: named(bpf, /^BPF_SK_LOOKUP_F_/),
   },
   bpf_sock_ops_op: {
@@ -106,22 +106,31 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   bpf_sock_ops_cb_flags: {
     about:
       "Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`",
-    areBits: true,
+    areSeparate: true,
     from: named(bpf, /^BPF_SOCK_OPS_\w+_FLAGS?$/),
   },
   bpf_tcp_header_option_flags: {
     about: "Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and their kin",
-    areBits: true,
+    areSeparate: true,
     from: named(bpf, /^BPF_(LOAD_HDR_OPT_TCP_SYN|WRITE_HDR_TCP_\w+)$/),
+  },
+  bpf_tcp_state: {
+    about: "States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`",
+    from: named(bpf, /^BPF_TCP_(?!MAX_STATES)/),
+  },
+  bpf_flow_dissector_flags: {
+    about: "Flags in the context of flow dissectors",
+    areSeparate: true,
+    from: named(bpf, /^BPF_FLOW_DISSECTOR_F_/),
   },
   bpf_devcg_type: {
     about: "Types of devices, in the low half of `access_type` of cgroup/dev programs",
-    areBits: true,
+    areSeparate: true,
     from: named(bpf, /^BPF_DEVCG_DEV_/),
   },
   bpf_devcg_access: {
     about: "Kinds of access, in the high half of `access_type` of cgroup/dev programs",
-    areBits: true,
+    areSeparate: true,
     from: named(bpf, /^BPF_DEVCG_ACC_/),
   },
 
@@ -136,7 +145,13 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   ip_protocol: {
     about: "Protocols of IP: the field `protocol` of IPv4, `nexthdr` of IPv6, and of sockets",
-    from: named("linux/in.h", /^IPPROTO_(?!MAX$)/),
+    from: [
+      { header: "linux/in.h", names: /^IPPROTO_(?!MAX$)/ },
+      {
+        header: "linux/in6.h",
+        names: /^IPPROTO_(HOPOPTS|ROUTING|FRAGMENT|ICMPV6|NONE|DSTOPTS|MH)$/,
+      },
+    ],
   },
   socket_level: {
     about: "Levels of socket options",
@@ -168,7 +183,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   tcp_flags: {
     about: "Flags in the byte 13 of a TCP header",
-    areBits: true,
+    areSeparate: true,
     from: named("kernel:net/tcp.h", /^TCPHDR_(FIN|SYN|RST|PSH|ACK|URG|ECE|CWR)$/),
   },
 
@@ -180,15 +195,24 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   ether_sizes: {
     about: "Sizes of Ethernet frames, in bytes",
-    areBits: true,
+    areSeparate: true,
     from: named(
       "linux/if_ether.h",
       /^ETH_(ALEN|TLEN|HLEN|ZLEN|DATA_LEN|FRAME_LEN|FCS_LEN|MIN_MTU|MAX_MTU)$/,
     ),
   },
+  vlan: {
+    about: "Size and masks of VLAN tags, in host byte order",
+    areSeparate: true,
+    from: named("kernel:linux/if_vlan.h", /^VLAN_(HLEN|PRIO_MASK|PRIO_SHIFT|CFI_MASK|VID_MASK)$/),
+  },
+  arp_operation: {
+    about: "Operations of ARP, in host byte order",
+    from: named("linux/if_arp.h", /^ARPOP_/),
+  },
   ip_fragment: {
     about: "Bits of the field `frag_off` of IPv4, in host byte order",
-    areBits: true,
+    areSeparate: true,
     from: named("kernel:net/ip.h", /^IP_(CE|DF|MF|OFFSET)$/),
   },
   icmp_type: {
@@ -240,9 +264,11 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   // Processes and files.
   errno: {
     about: "Error numbers; the same on x86-64 and arm64. Programs return them negative: `-EPERM`",
-    from: ["asm-generic/errno-base.h", "asm-generic/errno.h"].flatMap((header) =>
-      named(header, /^E[A-Z0-9]+$/),
-    ),
+    from: [
+      ...named("asm-generic/errno-base.h", /^E[A-Z0-9]+$/),
+      ...named("asm-generic/errno.h", /^E[A-Z0-9]+$/),
+      ...named("kernel:linux/errno.h", /^ENOTSUPP$/),
+    ],
   },
   signal_number: {
     about: "Signals; the same on x86-64 and arm64",
@@ -254,21 +280,49 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   clone_flags: {
     about: "Flags of clone(2), unshare(2) and setns(2)",
-    areBits: true,
+    areSeparate: true,
     from: named("linux/sched.h", /^CLONE_(?!ARGS_)/),
   },
   task_flags: {
     about:
       "Bits of the field `flags` of `struct task_struct`. They are the kernel's own; these are the same from Linux 5.10 to 7.2",
-    areBits: true,
+    areSeparate: true,
     from: named(
       "kernel:linux/sched.h",
       /^PF_(IDLE|EXITING|WQ_WORKER|FORKNOEXEC|SUPERPRIV|DUMPCORE|SIGNALED|KTHREAD)$/,
     ),
   },
+  sched_policy: {
+    about: "Scheduling policies: the field `policy` of `struct task_struct`",
+    from: named("linux/sched.h", /^SCHED_(NORMAL|FIFO|RR|BATCH|IDLE|DEADLINE|EXT)$/),
+  },
+  memory_flags: {
+    about: "Flags of mmap(2) and mprotect(2); the same on x86-64 and arm64",
+    areSeparate: true,
+    from: [
+      {
+        header: "asm-generic/mman-common.h",
+        names: /^(PROT_(NONE|READ|WRITE|EXEC)|MAP_(FIXED|ANONYMOUS))$/,
+      },
+      { header: "linux/mman.h", names: /^MAP_(SHARED|PRIVATE)$/ },
+    ],
+  },
+  access_mask: {
+    about: "Kinds of access that security hooks are asked for, such as `inode_permission`",
+    areSeparate: true,
+    from: named("kernel:linux/fs.h", /^MAY_(EXEC|WRITE|READ|APPEND|ACCESS|OPEN|CHDIR)$/),
+  },
+  at_flags: {
+    about: "Arguments of openat(2), unlinkat(2) and their kin",
+    areSeparate: true,
+    from: named(
+      "linux/fcntl.h",
+      /^AT_(FDCWD|SYMLINK_NOFOLLOW|REMOVEDIR|SYMLINK_FOLLOW|EMPTY_PATH)$/,
+    ),
+  },
   open_flags: {
     about: "Flags of openat(2), as far as they are the same on x86-64 and arm64",
-    areBits: true,
+    areSeparate: true,
     from: named(
       "asm-generic/fcntl.h",
       /^O_(ACCMODE|RDONLY|WRONLY|RDWR|CREAT|EXCL|NOCTTY|TRUNC|APPEND|NONBLOCK|DSYNC|SYNC|CLOEXEC|PATH|NOATIME)$/,
@@ -332,7 +386,7 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_F_USER_BUILD_ID:
     "Collects build ids and offsets in files instead of addresses: for `get_stack`.",
   BPF_F_CURRENT_CPU:
-    "The index of the CPU that the program runs on: for `perf_event_output` and its kin.",
+    "The CPU that the program runs on: for `perf_event_output` and its kin. `asm.mov32` loads it.",
   BPF_F_INDEX_MASK: "Mask of the index of the CPU: for `perf_event_output` and its kin.",
   BPF_F_CTXLEN_MASK:
     "Mask of the number of bytes of the packet to append: for `perf_event_output`.",

@@ -164,7 +164,7 @@ function publicBlocks(input: Reduced): string[] {
   const flags = "bpf.ts";
   others.delete(flags);
   const inObjects = Object.values(enumerations)
-    .filter(({ areBits }) => areBits !== true)
+    .filter(({ areSeparate }) => areSeparate !== true)
     .flatMap(({ from }) => from.flatMap((source) => read(input, source).map(([name]) => name)));
   const lists = [...others].flatMap(([file, names]) => [
     listText(
@@ -180,12 +180,12 @@ function publicBlocks(input: Reduced): string[] {
 /** @param own the constants that are declared here */
 function enumerationText(
   name: string,
-  { about, areBits = false }: Enumeration,
+  { about, areSeparate = false }: Enumeration,
   own: readonly (readonly [string, number])[],
   all: readonly (readonly [string, number])[],
 ): string {
   const constants = own.map(([constant, value]) => constantText(constant, value)).join("\n");
-  if (areBits) return `// ${about}.\n${constants}`;
+  if (areSeparate) return `// ${about}.\n${constants}`;
   const doc = `/** ${about}. */`;
   return [
     ...(constants === "" ? [] : [constants]),

@@ -4,7 +4,7 @@ import { BpfError, PerfBuffer, t } from "../../../src/index.ts";
 
 for (const attempt of [
   () => new PerfBuffer({ event: t.u32 }),
-  () => openOutputEvent(0, undefined, "perf event"),
+  () => openOutputEvent(0, {}, "perf event"),
 ]) {
   try {
     attempt();

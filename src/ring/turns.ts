@@ -1,0 +1,99 @@
+import type { DrainEnd } from "./drain_code.ts";
+import type { RecordReader } from "./reader.ts";
+
+/** The part of a reader that holds records. */
+export type HoldingReader = Pick<
+  RecordReader,
+  | "end"
+  | "hold"
+  | "heldBytes"
+  | "locate"
+  | "view"
+  | "offset"
+  | "length"
+  | "pass"
+  | "giveBack"
+  | "unhold"
+>;
+
+const noView = new DataView(new ArrayBuffer(0));
+
+/** Several buffers that are held as one. They take turns, so that a busy one keeps no other from being read. */
+export abstract class ReadersInTurn<Reader extends HoldingReader> {
+  /** The buffers that are read. */
+  readonly readers: Reader[];
+  end: DrainEnd = "empty";
+  /** The reader whose record was looked at last. */
+  protected current: Reader | undefined;
+  /** The index of the reader whose turn is next. */
+  #next = 0;
+
+  protected constructor(readers: readonly Reader[]) {
+    this.readers = [...readers];
+  }
+
+  /** Returns the reader whose turn it is. */
+  protected takeTurn(): Reader {
+    const reader = this.readers[this.#next % this.readers.length] as Reader;
+    this.#next = (this.#next + 1) % this.readers.length;
+    return reader;
+  }
+
+  /** Reads a buffer no more. */
+  remove(reader: Reader): void {
+    const index = this.readers.indexOf(reader);
+    if (index === -1) return;
+    this.readers.splice(index, 1);
+    if (index < this.#next) this.#next--;
+    if (this.current === reader) this.current = undefined;
+  }
+
+  hold(limit: number, bytes: number): number {
+    this.end = "empty";
+    for (const _ of this.readers) {
+      const reader = this.takeTurn();
+      const count = reader.hold(limit, bytes);
+      if (reader.end === "busy") this.end = "busy";
+      if (count === 0) continue;
+      this.current = reader;
+      this.end = "limit";
+      return count;
+    }
+    return 0;
+  }
+
+  get heldBytes(): number {
+    return this.current?.heldBytes ?? 0;
+  }
+
+  locate(at: number): number {
+    return this.current?.locate(at) ?? -1;
+  }
+
+  get view(): DataView {
+    return this.current?.view ?? noView;
+  }
+
+  get offset(): number {
+    return this.current?.offset ?? 0;
+  }
+
+  get length(): number {
+    return this.current?.length ?? 0;
+  }
+
+  pass(at: number, events: number): void {
+    this.current?.pass(at, events);
+  }
+
+  giveBack(): void {
+    this.current?.giveBack();
+  }
+
+  unhold(): void {
+    if (this.current === undefined) return;
+    this.current.unhold();
+    // Its turn comes again.
+    this.#next = this.readers.indexOf(this.current);
+  }
+}
