@@ -188,7 +188,9 @@ function explain(
   needs: readonly Capability[],
   what: string,
 ): BpfError {
-  if (log.trim() === "") {
+  // The verifier may have written its log before they ran out.
+  const isOutOfResources = ["EMFILE", "ENFILE", "ENOMEM"].includes(errnoName(errno));
+  if (log.trim() === "" || isOutOfResources) {
     const hint =
       explainer()?.programType(type) ??
       `The kernel refuses the ${what} before looking at its instructions`;
