@@ -113,10 +113,11 @@ class Comparison {
     });
   }
 
-  #formOf({ kind, typeId }: BtfType): Form | undefined {
+  #formOf({ kind, name, typeId }: BtfType): Form | undefined {
     switch (kind) {
       case "struct":
-        return "a struct";
+        // Addresses, which a number or bytes may be read as.
+        return /^in6?_addr$/.test(name) ? undefined : "a struct";
       case "array":
         // Bytes, which anything may be.
         return this.#btf.sizeOf(typeId) === 1 ? undefined : "an array";

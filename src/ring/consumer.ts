@@ -1,3 +1,4 @@
+import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { checkCount } from "../check/arguments.ts";
 import { monotonicMilliseconds } from "../ffi/clock.ts";
 import { endings } from "../handle/reload.ts";
@@ -292,6 +293,17 @@ export abstract class Consumer {
     }
     source.consumer = this;
   }
+
+  /** @internal Shows its state in `console.log`: what it reads from has megabytes. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    const { map } = this.source;
+    // It may have ended with its buffer, which counts no more.
+    const state = this.#ended ? { active: false } : { active: true, stats: map.stats };
+    return show(this.shownName, { buffer: `${map}`, ...state }, inspection);
+  }
+
+  /** The name in the console. */
+  protected abstract readonly shownName: string;
 
   /** Obeys the signal from now on, which may end the consumer at once. Comes last in the constructor of a subclass. */
   protected begin(): void {

@@ -1,3 +1,4 @@
+import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { monotonicMilliseconds } from "../ffi/clock.ts";
 import type { StructCursor } from "../types/type.ts";
 import { Consumer, type ConsumerKind, type RecordSource, turnMilliseconds } from "./consumer.ts";
@@ -50,6 +51,10 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
     super(source, kind, settings);
     this.#taker = taker;
     this.begin();
+  }
+
+  protected get shownName(): string {
+    return "EventIterator";
   }
 
   [Symbol.asyncIterator](): this {
@@ -266,6 +271,11 @@ class HeldBatch<E> implements Batch<E> {
     this.#source = source;
     this.#cursor = cursor;
     this.length = length;
+  }
+
+  [inspectCustom](...inspection: InspectArguments): string {
+    const { length, released } = this;
+    return show("Batch", { length, released }, inspection);
   }
 
   *[Symbol.iterator](): Generator<E, void, undefined> {

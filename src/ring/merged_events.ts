@@ -1,5 +1,5 @@
 import { checkCount, checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import type { Watch } from "../loop/event_loop.ts";
 import type { Type } from "../types/type.ts";
 import {
@@ -83,6 +83,11 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
     if (this.#buffers.length === 0) {
       throw new TypeError("MergedEvents: expected one buffer at least");
     }
+  }
+
+  /** @internal Shows its buffers in `console.log`. */
+  [inspectCustom](...inspection: InspectArguments): string {
+    return show("MergedEvents", Object.fromEntries(this.#buffers), inspection);
   }
 
   /**

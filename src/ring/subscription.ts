@@ -58,6 +58,10 @@ export class CallbackConsumer extends Consumer implements Subscription {
     if (this.active) this.nextTurn();
   }
 
+  protected get shownName(): string {
+    return "Subscription";
+  }
+
   get active(): boolean {
     return !this.ended;
   }

@@ -1,3 +1,4 @@
+import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { checkCount } from "../check/arguments.ts";
 import { DisposedError } from "../ffi/error.ts";
 import { loadPosition, type UserRingMemory } from "../ffi/ring_memory.ts";
@@ -81,6 +82,11 @@ export class ReservedRecord<E> implements UserRecord<E> {
     this.#at = at;
     this.length = length;
     writer.add(this);
+  }
+
+  [inspectCustom](...inspection: InspectArguments): string {
+    const { length, isOpen } = this;
+    return show("UserRecord", { length, isOpen }, inspection);
   }
 
   get isOpen(): boolean {

@@ -5,10 +5,12 @@ import {
   asm,
   BpfObject,
   HashMap,
+  MergedEvents,
   PerCpuHashMap,
   Program,
   RingBuf,
   t,
+  UserRingBuf,
 } from "../../src/index.ts";
 import type { KernelObject } from "../../src/handle/kernel_object.ts";
 import { bpfTest } from "../support/privilege.ts";
@@ -64,5 +66,44 @@ describe.each(objects)("the console shows a %s", (name, make, properties) => {
       expect(text).toStartWith(`${name} {`);
       expect(text).toContain("disposed: true");
     }
+  });
+});
+
+describe("the console shows what reads a ring", () => {
+  bpfTest("by its buffer and counts, not by its memory, until and after its end", () => {
+    const ring = new RingBuf({ size: 65536, event: t.u32, name: "ring" });
+    const merged = new MergedEvents({ ring });
+    const consumers = [
+      ["Subscription", () => ring.subscribe(() => {})],
+      ["EventIterator", () => ring.events()],
+      ["EventIterator", () => ring.batches()],
+      ["Subscription", () => merged.subscribe(() => {})],
+    ] as const;
+    for (const [name, begin] of consumers) {
+      using ended = new DisposableStack();
+      const consumer = begin();
+      ended.defer(() =>
+        "next" in consumer ? void consumer.return?.() : consumer[Symbol.dispose](),
+      );
+      for (const active of [true, false]) {
+        for (const text of [inspect(consumer), Bun.inspect(consumer)]) {
+          expect(text).toStartWith(`${name} {`);
+          expect(text).toContain(`active: ${active}`);
+          expect(text.length).toBeLessThan(600);
+        }
+        ended.dispose();
+      }
+    }
+    expect(inspect(merged)).toStartWith("MergedEvents {");
+    const last = ring.subscribe(() => {});
+    ring[Symbol.dispose]();
+    expect(inspect(last)).toContain("active: false");
+  });
+
+  bpfTest("and a record of a user ring", () => {
+    using ring = new UserRingBuf({ size: 65536, event: t.u32 });
+    const record = ring.reserve(8);
+    expect(inspect(record)).toBe("UserRecord { length: 8, isOpen: true }");
+    record?.discard();
   });
 });

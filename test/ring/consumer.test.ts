@@ -26,6 +26,10 @@ class Drainer extends Consumer implements Disposable {
     this.begin();
   }
 
+  protected get shownName(): string {
+    return "Drainer";
+  }
+
   get isArmed(): boolean {
     return this.counts.isArmed;
   }
