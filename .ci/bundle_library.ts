@@ -4,7 +4,7 @@
  *   bun .ci/bundle_library.ts [FOLDER]   (default: dist)
  *
  * index.cjs   what `import` and `require` load: core.cjs; in a bundle the sources, in Node a sentence
- * core.cjs    the types `t`, HashMap and all that they need, with bytecode; stand-ins for all other exports
+ * core.cjs    the types `t`, HashMap, openHandles and all that they need, with bytecode; stand-ins for all other exports
  * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
  * numbers.cjs the kernel's constants for scripts, with bytecode; loaded when one is used
  */
@@ -16,8 +16,8 @@ const root = join(import.meta.dir, "..");
 const src = join(root, "src");
 const target = resolve(process.argv[2] ?? join(root, "dist"));
 
-/** The exports whose modules are loaded at once, with all that these modules import. */
-const coreExports = ["t", "HashMap"];
+/** The exports whose modules are loaded at once, with all that these modules import: the last traces from the start on. */
+const coreExports = ["t", "HashMap", "openHandles"];
 
 /** A value that index.ts exports, and the file that it comes from. */
 interface Export {

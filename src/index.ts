@@ -27,7 +27,7 @@ export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { constantName } from "./check/names.ts";
 export { BpfError, DisposedError } from "./ffi/error.ts";
-export { type OpenHandle, openHandles } from "./ffi/handles.ts";
+export { type OpenHandle, openHandles } from "./ffi/handle_registry.ts";
 export { possibleCpus } from "./ffi/kernel.ts";
 export type { ObjectsByKind } from "./inspect/objects.ts";
 export { type ObjectOwner, type ObjectOwners, objectOwners } from "./inspect/owners.ts";

@@ -5,7 +5,7 @@
  */
 import { afterAll, afterEach } from "bun:test";
 import { relative } from "node:path";
-import { handles } from "../src/ffi/handles.ts";
+import { registry } from "../src/ffi/handle_registry.ts";
 import { openKernelObjects } from "./support/leaks.ts";
 
 // For this process alone: what tests start as a child says only what they expect of it.
@@ -30,7 +30,7 @@ afterAll(() => {
   const lines = left.map(
     ([id, description]) => `  ${description}, opened in ${suspects.get(id) ?? "an afterAll"}`,
   );
-  const stacks = handles?.reports() ?? [
+  const stacks = registry?.reports() ?? [
     "BUN_BPF_TRACE_HANDLES=1 in the environment names the stack that opened each",
   ];
   throw new Error(`the tests left kernel objects open:\n${[...lines, ...stacks].join("\n")}`);

@@ -1,7 +1,7 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { MAP_FIXED_NOREPLACE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../uapi/system.ts";
 import { BpfError, DisposedError, errnoName, lastErrno } from "./error.ts";
-import { handles } from "./handles.ts";
+import { tracing } from "./handles.ts";
 import { libc } from "./libc.ts";
 
 /** The arena that {@link ArenaMemory} maps. */
@@ -55,7 +55,7 @@ export class ArenaMemory implements Disposable {
     this.#what = what;
     // A buffer of its own, so that the views of one object end with it while another one's go on.
     this.#buffer = toArrayBuffer(shared.address as Pointer, 0, length);
-    handles?.add(this, {
+    tracing.registry?.add(this, {
       kind: "mapping",
       place: `mapping of ${length} bytes`,
       what: () => what,
@@ -84,7 +84,7 @@ export class ArenaMemory implements Disposable {
         `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
       );
     }
-    handles?.delete(this);
+    tracing.registry?.delete(this);
     const shared = mapped.get(this.#id);
     if (shared === undefined || --shared.users > 0) return;
     mapped.delete(this.#id);

@@ -1,5 +1,5 @@
 import { BpfError, DisposedError, lastErrno } from "./error.ts";
-import { handles } from "./handles.ts";
+import { tracing } from "./handles.ts";
 import { libc } from "./libc.ts";
 import { F_DUPFD_CLOEXEC } from "../uapi/system.ts";
 
@@ -25,7 +25,7 @@ export class Descriptor implements Disposable {
         libc.close(fd);
       }
     }
-    handles?.add(this, {
+    tracing.registry?.add(this, {
       kind: "descriptor",
       place: `descriptor ${this.#fd}`,
       what: () => this.what,
@@ -52,7 +52,7 @@ export class Descriptor implements Disposable {
   release(): number {
     const { fd } = this;
     this.#fd = -1;
-    handles?.delete(this);
+    tracing.registry?.delete(this);
     return fd;
   }
 
@@ -62,7 +62,7 @@ export class Descriptor implements Disposable {
     // The number is given up before the call: on Linux it is free even when close(2) reports an error.
     const fd = this.#fd;
     this.#fd = -1;
-    handles?.delete(this);
+    tracing.registry?.delete(this);
     if (libc.close(fd) < 0) {
       throw new BpfError({ errno: lastErrno(), syscall: "close", doing: `close the ${this.what}` });
     }

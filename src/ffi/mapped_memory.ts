@@ -1,6 +1,6 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { BpfError, DisposedError, errnoName, lastErrno } from "./error.ts";
-import { handles } from "./handles.ts";
+import { tracing } from "./handles.ts";
 import { libc, munmapAddress } from "./libc.ts";
 import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../uapi/system.ts";
 
@@ -96,7 +96,7 @@ export class MappedMemory implements Disposable {
     const flags = isPrivate ? MAP_PRIVATE : MAP_SHARED;
     const memory = MappedMemory.#map(length, protection, flags, fd, offset, what, hint);
     if (isPrivate) return memory;
-    handles?.add(memory, {
+    tracing.registry?.add(memory, {
       kind: "mapping",
       place: `mapping of ${length} bytes`,
       what: () => what,
@@ -159,7 +159,7 @@ export class MappedMemory implements Disposable {
         `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
       );
     }
-    handles?.delete(this);
+    tracing.registry?.delete(this);
   }
 }
 

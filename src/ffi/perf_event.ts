@@ -2,7 +2,7 @@ import type { Pointer } from "bun:ffi";
 import { readFileSync } from "./files.ts";
 import { hasCapability } from "./capabilities.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
-import { handles } from "./handles.ts";
+import { tracing } from "./handles.ts";
 import { parseCpuList } from "./kernel.ts";
 import { libc } from "./libc.ts";
 import { otherLibc, otherSyscalls } from "./libc_others.ts";
@@ -264,7 +264,7 @@ export class PerfPages implements Disposable {
     this.#writable = writable;
     this.#what = what;
     this.#memory = MappedMemory.anonymous(this.length * this.#placeLength, what, PROT_READ);
-    handles?.add(this, {
+    tracing.registry?.add(this, {
       kind: "mapping",
       place: `mapping of ${this.#memory.length} bytes`,
       what: () => what,
@@ -305,7 +305,7 @@ export class PerfPages implements Disposable {
    */
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
-    handles?.delete(this);
+    tracing.registry?.delete(this);
   }
 }
 

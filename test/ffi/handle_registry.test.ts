@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { HandleRegistry, type OpenHandle } from "../../src/ffi/handles.ts";
+import { HandleRegistry, type OpenHandle } from "../../src/ffi/handle_registry.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { packageRoot, type Run, runBun } from "../support/run.ts";
 
