@@ -1,6 +1,7 @@
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import {
   deleteHints,
+  flagHints,
   type Hints,
   type KindHints,
   readHints,
@@ -48,6 +49,8 @@ export class MapBatch implements Disposable {
    * used yet costs nothing, as the kernel gives a mapping its memory page by page.
    */
   limit: number;
+  /** True where a map without the call is an error, and not `"unsupported"`. */
+  isRequired = false;
   /** Entries that the last call moved. */
   count = 0;
 
@@ -136,8 +139,12 @@ export class MapBatch implements Disposable {
         // An entry was deleted between the two steps of its copying, again and again (before 6.15): go on from there.
         if (this.count === 0) continue;
       } else if (code !== undefined && code !== "ENOENT") {
-        if (!this.#started && isUnsupported(code)) return "unsupported";
-        throw this.#error(command, "walk over", hints);
+        if (!this.#started && this.#isUnsupported(code)) return "unsupported";
+        throw this.#error(command, "walk over", {
+          ENOTSUPP: "The map has no batches: its elements may be in a network device",
+          ...hints,
+          ...flagHints(elementFlags),
+        });
       }
       this.#started = true;
       this.#cursor = 1 - this.#cursor;
@@ -154,7 +161,7 @@ export class MapBatch implements Disposable {
       stored += this.count;
       this.count = stored;
       if (code === undefined) return "end";
-      if (stored === 0 && isUnsupported(code)) return "unsupported";
+      if (stored === 0 && this.#isUnsupported(code)) return "unsupported";
       if (retryAfterEnomem(this.#kind, this.#errno, waited)) continue;
       throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
     }
@@ -165,7 +172,7 @@ export class MapBatch implements Disposable {
     const code = this.#call("BPF_MAP_DELETE_BATCH", start, count, 0);
     if (code === undefined) return "end";
     if (code === "ENOENT") return "more";
-    if (this.count === 0 && isUnsupported(code)) return "unsupported";
+    if (this.count === 0 && this.#isUnsupported(code)) return "unsupported";
     const hints = { ...deleteHints, ...this.#kind.keyHints };
     throw this.#error("BPF_MAP_DELETE_BATCH", "delete keys of", hints);
   }
@@ -222,6 +229,12 @@ export class MapBatch implements Disposable {
     return code;
   }
 
+  /** EINVAL is what kernels before 5.6 answer to commands that they do not know. */
+  #isUnsupported(code: string): boolean {
+    if (this.isRequired) return false;
+    return code === "ENOTSUPP" || code === "EOPNOTSUPP" || code === "EINVAL";
+  }
+
   #error(command: BpfCommand, doing: string, hints: Hints) {
     return bpfError(command, this.#errno, { doing: `${doing} ${this.#what}`, hints });
   }
@@ -229,9 +242,4 @@ export class MapBatch implements Disposable {
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
   }
-}
-
-/** EINVAL is what kernels before 5.6 answer to commands that they do not know. */
-function isUnsupported(code: string): boolean {
-  return code === "ENOTSUPP" || code === "EOPNOTSUPP" || code === "EINVAL";
 }

@@ -13,11 +13,11 @@ import { ManyLookups } from "./get_many.ts";
 import { bytesAt, isLossless, RawKeys } from "./raw_keys.ts";
 import type { ValueLayout } from "./value_layout.ts";
 import {
-  BatchError,
+  type BatchWalk,
+  batchError,
   type Chunk,
   DecodeError,
   deleteBatch,
-  MapWalk,
   type Walk,
   type WalkedMap,
 } from "./walk.ts";
@@ -74,7 +74,7 @@ const largestManyValue = 512;
 export class MapElements<K, V, W = V> implements Disposable {
   readonly layout: ElementLayout<K, V, W>;
   /** The flags of every call whose options say nothing else. */
-  readonly defaultFlags: number;
+  readonly #flags: number;
   readonly #handle: MapHandle;
   /** Bytes that the kernel copies for a value. Not asked of the type again: a user's own type may answer differently later. */
   readonly #valueSize: number;
@@ -91,7 +91,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
     this.#handle = handle;
     this.layout = layout;
-    this.defaultFlags = layout.isLocked === true ? BPF_F_LOCK : 0;
+    this.#flags = layout.isLocked === true ? BPF_F_LOCK : 0;
     const { info, row } = handle;
     const { absentDeletion, operations } = row;
     this.#absentDeletion =
@@ -124,8 +124,8 @@ export class MapElements<K, V, W = V> implements Disposable {
   get(key: K, options?: ElementOptions): V | undefined {
     const { layout } = this;
     if (layout.unreadable !== undefined) this.#checkReadable();
-    const flags = options === undefined ? this.defaultFlags : this.#flagsOf(options);
-    // As begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
+    const flags = options === undefined ? this.#flags : this.#flagsOf(options);
+    // As #begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
@@ -134,28 +134,28 @@ export class MapElements<K, V, W = V> implements Disposable {
       try {
         return layout.value.read(element.view, element.valueOffset);
       } catch (cause) {
-        throw this.undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
+        throw this.#undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
       }
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Returns true where there is a value for the key. */
   has(key: K): boolean {
     this.#checkReadable();
-    const element = this.begin();
+    const element = this.#begin();
     try {
       this.writeKey(element, key);
       return element.lookup(0);
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Stores a value, which errors call `stored`; false where the flags forbid it. */
   set(key: K, value: W, flags: number, options?: ElementOptions, stored?: string): boolean {
-    const all = flags | (options === undefined ? this.defaultFlags : this.#flagsOf(options));
+    const all = flags | (options === undefined ? this.#flags : this.#flagsOf(options));
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
@@ -164,13 +164,13 @@ export class MapElements<K, V, W = V> implements Disposable {
       void this.#handle.descriptor.fd;
       return element.update(all, stored);
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Deletes a key; false where it was absent. */
   delete(key: K): boolean {
-    const element = this.begin();
+    const element = this.#begin();
     try {
       this.writeKey(element, key);
       if (this.#absentDeletion === undefined) return element.delete();
@@ -183,18 +183,18 @@ export class MapElements<K, V, W = V> implements Disposable {
         throw error;
       }
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Fetches a value and deletes its key, in one step where map and kernel can. */
   take(key: K): V | undefined {
-    const element = this.begin();
+    const element = this.#begin();
     try {
       this.writeKey(element, key);
-      return this.takeElement(element) ? this.readTaken(element) : undefined;
+      return this.takeElement(element) ? this.#readTaken(element) : undefined;
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
@@ -202,52 +202,59 @@ export class MapElements<K, V, W = V> implements Disposable {
   takeMany(keys: Iterable<K>): (V | undefined)[] {
     const list = listOf(keys, "keys");
     using taken = this.newBatch(list.length);
-    const element = this.begin();
     try {
-      return list.map((key, index) => {
-        this.writeKey(element, key, index);
-        if (!this.takeElement(element)) return undefined;
-        const at = taken.count++;
-        element.copyTo(taken.bytes, taken.keyOffset(at), taken.valueOffset(at));
-        return this.read(element);
-      });
+      return this.use((element) =>
+        list.map((key, index) => {
+          this.writeKey(element, key, index);
+          if (!this.takeElement(element)) return undefined;
+          const at = taken.count++;
+          element.copyTo(taken.bytes, taken.keyOffset(at), taken.valueOffset(at));
+          return this.read(element);
+        }),
+      );
     } catch (error) {
       this.restore(taken);
       throw error;
-    } finally {
-      this.end(element);
     }
+  }
+
+  /** Takes the entry at `index` of a walk: by its bytes, which its type may write in another way. @throws {DecodeError} */
+  takeEntry(walk: Walk, index: number): [key: K, value: V] | undefined {
+    const key = this.readKey(walk.view, walk.keyOffset(index));
+    return this.use((element) => {
+      element.setKey(walk.keyBytes(index));
+      return this.takeElement(element) ? [key, this.#readTaken(element)] : undefined;
+    });
   }
 
   /** Finds the key after another one, by default the first. */
   nextKey(key: K | undefined): K | undefined {
     this.#checkReadable();
-    const element = this.begin();
-    try {
+    return this.use((element) => {
       if (key !== undefined) this.writeKey(element, key);
       element.seek();
       void this.#handle.descriptor.fd;
       if (!element.nextKey(key === undefined)) return undefined;
       return this.readKey(element.view, element.nextKeyOffset);
-    } finally {
-      this.end(element);
-    }
+    });
   }
 
   /** Fetches the value of an element's key and deletes the key; false where it was absent. */
   takeElement(element: MapElement): boolean {
     this.#checkReadable();
-    const flags = this.defaultFlags;
+    const flags = this.#flags;
     return element.lookupAndDelete(flags) ?? (element.lookup(flags) && element.delete());
   }
 
-  /** Decodes the value that an element has. @throws {DecodeError} */
-  read(element: MapElement): V {
-    return this.readValue(element.view, elementKeyOffset, element.valueOffset);
+  /** Decodes the value that an element has, by default all of it. @throws {DecodeError} */
+  read(element: MapElement): V;
+  read<T>(element: MapElement, type: Pick<ValueLayout<T>, "read">): T;
+  read(element: MapElement, type: Pick<ValueLayout<unknown>, "read"> = this.layout.value): unknown {
+    return this.#decode(type, element.view, elementKeyOffset, element.valueOffset);
   }
 
   /** Decodes the value that was taken with an element's key; where that fails, it is stored again. @throws {DecodeError} */
-  readTaken(element: MapElement): V {
+  #readTaken(element: MapElement): V {
     try {
       return this.read(element);
     } catch (error) {
@@ -263,7 +270,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   #putBack(element: MapElement): void {
     void this.#handle.descriptor.fd;
     try {
-      if (this.#handle.info.keySize > 0) element.update(this.defaultFlags | BPF_NOEXIST);
+      if (this.#handle.info.keySize > 0) element.update(this.#flags | BPF_NOEXIST);
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
     }
@@ -271,31 +278,38 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Decodes a key, and notes its bytes where its type would write others. @throws {DecodeError} */
   readKey(view: DataView, offset: number): K {
-    let key: K;
-    try {
-      key = this.layout.key.read(view, offset);
-    } catch (cause) {
-      throw this.undecoded(cause, view, offset);
-    }
+    const key = this.#decode(this.layout.key, view, offset);
     this.#rawKeys?.note(key, view, offset);
     return key;
   }
 
   /** Decodes the value of a key. @throws {DecodeError} */
   readValue(view: DataView, keyOffset: number, valueOffset: number): V {
+    return this.#decode(this.layout.value, view, keyOffset, valueOffset);
+  }
+
+  /** Decodes a key, or its value where the offset of that is given. @throws {DecodeError} */
+  #decode<T>(
+    type: Pick<ValueLayout<T>, "read">,
+    view: DataView,
+    keyOffset: number,
+    valueOffset?: number,
+  ): T {
     try {
-      return this.layout.value.read(view, valueOffset);
+      return type.read(view, valueOffset ?? keyOffset);
     } catch (cause) {
-      throw this.undecoded(cause, view, keyOffset, valueOffset);
+      throw this.#undecoded(cause, view, keyOffset, valueOffset);
     }
   }
 
   /** The error for a key, or a value where its offset is given, that its type cannot decode. */
-  undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
-    const key = bytesAt(view, keyOffset, this.#handle.info.keySize).slice();
-    const value =
-      valueOffset === undefined ? undefined : bytesAt(view, valueOffset, this.#valueSize).slice();
-    return new DecodeError(`${this}`, { key, value }, cause);
+  #undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
+    const { keySize } = this.#handle.info;
+    return new DecodeError(`${this}`, cause, {
+      key: bytesAt(view, keyOffset, keySize).slice(),
+      value:
+        valueOffset === undefined ? undefined : bytesAt(view, valueOffset, this.#valueSize).slice(),
+    });
   }
 
   /** Decodes the entry at `index` of a chunk. @throws {DecodeError} */
@@ -314,19 +328,12 @@ export class MapElements<K, V, W = V> implements Disposable {
     const list = listOf(keys, "keys");
     const found = this.#getByProgram(list);
     if (found !== undefined) return found;
-    const flags = this.defaultFlags;
-    const values = new Array<V | undefined>(list.length);
-    const element = this.begin();
-    try {
-      for (let index = 0; index < list.length; index++) {
-        this.writeKey(element, list[index] as K, index);
-        // Absent ones are stored as well: methods of arrays pass holes over.
-        values[index] = element.lookup(flags) ? this.read(element) : undefined;
-      }
-      return values;
-    } finally {
-      this.end(element);
-    }
+    return this.use((element) =>
+      list.map((key, index) => {
+        this.writeKey(element, key, index);
+        return element.lookup(this.#flags) ? this.read(element) : undefined;
+      }),
+    );
   }
 
   /** Looks up in one call, where that is possible and enough keys were asked for. */
@@ -366,18 +373,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
     let applied = 0;
     try {
-      const isDone = batch.update(0, list.length, this.defaultFlags) !== "unsupported";
-      if (!isDone) {
-        for (; applied < list.length; applied++) this.#setFrom(batch, applied);
-      }
+      if (batch.update(0, list.length, this.#flags) !== "unsupported") return;
+      for (; applied < list.length; applied++) this.#setFrom(batch, applied);
     } catch (error) {
-      if (!(error instanceof BpfError)) throw error;
-      throw new BatchError(
-        error,
-        Math.max(applied, batch.count),
-        list.length,
-        `store values in ${this}`,
-      );
+      // One of the two is 0.
+      throw batchError(error, applied + batch.count, list.length, `store values in ${this}`);
     }
   }
 
@@ -390,11 +390,21 @@ export class MapElements<K, V, W = V> implements Disposable {
     for (const [index, key] of list.entries()) {
       this.#writeKeyTo(batch.view, batch.keyOffset(index), key, index);
     }
-    // Equal keys may stand for several: which one is left is known when those before are deleted.
-    const rewrite = (element: MapElement, index: number) => {
-      this.writeKey(element, list[index] as K);
-    };
-    return deleteBatch(batch, list.length, this.walked, this.#rawKeys?.isUsed && rewrite);
+    const isRaw = this.#rawKeys?.isUsed === true;
+    return this.use((element) =>
+      deleteBatch(
+        batch,
+        list.length,
+        `${this}`,
+        (index) => {
+          // Equal keys may stand for several: which one is left is known when those before are deleted.
+          if (isRaw) this.writeKey(element, list[index] as K);
+          else element.setKey(batch.keyBytes(index));
+          return element.delete();
+        },
+        isRaw,
+      ),
+    );
   }
 
   /** Allocates room for so many keys and values. */
@@ -409,22 +419,19 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   #setFrom(batch: MapBatch, index: number, isPutBack = false): void {
-    const element = this.begin();
-    try {
+    this.use((element) => {
       element.setKey(batch.keyBytes(index));
       element.setValue(batch.valueBytes(index));
       if (isPutBack) this.#putBack(element);
-      else element.update(this.defaultFlags);
-    } finally {
-      this.end(element);
-    }
+      else element.update(this.#flags);
+    });
   }
 
   /** Begins a walk over all elements, in the order of the map's type. */
   walk(): Walk {
     this.#checkReadable();
-    const { entries } = this.#handle.row;
-    return new (typeof entries === "function" ? entries : MapWalk)(this.walked);
+    // Maps of types without one have no methods that come here.
+    return new (this.#handle.row.entries as typeof BatchWalk)(this.walked);
   }
 
   /** The map as walks see it. @throws {DisposedError} after disposal */
@@ -438,7 +445,7 @@ export class MapElements<K, V, W = V> implements Disposable {
       keySize: info.keySize,
       valueSize: this.#valueSize,
       maxEntries: info.maxEntries,
-      flags: this.defaultFlags,
+      flags: this.#flags,
       what: `${this}`,
       kind: layout,
     };
@@ -457,23 +464,33 @@ export class MapElements<K, V, W = V> implements Disposable {
         "flags: BPF_NOEXIST is what add() is for, BPF_EXIST what replace() is for",
       );
     }
-    return flags | (lock === undefined ? this.defaultFlags : lock ? BPF_F_LOCK : 0);
+    return flags | (lock === undefined ? this.#flags : lock ? BPF_F_LOCK : 0);
   }
 
   /**
-   * Takes the memory for a call, until {@link end}.
+   * Lends the memory for a call.
    *
    * Types and getters of values are the user's code and may use this very map, or dispose of it, while a key or a value
    * is being written or read: such a call gets memory of its own.
    */
-  begin(): MapElement {
+  use<T>(call: (element: MapElement) => T): T {
+    const element = this.#begin();
+    try {
+      return call(element);
+    } finally {
+      this.#end(element);
+    }
+  }
+
+  /** Takes the memory for a call, until {@link #end}: as {@link use}, for the calls that leave no garbage. */
+  #begin(): MapElement {
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     return element;
   }
 
   /** Gives the memory of a call back. */
-  end(element: MapElement): void {
+  #end(element: MapElement): void {
     if (this.#element === undefined && !this.#handle.descriptor.disposed) this.#element = element;
     else element[Symbol.dispose]();
   }
@@ -496,13 +513,10 @@ export class MapElements<K, V, W = V> implements Disposable {
       this.write("key", this.layout.key, view, offset, key, index);
       return;
     }
-    const element = this.begin();
-    try {
+    this.use((element) => {
       this.writeKey(element, key, index);
       element.copyKeyTo(bytesAt(view, offset, this.#handle.info.keySize), 0);
-    } finally {
-      this.end(element);
-    }
+    });
   }
 
   /**

@@ -339,7 +339,7 @@ export abstract class AssociativeMap<
    * @throws {DecodeError} at the end, when entries could not be decoded: they stay in the map
    */
   *takeAll(): Generator<[key: K, value: V], undefined, undefined> {
-    const taken = this.decode((walk, index) => this.#takeFrom(walk, index));
+    const taken = this.decode((walk, index) => this.elements.takeEntry(walk, index));
     for (const entry of taken) if (entry !== undefined) yield entry;
     return undefined;
   }
@@ -369,7 +369,7 @@ export abstract class AssociativeMap<
     using batch = elements.newBatch(Math.min(max, this.maxEntries));
     let errors: DecodeError | undefined;
     for (let result = "more"; result === "more";) {
-      result = batch.lookupAndDelete(elements.defaultFlags);
+      result = batch.lookupAndDelete(elements.walked.flags);
       if (result === "unsupported") break;
       const entries = this.readEntries(batch, 0, batch.count, (error, index) => {
         errors = collect(errors, error);
@@ -383,19 +383,6 @@ export abstract class AssociativeMap<
     }
     yield* inBatches(this.takeAll(), max);
     return undefined;
-  }
-
-  /** Takes by the bytes of the key, as it may not be what its type would make of the decoded one: padding, text after a NUL. */
-  #takeFrom(walk: Walk, index: number): [key: K, value: V] | undefined {
-    const { elements } = this;
-    const key = elements.readKey(walk.view, walk.keyOffset(index));
-    const element = elements.begin();
-    try {
-      element.setKey(walk.keyBytes(index));
-      return elements.takeElement(element) ? [key, elements.readTaken(element)] : undefined;
-    } finally {
-      elements.end(element);
-    }
   }
 
   /** Deletes all entries that are there when it begins, in batches where the kernel can (5.6). */

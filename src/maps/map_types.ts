@@ -13,7 +13,7 @@ import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
 import { requireBpfSecurityModule } from "../ffi/security.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
-import { IndexWalk, MapWalk, TrieWalk } from "./walk.ts";
+import { BatchWalk, IndexWalk, MapWalk, TrieWalk } from "./walk.ts";
 
 /** The kernel's name of a map type, without `BPF_MAP_TYPE_`. */
 export type MapTypeConstant = Exclude<
@@ -55,7 +55,7 @@ export type HeldObject =
   | "stack";
 
 /** The walk that reads all entries; `"next"` where only the value that comes next can be read. */
-export type EntryOrder = typeof MapWalk | typeof IndexWalk | typeof TrieWalk | "next";
+export type EntryOrder = typeof BatchWalk | "next";
 
 /** The fields of the smallest map of a type. */
 interface SmallestMap {
@@ -140,7 +140,7 @@ const hashTable = {
     delete_batch: "5.6",
     freeze: "5.2",
   },
-  entries: MapWalk,
+  entries: BatchWalk,
 } as const;
 
 /** `struct bpf_cgroup_storage_key`, with the padding after its last member. */
@@ -200,7 +200,7 @@ export const ARRAY = /*@__PURE__*/ define("ARRAY", array, {
   mappingFlag: BPF_F_MMAPABLE,
   atOnce: ["lookup", "update", "get_next_key"],
   later: { lookup_batch: "5.6", update_batch: "5.6", freeze: "5.2", mmap: "5.5" },
-  entries: MapWalk,
+  entries: BatchWalk,
 });
 export const PROG_ARRAY = /*@__PURE__*/ define("PROG_ARRAY", array, {
   since: "4.2",
@@ -483,7 +483,7 @@ export const RHASH = /*@__PURE__*/ define("RHASH", small, {
     "delete_batch",
     "freeze",
   ],
-  entries: MapWalk,
+  entries: BatchWalk,
 });
 
 /** All rows, in the order in which the kernel got the types. */
