@@ -28,34 +28,20 @@ export interface HandleDescription {
  *
  * It keeps the owners alive: what nobody disposed of is reported, whether or not it was collected by then.
  */
-export class HandleRegistry {
-  readonly #open = new Map<object, { description: HandleDescription; stack: string }>();
-
+export class HandleRegistry extends Map<
+  object,
+  { readonly description: HandleDescription; readonly stack: string }
+> {
   /** Notes that `owner` holds what it describes, opened by the caller. */
   add(owner: object, description: HandleDescription): void {
-    this.#open.set(owner, { description, stack: captureStack() });
-  }
-
-  /** Notes that `owner` holds it no more; what is not there is no error. */
-  delete(owner: object): void {
-    this.#open.delete(owner);
-  }
-
-  /** What is open now, in the order of opening. */
-  list(): OpenHandle[] {
-    return [...this.#open.values()].map(({ description: { what, kind }, stack }) => ({
-      what: what(),
-      kind,
-      stack,
-    }));
+    this.set(owner, { description, stack: captureStack() });
   }
 
   /** A block of text for each that is open: what it is, and the stack that opened it. */
   reports(): string[] {
-    return [...this.#open.values()].map(({ description: { what, kind, place }, stack }) => {
-      const [state, past] =
-        kind === "mapping" ? ["still mapped", "mapped"] : ["still open", "opened"];
-      return `bun-bpf: ${what()} (${place}) is ${state}; it was ${past} at\n${stack}`;
+    return Array.from(this.values(), ({ description: { what, kind, place }, stack }) => {
+      const [state, past] = kind === "mapping" ? ["mapped", "mapped"] : ["open", "opened"];
+      return `bun-bpf: ${what()} (${place}) is still ${state}; it was ${past} at\n${stack}`;
     });
   }
 }
@@ -63,32 +49,30 @@ export class HandleRegistry {
 /** The calls that led here, from the one into this library on. */
 function captureStack(): string {
   const { stackTraceLimit, prepareStackTrace } = Error;
-  Error.stackTraceLimit = maxFrames;
   // A formatter of the program's own may give anything but lines.
-  Reflect.set(Error, "prepareStackTrace", undefined);
+  Object.assign(Error, { stackTraceLimit: maxFrames, prepareStackTrace: undefined });
   let lines: string[];
   try {
     lines = (new Error().stack ?? "").split("\n").slice(1);
   } finally {
-    Error.stackTraceLimit = stackTraceLimit;
-    Reflect.set(Error, "prepareStackTrace", prepareStackTrace);
+    Object.assign(Error, { stackTraceLimit, prepareStackTrace });
   }
   // The first call is this one. In a bundle without a source map its file is not known: then all calls are kept.
   const library = /\((.*\/)ffi\/handles\.ts:/.exec(lines[0] ?? "")?.[1];
   if (library === undefined) return lines.join("\n");
-  const isInLibrary = (line: string) => line.includes(library) && !isOfNoFile(line);
-  const caller = lines.findIndex((line) => !isInLibrary(line) && !isOfNoFile(line));
-  const entry = lines.slice(0, Math.max(caller, 0)).findLast(isInLibrary);
-  return [entry ?? [], lines.slice(Math.max(caller, 0))].flat().join("\n");
+  // Others are like a constructor that a class does not spell out, or stand in for a class that is loaded on first use.
+  const hasFile = (line: string) =>
+    !/\((native|unknown):|at unknown$|\/start\/deferred\.ts:/.test(line);
+  const caller = lines.findIndex((line) => hasFile(line) && !line.includes(library));
+  // All are the library's where there is no caller.
+  const own = lines.splice(0, Math.max(caller, 0));
+  return [...own.filter(hasFile).slice(-1), ...lines].join("\n");
 }
 
-/** Like a constructor that a class does not spell out, or what stands in for a class that is loaded on first use. */
-function isOfNoFile(line: string): boolean {
-  return /\((native|unknown):|at unknown$|\/start\/deferred\.ts:/.test(line);
-}
-
-/** Has the thread tell at its exit what it leaves open. */
-function reportAtExit(registry: HandleRegistry): void {
+/** Makes the registry of a thread, which tells at its exit what it leaves open. */
+function createRegistry(): HandleRegistry | undefined {
+  if (["", "0", "false", undefined].includes(process.env[variable])) return undefined;
+  const registry = new HandleRegistry();
   const report = (): void => {
     for (const block of registry.reports()) console.error(block);
   };
@@ -97,27 +81,22 @@ function reportAtExit(registry: HandleRegistry): void {
   // before the addition, hence the microtask.
   process.on("newListener", (event: string | symbol, listener: unknown) => {
     if (event !== "exit" || listener === report) return;
-    queueMicrotask(() => {
-      process.off("exit", report);
-      process.on("exit", report);
-    });
+    queueMicrotask(() => process.off("exit", report).on("exit", report));
   });
-}
-
-function createRegistry(): HandleRegistry {
-  const registry = new HandleRegistry();
-  reportAtExit(registry);
   return registry;
 }
 
-function isOn(value: string | undefined): boolean {
-  return value !== undefined && !["", "0", "false"].includes(value);
-}
-
 /** This thread's registry; `undefined` unless tracing is on, so that to ask is all that it costs otherwise. */
-export const handles: HandleRegistry | undefined = isOn(process.env[variable])
-  ? createRegistry()
-  : undefined;
+export const handles = createRegistry();
+
+/** What a registry has now, in the order of opening. */
+export function listHandles(registry: HandleRegistry): OpenHandle[] {
+  return Array.from(registry.values(), ({ description: { what, kind }, stack }) => ({
+    what: what(),
+    kind,
+    stack,
+  }));
+}
 
 /**
  * What this thread has open now, in the order of opening, each with the stack that opened it: maps, programs, links,
@@ -148,7 +127,7 @@ export const handles: HandleRegistry | undefined = isOn(process.env[variable])
  * ```
  */
 export function openHandles(): readonly OpenHandle[] {
-  if (handles !== undefined) return handles.list();
+  if (handles !== undefined) return listHandles(handles);
   throw new Error(
     `what is open is not traced: set ${variable}=1 in the environment before bun-bpf is imported`,
   );

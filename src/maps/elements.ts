@@ -78,8 +78,6 @@ export class MapElements<K, V, W = V> implements Disposable {
   readonly #handle: MapHandle;
   /** Bytes that the kernel copies for a value. Not asked of the type again: a user's own type may answer differently later. */
   readonly #valueSize: number;
-  /** The answer of the kernel when an absent key is deleted, and whether a look-up can be made before. */
-  readonly #absentDeletion: "success" | "EINVAL" | undefined;
   /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
   #element: MapElement | undefined;
   #manyLookups: ManyLookups | undefined;
@@ -93,9 +91,6 @@ export class MapElements<K, V, W = V> implements Disposable {
     this.layout = layout;
     this.#flags = layout.isLocked === true ? BPF_F_LOCK : 0;
     const { info, row } = handle;
-    const { absentDeletion, operations } = row;
-    this.#absentDeletion =
-      absentDeletion === "success" && operations.lookup === undefined ? undefined : absentDeletion;
     try {
       // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
       const copied = copiedValueSize(row, info.valueSize);
@@ -173,15 +168,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     const element = this.#begin();
     try {
       this.writeKey(element, key);
-      if (this.#absentDeletion === undefined) return element.delete();
-      // A look-up is much cheaper than an error.
-      if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
-      try {
-        return element.delete();
-      } catch (error) {
-        if (error instanceof BpfError && error.code === this.#absentDeletion) return false;
-        throw error;
-      }
+      return element.delete();
     } finally {
       this.#end(element);
     }
@@ -213,7 +200,7 @@ export class MapElements<K, V, W = V> implements Disposable {
         }),
       );
     } catch (error) {
-      this.restore(taken);
+      for (let index = 0; index < taken.count; index++) this.restore(taken, index);
       throw error;
     }
   }
@@ -346,11 +333,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     this.#manyLookups ??= new ManyLookups(this.#handle, this.#valueSize);
     // A program may read what this descriptor may not: it is asked first, for its error.
     this.has(keys[0] as K);
-    const write = (view: DataView, offset: number, key: K, index: number) => {
-      this.#writeKeyTo(view, offset, key, index);
-      void this.#handle.descriptor.fd;
-    };
-    return this.#manyLookups.get(keys, write, value);
+    return this.#manyLookups.get(
+      keys,
+      (view, offset, key, index) => this.#writeKeyTo(view, offset, key, index),
+      value,
+    );
   }
 
   /** Stores many values: all pairs are checked before the first is stored. */
@@ -374,7 +361,9 @@ export class MapElements<K, V, W = V> implements Disposable {
     let applied = 0;
     try {
       if (batch.update(0, list.length, this.#flags) !== "unsupported") return;
-      for (; applied < list.length; applied++) this.#setFrom(batch, applied);
+      for (; applied < list.length; applied++) {
+        this.#storeFrom(batch, applied, (element) => element.update(this.#flags));
+      }
     } catch (error) {
       // One of the two is 0.
       throw batchError(error, applied + batch.count, list.length, `store values in ${this}`);
@@ -385,7 +374,6 @@ export class MapElements<K, V, W = V> implements Disposable {
   deleteMany(keys: Iterable<K>): number {
     void this.#handle.descriptor.fd;
     const list = listOf(keys, "keys");
-    if (list.length === 0) return 0;
     using batch = this.newBatch(list.length);
     for (const [index, key] of list.entries()) {
       this.#writeKeyTo(batch.view, batch.keyOffset(index), key, index);
@@ -413,17 +401,16 @@ export class MapElements<K, V, W = V> implements Disposable {
     return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
   }
 
-  /** Stores what was fetched and deleted again, where no newer value has come. */
-  restore(batch: MapBatch, start = 0, end = batch.count): void {
-    for (let index = start; index < end; index++) this.#setFrom(batch, index, true);
+  /** Stores an entry that was fetched and deleted again, where no newer value has come. */
+  restore(batch: MapBatch, index: number): void {
+    this.#storeFrom(batch, index, (element) => this.#putBack(element));
   }
 
-  #setFrom(batch: MapBatch, index: number, isPutBack = false): void {
+  #storeFrom(batch: MapBatch, index: number, store: (element: MapElement) => unknown): void {
     this.use((element) => {
       element.setKey(batch.keyBytes(index));
       element.setValue(batch.valueBytes(index));
-      if (isPutBack) this.#putBack(element);
-      else element.update(this.#flags);
+      store(element);
     });
   }
 
@@ -507,16 +494,16 @@ export class MapElements<K, V, W = V> implements Disposable {
     void this.#handle.descriptor.fd;
   }
 
-  /** Writes a key of many to other memory than an element's. */
+  /** Writes a key of many to other memory than an element's. @throws {DisposedError} when that disposed of the map */
   #writeKeyTo(view: DataView, offset: number, key: K, index: number): void {
-    if (this.#rawKeys?.isUsed !== true) {
-      this.write("key", this.layout.key, view, offset, key, index);
-      return;
-    }
-    this.use((element) => {
-      this.writeKey(element, key, index);
-      element.copyKeyTo(bytesAt(view, offset, this.#handle.info.keySize), 0);
-    });
+    const { info, descriptor } = this.#handle;
+    if (this.#rawKeys?.isUsed === true) {
+      this.use((element) => {
+        this.writeKey(element, key, index);
+        element.copyKeyTo(bytesAt(view, offset, info.keySize), 0);
+      });
+    } else this.write("key", this.layout.key, view, offset, key, index);
+    void descriptor.fd;
   }
 
   /**

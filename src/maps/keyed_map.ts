@@ -1,4 +1,5 @@
 import { checkCount, checkOptions } from "../check/arguments.ts";
+import type { BatchResult } from "../ffi/bpf_map_batch.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { BpfMap } from "./bpf_map.ts";
@@ -364,24 +365,22 @@ export abstract class AssociativeMap<
   *takeAllInBatches(
     options: BatchesOptions = {},
   ): Generator<[key: K, value: V][], undefined, undefined> {
-    const max = checkBatches("takeAllInBatches", options);
     const { elements } = this;
-    using batch = elements.newBatch(Math.min(max, this.maxEntries));
+    using batch = elements.newBatch(
+      Math.min(checkBatches("takeAllInBatches", options), this.maxEntries),
+    );
+    batch.isRequired = true;
     let errors: DecodeError | undefined;
-    for (let result = "more"; result === "more";) {
+    let result: BatchResult;
+    do {
       result = batch.lookupAndDelete(elements.walked.flags);
-      if (result === "unsupported") break;
       const entries = this.readEntries(batch, 0, batch.count, (error, index) => {
         errors = collect(errors, error);
-        elements.restore(batch, index, index + 1);
+        elements.restore(batch, index);
       });
       if (entries.length > 0) yield entries;
-      if (result === "end") {
-        if (errors !== undefined) throw errors;
-        return undefined;
-      }
-    }
-    yield* inBatches(this.takeAll(), max);
+    } while (result === "more");
+    if (errors !== undefined) throw errors;
     return undefined;
   }
 
@@ -389,6 +388,22 @@ export abstract class AssociativeMap<
   clear(): void {
     using walk = this.walk();
     while (walk.next()) walk.deleteChunk();
+  }
+}
+
+/** Maps whose entries the kernel takes out one at a time: their types have no `BPF_MAP_LOOKUP_AND_DELETE_BATCH`. */
+export abstract class SingleTakeMap<
+  K,
+  V,
+  W = V,
+  Name extends MapTypeName = MapTypeName,
+> extends AssociativeMap<K, V, W, Name> {
+  /** Takes all entries out in arrays, one after the other: see {@link AssociativeMap.takeAllInBatches}. */
+  override *takeAllInBatches(
+    options: BatchesOptions = {},
+  ): Generator<[key: K, value: V][], undefined, undefined> {
+    yield* inBatches(this.takeAll(), checkBatches("takeAllInBatches", options));
+    return undefined;
   }
 }
 

@@ -9,7 +9,7 @@ import { describe } from "../check/describe.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { EOPNOTSUPP } from "../uapi/errno.ts";
 import type { Infer } from "../types/type.ts";
-import { AssociativeMap } from "./keyed_map.ts";
+import { SingleTakeMap } from "./keyed_map.ts";
 import type { ElementOptions } from "./elements.ts";
 import {
   type AnyType,
@@ -152,7 +152,7 @@ const [smallestKey, largestKey] = [5, 260];
  * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
  * ```
  */
-export class LpmTrie<K extends AnyType, V extends AnyType> extends AssociativeMap<
+export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap<
   Infer<K>,
   Infer<V>,
   Infer<V>,

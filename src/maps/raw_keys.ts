@@ -92,8 +92,8 @@ export class RawKeys<K> {
     let isKnown = false;
     for (const table of this.#tables) {
       const list = table.get(key) ?? [];
-      for (let index = list.length - 1; index >= 0; index--) {
-        const raw = Buffer.from(list[index] as string, "latin1");
+      for (const text of list.toReversed()) {
+        const raw = Buffer.from(text, "latin1");
         if (isObject(key) && this.#isChanged(key, raw)) return false;
         element.setKey(raw);
         // The type's code may have disposed of the map.

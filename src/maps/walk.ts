@@ -4,6 +4,7 @@ import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { mapScratch } from "../ffi/mapped_memory.ts";
 import { LITTLE_ENDIAN } from "../types/memory.ts";
 
 /**
@@ -340,7 +341,7 @@ abstract class ElementWalk extends BatchWalk {
   /** Allocates the element. */
   protected newElement(): MapElement {
     const { descriptor, keySize, valueSize, what } = this.map;
-    return new MapElement(descriptor.fd, keySize, valueSize, what, {}, "mapping");
+    return new MapElement(descriptor.fd, keySize, valueSize, what, {}, mapScratch);
   }
 
   override [Symbol.dispose](): void {
