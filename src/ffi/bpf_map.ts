@@ -208,6 +208,11 @@ const everyOperation: Hints = {
     "Another change of this part of the map was under way on this CPU, as happens in programs that interrupt one another",
 };
 
+/** Returns true for errors of a map or kernel without a call. EINVAL is for commands that the kernel does not know. */
+export function isUnsupported(code: string): boolean {
+  return ["ENOTSUPP", "EOPNOTSUPP", "EINVAL"].includes(code);
+}
+
 /** Hints for operations with these flags. */
 export function flagHints(flags: number): Hints {
   if ((flags & BPF_F_LOCK) === 0) return {};

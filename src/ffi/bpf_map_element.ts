@@ -2,6 +2,7 @@ import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import {
   deleteHints,
   flagHints,
+  isUnsupported,
   type Hints,
   type KindHints,
   readHints,
@@ -124,8 +125,7 @@ export class MapElement implements Disposable {
   lookupAndDelete(flags: number): boolean | undefined {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
-    const code = errnoName(lastErrno());
-    if (code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOTSUPP") return undefined;
+    if (isUnsupported(errnoName(lastErrno()))) return undefined;
     return this.#refused("BPF_MAP_LOOKUP_AND_DELETE_ELEM", "take a value out of", deleteHints);
   }
 

@@ -102,12 +102,12 @@ export abstract class WriteOnlyArrayMap<
 
 /** Empties a place; false where nothing was there, as far as the kernel tells. */
 function deletePlace(
-  { row: { absentDeletion, operations } }: MapHandle,
+  { row: { absentDeletion, entries } }: MapHandle,
   elements: MapElements<number, unknown, never>,
   index: number,
 ): boolean {
   if (absentDeletion === undefined) return elements.delete(index);
-  const isReadable = elements.layout.unreadable === undefined && operations.lookup !== undefined;
+  const isReadable = elements.layout.unreadable === undefined && typeof entries === "function";
   // A look-up is much cheaper than an error.
   if (isReadable && !elements.has(index)) return false;
   try {

@@ -5,6 +5,7 @@ import { describe, withContext } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";
 import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
@@ -76,6 +77,8 @@ export class MapElements<K, V, W = V> implements Disposable {
   /** The flags of every call whose options say nothing else. */
   readonly #flags: number;
   readonly #handle: MapHandle;
+  readonly #descriptor: Descriptor;
+  readonly #keySize: number;
   /** Bytes that the kernel copies for a value. Not asked of the type again: a user's own type may answer differently later. */
   readonly #valueSize: number;
   /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
@@ -88,16 +91,18 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
     this.#handle = handle;
+    this.#descriptor = handle.descriptor;
     this.layout = layout;
     this.#flags = layout.isLocked === true ? BPF_F_LOCK : 0;
-    const { info, row } = handle;
+    const { keySize, valueSize } = handle.info;
+    this.#keySize = keySize;
     try {
       // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
-      const copied = copiedValueSize(row, info.valueSize);
+      const copied = copiedValueSize(handle.row, valueSize);
       this.#valueSize = copied;
-      if (layout.key.size !== info.keySize || layout.value.size !== copied) {
+      if (layout.key.size !== keySize || layout.value.size !== copied) {
         throw new TypeError(
-          `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${info.keySize} and ${copied}`,
+          `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${keySize} and ${copied}`,
         );
       }
       this.#element = this.#newElement();
@@ -112,7 +117,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** The map for messages: `hash map "counts"`. */
   toString(): string {
-    return this.#handle.descriptor.what;
+    return this.#descriptor.what;
   }
 
   /** Looks a value up; `undefined` where there is none. */
@@ -156,7 +161,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       this.writeKey(element, key);
       this.write("value", this.layout.value, element.view, element.valueOffset, value);
-      void this.#handle.descriptor.fd;
+      void this.#descriptor.fd;
       return element.update(all, stored);
     } finally {
       this.#end(element);
@@ -207,7 +212,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Takes the entry at `index` of a walk: by its bytes, which its type may write in another way. @throws {DecodeError} */
   takeEntry(walk: Walk, index: number): [key: K, value: V] | undefined {
-    const key = this.readKey(walk.view, walk.keyOffset(index));
+    const key = this.readKey(walk, index);
     return this.use((element) => {
       element.setKey(walk.keyBytes(index));
       return this.takeElement(element) ? [key, this.#readTaken(element)] : undefined;
@@ -220,9 +225,9 @@ export class MapElements<K, V, W = V> implements Disposable {
     return this.use((element) => {
       if (key !== undefined) this.writeKey(element, key);
       element.seek();
-      void this.#handle.descriptor.fd;
+      void this.#descriptor.fd;
       if (!element.nextKey(key === undefined)) return undefined;
-      return this.readKey(element.view, element.nextKeyOffset);
+      return this.#readKeyAt(element.view, element.nextKeyOffset);
     });
   }
 
@@ -255,24 +260,34 @@ export class MapElements<K, V, W = V> implements Disposable {
    * bytes, is what the caller should get. So it is for values without keys, as their place in the order is gone.
    */
   #putBack(element: MapElement): void {
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     try {
-      if (this.#handle.info.keySize > 0) element.update(this.#flags | BPF_NOEXIST);
+      if (this.#keySize > 0) element.update(this.#flags | BPF_NOEXIST);
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
     }
   }
 
+  /** Decodes the key at `index` of a chunk. @throws {DecodeError} */
+  readKey(chunk: Chunk, index: number): K {
+    return this.#readKeyAt(chunk.view, chunk.keyOffset(index));
+  }
+
   /** Decodes a key, and notes its bytes where its type would write others. @throws {DecodeError} */
-  readKey(view: DataView, offset: number): K {
+  #readKeyAt(view: DataView, offset: number): K {
     const key = this.#decode(this.layout.key, view, offset);
     this.#rawKeys?.note(key, view, offset);
     return key;
   }
 
-  /** Decodes the value of a key. @throws {DecodeError} */
-  readValue(view: DataView, keyOffset: number, valueOffset: number): V {
-    return this.#decode(this.layout.value, view, keyOffset, valueOffset);
+  /** Decodes the value at `index` of a chunk. @throws {DecodeError} */
+  readValue(chunk: Chunk, index: number): V {
+    return this.#decode(
+      this.layout.value,
+      chunk.view,
+      chunk.keyOffset(index),
+      chunk.valueOffset(index),
+    );
   }
 
   /** Decodes a key, or its value where the offset of that is given. @throws {DecodeError} */
@@ -291,9 +306,8 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** The error for a key, or a value where its offset is given, that its type cannot decode. */
   #undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
-    const { keySize } = this.#handle.info;
     return new DecodeError(`${this}`, cause, {
-      key: bytesAt(view, keyOffset, keySize).slice(),
+      key: bytesAt(view, keyOffset, this.#keySize).slice(),
       value:
         valueOffset === undefined ? undefined : bytesAt(view, valueOffset, this.#valueSize).slice(),
     });
@@ -301,17 +315,14 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Decodes the entry at `index` of a chunk. @throws {DecodeError} */
   readEntry(chunk: Chunk, index: number): [key: K, value: V] {
-    const { view } = chunk;
-    const keyOffset = chunk.keyOffset(index);
-    const valueOffset = chunk.valueOffset(index);
-    return [this.readKey(view, keyOffset), this.readValue(view, keyOffset, valueOffset)];
+    return [this.readKey(chunk, index), this.readValue(chunk, index)];
   }
 
   /** Looks up the values of these keys, in their order. */
   getMany(keys: Iterable<K>): (V | undefined)[] {
     this.#checkReadable();
     // None may be asked for: a disposed map refuses all the same.
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     const list = listOf(keys, "keys");
     const found = this.#getByProgram(list);
     if (found !== undefined) return found;
@@ -326,10 +337,15 @@ export class MapElements<K, V, W = V> implements Disposable {
   /** Looks up in one call, where that is possible and enough keys were asked for. */
   #getByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
     const { value, isReadByPrograms } = this.layout;
-    if (isReadByPrograms !== true || this.#valueSize > largestManyValue) return undefined;
-    if (keys.length < minManyKeys || this.#manyLookups?.isUsable === false) return undefined;
-    this.#manyKeys += keys.length;
-    if (this.#manyKeys < minKeysForProgram) return undefined;
+    if (
+      isReadByPrograms !== true ||
+      this.#valueSize > largestManyValue ||
+      keys.length < minManyKeys ||
+      this.#manyLookups?.isUsable === false ||
+      (this.#manyKeys += keys.length) < minKeysForProgram
+    ) {
+      return undefined;
+    }
     this.#manyLookups ??= new ManyLookups(this.#handle, this.#valueSize);
     // A program may read what this descriptor may not: it is asked first, for its error.
     this.has(keys[0] as K);
@@ -342,21 +358,27 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Stores many values: all pairs are checked before the first is stored. */
   setMany(pairs: Iterable<readonly [key: K, value: W]>): void {
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
     const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
-    const { value } = this.layout;
     using batch = this.newBatch(list.length);
     for (let index = 0; index < list.length; index++) {
       const pair: unknown = list[index];
-      if (!isPair(pair)) {
+      if (!Array.isArray(pair) || pair.length !== 2) {
         throw new TypeError(
           `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
         );
       }
       this.#writeKeyTo(batch.view, batch.keyOffset(index), pair[0] as K, index);
-      this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W, index);
+      this.write(
+        "value",
+        this.layout.value,
+        batch.view,
+        batch.valueOffset(index),
+        pair[1] as W,
+        index,
+      );
     }
     let applied = 0;
     try {
@@ -372,7 +394,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Deletes many keys. Returns how many were there. */
   deleteMany(keys: Iterable<K>): number {
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     const list = listOf(keys, "keys");
     using batch = this.newBatch(list.length);
     for (const [index, key] of list.entries()) {
@@ -423,18 +445,16 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** The map as walks see it. @throws {DisposedError} after disposal */
   get walked(): WalkedMap {
-    const { descriptor, info } = this.#handle;
-    const { layout } = this;
     // Asking for the number refuses a disposed map here, before memory is taken.
-    void descriptor.fd;
+    void this.#descriptor.fd;
     return {
-      descriptor,
-      keySize: info.keySize,
+      descriptor: this.#descriptor,
+      keySize: this.#keySize,
       valueSize: this.#valueSize,
-      maxEntries: info.maxEntries,
+      maxEntries: this.#handle.info.maxEntries,
       flags: this.#flags,
       what: `${this}`,
-      kind: layout,
+      kind: this.layout,
     };
   }
 
@@ -478,32 +498,31 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Gives the memory of a call back. */
   #end(element: MapElement): void {
-    if (this.#element === undefined && !this.#handle.descriptor.disposed) this.#element = element;
+    if (this.#element === undefined && !this.#descriptor.disposed) this.#element = element;
     else element[Symbol.dispose]();
   }
 
   /** Writes the key of a call. @throws {DisposedError} when that disposed of the map */
   writeKey(element: MapElement, key: K, index?: number): void {
-    if (this.#rawKeys === undefined || !this.#rawKeys.find(element, key)) {
+    if (this.#rawKeys?.find(element, key) !== true) {
       try {
         this.layout.key.write(element.view, elementKeyOffset, key);
       } catch (error) {
         throw this.#explain(error, "key", index);
       }
     }
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
   }
 
   /** Writes a key of many to other memory than an element's. @throws {DisposedError} when that disposed of the map */
   #writeKeyTo(view: DataView, offset: number, key: K, index: number): void {
-    const { info, descriptor } = this.#handle;
     if (this.#rawKeys?.isUsed === true) {
       this.use((element) => {
         this.writeKey(element, key, index);
-        element.copyKeyTo(bytesAt(view, offset, info.keySize), 0);
+        element.copyKeyTo(bytesAt(view, offset, this.#keySize), 0);
       });
     } else this.write("key", this.layout.key, view, offset, key, index);
-    void descriptor.fd;
+    void this.#descriptor.fd;
   }
 
   /**
@@ -533,14 +552,13 @@ export class MapElements<K, V, W = V> implements Disposable {
   #checkReadable(): void {
     const { unreadable } = this.layout;
     if (unreadable === undefined) return;
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     throw new TypeError(`${this} cannot be read: ${unreadable}`);
   }
 
   #newElement(): MapElement {
-    const { descriptor, info } = this.#handle;
-    const { layout } = this;
-    return new MapElement(descriptor.fd, info.keySize, this.#valueSize, `${this}`, layout);
+    const { fd, what } = this.#descriptor;
+    return new MapElement(fd, this.#keySize, this.#valueSize, what, this.layout);
   }
 
   [Symbol.dispose](): void {
@@ -548,10 +566,6 @@ export class MapElements<K, V, W = V> implements Disposable {
     this.#element = undefined;
     this.#manyLookups?.[Symbol.dispose]();
   }
-}
-
-function isPair(value: unknown): value is readonly [unknown, unknown] {
-  return Array.isArray(value) && value.length === 2;
 }
 
 /** An array, as far as its indexes go. */

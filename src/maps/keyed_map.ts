@@ -118,22 +118,17 @@ export abstract class KeyedMap<
    * ```
    */
   entries(): Generator<[key: K, value: V], undefined, undefined> {
-    const { elements } = this;
-    return this.decode((walk, index) => elements.readEntry(walk, index));
+    return this.decode((walk, index) => this.elements.readEntry(walk, index));
   }
 
   /** The keys: as {@link entries}. */
   keys(): Generator<K, undefined, undefined> {
-    const { elements } = this;
-    return this.decode((walk, index) => elements.readKey(walk.view, walk.keyOffset(index)));
+    return this.decode((walk, index) => this.elements.readKey(walk, index));
   }
 
   /** The values: as {@link entries}. */
   values(): Generator<V, undefined, undefined> {
-    const { elements } = this;
-    return this.decode((walk, index) =>
-      elements.readValue(walk.view, walk.keyOffset(index), walk.valueOffset(index)),
-    );
+    return this.decode((walk, index) => this.elements.readValue(walk, index));
   }
 
   /**
@@ -166,7 +161,6 @@ export abstract class KeyedMap<
       }
     }
     if (errors !== undefined) throw errors;
-    return undefined;
   }
 
   /** The same as {@link entries}. */
@@ -342,7 +336,6 @@ export abstract class AssociativeMap<
   *takeAll(): Generator<[key: K, value: V], undefined, undefined> {
     const taken = this.decode((walk, index) => this.elements.takeEntry(walk, index));
     for (const entry of taken) if (entry !== undefined) yield entry;
-    return undefined;
   }
 
   /**
@@ -381,7 +374,6 @@ export abstract class AssociativeMap<
       if (entries.length > 0) yield entries;
     } while (result === "more");
     if (errors !== undefined) throw errors;
-    return undefined;
   }
 
   /** Deletes all entries that are there when it begins, in batches where the kernel can (5.6). */
@@ -403,7 +395,6 @@ export abstract class SingleTakeMap<
     options: BatchesOptions = {},
   ): Generator<[key: K, value: V][], undefined, undefined> {
     yield* inBatches(this.takeAll(), checkBatches("takeAllInBatches", options));
-    return undefined;
   }
 }
 

@@ -77,7 +77,7 @@ export class RawKeys<K> {
       tables.splice(1, 2, new Map(), tables[1] as Map<unknown, string[]>);
       this.#count = 1;
     }
-    const table = tables[isObject(key) ? 0 : 1] as Map<unknown, string[]>;
+    const table = tables[Object(key) === key ? 0 : 1] as Map<unknown, string[]>;
     const list = table.get(key);
     if (list === undefined) table.set(key, [raw]);
     else if (list.at(-1) !== raw && list.push(raw) > maxEntries) list.shift();
@@ -94,7 +94,7 @@ export class RawKeys<K> {
       const list = table.get(key) ?? [];
       for (const text of list.toReversed()) {
         const raw = Buffer.from(text, "latin1");
-        if (isObject(key) && this.#isChanged(key, raw)) return false;
+        if (Object(key) === key && this.#isChanged(key, raw)) return false;
         element.setKey(raw);
         // The type's code may have disposed of the map.
         void this.#map.descriptor.fd;
@@ -127,10 +127,6 @@ export class RawKeys<K> {
   #encode(key: K): string | undefined {
     return this.#write(key) ? text(this.#encoded, 0, this.#encoded.byteLength) : undefined;
   }
-}
-
-function isObject(key: unknown): key is object {
-  return typeof key === "object" && key !== null;
 }
 
 /** Compares bytes. A loop: calls of a buffer's methods take longer. */

@@ -246,7 +246,6 @@ export function* decodeWalk<T>(
     }
   }
   if (errors !== undefined) throw errors;
-  return undefined;
 }
 
 /** Hands out items in arrays of `max`; those before an error are handed out before it is thrown. */
@@ -268,7 +267,6 @@ export function* inBatches<T>(
   }
   if (batch.length > 0) yield batch;
   if (failure.length > 0) throw failure[0];
-  return undefined;
 }
 
 /** Asks for more at a time once a chunk was of use: most maps are small, and many a walk is left early. */
@@ -302,12 +300,9 @@ export class BatchWalk extends MapBatch implements Walk {
     return index < this.count;
   }
 
+  /** Fetches the next batch; false where there is none, and where the map has no batches at all. */
   next(): boolean {
-    return !this.isEnded && this.nextBatch();
-  }
-
-  /** Fetches the next batch; false where the map has none. */
-  protected nextBatch(): boolean {
+    if (this.isEnded) return false;
     growLimit(this);
     const result = this.lookup(this.map.flags);
     this.isEnded = result === "end";
@@ -359,7 +354,7 @@ export class MapWalk extends ElementWalk {
 
   override next(): boolean {
     if (this.isEnded) return false;
-    if (this.#visited === undefined && this.nextBatch()) return true;
+    if (this.#visited === undefined && super.next()) return true;
     const { descriptor, keySize, maxEntries, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
     void descriptor.fd;
@@ -448,7 +443,7 @@ export class TrieWalk extends ElementWalk {
 
   override next(): boolean {
     if (this.isEnded) return false;
-    if (this.element !== undefined || !this.nextBatch()) this.#fillByKeys();
+    if (this.element !== undefined || !super.next()) this.#fillByKeys();
     this.#passOverVisited();
     return true;
   }
