@@ -185,7 +185,6 @@ export function freezeKernelMap(fd: number, what: string): void {
           ? "The map is frozen already, or was opened without the right to write"
           : undefined,
       EBUSY: "The map is frozen already, or its memory is mapped writable",
-      EINVAL: "BPF_MAP_FREEZE needs kernel 5.2",
       ENOTSUPP: "The kernel does not freeze this kind of map, or a map with timers in its values",
     },
   });

@@ -40,6 +40,7 @@ export class MapBatch implements Disposable {
   /** The index of the cursor that the kernel wrote last, of two. */
   #cursor = 0;
   #started = false;
+  #lastCommand!: BpfCommand;
   /** The errno of the last call that failed. */
   #errno = 0;
   view!: DataView;
@@ -133,8 +134,8 @@ export class MapBatch implements Disposable {
         if (this.count === 0) continue;
       } else if (code !== undefined && code !== "ENOENT") {
         if (!this.#started && this.#isUnsupported(code)) return "unsupported";
-        throw this.#error(command, "walk over", {
-          ENOTSUPP: "The map has no batches: its elements may be in a network device",
+        throw this.#error("walk over", {
+          ENOTSUPP: "The map has no batches, as those in a network device",
           ...hints,
           ...flagHints(elementFlags),
         });
@@ -156,7 +157,7 @@ export class MapBatch implements Disposable {
       if (code === undefined) return "end";
       if (stored === 0 && this.#isUnsupported(code)) return "unsupported";
       if (retryAfterEnomem(this.#kind, this.#errno, waited)) continue;
-      throw this.#error("BPF_MAP_UPDATE_BATCH", "store values in", storeHints(this.#kind));
+      throw this.#error("store values in", storeHints(this.#kind));
     }
   }
 
@@ -166,8 +167,7 @@ export class MapBatch implements Disposable {
     if (code === undefined) return "end";
     if (code === "ENOENT") return "more";
     if (this.count === 0 && this.#isUnsupported(code)) return "unsupported";
-    const hints = { ...deleteHints, ...this.#kind.keyHints };
-    throw this.#error("BPF_MAP_DELETE_BATCH", "delete keys of", hints);
+    throw this.#error("delete keys of", { ...deleteHints, ...this.#kind.keyHints });
   }
 
   /** Makes room for twice as many entries. Keys and values are lost, the place in the walk stays. */
@@ -205,6 +205,7 @@ export class MapBatch implements Disposable {
     // Asked for at each call: once the map is disposed of, its number may be another file's.
     view.setUint32(MAP_BATCH.map_fd, this.#descriptor.fd, true);
     setUint64(view, MAP_BATCH.elem_flags, elementFlags);
+    this.#lastCommand = command;
     const isDone = bpf(bpfCommands[command], address, MAP_BATCH.sizeof) === 0;
     if (!isDone) this.#errno = lastErrno();
     const code = isDone ? undefined : errnoName(this.#errno);
@@ -220,8 +221,9 @@ export class MapBatch implements Disposable {
     return !this.isRequired && isUnsupported(code);
   }
 
-  #error(command: BpfCommand, doing: string, hints: Hints) {
-    return bpfError(command, this.#errno, { doing: `${doing} ${this.#what}`, hints });
+  /** The error of the last call. */
+  #error(doing: string, hints: Hints) {
+    return bpfError(this.#lastCommand, this.#errno, { doing: `${doing} ${this.#what}`, hints });
   }
 
   [Symbol.dispose](): void {

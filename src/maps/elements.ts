@@ -363,8 +363,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
     using batch = this.newBatch(list.length);
-    for (let index = 0; index < list.length; index++) {
-      const pair: unknown = list[index];
+    list.forEach((pair: unknown, index) => {
       if (!Array.isArray(pair) || pair.length !== 2) {
         throw new TypeError(
           `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
@@ -379,7 +378,7 @@ export class MapElements<K, V, W = V> implements Disposable {
         pair[1] as W,
         index,
       );
-    }
+    });
     let applied = 0;
     try {
       if (batch.update(0, list.length, this.#flags) !== "unsupported") return;
@@ -397,9 +396,9 @@ export class MapElements<K, V, W = V> implements Disposable {
     void this.#descriptor.fd;
     const list = listOf(keys, "keys");
     using batch = this.newBatch(list.length);
-    for (const [index, key] of list.entries()) {
+    list.forEach((key, index) => {
       this.#writeKeyTo(batch.view, batch.keyOffset(index), key, index);
-    }
+    });
     const isRaw = this.#rawKeys?.isUsed === true;
     return this.use((element) =>
       deleteBatch(

@@ -334,8 +334,9 @@ export abstract class AssociativeMap<
    * @throws {DecodeError} at the end, when entries could not be decoded: they stay in the map
    */
   *takeAll(): Generator<[key: K, value: V], undefined, undefined> {
-    const taken = this.decode((walk, index) => this.elements.takeEntry(walk, index));
-    for (const entry of taken) if (entry !== undefined) yield entry;
+    for (const entry of this.decode((walk, index) => this.elements.takeEntry(walk, index))) {
+      if (entry !== undefined) yield entry;
+    }
   }
 
   /**

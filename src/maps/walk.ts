@@ -28,8 +28,7 @@ export class BatchError extends BpfError {
 
   /** @internal */
   constructor(cause: BpfError, applied: number, total: number, doing: string) {
-    const { errno, syscall, hint } = cause;
-    super({ errno, syscall, doing: `${doing} (${applied} of ${total} were applied)`, hint });
+    super({ ...cause, doing: `${doing} (${applied} of ${total} were applied)` });
     this.applied = applied;
   }
 }
