@@ -79,8 +79,8 @@ export abstract class KeyedMap<
   }
 
   /**
-   * The entries, in the kernel's order, fetched in batches as they are asked for (kernel 5.6; key by key before, and for
-   * kinds without batches).
+   * The entries, in the kernel's order, fetched in batches as they are asked for; key by key for
+   * kinds that the kernel has no batches for.
    *
    * The map may change during the walk. Deleting the entry at hand is safe. An entry that is there during the whole walk
    * is seen; one that is added or deleted meanwhile may be seen or not; the values are those of the moment of the fetch.
