@@ -64,6 +64,7 @@ export type {
   BatchesOptions,
   KeyedMap,
   PerCpuAssociativeMap,
+  SingleTakeMap,
 } from "./maps/keyed_map.ts";
 export { BatchError, DecodeError, type RawEntry } from "./maps/walk.ts";
 export {

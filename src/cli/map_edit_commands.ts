@@ -14,7 +14,7 @@ import {
 import { type JsonOption, printJson, withJson, writeOut } from "./output.ts";
 import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
 import { EntryDecoder } from "../inspect/map_reader.ts";
-import { mapTypes } from "../maps/map_types.ts";
+import { mapTypes, operationsOf } from "../maps/map_types.ts";
 
 const texts = `
 A key or value is JSON, as \`map dump --json\` prints it, by the map's types (BTF): 5, '{"pid": 5, "comm":
@@ -158,7 +158,8 @@ function remove(reference: Reference, text: string, { json = false }: JsonOption
   using map = MapEditor.open(originOf("map", reference, { isChange: true }), "write");
   const { id, type } = map.properties;
   const key = keyOf(map, text);
-  if (mapTypes.get(type)?.operations.delete === undefined) {
+  const row = mapTypes.get(type);
+  if (row === undefined || operationsOf(row).delete === undefined) {
     throw new CommandError(
       `the entries of ${type} maps cannot be deleted: \`bun-bpf map update\` stores another value`,
     );

@@ -12,7 +12,13 @@ import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { kernelConfig } from "../ffi/kernel.ts";
 import { type AttachKind, type AttachKindRow, attachKinds } from "../link/attach_kinds.ts";
 import { probeTrieFix, trieFixes } from "../maps/lpm_trie.ts";
-import { type MapOperation, mapOperations, type MapTypeName, mapTypes } from "../maps/map_types.ts";
+import {
+  type MapOperation,
+  mapOperations,
+  type MapTypeName,
+  mapTypes,
+  operationsOf,
+} from "../maps/map_types.ts";
 import { programTypes } from "../program/program_types.ts";
 
 /** A fix of a kernel bug, by what it fixes: `"lpm_trie_update"`. */
@@ -84,7 +90,8 @@ export class Features {
     let group = this.#operations.get(type);
     if (group === undefined) {
       const facts = factsOf(mapTypes, "kind of map", type);
-      const { config, needs, operations } = facts;
+      const { config, needs } = facts;
+      const operations = operationsOf(facts);
       // The one element of struct_ops is registered with the kernel: that cannot be tried without doing it.
       const names = Object.keys(operations).length === 0 ? [] : mapOperations;
       group = new FeatureGroup("operation", names, (operation) => {

@@ -186,7 +186,6 @@ export function freezeKernelMap(fd: number, what: string): void {
           ? "The map is frozen already, or was opened without the right to write"
           : undefined,
       EBUSY: "The map is frozen already, or its memory is mapped writable",
-      EINVAL: "BPF_MAP_FREEZE needs kernel 5.2",
       ENOTSUPP: "The kernel does not freeze this kind of map, or a map with timers in its values",
     },
   });
@@ -208,6 +207,11 @@ const everyOperation: Hints = {
   EBUSY:
     "Another change of this part of the map was under way on this CPU, as happens in programs that interrupt one another",
 };
+
+/** Returns true for errors of a map or kernel without a call. EINVAL is for commands that the kernel does not know. */
+export function isUnsupported(code: string): boolean {
+  return ["ENOTSUPP", "EOPNOTSUPP", "EINVAL"].includes(code);
+}
 
 /** Hints for operations with these flags. */
 export function flagHints(flags: number): Hints {

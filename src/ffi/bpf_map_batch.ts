@@ -1,6 +1,8 @@
 import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import {
   deleteHints,
+  flagHints,
+  isUnsupported,
   type Hints,
   type KindHints,
   readHints,
@@ -38,21 +40,25 @@ export class MapBatch implements Disposable {
   readonly #kind: KindHints;
   readonly #cursorSize: number;
   readonly #keysOffset: number;
-  #valuesOffset: number;
-  #memory: MappedMemory;
-  #capacity: number;
+  #valuesOffset!: number;
+  #memory!: MappedMemory;
   /** The index of the cursor that the kernel wrote last, of two. */
   #cursor = 0;
   #started = false;
+  #lastCommand!: BpfCommand;
   /** The errno of the last call that failed. */
   #errno = 0;
-  view: DataView;
-  bytes: Uint8Array;
+  view!: DataView;
+  bytes!: Uint8Array;
+  /** The number of entries that there is room for. */
+  capacity!: number;
   /**
    * The number of entries that the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
    * used yet costs nothing, as the kernel gives a mapping its memory page by page.
    */
-  limit: number;
+  limit!: number;
+  /** True where a map without the call is an error, and not `"unsupported"`. */
+  isRequired = false;
   /** Entries that the last call moved. */
   count = 0;
 
@@ -73,16 +79,7 @@ export class MapBatch implements Disposable {
     // Opaque: a bucket's number for hash maps, a key for others.
     this.#cursorSize = roundUp8(Math.max(keySize, 4));
     this.#keysOffset = attrSize + 2 * this.#cursorSize;
-    this.#capacity = capacity;
-    this.limit = capacity;
-    this.#memory = this.#map(capacity);
-    this.#valuesOffset = this.#valuesOffsetFor(capacity);
-    this.view = new DataView(this.#memory.buffer);
-    this.bytes = new Uint8Array(this.#memory.buffer);
-  }
-
-  get capacity(): number {
-    return this.#capacity;
+    this.#allocate(capacity);
   }
 
   /** The offset of key `index` in `view`. */
@@ -129,16 +126,20 @@ export class MapBatch implements Disposable {
       setUint64(view, MAP_BATCH.out_batch, address + outBatch);
       const code = this.#call(command, 0, this.limit, elementFlags);
       if (code === "ENOSPC") {
-        if (this.limit === this.#capacity) this.#grow(this.#capacity * 2);
-        else this.limit = Math.min(this.#capacity, this.limit * 2);
+        if (this.limit === this.capacity) this.#grow();
+        else this.limit = Math.min(this.capacity, this.limit * 2);
         continue;
       }
       if (code === "EINTR" && (this.count > 0 || retries-- > 0)) {
         // An entry was deleted between the two steps of its copying, again and again (before 6.15): go on from there.
         if (this.count === 0) continue;
       } else if (code !== undefined && code !== "ENOENT") {
-        if (!this.#started && isUnsupported(code)) return "unsupported";
-        throw this.#error(command, "walk over", hints);
+        if (!this.#started && this.#isUnsupported(code)) return "unsupported";
+        throw this.#error("walk over", {
+          ENOTSUPP: "The map has no batches, as those in a network device",
+          ...hints,
+          ...flagHints(elementFlags),
+        });
       }
       this.#started = true;
       this.#cursor = 1 - this.#cursor;
@@ -155,9 +156,9 @@ export class MapBatch implements Disposable {
       stored += this.count;
       this.count = stored;
       if (code === undefined) return "end";
-      if (stored === 0 && isUnsupported(code)) return "unsupported";
+      if (stored === 0 && this.#isUnsupported(code)) return "unsupported";
       if (retryAfterEnomem(this.#kind, this.#errno, waited)) continue;
-      throw this.#error(BPF_MAP_UPDATE_BATCH, "store values in", storeHints(this.#kind));
+      throw this.#error("store values in", storeHints(this.#kind));
     }
   }
 
@@ -166,32 +167,28 @@ export class MapBatch implements Disposable {
     const code = this.#call(BPF_MAP_DELETE_BATCH, start, count, 0);
     if (code === undefined) return "end";
     if (code === "ENOENT") return "more";
-    if (this.count === 0 && isUnsupported(code)) return "unsupported";
-    const hints = { ...deleteHints, ...this.#kind.keyHints };
-    throw this.#error(BPF_MAP_DELETE_BATCH, "delete keys of", hints);
+    if (this.count === 0 && this.#isUnsupported(code)) return "unsupported";
+    throw this.#error("delete keys of", { ...deleteHints, ...this.#kind.keyHints });
   }
 
-  /** Makes room for more entries. Keys and values are lost, the place in the walk stays. */
-  #grow(capacity: number): void {
-    const larger = this.#map(capacity);
-    this.#valuesOffset = this.#valuesOffsetFor(capacity);
-    const bytes = new Uint8Array(larger.buffer);
-    bytes.set(this.bytes.subarray(0, this.#keysOffset));
-    this.#memory[Symbol.dispose]();
-    this.#memory = larger;
-    this.#capacity = capacity;
+  /** Makes room for twice as many entries. Keys and values are lost, the place in the walk stays. */
+  #grow(): void {
+    const smaller = this.#memory;
+    const { bytes } = this;
+    this.#allocate(this.capacity * 2);
+    this.bytes.set(bytes.subarray(0, this.#keysOffset));
+    smaller[Symbol.dispose]();
+  }
+
+  #allocate(capacity: number): void {
+    const valuesOffset = this.#keysOffset + roundUp8(capacity * this.#keySize);
+    const length = valuesOffset + capacity * this.#valueSize;
+    this.#memory = MappedMemory.anonymous(length, `batch of ${this.#what}`);
+    this.#valuesOffset = valuesOffset;
+    this.capacity = capacity;
     this.limit = capacity;
-    this.view = new DataView(larger.buffer);
-    this.bytes = bytes;
-  }
-
-  #map(capacity: number): MappedMemory {
-    const length = this.#valuesOffsetFor(capacity) + capacity * this.#valueSize;
-    return MappedMemory.anonymous(length, `batch of ${this.#what}`);
-  }
-
-  #valuesOffsetFor(capacity: number): number {
-    return this.#keysOffset + roundUp8(capacity * this.#keySize);
+    this.view = new DataView(this.#memory.buffer);
+    this.bytes = new Uint8Array(this.#memory.buffer);
   }
 
   /** The name of the error, or `undefined`; sets `count`. */
@@ -209,30 +206,28 @@ export class MapBatch implements Disposable {
     // Asked for at each call: once the map is disposed of, its number may be another file's.
     view.setUint32(MAP_BATCH.map_fd, this.#descriptor.fd, true);
     setUint64(view, MAP_BATCH.elem_flags, elementFlags);
-    const result = bpf(command, address, MAP_BATCH.sizeof);
-    if (result === 0) {
-      this.count = view.getUint32(MAP_BATCH.count, true);
-      return undefined;
-    }
-    this.#errno = lastErrno();
-    const code = errnoName(this.#errno);
+    this.#lastCommand = command;
+    const isDone = bpf(command, address, MAP_BATCH.sizeof) === 0;
+    if (!isDone) this.#errno = lastErrno();
+    const code = isDone ? undefined : errnoName(this.#errno);
+    const moved = view.getUint32(MAP_BATCH.count, true);
     // An early refusal leaves the count as it was asked for; a later one lowers it, except at the end of a walk.
-    const untouched = code !== "ENOENT" && view.getUint32(MAP_BATCH.count, true) === count;
+    const isUntouched = !isDone && code !== "ENOENT" && moved === count;
     // After EFAULT the count means nothing.
-    this.count = untouched || code === "EFAULT" ? 0 : view.getUint32(MAP_BATCH.count, true);
+    this.count = isUntouched || code === "EFAULT" ? 0 : moved;
     return code;
   }
 
-  #error(command: BpfCommand, doing: string, hints: Hints) {
-    return bpfError(command, this.#errno, { doing: `${doing} ${this.#what}`, hints });
+  #isUnsupported(code: string): boolean {
+    return !this.isRequired && isUnsupported(code);
+  }
+
+  /** The error of the last call. */
+  #error(doing: string, hints: Hints) {
+    return bpfError(this.#lastCommand, this.#errno, { doing: `${doing} ${this.#what}`, hints });
   }
 
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
   }
-}
-
-/** EINVAL is what kernels before 5.6 answer to commands that they do not know. */
-function isUnsupported(code: string): boolean {
-  return code === "ENOTSUPP" || code === "EOPNOTSUPP" || code === "EINVAL";
 }

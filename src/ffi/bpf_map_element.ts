@@ -2,6 +2,7 @@ import { bpf, type BpfCommand, bpfError } from "./bpf.ts";
 import {
   deleteHints,
   flagHints,
+  isUnsupported,
   type Hints,
   type KindHints,
   readHints,
@@ -9,7 +10,7 @@ import {
   retryAfterEnomem,
 } from "./bpf_map.ts";
 import { errnoName, lastErrno } from "./error.ts";
-import { allocateScratch, mapScratch, roundUp8, type Scratch, setUint64 } from "./mapped_memory.ts";
+import { allocateScratch, roundUp8, type Scratch, setUint64 } from "./mapped_memory.ts";
 import {
   BPF_MAP_DELETE_ELEM,
   BPF_MAP_GET_NEXT_KEY,
@@ -45,8 +46,8 @@ export class MapElement implements Disposable {
   readonly #kind: KindHints;
 
   /**
-   * @param memory `"scratch"` is quick to take and given back by disposal only; `"mapping"` is collected with its views,
-   *   for an owner that may be abandoned
+   * @param allocate scratch memory is quick to take and given back by disposal only; that of `mapScratch` is collected with its
+   *   views, for an owner that may be abandoned
    */
   constructor(
     fd: number,
@@ -54,7 +55,7 @@ export class MapElement implements Disposable {
     valueSize: number,
     what: string,
     kind: KindHints = {},
-    memory: "scratch" | "mapping" = "scratch",
+    allocate: (length: number, what: string) => Scratch = allocateScratch,
   ) {
     this.nextKeyOffset = elementKeyOffset + roundUp8(keySize);
     this.valueOffset = this.nextKeyOffset + roundUp8(keySize);
@@ -63,8 +64,7 @@ export class MapElement implements Disposable {
     this.#what = what;
     this.#kind = kind;
     const length = this.valueOffset + valueSize;
-    this.#memory =
-      memory === "scratch" ? allocateScratch(length) : mapScratch(length, `element of ${what}`);
+    this.#memory = allocate(length, `element of ${what}`);
     const { address, bytes, view } = this.#memory;
     this.#address = address;
     this.#bytes = bytes;
@@ -128,8 +128,7 @@ export class MapElement implements Disposable {
   lookupAndDelete(flags: number): boolean | undefined {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
-    const code = errnoName(lastErrno());
-    if (code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOTSUPP") return undefined;
+    if (isUnsupported(errnoName(lastErrno()))) return undefined;
     return this.#refused(BPF_MAP_LOOKUP_AND_DELETE_ELEM, "take a value out of", deleteHints);
   }
 
@@ -180,9 +179,9 @@ export class MapElement implements Disposable {
 
   /** Copies key and value out. */
   copyTo(target: Uint8Array, keyOffset: number, valueOffset: number): void {
-    const bytes = this.#bytes;
-    target.set(bytes.subarray(elementKeyOffset, elementKeyOffset + this.#keySize), keyOffset);
-    target.set(bytes.subarray(this.valueOffset, this.valueOffset + this.#valueSize), valueOffset);
+    this.copyKeyTo(target, keyOffset);
+    const end = this.valueOffset + this.#valueSize;
+    target.set(this.#bytes.subarray(this.valueOffset, end), valueOffset);
   }
 
   /** False for "no such key", an error for all else. */

@@ -1,5 +1,6 @@
 import { BpfMap } from "./bpf_map.ts";
 import type { MapHandle } from "./create.ts";
+import { BpfError } from "../ffi/error.ts";
 import { checkIndex, type ElementLayout, MapElements } from "./elements.ts";
 import { KeyedMap } from "./keyed_map.ts";
 import type { MapTypeName } from "./map_types.ts";
@@ -35,12 +36,14 @@ export abstract class SparseArrayMap<V, W, Name extends MapTypeName = MapTypeNam
   /** Empties a place; whether something was there. @throws {TypeError | RangeError} for an index outside the array */
   delete(index: number): boolean {
     checkIndex(this, index);
-    return this.elements.delete(index);
+    return deletePlace(this.handle, this.elements, index);
   }
 
   /** Empties all places, one after the other. */
   clear(): void {
-    for (let index = 0; index < this.length; index++) this.elements.delete(index);
+    for (let index = 0; index < this.length; index++) {
+      deletePlace(this.handle, this.elements, index);
+    }
   }
 
   /** @internal Stores something after checking the index; false where the flags forbid it. */
@@ -88,11 +91,29 @@ export abstract class WriteOnlyArrayMap<
   /** @internal Empties a place at an index that is checked. Returns whether something was there, where the kernel tells. */
   protected empty(index: number): boolean {
     checkIndex(this, index);
-    return this.#elements.delete(index);
+    return deletePlace(this.handle, this.#elements, index);
   }
 
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#elements[Symbol.dispose]();
+  }
+}
+
+/** Empties a place; false where nothing was there, as far as the kernel tells. */
+function deletePlace(
+  { row: { absentDeletion, entries } }: MapHandle,
+  elements: MapElements<number, unknown, never>,
+  index: number,
+): boolean {
+  if (absentDeletion === undefined) return elements.delete(index);
+  const isReadable = elements.layout.unreadable === undefined && typeof entries === "function";
+  // A look-up is much cheaper than an error.
+  if (isReadable && !elements.has(index)) return false;
+  try {
+    return elements.delete(index);
+  } catch (error) {
+    if (error instanceof BpfError && error.code === absentDeletion) return false;
+    throw error;
   }
 }

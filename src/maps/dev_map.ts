@@ -7,7 +7,7 @@ import type { Hints } from "../ffi/bpf_map.ts";
 import { interfaceIndex } from "../ffi/socket.ts";
 import { SparseArrayMap, WriteOnlyArrayMap } from "./descriptor_array.ts";
 import type { ElementOptions } from "./elements.ts";
-import { AssociativeMap } from "./keyed_map.ts";
+import { SingleTakeMap } from "./keyed_map.ts";
 import {
   cpuArrayKind,
   type CpuArrayOptions,
@@ -145,7 +145,7 @@ export type DevMapHashOptions = DescriptorHashOptions;
  * console.log(ports.add(4_000_000_000, 1), ports.add(7, { ifindex: 1 })); // false true
  * ```
  */
-export class DevMapHash extends AssociativeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
+export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
   static readonly kind = /*@__PURE__*/ new MapKind<"DevMapHash", object, DevMapHashOptions>({
     row: DEVMAP_HASH,
     className: "DevMapHash",

@@ -5,6 +5,7 @@ import { describe, withContext } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";
 import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
@@ -13,11 +14,11 @@ import { ManyLookups } from "./get_many.ts";
 import { bytesAt, isLossless, RawKeys } from "./raw_keys.ts";
 import type { ValueLayout } from "./value_layout.ts";
 import {
-  BatchError,
+  type BatchWalk,
+  batchError,
   type Chunk,
   DecodeError,
   deleteBatch,
-  MapWalk,
   type Walk,
   type WalkedMap,
 } from "./walk.ts";
@@ -74,12 +75,12 @@ const largestManyValue = 512;
 export class MapElements<K, V, W = V> implements Disposable {
   readonly layout: ElementLayout<K, V, W>;
   /** The flags of every call whose options say nothing else. */
-  readonly defaultFlags: number;
+  readonly #flags: number;
   readonly #handle: MapHandle;
+  readonly #descriptor: Descriptor;
+  readonly #keySize: number;
   /** Bytes that the kernel copies for a value. Not asked of the type again: a user's own type may answer differently later. */
   readonly #valueSize: number;
-  /** The answer of the kernel when an absent key is deleted, and whether a look-up can be made before. */
-  readonly #absentDeletion: "success" | "EINVAL" | undefined;
   /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
   #element: MapElement | undefined;
   #manyLookups: ManyLookups | undefined;
@@ -90,19 +91,18 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
     this.#handle = handle;
+    this.#descriptor = handle.descriptor;
     this.layout = layout;
-    this.defaultFlags = layout.isLocked === true ? BPF_F_LOCK : 0;
-    const { info, row } = handle;
-    const { absentDeletion, operations } = row;
-    this.#absentDeletion =
-      absentDeletion === "success" && operations.lookup === undefined ? undefined : absentDeletion;
+    this.#flags = layout.isLocked === true ? BPF_F_LOCK : 0;
+    const { keySize, valueSize } = handle.info;
+    this.#keySize = keySize;
     try {
       // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
-      const copied = copiedValueSize(row, info.valueSize);
+      const copied = copiedValueSize(handle.row, valueSize);
       this.#valueSize = copied;
-      if (layout.key.size !== info.keySize || layout.value.size !== copied) {
+      if (layout.key.size !== keySize || layout.value.size !== copied) {
         throw new TypeError(
-          `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${info.keySize} and ${copied}`,
+          `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${keySize} and ${copied}`,
         );
       }
       this.#element = this.#newElement();
@@ -117,15 +117,15 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** The map for messages: `hash map "counts"`. */
   toString(): string {
-    return this.#handle.descriptor.what;
+    return this.#descriptor.what;
   }
 
   /** Looks a value up; `undefined` where there is none. */
   get(key: K, options?: ElementOptions): V | undefined {
     const { layout } = this;
     if (layout.unreadable !== undefined) this.#checkReadable();
-    const flags = options === undefined ? this.defaultFlags : this.#flagsOf(options);
-    // As begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
+    const flags = options === undefined ? this.#flags : this.#flagsOf(options);
+    // As #begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
@@ -134,67 +134,59 @@ export class MapElements<K, V, W = V> implements Disposable {
       try {
         return layout.value.read(element.view, element.valueOffset);
       } catch (cause) {
-        throw this.undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
+        throw this.#undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
       }
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Returns true where there is a value for the key. */
   has(key: K): boolean {
     this.#checkReadable();
-    const element = this.begin();
+    const element = this.#begin();
     try {
       this.writeKey(element, key);
       return element.lookup(0);
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Stores a value, which errors call `stored`; false where the flags forbid it. */
   set(key: K, value: W, flags: number, options?: ElementOptions, stored?: string): boolean {
-    const all = flags | (options === undefined ? this.defaultFlags : this.#flagsOf(options));
+    const all = flags | (options === undefined ? this.#flags : this.#flagsOf(options));
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
       this.writeKey(element, key);
       this.write("value", this.layout.value, element.view, element.valueOffset, value);
-      void this.#handle.descriptor.fd;
+      void this.#descriptor.fd;
       return element.update(all, stored);
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Deletes a key; false where it was absent. */
   delete(key: K): boolean {
-    const element = this.begin();
+    const element = this.#begin();
     try {
       this.writeKey(element, key);
-      if (this.#absentDeletion === undefined) return element.delete();
-      // A look-up is much cheaper than an error.
-      if (this.layout.unreadable === undefined && !element.lookup(0)) return false;
-      try {
-        return element.delete();
-      } catch (error) {
-        if (error instanceof BpfError && error.code === this.#absentDeletion) return false;
-        throw error;
-      }
+      return element.delete();
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
   /** Fetches a value and deletes its key, in one step where map and kernel can. */
   take(key: K): V | undefined {
-    const element = this.begin();
+    const element = this.#begin();
     try {
       this.writeKey(element, key);
-      return this.takeElement(element) ? this.readTaken(element) : undefined;
+      return this.takeElement(element) ? this.#readTaken(element) : undefined;
     } finally {
-      this.end(element);
+      this.#end(element);
     }
   }
 
@@ -202,52 +194,59 @@ export class MapElements<K, V, W = V> implements Disposable {
   takeMany(keys: Iterable<K>): (V | undefined)[] {
     const list = listOf(keys, "keys");
     using taken = this.newBatch(list.length);
-    const element = this.begin();
     try {
-      return list.map((key, index) => {
-        this.writeKey(element, key, index);
-        if (!this.takeElement(element)) return undefined;
-        const at = taken.count++;
-        element.copyTo(taken.bytes, taken.keyOffset(at), taken.valueOffset(at));
-        return this.read(element);
-      });
+      return this.use((element) =>
+        list.map((key, index) => {
+          this.writeKey(element, key, index);
+          if (!this.takeElement(element)) return undefined;
+          const at = taken.count++;
+          element.copyTo(taken.bytes, taken.keyOffset(at), taken.valueOffset(at));
+          return this.read(element);
+        }),
+      );
     } catch (error) {
-      this.restore(taken);
+      for (let index = 0; index < taken.count; index++) this.restore(taken, index);
       throw error;
-    } finally {
-      this.end(element);
     }
+  }
+
+  /** Takes the entry at `index` of a walk: by its bytes, which its type may write in another way. @throws {DecodeError} */
+  takeEntry(walk: Walk, index: number): [key: K, value: V] | undefined {
+    const key = this.readKey(walk, index);
+    return this.use((element) => {
+      element.setKey(walk.keyBytes(index));
+      return this.takeElement(element) ? [key, this.#readTaken(element)] : undefined;
+    });
   }
 
   /** Finds the key after another one, by default the first. */
   nextKey(key: K | undefined): K | undefined {
     this.#checkReadable();
-    const element = this.begin();
-    try {
+    return this.use((element) => {
       if (key !== undefined) this.writeKey(element, key);
       element.seek();
-      void this.#handle.descriptor.fd;
+      void this.#descriptor.fd;
       if (!element.nextKey(key === undefined)) return undefined;
-      return this.readKey(element.view, element.nextKeyOffset);
-    } finally {
-      this.end(element);
-    }
+      return this.#readKeyAt(element.view, element.nextKeyOffset);
+    });
   }
 
   /** Fetches the value of an element's key and deletes the key; false where it was absent. */
   takeElement(element: MapElement): boolean {
     this.#checkReadable();
-    const flags = this.defaultFlags;
+    const flags = this.#flags;
     return element.lookupAndDelete(flags) ?? (element.lookup(flags) && element.delete());
   }
 
-  /** Decodes the value that an element has. @throws {DecodeError} */
-  read(element: MapElement): V {
-    return this.readValue(element.view, elementKeyOffset, element.valueOffset);
+  /** Decodes the value that an element has, by default all of it. @throws {DecodeError} */
+  read(element: MapElement): V;
+  read<T>(element: MapElement, type: Pick<ValueLayout<T>, "read">): T;
+  read(element: MapElement, type: Pick<ValueLayout<unknown>, "read"> = this.layout.value): unknown {
+    return this.#decode(type, element.view, elementKeyOffset, element.valueOffset);
   }
 
   /** Decodes the value that was taken with an element's key; where that fails, it is stored again. @throws {DecodeError} */
-  readTaken(element: MapElement): V {
+  #readTaken(element: MapElement): V {
     try {
       return this.read(element);
     } catch (error) {
@@ -261,140 +260,160 @@ export class MapElements<K, V, W = V> implements Disposable {
    * bytes, is what the caller should get. So it is for values without keys, as their place in the order is gone.
    */
   #putBack(element: MapElement): void {
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     try {
-      if (this.#handle.info.keySize > 0) element.update(this.defaultFlags | BPF_NOEXIST);
+      if (this.#keySize > 0) element.update(this.#flags | BPF_NOEXIST);
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
     }
   }
 
+  /** Decodes the key at `index` of a chunk. @throws {DecodeError} */
+  readKey(chunk: Chunk, index: number): K {
+    return this.#readKeyAt(chunk.view, chunk.keyOffset(index));
+  }
+
   /** Decodes a key, and notes its bytes where its type would write others. @throws {DecodeError} */
-  readKey(view: DataView, offset: number): K {
-    let key: K;
-    try {
-      key = this.layout.key.read(view, offset);
-    } catch (cause) {
-      throw this.undecoded(cause, view, offset);
-    }
+  #readKeyAt(view: DataView, offset: number): K {
+    const key = this.#decode(this.layout.key, view, offset);
     this.#rawKeys?.note(key, view, offset);
     return key;
   }
 
-  /** Decodes the value of a key. @throws {DecodeError} */
-  readValue(view: DataView, keyOffset: number, valueOffset: number): V {
+  /** Decodes the value at `index` of a chunk. @throws {DecodeError} */
+  readValue(chunk: Chunk, index: number): V {
+    return this.#decode(
+      this.layout.value,
+      chunk.view,
+      chunk.keyOffset(index),
+      chunk.valueOffset(index),
+    );
+  }
+
+  /** Decodes a key, or its value where the offset of that is given. @throws {DecodeError} */
+  #decode<T>(
+    type: Pick<ValueLayout<T>, "read">,
+    view: DataView,
+    keyOffset: number,
+    valueOffset?: number,
+  ): T {
     try {
-      return this.layout.value.read(view, valueOffset);
+      return type.read(view, valueOffset ?? keyOffset);
     } catch (cause) {
-      throw this.undecoded(cause, view, keyOffset, valueOffset);
+      throw this.#undecoded(cause, view, keyOffset, valueOffset);
     }
   }
 
   /** The error for a key, or a value where its offset is given, that its type cannot decode. */
-  undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
-    const key = bytesAt(view, keyOffset, this.#handle.info.keySize).slice();
-    const value =
-      valueOffset === undefined ? undefined : bytesAt(view, valueOffset, this.#valueSize).slice();
-    return new DecodeError(`${this}`, { key, value }, cause);
+  #undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
+    return new DecodeError(`${this}`, cause, {
+      key: bytesAt(view, keyOffset, this.#keySize).slice(),
+      value:
+        valueOffset === undefined ? undefined : bytesAt(view, valueOffset, this.#valueSize).slice(),
+    });
   }
 
   /** Decodes the entry at `index` of a chunk. @throws {DecodeError} */
   readEntry(chunk: Chunk, index: number): [key: K, value: V] {
-    const { view } = chunk;
-    const keyOffset = chunk.keyOffset(index);
-    const valueOffset = chunk.valueOffset(index);
-    return [this.readKey(view, keyOffset), this.readValue(view, keyOffset, valueOffset)];
+    return [this.readKey(chunk, index), this.readValue(chunk, index)];
   }
 
   /** Looks up the values of these keys, in their order. */
   getMany(keys: Iterable<K>): (V | undefined)[] {
     this.#checkReadable();
     // None may be asked for: a disposed map refuses all the same.
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     const list = listOf(keys, "keys");
     const found = this.#getByProgram(list);
     if (found !== undefined) return found;
-    const flags = this.defaultFlags;
-    const values = new Array<V | undefined>(list.length);
-    const element = this.begin();
-    try {
-      for (let index = 0; index < list.length; index++) {
-        this.writeKey(element, list[index] as K, index);
-        // Absent ones are stored as well: methods of arrays pass holes over.
-        values[index] = element.lookup(flags) ? this.read(element) : undefined;
-      }
-      return values;
-    } finally {
-      this.end(element);
-    }
+    return this.use((element) =>
+      list.map((key, index) => {
+        this.writeKey(element, key, index);
+        return element.lookup(this.#flags) ? this.read(element) : undefined;
+      }),
+    );
   }
 
   /** Looks up in one call, where that is possible and enough keys were asked for. */
   #getByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
     const { value, isReadByPrograms } = this.layout;
-    if (isReadByPrograms !== true || this.#valueSize > largestManyValue) return undefined;
-    if (keys.length < minManyKeys || this.#manyLookups?.isUsable === false) return undefined;
-    this.#manyKeys += keys.length;
-    if (this.#manyKeys < minKeysForProgram) return undefined;
+    if (
+      isReadByPrograms !== true ||
+      this.#valueSize > largestManyValue ||
+      keys.length < minManyKeys ||
+      this.#manyLookups?.isUsable === false ||
+      (this.#manyKeys += keys.length) < minKeysForProgram
+    ) {
+      return undefined;
+    }
     this.#manyLookups ??= new ManyLookups(this.#handle, this.#valueSize);
     // A program may read what this descriptor may not: it is asked first, for its error.
     this.has(keys[0] as K);
-    const write = (view: DataView, offset: number, key: K, index: number) => {
-      this.#writeKeyTo(view, offset, key, index);
-      void this.#handle.descriptor.fd;
-    };
-    return this.#manyLookups.get(keys, write, value);
+    return this.#manyLookups.get(
+      keys,
+      (view, offset, key, index) => this.#writeKeyTo(view, offset, key, index),
+      value,
+    );
   }
 
   /** Stores many values: all pairs are checked before the first is stored. */
   setMany(pairs: Iterable<readonly [key: K, value: W]>): void {
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
     const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
-    const { value } = this.layout;
     using batch = this.newBatch(list.length);
-    for (let index = 0; index < list.length; index++) {
-      const pair: unknown = list[index];
-      if (!isPair(pair)) {
+    list.forEach((pair: unknown, index) => {
+      if (!Array.isArray(pair) || pair.length !== 2) {
         throw new TypeError(
           `pair ${index} for ${this}: expected [key, value], got ${describe(pair)}`,
         );
       }
       this.#writeKeyTo(batch.view, batch.keyOffset(index), pair[0] as K, index);
-      this.write("value", value, batch.view, batch.valueOffset(index), pair[1] as W, index);
-    }
+      this.write(
+        "value",
+        this.layout.value,
+        batch.view,
+        batch.valueOffset(index),
+        pair[1] as W,
+        index,
+      );
+    });
     let applied = 0;
     try {
-      const isDone = batch.update(0, list.length, this.defaultFlags) !== "unsupported";
-      if (!isDone) {
-        for (; applied < list.length; applied++) this.#setFrom(batch, applied);
+      if (batch.update(0, list.length, this.#flags) !== "unsupported") return;
+      for (; applied < list.length; applied++) {
+        this.#storeFrom(batch, applied, (element) => element.update(this.#flags));
       }
     } catch (error) {
-      if (!(error instanceof BpfError)) throw error;
-      throw new BatchError(
-        error,
-        Math.max(applied, batch.count),
-        list.length,
-        `store values in ${this}`,
-      );
+      // One of the two is 0.
+      throw batchError(error, applied + batch.count, list.length, `store values in ${this}`);
     }
   }
 
   /** Deletes many keys. Returns how many were there. */
   deleteMany(keys: Iterable<K>): number {
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     const list = listOf(keys, "keys");
-    if (list.length === 0) return 0;
     using batch = this.newBatch(list.length);
-    for (const [index, key] of list.entries()) {
+    list.forEach((key, index) => {
       this.#writeKeyTo(batch.view, batch.keyOffset(index), key, index);
-    }
-    // Equal keys may stand for several: which one is left is known when those before are deleted.
-    const rewrite = (element: MapElement, index: number) => {
-      this.writeKey(element, list[index] as K);
-    };
-    return deleteBatch(batch, list.length, this.walked, this.#rawKeys?.isUsed && rewrite);
+    });
+    const isRaw = this.#rawKeys?.isUsed === true;
+    return this.use((element) =>
+      deleteBatch(
+        batch,
+        list.length,
+        `${this}`,
+        (index) => {
+          // Equal keys may stand for several: which one is left is known when those before are deleted.
+          if (isRaw) this.writeKey(element, list[index] as K);
+          else element.setKey(batch.keyBytes(index));
+          return element.delete();
+        },
+        isRaw,
+      ),
+    );
   }
 
   /** Allocates room for so many keys and values. */
@@ -403,44 +422,38 @@ export class MapElements<K, V, W = V> implements Disposable {
     return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
   }
 
-  /** Stores what was fetched and deleted again, where no newer value has come. */
-  restore(batch: MapBatch, start = 0, end = batch.count): void {
-    for (let index = start; index < end; index++) this.#setFrom(batch, index, true);
+  /** Stores an entry that was fetched and deleted again, where no newer value has come. */
+  restore(batch: MapBatch, index: number): void {
+    this.#storeFrom(batch, index, (element) => this.#putBack(element));
   }
 
-  #setFrom(batch: MapBatch, index: number, isPutBack = false): void {
-    const element = this.begin();
-    try {
+  #storeFrom(batch: MapBatch, index: number, store: (element: MapElement) => unknown): void {
+    this.use((element) => {
       element.setKey(batch.keyBytes(index));
       element.setValue(batch.valueBytes(index));
-      if (isPutBack) this.#putBack(element);
-      else element.update(this.defaultFlags);
-    } finally {
-      this.end(element);
-    }
+      store(element);
+    });
   }
 
   /** Begins a walk over all elements, in the order of the map's type. */
   walk(): Walk {
     this.#checkReadable();
-    const { entries } = this.#handle.row;
-    return new (typeof entries === "function" ? entries : MapWalk)(this.walked);
+    // Maps of types without one have no methods that come here.
+    return new (this.#handle.row.entries as typeof BatchWalk)(this.walked);
   }
 
   /** The map as walks see it. @throws {DisposedError} after disposal */
   get walked(): WalkedMap {
-    const { descriptor, info } = this.#handle;
-    const { layout } = this;
     // Asking for the number refuses a disposed map here, before memory is taken.
-    void descriptor.fd;
+    void this.#descriptor.fd;
     return {
-      descriptor,
-      keySize: info.keySize,
+      descriptor: this.#descriptor,
+      keySize: this.#keySize,
       valueSize: this.#valueSize,
-      maxEntries: info.maxEntries,
-      flags: this.defaultFlags,
+      maxEntries: this.#handle.info.maxEntries,
+      flags: this.#flags,
       what: `${this}`,
-      kind: layout,
+      kind: this.layout,
     };
   }
 
@@ -457,52 +470,58 @@ export class MapElements<K, V, W = V> implements Disposable {
         "flags: BPF_NOEXIST is what add() is for, BPF_EXIST what replace() is for",
       );
     }
-    return flags | (lock === undefined ? this.defaultFlags : lock ? BPF_F_LOCK : 0);
+    return flags | (lock === undefined ? this.#flags : lock ? BPF_F_LOCK : 0);
   }
 
   /**
-   * Takes the memory for a call, until {@link end}.
+   * Lends the memory for a call.
    *
    * Types and getters of values are the user's code and may use this very map, or dispose of it, while a key or a value
    * is being written or read: such a call gets memory of its own.
    */
-  begin(): MapElement {
+  use<T>(call: (element: MapElement) => T): T {
+    const element = this.#begin();
+    try {
+      return call(element);
+    } finally {
+      this.#end(element);
+    }
+  }
+
+  /** Takes the memory for a call, until {@link #end}: as {@link use}, for the calls that leave no garbage. */
+  #begin(): MapElement {
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     return element;
   }
 
   /** Gives the memory of a call back. */
-  end(element: MapElement): void {
-    if (this.#element === undefined && !this.#handle.descriptor.disposed) this.#element = element;
+  #end(element: MapElement): void {
+    if (this.#element === undefined && !this.#descriptor.disposed) this.#element = element;
     else element[Symbol.dispose]();
   }
 
   /** Writes the key of a call. @throws {DisposedError} when that disposed of the map */
   writeKey(element: MapElement, key: K, index?: number): void {
-    if (this.#rawKeys === undefined || !this.#rawKeys.find(element, key)) {
+    if (this.#rawKeys?.find(element, key) !== true) {
       try {
         this.layout.key.write(element.view, elementKeyOffset, key);
       } catch (error) {
         throw this.#explain(error, "key", index);
       }
     }
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
   }
 
-  /** Writes a key of many to other memory than an element's. */
+  /** Writes a key of many to other memory than an element's. @throws {DisposedError} when that disposed of the map */
   #writeKeyTo(view: DataView, offset: number, key: K, index: number): void {
-    if (this.#rawKeys?.isUsed !== true) {
-      this.write("key", this.layout.key, view, offset, key, index);
-      return;
-    }
-    const element = this.begin();
-    try {
-      this.writeKey(element, key, index);
-      element.copyKeyTo(bytesAt(view, offset, this.#handle.info.keySize), 0);
-    } finally {
-      this.end(element);
-    }
+    if (this.#rawKeys?.isUsed === true) {
+      this.use((element) => {
+        this.writeKey(element, key, index);
+        element.copyKeyTo(bytesAt(view, offset, this.#keySize), 0);
+      });
+    } else this.write("key", this.layout.key, view, offset, key, index);
+    void this.#descriptor.fd;
   }
 
   /**
@@ -532,14 +551,13 @@ export class MapElements<K, V, W = V> implements Disposable {
   #checkReadable(): void {
     const { unreadable } = this.layout;
     if (unreadable === undefined) return;
-    void this.#handle.descriptor.fd;
+    void this.#descriptor.fd;
     throw new TypeError(`${this} cannot be read: ${unreadable}`);
   }
 
   #newElement(): MapElement {
-    const { descriptor, info } = this.#handle;
-    const { layout } = this;
-    return new MapElement(descriptor.fd, info.keySize, this.#valueSize, `${this}`, layout);
+    const { fd, what } = this.#descriptor;
+    return new MapElement(fd, this.#keySize, this.#valueSize, what, this.layout);
   }
 
   [Symbol.dispose](): void {
@@ -547,10 +565,6 @@ export class MapElements<K, V, W = V> implements Disposable {
     this.#element = undefined;
     this.#manyLookups?.[Symbol.dispose]();
   }
-}
-
-function isPair(value: unknown): value is readonly [unknown, unknown] {
-  return Array.isArray(value) && value.length === 2;
 }
 
 /** An array, as far as its indexes go. */

@@ -1,4 +1,5 @@
 import { checkCount, checkOptions } from "../check/arguments.ts";
+import type { BatchResult } from "../ffi/bpf_map_batch.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_ANY, BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { BpfMap } from "./bpf_map.ts";
@@ -78,8 +79,8 @@ export abstract class KeyedMap<
   }
 
   /**
-   * The entries, in the kernel's order, fetched in batches as they are asked for (kernel 5.6; key by key before, and for
-   * kinds without batches).
+   * The entries, in the kernel's order, fetched in batches as they are asked for; key by key for
+   * kinds that the kernel has no batches for.
    *
    * The map may change during the walk. Deleting the entry at hand is safe. An entry that is there during the whole walk
    * is seen; one that is added or deleted meanwhile may be seen or not; the values are those of the moment of the fetch.
@@ -117,22 +118,17 @@ export abstract class KeyedMap<
    * ```
    */
   entries(): Generator<[key: K, value: V], undefined, undefined> {
-    const { elements } = this;
-    return this.decode((walk, index) => elements.readEntry(walk, index));
+    return this.decode((walk, index) => this.elements.readEntry(walk, index));
   }
 
   /** The keys: as {@link entries}. */
   keys(): Generator<K, undefined, undefined> {
-    const { elements } = this;
-    return this.decode((walk, index) => elements.readKey(walk.view, walk.keyOffset(index)));
+    return this.decode((walk, index) => this.elements.readKey(walk, index));
   }
 
   /** The values: as {@link entries}. */
   values(): Generator<V, undefined, undefined> {
-    const { elements } = this;
-    return this.decode((walk, index) =>
-      elements.readValue(walk.view, walk.keyOffset(index), walk.valueOffset(index)),
-    );
+    return this.decode((walk, index) => this.elements.readValue(walk, index));
   }
 
   /**
@@ -165,7 +161,6 @@ export abstract class KeyedMap<
       }
     }
     if (errors !== undefined) throw errors;
-    return undefined;
   }
 
   /** The same as {@link entries}. */
@@ -339,9 +334,9 @@ export abstract class AssociativeMap<
    * @throws {DecodeError} at the end, when entries could not be decoded: they stay in the map
    */
   *takeAll(): Generator<[key: K, value: V], undefined, undefined> {
-    const taken = this.decode((walk, index) => this.#takeFrom(walk, index));
-    for (const entry of taken) if (entry !== undefined) yield entry;
-    return undefined;
+    for (const entry of this.decode((walk, index) => this.elements.takeEntry(walk, index))) {
+      if (entry !== undefined) yield entry;
+    }
   }
 
   /**
@@ -364,44 +359,43 @@ export abstract class AssociativeMap<
   *takeAllInBatches(
     options: BatchesOptions = {},
   ): Generator<[key: K, value: V][], undefined, undefined> {
-    const max = checkBatches("takeAllInBatches", options);
     const { elements } = this;
-    using batch = elements.newBatch(Math.min(max, this.maxEntries));
+    using batch = elements.newBatch(
+      Math.min(checkBatches("takeAllInBatches", options), this.maxEntries),
+    );
+    batch.isRequired = true;
     let errors: DecodeError | undefined;
-    for (let result = "more"; result === "more";) {
-      result = batch.lookupAndDelete(elements.defaultFlags);
-      if (result === "unsupported") break;
+    let result: BatchResult;
+    do {
+      result = batch.lookupAndDelete(elements.walked.flags);
       const entries = this.readEntries(batch, 0, batch.count, (error, index) => {
         errors = collect(errors, error);
-        elements.restore(batch, index, index + 1);
+        elements.restore(batch, index);
       });
       if (entries.length > 0) yield entries;
-      if (result === "end") {
-        if (errors !== undefined) throw errors;
-        return undefined;
-      }
-    }
-    yield* inBatches(this.takeAll(), max);
-    return undefined;
-  }
-
-  /** Takes by the bytes of the key, as it may not be what its type would make of the decoded one: padding, text after a NUL. */
-  #takeFrom(walk: Walk, index: number): [key: K, value: V] | undefined {
-    const { elements } = this;
-    const key = elements.readKey(walk.view, walk.keyOffset(index));
-    const element = elements.begin();
-    try {
-      element.setKey(walk.keyBytes(index));
-      return elements.takeElement(element) ? [key, elements.readTaken(element)] : undefined;
-    } finally {
-      elements.end(element);
-    }
+    } while (result === "more");
+    if (errors !== undefined) throw errors;
   }
 
   /** Deletes all entries that are there when it begins, in batches where the kernel can (5.6). */
   clear(): void {
     using walk = this.walk();
     while (walk.next()) walk.deleteChunk();
+  }
+}
+
+/** Maps whose entries the kernel takes out one at a time: their types have no `BPF_MAP_LOOKUP_AND_DELETE_BATCH`. */
+export abstract class SingleTakeMap<
+  K,
+  V,
+  W = V,
+  Name extends MapTypeName = MapTypeName,
+> extends AssociativeMap<K, V, W, Name> {
+  /** Takes all entries out in arrays, one after the other: see {@link AssociativeMap.takeAllInBatches}. */
+  override *takeAllInBatches(
+    options: BatchesOptions = {},
+  ): Generator<[key: K, value: V][], undefined, undefined> {
+    yield* inBatches(this.takeAll(), checkBatches("takeAllInBatches", options));
   }
 }
 

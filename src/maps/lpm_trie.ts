@@ -11,7 +11,7 @@ import { BPF_MAP_GET_NEXT_KEY, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { EOPNOTSUPP } from "../uapi/errno.ts";
 import type { Infer } from "../types/type.ts";
-import { AssociativeMap } from "./keyed_map.ts";
+import { SingleTakeMap } from "./keyed_map.ts";
 import type { ElementOptions } from "./elements.ts";
 import {
   type AnyType,
@@ -154,7 +154,7 @@ const [smallestKey, largestKey] = [5, 260];
  * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
  * ```
  */
-export class LpmTrie<K extends AnyType, V extends AnyType> extends AssociativeMap<
+export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap<
   Infer<K>,
   Infer<V>,
   Infer<V>,

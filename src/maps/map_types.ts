@@ -13,7 +13,7 @@ import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
 import { requireBpfSecurityModule } from "../ffi/security.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
-import { IndexWalk, MapWalk, TrieWalk } from "./walk.ts";
+import { BatchWalk, IndexWalk, MapWalk, TrieWalk } from "./walk.ts";
 
 /** The kernel's name of a map type, without `BPF_MAP_TYPE_`. */
 export type MapTypeConstant = Exclude<
@@ -55,7 +55,7 @@ export type HeldObject =
   | "stack";
 
 /** The walk that reads all entries; `"next"` where only the value that comes next can be read. */
-export type EntryOrder = typeof MapWalk | typeof IndexWalk | typeof TrieWalk | "next";
+export type EntryOrder = typeof BatchWalk | "next";
 
 /** The fields of the smallest map of a type. */
 interface SmallestMap {
@@ -106,23 +106,23 @@ export interface MapType extends SmallestMap {
   readonly refusesSleepable?: true;
   /** The flag without which its memory cannot be mapped. */
   readonly mappingFlag?: number;
-  /** The first kernel version with each operation. Empty for a type whose operations cannot be tried without an effect. */
-  readonly operations: Readonly<Partial<Record<MapOperation, KernelVersion>>>;
   /** The way in which entries are read, or the reason why they cannot be. */
   readonly entries: EntryOrder | { readonly unreadable: string };
 }
 
-type Row = Omit<MapType, "name" | "type" | "number" | "needs" | "operations"> & {
+type Row = Omit<MapType, "name" | "type" | "number" | "needs"> & {
   readonly needs?: readonly Capability[];
-  /** Operations that came with the type. */
-  readonly atOnce: readonly MapOperation[];
-  /** Operations that came later. */
-  readonly later?: MapType["operations"];
 };
 
-/** Types with an index, or a hash, of 4 bytes. */
+/** Types with a hash of 4 bytes, and with an index. Both are spelt out: a bundler keeps what is copied from another. */
 const small: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
-const array = { ...small, key: "index", countName: "length" } as const;
+const array = {
+  keySize: 4,
+  valueSize: 4,
+  maxEntries: 1,
+  key: "index",
+  countName: "length",
+} as const;
 const keyless: SmallestMap = { keySize: 0, valueSize: 4, maxEntries: 1 };
 const networking: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
 
@@ -130,17 +130,10 @@ const networking: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
 const pages = { keySize: 0, valueSize: 0, maxEntries: 65_536, countName: "size" } as const;
 
 const hashTable = {
-  ...small,
-  atOnce: ["lookup", "update", "delete", "get_next_key"],
-  later: {
-    lookup_and_delete: "5.14",
-    lookup_batch: "5.6",
-    lookup_and_delete_batch: "5.6",
-    update_batch: "5.6",
-    delete_batch: "5.6",
-    freeze: "5.2",
-  },
-  entries: MapWalk,
+  keySize: 4,
+  valueSize: 4,
+  maxEntries: 1,
+  entries: BatchWalk,
 } as const;
 
 /** `struct bpf_cgroup_storage_key`, with the padding after its last member. */
@@ -150,8 +143,6 @@ const oldCgroupStorage = {
   maxEntries: 0,
   config: ["CONFIG_CGROUP_BPF"],
   absence: absenceOf,
-  atOnce: ["lookup", "update", "get_next_key"],
-  later: { freeze: "5.2" },
   entries: MapWalk,
 } as const;
 
@@ -164,7 +155,6 @@ function storage(owner: string) {
     flags: BPF_F_NO_PREALLOC,
     with: "types",
     key: "descriptor",
-    atOnce: ["lookup", "update", "delete", "freeze"],
     entries: { unreadable },
   } as const;
 }
@@ -180,15 +170,13 @@ function define<
   own: Own & { readonly [K in Exclude<keyof Own, keyof Row>]: never },
 ): MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">> {
   // The types of the parameters say that the two make a whole row, which TypeScript does not conclude.
-  const { atOnce, later, ...row } = { ...shared, ...own } as unknown as Row;
-  const came = Object.fromEntries(atOnce.map((operation) => [operation, row.since]));
+  const row = { ...shared, ...own } as unknown as Row;
   return {
     needs: ["CAP_BPF"],
     ...row,
     name,
     type: keyword(name),
     number: bpfMapTypes[name],
-    operations: { ...came, ...later },
   } as MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">>;
 }
 
@@ -198,16 +186,12 @@ export const HASH = /*@__PURE__*/ define("HASH", hashTable, { since: "3.19" });
 export const ARRAY = /*@__PURE__*/ define("ARRAY", array, {
   since: "3.19",
   mappingFlag: BPF_F_MMAPABLE,
-  atOnce: ["lookup", "update", "get_next_key"],
-  later: { lookup_batch: "5.6", update_batch: "5.6", freeze: "5.2", mmap: "5.5" },
-  entries: MapWalk,
+  entries: BatchWalk,
 });
 export const PROG_ARRAY = /*@__PURE__*/ define("PROG_ARRAY", array, {
   since: "4.2",
   value: "program",
   isNeverInner: true,
-  atOnce: ["update", "delete", "get_next_key"],
-  later: { lookup: "4.13", freeze: "5.2" },
   entries: IndexWalk,
 });
 export const PERF_EVENT_ARRAY = /*@__PURE__*/ define("PERF_EVENT_ARRAY", array, {
@@ -215,8 +199,6 @@ export const PERF_EVENT_ARRAY = /*@__PURE__*/ define("PERF_EVENT_ARRAY", array, 
   config: ["CONFIG_PERF_EVENTS"],
   absence: absenceOf,
   value: "perf event",
-  atOnce: ["update", "delete", "get_next_key"],
-  later: { freeze: "5.2" },
   entries: { unreadable: "the kernel does not say which perf events are in it" },
 });
 export const PERCPU_HASH = /*@__PURE__*/ define("PERCPU_HASH", hashTable, {
@@ -226,8 +208,6 @@ export const PERCPU_HASH = /*@__PURE__*/ define("PERCPU_HASH", hashTable, {
 export const PERCPU_ARRAY = /*@__PURE__*/ define("PERCPU_ARRAY", array, {
   since: "4.6",
   isPerCpu: true,
-  atOnce: ["lookup", "update", "get_next_key"],
-  later: { lookup_batch: "5.13", update_batch: "5.13", freeze: "5.2" },
   entries: MapWalk,
 });
 export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
@@ -237,8 +217,6 @@ export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
   valueSize: 8,
   countName: "maxEntries",
   value: "stack",
-  atOnce: ["lookup", "delete"],
-  later: { get_next_key: "4.16", lookup_and_delete: "6.18", freeze: "5.2" },
   entries: MapWalk,
 });
 export const CGROUP_ARRAY = /*@__PURE__*/ define("CGROUP_ARRAY", array, {
@@ -246,8 +224,6 @@ export const CGROUP_ARRAY = /*@__PURE__*/ define("CGROUP_ARRAY", array, {
   config: ["CONFIG_CGROUPS"],
   absence: absenceOf,
   value: "cgroup",
-  atOnce: ["update", "delete", "get_next_key"],
-  later: { freeze: "5.2" },
   entries: { unreadable: "the kernel does not say which cgroups are in it" },
 });
 export const LRU_HASH = /*@__PURE__*/ define("LRU_HASH", hashTable, { since: "4.10" });
@@ -266,14 +242,6 @@ export const LPM_TRIE = /*@__PURE__*/ define(
     maxEntries: 1,
     flags: BPF_F_NO_PREALLOC,
     refusesSleepable: true,
-    atOnce: ["lookup", "update", "delete"],
-    later: {
-      get_next_key: "4.16",
-      lookup_batch: "5.13",
-      update_batch: "5.13",
-      delete_batch: "5.13",
-      freeze: "5.2",
-    },
     entries: TrieWalk,
   },
 );
@@ -281,23 +249,12 @@ export const ARRAY_OF_MAPS = /*@__PURE__*/ define("ARRAY_OF_MAPS", array, {
   since: "4.12",
   with: "inner map",
   value: "map",
-  atOnce: ["update", "delete", "get_next_key"],
-  later: { lookup: "4.13", lookup_batch: "5.19", update_batch: "5.19", freeze: "5.2" },
   entries: IndexWalk,
 });
 export const HASH_OF_MAPS = /*@__PURE__*/ define("HASH_OF_MAPS", small, {
   since: "4.12",
   with: "inner map",
   value: "map",
-  atOnce: ["update", "delete", "get_next_key"],
-  later: {
-    lookup: "4.13",
-    lookup_batch: "5.19",
-    lookup_and_delete_batch: "5.19",
-    update_batch: "5.19",
-    delete_batch: "5.19",
-    freeze: "5.2",
-  },
   entries: MapWalk,
 });
 export const DEVMAP = /*@__PURE__*/ define("DEVMAP", array, {
@@ -308,8 +265,6 @@ export const DEVMAP = /*@__PURE__*/ define("DEVMAP", array, {
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
   absentDeletion: "success",
-  atOnce: ["lookup", "update", "delete", "get_next_key"],
-  later: { freeze: "5.2" },
   entries: IndexWalk,
 });
 export const SOCKMAP = /*@__PURE__*/ define("SOCKMAP", array, {
@@ -319,8 +274,6 @@ export const SOCKMAP = /*@__PURE__*/ define("SOCKMAP", array, {
   needs: networking,
   value: "socket",
   absentDeletion: "EINVAL",
-  atOnce: ["update", "delete", "get_next_key"],
-  later: { lookup: "5.7", freeze: "5.2" },
   entries: IndexWalk,
 });
 export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
@@ -329,8 +282,6 @@ export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
   absence: absenceOf,
   value: "CPU queue",
   absentDeletion: "success",
-  atOnce: ["lookup", "update", "delete", "get_next_key"],
-  later: { freeze: "5.2" },
   entries: IndexWalk,
 });
 export const XSKMAP = /*@__PURE__*/ define("XSKMAP", array, {
@@ -340,8 +291,6 @@ export const XSKMAP = /*@__PURE__*/ define("XSKMAP", array, {
   needs: networking,
   value: "XDP socket",
   absentDeletion: "success",
-  atOnce: ["update", "delete", "get_next_key"],
-  later: { freeze: "5.2" },
   entries: { unreadable: "the kernel does not say which sockets are in it" },
 });
 export const SOCKHASH = /*@__PURE__*/ define("SOCKHASH", small, {
@@ -350,8 +299,6 @@ export const SOCKHASH = /*@__PURE__*/ define("SOCKHASH", small, {
   absence: absenceOf,
   needs: networking,
   value: "socket",
-  atOnce: ["update", "delete", "get_next_key"],
-  later: { lookup: "5.7", freeze: "5.2" },
   entries: MapWalk,
 });
 export const CGROUP_STORAGE = /*@__PURE__*/ define("CGROUP_STORAGE", oldCgroupStorage, {
@@ -362,8 +309,6 @@ export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ define("REUSEPORT_SOCKARRAY", a
   config: ["CONFIG_INET"],
   absence: absenceOf,
   value: "socket",
-  atOnce: ["lookup", "update", "delete", "get_next_key"],
-  later: { freeze: "5.2" },
   entries: IndexWalk,
 });
 export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ define(
@@ -373,14 +318,10 @@ export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ define(
 );
 export const QUEUE = /*@__PURE__*/ define("QUEUE", keyless, {
   since: "4.20",
-  atOnce: ["lookup", "update", "lookup_and_delete"],
-  later: { freeze: "5.2" },
   entries: "next",
 });
 export const STACK = /*@__PURE__*/ define("STACK", keyless, {
   since: "4.20",
-  atOnce: ["lookup", "update", "lookup_and_delete"],
-  later: { freeze: "5.2" },
   entries: "next",
 });
 export const SK_STORAGE = /*@__PURE__*/ define("SK_STORAGE", /*@__PURE__*/ storage("a socket"), {
@@ -395,7 +336,6 @@ export const DEVMAP_HASH = /*@__PURE__*/ define("DEVMAP_HASH", small, {
   needs: networking,
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
-  atOnce: ["lookup", "update", "delete", "get_next_key", "freeze"],
   entries: MapWalk,
 });
 export const STRUCT_OPS = /*@__PURE__*/ define("STRUCT_OPS", array, {
@@ -403,13 +343,10 @@ export const STRUCT_OPS = /*@__PURE__*/ define("STRUCT_OPS", array, {
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
   absence: absenceOf,
   with: "kernel type",
-  // To store the one value is to register it with the kernel.
-  atOnce: [],
   entries: MapWalk,
 });
 export const RINGBUF = /*@__PURE__*/ define("RINGBUF", pages, {
   since: "5.8",
-  atOnce: ["freeze", "mmap"],
   entries: { unreadable: "reading its records would take them from their consumer" },
 });
 export const INODE_STORAGE = /*@__PURE__*/ define(
@@ -430,13 +367,11 @@ export const TASK_STORAGE = /*@__PURE__*/ define(
 export const BLOOM_FILTER = /*@__PURE__*/ define("BLOOM_FILTER", keyless, {
   since: "5.16",
   absence: absenceOf,
-  atOnce: ["lookup", "update", "freeze"],
   entries: { unreadable: "it knows whether a value was added, not which ones were" },
 });
 export const USER_RINGBUF = /*@__PURE__*/ define("USER_RINGBUF", pages, {
   since: "6.1",
   absence: absenceOf,
-  atOnce: ["freeze", "mmap"],
   entries: { unreadable: "its records are for programs to read" },
 });
 export const CGRP_STORAGE = /*@__PURE__*/ define(
@@ -456,7 +391,6 @@ export const ARENA = /*@__PURE__*/ define(
     maxEntries: 1,
     countName: "pages",
     flags: BPF_F_MMAPABLE,
-    atOnce: ["freeze", "mmap"],
     entries: { unreadable: "it is memory that programs give a form to, without entries" },
   },
 );
@@ -464,26 +398,13 @@ export const INSN_ARRAY = /*@__PURE__*/ define("INSN_ARRAY", array, {
   since: "6.19",
   absence: absenceOf,
   valueSize: 16,
-  atOnce: ["lookup", "update", "get_next_key", "freeze"],
   entries: MapWalk,
 });
 export const RHASH = /*@__PURE__*/ define("RHASH", small, {
   since: "7.2",
   absence: absenceOf,
   flags: BPF_F_NO_PREALLOC,
-  atOnce: [
-    "lookup",
-    "update",
-    "delete",
-    "get_next_key",
-    "lookup_and_delete",
-    "lookup_batch",
-    "lookup_and_delete_batch",
-    "update_batch",
-    "delete_batch",
-    "freeze",
-  ],
-  entries: MapWalk,
+  entries: BatchWalk,
 });
 
 /** All rows, in the order in which the kernel got the types. */
@@ -538,6 +459,125 @@ export const mapTypes: ReadonlyMap<MapTypeName, MapType> = /*@__PURE__*/ rowsByT
 
 function rowsByType(): ReadonlyMap<MapTypeName, MapType> {
   return new Map(Object.values(rows).map((row) => [row.type, row]));
+}
+
+/** The operations of user space that came with a type, and those that came later. */
+type Operations = readonly [
+  atOnce: readonly MapOperation[],
+  later?: Readonly<Partial<Record<MapOperation, KernelVersion>>>,
+];
+
+const hashOperations: Operations = [
+  ["lookup", "update", "delete", "get_next_key"],
+  {
+    lookup_and_delete: "5.14",
+    lookup_batch: "5.6",
+    lookup_and_delete_batch: "5.6",
+    update_batch: "5.6",
+    delete_batch: "5.6",
+    freeze: "5.2",
+  },
+];
+const cgroupStorageOperations: Operations = [
+  ["lookup", "update", "get_next_key"],
+  { freeze: "5.2" },
+];
+const storageOperations: Operations = [["lookup", "update", "delete", "freeze"]];
+
+/** Apart from the rows, which every bundle of a script with a map of the type holds. */
+const operations: Readonly<Record<MapTypeConstant, Operations>> = {
+  HASH: hashOperations,
+  ARRAY: [
+    ["lookup", "update", "get_next_key"],
+    { lookup_batch: "5.6", update_batch: "5.6", freeze: "5.2", mmap: "5.5" },
+  ],
+  PROG_ARRAY: [["update", "delete", "get_next_key"], { lookup: "4.13", freeze: "5.2" }],
+  PERF_EVENT_ARRAY: [["update", "delete", "get_next_key"], { freeze: "5.2" }],
+  PERCPU_HASH: hashOperations,
+  PERCPU_ARRAY: [
+    ["lookup", "update", "get_next_key"],
+    { lookup_batch: "5.13", update_batch: "5.13", freeze: "5.2" },
+  ],
+  STACK_TRACE: [
+    ["lookup", "delete"],
+    { get_next_key: "4.16", lookup_and_delete: "6.18", freeze: "5.2" },
+  ],
+  CGROUP_ARRAY: [["update", "delete", "get_next_key"], { freeze: "5.2" }],
+  LRU_HASH: hashOperations,
+  LRU_PERCPU_HASH: hashOperations,
+  LPM_TRIE: [
+    ["lookup", "update", "delete"],
+    {
+      get_next_key: "4.16",
+      lookup_batch: "5.13",
+      update_batch: "5.13",
+      delete_batch: "5.13",
+      freeze: "5.2",
+    },
+  ],
+  ARRAY_OF_MAPS: [
+    ["update", "delete", "get_next_key"],
+    { lookup: "4.13", lookup_batch: "5.19", update_batch: "5.19", freeze: "5.2" },
+  ],
+  HASH_OF_MAPS: [
+    ["update", "delete", "get_next_key"],
+    {
+      lookup: "4.13",
+      lookup_batch: "5.19",
+      lookup_and_delete_batch: "5.19",
+      update_batch: "5.19",
+      delete_batch: "5.19",
+      freeze: "5.2",
+    },
+  ],
+  DEVMAP: [["lookup", "update", "delete", "get_next_key"], { freeze: "5.2" }],
+  SOCKMAP: [["update", "delete", "get_next_key"], { lookup: "5.7", freeze: "5.2" }],
+  CPUMAP: [["lookup", "update", "delete", "get_next_key"], { freeze: "5.2" }],
+  XSKMAP: [["update", "delete", "get_next_key"], { freeze: "5.2" }],
+  SOCKHASH: [["update", "delete", "get_next_key"], { lookup: "5.7", freeze: "5.2" }],
+  CGROUP_STORAGE: cgroupStorageOperations,
+  REUSEPORT_SOCKARRAY: [["lookup", "update", "delete", "get_next_key"], { freeze: "5.2" }],
+  PERCPU_CGROUP_STORAGE: cgroupStorageOperations,
+  QUEUE: [["lookup", "update", "lookup_and_delete"], { freeze: "5.2" }],
+  STACK: [["lookup", "update", "lookup_and_delete"], { freeze: "5.2" }],
+  SK_STORAGE: storageOperations,
+  DEVMAP_HASH: [["lookup", "update", "delete", "get_next_key", "freeze"]],
+  // To store the one value is to register it with the kernel.
+  STRUCT_OPS: [[]],
+  RINGBUF: [["freeze", "mmap"]],
+  INODE_STORAGE: storageOperations,
+  TASK_STORAGE: storageOperations,
+  BLOOM_FILTER: [["lookup", "update", "freeze"]],
+  USER_RINGBUF: [["freeze", "mmap"]],
+  CGRP_STORAGE: storageOperations,
+  ARENA: [["freeze", "mmap"]],
+  INSN_ARRAY: [["lookup", "update", "get_next_key", "freeze"]],
+  RHASH: [
+    [
+      "lookup",
+      "update",
+      "delete",
+      "get_next_key",
+      "lookup_and_delete",
+      "lookup_batch",
+      "lookup_and_delete_batch",
+      "update_batch",
+      "delete_batch",
+      "freeze",
+    ],
+  ],
+};
+
+/**
+ * The first kernel version with each operation of user space on maps of a type. Empty for a type whose operations cannot be tried
+ * without an effect.
+ */
+export function operationsOf({
+  name,
+  since,
+}: Pick<MapType, "name" | "since">): Readonly<Partial<Record<MapOperation, KernelVersion>>> {
+  const [atOnce, later] = operations[name];
+  return { ...Object.fromEntries(atOnce.map((operation) => [operation, since])), ...later };
 }
 
 const namesByNumber = /*@__PURE__*/ keywordsByNumber(bpfMapTypes) as ReadonlyMap<

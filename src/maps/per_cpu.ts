@@ -1,7 +1,6 @@
 /** @module Values of per-CPU maps: one for each possible CPU. Apart, as other maps need none of it. */
 
 import { describe, Located } from "../check/describe.ts";
-import { elementKeyOffset } from "../ffi/bpf_map_element.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import type { Type } from "../types/type.ts";
@@ -122,26 +121,20 @@ export class PerCpuElements<K, V> {
   get(key: K, cpu: number): V | undefined {
     const index = cpuIndex(cpu);
     const elements = this.#elements;
-    const element = elements.begin();
-    try {
+    return elements.use((element) => {
       elements.writeKey(element, key);
       if (!element.lookup(0)) return undefined;
-      try {
-        return this.#layout.readOne(element.view, element.valueOffset, index);
-      } catch (cause) {
-        throw elements.undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
-      }
-    } finally {
-      elements.end(element);
-    }
+      return elements.read(element, {
+        read: (view, offset) => this.#layout.readOne(view, offset, index),
+      });
+    });
   }
 
   /** Stores the value of one CPU; those of the others stay (kernel 7.0). @throws {RangeError} for a CPU that cannot be */
   set(key: K, cpu: number, value: V): void {
     const index = cpuIndex(cpu);
     const elements = this.#elements;
-    const element = elements.begin();
-    try {
+    elements.use((element) => {
       elements.writeKey(element, key);
       const ofCpu = {
         write: (view: DataView, offset: number) =>
@@ -150,12 +143,13 @@ export class PerCpuElements<K, V> {
       elements.write("value", ofCpu, element.view, element.valueOffset, value);
       void this.#handle.descriptor.fd;
       element.setCpu(cpu);
-      element.update(BPF_F_CPU, `the value of CPU ${cpu}`, {
-        EINVAL: "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs",
-      });
-    } finally {
-      element.setCpu(0);
-      elements.end(element);
-    }
+      try {
+        element.update(BPF_F_CPU, `the value of CPU ${cpu}`, {
+          EINVAL: "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs",
+        });
+      } finally {
+        element.setCpu(0);
+      }
+    });
   }
 }

@@ -86,27 +86,20 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   *takeAll(): Generator<V, undefined, undefined> {
     const elements = this.#elements;
     for (;;) {
-      const element = elements.begin();
-      let value: V;
-      try {
-        if (!elements.takeElement(element)) return undefined;
-        value = elements.read(element);
-      } finally {
-        elements.end(element);
-      }
-      yield value;
+      const taken = elements.use((element) =>
+        elements.takeElement(element) ? ([elements.read(element)] as const) : undefined,
+      );
+      if (taken === undefined) return undefined;
+      yield taken[0];
     }
   }
 
   /** Takes all values out that are there when it begins. */
   clear(): void {
     const elements = this.#elements;
-    const element = elements.begin();
-    try {
+    elements.use((element) => {
       for (let left = this.maxEntries; left > 0 && elements.takeElement(element); left--);
-    } finally {
-      elements.end(element);
-    }
+    });
   }
 
   override [Symbol.dispose](): void {
@@ -229,16 +222,13 @@ export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
   /** False for a value that was never added; true for one that was, and by mistake for a few others. */
   has(value: Infer<V>): boolean {
     const elements = this.#elements;
-    const element = elements.begin();
-    try {
+    return elements.use((element) => {
       elements.write("value", elements.layout.value, element.view, element.valueOffset, value);
       // The type's code may have disposed of the map.
       void this.fd;
       // The kernel reads the value at its place.
       return element.lookup(0);
-    } finally {
-      elements.end(element);
-    }
+    });
   }
 
   override [Symbol.dispose](): void {

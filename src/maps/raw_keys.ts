@@ -11,11 +11,10 @@ export function isLossless(type: Type<unknown>): boolean {
   const { fields = {}, element } = type as Partial<StructType<Fields> & ArrayType<unknown>>;
   if (type.kind === "array") return element !== undefined && isLossless(element);
   if (type.kind !== "struct") return /^([iu]\d+|be\d+|bytes|ipv[46]|mac|none)$/.test(type.kind);
-  let size = 0;
-  for (const field of Object.values<StructType<Fields>["fields"][string]>(fields)) {
-    if (!isLossless(field.type)) return false;
-    size += field.type.size;
-  }
+  const size = Object.values<StructType<Fields>["fields"][string]>(fields).reduce(
+    (sum, field) => (isLossless(field.type) ? sum + field.type.size : Number.NaN),
+    0,
+  );
   return size === type.size;
 }
 
@@ -50,7 +49,9 @@ export class RawKeys<K> {
     new Map(),
     new Map(),
   ];
-  /** The number of keys noted since the second table was begun; 0 only where there was never one. */
+  /** True where a key was noted. */
+  isUsed = false;
+  /** The number of keys noted since the second table was begun. */
   #count = 0;
 
   constructor(map: MapHandle, type: Type<K>) {
@@ -59,25 +60,26 @@ export class RawKeys<K> {
     this.#encoded = new DataView(new ArrayBuffer(type.size));
   }
 
-  /** Returns true where a key was noted. */
-  get isUsed(): boolean {
-    return this.#count > 0;
-  }
-
   /** Notes the bytes at an offset, from which a key was decoded, where its type would write others. */
   note(key: K, view: DataView, offset: number): void {
-    const size = this.#encoded.byteLength;
+    const encoded = this.#encoded;
+    const size = encoded.byteLength;
     const { maxEntries } = this.#map.info;
     const tables = this.#tables;
-    if (this.#write(key) && isSame(this.#encoded, view, offset, size)) {
-      if (!this.isUsed || !tables.some((table) => table.has(key))) return;
+    let isSame = this.#write(key);
+    // A loop: calls of a buffer's methods take longer.
+    for (let i = 0; isSame && i < size; i++) {
+      isSame = encoded.getUint8(i) === view.getUint8(offset + i);
     }
+    // Known ones are noted whatever they are written as, as the last.
+    if (isSame && !(this.isUsed && tables.some((table) => table.has(key)))) return;
+    this.isUsed = true;
     const raw = text(view, offset, size);
     if (++this.#count > maxEntries) {
       tables.splice(1, 2, new Map(), tables[1] as Map<unknown, string[]>);
       this.#count = 1;
     }
-    const table = tables[isObject(key) ? 0 : 1] as Map<unknown, string[]>;
+    const table = tables[Object(key) === key ? 0 : 1] as Map<unknown, string[]>;
     const list = table.get(key);
     if (list === undefined) table.set(key, [raw]);
     else if (list.at(-1) !== raw && list.push(raw) > maxEntries) list.shift();
@@ -92,9 +94,9 @@ export class RawKeys<K> {
     let isKnown = false;
     for (const table of this.#tables) {
       const list = table.get(key) ?? [];
-      for (let index = list.length - 1; index >= 0; index--) {
-        const raw = Buffer.from(list[index] as string, "latin1");
-        if (isObject(key) && this.#isChanged(key, raw)) return false;
+      for (const text of list.toReversed()) {
+        const raw = Buffer.from(text, "latin1");
+        if (Object(key) === key && this.#isChanged(key, raw)) return false;
         element.setKey(raw);
         // The type's code may have disposed of the map.
         void this.#map.descriptor.fd;
@@ -110,8 +112,9 @@ export class RawKeys<K> {
   #isChanged(key: K, raw: Buffer): boolean {
     const read = this.#type.read(new DataView(raw.buffer, raw.byteOffset), 0);
     const encoded = this.#encode(key);
-    if (encoded !== this.#encode(read)) return true;
-    return encoded === undefined && !Bun.deepEquals(read, key, true);
+    return (
+      encoded !== this.#encode(read) || (encoded === undefined && !Bun.deepEquals(read, key, true))
+    );
   }
 
   /** Encodes a key; false where its type refuses it. */
@@ -127,16 +130,4 @@ export class RawKeys<K> {
   #encode(key: K): string | undefined {
     return this.#write(key) ? text(this.#encoded, 0, this.#encoded.byteLength) : undefined;
   }
-}
-
-function isObject(key: unknown): key is object {
-  return typeof key === "object" && key !== null;
-}
-
-/** Compares bytes. A loop: calls of a buffer's methods take longer. */
-function isSame(a: DataView, b: DataView, offsetOfB: number, size: number): boolean {
-  for (let i = 0; i < size; i++) {
-    if (a.getUint8(i) !== b.getUint8(offsetOfB + i)) return false;
-  }
-  return true;
 }

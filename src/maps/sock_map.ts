@@ -4,7 +4,7 @@ import type { Hints } from "../ffi/bpf_map.ts";
 import type { MapProperties } from "./create.ts";
 import { SparseArrayMap } from "./descriptor_array.ts";
 import type { ElementLayout } from "./elements.ts";
-import { AssociativeMap } from "./keyed_map.ts";
+import { SingleTakeMap } from "./keyed_map.ts";
 import {
   type AnyType,
   checkPlainType,
@@ -130,7 +130,7 @@ const largestKey = 512;
  * server.stop();
  * ```
  */
-export class SockHash<K extends AnyType> extends AssociativeMap<
+export class SockHash<K extends AnyType> extends SingleTakeMap<
   Infer<K>,
   bigint,
   FdLike,

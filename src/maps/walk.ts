@@ -4,6 +4,7 @@ import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { mapScratch } from "../ffi/mapped_memory.ts";
 import { LITTLE_ENDIAN } from "../types/memory.ts";
 
 /**
@@ -27,10 +28,14 @@ export class BatchError extends BpfError {
 
   /** @internal */
   constructor(cause: BpfError, applied: number, total: number, doing: string) {
-    const { errno, syscall, hint } = cause;
-    super({ errno, syscall, doing: `${doing} (${applied} of ${total} were applied)`, hint });
+    super({ ...cause, doing: `${doing} (${applied} of ${total} were applied)` });
     this.applied = applied;
   }
+}
+
+/** The error for what stopped many when `applied` of them were done: a {@link BatchError} where the kernel refused. */
+export function batchError(cause: unknown, applied: number, total: number, doing: string): unknown {
+  return cause instanceof BpfError ? new BatchError(cause, applied, total, doing) : cause;
 }
 
 /** An entry as the kernel has it. */
@@ -79,14 +84,14 @@ export class DecodeError extends Error {
   readonly count: number = 1;
 
   /** @internal */
-  constructor(what: string, { key, value }: RawEntry, cause: unknown) {
+  constructor(what: string, cause: unknown, entry: RawEntry) {
     const hex = (bytes?: Uint8Array) => bytes && `0x${bytes.slice(0, 64).toHex()}`;
     const reason = cause instanceof Error ? cause.message : describe(cause);
     super(
-      `cannot decode the entry of ${what} with key ${hex(key)}, value ${hex(value)}: ${reason}: a map opened with t.bytes(n) as key and value reads anything`,
+      `cannot decode the entry of ${what} with key ${hex(entry.key)}, value ${hex(entry.value)}: ${reason}: a map opened with t.bytes(n) as key and value reads anything`,
       { cause },
     );
-    this.entries = [{ key, value }];
+    this.entries = [entry];
   }
 }
 
@@ -101,44 +106,36 @@ export function collect(first: DecodeError | undefined, error: unknown): DecodeE
 /**
  * Deletes the first `count` keys of a batch; absent ones do not matter. Returns how many were there.
  *
- * @param rewrite writes a key for a call of its own, where one alone has to be asked for at a time
+ * @param deleteOne deletes a key by a call of its own, where the batch may say that it cannot; false where it is absent
+ * @param isSingle true to delete all of them like this
  * @throws {BatchError} when the kernel refuses one; it says how many keys are done, the absent ones included
  */
 export function deleteBatch(
   batch: MapBatch,
   count: number,
-  map: WalkedMap,
-  rewrite?: ((element: MapElement, index: number) => void) | false,
+  what: string,
+  deleteOne?: (index: number) => boolean,
+  isSingle = false,
 ): number {
   let deleted = 0;
   let done = 0;
   try {
-    while (!rewrite && done < count) {
-      batch.count = 0;
+    while (done < count) {
+      if (isSingle && deleteOne !== undefined) {
+        if (deleteOne(done)) deleted++;
+        done++;
+        continue;
+      }
       const result = batch.delete(done, count - done);
-      if (result === "unsupported") break;
+      isSingle = result === "unsupported";
       deleted += batch.count;
       // It stopped at an absent key: go on after that.
       done += batch.count + (result === "more" ? 1 : 0);
       batch.count = 0;
     }
-    if (done === count) return deleted;
-    using element = new MapElement(
-      map.descriptor.fd,
-      map.keySize,
-      map.valueSize,
-      map.what,
-      map.kind,
-    );
-    for (; done < count; done++) {
-      if (rewrite) rewrite(element, done);
-      else element.setKey(batch.keyBytes(done));
-      if (element.delete()) deleted++;
-    }
     return deleted;
   } catch (error) {
-    if (!(error instanceof BpfError)) throw error;
-    throw new BatchError(error, done + batch.count, count, `delete keys of ${map.what}`);
+    throw batchError(error, done + batch.count, count, `delete keys of ${what}`);
   }
 }
 
@@ -248,7 +245,6 @@ export function* decodeWalk<T>(
     }
   }
   if (errors !== undefined) throw errors;
-  return undefined;
 }
 
 /** Hands out items in arrays of `max`; those before an error are handed out before it is thrown. */
@@ -270,113 +266,103 @@ export function* inBatches<T>(
   }
   if (batch.length > 0) yield batch;
   if (failure.length > 0) throw failure[0];
-  return undefined;
 }
 
-/** The memory of a walk. A generator that is dropped unfinished never disposes of it: it is collected then. */
-abstract class ChunkWalk implements Walk {
+/** Asks for more at a time once a chunk was of use: most maps are small, and many a walk is left early. */
+function growLimit(batch: MapBatch): void {
+  if (batch.count > 0) batch.limit = Math.min(batch.capacity, batch.limit * 4);
+}
+
+/**
+ * A walk in batches, for types that have them on every kernel.
+ *
+ * A generator that is dropped unfinished never disposes of it: its memory is collected then.
+ */
+export class BatchWalk extends MapBatch implements Walk {
+  /** A map without batches, as one whose elements are in a network device, is refused with the kernel's error. */
+  override isRequired = true;
   protected readonly map: WalkedMap;
-  protected readonly batch: MapBatch;
-  /** The element of walks that ask for one at a time. */
-  protected element: MapElement | undefined;
+  protected isEnded = false;
 
   constructor(map: WalkedMap) {
+    const { descriptor, keySize, valueSize, maxEntries, what } = map;
+    const fitting = Math.floor(largestBatchBytes / (keySize + valueSize));
+    const largest = Math.max(1, Math.min(maxEntries, fitting));
+    // Errors are not explained with hints about keys: those of a walk are not the user's.
+    super(descriptor, keySize, valueSize, largest, what);
     this.map = map;
-    const entrySize = map.keySize + map.valueSize;
-    const largest = Math.max(
-      1,
-      Math.min(map.maxEntries, Math.floor(largestBatchBytes / entrySize)),
-    );
-    this.batch = new MapBatch(map.descriptor, map.keySize, map.valueSize, largest, map.what);
-    this.batch.limit = Math.min(largest, firstBatchEntries);
-  }
-
-  abstract next(): boolean;
-
-  get count(): number {
-    return this.batch.count;
-  }
-
-  get view(): DataView {
-    return this.batch.view;
-  }
-
-  keyOffset(index: number): number {
-    return this.batch.keyOffset(index);
-  }
-
-  valueOffset(index: number): number {
-    return this.batch.valueOffset(index);
-  }
-
-  keyBytes(index: number): Uint8Array {
-    return this.batch.keyBytes(index);
+    this.limit = Math.min(largest, firstBatchEntries);
   }
 
   has(index: number): boolean {
     void this.map.descriptor.fd;
-    return index < this.batch.count;
+    return index < this.count;
+  }
+
+  /** Fetches the next batch; false where there is none, and where the map has no batches at all. */
+  next(): boolean {
+    if (this.isEnded) return false;
+    growLimit(this);
+    const result = this.lookup(this.map.flags);
+    this.isEnded = result === "end";
+    return result !== "unsupported";
   }
 
   deleteChunk(): void {
     const { count } = this;
-    deleteBatch(this.batch, count, this.map);
-    this.batch.count = count;
+    deleteBatch(this, count, this.map.what);
+    this.count = count;
+  }
+}
+
+/** A walk that asks for one element at a time, where there are no batches. */
+abstract class ElementWalk extends BatchWalk {
+  override isRequired = false;
+  protected element: MapElement | undefined;
+
+  /** Deletes the entries of the chunk one by one, where there are no batches. */
+  override deleteChunk(): void {
+    const { count } = this;
+    const { descriptor, keySize, valueSize, what, kind } = this.map;
+    using element = new MapElement(descriptor.fd, keySize, valueSize, what, kind);
+    deleteBatch(this, count, what, (index) => {
+      element.setKey(this.keyBytes(index));
+      return element.delete();
+    });
+    this.count = count;
   }
 
-  /** Allocates the element of walks that ask for one at a time. */
+  /** Allocates the element. */
   protected newElement(): MapElement {
     const { descriptor, keySize, valueSize, what } = this.map;
-    // Errors are not explained with hints about keys: those of a walk are not the user's.
-    return new MapElement(descriptor.fd, keySize, valueSize, what, {}, "mapping");
+    return new MapElement(descriptor.fd, keySize, valueSize, what, {}, mapScratch);
   }
 
-  /** Asks for more at a time once a chunk was of use: most maps are small, and many a walk is left early. */
-  protected growChunk(): void {
-    const { batch } = this;
-    if (batch.count > 0) batch.limit = Math.min(batch.capacity, batch.limit * 4);
-  }
-
-  [Symbol.dispose](): void {
+  override [Symbol.dispose](): void {
     this.element?.[Symbol.dispose]();
-    this.batch[Symbol.dispose]();
+    super[Symbol.dispose]();
   }
 }
 
 /** A walk in batches where the kernel has them for the map, or else key by key. */
-export class MapWalk extends ChunkWalk {
-  #state: "batches" | "keys" | "ended" = "batches";
+export class MapWalk extends ElementWalk {
   /** True where the element holds a key that is still to be visited. */
   #isKeyAhead = false;
   #steps = 0;
-  readonly #visited: VisitedKeys;
+  #visited: VisitedKeys | undefined;
 
-  constructor(map: WalkedMap) {
-    super(map);
-    this.#visited = new VisitedKeys(map.keySize);
-  }
-
-  next(): boolean {
-    if (this.#state === "batches") {
-      this.growChunk();
-      const result = this.batch.lookup(this.map.flags);
-      if (result === "more") return true;
-      this.#state = result === "end" ? "ended" : "keys";
-      if (result === "end") return true;
-    }
-    return this.#state === "keys" && this.#nextByKeys();
-  }
-
-  #nextByKeys(): boolean {
-    const { descriptor, maxEntries, flags } = this.map;
+  override next(): boolean {
+    if (this.isEnded) return false;
+    if (this.#visited === undefined && super.next()) return true;
+    const { descriptor, keySize, maxEntries, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
     void descriptor.fd;
     if (this.element === undefined) {
       this.element = this.newElement();
       this.#isKeyAhead = this.element.nextKey(true);
     }
-    const element = this.element;
-    const { bytes, limit } = this.batch;
+    const { element, bytes, limit } = this;
+    this.#visited ??= new VisitedKeys(keySize);
     // Keys may be added as fast as they are visited: the walk ends in any case.
     const largest = 2 * maxEntries;
     let count = 0;
@@ -395,8 +381,8 @@ export class MapWalk extends ChunkWalk {
         this.#isKeyAhead = this.#visited.resumeAfterDeleted(element);
       }
     }
-    if (!this.#isKeyAhead || this.#steps >= largest) this.#state = "ended";
-    this.batch.count = count;
+    this.isEnded = !this.#isKeyAhead || this.#steps >= largest;
+    this.count = count;
     return true;
   }
 }
@@ -406,18 +392,17 @@ export class MapWalk extends ChunkWalk {
  *
  * The kernel's own way from key to key names empty places too, and its batches of such arrays stop at them.
  */
-export class IndexWalk extends ChunkWalk {
+export class IndexWalk extends ElementWalk {
   #index = 0;
 
-  next(): boolean {
+  override next(): boolean {
     const { descriptor, maxEntries, flags } = this.map;
     // Asked for at each chunk: it throws once the map is disposed of.
     void descriptor.fd;
     if (this.#index >= maxEntries) return false;
-    this.growChunk();
+    growLimit(this);
     this.element ??= this.newElement();
-    const element = this.element;
-    const { bytes, limit } = this.batch;
+    const { element, bytes, limit } = this;
     let count = 0;
     for (; this.#index < maxEntries && count < limit; this.#index++) {
       element.setIndex(this.#index);
@@ -425,7 +410,7 @@ export class IndexWalk extends ChunkWalk {
       element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
       count++;
     }
-    this.batch.count = count;
+    this.count = count;
     return true;
   }
 }
@@ -441,8 +426,7 @@ const prefixBytes = 4;
  * before those that cover them, a 0 bit before a 1 (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). After such
  * a start all that is not after the last key visited is passed over.
  */
-export class TrieWalk extends ChunkWalk {
-  #state: "batches" | "keys" | "ended" = "batches";
+export class TrieWalk extends ElementWalk {
   #isKeyAhead = false;
   /** The key that was visited last. */
   readonly #last: Uint8Array;
@@ -456,28 +440,16 @@ export class TrieWalk extends ChunkWalk {
     this.#last = new Uint8Array(map.keySize);
   }
 
-  next(): boolean {
-    if (this.#state === "ended") return false;
-    if (this.#state === "batches") {
-      this.growChunk();
-      const result = this.batch.lookup(this.map.flags);
-      if (result !== "unsupported") {
-        if (result === "end") this.#state = "ended";
-        this.#passOverVisited();
-        return true;
-      }
-      this.#state = "keys";
-    }
-    this.#fillByKeys();
+  override next(): boolean {
+    if (this.isEnded) return false;
+    if (this.element !== undefined || !super.next()) this.#fillByKeys();
     this.#passOverVisited();
     return true;
   }
 
   /** Leaves those entries in the chunk that come after all that were visited: the kernel may start again within it, too. */
   #passOverVisited(): void {
-    const { batch } = this;
-    const { count } = batch;
-    const { bytes } = batch;
+    const { bytes, count } = this;
     let kept = 0;
     for (let index = 0; index < count; index++) {
       const order =
@@ -492,16 +464,16 @@ export class TrieWalk extends ChunkWalk {
       this.#last.set(this.keyBytes(kept - 1));
       this.#hasLast = true;
     }
-    batch.count = kept;
+    this.count = kept;
     // Others may delete and add as fast as this goes on: it ends in any case.
     this.#visited += kept;
     this.#passed = kept > 0 ? 0 : this.#passed + count;
     const { maxEntries } = this.map;
-    if (this.#visited >= 2 * maxEntries || this.#passed > 4 * maxEntries) this.#state = "ended";
+    if (this.#visited >= 2 * maxEntries || this.#passed > 4 * maxEntries) this.isEnded = true;
   }
 
   #move(from: number, to: number): void {
-    const { bytes } = this.batch;
+    const { bytes } = this;
     bytes.copyWithin(this.keyOffset(to), this.keyOffset(from), this.keyOffset(from + 1));
     bytes.copyWithin(this.valueOffset(to), this.valueOffset(from), this.valueOffset(from + 1));
   }
@@ -514,8 +486,7 @@ export class TrieWalk extends ChunkWalk {
       this.element = this.newElement();
       this.#isKeyAhead = this.element.nextKey(true);
     }
-    const element = this.element;
-    const { bytes, limit } = this.batch;
+    const { element, bytes, limit } = this;
     let count = 0;
     // The steps are limited too: every key may be deleted between the two calls.
     for (let steps = 0; this.#isKeyAhead && steps < limit; steps++) {
@@ -526,8 +497,8 @@ export class TrieWalk extends ChunkWalk {
       }
       this.#isKeyAhead = element.nextKey(false);
     }
-    if (!this.#isKeyAhead) this.#state = "ended";
-    this.batch.count = count;
+    if (!this.#isKeyAhead) this.isEnded = true;
+    this.count = count;
   }
 }
 

@@ -8,10 +8,7 @@ import {
   possibleCpus,
   t,
 } from "../../src/index.ts";
-import { openMapHandle } from "../../src/maps/create.ts";
-import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
-import { adopt } from "./adopt.ts";
-import { batchlessMap } from "./batchless.ts";
+import { BatchlessMap, batchlessMap } from "./batchless.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 
 export type Key = number | string;
@@ -101,8 +98,7 @@ export const churnedKinds = {
     value: () => 1,
     isOnce: false,
     create: batchlessMap,
-    open: (fd) =>
-      adopt(HashMap<typeof t.u32, typeof t.u32>, openMapHandle(DEVMAP_HASH, { fd }, {}, numbers)),
+    open: (fd) => new BatchlessMap(fd, numbers),
   },
   "an LPM trie": {
     ...trie,

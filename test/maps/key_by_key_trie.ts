@@ -5,7 +5,7 @@ import { TrieWalk, type Walk, type WalkedMap } from "../../src/maps/walk.ts";
 class KeyByKeyWalk extends TrieWalk {
   constructor(map: WalkedMap) {
     super(map);
-    this.batch.lookup = () => "unsupported";
+    this.lookup = () => "unsupported";
   }
 }
 

@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import { describe, expect } from "bun:test";
 import {
   ArrayMap,
+  type AssociativeMap,
   DecodeError,
   DisposedError,
   HashMap,
@@ -11,28 +12,22 @@ import {
   Queue,
   t,
 } from "../../src/index.ts";
-import { openMapHandle } from "../../src/maps/create.ts";
-import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { adopt } from "./adopt.ts";
-import { batchlessMap } from "./batchless.ts";
+import { BatchlessMap, batchlessMap } from "./batchless.ts";
 
 // The only value that both maps take: see batchlessMap.
 const value = 1;
 
 const makers: readonly [
   name: string,
-  make: (maxEntries: number) => HashMap<t.Type<number>, t.Type<number>>,
+  make: (maxEntries: number) => AssociativeMap<number, number>,
 ][] = [
   ["in batches", (maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries })],
   ["key by key, where the kernel has no batches", batchlessMap],
 ];
 
-function filled(
-  make: (maxEntries: number) => HashMap<t.Type<number>, t.Type<number>>,
-  count: number,
-) {
+function filled(make: (maxEntries: number) => AssociativeMap<number, number>, count: number) {
   const map = make(2 * count);
   map.setMany(Array.from({ length: count }, (_, key) => [key, value] as const));
   return map;
@@ -489,10 +484,7 @@ describe("entries that cannot be decoded", () => {
       },
       write: (view, offset, number) => view.setUint32(offset, number, true),
     });
-    using map = adopt(
-      HashMap<typeof odd, typeof t.u32>,
-      openMapHandle(DEVMAP_HASH, { fd: raw.fd }, {}, { key: odd, value: t.u32 }),
-    );
+    using map = new BatchlessMap(raw.fd, { key: odd, value: t.u32 });
     const taken: number[] = [];
     expect(() => {
       // More than there are: the array that is not full is handed out before the error.

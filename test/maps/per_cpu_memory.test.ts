@@ -38,8 +38,7 @@ type PerCpuMap = (
 interface Inside {
   readonly elements: {
     readonly layout: { readonly value: ValueLayout<unknown> };
-    begin(): MapElement;
-    end(element: MapElement): void;
+    use<T>(call: (element: MapElement) => T): T;
     walk(): Walk;
   };
 }
@@ -149,17 +148,14 @@ for (const [name, make] of Object.entries(kinds)) {
         using _map = map;
         using _element = element;
         expect(room).toBe(cpus * roundUp8(size));
-        const own = inside.begin();
+        const own = inside.use((lent) => lent);
         expect(own.view.byteLength - own.valueOffset).toBeGreaterThanOrEqual(room);
         const values = bytesOf(own.view).subarray(own.valueOffset);
         values.fill(canary);
-        inside.end(own);
         expect(map.get(1)).toEqual(Array<Bytes>(cpus).fill(new Uint8Array(size).fill(stored)));
         // The same memory, for it was given back.
-        const again = inside.begin();
-        expect(again).toBe(own);
+        expect(inside.use((lent) => lent)).toBe(own);
         expectInside(values, room, size);
-        inside.end(again);
       }
     });
   });

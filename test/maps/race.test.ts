@@ -52,18 +52,17 @@ class SteppedWalk extends TrieWalk {
 
   constructor(map: WalkedMap, meanwhile: Meanwhile) {
     super(map);
-    const { batch } = this;
     const element = new MapElement(map.descriptor.fd, map.keySize, map.valueSize, map.what);
     this.#element = element;
     let isFirst = true;
-    batch.lookup = () => {
-      for (batch.count = 0; batch.count < batch.limit;) {
+    this.lookup = () => {
+      for (this.count = 0; this.count < this.limit;) {
         if (!element.nextKey(isFirst)) return "end";
         isFirst = false;
         element.useNextKey();
         if (!element.lookup(map.flags)) continue;
-        element.copyTo(batch.bytes, batch.keyOffset(batch.count), batch.valueOffset(batch.count));
-        batch.count++;
+        element.copyTo(this.bytes, this.keyOffset(this.count), this.valueOffset(this.count));
+        this.count++;
         const key = new Uint8Array(map.keySize);
         element.copyKeyTo(key, 0);
         meanwhile(key);

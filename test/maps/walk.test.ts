@@ -3,9 +3,13 @@ import { readFileSync } from "node:fs";
 import { Descriptor, duplicate } from "../../src/ffi/descriptor.ts";
 import { MapBatch } from "../../src/ffi/bpf_map_batch.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
-import { DevMap, HashMap, LpmTrie, t } from "../../src/index.ts";
+import { BpfError, DevMap, HashMap, LpmTrie, t } from "../../src/index.ts";
+import { openMapHandle } from "../../src/maps/create.ts";
+import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
+import { BatchWalk, type Walk } from "../../src/maps/walk.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { batchlessMap } from "./batchless.ts";
+import { adopt } from "./adopt.ts";
+import { BatchlessMap, batchlessMap } from "./batchless.ts";
 import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 import { repetitions } from "../support/effort.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
@@ -160,6 +164,43 @@ describe("the memory of a walk", () => {
       expect(freeScratch()).toEqual(scratch);
     });
   }
+});
+
+/** A map without batches, as one that is in a network device, of a class whose types always have them. */
+class Offloaded extends BatchlessMap<number, number> {
+  protected override walk(): Walk {
+    return new BatchWalk(this.elements.walked);
+  }
+}
+
+describe("a map without the batches that its type has", () => {
+  const refusal = (call: string) =>
+    `cannot walk over devmap_hash map "batchless": bpf(${call}): ENOTSUPP (operation is not supported). The map has no batches, as those in a network device`;
+
+  bpfTest("is not walked over, with an error that says why", () => {
+    using made = batchlessMap(8).set(1, 1);
+    using map = new Offloaded(made.fd, { key: t.u32, value: t.u32 });
+    for (const use of [() => [...map], () => map.count(), () => map.clear()]) {
+      expect(use).toThrow(BpfError);
+      expect(use).toThrow(refusal("BPF_MAP_LOOKUP_BATCH"));
+    }
+    expect(map.get(1)).toBe(1);
+  });
+
+  bpfTest("is not emptied in arrays, and many are stored and deleted one by one", () => {
+    using made = batchlessMap(8).set(1, 1);
+    using map = adopt(
+      HashMap<typeof t.u32, typeof t.u32>,
+      openMapHandle(DEVMAP_HASH, { fd: made.fd }, {}, { key: t.u32, value: t.u32 }),
+    );
+    expect(() => [...map.takeAllInBatches()]).toThrow(refusal("BPF_MAP_LOOKUP_AND_DELETE_BATCH"));
+    map.setMany([
+      [2, 1],
+      [3, 1],
+    ]);
+    expect(map.deleteMany([2, 7, 1])).toBe(2);
+    expect([...map.takeAll()]).toEqual([[3, 1]]);
+  });
 });
 
 describe("a walk by keys", () => {
