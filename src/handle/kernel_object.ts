@@ -118,7 +118,7 @@ export abstract class KernelObject implements Disposable {
    * @throws {TypeError} without a path, for an object that was neither pinned nor opened by a path
    */
   unpin(path?: string): boolean {
-    const { fd, what } = this.#descriptor;
+    void this.fd;
     const paths = path === undefined ? this.#pins : [path];
     if (paths === undefined) {
       throw new TypeError(`${this} was not pinned here: give unpin() the path`);
@@ -126,7 +126,7 @@ export abstract class KernelObject implements Disposable {
     let isRemoved = false;
     for (const pin of [...paths]) {
       checkPinPath("path", pin);
-      if (unpinObject(fd, pin, what)) isRemoved = true;
+      if (unpinObject(this.#descriptor, pin)) isRemoved = true;
       this.#pins?.delete(pin);
     }
     return isRemoved;
