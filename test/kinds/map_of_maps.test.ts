@@ -183,6 +183,19 @@ describe.each([
   });
 });
 
+bpfTest("batches of maps of maps open no more at once than processes have descriptors for", () => {
+  using map = new HashMap(inner);
+  using hash = new HashOfMaps({ key: t.u32, maxEntries: 200, inner: innerHash });
+  using array = new ArrayOfMaps({ length: 200, inner: innerHash });
+  const pairs = Array.from({ length: 200 }, (__, key) => [key, map] as const);
+  for (const maps of [hash.setMany(pairs), array.setMany(pairs)]) {
+    const sizes = (batches: Iterable<unknown[]>) => Array.from(batches, ({ length }) => length);
+    expect(sizes(maps.entriesInBatches())).toEqual([64, 64, 64, 8]);
+    expect(sizes(maps.takeAllInBatches())).toEqual([64, 64, 64, 8]);
+    expect(maps.count()).toBe(0);
+  }
+});
+
 describe("an array of maps in batches", () => {
   bpfTest("refuses an index outside before it does anything", () => {
     using maps = new ArrayOfMaps({ length: 4, inner: innerHash });
