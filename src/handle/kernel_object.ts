@@ -145,7 +145,7 @@ export abstract class KernelObject implements Disposable {
 
   #shownId(): { id?: number } {
     try {
-      return { id: this.#id ?? this.#readId() };
+      return { id: this.id };
     } catch {
       // It was not read before disposal, or the kernel gives such objects none.
       return {};

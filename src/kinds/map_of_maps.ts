@@ -83,7 +83,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
   return classOf(type).kind.spec(options as never);
 }
 
-/** Checks that the kind of an inner map was said. @throws {TypeError} */
+/** Checks that the kind of an inner map was said, and no option that it does not have. @throws {TypeError} */
 function checkInner<I extends InnerMapTypes>(inner: I): I {
   if (typeof inner !== "object" || inner === null || inner instanceof BpfMap) {
     const got =
@@ -92,7 +92,8 @@ function checkInner<I extends InnerMapTypes>(inner: I): I {
       `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${got}`,
     );
   }
-  classOf(inner.type);
+  const { type, ...options } = inner as I & { readonly type: InnerMapName };
+  classOf(type).kind.checkNames(options);
   return inner;
 }
 

@@ -541,6 +541,22 @@ describe("maps of maps", () => {
     expect(make).toThrow(/got the hash map "live": give the options that describe it/);
   });
 
+  bpfTest("are opened with no option of the maps inside that these do not have", () => {
+    using hash = outer();
+    using array = new ArrayOfMaps({ length: 1, inner: { type: "array", value: t.u32, length: 1 } });
+    const open = (options: object) => () =>
+      // Options as they come from JavaScript.
+      HashOfMaps.fromFd(hash.fd, { key: t.u32, inner: options as never });
+    const before = openKernelObjects().size;
+    expect(open({ ...innerHash, valeu: t.u64 })).toThrow(/HashMap: unknown option "valeu".*value/);
+    expect(open({ ...innerHash, length: 1 })).toThrow(/HashMap: unknown option "length"/);
+    const wrong = { type: "array", value: t.u32, maxEntries: 1 } as const;
+    expect(() => ArrayOfMaps.fromFd(array.fd, { inner: wrong })).toThrow(/option `length`/);
+    expect(openKernelObjects().size).toBe(before);
+    // Those that it was created with may be there.
+    using _opened = open({ ...innerHash, flags: [], name: "" })();
+  });
+
   bpfTest("check what is said of the maps inside, and leave nothing open", () => {
     const before = openKernelObjects().size;
     const make = (options: unknown) => () =>
