@@ -143,7 +143,10 @@ export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
     throw new TypeError(`${word}(fields): expected an object of types, got ${describe(fields)}`);
   }
   const entries = Object.entries(fields);
-  if (entries.length === 0) throw new TypeError(`${word}(fields): a ${word} needs a field`);
+  // Bit-fields of no bits are none.
+  if (entries.every(([, type]) => (type as Partial<BitsType<unknown>> | null)?.width === 0)) {
+    throw new TypeError(`${word}(fields): a ${word} needs a field`);
+  }
   return entries.map(([name, type]) => {
     const extent = checkType(`${word}(fields): field ${JSON.stringify(name)}`, type);
     if (/^(0|[1-9][0-9]*)$/.test(name)) {

@@ -43,6 +43,8 @@ describe("bit-fields", () => {
       { packed: true },
     );
     expect(packed).toMatchObject({ size: 5, align: 1 });
+    // Of nothing else, a struct would have no bytes.
+    expect(() => t.struct({ end: t.bits(t.u32, 0) })).toThrow("a struct needs a field");
   });
 
   test("take what their bits can hold, and leave those of the others", () => {
