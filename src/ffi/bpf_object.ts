@@ -396,17 +396,14 @@ function readInfo(fd: number, struct: Scratch, size: number, what: string): numb
   }
 }
 
-/** Where the struct of each kind has the id, and its size. */
-const idPlaces = {
-  map: [MAP_INFO.id, MAP_INFO.sizeof],
-  prog: [PROG_INFO.id, PROG_INFO.sizeof],
-  link: [LINK_INFO.id, LINK_INFO.sizeof],
-  btf: [BTF_INFO.id, BTF_INFO.sizeof],
-} as const;
-
 /** The id of an object (kernel 4.13; of a link 5.8). */
 export function objectId(kind: ObjectKind, { fd, what }: Descriptor): number {
-  const [offset, size] = idPlaces[kind];
+  const [offset, size] = {
+    map: [MAP_INFO.id, MAP_INFO.sizeof],
+    prog: [PROG_INFO.id, PROG_INFO.sizeof],
+    link: [LINK_INFO.id, LINK_INFO.sizeof],
+    btf: [BTF_INFO.id, BTF_INFO.sizeof],
+  }[kind] as [number, number];
   using info = objectInfo(fd, size, what);
   return info.u32(offset);
 }

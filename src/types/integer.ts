@@ -144,7 +144,7 @@ function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType
 // Bundlers keep what is made of a property or of a sign before a name or a bigint.
 const SAFE = 2 ** 53 - 1;
 const SMALLEST_SAFE = 1 - 2 ** 53;
-const SMALLEST_I64 = -0x8000_0000_0000_0000n;
+const SMALLEST_I64 = /*@__PURE__*/ BigInt.asIntN(64, 0x8000_0000_0000_0000n);
 
 /**
  * `__u8`: an unsigned integer of 1 byte, as a number from 0 to 255.
