@@ -1,7 +1,7 @@
 import { Btf } from "../btf/btf.ts";
-import { identifiers } from "../types/c_members.ts";
+import { identifiers, isBits } from "../types/c_members.ts";
 import type { BtfType } from "../btf/graph.ts";
-import type { ArrayType, BitsType, FieldPlace, Fields, StructType, Type } from "../types/type.ts";
+import type { ArrayType, FieldPlace, Fields, StructType, Type } from "../types/type.ts";
 import type { BpfMap } from "./bpf_map.ts";
 
 /**
@@ -183,19 +183,16 @@ interface Member {
 
 type Place = FieldPlace<Type<unknown>>;
 
-function isBits(type: Type<unknown>): type is BitsType<unknown> {
-  return type.kind === "bits";
-}
-
 function bitsOf(type: Type<unknown>): number {
   return isBits(type) ? type.width : type.size * 8;
 }
 
 function formOf(type: Type<unknown>): Form | undefined {
-  if (type.kind === "struct") return "a struct";
-  if (type.kind === "array") {
-    return (type as ArrayType<unknown>).element.size === 1 ? undefined : "an array";
-  }
+  // A type from elsewhere may call itself anything.
+  const { fields } = type as Partial<StructType<Fields>>;
+  const { element } = type as Partial<ArrayType<unknown>>;
+  if (type.kind === "struct") return fields && "a struct";
+  if (type.kind === "array") return element && element.size !== 1 ? "an array" : undefined;
   if (/^f(32|64)$/.test(type.kind)) return "a number with a fraction";
   return /^([ui](8|16|32|64)(Number)?|be(16|32|64)|bool|enum)$/.test(type.kind)
     ? "an integer"

@@ -141,6 +141,16 @@ describe("the types of a map", () => {
     }
   });
 
+  bpfTest("fit anything where they are of one's own, whatever they call themselves", () => {
+    for (const kind of ["struct", "array", "union", "bits", "enum"]) {
+      const own = { kind, name: "own", size: 8, align: 4, read: () => 0, write: () => {} };
+      expect(differences(t.struct({ a: t.u32, b: t.u32 }), own)).toEqual(
+        kind === "enum" ? ["value is an integer here, and a struct in the kernel"] : [],
+      );
+      expect(differences(t.struct({ a: own }), t.struct({ a: t.u64 }))).toEqual([]);
+    }
+  });
+
   bpfTest("are compared bit by bit where they have bit-fields", () => {
     const made = t.struct({ a: t.bits(t.u32, 3), b: t.bits(t.u32, 5), c: t.bits(t.u32, 24) });
     expect(
