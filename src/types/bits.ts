@@ -96,7 +96,8 @@ function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | 
   if (base.kind === "bool") return (place) => truthRecipe(integerRecipe(place, false, false));
   if (base.kind === "enum") {
     const { values, base: integer } = base as EnumType<string, number | bigint>;
-    const make = makerOf(integer);
+    // A type from elsewhere may call itself so.
+    const make = integer && makerOf(integer);
     // A name whose value has more bits is refused when it is written, where C would cut it.
     return (
       make &&
