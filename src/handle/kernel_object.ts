@@ -82,7 +82,8 @@ export abstract class KernelObject implements Disposable {
 
   /**
    * Pins the object at a path on a BPF file system, which keeps it alive after this process has ended (kernel 4.4; links
-   * 5.7). It can be pinned at several paths; disposal leaves all pins.
+   * 5.7). It can be pinned at several paths; disposal leaves all pins. A relative path is one of the current folder, here and when it
+   * is unpinned.
    *
    * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
    *
