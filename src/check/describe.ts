@@ -86,11 +86,11 @@ export function withContext(thrown: unknown, context: string): unknown {
   const known = messages.get(thrown);
   if (known?.shown === plain) ({ plain } = known);
   const shown = `${context}: ${plain}`;
-  if (Object.getOwnPropertyDescriptor(thrown, "message")?.writable !== true) {
+  // Not by the property's descriptor: an error that was made without a message has none.
+  if (!Reflect.set(thrown, "message", shown)) {
     const Class = [TypeError, RangeError].find((known) => thrown instanceof known) ?? Error;
     return new Class(shown, { cause: thrown });
   }
-  thrown.message = shown;
   messages.set(thrown, { plain, shown });
   return thrown;
 }

@@ -107,16 +107,19 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
  * No call of the kernel compares and removes in one step: what another process puts there within the few system calls in between
  * is removed instead.
  *
+ * @param isGivenUp closes the object's descriptor, which may be the last that there was: to look at the pin takes one
  * @throws {Error} that says what is there, where that is not a pin of the object
  */
-export function unpinObject(fd: number, path: string, what: string): boolean {
+export function unpinObject(object: Descriptor, path: string, isGivenUp = false): boolean {
+  const { what } = object;
   const file = lstatSync(path, { throwIfNoEntry: false });
   let found = "a file that is not a pin, or not one for this user";
   if (file?.isSymbolicLink()) found = "a symbolic link: give its target";
   else if (file?.isDirectory()) found = "a directory";
   else {
     try {
-      const own = describeObject(fd, what);
+      const own = describeObject(object.fd, what);
+      if (isGivenUp) object[Symbol.dispose]();
       const opened = file && openPinned(path, what);
       if (opened === undefined) return false;
       using pinned = new Descriptor(opened, what);

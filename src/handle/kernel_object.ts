@@ -82,7 +82,8 @@ export abstract class KernelObject implements Disposable {
 
   /**
    * Pins the object at a path on a BPF file system, which keeps it alive after this process has ended (kernel 4.4; links
-   * 5.7). It can be pinned at several paths; disposal leaves all pins.
+   * 5.7). It can be pinned at several paths; disposal leaves all pins. A relative path is one of the current folder, here and when it
+   * is unpinned.
    *
    * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
    *
@@ -118,7 +119,7 @@ export abstract class KernelObject implements Disposable {
    * @throws {TypeError} without a path, for an object that was neither pinned nor opened by a path
    */
   unpin(path?: string): boolean {
-    const { fd, what } = this.#descriptor;
+    void this.fd;
     const paths = path === undefined ? this.#pins : [path];
     if (paths === undefined) {
       throw new TypeError(`${this} was not pinned here: give unpin() the path`);
@@ -126,7 +127,7 @@ export abstract class KernelObject implements Disposable {
     let isRemoved = false;
     for (const pin of [...paths]) {
       checkPinPath("path", pin);
-      if (unpinObject(fd, pin, what)) isRemoved = true;
+      if (unpinObject(this.#descriptor, pin)) isRemoved = true;
       this.#pins?.delete(pin);
     }
     return isRemoved;
@@ -145,7 +146,7 @@ export abstract class KernelObject implements Disposable {
 
   #shownId(): { id?: number } {
     try {
-      return { id: this.#id ?? this.#readId() };
+      return { id: this.id };
     } catch {
       // It was not read before disposal, or the kernel gives such objects none.
       return {};

@@ -83,7 +83,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
   return classOf(type).kind.spec(options as never);
 }
 
-/** Checks that the kind of an inner map was said. @throws {TypeError} */
+/** Checks that the kind of an inner map was said, and no option that it does not have. @throws {TypeError} */
 function checkInner<I extends InnerMapTypes>(inner: I): I {
   if (typeof inner !== "object" || inner === null || inner instanceof BpfMap) {
     const got =
@@ -92,7 +92,8 @@ function checkInner<I extends InnerMapTypes>(inner: I): I {
       `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${got}`,
     );
   }
-  classOf(inner.type);
+  const { type, ...options } = inner as I & { readonly type: InnerMapName };
+  classOf(type).kind.checkNames(options);
   return inner;
 }
 
@@ -117,6 +118,9 @@ const hints: Hints = {
   EINVAL:
     "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner_map also the length",
 };
+
+/** The usual number of maps in an array of them: all are open at once, and processes may have no more than 1024 descriptors. */
+const usualBatch = 64;
 
 /** Attempts to open an inner map that is exchanged between the reading of its id and the opening. */
 const largestTries = 100;
@@ -249,8 +253,8 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * The keys and their maps in arrays. The maps are open until the loop goes on or ends, and are disposed of then: `dup()` those to
-   * keep.
+   * The keys and their maps in arrays, by default of 64: each map is a descriptor. They are open until the loop goes on or ends, and
+   * are disposed of then: `dup()` those to keep.
    *
    * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
    * @throws {RangeError} for a `max` that is not a positive integer
@@ -272,7 +276,12 @@ export abstract class MapOfMaps<
     return undefined;
   }
 
-  /** Removes all maps in arrays, as {@link takeAll}, with one call for each array where the kernel can (hash tables: 5.19). */
+  /**
+   * Removes all maps in arrays, by default of 64, as {@link takeAll}, with one call for each array where the kernel can (hash tables:
+   * 5.19).
+   *
+   * @throws as {@link entriesInBatches}: the maps of the array stay then
+   */
   takeAllInBatches(
     options: BatchesOptions = {},
   ): Generator<[key: K, map: InnerMap<I>][], undefined, undefined> {
@@ -284,7 +293,8 @@ export abstract class MapOfMaps<
     options: BatchesOptions,
     isTaken: boolean,
   ): Generator<[key: K, map: InnerMap<I>][], undefined, undefined> {
-    const max = checkBatches(what, options);
+    checkBatches(what, options);
+    const { max = usualBatch } = options;
     for (const ids of inBatches(this.ids(), max)) {
       using opened = new DisposableStack();
       const batch: [K, InnerMap<I>][] = [];

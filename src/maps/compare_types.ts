@@ -1,7 +1,7 @@
 import { Btf } from "../btf/btf.ts";
-import { identifiers } from "../types/c_members.ts";
+import { identifiers, isBits } from "../types/c_members.ts";
 import type { BtfType } from "../btf/graph.ts";
-import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
+import type { ArrayType, FieldPlace, Fields, StructType, Type } from "../types/type.ts";
 import type { BpfMap } from "./bpf_map.ts";
 
 /**
@@ -9,8 +9,8 @@ import type { BpfMap } from "./bpf_map.ts";
  * kernel has no types of the map: maps have them that this library or libbpf made with types that C has.
  *
  * Opening a map compares sizes alone, as a type can be described in many ways: one for which the sizes agree may still read a
- * counter as another. This compares the layouts: names of fields (without case and underscores), their places and sizes, the
- * lengths of arrays, and whether a number is an integer or has a fraction. Signs, byte orders and names of types may differ, as
+ * counter as another. This compares the layouts: names of fields (without case and underscores), their places and sizes (of
+ * bit-fields in bits), the lengths of arrays, and whether a number is an integer or has a fraction. Signs, byte orders and names of types may differ, as
  * `int` and `t.u32` do. Bytes, texts, addresses and types of one's own fit anything of their size.
  *
  * Kernel 4.18, CAP_SYS_ADMIN.
@@ -85,21 +85,53 @@ class Comparison {
 
   #compareFields(path: string, { fields }: StructType<Fields>, id: number): void {
     const members = this.#members(id);
+    // Bytes in the kernel's type may be anything, some bit-fields for example.
+    const bytes = members.filter((member) => this.#isOfBytes(member));
     const names = identifiers(Object.keys(fields));
-    for (const [index, { type, offset }] of Object.values(fields).entries()) {
+    for (const [index, place] of Object.values(fields).entries()) {
+      const { type, offset } = place;
       const name = names[index] as string;
       const inside = `${path}.${name}`;
       const member = takeByName(members, name);
+      if (isBits(type) && bytes.some((run) => this.#covers(run, place))) continue;
       if (member === undefined) {
         // Bytes without a name in the kernel's type are padding.
-        if (formOf(type) !== undefined) this.#note(`${inside} is here, and not`);
-      } else if (member.bitSize !== 0) continue;
+        if (formOf(type) !== undefined || isBits(type)) this.#note(`${inside} is here, and not`);
+      } else if (isBits(type) || member.bitSize !== 0) this.#compareBits(inside, place, member);
       else if (member.bitOffset === offset * 8) this.compare(inside, type, member.typeId);
       else this.#note(`${inside} is at byte ${offset} here, and at ${member.bitOffset / 8}`);
     }
     for (const { name, isAlternative } of members) {
       if (!isAlternative) this.#note(`${path}.${name} is not here, but`);
     }
+  }
+
+  /** Notes the differences of two members of which one is a bit-field at least. */
+  #compareBits(
+    path: string,
+    { type, offset, bitOffset = offset * 8 }: Place,
+    member: Member,
+  ): void {
+    const [bits, found] = [bitsOf(type), this.#bitsOf(member)];
+    if (!isBits(type) && formOf(type) === undefined) return;
+    if (bits !== found) this.#note(`${path} has ${bits} bits here, and ${found}`);
+    else if (bitOffset !== member.bitOffset) {
+      this.#note(`${path} is at bit ${bitOffset} here, and at ${member.bitOffset}`);
+    }
+  }
+
+  #bitsOf({ bitSize, typeId }: Member): number {
+    return bitSize === 0 ? this.#btf.sizeOf(typeId) * 8 : bitSize;
+  }
+
+  #isOfBytes({ bitSize, typeId }: Member): boolean {
+    return bitSize === 0 && this.#formOf(this.#btf.resolve(typeId)) === undefined;
+  }
+
+  /** Returns true where a member of the kernel's type lies over the end of a bit-field. */
+  #covers(member: Member, { type, offset, bitOffset = offset * 8 }: Place): boolean {
+    const last = bitOffset + bitsOf(type) - 1;
+    return member.bitOffset <= last && last < member.bitOffset + this.#bitsOf(member);
   }
 
   /** The members of a struct, and those of anonymous ones in it; of a union it is enough to have one. */
@@ -113,11 +145,14 @@ class Comparison {
     });
   }
 
-  #formOf({ kind, name, typeId }: BtfType): Form | undefined {
+  #formOf({ id, kind, name, typeId }: BtfType): Form | undefined {
     switch (kind) {
       case "struct":
-        // Addresses, which a number or bytes may be read as.
-        return /^in6?_addr$/.test(name) ? undefined : "a struct";
+        // Addresses, which a number or bytes may be read as; and a struct without members, which stands for a number with a
+        // fraction in kernels before 5.13.
+        return /^in6?_addr$/.test(name) || this.#btf.members(id).length === 0
+          ? undefined
+          : "a struct";
       case "array":
         // Bytes, which anything may be.
         return this.#btf.sizeOf(typeId) === 1 ? undefined : "an array";
@@ -146,11 +181,18 @@ interface Member {
   readonly isAlternative: boolean;
 }
 
+type Place = FieldPlace<Type<unknown>>;
+
+function bitsOf(type: Type<unknown>): number {
+  return isBits(type) ? type.width : type.size * 8;
+}
+
 function formOf(type: Type<unknown>): Form | undefined {
-  if (type.kind === "struct") return "a struct";
-  if (type.kind === "array") {
-    return (type as ArrayType<unknown>).element.size === 1 ? undefined : "an array";
-  }
+  // A type from elsewhere may call itself anything.
+  const { fields } = type as Partial<StructType<Fields>>;
+  const { element } = type as Partial<ArrayType<unknown>>;
+  if (type.kind === "struct") return fields && "a struct";
+  if (type.kind === "array") return element && element.size !== 1 ? "an array" : undefined;
   if (/^f(32|64)$/.test(type.kind)) return "a number with a fraction";
   return /^([ui](8|16|32|64)(Number)?|be(16|32|64)|bool|enum)$/.test(type.kind)
     ? "an integer"

@@ -169,8 +169,10 @@ export class MapHandle<Types extends object = object> {
   /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */
   abandon(): void {
     using descriptor = this.descriptor;
-    if (this.isNewlyPinned && this.pinnedAt !== undefined) {
-      unpinObject(descriptor.fd, this.pinnedAt, descriptor.what);
+    try {
+      if (this.isNewlyPinned) unpinObject(descriptor, this.pinnedAt as string, true);
+    } catch {
+      // Another process has put something else there. The error to report is the one that led here.
     }
   }
 }

@@ -130,10 +130,8 @@ export class MapKind<
 
   /** Checks options and makes plain data of them. @throws {TypeError | RangeError} */
   spec(options: Options): MapSpec {
-    const { row, className, types, options: names, refuseRenamed } = this.#definition;
-    const known = [...types, ...names, ...commonMapOptionNames];
-    refuseRenamed?.(className, options, known);
-    checkOptions(className, options, known);
+    const { row } = this.#definition;
+    this.checkNames(options);
     const sizes = { keySize: 0, valueSize: 0, ...this.#definition.sizes(options) };
     const { flags = 0, types: described, ...completed } = this.#definition.complete(options);
     const common = commonSpec(options);
@@ -145,6 +143,14 @@ export class MapKind<
       flags: common.flags | (row.flags ?? 0) | flags,
       ...(described && { types: specTypes(row, described) }),
     };
+  }
+
+  /** @internal Checks that each option is one of the class. @throws {TypeError} */
+  checkNames(options: object): void {
+    const { className, types, options: names, refuseRenamed } = this.#definition;
+    const known = [...types, ...names, ...commonMapOptionNames];
+    refuseRenamed?.(className, options, known);
+    checkOptions(className, options, known);
   }
 
   /** @internal Creates the map of options, or passes on the one that is open already. */

@@ -1,5 +1,6 @@
 import { checkCount } from "../check/arguments.ts";
 import { describe, refuseRange, refuseType } from "../check/describe.ts";
+import { isBits } from "./c_members.ts";
 import { defineType, type Recipe, type Source } from "./compile.ts";
 import { zero } from "./memory.ts";
 import { enumRecipe } from "./enum.ts";
@@ -76,7 +77,7 @@ export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
       atBit,
     },
     // Only within a struct or union are they bits to C.
-    { encode: (_types, type, part) => part((type as BitsType<unknown>).base) },
+    { encode: (_types, type, part) => (isBits(type) ? part(type.base) : undefined) },
   );
 }
 
@@ -95,7 +96,8 @@ function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | 
   if (base.kind === "bool") return (place) => truthRecipe(integerRecipe(place, false, false));
   if (base.kind === "enum") {
     const { values, base: integer } = base as EnumType<string, number | bigint>;
-    const make = makerOf(integer);
+    // A type from elsewhere may call itself so.
+    const make = integer && makerOf(integer);
     // A name whose value has more bits is refused when it is written, where C would cut it.
     return (
       make &&

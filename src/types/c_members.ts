@@ -43,7 +43,7 @@ export function encodeMembers(
     if (bitOffset > (hasBits ? greatestOffsetBesideBits : greatestOffset)) return undefined;
     if (!isUnion) end = bitOffset + bits;
     // In structs that the kernel searches, it refuses what does not begin at a byte (btf_find_struct_field, since 6.11).
-    if (types.hasOpaque && type.kind === "bits") {
+    if (types.hasOpaque && isBits(type)) {
       const from = Math.floor(bitOffset / 8);
       const first = from * 8 >= covered ? from : Math.ceil(covered / 8);
       const length = Math.ceil((bitOffset + bits) / 8) - first;
@@ -56,7 +56,7 @@ export function encodeMembers(
     const member = memberType(types, type, bitOffset, bits);
     // The kernel takes enums beside bit-fields for 4 bytes unless it is told otherwise (btf_enum_check_kflag_member).
     const isSized =
-      hasBits && !types.hasOpaque && (type.kind === "bits" || (type.kind === "enum" && bits < 32));
+      hasBits && !types.hasOpaque && (isBits(type) || (type.kind === "enum" && bits < 32));
     members.push({
       name: names[index] as string,
       typeId: typeof member === "number" ? member : part(member),
@@ -78,15 +78,21 @@ function memberType(
   if (/^f\d/.test(type.kind) && bitOffset % bits !== 0) {
     return types.array(unsignedChar(types), type.size);
   }
-  if (type.kind !== "bits") return type;
-  const { base } = type as BitsType<unknown>;
+  if (!isBits(type)) return type;
+  const { base } = type;
   // Enums of more bits than an int.
   return base.kind === "enum" && bits > 32 ? (base as EnumType<string, number>).base : base;
 }
 
 /** The number of bits of a bit-field. */
 function widthOf(type: Type<unknown> | undefined): number | undefined {
-  return type?.kind === "bits" ? (type as Partial<BitsType<unknown>>).width : undefined;
+  return isBits(type) ? type.width : undefined;
+}
+
+/** Returns true for what {@link bits} makes; a type from elsewhere may call itself so. */
+export function isBits(type: Type<unknown> | undefined): type is BitsType<unknown> {
+  const { kind, base, width } = (type ?? {}) as Partial<BitsType<unknown>>;
+  return kind === "bits" && isType(base) && isCount(width);
 }
 
 export function isCount(value: number | undefined): value is number {

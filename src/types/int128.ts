@@ -62,7 +62,8 @@ export const u128: IntegerType<bigint> = /*@__PURE__*/ wide(
   0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffffn,
 );
 
-const SMALLEST = -0x8000_0000_0000_0000_0000_0000_0000_0000n;
+// A sign before a bigint would be kept by bundlers.
+const SMALLEST = /*@__PURE__*/ BigInt.asIntN(128, 0x8000_0000_0000_0000_0000_0000_0000_0000n);
 
 /**
  * `__int128`: a signed integer of 16 bytes, aligned to 16, as a bigint.

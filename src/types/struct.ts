@@ -143,8 +143,7 @@ export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
     throw new TypeError(`${word}(fields): expected an object of types, got ${describe(fields)}`);
   }
   const entries = Object.entries(fields);
-  if (entries.length === 0) throw new TypeError(`${word}(fields): a ${word} needs a field`);
-  return entries.map(([name, type]) => {
+  const checked = entries.map(([name, type]) => {
     const extent = checkType(`${word}(fields): field ${JSON.stringify(name)}`, type);
     if (/^(0|[1-9][0-9]*)$/.test(name)) {
       throw new TypeError(
@@ -154,6 +153,11 @@ export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
     const isBits = recipeOf(type).atBit !== undefined;
     return { name, type, ...extent, ...(isBits && { width: (type as BitsType<unknown>).width }) };
   });
+  // Bit-fields of no bits are none.
+  if (checked.every(({ width }) => width === 0)) {
+    throw new TypeError(`${word}(fields): a ${word} needs a field`);
+  }
+  return checked;
 }
 
 /** The kernel trusts what it is told of its own fields: of some mistakes it warns as of its own bugs. */

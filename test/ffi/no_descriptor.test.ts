@@ -14,6 +14,7 @@ const needed: Readonly<Record<string, number>> = {
   PerCpuArrayMap: 2,
   "the losses of a ring": 2,
   PerfBuffer: 2,
+  "a pinned PerfBuffer": 2,
   ArrayOfMaps: 2,
 };
 

@@ -183,6 +183,19 @@ describe.each([
   });
 });
 
+bpfTest("batches of maps of maps open no more at once than processes have descriptors for", () => {
+  using map = new HashMap(inner);
+  using hash = new HashOfMaps({ key: t.u32, maxEntries: 200, inner: innerHash });
+  using array = new ArrayOfMaps({ length: 200, inner: innerHash });
+  const pairs = Array.from({ length: 200 }, (__, key) => [key, map] as const);
+  for (const maps of [hash.setMany(pairs), array.setMany(pairs)]) {
+    const sizes = (batches: Iterable<unknown[]>) => Array.from(batches, ({ length }) => length);
+    expect(sizes(maps.entriesInBatches())).toEqual([64, 64, 64, 8]);
+    expect(sizes(maps.takeAllInBatches())).toEqual([64, 64, 64, 8]);
+    expect(maps.count()).toBe(0);
+  }
+});
+
 describe("an array of maps in batches", () => {
   bpfTest("refuses an index outside before it does anything", () => {
     using maps = new ArrayOfMaps({ length: 4, inner: innerHash });
@@ -526,6 +539,22 @@ describe("maps of maps", () => {
     using live = new HashMap({ ...inner, name: "live" });
     const make = () => new HashOfMaps({ key: t.u32, maxEntries: 1, inner: live as never });
     expect(make).toThrow(/got the hash map "live": give the options that describe it/);
+  });
+
+  bpfTest("are opened with no option of the maps inside that these do not have", () => {
+    using hash = outer();
+    using array = new ArrayOfMaps({ length: 1, inner: { type: "array", value: t.u32, length: 1 } });
+    const open = (options: object) => () =>
+      // Options as they come from JavaScript.
+      HashOfMaps.fromFd(hash.fd, { key: t.u32, inner: options as never });
+    const before = openKernelObjects().size;
+    expect(open({ ...innerHash, valeu: t.u64 })).toThrow(/HashMap: unknown option "valeu".*value/);
+    expect(open({ ...innerHash, length: 1 })).toThrow(/HashMap: unknown option "length"/);
+    const wrong = { type: "array", value: t.u32, maxEntries: 1 } as const;
+    expect(() => ArrayOfMaps.fromFd(array.fd, { inner: wrong })).toThrow(/option `length`/);
+    expect(openKernelObjects().size).toBe(before);
+    // Those that it was created with may be there.
+    using _opened = open({ ...innerHash, flags: [], name: "" })();
   });
 
   bpfTest("check what is said of the maps inside, and leave nothing open", () => {

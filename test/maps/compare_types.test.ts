@@ -2,6 +2,7 @@
 import { describe, expect } from "bun:test";
 import { closeSync } from "node:fs";
 import { DataBtfBuilder } from "../../src/btf/builder.ts";
+import { encodeBtf } from "../../src/btf/encode.ts";
 import {
   ArrayMap,
   BpfFileSystem,
@@ -102,6 +103,81 @@ describe("the types of a map", () => {
       "value.a has 2 bytes here, and 1 in the kernel",
       "value.b is at byte 2 here, and at 1 in the kernel",
       "value.c is at byte 3 here, and at 2 in the kernel",
+    ]);
+  });
+
+  bpfTest(
+    "agree in all kinds of types, also where the kernel has bytes in place of bit-fields",
+    () => {
+      const bits = { a: t.bits(t.u32, 3), b: t.bits(t.u32, 20), c: t.bits(t.bool, 1) } as const;
+      const rest = { d: t.u32, e: t.bits(t.enum({ A: 1 }), 9), f: t.bits(t.u64, 40) } as const;
+      const all = t.struct({
+        ...bits,
+        ...rest,
+        ...{ g: t.f32, h: t.f64, i: t.union({ x: t.u32, y: t.f32 }), j: t.u128, k: t.i128 },
+        ...{ l: t.enum({ A: 1 }, { base: t.u8 }), m: t.enum({ A: 1n }, { base: t.u64 }) },
+      });
+      const packed = t.struct({ g: t.u8, ...bits, ...rest, h: t.f64 }, { packed: true });
+      // The kernel looks for the lock, and takes no bit-fields beside it.
+      const locked = t.struct({ lock: t.spinLock, ...bits, ...rest });
+      for (const value of [all, packed, locked]) expect(differences(value, value)).toEqual([]);
+    },
+  );
+
+  bpfTest("agree in the form that kernels get which do not know all kinds of types", () => {
+    const value = t.struct({
+      ...{ a: t.f32, b: t.f64, c: t.enum({ A: -1 }), d: t.enum({ A: 1n }, { base: t.u64 }) },
+      e: t.u32,
+    });
+    const { older } = encodeBtf({ key: t.u32, value });
+    const spec = { type: "hash", keySize: 4, valueSize: value.size, maxEntries: 1 } as const;
+    const common = { flags: 0, name: "", numaNode: -1, mapExtra: 0 };
+    const types = { ...older!, areRequired: true };
+    const fd = createFromSpec(HASH, { ...spec, ...common, types });
+    try {
+      expect(differencesOf(fd, value)).toEqual([]);
+    } finally {
+      closeSync(fd);
+    }
+  });
+
+  bpfTest("fit anything where they are of one's own, whatever they call themselves", () => {
+    for (const kind of ["struct", "array", "union", "bits", "enum"]) {
+      const own = { kind, name: "own", size: 8, align: 4, read: () => 0, write: () => {} };
+      expect(differences(t.struct({ a: t.u32, b: t.u32 }), own)).toEqual(
+        kind === "enum" ? ["value is an integer here, and a struct in the kernel"] : [],
+      );
+      expect(differences(t.struct({ a: own }), t.struct({ a: t.u64 }))).toEqual([]);
+    }
+  });
+
+  bpfTest("are compared bit by bit where they have bit-fields", () => {
+    const made = t.struct({ a: t.bits(t.u32, 3), b: t.bits(t.u32, 5), c: t.bits(t.u32, 24) });
+    expect(
+      differences(
+        made,
+        t.struct({ b: t.bits(t.u32, 5), a: t.bits(t.u32, 4), d: t.bits(t.u32, 23) }),
+      ),
+    ).toEqual([
+      "value.b is at bit 0 here, and at 3 in the kernel",
+      "value.a has 4 bits here, and 3 in the kernel",
+      "value.d is here, and not in the kernel",
+      "value.c is not here, but in the kernel",
+    ]);
+    expect(differences(made, t.struct({ a: t.u32 }))).toEqual([
+      "value.a has 32 bits here, and 3 in the kernel",
+      "value.b is not here, but in the kernel",
+      "value.c is not here, but in the kernel",
+    ]);
+    // A number of as many bits at the same place is the same.
+    expect(
+      differences(
+        t.struct({ a: t.bits(t.u32, 8), b: t.bits(t.u32, 24) }),
+        t.struct({ a: t.u8, b: t.bytes(3) }),
+      ),
+    ).toEqual([]);
+    expect(differences(t.struct({ a: t.u32 }), t.struct({ a: t.bits(t.u32, 31) }))).toEqual([
+      "value.a has 31 bits here, and 32 in the kernel",
     ]);
   });
 

@@ -300,6 +300,15 @@ describe("an error that a type of the user's own throws", () => {
     expect(own.message).toBe('value of hash map "mine": changed meanwhile');
   });
 
+  bpfTest("is the same error where it was made without a message", () => {
+    using map = throwing("mine");
+    const own = new Refusal();
+    for (let round = 0; round < 2; round++) {
+      expect(thrownBy(() => map.set(1, own))).toBe(own);
+      expect(own.message).toBe('value of hash map "mine": ');
+    }
+  });
+
   bpfTest(
     "becomes the cause of one that says the place, where its message cannot be changed",
     () => {

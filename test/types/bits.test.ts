@@ -43,6 +43,8 @@ describe("bit-fields", () => {
       { packed: true },
     );
     expect(packed).toMatchObject({ size: 5, align: 1 });
+    // Of nothing else, a struct would have no bytes.
+    expect(() => t.struct({ end: t.bits(t.u32, 0) })).toThrow("a struct needs a field");
   });
 
   test("take what their bits can hold, and leave those of the others", () => {
@@ -133,6 +135,8 @@ describe("bit-fields", () => {
     for (const base of [t.be32, t.f32, t.u128, t.ipv4, t.bytes(4), t.bits(t.u8, 3), t.spinLock]) {
       expect(() => t.bits(base as t.Type<unknown>, 3)).toThrow("bits(base): expected an integer");
     }
+    const own = { kind: "enum", name: "own", size: 4, align: 4, read: () => 0, write: () => {} };
+    expect(() => t.bits(own, 3)).toThrow("bits(base): expected an integer");
     expect(() => t.bits(5 as never, 3)).toThrow("expected a type such as t.u32");
     expect(() => t.array(t.bits(t.u8, 3), 2)).toThrow("C has no arrays of bit-fields");
   });

@@ -120,6 +120,8 @@ describe("unions", () => {
     expect(() => t.union({ 0: t.u8 })).toThrow("is a number");
     expect(() => t.union({ a: t.spinLock, b: t.u8 })).toThrow("a union cannot have what belongs");
     expect(() => t.union({ a: t.struct({ lock: t.spinLock }), b: t.u8 })).toThrow(TypeError);
-    expect(() => t.union({ a: t.bits(t.u8, 0) })).toThrow("a bit-field of no bits is for structs");
+    expect(() => t.union({ a: t.bits(t.u8, 0), b: t.u8 })).toThrow(
+      "a bit-field of no bits is for structs",
+    );
   });
 });

@@ -1,4 +1,5 @@
 /** @module Makes something with more and more descriptors left until that succeeds, and tells what it failed with before. */
+import { existsSync } from "node:fs";
 import * as lib from "../../../src/index.ts";
 import { takeDescriptors } from "../../support/last_descriptors.ts";
 import { countResources } from "../../support/resources.ts";
@@ -19,6 +20,8 @@ const tracepoint = new lib.Program({
   license: "GPL",
   code,
 });
+
+const path = `${new lib.BpfFileSystem().path}/events`;
 
 /** The things that take descriptors. */
 const makers: Readonly<Record<string, () => unknown>> = {
@@ -52,6 +55,13 @@ const makers: Readonly<Record<string, () => unknown>> = {
   "the owners of objects": () => lib.objectOwners(),
   "the pins of objects": () => lib.objectPins(),
   "the number of CPUs": () => lib.possibleCpus(),
+  "a pinned PerfBuffer": () => {
+    try {
+      return new lib.PerfBuffer({ event: value, pin: path });
+    } catch (error) {
+      throw existsSync(path) ? new Error("its pin was left") : error;
+    }
+  },
 };
 
 /** What stays. */
