@@ -38,7 +38,7 @@ describe("the kernel's types", () => {
     expect(find("mm_struct", "arg_strat")).toThrow(/did you mean "arg_start"\?$/);
     expect(find("task_structt", "tgid")).toThrow(/task_structt: did you mean "task_struct"\?$/);
     expect(find("task_struct", "mm.pgd")).toThrow(
-      /"pgd" is looked for in is a pointer to the struct mm_struct, whose fields are elsewhere/,
+      /the parent of "pgd" is a pointer to the struct mm_struct, whose fields are elsewhere/,
     );
   });
 

@@ -412,7 +412,7 @@ describe("types that make far more values than they have bytes, as the kernel ta
   };
   const tooMany = (id: number, most: number, size: number) =>
     new RangeError(
-      `BTF type ${id} makes more than ${most} values of ${size} bytes: its members lie over one another too often`,
+      `BTF type ${id} makes more than ${most} values of ${size} bytes: its members overlap too often`,
     );
   const eight = (type: number, name: (index: number) => string) =>
     Array.from({ length: 8 }, (_, index) => ({ name: name(index), type, bit: 0 }));

@@ -64,7 +64,7 @@ describe("unions", () => {
     expect(refused({ v4: "10.0.0" })).toStartWith(
       'RangeError: field "address.v4": expected an IPv4 address',
     );
-    expect(refused(5)).toContain('field "address": expected an object of one member');
+    expect(refused(5)).toContain('field "address": expected an object with one member');
     expect(refused(null)).toContain("got null");
     expect(refusal(Address, { toString: 1 })).toContain('unknown field "toString"');
   });
@@ -118,8 +118,12 @@ describe("unions", () => {
     expect(() => t.union({})).toThrow("union(fields): a union needs a field");
     expect(() => t.union({ a: 5 } as never)).toThrow('union(fields): field "a": expected a type');
     expect(() => t.union({ 0: t.u8 })).toThrow("is a number");
-    expect(() => t.union({ a: t.spinLock, b: t.u8 })).toThrow("a union cannot have what belongs");
+    expect(() => t.union({ a: t.spinLock, b: t.u8 })).toThrow(
+      "a union cannot have a field that belongs to the kernel",
+    );
     expect(() => t.union({ a: t.struct({ lock: t.spinLock }), b: t.u8 })).toThrow(TypeError);
-    expect(() => t.union({ a: t.bits(t.u8, 0) })).toThrow("a bit-field of no bits is for structs");
+    expect(() => t.union({ a: t.bits(t.u8, 0) })).toThrow(
+      "a bit-field of width 0 can only be in a struct",
+    );
   });
 });
