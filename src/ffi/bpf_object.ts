@@ -104,10 +104,9 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
 /**
  * Removes a pin of an object. Returns false where nothing is at the path.
  *
- * No call of the kernel compares and removes in one step: what another process puts there within the few system calls in between
- * is removed instead.
+ * The kernel cannot compare and remove in one step: a pin that another process puts there between these calls is removed instead.
  *
- * @throws {Error} that says what is there, where that is not a pin of the object
+ * @throws {Error} where something other than a pin of the object is there; it says what
  */
 export function unpinObject(fd: number, path: string, what: string): boolean {
   const file = lstatSync(path, { throwIfNoEntry: false });
@@ -136,7 +135,7 @@ export function unpinObject(fd: number, path: string, what: string): boolean {
   throw new Error(`cannot unpin the ${what}: ${path} is ${found}. Nothing was removed`);
 }
 
-/** Describes an object, by what tells it from all others: `map "counts" with id 7`. */
+/** Describes an object uniquely: `map "counts" with id 7`. */
 function describeObject(fd: number, what: string): string {
   const kind = objectKind(fd);
   using info = objectInfo(fd, PROG_INFO.sizeof, what);
@@ -146,7 +145,7 @@ function describeObject(fd: number, what: string): string {
   return `${kind === "prog" ? "program" : kind}${name} with id ${info.u32(MAP_INFO.id)}`;
 }
 
-/** Returns true where the descriptor of a map may do what it could if opened with this flag, BPF_F_RDONLY or BPF_F_WRONLY. */
+/** Returns true where the descriptor of a map has the rights that this flag gives, BPF_F_RDONLY or BPF_F_WRONLY. */
 export function hasAccess(fd: number, flag: number): boolean {
   const mode = flag === BPF_F_RDONLY ? O_RDONLY : O_WRONLY;
   return (libc.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === mode;
