@@ -471,7 +471,7 @@ describe("kinds of maps", () => {
   bpfTest("that are queues and stacks show the next value, and keep all", async () => {
     using queue = new Queue({ value: t.u32, maxEntries: 4 });
     using stack = new Stack({ value: t.u32, maxEntries: 4 });
-    const note = "only the next value is shown: to read the others would be to take them out";
+    const note = "only the next value is shown: reading the others would remove them";
     for (const map of [queue, stack]) {
       expect(await dumpWithNotes(map)).toEqual({ entries: [], notes: [note] });
       map.push(1).push(2);

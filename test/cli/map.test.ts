@@ -296,7 +296,8 @@ testUnless(bpfObstacle ?? mountObstacle)("pins that may not be seen are told of"
   rmdirSync(locked);
   // Kernels may refuse the pin itself to who has no capabilities at all.
   if (text.stderr.includes("EPERM")) return;
-  const note = /^pins in \d+ places? are not shown: they may not be opened \(CAP_DAC_OVERRIDE/m;
+  const note =
+    /^pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m;
   expect(text.stderr).toMatch(note);
   const { notes } = JSON.parse(json.stdout) as { readonly notes: readonly string[] };
   expect(notes).toContainEqual(expect.stringMatching(note) as never);
@@ -393,7 +394,7 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
       // Kernels may refuse the pin itself to who has no capabilities at all.
       if (text.includes("EPERM")) continue;
       expect(text).toMatch(
-        /^( *")?pins in \d+ places? are not shown: they may not be opened \(CAP_DAC_OVERRIDE/m,
+        /^( *")?pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m,
       );
     }
   },

@@ -31,7 +31,7 @@ class Ring implements Disposable {
 }
 
 const warning = (map: string) =>
-  `the events of ${map} that are shown are taken from its own consumer\n`;
+  `the events that are shown are taken from the consumer of ${map}\n`;
 
 describe("the records of a ring buffer", () => {
   ringTest("are shown as bytes, as many as are asked for; the others stay", async () => {
@@ -174,7 +174,7 @@ mapTest("perf_event_array")("the records of a perf buffer are shown, and taken o
   }
   expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
   expect(await child.stderr.text()).toBe(
-    'the events of perf_event_array map "cli_perf" that are shown are taken from its own consumer, which gets no more until it opens the buffer anew\n',
+    'the events that are shown are taken from the consumer of perf_event_array map "cli_perf", which gets no more until it opens the buffer again\n',
   );
   expect(child.exitCode).toBe(0);
 });
