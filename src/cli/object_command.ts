@@ -152,7 +152,7 @@ export function originOf(
   const longest = BPF_OBJ_NAME_LEN - 1;
   if (isChange && Buffer.byteLength(reference.name) > longest) {
     throw new CommandError(
-      `the kernel keeps ${longest} characters of a name, and ${JSON.stringify(reference.name)} has more: name the ${nouns[kind]} by its id`,
+      `the kernel keeps ${longest} characters of a name, and ${JSON.stringify(reference.name)} has more: say which ${nouns[kind]} by its id`,
       { isMisuse: true },
     );
   }

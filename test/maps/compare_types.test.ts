@@ -33,7 +33,7 @@ function differencesOf(fd: number, value: AnyType): string[] {
   } catch (error) {
     expect(error).toBeInstanceOf(TypeError);
     const [, text] =
-      /^the types of the hash map \d+ are not those that the kernel has of it: (.*)$/.exec(
+      /^the types of the hash map \d+ differ from those that the kernel has for it: (.*)$/.exec(
         (error as Error).message,
       )!;
     return text!.split("; ");

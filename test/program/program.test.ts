@@ -144,7 +144,7 @@ bpfTest("input that the kernel refuses is a BpfError that says what is wanted", 
     const run = () => program.testRun(options);
     expect(run).toThrow(BpfError);
     expect(run).toThrow(
-      /bpf\(BPF_PROG_TEST_RUN\): EINVAL .*a packet \(data\) of 14 bytes at least/,
+      /bpf\(BPF_PROG_TEST_RUN\): EINVAL .*a packet \(data\) of at least 14 bytes/,
     );
   }
   using tracepoint = new Program({

@@ -46,7 +46,7 @@ describe("the name of a section", () => {
 
   test("that libbpf has and this library does not is not taken for a misspelt one", () => {
     for (const name of ["tcx/ingress", "fentry.s/tcp_connect", "kprobe/x", "ksyscall/read"]) {
-      const prefix = `section: unknown "${name}": libbpf has such programs, bun-bpf does not load them`;
+      const prefix = `section: unknown "${name}": libbpf has this section, but bun-bpf does not`;
       expect(() => parseSection(name)).toThrow(prefix);
     }
   });

@@ -100,7 +100,7 @@ bpfTest("the message says why and where in the verifier's words, and what helps"
   expect(headline).toBe(
     `cannot load the socket program: the verifier rejected it: ${error.reason}`,
   );
-  expect(hint).toStartWith("r1 is a number here, and memory is reached through pointers");
+  expect(hint).toStartWith("r1 is a number here, and memory is accessed only through pointers");
   expect(hint).toBe(error.hint ?? "");
   expect(rest.slice(0, 6)).toEqual([
     "At slot 1:",
@@ -358,7 +358,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0
 test("a program that is too complex is known by its error where the log has lost the reason", () => {
   const options = { errno: 7, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
   const error = new Subject(options, "0: (b7) r1 = 0\n", assemble([asm.mov(r1, 0), asm.exit()]));
-  expect(error.hint).toStartWith("The verifier gave up: it follows each path");
+  expect(error.hint).toStartWith("The verifier gave up: it follows every path");
 });
 
 bpfTest(

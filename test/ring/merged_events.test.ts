@@ -308,7 +308,7 @@ setTimeout(() => { console.log("alive"); process.exit(); }, ${milliseconds}).unr
 
   bpfTest("is refused for what is not a buffer, or for none", () => {
     using rings = new Rings();
-    expect(() => new MergedEvents({})).toThrow("expected one buffer at least");
+    expect(() => new MergedEvents({})).toThrow("expected at least one buffer");
     // @ts-expect-error: no buffer
     expect(() => new MergedEvents({ a: rings.a, b: 1 })).toThrow(
       "b: expected a RingBuf or a PerfBuffer, got 1",
