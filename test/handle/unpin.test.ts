@@ -65,7 +65,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.each(Object.entries(kinds))(
   "unpin() of a %s",
   (noun, { create, openAt, fromId, words }) => {
-    bpfTest("removes no file, folder or symbolic link, and says what is there", () => {
+    bpfTest("does not remove a file, folder or symbolic link, and says what is there", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const pin = join(bpffs.path, "pin");
@@ -96,7 +96,7 @@ describe.each(Object.entries(kinds))(
       expect(object.unpin()).toBe(true);
     });
 
-    bpfTest("removes no pin of another object, of whatever kind", () => {
+    bpfTest("does not remove a pin of another object of any kind", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       for (const [otherNoun, other] of Object.entries(kinds)) {
@@ -124,7 +124,7 @@ describe.each(Object.entries(kinds))(
       expect(existsSync(path)).toBe(false);
     });
 
-    bpfTest("of a pin that is gone returns false, and another time as well", () => {
+    bpfTest("of a pin that is gone returns false, also when repeated", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const path = join(bpffs.path, "pin");
@@ -142,7 +142,7 @@ describe.each(Object.entries(kinds))(
       ]);
     });
 
-    bpfTest("removes every pin that the object has made, or the one that is named", () => {
+    bpfTest("removes every pin that the object has made, or only the given one", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const paths = ["a", "b", "c", "d"].map((name) => join(bpffs.path, name));
@@ -157,7 +157,7 @@ describe.each(Object.entries(kinds))(
     });
 
     bpfTest(
-      "leaves the pins that other objects for the same one have made, unless they are named",
+      "keeps pins made by other objects for the same map, program or link, unless they are given",
       () => {
         using bpffs = new BpfFileSystem();
         using object = create();

@@ -265,7 +265,7 @@ bpfTest("a pinned program outlives its object, until it is unpinned", () => {
   expect(() => program.pin("/tmp/bun-bpf-no-bpffs")).toThrow(/must be on a BPF file system/);
 });
 
-bpfTest("the kernel gets as many bytes as there are, whatever their length says", () => {
+bpfTest("the kernel gets all bytes of an array, whatever its length property says", () => {
   let asked = 0;
   class Growing extends Uint8Array {
     // One length for the room, and another one for the kernel.

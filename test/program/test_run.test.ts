@@ -76,7 +76,7 @@ describe("repeat", () => {
     expect(error.hint).toContain("Programs of the type syscall take no repeat");
   });
 
-  bpfTest("is reached while signals arrive", async () => {
+  bpfTest("is completed while signals arrive", async () => {
     using counter = counting("socket", end);
     let signals = 0;
     const listener = () => signals++;
@@ -140,7 +140,7 @@ describe("repeat", () => {
     },
   );
 
-  bpfTest("is reached where the process is stopped in between", async () => {
+  bpfTest("is completed although the process is stopped in between", async () => {
     const child = join(import.meta.dir, "children/stopped_run.ts");
     const { stdout, stderr } = await runBun([child]);
     expect(stderr).toBe("");

@@ -14,7 +14,7 @@ describe("unions", () => {
     expect(t.union({ a: t.bytes(5), b: t.u16 })).toMatchObject({ size: 6, align: 2 });
   });
 
-  test("have at least one member, for the type checker", () => {
+  test("have at least one member as their TypeScript type", () => {
     const union = t.union({ number: t.u32, text: t.cstring(4) });
     type Value = t.Infer<typeof union>;
     expectTypeOf<{ number: number }>().toExtend<Value>();
@@ -51,7 +51,7 @@ describe("unions", () => {
     );
   });
 
-  test("refuse no member, several, others, and what is no object", () => {
+  test("refuse no member, several, unknown ones, and values that are not objects", () => {
     const type = t.struct({ a: t.u8, address: Address });
     const refused = (address: unknown) => refusal(type, { a: 1, address });
     expect(refused({})).toBe(

@@ -3,7 +3,7 @@ import { RingBuf, t } from "../../../src/index.ts";
 
 declare const self: Worker;
 
-/** What the test tells the Worker. */
+/** The message from the test to the Worker. */
 export interface Order {
   readonly ringFd: number;
   /** How often each number was seen, by any consumer. */

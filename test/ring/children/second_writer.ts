@@ -3,7 +3,7 @@ import { t, UserRingBuf } from "../../../src/index.ts";
 
 declare const self: Worker;
 
-/** What the test tells the Worker. */
+/** The message from the test to the Worker. */
 export interface Order {
   readonly ringFd: number;
   /** Bytes of its records. */
