@@ -232,7 +232,7 @@ class MergedSource<E> extends RecordSource<E> {
 
 /** The buffers as one map: their name, and the wait for all of them. */
 class MergedMap implements ConsumedMap {
-  /** Not an id of the kernel: each buffer is claimed by its own id. */
+  /** An id that is not one of the kernel: each buffer is claimed by its own id. */
   readonly id = 0;
   readonly #reader: MergedReader;
   readonly #watches: Map<Part, Watch>;

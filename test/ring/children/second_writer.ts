@@ -8,7 +8,7 @@ export interface Order {
   readonly ringFd: number;
   /** Bytes of its records. */
   readonly length: number;
-  /** Not 0 when the writers are to end. */
+  /** Set to 1 when the writers should end. */
   readonly stop: Int32Array;
 }
 
