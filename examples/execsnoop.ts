@@ -38,8 +38,8 @@ With --failed, attempts of 32-bit programs are not seen; arguments that were not
 
 With --json a line has the keys time (ISO 8601), pid, ppid, uid, comm, filename and args (an array); argsCutOff
 where arguments were not read whole; with --failed also ret (0, or a negative error number) and error (its name).
-Bytes that are not UTF-8 are U+FFFD in comm, filename and args: then commBytes, filenameBytes or argsBytes
-(an array, as args) has all bytes as hexadecimal digits.
+Bytes that are not UTF-8 are U+FFFD in comm, filename and args: commBytes, filenameBytes or argsBytes
+(an array, like args) then have all bytes as hexadecimal digits.
 
 Needs root, or CAP_BPF and CAP_PERFMON; and a kernel with BTF, 5.8 or later.`;
 
