@@ -132,7 +132,7 @@ export function unpinObject(fd: number, path: string, what: string): boolean {
       if (code !== "EACCES") throw error;
     }
   }
-  throw new Error(`cannot unpin the ${what}: ${path} is ${found}. Nothing was removed`);
+  throw new Error(`cannot unpin the ${what}: ${path} is ${found}. It was not removed`);
 }
 
 /** Describes an object uniquely: `map "counts" with id 7`. */

@@ -80,10 +80,10 @@ describe.each(Object.entries(kinds))(
       mkdirSync(join(bpffs.path, "folder"));
       const before = countResources();
       const refusals = {
-        [file!]: /: .*file is a file that is not a pin, .*\. Nothing was removed$/,
-        [folderInside!]: /: .*folder is a directory\. Nothing was removed$/,
-        [`${bpffs.path}/folder`]: /: .* is a directory\. Nothing was removed$/,
-        [alias!]: /: .*alias is a symbolic link: give its target\. Nothing was removed$/,
+        [file!]: /: .*file is a file that is not a pin, .*\. It was not removed$/,
+        [folderInside!]: /: .*folder is a directory\. It was not removed$/,
+        [`${bpffs.path}/folder`]: /: .* is a directory\. It was not removed$/,
+        [alias!]: /: .*alias is a symbolic link: give its target\. It was not removed$/,
         [join(bpffs.path, "alias")]: /is a symbolic link/,
       };
       for (const [path, message] of Object.entries(refusals)) {
@@ -106,7 +106,7 @@ describe.each(Object.entries(kinds))(
         const before = countResources();
         expect(() => object.unpin(path)).toThrow(
           new Error(
-            `cannot unpin the ${object}: ${path} is a pin of ${other.words(another.id)}. Nothing was removed`,
+            `cannot unpin the ${object}: ${path} is a pin of ${other.words(another.id)}. It was not removed`,
           ),
         );
         expect(countResources()).toEqual(before);
@@ -118,7 +118,7 @@ describe.each(Object.entries(kinds))(
       unlinkSync(path);
       using thief = create();
       thief.pin(path);
-      expect(() => object.unpin()).toThrow(`is a pin of ${words(thief.id)}. Nothing was removed`);
+      expect(() => object.unpin()).toThrow(`is a pin of ${words(thief.id)}. It was not removed`);
       expect(existsSync(path)).toBe(true);
       expect(thief.unpin()).toBe(true);
       expect(existsSync(path)).toBe(false);
