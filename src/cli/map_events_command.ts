@@ -37,7 +37,7 @@ export function mapEventsCommand(program: Command): void {
   if (group === undefined) throw new Error("there is no command map yet");
   group
     .command("events")
-    .description("consume the records of a ring or perf buffer, and show them as they come")
+    .description("consume and show the records of a ring or perf buffer")
     .addArgument(argumentFor("map"))
     .option("-t, --type <name>", "the struct, union or typedef that a record is")
     .option("-l, --limit <count>", "stop after this many records (default: at Ctrl-C)", parseLimit)

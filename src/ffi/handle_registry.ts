@@ -148,6 +148,6 @@ function startTracing(): HandleRegistry | undefined {
 export function openHandles(): readonly OpenHandle[] {
   if (registry !== undefined) return registry.list();
   throw new Error(
-    `what is open is not traced: set ${variable}=1 in the environment before bun-bpf is imported`,
+    `open handles are not traced: set ${variable}=1 in the environment before bun-bpf is imported`,
   );
 }
