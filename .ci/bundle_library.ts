@@ -16,7 +16,7 @@ const root = join(import.meta.dir, "..");
 const src = join(root, "src");
 const target = resolve(process.argv[2] ?? join(root, "dist"));
 
-/** The exports whose modules are loaded at once, with all that these modules import: the last traces from the start on. */
+/** The exports whose modules are loaded at once, with all their imports. The last one traces from the start. */
 const coreExports = ["t", "HashMap", "openHandles"];
 
 /** A value that index.ts exports, and the file that it comes from. */
@@ -56,7 +56,7 @@ function entry(name: string, contents: string): BunPlugin {
   };
 }
 
-/** Leaves the imports of the bundles by each other as they are. */
+/** Leaves imports between the bundles unchanged. */
 const otherBundle: BunPlugin = {
   name: "other bundle",
   setup(build) {
@@ -120,7 +120,7 @@ if (missing.length > 0) throw new Error(`index.ts exports ${missing.join()} in a
 const coreFiles = await filesOf(exports.filter(({ name }) => coreExports.includes(name)));
 const direct = exports.filter(({ path }) => coreFiles.includes(path));
 const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
-/** Constants alone: scripts that use none of them need not wait for them. */
+/** Only constants: scripts that use none of them do not load them. */
 const numbers = deferred.filter(({ path }) => path.startsWith(join(src, "uapi/")));
 const rest = deferred.filter((each) => !numbers.includes(each));
 

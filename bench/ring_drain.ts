@@ -129,7 +129,10 @@ class FilledRing implements AsyncDisposable {
     this.#peer = new Child([peer.program, "drain", ...ids.map(String), `${records}`]);
   }
 
-  /** Fills the ring. A signal makes more runs: what is there is then drained in the same way, as another would be compiled. */
+  /**
+   * Fills the ring. A signal can cause more runs: the extra records are drained by the same code, as another drain would be
+   * compiled separately.
+   */
   async #fill(): Promise<void> {
     for (;;) {
       runMany(this.#program, this.#records);

@@ -38,8 +38,8 @@ With --failed, attempts of 32-bit programs are not seen; arguments that were not
 
 With --json a line has the keys time (ISO 8601), pid, ppid, uid, comm, filename and args (an array); argsCutOff
 where arguments were not read whole; with --failed also ret (0, or a negative error number) and error (its name).
-Bytes that are not UTF-8 are U+FFFD in comm, filename and args: then commBytes, filenameBytes or argsBytes
-(an array, as args) has all bytes as hexadecimal digits.
+Bytes that are not UTF-8 are U+FFFD in comm, filename and args: commBytes, filenameBytes or argsBytes
+(an array, like args) then have all bytes as hexadecimal digits.
 
 Needs root, or CAP_BPF and CAP_PERFMON; and a kernel with BTF, 5.8 or later.`;
 
@@ -419,7 +419,7 @@ function quote(bytes: Uint8Array): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** As JSON in one line, in which a terminal obeys nothing: JSON itself escapes the controls before U+0020 alone. */
+/** Returns a line of JSON without characters that a terminal interprets: JSON itself only escapes controls below U+0020. */
 function toJson(value: object): string {
   return JSON.stringify(value).replace(allUnprintable, (character) =>
     Array.from(
@@ -466,7 +466,7 @@ function columns(time: string, pid: string, ppid: string, uid: string, ret: stri
 function heading({ failed }: Options): string {
   const start = columns("TIME", "PID", "PPID", "UID", failed ? "RET".padEnd(8) : "");
   const text = `${start}${"COMM".padEnd(15)} ${"FILENAME".padEnd(24)} ARGS`;
-  // In one line; a pipe has no width.
+  // One line; a pipe has no width.
   return colour(bold, text.slice(0, process.stdout.columns || undefined).trimEnd());
 }
 

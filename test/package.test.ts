@@ -277,7 +277,7 @@ ${body}});`,
     expect(await runBun(["test", "used.test.ts"], { cwd: folder })).toMatchObject({ exitCode: 0 });
   });
 
-  installedTest("says what helps where no descriptor is left to load a part of it", async () => {
+  installedTest("names the remedy where no descriptor is left to load a part of it", async () => {
     await write(
       "no_descriptor.ts",
       `import { closeSync, openSync } from "node:fs";
@@ -537,7 +537,7 @@ appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
     expect(list.stdout).toMatch(new RegExp(`^ *${map.id}  hash `, "m"));
   });
 
-  installedTest("ends what the code before has opened when bun --hot reloads it", async () => {
+  installedTest("ends all that the old code has opened when bun --hot reloads it", async () => {
     await using script = new HotScript(
       `import { HashMap, keepAcrossReloads, RingBuf, t } from "bun-bpf";
 // begin

@@ -16,7 +16,7 @@ const compiled = /^```sh\n([\s\S]*?setcap[\s\S]*?)^```$/m.exec(permissions)?.[1]
 const member = 65534;
 const stranger = 65533;
 
-/** Why a user without privilege cannot be given capabilities here. */
+/** The reason why capabilities cannot be given to an unprivileged user here, if any. */
 const obstacle =
   hostObstacle ??
   bpfObstacle ??
@@ -62,7 +62,7 @@ describe("capabilities for one program", () => {
   });
 
   testUnless(obstacle)(
-    "a compiled script has them, for the group alone that may run it",
+    "a compiled script has them, only for the group that may run it",
     async () => {
       const target = join(folder, "execsnoop");
       const commands = compiled
@@ -83,7 +83,7 @@ describe("capabilities for one program", () => {
   );
 
   testUnless(obstacle)(
-    "a compiled script runs no code of the folder it is started in",
+    "a compiled script runs no code of the folder where it is started",
     async () => {
       const hostile = mkdtempSync(join(folder, "hostile-"));
       chmodSync(hostile, 0o755);

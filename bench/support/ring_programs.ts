@@ -110,7 +110,7 @@ const submit: Code = [
   asm.exit(),
 ];
 
-/** Runs a program many times, or more often where a signal comes, of the garbage collector for instance. */
+/** Runs a program many times, or more often if a signal arrives, for example of the garbage collector. */
 export function runMany(program: Program, repeat: number): void {
   program.testRun({ data: packet, repeat });
 }

@@ -105,13 +105,12 @@ export class Btf extends BtfGraph {
    *   end of a struct, has as many elements as there are bytes for;
    * - pointers are bigints, or hexadecimal with `{ pointers: "hex" }`.
    *
-   * Unions make several values of the same bytes. A type may make at most 64 of each byte (4 beyond 17 KiB) and 1024 more, so
-   * that what others have put into the kernel takes no more time and memory than its bytes are worth. Structs and arrays may
-   * be 32 deep.
+   * A union yields several values for the same bytes. A type may yield at most 64 values for each byte (4 beyond 17 KiB) and 1024
+   * more, so that types that others have loaded cannot exhaust time or memory. Structs and arrays may be nested 32 deep.
    *
    * @param bytes as many as the type takes, or more
-   * @throws {RangeError} when there are fewer, the type has no values (such as a function), makes too many or is too deep, or
-   *   there is no such type
+   * @throws {RangeError} when there are fewer, the type has no values (such as a function), yields too many or is nested too deep,
+   *   or there is no such type
    * @throws {TypeError} for what are no bytes, and misspelt options
    *
    * @example
@@ -147,10 +146,9 @@ export class Btf extends BtfGraph {
    * - integers are `t.u8` to `t.i128`, those with the kernel's names `__be16`, `__be32` and `__be64` `t.be16` to `t.be64`, `bool` is
    *   `t.bool`, pointers are `t.u64`, floating-point numbers `t.f32` and `t.f64`, enums `t.enum`;
    * - arrays are `t.array`, those of `char` `t.cstring`;
-   * - structs and unions are `t.struct` and `t.union`, and bit-fields `t.bits`, where these put all members where they are.
-   *   Structs whose members lie further apart are structs as well. All others are a type of their own (`kind` is `"custom"`),
-   *   such as those with anonymous structs and unions, whose members are as their own. Reading a union gives all its members,
-   *   and writing takes exactly one;
+   * - structs and unions are `t.struct` and `t.union`, and bit-fields `t.bits`, where their layout is the same. Structs with more
+   *   padding are structs as well. All others are a custom type (`kind` is `"custom"`), for example those with anonymous structs
+   *   and unions, whose members are merged into them. Reading a union gives all its members, and writing takes exactly one;
    * - `struct in_addr` and `struct in6_addr` are `t.ipv4` and `t.ipv6`;
    * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
    *   the end of a struct are left out.
@@ -178,7 +176,7 @@ export class Btf extends BtfGraph {
    * The type as C declares it, on one line. The outermost struct is written out, with the anonymous structs and enums
    * inside it. Types with a name appear as their name. Functions are declared with their parameters.
    *
-   * `...` stands for what is left out: a type inside itself (a pointer to itself is `... *`), what is more than 8 structs deep,
+   * `...` stands for an omitted part: a type inside itself (a pointer to itself is `... *`), a type more than 8 structs deep,
    * and the rest after about 65,000 characters.
    *
    * @throws {RangeError} when there is no such type

@@ -52,11 +52,11 @@ export class DataBtfBuilder {
   readonly #nameOffsets = new Map<string, number>([["", 0]]);
   /** A character for each byte. */
   #strings = "\0";
-  /** True where the kernel looks for fields of its own in the types. */
+  /** True where the kernel looks for special fields, such as locks, in the types. */
   readonly hasOpaque: boolean;
-  /** True where the types are for kernels that do not know all kinds of BTF. */
+  /** True where the types are for kernels that lack newer kinds of BTF. */
   readonly isOld: boolean;
-  /** Set by those who add types that are others in the form for old kernels. */
+  /** Set when a type was replaced by another one for old kernels. */
   hasNewer = false;
 
   constructor(hasOpaque = false, isOld = false) {
@@ -148,7 +148,7 @@ export class DataBtfBuilder {
     return id;
   }
 
-  /** The place of a name among the names, where it is put if it is new. */
+  /** Returns the offset of a name in the string section, and adds the name if it is new. */
   nameOffset(name: string): number {
     let offset = this.#nameOffsets.get(name);
     if (offset === undefined) {

@@ -1,22 +1,22 @@
-/** @module All types of a BTF as a C header that compiles, as `bpftool btf dump format c` makes one. */
+/** @module Writes the types of a BTF as a C header that compiles, like `bpftool btf dump format c`. */
 
 import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
 const indentation = "    ";
 
-/** Structs and arrays within one another, and types that lead to one another. The kernel takes no more (MAX_RESOLVE_DEPTH). */
+/** Most structs and arrays within one another, and longest chain of types. The kernel takes no more (MAX_RESOLVE_DEPTH). */
 const greatestDepth = 64;
 
-/** Types that lead from one to another until all that a type needs is defined. In Linux 6.18 that are at most about 300. */
+/** Longest chain of definitions that need each other. Linux 6.18 has at most about 300. */
 const longestPath = 1024;
 
-/** Characters of one definition: types that were made for it can have any number. Of Linux 6.18 the longest has about 30,000. */
+/** Most characters of one definition, as a crafted type can have any number. The longest of Linux 6.18 has about 30,000. */
 const longestDefinition = 4 * 1024 * 1024;
 
-/** Types that compilers know by themselves: they cannot be defined. */
+/** Types that are built into compilers and cannot be defined. */
 const builtIn: ReadonlySet<string> = new Set(["__builtin_va_list"]);
 
-/** Attributes that give an enum another size than that of an `int`. */
+/** Attributes that give an enum a size other than that of `int`. */
 const enumModes: ReadonlyMap<number, string> = new Map([
   [1, " __attribute__((mode(QI)))"],
   [2, " __attribute__((mode(HI)))"],
@@ -24,7 +24,7 @@ const enumModes: ReadonlyMap<number, string> = new Map([
 ]);
 
 /**
- * Yields the definitions of types, each after those that it needs. What only pointers lead to is declared.
+ * Yields the definitions of types, each after those that it needs. Types that only pointers lead to are declared.
  *
  * @param roots the ids of the types to define
  */
@@ -32,7 +32,7 @@ export function cDefinitions(graph: BtfGraph, roots: Iterable<number>): Generato
   return new DefinitionOrder(graph).definitions(roots);
 }
 
-/** The definitions that were made so far, and what they need. */
+/** Puts definitions in an order in which each follows those that it needs. */
 class DefinitionOrder {
   readonly #graph: BtfGraph;
   readonly #names: Names;
@@ -54,7 +54,7 @@ class DefinitionOrder {
     for (const id of roots) {
       const type = this.#graph.type(id);
       const isEnum = type.kind === "enum" || type.kind === "enum64";
-      // Of an anonymous enum there are the names of its numbers.
+      // An anonymous enum defines the names of its values.
       if (isEnum && type.name === "") this.#ready.push(`${this.#printer.enumeration(type, 0)};\n`);
       else this.#define(id);
       const ready = this.#ready.splice(0);
@@ -91,7 +91,7 @@ class DefinitionOrder {
 
   #defineComposite(type: BtfType): void {
     const { id, name } = type;
-    // A struct inside itself is none that a compiler made.
+    // No compiler makes a struct that contains itself.
     if (this.#defined.has(id) || this.#defining.has(id)) return;
     this.#defining.add(id);
     for (const { typeId } of this.#graph.members(id)) this.#define(typeId);
@@ -101,13 +101,13 @@ class DefinitionOrder {
     if (name !== "") this.#ready.push(`${this.#printer.composite(type, 0)};\n`);
   }
 
-  /** Makes a type usable behind a pointer. */
+  /** Makes a type usable through a pointer. */
   #declare(id: number): void {
     this.#within(id, () => {
       const type = this.#graph.type(id);
       switch (type.kind) {
         case "array":
-          // The elements of an array have a size, also where there is only a pointer to it.
+          // The elements of an array need a definition, even where only a pointer leads to the array.
           return this.#define(type.typeId);
         case "ptr":
         case "const":
@@ -132,7 +132,7 @@ class DefinitionOrder {
         case "int":
           if (this.#declared.has(id) || !type.name.startsWith("__Poly")) return;
           this.#declared.add(id);
-          // Types of arm64's compilers alone.
+          // Types that only compilers for arm64 have.
           this.#ready.push(`typedef ${polynomial(type.size)} ${type.name};\n`);
           return;
         default:
@@ -171,7 +171,7 @@ class DefinitionOrder {
   #within(id: number, step: () => void): void {
     if (++this.#depth > longestPath) {
       throw new RangeError(
-        `BTF type ${id} is at the end of too many others: the bytes are damaged`,
+        `BTF type ${id} is at the end of too long a chain of types: the bytes are damaged`,
       );
     }
     try {
@@ -188,10 +188,10 @@ function polynomial(size: number): string {
     : `unsigned ${{ 1: "char", 2: "short" }[size] ?? "long"}`;
 }
 
-/** Names of types and enumerators: where several have one name, all but the first get a number, as in bpftool's headers. */
+/** Names of types and enumerators: where several share a name, all but the first get a number, as in bpftool's headers. */
 class Names {
   readonly #graph: BtfGraph;
-  /** How often each name was given so far: tags of structs, unions and enums, and all other names. */
+  /** The number of uses of each name so far: tags of structs, unions and enums, and all other names. */
   readonly #tags = new Map<string, number>();
   readonly #others = new Map<string, number>();
   readonly #byId = new Map<number, string>();
@@ -202,7 +202,7 @@ class Names {
   }
 
   of(type: BtfType): string {
-    // A declaration is of the struct with its name.
+    // A forward declaration has the name of its struct.
     if (type.kind === "fwd") return type.name;
     return this.#byId.getOrInsertComputed(type.id, () =>
       numbered(type.kind === "typedef" ? this.#others : this.#tags, type.name),
@@ -235,13 +235,13 @@ class Printer {
     this.#layouts = new Layouts(graph);
   }
 
-  /** `struct list_head`. */
+  /** Returns the tag of a type: `struct list_head`. */
   tag(type: BtfType): string {
     const word = type.kind === "fwd" ? (type.declares ?? "struct") : type.kind.replace("64", "");
     return `${word} ${this.#names.of(type)}`;
   }
 
-  /** A declaration of a name, or with an empty one the type alone. */
+  /** Writes the declaration of a name, or only the type if the name is empty. */
   declaration(id: number, name: string, level: number): string {
     if (level > greatestDepth) {
       throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
@@ -249,7 +249,7 @@ class Printer {
     let declarator = name;
     let typeId = id;
     let isPointer = false;
-    /** Qualifiers of what comes next. */
+    /** Qualifiers of the next type. */
     let qualifiers: string[] = [];
     for (let steps = 0; steps < greatestDepth; steps++) {
       const type = this.#graph.type(typeId);
@@ -351,7 +351,7 @@ class Printer {
 
   #member({ name, typeId, bitSize }: BtfMember, level: number): string {
     const type = this.#graph.type(typeId);
-    // A struct of which the members are those of the struct around it, whatever it is called (-fms-extensions).
+    // An unnamed member: its members are those of the struct around it, also where its type has a name (-fms-extensions).
     if (name === "" && (type.kind === "struct" || type.kind === "union")) {
       return this.composite({ ...type, name: "" }, level);
     }
@@ -365,7 +365,7 @@ class Printer {
     const enumerators = this.#graph.enumerators(id);
     const names = this.#names.enumerators(id);
     const head = name === "" ? "enum" : this.tag(type);
-    // Declared, and never defined.
+    // Declared but never defined.
     if (enumerators.length === 0) return head;
     const suffix = size === 8 ? (isSigned ? "LL" : "ULL") : "";
     const lines = enumerators.map(
@@ -376,7 +376,7 @@ class Printer {
   }
 }
 
-/** `left right`, where there is both; pointers are beside the name. */
+/** Joins two parts with a space where both are there. The star of a pointer is next to the name. */
 function spaced(left: string, right: string): string {
   if (right === "") return left;
   return left.endsWith("*") && !left.endsWith(" *") && left.startsWith("*")
@@ -384,7 +384,7 @@ function spaced(left: string, right: string): string {
     : `${left} ${right}`;
 }
 
-/** Members without a name that take the bits from one place to another. */
+/** Returns padding members for the bits from one offset to another. */
 function padding(from: number, to: number): string[] {
   const members: string[] = [];
   let at = from;
@@ -398,7 +398,7 @@ function padding(from: number, to: number): string[] {
   return members;
 }
 
-/** Where compilers put members by themselves. */
+/** The layout that compilers give structs without attributes. */
 class Layouts {
   readonly #graph: BtfGraph;
   readonly #aligns = new Map<number, number>();
@@ -412,7 +412,7 @@ class Layouts {
   startOf({ typeId, bitSize }: BtfMember, end: number, isPacked: boolean): number {
     const unit = this.#graph.sizeOf(typeId) * 8;
     if (bitSize !== 0) {
-      // A bit-field does not go beyond the integer that it is in.
+      // A bit-field does not cross a boundary of its integer type.
       const isBeyond = !isPacked && (end % unit) + bitSize > unit;
       return isBeyond ? Math.ceil(end / unit) * unit : end;
     }
@@ -428,10 +428,10 @@ class Layouts {
     return this.#align(type.id);
   }
 
-  /** Returns true where members are closer, or the struct is shorter, than compilers have it. */
+  /** Returns true where members are closer together, or the struct is shorter, than without attributes. */
   isPacked(type: BtfType): boolean {
     return this.#packed.getOrInsertComputed(type.id, () => {
-      // A struct inside itself is none that a compiler made.
+      // No compiler makes a struct that contains itself.
       this.#packed.set(type.id, false);
       const members = this.#graph.members(type.id);
       const aligns = members.map(({ typeId }) => this.#align(typeId));

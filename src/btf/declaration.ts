@@ -1,22 +1,22 @@
 import type { BtfGraph, BtfType } from "./graph.ts";
 
-/** Structs within one another that are written out: what is deeper is named by its kind alone. */
+/** Most structs within one another that are written out: of deeper ones only the kind is written. */
 const greatestDepth = 8;
-/** Types that are written around one another, each within the next. */
+/** Most types that are being written at a time, each within the next. */
 const mostOpen = 128;
-/** Types that lead to one another through qualifiers and arrays. */
+/** Longest chain of qualifiers and arrays. */
 const longestChain = 32;
-/** Characters after which the rest is left out, roughly counted. The longest declaration of Linux 6.18 has 16,350. */
+/** About the number of characters after which the rest is omitted. The longest declaration of Linux 6.18 has 16,350. */
 const mostCharacters = 1 << 16;
-/** Stands for what is left out. */
+/** Stands for an omitted part. */
 const ellipsis = "...";
 
 /**
  * A type in the words of C, on one line: `struct event { __u32 pid; char comm[16]; }`.
  *
  * The outermost struct is written out, and with it the anonymous structs and enums inside it; of those with a name there
- * is the name. `...` stands for what is left out: a type inside itself, which C has no words for, structs that are too deep,
- * and all after {@link mostCharacters}.
+ * is the name. `...` stands for an omitted part: a type inside itself, which C cannot express, structs that are too deep, and all
+ * after {@link mostCharacters}.
  */
 export function declaration(graph: BtfGraph, id: number): string {
   return new Declarer(graph).whole(id);
@@ -44,8 +44,8 @@ class Declarer {
   }
 
   /**
-   * @param name what is declared, with what surrounds it already; empty for the type alone
-   * @param depth structs and lists of parameters around it
+   * @param name the declarator so far; empty for the type alone
+   * @param depth the number of structs and parameter lists around it
    * @param isWhole true to write out a struct with a name, too
    */
   #declare(id: number, name: string, depth: number, isWhole: boolean): string {
@@ -89,19 +89,19 @@ class Declarer {
     const parameters = this.#each(this.#graph.parameters(id), ({ name, typeId }) =>
       typeId === 0 && name === "" ? ellipsis : this.#declare(typeId, name, depth + 1, false),
     );
-    // Without any, C would take it for a function of unknown parameters.
+    // In C an empty list means unknown parameters.
     return parameters.join(", ") || "void";
   }
 
-  /** `*name`, in brackets where what binds more tightly follows. */
+  /** Returns `*name`, in parentheses before an array's length or a parameter list. */
   #pointerTo({ typeId }: BtfType, name: string): string {
     const { kind } = this.#behindQualifiers(typeId).type;
     return kind === "array" || kind === "func_proto" ? `(*${name})` : `*${name}`;
   }
 
   /**
-   * Qualifiers are behind the star of the pointer that they belong to, and before all other types. Those of an array are its
-   * elements': C knows no others, and each once.
+   * Writes qualifiers after the star of their pointer, and before any other type. Qualifiers of an array are those of its elements,
+   * as in C. Each is written once.
    */
   #qualified({ id }: BtfType, name: string, depth: number, isWhole: boolean): string {
     let { type, qualifiers } = this.#behindQualifiers(id);
@@ -118,7 +118,7 @@ class Declarer {
       : `${words} ${this.#declare(type.id, declared, depth, isWhole)}`;
   }
 
-  /** The type behind qualifiers and type tags, and the qualifiers, in the order in which they lead there. */
+  /** Returns the type after qualifiers and type tags, and the qualifiers in order. */
   #behindQualifiers(id: number): {
     readonly type: BtfType;
     readonly qualifiers: ReadonlySet<string>;
@@ -139,7 +139,7 @@ class Declarer {
         if (type.name !== "" && !isWhole) return shortName(type);
         return `${type.name === "" ? type.kind : shortName(type)} ${this.#body(type.id, depth)}`;
       case "typedef": {
-        // What a name of C stands for is worth more than the name, where it is a struct.
+        // The members of a struct say more than the name of its typedef.
         const target = isWhole && depth === 0 ? this.#target(type) : type;
         return isComposite(target) ? `${type.name} ${this.#body(target.id, depth)}` : type.name;
       }
@@ -201,7 +201,7 @@ function isComposite({ kind }: BtfType): boolean {
   return kind === "struct" || kind === "union";
 }
 
-/** A type by its name alone, or with what it has inside left out. */
+/** Returns the name of a type, or `...` in place of its body if it has no name. */
 function shortName({ kind, name }: BtfType): string {
   switch (kind) {
     case "struct":

@@ -35,15 +35,15 @@ interface Member {
   readonly fill: Filler;
 }
 
-/** Structs and arrays within one another. The kernel takes more, which no program has. */
+/** Most structs and arrays within one another. The kernel takes more, but no program has more. */
 const greatestDepth = 32;
 
 /** Members of a struct with those of anonymous ones: damaged types, or such as were made for it, can have 2^32. */
 const mostMembers = 1 << 16;
 
 /**
- * The number of values that may be made of bytes: each union makes several of the same bytes, and types that were made for it
- * 2^32. Of the structs of Linux 6.18 the one with most makes 34 of each byte; large values are mostly arrays.
+ * Returns the most values that some bytes may yield: a union yields several for the same bytes, and a crafted type up to 2^32. The
+ * structs of Linux 6.18 yield at most 34 for each byte; large values are mostly arrays.
  */
 function mostValues(byteLength: number): number {
   return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
@@ -53,13 +53,13 @@ function mostValues(byteLength: number): number {
 export class Decoder {
   readonly #graph: BtfGraph;
   readonly #hexPointers: boolean;
-  /** By the ids of types: negative for integers in network byte order. */
+  /** Readers by type id, which is negated for integers in network byte order. */
   readonly #readers = new Map<number, Reader>();
   readonly #fillers = new Map<number, Filler>();
-  /** Of enums, by their ids: a struct may have many bit-fields of one enum. */
+  /** Names of enumerators by type id: a struct may have many bit-fields of one enum. */
   readonly #names = new Map<number, EnumeratorNames>();
   #depth = 0;
-  /** The bytes that are being decoded, by their number, and the number of values that may still be made of them. */
+  /** The number of bytes that are being decoded, and the number of values that they may still yield. */
   #byteLength = 0;
   #left = 0;
 
@@ -69,8 +69,8 @@ export class Decoder {
   }
 
   /**
-   * @throws {RangeError} when there are fewer bytes than the type takes, it has no values, or makes more than
-   *   {@link mostValues} of the bytes
+   * @throws {RangeError} when there are fewer bytes than the type takes, it has no values, or yields more than {@link mostValues}
+   *   for the bytes
    */
   decode(id: number, bytes: Uint8Array): BtfValue {
     const reader = this.#reader(id);
@@ -88,7 +88,7 @@ export class Decoder {
     this.#left -= count;
     if (this.#left >= 0) return;
     throw new RangeError(
-      `BTF type ${id} makes more than ${mostValues(this.#byteLength)} values of ${this.#byteLength} bytes: its members lie over one another too often`,
+      `BTF type ${id} makes more than ${mostValues(this.#byteLength)} values of ${this.#byteLength} bytes: its members overlap too often`,
     );
   }
 
@@ -103,7 +103,7 @@ export class Decoder {
     return reader;
   }
 
-  /** Makes the readers of what is inside a type. */
+  /** Makes the readers of the parts of a type. */
   #within<T>(id: number, make: () => T): T {
     if (++this.#depth > greatestDepth) {
       throw new RangeError(
@@ -310,13 +310,13 @@ function named(name: string, read: Reader): Filler {
   return (view, at, end, into) => setMember(into, name, read(view, at, end));
 }
 
-/** The names of an enum's numbers. */
+/** The names of an enum's values. */
 export class EnumeratorNames {
   readonly #graph: BtfGraph;
   readonly #type: BtfType;
-  /** Bits of a number in the BTF. */
+  /** Bits of a value in the BTF. */
   readonly #width: number;
-  /** By the numbers without their sign. Read on first use. */
+  /** By the values as unsigned integers. Read on first use. */
   #names: Map<bigint, string> | undefined;
 
   constructor(graph: BtfGraph, type: BtfType) {
@@ -326,10 +326,9 @@ export class EnumeratorNames {
   }
 
   /**
-   * Returns the name of a number that takes so many bits; `undefined` where it has none.
+   * Returns the name of a value with this number of bits; `undefined` where it has none.
    *
-   * Not every compiler tells whether an enum has a sign: where it seems to have none, a number may be that of an enumerator
-   * with a sign all the same.
+   * Not every compiler records whether an enum is signed: one that looks unsigned can have negative enumerators.
    */
   of(value: number | bigint, bits: number): string | undefined {
     const { isSigned = false } = this.#type;
@@ -340,7 +339,7 @@ export class EnumeratorNames {
     return this.#find(signed, BigInt.asIntN(this.#width, signed));
   }
 
-  /** @param kept the number in as many bits as those of the BTF have: where it is another one, it has no name */
+  /** @param kept the value cut to the width of the BTF: where that changes it, it has no name */
   #find(value: bigint, kept: bigint): string | undefined {
     if (value !== kept) return undefined;
     this.#names ??= this.#read();
@@ -364,7 +363,7 @@ const networkIntegers: ReadonlyMap<string, number> = new Map([
   ["__be64", 8],
 ]);
 
-/** Tells an integer in network byte order by the names of its typedefs. @param id of a type that leads to an integer */
+/** Returns true for an integer in network byte order, by the names of its typedefs. */
 export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
   let type = graph.type(id);
   while (type.kind !== "int") {

@@ -13,7 +13,7 @@ export interface EncodedBtf {
   readonly keyTypeId: number;
   /** The id of the value's type in it; 0 for no value. */
   readonly valueTypeId: number;
-  /** The same for kernels that do not know a kind of type in it, where there is one: with structs and integers in its place. */
+  /** The same for kernels that lack a kind of BTF in it: structs and integers replace the types of that kind. */
   readonly older?: EncodedBtf;
 }
 

@@ -40,8 +40,8 @@ export interface BtfType {
   /** The linkage of a function or variable; no other kind has one. */
   readonly linkage?: BtfLinkage;
   /**
-   * True for an enum whose values are signed; no other kind has this. Compilers before clang 15 do not tell: there it is
-   * true where an enumerator looks negative ({@link BtfGraph.enumerators}).
+   * True for an enum whose values are signed; no other kind has this. Compilers before clang 15 do not record it: then it is true
+   * where an enumerator looks negative ({@link BtfGraph.enumerators}).
    */
   readonly isSigned?: boolean;
   /** The kind of type that a forward declaration declares; no other kind has this. */
@@ -56,7 +56,7 @@ export interface BtfMember {
   readonly typeId: number;
   /** From the start of the struct that was asked about, in bits. */
   readonly bitOffset: number;
-  /** Width in bits for a bit-field, also where its integer type alone tells (compilers before 2019); 0 otherwise. */
+  /** Width in bits for a bit-field, also where only its integer type has it (compilers before 2019); 0 otherwise. */
   readonly bitSize: number;
 }
 
@@ -112,15 +112,15 @@ export interface BtfTag {
 
 const pointerSize = 8;
 
-/** The near name of a misspelt one, to end a message with. */
+/** Returns the end of a message, which suggests a similar name. */
 function suggestionAmong(name: string, known: Iterable<string>): string {
   const near = closest(name, known);
   return near === undefined ? "" : `: did you mean ${JSON.stringify(near)}?`;
 }
 
-/** Typedefs, qualifiers and arrays that lead to one another. The kernel takes longer chains, which no program has. */
+/** Longest chain of typedefs, qualifiers and arrays. The kernel takes longer ones, but no program has them. */
 const longestChain = 32;
-/** The ids that a message lists. */
+/** Most ids that a message lists. */
 const mostListed = 100;
 /** Look-ups that search the strings; after these, an index is built, which costs about 50 of them (bench/btf.ts). */
 const searchesBeforeIndex = 32;
@@ -158,7 +158,7 @@ export class BtfGraph {
   #index: NameIndex | undefined;
   #tags: ReadonlyMap<number, readonly BtfTag[]> | undefined;
   #tellsSigns: boolean | undefined;
-  /** Enums that look signed or not, by their ids, where the compiler does not tell. */
+  /** True for enums that look signed, by id, where the compiler does not record it. */
   readonly #signs = new Map<number, boolean>();
 
   /** @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are damaged */
@@ -258,8 +258,8 @@ export class BtfGraph {
   }
 
   /**
-   * @internal Returns `: did you mean "task_struct"?` where the name of a type of these kinds is close to a misspelt one, and
-   * else nothing. It compares all names: for errors.
+   * @internal Returns `: did you mean "task_struct"?` where the name of a type of these kinds is close to a misspelt one; otherwise
+   * an empty string. It compares all names, so it is only for errors.
    */
   suggestion(name: string, ...kinds: BtfKind[]): string {
     return suggestionAmong(name, this.#namesOf(kinds));
@@ -297,8 +297,8 @@ export class BtfGraph {
   /**
    * The enumerators of an enum.
    *
-   * Compilers before clang 15 do not tell whether an enum has a sign. Where no enum of this BTF has one, an enum of 32 bits is
-   * signed if one of its numbers would be negative, and is more than a mask of upper bits such as `0x80000000` or `0xffffff00`.
+   * Compilers before clang 15 do not record whether an enum is signed. Where no enum of this BTF is marked as signed, a 32-bit enum
+   * counts as signed if one of its values would be negative and is not a mask of upper bits such as `0x80000000` or `0xffffff00`.
    *
    * @throws {RangeError} for another kind
    */
@@ -443,7 +443,7 @@ export class BtfGraph {
       if (member === undefined) {
         const hint = isStruct
           ? suggestionAmong(name, this.#memberNames(type.id))
-          : `: what ${JSON.stringify(name)} is looked for in is ${this.#describe(type)}`;
+          : `: the parent of ${JSON.stringify(name)} is ${this.#describe(type)}`;
         throw new RangeError(`${struct} has no field ${path} in this BTF${hint}`);
       }
       if (member.bitSize !== 0 || member.bitOffset % 8 !== 0) {
@@ -462,7 +462,7 @@ export class BtfGraph {
     return `a pointer${target}, whose fields are elsewhere in memory`;
   }
 
-  /** The names that a path can go on with below a struct. */
+  /** Yields the names that can follow a struct in a path. */
   *#memberNames(structId: number): Generator<string, void, undefined> {
     for (const { name } of this.#flatMembers(structId)) yield name;
   }
@@ -472,9 +472,9 @@ export class BtfGraph {
     return undefined;
   }
 
-  /** The members of a struct that have a name, with those of the anonymous structs and unions in it. */
+  /** Yields the named members of a struct, with those of the anonymous structs and unions in it. */
   *#flatMembers(structId: number): Generator<BtfMember, void, undefined> {
-    // Each is gone through once: a struct that comes again, or is inside itself, has no other members than before.
+    // Each struct is visited once: one that is repeated, or inside itself, adds no members.
     const places = new Map([[structId, 0]]);
     for (const [id, base] of places) {
       for (const member of this.members(id)) {
@@ -575,7 +575,9 @@ export class BtfGraph {
     return tags;
   }
 
-  /** Returns true for an enum of this graph's own whose numbers are signed, or look so where the compiler does not tell. */
+  /**
+   * Returns true for an enum of this BTF, not of its base, that is signed, or looks signed where the compiler does not record it.
+   */
   #isSigned(id: number): boolean {
     const at = this.#startOf(id);
     const info = this.#words[at + 1] as number;
@@ -590,7 +592,7 @@ export class BtfGraph {
     });
   }
 
-  /** Returns true where the compiler tells which enums are signed, as one of them is, or has 64 bits. */
+  /** Returns true where the compiler records which enums are signed: one of them is, or has 64 bits. */
   #doesTellSigns(): boolean {
     this.#tellsSigns ??=
       (this.#base !== undefined && this.#base.#doesTellSigns()) ||
@@ -604,15 +606,15 @@ export class BtfGraph {
   }
 
   /**
-   * The bits of an integer type that a member has whose struct does not say them; a width of 0 for all of its bytes.
+   * Returns the bits that the integer type of a member has, where its struct does not record them; width 0 for whole bytes.
    *
-   * @param bit of a byte at which the member begins
+   * @param bit the bit of a byte at which the member begins
    */
   #partOfInteger(
     typeId: number,
     bit: number,
   ): { readonly firstBit: number; readonly width: number } {
-    // Without an object for each type: this is done for every member.
+    // No object is made for each type: this runs for every member.
     let id = typeId;
     for (let steps = 0; id !== 0 && steps <= longestChain; steps++) {
       const graph = this.#ownerOf(id);
@@ -723,10 +725,10 @@ function hashOf({ bytes, at }: NamePlace): number {
   return Math.imul(hash, 0x9e3779b1) >>> 8;
 }
 
-/** The bits of a member that is no bit-field. */
+/** The bits of a member that is not a bit-field. */
 const wholeType = { firstBit: 0, width: 0 } as const;
 
-/** Tells numbers of an enum that are negative from masks of upper bits: `0x80000000`, `0xffffff00`. */
+/** Returns true for a value of an enum that would be negative, unless it is a mask of upper bits: `0x80000000`, `0xffffff00`. */
 function looksNegative(value: number): boolean {
   const negated = -(value | 0);
   const isMask = (negated & (negated - 1)) === 0 && negated > 0x80;

@@ -46,7 +46,7 @@ interface Part extends Codec<void> {
   write(view: DataView, offset: number, from: unknown, path: string): void;
 }
 
-/** Structs and arrays within one another. The kernel takes more, which no program has. */
+/** Most structs and arrays within one another. The kernel takes more, but no program has more. */
 const greatestDepth = 32;
 
 const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64, i128]);
@@ -138,14 +138,14 @@ export class TypeMaker {
     return typeOf(name, size, size, this.#bits(type, bitOffset, bitSize || size * 8));
   }
 
-  /** As `t.enum` makes it, where that holds all values. */
+  /** Makes a `t.enum`, if that can hold all values. */
   #enumeration(type: BtfType): Type<BtfValue> {
     const { size, id, kind, isSigned = false } = type;
     const base = (isSigned ? signed : unsigned).get(size) as
       IntegerType<number | bigint> | undefined;
     if (base === undefined || size > 8) return bytes(type);
     const enumerators = this.#graph.enumerators(id);
-    // A number of 32 bits whose sign is not told may stand for a negative one of 64.
+    // A 32-bit value whose sign is not recorded may stand for a negative one of 64 bits.
     const mostTold = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
     const areHeld = enumerators.every(({ value }) => value >= base.min && value <= mostTold);
     const names = new Set(enumerators.map(({ name }) => name));
@@ -173,7 +173,7 @@ export class TypeMaker {
     return this.#plainComposite(type) ?? this.#customStruct(type);
   }
 
-  /** As `t.struct` or `t.union` makes it, where that puts every member where it is. */
+  /** Makes a `t.struct` or `t.union`, if that has the same layout. */
   #plainComposite(type: BtfType): Type<BtfValue> | undefined {
     const { kind, id, size } = type;
     const members = this.#graph.members(id).filter((member) => this.#takesRoom(member));
@@ -204,7 +204,7 @@ export class TypeMaker {
     return kind === "struct" ? this.#placedStruct(type, members) : undefined;
   }
 
-  /** A struct whose members lie further apart than C puts them by itself: one of them is aligned by an attribute, say. */
+  /** Makes a struct with more padding than C has by default, for example because of an alignment attribute. */
   #placedStruct(type: BtfType, members: readonly BtfMember[]): Type<BtfValue> | undefined {
     let end = 0;
     const fields: (Field & { readonly offset: number })[] = [];
@@ -220,7 +220,7 @@ export class TypeMaker {
     return defineStruct(layout, false, title(type)) as Type<unknown> as Type<BtfValue>;
   }
 
-  /** A bit-field as `t.bits` makes it, where it has the whole range of its type and all that has a name fits. */
+  /** Makes a `t.bits`, if the type has its full range and all named values fit. */
   #plainBits({ typeId, bitSize }: BtfMember): BitsType<unknown> | undefined {
     const type = valueType(this.#graph, typeId);
     const made = this.make(typeId);
@@ -415,7 +415,7 @@ function field(name: string, codec: Codec<unknown>): Part {
       setMember(into, name, codec.read(view, offset) as BtfValue);
     },
     write(view, offset, from, path) {
-      // Not of the prototype: a member may be called constructor.
+      // Own properties only: a member may be named constructor.
       const value = Object.hasOwn(from as BtfRecord, name) ? (from as BtfRecord)[name] : undefined;
       const where = memberPath(path, name);
       if (value === undefined) throw new TypeError(`missing field ${JSON.stringify(where)}`);

@@ -55,10 +55,10 @@ export function refuseRange(path: string, expected: string, value: unknown, hint
   throw new RangeError(message(path, expected, value, hint));
 }
 
-/** The messages of errors before and after they got a context. */
+/** Messages of errors, before and after a context was added. */
 const messages = new WeakMap<object, { readonly plain: string; readonly shown: string }>();
 
-/** What was thrown, and the place within a call: for the caller, who knows the call. */
+/** A thrown value, and the place within a call where it was thrown. The caller adds the call itself. */
 export class Located {
   readonly error: unknown;
   readonly place: string;
@@ -70,11 +70,11 @@ export class Located {
 }
 
 /**
- * Returns the error to throw for one that a type threw, with what was being done before its message.
+ * Returns the error to throw for an error of a type, with the context before its message.
  *
- * It is the same error, with its class and all that it has, where its message can be changed. One that is thrown again has the
- * new context alone. What cannot be changed (frozen, a DOMException, no error at all) becomes the `cause` of a new error, which is a
- * TypeError or RangeError where that is one.
+ * Where the message can be changed it is the same error, with its class and properties. An error that is thrown again gets the new
+ * context instead of the old one. A value whose message cannot be changed (a frozen error, a DOMException, not an error) becomes
+ * the `cause` of a new error, which is a TypeError or RangeError if the value is one.
  */
 export function withContext(thrown: unknown, context: string): unknown {
   if (thrown instanceof Located) return withContext(thrown.error, `${context}: ${thrown.place}`);
@@ -106,8 +106,8 @@ export type InspectArguments = readonly [
 ];
 
 /**
- * Shows an object in the console by its properties and not by its operations. Bundlers shorten the names of classes, so the
- * name is given.
+ * Shows an object in the console by its properties, without its methods. The name is a parameter because minifiers shorten the
+ * names of classes.
  */
 export function show(
   className: string,

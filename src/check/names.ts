@@ -86,9 +86,9 @@ export function keywordOf<Name extends string>(
 }
 
 /**
- * Returns the name of a value of an enumeration, the first where it has several; `undefined` for one that it does not have.
+ * Returns the name of a value of an enumeration: the first if it has several, `undefined` if it has none.
  *
- * @param enumeration names and numbers: one of `uapi`, or one's own
+ * @param enumeration an object of names and numbers: one of `uapi`, or your own
  *
  * @example
  * ```ts

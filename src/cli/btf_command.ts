@@ -27,9 +27,9 @@ const help = `
 A BTF is named by its id (12, id:12), vmlinux or the name of a module (name:nf_tables), the map or
 program that has it (map:counts, prog:id:7), or the path of a file in the raw form (./types.btf).
 
-Without --json the types are a C header, in which each comes after those that it needs; of several types
-with one name, all but the first have a number (___2). With --json they are what the BTF has, in the
-order of their ids.
+Without --json the output is a C header, in which each type comes after those that it needs. Where several
+types have one name, all but the first get a number (___2). With --json the output is a list of all types
+in the BTF, in the order of their ids.
 
 Examples:
   bun-bpf btf dump vmlinux >vmlinux.h
@@ -52,7 +52,7 @@ export function btfCommand(program: Command): void {
     group
       .command("dump")
       .description("print types as a C header")
-      .argument("<btf>", "whose types: see below", parseBtfReference)
+      .argument("<btf>", "the BTF with the types, see below", parseBtfReference)
       .option("-t, --type <name>", "a struct, union, enum or typedef, and what it needs")
       .addHelpText("after", help),
   ).action(dump);
@@ -100,7 +100,7 @@ function parseBtfReference(text: string): BtfReference {
   return parseReference(text);
 }
 
-/** Types, and the first of them that is not its base's. */
+/** A BTF, and the first type that is not in its base. */
 interface Types {
   readonly btf: Btf;
   readonly first: number;
@@ -177,7 +177,7 @@ function dump(reference: BtfReference, { json = false, type }: DumpOptions): voi
   lines.line(afterTypes);
 }
 
-/** Those of bpftool, so that headers of either work with the same sources. */
+/** The same lines as bpftool prints, so that headers of either work with the same sources. */
 const beforeTypes = `#ifndef __VMLINUX_H__
 #define __VMLINUX_H__
 
@@ -210,19 +210,19 @@ function* definable(btf: BtfGraph, ids: Iterable<number>): Generator<number> {
   for (const id of all) {
     const { kind, name } = btf.type(id);
     if (!definableKinds.has(kind)) continue;
-    // An anonymous type is written out where it is used. The numbers of an enum have names also where nothing uses it.
+    // An anonymous type is written out where it is used. An anonymous enum that nothing uses still defines names.
     if (name !== "" || (kind.startsWith("enum") && !used.has(id))) yield id;
   }
 }
 
-/** The types in which an anonymous one would be written out. */
+/** Returns the types of a type's members or parameters: anonymous ones are written out there. */
 function usedBy(btf: BtfGraph, { id, kind, typeId }: BtfType): number[] {
   if (kind === "struct" || kind === "union") return btf.members(id).map((member) => member.typeId);
   if (kind === "func_proto") return [typeId, ...btf.parameters(id).map((part) => part.typeId)];
   return typeId === 0 ? [] : [typeId];
 }
 
-/** A type with what its kind has more. */
+/** Describes a type, with the properties of its kind. */
 function describeType(btf: BtfGraph, type: BtfType): object {
   const { id, kind, name, size, typeId, length, ...more } = type;
   const known = {

@@ -34,7 +34,7 @@ export class CommandError extends Error {
   }
 }
 
-/** Signals that end a command when what it does can be ended. */
+/** Signals that end a command which runs until it is stopped. */
 export const endingSignals = ["SIGINT", "SIGTERM"] as const;
 
 /**
@@ -86,7 +86,7 @@ Listing objects takes root, or CAP_SYS_ADMIN; NO_COLOR=1 turns colours off, whic
 function createProgram(groups: readonly CommandGroup[]): Command {
   const program = new Command("bun-bpf")
     .description(
-      "Shows what is in the kernel's BPF: maps, programs, links, types, and what is in the maps.",
+      "Shows the BPF objects in the kernel: maps and their contents, programs, links, types.",
     )
     .version(version, "-V, --version", "print the version")
     .helpOption("-h, --help", "show this")
@@ -113,7 +113,7 @@ function report(error: unknown): number {
     return error.isMisuse ? misused : failed;
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  // In one line, whatever names are in it.
+  // One line, whatever the names in it contain.
   writeError(`bun-bpf: ${printable(message)}\n`);
   // What is not foreseen is a mistake in here, which its place helps to find.
   if (!isExpected(error)) writeError(`${(error as Error).stack ?? ""}\n`);

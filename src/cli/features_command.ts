@@ -126,7 +126,7 @@ function configSection(): string {
   return renderDetails([...options].map(([name, value]) => [name, value ?? "not set"]));
 }
 
-/** The options by name: null is what is not set, and all of it where nothing tells. */
+/** Returns the options by name, with null for those that are not set; null where the configuration is unknown. */
 function configData(): FeatureReport["config"] {
   const options = bpfBuildOptions();
   if (options === undefined) return null;
@@ -252,7 +252,7 @@ export type FeatureEntries = Readonly<Record<string, FeatureEntry>>;
 /** All that is known of the running kernel. */
 export interface FeatureReport {
   readonly settings: KernelSettings;
-  /** Options of the kernel's build, which the command alone reports; null where nothing tells them. */
+  /** Options of the kernel's build, which only the command reports; null where the configuration is unknown. */
   readonly config?: Readonly<Record<string, string | null>> | null;
   readonly mapTypes: FeatureEntries;
   /** By kind of map. What no kernel has is left out. */

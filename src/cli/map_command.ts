@@ -135,14 +135,14 @@ const help = `
 Keys and values are shown by the map's types (BTF), or else as hexadecimal bytes. A map with a value for
 each CPU has an array of them, one for each CPU that is possible. Maps of maps show ids of maps, arrays of
 programs ids of programs, maps of sockets their cookies, maps of stacks addresses, with the kernel's
-functions. Of queues and stacks only the next value is shown: to read the others would be to take them out.
-Nothing in a map is ever changed.
+functions. Of queues and stacks only the next value is shown: reading the others would remove them. This
+command does not change the map.
 
 Integers of the types __be16, __be32 and __be64 are converted from network byte order: port 443 is 443.
 Values of struct in_addr and struct in6_addr are addresses: "10.0.0.1", "2001:db8::1".
 
-The map may change meanwhile: what is there all the time is shown, once. Notes say what is not shown, and
-why: on standard error, or with --json in the document: { "entries": [...], "notes": [...] }.
+The map may change meanwhile: an entry that is there all the time is shown once. Notes say what is not
+shown, and why: on standard error, or with --json in the document: { "entries": [...], "notes": [...] }.
 
 Examples:
   bun-bpf map dump counts
@@ -178,7 +178,7 @@ function dump(reference: Reference, { json = false, limit }: DumpOptions): void 
   const notes = (hasMore: boolean): string[] => [
     ...(hasMore ? [`there are more entries: --limit ${limit} ends here`] : []),
     ...(mapTypes.get(map.properties.type)?.entries === "next"
-      ? ["only the next value is shown: to read the others would be to take them out"]
+      ? ["only the next value is shown: reading the others would remove them"]
       : []),
     ...decoder.notes,
   ];
@@ -203,7 +203,7 @@ function printLines(entries: Iterable<Entry>, limit = Infinity): boolean {
   return false;
 }
 
-/** Prints a document with the entries, one on each line, and the notes about what is not among them. */
+/** Prints a document with the entries, one on each line, and notes about entries that are missing. */
 function printDocument(
   entries: Iterable<Entry>,
   limit = Infinity,
@@ -211,7 +211,7 @@ function printDocument(
 ): void {
   using lines = new LineWriter();
   let count = 0;
-  // Nothing is printed before there is an entry: where the map cannot be read, there is an error alone.
+  // Nothing is printed before the first entry: if the map cannot be read, only the error is printed.
   let pending = '{\n  "entries": [';
   let hasMore = false;
   for (const entry of entries) {

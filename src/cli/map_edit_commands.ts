@@ -18,15 +18,15 @@ import { mapTypes, operationsOf } from "../maps/map_types.ts";
 
 const texts = `
 A key or value is JSON, as \`map dump --json\` prints it, by the map's types (BTF): 5, '{"pid": 5, "comm":
-"sh"}', "192.0.2.1". Text need not be quoted for JSON, as far as it is not JSON by itself: eth0, 0xffff,
-192.0.2.1. Where the map has no types it is hexadecimal bytes, as \`map dump\` shows them: "01 00 00 00" or
-01000000; with hex: before them it may be so anywhere. Keys of arrays are numbers.`;
+"sh"}', "192.0.2.1". Text that is not valid JSON needs no quotes of JSON: eth0, 0xffff, 192.0.2.1. Where the
+map has no types, it is hexadecimal bytes, as \`map dump\` shows them: "01 00 00 00" or 01000000. Bytes
+after the prefix hex: are accepted for every map. Keys of arrays are numbers.`;
 
 const updateHelp = `${texts}
 
-The value of a map with one for each CPU is an array of as many as there are possible CPUs. In a map that
-holds programs or maps it is the id, the name or the path of a pin of one. Queues, stacks and Bloom
-filters have no keys: what is given is pushed, or added.
+In a per-CPU map the value is an array with one value for each possible CPU. In a map that holds programs
+or maps it is the id, the name or the path of a pin of one. Queues, stacks and Bloom filters have no keys:
+the value is pushed or added.
 
 Examples:
   bun-bpf map update limits '{"uid": 1000}' 50
@@ -72,7 +72,7 @@ export function mapEditCommands(program: Command): void {
   ).action(remove);
 }
 
-/** Encodes a text. @throws {CommandError} that names the map, where it is none for it */
+/** Encodes a text. @throws {CommandError} where the map cannot have it */
 function encoded<T>(map: MapEditor, encode: () => T): T {
   try {
     return encode();

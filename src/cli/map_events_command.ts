@@ -14,13 +14,13 @@ import { RingBuf } from "../ring/ring_buf.ts";
 import { u8 } from "../types/integer.ts";
 
 const help = `
-The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). A record is shown by the type
-that --type names, a struct of the programs that use the map or of the kernel, or else as hexadecimal
-bytes. Those of a perf buffer can have up to 7 bytes more than were written. With --json each record is a
-JSON value in a line.
+The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). Records are shown by the type that
+--type names, a struct of the programs that use the map or of the kernel, otherwise as hexadecimal bytes.
+Records of a perf buffer can have up to 7 bytes more than were written. With --json each record is a JSON
+value in a line.
 
-Events that are shown are taken: the program whose events they are does not get them. Its ring buffer
-goes on where this ends; its perf buffer gets nothing more until it is opened anew.
+Records that are shown are consumed: the buffer's own consumer does not get them. The consumer of a ring
+buffer goes on when this command ends; that of a perf buffer gets no more until it opens the buffer again.
 
 Examples:
   bun-bpf map events exec_events --type event
@@ -37,11 +37,11 @@ export function mapEventsCommand(program: Command): void {
   if (group === undefined) throw new Error("there is no command map yet");
   group
     .command("events")
-    .description("take the records of a ring or perf buffer, and show them as they come")
+    .description("consume and show the records of a ring or perf buffer")
     .addArgument(argumentFor("map"))
     .option("-t, --type <name>", "the struct, union or typedef that a record is")
-    .option("-l, --limit <count>", "stop after so many records (default: at Ctrl-C)", parseLimit)
-    .option("-j, --json", "print one JSON value a line instead")
+    .option("-l, --limit <count>", "stop after this many records (default: at Ctrl-C)", parseLimit)
+    .option("-j, --json", "print one JSON value per line instead")
     .addHelpText("after", help)
     .action(events);
 }
@@ -53,15 +53,15 @@ async function events(reference: Reference, options: EventsOptions): Promise<voi
   const decode = decoderOf(buffer.id, type);
   const toText = json ? toJson : valueText;
   warn(
-    `the events of ${buffer} that are shown are taken from its own consumer` +
-      (buffer instanceof PerfBuffer ? ", which gets no more until it opens the buffer anew" : ""),
+    `the events that are shown are taken from the consumer of ${buffer}` +
+      (buffer instanceof PerfBuffer ? ", which gets no more until it opens the buffer again" : ""),
   );
   const seen = await new EventPrinter(buffer, (bytes) => toText(decode(bytes)), limit).run();
   const { lost } = buffer.stats;
   note(`${counted(seen, "event")}${lost > 0 ? `, ${lost} lost` : ""}`);
 }
 
-/** Prints the records of a buffer, a line each, until a signal or the limit ends it. What is not printed stays in the buffer. */
+/** Prints the records of a buffer, one per line, until a signal or the limit. Records that are not printed stay in the buffer. */
 class EventPrinter {
   readonly #buffer: RingBuf<typeof u8> | PerfBuffer<typeof u8>;
   readonly #toLine: (bytes: Uint8Array) => string;
@@ -69,7 +69,7 @@ class EventPrinter {
   readonly #ended = Promise.withResolvers<void>();
   readonly #output = new OutputStream(() => this.#stop());
   #seen = 0;
-  /** Lines that were not written yet. */
+  /** Lines that are not written yet. */
   #text = "";
   #isScheduled = false;
   #hasEnded = false;
@@ -88,7 +88,7 @@ class EventPrinter {
   /** Returns the number of records that were printed. @throws the error of a record or of the output */
   async run(): Promise<number> {
     const interrupt = (): void => {
-      // Nobody may ever read what was written.
+      // The output may never be read.
       if (this.#hasEnded) process.exit(130);
       this.#stop();
     };
@@ -130,12 +130,12 @@ class EventPrinter {
     try {
       this.#text += `${this.#toLine(bytes)}\n`;
     } catch (error) {
-      // An exception in here would be an uncaught one.
+      // An exception in here would be uncaught.
       this.#ended.reject(error);
       this.#stop();
     }
     if (++this.#seen >= this.#limit) this.#stop();
-    // As many records at once as there are in this turn.
+    // All records of this turn are written at once.
     if (!this.#isScheduled) setImmediate(() => this.#flush());
     this.#isScheduled = true;
   }
@@ -176,9 +176,9 @@ function describeBuffer(origin: { readonly id: number } | { readonly path: strin
   return { type: map.properties.type, description: `${map}` };
 }
 
-/** Returns what makes a value of a record. */
+/** Returns the function that decodes a record. */
 function decoderOf(mapId: number, type: string | undefined): (bytes: Uint8Array) => EntryValue {
-  // The memory is the kernel's, and another record's soon.
+  // The kernel will reuse the memory for another record.
   if (type === undefined) return (bytes) => bytes.slice();
   const { btf, id } = findType(
     type,

@@ -55,8 +55,8 @@ export function addObjectCommands<Kind extends HandleKind>(
   const keys = `
 With --json ${noun}s have the keys
 ${command.jsonKeys};
-owners, each with pid, comm (its name) and fd; pins, which are paths; \`show\` has notes, too: texts that
-say what is missing, which \`list\` prints on standard error. What is not known of one has no key.`;
+owners, each with pid, comm (its name) and fd; pins, which are paths. \`show\` also has notes, texts about
+missing information, which \`list\` prints on standard error. A property that is not known has no key.`;
   withJson(
     group.command("list").description(`list all ${noun}s`).addHelpText("after", keys),
   ).action((options: JsonOption) => list(command, options));
@@ -70,9 +70,9 @@ say what is missing, which \`list\` prints on standard error. What is not known 
   withJson(
     group
       .command("pin")
-      .description(`give a ${noun} a path, which keeps it after its processes have ended`)
+      .description(`pin a ${noun} to a path, which keeps it after its processes have ended`)
       .addArgument(argumentFor(kind))
-      .argument("<path>", "on a BPF file system; its folders exist", parsePath)
+      .argument("<path>", "a new path on a BPF file system, in a folder that exists", parsePath)
       .addHelpText("after", `\nExamples:\n  bun-bpf ${kind} pin id:12 /sys/fs/bpf/kept`),
   ).action((reference: Reference, path: string, options: JsonOption) =>
     pin(kind, reference, path, options),
@@ -103,7 +103,7 @@ export function argumentFor(kind: HandleKind): Argument {
 
 function parsePath(text: string): string {
   const path = text.replace(/^path:/, "");
-  // A name alone is rather that of an object, given by mistake.
+  // A name without a slash is probably that of an object.
   if (path === "" || path.includes("\0") || (path === text && !path.includes("/"))) {
     throw new InvalidArgumentError(
       "Expected the path of a pin, with a slash: /sys/fs/bpf/counts, ./counts.",
@@ -131,15 +131,15 @@ function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): vo
   if (json) printJson({ id, path });
 }
 
-/** Opens the object that is meant, to change it or its pins. @throws {CommandError} when there is none, or more than one */
+/** Opens an object to change it or its pins. @throws {CommandError} when there is none, or more than one */
 export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
   return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
 }
 
 /**
- * Finds the object that is meant.
+ * Finds the object of a reference.
  *
- * @param isChange to refuse a name of which the kernel would keep the beginning only: more than one object could be meant
+ * @param isChange true to reject a name that is longer than the kernel keeps, which could mean more than one object
  * @throws {CommandError} when there is none, or more than one
  */
 export function originOf(
@@ -195,7 +195,7 @@ function show<Kind extends HandleKind>(
   noteIncomplete(notes);
 }
 
-/** Tells what is missing in the output: on standard error, for those who read a pipe too. */
+/** Prints notes about missing output on standard error, also where that is a pipe. */
 export function noteIncomplete(notes: readonly string[]): void {
   for (const text of notes) warn(text);
 }
@@ -303,7 +303,7 @@ export class HolderIndex {
     };
   }
 
-  /** Tells where not all could be seen. */
+  /** Returns notes about owners and pins that could not be seen. */
   notes(): string[] {
     const { hidden } = this.#owners;
     const places = this.#pins.hidden;
@@ -313,7 +313,7 @@ export class HolderIndex {
         : []),
       ...(places > 0
         ? [
-            `pins in ${counted(places, "place")} are not shown: they may not be opened (CAP_DAC_OVERRIDE; on older kernels ` +
+            `pins in ${counted(places, "place")} are not shown: this user may not open them (CAP_DAC_OVERRIDE; on older kernels  ` +
               `CAP_BPF), or their names are too long, not UTF-8, or too many`,
           ]
         : []),

@@ -72,12 +72,12 @@ export function fewOf(texts: readonly string[], most: number): string {
 }
 
 /**
- * Characters that a terminal obeys or does not show, all but the end of a line: controls, what turns the direction of text, joins or
- * separates it, and halves of characters.
+ * Characters that a terminal interprets or does not show, except the line feed: controls, characters that change the direction of
+ * text, join or separate it, and lone surrogates.
  */
 const unprintable = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
-/** The same, but for the sequences of {@link style}. */
+/** The same, except for the sequences of {@link style}. */
 const unprintableAmongStyles = /(?!\n|\u001b\[\d{1,2}m)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 function escapeCharacter(character: string): string {
@@ -85,7 +85,7 @@ function escapeCharacter(character: string): string {
   return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
 }
 
-/** A text that others chose, in one line, without what would change the terminal that shows it. */
+/** Makes a text that others chose printable: one line, with the characters escaped that a terminal interprets. */
 export function printable(text: string): string {
   return text.replace(unprintable, escapeCharacter).replaceAll("\n", "\\x0a");
 }
@@ -157,12 +157,12 @@ function cellText(cell: string | Styled): string {
   return typeof cell === "string" ? printable(cell) || "-" : style(cell);
 }
 
-/** The help about JSON, which holds for every command. */
+/** The help about JSON for every command. */
 export const jsonHelp = `With --json a command prints one JSON document. Integers are numbers up to 2^53 - 1 and decimal strings
-beyond, bytes of no known type strings of hexadecimal digits, dates those of ISO 8601. Bytes that are not
-UTF-8 are U+FFFD in names. The help of each command has its keys; what is not known of an object has
-none. The settings of \`features\` have the same keys on every machine: null is what is not known or not
-there, and no limit; only ioUring.reason is absent where io_uring is available.`;
+beyond, bytes without a known type are strings of hexadecimal digits, dates are in ISO 8601. Bytes that
+are not UTF-8 are U+FFFD in names. The help of each command lists its keys; a property that is not known
+has no key. The settings of \`features\` have the same keys on every machine: null means unknown, absent,
+or no limit. Only ioUring.reason is absent where io_uring is available.`;
 
 /** The option that every command has. */
 export interface JsonOption {
@@ -210,8 +210,8 @@ function toPlain(value: unknown): unknown {
 }
 
 /**
- * Prints to standard output. All that commands print passes through here, or through {@link writeError}: what nobody has made printable
- * is escaped here.
+ * Prints to standard output. All output of commands passes through here or {@link writeError}, which escape what is not printable
+ * yet.
  *
  * @throws {ClosedPipe} when nobody reads it
  */
@@ -224,7 +224,7 @@ export function writeError(text: string): void {
   writeTerminal(text.replace(unprintable, escapeCharacter));
 }
 
-/** Writes to standard error what a terminal may obey. */
+/** Writes to standard error, terminal sequences included. */
 function writeTerminal(text: string): void {
   try {
     write(standardError, text);
@@ -233,7 +233,7 @@ function writeTerminal(text: string): void {
   }
 }
 
-/** Tells on standard error what the output lacks: people and scripts alike, which would take it for all there is. */
+/** Prints on standard error what the output lacks, also for scripts: they would take the output for complete. */
 export function warn(text: string): void {
   writeError(`${printable(text)}\n`);
 }
@@ -260,7 +260,7 @@ export class LineWriter implements Disposable {
   flush(): void {
     const text = this.#gathered;
     this.#gathered = "";
-    // No style is in it.
+    // It contains no styles.
     if (text !== "") write(standardOutput, text.replace(unprintable, escapeCharacter));
   }
 
@@ -271,8 +271,8 @@ export class LineWriter implements Disposable {
 }
 
 /**
- * Standard output, written no faster than it is read, while the process goes on: signals have their turn. The other functions wait
- * in the call itself.
+ * Standard output that is written asynchronously, no faster than it is read, so that signals are handled. The other functions
+ * block.
  */
 export class OutputStream {
   #last: Promise<void> = Promise.resolve();
@@ -287,12 +287,14 @@ export class OutputStream {
     });
   }
 
-  /** Writes text in which there are no styles. Returns `undefined` where there is room for more, or else a promise for it. */
+  /**
+   * Writes text without styles. Returns `undefined` where there is room for more, otherwise a promise that resolves when there is.
+   */
   write(text: string): Promise<void> | undefined {
     if (this.#failure !== undefined) return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#last = promise;
-    // It is called when the write has failed, too.
+    // It is also called when the write has failed.
     const hasRoom = process.stdout.write(text.replace(unprintable, escapeCharacter), () =>
       resolve(),
     );

@@ -4,7 +4,7 @@ import { mapTypes } from "../maps/map_types.ts";
 import { programTypes } from "../program/program_types.ts";
 import { instructionSets } from "./instruction_sets.ts";
 
-/** Options that no single feature depends on: of BPF as a whole, of its speed, and of what it may be used for. */
+/** Options that concern BPF as a whole: its availability, speed and restrictions. */
 const generalOptions = [
   "CONFIG_BPF",
   "CONFIG_BPF_SYSCALL",
@@ -35,7 +35,7 @@ const generalOptions = [
  * Options of the running kernel's build that concern BPF, with `"y"`, `"m"` or another value; `undefined` for those that are off.
  * Those of a feature are in the row of its type.
  *
- * @returns `undefined` where neither the kernel nor a distribution's file tells
+ * @returns `undefined` where neither the kernel nor a distribution's file has the configuration
  */
 export function bpfBuildOptions(): ReadonlyMap<string, string | undefined> | undefined {
   const config = kernelConfig();

@@ -10,7 +10,7 @@ const longestName = 64;
 /** Gives the kernel type information of a program or a map (kernel 4.18). */
 export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   using attr = new BpfAttr(BTF_LOAD.btf_log_level);
-  // They may be the user's: of a class whose length says something else at each question.
+  // The caller may have passed a subclass whose length changes: read it once.
   const copy = new Uint8Array(bytes);
   attr.u32(BTF_LOAD.btf_size, copy.length);
   attr.memory(BTF_LOAD.btf, copy);
@@ -34,18 +34,18 @@ export interface BtfObject {
 /** The properties of a BTF that the kernel has. */
 export interface BtfInfo {
   readonly id: number;
-  /** Empty but for the kernel's own, `"vmlinux"`, and a module's (kernel 5.11). */
+  /** `"vmlinux"` for the kernel, the name of a module, otherwise empty (kernel 5.11). */
   readonly name: string;
-  /** True for the kernel's own and for modules' (kernel 5.11). */
+  /** True for the BTF of the kernel and of modules (kernel 5.11). */
   readonly isKernel: boolean;
-  /** Bytes of its raw form. */
+  /** Size of the raw BTF in bytes. */
   readonly size: number;
 }
 
 /** Reads the properties of the BTF behind a descriptor (kernel 4.18). */
 export function readBtfInfo(fd: number, what: string): BtfInfo {
   using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
-  // Kernels that have no names refuse a buffer for one.
+  // Kernels without names reject a buffer for one.
   const isNamed = sizes.has(BTF_INFO.name);
   const elements = isNamed ? longestName : 0;
   using info = bufferedInfo(fd, BTF_INFO.sizeof, what, [

@@ -52,7 +52,7 @@ export const mapFlags = {
   clone: BPF_F_CLONE,
   /** The values can be mapped into a process. */
   mmapable: BPF_F_MMAPABLE,
-  /** Perf events stay in the map when the descriptor that put them there is closed. */
+  /** Perf events stay in the map when the map descriptor that stored them is closed. */
   preserve_elems: BPF_F_PRESERVE_ELEMS,
   /** Arenas: touching a page from user space does not allocate it. */
   segv_on_fault: BPF_F_SEGV_ON_FAULT,
@@ -60,7 +60,7 @@ export const mapFlags = {
   no_user_conv: BPF_F_NO_USER_CONV,
   /** An array that can be an inner map whatever its number of entries. */
   inner_map: BPF_F_INNER_MAP,
-  /** Ring buffers: new records take the place of the oldest when the ring is full (kernel 6.19). */
+  /** Ring buffers: new records overwrite the oldest when the ring is full (kernel 6.19). */
   rb_overwrite: BPF_F_RB_OVERWRITE,
 } as const;
 

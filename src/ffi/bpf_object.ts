@@ -104,11 +104,10 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
 /**
  * Removes a pin of an object. Returns false where nothing is at the path.
  *
- * No call of the kernel compares and removes in one step: what another process puts there within the few system calls in between
- * is removed instead.
+ * The kernel cannot compare and remove in one step: a pin that another process puts there between these calls is removed instead.
  *
- * @param isGivenUp closes the object's descriptor, which may be the last that there was: to look at the pin takes one
- * @throws {Error} that says what is there, where that is not a pin of the object
+ * @param isGivenUp closes the object's descriptor first: it may be the last one that there was, and comparing the pin takes one
+ * @throws {Error} where something other than a pin of the object is there; it says what
  */
 export function unpinObject(object: Descriptor, path: string, isGivenUp = false): boolean {
   const { what } = object;
@@ -136,10 +135,10 @@ export function unpinObject(object: Descriptor, path: string, isGivenUp = false)
       if (code !== "EACCES") throw error;
     }
   }
-  throw new Error(`cannot unpin the ${what}: ${path} is ${found}. Nothing was removed`);
+  throw new Error(`cannot unpin the ${what}: ${path} is ${found}. It was not removed`);
 }
 
-/** Describes an object, by what tells it from all others: `map "counts" with id 7`. */
+/** Describes an object uniquely: `map "counts" with id 7`. */
 function describeObject(fd: number, what: string): string {
   const kind = objectKind(fd);
   using info = objectInfo(fd, PROG_INFO.sizeof, what);
@@ -149,7 +148,7 @@ function describeObject(fd: number, what: string): string {
   return `${kind === "prog" ? "program" : kind}${name} with id ${info.u32(MAP_INFO.id)}`;
 }
 
-/** Returns true where the descriptor of a map may do what it could if opened with this flag, BPF_F_RDONLY or BPF_F_WRONLY. */
+/** Returns true where the descriptor of a map has the rights that this flag gives, BPF_F_RDONLY or BPF_F_WRONLY. */
 export function hasAccess(fd: number, flag: number): boolean {
   const mode = flag === BPF_F_RDONLY ? O_RDONLY : O_WRONLY;
   return (libc.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === mode;

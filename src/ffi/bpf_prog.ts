@@ -77,8 +77,8 @@ const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 const loadAttempts = 5;
 
 /**
- * The result of {@link tryLoadProgram}. With a log, `ENOSPC` says that the log did not fit: `log` has its end (before
- * Linux 6.4 its beginning), and the verifier's verdict is not known.
+ * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit: `log` has its end (before Linux 6.4
+ * its beginning), and the verdict is not known.
  */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
@@ -86,20 +86,20 @@ export type LoadResult =
 /** The amount that the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
 export type LogLevel = number;
 
-/** Bytes of a log that are kept: its end. A million instructions, where the verifier gives up, take 20 to 60 MiB. */
+/** Size of the end of a log that is kept. A log of a million instructions, the verifier's limit, takes 20 to 60 MiB. */
 const keptLog = 64 * 2 ** 20;
 
 /**
- * The longest buffer for a log that kernels take. Linux keeps the end of a log that does not fit from version 6.4 on. Before,
- * it keeps the beginning, so that the whole has to fit.
+ * The longest buffer for a log that kernels take. Linux keeps the end of a log that does not fit from version 6.4 on. Older
+ * versions keep the beginning, so the whole log has to fit.
  */
 const longestLog = 2 ** 30 - 1;
 
 /**
  * Loads a program by one call, with a log where one is asked for.
  *
- * @param logSize bytes of the log's buffer; by default enough for every log, or for its end. Memory is taken only for what
- *   is written, but the engine counts all of it
+ * @param logSize bytes of the log's buffer; by default enough for every log, or for its end. Only the written pages take memory,
+ *   but the engine counts the whole buffer
  */
 export function tryLoadProgram(
   program: ProgramLoad,
@@ -149,7 +149,7 @@ function allocateLog(longest: number): Scratch {
     try {
       return allocateScratch(size);
     } catch (error) {
-      // A limit on the address space, or a kernel that promises no more memory than there is.
+      // The address space is limited, or the kernel does not overcommit memory.
       if (size <= pageSize()) throw error;
     }
   }

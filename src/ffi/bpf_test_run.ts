@@ -8,8 +8,8 @@ import { mayInterruptCalls } from "./io_uring.ts";
 import { MappedMemory } from "./mapped_memory.ts";
 
 /**
- * Where BPF_PROG_TEST_RUN writes the context that the program left. `"copied"`: into room for it, as data is. `"in place"`:
- * over the input; such types refuse room for output.
+ * The place where BPF_PROG_TEST_RUN writes the modified context. `"copied"`: into an output buffer, as for data. `"in place"`: over
+ * the input; such types reject an output buffer.
  */
 export type ContextReturn = "copied" | "in place";
 
@@ -17,7 +17,7 @@ export type ContextReturn = "copied" | "in place";
 export interface TestRunInput {
   readonly data: Uint8Array | undefined;
   readonly context: Uint8Array | undefined;
-  /** Where the kernel writes the context that the program left, if anywhere. */
+  /** The place where the kernel writes the modified context, if anywhere. */
   readonly contextComesBack: ContextReturn | undefined;
   /** Number of runs, from 1. */
   readonly repeat: number;
@@ -35,12 +35,12 @@ export interface TestRunOutput {
 /**
  * Runs a program `repeat` times (kernel 4.12; what can be run this way differs by type).
  *
- * The kernel ends a call of several runs early where something interrupts it, and does not tell how many it made. Where
- * io_uring may interrupt, which it does as soon as a program fills the ring that is waited for, each run is a call of its
- * own. Interrupted by a signal, the runs of the call are made again, in smaller parts. To block signals meanwhile is no way:
- * the engine sends them to its threads, and waits for what they do, with locks held.
+ * When a call of several runs is interrupted, the kernel ends it early and does not report how many runs it made. If io_uring may
+ * interrupt, as it does when a program fills the ring that is waited for, each run is a call of its own. After a signal, the runs
+ * of the call are repeated, in smaller parts. Signals cannot be blocked meanwhile: the engine sends them to its threads, and waits
+ * for their effect with locks held.
  *
- * @param explain tells what is wrong with an input that the kernel refuses
+ * @param explain returns a hint for an input that the kernel rejects
  * @throws {BpfError}
  */
 export function testRunProgram(
@@ -58,7 +58,7 @@ export function testRunProgram(
     const result = runOnce(fd, input, runs);
     if ("errno" in result) {
       if (errnoName(result.errno) !== "EINTR") throw testRunError(result.errno, what, explain);
-      // A single run has been made: only kernels before 5.13 say so. The last one is made again, for its result.
+      // A single run was made: only kernels before 5.13 report EINTR for one. The last run is repeated, for its result.
       if (runs > 1) part = Math.ceil(runs / 2);
       else if (left > 1) left--;
       continue;
@@ -89,13 +89,16 @@ function testRunError(
 }
 
 /**
- * Room for the packet that a program leaves, as much as the kernel allocates for one: it gives only a part of a packet that
- * does not fit, and no result. Only what is written takes memory.
+ * Size of the output buffer for the packet, the most that the kernel allocates for one: it truncates a packet that does not fit,
+ * and returns no result. Only the written pages take memory.
  */
 const packetRoom = 4 * 2 ** 20;
 let packetMemory: MappedMemory | undefined;
 
-/** Room for the kernel's whole struct, which comes back however short the input was: `struct __sk_buff` has 192 bytes now. */
+/**
+ * Size of the output buffer for the context: the kernel returns its whole struct, however short the input was. `struct __sk_buff`
+ * has 192 bytes now.
+ */
 const contextRoom = 512;
 
 /** Runs a program by one call. */
@@ -105,7 +108,7 @@ function runOnce(
   repeat: number,
 ): TestRunOutput | { readonly errno: number } {
   using attr = new BpfAttr(PROG_TEST_RUN.flags);
-  // 0 means 1, and some types take no other number.
+  // 0 means 1, and some types accept no other number.
   attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat === 1 ? 0 : repeat);
   let packet = new Uint8Array(0);
   if (data !== undefined) {

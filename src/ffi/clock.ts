@@ -40,7 +40,10 @@ export function monotonicNanoseconds(): number {
   return getUint64(time.view, 0) * 1e9 + getUint64(time.view, 8);
 }
 
-/** Returns the time for which the machine was suspended since its start, in milliseconds, to within what this thread waits. */
+/**
+ * Returns the milliseconds for which the machine was suspended since its start. A delay of this thread between two reads adds to
+ * it.
+ */
 export function suspendedMilliseconds(): number {
   using time = allocateScratch(16);
   const monotonic = readMilliseconds(CLOCK_MONOTONIC, time);
@@ -49,7 +52,7 @@ export function suspendedMilliseconds(): number {
 
 let reading: Scratch | undefined;
 
-/** The same clock in milliseconds, for differences: unlike `performance.now()` it goes on while a test has fake timers. */
+/** Returns the same clock in milliseconds, for differences. Unlike `performance.now()` it goes on while a test has fake timers. */
 export function monotonicMilliseconds(): number {
   reading ??= allocateScratch(16);
   return readMilliseconds(CLOCK_MONOTONIC, reading);
@@ -98,7 +101,7 @@ class Calendar {
    */
   #currentOffset(): number {
     const now = Bun.nanoseconds();
-    // Fake timers set this clock back.
+    // Fake timers change this clock.
     if (this.#offset !== undefined && Math.abs(now - this.#readAt) < maxOffsetAge) {
       return this.#offset.milliseconds;
     }

@@ -13,14 +13,14 @@ export function lastErrno(): number {
 
 const names = /*@__PURE__*/ errnoNames.split(" ");
 
-/** The name of an error of the kernel, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not there, yet bpf(2) answers it. */
+/** The name of an error of the kernel, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not there, but bpf(2) returns it. */
 export function errnoName(errno: number): string {
   if (errno === ENOTSUPP) return "ENOTSUPP";
   const name = names[errno] ?? "-";
   return name === "-" ? `errno ${errno}` : name;
 }
 
-/** The number of an error of the kernel by its name; -1 for a name that there is not. */
+/** Returns the number of an error by its name; -1 for an unknown name. */
 export function errnoNumber(name: string): number {
   return name === "ENOTSUPP" ? ENOTSUPP : names.indexOf(name);
 }
@@ -33,7 +33,7 @@ export function errnoDescription(errno: number): string {
   return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }
 
-/** Explains a failure because no descriptor is left; `undefined` for any other one. */
+/** Returns the remedy where no descriptor was left; `undefined` for any other error. */
 export function explainNoDescriptor(errno: number): string | undefined {
   return errno === EMFILE || errno === ENFILE
     ? `Close some, or raise the limit of ${errno === EMFILE ? "this process (ulimit -n)" : "the machine (fs.file-max)"}`
@@ -47,7 +47,7 @@ export interface BpfErrorOptions {
   readonly syscall: string;
   /** What was being done, to follow "cannot": `"create the hash map counts"`. */
   readonly doing: string;
-  /** The likely cause and the remedy, or what finds them out. */
+  /** The likely cause and the remedy, or a function that finds them. */
   readonly hint?: string | (() => string | undefined) | undefined;
 }
 
@@ -85,7 +85,7 @@ export class BpfError extends Error {
     try {
       explained = (typeof hint === "function" ? hint() : hint) ?? explainNoDescriptor(errno);
     } catch (error) {
-      // To explain it may take a file, for which no descriptor is left: the error to report is this one all the same.
+      // The explanation may need to open a file, which can fail too: the original error is still the one to report.
       explained = `The reason is not known: ${(error as Error).message}`;
     }
     const code = errnoName(errno);

@@ -2,7 +2,7 @@
  * @module Functions of `node:fs`, which takes half as long to load as Bun does to start: loaded when one is called. No file of
  * the library imports it itself.
  *
- * They throw what `node:fs` throws, but a {@link BpfError} with its hint where no descriptor is left.
+ * They throw the errors of `node:fs`, except where no descriptor is left: then a {@link BpfError} with a hint.
  */
 import type * as Files from "node:fs";
 import { BpfError, explainNoDescriptor } from "./error.ts";

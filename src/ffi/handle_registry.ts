@@ -3,14 +3,14 @@ import { type HandleDescription, tracing } from "./handles.ts";
 /** The environment variable that turns tracing on: read once, when this module is imported. */
 const variable = "BUN_BPF_TRACE_HANDLES";
 
-/** More than the engine's 10: of those, the library's own calls would take half. */
+/** More than the engine's 10, half of which would be calls of this library. */
 const maxFrames = 50;
 
-/** A kernel object that this library holds, and has not been told to give up. */
+/** A kernel object that this library holds: nothing has disposed of it. */
 export interface OpenHandle {
-  /** Names it as errors do: `hash map "counts"`. */
+  /** The name that errors use: `hash map "counts"`. */
   readonly what: string;
-  /** How it is held: one map can be both, a descriptor and a mapping of its memory. */
+  /** A descriptor, or a mapping of its memory. One map can have both. */
   readonly kind: HandleDescription["kind"];
   /** The calls that opened it, innermost first: lines like those of `Error.stack`, without a message. */
   readonly stack: string;
@@ -19,7 +19,7 @@ export interface OpenHandle {
 /**
  * The kernel objects that this thread holds, each with the stack that opened it.
  *
- * It keeps the owners alive: what nobody disposed of is reported, whether or not it was collected by then.
+ * It keeps the owners alive, so that garbage collection hides no leak.
  */
 export class HandleRegistry {
   readonly #open = new Map<object, { description: HandleDescription; stack: string }>();
@@ -29,12 +29,12 @@ export class HandleRegistry {
     this.#open.set(owner, { description, stack: captureStack() });
   }
 
-  /** Notes that `owner` holds it no more; what is not there is no error. */
+  /** Removes `owner`, if it is there. */
   delete(owner: object): void {
     this.#open.delete(owner);
   }
 
-  /** What is open now, in the order of opening. */
+  /** Returns the open objects, in the order of opening. */
   list(): OpenHandle[] {
     return [...this.#open.values()].map(({ description: { what, kind }, stack }) => ({
       what: what(),
@@ -43,7 +43,7 @@ export class HandleRegistry {
     }));
   }
 
-  /** A block of text for each that is open: what it is, and the stack that opened it. */
+  /** Returns a text for each open object: its name, and the stack that opened it. */
   reports(): string[] {
     return [...this.#open.values()].map(({ description: { what, kind, place }, stack }) => {
       const [state, past] =
@@ -53,11 +53,11 @@ export class HandleRegistry {
   }
 }
 
-/** The calls that led here, from the one into this library on. */
+/** Returns the stack, from the call into this library on. */
 function captureStack(): string {
   const { stackTraceLimit, prepareStackTrace } = Error;
   Error.stackTraceLimit = maxFrames;
-  // A formatter of the program's own may give anything but lines.
+  // A custom prepareStackTrace may return something other than lines.
   Reflect.set(Error, "prepareStackTrace", undefined);
   let lines: string[];
   try {
@@ -66,7 +66,7 @@ function captureStack(): string {
     Error.stackTraceLimit = stackTraceLimit;
     Reflect.set(Error, "prepareStackTrace", prepareStackTrace);
   }
-  // The first call is this one. In a bundle without a source map its file is not known: then all calls are kept.
+  // The first frame is this function. In a bundle without a source map its file is unknown: then all frames are kept.
   const library = /\((.*\/)ffi\/handle_registry\.ts:/.exec(lines[0] ?? "")?.[1];
   if (library === undefined) return lines.join("\n");
   const isInLibrary = (line: string) => line.includes(library) && !isOfNoFile(line);
@@ -75,19 +75,19 @@ function captureStack(): string {
   return [entry ?? [], lines.slice(Math.max(caller, 0))].flat().join("\n");
 }
 
-/** Like a constructor that a class does not spell out, or what stands in for a class that is loaded on first use. */
+/** Returns true for the frame of an implicit constructor, or of a stand-in for a class that is loaded on first use. */
 function isOfNoFile(line: string): boolean {
   return /\((native|unknown):|at unknown$|\/start\/deferred\.ts:/.test(line);
 }
 
-/** Has the thread tell at its exit what it leaves open. */
+/** Reports at the exit of the thread the objects that it leaves open. */
 function reportAtExit(registry: HandleRegistry): void {
   const report = (): void => {
     for (const block of registry.reports()) console.error(block);
   };
   process.on("exit", report);
-  // Listeners run in the order of their addition, and a later one may be what disposes: stay the last. This event comes
-  // before the addition, hence the microtask.
+  // Listeners run in the order of their addition, and a later one may dispose of objects: stay the last. This event comes before
+  // the addition, hence the microtask.
   process.on("newListener", (event: string | symbol, listener: unknown) => {
     if (event !== "exit" || listener === report) return;
     queueMicrotask(() => {
@@ -108,7 +108,7 @@ function isOn(value: string | undefined): boolean {
   return value !== undefined && !["", "0", "false"].includes(value);
 }
 
-/** This thread's registry; `undefined` unless tracing is on. A bundle has it where it has {@link openHandles}. */
+/** This thread's registry; `undefined` unless tracing is on. A bundle contains it only with {@link openHandles}. */
 export const registry: HandleRegistry | undefined = /*@__PURE__*/ startTracing();
 
 function startTracing(): HandleRegistry | undefined {
@@ -116,20 +116,20 @@ function startTracing(): HandleRegistry | undefined {
 }
 
 /**
- * What this thread has open now, in the order of opening, each with the stack that opened it: maps, programs, links,
- * and what the library itself needs for them.
+ * Returns the objects that this thread has open, in the order of opening, each with the stack that opened it: maps, programs,
+ * links, and those that the library itself needs for them.
  *
- * For a leak: with `BUN_BPF_TRACE_HANDLES=1` in the environment, as in `BUN_BPF_TRACE_HANDLES=1 bun script.ts`, each
- * process names on standard error what it leaves open at its exit, and each Worker at its own. Nobody is left to tell
- * that of a process which ended by a signal, of a Worker that was terminated or that was running at the end of the
- * process, and of `bun test`, which has no exit event: call this in an `afterAll` there.
+ * To find a leak, set `BUN_BPF_TRACE_HANDLES=1`, as in `BUN_BPF_TRACE_HANDLES=1 bun script.ts`: at its exit each process and each
+ * Worker lists on standard error what it leaves open. There is no list from a process that a signal ended, from a Worker that was
+ * terminated or still ran at the end of the process, and from `bun test`, which has no exit event: call this function in an
+ * `afterAll` there.
  *
- * What a listener of the exit disposes of is not named, unless `process.exit()` follows in the same tick as the addition
- * of that listener.
+ * Objects that an exit listener disposes of are not listed, unless `process.exit()` is called in the tick in which that listener
+ * was added.
  *
- * A script that is bundled or compiled is traced only where it uses this function, as bundlers leave out what is not used.
+ * A bundled or compiled script is traced only if it uses this function, as bundlers drop unused code.
  *
- * The variable is read when this library is imported; each opening is slower with it, and what was not disposed of is
+ * The variable is read when this library is imported. With it each opening is slower, and objects that are not disposed of are
  * never collected.
  *
  * @throws {Error} without the variable: an empty list would say that nothing leaks
@@ -148,6 +148,6 @@ function startTracing(): HandleRegistry | undefined {
 export function openHandles(): readonly OpenHandle[] {
   if (registry !== undefined) return registry.list();
   throw new Error(
-    `what is open is not traced: set ${variable}=1 in the environment before bun-bpf is imported`,
+    `open handles are not traced: set ${variable}=1 in the environment before bun-bpf is imported`,
   );
 }

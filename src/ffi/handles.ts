@@ -1,21 +1,21 @@
-/** @module The hook for a trace of the kernel objects that this thread holds: handle_registry.ts notes them, where it is asked to. */
+/** @module The hook for tracing the kernel objects that this thread holds. handle_registry.ts sets it when tracing is on. */
 
-/** What the owner of a kernel object says of it. */
+/** The description of a kernel object by its owner. */
 export interface HandleDescription {
   readonly kind: "descriptor" | "mapping";
-  /** Which of its kind it is: `descriptor 7`. */
+  /** The instance: `descriptor 7`. */
   readonly place: string;
-  /** Asked at the time of the report: some objects are opened first and named by the kernel then. */
+  /** Called for the report: the kernel gives some objects their names after they are opened. */
   readonly what: () => string;
 }
 
-/** Where owners of kernel objects are noted. */
+/** The registry of kernel objects and their owners. */
 export interface HandleNotes {
   /** Notes that `owner` holds what it describes, opened by the caller. */
   add(owner: object, description: HandleDescription): void;
-  /** Notes that `owner` holds it no more; what is not there is no error. */
+  /** Removes `owner`, if it is there. */
   delete(owner: object): void;
 }
 
-/** The registry of this thread; without one, unless tracing is on, to ask for it is all that it costs. */
+/** The registry of this thread; `undefined` unless tracing is on. */
 export const tracing: { registry: HandleNotes | undefined } = { registry: undefined };

@@ -32,8 +32,8 @@ const submissionEntries = 64;
 const openRings = new Set<IoUring>();
 
 /**
- * Returns true where an io_uring of this thread polls, or may poll: when its poll completes, the kernel interrupts the call
- * that the thread is in, as a signal does that cannot be blocked.
+ * Returns true where an io_uring of this thread polls, or may poll. When its poll completes, the kernel interrupts the system call
+ * of the thread, like a signal that cannot be blocked.
  */
 export function mayInterruptCalls(): boolean {
   return openRings.size > 0;

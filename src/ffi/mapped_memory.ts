@@ -78,7 +78,7 @@ export class MappedMemory implements Disposable {
     );
   }
 
-  /** Zeroed private memory, rounded up to whole pages. What is not writable does not count as committed memory. */
+  /** Zeroed private memory, rounded up to whole pages. Memory that is not writable does not count as committed. */
   static anonymous(
     length: number,
     what: string,

@@ -48,7 +48,7 @@ const probeAttrSize = PERF_EVENT_ATTR.config2 + 8;
 const attrFlags = PERF_EVENT_ATTR.disabled_bit / 8;
 /** In these: does not count from the start. */
 const attrDisabled = 1 << 0;
-/** In these: records are written downwards, whether older ones were read or not. */
+/** In these: writes records downwards, over older ones that were not read. */
 const attrWriteBackward = 1 << (PERF_EVENT_ATTR.write_backward_bit - PERF_EVENT_ATTR.disabled_bit);
 /** In these: `wakeup_watermark` is meant, not `wakeup_events`. */
 const attrWatermark = 1 << (PERF_EVENT_ATTR.watermark_bit - PERF_EVENT_ATTR.disabled_bit);
@@ -149,9 +149,9 @@ function openEverywhere(attr: Scratch, what: string): number {
 
 /** Options of {@link openOutputEvent}. */
 export interface OutputEventOptions {
-  /** Bytes after which the kernel wakes whoever waits. */
+  /** Bytes after which the kernel wakes waiters. */
   readonly watermark?: number | undefined;
-  /** Records after which it does, where there is no watermark. @default 1 */
+  /** Records after which the kernel wakes waiters, if there is no watermark. @default 1 */
   readonly wakeupEvents?: number | undefined;
   /** New records overwrite the oldest ones (kernel 4.7). @default false */
   readonly overwrite?: boolean;
@@ -217,8 +217,8 @@ export function enablePerfEvent(eventFd: number, what: string): void {
 }
 
 /**
- * Has records of a perf event that is mapped dropped and counted as lost, or written again (kernel 4.7). A record that is
- * being written at that moment is completed all the same.
+ * Pauses or resumes a mapped perf event: while paused, records are dropped and counted as lost (kernel 4.7). A record that is being
+ * written at that moment is completed.
  */
 export function pausePerfEvent(eventFd: number, paused: boolean, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_PAUSE_OUTPUT, paused ? 1 : 0) < 0) {
@@ -234,10 +234,9 @@ const lockedMemoryHint =
   "The pages of all these buffers are locked: without CAP_IPC_LOCK, kernel.perf_event_mlock_kb (for each CPU) and the limit of locked memory (ulimit -l) bound them. Give that capability, raise either, or take a smaller size";
 
 /**
- * The pages that perf events share with user space, those of one event after those of the other, each in a place of its own.
+ * The pages that perf events share with user space: one place after the other, each for one event.
  *
- * All are in one run of memory, so that they are detached and unmapped together or, while an asynchronous operation uses
- * one of them, not at all.
+ * All are in one mapping, so that they are detached and unmapped together, or not at all while an asynchronous operation uses one.
  */
 export class PerfPages implements Disposable {
   /** The number of places. */
@@ -248,10 +247,10 @@ export class PerfPages implements Disposable {
   readonly #what: string;
 
   /**
-   * @param least the number of places for events; the rest of memory that nothing is mapped to costs nothing
-   * @param most the number of places that it is to have, unless the engine maps no more
-   * @param size bytes of the data of each: a power of two and a multiple of the page size
-   * @param writable false for events in overwrite mode, which this has the kernel take for such
+   * @param least the number of places that are needed; unused places take no memory
+   * @param most the number of places that are wanted, as far as the engine can map them
+   * @param size bytes of data of each: a power of two and a multiple of the page size
+   * @param writable false for overwrite mode, which the kernel chooses for mappings that are not writable
    */
   constructor(least: number, most: number, size: number, what: string, writable = true) {
     this.#placeLength = pageSize() + size;
@@ -277,9 +276,9 @@ export class PerfPages implements Disposable {
   }
 
   /**
-   * Maps an event that was not mapped yet to a place, instead of what was there.
+   * Maps an event to a place, instead of what was there.
    *
-   * @throws {BpfError} `EPERM` where more memory would be locked than this process may lock: all is as before then
+   * @throws {BpfError} `EPERM` where the limit on locked memory is exceeded; nothing has changed then
    */
   map(place: number, fd: number): PerfMemory {
     const protection = this.#writable ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -288,7 +287,7 @@ export class PerfPages implements Disposable {
     return new PerfMemory(this.#memory.buffer, start, this.#placeLength, this.#what);
   }
 
-  /** Unmaps the event of a place: views of its data are of zeros from then on. */
+  /** Unmaps the event of a place: views of its data show zeros from then on. */
   clear(place: number): void {
     this.#mapTo(place, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   }
@@ -340,12 +339,12 @@ function mapAt(
  * The pages of one perf event (struct perf_event_mmap_page, kernel/events/ring_buffer.c): a page with the positions, and the
  * data, in which a record can wrap around the end.
  *
- * User space may write to all of it, but in overwrite mode: that is how the kernel tells the two apart.
+ * It is writable except in overwrite mode: the kernel distinguishes the modes by that.
  */
 export class PerfMemory {
   /** The data: the record at position `p` begins at `p & (size - 1)`. */
   readonly data: DataView;
-  /** Bytes that were overwritten before they could be read: none, as programs get no room where there is none. */
+  /** Bytes that were overwritten before they could be read: always 0, as records without room are dropped. */
   readonly overwrittenBytes: number = 0;
   readonly #head: BigUint64Array<ArrayBuffer>;
   readonly #tail: BigUint64Array<ArrayBuffer>;
@@ -377,17 +376,17 @@ export class PerfMemory {
     return Number(Atomics.load(this.#head, 0));
   }
 
-  /** Has records that were written be read, and returns the position up to which they can be: {@link head}. */
+  /** Makes the written records readable, and returns the position up to which they are: {@link head}. */
   look(): number {
     return this.head();
   }
 
   /**
-   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins so
-   * far below the end of the data, round and round. What was written before that may be read after this.
+   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins this far
+   * below the end of the data, modulo its size. Everything written before that can be read after this call.
    */
   written(): number {
-    // Read-only memory, which an atomic load cannot read everywhere: see ring_memory.ts.
+    // The memory is read-only, and atomic loads cannot read that on every machine: see ring_memory.ts.
     let head = this.#head[0] as bigint;
     if (loadFence === undefined) head = Atomics.load(this.#head, 0);
     else orderLoads();

@@ -66,7 +66,7 @@ export class RingMemory implements Disposable {
   // 64-bit views, which alone can be read in order where they are read-only.
   readonly #consumer: BigUint64Array<ArrayBuffer>;
   readonly #producer: BigUint64Array<ArrayBuffer>;
-  /** The consumer's position in halves, the lower one first: the machines that this runs on are little-endian. */
+  /** The consumer's position in halves, the lower one first: all supported machines are little-endian. */
   readonly #consumerHalves: Int32Array<ArrayBuffer>;
 
   /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
@@ -99,12 +99,12 @@ export class RingMemory implements Disposable {
   }
 
   /**
-   * Releases the records from the position `from`, up to which they were released so far, to `to`: programs may overwrite them
-   * from now on. Returns false, and does nothing, where the position is another one by now, as a second consumer moved it.
+   * Releases the records between the current consumer position `from` and `to`: programs may overwrite them from now on. Returns
+   * false and does nothing if a second consumer has moved the position.
    *
-   * One sequentially consistent operation: what was read of the records comes before it, a look at the producer's position
-   * after it. Its lower half alone is exchanged where the upper one stays as it is, as a bigint costs six times as much. The
-   * kernel's load of all 64 bits sees either what was before or what is after.
+   * It is one sequentially consistent operation: reads of the records come before it, the next load of the producer's position
+   * after it. Only the lower half is exchanged if the upper one does not change, as a bigint costs six times as much. The kernel's
+   * 64-bit load sees either the old or the new position.
    */
   release(from: number, to: number): boolean {
     const before = from | 0;
@@ -118,8 +118,8 @@ export class RingMemory implements Disposable {
   }
 
   /**
-   * Returns the position up to which records are released by now. It is read in halves, as a bigint costs several times more:
-   * where a second consumer moves it over a multiple of 4 GiB at this moment, the result can be 4 GiB off.
+   * Returns the consumer position. It is read in halves, as a bigint costs several times more: if a second consumer moves it across
+   * a multiple of 4 GiB at this moment, the result can be 4 GiB off.
    */
   releasedPosition(): number {
     const halves = this.#consumerHalves;
@@ -143,8 +143,8 @@ export class RingMemory implements Disposable {
 }
 
 /**
- * Memory that somebody outside reaches by a buffer that was transferred, to another thread for example: unmapped, it would end the
- * process at the next access. It stays until the process ends.
+ * Memory whose buffer was transferred, for example to another thread: an access after unmapping it would end the process. It stays
+ * mapped until the process ends.
  */
 const kept: ArrayBuffer[] = [];
 
@@ -172,7 +172,7 @@ export class UserRingMemory implements Disposable {
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
   readonly #what: string;
-  /** True once a part was transferred by others. */
+  /** True once somebody has transferred a part. */
   #isShared = false;
 
   /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
@@ -200,7 +200,7 @@ export class UserRingMemory implements Disposable {
     this.consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
     this.producer = new BigUint64Array(buffer, 0, 1);
     this.producerHalves = new Int32Array(buffer, 0, 2);
-    // Types of events are given this one, and could transfer it: none but this has the buffer that owns the memory.
+    // Event types get this buffer and could transfer it. Only this object has the buffer that owns the memory.
     this.data = new DataView(this.part(0, length - page));
     this.bytes = new Uint8Array(buffer, page);
     this.headers = new Int32Array(buffer, page);
@@ -219,10 +219,10 @@ export class UserRingMemory implements Disposable {
   /**
    * Detaches all views of a part. Returns false while an asynchronous operation of Bun uses one.
    *
-   * Whoever transferred it, by `postMessage` say, reaches the memory still: then that is never unmapped.
+   * If it was transferred, for example by `postMessage`, its receiver can still access the memory, which is then never unmapped.
    */
   endPart(part: ArrayBuffer): boolean {
-    // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
+    // While a native operation holds the buffer, the engine silently copies instead of detaching.
     if (part.detached) this.#isShared = true;
     else part.transfer(0);
     return part.detached;

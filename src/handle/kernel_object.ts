@@ -32,7 +32,7 @@ export abstract class KernelObject implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #readId: () => number;
   #id: number | undefined;
-  /** The paths at which it was pinned or opened by this object, without those that it was unpinned from. */
+  /** The paths where this object was pinned or opened, without those that it was unpinned from. */
   #pins: Set<string> | undefined;
 
   /**
@@ -47,7 +47,7 @@ export abstract class KernelObject implements Disposable {
     endings?.set(this, () => this.#end());
   }
 
-  /** Disposes of an object of code that was replaced, where its construction did not fail; those who use it still are told why. */
+  /** Disposes of an object of replaced code, unless its construction failed. Later uses get an error that says why. */
   #end(): void {
     if (this.disposed) return;
     this[Symbol.dispose]();
@@ -111,11 +111,11 @@ export abstract class KernelObject implements Disposable {
    * Removes the pin at a path; without one, every pin that this object has made, and the one by which it was opened. Returns true
    * where a pin was removed, false where all of them were gone already.
    *
-   * A pin is removed only if it is one of the same map, program or link. The kernel cannot compare and remove in one step: what
-   * another process puts at the path in the microseconds in between is removed. A pin that was moved is not found.
+   * A pin is removed only if it is one of the same map, program or link. The kernel cannot compare and remove in one step: a file
+   * that another process puts there in the microseconds in between is removed. A pin that was moved is not found.
    *
-   * @throws {Error} where something else is at a path: a file, a folder, a symbolic link, or a pin of another object. That is
-   *   not removed, nor are pins after it in the order of pinning
+   * @throws {Error} where something else is at a path: a file, a folder, a symbolic link, or a pin of another object. Neither that
+   *   nor any later pin of this object is removed
    * @throws {TypeError} without a path, for an object that was neither pinned nor opened by a path
    */
   unpin(path?: string): boolean {
@@ -136,7 +136,7 @@ export abstract class KernelObject implements Disposable {
   /** @internal The name of the class, and the properties that the console shows. */
   protected abstract shown(): readonly [className: string, properties: object];
 
-  /** @internal Shows the object in `console.log`: its properties, not its operations. */
+  /** @internal Shows the object in `console.log`: its properties, not its methods. */
   [inspectCustom](...inspection: InspectArguments): string {
     const [className, properties] = this.shown();
     const { disposed } = this;
@@ -148,7 +148,7 @@ export abstract class KernelObject implements Disposable {
     try {
       return { id: this.id };
     } catch {
-      // It was not read before disposal, or the kernel gives such objects none.
+      // It was not read before disposal, or the kernel has none for such objects.
       return {};
     }
   }
@@ -167,9 +167,9 @@ export type Origin = { readonly path: string } | { readonly id: number } | { rea
  * Opens an existing object. The caller owns the returned descriptor, which is a new one also where a descriptor was given.
  *
  * @param what the object for messages, as far as it is known: `"hash map"`
- * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15), which a descriptor that is given must have already
+ * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15). A given descriptor must have these rights already
  * @throws {Error} when nothing is pinned at the path
- * @throws {TypeError} when it is not an object of the kind, or a descriptor has other rights
+ * @throws {TypeError} when it is not an object of the kind, or a given descriptor has other rights
  * @throws {BpfError} `ENOENT` for an id that no object has, `EPERM` without CAP_SYS_ADMIN for an id
  */
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {

@@ -1,12 +1,12 @@
 /**
- * @module Reloads by `bun --hot`. It evaluates all modules anew in the same process, this library included, when a file changes.
- * The code before knows nothing of that: without this its programs would stay attached, and its consumers go on reading.
+ * @module Reloads by `bun --hot`. When a file changes, it evaluates all modules again in the same process, including this library.
+ * The old code is not notified: without this module its programs would stay attached, and its consumers would go on reading.
  */
 
-/** The functions that end what this script has open, of all its evaluations, by the object; `undefined` without `bun --hot`. */
+/** The functions that end the open objects of all evaluations of the script, by object; `undefined` without `bun --hot`. */
 export const endings: Map<object, () => void> | undefined = /*@__PURE__*/ takeOver();
 
-/** Ends what earlier evaluations of the script have left open, last first: programs are detached before a ring is closed. */
+/** Ends the objects that earlier evaluations left open, last first, so that programs are detached before their ring is closed. */
 function takeOver(): Map<object, () => void> | undefined {
   if (!process.execArgv.includes("--hot")) return undefined;
   const all = globalThis as { [key: symbol]: Map<object, () => void> | undefined };
@@ -16,7 +16,7 @@ function takeOver(): Map<object, () => void> | undefined {
       end();
       known.delete(object);
     } catch (error) {
-      // Of memory that an asynchronous operation uses: it is tried again at the next reload.
+      // An asynchronous operation uses its memory: the next reload tries again.
       reportError(error);
     }
   }
@@ -26,13 +26,13 @@ function takeOver(): Map<object, () => void> | undefined {
 /**
  * Keeps a map, program, link or subscription open when `bun --hot` reloads the script, and returns it.
  *
- * `bun --hot` evaluates a script anew in the same process when a file changes. This library then ends what the script has
- * opened before, as the end of the process does: subscriptions and iterations end, links are detached unless they are pinned,
- * and all objects are disposed of. What is to go on is kept by this function, and found again on `globalThis`. Consumers of a
- * ring that is kept end all the same, so that the new code can consume it; to go on, a subscription is kept beside its ring.
+ * `bun --hot` evaluates a script again in the same process when a file changes. This library then ends all that the old code has
+ * opened, as the end of the process does: subscriptions and iterations end, links are detached unless they are pinned, and all
+ * objects are disposed of. An object that should stay open is passed to this function, and stored on `globalThis`. Consumers of a
+ * kept ring end nevertheless, so that the new code can consume it; a subscription goes on only if it is kept as well.
  *
  * Without `bun --hot` it does nothing. Bun does not reload a script whose top level still awaits something, such as a
- * `for await` loop over a ring: put that into a function.
+ * `for await` loop over a ring: put the loop into a function.
  *
  * @example
  * ```ts

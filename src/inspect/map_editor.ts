@@ -1,4 +1,4 @@
-/** @module Reading and changing single entries of any map, whose keys and values are given as text. */
+/** @module Reads and changes single entries of any map, with keys and values as text. */
 
 import type { Btf } from "../btf/btf.ts";
 import type { BtfValue } from "../btf/decode.ts";
@@ -15,7 +15,7 @@ import { BPF_EXIST, BPF_F_RDONLY, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { mapBtf, type RawEntry } from "./map_reader.ts";
 import { openPin } from "./objects.ts";
 
-/** The entries that {@link MapEditor.update} may change: any, or only such as are absent or present. */
+/** The condition of {@link MapEditor.update}: any key, or only an absent or a present one. */
 export type UpdateCondition = "any" | "absent" | "present";
 
 const updateFlags: Readonly<Record<UpdateCondition, number>> = {
@@ -24,7 +24,7 @@ const updateFlags: Readonly<Record<UpdateCondition, number>> = {
   present: BPF_EXIST,
 };
 
-/** A map of any type, of which single entries are read and changed as bytes. */
+/** A map of any type, with access to single entries as bytes. */
 export class MapEditor implements Disposable {
   readonly #descriptor: Descriptor;
   readonly properties: MapProperties;
@@ -45,7 +45,7 @@ export class MapEditor implements Disposable {
   /**
    * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path.
    *
-   * @param access `"read"` for a descriptor that the kernel lets change nothing
+   * @param access `"read"` for a read-only descriptor
    * @throws {Error} where nothing is pinned, or an object of another kind
    */
   static open(
@@ -91,7 +91,7 @@ export class MapEditor implements Disposable {
     return element;
   }
 
-  /** Bytes that the kernel copies. */
+  /** The size that the kernel copies. */
   get #valueSize(): number {
     const { type, valueSize } = this.properties;
     return copiedValueSize(mapTypes.get(type) ?? {}, valueSize);
@@ -102,7 +102,7 @@ export class MapEditor implements Disposable {
   }
 }
 
-/** Makes the bytes of keys and values of a map of texts: of JSON, by the map's types, or of hexadecimal digits. */
+/** Encodes keys and values of a map from texts: JSON by the map's types, or hexadecimal digits. */
 export class EntryEncoder {
   readonly #map: MapProperties;
   readonly #btf: Btf | undefined;
@@ -112,13 +112,13 @@ export class EntryEncoder {
     this.#btf = mapBtf(map);
   }
 
-  /** @throws {TypeError | RangeError} for a text that is no key of the map, with what is expected */
+  /** @throws {TypeError | RangeError} for a text that is not a key of the map; it says what is expected */
   key(text: string): Uint8Array {
     const { keySize, btfKeyTypeId, type } = this.#map;
     const kind = mapTypes.get(type)?.key;
     if (kind === "descriptor") {
       throw new TypeError(
-        `the keys of ${type} maps are descriptors: scripts can have them, texts cannot`,
+        `the keys of ${type} maps are descriptors, which cannot be given as text: use a script`,
       );
     }
     const untyped = kind === "index" && keySize === 4 ? "number" : "bytes";
@@ -127,7 +127,7 @@ export class EntryEncoder {
 
   /**
    * @param fd returns the descriptor of the object that a text names, for a map that holds programs or maps
-   * @throws {TypeError | RangeError} for a text that is no value of the map, with what is expected
+   * @throws {TypeError | RangeError} for a text that is not a value of the map; it says what is expected
    */
   value(text: string, fd: (kind: "prog" | "map", text: string) => number): Uint8Array {
     const { type, valueSize, btfValueTypeId } = this.#map;
@@ -145,7 +145,7 @@ export class EntryEncoder {
         return this.#part("value", text, valueSize, btfValueTypeId, "number");
       default:
         throw new TypeError(
-          `the values of ${type} maps stand for a ${held}: scripts can store them, texts cannot`,
+          `the values of ${type} maps stand for a ${held}, which cannot be given as text: use a script`,
         );
     }
     if (row?.isPerCpu !== true) {
@@ -174,7 +174,7 @@ export class EntryEncoder {
     untyped: "number" | "bytes",
   ): Uint8Array {
     const isTyped = this.#btf !== undefined && typeId !== 0;
-    // Bytes are as the user wrote them: 1e000000 is four of them, and 1 in JSON.
+    // Bytes are not parsed as JSON: 1e000000 is four bytes, and the number 1 in JSON.
     const value = isTyped || untyped === "number" ? parse(text) : text;
     return this.#encode(what, value, size, typeId, untyped, text);
   }
@@ -217,7 +217,7 @@ function encodeTyped(
     throw new RangeError(`${what}: its type is larger than the ${size} bytes of the map`);
   }
   const zeroes = type.read(view, 0);
-  // A text of digits is no number.
+  // A text of digits is not a number.
   const given = zeroes === "" && typeof value !== "string" ? (text ?? value) : value;
   try {
     type.write(view, 0, shapeLike(zeroes, given) as BtfValue);
@@ -228,11 +228,11 @@ function encodeTyped(
   return new Uint8Array(view.buffer);
 }
 
-/** A value as JSON has it, and integers that numbers cannot hold as bigints. */
+/** A JSON value, with bigints for integers that numbers cannot hold. */
 type JsonValue =
   string | number | bigint | boolean | null | JsonValue[] | { [name: string]: JsonValue };
 
-/** Parses JSON; what is none is a text, such as an address or the name of an enumerator. */
+/** Parses JSON. Any other text is a string, such as an address or the name of an enumerator. */
 function parse(text: string): JsonValue {
   try {
     return JSON.parse(text, (_, value: unknown, context?: { source?: string }) => {
@@ -246,7 +246,7 @@ function parse(text: string): JsonValue {
   }
 }
 
-/** Makes numbers bigints, and texts numbers or bigints, where the type has such: as its value of zeroes shows. */
+/** Converts numbers to bigints, and texts to numbers or bigints, where the sample, a decoded value of zeroes, has these. */
 function shapeLike(sample: BtfValue | undefined, value: JsonValue): unknown {
   const isNumeric = typeof value === "string" && /^(0x[0-9a-f]+|-?\d+)$/i.test(value);
   if (typeof sample === "bigint") {

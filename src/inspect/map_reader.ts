@@ -56,9 +56,9 @@ export class EntryDecoder {
   readonly #keySize: number;
   readonly #decodeKey: PartDecoder;
   readonly #decodeValue: PartDecoder;
-  /** What could not be decoded so far, and why. */
+  /** Notes about values that could not be decoded so far. */
   readonly notes: string[] = [];
-  /** Read for the first stack of the kernel; false where that failed. */
+  /** The kernel's symbols, read for the first kernel stack; false where that failed. */
   #symbols: KernelSymbols | false | undefined;
 
   constructor(map: MapProperties) {
@@ -88,7 +88,7 @@ export class EntryDecoder {
   #valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
     const { kernelValueTypeId } = map;
     return (
-      // A struct of functions is of the kernel's own type.
+      // The value of a struct_ops map has a type of the kernel's BTF.
       (kernelValueTypeId === 0
         ? undefined
         : this.#typed("values", Btf.kernel(), kernelValueTypeId)) ??
@@ -98,7 +98,7 @@ export class EntryDecoder {
     );
   }
 
-  /** Decodes by a type. The bytes are shown where it makes no sense, as types are what anybody says that they are. */
+  /** Decodes by a type. Shows the bytes where the type does not fit, as anybody can load any type. */
   #typed(part: string, btf: Btf | undefined, typeId: number): PartDecoder | undefined {
     if (btf === undefined || typeId === 0) return undefined;
     let isUsable = true;
@@ -135,7 +135,7 @@ export class EntryDecoder {
     };
   }
 
-  /** Names the functions of a stack of the kernel, as far as this process may know them. */
+  /** Names the functions of a kernel stack, as far as this process may read the symbols. */
   #symbolize(addresses: readonly bigint[]): SymbolizedFrame[] {
     if (!addresses.some((address) => address >= kernelHalf)) return [];
     this.#symbols ??= this.#readSymbols();
@@ -165,7 +165,7 @@ export function mapBtf({ btfId }: MapProperties): Btf | undefined {
   return btfId === 0 ? undefined : visibleBtf(btfId);
 }
 
-/** Decodes the values of all CPUs, of a map that has one for each. */
+/** Decodes the values of all CPUs in a per-CPU map. */
 function ofEachCpu({ type, valueSize }: MapProperties, decode: PartDecoder): PartDecoder {
   if (mapTypes.get(type)?.isPerCpu !== true) return decode;
   const stride = roundUp8(valueSize);

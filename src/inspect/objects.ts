@@ -22,14 +22,14 @@ import { type HeldObject, mapTypes } from "../maps/map_types.ts";
 import { listPrograms, type ProgramInfo, readProgramInfo } from "../program/program_info.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
-/** The information about a map, with what only the kernel's text about its descriptor tells. */
+/** The information about a map, with the fields that only /proc/self/fdinfo has. */
 export interface InspectedMapInfo extends MapInfo {
   /**
-   * The type of the programs that the map takes: that of the first one that it got, or of the first one that uses it. Only maps
-   * that hold programs have one, from then on.
+   * The type of the programs that the map takes: that of the first program that was stored or that used the map. Only maps that
+   * hold programs have it, and only from then on.
    */
   readonly ownerProgramType: ProgramTypeName | undefined;
-  /** True where it takes programs in machine code, false where it takes interpreted ones; `undefined` as the type. */
+  /** True where it takes JIT-compiled programs, false for interpreted ones; `undefined` like the type. */
   readonly ownerJited: boolean | undefined;
 }
 
@@ -57,7 +57,7 @@ function readInspectedMap(fd: number, what: string): InspectedMapInfo {
   };
 }
 
-/** What values of maps stand for that are programs, or have some. */
+/** The kinds of values that are programs, or have one. */
 const heldWithPrograms: ReadonlySet<HeldObject> = new Set(["program", "interface", "CPU queue"]);
 
 const lists: { readonly [Kind in HandleKind]: () => Generator<InfoByKind[Kind]> } = {
@@ -174,8 +174,8 @@ export class ByKind<T> implements ObjectsByKind<T> {
 }
 
 /**
- * Opens what is pinned at a path, a map by default for reading only. The kernel's information has another layout for each kind of object, and does
- * not say which: so the kind is known before anything is read.
+ * Opens what is pinned at a path, a map read-only by default. The kernel's information has a different layout for each kind of
+ * object and does not name the kind, so the kind is checked first.
  *
  * @throws {Error} where there is nothing, or an object of another kind
  */
@@ -205,13 +205,13 @@ function openToRead(kind: HandleKind, path: string): number | undefined {
   try {
     return openPinned(path, noun, BPF_F_RDONLY);
   } catch (error) {
-    // Links refuse the flag, which only maps have a use for.
+    // Links reject the flag, which only maps have.
     if (!(error instanceof BpfError) || error.code !== "EINVAL") throw error;
     return openPinned(path, noun);
   }
 }
 
-/** Tells the kinds of objects that have commands. */
+/** Returns true for the kinds of objects that have commands. */
 export function isInspected(kind: ObjectKind | "other" | undefined): kind is HandleKind {
   return kind === "map" || kind === "prog" || kind === "link";
 }

@@ -3,7 +3,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { type HandleKind, KernelObject, nouns, openObject } from "../handle/kernel_object.ts";
 import { openPin } from "./objects.ts";
 
-/** A map, program or link of any type, of which nothing is known but its kind: to pin it, and to remove its pins. */
+/** A map, program or link of any type, opened to pin it or to remove its pins. */
 export class OpenedObject extends KernelObject {
   private constructor(kind: HandleKind, descriptor: Descriptor, pinnedAt: string | undefined) {
     super(descriptor, () => objectId(kind, descriptor), pinnedAt);

@@ -8,17 +8,17 @@ import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 /** The paths at which objects are pinned, by the ids of maps, programs and links. */
 export interface ObjectPins extends ObjectsByKind<string> {
   /**
-   * The number of folders and pins that were not looked at: because this process may not, because their paths are too long for
-   * the kernel or not UTF-8, or because a user has made very many of them.
+   * The number of folders and pins that were skipped: this process may not open them, their paths are too long for the kernel or
+   * not UTF-8, or one user has made very many of them.
    */
   readonly hidden: number;
 }
 
 /**
  * Finds where maps, programs and links are pinned, in all BPF file systems that are mounted where this process sees them: each pin
- * is opened, asked for its id, and closed. Symbolic links are not followed. Folders near a mount's root are read first; of the
- * folders that one user owns, and of those that several can write to, it looks at as much as has paths of 32 million characters
- * together. So nobody can keep it from the pins of others.
+ * is opened, asked for its id, and closed. Symbolic links are not followed. Folders near a mount's root are read first; for each
+ * user who owns folders, and for all folders that several users can write to, it reads paths of at most 32 million characters in
+ * all. So no user can hide the pins of others.
  *
  * What is pinned or removed meanwhile may be in it or not. Kernel 4.13 for maps and programs, 5.8 for links.
  *
@@ -37,7 +37,7 @@ export function objectPins(): ObjectPins {
   return { maps: found.maps, programs: found.programs, links: found.links, hidden };
 }
 
-/** Characters of paths that are looked at in the folders of one user: about 600,000 pins with paths of usual length. */
+/** Most characters of paths that are read in the folders of one user: about 600,000 pins with paths of usual length. */
 const pathBudget = 32 * 1024 * 1024;
 
 /** Permission bits of group and others to write to a folder. */
@@ -49,11 +49,11 @@ class PinWalk {
   hidden = 0;
   /** The folders that were read: the same path may be mounted upon more than once. */
   readonly #visited = new Set<string>();
-  /** Characters of the paths looked at so far, by the user who owns their folders, or can write to them with others. */
+  /** Characters of the paths read so far, by the owner of the folders, or "several" where others can write to them. */
   readonly #spent = new Map<number | "several", number>();
 
   visit(mount: BpfMount): void {
-    // Not what has taken the place of a folder.
+    // A symbolic link may have replaced the folder.
     const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
     const folders = [mount.path];
     // The array grows meanwhile: folders are read in the order of their depth.
@@ -62,7 +62,7 @@ class PinWalk {
       try {
         using folder = new Descriptor(openSync(path, flags), `folder ${path}`);
         const stats = fstatSync(folder.fd);
-        // Another file system, mounted on top of it, is none of this one.
+        // Another file system may be mounted on top of it.
         if (stats.dev !== mount.device) continue;
         this.#visited.add(path);
         const isShared = (stats.mode & writableByOthers) !== 0;
@@ -77,7 +77,7 @@ class PinWalk {
   /** Opens the pins in a folder, and returns the paths of the folders in it. */
   #read({ fd }: Descriptor, path: string, user: number | "several"): string[] {
     const folders: string[] = [];
-    // By the descriptor: the path may lead elsewhere by now. The kernel keeps much more of each entry than is read here.
+    // By the descriptor: the path may lead elsewhere by now. The kernel keeps much more for each entry than is read here.
     const opened = `/proc/self/fd/${fd}`;
     const entries = readdirSync(opened, { withFileTypes: true });
     for (const [index, entry] of entries.entries()) {
@@ -113,7 +113,7 @@ class PinWalk {
     }
   }
 
-  /** Ignores, or counts, what happens to others' files at any time. @throws what is not about this path */
+  /** Ignores or counts an error that other users' files can cause. @throws any other error */
   #note(error: unknown, path: string): void {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined || shortages.has(code)) throw error;
@@ -121,16 +121,16 @@ class PinWalk {
     else if (!passing.has(code)) this.hidden++;
   }
 
-  /** Ignores what was removed meanwhile. A name that is not UTF-8 cannot be opened by the text that stands for it. */
+  /** Ignores a file that was removed meanwhile. A name that is not UTF-8 cannot be opened by its text, and is counted. */
   #noteAbsent(path: string): void {
     if (path.includes("\ufffd")) this.hidden++;
   }
 }
 
-/** Errors of what is replaced meanwhile by what is not an object or a folder. */
+/** Errors where a file of another kind has replaced a pin or folder meanwhile. */
 const passing: ReadonlySet<string> = new Set(["ENOTDIR", "ELOOP", "EINVAL", "ENXIO"]);
 
-/** Errors that are about this process, or the machine, and not about a path. */
+/** Errors that concern this process or the machine, not a path. */
 const shortages: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 
 /** Opens a pin, of a map also where this user may only read it. */

@@ -192,14 +192,14 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Stores many maps, in one call where the kernel can (5.19): it waits once for the programs that use the old ones, not once
-   * for each. All pairs are checked before the first is stored.
+   * Stores many maps, in one call where the kernel can (5.19): the kernel then waits once for programs that use the old maps, not
+   * once for each. All pairs are checked before the first is stored.
    *
    * @throws {BatchError} when the kernel refuses one; it says how many were stored before
    */
   setMany(pairs: Iterable<readonly [key: K, map: InnerMap<I>]>): this {
     const list = listOf(pairs, "pairs");
-    // What is not a pair is refused as such below.
+    // Elements that are not pairs are rejected below.
     for (const pair of list) if (Array.isArray(pair)) this.#checkType(pair[1] as InnerMap<I>);
     this.#elements.setMany(list as readonly (readonly [K, BpfMap])[]);
     return this;
@@ -222,7 +222,7 @@ export abstract class MapOfMaps<
   /**
    * Opens the map under a key and removes it there: the caller disposes of it. `undefined` where there is none.
    *
-   * The kernel has no call for both: a map that takes its place in between is removed in its stead.
+   * The kernel has no call for both: if another map is stored under the key in between, that one is removed.
    *
    * @throws as {@link get}
    */
@@ -253,8 +253,8 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * The keys and their maps in arrays, by default of 64: each map is a descriptor. They are open until the loop goes on or ends, and
-   * are disposed of then: `dup()` those to keep.
+   * Returns the keys and their maps in arrays, by default of 64, because each map is a descriptor. The maps are disposed of when the
+   * loop goes on or ends: `dup()` those to keep.
    *
    * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
    * @throws {RangeError} for a `max` that is not a positive integer
@@ -266,8 +266,8 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Removes all maps, one after the other, and hands each out when it is removed. It is open until the loop goes on or ends, and is
-   * disposed of then: `dup()` it to keep it. What holds of {@link take} when others store maps meanwhile holds here.
+   * Removes all maps one after the other, and yields each. It is disposed of when the loop goes on or ends: `dup()` it to keep it.
+   * Maps that others store meanwhile can be removed as by {@link take}.
    *
    * @throws as {@link take}
    */
@@ -299,7 +299,7 @@ export abstract class MapOfMaps<
       using opened = new DisposableStack();
       const batch: [K, InnerMap<I>][] = [];
       for (const [key] of ids) {
-        // It may be gone since the walk read the key.
+        // It may have been removed since the walk read the key.
         const map = this.get(key);
         if (map !== undefined) batch.push([key, opened.use(map)]);
       }
@@ -316,7 +316,7 @@ export abstract class MapOfMaps<
    */
   *entries(): Generator<[key: K, map: InnerMap<I>], undefined, undefined> {
     for (const [key] of this.ids()) {
-      // It may be gone since the walk read the key.
+      // It may have been removed since the walk read the key.
       using map = this.get(key);
       if (map !== undefined) yield [key, map];
     }

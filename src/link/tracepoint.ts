@@ -78,10 +78,10 @@ function read(tracefs: string, target: string, file: string): string {
 }
 
 /**
- * Explains that there is no such tracepoint: with the name of one that is close, or where they are listed.
+ * Explains that there is no such tracepoint: suggests a similar name, or says where they are listed.
  *
- * @param form of the target
- * @param tracefs where it is mounted; by default this call mounts it for itself
+ * @param form the form of the target
+ * @param tracefs where tracefs is mounted; by default it is mounted for this call
  */
 export function unknownTracepoint(
   target: string,
@@ -96,7 +96,7 @@ export function unknownTracepoint(
   return `This kernel has no tracepoint ${target} (${form}): ${hint}`;
 }
 
-/** The names of all tracepoints; none where this user may not read tracefs. */
+/** Returns the names of all tracepoints, or none where this user may not read tracefs. */
 function tracepointNames(withCategory: boolean, tracefs: string | undefined): string[] {
   try {
     using mount = tracefs === undefined ? new DetachedMount("tracefs") : undefined;
@@ -110,7 +110,7 @@ function tracepointNames(withCategory: boolean, tracefs: string | undefined): st
         .map(({ name }) => (withCategory ? `${category}/${name}` : name)),
     );
   } catch {
-    // The error that is being explained says more.
+    // The error that is being explained is more useful.
     return [];
   }
 }

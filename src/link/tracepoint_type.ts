@@ -1,4 +1,4 @@
-/** @module Types of `t` from the formats that tracefs has of tracepoints. */
+/** @module Makes types of `t` from the formats of tracepoints in tracefs. */
 
 import { describe } from "../check/describe.ts";
 import { array } from "../types/array.ts";
@@ -9,9 +9,9 @@ import { bytes, cstring } from "../types/text.ts";
 import type { StructType, Type } from "../types/type.ts";
 import { readTracepoint, tracepoint } from "./tracepoint.ts";
 
-/** The place of an array without a fixed length, `__data_loc` in the format: both in bytes. */
+/** The place of an array without a fixed length, `__data_loc` in the format, in bytes. */
 export interface DataLocation {
-  /** From the start of the event; of a `__rel_data_loc` from the end of this field. */
+  /** From the start of the event; for a `__rel_data_loc` from the end of this field. */
   readonly offset: number;
   readonly length: number;
 }
@@ -24,19 +24,18 @@ export type TracepointValue =
 export type TracepointType = StructType<Readonly<Record<string, Type<TracepointValue>>>>;
 
 /**
- * Makes the `t` type of a tracepoint's events from the format that the running kernel has of it: each field where it is, with
- * its size and sign.
+ * Makes the `t` type of a tracepoint's events from its format in the running kernel: each field with its offset, size and sign.
  *
  * - integers, enums and pointers are `t.u8` to `t.i64`, `bool` is `t.bool`;
  * - arrays of `char` are `t.cstring`, those of other bytes `t.bytes`, and all others `t.array`;
  * - arrays without a fixed length (`__data_loc`) are a {@link DataLocation}: their data comes after the fields.
  *
- * This is what a program with the section `tp/...` has as its context. The first 8 bytes, the fields `common_*`, are not for
- * programs. A program that copies its whole context from 8 bytes on leaves these out: `fields` tells the offset of each.
+ * It is the type of the context of programs with the section `tp/...`. Programs cannot read the first 8 bytes, the fields
+ * `common_*`: one that copies its context copies from byte 8 on. `fields` has the offset of each field.
  *
  * @param target `category/name`
  * @throws {BpfError} `ENOENT` when the kernel has no such tracepoint, `EACCES` when this user may not read tracefs
- * @throws {TypeError} for what names no tracepoint
+ * @throws {TypeError} for a target that is not `category/name`
  *
  * @example
  * ```ts
@@ -58,13 +57,13 @@ export function tracepointType(target: string): TracepointType {
   return parseTracepointFormat(readTracepoint(target, "format"), `tracepoint ${target}`);
 }
 
-/** Makes the type of a format. @param name what the type is called @throws {Error} when there is no field in it */
+/** Makes the type of a format. @param name the name in errors @throws {Error} when the format has no fields */
 export function parseTracepointFormat(format: string, name: string): TracepointType {
   const fields = new Map<string, Field & { readonly offset: number }>();
   const lines = format.matchAll(/^\s*field:(.*);\s*offset:(\d+);\s*size:(\d+);\s*signed:(\d);/gm);
   for (const [, declaration = "", offset, size, sign] of lines) {
     const field = parseField(declaration, Number(size), sign === "1");
-    // Arrays of no elements have no value, and the second one of a name cannot have one.
+    // Empty arrays have no value, and a second field of the same name cannot have one.
     if (field === undefined || fields.has(field.name)) continue;
     fields.set(field.name, { ...field, offset: Number(offset) });
   }
@@ -73,7 +72,7 @@ export function parseTracepointFormat(format: string, name: string): TracepointT
   return defineStruct(layOutAsPlaced(inOrder), false, name);
 }
 
-/** A field of a format, which declares it as C would: `unsigned char name[16]`, or `__data_loc char[] name`. */
+/** Makes a field from its declaration in the format: `unsigned char name[16]`, or `__data_loc char[] name`. */
 function parseField(declaration: string, size: number, isSigned: boolean): Field | undefined {
   const [, words = "", name = "", lengths = ""] =
     /^(.*?)([A-Za-z_]\w*)\s*((?:\[[^\]]*\])*)$/.exec(declaration.trim()) ?? [];
@@ -93,7 +92,7 @@ function typeOf(
     if (words === "bool" && size === 1) return bool;
     return (isSigned ? signed : unsigned).get(size) ?? bytes(size);
   }
-  // Some kernels have the name of a constant there, in which case only bytes can be counted.
+  // Some kernels have the name of a constant there: then only byte arrays have a known length.
   const counts = [...lengths.matchAll(/\[(.*?)\]/g)].map(([, count]) => Number(count));
   const isByte = byteTypes.test(words);
   const count = isByte ? size : counts.reduce((product, factor) => product * factor, 1);

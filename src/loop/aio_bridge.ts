@@ -12,7 +12,7 @@ interface Reader {
 
 /** The time for which the counter is still watched when nobody waits: most consumers wait again within this. */
 const lingerMilliseconds = 10;
-/** The time between two looks at the completions while there is no stream. */
+/** The interval of polling for completions while there is no stream. */
 const lookMilliseconds = 10;
 
 /**
@@ -21,7 +21,7 @@ const lookMilliseconds = 10;
  *
  * A pending read of a stream keeps the process alive and cannot be told not to, so there is one only while somebody
  * waits who does that, too; what happens in between stays in the counter. Waits that are not to keep the process alive
- * are looked at on a timer instead, and so are all while no descriptor is left: each stream takes one.
+ * are polled by a timer instead, and so are all while no descriptor is left: each stream takes one.
  */
 export class AioBridge implements Bridge {
   readonly name = "aio";

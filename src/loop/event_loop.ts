@@ -64,7 +64,7 @@ function openBest(present?: Bridge): Bridge {
   return present ?? new TimerBridge(ready);
 }
 
-/** Tries again later where descriptors were missing: a program that closes some should not wait by a slow bridge for ever. */
+/** Retries later where no descriptor was left, so that a program that closes some does not keep the slow bridge. */
 function retryLater(): void {
   stopTimer(retry);
   retry = undefined;
@@ -76,7 +76,7 @@ function retryLater(): void {
   retry.unref();
 }
 
-/** Opens a better bridge, where one works by now, and has it take over all waits. */
+/** Opens a better bridge if one works by now, and moves all waits to it. */
 function improveBridge(): void {
   const present = bridge;
   if (present === undefined) return;
@@ -153,7 +153,7 @@ class DescriptorWatch implements Watch {
     if (this.#armed !== 0) countReference(alive);
   }
 
-  /** Waits by another bridge, too. */
+  /** Moves the wait to another bridge. */
   moveTo(other: Bridge): void {
     if (this.#armed !== 0) other.arm(this.#fd(), this.#armed);
   }
@@ -229,8 +229,8 @@ export interface EventLoop {
   readonly bridge: BridgeName | undefined;
   /**
    * The reasons for which better bridges than the one that was opened last were not taken: what forbids each, and what would
-   * allow it. One for which no descriptor was left (`EMFILE`) is tried again every two seconds, and when something else is to
-   * be waited for; the consumers then go on by that one.
+   * allow it. One for which no descriptor was left (`EMFILE`) is tried again every two seconds, and with each new wait; the
+   * consumers then use it.
    */
   readonly refusals: readonly Error[];
   /**

@@ -1,16 +1,15 @@
 /**
- * @module Timers that go on while a test has fake ones.
+ * @module Timers that go on while a test has fake timers.
  *
- * `jest.useFakeTimers()` of bun:test puts no other functions in place: those of the engine stop, however somebody got them, and
- * so do `Bun.sleep()` and the clocks (`performance.now()`, `Bun.nanoseconds()`), which is why consumers take
- * `monotonicMilliseconds()`. Timers that were set before go on, and `setImmediate()` always does. Other libraries do put other
- * functions in place, so that these are taken at import.
+ * `jest.useFakeTimers()` of bun:test does not replace functions: the engine's own timers stop, and so do `Bun.sleep()` and the
+ * clocks (`performance.now()`, `Bun.nanoseconds()`). Consumers therefore use `monotonicMilliseconds()`. Timers that were set before
+ * go on, and so does `setImmediate()`. Other libraries replace the functions, so these are read at import.
  */
 import { monotonicMilliseconds } from "../ffi/clock.ts";
 
 const { setTimeout, clearTimeout, setImmediate, clearImmediate } = globalThis;
 
-/** A call that is to come once. It keeps the process alive until then, or until `unref()`. */
+/** A pending call. It keeps the process alive until it is made, or until `unref()`. */
 export interface Timer {
   ref(): unknown;
   unref(): unknown;
@@ -19,29 +18,29 @@ export interface Timer {
 /** A call at the next turn of the event loop. */
 export type Turn = ReturnType<typeof setImmediate>;
 
-/** Calls `fn` after so many milliseconds. */
+/** Calls `fn` after `milliseconds`. */
 export function startTimer(fn: () => void, milliseconds: number): Timer {
-  // The mark that bun:test puts on the engine's function. What is set meanwhile would be lost when the test ends.
+  // bun:test marks the engine's function so. A timer that is set meanwhile would be lost when the test ends.
   return "clock" in setTimeout ? new TurnTimer(fn, milliseconds) : setTimeout(fn, milliseconds);
 }
 
-/** Takes back a timer; one that is over is left alone. */
+/** Cancels a timer; does nothing if it has fired. */
 export function stopTimer(timer: Timer | undefined): void {
   if (timer instanceof TurnTimer) timer.stop();
   else clearTimeout(timer as ReturnType<typeof setTimeout> | undefined);
 }
 
-/** Calls `fn` after timers and I/O have had their turn. */
+/** Calls `fn` after pending timers and I/O. */
 export function startTurn(fn: () => void): Turn {
   return setImmediate(fn);
 }
 
-/** Takes back a turn; one that is over is left alone. */
+/** Cancels a turn; does nothing if it is over. */
 export function stopTurn(turn: Turn | undefined): void {
   clearImmediate(turn);
 }
 
-/** Looks at the clock in each turn of the event loop: nothing else is left while timers are fake. */
+/** A timer that reads the clock in each turn of the event loop, the only way while timers are fake. */
 class TurnTimer implements Timer {
   readonly #fn: () => void;
   readonly #due: number;

@@ -98,9 +98,9 @@ class MappedValues implements Disposable {
   readonly #memory: MappedMemory;
   readonly #isWritable: boolean;
   readonly #what: string;
-  /** All values. Only to be read, unless they are {@link writable}. */
+  /** All values. Do not store through it unless the values are {@link writable}. */
   readonly view: DataView;
-  /** The view for others, which refuses stores where they would end the process. */
+  /** The public view, which rejects stores where they would end the process. */
   readonly safeView: DataView;
 
   /** @param length bytes of the values, which may end within a page */
@@ -129,12 +129,12 @@ class MappedValues implements Disposable {
     this.safeView = isWritable ? this.view : this.#readOnly(new DataView(buffer, 0, length));
   }
 
-  /** The same for stores. @throws {TypeError} where it is read-only */
+  /** The view for stores. @throws {TypeError} where it is read-only */
   get writable(): DataView {
     return this.#isWritable ? this.view : this.#refuse();
   }
 
-  /** Takes the ways to store from a view, its buffer included: arrays over that could store, as the engine's atomic loads do. */
+  /** Removes the setters of a view and its buffer: arrays over the buffer could store, and so do the engine's atomic loads. */
   #readOnly(view: DataView): DataView {
     const refuse = (): never => this.#refuse();
     for (const name of Object.getOwnPropertyNames(DataView.prototype)) {
@@ -145,7 +145,7 @@ class MappedValues implements Disposable {
 
   #refuse(): never {
     throw new TypeError(
-      `the view of the ${this.#what} is read-only, as the map is frozen or was created or opened without the right to write it: read it by load(), or the methods get... of the view`,
+      `the view of the ${this.#what} is read-only, as the map is frozen or was created or opened without the right to write it: read it with load(), or with the get methods of the view`,
     );
   }
 
@@ -158,7 +158,7 @@ function mapReadOnly(mapping: FileMapping, id: number): MappedMemory {
   try {
     return MappedMemory.ofFile(mapping);
   } catch (error) {
-    // To the kernel a shared mapping by a descriptor that may only read is not shared (do_mmap()), which maps must be.
+    // The kernel treats a shared mapping of a read-only descriptor as private (do_mmap()), which maps do not support.
     if (!(error instanceof BpfError) || error.code !== "EINVAL") throw error;
     using descriptor = new Descriptor(openById("map", id), mapping.what);
     return MappedMemory.ofFile({ ...mapping, fd: descriptor.fd });
@@ -275,10 +275,10 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * integer array over `view.buffer`, or call a method of the map in the loop: the engine may do a plain read only once for
    * the whole loop, even where that calls `Date.now()` or `performance.now()`. Disposal detaches the view.
    *
-   * It is read-only for a map that is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`: its methods
-   * `set...` and its `buffer` throw a TypeError then, as a store to such memory would end the process. To wait for a change
-   * there, call {@link load} in the loop. For a map that was opened with `"rdonly"` it needs CAP_SYS_ADMIN: the kernel maps nothing by
-   * such a descriptor, and another one is opened by the id.
+   * It is read-only for a map that is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`: its `set`
+   * methods and its `buffer` then throw a TypeError, as a store to such memory would end the process. To wait for a change, call
+   * {@link load} in a loop. For a map that was opened with `"rdonly"` it needs CAP_SYS_ADMIN: the kernel cannot map such a
+   * descriptor, so another one is opened by id.
    *
    * @throws {TypeError} when the array was not created with `mmap: true`
    * @throws {BpfError} `EACCES` when this object may not read the map, `EPERM` without CAP_SYS_ADMIN
@@ -296,7 +296,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 
   #values(): MappedValues {
-    // Asked for its error after disposal only.
+    // Read only for its error after disposal.
     void this.fd;
     if (this.#mapped !== undefined) return this.#mapped;
     if ((this.flags & BPF_F_MMAPABLE) === 0) {
@@ -348,7 +348,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    *
    * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` and `t.i64Number`.
    *
-   * @throws {TypeError} for another type of values, an amount of another kind than the values, or a read-only view
+   * @throws {TypeError} for another type of values, an amount of the wrong type, or a read-only view
    * @throws {RangeError} for an index outside the array, or an amount that is not an integer of 64 bits; else as {@link view}
    *
    * @example

@@ -37,8 +37,8 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Opens the map pinned at a path on a BPF file system (kernel 4.4).
    *
-   * The sizes of key and value are compared with those of the map, not their types: to read those from the kernel takes longer than
-   * all else, and few maps would pass that others made. `checkMapTypes(map)` compares them.
+   * The sizes of key and value are compared with those of the map, but not their types: reading types from the kernel is slow, and
+   * few maps of other programs would pass. `checkMapTypes(map)` compares the types.
    *
    * @param options the types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} when it is another kind of map, or its key or value has another size, and for an unknown option
@@ -74,7 +74,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   }
 
   /**
-   * Opens the map of a descriptor, by a duplicate: the descriptor itself stays the caller's. It has the same rights.
+   * Opens the map of a descriptor by a duplicate with the same rights. The descriptor itself stays the caller's.
    *
    * @throws {TypeError} for flags that are not those of the descriptor; else as {@link open}
    */

@@ -5,15 +5,15 @@ import type { ArrayType, FieldPlace, Fields, StructType, Type } from "../types/t
 import type { BpfMap } from "./bpf_map.ts";
 
 /**
- * Checks that the key and the value of a map are, to the kernel, of the types that this object has for them. Returns false where the
- * kernel has no types of the map: maps have them that this library or libbpf made with types that C has.
+ * Checks that the types of this object for keys and values agree with the types that the kernel has for the map. Returns false
+ * where the kernel has none: maps have types if this library or libbpf created them with types that C has.
  *
- * Opening a map compares sizes alone, as a type can be described in many ways: one for which the sizes agree may still read a
- * counter as another. This compares the layouts: names of fields (without case and underscores), their places and sizes (of
- * bit-fields in bits), the lengths of arrays, and whether a number is an integer or has a fraction. Signs, byte orders and names of types may differ, as
- * `int` and `t.u32` do. Bytes, texts, addresses and types of one's own fit anything of their size.
+ * Opening a map compares only sizes, as one type can be described in many ways. A type of the same size can still read the wrong
+ * field. This function compares the layouts: names of fields (without case and underscores), their places and sizes (of bit-fields
+ * in bits), the lengths of arrays, and integers against floating-point numbers. Signs, byte orders and names of types may differ,
+ * as those of `int` and `t.u32`. Bytes, texts, addresses and custom types match anything of their size.
  *
- * Kernel 4.18, CAP_SYS_ADMIN.
+ * It needs CAP_SYS_ADMIN. Requires Linux 4.18.
  *
  * @throws {TypeError} that lists each difference
  * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
@@ -50,14 +50,14 @@ export function checkMapTypes(map: BpfMap): boolean {
   const { differences } = comparison;
   if (differences.length === 0) return isComparable;
   throw new TypeError(
-    `the types of the ${map} are not those that the kernel has of it: ${differences.join("; ")}`,
+    `the types of the ${map} differ from those that the kernel has for it: ${differences.join("; ")}`,
   );
 }
 
-/** A form that values take. Those of other types than these fit anything. */
+/** The form of a value. Values of other types match anything. */
 type Form = "a struct" | "an array" | "an integer" | "a number with a fraction";
 
-/** Types of `t` beside those that the kernel has, and where they differ. */
+/** Compares types of `t` with types of the kernel, and collects the differences. */
 class Comparison {
   readonly differences: string[] = [];
   readonly #btf: Btf;
@@ -66,7 +66,7 @@ class Comparison {
     this.#btf = btf;
   }
 
-  /** Notes the differences of a type of `t` and a type of the kernel's, at a path. */
+  /** Notes the differences between a type of `t` and a type of the kernel, at a path. */
   compare(path: string, own: Type<unknown>, id: number): true {
     const size = this.#btf.sizeOf(id);
     const found = this.#btf.resolve(id);
@@ -106,7 +106,7 @@ class Comparison {
     }
   }
 
-  /** Notes the differences of two members of which one is a bit-field at least. */
+  /** Notes the differences of two members of which at least one is a bit-field. */
   #compareBits(
     path: string,
     { type, offset, bitOffset = offset * 8 }: Place,
@@ -128,13 +128,13 @@ class Comparison {
     return bitSize === 0 && this.#formOf(this.#btf.resolve(typeId)) === undefined;
   }
 
-  /** Returns true where a member of the kernel's type lies over the end of a bit-field. */
+  /** Returns true where a member of the kernel's type covers the last bit of a bit-field. */
   #covers(member: Member, { type, offset, bitOffset = offset * 8 }: Place): boolean {
     const last = bitOffset + bitsOf(type) - 1;
     return member.bitOffset <= last && last < member.bitOffset + this.#bitsOf(member);
   }
 
-  /** The members of a struct, and those of anonymous ones in it; of a union it is enough to have one. */
+  /** Returns the members of a struct with those of anonymous members in it. Of a union one is enough. */
   #members(id: number, bitOffset = 0, isAlternative = false): Member[] {
     return this.#btf.members(id).flatMap((member) => {
       const at = bitOffset + member.bitOffset;
@@ -148,13 +148,13 @@ class Comparison {
   #formOf({ id, kind, name, typeId }: BtfType): Form | undefined {
     switch (kind) {
       case "struct":
-        // Addresses, which a number or bytes may be read as; and a struct without members, which stands for a number with a
-        // fraction in kernels before 5.13.
+        // Addresses may also be read as numbers or bytes. A struct without members stands for a floating-point number in kernels
+        // before 5.13.
         return /^in6?_addr$/.test(name) || this.#btf.members(id).length === 0
           ? undefined
           : "a struct";
       case "array":
-        // Bytes, which anything may be.
+        // Bytes may be read as anything.
         return this.#btf.sizeOf(typeId) === 1 ? undefined : "an array";
       case "int":
       case "enum":
@@ -199,7 +199,7 @@ function formOf(type: Type<unknown>): Form | undefined {
     : undefined;
 }
 
-/** Takes the member of a name out of a list, or one whose name has the same letters: C and JavaScript join words differently. */
+/** Removes the member with a name from a list, or one with the same letters: C and JavaScript join words differently. */
 function takeByName(members: Member[], name: string): Member | undefined {
   const letters = (text: string) => text.replaceAll("_", "").toLowerCase();
   let index = members.findIndex((member) => member.name === name);

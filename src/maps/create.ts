@@ -251,7 +251,7 @@ export function createMapHandle<Types extends object>(
  *
  * @param row of the type that it must have
  * @param expected the part of a spec that it must agree with
- * @param access the rights that the descriptor is to have: BPF_F_RDONLY, BPF_F_WRONLY or 0
+ * @param access the rights of the descriptor: BPF_F_RDONLY, BPF_F_WRONLY or 0 for both
  * @throws {Error} where there is none, or it does not fit
  */
 export function openMapHandle<Types extends object>(

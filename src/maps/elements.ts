@@ -79,14 +79,14 @@ export class MapElements<K, V, W = V> implements Disposable {
   readonly #handle: MapHandle;
   readonly #descriptor: Descriptor;
   readonly #keySize: number;
-  /** Bytes that the kernel copies for a value. Not asked of the type again: a user's own type may answer differently later. */
+  /** Bytes that the kernel copies for a value. They are fixed at creation: a custom type may return another size later. */
   readonly #valueSize: number;
   /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
   #element: MapElement | undefined;
   #manyLookups: ManyLookups | undefined;
   /** Keys that were asked for by many at once. */
   #manyKeys = 0;
-  /** Absent where the key's type writes all that it reads as the same bytes. */
+  /** Absent where the key's type writes every key as the bytes that it read. */
   readonly #rawKeys: RawKeys<K> | undefined;
 
   constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
@@ -190,7 +190,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Fetches the values of many keys and deletes these, one after the other. In case of an error all are stored again. */
+  /** Fetches and deletes the values of many keys, one after the other. If one fails, all are stored again. */
   takeMany(keys: Iterable<K>): (V | undefined)[] {
     const list = listOf(keys, "keys");
     using taken = this.newBatch(list.length);
@@ -245,7 +245,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     return this.#decode(type, element.view, elementKeyOffset, element.valueOffset);
   }
 
-  /** Decodes the value that was taken with an element's key; where that fails, it is stored again. @throws {DecodeError} */
+  /** Decodes the value that was taken with an element's key; if that fails, it is stored again. @throws {DecodeError} */
   #readTaken(element: MapElement): V {
     try {
       return this.read(element);
@@ -256,8 +256,8 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   /**
-   * Stores what was taken again, where no newer value has come. A full map refuses it: the error of decoding, which has the
-   * bytes, is what the caller should get. So it is for values without keys, as their place in the order is gone.
+   * Stores a taken entry again, unless there is a newer value. A full map refuses it: the caller then gets the decoding error,
+   * which has the bytes. Values without keys are not stored again, as their place in the order is lost.
    */
   #putBack(element: MapElement): void {
     void this.#descriptor.fd;
@@ -273,7 +273,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     return this.#readKeyAt(chunk.view, chunk.keyOffset(index));
   }
 
-  /** Decodes a key, and notes its bytes where its type would write others. @throws {DecodeError} */
+  /** Decodes a key, and notes its bytes if its type writes other bytes. @throws {DecodeError} */
   #readKeyAt(view: DataView, offset: number): K {
     const key = this.#decode(this.layout.key, view, offset);
     this.#rawKeys?.note(key, view, offset);
@@ -304,7 +304,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** The error for a key, or a value where its offset is given, that its type cannot decode. */
+  /** Returns the error for a key, or for a value if its offset is given, that its type cannot decode. */
   #undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
     return new DecodeError(`${this}`, cause, {
       key: bytesAt(view, keyOffset, this.#keySize).slice(),
@@ -406,7 +406,7 @@ export class MapElements<K, V, W = V> implements Disposable {
         list.length,
         `${this}`,
         (index) => {
-          // Equal keys may stand for several: which one is left is known when those before are deleted.
+          // Equal keys can stand for several entries: the entry of one is known only after those before are deleted.
           if (isRaw) this.writeKey(element, list[index] as K);
           else element.setKey(batch.keyBytes(index));
           return element.delete();
@@ -513,7 +513,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     void this.#descriptor.fd;
   }
 
-  /** Writes a key of many to other memory than an element's. @throws {DisposedError} when that disposed of the map */
+  /** Writes one of many keys to memory outside of an element. @throws {DisposedError} when that disposed of the map */
   #writeKeyTo(view: DataView, offset: number, key: K, index: number): void {
     if (this.#rawKeys?.isUsed === true) {
       this.use((element) => {

@@ -314,7 +314,7 @@ export class ManyLookups implements Disposable {
         try {
           for (let i = 0; i < count; i++) values[start + i] = program.readValue(layout, i);
         } catch {
-          // Single look-ups say which entry it is that cannot be decoded.
+          // Single look-ups find the entry that cannot be decoded.
           return undefined;
         }
       }

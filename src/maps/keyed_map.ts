@@ -88,22 +88,22 @@ export abstract class KeyedMap<
    * about 256 KiB however large the map is, and frees that when it ends, breaks or throws. Any number of walks may go on at
    * once.
    *
-   * **Keys that decoding does not keep.** Programs store keys that their type would write in another way, or not at all: with
-   * garbage in the padding of a struct or after the NUL of a `t.cstring`, text that is not UTF-8 or fills its field, a `t.bool` of
-   * 2, a `t.u64Number` past 2^53. A key that a walk (or {@link nextKey}) hands out means the very bytes that it was read from, in every
-   * method of the object that it came from. The object keeps the bytes, and only of such keys:
+   * **Keys that decoding does not preserve.** Programs can store keys that their type writes differently or not at all: garbage in
+   * the padding of a struct or after the NUL of a `t.cstring`, text that is not UTF-8 or fills its field, a `t.bool` of 2, a
+   * `t.u64Number` past 2^53. A key that a walk (or {@link nextKey}) returns stands for exactly the bytes that it was read from, in
+   * all methods of this object. The object keeps the bytes of such keys:
    *
-   * - Of objects it keeps them as long as they live. One that was changed means what its type writes; so does a copy.
-   * - A string, number, bigint or boolean has no identity: equal ones mean the key that was handed out last and is in the map still,
-   *   then those before, and then what the type writes. So a loop gets at each entry by its key, and `deleteMany([...map.keys()])`
-   *   deletes all. The keys that were handed out last are remembered, at least `maxEntries` and at most twice as many.
+   * - For a key that is an object, as long as that object lives. A changed object or a copy stands for the bytes that its type
+   *   writes.
+   * - Strings, numbers, bigints and booleans have no identity: equal ones stand for the last returned key that is still in the map,
+   *   then for earlier ones, and then for the bytes that the type writes. So a loop reaches each entry by its key, and
+   *   `deleteMany([...map.keys()])` deletes all. At least the last `maxEntries` keys are kept, and at most twice as many.
    *
-   * Types that keep every byte, such as integers, addresses and structs of these without padding, pay nothing for it. To see the bytes
-   * open the map with `t.bytes(n)` as the type of its keys, `n` being {@link keySize}.
+   * Types that keep every byte, such as integers, addresses and structs of these without padding, have no extra cost. To see the
+   * bytes, open the map with `t.bytes(n)` as the key type, where `n` is {@link keySize}.
    *
-   * **Entries that cannot be decoded**, by a `t.custom` that throws, do not end the walk: it hands out all others, and throws a
-   * {@link DecodeError} with their bytes at its end. An error in their place would leave the entries after them out of reach, and to
-   * pass over them in silence would hide them.
+   * **Entries that cannot be decoded**, because a `t.custom` throws, do not end the walk: it returns all others, and throws a
+   * {@link DecodeError} with their bytes at the end. So no entry is unreachable, and none is skipped silently.
    *
    * @throws {DecodeError} at the end, when entries could not be decoded
    *
@@ -174,12 +174,12 @@ export abstract class KeyedMap<
   }
 
   /**
-   * Finds the key after another one, in the kernel's order; the first without an argument. `undefined` after the last.
+   * Returns the key after another one in the kernel's order, or the first without an argument; `undefined` after the last.
    *
-   * This is the kernel's own step (`BPF_MAP_GET_NEXT_KEY`), for walks that stop and go on later, in another process even: the
-   * loops of this class are faster, and safe under deletion. **When the key is not in the map any more, the kernel starts
-   * again from the first**: ask for the next key before the one at hand is deleted, and bound the walk where others delete.
-   * Arrays give every index, that of an empty place, too.
+   * It is one step of the kernel (`BPF_MAP_GET_NEXT_KEY`), for walks that stop and go on later, even in another process. The loops
+   * of this class are faster, and safe under deletion. **If the key is no longer in the map, the kernel starts again from the
+   * first**: get the next key before you delete the current one, and limit the number of steps where others delete. Arrays return
+   * every index, also of empty places.
    *
    * @throws {TypeError | RangeError} for a key that its type refuses
    *
@@ -213,7 +213,7 @@ export abstract class KeyedMap<
     return new Map(this.entries());
   }
 
-  /** @internal Decodes the entries from `start` to `end`, but for those that `refuse` is told of. */
+  /** @internal Decodes the entries from `start` to `end`; calls `refuse` for those that cannot be decoded. */
   protected readEntries(
     chunk: Chunk,
     start: number,
@@ -231,7 +231,7 @@ export abstract class KeyedMap<
     return entries;
   }
 
-  /** @internal Hands out what `read` makes of each entry of a walk. */
+  /** @internal Yields the result of `read` for each entry of a walk. */
   protected decode<T>(read: (walk: Walk, index: number) => T): Generator<T, undefined, undefined> {
     return decodeWalk(() => this.walk(), read);
   }
@@ -293,8 +293,8 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there. Once a walk has handed out a key that its
-   * type would write in another way (see {@link entries}), each key is a call.
+   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there. Once a walk has returned a key that its
+   * type writes differently (see {@link entries}), each key takes a call.
    *
    * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
    * @throws {TypeError | RangeError} for a key that its type refuses: the map is as before
@@ -307,17 +307,17 @@ export abstract class AssociativeMap<
    * Fetches a value and deletes its key: for hash maps in one step since kernel 5.14. Before, and for other kinds, a
    * change of the value between the look-up and the deletion is lost.
    *
-   * @throws {DecodeError} when its type cannot decode the value: it is stored again, where no newer one has come
+   * @throws {DecodeError} when its type cannot decode the value, which is stored again unless there is a newer one
    */
   take(key: K): V | undefined {
     return this.elements.take(key);
   }
 
   /**
-   * Fetches the values of these keys in their order and deletes the keys: `undefined` where there is none. Each costs a call, as by
-   * {@link take}; what comes twice is there the first time only.
+   * Returns the values of these keys in their order, `undefined` for absent ones, and deletes the keys. Each takes a call, as
+   * {@link take}. A repeated key has its value only the first time.
    *
-   * Where one is refused, what was taken before is stored again, if no newer value has come and the map is not full meanwhile.
+   * If one fails, the entries taken before are stored again, unless a newer value was stored or the map is full.
    *
    * @throws {BpfError} when the kernel refuses one
    * @throws {DecodeError} when its type cannot decode a value

@@ -55,7 +55,7 @@ export type MapOf<C extends MapClass, T> = MapClasses<T>[C["kind"]["className"]]
 export type OptionsOf<C extends MapClass> =
   C["kind"] extends MapKind<any, any, infer Options> ? Options : never;
 
-/** The last arguments of `open` and its kin: types and options, which may be left out where no type has to be given. */
+/** The last arguments of `open`, `fromId` and `fromFd`: types and options. They are optional where no type is required. */
 export type OpenArguments<C extends MapClass> =
   object extends TypesOf<C>
     ? readonly [options?: TypesOf<C> & OpenMapOptions]

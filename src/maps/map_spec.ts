@@ -16,7 +16,7 @@ export interface SpecTypes {
   readonly valueTypeId: number;
   /** True where the map cannot be created without them: the kernel looks for spin locks in them, say. */
   readonly areRequired: boolean;
-  /** The same for kernels that do not know a kind of type in them, where there is one. */
+  /** The same types for kernels that lack a kind of BTF in them, if there is one. */
   readonly older?: Omit<SpecTypes, "areRequired" | "older">;
 }
 
@@ -63,13 +63,13 @@ export interface CommonMapOptions {
 /** The rights of a descriptor to its map: not a property of the map. */
 export const accessFlags: number = BPF_F_RDONLY | BPF_F_WRONLY;
 
-/** Options of opening a map that exists, beside its types. */
+/** Options of opening an existing map, in addition to its types. */
 export interface OpenMapOptions {
   /**
-   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write, also where this user may do no more (kernel
-   * 4.15). A descriptor that is given must be such a one.
+   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write, also where this user may do only that (kernel
+   * 4.15). A given descriptor must have exactly these rights.
    *
-   * @default none: reading and writing, or what a descriptor that is given may do
+   * @default none: reading and writing, or the rights of a given descriptor
    */
   readonly flags?: readonly Extract<MapFlag, "rdonly" | "wronly">[] | number;
 }

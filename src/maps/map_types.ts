@@ -78,8 +78,8 @@ export interface MapType extends SmallestMap {
   /** Options of the kernel's build without which it is not there. */
   readonly config?: readonly string[];
   /**
-   * Explains why the running kernel has no maps of the type, as far as its version and its build tell; `undefined` where it should
-   * have them. For types that a kernel since 5.10 can lack.
+   * Explains by version and build options why the running kernel has no maps of the type; `undefined` where it should have them.
+   * Only types that a kernel since 5.10 can lack have it.
    */
   readonly absence?: (row: MapType) => string | undefined;
   /** Capabilities that creation needs. */

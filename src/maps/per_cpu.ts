@@ -91,7 +91,7 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
     }
   }
 
-  /** Writes a value to where it lies alone. @throws {Located} */
+  /** Writes the value of one CPU, stored alone. @throws {Located} */
   writeOne(view: DataView, offset: number, value: V, index: number): void {
     try {
       this.#type.write(view, offset, value);

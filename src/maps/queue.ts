@@ -64,9 +64,9 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   }
 
   /**
-   * Takes the next value out, or `undefined` when there is none.
+   * Removes the next value and returns it; `undefined` when there is none.
    *
-   * @throws {DecodeError} for a value that its type cannot decode: it is out, and the error has its bytes
+   * @throws {DecodeError} for a value that its type cannot decode: it is removed, and the error has its bytes
    */
   pop(): V | undefined {
     return this.#elements.take(undefined);

@@ -3,8 +3,8 @@ import type { MapHandle } from "./create.ts";
 import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
 
 /**
- * Returns true for types that write every value that they read as the same bytes: no padding, no text, no float, no
- * number that is rounded. Types from elsewhere, which can be extended, are not trusted to.
+ * Returns true for types that write every value as the bytes that it was read from: without padding, text, floats or rounded
+ * numbers. Types that others made, which are extensible, are not trusted.
  */
 export function isLossless(type: Type<unknown>): boolean {
   if (Object.isExtensible(type)) return false;
@@ -23,17 +23,17 @@ export function bytesAt(view: DataView, offset: number, size: number): Uint8Arra
   return new Uint8Array(view.buffer, view.byteOffset + offset, size);
 }
 
-/** Bytes as a string of a character for each. */
+/** Returns bytes as a string with one character per byte. */
 function text(view: DataView, offset: number, size: number): string {
   return Buffer.prototype.latin1Slice.call(bytesAt(view, offset, size));
 }
 
 /**
- * The bytes of keys that were handed out decoded and that their type would write in another way, or not at all: padding with
- * garbage in it, text after a NUL, a number that was rounded.
+ * The bytes of decoded keys that their type writes differently or not at all: garbage in padding, text after a NUL, rounded
+ * numbers.
  *
- * Objects keep theirs as long as they live. Of other values those that were handed out last are kept, at least as many as the map
- * has room for: equal ones cannot be told apart, and mean the one that was handed out last and is still in the map.
+ * For objects they are kept as long as the object lives. For other values the last ones are kept, at least as many as the map has
+ * room for: equal values stand for the last one that is still in the map.
  */
 export class RawKeys<K> {
   readonly #map: MapHandle;
@@ -41,8 +41,8 @@ export class RawKeys<K> {
   /** Room to encode a key. */
   readonly #encoded: DataView;
   /**
-   * By value, the keys that it was decoded from, the newest last: a string of a character for each byte. Objects are in the first
-   * table, other values in the second, and where that has got full, those of before in the third.
+   * By value, the bytes that it was decoded from, newest last, as strings. Objects are in the first table, other values in the
+   * second. When the second is full, it becomes the third.
    */
   readonly #tables: Pick<Map<unknown, string[]>, "get" | "has" | "set">[] = [
     new WeakMap() as Map<unknown, string[]>,
@@ -60,7 +60,7 @@ export class RawKeys<K> {
     this.#encoded = new DataView(new ArrayBuffer(type.size));
   }
 
-  /** Notes the bytes at an offset, from which a key was decoded, where its type would write others. */
+  /** Notes the bytes at an offset, from which a key was decoded, if its type writes other bytes. */
   note(key: K, view: DataView, offset: number): void {
     const encoded = this.#encoded;
     const size = encoded.byteLength;
@@ -86,8 +86,8 @@ export class RawKeys<K> {
   }
 
   /**
-   * Makes the bytes that a key was decoded from the key of an element. Returns false where there are none, where an object was
-   * changed since, and where the type can write the key and none of the bytes is in the map.
+   * Copies the bytes that a key was decoded from into an element. Returns false where there are none, where an object has changed
+   * since, and where the type can write the key and no such entry is in the map.
    */
   find(element: MapElement, key: K): boolean {
     if (!this.isUsed) return false;
@@ -101,7 +101,7 @@ export class RawKeys<K> {
         // The type's code may have disposed of the map.
         void this.#map.descriptor.fd;
         if (element.lookup(0)) return true;
-        // The last one is kept: a key that the type cannot write is absent then, and not refused.
+        // The last one is kept, so that a key that the type cannot write is absent and not an error.
         if (list.length > 1) list.pop();
         isKnown = true;
       }

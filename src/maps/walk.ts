@@ -38,22 +38,22 @@ export function batchError(cause: unknown, applied: number, total: number, doing
   return cause instanceof BpfError ? new BatchError(cause, applied, total, doing) : cause;
 }
 
-/** An entry as the kernel has it. */
+/** The bytes of an entry. */
 export interface RawEntry {
   readonly key: Uint8Array;
-  /** `undefined` where the key is what could not be decoded. */
+  /** `undefined` where the key could not be decoded. */
   readonly value: Uint8Array | undefined;
 }
 
 /**
- * A key or value that its type cannot decode, as a `t.custom` that throws. A walk hands out all other entries first and throws this at its
- * end. The message and `cause`, what the type threw, are those of the first one.
+ * The error of a key or value that its type cannot decode, because a `t.custom` throws. A walk returns all other entries first and
+ * throws this at its end. The message and `cause` (the type's own error) are those of the first such entry.
  *
- * Nothing is lost: an entry that was being taken out is stored again. Where that cannot be (a newer value has come or the map got full
- * meanwhile, or it is a queue or stack), its bytes are here.
+ * No data is lost: an entry that was taken is stored again. If that is impossible (there is a newer value, the map is full, or it
+ * is a queue or stack), only this error has its bytes.
  *
- * `clear()` and `count()` decode nothing. A map that is opened with `t.bytes(n)` as its types, `n` being `keySize` or
- * `valueSize`, reads, stores and deletes anything: `HashMap.fromFd(map.fd, { key: t.bytes(8), value: t.bytes(4) })`.
+ * `clear()` and `count()` decode nothing. A map that is opened with `t.bytes(n)` as its types, where `n` is `keySize` or
+ * `valueSize`, reads, stores and deletes all entries: `HashMap.fromFd(map.fd, { key: t.bytes(8), value: t.bytes(4) })`.
  *
  * @example
  * ```ts
@@ -62,7 +62,7 @@ export interface RawEntry {
  *   size: 1,
  *   read(view, offset) {
  *     const code = view.getUint8(offset);
- *     if (code > 1) throw new RangeError(`${code} is no letter`);
+ *     if (code > 1) throw new RangeError(`${code} is not a letter`);
  *     return code === 0 ? "a" : "b";
  *   },
  *   write: (view, offset, letter) => view.setUint8(offset, letter === "a" ? 0 : 1),
@@ -88,14 +88,14 @@ export class DecodeError extends Error {
     const hex = (bytes?: Uint8Array) => bytes && `0x${bytes.slice(0, 64).toHex()}`;
     const reason = cause instanceof Error ? cause.message : describe(cause);
     super(
-      `cannot decode the entry of ${what} with key ${hex(entry.key)}, value ${hex(entry.value)}: ${reason}: a map opened with t.bytes(n) as key and value reads anything`,
+      `cannot decode the entry of ${what} with key ${hex(entry.key)}, value ${hex(entry.value)}: ${reason}: open the map with t.bytes(n) as key and value to read it`,
       { cause },
     );
     this.entries = [entry];
   }
 }
 
-/** Adds an error to that of a walk, which is thrown at its end; throws what is not of decoding. */
+/** Adds a decoding error to that of a walk, which is thrown at its end. Throws any other error. */
 export function collect(first: DecodeError | undefined, error: unknown): DecodeError {
   if (!(error instanceof DecodeError)) throw error;
   if (first === undefined) return error;
@@ -225,7 +225,7 @@ export interface Walk extends Chunk, Disposable {
   deleteChunk(): void;
 }
 
-/** Walks over all entries and hands out what `read` makes of each. Errors of decoding are thrown at the end. */
+/** Walks over all entries and yields the result of `read` for each. Decoding errors are thrown at the end. */
 export function* decodeWalk<T>(
   begin: () => Walk,
   read: (walk: Walk, index: number) => T,
@@ -247,7 +247,7 @@ export function* decodeWalk<T>(
   if (errors !== undefined) throw errors;
 }
 
-/** Hands out items in arrays of `max`; those before an error are handed out before it is thrown. */
+/** Yields items in arrays of `max`; items before an error are yielded before it is thrown. */
 export function* inBatches<T>(
   items: Iterable<T>,
   max: number,

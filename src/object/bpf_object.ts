@@ -174,7 +174,7 @@ function createMap(spec: MapSpec): ObjectMap {
 /** Creates the map of a section of variables, which has one value (kernel 5.2; mapped since 5.5). */
 function createVariables(name: string, spec: VariablesSpec): ObjectMap {
   const { isReadOnly = false } = spec;
-  // A copy, because a class of the user's may give another length at each question.
+  // A copy: a subclass can return another length at each call.
   const contents =
     spec.contents instanceof Uint8Array ? new Uint8Array(spec.contents) : spec.contents;
   if (!(contents instanceof Uint8Array) || contents.length === 0) {

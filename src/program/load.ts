@@ -152,8 +152,8 @@ function isAboutBtf(log: string): boolean {
 }
 
 /**
- * Loads a program by two calls at most, as each call verifies it anew. A second one finds out why the first failed, or
- * loads without the log that did not fit.
+ * Loads a program with at most two calls, as each call verifies it again. The second one gets the log of a failure, or loads
+ * without a log that did not fit.
  */
 function loadOrAsk(
   program: ProgramLoad,
@@ -171,7 +171,7 @@ function loadOrAsk(
   return { errno: isCut(second) ? first.errno : second.errno, log: second.log };
 }
 
-/** Returns true where the log did not fit, which hides the verifier's verdict. */
+/** Returns true where the log did not fit, so that the verdict is not known. */
 function isCut({ errno }: { readonly errno: number }): boolean {
   return errno === ENOSPC;
 }
@@ -188,7 +188,7 @@ function explain(
   needs: readonly Capability[],
   what: string,
 ): BpfError {
-  // The verifier may have written its log before they ran out.
+  // The verifier may have written a log before the resources ran out.
   const isOutOfResources = ["EMFILE", "ENFILE", "ENOMEM"].includes(errnoName(errno));
   if (log.trim() === "" || isOutOfResources) {
     const hint =

@@ -26,8 +26,8 @@ export interface ProgramOptions extends ProgramSpec {
 }
 
 /**
- * Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. Every descriptor of a program has the same
- * rights: the kernel has no read-only ones, as of maps.
+ * Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. All descriptors of a program have the same
+ * rights: the kernel has read-only descriptors for maps only.
  */
 export interface OpenProgramOptions {
   /** The section that the program was loaded by, for {@link Program.attach}: the kernel does not keep it. */
@@ -170,7 +170,7 @@ export class Program extends KernelObject {
   /**
    * Runs the program without attaching it (kernel 4.12 for packets, 5.10 for raw tracepoints).
    *
-   * @throws {BpfError} `EINVAL` (`EMSGSIZE`, `ENOMEM`) for input that its type does not take, `ENOTSUPP` for a type that
+   * @throws {BpfError} `EINVAL` (`EMSGSIZE`, `ENOMEM`) for input that its type does not accept, `ENOTSUPP` for a type that
    *   cannot be run
    * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
    */

@@ -14,7 +14,7 @@ export interface ProgramType extends Omit<SmallestProgram, "type"> {
   readonly config?: readonly string[];
   /** Capabilities that loading needs. */
   readonly needs: readonly Capability[];
-  /** The input of test runs: `"packet"` is data, perhaps with a context. Without one, the type may not be run at all. */
+  /** The input of test runs: `"packet"` is data with an optional context. Types without it may not support test runs. */
   readonly testInput?: "packet" | "arguments" | "context";
   /** Where a test run writes the context that the program left, if anywhere. */
   readonly contextComesBack?: ContextReturn;

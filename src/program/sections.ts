@@ -79,7 +79,7 @@ export function parseSection(name: string): Section {
   if (kind === undefined) {
     const known = Object.keys(sectionKinds);
     const hint = otherSections.has(prefix.replace(/\.s$/, ""))
-      ? `libbpf has such programs, bun-bpf does not load them: it loads ${known.join(", ")}`
+      ? `libbpf has this section, but bun-bpf does not: it loads ${known.join(", ")}`
       : suggest(prefix, known);
     throw new TypeError(`section: unknown ${describe(name)}: ${hint}`);
   }

@@ -1,4 +1,4 @@
-/** @module Test runs of programs: their options, their result, and what is wrong where the kernel refuses one. */
+/** @module Test runs of programs: options, results, and hints where the kernel rejects one. */
 
 import * as asm from "../asm/asm.ts";
 import { assemble } from "../asm/assembler.ts";
@@ -19,19 +19,18 @@ import { type ProgramType, programTypes } from "./program_types.ts";
 /** Input of {@link Program.testRun}. */
 export interface TestRunOptions {
   /**
-   * The packet, for programs that get one: of 14 bytes at least. The most that the kernel takes depends on its version and
-   * page size: on Linux 6.18 for x86-64 3,712 bytes, and 73,152 for `xdp`. The error for a longer one says how much it is.
+   * The packet, for programs that get one: at least 14 bytes. The maximum depends on the kernel's version and page size: on Linux
+   * 6.18 for x86-64 it is 3,712 bytes, and 73,152 for `xdp`. The error for a longer packet has the maximum.
    */
   readonly data?: Uint8Array;
-  /** The context as the program sees it: for a raw tracepoint, 8 bytes an argument. */
+  /** The context as the program sees it: for a raw tracepoint, 8 bytes per argument. */
   readonly ctx?: Uint8Array;
   /**
-   * Number of runs, for programs that get packets. Each run has the packet and the context as the run before left them.
+   * Number of runs, for programs that get packets. Each run gets the packet and context as the previous run left them.
    *
-   * While this thread waits for the events of a ring buffer, each run is a call of its own: it begins with the input, and
-   * takes some microseconds. Otherwise a signal that arrives in between makes runs be made again from the input on, as the
-   * kernel does not tell how many there were: the program then runs more often than `repeat`. To count exactly, call
-   * `testRun()` once for each run.
+   * While this thread waits for events of a ring buffer, each run is a system call of its own: it starts from the input, and takes
+   * some microseconds. Otherwise a signal makes the runs start again from the input, as the kernel does not report how many it
+   * made: the program then runs more often than `repeat`. For an exact count call `testRun()` once per run.
    *
    * @default 1
    */
@@ -40,18 +39,18 @@ export interface TestRunOptions {
 
 /** Result of {@link Program.testRun}. */
 export interface TestRunResult {
-  /** The value that the program returned, in r0; of the last run. */
+  /** The return value (r0) of the last run. */
   readonly returnValue: number;
   /**
-   * Nanoseconds of one run: the mean of all, weighted by their number where they took several calls, and without those of
-   * interrupted calls. 0 for types whose runs the kernel does not measure: raw tracepoints and `syscall`.
+   * Mean duration of one run in nanoseconds, without the runs of interrupted calls. 0 for types that the kernel does not measure:
+   * raw tracepoints and `syscall`.
    */
   readonly duration: number;
-  /** The packet as the program left it, however long; empty where none went in. */
+  /** The packet as the program left it, of any length; empty without an input packet. */
   readonly data: Uint8Array<ArrayBuffer>;
   /**
-   * The context as the program left it, for `syscall` programs and those that get packets (kernel 5.2; `xdp` 5.15); empty
-   * where none went in.
+   * The context as the program left it, for `syscall` programs and those that get packets (kernel 5.2; `xdp` 5.15); empty without
+   * an input context.
    */
   readonly ctx: Uint8Array<ArrayBuffer>;
 }
@@ -74,7 +73,7 @@ export function runProgram(program: Runnable, options: TestRunOptions): TestRunR
   checkCount("repeat", repeat, 1, 0xffffffff);
   // The type may be newer than this library.
   const type = Object.hasOwn(programTypes, program.type) ? programTypes[program.type] : undefined;
-  // Copies, because a class of the user's may give another length at each question: the kernel writes by it.
+  // Copies: a subclass can return another length at each call, and the kernel writes by the length.
   const [dataIn, context] = [data, ctx].map((bytes) => bytes && new Uint8Array(bytes));
   const input = { data: dataIn, context, contextComesBack: type?.contextComesBack, repeat };
   const explain = () => explainInput(program.type, type, input);
@@ -87,7 +86,7 @@ export function runProgram(program: Runnable, options: TestRunOptions): TestRunR
   return { ...result, ctx: contextOut };
 }
 
-/** Says which input a type of programs takes, and which limit was exceeded. */
+/** Returns a hint: the input that a program type takes, and the limit that was exceeded. */
 function explainInput(
   name: ProgramTypeName,
   type: ProgramType | undefined,
@@ -96,35 +95,35 @@ function explainInput(
   const takes = `Programs of the type ${name} take`;
   switch (type?.testInput) {
     case "arguments":
-      return `${takes} a context (ctx) of 8 bytes an argument, as many as they read and 12 at most, and neither data nor repeat`;
+      return `${takes} a context (ctx) of 8 bytes per argument, as many as they read and at most 12, and neither data nor repeat`;
     case "context":
       return repeat > 1 && type.contextComesBack === "in place"
-        ? `${takes} no repeat: run them once for each time`
+        ? `${takes} no repeat: call testRun() once for each run`
         : `${takes} a context (ctx) of the size that they read, and no data`;
     case "packet": {
       const size = data?.byteLength ?? 0;
       if (size < ETH_HLEN) {
-        return `${takes} a packet (data) of ${ETH_HLEN} bytes at least, got ${size} bytes`;
+        return `${takes} a packet (data) of at least ${ETH_HLEN} bytes, got ${size} bytes`;
       }
       const largest = largestPacket(name, type);
       if (largest !== undefined && size > largest) {
-        return `${takes} packets (data) of ${largest} bytes at most on this kernel, got ${size} bytes`;
+        return `${takes} packets (data) of at most ${largest} bytes on this kernel, got ${size} bytes`;
       }
       return context === undefined
         ? undefined
-        : `The kernel refuses a field of the context (ctx): in a struct __sk_buff mark, priority, ifindex, cb, tstamp and a few others may be set, in a struct xdp_md data_end is the length of the packet`;
+        : `The kernel rejects a field of the context (ctx): in struct __sk_buff only mark, priority, ifindex, cb, tstamp and a few others may be set, in struct xdp_md data_end must be the length of the packet`;
     }
     default:
       return undefined;
   }
 }
 
-/** More bytes than any kernel takes for a packet. */
+/** More bytes than any kernel accepts for a packet. */
 const tooLarge = 2 * 2 ** 20;
 
 /**
- * Finds the most bytes of a packet that this kernel takes for a type of programs, by running one that does nothing: the limit
- * follows from sizes that the kernel does not tell. Returns `undefined` where it takes none.
+ * Finds the maximum packet size of this kernel for a program type, by running a program that does nothing: the kernel does not
+ * report the limit. Returns `undefined` where it accepts none.
  */
 function largestPacket(name: ProgramTypeName, { attachType }: ProgramType): number | undefined {
   const loaded = tryLoadProgram(

@@ -5,18 +5,18 @@ import { BpfError, type BpfErrorOptions } from "../ffi/error.ts";
 import { E2BIG } from "../uapi/errno.ts";
 import { type Cause, causes, tooComplex } from "./verifier_causes.ts";
 
-/** Instructions that a message shows before and after the rejected one. */
+/** Number of instructions that a message shows before and after the rejected one. */
 const neighbours = { before: 3, after: 2 };
-/** Lines of the log that a message quotes before and after the verifier's reason. */
+/** Number of lines that a message quotes before and after the reason. */
 const quotedLines = 6;
-/** Characters of a line that a message quotes. */
+/** Most characters that a message quotes of a line. */
 const quotedWidth = 150;
-/** Characters at the end of a log that have the reason, also where states of all registers and the stack follow it. */
+/** Size of the end of a log that is searched: enough for the states of all registers and the stack after the reason. */
 const searchedEnd = 64 * 1024;
 
 /**
- * The verifier rejected a program. The message says why, in the verifier's words and in other ones, where, with the
- * instruction and its neighbours, and what helps. It fits one screen; `log` has all that the verifier wrote.
+ * The error of a program that the verifier rejected. The message has the verifier's reason and an explanation, the place with the
+ * neighbouring instructions, and the remedy. It fits on one screen; `log` has everything that the verifier wrote.
  *
  * Where the program has labels, functions or source positions, the message names the place by them.
  *
@@ -35,11 +35,11 @@ const searchedEnd = 64 * 1024;
 export class VerifierError extends BpfError {
   override readonly name = "VerifierError";
   /**
-   * The verifier's log, or the last 64 MiB of a longer one (before Linux 6.4, which cannot keep a log's end, its
-   * beginning where it has more than 2^30 - 1 bytes). It is not enumerable: `console.log(error)` does not print it.
+   * The verifier's log, or the last 64 MiB of a longer one (kernels before 6.4 cannot keep the end: if it has more than 2^30 - 1
+   * bytes, its beginning). It is not enumerable: `console.log(error)` does not print it.
    */
   declare readonly log: string;
-  /** The verifier's reason in its own words: a line of the log. `undefined` where the log has none. */
+  /** The verifier's reason: a line of the log. `undefined` where the log has none. */
   declare readonly reason: string | undefined;
   /** The instruction that the verifier rejected or stopped at, as it was given to the program; `undefined` where the log shows none. */
   declare readonly instruction: PlacedInstruction | undefined;
@@ -56,14 +56,14 @@ export class VerifierError extends BpfError {
       ...(instruction === undefined ? [] : showPlace(instruction, program)),
       ...(quoted.length === 0 ? [] : ["The end of the verifier's log:", ...indent(quoted)]),
     ].join("\n");
-    // Whoever prints an error sees its message, which has the parts in it, and then the enumerable properties.
+    // Printing an error shows its message, which contains these parts, and then its enumerable properties.
     for (const [name, value] of Object.entries({ log, reason, instruction, hint })) {
       Object.defineProperty(this, name, { value, enumerable: false });
     }
   }
 }
 
-/** The rejection as a log tells it. */
+/** The rejection as found in a log. */
 interface Verdict {
   readonly reason: string | undefined;
   readonly cause: Cause | undefined;
@@ -73,16 +73,16 @@ interface Verdict {
   readonly quoted: readonly string[];
 }
 
-/** Statistics, which end a log. */
+/** Statistics at the end of a log. */
 const statistics =
   /^(?:processed \d+ insns|verification time|stack depth|insns processed|mark_read)/;
-/** Lines of a log that tell its story: instructions, states of registers, source lines, and steps of the verifier. */
+/** Lines that trace the verification: instructions, states of registers, source lines, and steps of the verifier. */
 const story =
   /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
 
 /**
- * Finds the reason in a log. Its place and what follows it differ between kernels (Linux 7.3 writes a report of several
- * sections), so that known words are looked for from the end, and only then is the last line of no known kind taken.
+ * Finds the reason in a log. Its place and the lines after it differ between kernels (Linux 7.3 writes a report of several
+ * sections). So it is the last line with known words or, if there is none, the last line that is not part of the trace.
  */
 function findVerdict(log: string, program: Assembled): Verdict {
   const lines = log
@@ -114,7 +114,7 @@ function findVerdict(log: string, program: Assembled): Verdict {
   };
 }
 
-/** Returns the number of a line with known words, or -1. Of lines that follow each other, the most special one counts. */
+/** Returns the number of a line with known words, or -1. Of consecutive lines the most specific one is used. */
 function findCause(lines: readonly string[], isStory: readonly boolean[]): number {
   const end = lines.findLastIndex((line, index) => !isStory[index] && causeOf(line) !== -1);
   let best = end;
@@ -125,7 +125,7 @@ function findCause(lines: readonly string[], isStory: readonly boolean[]): numbe
   return best;
 }
 
-/** Returns the number of the first row that fits a line, or -1. */
+/** Returns the number of the first row that matches a line, or -1. */
 function causeOf(line: string | undefined): number {
   return line === undefined ? -1 : causes.findIndex(({ words }) => words.test(line));
 }
@@ -150,13 +150,13 @@ function shownSlot(lines: readonly string[]): string | undefined {
   return match?.[1] ?? match?.[2];
 }
 
-/** Returns the meaning of a verdict, and what helps; `undefined` where no cause is known. */
+/** Returns the meaning of a verdict and the remedy; `undefined` where no cause is known. */
 function advise(
   { reason, cause, groups, instruction }: Verdict,
   errno: number,
 ): string | undefined {
   if (cause === undefined) {
-    // The end of a log, where the reason is, may be missing where an older kernel had too little memory for it.
+    // The end of the log, with the reason, may be missing: older kernels keep the beginning of a log that does not fit.
     return reason === undefined && errno === E2BIG ? tooComplex : undefined;
   }
   const { advice } = cause;

@@ -181,7 +181,7 @@ export class RecordSource<E> implements Disposable {
   }
 
   /**
-   * Calls `fn` with the place of the event that is delivered next, and leaves it there; returns false when there is none.
+   * Calls `fn` with the place of the next event, and leaves the event there. Returns false when there is none.
    *
    * @throws {Error} as {@link drain}
    */
@@ -199,7 +199,7 @@ export class RecordSource<E> implements Disposable {
     }
   }
 
-  /** Takes the place of the consumer for this moment. */
+  /** Claims the buffer for this call. */
   #claimNow(kind: ConsumerKind): void {
     this.claim(kind);
     if (!this.reader.isDraining) return;
@@ -294,10 +294,10 @@ export abstract class Consumer {
     source.consumer = this;
   }
 
-  /** @internal Shows its state in `console.log`: what it reads from has megabytes. */
+  /** @internal Shows its state in `console.log`, without its memory of megabytes. */
   [inspectCustom](...inspection: InspectArguments): string {
     const { map } = this.source;
-    // It may have ended with its buffer, which counts no more.
+    // It may have ended with its buffer, whose counts are gone then.
     const state = this.#ended ? { active: false } : { active: true, stats: map.stats };
     return show(this.shownName, { buffer: `${map}`, ...state }, inspection);
   }

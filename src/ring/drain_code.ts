@@ -6,8 +6,8 @@ export interface DrainControl {
   /** Bytes of the records that were delivered, the one whose callback runs included. */
   delivered: number;
   /**
-   * True when a callback ended the drain or had the memory unmapped, which must not be touched any more then, or when a second
-   * consumer was found to have released what follows.
+   * True when a callback ended the drain or unmapped the memory, which must not be accessed then, or when a second consumer has
+   * released the following records.
    */
   readonly stopped: boolean;
   /** Releases the first `bytes` bytes of those that were there at the start. */
@@ -15,8 +15,8 @@ export interface DrainControl {
   /** Notes why the drain ended, and its result. Called last, also when a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
   /**
-   * Returns the error for a record that claims more than there is, `at` bytes from where the drain began; `undefined` where a
-   * second consumer released it, so that programs may have written anything there.
+   * Returns the error for a record that is longer than the data, `at` bytes after the start of the drain; `undefined` if a second
+   * consumer has released it, as programs may have overwritten it.
    */
   corruptRecord(at: number, length: number): Error | undefined;
 }

@@ -42,10 +42,10 @@ const eventsInStream = 64;
  * `break`, an error, an abort, disposal) stay for the next one. `peek` looks at the next event without consuming it.
  * `MergedEvents` is one consumer for several buffers.
  *
- * When several processes or threads open one buffer, only one of them should consume: the kernel does not keep consumers apart,
- * and each event goes to any of them, or to two.
+ * When several processes or threads open one buffer, only one of them should consume: the kernel does not coordinate consumers, and
+ * each event goes to any of them, or to two.
  *
- * Fake timers of a test (`jest.useFakeTimers()`) do not stop consumers: those go on by the machine's clock.
+ * Fake timers of a test (`jest.useFakeTimers()`) do not stop consumers, which use the machine's clock.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #event: Type<E>;
@@ -116,8 +116,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time (but for a
    * {@link PerfBuffer}), and the record is valid during the call only: afterwards programs overwrite it, and whoever kept the
-   * offset reads their bytes. Where its buffer is transferred (`postMessage`), nothing can be read any more by this object, which
-   * is an error once.
+   * offset reads their bytes. If its buffer is transferred (`postMessage`), this object cannot read any more, and reports an error
+   * once.
    *
    * @throws {Error} when the buffer has another consumer already
    *
@@ -139,11 +139,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the next event and leaves it in the buffer: whoever drains or iterates next gets it. `undefined` where there is
-   * none, or where its program has not submitted it yet.
+   * Returns the next event and leaves it in the buffer, where the next drain or iteration gets it. `undefined` where there is none,
+   * or where its program has not submitted it yet.
    *
-   * @throws {RangeError} for a record that is shorter than the event's type: it stays, too
-   * @throws {Error} when the buffer has a consumer, which decides what is next
+   * @throws {RangeError} for a record that is shorter than the event's type; it stays in the buffer
+   * @throws {Error} when the buffer has a consumer
    *
    * @example
    * ```ts
@@ -165,9 +165,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /**
    * Calls `fn` with the place of the next record as {@link drainRaw} does, and leaves it in the buffer. Returns false where
-   * there is none, without a call.
+   * there is none: `fn` is not called then.
    *
-   * @throws {Error} when the buffer has a consumer, which decides what is next
+   * @throws {Error} when the buffer has a consumer
    *
    * @example
    * ```ts
@@ -365,7 +365,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     return watch(() => this.fd, onReady);
   }
 
-  /** @internal The buffer's side of its consumers. @throws {DisposedError} after disposal */
+  /** @internal The source for consumers of the buffer. @throws {DisposedError} after disposal */
   get source(): RecordSource<E> {
     return this.#live;
   }
@@ -402,7 +402,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 }
 
-/** Checks a callback of a consumer. @throws {TypeError} */
+/** Checks the callback of a consumer. @throws {TypeError} */
 export function checkCallback(method: string, fn: unknown): void {
   if (typeof fn === "function") return;
   throw new TypeError(`${method}: expected a function, got ${describe(fn)}`);

@@ -29,7 +29,7 @@ import { ReadersInTurn } from "./turns.ts";
 
 const eventsInBatch = 1024;
 
-/** Buffers by the names that their events are told apart by: `RingBuf` or `PerfBuffer`. */
+/** Buffers (`RingBuf` or `PerfBuffer`) by the names that identify their events. */
 export type BuffersByName = Readonly<
   Record<string, Pick<EventBuffer<unknown>, "drain" | "peek" | "stats">>
 >;
@@ -42,19 +42,17 @@ export type MergedEvent<Buffers extends BuffersByName> = {
 }[keyof Buffers & string];
 
 /**
- * Several buffers with one consumer: ring buffers, perf buffers, or both. One loop gets the events of all of them, each with
- * the name of its buffer.
+ * Consumes several ring buffers and perf buffers together: one loop gets the events of all, each with the name of its buffer.
  *
- * The events of one buffer come in their order; those of different buffers in any, as the kernel keeps none between them: the
- * buffers take turns, so that a busy one keeps no other from being read. To sort by a time that the programs record, collect
- * events for as long as they may be late.
+ * Events of one buffer keep their order. The kernel keeps no order between buffers: they take turns, so that a busy one does not
+ * block the others. To sort by a time that programs record, collect events for as long as they may be late.
  *
- * While this has a consumer, it is the consumer of each of the buffers. A buffer that is disposed of meanwhile drops out, and the
- * others go on; after the last one the consumer ends. An error (of a record that is too short, say) ends it for all.
+ * A consumer of this object is the consumer of each buffer. If a buffer is disposed of meanwhile, the others go on; the consumer
+ * ends with the last one. An error, such as a record that is too short, ends it for all.
  *
- * For a callback per buffer, subscribe to each by itself: all wait on the same event loop.
+ * For one callback per buffer, subscribe to each buffer: all wait on the same event loop.
  *
- * @throws {TypeError} for what is not a buffer, or where there is none
+ * @throws {TypeError} for a value that is not a buffer, or without buffers
  *
  * @example
  * ```ts
@@ -72,7 +70,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   MergedEvent<Buffers>
 > {
   readonly #buffers: readonly (readonly [name: string, buffer: EventBuffer<unknown>])[];
-  /** The index of the buffer that the next consumer begins with: consumers that take few events are fair, too. */
+  /** The index of the buffer that the next consumer begins with, so that consumers of few events are fair, too. */
   #first = 0;
 
   constructor(buffers: Buffers) {
@@ -81,7 +79,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
       throw new TypeError(`${name}: expected a RingBuf or a PerfBuffer, got ${describe(buffer)}`);
     });
     if (this.#buffers.length === 0) {
-      throw new TypeError("MergedEvents: expected one buffer at least");
+      throw new TypeError("MergedEvents: expected at least one buffer");
     }
   }
 
@@ -159,7 +157,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   }
 }
 
-/** A buffer among several. */
+/** One of the merged buffers. */
 interface Part {
   /** Its name. */
   readonly from: string;
@@ -168,7 +166,7 @@ interface Part {
 
 /** The buffers of {@link MergedEvents} as one, for one consumer. */
 class MergedSource<E> extends RecordSource<E> {
-  /** Those that have this as their consumer. */
+  /** The buffers that are claimed by this. */
   readonly #claimed = new Set<Part>();
   readonly #watches: Map<Part, Watch>;
   readonly #reader: MergedReader;
@@ -205,7 +203,7 @@ class MergedSource<E> extends RecordSource<E> {
     this.#claimed.clear();
   }
 
-  /** Goes on without a buffer that was disposed of. */
+  /** Removes a buffer that was disposed of. */
   #drop(part: Part): void {
     this.#claimed.delete(part);
     part.source.free();
@@ -215,7 +213,7 @@ class MergedSource<E> extends RecordSource<E> {
     if (this.#claimed.size === 0) this.consumer?.end();
   }
 
-  /** Keeps the process alive for as long as one of the buffers is to. */
+  /** Keeps the process alive as long as one of the buffers does. */
   #keepAlive(): void {
     this.keepAlive(Array.from(this.#claimed).some(({ source }) => source.isReferenced));
   }
@@ -223,7 +221,7 @@ class MergedSource<E> extends RecordSource<E> {
   get #stats(): ConsumerStats {
     const { wakeups, polls, batches, largestBatch } = this;
     const { readers, parts, totals, backlog } = this.#reader;
-    // Programs count what rings lose.
+    // Programs count the records that ring buffers lose.
     const lost = readers.reduce(
       (sum, one) => sum + (parts.get(one)?.source.map.stats.lost ?? 0),
       0,
@@ -232,9 +230,9 @@ class MergedSource<E> extends RecordSource<E> {
   }
 }
 
-/** The buffers as one map: what they are called, and the wait for all of them. */
+/** The buffers as one map: their name, and the wait for all of them. */
 class MergedMap implements ConsumedMap {
-  /** None of the kernel's ids: each buffer is claimed by its own. */
+  /** An id that is not one of the kernel: each buffer is claimed by its own id. */
   readonly id = 0;
   readonly #reader: MergedReader;
   readonly #watches: Map<Part, Watch>;
@@ -272,13 +270,13 @@ class MergedMap implements ConsumedMap {
     };
   }
 
-  /** Names the buffer whose record is looked at. */
+  /** Returns the name of the buffer of the current record. */
   toString(): string {
     return `${this.#reader.part.source.map}`;
   }
 }
 
-/** Reads the event of whichever buffer's turn it is. */
+/** Reads the event of the buffer whose turn it is. */
 function mergedType<E>(reader: MergedReader): Type<E> {
   return {
     kind: "merged",
@@ -304,7 +302,7 @@ function mergedType<E>(reader: MergedReader): Type<E> {
 class MergedReader extends ReadersInTurn<RecordReader> implements RecordReader {
   readonly parts: ReadonlyMap<RecordReader, Part>;
   /**
-   * Bytes of the smallest buffer: that is what can be full. What is decided by it is decided as if all came from that one.
+   * Bytes of the smallest buffer, which is full first. Decisions by this size assume that all events come from that buffer.
    */
   readonly byteLength: number;
   readonly code: DrainCode = sharedDrainCode;
@@ -317,12 +315,12 @@ class MergedReader extends ReadersInTurn<RecordReader> implements RecordReader {
     this.byteLength = Math.min(...this.readers.map(({ byteLength }) => byteLength));
   }
 
-  /** The buffer whose record is looked at. */
+  /** The buffer of the current record. */
   get part(): Part {
     return this.parts.get(this.current ?? (this.readers[0] as RecordReader)) as Part;
   }
 
-  /** Counts of all buffers, also of those that were removed. */
+  /** Counts of all buffers, including removed ones. */
   get totals(): ReaderTotals {
     const sum = { events: 0, bytes: 0, discarded: 0, lost: 0, overwrittenBytes: 0 };
     for (const { totals } of this.parts.keys()) {
@@ -351,7 +349,7 @@ class MergedReader extends ReadersInTurn<RecordReader> implements RecordReader {
     let end: DrainEnd = "empty";
     let count = 0;
     try {
-      // Whose turn is next is remembered: a consumer drains a few events at a time.
+      // The next turn is kept, as a consumer drains a few events at a time.
       for (let turns = this.readers.length; turns > 0 && this.readers.length > 0; turns--) {
         if (count >= limit) return count;
         const reader = (this.current = this.takeTurn());
@@ -371,6 +369,6 @@ class MergedReader extends ReadersInTurn<RecordReader> implements RecordReader {
     this.current?.interrupt();
   }
 
-  /** Leaves the readers to the buffers, which own them. */
+  /** Does nothing: the buffers own the readers. */
   [Symbol.dispose](): void {}
 }

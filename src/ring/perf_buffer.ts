@@ -28,8 +28,8 @@ declare module "../maps/map_options.ts" {
  * short for its event type by as much goes unnoticed. A record has at most 65,516 bytes: the kernel does not refuse a
  * longer one, which corrupts the buffer.
  *
- * With `overwrite` (kernel 4.7) new records overwrite the oldest ones: for a flight recorder, which is drained when something
- * has happened, and costs next to nothing until then.
+ * With `overwrite` (kernel 4.7) new records overwrite the oldest ones: a flight recorder, which is drained when something has
+ * happened and costs almost nothing until then.
  *
  * ```ts
  * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
@@ -60,17 +60,17 @@ declare module "../maps/map_options.ts" {
  * finds room on the same CPU: `stats.lost` is exact from then on. Disposal drops unread records.
  *
  * By default each record wakes the consumer. The interrupt takes the program a hundred times as long as the record: 7 µs
- * instead of 0.06 in a virtual machine. With `watermark` or `wakeupEvents` the kernel wakes it once for many records, and
- * `maxLatency` of the consumer bounds the delay.
+ * instead of 0.06 in a virtual machine. With `watermark` or `wakeupEvents` the kernel wakes the consumer once for many records, and
+ * the consumer's `maxLatency` bounds the delay.
  *
  * The perf events are in the map while this object lives. Where its descriptor is shared (by `dup`, or with the one that
  * was given to `fromFd`), they stay in the map after that, but take no records. A second object for the same map would
  * replace them. On this thread it is refused; one of another thread or process takes over, and this one gets nothing any
  * more.
  *
- * A CPU that comes online later, or again (as all but one do after the machine was suspended), is heard within a second while
- * a consumer waits, or else from the next drain on. Until then the helper returns `ENOENT` or `EOPNOTSUPP` to programs there.
- * What a CPU has left that goes offline is read. A CPU that was offline for less than a second may go unnoticed.
+ * Records of a CPU that comes online later, or again (as all but one do after a suspend), are read within a second while a consumer
+ * waits, otherwise from the next drain on. Until then the helper returns `ENOENT` or `EOPNOTSUPP` to programs there. The remaining
+ * records of a CPU that goes offline are read. A CPU that was offline for less than a second may go unnoticed.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF or where locked memory runs out, `EACCES` without CAP_PERFMON, `EMFILE` where
  * descriptors do
@@ -113,7 +113,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   readonly byteLength: number;
   /** Bytes between two wake-ups; `undefined` where each record wakes. */
   readonly watermark: number | undefined;
-  /** Records between two wake-ups; `undefined` where each record wakes, or the watermark decides. */
+  /** Records between two wake-ups; `undefined` where each record wakes the consumer, or the watermark decides. */
   readonly wakeupEvents: number | undefined;
   /** True when new records overwrite the oldest ones. */
   readonly overwrite: boolean;
@@ -135,7 +135,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     this.overwrite = layout.overwrite;
   }
 
-  /** The CPUs whose programs are heard: those that were online when it was looked last. */
+  /** The CPUs whose records are read: those that were online at the last check. */
   get cpus(): readonly number[] {
     return this.#events.cpus;
   }
@@ -162,10 +162,10 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Has the kernel drop the records of programs on all CPUs until {@link resume}: the helper returns `ENOSPC`, and the records
-   * count as lost. What is in the buffer stays, and can be read. A second call does nothing.
+   * Makes the kernel drop the records of all CPUs until {@link resume}: the helper returns `ENOSPC`, and the records count as lost.
+   * Records in the buffer stay and can be read. A second call does nothing.
    *
-   * The records of one moment, while programs go on: pause, drain, resume.
+   * To read a snapshot while programs run: pause, drain, resume.
    *
    * @throws {DisposedError} after disposal
    *
@@ -181,7 +181,9 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     return this.#pause(true);
   }
 
-  /** Has records written again after {@link pause}. A second call does nothing. @throws {DisposedError} after disposal */
+  /**
+   * Makes the kernel write records again after {@link pause}. A second call does nothing. @throws {DisposedError} after disposal
+   */
   resume(): this {
     return this.#pause(false);
   }
@@ -192,7 +194,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   #pause(paused: boolean): this {
-    // Asked for its error after disposal only.
+    // Read only for its error after disposal.
     void this.fd;
     this.#events.pause(paused);
     return this;

@@ -26,22 +26,21 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    */
   readonly watermark?: number;
   /**
-   * Records that programs write on a CPU from one wake-up of the consumer to the next, in place of `watermark`: as many as
-   * take at most half of `size`. Fewer wait as below a watermark.
+   * Records that programs write on a CPU between two wake-ups of the consumer, instead of `watermark`. They may take at most half
+   * of `size`. Fewer records wait as below a watermark.
    *
-   * Records may be longer than the event's type. Where the buffer of a CPU is full before it has so many, nobody is woken:
-   * `maxLatency` of the consumer has it looked at all the same.
+   * Records can be longer than the event's type. If a buffer is full before it has this many, the kernel does not wake the
+   * consumer, which then reads it after `maxLatency`.
    *
    * @default none: each record wakes
    */
   readonly wakeupEvents?: number;
   /**
-   * Has new records overwrite the oldest ones, whether they were read or not: for a flight recorder, which is read when something
-   * has happened. `stats.overwrittenBytes` counts the bytes that were missed, as the number of records is not known.
+   * Makes new records overwrite the oldest ones, read or not: a flight recorder, which is read when something has happened.
+   * `stats.overwrittenBytes` counts the missed bytes, as the number of records is not known.
    *
-   * The kernel wakes a consumer once for each half of the buffer, whatever it is that consumes. A look copies what is there,
-   * in the order in which it was written on each CPU. For as long as that takes (some microseconds) the records of programs
-   * on that CPU are dropped, and counted as lost. Requires Linux 4.7.
+   * The kernel wakes a consumer once for each half of the buffer. Reading copies the records, in the order in which each CPU wrote
+   * them. While it copies (some microseconds), new records of that CPU are dropped and counted as lost. Requires Linux 4.7.
    *
    * @default false
    */
@@ -79,7 +78,7 @@ export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
   if (wakeupEvents !== undefined) {
     if (watermark !== undefined) {
-      throw new TypeError("wakeupEvents: there is a watermark already: give one of the two");
+      throw new TypeError("wakeupEvents: there is a watermark already: give only one of the two");
     }
     const most = Math.floor(size / 2 / sampleSize(event.size));
     checkCount("wakeupEvents", wakeupEvents, 1, Math.max(most, 1));
@@ -87,7 +86,7 @@ export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
   if (!overwrite) return { size, watermark, wakeupEvents, overwrite, paused };
   if (watermark !== undefined || wakeupEvents !== undefined) {
     throw new TypeError(
-      `overwrite: such a buffer wakes once for each half of it: leave out ${watermark === undefined ? "wakeupEvents" : "watermark"}`,
+      `overwrite: such a buffer wakes the consumer once for each half: leave out ${watermark === undefined ? "wakeupEvents" : "watermark"}`,
     );
   }
   return { size, watermark: size / 2, wakeupEvents, overwrite, paused };
@@ -138,7 +137,7 @@ const secondLookMilliseconds = 10;
  * A descriptor that hung up is ready for ever: it is waited for no more.
  */
 export class MergedWatch implements Watch {
-  /** The waits by what is waited for, but for those that hung up. */
+  /** The waits by their source, without those that hung up. */
   readonly #watches = new Map<WatchedSource, Watch>();
   readonly #sources: Set<WatchedSource>;
   readonly #onReady: () => void;
@@ -156,7 +155,7 @@ export class MergedWatch implements Watch {
     this.#reference();
   }
 
-  /** Waits for one more. */
+  /** Adds a source to wait for. */
   add(source: WatchedSource): void {
     this.#sources.add(source);
     const one = this.#begin(source);
@@ -164,14 +163,14 @@ export class MergedWatch implements Watch {
     if (this.#isArmed) one.arm();
   }
 
-  /** Waits for one no more. */
+  /** Removes a source. */
   remove(source: WatchedSource): void {
     this.#sources.delete(source);
     this.#watches.get(source)?.[Symbol.dispose]();
     this.#watches.delete(source);
   }
 
-  /** Reports what is due although no wake-up came. */
+  /** Reports sources that are due although no wake-up came. */
   lookAgain(): void {
     if (this.#isArmed) this.#reportDue();
   }

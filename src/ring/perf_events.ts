@@ -18,7 +18,7 @@ import { MergedWatch, type PerfLayout, type WatchedSource } from "./perf_cpus.ts
 import { type CpuReader, PerfReader, type SharedPerfBuffer } from "./perf_reader.ts";
 import { SnapshotPerf } from "./perf_snapshot.ts";
 
-/** The CPUs and the clock of this machine, or a test's own. */
+/** The CPUs and the clock of this machine, or those of a test. */
 export interface Machine {
   /** Returns the time in milliseconds. */
   now(): number;
@@ -37,15 +37,15 @@ const thisMachine: Machine = {
   suspendedMilliseconds,
 };
 
-// As they are at import: a test may put others in their place.
+// Read at import: a test may replace them.
 const { setInterval, clearInterval } = globalThis;
 
 /** The maps that have the perf events of an object of this thread, by the kernel's id. */
 const taken = new Set<number>();
 
-/** The time between two looks at which CPUs are online. */
+/** The interval of checks for online CPUs. */
 const checkMilliseconds = 1000;
-/** What two clocks that are read one after the other may differ by although the machine was not suspended. */
+/** The difference that two clocks can show when read one after the other, without a suspend. */
 const suspendedAtLeast = 500;
 
 /** The perf event of a CPU, and what reads its buffer. */
@@ -57,15 +57,15 @@ interface CpuEvent {
   readonly memory: SharedPerfBuffer;
   readonly reader: CpuReader;
   readonly source: WatchedSource;
-  /** False once the CPU was offline: the kernel has ended the event then, and it is kept for what it has left. */
+  /** False once the CPU was offline: the kernel has ended the event, which is kept for its remaining records. */
   isLive: boolean;
 }
 
 /**
  * The perf events of a map, one for each CPU that is online, and their reader.
  *
- * The kernel ends the event of a CPU that goes offline, and tells nobody of one that comes online. So it is looked which are
- * online before buffers are read, and by a timer while a consumer waits, once in a second.
+ * The kernel ends the event of a CPU that goes offline, and does not report one that comes online. The online CPUs are therefore
+ * checked before buffers are read and, while a consumer waits, once a second.
  */
 export class PerfEvents {
   readonly reader: PerfReader;
@@ -76,11 +76,11 @@ export class PerfEvents {
   readonly #cpus: readonly number[];
   readonly #events = new Set<CpuEvent>();
   readonly #pages: PerfPages;
-  /** The indices of pages that no event has. */
+  /** The indices of unused pages. */
   readonly #freePages: number[];
   readonly #resources: DisposableStack;
   readonly #watches = new Set<MergedWatch>();
-  /** CPUs that could not be heard when they came online, which is said once. */
+  /** CPUs whose event could not be opened when they came online: reported once. */
   readonly #refused = new Set<number>();
   /** True while records are dropped. */
   isPaused: boolean;
@@ -91,8 +91,8 @@ export class PerfEvents {
   /**
    * Opens a perf event for each CPU that is online, and puts it into the map at the CPU's index.
    *
-   * @throws {BpfError} `EACCES` without CAP_PERFMON, `EMFILE` where descriptors run out, `EPERM` where locked memory does
-   * @throws {Error} when the map has another object's events
+   * @throws {BpfError} `EACCES` without CAP_PERFMON, `EMFILE` without free descriptors, `EPERM` beyond the limit on locked memory
+   * @throws {Error} when the map has the events of another object
    */
   constructor(map: BpfMap, layout: PerfLayout, machine: Machine = thisMachine) {
     this.#map = map;
@@ -101,7 +101,7 @@ export class PerfEvents {
     this.isPaused = layout.paused;
     this.#checkedAt = machine.now();
     this.#suspended = machine.suspendedMilliseconds();
-    // A map that others made may have fewer places.
+    // A map of another program may have fewer places.
     this.#cpus = possibleCpus().filter((cpu) => cpu < map.maxEntries);
     using resources = new DisposableStack();
     take(map, resources);
@@ -113,12 +113,10 @@ export class PerfEvents {
       return event === undefined ? [] : { cpu, event: resources.use(event) };
     });
     if (opened.length === 0) {
-      throw new Error(
-        `no CPU is online that ${map}, with ${map.maxEntries} entries, has a place for`,
-      );
+      throw new Error(`no online CPU has a place in ${map}, which has ${map.maxEntries} entries`);
     }
     const { size, overwrite } = layout;
-    // A CPU that comes online again has two events until what the first has left is read.
+    // A CPU that comes online again has two events until the remaining records of the first are read.
     const most = 2 * this.#cpus.length;
     const what = `perf buffers of ${map}`;
     this.#pages = resources.use(new PerfPages(opened.length, most, size, what, !overwrite));
@@ -126,12 +124,12 @@ export class PerfEvents {
     const memory = { [Symbol.dispose]: () => this.#unmap() };
     this.reader = new PerfReader([], memory, size, `${map}`, () => this.#check());
     for (const { cpu, event } of opened) this.#add(cpu, event);
-    // The last of it, as nothing takes them back from a map that is open elsewhere, too.
+    // The last step, as nothing removes them from a map that is also open elsewhere.
     for (const { cpu, event } of this.#events) this.#store(cpu, event);
     this.#resources = resources.move();
   }
 
-  /** The CPUs whose programs are heard. */
+  /** The CPUs whose records are read. */
   get cpus(): number[] {
     return Array.from(this.#events)
       .filter(({ isLive }) => isLive)
@@ -159,7 +157,7 @@ export class PerfEvents {
     };
   }
 
-  /** Has records dropped and counted as lost, or written again. */
+  /** Pauses or resumes: while paused, records are dropped and counted as lost. */
   pause(paused: boolean): void {
     if (paused === this.isPaused) return;
     for (const { event } of this.#events) pausePerfEvent(event.fd, paused, event.what);
@@ -178,7 +176,7 @@ export class PerfEvents {
     return fd === undefined ? undefined : new Descriptor(fd, what);
   }
 
-  /** Maps and starts an event, and has it read. */
+  /** Maps and starts an event, and adds it to the reader. */
   #add(cpu: number, event: Descriptor): CpuEvent {
     const place = this.#freePages.at(-1) as number;
     const pages = this.#pages.map(place, event.fd);
@@ -203,7 +201,7 @@ export class PerfEvents {
           return event.fd;
         },
         get isDue() {
-          // Nobody is woken any more for what an event has left that the kernel has ended.
+          // The kernel does not wake anybody for the remaining records of an event that it has ended.
           return reader.isDue(added.isLive ? layout : {});
         },
       },
@@ -234,12 +232,12 @@ export class PerfEvents {
   }
 
   /**
-   * Hears the CPUs that came online since the last look, and forgets those that went offline once what they have left is read.
+   * Adds the CPUs that came online since the last check, and removes those that went offline once their remaining records are read.
    *
-   * @throws {BpfError} as the constructor, for each CPU once until it goes offline
+   * @throws {BpfError} as the constructor, once for each CPU until it goes offline
    */
   #check(): void {
-    // The places are somebody else's where the buffer of a view was transferred.
+    // If the buffer of a view was transferred, its receiver owns the memory.
     if (this.#pages.isGivenAway) return;
     const now = this.#machine.now();
     if (now - this.#checkedAt < checkMilliseconds) return;
@@ -247,7 +245,7 @@ export class PerfEvents {
     const online = this.#online();
     if (online === undefined) return;
     const suspended = this.#machine.suspendedMilliseconds();
-    // A suspended machine takes all CPUs offline but one, and has them back before anybody looks.
+    // A suspend takes all CPUs but one offline, and they are back before the next check.
     const wasSuspended = suspended - this.#suspended >= suspendedAtLeast;
     this.#suspended = suspended;
     for (const one of this.#events) {
@@ -261,12 +259,12 @@ export class PerfEvents {
     }
   }
 
-  /** Returns the CPUs that are online; `undefined` where that cannot be told now. */
+  /** Returns the CPUs that are online; `undefined` where the list cannot be read now. */
   #online(): readonly number[] | undefined {
     try {
       return this.#machine.onlineCpus();
     } catch (error) {
-      // To read the list takes a descriptor for a moment. For want of one, nobody's events are held up: it is asked again.
+      // Reading the list takes a descriptor for a moment. If none is left, events are still read, and the next check tries again.
       if (["EMFILE", "ENFILE"].includes((error as NodeJS.ErrnoException).code ?? ""))
         return undefined;
       throw error;
@@ -274,7 +272,7 @@ export class PerfEvents {
   }
 
   #hear(cpu: number): void {
-    // With buffers of gigabytes there may be no room before others are read.
+    // With buffers of gigabytes there may be no place until others are read.
     if (this.#freePages.length === 0) return;
     this.#refused.add(cpu);
     const event = this.#open(cpu);
@@ -312,7 +310,7 @@ export class PerfEvents {
   }
 }
 
-/** Notes that a map has the events of an object, until that is closed. @throws {Error} when it has another's */
+/** Notes that a map has the events of an object, until that is closed. @throws {Error} when it has those of another one */
 function take(map: BpfMap, resources: DisposableStack): void {
   const { id } = map;
   if (taken.has(id)) {

@@ -30,12 +30,12 @@ const lostCountOffset = headerSize + 8;
  */
 const longestPayload = longestPerfRecord - payloadOffset;
 
-/** Returns the bytes of a record with a payload of so many. */
+/** Returns the size of a record with a payload of `length` bytes. */
 export function sampleSize(length: number): number {
   return roundUp8(payloadOffset + length);
 }
 
-/** When the kernel wakes whoever waits for a CPU's buffer: after so many bytes, or so many records, else for each record. */
+/** The condition on which the kernel wakes waiters for a CPU's buffer: a number of bytes or of records; by default each record. */
 export interface PerfWakeups {
   readonly watermark?: number | undefined;
   readonly wakeupEvents?: number | undefined;
@@ -65,7 +65,7 @@ export class CpuReader extends HeldRecords {
   #released = 0;
   /** Records of programs that were delivered. */
   #events = 0;
-  /** Bytes that were overwritten before they were read, which count as passed. */
+  /** Bytes that were overwritten before they were read; they count as passed. */
   #overwritten = 0;
 
   constructor(all: PerfReader, cpu: number, memory: SharedPerfBuffer) {
@@ -92,13 +92,13 @@ export class CpuReader extends HeldRecords {
   /** Bytes that wait. */
   get backlog(): number {
     if (this.isGivenAway) return 0;
-    // In overwrite mode there may be less than was written.
+    // In overwrite mode this can be less than was written.
     return Math.min(this.#memory.head() - this.#position, this.#data.byteLength);
   }
 
   /**
-   * Returns whether so much was written since it was read that the kernel wakes: anything, as much as goes beyond a multiple of
-   * the watermark, or as many records as make up a multiple of that number.
+   * Returns whether the kernel wakes for the unread data: any data, or data that crosses a multiple of the watermark or of the
+   * number of records.
    */
   isDue({ watermark, wakeupEvents }: PerfWakeups): boolean {
     const head = this.#memory.head();
@@ -110,7 +110,7 @@ export class CpuReader extends HeldRecords {
     return before + this.#unread(head, wakeupEvents - before) >= wakeupEvents;
   }
 
-  /** Counts the records of programs that were not read, up to `enough` of them. */
+  /** Counts unread records of programs, up to `enough`. */
   #unread(head: number, enough: number): number {
     let count = 0;
     for (let position = this.#position; position < head && count < enough;) {
@@ -118,7 +118,7 @@ export class CpuReader extends HeldRecords {
       if (this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true) === PERF_RECORD_SAMPLE)
         count++;
       const size = this.#data.getUint16(offset + PERF_EVENT_HEADER.size, true);
-      // Impossible: whoever reads it will say so.
+      // Impossible: reading it throws an error.
       if (size < headerSize) return enough;
       position += size;
     }
@@ -291,7 +291,7 @@ const recordsPerTurn = 256;
 
 /**
  * The perf buffers of all CPUs as one. Records of one CPU come in their order; those of different CPUs in none, as the kernel
- * keeps none: each CPU has a turn of some records, round and round.
+ * keeps none: the CPUs take turns of some records each.
  */
 export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader {
   /**
@@ -317,14 +317,14 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
   #code = sharedDrainCode;
   #stopped = false;
   #disposed = false;
-  /** The reader whose record was looked at last, if that was removed since. */
+  /** The reader of the last record, if it was removed since. */
   #removed: CpuReader | undefined;
 
   /**
    * @param memories the memory of each CPU's buffer
    * @param pages all of that memory, owned from here on
    * @param byteLength bytes of the data of one CPU
-   * @param beforeLook called before each look at the buffers: CPUs may come and go there
+   * @param beforeLook called before buffers are read: CPUs may be added and removed there
    */
   constructor(
     memories: readonly { readonly cpu: number; readonly memory: SharedPerfBuffer }[],
@@ -343,7 +343,7 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
     for (const { cpu, memory } of memories) this.add(cpu, memory);
   }
 
-  /** Reads one more buffer. */
+  /** Adds a buffer. */
   add(cpu: number, memory: SharedPerfBuffer): CpuReader {
     const reader = new CpuReader(this, cpu, memory);
     this.readers.push(reader);

@@ -2,18 +2,18 @@ import type { PerfMemory } from "../ffi/perf_event.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import type { SharedPerfBuffer } from "./perf_reader.ts";
 
-/** The memory of a perf event in overwrite mode: `PerfMemory`, or a test's own. */
+/** The memory of a perf event in overwrite mode: `PerfMemory`, or that of a test. */
 export type BackwardPerfBuffer = Pick<PerfMemory, "data" | "written">;
 
 /**
- * One CPU's perf buffer in overwrite mode (kernel 4.7), as one that is read forwards.
+ * Makes one CPU's perf buffer in overwrite mode (kernel 4.7) readable like one that is written forwards.
  *
- * The kernel writes such a buffer downwards, so that whoever looks finds the newest record first and can go from there to
- * older ones, until one that was overwritten in part. Programs must not write meanwhile: a look pauses them for as long as the
- * new bytes take to copy, and then puts the records into another copy in the order in which they were written. That is read at
- * leisure, and made again when it is used up, so that what it holds is delivered although programs have overwritten it since.
+ * The kernel writes such a buffer downwards, so a reader finds the newest record first, then older ones, up to one that is partly
+ * overwritten. Programs must not write meanwhile: the event is paused while the new bytes are copied. The records are then put into
+ * a second copy in the order in which they were written. The consumer reads that copy, which is renewed when it is used up, so its
+ * records are delivered even if programs have overwritten them since.
  *
- * All positions are in bytes that were written since the event was mapped.
+ * All positions are in bytes written since the event was mapped.
  */
 export class SnapshotPerf implements SharedPerfBuffer, Disposable {
   /** The records in their order: the one at position `p` begins at `p & (size - 1)`. */
@@ -23,13 +23,13 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
   readonly #pause: (paused: boolean) => void;
   readonly #from: Uint8Array;
   readonly #to: Uint8Array<ArrayBuffer>;
-  /** The bytes as the kernel has them, from the newest record on. */
+  /** A copy of the kernel's bytes, from the newest record on. */
   readonly #raw: Uint8Array<ArrayBuffer>;
   /** The position up to which records were copied. */
   #copied = 0;
   #released = 0;
 
-  /** @param pause has programs write no more, or go on */
+  /** @param pause pauses or resumes the event */
   constructor(memory: BackwardPerfBuffer, pause: (paused: boolean) => void) {
     const { buffer, byteOffset, byteLength } = memory.data;
     this.#memory = memory;
@@ -65,7 +65,7 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
       do {
         written = this.head();
         this.#copyRaw(written, Math.min(written - before, this.#from.length));
-        // A record that was being written at the moment of the pause is whole now, and in the place of the oldest ones.
+        // A record that was being written at the pause is complete now, and has overwritten the oldest ones.
       } while (this.head() !== written);
     } finally {
       this.#pause(false);
@@ -85,14 +85,14 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
     this.#raw.set(this.#from.subarray(0, length - first), first);
   }
 
-  /** Puts the records in their order. Returns the position at which the oldest one begins that is whole. */
+  /** Puts the records in order. Returns the position of the oldest complete one. */
   #sort(written: number, length: number): number {
     const { byteLength } = this.data;
     const raw = new DataView(this.#raw.buffer);
     let at = 0;
     while (at < length) {
       const size = raw.getUint16(at + PERF_EVENT_HEADER.size, true);
-      // Overwritten in part, or never written.
+      // Partly overwritten, or never written.
       if (size < PERF_EVENT_HEADER.sizeof || size % 8 !== 0 || at + size > length) break;
       const offset = (written - at - size) % byteLength;
       const first = Math.min(size, byteLength - offset);

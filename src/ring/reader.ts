@@ -43,7 +43,7 @@ export interface RecordReader extends Disposable {
   readonly backlog: number;
   /** The reason for which the last {@link drain} or {@link hold} stopped. */
   readonly end: DrainEnd;
-  /** True when the memory was found to hold what is impossible, or was given away: nothing can be read any more. */
+  /** True when the memory has impossible contents or its buffer was transferred: nothing can be read any more. */
   readonly isCorrupt: boolean;
   /** The code that makes callbacks of this reader's drains. */
   readonly code: DrainCode;
@@ -81,7 +81,7 @@ export interface RecordReader extends Disposable {
   pass(at: number, events: number): void;
   /** Gives back what was passed, and holds nothing any more. */
   giveBack(): void;
-  /** Holds nothing any more, and gives nothing back: the next {@link hold} begins with the same record. */
+  /** Ends holding without giving anything back: the next {@link hold} begins with the same record. */
   unhold(): void;
 }
 
@@ -112,7 +112,7 @@ export abstract class HeldRecords {
     this.view = view;
   }
 
-  /** True when somebody transferred the buffer of a view that was handed out: by `postMessage`, say. */
+  /** True when the buffer of a view was transferred, for example by `postMessage`. */
   protected abstract readonly isGivenAway: boolean;
   /** Names the buffer in errors. */
   protected abstract readonly what: string;
@@ -134,12 +134,12 @@ export abstract class HeldRecords {
   /** Gives the first bytes back to the kernel, and counts them. */
   protected abstract advance(bytes: number): void;
 
-  /** Returns the error of a read: in place of the engine's, one that says that the memory was given away. */
+  /** Returns the error of a read. If the memory was transferred, it replaces the engine's error by one that says so. */
   explain(error: unknown): unknown {
     if (!this.isGivenAway || this.disposed || !(error instanceof TypeError)) return error;
     this.isCorrupt = true;
     return new Error(
-      `${this.what} cannot be read any more: the buffer of a view of its memory was transferred (by postMessage, structuredClone or transfer()); pass on a copy instead, and open the map anew (dup(), fromId())`,
+      `${this.what} cannot be read any more: the buffer of a view of its memory was transferred (by postMessage, structuredClone or transfer()); pass a copy instead, and open the map again (dup(), fromId())`,
       { cause: error },
     );
   }
@@ -201,7 +201,7 @@ export abstract class HeldRecords {
     for (let start = at; start < this.heldBytes;) {
       const next = this.step(start);
       if (next < 0) {
-        // Where the rest of the records is, nobody knows any more.
+        // The places of the other records are unknown now.
         this.heldBytes = start;
         break;
       }
@@ -248,16 +248,16 @@ export function lengthInRing(length: number): number {
 
 const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
 const mostRecords = 0x7fff_ffff;
-/** The most looks at positions that other consumers move: each was in the middle of a move. */
+/** Most attempts to load positions while other consumers move them. */
 const mostLooks = 100;
 
 /**
  * The protocol of a ring buffer's consumer, over its shared memory.
  *
- * The kernel supports one consumer. A second one in another thread or process is not noticed before it has released records:
- * both read the same ones until then. The consumer position only moves forward, and only from where this reader found it: so
- * what was read in between was whole, and the position is that of a record. Where another consumer moved it meanwhile, this
- * one goes on from there. What it reads until it notices can be a record that programs write at this moment.
+ * The kernel supports one consumer. A second one in another thread or process is noticed only when it has released records: both
+ * read the same ones until then. This reader moves the consumer position only forward, and only from where it found it, so the
+ * records in between were complete, and the position is that of a record. If another consumer has moved it, this one goes on from
+ * there. Until it notices, it can read a record that programs are writing.
  */
 export class RingReader extends HeldRecords implements RecordReader, DrainControl {
   readonly totals: ReaderTotals = {
@@ -279,7 +279,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   #offset = 0;
   /** Bytes from the start that were released. */
   #released = 0;
-  /** The farthest position up to which records are known to be released. */
+  /** The highest consumer position known so far. */
   #passed = 0;
 
   /** @param memory owned from here on */
@@ -349,7 +349,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.#passed = to;
   }
 
-  /** Returns whether a record that was read ended at `to`: the walk from `from`, up to where a second consumer released. */
+  /** Returns whether a record that was read ends at `to`, by walking the records from `from`. */
   #leads(from: number, to: number): boolean {
     let at = from;
     while (at >= 0 && at < to) {
@@ -370,7 +370,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   }
 
   corruptRecord(at: number, length: number): Error | undefined {
-    // After the header that was found: programs write there only after the position has moved.
+    // Loaded after the header: programs write there only after the position has moved.
     orderLoads();
     if (this.#memory.releasedPosition() !== this.#start + this.#released) return undefined;
     return this.#corrupt(
@@ -380,16 +380,16 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   protected override begin(): number {
     const memory = this.#memory;
-    // To read a detached view is not an error everywhere.
+    // Reading a detached view does not always throw.
     if (this.isGivenAway) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
-    // Other consumers, those of libbpf say, store their own position: it may be behind what this one has released.
+    // Other consumers, such as those of libbpf, store their own position, which can be lower than the released one.
     if (memory.consumer < this.#passed && memory.release(memory.consumer, this.#passed)) {
       memory.look();
     }
     for (let looks = 1; !this.#isPossible(memory); looks++) {
       const { consumer, producer } = memory;
-      // Where it moves, a second consumer did so between the two loads.
+      // If it has changed, a second consumer moved it between the two loads.
       if (memory.releasedPosition() === consumer || looks === mostLooks) {
         throw this.#corrupt(
           `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.byteLength} bytes`,
@@ -497,7 +497,7 @@ export class SnapshotRing implements SharedRing {
   #copied = 0;
   /** Up to where bytes were found to be overwritten. */
   #overwritten = 0;
-  /** The ring's consumer position at the last look, which can be behind what was overwritten. */
+  /** The ring's last known consumer position, which can be lower than the overwrite position. */
   #released = 0;
 
   /** @param ring owned from here on */
@@ -545,7 +545,7 @@ export class SnapshotRing implements SharedRing {
     return Math.max(this.#ring.releasedPosition(), this.#overwritten);
   }
 
-  /** Moves the ring's position forward to `to`, wherever it is by now: the copy is whole whatever other consumers release. */
+  /** Moves the consumer position forward to `to` from any position: the copy is complete whatever other consumers release. */
   release(_from: number, to: number): boolean {
     while (this.#released < to && !this.#ring.release(this.#released, to)) {
       this.#released = this.#ring.releasedPosition();

@@ -68,9 +68,9 @@ class LossCounter {
  * `BPF_RB_NO_WAKEUP`.
  *
  * A ring has one consumer at a time, also where this thread has several objects for it (`dup`, `open`, ...): a second one is
- * refused. One in another thread or process cannot be refused, as the kernel does not keep consumers apart. Both go on then:
- * each gets a part of the events, what both read at the same time is delivered twice, and rarely an event is missing or has
- * the bytes of a newer one.
+ * refused. One in another thread or process cannot be refused, as the kernel does not coordinate consumers. Both go on then: each
+ * gets a part of the events, events that both read at the same time are delivered twice, and rarely an event is missing or has the
+ * bytes of a newer one.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.8
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range

@@ -18,12 +18,12 @@ export type HoldingReader = Pick<
 
 const noView = new DataView(new ArrayBuffer(0));
 
-/** Several buffers that are held as one. They take turns, so that a busy one keeps no other from being read. */
+/** Several buffers that are held as one. They take turns, so that a busy one does not block the others. */
 export abstract class ReadersInTurn<Reader extends HoldingReader> {
   /** The buffers that are read. */
   readonly readers: Reader[];
   end: DrainEnd = "empty";
-  /** The reader whose record was looked at last. */
+  /** The reader of the last record. */
   protected current: Reader | undefined;
   /** The index of the reader whose turn is next. */
   #next = 0;
@@ -39,7 +39,7 @@ export abstract class ReadersInTurn<Reader extends HoldingReader> {
     return reader;
   }
 
-  /** Reads a buffer no more. */
+  /** Removes a buffer. */
   remove(reader: Reader): void {
     const index = this.readers.indexOf(reader);
     if (index === -1) return;
@@ -93,7 +93,7 @@ export abstract class ReadersInTurn<Reader extends HoldingReader> {
   unhold(): void {
     if (this.current === undefined) return;
     this.current.unhold();
-    // Its turn comes again.
+    // It gets another turn.
     this.#next = this.readers.indexOf(this.current);
   }
 }

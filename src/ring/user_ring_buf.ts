@@ -90,8 +90,8 @@ interface Writing {
  * although its record might fit. A program that drains wakes them. A drain with `BPF_RB_NO_WAKEUP` is noticed within 50 ms.
  *
  * Only one thread of one process may write, as the kernel supports one producer. That thread may have several objects for
- * one ring (`dup`, `open`, ...). Where a second one writes at the same moment, one of the two gets an error and can go on; the
- * bytes of the other one's record may be spoilt.
+ * one ring (`dup`, `open`, ...). If two writers write at the same moment, one of them gets an error and can go on; the record of
+ * the other may be corrupted.
  *
  * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.1
  * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range

@@ -39,8 +39,8 @@ export interface UserRecord<E> extends Disposable {
    * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs about 0.2 µs.
    *
    * When the record is submitted or discarded, the view is detached, as is every other one of its `buffer`: a view that
-   * is kept has length 0 then, and cannot reach the records that come there later. One whose buffer was transferred
-   * (`postMessage`, `buffer.transfer()`) can, and the ring's memory then stays mapped until the process ends: pass on a copy.
+   * is kept has length 0 then, and cannot reach the records that come there later. A view whose buffer was transferred
+   * (`postMessage`, `buffer.transfer()`) can, and the ring's memory then stays mapped until the process ends: pass a copy instead.
    */
   readonly view: DataView<ArrayBuffer>;
   /** The same as {@link view}, as bytes. */
@@ -208,7 +208,7 @@ const largestDynptr = 2 ** 24 - 1;
 /** More room than this is not counted: what one counts in stays an integer to the engine. */
 const mostRoom = 0x7fff_fff8;
 
-/** The most looks at positions that are impossible together. */
+/** Most attempts to load positions that are inconsistent. */
 const mostLooks = 100;
 
 /** The writer that is currently encoding an event in free room. Nested writers, of other rings, form a stack by `#outer`. */
@@ -422,7 +422,7 @@ export class UserRingWriter implements Disposable {
       (start | end) & 7 ||
       start > Number.MAX_SAFE_INTEGER
     ) {
-      // Between the two loads a second writer may have filled what programs drained.
+      // A second writer may have filled drained room between the two loads.
       if (looks < mostLooks) return this.#look(looks + 1);
       throw new Error(
         `${this.#what} is corrupt: programs have drained up to position ${end} of ${start}, in a ring of ${this.byteLength} bytes; was its memory changed by another process?`,
@@ -434,29 +434,29 @@ export class UserRingWriter implements Disposable {
   }
 
   /**
-   * Shows the kernel a record with this header, which takes `total` bytes.
+   * Publishes a record of `total` bytes with this header to the kernel.
    *
-   * A second writer may do the same at this moment. Whoever does not get the place puts back the header that it found, so that
-   * the ring goes on from record to record: another length there would block it for good. That leaves the nanoseconds in between,
-   * if a program drains just then; a busy header would be safe, but doubles the time of `output`.
+   * A second writer may do the same at this moment. The one that does not get the place restores the header that it found, as a
+   * wrong length there would block the ring for good. A program that drains within the nanoseconds in between can still see it; a
+   * busy header would be safe, but doubles the time of `output`.
    */
   #claim(at: number, header: number, total: number): void {
     const { headers, producerHalves } = this.#memory;
     const index = at >> 2;
     if (producerHalves[0] === this.#position) {
       const before = Atomics.exchange(headers, index, header);
-      // Where a ring buffer's records have the number of their page, which only the kernel uses, and not here.
+      // In ring buffers this field is the page offset, which the kernel does not use in user ring buffers.
       headers[index + 1] = 0;
       if (this.#advance(total)) return;
       Atomics.compareExchange(headers, index, header, before);
     }
     this.#room = 0;
     throw new Error(
-      `${this.#what} was written to by another thread or process at the same time, which may have spoilt a record of either: a user ring buffer takes one writer at a time`,
+      `${this.#what} was written to by another thread or process at the same time, which may have corrupted a record of either: a user ring buffer allows one writer at a time`,
     );
   }
 
-  /** Moves the producer's position, unless another writer has: then the result is false. */
+  /** Moves the producer's position. Returns false if another writer has moved it. */
   #advance(total: number): boolean {
     const { producerHalves, producer } = this.#memory;
     const before = this.#position;

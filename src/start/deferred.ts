@@ -11,12 +11,12 @@ type Callable = (...args: never[]) => unknown;
 /** Loads an export by its name. */
 type Load = (name: string) => unknown;
 
-/** Loads the part. @throws {BpfError} where no descriptor is left to read its file, which another attempt may find */
+/** Loads the part. @throws {BpfError} where no descriptor is left to read its file; a later attempt may succeed */
 export function loadPart<T>(load: () => T): T {
   try {
     return load();
   } catch (error) {
-    // The engine has a message alone: EMFILE reading "...".
+    // The engine's error has only a message: EMFILE reading "...".
     const code = /^E[MN]FILE\b/.exec((error as Error).message)?.[0];
     if (code === undefined) throw error;
     throw new BpfError({ errno: errnoNumber(code), syscall: "open", doing: "load bun-bpf" });

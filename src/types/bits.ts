@@ -14,18 +14,17 @@ import {
 } from "./type.ts";
 
 /**
- * C's bit-field: `width` bits of an integer, a `t.bool` or a `t.enum`. In a struct, bit-fields that follow each other share bytes as
- * clang has it for BPF programs: without padding between them, but none of them crosses a boundary of its own type. That is the
- * layout of C on x86-64 as well, and on arm64 where no bit-field has a width of 0.
+ * A C bit-field: `width` bits of an integer, a `t.bool` or a `t.enum`. Consecutive bit-fields of a struct are packed as clang packs
+ * them for BPF programs: without padding, but none crosses a boundary of its own type. C on x86-64 has the same layout, and so has
+ * arm64 unless a bit-field has width 0.
  *
- * The value is that of the type, as far as it has so many bits: of a signed integer, half of the values are negative. A width of 0
- * stands for C's unnamed bit-field of no bits, after which the next one begins at a boundary of the type; its name is no part
- * of the value.
+ * The values are those of the type that fit into `width` bits; half of the values of a signed integer are negative. Width 0 is C's
+ * unnamed zero-width bit-field: the next bit-field begins at a boundary of the type. Its name is not part of the value.
  *
  * @param base an integer of up to 8 bytes in the machine's byte order, a `t.bool` or a `t.enum`
- * @param width from 0 to the number of bits of the type, of `t.bool` up to 1
- * @throws {TypeError} when the type has no bit-fields in C
- * @throws {RangeError} when it has fewer bits
+ * @param width from 0 to the number of bits of the type (1 for `t.bool`)
+ * @throws {TypeError} when C has no bit-fields of the type
+ * @throws {RangeError} when the type has fewer bits than `width`
  *
  * @example
  * ```ts
@@ -76,29 +75,29 @@ export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
       },
       atBit,
     },
-    // Only within a struct or union are they bits to C.
+    // C has bit-fields only within structs and unions.
     { encode: (_types, type, part) => (isBits(type) ? part(type.base) : undefined) },
   );
 }
 
-/** The place of bits within the bytes from which they are read, and how many bytes there are. */
+/** The place of bits within the bytes that they are read from, and the number of these bytes. */
 interface BitPlace {
   readonly bit: number;
   readonly width: number;
   readonly room: number;
-  /** What they are called in messages. */
+  /** The name in messages. */
   readonly name: string;
 }
 
-/** Returns what makes the recipes of bit-fields of a type; `undefined` where C has none of it. */
+/** Returns the function that makes the recipes of a type's bit-fields; `undefined` where C has no bit-fields of the type. */
 function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | undefined {
   const { signed, byteOrder, min } = base as Partial<IntegerType<number | bigint>>;
   if (base.kind === "bool") return (place) => truthRecipe(integerRecipe(place, false, false));
   if (base.kind === "enum") {
     const { values, base: integer } = base as EnumType<string, number | bigint>;
-    // A type from elsewhere may call itself so.
+    // A type from elsewhere may call itself an enum.
     const make = integer && makerOf(integer);
-    // A name whose value has more bits is refused when it is written, where C would cut it.
+    // A name whose value has more bits is rejected when it is written; C would truncate it.
     return (
       make &&
       ((place) => enumRecipe(Object.entries(values), make(place) as Recipe<number | bigint>))
@@ -108,9 +107,9 @@ function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | 
   return (place) => integerRecipe(place, signed, typeof min === "bigint");
 }
 
-/** Of a bit-field without bits: nothing reads or writes it. */
+/** The recipe of a zero-width bit-field, which is never read or written. */
 const refuseEnd = (): never => {
-  throw new TypeError("bits: a bit-field of no bits has no value: it can only be in a struct");
+  throw new TypeError("bits: a bit-field of width 0 has no value: use it in a struct");
 };
 const noBits: Recipe<never> = {
   weight: 1,
@@ -120,7 +119,7 @@ const noBits: Recipe<never> = {
   write: refuseEnd,
 };
 
-/** Booleans over bits. */
+/** Reads and writes bits as booleans. */
 function truthRecipe(bit: Recipe<unknown>): Recipe<boolean> {
   const refuse = (value: unknown, path: string) => refuseType(path, "true or false (bool)", value);
   return {
@@ -142,7 +141,7 @@ function truthRecipe(bit: Recipe<unknown>): Recipe<boolean> {
   };
 }
 
-/** Integers over bits: in one load where the bytes for it are there, else byte by byte. */
+/** Reads and writes bits as integers: with one load where enough bytes follow, otherwise byte by byte. */
 function integerRecipe(
   { bit, width, room, name }: BitPlace,
   isSigned: boolean,
@@ -151,7 +150,7 @@ function integerRecipe(
   const size = [1, 2, 4].find((bytes) => bit + width <= bytes * 8 && bytes <= room);
   const limit = 2n ** BigInt(isSigned ? width - 1 : width);
   const min = isSigned ? -limit : 0n;
-  // A number has 53 bits: what is read beyond is rounded, and not written.
+  // A number has 53 bits: larger values are rounded when read, and rejected when written.
   const widest = isBig ? 64n : 53n;
   const max = limit > 2n ** widest ? 2n ** widest - 1n : limit - 1n;
   const smallest = isBig || min > -(2n ** widest) ? min : 1n - 2n ** widest;
@@ -233,7 +232,7 @@ function integerRecipe(
   };
 }
 
-/** Bits as an integer without sign, the first of them the lowest. */
+/** Reads bits as an unsigned integer, the lowest bit first. */
 function readBits(view: DataView, offset: number, bit: number, width: number): bigint {
   let value = 0n;
   const last = (bit + width - 1) >> 3;
@@ -242,7 +241,7 @@ function readBits(view: DataView, offset: number, bit: number, width: number): b
   return BigInt.asUintN(width, value >> BigInt(bit & 7));
 }
 
-/** Stores bits where there are zeroes, and leaves those beside them. */
+/** Stores bits over zeroes, and does not change the bits beside them. */
 function addBits(view: DataView, offset: number, bit: number, value: bigint): void {
   let rest = value << BigInt(bit & 7);
   for (let at = offset + (bit >> 3); rest > 0n; at++, rest >>= 8n) {

@@ -1,15 +1,15 @@
-/** @module Members of structs and unions, and enumerators, as C has them. */
+/** @module BTF members of structs and unions, with C identifiers as their names. */
 
 import { type CMember, type CTypeWriter, unsignedChar } from "./c_type.ts";
 import type { BitsType, EnumType, Type } from "./type.ts";
 
 /** The number of members is a field of 16 bits. */
 export const mostMembers = 0xffff;
-/** Where a member starts is counted in bits, by 32 of them; beside bit-fields by 24. */
+/** The offset of a member is a bit count of 32 bits; of 24 bits in structs with bit-fields. */
 const greatestOffset = 2 ** 32 - 1;
 const greatestOffsetBesideBits = 2 ** 24 - 1;
 
-/** A member as a type describes it; one from elsewhere may describe anything. */
+/** A member as its type describes it. Types that others made may describe anything. */
 interface Described {
   readonly type?: Type<unknown>;
   readonly offset?: number;
@@ -17,9 +17,9 @@ interface Described {
 }
 
 /**
- * Encodes the members of a struct or union, or returns `undefined` where they are not what they should be.
+ * Encodes the members of a struct or union, or returns `undefined` where they are malformed.
  *
- * @param isUnion true where members may lie over one another
+ * @param isUnion true where members may overlap
  */
 export function encodeMembers(
   types: CTypeWriter,
@@ -33,7 +33,7 @@ export function encodeMembers(
   const members: CMember[] = [];
   const hasBits = entries.some(([, field]) => widthOf(field?.type) !== undefined);
   let end = 0;
-  /** Bits up to which bit-fields are covered by bytes. */
+  /** The bit up to which byte arrays stand for bit-fields. */
   let covered = 0;
   for (const [index, [, field]] of entries.entries()) {
     const { type, offset = NaN, bitOffset = offset * 8 } = field ?? {};
@@ -42,7 +42,7 @@ export function encodeMembers(
     if (bitOffset < end || bitOffset + bits > size * 8) return undefined;
     if (bitOffset > (hasBits ? greatestOffsetBesideBits : greatestOffset)) return undefined;
     if (!isUnion) end = bitOffset + bits;
-    // In structs that the kernel searches, it refuses what does not begin at a byte (btf_find_struct_field, since 6.11).
+    // The kernel rejects members that do not begin at a byte where it looks for special fields (btf_find_struct_field, since 6.11).
     if (types.hasOpaque && isBits(type)) {
       const from = Math.floor(bitOffset / 8);
       const first = from * 8 >= covered ? from : Math.ceil(covered / 8);
@@ -54,7 +54,8 @@ export function encodeMembers(
       continue;
     }
     const member = memberType(types, type, bitOffset, bits);
-    // The kernel takes enums beside bit-fields for 4 bytes unless it is told otherwise (btf_enum_check_kflag_member).
+    // In structs with bit-fields the kernel assumes 4 bytes for an enum unless the member has a width
+    // (btf_enum_check_kflag_member).
     const isSized =
       hasBits && !types.hasOpaque && (isBits(type) || (type.kind === "enum" && bits < 32));
     members.push({
@@ -67,20 +68,20 @@ export function encodeMembers(
   return members;
 }
 
-/** Returns the type of a member, or the id of what is there for one that the kernel would refuse. */
+/** Returns the type of a member, or the id of a substitute where the kernel would reject it. */
 function memberType(
   types: CTypeWriter,
   type: Type<unknown>,
   bitOffset: number,
   bits: number,
 ): Type<unknown> | number {
-  // Floats at other places than C puts them (btf_float_check_member in kernel/bpf/btf.c).
+  // Misaligned floats are rejected (btf_float_check_member in kernel/bpf/btf.c).
   if (/^f\d/.test(type.kind) && bitOffset % bits !== 0) {
     return types.array(unsignedChar(types), type.size);
   }
   if (!isBits(type)) return type;
   const { base } = type;
-  // Enums of more bits than an int.
+  // Bit-fields of an enum that are wider than an int.
   return base.kind === "enum" && bits > 32 ? (base as EnumType<string, number>).base : base;
 }
 
@@ -114,7 +115,7 @@ const keywords = /*@__PURE__*/ new Set(
 );
 
 /**
- * C identifiers in place of names, in their order and all different. A name that is one already stays, whatever the
+ * Returns a different C identifier for each name, in order. A name that is an identifier already does not change, whatever the
  * others become.
  */
 export function identifiers(names: readonly string[]): string[] {

@@ -10,17 +10,17 @@ export interface CMember {
   readonly name: string;
   readonly typeId: number;
   readonly bitOffset: number;
-  /** Of bit-fields only. */
+  /** For bit-fields only. */
   readonly bitSize?: number;
 }
 
 /** Takes C types down. Each method returns the id of a type. */
 export interface CTypeWriter {
-  /** True where the kernel looks for fields of its own in the types. */
+  /** True where the kernel looks for special fields, such as locks, in the types. */
   readonly hasOpaque: boolean;
-  /** True where the types are for kernels that do not know all kinds of BTF. */
+  /** True where the types are for kernels that lack newer kinds of BTF. */
   readonly isOld: boolean;
-  /** Set where a type is another one in the form for old kernels. */
+  /** Set when a type was replaced by another one for old kernels. */
   hasNewer: boolean;
   int(
     name: string,
@@ -40,7 +40,7 @@ export interface CTypeWriter {
     size: number,
     more?: { readonly flag?: boolean; readonly entries?: readonly (readonly number[])[] },
   ): number;
-  /** The place of a name among the names. */
+  /** Returns the offset of a name in the string section. */
   nameOffset(name: string): number;
 }
 

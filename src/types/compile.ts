@@ -80,8 +80,8 @@ export interface Recipe<T> {
   read(view: DataView, offset: number): T;
   write(view: DataView, offset: number, value: unknown, path: string): void;
   /**
-   * Makes the recipe of a bit-field that comes after `bit` others. It reads no more than `room` bytes, and adds its bits to those
-   * that are there, which are zeroes in its own place.
+   * Makes the recipe of a bit-field that begins at bit `bit`. It reads at most `room` bytes. Writing ORs its bits into the bytes,
+   * where its own bits must be zero.
    */
   atBit?(bit: number, room: number): Recipe<T>;
 }

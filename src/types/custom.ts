@@ -30,11 +30,11 @@ export interface CustomOptions<T> {
 }
 
 /**
- * A type whose decoding and encoding are your own functions: for values that deserve a class.
+ * A type that your own functions decode and encode, for example into instances of a class.
  *
- * An error that `write` throws comes through: a map puts the place before its message, and where that cannot be changed (a frozen
- * error, a DOMException, what is no error) makes it the `cause` of a new error that says the place. One that `read` throws
- * comes through as it is.
+ * An error that `write` throws is passed on: a map puts the place before its message. Where the message cannot be changed (a frozen
+ * error, a DOMException, not an error), the error is the `cause` of a new one that names the place. An error that `read` throws is
+ * passed on unchanged; in a map it is the `cause` of a `DecodeError`.
  *
  * @throws {RangeError} when the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
  * alignment, or the alignment is not a power of two

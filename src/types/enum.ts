@@ -8,21 +8,21 @@ import { defineType, type Recipe, recipeOf } from "./compile.ts";
 import { i32, u32 } from "./integer.ts";
 import type { EnumType, IntegerType, Type } from "./type.ts";
 
-/** How an enum is stored. */
+/** Options of an enum type. */
 export interface EnumOptions<N extends number | bigint> {
   /**
-   * The integer that it is stored as.
+   * The integer type that stores the values.
    *
-   * @default what C takes: `t.u32`, or `t.i32` where a value is negative
+   * @default as in C: `t.u32`, or `t.i32` where a value is negative
    */
   readonly base?: IntegerType<N>;
 }
 
 /**
- * C's `enum`: the name of a value where it has one, and else the number, so that nothing is lost: the kernel may have newer values.
- * Of several names for one value, reading gives the first. Writing takes names, and numbers that the base can hold.
+ * A C `enum`. Reading gives the name of a value, or the number where it has no name: newer kernels may have more values. Where
+ * several names have one value, reading gives the first. Writing takes names, and all numbers that the base can hold.
  *
- * @param values the value of each name: numbers, or bigints where the base is of bigints
+ * @param values the value of each name: numbers, or bigints if those of the base are bigints
  * @throws {TypeError} when there is no name, a name is a number, a value is not of the base's type, or an option is misspelt
  * @throws {RangeError} when a value is out of the base's range
  *
@@ -80,7 +80,7 @@ export function defineEnum<Name extends string, N extends number | bigint>(
   base: IntegerType<N>,
   name: string,
 ): EnumType<Name, N> {
-  // Without a prototype, so that a name may be "constructor", and "__proto__" is one.
+  // Without a prototype, so that "constructor" and "__proto__" can be names.
   const values = Object.create(null) as Record<string, N>;
   for (const [key, value] of entries) values[key] = value;
   return defineType<unknown, EnumType<Name, N>>(
@@ -97,13 +97,13 @@ export function defineEnum<Name extends string, N extends number | bigint>(
   );
 }
 
-/** The recipe of the names, over that of the integers. */
+/** Makes the recipe of an enum from that of its base. */
 export function enumRecipe<N extends number | bigint>(
   entries: readonly (readonly [name: string, value: N])[],
   integer: Recipe<N>,
 ): Recipe<unknown> {
   const values = new Map(entries);
-  // The first of several names for a value is set last.
+  // Reversed, so that the first of several names for a value is kept.
   const names = new Map(entries.map(([name, value]) => [value, name] as const).reverse());
   const nameOf = (value: N): string | N => names.get(value) ?? value;
   function refuse(name: string, path: string): never {
@@ -136,10 +136,10 @@ const enumCType: CType = {
     } = type as Partial<EnumType<string, number | bigint>> & Type<unknown>;
     const entries = Object.entries(values);
     if (!isType(base) || entries.length === 0 || entries.length > mostMembers) return undefined;
-    // C's enums are in the machine's byte order, and have 64 bits at most.
+    // C's enums are in the machine's byte order and have at most 64 bits.
     if (base.byteOrder === "big" || size > 8) return part(base);
     const isWide = size === 8;
-    // A sign came in 6.0, and so did values of 64 bits.
+    // Signed enums and 64-bit values came with 6.0.
     types.hasNewer ||= isWide || base.signed;
     if (isWide && types.isOld) return part(base);
     const names = identifiers(entries.map(([name]) => name));

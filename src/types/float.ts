@@ -4,7 +4,7 @@ import { defineType } from "./compile.ts";
 import { LITTLE_ENDIAN } from "./memory.ts";
 import type { Type } from "./type.ts";
 
-/** A type that DataView reads and writes by one call. */
+/** Makes a type that DataView reads and writes with one call. */
 function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number> {
   const accessor = `Float${size * 8}` as "Float32" | "Float64";
   const isTooLarge = (value: number) =>
@@ -34,7 +34,7 @@ function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number
     {
       size,
       encode(types) {
-        // Kernels before 5.13 get an empty struct in its place, as libbpf gives them.
+        // Kernels before 5.13 get an empty struct of the same size, as from libbpf.
         types.hasNewer = true;
         return types.isOld ? types.struct("", size, []) : types.add(BTF_KIND_FLOAT, c, size);
       },
@@ -43,8 +43,8 @@ function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number
 }
 
 /**
- * C's `float`: a number of 4 bytes. Writing rounds to the nearest one, as C does, and refuses what is beyond the largest; infinities
- * and NaN are numbers as any other.
+ * A C `float`: a number of 4 bytes. Writing rounds to the nearest `float`, as C does, and rejects finite numbers beyond the
+ * largest. Infinities and NaN are allowed.
  *
  * Kernel code cannot calculate with it, only copy it.
  *
@@ -60,7 +60,7 @@ function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number
 export const f32: Type<number, number> = /*@__PURE__*/ float("f32", "float", 4);
 
 /**
- * C's `double`: a number of 8 bytes, as JavaScript has them. Kernel code cannot calculate with it, only copy it.
+ * A C `double`: a number of 8 bytes, the same as a JavaScript number. Kernel code cannot calculate with it, only copy it.
  *
  * @example
  * ```ts

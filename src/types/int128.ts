@@ -6,7 +6,7 @@ import type { IntegerType } from "./type.ts";
 const LOW = LITTLE_ENDIAN ? 0 : 8;
 const HIGH = LITTLE_ENDIAN ? 8 : 0;
 
-/** An integer of two halves. */
+/** Makes an integer type that is stored as two halves. */
 function wide(
   kind: "u128" | "i128",
   c: string,

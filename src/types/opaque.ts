@@ -99,7 +99,7 @@ export function hasSpinLock(type: Type<unknown>): boolean {
 /**
  * Returns true where a type has opaque fields, at any depth: the kernel has to be told where they are.
  *
- * @param outer what was opened already: a type from elsewhere may claim to contain itself
+ * @param outer the types around it: a type that others made may claim to contain itself
  */
 export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown>[] = []): boolean {
   if (outer.includes(type)) return false;
@@ -114,7 +114,7 @@ export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown
   };
   const parts = kind === "struct" ? Object.values(fields).map((field) => field?.type) : [element];
   return parts.some(
-    // A type from elsewhere may have anything there.
+    // A type that others made may have anything there.
     (part) => part && (isOpaque(part) || hasOpaqueField(part, [...outer, type])),
   );
 }
@@ -128,7 +128,7 @@ export interface OpaquePart {
 /**
  * The opaque types that a type consists of, at any depth; of an array, those of its first two elements.
  *
- * @param outer what was opened already: a type from elsewhere may claim to contain itself
+ * @param outer the types around it: a type that others made may claim to contain itself
  */
 export function* opaqueParts(
   type: Type<unknown>,
@@ -142,7 +142,7 @@ export function* opaqueParts(
   } else if (type.kind === "struct") {
     const { fields = {} } = type as Partial<StructType<Fields>>;
     for (const field of Object.values(fields)) {
-      // A type from elsewhere may have anything there.
+      // A type that others made may have anything there.
       if (!field?.type) continue;
       yield* opaqueParts(field.type, offset + field.offset, [...outer, type]);
     }

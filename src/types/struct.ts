@@ -78,7 +78,7 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
   );
 }
 
-/** Makes a struct of members that lie where a layout says. */
+/** Makes a struct whose layout gives the places of the members. */
 export function defineStruct<F extends Fields>(
   layout: Layout,
   packed: boolean,
@@ -119,14 +119,14 @@ const structCType: CType = {
   },
 };
 
-/** The member as it is read and written: bits by a load of as many bytes as their type has, where these are there. */
+/** Returns the place and recipe of a member. A bit-field is loaded with the size of its type where the struct has these bytes. */
 function partOf(member: Member, size: number): Part {
   const { type, bitOffset } = member;
   const recipe = recipeOf(type);
   if (bitOffset === undefined || recipe.atBit === undefined) return { ...member, recipe };
   const { size: unit, width } = type as BitsType<unknown>;
   let offset = Math.floor(bitOffset / (unit * 8)) * unit;
-  // It crosses a boundary of its type: that is so in packed structs.
+  // It crosses a boundary of its type, as packed structs allow.
   if (bitOffset + width > (offset + unit) * 8) ({ offset } = member);
   return { ...member, offset, recipe: recipe.atBit(bitOffset - offset * 8, size - offset) };
 }

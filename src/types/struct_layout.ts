@@ -1,13 +1,13 @@
 import { isOpaque } from "./opaque.ts";
 import type { Extent, Type } from "./type.ts";
 
-/** A member of a struct before it has a place, and the room that it takes. */
+/** A member of a struct to be placed, with its size and alignment. */
 export interface Field extends Extent {
   readonly name: string;
   readonly type: Type<unknown>;
   /** The number of bits of a bit-field. */
   readonly width?: number;
-  /** Bytes from the struct's start, where it has a place already. */
+  /** Bytes from the struct's start, if its place is given. */
   readonly offset?: number;
 }
 
@@ -16,7 +16,7 @@ export interface Member {
   readonly name: string;
   readonly type: Type<unknown>;
   readonly offset: number;
-  /** The same in bits, of a bit-field. */
+  /** The same in bits, for a bit-field. */
   readonly bitOffset?: number;
 }
 
@@ -26,7 +26,7 @@ export interface Gap {
   readonly length: number;
 }
 
-/** Where the members of a struct lie, as a C compiler for BPF, x86-64 or arm64 places them. */
+/** The places of a struct's members, as a C compiler for BPF, x86-64 or arm64 computes them. */
 export interface Layout {
   readonly size: number;
   readonly align: number;
@@ -45,16 +45,16 @@ function roundUp(value: number, align: number): number {
 /**
  * Places members one after another at their natural alignment, or with no padding when packed.
  *
- * Bit-fields follow each other without padding, but none crosses a boundary of its own type unless the struct is packed; one of no
- * bits goes to the next such boundary, packed or not.
+ * Bit-fields follow each other without padding, but none crosses a boundary of its own type unless the struct is packed. A
+ * zero-width one moves to the next such boundary, packed or not.
  */
 export function layOut(fields: readonly Field[], packed: boolean): Layout {
   const members: Member[] = [];
   const gaps: Gap[] = [];
   const shared: Gap[] = [];
-  /** Bytes up to which all have a place. */
+  /** The end of the placed members in bytes. */
   let end = 0;
-  /** Bits up to there; fewer only within the last byte. */
+  /** The same in bits: smaller only within the last byte. */
   let bits = 0;
   let align = 1;
   for (const { name, type, size, align: natural, width, offset: given } of fields) {
@@ -92,9 +92,9 @@ export function layOut(fields: readonly Field[], packed: boolean): Layout {
 }
 
 /**
- * Leaves members where they are, in the order of their places.
+ * Makes the layout of members whose places are given, in the order of their places.
  *
- * @param size of the struct; by default it ends with its last member
+ * @param size the struct's size; by default it ends with its last member
  */
 export function layOutAsPlaced(
   fields: readonly (Field & { readonly offset: number })[],

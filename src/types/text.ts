@@ -9,12 +9,12 @@ const lengthGetter = /*@__PURE__*/ Object.getOwnPropertyDescriptor(
   "length",
 );
 
-/** The number of elements as the engine has it: a property of that name may lie, and memory is written by this one. */
+/** Returns the engine's own length of a typed array: memory is written by it, and a subclass can override the property. */
 function lengthOf(bytes: Uint8Array): number {
   return lengthGetter!.get!.call(bytes) as number;
 }
 
-/** True for typed arrays alone: not for other objects with their prototype. */
+/** Returns true for typed arrays only, not for other objects with their prototype. */
 function isBytes(value: unknown): value is Uint8Array {
   return value instanceof Uint8Array && ArrayBuffer.isView(value);
 }
@@ -24,8 +24,7 @@ const SHORT_BYTES = 16;
 
 /**
  * `__u8[n]`: exactly `length` raw bytes, as a Uint8Array. Reading copies: the result is the caller's to
- * keep. Writing takes any Uint8Array (a Buffer, too) that has that very number of bytes, whatever a `length` of a
- * class of its own says.
+ * keep. Writing takes any Uint8Array (also a Buffer) of exactly that many bytes. A `length` that a subclass overrides is ignored.
  *
  * @param length from 1 on; C's flexible array members have no fixed size and so no type here
  * @throws {RangeError} when the length is not an integer from 1 to 2^31 - 1

@@ -147,7 +147,7 @@ export interface ArrayType<Outside, In = unknown> extends Type<Outside[], In[]> 
   readonly length: number;
 }
 
-/** An integer of C with names for some of its values: what {@link enum} makes. */
+/** A C enum, as {@link enum} makes it: an integer with names for some of its values. */
 export interface EnumType<Name extends string, N extends number | bigint> extends Type<
   Name | N,
   N
@@ -155,20 +155,22 @@ export interface EnumType<Name extends string, N extends number | bigint> extend
   readonly kind: "enum";
   /** The value of each name. */
   readonly values: { readonly [K in Name]: N };
-  /** The integer that it is stored as. */
+  /** The integer type that stores the values. */
   readonly base: IntegerType<N>;
 }
 
-/** Some bits of an integer, which share its bytes with others: what {@link bits} makes. */
+/** A bit-field, as {@link bits} makes it. */
 export interface BitsType<Outside, In = unknown> extends Type<Outside, In> {
   readonly kind: "bits";
-  /** The type that C declares them with. It decides about the sign, the alignment, and where the next unit begins. */
+  /** The declared type. It decides the sign, the alignment, and where the next unit begins. */
   readonly base: Type<Outside, In>;
-  /** How many bits. */
+  /** The number of bits. */
   readonly width: number;
 }
 
-/** The end of a unit of bit-fields: what {@link bits} makes for no bits. It takes no room and is no part of the value. */
+/**
+ * A zero-width bit-field, as {@link bits} makes it: it ends a unit of bit-fields. It takes no room and is not part of the value.
+ */
 export interface BitsEnd extends BitsType<never, never> {
   readonly width: 0;
 }
@@ -213,21 +215,21 @@ export type StructInside<F extends Fields> = {
 /** The place of a member of a struct or union. */
 export interface FieldPlace<T extends Type<unknown>> {
   readonly type: T;
-  /** Bytes from the start, to the first of those that it has a part of. */
+  /** The offset of its first byte. */
   readonly offset: number;
-  /** Of a bit-field: bits from the start. */
+  /** The offset in bits, for a bit-field. */
   readonly bitOffset?: number;
 }
 
 /**
- * The JavaScript object for a union with these members: at least one of them. Reading gives them all, as each of them is what the
- * bytes may stand for; writing takes exactly one.
+ * The JavaScript object of a union: it has at least one of the members. Reading gives all of them, as any can be the valid one.
+ * Writing takes exactly one.
  */
 export type UnionValue<F extends Fields> = {
   [K in keyof F]: { [N in K]: Infer<F[N]> } & { [N in Exclude<keyof F, K>]?: Infer<F[N]> };
 }[keyof F];
 
-/** A C union: what {@link union} makes. */
+/** A C union, as {@link union} makes it. */
 export interface UnionType<F extends Fields> extends Type<UnionValue<F>, StructInside<F>> {
   readonly kind: "union";
   /** Each member's type; all lie at offset 0. */
@@ -332,15 +334,15 @@ export interface StructCursor<T> {
   release(): void;
 }
 
-/** The room that a type takes, in bytes. */
+/** Size and alignment of a type in bytes. */
 export interface Extent {
   readonly size: number;
   readonly align: number;
 }
 
 /**
- * Checks that an argument is a type. Returns its size and alignment, for the caller to keep: a user's own type may give others
- * when it is asked again, and memory is laid out by these.
+ * Checks that an argument is a type. Returns its size and alignment, which the caller keeps: memory is laid out by them, and a
+ * custom type may give others later.
  *
  * @throws {TypeError} when it is not a type
  * @throws {RangeError} when no C type has such a size or alignment
@@ -363,8 +365,8 @@ export function checkType(what: string, type: Type<unknown>): Extent {
 }
 
 /**
- * A type whose size stays what it is now: the same one where that is certain, as for all types that `t` makes, and else one that
- * reads and writes by it.
+ * Returns a type with a fixed size. It is the same type where its size cannot change, as for all types of `t`; otherwise a copy
+ * that calls its `read` and `write`.
  */
 export function withFixedSize<T>(type: Type<T>): Type<T> {
   const size = Object.getOwnPropertyDescriptor(type, "size");

@@ -9,14 +9,15 @@ import { checkFields, nameOf } from "./struct.ts";
 import type { Fields, UnionType, UnionValue } from "./type.ts";
 
 /**
- * C's `union`: members over one another, in the room of the largest, aligned as the strictest. Something else in the event says which
- * of them holds.
+ * A C `union`: its members share the same bytes, with the size of the largest and the strictest alignment. Other data has to say
+ * which member is valid.
  *
- * Reading decodes the bytes as each of the members, and gives an object of them all: those that do not hold are whatever the bytes
- * say. Writing takes an object of exactly one member, and fills the rest of the room with zeroes; to write back what was read,
- * choose the member: `{ v4: value.v4 }`. To the type checker, at least one member is there: `"v4" in value`, or `value.v4!`.
+ * Reading decodes the bytes as each member and gives an object of all of them: the values of members that are not valid mean
+ * nothing. Writing takes an object with exactly one member, and zeroes the other bytes. To write back a value that was read, choose
+ * the member: `{ v4: value.v4 }`. In TypeScript at least one member is present: check `"v4" in value`, or use `value.v4!`.
  *
- * @throws {TypeError} when there is no member, a member is not a type, its name is a number, or it is the kernel's own, as a spin lock
+ * @throws {TypeError} when there is no member, a member is not a type, its name is a number, or it belongs to the kernel, such as a
+ *   spin lock
  *
  * @example
  * ```ts
@@ -39,10 +40,11 @@ export function union<F extends Fields>(fields: F): UnionType<F> {
     const field = `union(fields): field ${JSON.stringify(member)}`;
     if (isOpaque(type) || hasOpaqueField(type)) {
       throw new TypeError(
-        `${field}: a union cannot have what belongs to the kernel, got ${describe(type.name)}`,
+        `${field}: a union cannot have a field that belongs to the kernel, got ${describe(type.name)}`,
       );
     }
-    if (width === 0) throw new TypeError(`${field}: a bit-field of no bits is for structs`);
+    if (width === 0)
+      throw new TypeError(`${field}: a bit-field of width 0 can only be in a struct`);
   }
   const align = Math.max(...checked.map((member) => member.align));
   const largest = Math.max(
@@ -83,7 +85,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
   const recipes = new Map(members.map((member) => [member.name, member.recipe]));
   const names = [...recipes.keys()];
 
-  /** Returns the name of the one member that is given; `undefined` where it is not one. */
+  /** Returns the name of the member that is given; `undefined` where it is not exactly one. */
   function only(value: unknown): string | undefined {
     if (typeof value !== "object" || value === null) return undefined;
     let given: string | undefined;
@@ -98,7 +100,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
 
   function refuse(value: unknown, path: string): never {
     if (typeof value !== "object" || value === null) {
-      return refuseType(path, `an object of one member (${name})`, value);
+      return refuseType(path, `an object with one member (${name})`, value);
     }
     const given = Object.keys(value).filter((key) => (value as Value)[key] !== undefined);
     const unknown = given.find((key) => !recipes.has(key));
@@ -138,7 +140,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
       }
     },
     read: (view, offset) =>
-      // By definition, not by assignment, which the name "__proto__" would turn into something else.
+      // Not by assignment: assigning to "__proto__" would set the prototype.
       Object.fromEntries(members.map((member) => [member.name, member.recipe.read(view, offset)])),
     write(view, offset, value, path) {
       const given = only(value) ?? refuse(value, path);

@@ -42,9 +42,9 @@ export const BPF_F_RECOMPUTE_CSUM = 1;
 export const BPF_F_INVALIDATE_HASH = 2;
 /** Mask of the size of the field, in bytes: for `l3_csum_replace` and `l4_csum_replace`. */
 export const BPF_F_HDR_FIELD_MASK = 15;
-/** Counts the change into the pseudo header: for `l4_csum_replace`. */
+/** The changed field is part of the pseudo header: for `l4_csum_replace`. */
 export const BPF_F_PSEUDO_HDR = 16;
-/** Leaves a checksum of 0 as it is, which UDP means by none: for `l4_csum_replace`. */
+/** Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`. */
 export const BPF_F_MARK_MANGLED_0 = 32;
 export const BPF_F_MARK_ENFORCE = 64;
 export const BPF_F_IPV6 = 128;
@@ -64,13 +64,13 @@ export const BPF_F_DONT_FRAGMENT = 4;
 export const BPF_F_SEQ_NUMBER = 8;
 export const BPF_F_NO_TUNNEL_KEY = 16;
 export const BPF_F_TUNINFO_FLAGS = 16;
-/** Mask of the index of the CPU: for `perf_event_output` and its kin. */
+/** Mask of the index of the CPU: for `perf_event_output` and similar helpers. */
 export const BPF_F_INDEX_MASK = 4294967295;
-/** The CPU that the program runs on: for `perf_event_output` and its kin. `asm.mov32` loads it. */
+/** The CPU that the program runs on: for `perf_event_output` and similar helpers. `asm.mov32` loads it. */
 export const BPF_F_CURRENT_CPU = 4294967295;
 /** Mask of the number of bytes of the packet to append: for `perf_event_output`. */
 export const BPF_F_CTXLEN_MASK = 4503595332403200;
-/** The network namespace of the context: for `sk_lookup_tcp` and its kin. It is -1: 32 bits. */
+/** The network namespace of the context: for `sk_lookup_tcp` and similar helpers. Its value is -1, in 32 bits. */
 export const BPF_F_CURRENT_NETNS = -1;
 export const BPF_F_ADJ_ROOM_FIXED_GSO = 1;
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 2;
@@ -93,14 +93,14 @@ export const BPF_RB_AVAIL_DATA = 0;
 export const BPF_RB_RING_SIZE = 1;
 /** Position of the consumer: for `ringbuf_query`. */
 export const BPF_RB_CONS_POS = 2;
-/** Position of the programs: for `ringbuf_query`. */
+/** Position of the producers: for `ringbuf_query`. */
 export const BPF_RB_PROD_POS = 3;
 export const BPF_RB_OVERWRITE_POS = 4;
 export const BPF_RINGBUF_BUSY_BIT = 2147483648;
 export const BPF_RINGBUF_DISCARD_BIT = 1073741824;
 export const BPF_RINGBUF_HDR_SZ = 8;
 export const BPF_F_BPRM_SECUREEXEC = 1;
-/** Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and their kin. */
+/** Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and similar helpers. */
 export const BPF_F_INGRESS = 1;
 /** Redirects to all interfaces of the map: for `redirect_map`. Requires Linux 5.14. */
 export const BPF_F_BROADCAST = 8;

@@ -3,12 +3,12 @@
 /**
  * Constants of the kernel, by the kernel's names: results of programs, flags of helper functions, states, families, protocols.
  *
- * Each is a number with a literal type. Those that exclude each other are also in an object, and in a type, by the name of the
- * kernel's enum where it has one: `uapi.XDP_PASS`, `uapi.xdp_action.XDP_PASS`, and the type `uapi.xdp_action`. Flags are
- * numbers alone. A bundle of a script has those that the script uses, and no others.
+ * Each is a number with a literal type. The constants of an enumeration are also in an object and a type, which have the name of
+ * the kernel's enum if there is one: `uapi.XDP_PASS`, `uapi.xdp_action.XDP_PASS`, and the type `uapi.xdp_action`. Flags are
+ * only numbers. A bundled script contains only the constants that it uses.
  *
- * Where this is loaded from the installed package, it is loaded on first use: code that runs for each event takes a constant
- * once, outside of it (`const { TCP_LISTEN } = uapi`).
+ * The installed package loads this on first use. Code that runs for each event should read its constants once, outside of the
+ * callback (`const { TCP_LISTEN } = uapi`).
  *
  * @example
  * ```ts
@@ -564,12 +564,12 @@ export type bpf_adj_room_mode = (typeof bpf_adj_room_mode)[keyof typeof bpf_adj_
 export const BPF_HDR_START_MAC = 0;
 /** Counts from the network header. */
 export const BPF_HDR_START_NET = 1;
-/** Starts that the helper `skb_load_bytes_relative` counts from. */
+/** Headers that the helper `skb_load_bytes_relative` can count from. */
 export const bpf_hdr_start_off = {
   BPF_HDR_START_MAC,
   BPF_HDR_START_NET,
 } as const;
-/** Starts that the helper `skb_load_bytes_relative` counts from. */
+/** Headers that the helper `skb_load_bytes_relative` can count from. */
 export type bpf_hdr_start_off = (typeof bpf_hdr_start_off)[keyof typeof bpf_hdr_start_off];
 
 export const BPF_LWT_ENCAP_SEG6 = 0;
@@ -718,7 +718,7 @@ export const BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG = 32;
 export const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG = 64;
 export const BPF_SOCK_OPS_ALL_CB_FLAGS = 127;
 
-// Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and their kin.
+// Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers.
 export const BPF_LOAD_HDR_OPT_TCP_SYN = 1;
 export const BPF_WRITE_HDR_TCP_CURRENT_MSS = 1;
 export const BPF_WRITE_HDR_TCP_SYNACK_COOKIE = 2;
@@ -2107,7 +2107,7 @@ export const MAY_ACCESS = 16;
 export const MAY_OPEN = 32;
 export const MAY_CHDIR = 64;
 
-// Arguments of openat(2), unlinkat(2) and their kin.
+// Arguments of openat(2), unlinkat(2) and similar calls.
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 256;
 export const AT_SYMLINK_FOLLOW = 1024;

@@ -38,7 +38,7 @@ describe("the kernel's types", () => {
     expect(find("mm_struct", "arg_strat")).toThrow(/did you mean "arg_start"\?$/);
     expect(find("task_structt", "tgid")).toThrow(/task_structt: did you mean "task_struct"\?$/);
     expect(find("task_struct", "mm.pgd")).toThrow(
-      /"pgd" is looked for in is a pointer to the struct mm_struct, whose fields are elsewhere/,
+      /the parent of "pgd" is a pointer to the struct mm_struct, whose fields are elsewhere/,
     );
   });
 
@@ -233,7 +233,7 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
   },
 );
 
-/** Whether an enum is the same but for its numbers from 2^31 on, which bpftool 7.1 extends to 64 bits by their sign. */
+/** Compares enums except for values from 2^31 on, which bpftool 7.1 sign-extends to 64 bits. */
 function isSignExtended(printed: PrintedDetails, read: object): boolean {
   const values = printed.values?.map(({ name, val }, index) => {
     const value = (read as PrintedDetails).values?.[index]?.val ?? NaN;
@@ -604,7 +604,7 @@ describe("bytes that are no BTF", () => {
   });
 });
 
-test("what types are found by, and how large they are, is bounded", () => {
+test("names and sizes of types are bounded", () => {
   const types = new RawTypes();
   const int = types.int("int", 4);
   for (let count = 0; count < 2000; count++) types.struct("many", 4, []);

@@ -9,7 +9,7 @@ function header(types: RawTypes, ...roots: readonly number[]): string {
 }
 
 describe("definitions", () => {
-  test("come after those that they need, and declare what pointers lead to", () => {
+  test("come after those that they need, and declare the types that only pointers lead to", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
     // Ids in an order in which nothing is there when it is needed.
@@ -45,7 +45,7 @@ struct outer {
     );
   });
 
-  test("have numbers where several have one name, tags apart from other names", () => {
+  test("get numbers where several share a name, separately for tags and other names", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
     const same = [1, 2].map((count) =>
@@ -80,7 +80,7 @@ enum b {
     );
   });
 
-  test("have attributes and paddings where compilers would lay them out in another way", () => {
+  test("have attributes and padding where compilers would use another layout", () => {
     const types = new RawTypes();
     const [char, int, long] = [
       types.int("char", 1, 1),
@@ -199,7 +199,7 @@ enum small {
 });
 
 describe("types that no compiler makes", () => {
-  test("end in an error, or in an end", () => {
+  test("end with an error or a complete definition", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
     // A pointer to an array of itself, a function that returns a pointer to itself, a struct inside itself.

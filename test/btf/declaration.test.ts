@@ -170,7 +170,7 @@ describe("types as C declares them", () => {
   });
 });
 
-test("numbers of enums whose compiler does not tell their sign are negative where they look so", () => {
+test("values of enums without a recorded sign are negative where they look negative", () => {
   const old = new RawTypes();
   const failed = old.enum("", 4, { DONE: 0, FAILED: -1 });
   const flags = old.enum("", 4, { LOW: 1, MASK: 0xffff_0000, HIGH: 0x8000_0000 });
@@ -194,7 +194,7 @@ describe("types that lead back to themselves", () => {
     return Btf.parse(own.encode()).declaration(id);
   };
 
-  test("end where they begin again", () => {
+  test("end where they repeat", () => {
     expect(declared((own) => (own.ptr(3), own.array(2, 4)))).toBe("... (*[4])");
     expect(declared((own) => (own.ptr(3), own.array(2, 4), 2))).toBe("... (*)[4]");
     expect(declared((own) => (own.functionProto(3), own.ptr(2)))).toBe("... (*)(void)");
@@ -221,7 +221,7 @@ describe("types that lead back to themselves", () => {
     );
   });
 
-  test("and long chains, end at some length", () => {
+  test("and long chains, are cut at a maximum length", () => {
     const chain = (own: RawTypes, length: number) => {
       let id = 1;
       for (let count = 0; count < length; count++) id = own.ptr(id);
@@ -237,7 +237,7 @@ describe("types that lead back to themselves", () => {
     expect(typedefs).toBe("t999");
   });
 
-  test("or have the same inside many times over, are cut off", () => {
+  test("or that contain the same type many times, are cut off", () => {
     // 8^8 ways to the innermost.
     const text = declared((own) => {
       let inner = own.struct("", 64, [{ name: "x", type: 1, bit: 0 }]);

@@ -93,7 +93,7 @@ describe("enums", () => {
     expect(decode(signed, [0xfe, ...ff(7)])).toBe(-2n);
   });
 
-  describe("of compilers that do not tell the sign", () => {
+  describe("of compilers that do not record the sign", () => {
     test("are compared within their width, and have the sign of their enumerators", () => {
       const wide = (types: RawTypes) => types.enum("wide", 8, { LOST: -1, FOUND: 1 });
       expect(decode(wide, ff(8))).toBe("LOST");
@@ -127,7 +127,7 @@ describe("enums", () => {
       expect(decode(field({ OTHER: 3 }, 9), bytes)).toEqual({ e: 312, rest: 0 });
     });
 
-    test("have none where another enum tells that it has one", () => {
+    test("are unsigned where another enum is marked as signed", () => {
       const make = (types: RawTypes) => {
         types.enum("signed", 4, { NONE: -1 }, true);
         return types.enum("unsigned", 4, { ALL: 0xffff_ffff });
@@ -187,7 +187,7 @@ describe("values in network byte order", () => {
   const address = (types: RawTypes) =>
     types.typedef("__be32", types.typedef("__u32", types.int("unsigned int", 4)));
 
-  test("are integers of this machine's", () => {
+  test("are integers in the machine's byte order", () => {
     expect(decode(port, [0x01, 0xbb])).toBe(443);
     expect(
       decode(
@@ -282,7 +282,7 @@ describe("structs and unions", () => {
     expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
   });
 
-  test("have names of any kind more than once: the last one counts", () => {
+  test("may have any name, also more than once: the last one is used", () => {
     for (const name of [
       "__proto__",
       "constructor",
@@ -397,7 +397,7 @@ describe("sections", () => {
   });
 });
 
-describe("types that make far more values than they have bytes, as the kernel takes them, are refused", () => {
+describe("types that yield far more values than they have bytes are refused", () => {
   /** The refusal of a type, and values that were made before it. */
   const refusal = (make: (types: RawTypes) => number, size: number): unknown => {
     try {
@@ -412,7 +412,7 @@ describe("types that make far more values than they have bytes, as the kernel ta
   };
   const tooMany = (id: number, most: number, size: number) =>
     new RangeError(
-      `BTF type ${id} makes more than ${most} values of ${size} bytes: its members lie over one another too often`,
+      `BTF type ${id} makes more than ${most} values of ${size} bytes: its members overlap too often`,
     );
   const eight = (type: number, name: (index: number) => string) =>
     Array.from({ length: 8 }, (_, index) => ({ name: name(index), type, bit: 0 }));
@@ -479,7 +479,7 @@ describe("types that make far more values than they have bytes, as the kernel ta
     expect(refusal(make, size)).toEqual(tooMany(5, 1024 + 5 * size, size));
   });
 
-  test("but as many as unions of programs have are decoded", () => {
+  test("but unions as in real programs are decoded", () => {
     const make = (types: RawTypes) =>
       types.union(
         "u",
@@ -519,7 +519,7 @@ describe("refusals", () => {
     );
   });
 
-  test("of structs and arrays that are deeper than any program's", () => {
+  test("structs and arrays nested deeper than in any program", () => {
     const within = (depth: number) => (types: RawTypes) => {
       let inner: number = int;
       for (let count = 0; count < depth; count++) {

@@ -64,7 +64,7 @@ describe("single values", () => {
     expect(long).toMatchObject({ kind: "array", size: 16 });
   });
 
-  test("integers that t has no type for are bytes", () => {
+  test("integers without a type in t are bytes", () => {
     const odd = typeOf((types) => types.int("odd", 3));
     expect(written(odd, [1, 2, 3])).toEqual([1, 2, 3]);
   });
@@ -83,7 +83,7 @@ describe("single values", () => {
     expect(read(wide, written(wide, "LARGE"))).toBe("LARGE");
   });
 
-  test("enums whose compiler does not tell their sign have that of their enumerators", () => {
+  test("enums without a recorded sign get it from their enumerators", () => {
     const state = typeOf((types) => types.enum("state", 4, { IDLE: 0, LOST: -1 }));
     expect(written(state, "LOST")).toEqual([0xff, 0xff, 0xff, 0xff]);
     expect(written(state, -2)).toEqual([0xfe, 0xff, 0xff, 0xff]);
@@ -220,7 +220,7 @@ describe("structs and unions", () => {
     expect(read(made, [...bytes])).toEqual({ a: 1, b: 2 });
   });
 
-  test("are those of t with bit-fields, enums and unions, where these have all values", () => {
+  test("are structs of t with bit-fields, enums and unions, where these can hold all values", () => {
     const made = typeOf((types) => {
       const colour = types.enum("colour", 4, { RED: 0, GREEN: 5 });
       const number = types.int("float", 4);

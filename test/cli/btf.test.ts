@@ -89,7 +89,7 @@ describe("btf dump", () => {
     expect(text).toMatch(/^enum hrtimer_restart \{\n    HRTIMER_NORESTART = 0,\n/);
   });
 
-  bpfTest("says what is not there", async () => {
+  bpfTest("names what is missing", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 1, name: "cli_typed" });
     using program = new Program({
       section: "socket",
@@ -114,7 +114,7 @@ describe("btf dump", () => {
   });
 
   testUnless(kernelObstacle ?? hostObstacle ?? commandObstacle("cc"))(
-    "makes a header of the kernel's types that compiles, with all in their places",
+    "makes a header of the kernel's types that compiles, with all members in their places",
     async () => {
       const header = join(folder, "vmlinux.h");
       await Bun.write(header, await cliText(["btf", "dump", "vmlinux"]));
@@ -153,7 +153,7 @@ describe("btf dump", () => {
   );
 });
 
-/** What a compiler can check of the structs and unions whose names are theirs alone. */
+/** Assertions for a compiler about the structs and unions with unique names. */
 function assertionsOf(btf: Btf): string[] {
   const tags = new Map<string, number>();
   for (const kind of ["struct", "union", "enum", "enum64"] as const) {

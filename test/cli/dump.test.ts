@@ -281,7 +281,7 @@ describe("types that somebody has put into the kernel", () => {
       [/^values are shown as bytes: BTF type 42 leads through more than 32 others$/],
     ],
   ] as const)(
-    "take no more memory than others, and hide nothing: %s",
+    "take no more memory than other types, and hide nothing: %s",
     async (_, size, make, declared, notes) => {
       using harmless = mapOf(4, () => int);
       using map = mapOf(size, make);
@@ -330,7 +330,7 @@ describe("values that the kernel has in network byte order", () => {
   const type = t.struct({ port: t.be16, mark: t.be32, id: t.be64, from: t.ipv4, to: t.ipv6 });
   const stored = { port: 443, mark: 7, id: 2n ** 60n, from: "10.0.0.1", to: "2001:db8::1" };
 
-  bpfTest("are numbers and addresses as people write them", async () => {
+  bpfTest("are numbers and addresses in the usual notation", async () => {
     using map = new HashMap({ key: t.ipv6, value: type, maxEntries: 2 });
     map.set("fe80::1", stored);
     expect(await cliText(["map", "dump", map.id])).toBe(
@@ -400,7 +400,7 @@ describe("stacks", () => {
   });
 
   testUnless(bpfObstacle ?? mountObstacle)(
-    "have addresses, and a note that says why, where functions may not be named",
+    "have addresses, and a note with the reason, where functions may not be named",
     async () => {
       using bpffs = new MountedBpffs();
       using stacks = new StackTraceMap({ maxEntries: 16 });
@@ -413,7 +413,7 @@ describe("stacks", () => {
         await cli([...args, "--json"], { preload }),
       ];
       stacks.unpin();
-      // Kernels may refuse the pin itself to who has no capabilities at all.
+      // Kernels may refuse the pin itself to users without any capability.
       if (text.stderr.includes("EPERM")) return;
       const { entries, notes } = JSON.parse(json.stdout) as Document;
       const [frame] = entries[0]?.value as object[];
@@ -471,7 +471,7 @@ describe("kinds of maps", () => {
   bpfTest("that are queues and stacks show the next value, and keep all", async () => {
     using queue = new Queue({ value: t.u32, maxEntries: 4 });
     using stack = new Stack({ value: t.u32, maxEntries: 4 });
-    const note = "only the next value is shown: to read the others would be to take them out";
+    const note = "only the next value is shown: reading the others would remove them";
     for (const map of [queue, stack]) {
       expect(await dumpWithNotes(map)).toEqual({ entries: [], notes: [note] });
       map.push(1).push(2);

@@ -280,7 +280,7 @@ bpfTest("what is in a map cannot change the terminal that shows JSON", async () 
   );
 });
 
-testUnless(bpfObstacle ?? mountObstacle)("pins that may not be seen are told of", async () => {
+testUnless(bpfObstacle ?? mountObstacle)("pins that may not be read are reported", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   const path = `${bpffs.path}/counts`;
@@ -294,14 +294,15 @@ testUnless(bpfObstacle ?? mountObstacle)("pins that may not be seen are told of"
   ];
   map.unpin();
   rmdirSync(locked);
-  // Kernels may refuse the pin itself to who has no capabilities at all.
+  // Kernels may refuse the pin itself to users without any capability.
   if (text.stderr.includes("EPERM")) return;
-  const note = /^pins in \d+ places? are not shown: they may not be opened \(CAP_DAC_OVERRIDE/m;
+  const note =
+    /^pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m;
   expect(text.stderr).toMatch(note);
   const { notes } = JSON.parse(json.stdout) as { readonly notes: readonly string[] };
   expect(notes).toContainEqual(expect.stringMatching(note) as never);
   expect(json.stderr).toBe("");
-  // Who may see everything is told nothing.
+  // A user who may see everything gets no note.
   expect(await cliJson<ShownMap>(["map", "show", map.id])).toMatchObject({ notes: [] });
 });
 
@@ -331,7 +332,7 @@ describe("maps that hold programs", () => {
     expect(() => programs.set(1, other)).toThrow("EINVAL");
   });
 
-  bpfTest("such as those of CPUs with programs", async () => {
+  bpfTest("also maps of CPUs with programs", async () => {
     using cpus = new CpuMap({ length: 1 });
     using program = cpuMapProgram();
     cpus.set(0, { queueSize: 8, program });
@@ -341,7 +342,7 @@ describe("maps that hold programs", () => {
   });
 });
 
-pinTest("a tree of folders that is too deep hides nothing else, and is told of", async () => {
+pinTest("a tree of folders that is too deep is reported, and hides nothing else", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   using program = new Program({
@@ -362,7 +363,7 @@ pinTest("a tree of folders that is too deep hides nothing else, and is told of",
       expect(text.stdout).toContain(path);
       const json = await cli([kind, ...args, "--json"]);
       expect(json.exitCode).toBe(0);
-      // What is about all of a list is not in one of its elements.
+      // Notes about the whole list are not in its elements.
       expect(args[0] === "list" ? json.stderr : json.stdout).toContain(told);
       const shown = [JSON.parse(json.stdout) as ShownMap | ShownMap[]].flat();
       expect(shown.find(({ id }) => id === object.id)?.["pins"]).toEqual([path]);
@@ -390,10 +391,10 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
     map.unpin();
     rmdirSync(locked);
     for (const text of shown) {
-      // Kernels may refuse the pin itself to who has no capabilities at all.
+      // Kernels may refuse the pin itself to users without any capability.
       if (text.includes("EPERM")) continue;
       expect(text).toMatch(
-        /^( *")?pins in \d+ places? are not shown: they may not be opened \(CAP_DAC_OVERRIDE/m,
+        /^( *")?pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m,
       );
     }
   },

@@ -34,7 +34,7 @@ describe("entries by the types of the map", () => {
 
   bpfTest("are stored, looked up and deleted", async () => {
     using map = new HashMap({ key, value, maxEntries: 4 });
-    // What a number of JSON cannot hold is read from its digits.
+    // A JSON number that does not fit is read from its digits.
     const entry = '{ "count": 18446744073709551615, "ok": true, "list": [-1, 2] }';
     expect(await cli(["map", "update", map.id, keyText, entry])).toMatchObject(done);
     const stored = { count: 2n ** 64n - 1n, ok: true, list: [-1, 2] };
@@ -50,7 +50,7 @@ describe("entries by the types of the map", () => {
     expect([...map]).toEqual([]);
   });
 
-  bpfTest("go in again as `map dump --json` prints them", async () => {
+  bpfTest("are accepted as `map dump --json` prints them", async () => {
     using map = new HashMap({ key, value, maxEntries: 4 });
     const entries: [t.Infer<typeof key>, t.Infer<typeof value>][] = [
       [
@@ -73,7 +73,7 @@ describe("entries by the types of the map", () => {
     expect([...map].toSorted(([a], [b]) => a.uid - b.uid)).toEqual(entries);
   });
 
-  bpfTest("are numbers of the network and addresses as they are shown", async () => {
+  bpfTest("are accepted in network byte order and as addresses, as they are shown", async () => {
     const key = t.struct({ address: t.ipv4, port: t.be16, protocol: t.u16 });
     using map = new HashMap({ key, value: t.ipv6, maxEntries: 4 });
     const text = '{ "address": "192.0.2.1", "port": 443, "protocol": 6 }';
@@ -83,7 +83,7 @@ describe("entries by the types of the map", () => {
     expect(await cliText(["map", "lookup", map.id, text])).toBe('"2001:db8::1"\n');
   });
 
-  bpfTest("are texts without the quotes of JSON, too", async () => {
+  bpfTest("may be texts without the quotes of JSON", async () => {
     using map = new HashMap({ key: t.cstring(16), value: t.u32, maxEntries: 8 });
     for (const [text, name] of [
       ["eth0", "eth0"],
@@ -213,7 +213,7 @@ describe("other maps", () => {
     expect(exitCode).toBe(2);
   });
 
-  bpfTest("programs and maps are named as everywhere", async () => {
+  bpfTest("programs and maps are named by id, name or path", async () => {
     using program = new Program({
       section: "socket",
       license: "GPL",
@@ -242,7 +242,7 @@ describe("other maps", () => {
   });
 });
 
-mapTest("task_storage")("keys that are descriptors are not taken from texts", async () => {
+mapTest("task_storage")("keys that are descriptors cannot be given as text", async () => {
   using map = new TaskStorage({ value: t.u32 });
   const { stderr, exitCode } = await cli(["map", "update", map.id, 3, 1]);
   expect(stderr).toContain("the keys of task_storage maps are descriptors");
@@ -282,29 +282,26 @@ describe("what is not done", () => {
     }
   });
 
-  bpfTest(
-    "nothing is changed by a name that more than one map has, or that may be cut off",
-    async () => {
-      using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
-      using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
-      using cut = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
-      for (const map of [one, two, cut]) map.set(1, 1);
-      for (const name of ["cli_twins", "name:cli_twins", "fifteen_letters_and_more"]) {
-        for (const command of [
-          ["update", name, 1, 2],
-          ["delete", name, 1],
-          ["pin", name, "./no"],
-        ]) {
-          const { stderr, exitCode } = await cli(["map", ...command]);
-          expect(exitCode).not.toBe(0);
-          expect(stderr).toMatch(/say which (map )?by its id/);
-        }
+  bpfTest("a name that several maps have, or that may be truncated, changes nothing", async () => {
+    using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
+    using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
+    using cut = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
+    for (const map of [one, two, cut]) map.set(1, 1);
+    for (const name of ["cli_twins", "name:cli_twins", "fifteen_letters_and_more"]) {
+      for (const command of [
+        ["update", name, 1, 2],
+        ["delete", name, 1],
+        ["pin", name, "./no"],
+      ]) {
+        const { stderr, exitCode } = await cli(["map", ...command]);
+        expect(exitCode).not.toBe(0);
+        expect(stderr).toMatch(/say which (map )?by its id/);
       }
-      for (const map of [one, two, cut]) expect([...map]).toEqual([[1, 1]]);
-    },
-  );
+    }
+    for (const map of [one, two, cut]) expect([...map]).toEqual([[1, 1]]);
+  });
 
-  bpfTest("a frozen map stays as it is", async () => {
+  bpfTest("a frozen map is not changed", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.set(1, 1).freeze();
     expect((await cli(["map", "update", map.id, 1, 2])).stderr).toContain("The map is frozen");
@@ -315,7 +312,7 @@ describe("what is not done", () => {
 
 describe("pins", () => {
   testUnless(bpfObstacle ?? mountObstacle)(
-    "are made and removed, of maps, programs and links",
+    "of maps, programs and links are made and removed",
     async () => {
       using bpffs = new MountedBpffs();
       using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_pinned" });
@@ -380,7 +377,7 @@ describe("pins", () => {
     }
   });
 
-  test("are named by paths alone", async () => {
+  test("are named by paths only", async () => {
     const { stderr, exitCode } = await cli(["map", "unpin", "counts"]);
     expect(exitCode).toBe(2);
     expect(stderr).toContain("Expected the path of a pin, with a slash");

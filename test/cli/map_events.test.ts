@@ -31,10 +31,10 @@ class Ring implements Disposable {
 }
 
 const warning = (map: string) =>
-  `the events of ${map} that are shown are taken from its own consumer\n`;
+  `the events that are shown are taken from the consumer of ${map}\n`;
 
 describe("the records of a ring buffer", () => {
-  ringTest("are shown as bytes, as many as are asked for; the others stay", async () => {
+  ringTest("are shown as bytes up to the limit; the others stay", async () => {
     using ring = new Ring();
     ring.put([1, 2, 3, 4], [5], [255, 0], [9, 9, 9, 9]);
     const { id } = ring.ring;
@@ -93,32 +93,35 @@ describe("the records of a ring buffer", () => {
     }
   });
 
-  ringTest("are taken no faster than they are read, and signals end it meanwhile", async () => {
-    using ring = new Ring();
-    // More text than a pipe holds.
-    const record = Array.from({ length: 48 }, (_, index) => index);
-    for (const signals of [
-      ["SIGINT", "SIGINT"],
-      ["SIGTERM", "SIGINT"],
-    ] as const) {
-      for (let i = 0; i < 500; i++) ring.put(record);
-      const child = Bun.spawn([process.execPath, mainFile, "map", "events", `${ring.ring.id}`], {
-        stdout: "pipe",
-        stderr: "ignore",
-      });
-      // It is at work, and then nobody reads on.
-      const reader = child.stdout.getReader();
-      await reader.read();
-      for (const signal of signals) {
-        child.kill(signal);
-        await Promise.race([child.exited, Bun.sleep(500)]);
+  ringTest(
+    "are consumed no faster than the output is read, and signals still end the command",
+    async () => {
+      using ring = new Ring();
+      // More text than a pipe holds.
+      const record = Array.from({ length: 48 }, (_, index) => index);
+      for (const signals of [
+        ["SIGINT", "SIGINT"],
+        ["SIGTERM", "SIGINT"],
+      ] as const) {
+        for (let i = 0; i < 500; i++) ring.put(record);
+        const child = Bun.spawn([process.execPath, mainFile, "map", "events", `${ring.ring.id}`], {
+          stdout: "pipe",
+          stderr: "ignore",
+        });
+        // It is at work, and then nobody reads on.
+        const reader = child.stdout.getReader();
+        await reader.read();
+        for (const signal of signals) {
+          child.kill(signal);
+          await Promise.race([child.exited, Bun.sleep(500)]);
+        }
+        await child.exited;
+        expect([0, 130]).toContain(child.exitCode as number);
       }
-      await child.exited;
-      expect([0, 130]).toContain(child.exitCode as number);
-    }
-  });
+    },
+  );
 
-  ringTest("are all shown to a reader that is slow", async () => {
+  ringTest("are all shown to a slow reader", async () => {
     using ring = new Ring();
     for (let i = 0; i < 800; i++) ring.put(Array.from({ length: 60 }, () => i & 0xff));
     const { id } = ring.ring;
@@ -135,7 +138,7 @@ describe("the records of a ring buffer", () => {
     }
   });
 
-  ringTest("are no more taken when nobody reads them", async () => {
+  ringTest("are no longer consumed when nobody reads the output", async () => {
     using ring = new Ring();
     ring.put(...Array.from({ length: 100 }, () => [1]));
     const line = `"${process.execPath}" "${mainFile}" map events ${ring.ring.id} | head -n 1`;
@@ -149,7 +152,7 @@ describe("the records of a ring buffer", () => {
     expect(await child.stderr.text()).toBe(warning('ringbuf map "cli_ring"'));
   });
 
-  testUnless(bpfObstacle ?? mountObstacle)("are those of a pinned one, too", async () => {
+  testUnless(bpfObstacle ?? mountObstacle)("of a pinned ring are shown, too", async () => {
     using bpffs = new MountedBpffs();
     using ring = new Ring();
     const path = `${bpffs.path}/ring`;
@@ -160,24 +163,27 @@ describe("the records of a ring buffer", () => {
   });
 });
 
-mapTest("perf_event_array")("the records of a perf buffer are shown, and taken over", async () => {
-  using buffer = new PerfBuffer({ event: t.u32, name: "cli_perf" });
-  using producer = new PerfProducer(buffer);
-  const child = Bun.spawn(
-    [process.execPath, mainFile, "map", "events", `${buffer.id}`, "--limit", "1", "--json"],
-    { stdout: "pipe", stderr: "pipe" },
-  );
-  // What comes before it has taken over is not for it.
-  while (child.exitCode === null) {
-    producer.putNumber(0x01020304);
-    await Bun.sleep(10);
-  }
-  expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
-  expect(await child.stderr.text()).toBe(
-    'the events of perf_event_array map "cli_perf" that are shown are taken from its own consumer, which gets no more until it opens the buffer anew\n',
-  );
-  expect(child.exitCode).toBe(0);
-});
+mapTest("perf_event_array")(
+  "the records of a perf buffer are shown and taken from its consumer",
+  async () => {
+    using buffer = new PerfBuffer({ event: t.u32, name: "cli_perf" });
+    using producer = new PerfProducer(buffer);
+    const child = Bun.spawn(
+      [process.execPath, mainFile, "map", "events", `${buffer.id}`, "--limit", "1", "--json"],
+      { stdout: "pipe", stderr: "pipe" },
+    );
+    // Records before the take-over are not for it.
+    while (child.exitCode === null) {
+      producer.putNumber(0x01020304);
+      await Bun.sleep(10);
+    }
+    expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
+    expect(await child.stderr.text()).toBe(
+      'the events that are shown are taken from the consumer of perf_event_array map "cli_perf", which gets no more until it opens the buffer again\n',
+    );
+    expect(child.exitCode).toBe(0);
+  },
+);
 
 ringTest("other maps have none", async () => {
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_hash" });

@@ -144,7 +144,7 @@ describe("links", () => {
       const shown = await cli(["link", "show", path], { preload });
       const json = await cli(["link", "show", path, "--json"], { preload });
       unlinkSync(path);
-      // Kernels may refuse the pin itself to who has no capabilities at all.
+      // Kernels may refuse the pin itself to users without any capability.
       if (shown.stderr.includes("cannot open the link pinned")) return;
       expect(shown.exitCode).toBe(0);
       expect(shown.stderr).toMatch(/^(owners among \d+ processes of others are not shown.*\n)?$/);
@@ -175,7 +175,7 @@ describe("links", () => {
 });
 
 testUnless(bpfObstacle ?? mountObstacle)(
-  "what is pinned at a path is said to be of another kind, and how to see it",
+  "a pin of another kind is refused with the command that shows it",
   async () => {
     using bpffs = new MountedBpffs();
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "cli_pinned" });

@@ -134,7 +134,7 @@ describe("execsnoop", () => {
     expect(record?.args.join("\0").length).toBe(1024);
   });
 
-  bpfTest("loses no byte of what is not UTF-8, in JSON", async () => {
+  bpfTest("keeps all bytes that are not UTF-8 in JSON", async () => {
     const snoop = await start("--json");
     const line = `odd=$(printf '${folder}/caf\\351'); cp "${marked}" "$odd"; exec "$odd" "$(printf 'a\\377')" "ünï" after`;
     Bun.spawnSync(["sh", "-c", line]);
@@ -155,7 +155,7 @@ describe("execsnoop", () => {
     expect(Object.keys(text ?? {}).filter((key) => key.endsWith("Bytes"))).toEqual([]);
   });
 
-  bpfTest("lets nothing change the terminal that shows JSON", async () => {
+  bpfTest("escapes terminal sequences in JSON", async () => {
     const snoop = await start("--json");
     const evil = "\u009b31m\u001b[31m\u007f\u202eb\u2028\u{e0041}";
     Bun.spawnSync([marked, evil, "last"]);
@@ -509,7 +509,7 @@ describe("execsnoop", () => {
     for (const key of keys) expect(help).toMatch(new RegExp(`\\b${key}\\b`));
   });
 
-  hostTest("escapes what it says of its arguments", async () => {
+  hostTest("escapes its arguments in messages", async () => {
     for (const args of [["\u009b31m"], ["\u001b[31m"], ["--duration", "\u202e"]]) {
       const { stderr } = await runBun([script, ...args]);
       expect(stderr).toMatch(/\\(x1b|u009b|u202e)/);

@@ -58,7 +58,7 @@ describe("a refusal by the kernel", () => {
     expect(hintFor(1)).toContain("CAP_BPF");
   });
 
-  test("names the limit that no descriptor was left by, of the process or of the machine", () => {
+  test("names the exceeded limit on descriptors, of the process or of the machine", () => {
     const hintFor = (errno: number, hint?: string) =>
       new BpfError({ errno, syscall: "x", doing: "do it", hint }).hint;
     expect(hintFor(24)).toBe("Close some, or raise the limit of this process (ulimit -n)");

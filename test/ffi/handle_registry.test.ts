@@ -135,7 +135,7 @@ describe("openHandles", () => {
     const { stderr, exitCode } = await runUntraced([leftOpen, "list", "end"]);
     expect(exitCode).toBe(1);
     expect(stderr).toContain(
-      "error: what is open is not traced: set BUN_BPF_TRACE_HANDLES=1 in the environment before bun-bpf is imported",
+      "error: open handles are not traced: set BUN_BPF_TRACE_HANDLES=1 in the environment before bun-bpf is imported",
     );
   });
 });

@@ -21,11 +21,11 @@ const needed: Readonly<Record<string, number>> = {
 /** Milliseconds: under emulation, the kernel's types and symbols take long to read. */
 const timeout = 240_000;
 
-/** What needs a process of its own: the list of CPUs is read once. */
+/** Operations that need a process of their own: the list of CPUs is read once. */
 const alone = ["PerfBuffer", "the losses of a ring", "the number of CPUs"];
 
 bpfTest(
-  "whatever finds no descriptor says so, names the limit, leaks nothing, and works when there is one",
+  "every operation without a free descriptor names the limit, leaks nothing, and works when there is one",
   async () => {
     const names: string[] = JSON.parse((await runBun([child])).stdout);
     const together = names.filter((name) => !alone.includes(name));
@@ -55,7 +55,7 @@ bpfTest(
   timeout,
 );
 
-test("a refusal that cannot be explained without a descriptor is the refusal still", async () => {
+test("a refusal that cannot be explained for lack of a descriptor is still reported", async () => {
   const preload = ["--preload", "./test/support/drop_capabilities.ts"];
   const refused = `${import.meta.dir}/children/refused_without_descriptor.ts`;
   const { stdout } = await run(bunWithDescriptors(100, [...preload, refused]));

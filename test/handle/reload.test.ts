@@ -1,4 +1,4 @@
-/** Scripts under `bun --hot`: what the code before a reload has opened ends, unless it is kept. */
+/** Scripts under `bun --hot`: all that the code before a reload has opened ends, unless it is kept. */
 import { describe, expect } from "bun:test";
 import { join } from "node:path";
 import { RingBuf, t } from "../../src/index.ts";

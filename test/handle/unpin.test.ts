@@ -65,7 +65,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.each(Object.entries(kinds))(
   "unpin() of a %s",
   (noun, { create, openAt, fromId, words }) => {
-    bpfTest("removes no file, folder or symbolic link, and says what is there", () => {
+    bpfTest("does not remove a file, folder or symbolic link, and says what is there", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const pin = join(bpffs.path, "pin");
@@ -80,10 +80,10 @@ describe.each(Object.entries(kinds))(
       mkdirSync(join(bpffs.path, "folder"));
       const before = countResources();
       const refusals = {
-        [file!]: /: .*file is a file that is not a pin, .*\. Nothing was removed$/,
-        [folderInside!]: /: .*folder is a directory\. Nothing was removed$/,
-        [`${bpffs.path}/folder`]: /: .* is a directory\. Nothing was removed$/,
-        [alias!]: /: .*alias is a symbolic link: give its target\. Nothing was removed$/,
+        [file!]: /: .*file is a file that is not a pin, .*\. It was not removed$/,
+        [folderInside!]: /: .*folder is a directory\. It was not removed$/,
+        [`${bpffs.path}/folder`]: /: .* is a directory\. It was not removed$/,
+        [alias!]: /: .*alias is a symbolic link: give its target\. It was not removed$/,
         [join(bpffs.path, "alias")]: /is a symbolic link/,
       };
       for (const [path, message] of Object.entries(refusals)) {
@@ -96,7 +96,7 @@ describe.each(Object.entries(kinds))(
       expect(object.unpin()).toBe(true);
     });
 
-    bpfTest("removes no pin of another object, of whatever kind", () => {
+    bpfTest("does not remove a pin of another object of any kind", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       for (const [otherNoun, other] of Object.entries(kinds)) {
@@ -106,7 +106,7 @@ describe.each(Object.entries(kinds))(
         const before = countResources();
         expect(() => object.unpin(path)).toThrow(
           new Error(
-            `cannot unpin the ${object}: ${path} is a pin of ${other.words(another.id)}. Nothing was removed`,
+            `cannot unpin the ${object}: ${path} is a pin of ${other.words(another.id)}. It was not removed`,
           ),
         );
         expect(countResources()).toEqual(before);
@@ -118,13 +118,13 @@ describe.each(Object.entries(kinds))(
       unlinkSync(path);
       using thief = create();
       thief.pin(path);
-      expect(() => object.unpin()).toThrow(`is a pin of ${words(thief.id)}. Nothing was removed`);
+      expect(() => object.unpin()).toThrow(`is a pin of ${words(thief.id)}. It was not removed`);
       expect(existsSync(path)).toBe(true);
       expect(thief.unpin()).toBe(true);
       expect(existsSync(path)).toBe(false);
     });
 
-    bpfTest("of a pin that is gone returns false, and another time as well", () => {
+    bpfTest("of a pin that is gone returns false, also when repeated", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const path = join(bpffs.path, "pin");
@@ -142,7 +142,7 @@ describe.each(Object.entries(kinds))(
       ]);
     });
 
-    bpfTest("removes every pin that the object has made, or the one that is named", () => {
+    bpfTest("removes every pin that the object has made, or only the given one", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const paths = ["a", "b", "c", "d"].map((name) => join(bpffs.path, name));
@@ -157,7 +157,7 @@ describe.each(Object.entries(kinds))(
     });
 
     bpfTest(
-      "leaves the pins that other objects for the same one have made, unless they are named",
+      "keeps pins made by other objects for the same map, program or link, unless they are given",
       () => {
         using bpffs = new BpfFileSystem();
         using object = create();

@@ -110,7 +110,7 @@ describe("what users put into a BPF file system", () => {
     },
   );
 
-  mountTest("is looked at within bounds, that of each user apart", () => {
+  mountTest("is read within a bound for each user", () => {
     using bpffs = new MountedBpffs();
     using map = newMap();
     const [mine, theirs] = ["z mine", "a theirs"].map((name) => join(bpffs.path, name)) as [
@@ -134,7 +134,7 @@ describe("what users put into a BPF file system", () => {
     expect(hidden).toBeLessThan(count);
   });
 
-  mountTest("is counted where its name is not UTF-8", () => {
+  mountTest("is counted if its name is not UTF-8", () => {
     using bpffs = new MountedBpffs();
     using map = newMap();
     const path = join(bpffs.path, "map");
@@ -144,11 +144,13 @@ describe("what users put into a BPF file system", () => {
     expect([maps.get(map.id), hidden]).toEqual([undefined, 1]);
   });
 
-  mountTest("may change meanwhile: folders that go, come and become links", async () => {
-    using bpffs = new MountedBpffs();
-    using map = newMap();
-    map.pin(join(bpffs.path, "map"));
-    const code = `
+  mountTest(
+    "may change meanwhile: folders are removed, created and replaced by links",
+    async () => {
+      using bpffs = new MountedBpffs();
+      using map = newMap();
+      map.pin(join(bpffs.path, "map"));
+      const code = `
       const fs = require("node:fs");
       process.chdir(process.argv[1]);
       for (;;) {
@@ -160,18 +162,19 @@ describe("what users put into a BPF file system", () => {
         fs.symlinkSync("f", "f");
         fs.unlinkSync("f");
       }`;
-    const churn = Bun.spawn([process.execPath, "-e", code, bpffs.path]);
-    try {
-      for (let round = 0; round < 200; round++) {
-        const { maps, hidden } = objectPins();
-        expect([maps.get(map.id), hidden]).toEqual([[join(bpffs.path, "map")], 0]);
-        if (round % 20 === 0) await Bun.sleep(1);
+      const churn = Bun.spawn([process.execPath, "-e", code, bpffs.path]);
+      try {
+        for (let round = 0; round < 200; round++) {
+          const { maps, hidden } = objectPins();
+          expect([maps.get(map.id), hidden]).toEqual([[join(bpffs.path, "map")], 0]);
+          if (round % 20 === 0) await Bun.sleep(1);
+        }
+      } finally {
+        churn.kill("SIGKILL");
+        await churn.exited;
       }
-    } finally {
-      churn.kill("SIGKILL");
-      await churn.exited;
-    }
-  });
+    },
+  );
 });
 
 test("where no BPF file system is mounted there are none", () => {

@@ -48,7 +48,7 @@ describe.each([
   }
   const inOrder = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b);
 
-  bpfTest("stores many, as by one after the other", () => {
+  bpfTest("stores many like single calls", () => {
     const { stack, list, maps } = filled(20);
     using _stack = stack;
     expect(inOrder(maps.ids())).toEqual(list.map(({ id }, key) => [key, id]));
@@ -64,7 +64,7 @@ describe.each([
   });
 
   bpfTest(
-    "stores none where one is no map, or of another kind, and says what it did of what the kernel refuses",
+    "stores none if one is not a map or of another kind, and reports how many were stored when the kernel refuses",
     () => {
       using maps = create();
       using good = new HashMap(inner);
@@ -119,7 +119,7 @@ describe.each([
     expect(maps.deleteMany([])).toBe(0);
   });
 
-  bpfTest("hands maps out in arrays, open for as long as the loop has them", () => {
+  bpfTest("yields arrays of maps that are open during the iteration", () => {
     const { stack, list, maps } = filled(20);
     using _stack = stack;
     const before = openKernelObjects().size;
@@ -139,7 +139,7 @@ describe.each([
     expect(() => [...maps.entriesInBatches({ max: 0 })]).toThrow(/max: expected an integer from 1/);
   });
 
-  bpfTest("takes all out, none lost by a loop that ends early", () => {
+  bpfTest("takes all, and loses none if the loop ends early", () => {
     const { stack, list, maps } = filled(20);
     using _stack = stack;
     // The outer map alone keeps them from now on.
@@ -214,7 +214,7 @@ describe("an array of maps in batches", () => {
 });
 
 describe("keys of a hash of maps that their type would write in another way", () => {
-  bpfTest("are looked up, stored and deleted by what a walk hands out", () => {
+  bpfTest("are looked up, stored and deleted by the keys that a walk yields", () => {
     using raw = new HashOfMaps({ key: t.bytes(8), maxEntries: 8, inner: innerHash });
     using first = new HashMap(inner);
     using second = new HashMap(inner);
@@ -535,7 +535,7 @@ describe("maps of maps", () => {
     expect(openKernelObjects().size).toBe(before);
   });
 
-  bpfTest("tell who gives a map as `inner` to give its options", () => {
+  bpfTest("refuse a map as `inner` and ask for its options", () => {
     using live = new HashMap({ ...inner, name: "live" });
     const make = () => new HashOfMaps({ key: t.u32, maxEntries: 1, inner: live as never });
     expect(make).toThrow(/got the hash map "live": give the options that describe it/);

@@ -93,7 +93,7 @@ describe("the format of a tracepoint", () => {
     expect([type.size, type.align]).toEqual([24, 8]);
   });
 
-  test("may have names in place of lengths, odd sizes, and what takes no room", () => {
+  test("may have names instead of lengths, odd sizes, and empty fields", () => {
     const type = parseTracepointFormat(
       format(
         ["char prev_comm[TASK_COMM_LEN]", 8, 16, 1],
@@ -122,11 +122,11 @@ describe("the format of a tracepoint", () => {
     expect(bytes.subarray(0, 10).toHex()).toBe("00000000000000006100");
   });
 
-  test("without fields is an error that shows it", () => {
+  test("without fields is an error that shows the format", () => {
     expect(() => parseTracepointFormat("name: x\n", "event")).toThrow("has no fields: name: x");
   });
 
-  test("has values that the type checker knows roughly", () => {
+  test("has values of a general TypeScript type", () => {
     expectTypeOf<t.Infer<TracepointType>[string]>().toEqualTypeOf<TracepointValue>();
   });
 });
@@ -172,7 +172,7 @@ bpfTest("a tracepoint's type has the layout of the kernel's own struct", () => {
   }
 });
 
-bpfTest("a program's context is what the type reads", async () => {
+bpfTest("the type reads a program's context", async () => {
   const event = tracepointType("sched/sched_switch");
   const { r0, r1, r2, r3, r4, r6, r10 } = asm;
   const words = Array.from({ length: event.size / 8 - 1 }, (_, index) => 8 + index * 8);
@@ -206,7 +206,7 @@ bpfTest("a program's context is what the type reads", async () => {
   expect(switched["prev_state"]).toBeTypeOf("bigint");
 });
 
-bpfTest("what is no tracepoint is refused, with what may have been meant", () => {
+bpfTest("an unknown tracepoint is refused with a suggestion", () => {
   expect(() => tracepointType("sched:sched_switch")).toThrow(
     new TypeError(
       'tracepointType(target): expected category/name, as "sched/sched_switch", got "sched:sched_switch": did you mean "sched/sched_switch"?',

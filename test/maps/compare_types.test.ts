@@ -34,7 +34,7 @@ function differencesOf(fd: number, value: AnyType): string[] {
   } catch (error) {
     expect(error).toBeInstanceOf(TypeError);
     const [, text] =
-      /^the types of the hash map \d+ are not those that the kernel has of it: (.*)$/.exec(
+      /^the types of the hash map \d+ differ from those that the kernel has for it: (.*)$/.exec(
         (error as Error).message,
       )!;
     return text!.split("; ");
@@ -53,7 +53,7 @@ const everything = t.struct({
 });
 
 describe("the types of a map", () => {
-  bpfTest("agree with what the library told the kernel, whatever they are", () => {
+  bpfTest("of every kind agree with those that the library gave to the kernel", () => {
     using hash = new HashMap({ key: everything, value: everything, maxEntries: 1 });
     using array = new ArrayMap({ value: everything, length: 1 });
     using perCpu = new PerCpuArrayMap({ value: t.u64, length: 1 });
@@ -61,7 +61,7 @@ describe("the types of a map", () => {
     for (const map of [hash, array, perCpu, trie]) expect(checkMapTypes(map)).toBe(true);
   });
 
-  bpfTest("may be called otherwise, have another sign, or be bytes", () => {
+  bpfTest("may have another name or sign, or be bytes", () => {
     const made = t.struct({ rx_bytes: t.u64, pid: t.i32, port: t.be16, x: t.u16, ip: t.ipv4 });
     const used = t.struct({ rxBytes: t.i64, pid: t.u32, port: t.u16, x: t.bytes(2), ip: t.u32 });
     expect(differences(made, used)).toEqual([]);
@@ -69,7 +69,7 @@ describe("the types of a map", () => {
     expect(differences(t.bytes(everything.size), everything)).toEqual([]);
   });
 
-  bpfTest("that are others of the same size are named, each with its place", () => {
+  bpfTest("of the same size that differ are listed, each with its place", () => {
     const made = t.struct({ packets: t.u32, bytes: t.u32, list: t.array(t.u32, 4), last: t.u64 });
     // Opening them does not complain, as the sizes agree.
     expect(
@@ -236,7 +236,7 @@ describe("the types of a map", () => {
     }
   });
 
-  bpfTest("are not there for maps without keys", () => {
+  bpfTest("are absent for maps without keys", () => {
     using queue = new Queue({ value: everything, maxEntries: 1 });
     expect(checkMapTypes(queue)).toBe(false);
   });

@@ -287,7 +287,7 @@ describe("an error that a type of the user's own throws", () => {
     expect(String(one)).toBe('RangeError: value 0 of hash map "mine": too red');
   });
 
-  bpfTest("has one place before its message, when it is thrown again", () => {
+  bpfTest("has one place before its message when it is thrown again", () => {
     using map = throwing("mine");
     using other = throwing("other");
     const own = new RangeError("no such colour");
@@ -309,42 +309,39 @@ describe("an error that a type of the user's own throws", () => {
     }
   });
 
-  bpfTest(
-    "becomes the cause of one that says the place, where its message cannot be changed",
-    () => {
-      using map = throwing("mine");
-      class Silent extends Error {
-        override get message(): string {
-          return "silent";
-        }
+  bpfTest("is the cause of a new error with the place where its message cannot be changed", () => {
+    using map = throwing("mine");
+    class Silent extends Error {
+      override get message(): string {
+        return "silent";
       }
-      const fixed = Object.defineProperty(new RangeError(), "message", { value: "fixed" });
-      const unchangeable = [
-        [Object.freeze(new Refusal("frozen")), TypeError, "frozen"],
-        [Object.freeze(new RangeError("frozen")), RangeError, "frozen"],
-        [fixed, RangeError, "fixed"],
-        [new DOMException("gone", "AbortError"), Error, "gone"],
-        [new Silent(), Error, "silent"],
-        ["a text", Error, "a text"],
-        [undefined, Error, "undefined"],
-        [null, Error, "null"],
-        [{ code: 5 }, Error, "an object"],
-        [Object.create(null), Error, "an object"],
-        [Symbol("sign"), Error, "Symbol(sign)"],
-      ] as const;
-      for (const [own, Class, text] of unchangeable) {
-        for (let round = 0; round < 2; round++) {
-          const error = thrownBy(() => map.set(1, own)) as Error;
-          expect(error.constructor).toBe(Class);
-          expect(error.message).toBe(`value of hash map "mine": ${text}`);
-          expect(error.cause).toBe(own);
-        }
-        if (own instanceof Error) expect(own.message).toBe(text);
+    }
+    const fixed = Object.defineProperty(new RangeError(), "message", { value: "fixed" });
+    const unchangeable = [
+      [Object.freeze(new Refusal("frozen")), TypeError, "frozen"],
+      [Object.freeze(new RangeError("frozen")), RangeError, "frozen"],
+      [fixed, RangeError, "fixed"],
+      [new DOMException("gone", "AbortError"), Error, "gone"],
+      [new Silent(), Error, "silent"],
+      ["a text", Error, "a text"],
+      [undefined, Error, "undefined"],
+      [null, Error, "null"],
+      [{ code: 5 }, Error, "an object"],
+      [Object.create(null), Error, "an object"],
+      [Symbol("sign"), Error, "Symbol(sign)"],
+    ] as const;
+    for (const [own, Class, text] of unchangeable) {
+      for (let round = 0; round < 2; round++) {
+        const error = thrownBy(() => map.set(1, own)) as Error;
+        expect(error.constructor).toBe(Class);
+        expect(error.message).toBe(`value of hash map "mine": ${text}`);
+        expect(error.cause).toBe(own);
       }
-    },
-  );
+      if (own instanceof Error) expect(own.message).toBe(text);
+    }
+  });
 
-  bpfTest("says its CPU as well, each time", () => {
+  bpfTest("also names the CPU each time", () => {
     const frozen = Object.freeze(new RangeError("frozen"));
     const own = new TypeError("own");
     const value = t.custom<unknown>({
@@ -363,7 +360,7 @@ describe("an error that a type of the user's own throws", () => {
     }
   });
 
-  bpfTest("that a getter of its descriptor throws is told likewise", () => {
+  bpfTest("that a getter of its descriptor throws is handled in the same way", () => {
     using map = new CpuMap({ length: 1, name: "cpus" });
     const program = Object.defineProperty({}, "fd", {
       get() {

@@ -259,7 +259,7 @@ describe.each(Object.entries(ways))("options of %s", (_way, open) => {
 });
 
 describe("a map opened read-only or write-only", () => {
-  /** Who may do so, and what the kernel says of the descriptor. */
+  /** The rights, and the flags that the kernel reports for the descriptor. */
   const rights = { rdonly: [true, false, 8], wronly: [false, true, 16] } as const;
   for (const [flag, [reads, writes, bits]] of Object.entries(rights)) {
     bpfTest(`with "${flag}", by its path or its id, may do just that`, () => {

@@ -35,7 +35,7 @@ describe("the option pin", () => {
       },
     }) as typeof unsteady;
     const before = openKernelObjects();
-    // What was wrong is said, not that there was no pin to take back.
+    // The error names the cause, not the missing pin.
     expect(() => new HashMap({ key: t.u32, value, maxEntries: 1, pin })).toThrow(/^the types of/);
     expect(openKernelObjects()).toEqual(before);
   });

@@ -136,7 +136,7 @@ for (const [name, type, rawKeys] of kinds) {
       ).toEqual(keys.map(() => [undefined, false, false, undefined]));
     });
 
-    bpfTest("are looked up, stored, replaced and not added in a walk", () => {
+    bpfTest("are looked up, stored, replaced and not added during a walk", () => {
       const { raw, map } = maps();
       using _raw = raw;
       using _map = map;
@@ -229,7 +229,7 @@ describe("keys that a walk handed out", () => {
     },
   );
 
-  bpfTest("mean another key, too, where their type could not write them", () => {
+  bpfTest("mean another key also if their type could not write them", () => {
     using raw = new HashMap({ key: t.bytes(12), value: t.u32, maxEntries: 8 });
     raw.set(bytes(12, "abcdefgh", 1), 1).set(bytes(12, "abcdefgh", 2), 2);
     using map = HashMap.fromFd(raw.fd, { key: tagged, value: t.u32 });
@@ -312,7 +312,7 @@ describe("keys that a walk handed out", () => {
     expect(map.has(first as string)).toBe(true);
   });
 
-  bpfTest("may be forgotten by the type's own code, which may use or dispose of the map", () => {
+  bpfTest("may be dropped when the type's own code uses or disposes of the map", () => {
     using raw = new HashMap({ key: t.bytes(4), value: t.u32, maxEntries: 8 });
     let act = () => {};
     const key = t.custom<{ low: number }>({
@@ -348,7 +348,7 @@ describe("keys that a walk handed out", () => {
 });
 
 describe("types", () => {
-  bpfTest("that keep all bytes are told from those that do not", () => {
+  bpfTest("that keep all bytes are distinguished from those that do not", () => {
     const lossless = [t.u8, t.i64, t.be16, t.u64, t.ipv4, t.ipv6, t.mac, t.bytes(3)];
     const lossy = [t.bool, t.cstring(4), t.u64Number, t.i64Number, t.cidr4, t.cidr6, held, padded];
     expect(lossless.map(isLossless)).toEqual(lossless.map(() => true));

@@ -229,7 +229,7 @@ for (const [section, shown] of Object.entries(linkSections)) {
   });
 }
 
-bpfTest("a link is opened without options: what is given all the same is refused", () => {
+bpfTest("a link is opened without options: all options are refused", () => {
   using bpffs = new BpfFileSystem();
   const path = `${bpffs.path}/link`;
   using program = seven("raw_tp/sched_process_exec");

@@ -144,7 +144,7 @@ bpfTest("input that the kernel refuses is a BpfError that says what is wanted", 
     const run = () => program.testRun(options);
     expect(run).toThrow(BpfError);
     expect(run).toThrow(
-      /bpf\(BPF_PROG_TEST_RUN\): EINVAL .*a packet \(data\) of 14 bytes at least/,
+      /bpf\(BPF_PROG_TEST_RUN\): EINVAL .*a packet \(data\) of at least 14 bytes/,
     );
   }
   using tracepoint = new Program({
@@ -265,7 +265,7 @@ bpfTest("a pinned program outlives its object, until it is unpinned", () => {
   expect(() => program.pin("/tmp/bun-bpf-no-bpffs")).toThrow(/must be on a BPF file system/);
 });
 
-bpfTest("the kernel gets as many bytes as there are, whatever their length says", () => {
+bpfTest("the kernel gets all bytes of an array, whatever its length property says", () => {
   let asked = 0;
   class Growing extends Uint8Array {
     // One length for the room, and another one for the kernel.

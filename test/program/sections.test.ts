@@ -44,9 +44,9 @@ describe("the name of a section", () => {
     expect(() => parseSection(undefined)).toThrow('expected a name such as "tp_btf/sched_switch"');
   });
 
-  test("that libbpf has and this library does not is not taken for a misspelt one", () => {
+  test("that libbpf has and this library does not gets no suggestion", () => {
     for (const name of ["tcx/ingress", "fentry.s/tcp_connect", "kprobe/x", "ksyscall/read"]) {
-      const prefix = `section: unknown "${name}": libbpf has such programs, bun-bpf does not load them`;
+      const prefix = `section: unknown "${name}": libbpf has this section, but bun-bpf does not`;
       expect(() => parseSection(name)).toThrow(prefix);
     }
   });
@@ -109,7 +109,7 @@ describe("attaching", () => {
     );
   });
 
-  bpfTest("to a misspelt tracepoint suggests the one that was meant", () => {
+  bpfTest("with a misspelt tracepoint suggests the right one", () => {
     using raw = load("raw_tp/sched_swich");
     expect(() => raw.attach()).toThrow(/\(name\): did you mean "sched_switch"\?$/);
     for (const target of ["sched/sched_swich", "sced/sched_switch"]) {

@@ -76,7 +76,7 @@ describe("repeat", () => {
     expect(error.hint).toContain("Programs of the type syscall take no repeat");
   });
 
-  bpfTest("is reached while signals arrive", async () => {
+  bpfTest("is completed while signals arrive", async () => {
     using counter = counting("socket", end);
     let signals = 0;
     const listener = () => signals++;
@@ -140,7 +140,7 @@ describe("repeat", () => {
     },
   );
 
-  bpfTest("is reached where the process is stopped in between", async () => {
+  bpfTest("is completed although the process is stopped in between", async () => {
     const child = join(import.meta.dir, "children/stopped_run.ts");
     const { stdout, stderr } = await runBun([child]);
     expect(stderr).toBe("");
@@ -205,20 +205,20 @@ describe("a packet that the kernel does not take", () => {
       const run = (length: number) => program.testRun({ data: new Uint8Array(length) });
       const error = refusal(() => run(1 << 20));
       expect(["EINVAL", "EMSGSIZE", "ENOMEM"]).toContain(error.code);
-      const limit = /packets \(data\) of (\d+) bytes at most on this kernel, got 1048576 bytes$/;
+      const limit = /packets \(data\) of at most (\d+) bytes on this kernel, got 1048576 bytes$/;
       expect(error.hint).toMatch(limit);
       const largest = Number(limit.exec(error.hint ?? "")?.[1]);
       expect(largest).toBeGreaterThan(3000);
       expect(run(largest).data.length).toBe(largest);
       expect(refusal(() => run(largest + 1)).hint).toEndWith(
-        `packets (data) of ${largest} bytes at most on this kernel, got ${largest + 1} bytes`,
+        `packets (data) of at most ${largest} bytes on this kernel, got ${largest + 1} bytes`,
       );
       expect(run(14).data.length).toBe(14);
       // Older kernels take shorter ones for xdp.
       if (section === "xdp") return;
       for (const length of [13, 0]) {
         expect(refusal(() => run(length)).hint).toEndWith(
-          `a packet (data) of 14 bytes at least, got ${length} bytes`,
+          `a packet (data) of at least 14 bytes, got ${length} bytes`,
         );
       }
     });
@@ -228,7 +228,7 @@ describe("a packet that the kernel does not take", () => {
     using program = new Program({ section: "socket", license: "GPL", code: end });
     const error = refusal(() => program.testRun());
     expect(error.message).toBe(
-      "cannot run the socket program: bpf(BPF_PROG_TEST_RUN): EINVAL (invalid argument). Programs of the type socket_filter take a packet (data) of 14 bytes at least, got 0 bytes",
+      "cannot run the socket program: bpf(BPF_PROG_TEST_RUN): EINVAL (invalid argument). Programs of the type socket_filter take a packet (data) of at least 14 bytes, got 0 bytes",
     );
   });
 
@@ -237,6 +237,6 @@ describe("a packet that the kernel does not take", () => {
     // The length of the packet, which the kernel sets.
     const ctx = new Uint8Array(new Uint32Array([5]).buffer);
     const error = refusal(() => program.testRun({ data: packet, ctx }));
-    expect(error.hint).toMatch(/^The kernel refuses a field of the context/);
+    expect(error.hint).toMatch(/^The kernel rejects a field of the context/);
   });
 });

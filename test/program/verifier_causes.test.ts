@@ -24,7 +24,7 @@ interface Rejected {
   readonly options?: Partial<ProgramOptions>;
   /** The verifier's words; those of older kernels differ. */
   readonly reason: RegExp;
-  /** What helps. */
+  /** The remedy. */
   readonly advice: RegExp;
   /** The slot of the rejected instruction, where there is one. */
   readonly slot: number | undefined;
@@ -156,14 +156,14 @@ const rejected: readonly Rejected[] = [
       end,
     ],
     reason: /^combined stack size of 2 calls is \d{3}\. Too large$/,
-    advice: /^The stacks of the 2 functions .* need \d{3} bytes and get 512 together/,
+    advice: /^The stacks of the 2 functions .* need \d{3} bytes, and only 512 are available/,
     slot: undefined,
   },
   {
     title: "a loop that changes nothing",
     code: [asm.label("again"), asm.mov(r0, 0), asm.jeq(r0, 0, "again"), asm.exit()],
     reason: /^infinite loop detected at insn [01]$/,
-    advice: /^A round of the loop changes nothing that its end depends on/,
+    advice: /^As far as the verifier knows, an iteration changes nothing/,
     slot: undefined,
   },
   {
@@ -189,7 +189,7 @@ const rejected: readonly Rejected[] = [
     code: [asm.func("main"), asm.callFunction("main"), end],
     reason:
       /^the call stack of 9 frames is too deep|^recursive call from|^back-edge from insn 0 to 0/,
-    advice: /at most 8 levels deep, and never themselves/,
+    advice: /nested at most 8 deep, and recursion is not allowed/,
     slot: undefined,
   },
   {
@@ -203,7 +203,7 @@ const rejected: readonly Rejected[] = [
     title: "a helper that no kernel has",
     code: [{ ...asm.call("ktime_get_ns"), imm: 9999 }, end],
     reason: /^invalid func unknown#9999$/,
-    advice: /^Helper 9999 is not in this kernel, .*features\.helpers\(\)/,
+    advice: /^Helper 9999 is not available: .*features\.helpers\(\)/,
     slot: 0,
   },
   {
@@ -254,7 +254,7 @@ const rejected: readonly Rejected[] = [
     title: "an access past the end of a map's value",
     code: [found, asm.ldxdw(r1, r0, 16), absent],
     reason: /^invalid access to map value, value_size=16 off=16 size=8$/,
-    advice: /^The value has 16 bytes, and an access of size 8 at offset 16 leaves it/,
+    advice: /^The value has 16 bytes, and an access of size 8 at offset 16 is outside of it/,
     slot: 8,
   },
   {
@@ -285,7 +285,7 @@ const rejected: readonly Rejected[] = [
     code: [asm.ldxw(r2, r1, 76), asm.ldxb(r0, r2, 0), asm.exit()],
     options: { section: "tc" },
     reason: /^invalid access to packet, off=0 size=1/,
-    advice: /^Nothing has shown on this path that the packet is so long.*data_end/,
+    advice: /^On this path nothing has checked that the packet is long enough.*data_end/,
     slot: 1,
   },
   {
@@ -327,7 +327,7 @@ const rejected: readonly Rejected[] = [
     title: "a multiplication of a pointer",
     code: [asm.mov(r4, r10), asm.mul(r4, 2), end],
     reason: /^R4 pointer arithmetic with \*= operator prohibited$/,
-    advice: /^Pointers take additions and subtractions/,
+    advice: /^Pointers allow only the addition and subtraction/,
     slot: 1,
   },
   {
@@ -383,7 +383,7 @@ describe("the message explains", () => {
   testWith(features.mapTypes.get("ringbuf"))("a record that is never submitted", () => {
     check(rejection({ code: [reserve, end] }), {
       reason: /^Unreleased reference id=\d+ alloc_insn=4$/,
-      advice: /^What the call at slot 4 returned is still held.*ringbuf_submit\(\)/,
+      advice: /^The reference that the call at slot 4 returned is not released.*ringbuf_submit\(\)/,
       slot: 6,
     });
   });
@@ -392,7 +392,7 @@ describe("the message explains", () => {
     const code = [reserve, asm.jeq(r0, 0, "absent"), asm.stdw(r0, 8, 0), absent];
     check(rejection({ code }), {
       reason: /^invalid access to mem\w*, mem_size=8 off=8 size=8$/,
-      advice: /^The memory has 8 bytes, and an access of size 8 at offset 8 leaves it/,
+      advice: /^The memory has 8 bytes, and an access of size 8 at offset 8 is outside of it/,
       slot: 6,
     });
   });
@@ -403,7 +403,7 @@ describe("the message explains", () => {
     expect(stderr).toBe("");
     const { leak, unwritten, unwrittenKey } = JSON.parse(stdout);
     expect(leak.reason).toMatch(/^R0 leaks addr as return value$/);
-    expect(leak.hint).toMatch(/^r0 has an address of the kernel.*CAP_PERFMON/);
+    expect(leak.hint).toMatch(/^r0 holds a kernel address.*CAP_PERFMON/);
     for (const { reason, hint } of [unwritten, unwrittenKey]) {
       expect(reason).toMatch(/^invalid (indirect )?read from stack /);
       expect(hint).toMatch(/^These bytes of the stack have not been written/);

@@ -100,7 +100,7 @@ bpfTest("the message says why and where in the verifier's words, and what helps"
   expect(headline).toBe(
     `cannot load the socket program: the verifier rejected it: ${error.reason}`,
   );
-  expect(hint).toStartWith("r1 is a number here, and memory is reached through pointers");
+  expect(hint).toStartWith("r1 is a number here, and memory is accessed only through pointers");
   expect(hint).toBe(error.hint ?? "");
   expect(rest.slice(0, 6)).toEqual([
     "At slot 1:",
@@ -176,7 +176,7 @@ bpfTest("a rejected program is loaded twice at most, whatever log was asked for"
   }
 });
 
-bpfTest("a good program with a long verbose log loads at once", () => {
+bpfTest("a valid program with a long verbose log loads with one call", () => {
   using calls = countLoads();
   using program = load(spilling(10_000), { log: "verbose" });
   expect(calls.loads).toBe(1);
@@ -184,18 +184,21 @@ bpfTest("a good program with a long verbose log loads at once", () => {
   expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
 });
 
-bpfTest("a good program whose log does not fit loads without it, and has the log's end", () => {
-  using calls = countLoads();
-  const limit = limitMappings(128 * 1024);
-  using program = load(spilling(5_000), { log: "verbose" });
-  limit.mockRestore();
-  expect(calls.loads).toBe(2);
-  expect(program.log.length).toBeGreaterThan(32 * 1024);
-  expect(program.log.length).toBeLessThan(128 * 1024);
-  // Kernels before 6.4 keep the beginning of a log, and the end cannot be had.
-  if (isKernelSince("6.4")) expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
-  expect(program.testRun({ data: new Uint8Array(14) }).returnValue).toBe(0);
-});
+bpfTest(
+  "a valid program whose log does not fit loads without it, and has the end of the log",
+  () => {
+    using calls = countLoads();
+    const limit = limitMappings(128 * 1024);
+    using program = load(spilling(5_000), { log: "verbose" });
+    limit.mockRestore();
+    expect(calls.loads).toBe(2);
+    expect(program.log.length).toBeGreaterThan(32 * 1024);
+    expect(program.log.length).toBeLessThan(128 * 1024);
+    // Kernels before 6.4 keep the beginning of a log, and the end cannot be had.
+    if (isKernelSince("6.4")) expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
+    expect(program.testRun({ data: new Uint8Array(14) }).returnValue).toBe(0);
+  },
+);
 
 bpfTest("a rejected program whose log does not fit has its own error", () => {
   using _ = limitMappings(128 * 1024);
@@ -293,7 +296,7 @@ function errorOf(log: string, code: Code = [asm.mov(r1, 0), asm.ldxw(r0, r1, 0),
   return new Subject(options, log, assemble(code));
 }
 
-test("the reason is the last line of a log that is not part of its story", () => {
+test("the reason is the last line of a log that is not part of its trace", () => {
   const error = errorOf(
     "0: (95) exit\nsomething that nobody knows\nprocessed 1 insns (limit 1000000) max_states_per_insn 0\n",
     [asm.exit()],
@@ -305,7 +308,7 @@ test("the reason is the last line of a log that is not part of its story", () =>
   );
 });
 
-test("a log without a reason says so, with the error", () => {
+test("a log without a reason is reported with the errno", () => {
   const error = errorOf(
     "0: R1=ctx() R10=fp0\n0: (b7) r1 = 0 ; R1=0\nprocessed 1 insns (limit 1)\n",
   );
@@ -355,10 +358,10 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0
   }
 });
 
-test("a program that is too complex is known by its error where the log has lost the reason", () => {
+test("a program that is too complex is recognized by its errno where the log has lost the reason", () => {
   const options = { errno: 7, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
   const error = new Subject(options, "0: (b7) r1 = 0\n", assemble([asm.mov(r1, 0), asm.exit()]));
-  expect(error.hint).toStartWith("The verifier gave up: it follows each path");
+  expect(error.hint).toStartWith("The verifier gave up: it follows every path");
 });
 
 bpfTest(

@@ -158,7 +158,7 @@ test("a record that is reserved and not submitted is looked at again while timer
   await iterator.return();
 });
 
-bpfTest("a timer that is taken back or unreferenced while timers are fake stays so", async () => {
+bpfTest("a timer that is cancelled or unreferenced while timers are fake stays so", async () => {
   jest.useFakeTimers();
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using subscription = ring.subscribe(() => {}, { wakeup: "poll" });

@@ -57,7 +57,7 @@ describe("the events of several buffers", () => {
     }
   });
 
-  bpfTest("tell their types by the name", async () => {
+  bpfTest("have a type that the name selects", async () => {
     using numbers = new RingBuf({ size: 4096, event: t.u32 });
     using structs = new RingBuf({ size: 4096, event: t.struct({ value: t.u32, rest: t.u32 }) });
     using toNumbers = new Producer(numbers);
@@ -86,7 +86,7 @@ describe("the events of several buffers", () => {
     expect(() => merged.drain(() => {})).toThrow(`a record of ${structs} has 5 bytes`);
   });
 
-  bpfTest("come of each in turn, however much another has", async () => {
+  bpfTest("come from each in turn, however many another has", async () => {
     using rings = new Rings();
     rings.put("a", ...Array(200).keys());
     rings.put("b", 1, 2, 3);
@@ -102,7 +102,7 @@ describe("the events of several buffers", () => {
     expect(drained.some((event) => event.startsWith("b"))).toBe(true);
   });
 
-  bpfTest("stay where they were not delivered", async () => {
+  bpfTest("stay in their buffer if they were not delivered", async () => {
     using rings = new Rings();
     rings.put("a", 1, 2);
     rings.put("b", 1, 2);
@@ -115,7 +115,7 @@ describe("the events of several buffers", () => {
   });
 
   bpfTest(
-    "come each once and in the order of their buffer, however they are consumed",
+    "come once each and in the order of their buffer, however they are consumed",
     async () => {
       const seed = anySeed();
       const random = randomNumbers(seed);
@@ -194,7 +194,7 @@ describe("one consumer for several buffers", () => {
     expect(rings.merged.drain(() => {})).toBe(0);
   });
 
-  bpfTest("is refused twice the same buffer", () => {
+  bpfTest("refuses the same buffer twice", () => {
     using rings = new Rings();
     using again = rings.a.dup();
     const merged = new MergedEvents({ a: rings.a, again });
@@ -271,7 +271,7 @@ describe("one consumer for several buffers", () => {
     });
   });
 
-  bpfTest("keeps the process alive for as long as one of its buffers is to", async () => {
+  bpfTest("keeps the process alive as long as one of its buffers does", async () => {
     const run = async (unreferenced: string, milliseconds: number): Promise<string> => {
       const { stdout, stderr } = await runBun(
         [
@@ -292,7 +292,7 @@ setTimeout(() => { console.log("alive"); process.exit(); }, ${milliseconds}).unr
     expect(await Promise.all([run("a", 300), run("a, b", 20_000)])).toEqual(["alive\n", ""]);
   });
 
-  bpfTest("ends by its signal with the signal's reason", async () => {
+  bpfTest("ends with the reason of its signal", async () => {
     using rings = new Rings();
     const events = rings.merged.events({ signal: AbortSignal.timeout(5) });
     expect(await events.next().catch((error: Error) => error.name)).toBe("TimeoutError");
@@ -306,9 +306,9 @@ setTimeout(() => { console.log("alive"); process.exit(); }, ${milliseconds}).unr
     });
   });
 
-  bpfTest("is refused for what is not a buffer, or for none", () => {
+  bpfTest("refuses values that are not buffers, and no buffers", () => {
     using rings = new Rings();
-    expect(() => new MergedEvents({})).toThrow("expected one buffer at least");
+    expect(() => new MergedEvents({})).toThrow("expected at least one buffer");
     // @ts-expect-error: no buffer
     expect(() => new MergedEvents({ a: rings.a, b: 1 })).toThrow(
       "b: expected a RingBuf or a PerfBuffer, got 1",

@@ -13,7 +13,7 @@ import { onCpu, PerfProducer } from "./perf_producer.ts";
 import { producedRing } from "./rings.ts";
 
 describe("peek", () => {
-  bpfTest("gives the next event as often as it is asked, and leaves it there", async () => {
+  bpfTest("returns the next event each time, and leaves it there", async () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     expect(ring.peek()).toBeUndefined();
@@ -35,7 +35,7 @@ describe("peek", () => {
     expect([ring.peek(), ...events]).toEqual([undefined, 1, 2, 3]);
   });
 
-  bpfTest("passes over records that programs discarded", () => {
+  bpfTest("skips records that programs discarded", () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     producer.discard();
@@ -99,7 +99,7 @@ describe("peek", () => {
     expect(ring.peek()).toBe(2);
   });
 
-  bpfTest("says so where the buffer of a view was transferred", () => {
+  bpfTest("fails where the buffer of a view was transferred", () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     producer.putNumber(1);
@@ -177,7 +177,7 @@ describe("peek", () => {
     expect(buffer.peek()).toBeUndefined();
   });
 
-  bpfTest("after disposal says so", () => {
+  bpfTest("fails after disposal", () => {
     const ring = new RingBuf({ size: 4096, event: t.u32 });
     ring[Symbol.dispose]();
     expect(() => ring.peek()).toThrow("disposed");

@@ -257,7 +257,7 @@ describe("a wake-up", () => {
     expect(buffer.stats.wakeups).toBe(2);
   });
 
-  bpfTest("waits for so many records, and what is below that for somebody who looks", async () => {
+  bpfTest("wakes for this many records; fewer wait for the next read", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size, wakeupEvents: 10 });
     using producer = new PerfProducer(buffer);
     const cpu = buffer.cpus[0] as number;

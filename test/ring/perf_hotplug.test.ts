@@ -74,7 +74,7 @@ class Setup implements Disposable {
     return onCpu(cpu, () => values.map(put)) as number[];
   }
 
-  /** What a drain gives. */
+  /** Returns the events of a drain. */
   drained(): number[] {
     const values: number[] = [];
     this.events.reader.drain((view, offset) => void values.push(view.getUint32(offset, true)), 1e6);
@@ -120,7 +120,7 @@ const switchTest = testUnless(
 );
 
 describe("a CPU that comes online", () => {
-  severalTest("is heard from the next drain on", async () => {
+  severalTest("is read from the next drain on", async () => {
     using setup = new Setup({ offline: [lastCpu] });
     const { machine, events, last } = setup;
     expect(events.cpus).toEqual(setup.cpus.filter((cpu) => cpu !== last));
@@ -133,7 +133,7 @@ describe("a CPU that comes online", () => {
     expect([setup.drained(), events.reader.cpu]).toEqual([[2], last]);
   });
 
-  severalTest("is heard while a consumer waits, and wakes it", async () => {
+  severalTest("is read while a consumer waits, and wakes it", async () => {
     using setup = new Setup({ offline: [lastCpu] });
     const source = setup.source();
     const settings = consumeSettings("test", { wakeup: "interrupt" }, []);
@@ -148,7 +148,7 @@ describe("a CPU that comes online", () => {
     await iterator.return();
   });
 
-  severalTest("is paused where the others are, and overwrites where they do", async () => {
+  severalTest("is paused and overwrites like the others", async () => {
     using setup = new Setup({ offline: [lastCpu], overwrite: true });
     setup.events.pause(true);
     setup.machine.offline.clear();
@@ -162,7 +162,7 @@ describe("a CPU that comes online", () => {
     expect(setup.drained()).toEqual(values.slice(-size / 16));
   });
 
-  severalTest("and cannot be heard is told once, until it was offline again", async () => {
+  severalTest("and cannot be opened is reported once, until it was offline again", async () => {
     using setup = new Setup({ offline: [lastCpu] });
     const { machine } = setup;
     const before = countResources();
@@ -213,7 +213,7 @@ describe("a CPU that was offline", () => {
     );
   }
 
-  severalTest("while the machine was suspended is heard again", async () => {
+  severalTest("while the machine was suspended is read again", async () => {
     using setup = new Setup();
     const old = [...setup.events.reader.readers];
     setup.put(setup.last, 1);
@@ -235,7 +235,7 @@ describe("the kernel", () => {
     expect(condition()).toBe(true);
   };
 
-  switchTest("takes a CPU online, offline and online, and a subscription hears it", async () => {
+  switchTest("takes a CPU online, offline and online, and a subscription reads it", async () => {
     const cpu = switched as number;
     setOnline(cpu, false);
     try {
@@ -261,7 +261,7 @@ describe("the kernel", () => {
     }
   });
 
-  switchTest("takes a CPU online, and the next drain hears it", async () => {
+  switchTest("takes a CPU online, and the next drain reads it", async () => {
     const cpu = switched as number;
     setOnline(cpu, false);
     try {

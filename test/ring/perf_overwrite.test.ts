@@ -76,7 +76,7 @@ class FakeBackward implements BackwardPerfBuffer {
 }
 
 describe("a look at a buffer that is written downwards", () => {
-  test("gives the records that are whole, oldest first, and what came since the last look", () => {
+  test("gives the complete records, oldest first, and those since the last look", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     const memory = new FakeBackward();
@@ -130,7 +130,7 @@ describe("a look at a buffer that is written downwards", () => {
     expect(reader.totals.bytes).toBe(memory.written());
   });
 
-  test("stops where a record cannot be", () => {
+  test("stops at an impossible record", () => {
     const memory = new FakeBackward();
     using reader = memory.reader();
     memory.sample(1);
@@ -257,7 +257,7 @@ describe("a perf buffer in overwrite mode", () => {
     },
   );
 
-  bpfTest("can be read at one moment of all CPUs, in a pause", () => {
+  bpfTest("can be read as a snapshot of all CPUs, in a pause", () => {
     using buffer = make();
     using producer = new PerfProducer(buffer);
     for (const cpu of buffer.cpus) onCpu(cpu, () => producer.putNumber(cpu));
@@ -335,7 +335,7 @@ describe("a perf buffer in overwrite mode", () => {
     },
   );
 
-  bpfTest("is refused with what wakes otherwise, and leaves nothing open", () => {
+  bpfTest("is refused together with other wake-up options, and leaves nothing open", () => {
     const before = countResources();
     const make = (options: object) => () =>
       new PerfBuffer({ event: t.u32, size, overwrite: true, ...options });

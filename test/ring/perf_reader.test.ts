@@ -148,7 +148,7 @@ describe("a drain", () => {
   });
 });
 
-test("a wake-up is due when so many records were written, whether they were read or not", () => {
+test("a wake-up is due after this many records, read or not", () => {
   const seed = anySeed();
   const random = randomNumbers(seed);
   const memory = new FakePerf();

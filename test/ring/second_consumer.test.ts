@@ -53,7 +53,7 @@ test("a consumer that has read more than another one released does not read it t
   expect(drained(reader)).toEqual([]);
 });
 
-test("the position is never that of no record, whatever was read where programs wrote meanwhile", () => {
+test("the position is always that of a record, whatever was read where programs wrote meanwhile", () => {
   const { memory, reader } = numbered();
   const events = drained(reader, (value) => {
     if (value !== 3) return;
@@ -68,7 +68,7 @@ test("the position is never that of no record, whatever was read where programs 
   expect(memory.consumer).toBe(160);
 });
 
-test("garbage in place of a header is no corruption where another consumer released it", () => {
+test("garbage in place of a header is not corruption where another consumer released it", () => {
   const { memory, reader } = numbered();
   const events = drained(reader, (value) => {
     if (value !== 3) return;
@@ -166,7 +166,7 @@ function sizedProducer(ring: LiveMap, state: LiveMap): Program {
 }
 
 bpfTest(
-  "two threads that consume one ring leave it whole, and neither ends",
+  "two threads that consume one ring keep it intact, and neither ends",
   async () => {
     using ring = new RingBuf({ size: 4096, event: t.u64Number });
     using state = new ArrayMap({ value: producerState, length: 1 });
@@ -206,7 +206,7 @@ bpfTest(
     // Those that both read are delivered twice. None was missing in 65,000; it takes garbage that looks like a record.
     expect(numbers.filter((count) => count === 0).length).toBeLessThan(sequence / 100);
     expect(results.every(({ events }) => events > 0)).toBe(true);
-    // Whole: what is written now comes, in order.
+    // The ring is intact: new records come in order.
     for (let round = 0; round < 100; round++) {
       for (let run = 0; run < 10; run++) program.testRun({ data: new Uint8Array(14) });
       const events: number[] = [];

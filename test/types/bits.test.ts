@@ -30,7 +30,7 @@ describe("bit-fields", () => {
     }>();
   });
 
-  test("of no bits end a unit, and are no part of the value", () => {
+  test("of width 0 end a unit, and are not part of the value", () => {
     const type = t.struct({ a: t.bits(t.u32, 3), end: t.bits(t.u32, 0), b: t.bits(t.u32, 3) });
     expect(type).toMatchObject({ size: 8, align: 4 });
     expect(type.fields.b.bitOffset).toBe(32);
@@ -47,7 +47,7 @@ describe("bit-fields", () => {
     expect(() => t.struct({ end: t.bits(t.u32, 0) })).toThrow("a struct needs a field");
   });
 
-  test("take what their bits can hold, and leave those of the others", () => {
+  test("take values that fit, and do not change the bits of the others", () => {
     withRandom((random) => {
       const bases = [
         t.u8,
@@ -90,7 +90,7 @@ describe("bit-fields", () => {
     });
   });
 
-  test("refuse what has too many bits, by name as well", () => {
+  test("refuse values with too many bits, also by name", () => {
     const type = t.struct({ colour: t.bits(Colour, 2), flag: t.bits(t.bool, 1) });
     expect(encode(type, { colour: "GREEN", flag: true })).toBe("05000000");
     expect(refusal(type, { colour: "BLUE", flag: true })).toContain("from 0 to 3");
@@ -110,7 +110,7 @@ describe("bit-fields", () => {
     expect(Flags.copy(event)).toStrictEqual(Flags.read(view, 1));
   });
 
-  test("reach no byte beyond the struct", () => {
+  test("access no byte beyond the struct", () => {
     const type = t.struct({ a: t.bits(t.u32, 17), b: t.u8 }, { packed: true });
     expect(type.size).toBe(4);
     const short = t.struct({ a: t.bits(t.u32, 17) }, { packed: true });
@@ -118,7 +118,7 @@ describe("bit-fields", () => {
     expect(decode(short, encode(short, { a: 0x1ffff }))).toEqual({ a: 0x1ffff });
   });
 
-  test("alone are an integer with fewer values", () => {
+  test("outside of a struct are integers with fewer values", () => {
     const type = t.bits(t.u32, 3);
     expect(type).toMatchObject({ kind: "bits", name: "bits(u32, 3)", size: 4, align: 4, width: 3 });
     expect(encode(type, 7)).toBe("07000000");

@@ -220,7 +220,7 @@ async function runC(source: string): Promise<string[]> {
 }
 
 testUnless(obstacle)(
-  "random structs, unions and bit-fields are those of the C compiler",
+  "random structs, unions and bit-fields have the layout of the C compiler",
   async () => {
     const random = new Random(seed);
     const generator = new Generator(random);

@@ -76,7 +76,7 @@ test("a type that another library made works like one of ours", () => {
   expect(roundTrip(type, value)).toEqual(value);
 });
 
-test("a size that changes later, or with each question, lays nothing out anew", () => {
+test("a size that changes later, or with each read, changes no layout", () => {
   let asked = 0;
   const fickle: t.Type<number> = {
     kind: "fickle",

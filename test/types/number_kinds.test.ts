@@ -92,7 +92,7 @@ describe("enums", () => {
     expect(t.enum({ A: 1 }, { base: t.u8 })).toMatchObject({ size: 1, name: "enum: u8 { A = 1 }" });
   });
 
-  test("have names for the type checker, and numbers without one", () => {
+  test("have the names and other numbers as their TypeScript type", () => {
     expectTypeOf<t.Infer<typeof Verdict>>().toEqualTypeOf<"DROP" | "PASS" | "ACCEPT" | number>();
     expectTypeOf<t.Inside<typeof Verdict>>().toEqualTypeOf<number>();
     const wide = t.enum({ A: 1n, B: 2n }, { base: t.u64 });

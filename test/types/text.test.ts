@@ -85,7 +85,7 @@ test("bytes follow a growable buffer as it grows", () => {
   expect(type.read(view, 40)).toStrictEqual(new Uint8Array(20).fill(9));
 });
 
-describe("what says that it has 4 bytes, and has others,", () => {
+describe("a value whose length property says 4, and that has another length,", () => {
   class Lying extends Uint8Array {
     claimed = 4;
     override get length(): number {
@@ -127,13 +127,13 @@ describe("what says that it has 4 bytes, and has others,", () => {
     }
   });
 
-  test("is told how many it has", () => {
+  test("is refused with its real length", () => {
     expect(refusal(t.bytes(4), new Lying(12))).toBe(
       "RangeError: expected a Uint8Array of 4 bytes (bytes(4)), got a Lying of 4 bytes: it has 12",
     );
   });
 
-  test("is written where it has as many as the type", () => {
+  test("is written if it has the length of the type", () => {
     const honest = new Lying(6).fill(7);
     honest.claimed = 1;
     expect(encode(t.bytes(6), honest)).toBe("07".repeat(6));

@@ -14,7 +14,7 @@ describe("unions", () => {
     expect(t.union({ a: t.bytes(5), b: t.u16 })).toMatchObject({ size: 6, align: 2 });
   });
 
-  test("have at least one member, for the type checker", () => {
+  test("have at least one member as their TypeScript type", () => {
     const union = t.union({ number: t.u32, text: t.cstring(4) });
     type Value = t.Infer<typeof union>;
     expectTypeOf<{ number: number }>().toExtend<Value>();
@@ -51,7 +51,7 @@ describe("unions", () => {
     );
   });
 
-  test("refuse no member, several, others, and what is no object", () => {
+  test("refuse no member, several, unknown ones, and values that are not objects", () => {
     const type = t.struct({ a: t.u8, address: Address });
     const refused = (address: unknown) => refusal(type, { a: 1, address });
     expect(refused({})).toBe(
@@ -64,7 +64,7 @@ describe("unions", () => {
     expect(refused({ v4: "10.0.0" })).toStartWith(
       'RangeError: field "address.v4": expected an IPv4 address',
     );
-    expect(refused(5)).toContain('field "address": expected an object of one member');
+    expect(refused(5)).toContain('field "address": expected an object with one member');
     expect(refused(null)).toContain("got null");
     expect(refusal(Address, { toString: 1 })).toContain('unknown field "toString"');
   });
@@ -118,10 +118,12 @@ describe("unions", () => {
     expect(() => t.union({})).toThrow("union(fields): a union needs a field");
     expect(() => t.union({ a: 5 } as never)).toThrow('union(fields): field "a": expected a type');
     expect(() => t.union({ 0: t.u8 })).toThrow("is a number");
-    expect(() => t.union({ a: t.spinLock, b: t.u8 })).toThrow("a union cannot have what belongs");
+    expect(() => t.union({ a: t.spinLock, b: t.u8 })).toThrow(
+      "a union cannot have a field that belongs to the kernel",
+    );
     expect(() => t.union({ a: t.struct({ lock: t.spinLock }), b: t.u8 })).toThrow(TypeError);
     expect(() => t.union({ a: t.bits(t.u8, 0), b: t.u8 })).toThrow(
-      "a bit-field of no bits is for structs",
+      "a bit-field of width 0 can only be in a struct",
     );
   });
 });

@@ -24,7 +24,7 @@ test("every enumeration has its constants, under the kernel's names", () => {
   }
 });
 
-test("what scripts and the guides of the field type is there", () => {
+test("the constants that scripts and guides use are there", () => {
   // Numbers of the ABI, which no kernel can change.
   expect([
     [uapi.XDP_ABORTED, uapi.XDP_DROP, uapi.XDP_PASS, uapi.XDP_TX, uapi.XDP_REDIRECT],

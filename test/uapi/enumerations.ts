@@ -59,7 +59,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: ofEnum(bpf, "bpf_adj_room_mode"),
   },
   bpf_hdr_start_off: {
-    about: "Starts that the helper `skb_load_bytes_relative` counts from",
+    about: "Headers that the helper `skb_load_bytes_relative` can count from",
     from: ofEnum(bpf, "bpf_hdr_start_off"),
   },
   bpf_lwt_encap_mode: {
@@ -110,7 +110,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named(bpf, /^BPF_SOCK_OPS_\w+_FLAGS?$/),
   },
   bpf_tcp_header_option_flags: {
-    about: "Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and their kin",
+    about: "Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers",
     areSeparate: true,
     from: named(bpf, /^BPF_(LOAD_HDR_OPT_TCP_SYN|WRITE_HDR_TCP_\w+)$/),
   },
@@ -313,7 +313,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named("kernel:linux/fs.h", /^MAY_(EXEC|WRITE|READ|APPEND|ACCESS|OPEN|CHDIR)$/),
   },
   at_flags: {
-    about: "Arguments of openat(2), unlinkat(2) and their kin",
+    about: "Arguments of openat(2), unlinkat(2) and similar calls",
     areSeparate: true,
     from: named(
       "linux/fcntl.h",
@@ -386,12 +386,12 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_F_USER_BUILD_ID:
     "Collects build ids and offsets in files instead of addresses: for `get_stack`.",
   BPF_F_CURRENT_CPU:
-    "The CPU that the program runs on: for `perf_event_output` and its kin. `asm.mov32` loads it.",
-  BPF_F_INDEX_MASK: "Mask of the index of the CPU: for `perf_event_output` and its kin.",
+    "The CPU that the program runs on: for `perf_event_output` and similar helpers. `asm.mov32` loads it.",
+  BPF_F_INDEX_MASK: "Mask of the index of the CPU: for `perf_event_output` and similar helpers.",
   BPF_F_CTXLEN_MASK:
     "Mask of the number of bytes of the packet to append: for `perf_event_output`.",
   BPF_F_CURRENT_NETNS:
-    "The network namespace of the context: for `sk_lookup_tcp` and its kin. It is -1: 32 bits.",
+    "The network namespace of the context: for `sk_lookup_tcp` and similar helpers. Its value is -1, in 32 bits.",
   BPF_RB_NO_WAKEUP:
     "Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`.",
   BPF_RB_FORCE_WAKEUP:
@@ -399,9 +399,9 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_RB_AVAIL_DATA: "Bytes that the consumer has not read: for `ringbuf_query`.",
   BPF_RB_RING_SIZE: "Bytes of the ring: for `ringbuf_query`.",
   BPF_RB_CONS_POS: "Position of the consumer: for `ringbuf_query`.",
-  BPF_RB_PROD_POS: "Position of the programs: for `ringbuf_query`.",
+  BPF_RB_PROD_POS: "Position of the producers: for `ringbuf_query`.",
   BPF_F_INGRESS:
-    "Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and their kin.",
+    "Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and similar helpers.",
   BPF_F_BROADCAST:
     "Redirects to all interfaces of the map: for `redirect_map`. Requires Linux 5.14.",
   BPF_F_EXCLUDE_INGRESS:
@@ -410,9 +410,9 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_F_INVALIDATE_HASH: "Clears the hash of the packet: for `skb_store_bytes`.",
   BPF_F_HDR_FIELD_MASK:
     "Mask of the size of the field, in bytes: for `l3_csum_replace` and `l4_csum_replace`.",
-  BPF_F_PSEUDO_HDR: "Counts the change into the pseudo header: for `l4_csum_replace`.",
+  BPF_F_PSEUDO_HDR: "The changed field is part of the pseudo header: for `l4_csum_replace`.",
   BPF_F_MARK_MANGLED_0:
-    "Leaves a checksum of 0 as it is, which UDP means by none: for `l4_csum_replace`.",
+    "Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`.",
   BPF_LOCAL_STORAGE_GET_F_CREATE: "Creates the value where there is none.",
   BPF_SK_STORAGE_GET_F_CREATE: "The older name of `BPF_LOCAL_STORAGE_GET_F_CREATE`.",
   BPF_ADJ_ROOM_NET: "Adjusts the room after the network header.",

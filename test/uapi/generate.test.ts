@@ -70,7 +70,7 @@ test("no constant is in two enumerations", () => {
   expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
 });
 
-test("every meaning is that of a constant that there is", () => {
+test("every meaning belongs to an existing constant", () => {
   const text = [...generated.values()].join("\n");
   const undeclared = Object.keys(meanings).filter(
     (name) => !text.includes(`export const ${name} =`),

@@ -69,12 +69,12 @@ export function generate(input: Reduced): Map<string, string> {
 const publicModule = `/**
  * Constants of the kernel, by the kernel's names: results of programs, flags of helper functions, states, families, protocols.
  *
- * Each is a number with a literal type. Those that exclude each other are also in an object, and in a type, by the name of the
- * kernel's enum where it has one: \`uapi.XDP_PASS\`, \`uapi.xdp_action.XDP_PASS\`, and the type \`uapi.xdp_action\`. Flags are
- * numbers alone. A bundle of a script has those that the script uses, and no others.
+ * Each is a number with a literal type. The constants of an enumeration are also in an object and a type, which have the name of
+ * the kernel's enum if there is one: \`uapi.XDP_PASS\`, \`uapi.xdp_action.XDP_PASS\`, and the type \`uapi.xdp_action\`. Flags are
+ * only numbers. A bundled script contains only the constants that it uses.
  *
- * Where this is loaded from the installed package, it is loaded on first use: code that runs for each event takes a constant
- * once, outside of it (\`const { TCP_LISTEN } = uapi\`).
+ * The installed package loads this on first use. Code that runs for each event should read its constants once, outside of the
+ * callback (\`const { TCP_LISTEN } = uapi\`).
  *
  * @example
  * \`\`\`ts

@@ -8,7 +8,7 @@ const { asm, t } = lib;
 const code = [asm.mov(asm.r0, 0), asm.exit()];
 const value = t.u32;
 
-/** What there is to use, made while there are descriptors. */
+/** Objects for the operations, made while there are descriptors. */
 const map = new lib.HashMap({ key: t.u32, value, maxEntries: 1, name: "given" });
 const ring = new lib.RingBuf({ event: value, size: 4096 });
 const mapped = new lib.ArrayMap({ value, length: 1, mmap: true });
@@ -64,7 +64,7 @@ const makers: Readonly<Record<string, () => unknown>> = {
   },
 };
 
-/** What stays. */
+/** Objects that stay open. */
 const lasting: readonly string[] = ["the view of an array", "the losses of a ring"];
 
 const names = process.argv.slice(2);
@@ -73,7 +73,7 @@ if (names.length === 0) {
   process.exit();
 }
 
-/** What became of a thing. */
+/** The result of an operation. */
 export interface Outcome {
   readonly what: string;
   readonly failures: { spare: number; name: string; code: string; message: string }[];

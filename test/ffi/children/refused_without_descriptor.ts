@@ -1,4 +1,4 @@
-/** @module Is refused a map for want of a capability, with no descriptor left to find that out. */
+/** @module Creates a map without the capability, and without a descriptor left to find that out. */
 import { type BpfError, HashMap, t } from "../../../src/index.ts";
 import { takeDescriptors } from "../../support/last_descriptors.ts";
 

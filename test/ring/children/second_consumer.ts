@@ -3,12 +3,12 @@ import { RingBuf, t } from "../../../src/index.ts";
 
 declare const self: Worker;
 
-/** What the test tells the Worker. */
+/** The message from the test to the Worker. */
 export interface Order {
   readonly ringFd: number;
-  /** How often each number was seen, by any consumer. */
+  /** The number of times that any consumer saw each number. */
   readonly seen: Uint8Array;
-  /** Not 0 when the consumers are to end. */
+  /** Set to 1 when the consumers should end. */
   readonly stop: Int32Array;
 }
 

@@ -3,12 +3,12 @@ import { t, UserRingBuf } from "../../../src/index.ts";
 
 declare const self: Worker;
 
-/** What the test tells the Worker. */
+/** The message from the test to the Worker. */
 export interface Order {
   readonly ringFd: number;
   /** Bytes of its records. */
   readonly length: number;
-  /** Not 0 when the writers are to end. */
+  /** Set to 1 when the writers should end. */
   readonly stop: Int32Array;
 }
 
