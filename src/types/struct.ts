@@ -153,7 +153,7 @@ export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
     const isBits = recipeOf(type).atBit !== undefined;
     return { name, type, ...extent, ...(isBits && { width: (type as BitsType<unknown>).width }) };
   });
-  // Bit-fields of no bits are none.
+  // A bit-field of width 0 is no member.
   if (checked.every(({ width }) => width === 0)) {
     throw new TypeError(`${word}(fields): a ${word} needs a field`);
   }
