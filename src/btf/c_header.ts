@@ -10,8 +10,13 @@ const greatestDepth = 64;
 /** Types that lead from one to another until all that a type needs is defined. In Linux 6.18 that are at most about 300. */
 const longestPath = 1024;
 
-/** Characters of one definition: types that were made for it can have any number. Of Linux 6.18 the longest has about 30,000. */
-const longestDefinition = 4 * 1024 * 1024;
+/**
+ * The number of characters that may be made of so many types, those inside others counted again for each: types that were made
+ * for it repeat one another any number of times. Those of Linux 6.18 make about 30 of each type.
+ */
+function mostCharacters(typeCount: number): number {
+  return 16 * 1024 * 1024 + 256 * typeCount;
+}
 
 /** Types that compilers know by themselves: they cannot be defined. */
 const builtIn: ReadonlySet<string> = new Set(["__builtin_va_list"]);
@@ -118,8 +123,10 @@ class DefinitionOrder {
         case "func":
           return this.#declare(type.typeId);
         case "func_proto":
+          if (this.#declared.has(id)) return;
           this.#declare(type.typeId);
           for (const { typeId } of this.#graph.parameters(id)) this.#declare(typeId);
+          this.#declared.add(id);
           return;
         case "typedef":
           return this.#declareTypedef(type);
@@ -227,12 +234,21 @@ class Printer {
   readonly #graph: BtfGraph;
   readonly #names: Names;
   readonly #layouts: Layouts;
-  #length = 0;
+  /** The number of characters that may still be made. */
+  #left: number;
 
   constructor(graph: BtfGraph, names: Names) {
     this.#graph = graph;
     this.#names = names;
     this.#layouts = new Layouts(graph);
+    this.#left = mostCharacters(graph.length);
+  }
+
+  /** Counts text that was made. @throws {RangeError} when there is more than types make that no one made for it */
+  #counted(id: number, text: string): string {
+    this.#left -= text.length;
+    if (this.#left < 0) throw new RangeError(`BTF type ${id} is too long to be written out`);
+    return text;
   }
 
   /** `struct list_head`. */
@@ -277,7 +293,10 @@ class Printer {
           isPointer = false;
           break;
         default:
-          return spaced([...qualifiers, this.#base(type, level)].join(" "), declarator);
+          return this.#counted(
+            id,
+            spaced([...qualifiers, this.#base(type, level)].join(" "), declarator),
+          );
       }
       typeId = type.typeId;
     }
@@ -321,7 +340,6 @@ class Printer {
   /** A struct or union with its members. */
   composite(type: BtfType, level: number): string {
     const { id, kind, name, size } = type;
-    if (level === 0) this.#length = 0;
     if (level > greatestDepth)
       throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
     const inner = indentation.repeat(level + 1);
@@ -334,11 +352,7 @@ class Printer {
         kind === "union" ? member.bitOffset : this.#layouts.startOf(member, end, isPacked);
       if (start < member.bitOffset)
         lines.push(...padding(start, member.bitOffset).map((text) => inner + text));
-      const line = `${inner}${this.#member(member, level + 1)};`;
-      this.#length += line.length;
-      if (this.#length > longestDefinition)
-        throw new RangeError(`BTF type ${id} is too long to be written out`);
-      lines.push(line);
+      lines.push(this.#counted(id, `${inner}${this.#member(member, level + 1)};`));
       end = Math.max(end, this.#layouts.endOf(member));
     }
     const natural =

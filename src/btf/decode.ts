@@ -38,15 +38,19 @@ interface Member {
 /** Structs and arrays within one another. The kernel takes more, which no program has. */
 const greatestDepth = 32;
 
-/** Members of a struct with those of anonymous ones: damaged types, or such as were made for it, can have 2^32. */
-const mostMembers = 1 << 16;
-
 /**
  * The number of values that may be made of bytes: each union makes several of the same bytes, and types that were made for it
  * 2^32. Of the structs of Linux 6.18 the one with most makes 34 of each byte; large values are mostly arrays.
  */
-function mostValues(byteLength: number): number {
+export function mostValues(byteLength: number): number {
   return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
+}
+
+/** The refusal of a type that makes more values than {@link mostValues}. */
+export function tooManyValues(id: number, byteLength: number): RangeError {
+  return new RangeError(
+    `BTF type ${id} makes more than ${mostValues(byteLength)} values of ${byteLength} bytes: its members lie over one another too often`,
+  );
 }
 
 /** Makes JavaScript's values of bytes. Each type gets its reader once. */
@@ -86,10 +90,7 @@ export class Decoder {
 
   #spend(id: number, count: number): void {
     this.#left -= count;
-    if (this.#left >= 0) return;
-    throw new RangeError(
-      `BTF type ${id} makes more than ${mostValues(this.#byteLength)} values of ${this.#byteLength} bytes: its members lie over one another too often`,
-    );
+    if (this.#left < 0) throw tooManyValues(id, this.#byteLength);
   }
 
   #reader(id: number): Reader {
@@ -391,15 +392,6 @@ export const addressTypes: ReadonlyMap<string, Type<string>> = new Map([
 function addressOf({ name, size }: BtfType): Reader | undefined {
   const address = addressTypes.get(name);
   return address?.size === size ? (view, at) => address.read(view, at) : undefined;
-}
-
-/** @throws {RangeError} when there are more members than any struct has */
-export function checkMemberCount(id: number, count: number): void {
-  if (count > mostMembers) {
-    throw new RangeError(
-      `BTF type ${id} has more than ${mostMembers} members: the bytes are damaged`,
-    );
-  }
 }
 
 /** The type that values are of: what is behind typedefs, qualifiers and the name of a variable. */

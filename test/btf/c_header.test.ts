@@ -230,4 +230,28 @@ describe("types that no compiler makes", () => {
     const root = types.struct("root", 4, [{ name: "", type: inner, bit: 0 }]);
     expect(() => header(types, root)).toThrow("too long to be written out");
   });
+
+  test("do not make more text of functions either, nor work without an end", () => {
+    const types = new RawTypes();
+    let pointer = types.ptr(types.functionProto(0));
+    // Functions that take eight of the ones before, thirty levels deep.
+    for (let level = 0; level < 30; level++) {
+      const parameters = Array.from({ length: 8 }, (_, at) => [`p${at}`, pointer] as const);
+      pointer = types.ptr(types.functionProto(0, parameters));
+    }
+    const root = types.typedef("nested", pointer);
+    expect(() => header(types, root)).toThrow("too long to be written out");
+  });
+
+  test("do not make more text of many types that each repeat the same ones", () => {
+    const types = new RawTypes();
+    let pointer = types.ptr(types.functionProto(0));
+    for (let level = 0; level < 5; level++) {
+      const parameters = Array.from({ length: 8 }, (_, at) => [`p${at}`, pointer] as const);
+      pointer = types.ptr(types.functionProto(0, parameters));
+    }
+    const aliases = Array.from({ length: 100 }, (_, at) => types.typedef(`alias${at}`, pointer));
+    expect(header(types, ...aliases.slice(0, 1)).length).toBeGreaterThan(500_000);
+    expect(() => header(types, ...aliases)).toThrow("too long to be written out");
+  });
 });
