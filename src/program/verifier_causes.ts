@@ -56,7 +56,10 @@ export const causes: readonly Cause[] = [
   { words: /R(?<reg>\d+) invalid mem access '\w+_or_null_?'/, advice: nullAdvice },
   { words: /R(?<reg>\d+) .*null-check it first/, advice: nullAdvice },
   { words: /R(?<reg>\d+) type=\w+_or_null_? expected=/, advice: nullAdvice },
-  { words: /[Pp]ossibly NULL pointer passed to \w+ arg#?(?<arg>\d)/, advice: nullAdvice },
+  {
+    words: /[Pp]ossibly NULL pointer passed to (?:\w+ )?(?:arg#?(?<arg>\d)|R(?<reg>\d+))/,
+    advice: nullAdvice,
+  },
   {
     words: /R(?<reg>\d+) invalid mem access '(?:scalar|inv)'/,
     advice: (found) =>
@@ -79,13 +82,19 @@ export const causes: readonly Cause[] = [
   },
   // What leaks.
   {
+    words: /prohibited for !root/,
+    advice:
+      "Without CAP_PERFMON programs may not do this, as a processor that guesses ahead could be made to leak memory by it: keep offsets constant, or load the program with CAP_PERFMON",
+  },
+  {
     words:
       /R(?<reg>\d+) (?:leaks addr|pointer comparison prohibited|partial copy of pointer)|attempt to corrupt spilled pointer/,
     advice: (found) =>
       `${found.groups["reg"] === undefined ? "A register" : register(found)} has an address of the kernel, and without CAP_PERFMON programs may not pass addresses on: to maps, packets, helpers, results or comparisons. Pass numbers, or load the program with CAP_PERFMON`,
   },
   {
-    words: /R(?<reg>\d+) .*(?:pointer|ptr_?|arithmetic|fp|ctx) .*prohibited/,
+    words:
+      /R(?<reg>\d+) (?:.*(?:pointer|ptr_?|arithmetic|fp|ctx) .*prohibited|tried to subtract pointer)/,
     advice:
       "Pointers take additions and subtractions of known small numbers in 64 bits, and nothing else: do the arithmetic with numbers, and add the result to the pointer",
   },
@@ -185,9 +194,15 @@ export const causes: readonly Cause[] = [
       "Fields of the context are read at constant offsets from the pointer that the program got: leave that one unchanged, and give the offset with the load",
   },
   {
-    words: /invalid access to mem\w*, mem_size=(?<room>\d+) off=(?<offset>-?\d+) size=(?<size>\d+)/,
+    words:
+      /invalid access to (?:mem\w*|context|map key), \w+_size=(?<room>\d+) off=(?<offset>-?\d+) size=(?<size>\d+)/,
     advice: ({ groups }) =>
       `The memory has ${groups["room"]} bytes, and an access of size ${groups["size"]} at offset ${groups["offset"]} leaves it. Where the offset varies, compare it with its bounds right before`,
+  },
+  {
+    words: /R(?<reg>\d+) (?:is not a known constant|unbounded size, use 'var)/,
+    advice: (found) =>
+      `${register(found)} has to be the same number on each path, known when the program is loaded: the room that ringbuf_reserve() gives cannot vary. Reserve the largest record, or build it elsewhere and call ringbuf_output()`,
   },
   {
     words:
@@ -222,12 +237,12 @@ export const causes: readonly Cause[] = [
   },
   {
     words:
-      /cannot write into|write into \S+ forbidden|only read is supported|(?:is|are) read.?only/,
+      /cannot write into|write into \S+ forbidden|only read (?:from \S+ )?is supported|(?:is|are) read.?only/,
     advice: "This memory is read only for programs of this type",
   },
   // The end of the program.
   {
-    words: /Unreleased reference id=\d+ alloc_insn=(?<acquired>\d+)/,
+    words: /(?:Unreleased|Leaking) reference id=\d+ alloc_insn=(?<acquired>\d+)/,
     advice: ({ groups }) =>
       `What the call at slot ${groups["acquired"]} returned is still held on this path: release it on each (ringbuf_submit() or ringbuf_discard() after ringbuf_reserve(), sk_release() after a look-up of a socket), also where the program ends early`,
   },
