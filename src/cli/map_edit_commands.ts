@@ -1,6 +1,6 @@
 /** @module The commands that read and change single entries: `bun-bpf map lookup`, `update`, `delete` and `peek`. */
 
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { CommandError } from "./command_line.ts";
 import { valueText } from "./map_command.ts";
 import {
@@ -77,7 +77,11 @@ function encoded<T>(map: MapEditor, encode: () => T): T {
   try {
     return encode();
   } catch (error) {
-    if (!(error instanceof TypeError) && !(error instanceof RangeError)) throw error;
+    const isRefusal =
+      error instanceof TypeError ||
+      error instanceof RangeError ||
+      error instanceof InvalidArgumentError;
+    if (!isRefusal) throw error;
     throw new CommandError(`${map}: ${error.message}`, { isMisuse: true });
   }
 }

@@ -226,6 +226,11 @@ describe("other maps", () => {
       value: { programId: program.id },
     });
     expect(await cli(["map", "delete", jumps.id, 1])).toMatchObject(done);
+    for (const reference of ["", "id:", "id:handler"]) {
+      const { stderr, exitCode } = await cli(["map", "update", jumps.id, 0, reference]);
+      expect({ reference, exitCode }).toEqual({ reference, exitCode: 2 });
+      expect(stderr).toMatch(/^bun-bpf: prog_array map \d+: Expected an id/);
+    }
 
     using inner = new ArrayMap({ value: t.u32, length: 1, name: "cli_inner" });
     using outer = new HashOfMaps({
