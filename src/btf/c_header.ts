@@ -15,7 +15,7 @@ const longestPath = 1024;
  * for it repeat one another any number of times. Those of Linux 6.18 make about 30 of each type.
  */
 function mostCharacters(typeCount: number): number {
-  return 16 * 1024 * 1024 + 256 * typeCount;
+  return 4 * 1024 * 1024 + 256 * typeCount;
 }
 
 /** Types that compilers know by themselves: they cannot be defined. */

@@ -235,6 +235,20 @@ describe("types that somebody has put into the kernel", () => {
     ]);
     return id;
   };
+  const paddingWithin = (types: RawTypes) => {
+    let inner = types.struct("", 4, [{ name: "", type: int, bit: 0, bits: 3 }]);
+    for (let level = 0; level < 20; level++) inner = types.union("", 4, eight(inner, ""));
+    return inner;
+  };
+  const functionsWithin = (types: RawTypes) => {
+    let inner = types.ptr(types.functionProto(0));
+    for (let level = 0; level < 20; level++) {
+      const parameters = eight(inner, "p").map(({ name, type }) => [name, type] as const);
+      inner = types.ptr(types.functionProto(0, parameters));
+    }
+    types.typedef("functions", inner);
+    return inner;
+  };
   const longChain = (types: RawTypes) => {
     let id = int;
     for (let count = 0; count < 40; count++) id = types.typedef(`t${count}`, id);
@@ -273,6 +287,8 @@ describe("types that somebody has put into the kernel", () => {
       "union wide { char m0; char m1;",
       [tooMany],
     ],
+    ["padding within one another", 4, paddingWithin, "union { union { union {", [tooMany]],
+    ["functions that take one another", 8, functionsWithin, "... (*)(... (*p0)(", []],
     [
       "a long chain of names",
       4,
@@ -285,11 +301,11 @@ describe("types that somebody has put into the kernel", () => {
     async (_, size, make, declared, notes) => {
       using harmless = mapOf(4, () => int);
       using map = mapOf(size, make);
-      const [usual, shown, dumped] = [
-        await measured(["map", "dump", harmless.id]),
-        await measured(["map", "show", map.id]),
-        await measured(["map", "dump", map.id, "--json"]),
-      ];
+      const usual = await measured(["map", "dump", harmless.id]);
+      const shown = await measured(["map", "show", map.id]);
+      const dumped = await measured(["map", "dump", map.id, "--json"]);
+      const updated = await measured(["map", "update", map.id, 0, "{}"]);
+      const listed = await measured(["btf", "dump", `map:${map.id}`]);
       expect(shown.stderr).toBe("");
       const [, valueType = ""] = /^value type: +(.*)$/m.exec(shown.stdout) ?? [];
       expect(valueType).toStartWith(declared);
@@ -300,7 +316,11 @@ describe("types that somebody has put into the kernel", () => {
       expect(entries).toEqual([
         { key: 0, value: notes.length === 0 ? "0x4141414141414141" : bytes },
       ]);
-      for (const { peak } of [shown, dumped]) expect(peak - usual.peak).toBeLessThan(64 * 1024);
+      expect(updated.stderr).toMatch(/^bun-bpf: .+\n$/);
+      expect(listed.stderr).toMatch(/^(bun-bpf: .+\n)?$/);
+      for (const { peak } of [shown, dumped, updated, listed]) {
+        expect(peak - usual.peak).toBeLessThan(64 * 1024);
+      }
     },
   );
 
