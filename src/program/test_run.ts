@@ -112,7 +112,7 @@ function explainInput(
       }
       return context === undefined
         ? undefined
-        : `The kernel refuses a field of the context (ctx): in a struct __sk_buff mark, priority, ifindex, cb, tstamp and a few others may be set, in a struct xdp_md data_end is the length of the packet`;
+        : `The kernel refuses a field of the context (ctx): in a struct __sk_buff mark, priority, ifindex, cb, tstamp and a few others may be set, in a struct xdp_md, which Linux takes from 5.15 on, data_end is the length of the packet`;
     }
     default:
       return undefined;

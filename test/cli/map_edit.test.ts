@@ -16,6 +16,8 @@ import {
 } from "../../src/index.ts";
 import { createKernelMap } from "../../src/ffi/bpf_map.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
+import { MapEditor } from "../../src/inspect/map_editor.ts";
+import { type MapType, mapTypes } from "../../src/maps/map_types.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
 import { mapTest } from "../support/needs.ts";
@@ -284,6 +286,20 @@ describe("what is not done", () => {
       if (typeof message === "string") expect(stderr).toBe(`bun-bpf: ${message}\n`);
       else expect(stderr).toMatch(message);
       expect([...map]).toEqual([[1, 1]]);
+    }
+  });
+
+  bpfTest("nothing is copied where it is not known how much that is", () => {
+    using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
+    // As if this version did not know the type, which the kernel copies a value for each CPU of.
+    const known = mapTypes as Map<string, MapType>;
+    const row = known.get(map.type) as MapType;
+    known.delete(map.type);
+    try {
+      const open = () => MapEditor.open({ id: map.id }, "read")[Symbol.dispose]();
+      expect(open).toThrow("its kind is newer than this version of bun-bpf");
+    } finally {
+      known.set(map.type, row);
     }
   });
 
