@@ -140,7 +140,7 @@ class DefinitionOrder {
           if (this.#declared.has(id) || !type.name.startsWith("__Poly")) return;
           this.#declared.add(id);
           // Types of arm64's compilers alone.
-          this.#ready.push(`typedef ${polynomial(type.size)} ${type.name};\n`);
+          this.#ready.push(`typedef ${polynomial(type.size)} ${identifier(type.name)};\n`);
           return;
         default:
       }
@@ -210,7 +210,7 @@ class Names {
 
   of(type: BtfType): string {
     // A declaration is of the struct with its name.
-    if (type.kind === "fwd") return type.name;
+    if (type.kind === "fwd") return identifier(type.name);
     return this.#byId.getOrInsertComputed(type.id, () =>
       numbered(type.kind === "typedef" ? this.#others : this.#tags, type.name),
     );
@@ -223,7 +223,13 @@ class Names {
   }
 }
 
-function numbered(given: Map<string, number>, name: string): string {
+/** A name as C takes it. Those of other languages have other characters, and those of integers any that somebody chose. */
+function identifier(name: string): string {
+  return name.replace(/\W/g, "_");
+}
+
+function numbered(given: Map<string, number>, original: string): string {
+  const name = identifier(original);
   const count = (given.get(name) ?? 0) + 1;
   given.set(name, count);
   return count === 1 ? name : `${name}___${count}`;
@@ -312,7 +318,7 @@ class Printer {
       .map(({ typeId, name }, index) =>
         typeId === 0 && index === parameters.length - 1
           ? "..."
-          : this.declaration(typeId, name, level + 1),
+          : this.declaration(typeId, identifier(name), level + 1),
       )
       .join(", ");
   }
@@ -333,7 +339,10 @@ class Printer {
       case "typedef":
         return builtIn.has(name) ? name : this.#names.of(type);
       default:
-        return name === "" ? `unsigned char /* ${kind} */` : name;
+        // Several words: unsigned int.
+        return name === ""
+          ? `unsigned char /* ${kind} */`
+          : name.split(" ").map(identifier).join(" ");
     }
   }
 
@@ -370,7 +379,7 @@ class Printer {
       return this.composite({ ...type, name: "" }, level);
     }
     const width = bitSize === 0 ? "" : `: ${bitSize}`;
-    return `${this.declaration(typeId, name, level)}${name === "" ? width.replace(":", " :") : width}`;
+    return `${this.declaration(typeId, identifier(name), level)}${name === "" ? width.replace(":", " :") : width}`;
   }
 
   /** An enum with its names. */

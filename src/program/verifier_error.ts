@@ -78,7 +78,7 @@ const statistics =
   /^(?:processed \d+ insns|verification time|stack depth|insns processed|mark_read)/;
 /** Lines of a log that tell its story: instructions, states of registers, source lines, and steps of the verifier. */
 const story =
-  /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
+  /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|force_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
 
 /**
  * Finds the reason in a log. Its place and what follows it differ between kernels (Linux 7.3 writes a report of several

@@ -199,6 +199,31 @@ enum small {
 });
 
 describe("types that no compiler makes", () => {
+  test("put nothing but names into the header, whatever their names are", () => {
+    const types = new RawTypes();
+    // The kernel takes the first one from anybody who may load BTF; the others come from files, of other languages too.
+    const int = types.int('int;\n#include "/etc/shadow"\nint', 4, 1);
+    const long = types.int("long unsigned int", 8);
+    const struct = types.struct("Option<u32>", 16, [
+      { name: "a\nb", type: int, bit: 0 },
+      { name: "long", type: long, bit: 64 },
+    ]);
+    const pointer = types.ptr(types.functionProto(0, [["c\nd", int]]));
+    const alias = types.typedef("e\u001bf", pointer);
+    const values = types.enum("g::h", 4, { "i;j": 1 });
+    expect(header(types, struct, alias, values)).toBe(
+      `struct Option_u32_ {
+    int___include __etc_shadow__int a_b;
+    long unsigned int long;
+};
+typedef void (*e_f)(int___include __etc_shadow__int c_d);
+enum g__h {
+    i_j = 1,
+};
+`,
+    );
+  });
+
   test("end in an error, or in an end", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
