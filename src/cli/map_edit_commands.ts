@@ -11,7 +11,7 @@ import {
   parseReference,
   type Reference,
 } from "./object_command.ts";
-import { type JsonOption, printJson, withJson, writeOut } from "./output.ts";
+import { type JsonOption, printable, printJson, withJson, writeOut } from "./output.ts";
 import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
 import { EntryDecoder } from "../inspect/map_reader.ts";
 import { mapTypes } from "../maps/map_types.ts";
@@ -82,7 +82,8 @@ function encoded<T>(map: MapEditor, encode: () => T): T {
       error instanceof RangeError ||
       error instanceof InvalidArgumentError;
     if (!isRefusal) throw error;
-    throw new CommandError(`${map}: ${error.message}`, { isMisuse: true });
+    // In one line, whatever names the types of the map have.
+    throw new CommandError(`${map}: ${printable(error.message)}`, { isMisuse: true });
   }
 }
 

@@ -26,7 +26,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { BPF_F_USER_STACK } from "../../src/uapi/bpf.ts";
-import { BTF_INT_SIGNED } from "../../src/uapi/btf.ts";
+import { BTF_INT_BOOL, BTF_INT_SIGNED } from "../../src/uapi/btf.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { RawTypes } from "../btf/raw_types.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
@@ -323,6 +323,15 @@ describe("types that somebody has put into the kernel", () => {
       }
     },
   );
+
+  bpfTest("have no lines of their own in errors", async () => {
+    using map = mapOf(8, (types) =>
+      types.array(types.int("x\nbun-bpf: all is well\u001b[31m", 4, BTF_INT_BOOL), 2),
+    );
+    const { stderr, exitCode } = await cli(["map", "update", map.id, 0, "[true]"]);
+    expect(stderr).toMatch(/^bun-bpf: .*x\\x0abun-bpf: all is well\\x1b\[31m.*\n$/);
+    expect(exitCode).toBe(2);
+  });
 
   bpfTest("may have members of any name, twice", async () => {
     for (const name of ["__proto__", "constructor", "toString", "then", "toJSON"]) {
