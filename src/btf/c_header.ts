@@ -242,6 +242,8 @@ class Printer {
   readonly #layouts: Layouts;
   /** The number of characters that may still be made. */
   #left: number;
+  /** Names of paddings: those of anonymous structs are members of the struct around them. */
+  readonly #gaps = new Map<string, number>();
 
   constructor(graph: BtfGraph, names: Names) {
     this.#graph = graph;
@@ -349,6 +351,7 @@ class Printer {
   /** A struct or union with its members. */
   composite(type: BtfType, level: number): string {
     const { id, kind, name, size } = type;
+    if (level === 0) this.#gaps.clear();
     if (level > greatestDepth)
       throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
     const inner = indentation.repeat(level + 1);
@@ -360,16 +363,34 @@ class Printer {
       const start =
         kind === "union" ? member.bitOffset : this.#layouts.startOf(member, end, isPacked);
       if (start < member.bitOffset)
-        lines.push(...padding(start, member.bitOffset).map((text) => inner + text));
+        lines.push(...this.#padding(start, member.bitOffset).map((text) => inner + text));
       lines.push(this.#counted(id, `${inner}${this.#member(member, level + 1)};`));
       end = Math.max(end, this.#layouts.endOf(member));
     }
     const natural =
       Math.ceil(end / 8 / this.#layouts.alignOf(type)) * this.#layouts.alignOf(type) * 8;
-    if (natural < size * 8) lines.push(...padding(end, size * 8).map((text) => inner + text));
+    if (natural < size * 8) {
+      lines.push(...this.#padding(end, size * 8).map((text) => inner + text));
+    }
     const body =
       lines.length === 0 ? "{}" : `{\n${lines.join("\n")}\n${indentation.repeat(level)}}`;
     return `${head} ${body}${isPacked ? " __attribute__((packed))" : ""}`;
+  }
+
+  /** Members that take the bits from one place to another. */
+  #padding(from: number, to: number): string[] {
+    const members: string[] = [];
+    let at = from;
+    const toByte = Math.min(to, Math.ceil(at / 8) * 8);
+    if (toByte > at) members.push(`unsigned char : ${toByte - at};`);
+    at = toByte;
+    const bytes = Math.floor((to - at) / 8);
+    if (bytes > 0) {
+      members.push(`unsigned char ${numbered(this.#gaps, `__gap${at / 8}`)}[${bytes}];`);
+    }
+    at += bytes * 8;
+    if (to > at) members.push(`unsigned char : ${to - at};`);
+    return members;
   }
 
   #member({ name, typeId, bitSize }: BtfMember, level: number): string {
@@ -405,20 +426,6 @@ function spaced(left: string, right: string): string {
   return left.endsWith("*") && !left.endsWith(" *") && left.startsWith("*")
     ? `${left}${right}`
     : `${left} ${right}`;
-}
-
-/** Members without a name that take the bits from one place to another. */
-function padding(from: number, to: number): string[] {
-  const members: string[] = [];
-  let at = from;
-  const toByte = Math.min(to, Math.ceil(at / 8) * 8);
-  if (toByte > at) members.push(`unsigned char : ${toByte - at};`);
-  at = toByte;
-  const bytes = Math.floor((to - at) / 8);
-  if (bytes > 0) members.push(`unsigned char __gap${at / 8}[${bytes}];`);
-  at += bytes * 8;
-  if (to > at) members.push(`unsigned char : ${to - at};`);
-  return members;
 }
 
 /** Where compilers put members by themselves. */

@@ -370,7 +370,7 @@ export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
   let type = graph.type(id);
   while (type.kind !== "int") {
     const size = type.kind === "typedef" ? networkIntegers.get(type.name) : undefined;
-    if (size !== undefined) return size === graph.sizeOf(id);
+    if (size !== undefined) return size === graph.sizeOf(type.id);
     type = graph.type(type.typeId);
   }
   return false;

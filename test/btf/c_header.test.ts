@@ -198,6 +198,35 @@ enum small {
   });
 });
 
+test("paddings of anonymous structs have different names, as they are members of the struct around them", () => {
+  const types = new RawTypes();
+  const int = types.int("int", 4, 1);
+  const padded = ["a", "b"].map((name) => types.struct("", 8, [{ name, type: int, bit: 0 }]));
+  const union = types.union(
+    "",
+    8,
+    padded.map((type) => ({ name: "", type, bit: 0 })),
+  );
+  const [outer, next] = ["outer", "next"].map((name) =>
+    types.struct(name, 16, [{ name: "", type: union, bit: 0 }]),
+  ) as [number, number];
+  const text = (name: string) => `struct ${name} {
+    union {
+        struct {
+            int a;
+            unsigned char __gap4[4];
+        };
+        struct {
+            int b;
+            unsigned char __gap4___2[4];
+        };
+    };
+    unsigned char __gap8[8];
+};
+`;
+  expect(header(types, outer, next)).toBe(text("outer") + text("next"));
+});
+
 describe("types that no compiler makes", () => {
   test("put nothing but names into the header, whatever their names are", () => {
     const types = new RawTypes();
