@@ -370,7 +370,8 @@ class Printer {
     const natural =
       Math.ceil(end / 8 / this.#layouts.alignOf(type)) * this.#layouts.alignOf(type) * 8;
     if (natural < size * 8) {
-      lines.push(...this.#padding(end, size * 8).map((text) => inner + text));
+      // In a union it is beside the other members, not after them.
+      lines.push(...this.#padding(kind === "union" ? 0 : end, size * 8).map((text) => inner + text));
     }
     const body =
       lines.length === 0 ? "{}" : `{\n${lines.join("\n")}\n${indentation.repeat(level)}}`;

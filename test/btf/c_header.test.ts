@@ -198,6 +198,25 @@ enum small {
   });
 });
 
+test("a union that is longer than its members has one that is as long", () => {
+  const types = new RawTypes();
+  const int = types.int("int", 4, 1);
+  // union aligned { int a; struct { int b[3]; }; } __attribute__((aligned(16)));
+  const inner = types.struct("", 12, [{ name: "b", type: types.array(int, 3), bit: 0 }]);
+  const union = types.union("aligned", 16, [
+    { name: "a", type: int, bit: 0 },
+    { name: "", type: inner, bit: 0 },
+  ]);
+  expect(header(types, union)).toBe(`union aligned {
+    int a;
+    struct {
+        int b[3];
+    };
+    unsigned char __gap0[16];
+};
+`);
+});
+
 test("paddings of anonymous structs have different names, as they are members of the struct around them", () => {
   const types = new RawTypes();
   const int = types.int("int", 4, 1);
