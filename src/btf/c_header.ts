@@ -371,7 +371,9 @@ class Printer {
       Math.ceil(end / 8 / this.#layouts.alignOf(type)) * this.#layouts.alignOf(type) * 8;
     if (natural < size * 8) {
       // In a union it is beside the other members, not after them.
-      lines.push(...this.#padding(kind === "union" ? 0 : end, size * 8).map((text) => inner + text));
+      lines.push(
+        ...this.#padding(kind === "union" ? 0 : end, size * 8).map((text) => inner + text),
+      );
     }
     const body =
       lines.length === 0 ? "{}" : `{\n${lines.join("\n")}\n${indentation.repeat(level)}}`;

@@ -82,7 +82,7 @@ export const causes: readonly Cause[] = [
   },
   // What leaks.
   {
-    words: /prohibited for !root/,
+    words: /prohibited for !root|spilled ptr in range of var-offset stack write/,
     advice:
       "Without CAP_PERFMON programs may not do this, as a processor that guesses ahead could be made to leak memory by it: keep offsets constant, or load the program with CAP_PERFMON",
   },

@@ -88,7 +88,8 @@ function findVerdict(log: string, program: Assembled): Verdict {
   const lines = log
     .slice(-searchedEnd)
     .trimEnd()
-    .split("\n")
+    // Some of the verifier's messages have no line feed at their end.
+    .split(/\n|(?=processed \d+ insns \(limit )/)
     .filter((line) => !statistics.test(line));
   const isStory = lines.map((line) => story.test(line));
   let at = findCause(lines, isStory);

@@ -342,6 +342,15 @@ test("words that only some kernels have for a cause are known", () => {
   }
 });
 
+test("a reason that the kernel has not ended with a line feed is told from what follows it", () => {
+  const reason = "spilled ptr in range of var-offset stack write; insn 1, ptr off: -8";
+  const error = errorOf(
+    `0: (61) r0 = *(u32 *)(r1 +0)\n${reason}processed 5 insns (limit 1000000) max_states_per_insn 0\n`,
+  );
+  expect(error.reason).toBe(reason);
+  expect(error.hint).toMatch(/^Without CAP_PERFMON/);
+});
+
 test("a reason is found in a report of several sections", () => {
   // The layout of Linux 7.3: a headline, then sections.
   const report = (reason: string) => `0: R1=ctx() R10=fp0
