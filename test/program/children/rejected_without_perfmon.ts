@@ -31,13 +31,12 @@ function rejection(code: Code): { reason: string | undefined; hint: string | und
 console.log(
   JSON.stringify({
     leak: rejection([asm.mov(r0, r1), asm.exit()]),
-    outOfRange: rejection([
+    variableOffset: rejection([
       asm.ldxw(r3, r1, 0),
       asm.and(r3, 7),
       asm.mov(r2, r10),
       asm.add(r2, r3),
-      asm.stdw(r10, -8, 0),
-      asm.ldxb(r0, r2, -8),
+      asm.stb(r2, -8, 0),
       end,
     ]),
     unwritten: rejection([asm.ldxdw(r0, r10, -8), end]),
