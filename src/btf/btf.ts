@@ -153,7 +153,8 @@ export class Btf extends BtfGraph {
    * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
    *   the end of a struct are left out.
    *
-   * @throws {RangeError} when the type has no values (such as a function) or takes no bytes, or there is no such type
+   * @throws {RangeError} when the type has no values (such as a function) or takes no bytes, makes more values or is deeper than
+   *   {@link Btf.decode} takes, or there is no such type
    *
    * @example
    * ```ts

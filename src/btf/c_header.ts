@@ -10,8 +10,13 @@ const greatestDepth = 64;
 /** Longest chain of definitions that need each other. Linux 6.18 has at most about 300. */
 const longestPath = 1024;
 
-/** Most characters of one definition, as a crafted type can have any number. The longest of Linux 6.18 has about 30,000. */
-const longestDefinition = 4 * 1024 * 1024;
+/**
+ * Returns the most characters that some types may yield, those inside others counted again for each: crafted types can repeat one
+ * another any number of times. The types of Linux 6.18 yield about 30 each.
+ */
+function mostCharacters(typeCount: number): number {
+  return 4 * 1024 * 1024 + 256 * typeCount;
+}
 
 /** Types that are built into compilers and cannot be defined. */
 const builtIn: ReadonlySet<string> = new Set(["__builtin_va_list"]);
@@ -118,8 +123,10 @@ class DefinitionOrder {
         case "func":
           return this.#declare(type.typeId);
         case "func_proto":
+          if (this.#declared.has(id)) return;
           this.#declare(type.typeId);
           for (const { typeId } of this.#graph.parameters(id)) this.#declare(typeId);
+          this.#declared.add(id);
           return;
         case "typedef":
           return this.#declareTypedef(type);
@@ -133,7 +140,7 @@ class DefinitionOrder {
           if (this.#declared.has(id) || !type.name.startsWith("__Poly")) return;
           this.#declared.add(id);
           // Types that only compilers for arm64 have.
-          this.#ready.push(`typedef ${polynomial(type.size)} ${type.name};\n`);
+          this.#ready.push(`typedef ${polynomial(type.size)} ${identifier(type.name)};\n`);
           return;
         default:
       }
@@ -203,7 +210,7 @@ class Names {
 
   of(type: BtfType): string {
     // A forward declaration has the name of its struct.
-    if (type.kind === "fwd") return type.name;
+    if (type.kind === "fwd") return identifier(type.name);
     return this.#byId.getOrInsertComputed(type.id, () =>
       numbered(type.kind === "typedef" ? this.#others : this.#tags, type.name),
     );
@@ -216,7 +223,13 @@ class Names {
   }
 }
 
-function numbered(given: Map<string, number>, name: string): string {
+/** A name as C takes it. Those of other languages have other characters, and those of integers any that somebody chose. */
+function identifier(name: string): string {
+  return name.replace(/\W/g, "_");
+}
+
+function numbered(given: Map<string, number>, original: string): string {
+  const name = identifier(original);
   const count = (given.get(name) ?? 0) + 1;
   given.set(name, count);
   return count === 1 ? name : `${name}___${count}`;
@@ -227,12 +240,23 @@ class Printer {
   readonly #graph: BtfGraph;
   readonly #names: Names;
   readonly #layouts: Layouts;
-  #length = 0;
+  /** The number of characters that may still be made. */
+  #left: number;
+  /** Names of paddings: those of anonymous structs are members of the struct around them. */
+  readonly #gaps = new Map<string, number>();
 
   constructor(graph: BtfGraph, names: Names) {
     this.#graph = graph;
     this.#names = names;
     this.#layouts = new Layouts(graph);
+    this.#left = mostCharacters(graph.length);
+  }
+
+  /** Counts text that was made. @throws {RangeError} when there is more than types make that no one made for it */
+  #counted(id: number, text: string): string {
+    this.#left -= text.length;
+    if (this.#left < 0) throw new RangeError(`BTF type ${id} is too long to be written out`);
+    return text;
   }
 
   /** Returns the tag of a type: `struct list_head`. */
@@ -277,7 +301,10 @@ class Printer {
           isPointer = false;
           break;
         default:
-          return spaced([...qualifiers, this.#base(type, level)].join(" "), declarator);
+          return this.#counted(
+            id,
+            spaced([...qualifiers, this.#base(type, level)].join(" "), declarator),
+          );
       }
       typeId = type.typeId;
     }
@@ -293,7 +320,7 @@ class Printer {
       .map(({ typeId, name }, index) =>
         typeId === 0 && index === parameters.length - 1
           ? "..."
-          : this.declaration(typeId, name, level + 1),
+          : this.declaration(typeId, identifier(name), level + 1),
       )
       .join(", ");
   }
@@ -314,14 +341,17 @@ class Printer {
       case "typedef":
         return builtIn.has(name) ? name : this.#names.of(type);
       default:
-        return name === "" ? `unsigned char /* ${kind} */` : name;
+        // Several words: unsigned int.
+        return name === ""
+          ? `unsigned char /* ${kind} */`
+          : name.split(" ").map(identifier).join(" ");
     }
   }
 
   /** A struct or union with its members. */
   composite(type: BtfType, level: number): string {
     const { id, kind, name, size } = type;
-    if (level === 0) this.#length = 0;
+    if (level === 0) this.#gaps.clear();
     if (level > greatestDepth)
       throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
     const inner = indentation.repeat(level + 1);
@@ -333,20 +363,37 @@ class Printer {
       const start =
         kind === "union" ? member.bitOffset : this.#layouts.startOf(member, end, isPacked);
       if (start < member.bitOffset)
-        lines.push(...padding(start, member.bitOffset).map((text) => inner + text));
-      const line = `${inner}${this.#member(member, level + 1)};`;
-      this.#length += line.length;
-      if (this.#length > longestDefinition)
-        throw new RangeError(`BTF type ${id} is too long to be written out`);
-      lines.push(line);
+        lines.push(...this.#padding(start, member.bitOffset).map((text) => inner + text));
+      lines.push(this.#counted(id, `${inner}${this.#member(member, level + 1)};`));
       end = Math.max(end, this.#layouts.endOf(member));
     }
     const natural =
       Math.ceil(end / 8 / this.#layouts.alignOf(type)) * this.#layouts.alignOf(type) * 8;
-    if (natural < size * 8) lines.push(...padding(end, size * 8).map((text) => inner + text));
+    if (natural < size * 8) {
+      // In a union it is beside the other members, not after them.
+      lines.push(
+        ...this.#padding(kind === "union" ? 0 : end, size * 8).map((text) => inner + text),
+      );
+    }
     const body =
       lines.length === 0 ? "{}" : `{\n${lines.join("\n")}\n${indentation.repeat(level)}}`;
     return `${head} ${body}${isPacked ? " __attribute__((packed))" : ""}`;
+  }
+
+  /** Members that take the bits from one place to another. */
+  #padding(from: number, to: number): string[] {
+    const members: string[] = [];
+    let at = from;
+    const toByte = Math.min(to, Math.ceil(at / 8) * 8);
+    if (toByte > at) members.push(`unsigned char : ${toByte - at};`);
+    at = toByte;
+    const bytes = Math.floor((to - at) / 8);
+    if (bytes > 0) {
+      members.push(`unsigned char ${numbered(this.#gaps, `__gap${at / 8}`)}[${bytes}];`);
+    }
+    at += bytes * 8;
+    if (to > at) members.push(`unsigned char : ${to - at};`);
+    return members;
   }
 
   #member({ name, typeId, bitSize }: BtfMember, level: number): string {
@@ -356,7 +403,7 @@ class Printer {
       return this.composite({ ...type, name: "" }, level);
     }
     const width = bitSize === 0 ? "" : `: ${bitSize}`;
-    return `${this.declaration(typeId, name, level)}${name === "" ? width.replace(":", " :") : width}`;
+    return `${this.declaration(typeId, identifier(name), level)}${name === "" ? width.replace(":", " :") : width}`;
   }
 
   /** An enum with its names. */
@@ -382,20 +429,6 @@ function spaced(left: string, right: string): string {
   return left.endsWith("*") && !left.endsWith(" *") && left.startsWith("*")
     ? `${left}${right}`
     : `${left} ${right}`;
-}
-
-/** Returns padding members for the bits from one offset to another. */
-function padding(from: number, to: number): string[] {
-  const members: string[] = [];
-  let at = from;
-  const toByte = Math.min(to, Math.ceil(at / 8) * 8);
-  if (toByte > at) members.push(`unsigned char : ${toByte - at};`);
-  at = toByte;
-  const bytes = Math.floor((to - at) / 8);
-  if (bytes > 0) members.push(`unsigned char __gap${at / 8}[${bytes}];`);
-  at += bytes * 8;
-  if (to > at) members.push(`unsigned char : ${to - at};`);
-  return members;
 }
 
 /** The layout that compilers give structs without attributes. */

@@ -38,15 +38,19 @@ interface Member {
 /** Most structs and arrays within one another. The kernel takes more, but no program has more. */
 const greatestDepth = 32;
 
-/** Members of a struct with those of anonymous ones: damaged types, or such as were made for it, can have 2^32. */
-const mostMembers = 1 << 16;
-
 /**
  * Returns the most values that some bytes may yield: a union yields several for the same bytes, and a crafted type up to 2^32. The
  * structs of Linux 6.18 yield at most 34 for each byte; large values are mostly arrays.
  */
-function mostValues(byteLength: number): number {
+export function mostValues(byteLength: number): number {
   return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
+}
+
+/** The refusal of a type that makes more values than {@link mostValues}. */
+export function tooManyValues(id: number, byteLength: number): RangeError {
+  return new RangeError(
+    `BTF type ${id} makes more than ${mostValues(byteLength)} values of ${byteLength} bytes: its members overlap too often`,
+  );
 }
 
 /** Makes JavaScript's values of bytes. Each type gets its reader once. */
@@ -86,10 +90,7 @@ export class Decoder {
 
   #spend(id: number, count: number): void {
     this.#left -= count;
-    if (this.#left >= 0) return;
-    throw new RangeError(
-      `BTF type ${id} makes more than ${mostValues(this.#byteLength)} values of ${this.#byteLength} bytes: its members overlap too often`,
-    );
+    if (this.#left < 0) throw tooManyValues(id, this.#byteLength);
   }
 
   #reader(id: number): Reader {
@@ -368,7 +369,7 @@ export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
   let type = graph.type(id);
   while (type.kind !== "int") {
     const size = type.kind === "typedef" ? networkIntegers.get(type.name) : undefined;
-    if (size !== undefined) return size === graph.sizeOf(id);
+    if (size !== undefined) return size === graph.sizeOf(type.id);
     type = graph.type(type.typeId);
   }
   return false;
@@ -390,15 +391,6 @@ export const addressTypes: ReadonlyMap<string, Type<string>> = new Map([
 function addressOf({ name, size }: BtfType): Reader | undefined {
   const address = addressTypes.get(name);
   return address?.size === size ? (view, at) => address.read(view, at) : undefined;
-}
-
-/** @throws {RangeError} when there are more members than any struct has */
-export function checkMemberCount(id: number, count: number): void {
-  if (count > mostMembers) {
-    throw new RangeError(
-      `BTF type ${id} has more than ${mostMembers} members: the bytes are damaged`,
-    );
-  }
 }
 
 /** The type that values are of: what is behind typedefs, qualifiers and the name of a variable. */

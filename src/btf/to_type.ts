@@ -20,12 +20,13 @@ import {
   addressTypes,
   type BtfRecord,
   type BtfValue,
-  checkMemberCount,
   EnumeratorNames,
   isCharacter,
   isInNetworkOrder,
+  mostValues,
   readBits,
   setMember,
+  tooManyValues,
   valueType,
 } from "./decode.ts";
 import type { BtfEnumerator, BtfGraph, BtfMember, BtfType } from "./graph.ts";
@@ -71,6 +72,7 @@ const opaqueTypes: ReadonlyMap<string, Type<never>> = new Map<string, Type<never
 export class TypeMaker {
   readonly #graph: BtfGraph;
   readonly #types = new Map<number, Type<BtfValue>>();
+  readonly #counts = new Map<number, number>();
   #depth = 0;
 
   constructor(graph: BtfGraph) {
@@ -85,6 +87,7 @@ export class TypeMaker {
     }
     let made = this.#types.get(type.id);
     if (made === undefined) {
+      this.#checkCount(type);
       made = this.#within(type, () => this.#make(type));
       this.#types.set(type.id, made);
     }
@@ -156,6 +159,36 @@ export class TypeMaker {
       return defineEnum(entries, base, title(type)) as Type<BtfValue>;
     }
     return typeOf(title(type), size, size, this.#bits(type, 0, size * 8));
+  }
+
+  /** @throws {RangeError} when a value of the type has too many others in it: its members overlap too often */
+  #checkCount({ id }: BtfType): void {
+    const size = this.#graph.sizeOf(id);
+    if (this.#countOf(id) > mostValues(size)) throw tooManyValues(id, size);
+  }
+
+  /** The number of values that one of a type is made of. */
+  #countOf(id: number): number {
+    const type = valueType(this.#graph, id);
+    const known = this.#counts.get(type.id);
+    if (known !== undefined) return known;
+    // Of a struct inside itself, which is refused when its type is made.
+    this.#counts.set(type.id, 0);
+    const count = this.#within(type, () => {
+      switch (type.kind) {
+        case "array":
+          return type.length * (1 + this.#countOf(type.typeId));
+        case "struct":
+        case "union":
+          return this.#graph
+            .members(type.id)
+            .reduce((sum, { typeId }) => sum + 1 + this.#countOf(typeId), 0);
+        default:
+          return 0;
+      }
+    });
+    this.#counts.set(type.id, count);
+    return count;
   }
 
   #array(type: BtfType): Type<BtfValue> {
@@ -287,7 +320,6 @@ export class TypeMaker {
     });
     while (size % align !== 0) align /= 2;
     const names = parts.flatMap((part) => part.names);
-    checkMemberCount(id, names.length);
     const read: Part["read"] = (view, offset, into) => {
       for (const part of parts) part.read(view, offset, into);
     };

@@ -1,6 +1,6 @@
 /** @module The commands that read and change single entries: `bun-bpf map lookup`, `update`, `delete` and `peek`. */
 
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { CommandError } from "./command_line.ts";
 import { valueText } from "./map_command.ts";
 import {
@@ -11,7 +11,7 @@ import {
   parseReference,
   type Reference,
 } from "./object_command.ts";
-import { type JsonOption, printJson, withJson, writeOut } from "./output.ts";
+import { type JsonOption, printable, printJson, withJson, writeOut } from "./output.ts";
 import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
 import { EntryDecoder } from "../inspect/map_reader.ts";
 import { mapTypes, operationsOf } from "../maps/map_types.ts";
@@ -77,8 +77,13 @@ function encoded<T>(map: MapEditor, encode: () => T): T {
   try {
     return encode();
   } catch (error) {
-    if (!(error instanceof TypeError) && !(error instanceof RangeError)) throw error;
-    throw new CommandError(`${map}: ${error.message}`, { isMisuse: true });
+    const isRefusal =
+      error instanceof TypeError ||
+      error instanceof RangeError ||
+      error instanceof InvalidArgumentError;
+    if (!isRefusal) throw error;
+    // In one line, whatever names the types of the map have.
+    throw new CommandError(`${map}: ${printable(error.message)}`, { isMisuse: true });
   }
 }
 

@@ -28,14 +28,23 @@ const updateFlags: Readonly<Record<UpdateCondition, number>> = {
 export class MapEditor implements Disposable {
   readonly #descriptor: Descriptor;
   readonly properties: MapProperties;
+  /** Bytes of a value that the kernel copies. */
+  readonly #valueSize: number;
 
   private constructor(descriptor: Descriptor) {
     this.#descriptor = descriptor;
-    const { what } = descriptor;
     try {
-      this.properties = readMapProperties(this.#descriptor.fd, what);
-      this.#descriptor.what = describeMap(this.properties);
-      mapTypes.get(this.properties.type)?.requirement?.();
+      this.properties = readMapProperties(descriptor.fd, descriptor.what);
+      descriptor.what = describeMap(this.properties);
+      const row = mapTypes.get(this.properties.type);
+      if (row === undefined) {
+        // The kernel may copy a value for each CPU, into memory for one.
+        throw new Error(
+          `the entries of the ${this} cannot be read or changed: its kind is newer than this version of bun-bpf`,
+        );
+      }
+      row.requirement?.();
+      this.#valueSize = copiedValueSize(row, this.properties.valueSize);
     } catch (error) {
       this.#descriptor[Symbol.dispose]();
       throw error;
@@ -89,12 +98,6 @@ export class MapEditor implements Disposable {
     const element = new MapElement(fd, key.length, this.#valueSize, what);
     new Uint8Array(element.view.buffer, element.view.byteOffset + elementKeyOffset).set(key);
     return element;
-  }
-
-  /** The size that the kernel copies. */
-  get #valueSize(): number {
-    const { type, valueSize } = this.properties;
-    return copiedValueSize(mapTypes.get(type) ?? {}, valueSize);
   }
 
   [Symbol.dispose](): void {

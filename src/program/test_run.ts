@@ -111,7 +111,7 @@ function explainInput(
       }
       return context === undefined
         ? undefined
-        : `The kernel rejects a field of the context (ctx): in struct __sk_buff only mark, priority, ifindex, cb, tstamp and a few others may be set, in struct xdp_md data_end must be the length of the packet`;
+        : `The kernel rejects a field of the context (ctx): in struct __sk_buff only mark, priority, ifindex, cb, tstamp and a few others may be set; in struct xdp_md, which Linux takes from 5.15 on, data_end must be the length of the packet`;
     }
     default:
       return undefined;

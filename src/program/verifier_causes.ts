@@ -56,7 +56,10 @@ export const causes: readonly Cause[] = [
   { words: /R(?<reg>\d+) invalid mem access '\w+_or_null_?'/, advice: nullAdvice },
   { words: /R(?<reg>\d+) .*null-check it first/, advice: nullAdvice },
   { words: /R(?<reg>\d+) type=\w+_or_null_? expected=/, advice: nullAdvice },
-  { words: /[Pp]ossibly NULL pointer passed to \w+ arg#?(?<arg>\d)/, advice: nullAdvice },
+  {
+    words: /[Pp]ossibly NULL pointer passed to (?:\w+ )?(?:arg#?(?<arg>\d)|R(?<reg>\d+))/,
+    advice: nullAdvice,
+  },
   {
     words: /R(?<reg>\d+) invalid mem access '(?:scalar|inv)'/,
     advice: (found) =>
@@ -79,13 +82,19 @@ export const causes: readonly Cause[] = [
   },
   // Leaks of addresses.
   {
+    words: /prohibited for !root|spilled ptr in range of var-offset stack write/,
+    advice:
+      "Without CAP_PERFMON programs may not do this, as a processor that guesses ahead could be made to leak memory by it: keep offsets constant, or load the program with CAP_PERFMON",
+  },
+  {
     words:
       /R(?<reg>\d+) (?:leaks addr|pointer comparison prohibited|partial copy of pointer)|attempt to corrupt spilled pointer/,
     advice: (found) =>
       `${found.groups["reg"] === undefined ? "A register" : register(found)} holds a kernel address, and without CAP_PERFMON programs may not leak addresses to maps, packets, helpers, return values or comparisons. Pass numbers, or load the program with CAP_PERFMON`,
   },
   {
-    words: /R(?<reg>\d+) .*(?:pointer|ptr_?|arithmetic|fp|ctx) .*prohibited/,
+    words:
+      /R(?<reg>\d+) (?:.*(?:pointer|ptr_?|arithmetic|fp|ctx) .*prohibited|tried to subtract pointer)/,
     advice:
       "Pointers allow only the addition and subtraction of small known numbers in 64 bits: do the arithmetic with numbers, and add the result to the pointer",
   },
@@ -185,9 +194,15 @@ export const causes: readonly Cause[] = [
       "Fields of the context are read at constant offsets from the pointer that the program got: do not change that pointer, and give the offset in the load",
   },
   {
-    words: /invalid access to mem\w*, mem_size=(?<room>\d+) off=(?<offset>-?\d+) size=(?<size>\d+)/,
+    words:
+      /invalid access to (?:mem\w*|context|map key), \w+_size=(?<room>\d+) off=(?<offset>-?\d+) size=(?<size>\d+)/,
     advice: ({ groups }) =>
       `The memory has ${groups["room"]} bytes, and an access of size ${groups["size"]} at offset ${groups["offset"]} is outside of it. If the offset varies, compare it with its bounds right before the access`,
+  },
+  {
+    words: /R(?<reg>\d+) (?:is not a known constant|unbounded size, use 'var)/,
+    advice: (found) =>
+      `${register(found)} has to be the same number on each path, known when the program is loaded: the room that ringbuf_reserve() gives cannot vary. Reserve the largest record, or build it elsewhere and call ringbuf_output()`,
   },
   {
     words:
@@ -222,12 +237,12 @@ export const causes: readonly Cause[] = [
   },
   {
     words:
-      /cannot write into|write into \S+ forbidden|only read is supported|(?:is|are) read.?only/,
+      /cannot write into|write into \S+ forbidden|only read (?:from \S+ )?is supported|(?:is|are) read.?only/,
     advice: "This memory is read-only for programs of this type",
   },
   // The end of the program.
   {
-    words: /Unreleased reference id=\d+ alloc_insn=(?<acquired>\d+)/,
+    words: /(?:Unreleased|Leaking) reference id=\d+ alloc_insn=(?<acquired>\d+)/,
     advice: ({ groups }) =>
       `The reference that the call at slot ${groups["acquired"]} returned is not released on this path: release it on every path (ringbuf_submit() or ringbuf_discard() after ringbuf_reserve(), sk_release() after a socket look-up), also where the program ends early`,
   },

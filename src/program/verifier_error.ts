@@ -78,7 +78,7 @@ const statistics =
   /^(?:processed \d+ insns|verification time|stack depth|insns processed|mark_read)/;
 /** Lines that trace the verification: instructions, states of registers, source lines, and steps of the verifier. */
 const story =
-  /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
+  /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|force_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
 
 /**
  * Finds the reason in a log. Its place and the lines after it differ between kernels (Linux 7.3 writes a report of several
@@ -88,7 +88,8 @@ function findVerdict(log: string, program: Assembled): Verdict {
   const lines = log
     .slice(-searchedEnd)
     .trimEnd()
-    .split("\n")
+    // Some of the verifier's messages have no line feed at their end.
+    .split(/\n|(?=processed \d+ insns \(limit )/)
     .filter((line) => !statistics.test(line));
   const isStory = lines.map((line) => story.test(line));
   let at = findCause(lines, isStory);

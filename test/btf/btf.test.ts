@@ -594,12 +594,9 @@ describe("bytes that are no BTF", () => {
       return [index === 0 ? named : 0, (5 << 24) | 2, 4, ...inner, ...inner];
     });
     const btf = Btf.parse(encode([int, ...unions]));
-    expect(() => btf.decode(2, new Uint8Array(4))).toThrow(
-      "makes more than 1280 values of 4 bytes",
-    );
-    expect(() => btf.toType(2)).toThrow(
-      /^BTF type \d+ has more than 65536 members: the bytes are damaged$/,
-    );
+    const tooMany = "makes more than 1280 values of 4 bytes";
+    expect(() => btf.decode(2, new Uint8Array(4))).toThrow(tooMany);
+    expect(() => btf.toType(2)).toThrow(tooMany);
     expect(btf.declaration(2)).toContain("{ ... }");
   });
 });

@@ -198,7 +198,80 @@ enum small {
   });
 });
 
+test("a union that is longer than its members has one that is as long", () => {
+  const types = new RawTypes();
+  const int = types.int("int", 4, 1);
+  // union aligned { int a; struct { int b[3]; }; } __attribute__((aligned(16)));
+  const inner = types.struct("", 12, [{ name: "b", type: types.array(int, 3), bit: 0 }]);
+  const union = types.union("aligned", 16, [
+    { name: "a", type: int, bit: 0 },
+    { name: "", type: inner, bit: 0 },
+  ]);
+  expect(header(types, union)).toBe(`union aligned {
+    int a;
+    struct {
+        int b[3];
+    };
+    unsigned char __gap0[16];
+};
+`);
+});
+
+test("paddings of anonymous structs have different names, as they are members of the struct around them", () => {
+  const types = new RawTypes();
+  const int = types.int("int", 4, 1);
+  const padded = ["a", "b"].map((name) => types.struct("", 8, [{ name, type: int, bit: 0 }]));
+  const union = types.union(
+    "",
+    8,
+    padded.map((type) => ({ name: "", type, bit: 0 })),
+  );
+  const [outer, next] = ["outer", "next"].map((name) =>
+    types.struct(name, 16, [{ name: "", type: union, bit: 0 }]),
+  ) as [number, number];
+  const text = (name: string) => `struct ${name} {
+    union {
+        struct {
+            int a;
+            unsigned char __gap4[4];
+        };
+        struct {
+            int b;
+            unsigned char __gap4___2[4];
+        };
+    };
+    unsigned char __gap8[8];
+};
+`;
+  expect(header(types, outer, next)).toBe(text("outer") + text("next"));
+});
+
 describe("types that no compiler makes", () => {
+  test("put nothing but names into the header, whatever their names are", () => {
+    const types = new RawTypes();
+    // The kernel takes the first one from anybody who may load BTF; the others come from files, of other languages too.
+    const int = types.int('int;\n#include "/etc/shadow"\nint', 4, 1);
+    const long = types.int("long unsigned int", 8);
+    const struct = types.struct("Option<u32>", 16, [
+      { name: "a\nb", type: int, bit: 0 },
+      { name: "long", type: long, bit: 64 },
+    ]);
+    const pointer = types.ptr(types.functionProto(0, [["c\nd", int]]));
+    const alias = types.typedef("e\u001bf", pointer);
+    const values = types.enum("g::h", 4, { "i;j": 1 });
+    expect(header(types, struct, alias, values)).toBe(
+      `struct Option_u32_ {
+    int___include __etc_shadow__int a_b;
+    long unsigned int long;
+};
+typedef void (*e_f)(int___include __etc_shadow__int c_d);
+enum g__h {
+    i_j = 1,
+};
+`,
+    );
+  });
+
   test("end with an error or a complete definition", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
@@ -229,5 +302,29 @@ describe("types that no compiler makes", () => {
     }
     const root = types.struct("root", 4, [{ name: "", type: inner, bit: 0 }]);
     expect(() => header(types, root)).toThrow("too long to be written out");
+  });
+
+  test("do not make more text of functions either, nor work without an end", () => {
+    const types = new RawTypes();
+    let pointer = types.ptr(types.functionProto(0));
+    // Functions that take eight of the ones before, thirty levels deep.
+    for (let level = 0; level < 30; level++) {
+      const parameters = Array.from({ length: 8 }, (_, at) => [`p${at}`, pointer] as const);
+      pointer = types.ptr(types.functionProto(0, parameters));
+    }
+    const root = types.typedef("nested", pointer);
+    expect(() => header(types, root)).toThrow("too long to be written out");
+  });
+
+  test("do not make more text of many types that each repeat the same ones", () => {
+    const types = new RawTypes();
+    let pointer = types.ptr(types.functionProto(0));
+    for (let level = 0; level < 5; level++) {
+      const parameters = Array.from({ length: 8 }, (_, at) => [`p${at}`, pointer] as const);
+      pointer = types.ptr(types.functionProto(0, parameters));
+    }
+    const aliases = Array.from({ length: 100 }, (_, at) => types.typedef(`alias${at}`, pointer));
+    expect(header(types, ...aliases.slice(0, 1)).length).toBeGreaterThan(500_000);
+    expect(() => header(types, ...aliases)).toThrow("too long to be written out");
   });
 });

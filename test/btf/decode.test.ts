@@ -198,6 +198,7 @@ describe("values in network byte order", () => {
     expect(decode(address, [10, 0, 0, 1])).toBe(0x0a00_0001);
     expect(decode((types) => types.typedef("__be64", u64), [0, 0, 0, 0, 0, 0, 1, 2])).toBe(0x102n);
     expect(decode((types) => types.array(port(types), 2), [0, 80, 1, 0xbb])).toEqual([80, 443]);
+    expect(decode((types) => types.variable("port", port(types)), [1, 0xbb])).toBe(443);
     // The type behind the name has the machine's order all the same, and a name alone makes no other type.
     expect(
       decode(

@@ -360,6 +360,36 @@ describe("refusals", () => {
   });
 });
 
+describe("types that were made to have very many values of few bytes are refused", () => {
+  const levels = 30;
+  const tooMany = "makes more than 1280 values of 4 bytes";
+
+  test("where members with names are over one another", () => {
+    expect(() => typeOf((types) => nestedUnions(types, "m", types.int("int", 4)))).toThrow(tooMany);
+  });
+
+  test("where what is over one another has no names at all", () => {
+    expect(() =>
+      typeOf((types) => {
+        const padding = types.struct("", 4, [
+          { name: "", type: types.int("int", 4), bit: 0, bits: 3 },
+        ]);
+        return nestedUnions(types, "", padding);
+      }),
+    ).toThrow(tooMany);
+  });
+
+  /** Unions of two within one another: a billion ways to the innermost type. */
+  function nestedUnions(types: RawTypes, name: string, innermost: number): number {
+    let type = innermost;
+    for (let level = 0; level < levels; level++) {
+      const members = [0, 1].map((at) => ({ name: name && `${name}${at}`, type, bit: 0 }));
+      type = types.union("", 4, members);
+    }
+    return type;
+  }
+});
+
 test("a type is made once", () => {
   const btf = Btf.parse(encodeBtf({ value: t.struct({ a: t.u16, b: t.u64 }) }).bytes);
   const [id = 0] = btf.ids("struct");

@@ -26,7 +26,7 @@ import {
   t,
 } from "../../src/index.ts";
 import { BPF_F_USER_STACK } from "../../src/uapi/bpf.ts";
-import { BTF_INT_SIGNED } from "../../src/uapi/btf.ts";
+import { BTF_INT_BOOL, BTF_INT_SIGNED } from "../../src/uapi/btf.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { RawTypes } from "../btf/raw_types.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
@@ -235,6 +235,20 @@ describe("types that somebody has put into the kernel", () => {
     ]);
     return id;
   };
+  const paddingWithin = (types: RawTypes) => {
+    let inner = types.struct("", 4, [{ name: "", type: int, bit: 0, bits: 3 }]);
+    for (let level = 0; level < 20; level++) inner = types.union("", 4, eight(inner, ""));
+    return inner;
+  };
+  const functionsWithin = (types: RawTypes) => {
+    let inner = types.ptr(types.functionProto(0));
+    for (let level = 0; level < 20; level++) {
+      const parameters = eight(inner, "p").map(({ name, type }) => [name, type] as const);
+      inner = types.ptr(types.functionProto(0, parameters));
+    }
+    types.typedef("functions", inner);
+    return inner;
+  };
   const longChain = (types: RawTypes) => {
     let id = int;
     for (let count = 0; count < 40; count++) id = types.typedef(`t${count}`, id);
@@ -273,6 +287,8 @@ describe("types that somebody has put into the kernel", () => {
       "union wide { char m0; char m1;",
       [tooMany],
     ],
+    ["padding within one another", 4, paddingWithin, "union { union { union {", [tooMany]],
+    ["functions that take one another", 8, functionsWithin, "... (*)(... (*p0)(", []],
     [
       "a long chain of names",
       4,
@@ -285,11 +301,11 @@ describe("types that somebody has put into the kernel", () => {
     async (_, size, make, declared, notes) => {
       using harmless = mapOf(4, () => int);
       using map = mapOf(size, make);
-      const [usual, shown, dumped] = [
-        await measured(["map", "dump", harmless.id]),
-        await measured(["map", "show", map.id]),
-        await measured(["map", "dump", map.id, "--json"]),
-      ];
+      const usual = await measured(["map", "dump", harmless.id]);
+      const shown = await measured(["map", "show", map.id]);
+      const dumped = await measured(["map", "dump", map.id, "--json"]);
+      const updated = await measured(["map", "update", map.id, 0, "{}"]);
+      const listed = await measured(["btf", "dump", `map:${map.id}`]);
       expect(shown.stderr).toBe("");
       const [, valueType = ""] = /^value type: +(.*)$/m.exec(shown.stdout) ?? [];
       expect(valueType).toStartWith(declared);
@@ -300,9 +316,22 @@ describe("types that somebody has put into the kernel", () => {
       expect(entries).toEqual([
         { key: 0, value: notes.length === 0 ? "0x4141414141414141" : bytes },
       ]);
-      for (const { peak } of [shown, dumped]) expect(peak - usual.peak).toBeLessThan(64 * 1024);
+      expect(updated.stderr).toMatch(/^bun-bpf: .+\n$/);
+      expect(listed.stderr).toMatch(/^(bun-bpf: .+\n)?$/);
+      for (const { peak } of [shown, dumped, updated, listed]) {
+        expect(peak - usual.peak).toBeLessThan(64 * 1024);
+      }
     },
   );
+
+  bpfTest("have no lines of their own in errors", async () => {
+    using map = mapOf(8, (types) =>
+      types.array(types.int("x\nbun-bpf: all is well\u001b[31m", 4, BTF_INT_BOOL), 2),
+    );
+    const { stderr, exitCode } = await cli(["map", "update", map.id, 0, "[true]"]);
+    expect(stderr).toMatch(/^bun-bpf: .*x\\x0abun-bpf: all is well\\x1b\[31m.*\n$/);
+    expect(exitCode).toBe(2);
+  });
 
   bpfTest("may have members of any name, twice", async () => {
     for (const name of ["__proto__", "constructor", "toString", "then", "toJSON"]) {

@@ -16,6 +16,8 @@ import {
 } from "../../src/index.ts";
 import { createKernelMap } from "../../src/ffi/bpf_map.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
+import { MapEditor } from "../../src/inspect/map_editor.ts";
+import { type MapType, mapTypes } from "../../src/maps/map_types.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
 import { mapTest } from "../support/needs.ts";
@@ -226,6 +228,11 @@ describe("other maps", () => {
       value: { programId: program.id },
     });
     expect(await cli(["map", "delete", jumps.id, 1])).toMatchObject(done);
+    for (const reference of ["", "id:", "id:handler"]) {
+      const { stderr, exitCode } = await cli(["map", "update", jumps.id, 0, reference]);
+      expect({ reference, exitCode }).toEqual({ reference, exitCode: 2 });
+      expect(stderr).toMatch(/^bun-bpf: prog_array map \d+: Expected an id/);
+    }
 
     using inner = new ArrayMap({ value: t.u32, length: 1, name: "cli_inner" });
     using outer = new HashOfMaps({
@@ -279,6 +286,20 @@ describe("what is not done", () => {
       if (typeof message === "string") expect(stderr).toBe(`bun-bpf: ${message}\n`);
       else expect(stderr).toMatch(message);
       expect([...map]).toEqual([[1, 1]]);
+    }
+  });
+
+  bpfTest("nothing is copied where it is not known how much that is", () => {
+    using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
+    // As if this version did not know the type, which the kernel copies a value for each CPU of.
+    const known = mapTypes as Map<string, MapType>;
+    const row = known.get(map.type) as MapType;
+    known.delete(map.type);
+    try {
+      const open = () => MapEditor.open({ id: map.id }, "read")[Symbol.dispose]();
+      expect(open).toThrow("its kind is newer than this version of bun-bpf");
+    } finally {
+      known.set(map.type, row);
     }
   });
 

@@ -397,13 +397,34 @@ describe("the message explains", () => {
     });
   });
 
+  testWith(features.mapTypes.get("ringbuf"))("a record whose size varies", () => {
+    const code = [
+      asm.ldxw(r2, r1, 0),
+      asm.and(r2, 7),
+      asm.ldMap(r1, "ring"),
+      asm.mov(r3, 0),
+      asm.call("ringbuf_reserve"),
+      end,
+    ];
+    check(rejection({ code }), {
+      reason: /^R2 (is not a known constant'|unbounded size, use 'var &= const')/,
+      advice: /^r2 has to be the same number on each path.*ringbuf_output\(\)/,
+      slot: 5,
+    });
+  });
+
   bpfTest("what programs without CAP_PERFMON may not do", async () => {
     const child = `${packageRoot}/test/program/children/rejected_without_perfmon.ts`;
     const { stdout, stderr } = await runBun([child]);
     expect(stderr).toBe("");
-    const { leak, unwritten, unwrittenKey } = JSON.parse(stdout);
+    const { leak, variableOffset, unwritten, unwrittenKey } = JSON.parse(stdout);
     expect(leak.reason).toMatch(/^R0 leaks addr as return value$/);
     expect(leak.hint).toMatch(/^r0 holds a kernel address.*CAP_PERFMON/);
+    // Before Linux 7.2, and since.
+    expect(variableOffset.reason).toMatch(
+      /^R\d .* prohibited for !root|^spilled ptr in range of var-offset stack write; insn 4, ptr off: -8$/,
+    );
+    expect(variableOffset.hint).toMatch(/^Without CAP_PERFMON programs may not do this/);
     for (const { reason, hint } of [unwritten, unwrittenKey]) {
       expect(reason).toMatch(/^invalid (indirect )?read from stack /);
       expect(hint).toMatch(/^These bytes of the stack have not been written/);

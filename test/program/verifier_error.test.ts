@@ -326,6 +326,34 @@ test("long lines are cut, and many lines left out", () => {
   expect(error.reason).toStartWith("R1 !read_ok xxx");
 });
 
+test("words that only some kernels have for a cause are known", () => {
+  // From the kernel images of Debian's 5.10.223 and 7.2.13.
+  for (const [words, advice] of [
+    ["R2 unbounded size, use 'var &= const' or 'if (var < const)'", /ringbuf_output\(\)$/],
+    ["R2 is not a known constant'", /ringbuf_output\(\)$/],
+    ["Possibly NULL pointer passed to helper R2", /^r2 may be NULL/],
+    ["Possibly NULL pointer passed to trusted R3", /^r3 may be NULL/],
+    ["Possibly NULL pointer passed to trusted arg1", /^r2 may be NULL/],
+    ["Leaking reference id=2 alloc_insn=7. Release it first.", /^What the call at slot 7 returned/],
+    ["only read from sock is supported", /^This memory is read only/],
+    ["invalid access to context, ctx_size=8 off=8 size=4", /^The memory has 8 bytes/],
+    ["R1 tried to subtract pointer from scalar", /^Pointers take additions/],
+  ] as const) {
+    const error = errorOf(`0: (61) r0 = *(u32 *)(r1 +0)\n${words}\nprocessed 1 insns (limit 1)\n`);
+    expect(error.reason).toBe(words);
+    expect(error.hint).toMatch(advice);
+  }
+});
+
+test("a reason that the kernel has not ended with a line feed is told from what follows it", () => {
+  const reason = "spilled ptr in range of var-offset stack write; insn 1, ptr off: -8";
+  const error = errorOf(
+    `0: (61) r0 = *(u32 *)(r1 +0)\n${reason}processed 5 insns (limit 1000000) max_states_per_insn 0\n`,
+  );
+  expect(error.reason).toBe(reason);
+  expect(error.hint).toMatch(/^Without CAP_PERFMON/);
+});
+
 test("a reason is found in a report of several sections", () => {
   // The layout of Linux 7.3: a headline, then sections.
   const report = (reason: string) => `0: R1=ctx() R10=fp0

@@ -2,7 +2,7 @@
 import { dlopen } from "bun:ffi";
 import { ArrayMap, asm, type Code, Program, t, VerifierError } from "../../../src/index.ts";
 
-const { r0, r1, r2, r10 } = asm;
+const { r0, r1, r2, r3, r10 } = asm;
 const version3 = 0x20080522;
 /** CAP_BPF, in the second of the two words that each set has. */
 const bits = 1 << (39 - 32);
@@ -31,6 +31,14 @@ function rejection(code: Code): { reason: string | undefined; hint: string | und
 console.log(
   JSON.stringify({
     leak: rejection([asm.mov(r0, r1), asm.exit()]),
+    variableOffset: rejection([
+      asm.ldxw(r3, r1, 0),
+      asm.and(r3, 7),
+      asm.mov(r2, r10),
+      asm.add(r2, r3),
+      asm.stb(r2, -8, 0),
+      end,
+    ]),
     unwritten: rejection([asm.ldxdw(r0, r10, -8), end]),
     unwrittenKey: rejection([
       asm.ldMap(r1, "values"),
