@@ -11,13 +11,7 @@ import {
   type Timer,
   type Turn,
 } from "../loop/timers.ts";
-import {
-  type Fields,
-  type StructCursor,
-  type StructType,
-  type Type,
-  withFixedSize,
-} from "../types/type.ts";
+import type { Fields, StructCursor, StructType, Type } from "../types/type.ts";
 import type { DrainCode, RawRecordCallback } from "./drain_code.ts";
 import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
@@ -88,10 +82,13 @@ export class RecordSource<E> implements Disposable {
   #callbacks = new WeakMap<object, WeakMap<(event: never) => void, RawRecordCallback>>();
   #callbackCode: DrainCode | undefined;
 
-  /** @param reader owned from here on */
+  /**
+   * @param type read for each record, so that its size must not change: records are as long as that
+   * @param reader owned from here on
+   */
   constructor(map: ConsumedMap, type: Type<E>, reader: RecordReader) {
     this.map = map;
-    this.type = withFixedSize(type);
+    this.type = type;
     this.reader = reader;
   }
 

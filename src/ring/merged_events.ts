@@ -278,7 +278,7 @@ class MergedMap implements ConsumedMap {
   }
 }
 
-/** Reads the event of whichever buffer's turn it is. */
+/** Reads the event of whichever buffer's turn it is, as long as that one's type says. */
 function mergedType<E>(reader: MergedReader): Type<E> {
   return {
     kind: "merged",

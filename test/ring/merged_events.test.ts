@@ -81,9 +81,28 @@ describe("the events of several buffers", () => {
       readonly from: "one";
       readonly event: bigint;
     }>();
-    // The size that a record needs is that of its own buffer.
-    toStructs.put(Uint8Array.of(1, 2, 3, 4, 5));
-    expect(() => merged.drain(() => {})).toThrow(`a record of ${structs} has 5 bytes`);
+  });
+
+  bpfTest("are as long as the types of their own buffers, whichever comes first", async () => {
+    using numbers = new RingBuf({ size: 4096, event: t.u32 });
+    using structs = new RingBuf({ size: 4096, event: t.struct({ value: t.u32, rest: t.u32 }) });
+    using toNumbers = new Producer(numbers);
+    using toStructs = new Producer(structs);
+    const merged = new MergedEvents({ numbers, structs });
+    // Each consumer begins with another buffer.
+    for (let round = 0; round < 2; round++) {
+      toNumbers.putNumber(1);
+      toStructs.put(Uint8Array.of(2, 0, 0, 0, 3, 0, 0, 0));
+      const events: Record<string, unknown> = {};
+      expect(merged.drain(({ from, event }) => void (events[from] = event))).toBe(2);
+      expect(events).toEqual({ numbers: 1, structs: { value: 2, rest: 3 } });
+    }
+    for (let round = 0; round < 2; round++) {
+      toStructs.put(Uint8Array.of(1, 2, 3, 4, 5));
+      expect(() => merged.drain(() => {})).toThrow(
+        `a record of ${structs} has 5 bytes, but its event type struct { value: u32, rest: u32 } takes 8`,
+      );
+    }
   });
 
   bpfTest("come of each in turn, however much another has", async () => {
