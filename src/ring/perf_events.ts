@@ -11,6 +11,7 @@ import {
 } from "../ffi/perf_event.ts";
 import { throwUncaught } from "../loop/bridge.ts";
 import type { Watch } from "../loop/event_loop.ts";
+import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import type { BpfMap } from "../maps/bpf_map.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
@@ -36,9 +37,6 @@ const thisMachine: Machine = {
   onlineCpus,
   suspendedMilliseconds,
 };
-
-// As they are at import: a test may put others in their place.
-const { setInterval, clearInterval } = globalThis;
 
 /** The maps that have the perf events of an object of this thread, by the kernel's id. */
 const taken = new Set<number>();
@@ -86,7 +84,8 @@ export class PerfEvents {
   isPaused: boolean;
   #checkedAt: number;
   #suspended: number;
-  #timer: ReturnType<typeof setInterval> | undefined;
+  /** The timer of the next look, while somebody waits. */
+  #timer: Timer | undefined;
 
   /**
    * Opens a perf event for each CPU that is online, and puts it into the map at the CPU's index.
@@ -144,7 +143,7 @@ export class PerfEvents {
     const sources = Array.from(this.#events, ({ source }) => source);
     const merged = new MergedWatch(sources, onReady);
     this.#watches.add(merged);
-    this.#timer ??= setInterval(() => this.#checkByTimer(), checkMilliseconds).unref();
+    if (this.#timer === undefined) this.#checkLater();
     return {
       arm: () => merged.arm(),
       disarm: () => merged.disarm(),
@@ -153,7 +152,7 @@ export class PerfEvents {
         merged[Symbol.dispose]();
         this.#watches.delete(merged);
         if (this.#watches.size > 0) return;
-        clearInterval(this.#timer);
+        stopTimer(this.#timer);
         this.#timer = undefined;
       },
     };
@@ -291,6 +290,14 @@ export class PerfEvents {
       }
     }
     this.#refused.delete(cpu);
+  }
+
+  #checkLater(): void {
+    this.#timer = startTimer(() => {
+      this.#checkLater();
+      this.#checkByTimer();
+    }, checkMilliseconds);
+    this.#timer.unref();
   }
 
   #checkByTimer(): void {
