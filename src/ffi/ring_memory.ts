@@ -102,9 +102,12 @@ export class RingMemory implements Disposable {
    * Releases the records from the position `from`, up to which they were released so far, to `to`: programs may overwrite them
    * from now on. Returns false, and does nothing, where the position is another one by now, as a second consumer moved it.
    *
-   * One sequentially consistent operation: what was read of the records comes before it, a look at the producer's position
-   * after it. Its lower half alone is exchanged where the upper one stays as it is, as a bigint costs six times as much. The
-   * kernel's load of all 64 bits sees either what was before or what is after.
+   * What was read of the records comes before it. After it, and before a wait, comes the kernel's own look at the producer's
+   * position (`ringbuf_map_poll()`, a load with acquire semantics), so that no wake-up is lost; a look by {@link look} may come
+   * first, as without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
+   *
+   * The lower half alone is exchanged where the upper one stays as it is, as a bigint costs six times as much. The kernel's load
+   * of all 64 bits sees either what was before or what is after.
    */
   release(from: number, to: number): boolean {
     const before = from | 0;
@@ -115,6 +118,17 @@ export class RingMemory implements Disposable {
       return Atomics.compareExchange(this.#consumer, 0, expected, BigInt(to)) === expected;
     }
     return Atomics.compareExchange(this.#consumerHalves, 0, before, after) === before;
+  }
+
+  /** Releases all records before `position`, which were read, wherever a second consumer has moved the position; never back. */
+  advanceTo(position: number): void {
+    const target = BigInt(position);
+    let found = Atomics.load(this.#consumer, 0);
+    while (found < target) {
+      const before = Atomics.compareExchange(this.#consumer, 0, found, target);
+      if (before === found) return;
+      found = before;
+    }
   }
 
   /**

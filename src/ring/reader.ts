@@ -384,7 +384,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     if (this.isGivenAway) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
     // Other consumers, those of libbpf say, store their own position: it may be behind what this one has released.
-    if (memory.consumer < this.#passed && memory.release(memory.consumer, this.#passed)) {
+    if (memory.consumer < this.#passed) {
+      memory.advanceTo(this.#passed);
       memory.look();
     }
     for (let looks = 1; !this.#isPossible(memory); looks++) {
@@ -545,13 +546,15 @@ export class SnapshotRing implements SharedRing {
     return Math.max(this.#ring.releasedPosition(), this.#overwritten);
   }
 
-  /** Moves the ring's position forward to `to`, wherever it is by now: the copy is whole whatever other consumers release. */
+  /** Releases wherever the ring's position is by now: the copy is whole whatever other consumers release. */
   release(_from: number, to: number): boolean {
-    while (this.#released < to && !this.#ring.release(this.#released, to)) {
-      this.#released = this.#ring.releasedPosition();
-    }
-    this.#released = Math.max(this.#released, to);
+    this.advanceTo(to);
     return true;
+  }
+
+  advanceTo(position: number): void {
+    this.#ring.advanceTo(position);
+    this.#released = Math.max(this.#released, position);
   }
 
   /** Returns whether a record was being written when it was copied. */

@@ -135,6 +135,48 @@ test("positions that another consumer moves between the two loads are read again
   expect(memory.consumer).toBe(moved + 16);
 });
 
+/** A ring whose consumer position is read, and exchanged, in halves: a look may see the halves of two different ones. */
+class RingInHalves extends FakeRing {
+  position = 0;
+  /** What the next look sees too little. */
+  missing = 0;
+
+  override look(): void {
+    this.consumer = this.position - this.missing;
+    this.missing = 0;
+  }
+
+  override releasedPosition(): number {
+    return this.position;
+  }
+
+  override release(from: number, to: number): boolean {
+    if ((from | 0) !== (this.position | 0)) return false;
+    this.position += (to >>> 0) - (from >>> 0);
+    return true;
+  }
+
+  override advanceTo(position: number): void {
+    this.position = Math.max(this.position, position);
+  }
+}
+
+test("a position that another consumer moves past 4 GiB while it is read stays where that moved it", () => {
+  const memory = new RingInHalves();
+  const border = 2 ** 32;
+  memory.position = memory.producer = border - 32;
+  const reader = new RingReader(memory, memory.size, "fake ring");
+  memory.putNumber(0);
+  expect(drained(reader)).toEqual([0]);
+  memory.putNumber(1);
+  memory.putNumber(2);
+  memory.position = memory.producer;
+  memory.putNumber(3);
+  memory.missing = border;
+  expect(drained(reader)).toEqual([3]);
+  expect(memory.position).toBe(border + 32);
+});
+
 const producerState = t.struct({ sequence: t.u64Number, bytes: t.bytes(120) });
 
 /** A program that writes a record of 8 to 120 bytes that begins with its number; a number that found no room comes again. */
