@@ -32,7 +32,8 @@ function takeOver(): Map<object, () => void> | undefined {
  * ring that is kept end all the same, so that the new code can consume it; to go on, a subscription is kept beside its ring.
  *
  * Without `bun --hot` it does nothing. Bun does not reload a script whose top level still awaits something, such as a
- * `for await` loop over a ring: put that into a function.
+ * `for await` loop over a ring: put that into a function. Where the new code does not import this library any more, what was
+ * open stays so until the process ends: nothing of the library runs then.
  *
  * @example
  * ```ts

@@ -186,8 +186,8 @@ export class RecordSource<E> implements Disposable {
     const { reader } = this;
     this.#claimNow("peek");
     try {
-      if (reader.hold(1, 0) === 0) return false;
-      reader.locate(0);
+      // A second consumer may release it in between.
+      if (reader.hold(1, 0) === 0 || reader.locate(0) === -1) return false;
       fn(reader.view, reader.offset, reader.length);
       return true;
     } finally {

@@ -1,8 +1,12 @@
 import { expect, test } from "bun:test";
 import { ArrayMap, asm, type LiveMap, Program, RingBuf, t } from "../../src/index.ts";
+import { RecordSource } from "../../src/ring/consumer.ts";
+import { takeEvents } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
+import { u32 } from "../../src/types/integer.ts";
 import type { Order } from "./children/second_consumer.ts";
 import { FakeRing } from "./fake_ring.ts";
+import { FakeSource } from "./fake_source.ts";
 import { flood } from "./flood.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { repetitions } from "../support/effort.ts";
@@ -107,6 +111,47 @@ test("records that are held and that another consumer released are missing, with
   expect(reader.hold(everything, memory.size)).toBe(4);
   reader.locate(0);
   expect(reader.view.getUint32(reader.offset, true)).toBe(6);
+});
+
+/** A reader that another consumer overtakes as soon as it holds records, once. */
+class OvertakenReader extends RingReader {
+  readonly #memory: FakeRing;
+  #wasOvertaken = false;
+
+  constructor(memory: FakeRing) {
+    super(memory, memory.size, "fake ring");
+    this.#memory = memory;
+  }
+
+  override hold(limit: number, bytes: number): number {
+    const count = super.hold(limit, bytes);
+    if (!this.#wasOvertaken) {
+      this.#wasOvertaken = true;
+      this.#memory.consumer = 6 * 16;
+      this.#memory.setHeader(0, 100_000, 0);
+    }
+    return count;
+  }
+}
+
+test("records that another consumer released right after they were held are not shown", () => {
+  for (const way of ["iteration", "peek"] as const) {
+    const { memory } = numbered();
+    const source = new RecordSource(
+      new FakeSource(memory, u32).map,
+      u32,
+      new OvertakenReader(memory),
+    );
+    const events: (number | undefined)[] = [];
+    const taker = takeEvents(source);
+    for (let round = 0; round < 2; round++) {
+      if (way === "iteration") events.push(taker.take() ? taker.taken : undefined);
+      else source.peek((view, offset) => events.push(view.getUint32(offset, true)));
+    }
+    taker.settle();
+    expect([way, ...events]).toEqual(way === "iteration" ? [way, undefined, 6] : [way, 6]);
+    expect(source.reader.totals.events).toBe(way === "iteration" ? 1 : 0);
+  }
 });
 
 test("a position that another consumer moved back is moved forward again", () => {
