@@ -25,7 +25,7 @@ import { MappedMemory, pageSize } from "./mapped_memory.ts";
 export const loadFence: Int32Array | undefined =
   architecture === "x64" ? undefined : new Int32Array(1);
 
-/** Keeps the loads after this call after those before it. */
+/** Keeps the loads after this call after those before it, and after atomic stores and exchanges before it. */
 export function orderLoads(): void {
   if (loadFence === undefined) return;
   Atomics.store(loadFence, 0, 0);
@@ -102,9 +102,9 @@ export class RingMemory implements Disposable {
    * Releases the records from the position `from`, up to which they were released so far, to `to`: programs may overwrite them
    * from now on. Returns false, and does nothing, where the position is another one by now, as a second consumer moved it.
    *
-   * What was read of the records comes before it. After it, and before a wait, comes the kernel's own look at the producer's
-   * position (`ringbuf_map_poll()`, a load with acquire semantics), so that no wake-up is lost; a look by {@link look} may come
-   * first, as without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
+   * What was read of the records comes before it. After it, when a wait begins, comes the kernel's own look at the producer's
+   * position (`ringbuf_map_poll()`, with acquire semantics), so that no wake-up is lost. A {@link look} may come first unless
+   * {@link orderLoads} is between: without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
    *
    * The lower half alone is exchanged where the upper one stays as it is, as a bigint costs six times as much. The kernel's load
    * of all 64 bits sees either what was before or what is after.

@@ -32,7 +32,7 @@ export interface ConsumerStats {
    * the counter was created: events that are dropped without being counted are missing. In a perf buffer the kernel counts.
    */
   readonly lost: number;
-  /** Bytes that programs overwrote before they were read; always 0 in a ring without the flag `"rb_overwrite"`. */
+  /** Bytes that programs overwrote before they were read; always 0 without the flag `"rb_overwrite"` or the option `overwrite`. */
   readonly overwrittenBytes: number;
   /** Times that the kernel woke a consumer. */
   readonly wakeups: number;

@@ -362,7 +362,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /** @internal Waits on the event loop until there is something to read: the part of a `ConsumedMap` that is not public. */
   watch(onReady: () => void): Watch {
-    return watch(() => this.fd, onReady);
+    return watch(
+      () => this.fd,
+      onReady,
+      // A look that no wake-up came before (`flush()`, `maxLatency`, that of another buffer) leaves the wait as it was. A
+      // record that was written during the look found the consumer behind, and has woken nobody.
+      () => this.backlog > 0,
+    );
   }
 
   /** @internal The buffer's side of its consumers. @throws {DisposedError} after disposal */

@@ -298,6 +298,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   get backlog(): number {
     const memory = this.#memory;
     if (this.isGivenAway) return 0;
+    // After what was released: a record that the kernel commits sees that, and wakes, or it is seen here.
+    orderLoads();
     memory.look();
     return memory.producer - memory.consumer;
   }
