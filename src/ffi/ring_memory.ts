@@ -25,7 +25,7 @@ import { MappedMemory, pageSize } from "./mapped_memory.ts";
 export const loadFence: Int32Array | undefined =
   architecture === "x64" ? undefined : new Int32Array(1);
 
-/** Keeps the loads after this call after those before it. */
+/** Keeps the loads after this call after those before it, and after atomic stores and exchanges before it. */
 export function orderLoads(): void {
   if (loadFence === undefined) return;
   Atomics.store(loadFence, 0, 0);
@@ -102,9 +102,12 @@ export class RingMemory implements Disposable {
    * Releases the records between the current consumer position `from` and `to`: programs may overwrite them from now on. Returns
    * false and does nothing if a second consumer has moved the position.
    *
-   * It is one sequentially consistent operation: reads of the records come before it, the next load of the producer's position
-   * after it. Only the lower half is exchanged if the upper one does not change, as a bigint costs six times as much. The kernel's
-   * 64-bit load sees either the old or the new position.
+   * Reads of the records come before it. After it, when a wait begins, comes the kernel's own load of the producer's position
+   * (`ringbuf_map_poll()`, with acquire semantics), so no wake-up is lost. A {@link look} may be reordered before it unless
+   * {@link orderLoads} is between: without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
+   *
+   * Only the lower half is exchanged if the upper one does not change, as a bigint costs six times as much. The kernel's 64-bit
+   * load sees either the old or the new position.
    */
   release(from: number, to: number): boolean {
     const before = from | 0;
@@ -115,6 +118,17 @@ export class RingMemory implements Disposable {
       return Atomics.compareExchange(this.#consumer, 0, expected, BigInt(to)) === expected;
     }
     return Atomics.compareExchange(this.#consumerHalves, 0, before, after) === before;
+  }
+
+  /** Releases all records before `position`, which were read, wherever a second consumer has moved the position; never back. */
+  advanceTo(position: number): void {
+    const target = BigInt(position);
+    let found = Atomics.load(this.#consumer, 0);
+    while (found < target) {
+      const before = Atomics.compareExchange(this.#consumer, 0, found, target);
+      if (before === found) return;
+      found = before;
+    }
   }
 
   /**

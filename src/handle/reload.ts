@@ -32,7 +32,8 @@ function takeOver(): Map<object, () => void> | undefined {
  * kept ring end nevertheless, so that the new code can consume it; a subscription goes on only if it is kept as well.
  *
  * Without `bun --hot` it does nothing. Bun does not reload a script whose top level still awaits something, such as a
- * `for await` loop over a ring: put the loop into a function.
+ * `for await` loop over a ring: put the loop into a function. If the new code does not import this library any more, what was
+ * open stays open until the process ends, because nothing of the library runs then.
  *
  * @example
  * ```ts

@@ -118,14 +118,16 @@ let lastId = 0;
 class DescriptorWatch implements Watch {
   readonly #fd: () => number;
   readonly #onReady: () => void;
+  readonly #isMissed: () => boolean;
   /** The id of the wait under way; 0 for none. */
   #armed = 0;
   #isReferenced = true;
   #disposed = false;
 
-  constructor(fd: () => number, onReady: () => void) {
+  constructor(fd: () => number, onReady: () => void, isMissed: () => boolean) {
     this.#fd = fd;
     this.#onReady = onReady;
+    this.#isMissed = isMissed;
   }
 
   get armed(): number {
@@ -133,7 +135,12 @@ class DescriptorWatch implements Watch {
   }
 
   arm(): void {
-    if (this.#disposed || this.#armed !== 0) return;
+    if (this.#disposed) return;
+    if (this.#armed !== 0) {
+      if (!this.#isMissed()) return;
+      // Only at its start does a wait ask whether the descriptor is readable.
+      this.disarm();
+    }
     const id = ++lastId;
     bridge?.arm(this.#fd(), id);
     this.#armed = id;
@@ -210,15 +217,21 @@ function ready(id: number): void {
  * The process stays alive while a watch is armed. Dispose of the watch before the descriptor is closed.
  *
  * @param fd returns the descriptor, at each arming
+ * @param isMissed returns true where the descriptor has become readable since it was armed although nobody was woken: asked
+ * when it is armed again
  */
-export function watch(fd: () => number, onReady: () => void): Watch {
+export function watch(
+  fd: () => number,
+  onReady: () => void,
+  isMissed: () => boolean = () => false,
+): Watch {
   if (bridge === undefined) {
     const opened = openBridge();
     opened.keepAlive(false);
     bridge = opened;
     retryLater();
   } else if (retry !== undefined) improveBridge();
-  const added = new DescriptorWatch(fd, onReady);
+  const added = new DescriptorWatch(fd, onReady, isMissed);
   watches.push(added);
   return added;
 }

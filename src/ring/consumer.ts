@@ -11,13 +11,7 @@ import {
   type Timer,
   type Turn,
 } from "../loop/timers.ts";
-import {
-  type Fields,
-  type StructCursor,
-  type StructType,
-  type Type,
-  withFixedSize,
-} from "../types/type.ts";
+import type { Fields, StructCursor, StructType, Type } from "../types/type.ts";
 import type { DrainCode, RawRecordCallback } from "./drain_code.ts";
 import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
@@ -38,7 +32,7 @@ export interface ConsumerStats {
    * the counter was created: events that are dropped without being counted are missing. In a perf buffer the kernel counts.
    */
   readonly lost: number;
-  /** Bytes that programs overwrote before they were read; always 0 in a ring without the flag `"rb_overwrite"`. */
+  /** Bytes that programs overwrote before they were read; always 0 without the flag `"rb_overwrite"` or the option `overwrite`. */
   readonly overwrittenBytes: number;
   /** Times that the kernel woke a consumer. */
   readonly wakeups: number;
@@ -88,10 +82,13 @@ export class RecordSource<E> implements Disposable {
   #callbacks = new WeakMap<object, WeakMap<(event: never) => void, RawRecordCallback>>();
   #callbackCode: DrainCode | undefined;
 
-  /** @param reader owned from here on */
+  /**
+   * @param type read for each record, so that its size must not change: records are as long as that
+   * @param reader owned from here on
+   */
   constructor(map: ConsumedMap, type: Type<E>, reader: RecordReader) {
     this.map = map;
-    this.type = withFixedSize(type);
+    this.type = type;
     this.reader = reader;
   }
 
@@ -189,8 +186,8 @@ export class RecordSource<E> implements Disposable {
     const { reader } = this;
     this.#claimNow("peek");
     try {
-      if (reader.hold(1, 0) === 0) return false;
-      reader.locate(0);
+      // A second consumer may release it in between.
+      if (reader.hold(1, 0) === 0 || reader.locate(0) === -1) return false;
       fn(reader.view, reader.offset, reader.length);
       return true;
     } finally {

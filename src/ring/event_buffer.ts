@@ -3,7 +3,7 @@ import { BpfMap } from "../maps/bpf_map.ts";
 import type { MapHandle } from "../maps/create.ts";
 import { checkBoolean, checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import type { StructCursor, Type } from "../types/type.ts";
+import { type StructCursor, type Type, withFixedSize } from "../types/type.ts";
 import { type ConsumerKind, type ConsumerStats, RecordSource } from "./consumer.ts";
 import type { RawRecordCallback } from "./drain_code.ts";
 import {
@@ -60,7 +60,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     super(handle);
     this.#event = event;
     try {
-      this.#source = new RecordSource(this, event, open(this));
+      this.#source = new RecordSource(this, withFixedSize(event), open(this));
     } catch (error) {
       handle.abandon();
       throw error;
@@ -362,7 +362,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /** @internal Waits on the event loop until there is something to read: the part of a `ConsumedMap` that is not public. */
   watch(onReady: () => void): Watch {
-    return watch(() => this.fd, onReady);
+    return watch(
+      () => this.fd,
+      onReady,
+      // A look that no wake-up came before (`flush()`, `maxLatency`, that of another buffer) leaves the wait as it was. A
+      // record that was written during the look found the consumer behind, and has woken nobody.
+      () => this.backlog > 0,
+    );
   }
 
   /** @internal The source for consumers of the buffer. @throws {DisposedError} after disposal */

@@ -181,6 +181,8 @@ export function takeEvents<E>(source: RecordSource<E>): Taker<E> {
         source.found(count);
         if (count === 0) return false;
         at = reader.locate(0);
+        // A second consumer has released them by now.
+        if (at === -1) return false;
       }
       const { view, offset, length } = reader;
       // Before it is decoded: an impossible record counts as delivered, or it would stand in the way for ever.

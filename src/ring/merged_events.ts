@@ -276,7 +276,7 @@ class MergedMap implements ConsumedMap {
   }
 }
 
-/** Reads the event of the buffer whose turn it is. */
+/** Reads the event of the buffer whose turn it is, by the size of that buffer's type. */
 function mergedType<E>(reader: MergedReader): Type<E> {
   return {
     kind: "merged",

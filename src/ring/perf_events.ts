@@ -11,6 +11,7 @@ import {
 } from "../ffi/perf_event.ts";
 import { throwUncaught } from "../loop/bridge.ts";
 import type { Watch } from "../loop/event_loop.ts";
+import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import type { BpfMap } from "../maps/bpf_map.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
@@ -36,9 +37,6 @@ const thisMachine: Machine = {
   onlineCpus,
   suspendedMilliseconds,
 };
-
-// Read at import: a test may replace them.
-const { setInterval, clearInterval } = globalThis;
 
 /** The maps that have the perf events of an object of this thread, by the kernel's id. */
 const taken = new Set<number>();
@@ -86,7 +84,8 @@ export class PerfEvents {
   isPaused: boolean;
   #checkedAt: number;
   #suspended: number;
-  #timer: ReturnType<typeof setInterval> | undefined;
+  /** The timer of the next look, while somebody waits. */
+  #timer: Timer | undefined;
 
   /**
    * Opens a perf event for each CPU that is online, and puts it into the map at the CPU's index.
@@ -142,7 +141,7 @@ export class PerfEvents {
     const sources = Array.from(this.#events, ({ source }) => source);
     const merged = new MergedWatch(sources, onReady);
     this.#watches.add(merged);
-    this.#timer ??= setInterval(() => this.#checkByTimer(), checkMilliseconds).unref();
+    if (this.#timer === undefined) this.#checkLater();
     return {
       arm: () => merged.arm(),
       disarm: () => merged.disarm(),
@@ -151,7 +150,7 @@ export class PerfEvents {
         merged[Symbol.dispose]();
         this.#watches.delete(merged);
         if (this.#watches.size > 0) return;
-        clearInterval(this.#timer);
+        stopTimer(this.#timer);
         this.#timer = undefined;
       },
     };
@@ -289,6 +288,14 @@ export class PerfEvents {
       }
     }
     this.#refused.delete(cpu);
+  }
+
+  #checkLater(): void {
+    this.#timer = startTimer(() => {
+      this.#checkLater();
+      this.#checkByTimer();
+    }, checkMilliseconds);
+    this.#timer.unref();
   }
 
   #checkByTimer(): void {

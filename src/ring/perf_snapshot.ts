@@ -1,4 +1,5 @@
 import type { PerfMemory } from "../ffi/perf_event.ts";
+import { orderLoads } from "../ffi/ring_memory.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import type { SharedPerfBuffer } from "./perf_reader.ts";
 
@@ -65,6 +66,8 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
       do {
         written = this.head();
         this.#copyRaw(written, Math.min(written - before, this.#from.length));
+        // The loads of the copy come before the one that tells whether more was written meanwhile.
+        orderLoads();
         // A record that was being written at the pause is complete now, and has overwritten the oldest ones.
       } while (this.head() !== written);
     } finally {

@@ -298,6 +298,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   get backlog(): number {
     const memory = this.#memory;
     if (this.isGivenAway) return 0;
+    // After what was released: a record that the kernel commits sees that, and wakes, or it is seen here.
+    orderLoads();
     memory.look();
     return memory.producer - memory.consumer;
   }
@@ -384,7 +386,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     if (this.isGivenAway) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
     // Other consumers, such as those of libbpf, store their own position, which can be lower than the released one.
-    if (memory.consumer < this.#passed && memory.release(memory.consumer, this.#passed)) {
+    if (memory.consumer < this.#passed) {
+      memory.advanceTo(this.#passed);
       memory.look();
     }
     for (let looks = 1; !this.#isPossible(memory); looks++) {
@@ -547,11 +550,13 @@ export class SnapshotRing implements SharedRing {
 
   /** Moves the consumer position forward to `to` from any position: the copy is complete whatever other consumers release. */
   release(_from: number, to: number): boolean {
-    while (this.#released < to && !this.#ring.release(this.#released, to)) {
-      this.#released = this.#ring.releasedPosition();
-    }
-    this.#released = Math.max(this.#released, to);
+    this.advanceTo(to);
     return true;
+  }
+
+  advanceTo(position: number): void {
+    this.#ring.advanceTo(position);
+    this.#released = Math.max(this.#released, position);
   }
 
   /** Returns whether a record was being written when it was copied. */

@@ -227,9 +227,9 @@ let innermost: UserRingWriter | undefined;
  *   like on arm64) holds back all stores before it. The kernel loads both with acquire semantics. The position is stored by
  *   its lower half alone where the upper one stays as it is. A load of all 64 bits sees either what was before or what is
  *   after, as for the kernel's own queued spin locks, which are released by a byte and looked at as a word.
- * - The consumer's position comes before the stores into the room that it gives back: it is loaded by an atomic operation
- *   (LDAR), which holds back all accesses after it, and pairs with the kernel's release of that position after a callback
- *   has read its record.
+ * - The consumer's position comes before the stores into the room that it gives back: its load (`loadPosition`, with a fence
+ *   on arm64) holds back all accesses after it, and pairs with the kernel's release of that position after a callback has
+ *   read its record.
  */
 export class UserRingWriter implements Disposable {
   readonly totals: WriterTotals = { events: 0, bytes: 0, discarded: 0, refused: 0 };

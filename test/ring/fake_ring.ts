@@ -66,6 +66,10 @@ export class FakeRing implements SharedRing {
     return true;
   }
 
+  advanceTo(position: number): void {
+    this.consumer = Math.max(this.consumer, position);
+  }
+
   [Symbol.dispose](): void {
     this.disposed = true;
   }

@@ -103,7 +103,7 @@ describe("peek", () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     producer.putNumber(1);
-    ring.peekRaw(({ buffer }) => void (buffer as ArrayBuffer).transfer());
+    ring.peekRaw(({ buffer }) => void (buffer as ArrayBuffer).transfer().transfer(0));
     expect(() => ring.peek()).toThrow("the buffer of a view of its memory was transferred");
   });
 

@@ -1,6 +1,6 @@
 // CPUs that come online after a perf buffer was made, or again.
 import { existsSync, writeFileSync } from "node:fs";
-import { afterAll, describe, expect } from "bun:test";
+import { afterAll, afterEach, describe, expect, jest } from "bun:test";
 import { openOutputEvent } from "../../src/ffi/perf_event.ts";
 import { PerfBuffer, PerfEventArray, possibleCpus, t } from "../../src/index.ts";
 import { type ConsumerStats, RecordSource } from "../../src/ring/consumer.ts";
@@ -110,6 +110,10 @@ afterAll(() => {
   if (switched !== undefined) setOnline(switched, false);
 });
 
+afterEach(() => {
+  jest.useRealTimers();
+});
+
 const onlineHere = new FakeMachine().onlineCpus();
 const lastCpu = onlineHere.at(-1) as number;
 const severalTest = testUnless(
@@ -118,6 +122,11 @@ const severalTest = testUnless(
 const switchTest = testUnless(
   bpfObstacle ?? (switched === undefined ? "it takes a CPU offline" : undefined),
 );
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let left = 2000; !condition() && left > 0; left--) await Bun.sleep(10);
+  expect(condition()).toBe(true);
+}
 
 describe("a CPU that comes online", () => {
   severalTest("is read from the next drain on", async () => {
@@ -143,6 +152,21 @@ describe("a CPU that comes online", () => {
     setup.machine.offline.clear();
     await Bun.sleep(checkMilliseconds + 20);
     expect(setup.events.cpus).toEqual(setup.cpus);
+    setup.put(setup.last, 7);
+    expect(await next).toEqual({ done: false, value: 7 });
+    await iterator.return();
+  });
+
+  severalTest("is read by a consumer whose wait began under fake timers", async () => {
+    using setup = new Setup({ offline: [lastCpu] });
+    const source = setup.source();
+    const settings = consumeSettings("test", { wakeup: "interrupt" }, []);
+    jest.useFakeTimers();
+    const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+    const next = iterator.next();
+    jest.useRealTimers();
+    setup.machine.offline.clear();
+    await until(() => setup.events.cpus.includes(lastCpu));
     setup.put(setup.last, 7);
     expect(await next).toEqual({ done: false, value: 7 });
     await iterator.return();
@@ -230,11 +254,6 @@ describe("a CPU that was offline", () => {
 });
 
 describe("the kernel", () => {
-  const until = async (condition: () => boolean): Promise<void> => {
-    for (let left = 2000; !condition() && left > 0; left--) await Bun.sleep(10);
-    expect(condition()).toBe(true);
-  };
-
   switchTest("takes a CPU online, offline and online, and a subscription reads it", async () => {
     const cpu = switched as number;
     setOnline(cpu, false);

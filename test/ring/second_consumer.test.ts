@@ -1,8 +1,12 @@
 import { expect, test } from "bun:test";
 import { ArrayMap, asm, type LiveMap, Program, RingBuf, t } from "../../src/index.ts";
+import { RecordSource } from "../../src/ring/consumer.ts";
+import { takeEvents } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
+import { u32 } from "../../src/types/integer.ts";
 import type { Order } from "./children/second_consumer.ts";
 import { FakeRing } from "./fake_ring.ts";
+import { FakeSource } from "./fake_source.ts";
 import { flood } from "./flood.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { repetitions } from "../support/effort.ts";
@@ -109,6 +113,47 @@ test("records that are held and that another consumer released are missing, with
   expect(reader.view.getUint32(reader.offset, true)).toBe(6);
 });
 
+/** A reader that another consumer overtakes as soon as it holds records, once. */
+class OvertakenReader extends RingReader {
+  readonly #memory: FakeRing;
+  #wasOvertaken = false;
+
+  constructor(memory: FakeRing) {
+    super(memory, memory.size, "fake ring");
+    this.#memory = memory;
+  }
+
+  override hold(limit: number, bytes: number): number {
+    const count = super.hold(limit, bytes);
+    if (!this.#wasOvertaken) {
+      this.#wasOvertaken = true;
+      this.#memory.consumer = 6 * 16;
+      this.#memory.setHeader(0, 100_000, 0);
+    }
+    return count;
+  }
+}
+
+test("records that another consumer released right after they were held are not shown", () => {
+  for (const way of ["iteration", "peek"] as const) {
+    const { memory } = numbered();
+    const source = new RecordSource(
+      new FakeSource(memory, u32).map,
+      u32,
+      new OvertakenReader(memory),
+    );
+    const events: (number | undefined)[] = [];
+    const taker = takeEvents(source);
+    for (let round = 0; round < 2; round++) {
+      if (way === "iteration") events.push(taker.take() ? taker.taken : undefined);
+      else source.peek((view, offset) => events.push(view.getUint32(offset, true)));
+    }
+    taker.settle();
+    expect([way, ...events]).toEqual(way === "iteration" ? [way, undefined, 6] : [way, 6]);
+    expect(source.reader.totals.events).toBe(way === "iteration" ? 1 : 0);
+  }
+});
+
 test("a position that another consumer moved back is moved forward again", () => {
   const { memory, reader } = numbered();
   expect(drained(reader)).toHaveLength(10);
@@ -133,6 +178,48 @@ test("positions that another consumer moves between the two loads are read again
   expect(drained(reader)).toEqual([0]);
   expect(reader.isCorrupt).toBe(false);
   expect(memory.consumer).toBe(moved + 16);
+});
+
+/** A ring whose consumer position is read, and exchanged, in halves: a look may see the halves of two different ones. */
+class RingInHalves extends FakeRing {
+  position = 0;
+  /** What the next look sees too little. */
+  missing = 0;
+
+  override look(): void {
+    this.consumer = this.position - this.missing;
+    this.missing = 0;
+  }
+
+  override releasedPosition(): number {
+    return this.position;
+  }
+
+  override release(from: number, to: number): boolean {
+    if ((from | 0) !== (this.position | 0)) return false;
+    this.position += (to >>> 0) - (from >>> 0);
+    return true;
+  }
+
+  override advanceTo(position: number): void {
+    this.position = Math.max(this.position, position);
+  }
+}
+
+test("a position that another consumer moves past 4 GiB while it is read stays where that moved it", () => {
+  const memory = new RingInHalves();
+  const border = 2 ** 32;
+  memory.position = memory.producer = border - 32;
+  const reader = new RingReader(memory, memory.size, "fake ring");
+  memory.putNumber(0);
+  expect(drained(reader)).toEqual([0]);
+  memory.putNumber(1);
+  memory.putNumber(2);
+  memory.position = memory.producer;
+  memory.putNumber(3);
+  memory.missing = border;
+  expect(drained(reader)).toEqual([3]);
+  expect(memory.position).toBe(border + 32);
 });
 
 const producerState = t.struct({ sequence: t.u64Number, bytes: t.bytes(120) });

@@ -2,6 +2,7 @@ import { expect } from "bun:test";
 import { RingBuf, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
+import { bridgeTest } from "../loop/bridges.ts";
 import { Producer } from "./producer.ts";
 
 const children = `${import.meta.dir}/children`;
@@ -11,6 +12,9 @@ async function until(condition: () => boolean): Promise<void> {
   for (let left = 2000; !condition() && left > 0; left--) await Bun.sleep(1);
   expect(condition()).toBe(true);
 }
+
+/** BPF_RB_NO_WAKEUP */
+const noWakeup = 1;
 
 function numbers(count: number, from = 0): number[] {
   return Array.from({ length: count }, (_, index) => from + index);
@@ -32,6 +36,31 @@ bpfTest("what is there comes at the next turn, and what comes later as it comes"
   await until(() => events.length === 25);
   expect(events).toEqual(numbers(25));
 });
+
+bridgeTest(
+  "what is written while something is flushed wakes the subscription",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    const events: number[] = [];
+    using subscription = ring.subscribe((event) => {
+      events.push(event);
+      // The consumer is behind: this record wakes nobody.
+      if (event % 2 === 0) producer.putNumber(event + 1);
+    });
+    for (const first of [0, 2, 4]) {
+      // Until it waits.
+      await Bun.sleep(20);
+      producer.putNumber(first, { flags: noWakeup });
+      expect(subscription.flush()).toBe(1);
+      await until(() => events.length === first + 2);
+    }
+    producer.putNumber(7);
+    await until(() => events.length === 7);
+    expect(events).toEqual([0, 1, 2, 3, 4, 5, 7]);
+  },
+  bpfTest,
+);
 
 bpfTest("subscribeRaw gives the place of each record", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
