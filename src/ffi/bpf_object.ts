@@ -428,8 +428,8 @@ export function readFdInfo(fd: number | string, process: number | string = "self
   try {
     text = readFileSync(`/proc/${process}/fdinfo/${fd}`, "utf8");
   } catch (error) {
-    // No descriptor was left to read it.
-    if (error instanceof BpfError) throw error;
+    // No descriptor is left to read it. Of this process's own objects it adds details; of others it says what they are.
+    if (error instanceof BpfError && process !== "self") throw error;
     return new Map();
   }
   const fields = text.split("\n").map((line) => /^(\w+):\s*(.*)$/.exec(line));

@@ -48,6 +48,8 @@ function numbers(text: string): number[] {
 
 const possiblePath = "/sys/devices/system/cpu/possible";
 
+const whichCpus = "how many CPUs this machine may have";
+
 let cachedCpus: readonly number[] | undefined;
 
 /**
@@ -72,9 +74,12 @@ function readPossible(): string {
   try {
     return readFileSync(possiblePath, "utf8");
   } catch (cause) {
-    if (cause instanceof BpfError) throw cause;
+    if (cause instanceof BpfError) {
+      const { errno, syscall } = cause;
+      throw new BpfError({ errno, syscall, doing: `tell ${whichCpus}` });
+    }
     throw new Error(
-      `cannot tell how many CPUs this machine may have: ${possiblePath} is not readable; mount sysfs (mount -t sysfs sysfs /sys)`,
+      `cannot tell ${whichCpus}: ${possiblePath} is not readable; mount sysfs (mount -t sysfs sysfs /sys)`,
       { cause },
     );
   }

@@ -1,3 +1,4 @@
+import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { BpfError, explainNoDescriptor } from "../ffi/error.ts";
 import { AioBridge } from "./aio_bridge.ts";
 import { type Bridge, type BridgeName, throwUncaught } from "./bridge.ts";
@@ -257,24 +258,7 @@ export interface EventLoop {
   use(bridge: BridgeName | "auto"): void;
 }
 
-/**
- * The way in which the kernel wakes this thread's event loop.
- *
- * Bun polls descriptors of its own only. `"io_uring"` (kernel 5.5) has the kernel poll a map's and send a byte to a socket
- * that Bun polls; `"aio"` (kernel 4.19) counts up an eventfd that Bun reads, where io_uring is forbidden; `"timer"` looks every
- * few milliseconds, where both are. The first that works is taken.
- *
- * @example
- * ```ts
- * import { eventLoop, RingBuf, t } from "bun-bpf";
- * console.log(eventLoop.bridge); // undefined
- * eventLoop.use("aio");
- * using ring = new RingBuf({ size: 64 * 1024, event: t.u32 });
- * using subscription = ring.subscribe(() => {});
- * console.log(eventLoop.bridge, subscription.active); // aio true
- * ```
- */
-export const eventLoop: EventLoop = {
+const loop: EventLoop = {
   get bridge() {
     return bridge?.name;
   },
@@ -295,3 +279,25 @@ export const eventLoop: EventLoop = {
     preferred = name === "auto" ? undefined : name;
   },
 };
+
+/**
+ * The way in which the kernel wakes this thread's event loop.
+ *
+ * Bun polls descriptors of its own only. `"io_uring"` (kernel 5.5) has the kernel poll a map's and send a byte to a socket
+ * that Bun polls; `"aio"` (kernel 4.19) counts up an eventfd that Bun reads, where io_uring is forbidden; `"timer"` looks every
+ * few milliseconds, where both are. The first that works is taken.
+ *
+ * @example
+ * ```ts
+ * import { eventLoop, RingBuf, t } from "bun-bpf";
+ * console.log(eventLoop.bridge); // undefined
+ * eventLoop.use("aio");
+ * using ring = new RingBuf({ size: 64 * 1024, event: t.u32 });
+ * using subscription = ring.subscribe(() => {});
+ * console.log(eventLoop.bridge, subscription.active); // aio true
+ * ```
+ */
+export const eventLoop: EventLoop = /*@__PURE__*/ Object.defineProperty(loop, inspectCustom, {
+  value: (...inspection: InspectArguments) =>
+    show("EventLoop", { bridge: bridge?.name, refusals }, inspection),
+});

@@ -188,8 +188,8 @@ function refuseLine(bytes: Uint8Array, start: number, lineNumber: number, path: 
 function hidden(path: string): string {
   const sysctl = "/proc/sys/kernel/kptr_restrict";
   return (
-    `${path} shows all addresses as 0: the kernel hides them from this process. Run as root (sudo -E) or with CAP_SYSLOG ` +
-    `(setcap cap_syslog+ep, --cap-add SYSLOG), where ${sysctl} is 0 or 1 (here it is ${readFileSync(sysctl, "utf8").trim()})`
+    `${path} shows all addresses as 0: the kernel hides them from this process. Run as root (sudo -E), give a compiled script ` +
+    `CAP_SYSLOG (setcap cap_syslog+ep) or start the container with --cap-add SYSLOG, where ${sysctl} is 0 or 1 (here it is ${readFileSync(sysctl, "utf8").trim()})`
   );
 }
 

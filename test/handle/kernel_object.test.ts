@@ -1,9 +1,10 @@
-import { describe, expect } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { inspect } from "node:util";
 import {
   ArrayMap,
   asm,
   BpfObject,
+  eventLoop,
   HashMap,
   MergedEvents,
   PerCpuHashMap,
@@ -13,6 +14,7 @@ import {
   UserRingBuf,
 } from "../../src/index.ts";
 import type { KernelObject } from "../../src/handle/kernel_object.ts";
+import { mapTest } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 const code = [asm.mov(asm.r0, 0), asm.exit()];
@@ -100,7 +102,11 @@ describe("the console shows what reads a ring", () => {
     expect(inspect(last)).toContain("active: false");
   });
 
-  bpfTest("and a record of a user ring", () => {
+  test("and the event loop", () => {
+    expect(inspect(eventLoop)).toMatch(/^EventLoop \{\s+bridge: [\s\S]*refusals: \[/);
+  });
+
+  mapTest("user_ringbuf")("and a record of a user ring", () => {
     using ring = new UserRingBuf({ size: 65536, event: t.u32 });
     const record = ring.reserve(8);
     expect(inspect(record)).toBe("UserRecord { length: 8, isOpen: true }");

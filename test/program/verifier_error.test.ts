@@ -334,10 +334,13 @@ test("words that only some kernels have for a cause are known", () => {
     ["Possibly NULL pointer passed to helper R2", /^r2 may be NULL/],
     ["Possibly NULL pointer passed to trusted R3", /^r3 may be NULL/],
     ["Possibly NULL pointer passed to trusted arg1", /^r2 may be NULL/],
-    ["Leaking reference id=2 alloc_insn=7. Release it first.", /^What the call at slot 7 returned/],
-    ["only read from sock is supported", /^This memory is read only/],
+    [
+      "Leaking reference id=2 alloc_insn=7. Release it first.",
+      /^The reference that the call at slot 7 returned/,
+    ],
+    ["only read from sock is supported", /^This memory is read-only/],
     ["invalid access to context, ctx_size=8 off=8 size=4", /^The memory has 8 bytes/],
-    ["R1 tried to subtract pointer from scalar", /^Pointers take additions/],
+    ["R1 tried to subtract pointer from scalar", /^Pointers allow only the addition/],
   ] as const) {
     const error = errorOf(`0: (61) r0 = *(u32 *)(r1 +0)\n${words}\nprocessed 1 insns (limit 1)\n`);
     expect(error.reason).toBe(words);

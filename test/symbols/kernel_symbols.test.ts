@@ -400,7 +400,7 @@ describe("the kernel's own table", () => {
     expect(stderr).toContain(
       `${table} shows all addresses as 0: the kernel hides them from this process.`,
     );
-    expect(stderr).toContain("Run as root (sudo -E) or with CAP_SYSLOG");
+    expect(stderr).toContain("Run as root (sudo -E), give a compiled script CAP_SYSLOG");
     expect(exitCode).toBe(1);
   });
 });
