@@ -4,7 +4,7 @@ import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import { DisposedError, HashMap, t, features } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { countResources } from "../support/resources.ts";
+import { countResources, settledResources } from "../support/resources.ts";
 import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
@@ -101,10 +101,10 @@ for (const [section, type, rounds] of kinds) {
       },
     );
 
-    bpfTest("made and disposed of over and over, leaves nothing open", () => {
+    bpfTest("made and disposed of over and over, leaves nothing open", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
-      const before = countResources();
+      const before = await settledResources();
       const descriptors = openDescriptors().size;
       for (let round = 0; round < rounds; round++) {
         using _link = program.attach();

@@ -16,7 +16,7 @@ import {
 import { execCounter, execsOfATestProcess } from "../link/exec_counter.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { countResources } from "../support/resources.ts";
+import { countResources, settledResources } from "../support/resources.ts";
 
 const { r0, r1, r2, mov, add, exit, ldxw, stxw } = asm;
 const packet = new Uint8Array(14);
@@ -248,11 +248,11 @@ bpfTest("a link is opened without options: all options are refused", () => {
   Link.open(path, {})[Symbol.dispose]();
 });
 
-bpfTest("opened over and over, leaves nothing open", () => {
+bpfTest("opened over and over, leaves nothing open", async () => {
   using program = seven();
   using raw = seven("raw_tp/sched_process_exec");
   using link = raw.attach();
-  const before = countResources();
+  const before = await settledResources();
   for (let round = 0; round < 200; round++) {
     using _program = Program.fromId(program.id);
     using _link = Link.fromId(link.id);
