@@ -3,7 +3,7 @@
 import type { Instruction } from "./instruction.ts";
 import { build, immediate, INT32_MAX, nameOf } from "./operand.ts";
 import { describe } from "../check/describe.ts";
-import { suggest } from "../check/names.ts";
+import { suggestion } from "../check/names.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
 import {
   BPF_CALL,
@@ -23,10 +23,10 @@ const helperIds: ReadonlyMap<string, number> = new Map(
 function unknownHelper(name: string): string {
   const bare = name.startsWith("bpf_") ? name.slice("bpf_".length) : name;
   if (helperIds.has(bare)) return `helpers are named without bpf_: ${JSON.stringify(bare)}`;
-  const hint = suggest(bare, [...helperIds.keys()]);
-  // Without a near name the hint lists every helper there is, which helps nobody.
-  if (hint.startsWith("did you mean")) return hint;
-  return "bpf-helpers(7) lists them; a kernel function (kfunc) is called with callKernelFunction()";
+  return (
+    suggestion(bare, helperIds.keys()) ??
+    "bpf-helpers(7) lists them; a kernel function (kfunc) is called with callKernelFunction()"
+  );
 }
 
 /**

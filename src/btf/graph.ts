@@ -1,4 +1,4 @@
-import { closest } from "../check/names.ts";
+import { suggestion } from "../check/names.ts";
 import {
   BTF_INT_BOOL,
   BTF_INT_CHAR,
@@ -114,8 +114,8 @@ const pointerSize = 8;
 
 /** Returns the end of a message, which suggests a similar name. */
 function suggestionAmong(name: string, known: Iterable<string>): string {
-  const near = closest(name, known);
-  return near === undefined ? "" : `: did you mean ${JSON.stringify(near)}?`;
+  const hint = suggestion(name, known);
+  return hint === undefined ? "" : `: ${hint}`;
 }
 
 /** Longest chain of typedefs, qualifiers and arrays. The kernel takes longer ones, but no program has them. */

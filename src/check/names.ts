@@ -5,9 +5,17 @@
  * `known names: ...` otherwise.
  */
 export function suggest(name: string, known: readonly string[]): string {
-  const best = closest(name, known);
-  if (best !== undefined) return `did you mean ${JSON.stringify(best)}?`;
-  return `known names: ${known.map((candidate) => JSON.stringify(candidate)).join(", ")}`;
+  return (
+    suggestion(name, known) ??
+    `known names: ${known.map((candidate) => JSON.stringify(candidate)).join(", ")}`
+  );
+}
+
+/** Returns `did you mean "packed"?` where one of the known names is close to what was written; `undefined` otherwise. */
+export function suggestion(name: string, known: Iterable<string>): string | undefined {
+  // Objects without a name have an empty one, which nobody means.
+  const best = closest(name, known) || undefined;
+  return best && `did you mean ${JSON.stringify(best)}?`;
 }
 
 /** The one of the known names that is close to what was written, or `undefined`. */

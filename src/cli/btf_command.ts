@@ -15,7 +15,7 @@ import {
   withJson,
   writeOut,
 } from "./output.ts";
-import { closest } from "../check/names.ts";
+import { suggestion } from "../check/names.ts";
 import { Btf, readKernelBtf } from "../btf/btf.ts";
 import { cDefinitions } from "../btf/c_header.ts";
 import type { BtfGraph, BtfType } from "../btf/graph.ts";
@@ -140,11 +140,7 @@ function byName(name: string): Types {
     return { btf: Btf.parse(readKernelBtf(path), kernel), first: kernel.length };
   }
   const known = existsSync(folder) ? readdirSync(folder) : [];
-  const similar = closest(name, known);
-  const hint =
-    similar === undefined
-      ? "`bun-bpf btf list` shows all"
-      : `did you mean ${JSON.stringify(similar)}?`;
+  const hint = suggestion(name, known) ?? "`bun-bpf btf list` shows all";
   throw new CommandError(
     `there is no type information of a module with the name ${JSON.stringify(name)}: ${hint}`,
   );

@@ -1,7 +1,7 @@
 /** @module The commands `list` and `show`, which maps, programs and links have in common. */
 
 import { Argument, type Command, InvalidArgumentError } from "commander";
-import { closest } from "../check/names.ts";
+import { suggestion } from "../check/names.ts";
 import { type HandleKind, nouns } from "../handle/kernel_object.ts";
 import { CommandError } from "./command_line.ts";
 import {
@@ -256,14 +256,8 @@ function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKi
   const found = objects.filter((info) => info.name === kept);
   const [only] = found;
   if (only === undefined) {
-    const similar = closest(
-      kept,
-      objects.map((info) => info.name),
-    );
-    const hint =
-      similar === undefined || similar === ""
-        ? `\`bun-bpf ${kind} list\` shows all`
-        : `did you mean ${JSON.stringify(similar)}?`;
+    const names = objects.map((info) => info.name);
+    const hint = suggestion(kept, names) ?? `\`bun-bpf ${kind} list\` shows all`;
     throw new CommandError(`there is no ${noun} with the name ${JSON.stringify(name)}: ${hint}`);
   }
   if (found.length > 1) {

@@ -1,5 +1,5 @@
 import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
-import { closest, suggest } from "../check/names.ts";
+import { suggest, suggestion } from "../check/names.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { BpfError, errnoNumber } from "../ffi/error.ts";
 import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
@@ -197,8 +197,8 @@ export function unknownName(what: string, name: unknown, known: Iterable<string>
   // Helpers are called so in C.
   const wanted = String(name).replace(/^bpf_/, "");
   const hint =
-    closest(wanted, names) === undefined && names.length > longestList
-      ? `there are ${names.length}`
+    names.length > longestList
+      ? (suggestion(wanted, names) ?? `there are ${names.length}`)
       : suggest(wanted, names);
   return new TypeError(`unknown ${what} ${describe(name)}: ${hint}`);
 }

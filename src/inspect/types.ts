@@ -1,6 +1,6 @@
 /** @module Finds types by name in the type information of programs and the kernel. */
 
-import { closest } from "../check/names.ts";
+import { suggestion } from "../check/names.ts";
 import { Btf } from "../btf/btf.ts";
 import { type BtfInfo, readBtfInfo } from "../ffi/bpf_btf.ts";
 import { describeAll } from "../ffi/bpf_object.ts";
@@ -33,10 +33,9 @@ export function findType(name: string, btfs: readonly Btf[], where: string): Fou
   const names = btfs.flatMap((btf) =>
     kinds.flatMap((kind) => [...btf.ids(kind)].map((id) => btf.type(id).name)),
   );
-  const similar = closest(plain, names);
-  const hint =
-    similar === undefined || similar === "" ? "" : `; did you mean ${JSON.stringify(similar)}?`;
-  throw new Error(`there is no type ${JSON.stringify(name)} in ${where}${hint}`);
+  const hint = suggestion(plain, names);
+  const end = hint === undefined ? "" : `; ${hint}`;
+  throw new Error(`there is no type ${JSON.stringify(name)} in ${where}${end}`);
 }
 
 /** The kernel's own BTF, where it has one. */

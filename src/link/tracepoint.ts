@@ -1,6 +1,6 @@
 /** @module Attaches to tracepoints by a perf event, and finds their numbers in tracefs. */
 
-import { closest } from "../check/names.ts";
+import { suggestion } from "../check/names.ts";
 import { readdirSync, readFileSync, statSync } from "../ffi/files.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -88,11 +88,9 @@ export function unknownTracepoint(
   form: "category/name" | "name",
   tracefs?: string,
 ): string {
-  const near = closest(target, tracepointNames(form === "category/name", tracefs));
   const hint =
-    near === undefined
-      ? `${tracefsPaths[0]}/events lists them, where tracefs is mounted (mount -t tracefs tracefs ${tracefsPaths[0]})`
-      : `did you mean ${JSON.stringify(near)}?`;
+    suggestion(target, tracepointNames(form === "category/name", tracefs)) ??
+    `${tracefsPaths[0]}/events lists them, where tracefs is mounted (mount -t tracefs tracefs ${tracefsPaths[0]})`;
   return `This kernel has no tracepoint ${target} (${form}): ${hint}`;
 }
 

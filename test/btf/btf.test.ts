@@ -36,6 +36,9 @@ describe("the kernel's types", () => {
     const find = (struct: string, path: string) => () => btf.field(struct, path);
     expect(find("task_struct", "tgidd")).toThrow(/no field tgidd .*: did you mean "tgid"\?$/);
     expect(find("mm_struct", "arg_strat")).toThrow(/did you mean "arg_start"\?$/);
+    // Anonymous members and types have an empty name, which is as near to a letter.
+    expect(find("task_struct", "?")).toThrow(/no field \? in this BTF$/);
+    expect(() => btf.field("?", "tgid")).toThrow(/no struct or union \?$/);
     expect(find("task_structt", "tgid")).toThrow(/task_structt: did you mean "task_struct"\?$/);
     expect(find("task_struct", "mm.pgd")).toThrow(
       /the parent of "pgd" is a pointer to the struct mm_struct, whose fields are elsewhere/,
