@@ -1,4 +1,4 @@
-import { listOf } from "../check/arguments.ts";
+import { checkBoolean, listOf } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { openById } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -384,9 +384,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
 }
 
 function mappable({ mmap = false, value }: ArrayMapOptions<AnyType>) {
-  if (typeof mmap !== "boolean") {
-    throw new TypeError(`mmap: expected true or false, got ${describe(mmap)}`);
-  }
+  checkBoolean("mmap", mmap);
   if (mmap && hasOpaqueField(value)) {
     throw new TypeError(
       "mmap: values with a spin lock or timer cannot be mapped, as user space could write those",

@@ -1,6 +1,6 @@
 /** @module The calls of bpf(2) on the elements of a map, with keys and values as JavaScript has them. */
 
-import { checkCount, checkOptions, listOf } from "../check/arguments.ts";
+import { checkBoolean, checkCount, checkOptions, listOf } from "../check/arguments.ts";
 import { describe, withContext } from "../check/describe.ts";
 import type { KindHints } from "../ffi/bpf_map.ts";
 import { MapBatch } from "../ffi/bpf_map_batch.ts";
@@ -461,9 +461,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   #flagsOf(options: ElementOptions): number {
     checkOptions("options", options, ["lock", "flags"]);
     const { lock, flags = 0 } = options;
-    if (lock !== undefined && typeof lock !== "boolean") {
-      throw new TypeError(`lock: expected true or false, got ${describe(lock)}`);
-    }
+    if (lock !== undefined) checkBoolean("lock", lock);
     checkCount("flags", flags, 0, 0xffffffff);
     if ((flags & (BPF_NOEXIST | BPF_EXIST)) !== 0) {
       throw new RangeError(

@@ -1,5 +1,4 @@
-import { checkCount, checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { checkBoolean, checkCount, checkOptions } from "../check/arguments.ts";
 import type { Hints } from "../ffi/bpf_map.ts";
 import type { MapHandle } from "./create.ts";
 import { MapElements, noKey } from "./elements.ts";
@@ -56,9 +55,7 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   push(value: V, options: PushOptions = {}): this {
     checkOptions("push", options, ["evict"]);
     const { evict = false } = options;
-    if (typeof evict !== "boolean") {
-      throw new TypeError(`evict: expected true or false, got ${describe(evict)}`);
-    }
+    checkBoolean("evict", evict);
     this.#elements.set(undefined, value, evict ? BPF_EXIST : BPF_ANY);
     return this;
   }

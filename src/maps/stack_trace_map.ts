@@ -1,6 +1,6 @@
 import { STACK_TRACE } from "./map_types.ts";
 import { readFileSync } from "../ffi/files.ts";
-import { checkCount } from "../check/arguments.ts";
+import { checkBoolean, checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import type { MapInfo } from "./create.ts";
 import { KeyedMap } from "./keyed_map.ts";
@@ -195,9 +195,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     defaultTypes: {},
     options: ["maxEntries", "depth"],
     sizes({ buildId }) {
-      if (buildId !== undefined && typeof buildId !== "boolean") {
-        throw new TypeError(`buildId: expected true or false, got ${describe(buildId)}`);
-      }
+      if (buildId !== undefined) checkBoolean("buildId", buildId);
       // That of values follows from the depth, which only new maps are given.
       return { keySize: u32.size };
     },

@@ -1,4 +1,4 @@
-import { checkOptions, checkSize } from "../check/arguments.ts";
+import { checkBoolean, checkOptions, checkSize } from "../check/arguments.ts";
 import {
   defineType,
   emitPartRead,
@@ -67,9 +67,7 @@ export interface StructOptions {
 export function struct<F extends Fields>(fields: F, options: StructOptions = {}): StructType<F> {
   checkOptions("struct(options)", options, ["packed"]);
   const { packed = false } = options;
-  if (typeof packed !== "boolean") {
-    throw new TypeError(`struct(options): packed: expected true or false, got ${describe(packed)}`);
-  }
+  checkBoolean("struct(options): packed", packed);
   const checked = checkFields("struct", fields);
   return defineStruct(
     layOut(checked, packed),
