@@ -14,8 +14,6 @@ const bpfNumber = SYS_bpf[architecture] ?? -1;
 /** A command of bpf(2): BPF_MAP_CREATE. */
 export type BpfCommand = number;
 
-const commandNames = /*@__PURE__*/ bpfCommandNames.split(" ");
-
 /** bpf(2) itself, for calls so frequent that nothing may stand before them: -1 on failure, and then `lastErrno()`. */
 export function bpf(command: number, attrAddress: number, attrSize: number): number {
   return syscalls.bpf(bpfNumber, command, attrAddress as Pointer, attrSize);
@@ -129,7 +127,7 @@ export function bpfError(command: BpfCommand, errno: number, context: BpfCallCon
   const code = errnoName(errno);
   return new BpfError({
     errno,
-    syscall: `bpf(BPF_${commandNames[command]})`,
+    syscall: `bpf(BPF_${bpfCommandNames.split(" ")[command]})`,
     doing: context.doing,
     hint() {
       const particular = context.hints?.[code];

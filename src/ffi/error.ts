@@ -11,18 +11,23 @@ export function lastErrno(): number {
   return read.i32(errnoAddress, 0);
 }
 
-const names = /*@__PURE__*/ errnoNames.split(" ");
+let names: readonly string[] | undefined;
+
+/** Split for the first error: most processes have none. */
+function allNames(): readonly string[] {
+  return (names ??= errnoNames.split(" "));
+}
 
 /** The name of an error of the kernel, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not there, but bpf(2) returns it. */
 export function errnoName(errno: number): string {
   if (errno === ENOTSUPP) return "ENOTSUPP";
-  const name = names[errno] ?? "-";
+  const name = allNames()[errno] ?? "-";
   return name === "-" ? `errno ${errno}` : name;
 }
 
 /** Returns the number of an error by its name; -1 for an unknown name. */
 export function errnoNumber(name: string): number {
-  return name === "ENOTSUPP" ? ENOTSUPP : names.indexOf(name);
+  return name === "ENOTSUPP" ? ENOTSUPP : allNames().indexOf(name);
 }
 
 /** The usual sentence for an error: `"operation not permitted"`. Empty where there is none. */
@@ -32,6 +37,9 @@ export function errnoDescription(errno: number): string {
   const { getSystemErrorMap } = process.getBuiltinModule("node:util");
   return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }
+
+/** Names of errors for a lack of descriptors or memory: they concern this process or the machine, not what was asked for. */
+export const shortages: ReadonlySet<string> = /*@__PURE__*/ new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 
 /** Returns the remedy where no descriptor was left; `undefined` for any other error. */
 export function explainNoDescriptor(errno: number): string | undefined {

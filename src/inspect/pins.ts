@@ -1,7 +1,7 @@
 import { constants, fstatSync, openSync, readdirSync, readFileSync } from "../ffi/files.ts";
 import { objectId, objectKind, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
+import { BpfError, shortages } from "../ffi/error.ts";
 import { ByKind, isInspected, type ObjectsByKind } from "./objects.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
@@ -129,9 +129,6 @@ class PinWalk {
 
 /** Errors where a file of another kind has replaced a pin or folder meanwhile. */
 const passing: ReadonlySet<string> = new Set(["ENOTDIR", "ELOOP", "EINVAL", "ENXIO"]);
-
-/** Errors that concern this process or the machine, not a path. */
-const shortages: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 
 /** Opens a pin, of a map also where this user may only read it. */
 function openAnyhow(path: string): number | undefined {

@@ -17,7 +17,7 @@ import {
 } from "../ffi/bpf_prog.ts";
 import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError, errnoName } from "../ffi/error.ts";
+import { BpfError, errnoName, shortages } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
@@ -189,8 +189,7 @@ function explain(
   what: string,
 ): BpfError {
   // The verifier may have written a log before the resources ran out.
-  const isOutOfResources = ["EMFILE", "ENFILE", "ENOMEM"].includes(errnoName(errno));
-  if (log.trim() === "" || isOutOfResources) {
+  if (log.trim() === "" || shortages.has(errnoName(errno))) {
     const hint =
       explainer()?.programType(type) ??
       `The kernel refuses the ${what} before looking at its instructions`;
