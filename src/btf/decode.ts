@@ -1,6 +1,7 @@
 /** @module Values of JavaScript of the bytes of BTF types. */
 
 import { ipv4, ipv6 } from "../types/address.ts";
+import { bytesAt } from "../types/memory.ts";
 import type { Type } from "../types/type.ts";
 import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
@@ -182,7 +183,7 @@ export class Decoder {
   #bytes(id: number, size: number): Reader {
     return (view, at) => {
       this.#spend(id, size);
-      return [...bytesOf(view, at, size)];
+      return [...checkedBytes(view, at, size)];
     };
   }
 
@@ -486,7 +487,7 @@ const controls = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
  * @throws {RangeError} when the view has not so many bytes
  */
 function textOf(view: DataView, at: number, length: number): string | undefined {
-  const bytes = bytesOf(view, at, length);
+  const bytes = checkedBytes(view, at, length);
   const end = bytes.indexOf(0);
   if (end === -1) return undefined;
   // Bytes that begin with a NUL and go on are more likely numbers.
@@ -499,11 +500,11 @@ function textOf(view: DataView, at: number, length: number): string | undefined 
   }
 }
 
-function bytesOf(view: DataView, at: number, length: number): Uint8Array {
+function checkedBytes(view: DataView, at: number, length: number): Uint8Array {
   if (at + length > view.byteLength) {
     throw new RangeError(
       `${length} bytes at ${at} are beyond the end of the ${view.byteLength} there are`,
     );
   }
-  return new Uint8Array(view.buffer, view.byteOffset + at, length);
+  return bytesAt(view, at, length);
 }

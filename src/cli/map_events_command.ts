@@ -12,6 +12,7 @@ import { findType, kernelBtf, programBtfs } from "../inspect/types.ts";
 import { PerfBuffer } from "../ring/perf_buffer.ts";
 import { RingBuf } from "../ring/ring_buf.ts";
 import { u8 } from "../types/integer.ts";
+import { bytesAt } from "../types/memory.ts";
 
 const help = `
 The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). Records are shown by the type that
@@ -110,7 +111,7 @@ class EventPrinter {
   #resume(): void {
     if (this.#hasEnded) return;
     this.#subscription ??= this.#buffer.subscribeRaw((view, offset, length) =>
-      this.#show(new Uint8Array(view.buffer, view.byteOffset + offset, length)),
+      this.#show(bytesAt(view, offset, length)),
     );
   }
 

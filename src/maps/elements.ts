@@ -7,11 +7,12 @@ import { MapBatch } from "../ffi/bpf_map_batch.ts";
 import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { bytesAt } from "../types/memory.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { copiedValueSize, type MapHandle } from "./create.ts";
 import { ManyLookups } from "./get_many.ts";
-import { bytesAt, isLossless, RawKeys } from "./raw_keys.ts";
+import { isLossless, RawKeys } from "./raw_keys.ts";
 import type { ValueLayout } from "./value_layout.ts";
 import {
   type BatchWalk,

@@ -1,5 +1,6 @@
 import type { MapElement } from "../ffi/bpf_map_element.ts";
 import type { MapHandle } from "./create.ts";
+import { bytesAt } from "../types/memory.ts";
 import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
 
 /**
@@ -16,11 +17,6 @@ export function isLossless(type: Type<unknown>): boolean {
     0,
   );
   return size === type.size;
-}
-
-/** Bytes of a view, not copied. */
-export function bytesAt(view: DataView, offset: number, size: number): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset + offset, size);
 }
 
 /** Returns bytes as a string with one character per byte. */

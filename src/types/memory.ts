@@ -20,6 +20,11 @@ export function bytesOf(view: DataView): Uint8Array {
   return bytes;
 }
 
+/** Returns a part of the bytes that a view lies over, not copied. */
+export function bytesAt(view: DataView, offset: number, length: number): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset + offset, length);
+}
+
 /**
  * Throws what DataView itself throws when the bytes are not all inside the view.
  *

@@ -37,8 +37,8 @@ export interface Layout {
   readonly shared: readonly Gap[];
 }
 
-/** The next multiple of a power of two. Not by bit operations: those are of 32 bits with a sign. */
-function roundUp(value: number, align: number): number {
+/** Returns the next multiple of a power of two. Not by bit operations: those are of 32 bits with a sign. */
+export function roundUp(value: number, align: number): number {
   return Math.ceil(value / align) * align;
 }
 

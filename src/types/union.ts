@@ -4,6 +4,7 @@ import { encodeMembers } from "./c_members.ts";
 import type { CType } from "./c_type.ts";
 import { defineType, emitPartRead, emitPartWrite, type Recipe, recipeOf } from "./compile.ts";
 import { zero } from "./memory.ts";
+import { roundUp } from "./struct_layout.ts";
 import { hasOpaqueField, isOpaque } from "./opaque.ts";
 import { checkFields, nameOf } from "./struct.ts";
 import type { Fields, UnionType, UnionValue } from "./type.ts";
@@ -50,7 +51,7 @@ export function union<F extends Fields>(fields: F): UnionType<F> {
   const largest = Math.max(
     ...checked.map(({ size, width }) => (width === undefined ? size : Math.ceil(width / 8))),
   );
-  const size = Math.ceil(largest / align) * align;
+  const size = roundUp(largest, align);
   const described = Object.create(null) as Record<string, unknown>;
   for (const { name: member, type, width } of checked) {
     const place = { type, offset: 0, ...(width !== undefined && { bitOffset: 0 }) };
