@@ -3,10 +3,10 @@
 import { type Command, InvalidArgumentError } from "commander";
 import {
   addObjectCommands,
-  findObject,
   namedProgram,
   noteIncomplete,
   type ObjectCommand,
+  originOf,
   parseReference,
   type Reference,
 } from "./object_command.ts";
@@ -170,7 +170,7 @@ export function parseLimit(text: string): number {
 }
 
 function dump(reference: Reference, { json = false, limit }: DumpOptions): void {
-  using map = openMap(reference);
+  using map = MapReader.open(originOf("map", reference));
   const decoder = new EntryDecoder(map.properties);
   const entries = map.entries().map((entry) => decoder.decode(entry));
   // One more than is shown, to tell whether there are any.
@@ -184,11 +184,6 @@ function dump(reference: Reference, { json = false, limit }: DumpOptions): void 
   ];
   if (json) printDocument(shown, limit, notes);
   else noteIncomplete(notes(printLines(shown, limit)));
-}
-
-function openMap(reference: Reference): MapReader {
-  if (reference.by === "path") return MapReader.byPath(reference.path);
-  return MapReader.byId(reference.by === "id" ? reference.id : findObject("map", reference).id);
 }
 
 /** Prints a line for each entry, and returns whether there are more than the limit. */

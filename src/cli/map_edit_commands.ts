@@ -87,12 +87,12 @@ function encoded<T>(map: MapEditor, encode: () => T): T {
   }
 }
 
-function keyOf(map: MapEditor, text: string): Uint8Array {
-  const { keySize } = map.properties;
-  if (keySize === 0) {
+function keyOf(map: MapEditor, text: string, encoder?: EntryEncoder): Uint8Array {
+  const { properties } = map;
+  if (properties.keySize === 0) {
     throw new CommandError(`the ${map} has no keys`, { isMisuse: true });
   }
-  return encoded(map, () => new EntryEncoder(map.properties).key(text));
+  return encoded(map, () => (encoder ?? new EntryEncoder(properties)).key(text));
 }
 
 function lookup(reference: Reference, text: string, { json = false }: JsonOption): void {
@@ -143,12 +143,13 @@ function update(reference: Reference, words: readonly string[], options: UpdateO
     const what = keySize === 0 ? "has no keys: expected a value" : "takes a key and a value";
     throw new CommandError(`the ${map} ${what}, got ${words.length} arguments`, { isMisuse: true });
   }
-  const key = keySize === 0 ? new Uint8Array(0) : keyOf(map, words[0] as string);
+  const encoder = encoded(map, () => new EntryEncoder(map.properties));
+  const key = keySize === 0 ? new Uint8Array(0) : keyOf(map, words[0] as string, encoder);
   using held = new DisposableStack();
   const open = (kind: "prog" | "map", text: string) =>
     held.use(openReference(kind, parseReference(text))).fd;
   const text = words.at(-1) as string;
-  const value = encoded(map, () => new EntryEncoder(map.properties).value(text, open));
+  const value = encoded(map, () => encoder.value(text, open));
   const condition = ifAbsent ? "absent" : ifPresent ? "present" : "any";
   if (!map.update({ key, value }, condition)) {
     const state = ifAbsent ? "is present already" : "is absent";

@@ -23,9 +23,9 @@ import {
   objectById,
   objectByPath,
   type ObjectsByKind,
+  OpenedObject,
   visibleObject,
 } from "../inspect/objects.ts";
-import { OpenedObject } from "../inspect/opened_object.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
 import { type ObjectPins, objectPins } from "../inspect/pins.ts";
 import type { ProgramInfo } from "../program/program_info.ts";

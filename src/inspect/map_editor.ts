@@ -2,18 +2,16 @@
 
 import type { Btf } from "../btf/btf.ts";
 import type { BtfValue } from "../btf/decode.ts";
-import { elementKeyOffset, MapElement } from "../ffi/bpf_map_element.ts";
-import { openById } from "../ffi/bpf_object.ts";
-import { Descriptor } from "../ffi/descriptor.ts";
+import { MapElement } from "../ffi/bpf_map_element.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
-import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/create.ts";
-import { describeMap } from "../maps/map_spec.ts";
+import { copiedValueSize, type MapProperties } from "../maps/create.ts";
 import { mapTypes } from "../maps/map_types.ts";
+import { bytesAt } from "../types/memory.ts";
 import type { Type } from "../types/type.ts";
-import { BPF_EXIST, BPF_F_RDONLY, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { mapBtf, type RawEntry } from "./map_reader.ts";
-import { openPin } from "./objects.ts";
+import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
+import { mapBtf, type MapOrigin, type OpenedMap, openMap, type RawEntry } from "./map_reader.ts";
 
 /** The condition of {@link MapEditor.update}: any key, or only an absent or a present one. */
 export type UpdateCondition = "any" | "absent" | "present";
@@ -31,12 +29,11 @@ export class MapEditor implements Disposable {
   /** Bytes of a value that the kernel copies. */
   readonly #valueSize: number;
 
-  private constructor(descriptor: Descriptor) {
+  private constructor({ descriptor, properties }: OpenedMap) {
     this.#descriptor = descriptor;
+    this.properties = properties;
     try {
-      this.properties = readMapProperties(descriptor.fd, descriptor.what);
-      descriptor.what = describeMap(this.properties);
-      const row = mapTypes.get(this.properties.type);
+      const row = mapTypes.get(properties.type);
       if (row === undefined) {
         // The kernel may copy a value for each CPU, into memory for one.
         throw new Error(
@@ -44,7 +41,7 @@ export class MapEditor implements Disposable {
         );
       }
       row.requirement?.();
-      this.#valueSize = copiedValueSize(row, this.properties.valueSize);
+      this.#valueSize = copiedValueSize(row, properties.valueSize);
     } catch (error) {
       this.#descriptor[Symbol.dispose]();
       throw error;
@@ -57,14 +54,8 @@ export class MapEditor implements Disposable {
    * @param access `"read"` for a read-only descriptor
    * @throws {Error} where nothing is pinned, or an object of another kind
    */
-  static open(
-    origin: { readonly id: number } | { readonly path: string },
-    access: "read" | "write",
-  ) {
-    if ("path" in origin) return new MapEditor(openPin("map", origin.path, access));
-    const { id } = origin;
-    const fd = openById("map", id, access === "read" ? BPF_F_RDONLY : 0);
-    return new MapEditor(new Descriptor(fd, `map ${id}`));
+  static open(origin: MapOrigin, access: "read" | "write"): MapEditor {
+    return new MapEditor(openMap(origin, access));
   }
 
   /** Describes the map for messages: `hash map "counts"`. */
@@ -76,8 +67,7 @@ export class MapEditor implements Disposable {
   lookup(key: Uint8Array): Uint8Array | undefined {
     using element = this.#element(key);
     if (!element.lookup(0)) return undefined;
-    const { buffer, byteOffset } = element.view;
-    return new Uint8Array(buffer, byteOffset + element.valueOffset, this.#valueSize).slice();
+    return bytesAt(element.view, element.valueOffset, this.#valueSize).slice();
   }
 
   /** Stores a value; false where the condition is not met. */
@@ -96,7 +86,7 @@ export class MapEditor implements Disposable {
   #element(key: Uint8Array): MapElement {
     const { fd, what } = this.#descriptor;
     const element = new MapElement(fd, key.length, this.#valueSize, what);
-    new Uint8Array(element.view.buffer, element.view.byteOffset + elementKeyOffset).set(key);
+    element.setKey(key);
     return element;
   }
 

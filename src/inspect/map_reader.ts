@@ -6,6 +6,7 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { roundUp8 } from "../ffi/mapped_memory.ts";
 import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/create.ts";
 import type { Walk, WalkedMap } from "../maps/walk.ts";
+import { bytesAt } from "../types/memory.ts";
 import { describeMap } from "../maps/map_spec.ts";
 import { type EntryOrder, mapTypes } from "../maps/map_types.ts";
 import { type BuildIdFrame, frameOf, StackLayout } from "../maps/stack_trace_map.ts";
@@ -232,30 +233,52 @@ export interface RawEntry {
   readonly value: Uint8Array;
 }
 
+/** The id of a map, or the path of a pin. */
+export type MapOrigin = { readonly id: number } | { readonly path: string };
+
+/** An open map. Its descriptor is the caller's. */
+export interface OpenedMap {
+  readonly descriptor: Descriptor;
+  readonly properties: MapProperties;
+}
+
+/**
+ * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path, and reads its properties.
+ *
+ * @param access `"read"` for a read-only descriptor
+ * @throws {Error} where nothing is pinned, or an object of another kind
+ */
+export function openMap(origin: MapOrigin, access: "read" | "write"): OpenedMap {
+  const descriptor =
+    "path" in origin
+      ? openPin("map", origin.path, access)
+      : new Descriptor(
+          openById("map", origin.id, access === "read" ? BPF_F_RDONLY : 0),
+          `map ${origin.id}`,
+        );
+  try {
+    const properties = readMapProperties(descriptor.fd, descriptor.what);
+    descriptor.what = describeMap(properties);
+    return { descriptor, properties };
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
 /** A map that is only read: the kernel refuses all else through its descriptor. */
 export class MapReader implements Disposable {
   readonly #descriptor: Descriptor;
   readonly properties: MapProperties;
 
-  private constructor(descriptor: Descriptor) {
+  private constructor({ descriptor, properties }: OpenedMap) {
     this.#descriptor = descriptor;
-    try {
-      this.properties = readMapProperties(descriptor.fd, descriptor.what);
-      descriptor.what = describeMap(this.properties);
-    } catch (error) {
-      descriptor[Symbol.dispose]();
-      throw error;
-    }
+    this.properties = properties;
   }
 
-  /** Opens a map by its id (CAP_SYS_ADMIN). */
-  static byId(id: number): MapReader {
-    return new MapReader(new Descriptor(openById("map", id, BPF_F_RDONLY), `map ${id}`));
-  }
-
-  /** Opens the map pinned at a path. @throws {Error} where nothing is pinned, or something else */
-  static byPath(path: string): MapReader {
-    return new MapReader(openPin("map", path));
+  /** Opens a map by its id (CAP_SYS_ADMIN) or the path of a pin. @throws {Error} where nothing is pinned, or something else */
+  static open(origin: MapOrigin): MapReader {
+    return new MapReader(openMap(origin, "read"));
   }
 
   /**
@@ -275,8 +298,7 @@ export class MapReader implements Disposable {
     using walk: Walk = new EntryWalk(map);
     while (walk.next()) {
       for (let index = 0; walk.has(index); index++) {
-        const { buffer, byteOffset } = walk.view;
-        const value = new Uint8Array(buffer, byteOffset + walk.valueOffset(index), valueSize);
+        const value = bytesAt(walk.view, walk.valueOffset(index), valueSize);
         yield { key: walk.keyBytes(index), value };
       }
     }
@@ -303,8 +325,7 @@ export class MapReader implements Disposable {
     const { fd, what } = this.#descriptor;
     using element = new MapElement(fd, 0, valueSize, what);
     if (!element.lookup(0)) return undefined;
-    const { buffer, byteOffset } = element.view;
-    return new Uint8Array(buffer, byteOffset + element.valueOffset, valueSize).slice();
+    return bytesAt(element.view, element.valueOffset, valueSize).slice();
   }
 
   [Symbol.dispose](): void {

@@ -6,6 +6,7 @@ import {
   describeById,
   fdNumber,
   type ObjectKind,
+  objectId,
   objectKind,
   openPinned,
   readFdInfo,
@@ -13,7 +14,7 @@ import {
 import { programTypeName, type ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { type HandleKind, nouns } from "../handle/kernel_object.ts";
+import { type HandleKind, KernelObject, nouns, openObject } from "../handle/kernel_object.ts";
 import { listLinks } from "../link/link.ts";
 import type { LinkInfo, TracingLinkInfo } from "../link/link_info.ts";
 import { readLinkInfo } from "../link/link_types.ts";
@@ -208,6 +209,29 @@ function openToRead(kind: HandleKind, path: string): number | undefined {
     // Links reject the flag, which only maps have.
     if (!(error instanceof BpfError) || error.code !== "EINVAL") throw error;
     return openPinned(path, noun);
+  }
+}
+
+/** A map, program or link of any type, opened to pin it or to remove its pins. */
+export class OpenedObject extends KernelObject {
+  private constructor(kind: HandleKind, descriptor: Descriptor, pinnedAt: string | undefined) {
+    super(descriptor, () => objectId(kind, descriptor), pinnedAt);
+  }
+
+  /** Opens an object by its id (CAP_SYS_ADMIN) or by the path of a pin. @throws {Error} where there is none of the kind */
+  static open(
+    kind: HandleKind,
+    origin: { readonly id: number } | { readonly path: string },
+  ): OpenedObject {
+    if ("path" in origin) {
+      return new OpenedObject(kind, openPin(kind, origin.path, "write"), origin.path);
+    }
+    return new OpenedObject(kind, openObject(kind, origin, nouns[kind]), undefined);
+  }
+
+  /** @internal */
+  protected override shown(): readonly [className: string, properties: object] {
+    return ["OpenedObject", {}];
   }
 }
 
