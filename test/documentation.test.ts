@@ -38,15 +38,17 @@ function examplesInComments(path: string): Example[] {
   );
 }
 
-function examplesInReadme(): Example[] {
-  const text = readFileSync(join(packageRoot, "README.md"), "utf8");
+function examplesInPage(path: string): Example[] {
+  const text = readFileSync(join(packageRoot, path), "utf8");
   return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, body], index) =>
-    exampleOf(`README.md #${index + 1}`, body as string),
+    exampleOf(`${path} #${index + 1}`, body as string),
   );
 }
 
+/** All pages for users and contributors. */
+const pages = [...new Bun.Glob("{*,docs/**/*}.md").scanSync(packageRoot)].sort();
 const sources = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)].sort();
-const examples = [...sources.flatMap(examplesInComments), ...examplesInReadme()];
+const examples = [...sources.flatMap(examplesInComments), ...pages.flatMap(examplesInPage)];
 let folder = "";
 
 function fileOf(example: Example): string {
