@@ -186,7 +186,7 @@ describe("the package", () => {
     expect(installed).toEqual(["bun-bpf"]);
   });
 
-  describe.each(["typescript", "typescript-5"])("with %s", (compiler) => {
+  describe.each(["typescript", "typescript-7"])("with %s", (compiler) => {
     hostTest.each(projects)("has types that are exact, %s", async (title, project) => {
       const name = `${compiler} ${title}`;
       await write(

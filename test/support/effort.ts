@@ -5,6 +5,3 @@ const effort = Number(process.env["BUN_BPF_TEST_EFFORT"] ?? 1);
 export function repetitions(count: number, least = 1): number {
   return Math.max(Math.min(least, count), Math.ceil(count * effort));
 }
-
-/** Whether tests do all of their work, so that figures about much work mean something. */
-export const isFullEffort: boolean = effort >= 1;
