@@ -25,6 +25,8 @@ import { checkType, type Type } from "../types/type.ts";
 /**
  * The classes of maps by their names, for the types `T` of keys, values and events that an object is opened or created
  * with. Each class adds itself beside its declaration.
+ *
+ * @hidden
  */
 export interface MapClasses<T> {}
 
