@@ -9,7 +9,6 @@
 import { basename, dirname } from "node:path";
 import {
   type Application,
-  Comment,
   CommentTag,
   type Context,
   Converter,
@@ -60,10 +59,9 @@ export function load({ converter }: Application): void {
       const file = project.getSymbolIdFromReflection(reflection)?.fileName;
       const category = file === undefined ? undefined : categories[basename(dirname(file))];
       if (category === undefined) throw new Error(`${reflection.name} (${file}) has no category`);
-      reflection.comment ??= new Comment();
-      reflection.comment.blockTags.push(
-        new CommentTag("@category", [{ kind: "text", text: category }]),
-      );
+      // Without a comment the export stays without one, and is reported.
+      const comment = reflection.comment ?? reflection.signatures?.[0]?.comment;
+      comment?.blockTags.push(new CommentTag("@category", [{ kind: "text", text: category }]));
     }
   });
 }
