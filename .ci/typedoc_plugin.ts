@@ -4,7 +4,8 @@
  * - Groups exports by the folder of their file, in place of a tag in each comment.
  * - Names pages by their headings.
  * - Lists the members of unions of names (`MapTypeName`), which are computed from tables.
- * - Leaves out what another page has: the constants of `uapi` that an enumeration lists, and the static `kind` of map classes.
+ * - Moves the constants of `uapi` that belong to an enumeration to its page, with their comments.
+ * - Leaves out the static `kind` of map classes, which users do not need.
  */
 import { basename, dirname } from "node:path";
 import {
@@ -49,10 +50,15 @@ export function load({ converter }: Application): void {
       }
     }
     for (const namespace of project.getChildrenByKind(ReflectionKind.SomeModule)) {
-      const enumerations = namespace.getChildrenByKind(ReflectionKind.Enum);
-      const listed = enumerations.flatMap(({ children = [] }) => children.map(({ name }) => name));
+      const members = namespace
+        .getChildrenByKind(ReflectionKind.Enum)
+        .flatMap(({ children = [] }) => children);
       for (const constant of namespace.getChildrenByKind(ReflectionKind.Variable)) {
-        if (listed.includes(constant.name)) project.removeReflection(constant);
+        const same = members.filter(({ name }) => name === constant.name);
+        if (constant.comment !== undefined) {
+          for (const member of same) member.comment ??= constant.comment.clone();
+        }
+        if (same.length > 0) project.removeReflection(constant);
       }
     }
     for (const reflection of project.children ?? []) {
