@@ -37,9 +37,11 @@ interface Context {
 }
 
 const questions = "What|How|Whether|Who|Whom|Whose|Where|When|Why|Which|That|If";
-const fragments =
-  "Of|Not|So|As|To|For|By|With|In|And|Or|But|It|Its|They|Them|Same|Like|[a-z][\\w']*";
-const badBeginning = new RegExp(`^(?:${questions}|${fragments})(?![\\w'-])`);
+const fragments = "Of|Not|So|As|To|For|By|With|In|And|Or|But|It|Its|They|Them|Same|Like";
+/** A word in lower case that is neither a name in C nor that of a program. */
+const lowerCase =
+  "(?!(?:int|char|long|void|struct|union|enum|unsigned|const|\\w*bpf\\w*)\\b)[a-z]+(?![(/*])";
+const badBeginning = new RegExp(`^(?:${questions}|${fragments}|${lowerCase})(?![\\w'-])`);
 
 function isDoc({ type, value }: Comment): boolean {
   return type === "Block" && value.startsWith("*");
