@@ -186,8 +186,12 @@ describe("the package", () => {
     expect(installed).toEqual(["bun-bpf"]);
   });
 
-  describe.each(["typescript", "typescript-5"])("with %s", (compiler) => {
-    hostTest.each(projects)("has types that are exact, %s", async (title, project) => {
+  describe.each([
+    ["typescript", projects],
+    // The slower compiler sees each setting once.
+    ["typescript-5", projects.slice(1, 3)],
+  ] as const)("with %s", (compiler, settings) => {
+    hostTest.each([...settings])("has types that are exact, %s", async (title, project) => {
       const name = `${compiler} ${title}`;
       await write(
         `${name}.ts`,
