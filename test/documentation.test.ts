@@ -46,7 +46,9 @@ function examplesInPage(path: string): Example[] {
 }
 
 /** All pages for users and contributors. */
-const pages = [...new Bun.Glob("{*,docs/**/*}.md").scanSync(packageRoot)].sort();
+const pages = ["*.md", "docs/**/*.md", ".github/**/*.md"]
+  .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync({ cwd: packageRoot, dot: true })])
+  .sort();
 const sources = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)].sort();
 const examples = [...sources.flatMap(examplesInComments), ...pages.flatMap(examplesInPage)];
 let folder = "";
