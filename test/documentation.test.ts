@@ -20,7 +20,7 @@ interface Example {
 }
 
 function exampleOf(name: string, code: string): Example {
-  const output = [...code.matchAll(/^\s*console\.log\(.*\);\s*\/\/ (.*)$/gm)].map(
+  const output = [...code.matchAll(/^.*\bconsole\.log\(.*\);\s*\/\/ (.*)$/gm)].map(
     ([, text]) => text as string,
   );
   return { name, code, output };
@@ -108,6 +108,7 @@ const printed = new Map<number, Promise<readonly Printed[]>>();
  * own, or another one may have ended theirs.
  */
 async function runExample(example: Example): Promise<Printed> {
+  if (example.code.includes('from "bun:test"')) return await runTestExample(example);
   const index = examples.indexOf(example);
   const first = index - (index % examplesAtOnce);
   let together = printed.get(first);
@@ -119,6 +120,12 @@ async function runExample(example: Example): Promise<Printed> {
   if (inCompany?.thrown === "") return inCompany;
   const [alone] = await runTogether([example]);
   return alone ?? { stdout: "", thrown: "the process ended before the example did" };
+}
+
+/** Runs an example that defines tests. */
+async function runTestExample(example: Example): Promise<Printed> {
+  const { stdout, stderr, exitCode } = await runBun(["test", fileOf(example)], { cwd: folder });
+  return { stdout, thrown: exitCode === 0 ? "" : stderr };
 }
 
 async function runTogether(some: readonly Example[]): Promise<readonly Printed[]> {
@@ -144,11 +151,6 @@ describe("the README", () => {
       expect(readme).toContain(command);
       expect(checks).toContain(command);
     }
-  });
-
-  test("shows what execsnoop prints of itself", async () => {
-    const { stdout } = await runBun([join(packageRoot, "examples/execsnoop.ts"), "--help"]);
-    expect(readme).toContain(stdout.trimEnd());
   });
 
   bpfTest("shows the columns that execsnoop has", async () => {
