@@ -6,6 +6,7 @@ import { join } from "node:path";
 import * as library from "../src/index.ts";
 import { features, type MapTypeName } from "../src/index.ts";
 import { MapKind } from "../src/maps/map_options.ts";
+import { blocksOf, namedFilesOf, type Page, pages } from "./support/markdown.ts";
 import { testWith } from "./support/needs.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, runBun } from "./support/run.ts";
@@ -38,20 +39,29 @@ function examplesInComments(path: string): Example[] {
   );
 }
 
-function examplesInPage(path: string): Example[] {
-  const text = readFileSync(join(packageRoot, path), "utf8");
-  return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, body], index) =>
-    exampleOf(`${path} #${index + 1}`, body as string),
-  );
+/** Returns the examples of a page, without those that are files of a project. */
+function examplesInPage(page: Page): Example[] {
+  const files = new Set(projectOf(page).values());
+  return blocksOf(page)
+    .filter(({ language }) => language === "ts")
+    .map(({ code }, index) => exampleOf(`${page.path} #${index + 1}`, code))
+    .filter(({ code }) => !files.has(code));
 }
 
-/** All pages for users and contributors. */
-const pages = ["*.md", "docs/**/*.md", ".github/**/*.md"]
-  .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync({ cwd: packageRoot, dot: true })])
-  .sort();
+/** Returns the files of the project that a page shows, by name, if there are tests among them. Else it shows none. */
+function projectOf(page: Page): ReadonlyMap<string, string> {
+  const files = namedFilesOf(page);
+  return [...files.keys()].some((name) => name.endsWith(".test.ts")) ? files : new Map();
+}
+
 const sources = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)].sort();
 const examples = [...sources.flatMap(examplesInComments), ...pages.flatMap(examplesInPage)];
+const projects = pages.filter((page) => projectOf(page).size > 0);
 let folder = "";
+
+function folderOf({ path }: Page): string {
+  return join(folder, path.replace(/\W+/g, "-"));
+}
 
 function fileOf(example: Example): string {
   return join(folder, `${example.name.replace(/\W+/g, "-")}.ts`);
@@ -73,10 +83,14 @@ beforeAll(() => {
       noUnusedLocals: false,
       paths: { "bun-bpf": [join(packageRoot, "src/index.ts")] },
     },
-    include: ["*.ts"],
+    include: ["*.ts", "*/*.ts"],
   };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(configuration));
   for (const example of examples) writeFileSync(fileOf(example), example.code);
+  for (const page of projects) {
+    mkdirSync(folderOf(page));
+    for (const [name, code] of projectOf(page)) writeFileSync(join(folderOf(page), name), code);
+  }
 });
 
 /** The map types of all public classes, by the name of the class. */
@@ -86,11 +100,15 @@ const typesByClass: ReadonlyMap<string, MapTypeName> = new Map(
   ),
 );
 
-/** Defines a test of an example, which is skipped where the kernel lacks a map type that the example creates. */
-function exampleTest({ code }: Example): DefineTest {
+/** Returns the map types that an example creates. */
+function mapTypesOf({ code }: Example): MapTypeName[] {
   const created = [...code.matchAll(/\bnew (\w+)\(/g)].map(([, name]) => typesByClass.get(name!));
-  const types = created.filter((type) => type !== undefined);
-  return testWith(...types.map((type) => features.mapTypes.get(type)));
+  return created.filter((type) => type !== undefined);
+}
+
+/** Defines a test of an example, which is skipped where the kernel lacks a map type that the example creates. */
+function exampleTest(example: Example): DefineTest {
+  return testWith(...mapTypesOf(example).map((type) => features.mapTypes.get(type)));
 }
 
 /** What an example printed, and what it threw. */
@@ -163,7 +181,8 @@ describe("the README", () => {
 describe("the documentation", () => {
   test("has examples for all that is public", () => {
     const names = Object.keys(library);
-    const text = examples.map(({ code }) => code).join("\n");
+    const files = projects.flatMap((page) => [...projectOf(page).values()]);
+    const text = [...examples.map(({ code }) => code), ...files].join("\n");
     const lacking = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
     // What only other classes build upon is shown by those.
     expect(lacking.filter((name) => name !== "BpfMap")).toEqual([]);
@@ -173,6 +192,18 @@ describe("the documentation", () => {
     const { stdout, stderr, exitCode } = await runBun(["check", "--no-pretty"], { cwd: folder });
     expect(`${stdout}${exitCode === 0 ? "" : stderr}`).toBe("");
   });
+
+  for (const page of projects) {
+    const types = [...projectOf(page).values()].flatMap((code) => exampleOf("", code));
+    const needed = types.flatMap(mapTypesOf).map((type) => features.mapTypes.get(type));
+    testWith(...needed)(`runs the tests of the project in ${page.path}`, async () => {
+      const { stderr, exitCode } = await runBun(["test"], { cwd: folderOf(page), env: { CI: "" } });
+      expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
+      const files = [...projectOf(page).keys()].filter((name) => name.endsWith(".test.ts"));
+      for (const name of files) expect(stderr).toContain(`${name}:\n(pass)`);
+      expect(stderr).toContain("\n 0 fail\n");
+    });
+  }
 
   for (const example of examples) {
     exampleTest(example)(`runs the example ${example.name}`, async () => {

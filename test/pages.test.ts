@@ -7,13 +7,15 @@ import { errnoNumber } from "../src/ffi/error.ts";
 import { causes } from "../src/program/verifier_causes.ts";
 import { programTypes } from "../src/program/program_types.ts";
 import { sectionKinds } from "../src/program/sections.ts";
+import { sessionsPage } from "./sessions.ts";
 import {
   blocksOf,
   brokenLink,
+  type CodeBlock,
   headingsOf,
   inlineCodeOf,
   linksOf,
-  type Page,
+  namedFilesOf,
   pageAt,
   pages,
   sectionOf,
@@ -42,12 +44,6 @@ const parsers: Readonly<Record<string, (text: string) => unknown>> = {
   toml: Bun.TOML.parse,
   yaml: Bun.YAML.parse,
 };
-
-/** Names of files that a page shows in its blocks: each is a comment in the first line of one. */
-function ownFilesOf(page: Page): ReadonlySet<string> {
-  const names = blocksOf(page).map(({ code }) => /^(?:\/\/|#) ([\w./-]+\.\w+)\n/.exec(code)?.[1]);
-  return new Set(names.filter((name) => name !== undefined));
-}
 
 describe("links", () => {
   test("are found, and broken ones are reported", () => {
@@ -107,9 +103,11 @@ describe("commands", () => {
 
   for (const page of pages) {
     test(`in ${page.path} exist, with these options and files`, () => {
-      const own = ownFilesOf(page);
+      const own = new Set(namedFilesOf(page).keys());
+      const isRun = ({ language }: CodeBlock) =>
+        page.path === sessionsPage && language === "console";
       const lines = blocksOf(page)
-        .filter(({ language }) => shellLanguages.has(language))
+        .filter((block) => shellLanguages.has(block.language) && !isRun(block))
         .flatMap(commandLines);
       expect(lines.flatMap((line) => faultsOfLine(line, own))).toEqual([]);
     });
@@ -141,7 +139,7 @@ describe("files", () => {
   // The change log names files that were.
   for (const page of pages.filter(({ path }) => path !== "CHANGELOG.md")) {
     test(`that ${page.path} names exist`, () => {
-      const own = ownFilesOf(page);
+      const own = new Set(namedFilesOf(page).keys());
       const named = inlineCodeOf(page).filter(
         (code) =>
           /^(?:src|test|docs|examples|bench|\.ci|\.github)\/[\w./-]+$/.test(code) &&

@@ -32,6 +32,8 @@ export interface Link {
 /** All pages for users and contributors. */
 export const pages: readonly Page[] = ["*.md", "docs/**/*.md", ".github/**/*.md"]
   .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync({ cwd: packageRoot, dot: true })])
+  // The reference is generated, and checked by its generator.
+  .filter((path) => !path.startsWith("docs/reference/"))
   .sort()
   .map((path) => ({ path, text: readFileSync(join(packageRoot, path), "utf8") }));
 
@@ -51,6 +53,16 @@ export function blocksOf({ text }: Page): CodeBlock[] {
     code: (body as string).replaceAll(new RegExp(`^${indentation}`, "gm"), ""),
     line: text.slice(0, index).split("\n").length + 1,
   }));
+}
+
+/** Returns the files that a page shows, by name: the first line of their blocks is a comment with the name alone. */
+export function namedFilesOf(page: Page): ReadonlyMap<string, string> {
+  const files = new Map<string, string>();
+  for (const { code } of blocksOf(page)) {
+    const name = /^(?:\/\/|#) ([\w./-]+\.\w+)\n/.exec(code)?.[1];
+    if (name !== undefined) files.set(name, code);
+  }
+  return files;
 }
 
 /** Returns the text of a page without its code blocks and comments. */
