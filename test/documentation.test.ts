@@ -1,4 +1,4 @@
-/** What the documentation shows is what happens: every example is type-checked and run. */
+/** Every example in the documentation is type-checked and run. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,10 +13,10 @@ import { packageRoot, runBun } from "./support/run.ts";
 import { type DefineTest, hostTest } from "./support/skipping.ts";
 
 interface Example {
-  /** The file, and which example in it. */
+  /** The file, and the number of the example in it. */
   readonly name: string;
   readonly code: string;
-  /** What its `console.log` lines say, in a comment, that they print. */
+  /** The expected output: the comments after its `console.log` lines. */
   readonly output: readonly string[];
 }
 
@@ -27,7 +27,7 @@ function exampleOf(name: string, code: string): Example {
   return { name, code, output };
 }
 
-/** Objects are printed over several lines, and strings of their own without quotes. */
+/** Removes what differs in print: line breaks in objects, and quotes of strings. */
 function withoutLayout(text: string): string {
   return text.replace(/[\s,"]+/g, "");
 }
@@ -111,19 +111,19 @@ function exampleTest(example: Example): DefineTest {
   return testWith(...mapTypesOf(example).map((type) => features.mapTypes.get(type)));
 }
 
-/** What an example printed, and what it threw. */
+/** Result of an example: its output, and the error that it threw. */
 interface Printed {
   readonly stdout: string;
   readonly thrown: string;
 }
 
-/** So many run in one process, as most of the time that one takes is for loading the library. */
+/** Number of examples that run in one process: most of the time is spent on loading the library. */
 const examplesAtOnce = 16;
 const printed = new Map<number, Promise<readonly Printed[]>>();
 
 /**
- * Runs an example, with others that come before and after it. By itself where that failed: an example may need a process of its
- * own, or another one may have ended theirs.
+ * Runs an example together with its neighbours, and alone if that fails: it may need its own process, or another example may have
+ * ended the common one.
  */
 async function runExample(example: Example): Promise<Printed> {
   if (example.code.includes('from "bun:test"')) return await runTestExample(example);

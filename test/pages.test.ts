@@ -95,6 +95,7 @@ describe("commands", () => {
     expect(faultsOfLine("sudo -E bunx bun-bpf maps", own)[0]).toContain("unknown command 'maps'");
     expect(faultsOfLine("bun-bpf map dump", own)[0]).toContain("missing required argument");
     expect(faultsOfLine("npm run tset", own)[0]).toContain("no script tset");
+    expect(faultsOfLine("bun run test/", own)[0]).toContain("no script test/");
     expect(faultsOfLine("npx bun examples/no.ts", own)[0]).toContain("no file examples/no.ts");
     expect(faultsOfLine("rm -rf /", own)[0]).toContain("rm is not a command");
     expect(faultsOfLine("bun-bpf map list --json | jq .", own)).toEqual([]);
@@ -113,9 +114,10 @@ describe("commands", () => {
     });
 
     test(`in the text of ${page.path} exist`, () => {
-      const mentions = inlineCodeOf(page).filter((code) =>
-        /^(?:(?:bunx|npx) )?bun-bpf /.test(code),
-      );
+      const inline = inlineCodeOf(page);
+      const scripts = inline.filter((code) => /^(?:npm|bun) run \S/.test(code));
+      expect(scripts.flatMap((code) => faultsOfLine(code, new Set()))).toEqual([]);
+      const mentions = inline.filter((code) => /^(?:(?:bunx|npx) )?bun-bpf /.test(code));
       const faults = mentions.map((code) => {
         const [words = []] = simpleCommands(code);
         return misuseOfCommand(words.slice(words.indexOf("bun-bpf") + 1), true);

@@ -1,6 +1,6 @@
 /**
  * The sessions with the command `bun-bpf` in docs/command.md: command lines and what they print. They are run against objects that
- * are made for them, in a mount namespace with a BPF file system of its own.
+ * are made for them, in a mount namespace with its own BPF file system.
  *
  *   bun test/sessions.ts --write    runs them, and writes the present output into the page where it differs
  */

@@ -6,7 +6,7 @@ import { packageRoot } from "./run.ts";
 
 /** A Markdown page of the repository. */
 export interface Page {
-  /** Its path from the root of the package: `docs/maps.md`. */
+  /** Path from the root of the package: `docs/maps.md`. */
   readonly path: string;
   readonly text: string;
 }
@@ -20,7 +20,7 @@ export interface CodeBlock {
 }
 
 /** A link to another page or file of the repository, or to a heading. */
-export interface Link {
+interface Link {
   /** The target as the page has it: `maps.md#keys`. */
   readonly target: string;
   /** The path from the root of the package. */
@@ -66,7 +66,7 @@ export function namedFilesOf(page: Page): ReadonlyMap<string, string> {
 }
 
 /** Returns the text of a page without its code blocks and comments. */
-export function proseOf({ text }: Page): string {
+function proseOf({ text }: Page): string {
   return text.replace(fence, "").replace(/<!--[\s\S]*?-->/g, "");
 }
 

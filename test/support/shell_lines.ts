@@ -152,14 +152,14 @@ const { scripts } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "
   readonly scripts: Readonly<Record<string, string>>;
 };
 
-function faultOfNpm([command, name = ""]: readonly string[]): string | undefined {
+function faultOfNpm([command, name]: readonly string[]): string | undefined {
   if (command === "run") return faultOfScript(name);
   if (command === "test" || command === "start") return faultOfScript(command);
   const known = ["install", "ci", "pack", "publish"];
   return known.includes(command ?? "") ? undefined : `the test does not know npm ${command}`;
 }
 
-function faultOfScript(name: string): string | undefined {
+function faultOfScript(name = ""): string | undefined {
   return Object.hasOwn(scripts, name) ? undefined : `package.json has no script ${name}`;
 }
 
@@ -168,7 +168,8 @@ function faultOfBun(words: readonly string[], ownFiles: ReadonlySet<string>): st
   const [command = "", ...rest] = words.slice(words.findIndex((word) => !word.startsWith("-")));
   switch (command) {
     case "run":
-      return Object.hasOwn(scripts, rest[0] ?? "") ? undefined : faultOfBun(rest, ownFiles);
+      // A name without a point is one of a script, not of a file.
+      return rest[0]?.includes(".") === true ? faultOfBun(rest, ownFiles) : faultOfScript(rest[0]);
     case "test":
     case "build":
     case "check":
