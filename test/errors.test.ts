@@ -157,15 +157,6 @@ const cases: readonly Case[] = [
       objects.use(HashMap.open(pinned(objects), { ...types, flags: ["rdonly"] })).set(1, 1),
   ],
   [
-    "`freeze()`",
-    "EPERM",
-    (objects) =>
-      objects
-        .use(new HashMap({ ...types, maxEntries: 1 }))
-        .freeze()
-        .freeze(),
-  ],
-  [
     "`pin()`",
     "EPERM",
     (objects) => objects.use(new HashMap({ ...types, maxEntries: 1 })).pin("/tmp/not-bpffs"),
