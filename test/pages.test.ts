@@ -5,6 +5,8 @@ import { join } from "node:path";
 import * as library from "../src/index.ts";
 import { asm, assemble, VerifierError } from "../src/index.ts";
 import { errnoNumber } from "../src/ffi/error.ts";
+import { MapKind } from "../src/maps/map_options.ts";
+import { mapTypes } from "../src/maps/map_types.ts";
 import { programTypes } from "../src/program/program_types.ts";
 import { sectionKinds } from "../src/program/sections.ts";
 import { sessionsPage } from "./sessions.ts";
@@ -181,6 +183,33 @@ describe("docs/programs.md", () => {
     });
     const byName = (a: { name: string }, b: { name: string }) => a.name.localeCompare(b.name);
     expect(rows.sort(byName)).toEqual(expected.sort(byName) as typeof rows);
+  });
+});
+
+describe("docs/permissions.md", () => {
+  test("has the capabilities that sections and classes of maps need", () => {
+    const section = sectionOf(pageAt("docs/permissions.md"), "What needs which capability");
+    const listed = new Map(
+      tableRows(section).flatMap(([what = "", needed = ""]) =>
+        codesIn(what).map((name) => [name, needed] as const),
+      ),
+    );
+    const aliases = new Set(["raw_tracepoint", "tracepoint"]);
+    const sections = Object.entries(sectionKinds).filter(([name]) => !aliases.has(name));
+    for (const [name, { programType }] of sections) {
+      expect({ name, needs: listed.get(name) }).toEqual({
+        name,
+        needs: programTypes[programType].needs.join(" and "),
+      });
+    }
+    const classes = Object.entries(library).flatMap(([name, value]) => {
+      const kind: unknown = "kind" in value ? value.kind : undefined;
+      return kind instanceof MapKind ? [[name, mapTypes.get(kind.type)?.needs ?? []] as const] : [];
+    });
+    expect(classes.length).toBeGreaterThan(20);
+    for (const [name, needs] of classes.filter(([, { length }]) => length > 1)) {
+      expect({ name, needs: listed.get(name) }).toEqual({ name, needs: needs.join(" and ") });
+    }
   });
 });
 
