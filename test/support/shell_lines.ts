@@ -17,48 +17,37 @@ import { packageRoot } from "./run.ts";
 export const shellLanguages: ReadonlySet<string> = new Set(["sh", "bash", "shell", "console"]);
 
 /**
- * Commands that pages may show and that are not checked further: they change the machine, or are not ours. Everything else has
- * to be a command of the repository.
+ * Commands that pages may show without further checks, with the reason. All others have to be commands of this project.
  */
 const otherCommands: Readonly<Record<string, string>> = {
-  sudo: "asks for a password; the command after it is checked",
   setcap: "test/permissions.test.ts runs it",
   install: "test/permissions.test.ts runs it",
-  groupadd: "changes the machine's users",
   docker: "needs a daemon and images",
-  podman: "needs images",
-  systemctl: "changes the machine's services",
-  mount: "changes the machine's mounts",
-  sysctl: "changes the machine's settings",
-  ulimit: "is the shell's",
-  ip: "changes the machine's network",
-  bpftool: "is not ours, nor installed everywhere",
-  jq: "is not ours",
   git: "needs the network",
-  gh: "needs the network",
-  apt: "needs the network",
   "apt-get": "needs the network",
-  cd: "is the shell's",
-  export: "is the shell's",
-  echo: "is the shell's",
-  cat: "is not ours",
-  clang: "is not ours",
-  cc: "is not ours",
+  jq: "not part of this project",
+  cd: "a built-in of the shell",
+  export: "a built-in of the shell",
+  echo: "a built-in of the shell",
 };
 
 /** Files that the reader writes, where no block of the page has their contents. */
 const filesOfReaders: ReadonlySet<string> = new Set(["script.ts"]);
 
+/** A part of a shell line: space, an operator, a comment, a redirection with its file, or a word. */
+const token =
+  /\s+|(?<operator>&&|\|\||[;|&])|(?<comment>#.*)|\d?(?:>>?|<)&?\s*(?:'[^']*'|"[^"]*"|[^\s;|&'"])*|(?<word>(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s;|&<>'"\\])+)/gy;
+
 /** Splits a line of shell into its simple commands, each of which is a list of words. Redirections are left out. */
 export function simpleCommands(line: string): string[][] {
-  const tokens =
-    /\s+|(&&|\|\||[;|&])|(#.*)|(?:\d?(?:>>?|<)&?\s*)((?:'[^']*'|"[^"]*"|[^\s;|&'"])*)|((?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s;|&<>'"\\])+)/gy;
   const commands: string[][] = [[]];
-  for (const [, operator, comment, , word] of line.matchAll(tokens)) {
-    if (comment !== undefined) break;
-    if (operator !== undefined) commands.push([]);
-    else if (word !== undefined) commands.at(-1)?.push(unquoted(word));
+  let end = 0;
+  for (const { 0: text, groups = {} } of line.matchAll(token)) {
+    end += text.length;
+    if (groups["operator"] !== undefined) commands.push([]);
+    else if (groups["word"] !== undefined) commands.at(-1)?.push(unquoted(groups["word"]));
   }
+  if (end !== line.length) throw new Error(`cannot split at ${line.slice(end)}`);
   return commands.filter(({ length }) => length > 0);
 }
 
