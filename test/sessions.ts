@@ -113,6 +113,14 @@ function withoutNumbers(line: string): string {
     .replace(/\s+/g, " ");
 }
 
+/** Returns the output of a run for the page. Lines that say the same as before keep their numbers, except in tables. */
+function update(written: string, output: string): string {
+  if (isTable(output)) return ownRows(output);
+  const before = new Map(written.split("\n").map((line) => [withoutNumbers(line), line]));
+  const lines = output.split("\n").map((line) => before.get(withoutNumbers(line)) ?? line);
+  return lines.join("\n");
+}
+
 if (import.meta.main) {
   if (!process.argv.includes("--write")) throw new Error("usage: bun test/sessions.ts --write");
   const steps = stepsOf(sessionsPage);
@@ -123,7 +131,9 @@ if (import.meta.main) {
     const { output: written = "" } = steps[index] ?? {};
     if (comparable(written) === comparable(output)) continue;
     const before = `$ ${command}\n${written.trimEnd()}`.trimEnd();
-    text = text.replace(before, () => `$ ${command}\n${ownRows(output).trimEnd()}`.trimEnd());
+    text = text.replace(before, () =>
+      `$ ${command}\n${update(written, output).trimEnd()}`.trimEnd(),
+    );
     console.log(`changed: ${command}`);
   }
   writeFileSync(join(packageRoot, sessionsPage), text);

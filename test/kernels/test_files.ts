@@ -8,15 +8,16 @@ const ofEngineAlone = [
   "test/types/",
   "test/kernels/",
   "test/package.test.ts",
-  "test/map_table.test.ts",
-  "test/pages.test.ts",
-  "test/sessions.test.ts",
+  "test/readme.test.ts",
   "test/cli/command_line.test.ts",
   "test/cli/format.test.ts",
   "test/cli/output.test.ts",
   "test/ffi/handles.test.ts",
   "test/ffi/hazards.test.ts",
   "test/maps/garbage.test.ts",
+  "test/map_table.test.ts",
+  "test/pages.test.ts",
+  "test/sessions.test.ts",
 ];
 
 /** Whether a file's tests depend on the engine alone, and not on the kernel. */
