@@ -64,6 +64,15 @@ const cases: readonly Case[] = [
   ],
   ["open a pin", "EACCES", () => HashMap.open("/etc/passwd", types)],
   [
+    "attach to `tp`",
+    "EACCES",
+    (objects) => {
+      const code = [asm.ldxdw(asm.r0, asm.r1, 2000), asm.mov(asm.r0, 0), asm.exit()];
+      const section = "tp/sched/sched_process_exec";
+      return objects.use(new Program({ section, license: "GPL", code })).attach();
+    },
+  ],
+  [
     "create or open a mapped",
     "EACCES",
     (objects) =>
