@@ -468,8 +468,7 @@ describe("execsnoop", () => {
     const { stdout, exitCode } = await runBun([script, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toContain("usage: bun execsnoop.ts [options]");
-    // The README shows the same.
-    expect(readFileSync(join(packageRoot, "README.md"), "utf8")).toContain(stdout);
+    expect(readFileSync(join(packageRoot, "docs/examples.md"), "utf8")).toContain(stdout);
   });
 
   bpfTest("explains all keys of its JSON", async () => {
