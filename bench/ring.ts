@@ -1,5 +1,5 @@
 /**
- * All benchmarks of ring buffers, one after another: one table, and the chart bench/ring.svg.
+ * All benchmarks of ring buffers, one after another: one table, and the chart docs/ring.svg.
  *
  *   bun bench/ring.ts [--quick] [--json]
  *
@@ -22,7 +22,7 @@ const benchmarks: Readonly<Record<string, readonly string[]>> = {
   ring_idle: [],
   ring_memory: [],
 };
-const chart = join(import.meta.dir, "ring.svg");
+const chart = join(import.meta.dir, "../docs/ring.svg");
 
 const { quick, json } = readOptions(
   "All benchmarks of ring buffers, and their chart: bun bench/ring.ts [options]",

@@ -17,7 +17,7 @@ import {
 
 const imports = readImports();
 
-/** What points upward today. It may only become less. */
+/** Imports that point upward today. The list may only become shorter. */
 const exceptions: readonly string[] = [];
 
 test("no import points upward", () => {
@@ -47,7 +47,7 @@ import { i } from "package";`;
   expect(importsOf(source)).toEqual(["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts"]);
 });
 
-test("imports that point upward, sideways or in a circle are told", () => {
+test("imports that point upward, sideways or in a circle are reported", () => {
   expect(upwardImports([{ from: "ffi/a.ts", to: "types/b.ts" }])).toHaveLength(1);
   expect(upwardImports([{ from: "loop/a.ts", to: "maps/b.ts" }])).toHaveLength(1);
   expect(upwardImports([{ from: "types/b.ts", to: "check/a.ts" }])).toEqual([]);

@@ -1,4 +1,4 @@
-/** What the documentation shows is what happens: every example is type-checked and run. */
+/** Every example in the documentation is type-checked and run. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,27 +6,28 @@ import { join } from "node:path";
 import * as library from "../src/index.ts";
 import { features, type MapTypeName } from "../src/index.ts";
 import { MapKind } from "../src/maps/map_options.ts";
+import { blocksOf, namedFilesOf, type Page, pages } from "./support/markdown.ts";
 import { testWith } from "./support/needs.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, runBun } from "./support/run.ts";
 import { type DefineTest, hostTest } from "./support/skipping.ts";
 
 interface Example {
-  /** The file, and which example in it. */
+  /** The file, and the number of the example in it. */
   readonly name: string;
   readonly code: string;
-  /** What its `console.log` lines say, in a comment, that they print. */
+  /** The expected output: the comments after its `console.log` lines. */
   readonly output: readonly string[];
 }
 
 function exampleOf(name: string, code: string): Example {
-  const output = [...code.matchAll(/^\s*console\.log\(.*\);\s*\/\/ (.*)$/gm)].map(
+  const output = [...code.matchAll(/^.*\bconsole\.log\(.*\);\s*\/\/ (.*)$/gm)].map(
     ([, text]) => text as string,
   );
   return { name, code, output };
 }
 
-/** Objects are printed over several lines, and strings of their own without quotes. */
+/** Removes what differs in print: line breaks in objects, and quotes of strings. */
 function withoutLayout(text: string): string {
   return text.replace(/[\s,"]+/g, "");
 }
@@ -38,18 +39,29 @@ function examplesInComments(path: string): Example[] {
   );
 }
 
-function examplesInPage(path: string): Example[] {
-  const text = readFileSync(join(packageRoot, path), "utf8");
-  return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, body], index) =>
-    exampleOf(`${path} #${index + 1}`, body as string),
-  );
+/** Returns the examples of a page, without those that are files of a project. */
+function examplesInPage(page: Page): Example[] {
+  const files = new Set(projectOf(page).values());
+  return blocksOf(page)
+    .filter(({ language }) => language === "ts")
+    .map(({ code }, index) => exampleOf(`${page.path} #${index + 1}`, code))
+    .filter(({ code }) => !files.has(code));
 }
 
-/** All pages for users and contributors. */
-const pages = [...new Bun.Glob("{*,docs/**/*}.md").scanSync(packageRoot)].sort();
+/** Returns the files of the project that a page shows, by name, if there are tests among them. Else it shows none. */
+function projectOf(page: Page): ReadonlyMap<string, string> {
+  const files = namedFilesOf(page);
+  return [...files.keys()].some((name) => name.endsWith(".test.ts")) ? files : new Map();
+}
+
 const sources = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)].sort();
 const examples = [...sources.flatMap(examplesInComments), ...pages.flatMap(examplesInPage)];
+const projects = pages.filter((page) => projectOf(page).size > 0);
 let folder = "";
+
+function folderOf({ path }: Page): string {
+  return join(folder, path.replace(/\W+/g, "-"));
+}
 
 function fileOf(example: Example): string {
   return join(folder, `${example.name.replace(/\W+/g, "-")}.ts`);
@@ -71,10 +83,14 @@ beforeAll(() => {
       noUnusedLocals: false,
       paths: { "bun-bpf": [join(packageRoot, "src/index.ts")] },
     },
-    include: ["*.ts"],
+    include: ["*.ts", "*/*.ts"],
   };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(configuration));
   for (const example of examples) writeFileSync(fileOf(example), example.code);
+  for (const page of projects) {
+    mkdirSync(folderOf(page));
+    for (const [name, code] of projectOf(page)) writeFileSync(join(folderOf(page), name), code);
+  }
 });
 
 /** The map types of all public classes, by the name of the class. */
@@ -84,28 +100,33 @@ const typesByClass: ReadonlyMap<string, MapTypeName> = new Map(
   ),
 );
 
-/** Defines a test of an example, which is skipped where the kernel lacks a map type that the example creates. */
-function exampleTest({ code }: Example): DefineTest {
+/** Returns the map types that an example creates. */
+function mapTypesOf({ code }: Example): MapTypeName[] {
   const created = [...code.matchAll(/\bnew (\w+)\(/g)].map(([, name]) => typesByClass.get(name!));
-  const types = created.filter((type) => type !== undefined);
-  return testWith(...types.map((type) => features.mapTypes.get(type)));
+  return created.filter((type) => type !== undefined);
 }
 
-/** What an example printed, and what it threw. */
+/** Defines a test of an example, which is skipped where the kernel lacks a map type that the example creates. */
+function exampleTest(example: Example): DefineTest {
+  return testWith(...mapTypesOf(example).map((type) => features.mapTypes.get(type)));
+}
+
+/** Result of an example: its output, and the error that it threw. */
 interface Printed {
   readonly stdout: string;
   readonly thrown: string;
 }
 
-/** So many run in one process, as most of the time that one takes is for loading the library. */
+/** Number of examples that run in one process: most of the time is spent on loading the library. */
 const examplesAtOnce = 16;
 const printed = new Map<number, Promise<readonly Printed[]>>();
 
 /**
- * Runs an example, with others that come before and after it. By itself where that failed: an example may need a process of its
- * own, or another one may have ended theirs.
+ * Runs an example together with its neighbours, and alone if that fails: it may need its own process, or another example may have
+ * ended the common one.
  */
 async function runExample(example: Example): Promise<Printed> {
+  if (example.code.includes('from "bun:test"')) return await runTestExample(example);
   const index = examples.indexOf(example);
   const first = index - (index % examplesAtOnce);
   let together = printed.get(first);
@@ -117,6 +138,12 @@ async function runExample(example: Example): Promise<Printed> {
   if (inCompany?.thrown === "") return inCompany;
   const [alone] = await runTogether([example]);
   return alone ?? { stdout: "", thrown: "the process ended before the example did" };
+}
+
+/** Runs an example that defines tests. */
+async function runTestExample(example: Example): Promise<Printed> {
+  const { stdout, stderr, exitCode } = await runBun(["test", fileOf(example)], { cwd: folder });
+  return { stdout, thrown: exitCode === 0 ? "" : stderr };
 }
 
 async function runTogether(some: readonly Example[]): Promise<readonly Printed[]> {
@@ -144,11 +171,6 @@ describe("the README", () => {
     }
   });
 
-  test("shows what execsnoop prints of itself", async () => {
-    const { stdout } = await runBun([join(packageRoot, "examples/execsnoop.ts"), "--help"]);
-    expect(readme).toContain(stdout.trimEnd());
-  });
-
   bpfTest("shows the columns that execsnoop has", async () => {
     const script = join(packageRoot, "examples/execsnoop.ts");
     const { stdout } = await runBun([script, "--duration", "0.1"]);
@@ -159,7 +181,8 @@ describe("the README", () => {
 describe("the documentation", () => {
   test("has examples for all that is public", () => {
     const names = Object.keys(library);
-    const text = examples.map(({ code }) => code).join("\n");
+    const files = projects.flatMap((page) => [...projectOf(page).values()]);
+    const text = [...examples.map(({ code }) => code), ...files].join("\n");
     const lacking = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
     // What only other classes build upon is shown by those.
     expect(lacking.filter((name) => name !== "BpfMap")).toEqual([]);
@@ -169,6 +192,18 @@ describe("the documentation", () => {
     const { stdout, stderr, exitCode } = await runBun(["check", "--no-pretty"], { cwd: folder });
     expect(`${stdout}${exitCode === 0 ? "" : stderr}`).toBe("");
   });
+
+  for (const page of projects) {
+    const types = [...projectOf(page).values()].flatMap((code) => exampleOf("", code));
+    const needed = types.flatMap(mapTypesOf).map((type) => features.mapTypes.get(type));
+    testWith(...needed)(`runs the tests of the project in ${page.path}`, async () => {
+      const { stderr, exitCode } = await runBun(["test"], { cwd: folderOf(page), env: { CI: "" } });
+      expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
+      const files = [...projectOf(page).keys()].filter((name) => name.endsWith(".test.ts"));
+      for (const name of files) expect(stderr).toContain(`${name}:\n(pass)`);
+      expect(stderr).toContain("\n 0 fail\n");
+    });
+  }
 
   for (const example of examples) {
     exampleTest(example)(`runs the example ${example.name}`, async () => {

@@ -186,8 +186,12 @@ describe("the package", () => {
     expect(installed).toEqual(["bun-bpf"]);
   });
 
-  describe.each(["typescript", "typescript-7"])("with %s", (compiler) => {
-    hostTest.each(projects)("has types that are exact, %s", async (title, project) => {
+  describe.each([
+    ["typescript-7", projects],
+    // TypeScript 5, which is slower, sees each setting once.
+    ["typescript", projects.slice(1, 3)],
+  ] as const)("with %s", (compiler, settings) => {
+    hostTest.each([...settings])("has types that are exact, %s", async (title, project) => {
       const name = `${compiler} ${title}`;
       await write(
         `${name}.ts`,

@@ -1,16 +1,21 @@
-/** The README's ways to give one program the capabilities work as shown, and none gives them to every user of Bun. */
+/** The ways in docs/permissions.md to give one program the capabilities work as shown, and none gives them to every user of Bun. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isKernelSince } from "../src/ffi/kernel.ts";
+import { withOwnBpffs } from "./sessions.ts";
 import { commandObstacle, failureOf } from "./support/commands.ts";
+import { blocksOf, pageAt } from "./support/markdown.ts";
 import { bpfObstacle } from "./support/privilege.ts";
 import { packageRoot, run } from "./support/run.ts";
 import { hostObstacle, testUnless } from "./support/skipping.ts";
 
-const readme = readFileSync(join(packageRoot, "README.md"), "utf8");
-const permissions = /^## Permissions\n([\s\S]*?)^## /m.exec(readme)?.[1] ?? "";
-const compiled = /^```sh\n([\s\S]*?setcap[\s\S]*?)^```$/m.exec(permissions)?.[1] ?? "";
+const page = pageAt("docs/permissions.md");
+const permissions = page.text;
+const compiled =
+  blocksOf(page).find(({ language, code }) => language === "sh" && code.includes("setcap"))?.code ??
+  "";
 
 /** A user and a group that own nothing here, and a user who is not in that group. */
 const member = 65534;
@@ -128,8 +133,24 @@ describe("capabilities for one program", () => {
   });
 });
 
-test("the first line that the README gives to scripts is that of the command and the examples", () => {
-  const [line] = /^#!.*$/m.exec(permissions) ?? [];
+/** The reason why pins cannot be opened without capabilities here, if any. */
+const pinObstacle =
+  obstacle ??
+  failureOf(...(withOwnBpffs("true") as [string])) ??
+  (isKernelSince("5.19") ? undefined : "it needs kernel 5.19");
+
+testUnless(pinObstacle)(
+  "a user without capabilities reads a map by a pin with mode 0644",
+  async () => {
+    const child = join(import.meta.dir, "support/children/share_map.ts");
+    const line = `chmod 755 /sys/fs/bpf && "${process.execPath}" ${child} ${member} /sys/fs/bpf/shared`;
+    const { stdout, stderr } = await run(withOwnBpffs(line));
+    expect({ stdout, stderr }).toEqual({ stdout: "7n EACCES EPERM\n", stderr: "" });
+  },
+);
+
+test("the first line that the page gives to scripts is that of the command and the examples", () => {
+  const [, line] = /^ *(#!.*)$/m.exec(permissions) ?? [];
   const files = ["src/cli/main.ts", ...new Bun.Glob("examples/*.ts").scanSync(packageRoot)];
   expect(files.length).toBeGreaterThan(1);
   for (const file of files) {

@@ -5,10 +5,10 @@ import { isVersionSince, type KernelVersion } from "../../src/ffi/kernel.ts";
 import { type Feature, features } from "../../src/index.ts";
 import { packageRoot } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
-import { begin } from "./feature_table.ts";
+import { begin, tablePage } from "./feature_table.ts";
 
-const readme = readFileSync(join(packageRoot, "README.md"), "utf8");
-const table = readme.split(begin)[1] ?? "";
+const page = readFileSync(join(packageRoot, tablePage), "utf8");
+const table = page.split(begin)[1] ?? "";
 const [header = [], , ...rows] = (table.split("<!--")[0] ?? "")
   .split("\n")
   .filter((line) => line.startsWith("|"))
@@ -29,7 +29,7 @@ const groups: Readonly<Record<string, { get(name: never): Feature }>> = {
   fix: features.fixes,
 };
 
-/** The features that a row of the README's table is about: of operations there are several in one. */
+/** Returns the features of a row: a row of operations has several. */
 function featuresOf(row: string): Feature[] {
   const names = Array.from(row.matchAll(/`([^`]+)`/g), ([, name]) => name as never);
   const operation = /^`[^`]+` of `/.test(row) ? names.shift() : undefined;
@@ -40,7 +40,7 @@ function featuresOf(row: string): Feature[] {
   return names.map((name) => group?.get(name)).filter((feature) => feature !== undefined);
 }
 
-testUnless(obstacle)("the README's table of features says since when as the library does", () => {
+testUnless(obstacle)("the table of features has the same first versions as the library", () => {
   const versioned = rows.filter(([, since]) => since !== "");
   expect(versioned.length).toBeGreaterThan(50);
   for (const [row = "", since] of versioned) {
@@ -49,7 +49,7 @@ testUnless(obstacle)("the README's table of features says since when as the libr
   }
 });
 
-test("the README's table of features was made from kernels that have nothing too early", () => {
+test("no kernel in the table of features has a feature before its first version", () => {
   for (const [row = "", since = "", ...cells] of rows) {
     if (since === "" || featuresOf(row).some((feature) => feature.isBackported)) continue;
     const haveIt = kernels.filter((_, index) => cells[index] === "yes");

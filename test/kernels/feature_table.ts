@@ -1,4 +1,4 @@
-/** @module The README's table of features by kernel, made of what the kernels themselves answer. */
+/** @module The table of features by kernel in docs/kernels.md, made of what the kernels themselves answer. */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,11 +16,14 @@ export interface KernelFeatures {
 export const begin = "<!-- Written by `bun run test:kernels --table`. -->\n";
 const end = "<!-- End of the table. -->\n";
 
-/** Puts the table into the README. @throws {Error} where its place is not marked there */
+/** The page that has the table, relative to the package. */
+export const tablePage = "docs/kernels.md";
+
+/** Writes the table into its page. @throws {Error} if the page does not mark its place */
 export function writeTable(kernels: readonly KernelFeatures[]): void {
-  const path = join(packageRoot, "README.md");
-  const readme = readFileSync(path, "utf8");
-  const [before, rest] = readme.split(begin) as [string, string?];
+  const path = join(packageRoot, tablePage);
+  const page = readFileSync(path, "utf8");
+  const [before, rest] = page.split(begin) as [string, string?];
   const after = rest?.split(end)[1];
   if (after === undefined) throw new Error(`${path} has no lines\n${begin}${end}`);
   writeFileSync(path, `${before}${begin}\n${featureTable(kernels)}\n${end}${after}`);

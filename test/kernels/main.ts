@@ -36,7 +36,7 @@ TEST        a file of tests, or a folder of them
   --time-limit MIN  for each guest (default 20)
   --logs FOLDER     where the logs of guests are kept that had failures (default: in the cache)
   --keep            keep the logs of all guests
-  --table           ask the kernels what they have, run no tests, and write it into the README
+  --table           ask the kernels what they have, run no tests, and write it into docs/kernels.md
   --json            print the results as JSON instead of text
   --help            print this
 

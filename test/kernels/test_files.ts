@@ -17,6 +17,9 @@ const ofEngineAlone = [
   "test/ffi/handles.test.ts",
   "test/ffi/hazards.test.ts",
   "test/maps/garbage.test.ts",
+  "test/map_table.test.ts",
+  "test/pages.test.ts",
+  "test/sessions.test.ts",
 ];
 
 /** Whether a file's tests depend on the engine alone, and not on the kernel. */

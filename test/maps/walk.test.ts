@@ -131,7 +131,7 @@ describe("the memory of a walk", () => {
     expect(addressSpace() - before).toBeLessThan(64 * mebibyte);
   });
 
-  // Their memory for one element is a page: with the room for a chunk, 20,000 walks that kept it would hold 160 MiB.
+  // Their memory for one element is a page: with the room for a chunk, 8,000 walks that kept it would hold 64 MiB.
   const unbatched: Record<string, () => Disposable & { keys(): Iterator<unknown> }> = {
     "a map without batches": () => batchlessMap(8).set(1, 1),
     "a trie key by key": () => {
@@ -144,7 +144,7 @@ describe("the memory of a walk", () => {
     bpfTest(`over ${name} is given back at once by a walk broken off`, () => {
       using map = create();
       const before = addressSpace();
-      for (let round = 0; round < repetitions(20_000); round++) {
+      for (let round = 0; round < repetitions(8000); round++) {
         for (const _key of { [Symbol.iterator]: () => map.keys() }) break;
       }
       expect(addressSpace() - before).toBeLessThan(16 * mebibyte);
@@ -154,12 +154,12 @@ describe("the memory of a walk", () => {
       using map = create();
       const scratch = freeScratch();
       const before = addressSpace();
-      for (let round = 0; round < repetitions(20_000); round++) {
+      for (let round = 0; round < repetitions(8000); round++) {
         map.keys().next();
         if (round % 1000 === 0) Bun.gc(true);
       }
       Bun.gc(true);
-      expect(addressSpace() - before).toBeLessThan(64 * mebibyte);
+      expect(addressSpace() - before).toBeLessThan(32 * mebibyte);
       // Nothing but disposal gives that back: an abandoned walk must not have taken any.
       expect(freeScratch()).toEqual(scratch);
     });

@@ -183,10 +183,11 @@ describe("events of all CPUs", () => {
 describe("a wake-up", () => {
   bridgeTest(
     "follows each record after which the loop fell asleep",
-    async () => {
+    async (bridge) => {
       using buffer = new PerfBuffer({ event: t.u32, size });
       using producer = new PerfProducer(buffer);
-      const records = repetitions(2000, 200);
+      // A timer takes a millisecond for each.
+      const records = repetitions(bridge === "timer" ? 500 : 2000, 200);
       let expected = 0;
       const put = () => {
         // Some on one CPU, then some on the next.

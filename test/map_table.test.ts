@@ -1,4 +1,4 @@
-/** The README's table of maps says of each class what it can do: here the classes are asked. */
+/** Compares the table of map classes in docs/maps.md with the classes. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,9 +20,9 @@ const cellsOf = (line: string) =>
     .slice(1, -1)
     .map((cell) => cell.trim());
 
-/** The table whose head begins with these columns. */
-function tableOf(readme: string): MapRow[] {
-  const lines = readme.split("\n");
+/** Returns the rows of the table of classes in a page. */
+function tableOf(page: string): MapRow[] {
+  const lines = page.split("\n");
   const head = lines.findIndex((line) => /^\| class +\| `type`/.test(line));
   const headings = cellsOf(lines[head] as string);
   const rows: MapRow[] = [];
@@ -37,19 +37,21 @@ function tableOf(readme: string): MapRow[] {
   return rows;
 }
 
-const rows = tableOf(readFileSync(join(packageRoot, "README.md"), "utf8"));
+const rows = tableOf(readFileSync(join(packageRoot, "docs/maps.md"), "utf8"));
 const classes: Record<string, { readonly name: string; readonly prototype: object }> = {
   ...simpleClasses,
   hash_of_maps: HashOfMaps,
   array_of_maps: ArrayOfMaps,
 };
 
-/** Headings that stand for methods of other names. */
-const methodsBehind: Record<string, readonly string[]> = { walks: ["entries", "keys", "count"] };
+/** The methods of headings that are not names of methods. */
+const methodsByHeading: Record<string, readonly string[]> = {
+  iterate: ["entries", "keys", "count"],
+};
 const unchecked = new Set(["class", "`type`", "kernel", "for", "more"]);
 
-describe("the README's table of maps", () => {
-  test("has each kind once, under its class", () => {
+describe("the table of map classes in docs/maps.md", () => {
+  test("has a row for each map type, with its class", () => {
     expect(Object.fromEntries(rows.map(({ type, className }) => [type, className]))).toEqual(
       Object.fromEntries(Object.entries(classes).map(([type, { name }]) => [type, name])),
     );
@@ -57,11 +59,11 @@ describe("the README's table of maps", () => {
   });
 
   for (const { className, type, cells } of rows) {
-    test(`is right about ${className}`, () => {
+    test(`lists the methods of ${className}`, () => {
       const { prototype } = classes[type] as { prototype: object };
       for (const [heading, cell] of cells) {
         if (unchecked.has(heading)) continue;
-        for (const method of methodsBehind[heading] ?? names(heading)) {
+        for (const method of methodsByHeading[heading] ?? names(heading)) {
           const isElsewhere = names(cells.get("more") ?? "").includes(method);
           expect({ method, has: method in prototype }).toEqual({
             method,
