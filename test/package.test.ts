@@ -298,7 +298,7 @@ use();
     });
     expect({ stdout, stderr }).toEqual({
       stdout:
-        "cannot load bun-bpf: open: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)\n4096\n",
+        "cannot load bun-bpf: open: EMFILE (too many open files). Close open files, or raise the limit of this process (ulimit -n)\n4096\n",
       stderr: "",
     });
   });

@@ -61,8 +61,8 @@ describe("a refusal by the kernel", () => {
   test("names the exceeded limit on descriptors, of the process or of the machine", () => {
     const hintFor = (errno: number, hint?: string) =>
       new BpfError({ errno, syscall: "x", doing: "do it", hint }).hint;
-    expect(hintFor(24)).toBe("Close some, or raise the limit of this process (ulimit -n)");
-    expect(hintFor(23)).toBe("Close some, or raise the limit of the machine (fs.file-max)");
+    expect(hintFor(24)).toBe("Close open files, or raise the limit of this process (ulimit -n)");
+    expect(hintFor(23)).toBe("Close open files, or raise the limit of the machine (fs.file-max)");
     expect(hintFor(24, "Another reason")).toBe("Another reason");
     expect(hintFor(22)).toBeUndefined();
   });
@@ -74,7 +74,7 @@ describe("a refusal by the kernel", () => {
     const error = new BpfError({ errno: 1, syscall: "x", doing: "do it", hint });
     expect(error).toMatchObject({
       code: "EPERM",
-      hint: "The reason is not known: no file can be opened",
+      hint: "The cause could not be determined: no file can be opened",
     });
   });
 
@@ -116,7 +116,7 @@ describe("the explanation of a refusal", () => {
     const text = explainPermission(["CAP_BPF"]);
     if (lockdown === undefined) expect(text).toContain("its lockdown (in ");
     else if (lockdown === "none") expect(text).not.toContain("lock");
-    else expect(text).toContain(`the kernel is locked down (${lockdown})`);
+    else expect(text).toContain(`the kernel's lockdown (${lockdown})`);
   });
 
   test("grants what is missing", async () => {
@@ -143,7 +143,7 @@ describe("the explanation of a refusal", () => {
     const code = `console.log(explainPermission(["CAP_BPF", "CAP_PERFMON"]))`;
     const { stdout } = await run(["unshare", "-r", process.execPath, ...print(code)]);
     expect(stdout).toStartWith(
-      "This process is in a user namespace, as in a rootless container: CAP_BPF and CAP_PERFMON count in the initial user namespace only",
+      "This process is in a user namespace, as in a rootless container, but needs CAP_BPF and CAP_PERFMON in the initial user namespace: run it there",
     );
   });
 

@@ -56,7 +56,7 @@ describe("a list of CPUs as the kernel writes it", () => {
     "%j is refused, with what it is",
     (text) => {
       expect(() => parseCpuList(text)).toThrow(
-        `${sysfs}: not a list of CPUs: ${JSON.stringify(text)}`,
+        `${sysfs}: expected a list of CPUs, got ${JSON.stringify(text)}`,
       );
     },
   );
@@ -117,13 +117,13 @@ describe("where the file says something else", () => {
     const script = 'import("./src/index.ts").then(({ possibleCpus }) => possibleCpus())';
     const { exitCode, stderr } = await runWithPossible("none\n", ["-e", script]);
     expect(exitCode).not.toBe(0);
-    expect(stderr).toContain(`${sysfs}: not a list of CPUs: "none\\n"`);
+    expect(stderr).toContain(`${sysfs}: expected a list of CPUs, got "none\\n"`);
   });
 
   mountTest("without the file the error says what to mount", async () => {
     const script = 'import("./src/index.ts").then(({ possibleCpus }) => possibleCpus())';
     const { exitCode, stderr } = await runBunWithout("/sys/devices/system/cpu", ["-e", script]);
     expect(exitCode).not.toBe(0);
-    expect(stderr).toContain(`${sysfs} is not readable; mount sysfs`);
+    expect(stderr).toContain(`${sysfs} is not readable. Mount sysfs: `);
   });
 });

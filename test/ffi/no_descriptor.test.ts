@@ -47,7 +47,7 @@ bpfTest(
       for (const failure of failures) {
         expect({ what, ...failure }).toMatchObject({ what, code: "EMFILE" });
         expect(failure.message).toMatch(
-          /^cannot [^\n]+: [^:]+: EMFILE \(too many open files\)\. Close some, or raise the limit of this process \(ulimit -n\)\n?$/,
+          /^cannot [^\n]+: [^:]+: EMFILE \(too many open files\)\. Close open files, or raise the limit of this process \(ulimit -n\)\n?$/,
         );
       }
     }
@@ -60,6 +60,6 @@ test("a refusal that cannot be explained for lack of a descriptor is still repor
   const refused = `${import.meta.dir}/children/refused_without_descriptor.ts`;
   const { stdout } = await run(bunWithDescriptors(100, [...preload, refused]));
   expect(stdout).toBe(
-    "cannot create the hash map: bpf(BPF_MAP_CREATE): EPERM (operation not permitted). The reason is not known: cannot open /proc/self/status: open: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)\n",
+    "cannot create the hash map: bpf(BPF_MAP_CREATE): EPERM (operation not permitted). The cause could not be determined: cannot open /proc/self/status: open: EMFILE (too many open files). Close open files, or raise the limit of this process (ulimit -n)\n",
   );
 });

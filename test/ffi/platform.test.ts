@@ -24,12 +24,12 @@ describe("where BPF cannot be used", () => {
     [
       "on another system",
       'Object.defineProperty(process, "platform", { value: "darwin" });',
-      "Error: bun-bpf needs Linux: BPF is a part of its kernel, and this is darwin",
+      "Error: bun-bpf needs Linux: BPF is part of its kernel, and this is darwin",
     ],
     [
       "on another architecture",
       'Object.defineProperty(process, "arch", { value: "riscv64" });',
-      "Error: bun-bpf knows the kernel's interface on x86-64 and arm64 only, and this is riscv64",
+      "Error: bun-bpf supports x86-64 and arm64 only, and this is riscv64",
     ],
     [
       "on an older Bun",

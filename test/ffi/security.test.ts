@@ -48,7 +48,7 @@ describe("inode storage", () => {
   test("is allowed where bpf is among the active modules, and nowhere else", () => {
     expect(bpfModuleObstacle({ names: ["capability", "bpf", "#114"] })).toBeUndefined();
     expect(bpfModuleObstacle({ names: ["capability", "landlock", "yama"] })).toBe(
-      "bpf is not among the kernel's active security modules (capability,landlock,yama). Boot with lsm=landlock,yama,bpf, which takes a kernel with CONFIG_BPF_LSM",
+      "bpf is not among the kernel's active security modules (capability,landlock,yama). Boot with lsm=landlock,yama,bpf, which needs a kernel with CONFIG_BPF_LSM",
     );
     expect(bpfModuleObstacle({ names: [] })).toContain("Boot with lsm=bpf,");
     expect(bpfModuleObstacle({ names: ["bpfilter"] })).toContain("bpf is not among");
@@ -56,13 +56,13 @@ describe("inode storage", () => {
 
   test("is not advised to boot without a module whose name is unknown", () => {
     expect(bpfModuleObstacle({ names: ["capability", "#114"] })).toBe(
-      "bpf is not among the kernel's active security modules (capability,#114). Boot with bpf added to the list of lsm=, which takes a kernel with CONFIG_BPF_LSM",
+      "bpf is not among the kernel's active security modules (capability,#114). Boot with bpf added to the list of lsm=, which needs a kernel with CONFIG_BPF_LSM",
     );
   });
 
-  test("is refused where the modules cannot be known, with the remedy", () => {
+  test("is refused where the modules are not known, with the remedy", () => {
     const obstacle = bpfModuleObstacle({ unknown: "no such file" });
-    expect(obstacle).toContain("cannot be known");
+    expect(obstacle).toContain("are not known");
     expect(obstacle).toContain("(no such file). Mount securityfs: mount -t securityfs securityfs ");
   });
 });
@@ -207,7 +207,7 @@ describe("the active security modules", () => {
         printRefusals,
       )) as string[];
       expect(storage).toStartWith(
-        "Error: cannot use inode storage: the kernel's active security modules cannot be known",
+        "Error: cannot use inode storage: the kernel's active security modules are not known",
       );
       for (const reason of reasons) expect(storage).toContain(reason);
       expect(storage).toEndWith("mount -t securityfs securityfs /sys/kernel/security");
@@ -236,7 +236,7 @@ describe("the active security modules", () => {
         console.log(JSON.stringify([message, countDescriptors() - before]));
       `;
       const refused = await inChild({ errno: ENOSYS, mountErrno: ENODEV }, open);
-      expect(refused).toEqual([expect.stringContaining("cannot be known"), 0]);
+      expect(refused).toEqual([expect.stringContaining("are not known"), 0]);
       expect(await inChild({}, open)).toEqual(["opened", 1]);
     },
   );

@@ -71,7 +71,7 @@ for (const [section, type, rounds] of kinds) {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       const link = program.attach();
-      expect(() => link.unpin()).toThrow("was not pinned here: give unpin() the path");
+      expect(() => link.unpin()).toThrow("was not pinned by this object: pass the path to unpin()");
       expect(link.pin(path)).toBe(link);
       expect(link.unpin()).toBe(true);
       expect(existsSync(path)).toBe(false);

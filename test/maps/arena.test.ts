@@ -225,7 +225,7 @@ describe("objects of one arena", () => {
     using arena = new Arena({ pages: 1 });
     const taken = () => new Arena({ pages: 1, address: arena.address });
     expect(taken).toThrow(expect.objectContaining({ code: "EEXIST", syscall: "mmap" }));
-    expect(taken).toThrow("This process has something else there already");
+    expect(taken).toThrow("This process has mapped something else there");
     const script = `
       import { Arena } from ${index};
       try {

@@ -50,11 +50,11 @@ describe("maps past the kernel's limits", () => {
       () => new PerCpuArrayMap({ value: t.bytes(large + 1), length: 1 }),
     ],
     "a large value": [
-      /E2BIG.*too large for its kind: a key of 4 and a value of 67108864 bytes/,
+      /E2BIG.*too large for its type: a key of 4 and a value of 67108864 bytes/,
       () => new HashMap({ ...numbers, value: t.bytes(64 * mebibyte), maxEntries: 1 }),
     ],
     "a large key": [
-      /E2BIG.*too large for its kind: a key of 67108864 and a value of 4 bytes/,
+      /E2BIG.*too large for its type: a key of 67108864 and a value of 4 bytes/,
       () => new HashMap({ ...numbers, key: t.bytes(64 * mebibyte), maxEntries: 1 }),
     ],
     "very many entries of a hash map": [
@@ -87,7 +87,7 @@ describe("maps past the kernel's limits", () => {
         }),
     ],
     "an LRU hash map without preallocation": [
-      /^cannot create the lru_hash map "full": .*(ENOTSUPP.*does not take these flags|EINVAL)/,
+      /^cannot create the lru_hash map "full": .*(ENOTSUPP.*does not allow these flags|EINVAL)/,
       () => new LruHashMap({ ...numbers, maxEntries: 4, flags: ["no_prealloc"] }),
     ],
   };
