@@ -83,7 +83,7 @@ describe.each(Object.entries(kinds))(
         [file!]: /: .*file is a file that is not a pin, .*\. It was not removed$/,
         [folderInside!]: /: .*folder is a directory\. It was not removed$/,
         [`${bpffs.path}/folder`]: /: .* is a directory\. It was not removed$/,
-        [alias!]: /: .*alias is a symbolic link: give its target\. It was not removed$/,
+        [alias!]: /: .*alias is a symbolic link: pass its target\. It was not removed$/,
         [join(bpffs.path, "alias")]: /is a symbolic link/,
       };
       for (const [path, message] of Object.entries(refusals)) {
@@ -172,7 +172,9 @@ describe.each(Object.entries(kinds))(
         expect(object.unpin(b)).toBe(true);
         expect(byId.unpin()).toBe(false);
         using unpinned = fromId(object.id);
-        expect(() => unpinned.unpin()).toThrow(/was not pinned here: give unpin\(\) the path$/);
+        expect(() => unpinned.unpin()).toThrow(
+          /was not pinned by this object: pass the path to unpin\(\)$/,
+        );
       },
     );
 

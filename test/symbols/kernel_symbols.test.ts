@@ -141,7 +141,7 @@ describe("lookup", () => {
     const symbols = symbolsOf("ffffffff81000000 T only");
     // @ts-expect-error: wrong on purpose
     expect(() => symbols.lookup(5)).toThrow(
-      new TypeError("expected an address as a bigint, got 5: a number has not all of its 64 bits"),
+      new TypeError("expected an address as a bigint, got 5: a number cannot hold all of its 64 bits"),
     );
     expect(() => symbols.lookup(-1n)).toThrow(RangeError);
     expect(() => symbols.lookup(2n ** 64n)).toThrow("from 0 to 2 ** 64 - 1");
@@ -245,7 +245,7 @@ describe("a table that is none", () => {
   test("and an empty one too; one that is missing is an error of the file system", () => {
     const path = pathOf("");
     expect(() => KernelSymbols.read(path)).toThrow(
-      new RangeError(`${path} is empty: not a table of kernel symbols`),
+      new RangeError(`${path} is empty: expected a table of kernel symbols`),
     );
     expect(() => KernelSymbols.read(join(folder, "missing"))).toThrow("ENOENT");
   });
