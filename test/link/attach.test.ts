@@ -93,7 +93,7 @@ for (const [section, type, rounds] of kinds) {
         using program = execCounter(section, counts);
         using link = program.attach();
         expect(() => link.update(program)).toThrow(
-          /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach anew and dispose of this one/,
+          /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach the new program and dispose of this link/,
         );
         expect(() => link.detach()).toThrow(
           /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of it and remove its pins/,

@@ -235,7 +235,7 @@ describe("objects of one arena", () => {
     const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
     const { promise, resolve } = Promise.withResolvers<unknown>();
     worker.onmessage = ({ data }: { readonly data: unknown }) => resolve(data);
-    expect(await promise).toContain("another of its threads has the arena");
+    expect(await promise).toContain("another of its threads has mapped the arena");
     await endWorker(worker);
   });
 

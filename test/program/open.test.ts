@@ -153,9 +153,9 @@ describe("what is no program", () => {
     map.pin(`${bpffs.path}/map`);
     const before = countResources();
     expect(() => Program.open(`${bpffs.path}/map`)).toThrow(TypeError);
-    expect(() => Program.open(`${bpffs.path}/map`)).toThrow("is no program but a BPF map");
+    expect(() => Program.open(`${bpffs.path}/map`)).toThrow("is a BPF map, not a program");
     expect(() => Link.open(`${bpffs.path}/map`)).toThrow("is no link but a BPF map");
-    expect(() => Program.fromFd(map.fd)).toThrow("is no program but a BPF map");
+    expect(() => Program.fromFd(map.fd)).toThrow("is a BPF map, not a program");
     expect(() => Link.fromFd(map.fd)).toThrow("is no link but a BPF map");
     expect(() => Program.open(`${bpffs.path}/none`)).toThrow("nothing is pinned at");
     expect(() => Link.open(`${bpffs.path}/none`)).toThrow("nothing is pinned at");
