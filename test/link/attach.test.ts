@@ -96,7 +96,7 @@ for (const [section, type, rounds] of kinds) {
           /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach the new program and dispose of this link/,
         );
         expect(() => link.detach()).toThrow(
-          /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of it and remove its pins/,
+          /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of the link and remove its pins/,
         );
       },
     );
