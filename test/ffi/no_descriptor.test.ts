@@ -6,11 +6,11 @@ import { run, runBun } from "../support/run.ts";
 
 const child = `${import.meta.dir}/children/no_descriptor.ts`;
 
-/** The number of descriptors that things need at least; others need one. */
+/** The least number of descriptors that operations need, if it is not one. */
 const needed: Readonly<Record<string, number>> = {
-  // It was made before.
+  // The map exists already.
   "the view of an array": 0,
-  // And the file that lists the CPUs.
+  // A second one for the file with the possible CPUs.
   PerCpuArrayMap: 2,
   "the losses of a ring": 2,
   PerfBuffer: 2,
@@ -18,14 +18,14 @@ const needed: Readonly<Record<string, number>> = {
   ArrayOfMaps: 2,
 };
 
-/** Milliseconds: under emulation, the kernel's types and symbols take long to read. */
+/** In milliseconds. On emulated machines, reading the kernel's types and symbols takes long. */
 const timeout = 240_000;
 
-/** Operations that need a process of their own: the list of CPUs is read once. */
+/** Operations that are tested in separate processes, because the list of CPUs is read only once. */
 const alone = ["PerfBuffer", "the losses of a ring", "the number of CPUs"];
 
 bpfTest(
-  "every operation without a free descriptor names the limit, leaks nothing, and works when there is one",
+  "every operation names the limit if no descriptor is left, leaks nothing, and works when one is free",
   async () => {
     const names: string[] = JSON.parse((await runBun([child])).stdout);
     const together = names.filter((name) => !alone.includes(name));
@@ -55,7 +55,7 @@ bpfTest(
   timeout,
 );
 
-test("a refusal that cannot be explained for lack of a descriptor is still reported", async () => {
+test("an error is reported although its hint needs a descriptor and none is left", async () => {
   const preload = ["--preload", "./test/support/drop_capabilities.ts"];
   const refused = `${import.meta.dir}/children/refused_without_descriptor.ts`;
   const { stdout } = await run(bunWithDescriptors(100, [...preload, refused]));

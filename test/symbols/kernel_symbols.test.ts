@@ -141,7 +141,9 @@ describe("lookup", () => {
     const symbols = symbolsOf("ffffffff81000000 T only");
     // @ts-expect-error: wrong on purpose
     expect(() => symbols.lookup(5)).toThrow(
-      new TypeError("expected an address as a bigint, got 5: a number cannot hold all of its 64 bits"),
+      new TypeError(
+        "expected an address as a bigint, got 5: a number cannot hold all of its 64 bits",
+      ),
     );
     expect(() => symbols.lookup(-1n)).toThrow(RangeError);
     expect(() => symbols.lookup(2n ** 64n)).toThrow("from 0 to 2 ** 64 - 1");
