@@ -15,7 +15,7 @@ for (const [spare, bridge] of [
   [3, "io_uring"],
 ] as const) {
   bpfTest(
-    `a consumer that begins with ${spare} descriptors left gets its events, and a better bridge later`,
+    `a consumer that starts with ${spare} free descriptors gets its events, and later a better bridge`,
     async () => {
       const { stdout, stderr } = await run(bunWithDescriptors(100, [child, `${spare}`]), {
         env: { BUN_BPF_LOOP: "" },
