@@ -25,7 +25,7 @@ const eventsPerCall = 64;
 const maxCancellationMs = 100;
 
 /** Creates an eventfd(2): a counter that is readable when it is not 0. It is non-blocking and closed on exec. */
-export function eventDescriptor(name: string): Descriptor {
+export function createEventfd(name: string): Descriptor {
   const fd = otherLibc.eventfd(0, constants.O_NONBLOCK | EFD_CLOEXEC);
   if (fd < 0) {
     throw new BpfError({ errno: lastErrno(), syscall: "eventfd", doing: `create the ${name}` });

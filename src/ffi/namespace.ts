@@ -32,7 +32,7 @@ export function openNamespace({ name, file }: NamespaceKind): Descriptor {
  * @param body a synchronous function
  * @returns the result of `body`
  * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing, or the thread could not return; EINVAL if the kernel lacks the type
- * @throws {Error} if the thread could not return to its namespace, in which case the process should not go on
+ * @throws {Error} if the thread could not return to its namespace, in which case the process should end
  */
 export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result): Result {
   using previous = openNamespace(kind);

@@ -249,7 +249,7 @@ export class PerfPages implements Disposable {
 
   /**
    * @param least the number of places that are required; unused places take no memory
-   * @param most the number of places to map, if the engine can map so many
+   * @param most the number of places to map, or fewer if the engine cannot map that many
    * @param size bytes of data of each place: a power of two and a multiple of the page size
    * @param writable false for overwrite mode, which the kernel uses for mappings that are not writable
    * @throws {RangeError} if the engine cannot map `least` places

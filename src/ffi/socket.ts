@@ -63,7 +63,7 @@ export function interfaceName(index: number): string | undefined {
 export const sendWithoutBlocking = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 /** Creates two connected stream sockets, which are non-blocking and closed on exec. */
-export function socketPair(what: string): [Descriptor, Descriptor] {
+export function createSocketPair(what: string): [Descriptor, Descriptor] {
   using fds = allocateScratch(8);
   const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   if (otherLibc.socketpair(AF_UNIX, type, 0, fds.address as Pointer) < 0) {

@@ -1,4 +1,4 @@
-import { Aio, eventDescriptor } from "../ffi/aio.ts";
+import { Aio, createEventfd } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { explainNoDescriptor } from "../ffi/error.ts";
 import type { Bridge } from "./bridge.ts";
@@ -38,7 +38,7 @@ export class AioBridge implements Bridge {
   constructor(onReady: (id: number) => void) {
     this.#onReady = onReady;
     try {
-      this.#counter = eventDescriptor("wake-up counter");
+      this.#counter = createEventfd("wake-up counter");
     } catch (error) {
       this.#aio[Symbol.dispose]();
       throw error;

@@ -1,6 +1,6 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { IoUring } from "../ffi/io_uring.ts";
-import { socketPair } from "../ffi/socket.ts";
+import { createSocketPair } from "../ffi/socket.ts";
 import { type Bridge, throwUncaught } from "./bridge.ts";
 
 /** The part of Bun's socket that is used here. */
@@ -35,7 +35,7 @@ export class IoUringBridge implements Bridge {
   constructor(onReady: (id: number) => void) {
     using opened = new DisposableStack();
     this.#ring = opened.use(new IoUring());
-    const [sender, receiver] = socketPair("wake-up socket");
+    const [sender, receiver] = createSocketPair("wake-up socket");
     this.#sender = opened.use(sender);
     const connected = connectDescriptor({
       fd: opened.use(receiver).fd,

@@ -18,8 +18,8 @@ const needed: Readonly<Record<string, number>> = {
   ArrayOfMaps: 2,
 };
 
-/** In milliseconds. On emulated machines, reading the kernel's types and symbols takes long. */
-const timeout = 240_000;
+/** On emulated machines, reading the kernel's types and symbols takes long. */
+const timeoutMs = 240_000;
 
 /** Operations that are tested in separate processes, because the list of CPUs is read only once. */
 const alone = ["PerfBuffer", "the losses of a ring", "the number of CPUs"];
@@ -32,7 +32,7 @@ bpfTest(
     expect(together.length).toBeGreaterThan(15);
     const runs = [together, ...alone.map((name) => [name])].map(async (group) => {
       const command = bunWithDescriptors(100, [child, ...group]);
-      const { stdout, stderr } = await run(command, { timeout });
+      const { stdout, stderr } = await run(command, { timeout: timeoutMs });
       expect({ group, stderr }).toEqual({ group, stderr: "" });
       return JSON.parse(stdout) as Outcome[];
     });
@@ -52,7 +52,7 @@ bpfTest(
       }
     }
   },
-  timeout,
+  timeoutMs,
 );
 
 test("an error is reported although its hint needs a descriptor and none is left", async () => {

@@ -1,4 +1,4 @@
-/** `unpin()` removes pins of its own object, and nothing else. */
+/** `unpin()` removes pins of the object itself, and nothing else. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import {
   existsSync,
@@ -34,7 +34,7 @@ function link(): Link {
   return attached.attach();
 }
 
-/** For each kind of object: ways to create and open one, and its description in errors. */
+/** Functions that create, open and describe an object of each kind. */
 const kinds = {
   map: {
     create: map,

@@ -1,6 +1,6 @@
 import { test } from "bun:test";
 import { writeSync } from "node:fs";
-import { eventDescriptor } from "../../src/ffi/aio.ts";
+import { createEventfd } from "../../src/ffi/aio.ts";
 import type { Descriptor } from "../../src/ffi/descriptor.ts";
 import type { BridgeName } from "../../src/loop/bridge.ts";
 import { eventLoop, watch } from "../../src/loop/event_loop.ts";
@@ -75,7 +75,7 @@ export function bridgeTest(
 
 /** A descriptor that becomes readable at a call of {@link raise}. */
 export class Signal implements Disposable {
-  readonly #descriptor: Descriptor = eventDescriptor("signal");
+  readonly #descriptor: Descriptor = createEventfd("signal");
 
   get fd(): number {
     return this.#descriptor.fd;
