@@ -141,7 +141,7 @@ export function createKernelMap(map: MapCreation, what: string): number {
     needs: map.needs,
     hints: {
       EACCES:
-        "Programs must be able to write values with a spin lock or timer, which the flag rdonly_prog forbids",
+        "Programs must be able to write values with a spin lock or timer: leave out the flag rdonly_prog",
       EINVAL: () =>
         map.explain?.() ?? `The kernel rejects these sizes or flags for this map type: ${size}`,
       E2BIG: `The map is too large for its type${perCpuHint(map)}: ${size}`,
@@ -231,7 +231,7 @@ export const readHints: Hints = {
 /** Hints for deletions, and for operations that look up and delete in one step. */
 export const deleteHints: Hints = {
   ...commonHints,
-  EPERM: "The map is frozen, or was created or opened without this access",
+  EPERM: "The map is frozen, or was created or opened without the required access",
 };
 
 const fullHint = "The map is full (maxEntries): make it larger, or delete entries";

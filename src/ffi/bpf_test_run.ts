@@ -80,7 +80,7 @@ function testRunError(
   what: string,
   explain: () => string | undefined = () => undefined,
 ): BpfError {
-  const cannotRun = "Programs of this type cannot be run this way";
+  const cannotRun = "Programs of this type do not support test runs";
   return bpfError(BPF_PROG_TEST_RUN, errno, {
     doing: `run the ${what}`,
     hints: {

@@ -232,7 +232,7 @@ export function pausePerfEvent(eventFd: number, paused: boolean, what: string): 
 const maxBufferSize = 2 ** 32;
 
 const lockedMemoryHint =
-  "The pages of all these buffers are locked: without CAP_IPC_LOCK, the sysctl kernel.perf_event_mlock_kb (per CPU) and the limit on locked memory (ulimit -l) bound them. Give the process that capability, raise one of the limits, or choose a smaller size";
+  "The pages of all these buffers are locked: without CAP_IPC_LOCK, their number is limited by the sysctl kernel.perf_event_mlock_kb (per CPU) and the limit on locked memory (ulimit -l). Give the process that capability, raise one of the limits, or choose a smaller size";
 
 /**
  * The pages that perf events share with user space: an array of places of equal size, one for each event.

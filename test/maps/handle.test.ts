@@ -276,7 +276,7 @@ describe("a map opened read-only or write-only", () => {
           else expect(() => opened.get(1)).toThrow(refusal);
           if (writes) expect(opened.set(2, 6n).delete(2)).toBe(true);
           else expect(() => opened.set(2, 6n)).toThrow(refusal);
-          if (!writes) expect(() => opened.delete(1)).toThrow(/opened without this access/);
+          if (!writes) expect(() => opened.delete(1)).toThrow(/opened without the required access/);
           using twin = opened.dup();
           if (!reads) expect(() => twin.get(1)).toThrow(refusal);
           if (!writes) expect(() => twin.set(2, 6n)).toThrow(refusal);
