@@ -10,8 +10,8 @@ import { dirname, join, normalize } from "node:path";
 import { packageRoot } from "./support/run.ts";
 
 /**
- * The highest folders that each folder may import. It may also import the folders that those may import, and `check`. A new folder gets
- * a row here.
+ * The highest folders that each folder may import. It may also import the folders that those may import, and `check`. A new
+ * folder gets a row here.
  */
 export const floors: Readonly<Record<string, readonly string[]>> = {
   check: [],
@@ -124,7 +124,10 @@ export function withGraph(text: string, imports: readonly Import[]): string {
   return text.replace(place, () => `\n${drawGraph(imports)}\n\n`);
 }
 
-/** Returns the graph of folders as a Mermaid diagram. Arrows point to the imported folder; those that follow from others are left out. */
+/**
+ * Returns the graph of folders as a Mermaid diagram. Arrows point to the imported folder; those that follow from others are left
+ * out.
+ */
 export function drawGraph(imports: readonly Import[]): string {
   const arrows = new Map<string, Set<string>>();
   for (const { from, to } of imports) {

@@ -73,9 +73,9 @@ export class Located {
 /**
  * Adds a context to the message of a thrown value, and returns the error to throw.
  *
- * This is the same error if its message can be changed. A context that was added before is replaced. A value whose message cannot be
- * changed (a frozen error, a DOMException, a value that is not an error) becomes the `cause` of a new error, which is a TypeError or
- * RangeError if the value is one.
+ * This is the same error if its message can be changed. A context that was added before is replaced. A value whose message
+ * cannot be changed (a frozen error, a DOMException, a value that is not an error) becomes the `cause` of a new error, which is
+ * a TypeError or RangeError if the value is one.
  */
 export function withContext(thrown: unknown, context: string): unknown {
   if (thrown instanceof Located) return withContext(thrown.error, `${context}: ${thrown.place}`);
@@ -96,7 +96,10 @@ export function withContext(thrown: unknown, context: string): unknown {
   return thrown;
 }
 
-/** Name of the method by which `console.log` shows an object: `util.inspect.custom`. Loading `node:util` for it would take milliseconds. */
+/**
+ * Name of the method by which `console.log` shows an object: `util.inspect.custom`. Loading `node:util` for it would take
+ * milliseconds.
+ */
 export const inspectCustom: unique symbol = Symbol.for("nodejs.util.inspect.custom");
 
 /** The arguments of a method named {@link inspectCustom}. */
@@ -107,8 +110,8 @@ export type InspectArguments = readonly [
 ];
 
 /**
- * Returns the text by which the console shows an object: its class and these properties. The name of the class is a parameter because
- * minifiers shorten the names of classes.
+ * Returns the text by which the console shows an object: its class and these properties. The name of the class is a parameter
+ * because minifiers shorten the names of classes.
  */
 export function show(
   className: string,

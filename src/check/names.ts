@@ -62,7 +62,10 @@ export function keyword<Name extends string>(name: Name): Keyword<Name> {
   return name.toLowerCase() as Keyword<Name>;
 }
 
-/** Returns the keyword of each number of an enumeration. If a number has several names, the last one counts: earlier ones are deprecated. */
+/**
+ * Returns the keyword of each number of an enumeration. If a number has several names, the last one counts: earlier ones are
+ * deprecated.
+ */
 export function keywordsByNumber<Name extends string>(
   enumeration: Readonly<Record<Name, number>>,
 ): ReadonlyMap<number, Keyword<Name>> {

@@ -61,7 +61,10 @@ export class Aio implements Disposable {
     this.#events = allocateScratch(eventsPerCall * IO_EVENT.sizeof);
   }
 
-  /** Starts a poll that completes once, when the descriptor is readable: {@link reap} returns `userData`, and `eventfd` is incremented. */
+  /**
+   * Starts a poll that completes once, when the descriptor is readable: {@link reap} returns `userData`, and `eventfd` is
+   * incremented.
+   */
   poll(fd: number, userData: number, eventfd: number): void {
     const block = allocateScratch(IOCB.sizeof);
     const { view } = block;
@@ -124,8 +127,8 @@ export class Aio implements Disposable {
     // The result is not needed: the completion comes through the queue (EINPROGRESS), or is in it already (EINVAL).
     otherSyscalls.io_cancel(SYS_io_cancel[architecture], context, block.address as Pointer, events);
     this.#cancelled.add(userData);
-    // Completions of earlier cancellations count as pending polls until they are fetched. Other completions are kept for reap(), which
-    // is called because of the eventfd.
+    // Completions of earlier cancellations count as pending polls until they are fetched. Other completions are kept for reap(),
+    // which is called because of the eventfd.
     this.#collect(0, 0);
   }
 

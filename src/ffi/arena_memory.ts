@@ -38,8 +38,8 @@ export function mappedArenaAddress(id: number): number | undefined {
 /**
  * The memory of an arena, mapped shared and writable.
  *
- * Disposal detaches every view of this object, so that no view can access the address afterwards. Disposal of the last object of an
- * arena unmaps the memory.
+ * Disposal detaches every view of this object, so that no view can access the address afterwards. Disposal of the last object of
+ * an arena unmaps the memory.
  */
 export class ArenaMemory implements Disposable {
   /** The address of the mapping. */
@@ -73,7 +73,8 @@ export class ArenaMemory implements Disposable {
   /**
    * Detaches all views; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view. Nothing has changed then, and disposal can be repeated later
+   * @throws {Error} while an asynchronous operation of Bun uses a view. Nothing has changed then, and disposal can be repeated
+   *   later
    */
   [Symbol.dispose](): void {
     if (this.#buffer.detached) return;

@@ -255,9 +255,10 @@ export const refillTimeMs = 50;
 /**
  * Waits a millisecond before a failed update is repeated; returns false where repeating it cannot help.
  *
- * The kernel takes the memory of entries that are not preallocated from a small reserve, because programs cannot wait for memory, and
- * refills the reserve in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c). So fast writers can get ENOMEM
- * although memory is free. Map types for which ENOMEM has another cause have a hint for it: waiting does not help them.
+ * The kernel takes the memory of entries that are not preallocated from a small reserve, because programs cannot wait for
+ * memory, and refills the reserve in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c). So fast
+ * writers can get ENOMEM although memory is free. Map types for which ENOMEM has another cause have a hint for it: waiting does
+ * not help them.
  *
  * @param waited milliseconds that this update has waited so far
  */

@@ -28,9 +28,9 @@ const attrSize = 64;
 /**
  * A buffer for many keys and values, and the batch commands of bpf(2) that use it (kernel 5.6).
  *
- * Keys are packed from `keyOffset(0)` of `view` on, values from `valueOffset(0)` on. When the buffer grows, `view` and `bytes` are
- * replaced and the values are at another offset. The memory is a separate mapping, so that the memory of an abandoned iteration is
- * freed with its views.
+ * Keys are packed from `keyOffset(0)` of `view` on, values from `valueOffset(0)` on. When the buffer grows, `view` and `bytes`
+ * are replaced and the values are at another offset. The memory is a separate mapping, so that the memory of an abandoned
+ * iteration is freed with its views.
  */
 export class MapBatch implements Disposable {
   readonly #descriptor: Descriptor;
@@ -55,8 +55,8 @@ export class MapBatch implements Disposable {
   /** The number of entries that fit in. */
   capacity!: number;
   /**
-   * The number of entries that the next call of {@link lookup} requests, at most `capacity`. Unused capacity costs nothing, because the
-   * kernel allocates the memory of a mapping page by page.
+   * The number of entries that the next call of {@link lookup} requests, at most `capacity`. Unused capacity costs nothing,
+   * because the kernel allocates the memory of a mapping page by page.
    */
   limit!: number;
   /** True if a missing batch command is an error instead of `"unsupported"`. */
@@ -136,7 +136,8 @@ export class MapBatch implements Disposable {
         continue;
       }
       if (code === "EINTR" && (this.count > 0 || retries-- > 0)) {
-        // Before kernel 6.15, EINTR means that entries were deleted repeatedly while they were being copied. The cursor is still valid.
+        // Before kernel 6.15, EINTR means that entries were deleted repeatedly while they were being copied. The cursor is still
+        // valid.
         if (this.count === 0) continue;
       } else if (code !== undefined && code !== "ENOENT") {
         if (!this.#started && this.#isUnsupported(code)) return "unsupported";
@@ -168,8 +169,8 @@ export class MapBatch implements Disposable {
   }
 
   /**
-   * Deletes the `count` keys from `start` on. At an absent key it stops and returns `"more"`; `this.count` is then the number of keys
-   * deleted before it.
+   * Deletes the `count` keys from `start` on. At an absent key it stops and returns `"more"`; `this.count` is then the number of
+   * keys deleted before it.
    */
   delete(start: number, count: number): BatchResult {
     const code = this.#call(BPF_MAP_DELETE_BATCH, start, count, 0);

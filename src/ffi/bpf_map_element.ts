@@ -28,8 +28,8 @@ export const elementKeyOffset = 64;
 /**
  * A key and a value at fixed addresses, and the commands of bpf(2) for one entry of a map.
  *
- * The attr is filled in once; a call only sets the flags. Before a call, the owner writes the key at {@link elementKeyOffset} and the
- * value at `valueOffset` of `view`; after it, the owner reads the value there.
+ * The attr is filled in once; a call only sets the flags. Before a call, the owner writes the key at {@link elementKeyOffset}
+ * and the value at `valueOffset` of `view`; after it, the owner reads the value there.
  */
 export class MapElement implements Disposable {
   /** The memory of the attrs, the key and the value. */
@@ -47,8 +47,8 @@ export class MapElement implements Disposable {
   readonly #kind: KindHints;
 
   /**
-   * @param allocate `allocateScratch`, which is fast, but whose memory is freed by disposal only; or `mapScratch`, whose memory is
-   *   freed with its views, for an owner that may be abandoned
+   * @param allocate `allocateScratch`, which is fast, but whose memory is freed by disposal only; or `mapScratch`, whose memory
+   *   is freed with its views, for an owner that may be abandoned
    */
   constructor(
     fd: number,
@@ -127,8 +127,8 @@ export class MapElement implements Disposable {
   }
 
   /**
-   * Looks up the value and deletes the key in one step. Returns false if the key is absent, `undefined` if the map or the kernel lacks
-   * the operation (hash maps have it since kernel 5.14).
+   * Looks up the value and deletes the key in one step. Returns false if the key is absent, `undefined` if the map or the kernel
+   * lacks the operation (hash maps have it since kernel 5.14).
    */
   lookupAndDelete(flags: number): boolean | undefined {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
@@ -138,8 +138,8 @@ export class MapElement implements Disposable {
   }
 
   /**
-   * Replaces the key at `nextKeyOffset` by the one after it. Returns false after the last key. With `first`, or if the present key was
-   * deleted meanwhile, it becomes the first key of the map.
+   * Replaces the key at `nextKeyOffset` by the one after it. Returns false after the last key. With `first`, or if the present
+   * key was deleted meanwhile, it becomes the first key of the map.
    */
   nextKey(first: boolean): boolean {
     const { view } = this;

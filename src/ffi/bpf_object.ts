@@ -55,7 +55,8 @@ function nounOf(kind: ObjectKind): string {
 }
 
 /**
- * Returns the kind of BPF object that a descriptor refers to, or `"other"` for any other file; `undefined` where /proc is not mounted.
+ * Returns the kind of BPF object that a descriptor refers to, or `"other"` for any other file; `undefined` where /proc is not
+ * mounted.
  *
  * BPF_OBJ_GET_INFO_BY_FD cannot answer this: it returns a struct of another layout for each kind, without naming the kind.
  */
@@ -109,7 +110,8 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
 /**
  * Removes a pin of an object. Returns false if the path does not exist.
  *
- * The kernel cannot compare and remove in one step: a pin that another process creates there between the two calls is removed instead.
+ * The kernel cannot compare and remove in one step: a pin that another process creates there between the two calls is removed
+ * instead.
  *
  * @param closesFirst closes the object's descriptor before the pin is opened to compare it: no other descriptor may be left
  * @throws {Error} if the path is anything other than a pin of the object; the message says what it is

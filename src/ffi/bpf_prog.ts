@@ -77,8 +77,8 @@ const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 const loadAttempts = 5;
 
 /**
- * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit. Then `log` is its end (before kernel 6.4
- * its beginning), and the verdict is not known.
+ * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit. Then `log` is its end (before
+ * kernel 6.4 its beginning), and the verdict is not known.
  */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
@@ -86,20 +86,22 @@ export type LoadResult =
 /** The level of the verifier's log; 0 for none. Bits: 1 the verification, 2 all states, 4 statistics. */
 export type LogLevel = number;
 
-/** Size of the end of a log that is returned, in bytes. A log of a million instructions, the verifier's limit, takes 20 to 60 MiB. */
+/**
+ * Size of the end of a log that is returned, in bytes. A log of a million instructions, the verifier's limit, takes 20 to 60 MiB.
+ */
 const returnedLogSize = 64 * 2 ** 20;
 
 /**
- * The largest log buffer that kernels accept, in bytes. Since kernel 6.4 the buffer has the end of a log that does not fit. Before, it
- * has the beginning, so the whole log must fit.
+ * The largest log buffer that kernels accept, in bytes. Since kernel 6.4 the buffer has the end of a log that does not fit.
+ * Before, it has the beginning, so the whole log must fit.
  */
 const maxLogSize = 2 ** 30 - 1;
 
 /**
  * Loads a program by one call, with a log if one is requested.
  *
- * @param logSize size of the log buffer, in bytes; by default enough for every log, or for its end. Only the written pages take memory,
- *   but the engine counts the whole buffer
+ * @param logSize size of the log buffer, in bytes; by default enough for every log, or for its end. Only the written pages take
+ *   memory, but the engine counts the whole buffer
  */
 export function tryLoadProgram(
   program: ProgramLoad,

@@ -8,8 +8,8 @@ import { mayInterruptCalls } from "./io_uring.ts";
 import { MappedMemory } from "./mapped_memory.ts";
 
 /**
- * The place where BPF_PROG_TEST_RUN writes the modified context. `"copied"`: an output buffer, as for data. `"in place"`: the input
- * buffer; such program types reject an output buffer.
+ * The place where BPF_PROG_TEST_RUN writes the modified context. `"copied"`: an output buffer, as for data. `"in place"`: the
+ * input buffer; such program types reject an output buffer.
  */
 export type ContextReturn = "copied" | "in place";
 
@@ -40,10 +40,10 @@ export interface TestRunOutput {
 /**
  * Runs a program `repeat` times without attaching it (kernel 4.12 for the first program types).
  *
- * If a call with several runs is interrupted, the kernel ends it early and does not report the number of runs that it made. If io_uring
- * can interrupt, as when a program writes to a ring buffer that is polled, each run is a separate call. After a signal, the runs of the
- * call are repeated in calls with fewer runs. Signals cannot be blocked meanwhile: the engine sends them to its threads, and waits for
- * their effect while it holds locks.
+ * If a call with several runs is interrupted, the kernel ends it early and does not report the number of runs that it made. If
+ * io_uring can interrupt, as when a program writes to a ring buffer that is polled, each run is a separate call. After a signal,
+ * the runs of the call are repeated in calls with fewer runs. Signals cannot be blocked meanwhile: the engine sends them to its
+ * threads, and waits for their effect while it holds locks.
  *
  * @param explain returns a hint for an input that the kernel rejects
  * @throws {BpfError}
@@ -94,8 +94,8 @@ function testRunError(
 }
 
 /**
- * Size of the output buffer for the packet, in bytes: the most that the kernel allocates for one. A packet that does not fit would be
- * truncated, without a result. Only the written pages take memory.
+ * Size of the output buffer for the packet, in bytes: the most that the kernel allocates for one. A packet that does not fit
+ * would be truncated, without a result. Only the written pages take memory.
  */
 const packetBufferSize = 4 * 2 ** 20;
 let packetMemory: MappedMemory | undefined;

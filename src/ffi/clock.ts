@@ -23,11 +23,11 @@ function readMilliseconds(clock: number, time: Scratch): number {
 }
 
 /**
- * Returns the time of the kernel's monotonic clock, in nanoseconds since about the start of the machine. It is the clock of the helper
- * `ktime_get_ns`.
+ * Returns the time of the kernel's monotonic clock, in nanoseconds since about the start of the machine. It is the clock of the
+ * helper `ktime_get_ns`.
  *
- * The number is exact up to 104 days after the start, and within a microsecond later. `process.hrtime` and `Bun.nanoseconds` count
- * from the start of the process instead.
+ * The number is exact up to 104 days after the start, and within a microsecond later. `process.hrtime` and `Bun.nanoseconds`
+ * count from the start of the process instead.
  *
  * @example
  * ```ts
@@ -42,8 +42,8 @@ export function monotonicNanoseconds(): number {
 }
 
 /**
- * Returns the milliseconds for which the machine has been suspended since its start. A delay of this thread between the reads of the
- * two clocks is added to the result.
+ * Returns the milliseconds for which the machine has been suspended since its start. A delay of this thread between the reads of
+ * the two clocks is added to the result.
  */
 export function suspendedMilliseconds(): number {
   using time = allocateScratch(16);
@@ -53,7 +53,9 @@ export function suspendedMilliseconds(): number {
 
 let reading: Scratch | undefined;
 
-/** Returns the time of the monotonic clock in milliseconds. Unlike `performance.now()` it is not stopped by fake timers of a test. */
+/**
+ * Returns the time of the monotonic clock in milliseconds. Unlike `performance.now()` it is not stopped by fake timers of a test.
+ */
 export function monotonicMilliseconds(): number {
   reading ??= allocateScratch(16);
   return readMilliseconds(CLOCK_MONOTONIC, reading);
@@ -98,8 +100,9 @@ class DateConverter {
   }
 
   /**
-   * Returns the offset in milliseconds. The kernel adjusts the rates of all clocks alike, so the offset is constant until the time of
-   * day is set. A measurement within the uncertainty of the present offset does not replace it: otherwise dates would jitter.
+   * Returns the offset in milliseconds. The kernel adjusts the rates of all clocks alike, so the offset is constant until the
+   * time of day is set. A measurement within the uncertainty of the present offset does not replace it: otherwise dates would
+   * jitter.
    */
   #currentOffset(): number {
     const now = Bun.nanoseconds();
@@ -128,8 +131,8 @@ const boottimeDates = new DateConverter(CLOCK_BOOTTIME);
 /**
  * Returns the date for a time of the kernel's monotonic clock, such as the result of `ktime_get_ns` in an event.
  *
- * Until the system's clock is set, equal times have equal dates, and later times have dates that are not earlier. A new setting is
- * noticed within a second, and applies to earlier times as well: convert the time of an event soon after it happened.
+ * Until the system's clock is set, equal times have equal dates, and later times have dates that are not earlier. A new setting
+ * is noticed within a second, and applies to earlier times as well: convert the time of an event soon after it happened.
  *
  * @param nanoseconds since about the start of the machine
  *

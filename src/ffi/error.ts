@@ -6,7 +6,9 @@ import { EMFILE, ENFILE, ENOTSUPP, errnoNames } from "../uapi/errno.ts";
 const errnoAddress: Pointer =
   platformObstacle === undefined ? (libc.__errno_location() as Pointer) : (0 as Pointer);
 
-/** Returns the errno of this thread's last libc call that failed. Read it directly after that call: any other code may call libc. */
+/**
+ * Returns the errno of this thread's last libc call that failed. Read it directly after that call: any other code may call libc.
+ */
 export function lastErrno(): number {
   return read.i32(errnoAddress, 0);
 }
@@ -38,7 +40,9 @@ export function errnoDescription(errno: number): string {
   return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }
 
-/** Names of the errors for too few file descriptors or too little memory. Their cause is the process or the machine, not the call. */
+/**
+ * Names of the errors for too few file descriptors or too little memory. Their cause is the process or the machine, not the call.
+ */
 export const shortages: ReadonlySet<string> = /*@__PURE__*/ new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 
 /** Returns the remedy for EMFILE and ENFILE, where no file descriptor is left; `undefined` for any other error. */

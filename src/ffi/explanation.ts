@@ -5,7 +5,10 @@
 
 import type { Lockdown } from "./kernel.ts";
 
-/** Explains failed calls by probing. A method returns `undefined` where the kernel has the feature, or where the cause is not known. */
+/**
+ * Explains failed calls by probing. A method returns `undefined` where the kernel has the feature, or where the cause is not
+ * known.
+ */
 export interface Explainer {
   /** Explains why the kernel has no maps of a type: `"lru_hash"`. */
   mapType(type: string): string | undefined;

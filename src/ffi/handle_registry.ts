@@ -86,8 +86,8 @@ function reportAtExit(registry: HandleRegistry): void {
     for (const block of registry.reports()) console.error(block);
   };
   process.on("exit", report);
-  // Listeners run in the order of their addition, and a later one may dispose of objects, so this one must stay the last. The event
-  // newListener is emitted before the addition, hence the microtask.
+  // Listeners run in the order of their addition, and a later one may dispose of objects, so this one must stay the last. The
+  // event newListener is emitted before the addition, hence the microtask.
   process.on("newListener", (event: string | symbol, listener: unknown) => {
     if (event !== "exit" || listener === report) return;
     queueMicrotask(() => {
@@ -120,16 +120,17 @@ function startTracing(): HandleRegistry | undefined {
  * those that the library needs internally. Each has the stack of the call that opened it.
  *
  * To find a leak, set `BUN_BPF_TRACE_HANDLES=1`, as in `BUN_BPF_TRACE_HANDLES=1 bun script.ts`. Each process and each Worker then
- * prints, at exit, what it leaves open to standard error. A process that was ended by a signal prints nothing; nor does a Worker that
- * was terminated, or that still ran when the process exited. `bun test` has no exit event: call this function in an `afterAll` there.
+ * prints, at exit, what it leaves open to standard error. A process that was ended by a signal prints nothing; nor does a Worker
+ * that was terminated, or that still ran when the process exited. `bun test` has no exit event: call this function in an
+ * `afterAll` there.
  *
  * Objects that an exit listener disposes of are not listed, unless `process.exit()` is called in the tick in which that listener
  * was added.
  *
  * A bundled or compiled script is traced only if it uses this function, because bundlers drop unused code.
  *
- * The variable is read when this library is imported. While it is set, opening is slower, and objects that are not disposed of are
- * never collected.
+ * The variable is read when this library is imported. While it is set, opening is slower, and objects that are not disposed of
+ * are never collected.
  *
  * @throws {Error} if the variable is not set: an empty list would mean that nothing leaks
  *

@@ -26,14 +26,16 @@ import { allocateScratch, MappedMemory, type Scratch, setUint64 } from "./mapped
 import { sendWithoutBlocking } from "./socket.ts";
 
 const what = "io_uring instance";
-/** The size of the submission queue. It does not limit pending polls: each is submitted at once, and then its slot is free again. */
+/**
+ * The size of the submission queue. It does not limit pending polls: each is submitted at once, and then its slot is free again.
+ */
 const submissionEntries = 64;
 /** The open instances of this thread. */
 const openRings = new Set<IoUring>();
 
 /**
- * Returns true if this thread has an io_uring instance. When a poll completes, the kernel interrupts the system call of the thread,
- * like a signal that cannot be blocked.
+ * Returns true if this thread has an io_uring instance. When a poll completes, the kernel interrupts the system call of the
+ * thread, like a signal that cannot be blocked.
  */
 export function mayInterruptCalls(): boolean {
   return openRings.size > 0;
@@ -136,7 +138,10 @@ export class IoUring implements Disposable {
     return MappedMemory.ofFile({ fd, offset, length, writable: true, what });
   }
 
-  /** Starts a poll that completes once, when the descriptor is readable: {@link reap} returns `userData`, and a byte is sent to `socket`. */
+  /**
+   * Starts a poll that completes once, when the descriptor is readable: {@link reap} returns `userData`, and a byte is sent to
+   * `socket`.
+   */
   pollAndSend(fd: number, userData: number, socket: number): void {
     const poll = this.#next();
     const view = this.#submissions;
@@ -165,8 +170,8 @@ export class IoUring implements Disposable {
     view.setInt32(at + IO_URING_SQE.fd, -1, true);
     setUint64(view, at + IO_URING_SQE.addr, userData);
     this.#submit();
-    // No byte is sent for the completion of a cancelled poll, so reap() might not be called and completions would accumulate in the
-    // kernel. Other completions are kept for reap(): their bytes are on their way.
+    // No byte is sent for the completion of a cancelled poll, so reap() might not be called and completions would accumulate in
+    // the kernel. Other completions are kept for reap(): their bytes are on their way.
     this.#collect();
     const index = this.#completed.indexOf(userData);
     if (index !== -1) this.#completed.splice(index, 1);

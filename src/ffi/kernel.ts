@@ -149,7 +149,9 @@ export function parseKernelConfig(text: string): ReadonlyMap<string, string> {
 /** The mount point of securityfs. */
 export const securityFolder = "/sys/kernel/security";
 
-/** A lockdown mode: off, no changes to the running kernel (`"integrity"`), or also no reading of its memory (`"confidentiality"`). */
+/**
+ * A lockdown mode: off, no changes to the running kernel (`"integrity"`), or also no reading of its memory (`"confidentiality"`).
+ */
 export type Lockdown = "none" | "integrity" | "confidentiality";
 
 /** Reads the lockdown mode from a mounted securityfs; `undefined` where the file is absent or not readable. */

@@ -52,8 +52,8 @@ export interface FileMapping {
 /**
  * Memory from mmap(2). Its address does not change, so it can be passed to the kernel.
  *
- * Disposal detaches every view and then unmaps the memory: a view that is still referenced has length 0 and cannot access the address.
- * The engine does both in one step, because munmap(2) is the deallocator of the buffer.
+ * Disposal detaches every view and then unmaps the memory: a view that is still referenced has length 0 and cannot access the
+ * address. The engine does both in one step, because munmap(2) is the deallocator of the buffer.
  */
 export class MappedMemory implements Disposable {
   /** The address of the mapping. */
@@ -67,7 +67,8 @@ export class MappedMemory implements Disposable {
     this.address = address;
     this.length = length;
     this.#what = what;
-    // The engine calls the deallocator with the address and the context. The context is the length, as munmap(address, length) needs it.
+    // The engine calls the deallocator with the address and the context. The context is the length, as munmap(address, length)
+    // needs it.
     this.#buffer = toArrayBufferWithDeallocator(
       address as Pointer,
       0,
@@ -148,8 +149,8 @@ export class MappedMemory implements Disposable {
   /**
    * Detaches all views and unmaps the memory; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view, such as `Bun.write(file, view)`. Nothing has changed then, and
-   *   disposal can be repeated later
+   * @throws {Error} while an asynchronous operation of Bun uses a view, such as `Bun.write(file, view)`. Nothing has changed
+   *   then, and disposal can be repeated later
    */
   [Symbol.dispose](): void {
     if (!this.#buffer.detached) this.#buffer.transfer(0);
@@ -239,9 +240,9 @@ class OwnMapping implements Scratch {
 /**
  * Allocates memory whose address can be written into a struct for the kernel.
  *
- * The memory of a TypedArray is not suitable: the engine can move or collect it while only the kernel has its address. Small blocks are
- * slots of mappings that stay for the lifetime of this thread, and are reused after disposal. A large block is a separate mapping,
- * which disposal unmaps.
+ * The memory of a TypedArray is not suitable: the engine can move or collect it while only the kernel has its address. Small
+ * blocks are slots of mappings that stay for the lifetime of this thread, and are reused after disposal. A large block is a
+ * separate mapping, which disposal unmaps.
  *
  * @param length the least number of bytes; the block can be longer
  */
@@ -251,7 +252,9 @@ export function allocateScratch(length: number): Scratch {
   return new Block(freeSlots.get(size)?.pop() ?? newSlot(size));
 }
 
-/** Allocates memory as {@link allocateScratch} does, but as a separate mapping, which is unmapped when its views are collected. */
+/**
+ * Allocates memory as {@link allocateScratch} does, but as a separate mapping, which is unmapped when its views are collected.
+ */
 export function mapScratch(length: number, what: string): Scratch {
   return new OwnMapping(length, what);
 }

@@ -26,8 +26,9 @@ export function openNamespace({ name, file }: NamespaceKind): Descriptor {
 /**
  * Calls a function in a new namespace. The namespace ends when the last descriptor of it, and of the objects in it, is closed.
  *
- * Only this thread enters it, and it returns to its own namespace before other code can run on it. Threads that are started meanwhile
- * stay in the new namespace. The engine starts threads when it first collects garbage or compiles, so the function has to be short.
+ * Only this thread enters it, and it returns to its own namespace before other code can run on it. Threads that are started
+ * meanwhile stay in the new namespace. The engine starts threads when it first collects garbage or compiles, so the function has
+ * to be short.
  *
  * @param body a synchronous function
  * @returns the result of `body`
@@ -36,8 +37,8 @@ export function openNamespace({ name, file }: NamespaceKind): Descriptor {
  */
 export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result): Result {
   using previous = openNamespace(kind);
-  // Entering the present namespace changes nothing. It fails exactly where the return would fail: for example in a user namespace that
-  // does not own this namespace, where a new one could still be created.
+  // Entering the present namespace changes nothing. It fails exactly where the return would fail: for example in a user
+  // namespace that does not own this namespace, where a new one could still be created.
   if (otherLibc.setns(previous.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
   if (otherLibc.unshare(kind.flag) < 0) throw namespaceError(kind, "unshare", lastErrno());
   try {

@@ -83,8 +83,8 @@ export function firstCpu(list: string): number {
 }
 
 /**
- * Opens the perf event of a tracepoint, for all processes. A program that is attached to it runs on every CPU, although the event is
- * opened on one: the kernel attaches the program to the tracepoint itself.
+ * Opens the perf event of a tracepoint, for all processes. A program that is attached to it runs on every CPU, although the
+ * event is opened on one: the kernel attaches the program to the tracepoint itself.
  */
 export function openTracepointEvent(tracepointId: number, what: string): number {
   using attr = allocateScratch(attrSize);
@@ -159,8 +159,8 @@ export interface OutputEventOptions {
 }
 
 /**
- * Opens the perf event to which programs on one CPU write records, and returns its descriptor. The event is not enabled yet. Returns
- * `undefined` if the CPU is offline.
+ * Opens the perf event to which programs on one CPU write records, and returns its descriptor. The event is not enabled yet.
+ * Returns `undefined` if the CPU is offline.
  */
 export function openOutputEvent(
   cpu: number,
@@ -218,8 +218,8 @@ export function enablePerfEvent(eventFd: number, what: string): void {
 }
 
 /**
- * Pauses or resumes a mapped perf event (kernel 4.7). While it is paused, records are dropped and counted as lost. A record that is
- * being written when it is paused is completed.
+ * Pauses or resumes a mapped perf event (kernel 4.7). While it is paused, records are dropped and counted as lost. A record that
+ * is being written when it is paused is completed.
  */
 export function pausePerfEvent(eventFd: number, paused: boolean, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_PAUSE_OUTPUT, paused ? 1 : 0) < 0) {
@@ -237,7 +237,8 @@ const lockedMemoryHint =
 /**
  * The pages that perf events share with user space: an array of places of equal size, one for each event.
  *
- * All places are in one mapping. So they are detached and unmapped together, or not at all while an asynchronous operation uses one.
+ * All places are in one mapping. So they are detached and unmapped together, or not at all while an asynchronous operation uses
+ * one.
  */
 export class PerfPages implements Disposable {
   /** The number of places. */
@@ -319,9 +320,9 @@ function mapAt(
   fd: number,
   what: string,
 ): void {
-  // Mapped first at an address that the kernel chooses, where a failure changes nothing. A MAP_FIXED call that fails can leave a hole
-  // in the mapping, into which another thread may map memory before all of this is unmapped. (Mapping the event twice instead of
-  // moving it would work too, but Linux 6.18 then never uncounts the locked pages.)
+  // Mapped first at an address that the kernel chooses, where a failure changes nothing. A MAP_FIXED call that fails can leave a
+  // hole in the mapping, into which another thread may map memory before all of this is unmapped. (Mapping the event twice
+  // instead of moving it would work too, but Linux 6.18 then never uncounts the locked pages.)
   const address = libc.mmap(null, length, protection, flags, fd, 0);
   if (typeof address !== "number" || address < 0) {
     const errno = lastErrno();
@@ -366,12 +367,12 @@ export class PerfMemory {
   }
 
   /**
-   * Returns the position up to which the kernel has written, in bytes since the event was mapped. Everything before it can be read after
-   * this call.
+   * Returns the position up to which the kernel has written, in bytes since the event was mapped. Everything before it can be
+   * read after this call.
    *
-   * The kernel writes records and then, after a barrier, this position. The load is sequentially consistent, so that no later load is
-   * moved before it, neither by the processor (LDAR on arm64) nor by the engine's compilers. The loads of the headers of records need no
-   * order among themselves: everything before this position was written earlier.
+   * The kernel writes records and then, after a barrier, this position. The load is sequentially consistent, so that no later
+   * load is moved before it, neither by the processor (LDAR on arm64) nor by the engine's compilers. The loads of the headers of
+   * records need no order among themselves: everything before this position was written earlier.
    */
   head(): number {
     return Number(Atomics.load(this.#head, 0));
@@ -383,8 +384,8 @@ export class PerfMemory {
   }
 
   /**
-   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins this far
-   * below the end of the data, modulo its size. Everything written before that can be read after this call.
+   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins this
+   * far below the end of the data, modulo its size. Everything written before that can be read after this call.
    */
   written(): number {
     // The memory is read-only, and not every machine can read that by atomic loads: see ring_memory.ts.
@@ -402,10 +403,10 @@ export class PerfMemory {
   /**
    * Releases all records before `position`: the kernel may overwrite them after this call.
    *
-   * The interface requires a full barrier (`smp_mb()`) before this store, because barriers of loads or of stores alone do not keep loads
-   * before a later store. A store with release semantics does, and the kernel's own reader uses one (tools/include/linux/ring_buffer.h).
-   * This store is sequentially consistent (STLR on arm64, or an atomic instruction with release semantics), so that all loads of the
-   * records are done before the kernel can see the position.
+   * The interface requires a full barrier (`smp_mb()`) before this store, because barriers of loads or of stores alone do not
+   * keep loads before a later store. A store with release semantics does, and the kernel's own reader uses one
+   * (tools/include/linux/ring_buffer.h). This store is sequentially consistent (STLR on arm64, or an atomic instruction with
+   * release semantics), so that all loads of the records are done before the kernel can see the position.
    */
   release(position: number): void {
     Atomics.store(this.#tail, 0, BigInt(position));

@@ -1,8 +1,8 @@
 /**
  * @module Explanations of EPERM and EACCES: capabilities, lockdown, and the limit on locked memory (RLIMIT_MEMLOCK).
  *
- * Before kernel 5.11, maps and programs count towards that limit, and calls that would exceed it fail with EPERM. A few maps use up
- * the usual 64 KiB.
+ * Before kernel 5.11, maps and programs count towards that limit, and calls that would exceed it fail with EPERM. A few maps use
+ * up the usual 64 KiB.
  */
 
 import { type Capability, explainMissing } from "./capabilities.ts";
@@ -28,7 +28,9 @@ export function lockedMemoryLimit(): LockedMemoryLimit {
   return { soft: bytes(soft), hard: bytes(hard) };
 }
 
-/** Returns true where maps and programs count towards the limit: before kernel 5.11. Since then they count in the memory cgroup. */
+/**
+ * Returns true where maps and programs count towards the limit: before kernel 5.11. Since then they count in the memory cgroup.
+ */
 export function countsTowardsLimit(): boolean {
   return !isKernelSince("5.11");
 }
@@ -73,8 +75,8 @@ function bytes(limit: bigint): number {
 }
 
 /**
- * Explains a call that failed because a permission is missing: names the capabilities of `needed` that this process lacks and how to
- * get them, or else what can forbid the call.
+ * Explains a call that failed because a permission is missing: names the capabilities of `needed` that this process lacks and
+ * how to get them, or else what can forbid the call.
  *
  * @param locksMemory true if the limit on locked memory can be the cause: for the creation of a map and the loading of a program
  */

@@ -1,4 +1,7 @@
-/** The oldest version of Bun that this library is tested with. Calls through its `bun:ffi` are compiled by the engine and take nanoseconds. */
+/**
+ * The oldest version of Bun that this library is tested with. Calls through its `bun:ffi` are compiled by the engine and take
+ * nanoseconds.
+ */
 const minimumBun = "1.4.5";
 
 /** A supported architecture: system call numbers and layouts are known for it. */

@@ -1,9 +1,9 @@
 /**
  * @module The pages of ring buffers, and ordered loads from memory that the kernel writes.
  *
- * `Atomics.load` cannot always read memory that is mapped read-only, because the engine emits a read-modify-write instruction. On a
- * view of 32 bits or less, the compiled code ends the process on every processor. On a view of 64 bits it does so on arm64, also before
- * it is compiled.
+ * `Atomics.load` cannot always read memory that is mapped read-only, because the engine emits a read-modify-write instruction.
+ * On a view of 32 bits or less, the compiled code ends the process on every processor. On a view of 64 bits it does so on arm64,
+ * also before it is compiled.
  */
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
@@ -14,13 +14,14 @@ import { MappedMemory, pageSize } from "./mapped_memory.ts";
  * The memory for an atomic store and an atomic load that act as a barrier between two loads whose order matters. `undefined` on
  * x86-64, which does not reorder loads.
  *
- * For example, the kernel writes a record's payload and then, with full ordering, clears the busy bit in its header. A reader that sees
- * the bit cleared must not use a payload that was loaded earlier.
+ * For example, the kernel writes a record's payload and then, with full ordering, clears the busy bit in its header. A reader
+ * that sees the bit cleared must not use a payload that was loaded earlier.
  *
- * On arm64 both accesses are sequentially consistent. The store (STLR, or an atomic instruction with release semantics) comes after all
- * earlier loads. The load (LDAR, or an atomic instruction with acquire semantics) comes after that store and before all later loads. A
- * single atomic addition would suffice only on machines with the large system extensions: as a pair of LDAXR and STLXR it lets a later
- * load overtake an earlier one. The engine's compilers move no load across an atomic operation, because it may change any memory.
+ * On arm64 both accesses are sequentially consistent. The store (STLR, or an atomic instruction with release semantics) comes
+ * after all earlier loads. The load (LDAR, or an atomic instruction with acquire semantics) comes after that store and before
+ * all later loads. A single atomic addition would suffice only on machines with the large system extensions: as a pair of LDAXR
+ * and STLXR it lets a later load overtake an earlier one. The engine's compilers move no load across an atomic operation,
+ * because it may change any memory.
  */
 export const loadFence: Int32Array | undefined =
   architecture === "x64" ? undefined : new Int32Array(1);
@@ -33,8 +34,8 @@ export function orderLoads(): void {
 }
 
 /**
- * Reads a 64-bit position that the kernel stores with release semantics, from memory that may be read-only. Records before the position
- * can be read after this call.
+ * Reads a 64-bit position that the kernel stores with release semantics, from memory that may be read-only. Records before the
+ * position can be read after this call.
  */
 export function loadPosition(words: BigUint64Array, index: number): number {
   if (loadFence === undefined) return Number(Atomics.load(words, index));
@@ -45,21 +46,23 @@ export function loadPosition(words: BigUint64Array, index: number): number {
 }
 
 /**
- * Index of the overwrite position in the producer's page, in 64-bit words. Before it are the producer position and the position of the
- * oldest record that is being written (struct bpf_ringbuf, kernel 6.19).
+ * Index of the overwrite position in the producer's page, in 64-bit words. Before it are the producer position and the position
+ * of the oldest record that is being written (struct bpf_ringbuf, kernel 6.19).
  */
 const overwriteWord = 2;
 
 /**
  * The pages that a BPF ring buffer shares with user space (kernel/bpf/ringbuf.c).
  *
- * The consumer's page is writable; the producer's page and the data are not. The data is mapped twice in a row, so that a record that
- * wraps around the end is contiguous.
+ * The consumer's page is writable; the producer's page and the data are not. The data is mapped twice in a row, so that a record
+ * that wraps around the end is contiguous.
  */
 export class RingMemory implements Disposable {
   /** The data, twice: the record at position `p` is at offset `p & (size - 1)`. */
   readonly data: DataView;
-  /** Number of bytes that were overwritten before they were read: always 0, because programs cannot reserve space in a full ring. */
+  /**
+   * Number of bytes that were overwritten before they were read: always 0, because programs cannot reserve space in a full ring.
+   */
   readonly overwrittenBytes: number = 0;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
@@ -99,15 +102,15 @@ export class RingMemory implements Disposable {
   }
 
   /**
-   * Releases the records between the current consumer position `from` and `to`: programs may overwrite them after this call. Returns
-   * false and does nothing if a second consumer has moved the position.
+   * Releases the records between the current consumer position `from` and `to`: programs may overwrite them after this call.
+   * Returns false and does nothing if a second consumer has moved the position.
    *
    * Loads of the records come before the exchange. When a wait begins, the kernel loads the producer position after it
-   * (`ringbuf_map_poll()`, with acquire semantics), so no wake-up is lost. A {@link look} can be reordered before the exchange unless
-   * {@link orderLoads} is between: without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
+   * (`ringbuf_map_poll()`, with acquire semantics), so no wake-up is lost. A {@link look} can be reordered before the exchange
+   * unless {@link orderLoads} is between: without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
    *
-   * If the upper half does not change, only the lower half is exchanged, because a bigint takes six times as long. The kernel's 64-bit
-   * load sees either the old or the new position.
+   * If the upper half does not change, only the lower half is exchanged, because a bigint takes six times as long. The kernel's
+   * 64-bit load sees either the old or the new position.
    */
   release(from: number, to: number): boolean {
     const before = from | 0;
@@ -120,7 +123,9 @@ export class RingMemory implements Disposable {
     return Atomics.compareExchange(this.#consumerHalves, 0, before, after) === before;
   }
 
-  /** Releases all records before `position`, which were read. The consumer position never moves back, also with a second consumer. */
+  /**
+   * Releases all records before `position`, which were read. The consumer position never moves back, also with a second consumer.
+   */
   advanceTo(position: number): void {
     const target = BigInt(position);
     let found = Atomics.load(this.#consumer, 0);
@@ -132,8 +137,8 @@ export class RingMemory implements Disposable {
   }
 
   /**
-   * Returns the consumer position. It is read in halves, because a bigint takes several times as long. If a second consumer moves the
-   * position across a multiple of 4 GiB at this moment, the result can be wrong by 4 GiB.
+   * Returns the consumer position. It is read in halves, because a bigint takes several times as long. If a second consumer
+   * moves the position across a multiple of 4 GiB at this moment, the result can be wrong by 4 GiB.
    */
   releasedPosition(): number {
     const halves = this.#consumerHalves;
@@ -157,8 +162,8 @@ export class RingMemory implements Disposable {
 }
 
 /**
- * Buffers whose memory was transferred, for example to another thread. They stay mapped until the process ends, because an access after
- * unmapping would end the process.
+ * Buffers whose memory was transferred, for example to another thread. They stay mapped until the process ends, because an
+ * access after unmapping would end the process.
  */
 const kept: ArrayBuffer[] = [];
 
@@ -169,8 +174,8 @@ const wrapSize = 2 ** 25;
  * The pages that a BPF user ring buffer shares with user space (kernel/bpf/ringbuf.c), with the roles of producer and consumer
  * exchanged.
  *
- * The consumer's page is read-only in every mapping. The producer's page and the data are writable. After the data its start is mapped
- * once more, so that a record that wraps around the end is contiguous.
+ * The consumer's page is read-only in every mapping. The producer's page and the data are writable. After the data its start is
+ * mapped once more, so that a record that wraps around the end is contiguous.
  */
 export class UserRingMemory implements Disposable {
   /** The data, and its start again: the record at position `p` is at offset `p & (size - 1)`. */
@@ -223,8 +228,8 @@ export class UserRingMemory implements Disposable {
   }
 
   /**
-   * Returns a separate buffer over a part of the data, whose views can be detached before those of the rest. It must be ended with
-   * {@link endPart} before the memory is disposed of.
+   * Returns a separate buffer over a part of the data, whose views can be detached before those of the rest. It must be ended
+   * with {@link endPart} before the memory is disposed of.
    */
   part(offset: number, length: number): ArrayBuffer {
     // For the engine a length of 0 means that the length is not known.

@@ -50,8 +50,8 @@ type ModuleList = { readonly names: readonly string[] } | { readonly unknown: st
 let cached: readonly string[] | undefined;
 
 /**
- * Returns the names of the kernel's active security modules, from the first source that has them: lsm_list_modules(2) (kernel 6.8),
- * which needs no privilege; the mounted securityfs (kernel 4.11); a private mount of securityfs (CAP_SYS_ADMIN).
+ * Returns the names of the kernel's active security modules, from the first source that has them: lsm_list_modules(2) (kernel
+ * 6.8), which needs no privilege; the mounted securityfs (kernel 4.11); a private mount of securityfs (CAP_SYS_ADMIN).
  *
  * @throws {BpfError | Error} if a source fails for a reason other than being absent or forbidden
  */
@@ -87,7 +87,8 @@ export function bpfModuleObstacle(list: ModuleList): string | undefined {
   }
   const { names } = list;
   if (names.includes("bpf")) return undefined;
-  // "capability" is always active and not valid in lsm=. Neither is "#114", which stands for a module whose name is not known here.
+  // "capability" is always active and not valid in lsm=. Neither is "#114", which stands for a module whose name is not known
+  // here.
   const isComplete = names.every((name) => !name.startsWith("#"));
   const wanted = [...names.filter((name) => name !== "capability"), "bpf"].join(",");
   const boot = isComplete ? `Boot with lsm=${wanted}` : "Boot with bpf added to the list of lsm=";

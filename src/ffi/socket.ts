@@ -52,7 +52,9 @@ export function interfaceIndex(name: string): number {
   });
 }
 
-/** Returns the name of the network interface with an index in this process's network namespace; `undefined` if none has the index. */
+/**
+ * Returns the name of the network interface with an index in this process's network namespace; `undefined` if none has the index.
+ */
 export function interfaceName(index: number): string | undefined {
   using memory = allocateScratch(IFNAMSIZ);
   if (otherLibc.if_indextoname(index, memory.address as Pointer) === null) return undefined;

@@ -30,7 +30,9 @@ export class BpfFileSystem implements Disposable {
     reloadDisposers?.set(this, () => this[Symbol.dispose]());
   }
 
-  /** The path of the root directory, in /proc/self/fd: it is valid in this process only. @throws {DisposedError} after disposal */
+  /**
+   * The path of the root directory, in /proc/self/fd: it is valid in this process only. @throws {DisposedError} after disposal
+   */
   get path(): string {
     return this.#mount.path;
   }

@@ -47,7 +47,10 @@ export abstract class KernelObject implements Disposable {
     reloadDisposers?.set(this, () => this.#end());
   }
 
-  /** Disposes of an object of replaced code, unless its constructor failed. The error of later uses says that the code was replaced. */
+  /**
+   * Disposes of an object of replaced code, unless its constructor failed. The error of later uses says that the code was
+   * replaced.
+   */
   #end(): void {
     if (this.disposed) return;
     this[Symbol.dispose]();
@@ -89,8 +92,8 @@ export abstract class KernelObject implements Disposable {
   /**
    * Pins the object at a path on a BPF file system, which keeps it in the kernel after this process has ended.
    *
-   * An object can be pinned at several paths. Disposal does not remove pins. A relative path is resolved from the current directory,
-   * both here and when the object is unpinned.
+   * An object can be pinned at several paths. Disposal does not remove pins. A relative path is resolved from the current
+   * directory, both here and when the object is unpinned.
    *
    * @throws {BpfError} EEXIST if the path exists
    * @throws {BpfError} EPERM, EINVAL or ENOENT if the path is not on a BPF file system
@@ -118,14 +121,15 @@ export abstract class KernelObject implements Disposable {
   }
 
   /**
-   * Removes the pin at a path. Without a path, removes every pin that this object has created, and the one by which it was opened.
+   * Removes the pin at a path. Without a path, removes every pin that this object has created, and the one by which it was
+   * opened.
    *
-   * A pin is removed only if it belongs to the same map, program or link. The kernel cannot compare and remove in one step: a file that
-   * another process creates at the path within the microseconds between is removed. A pin that was moved is not found.
+   * A pin is removed only if it belongs to the same map, program or link. The kernel cannot compare and remove in one step: a
+   * file that another process creates at the path within the microseconds between is removed. A pin that was moved is not found.
    *
    * @returns true if a pin was removed, false if none of them existed any more
-   * @throws {Error} if a path is anything else: a file, a directory, a symbolic link, or a pin of another object. Then neither this path
-   *   nor any later one is removed
+   * @throws {Error} if a path is anything else: a file, a directory, a symbolic link, or a pin of another object. Then neither
+   *   this path nor any later one is removed
    * @throws {TypeError} if no path is given, and the object was neither pinned nor opened by a path
    */
   unpin(path?: string): boolean {
@@ -200,7 +204,9 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
   throw new TypeError(`flags: the ${descriptor.what} has other rights: open it by its path or id`);
 }
 
-/** Opens the object pinned at a path, which was checked before; `undefined` if nothing is pinned. @throws as {@link openObject} */
+/**
+ * Opens the object pinned at a path, which was checked before; `undefined` if nothing is pinned. @throws as {@link openObject}
+ */
 export function openPin(
   kind: HandleKind,
   path: string,

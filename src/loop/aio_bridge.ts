@@ -16,12 +16,12 @@ const lingerMs = 10;
 const pollIntervalMs = 10;
 
 /**
- * The bridge by Linux AIO, which polls the descriptor and increments an eventfd that Bun reads as a stream. It is for containers whose
- * seccomp profile forbids io_uring.
+ * The bridge by Linux AIO, which polls the descriptor and increments an eventfd that Bun reads as a stream. It is for containers
+ * whose seccomp profile forbids io_uring.
  *
- * A pending read of a stream always keeps the process alive. So the stream is open only while a wait should keep the process alive as
- * well; completions in between stay in the counter. Otherwise a timer polls for completions. It also does so while no descriptor is left,
- * because each stream needs one.
+ * A pending read of a stream always keeps the process alive. So the stream is open only while a wait should keep the process
+ * alive as well; completions in between stay in the counter. Otherwise a timer polls for completions. It also does so while no
+ * descriptor is left, because each stream needs one.
  */
 export class AioBridge implements Bridge {
   readonly name = "aio";

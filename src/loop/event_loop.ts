@@ -8,7 +8,9 @@ import { startTimer, stopTimer, type Timer } from "./timers.ts";
 
 /** A watch of a descriptor, see {@link watch}. */
 export interface Watch extends Disposable {
-  /** Requests one call of `onReady`, when the descriptor is readable. An armed watch stays as it is, unless it missed a wake-up. */
+  /**
+   * Requests one call of `onReady`, when the descriptor is readable. An armed watch stays as it is, unless it missed a wake-up.
+   */
   arm(): void;
   /** Cancels the request. */
   disarm(): void;
@@ -108,8 +110,8 @@ function forcedBridge(): BridgeName | undefined {
 }
 
 /**
- * The watches of this thread, which are searched by the id of their wait. A map by id would be changed twice for each wake-up, and
- * produce megabytes of garbage. A search among a thousand watches takes less than 2 µs.
+ * The watches of this thread, which are searched by the id of their wait. A map by id would be changed twice for each wake-up,
+ * and produce megabytes of garbage. A search among a thousand watches takes less than 2 µs.
  */
 const watches: DescriptorWatch[] = [];
 /** The number of armed watches that keep the process alive. */
@@ -218,8 +220,8 @@ function ready(id: number): void {
  * The process stays alive while a watch is armed. Dispose of the watch before the descriptor is closed.
  *
  * @param fd returns the descriptor; it is called for each wait
- * @param isMissed returns true if the descriptor has become readable since the wait started, without a wake-up; it is called when an
- *   armed watch is armed again
+ * @param isMissed returns true if the descriptor has become readable since the wait started, without a wake-up; it is called
+ *   when an armed watch is armed again
  */
 export function watch(
   fd: () => number,
@@ -244,13 +246,13 @@ export interface EventLoop {
   /**
    * The errors of the bridges that are better than the one that was opened last, with their causes and remedies.
    *
-   * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When it works, all
-   * consumers use it.
+   * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When it
+   * works, all consumers use it.
    */
   readonly refusals: readonly Error[];
   /**
-   * Chooses the bridge for later consumers. `"auto"`, the default, is the best bridge that works; it applies when the bridge in use has
-   * no consumers any more.
+   * Chooses the bridge for later consumers. `"auto"`, the default, is the best bridge that works; it applies when the bridge in
+   * use has no consumers any more.
    *
    * The environment variable `BUN_BPF_LOOP` does the same for all threads. This method takes precedence over it.
    *
@@ -283,8 +285,8 @@ const loop: EventLoop = {
 /**
  * The way in which the kernel wakes this thread's event loop when a ring buffer or perf buffer has data.
  *
- * Bun has no interface to poll the descriptor of a map, so a *bridge* connects it to one that Bun does poll. The first bridge that works
- * is used:
+ * Bun has no interface to poll the descriptor of a map, so a *bridge* connects it to one that Bun does poll. The first bridge
+ * that works is used:
  *
  * - `"io_uring"` (Linux 5.5): the kernel polls the map's descriptor and sends a byte to a socket that Bun polls.
  * - `"aio"` (Linux 4.19), where io_uring is forbidden: the kernel increments an eventfd that Bun reads.

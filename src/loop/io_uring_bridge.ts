@@ -21,8 +21,8 @@ const connectDescriptor = Bun.connect as unknown as (options: {
 }) => Promise<Socket>;
 
 /**
- * The bridge by io_uring, which polls the descriptor and then sends a byte to a socket whose other end Bun polls. It needs no thread,
- * and one system call for each wake-up.
+ * The bridge by io_uring, which polls the descriptor and then sends a byte to a socket whose other end Bun polls. It needs no
+ * thread, and one system call for each wake-up.
  */
 export class IoUringBridge implements Bridge {
   readonly name = "io_uring";

@@ -27,8 +27,9 @@ const endMarkers = ["_etext", "_einittext"] as const;
 const maxFunctionLength = 16 * 1024 * 1024;
 
 /**
- * The rank of each symbol type that functions have (the letters of nm(1)). Of several names for one address the one with the lowest rank
- * is used, and of these the first in the file. The kernel does the same: it sorts weak symbols after others, and uses the first.
+ * The rank of each symbol type that functions have (the letters of nm(1)). Of several names for one address the one with the
+ * lowest rank is used, and of these the first in the file. The kernel does the same: it sorts weak symbols after others, and
+ * uses the first.
  */
 const notFunction = 0xff;
 const ranks = new Uint8Array(256).fill(notFunction);
@@ -61,7 +62,9 @@ export function parseTable(bytes: Buffer, path: string): SymbolTable {
   return { bytes, lines: tabulate(bytes, sort(parse(bytes, path))) };
 }
 
-/** Finds the function of an address. Returns the offset of its line in the file, and the offset of the address in the function. */
+/**
+ * Finds the function of an address. Returns the offset of its line in the file, and the offset of the address in the function.
+ */
 export function findFunction(
   { lines }: SymbolTable,
   address: bigint,
@@ -138,7 +141,9 @@ function endOfWord(bytes: Uint8Array, start: number): number {
   return end;
 }
 
-/** Returns all lines with addresses, in the order of the file. It works on bytes, because strings would take many times as long. */
+/**
+ * Returns all lines with addresses, in the order of the file. It works on bytes, because strings would take many times as long.
+ */
 function parse(bytes: Uint8Array, path: string): Lines {
   const lines = new Uint32Array(Math.ceil(bytes.length / minLineLength) * wordsPerLine);
   let length = 0;
@@ -195,8 +200,8 @@ function hiddenAddressesMessage(path: string): string {
 }
 
 /**
- * Sorts lines by address; lines of one address stay in the order of the file. It is a radix sort by four digits of 16 bits, because
- * sorting with a comparator would take longer than reading the file.
+ * Sorts lines by address; lines of one address stay in the order of the file. It is a radix sort by four digits of 16 bits,
+ * because sorting with a comparator would take longer than reading the file.
  */
 function sort(lines: Lines): Lines {
   let from = lines;

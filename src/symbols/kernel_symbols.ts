@@ -33,13 +33,15 @@ export interface KernelSymbol {
 export interface SymbolizedFrame {
   /** The address of the frame. */
   readonly address: bigint;
-  /** The function of the frame; `undefined` where {@link KernelSymbols.lookup} returns that. Its `offset` is that of `address`. */
+  /**
+   * The function of the frame; `undefined` where {@link KernelSymbols.lookup} returns that. Its `offset` is that of `address`.
+   */
   readonly symbol: KernelSymbol | undefined;
 }
 
 /**
- * Formats a symbol as in the kernel's own stack traces: `name+0x1a [module]`. The size of the function is left out, because the table
- * does not have it.
+ * Formats a symbol as in the kernel's own stack traces: `name+0x1a [module]`. The size of the function is left out, because the
+ * table does not have it.
  *
  * @example
  * ```ts
@@ -59,9 +61,9 @@ export function formatKernelSymbol({
 /**
  * The kernel's symbol table, which translates addresses of kernel stack traces to names.
  *
- * The table is a snapshot. To see modules and BPF programs that were loaded or unloaded later, read it again, which blocks the calling
- * thread for 50 to 200 ms. BPF programs are in it as `bpf_prog_<tag>_<name>` if the sysctl net.core.bpf_jit_kallsyms is 1. A table takes
- * the bytes of the file (5 to 15 MB) and 12 bytes for each address. It does not have to be closed.
+ * The table is a snapshot. To see modules and BPF programs that were loaded or unloaded later, read it again, which blocks the
+ * calling thread for 50 to 200 ms. BPF programs are in it as `bpf_prog_<tag>_<name>` if the sysctl net.core.bpf_jit_kallsyms is
+ * 1. A table takes the bytes of the file (5 to 15 MB) and 12 bytes for each address. It does not have to be closed.
  *
  * @example
  * ```ts
@@ -80,7 +82,8 @@ export class KernelSymbols {
   }
 
   /**
-   * Reads the symbol table. Every call reads the file again. It requires a kernel with CONFIG_KALLSYMS, which distributions enable.
+   * Reads the symbol table. Every call reads the file again. It requires a kernel with CONFIG_KALLSYMS, which distributions
+   * enable.
    *
    * Since Linux 4.15 the kernel shows addresses to processes with CAP_SYSLOG; to all processes if kernel.kptr_restrict is 0 and
    * kernel.perf_event_paranoid is at most 1; and to no process if kptr_restrict is 2.
@@ -100,12 +103,12 @@ export class KernelSymbols {
   }
 
   /**
-   * Returns the function of an address: the one that starts at it, or the nearest one below. Returns `undefined` for an address of user
-   * space, before the first function, of data, or after the end of the kernel's code.
+   * Returns the function of an address: the one that starts at it, or the nearest one below. Returns `undefined` for an address
+   * of user space, before the first function, of data, or after the end of the kernel's code.
    *
-   * The table has no sizes. So padding belongs to the function before it, and so do the bytes after the last function of a module and
-   * after the last BPF program, up to the next symbol or 16 MiB. If an address has several names, the result is the one that the kernel's
-   * own traces show: the first in the table, and a weak symbol (`W`, `w`) only if all are weak.
+   * The table has no sizes. So padding belongs to the function before it, and so do the bytes after the last function of a
+   * module and after the last BPF program, up to the next symbol or 16 MiB. If an address has several names, the result is the
+   * one that the kernel's own traces show: the first in the table, and a weak symbol (`W`, `w`) only if all are weak.
    *
    * Use {@link KernelSymbols.lookupStack} for the addresses of a stack.
    *
@@ -136,14 +139,14 @@ export class KernelSymbols {
    * Returns the functions of a kernel stack, innermost first. The addresses are those of a `StackTraceMap` or of the helper
    * `get_stack()`.
    *
-   * The first address is where the CPU was. It is looked up as it is, because it can be the first byte of a function, as for a kprobe.
-   * (For raw and classic tracepoints it is a return address, but one with more code of the function after it.) The other addresses are
-   * return addresses. They can be just after the end of their function, if that ends with a call that does not return. So the byte before
-   * them is looked up, as in the kernel's own traces.
+   * The first address is where the CPU was. It is looked up as it is, because it can be the first byte of a function, as for a
+   * kprobe. (For raw and classic tracepoints it is a return address, but one with more code of the function after it.) The other
+   * addresses are return addresses. They can be just after the end of their function, if that ends with a call that does not
+   * return. So the byte before them is looked up, as in the kernel's own traces.
    *
-   * In two cases, which the kernel does not distinguish, the result is a neighbour of the right function: for a frame that an interrupt
-   * left at the first byte of its function, and for the first address if the program skipped frames (BPF_F_SKIP_FIELD_MASK) and it is just
-   * after the end of its function.
+   * In two cases, which the kernel does not distinguish, the result is a neighbour of the right function: for a frame that an
+   * interrupt left at the first byte of its function, and for the first address if the program skipped frames
+   * (BPF_F_SKIP_FIELD_MASK) and it is just after the end of its function.
    *
    * @throws {TypeError | RangeError} as {@link lookup} does
    *
@@ -172,10 +175,11 @@ export class KernelSymbols {
   }
 
   /**
-   * Returns the address of the first symbol with a name; `undefined` if there is none. Names of local functions need not be unique.
+   * Returns the address of the first symbol with a name; `undefined` if there is none. Names of local functions need not be
+   * unique.
    *
-   * Unlike {@link KernelSymbols.lookup} it also finds variables, if the kernel was built with CONFIG_KALLSYMS_ALL. It searches the whole
-   * table, which takes about a millisecond.
+   * Unlike {@link KernelSymbols.lookup} it also finds variables, if the kernel was built with CONFIG_KALLSYMS_ALL. It searches
+   * the whole table, which takes about a millisecond.
    *
    * @example
    * ```ts

@@ -12,8 +12,8 @@ export interface Report {
 const reportTimeoutMs = 40_000;
 
 /**
- * A script that runs under `bun --hot` in a separate process, and can be saved again. Its code can use `evaluation`, the number of times
- * that it was evaluated, and `report(object)`.
+ * A script that runs under `bun --hot` in a separate process, and can be saved again. Its code can use `evaluation`, the number
+ * of times that it was evaluated, and `report(object)`.
  */
 export class HotScript implements AsyncDisposable {
   readonly #folder: string | undefined;

@@ -5,7 +5,10 @@ export interface DefineTest extends Pick<typeof test, "each"> {
   (...definition: Parameters<typeof test>): void;
 }
 
-/** Returns a function that skips tests, and adds the reason to their names, so that the results of several machines can be compared. */
+/**
+ * Returns a function that skips tests, and adds the reason to their names, so that the results of several machines can be
+ * compared.
+ */
 export function skipping(reason: string): DefineTest {
   const skip =
     <Row extends readonly unknown[]>(define: Test<Row>) =>

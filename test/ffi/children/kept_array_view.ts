@@ -1,5 +1,5 @@
-// Reads views of an array map in compiled code, before and after the map is disposed of, and prints "survived". It runs as a child,
-// because a failure ends the process.
+// Reads views of an array map in compiled code, before and after the map is disposed of, and prints "survived". It runs as a
+// child, because a failure ends the process.
 import { ArrayMap, t } from "../../../src/index.ts";
 
 /** Sums the bytes. It is called often enough to be compiled before the disposal. */

@@ -1,5 +1,5 @@
-// Reads the read-only memory of a ring in compiled code: positions and records while it is open, and a view after disposal. Prints
-// "survived". It runs as a child, because a failure ends the process.
+// Reads the read-only memory of a ring in compiled code: positions and records while it is open, and a view after disposal.
+// Prints "survived". It runs as a child, because a failure ends the process.
 import { asm, Program, RingBuf, t } from "../../../src/index.ts";
 
 const ring = new RingBuf({ size: 65_536, event: t.u64Number });

@@ -1,4 +1,5 @@
-// Opens the object that the first argument names, and ends in the way that the second one names. It runs as a child or as a Worker.
+// Opens the object that the first argument names, and ends in the way that the second one names. It runs as a child or as a
+// Worker.
 import { closeSync, openSync } from "node:fs";
 import { Descriptor } from "../../../src/ffi/descriptor.ts";
 import { ArrayMap, HashMap, openHandles, t } from "../../../src/index.ts";
