@@ -225,7 +225,7 @@ describe("objects of one arena", () => {
     using arena = new Arena({ pages: 1 });
     const taken = () => new Arena({ pages: 1, address: arena.address });
     expect(taken).toThrow(expect.objectContaining({ code: "EEXIST", syscall: "mmap" }));
-    expect(taken).toThrow("This process has something else there already");
+    expect(taken).toThrow("This process has mapped something else there");
     const script = `
       import { Arena } from ${index};
       try {
@@ -235,7 +235,7 @@ describe("objects of one arena", () => {
     const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
     const { promise, resolve } = Promise.withResolvers<unknown>();
     worker.onmessage = ({ data }: { readonly data: unknown }) => resolve(data);
-    expect(await promise).toContain("another of its threads has the arena");
+    expect(await promise).toContain("another of its threads has mapped the arena");
     await endWorker(worker);
   });
 

@@ -217,7 +217,7 @@ describe("values with a spin lock", () => {
     const bare = t.struct({ lock: t.u32, copies: t.array(t.u64Number, 64) });
     using map = new HashMap({ key: t.u32, value: bare, maxEntries: 8 });
     using other = HashMap.fromFd(map.fd, { key: t.u32, value: Wide });
-    expect(() => other.get(1)).toThrow(/EINVAL.*made without a spin lock/);
+    expect(() => other.get(1)).toThrow(/EINVAL.*without BTF that declares a spin lock/);
     expect(other.get(1, { lock: false })).toBeUndefined();
   });
 

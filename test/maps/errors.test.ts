@@ -226,7 +226,7 @@ describe.each([
       expect(refusalOf(write).hint).toMatch(/^The map is frozen/);
       expect(map.peek()).toBe(next);
     }
-    expect(refusalOf(() => map.pop()).message).toStartWith("cannot take a value out of ");
+    expect(refusalOf(() => map.pop()).message).toStartWith("cannot take a value from ");
   });
 });
 

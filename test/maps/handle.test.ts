@@ -166,11 +166,11 @@ describe("another object for the same map", () => {
     // A socket filter has the number that a hash map has among maps: only its kind tells them apart.
     expect(() => HashMap.fromFd(program.fd, types)).toThrow(
       new TypeError(
-        `the map of descriptor ${program.fd} does not fit: it is no map but a BPF program`,
+        `the map of descriptor ${program.fd} does not fit: it is a BPF program, not a map`,
       ),
     );
     const file = openSync("/dev/null", "r");
-    expect(() => HashMap.fromFd(file, types)).toThrow(/EINVAL.*not of a BPF object/);
+    expect(() => HashMap.fromFd(file, types)).toThrow(/EINVAL.*not that of a BPF object/);
     closeSync(file);
     expect(() => HashMap.fromFd(file, types)).toThrow(expect.objectContaining({ code: "EBADF" }));
     for (const bad of [-1, 1.5, "3"]) {
@@ -276,7 +276,7 @@ describe("a map opened read-only or write-only", () => {
           else expect(() => opened.get(1)).toThrow(refusal);
           if (writes) expect(opened.set(2, 6n).delete(2)).toBe(true);
           else expect(() => opened.set(2, 6n)).toThrow(refusal);
-          if (!writes) expect(() => opened.delete(1)).toThrow(/opened without this access/);
+          if (!writes) expect(() => opened.delete(1)).toThrow(/opened without the required access/);
           using twin = opened.dup();
           if (!reads) expect(() => twin.get(1)).toThrow(refusal);
           if (!writes) expect(() => twin.set(2, 6n)).toThrow(refusal);

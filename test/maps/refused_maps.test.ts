@@ -38,23 +38,23 @@ describe("maps past the kernel's limits", () => {
   const most = 2 ** 32 - 1;
   const refused: Readonly<Record<string, readonly [RegExp, () => Disposable]>> = {
     "a value of more than 32 KiB for each CPU (hash)": [
-      /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
+      /(E2BIG|ENOMEM).* 32 KiB: .* a value of 32769 bytes/,
       () => new PerCpuHashMap({ ...numbers, value: t.bytes(large + 1), maxEntries: 1 }),
     ],
     "a value of more than 32 KiB for each CPU (LRU hash)": [
-      /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
+      /(E2BIG|ENOMEM).* 32 KiB: .* a value of 32769 bytes/,
       () => new LruPerCpuHashMap({ ...numbers, value: t.bytes(large + 1), maxEntries: 64 }),
     ],
     "a value of more than 32 KiB for each CPU (array)": [
-      /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
+      /(E2BIG|ENOMEM).* 32 KiB: .* a value of 32769 bytes/,
       () => new PerCpuArrayMap({ value: t.bytes(large + 1), length: 1 }),
     ],
     "a large value": [
-      /E2BIG.*too large for its kind: a key of 4 and a value of 67108864 bytes/,
+      /E2BIG.*too large for its type: a key of 4 and a value of 67108864 bytes/,
       () => new HashMap({ ...numbers, value: t.bytes(64 * mebibyte), maxEntries: 1 }),
     ],
     "a large key": [
-      /E2BIG.*too large for its kind: a key of 67108864 and a value of 4 bytes/,
+      /E2BIG.*too large for its type: a key of 67108864 and a value of 4 bytes/,
       () => new HashMap({ ...numbers, key: t.bytes(64 * mebibyte), maxEntries: 1 }),
     ],
     "very many entries of a hash map": [
@@ -78,7 +78,7 @@ describe("maps past the kernel's limits", () => {
       () => new Stack({ value: t.bytes(mebibyte), maxEntries: most }),
     ],
     "a spin lock in the values of an LRU hash map": [
-      /E(OP)?NOTSUPP.* no spin lock or timer in its values/,
+      /E(OP)?NOTSUPP.* its values cannot have a spin lock or timer/,
       () =>
         new LruHashMap({
           ...numbers,
@@ -87,7 +87,7 @@ describe("maps past the kernel's limits", () => {
         }),
     ],
     "an LRU hash map without preallocation": [
-      /^cannot create the lru_hash map "full": .*(ENOTSUPP.*does not take these flags|EINVAL)/,
+      /^cannot create the lru_hash map "full": .*(ENOTSUPP.*does not allow these flags|EINVAL)/,
       () => new LruHashMap({ ...numbers, maxEntries: 4, flags: ["no_prealloc"] }),
     ],
   };
