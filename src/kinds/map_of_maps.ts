@@ -61,7 +61,7 @@ export type InnerMapTypes = {
 /** The class of a map inside another one. */
 export type InnerMap<I extends InnerMapTypes> = SimpleMap<I["type"], I>;
 
-function classOf(type: InnerMapName): MapClass {
+function innerClass(type: InnerMapName): MapClass {
   const names = Object.keys(simpleClasses).filter(
     (name) => mapTypes.get(name as SimpleMapName)?.isNeverInner !== true,
   );
@@ -80,7 +80,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
     );
   }
   // Which options belong to which kind is the type's, InnerMapOptions, and is checked again at run time.
-  return classOf(type).kind.spec(options as never);
+  return innerClass(type).kind.spec(options as never);
 }
 
 /** Checks that the kind of an inner map was said, and no option that it does not have. @throws {TypeError} */
@@ -93,13 +93,13 @@ function checkInner<I extends InnerMapTypes>(inner: I): I {
     );
   }
   const { type, ...options } = inner as I & { readonly type: InnerMapName };
-  classOf(type).kind.checkNames(options);
+  innerClass(type).kind.checkNames(options);
   return inner;
 }
 
 /** Opens a map by its id, as what `inner` says. */
 function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
-  const Class = classOf(inner.type);
+  const Class = innerClass(inner.type);
   // The table of classes and InnerMap name the same classes, which TypeScript cannot tell.
   return new Class(Class.kind.open({ id }, Class.kind.pickTypes(inner)) as never) as InnerMap<I>;
 }
@@ -120,10 +120,10 @@ const hints: Hints = {
 };
 
 /** The usual number of maps in an array of them: all are open at once, and processes may have no more than 1024 descriptors. */
-const usualBatch = 64;
+const defaultBatchMax = 64;
 
 /** Attempts to open an inner map that is exchanged between the reading of its id and the opening. */
-const largestTries = 100;
+const maxAttempts = 100;
 
 /**
  * Maps whose values are maps, all of one kind. `I` says of which: its `type`, and the types of its keys and values.
@@ -157,7 +157,7 @@ export abstract class MapOfMaps<
    * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
    */
   get(key: K): InnerMap<I> | undefined {
-    for (let tries = 1; ; tries++) {
+    for (let attempt = 1; ; attempt++) {
       const id = this.getId(key);
       if (id === undefined) return undefined;
       try {
@@ -165,7 +165,7 @@ export abstract class MapOfMaps<
       } catch (error) {
         // Another map has taken its place meanwhile, and it is gone.
         const isGone = error instanceof BpfError && error.code === "ENOENT";
-        if (!isGone || tries === largestTries) throw error;
+        if (!isGone || attempt === maxAttempts) throw error;
       }
     }
   }
@@ -294,7 +294,7 @@ export abstract class MapOfMaps<
     isTaken: boolean,
   ): Generator<[key: K, map: InnerMap<I>][], undefined, undefined> {
     checkBatches(what, options);
-    const { max = usualBatch } = options;
+    const { max = defaultBatchMax } = options;
     for (const ids of inBatches(this.ids(), max)) {
       using opened = new DisposableStack();
       const batch: [K, InnerMap<I>][] = [];
@@ -410,7 +410,7 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
       checkInner(inner);
       return { keySize: u32.size, valueSize: u32.size };
     },
-    innerRow: ({ inner }) => classOf(inner.type).kind.row,
+    innerRow: ({ inner }) => innerClass(inner.type).kind.row,
     complete({ inner, length }) {
       checkLength(length);
       return { maxEntries: length, inner: innerMapSpec(inner) };
@@ -514,7 +514,7 @@ export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapO
       checkInner(inner);
       return { keySize: key.size, valueSize: u32.size };
     },
-    innerRow: ({ inner }) => classOf(inner.type).kind.row,
+    innerRow: ({ inner }) => innerClass(inner.type).kind.row,
     complete({ inner, maxEntries }) {
       checkMaxEntries(maxEntries);
       return { maxEntries, inner: innerMapSpec(inner) };

@@ -33,10 +33,10 @@ export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaP
 }
 
 /** Bytes that the low half of a pointer reaches: programs use no more of one. */
-const reach = 2 ** 32;
+const windowBytes = 2 ** 32;
 
 /** The address that is asked for, or 0. @throws {TypeError | RangeError} */
-function addressOf({ address }: ArenaPlace): number {
+function requestedAddress({ address }: ArenaPlace): number {
   if (address === undefined) return 0;
   if (typeof address !== "number" && typeof address !== "bigint") {
     throw new TypeError(`address: expected a number or a bigint, got ${describe(address)}`);
@@ -89,16 +89,16 @@ export class Arena extends BpfMap<"arena"> {
     defaultTypes: {},
     options: ["pages"],
     sizes(place) {
-      addressOf(place);
+      requestedAddress(place);
       return { keySize: 0, valueSize: 0 };
     },
     complete(options) {
       const { pages } = options;
       const page = pageSize();
-      checkCount("pages", pages, 1, reach / page);
-      const address = addressOf(options);
+      checkCount("pages", pages, 1, windowBytes / page);
+      const address = requestedAddress(options);
       const last = address + pages * page - 1;
-      if (Math.floor(address / reach) !== Math.floor(last / reach)) {
+      if (Math.floor(address / windowBytes) !== Math.floor(last / windowBytes)) {
         throw new RangeError(
           `address: ${pages} pages at 0x${address.toString(16)} cross a multiple of 4 GiB, which an arena must not`,
         );
@@ -119,7 +119,7 @@ export class Arena extends BpfMap<"arena"> {
     const handle = Arena.kind.handle(options);
     super(handle);
     try {
-      this.#address = this.#place(addressOf(handle.types));
+      this.#address = this.#resolveAddress(requestedAddress(handle.types));
       // An arena that is opened is mapped when `view` or `address` is first asked for.
       if (isNew) this.#map();
     } catch (error) {
@@ -180,7 +180,7 @@ export class Arena extends BpfMap<"arena"> {
   }
 
   /** The one address that the kernel takes, as far as it is known: what it was created with, or where this thread has it. */
-  #place(address: number): number {
+  #resolveAddress(address: number): number {
     const known = this.info().mapExtra || mappedArenaAddress(this.id);
     if (known !== undefined && address !== 0 && address !== known) {
       throw new TypeError(

@@ -29,11 +29,11 @@ declare module "./map_options.ts" {
 }
 
 /** Conversions of the bits that the engine's atomics give, by the kind of integer. */
-const narrow = {
+const conversions32 = {
   i32: (bits: number) => bits,
   u32: (bits: number) => bits >>> 0,
 } as const;
-const wide = {
+const conversions64 = {
   i64: (bits: bigint) => bits,
   u64: (bits: bigint) => BigInt.asUintN(64, bits),
   i64Number: (bits: bigint) => Number(bits),
@@ -52,25 +52,27 @@ function atomicAdder<V>(
   stride: number,
 ): (index: number, amount: V) => V {
   // The values have the type that the conversion gives, which the kind says and TypeScript cannot tell.
-  if (Object.hasOwn(narrow, kind)) {
+  if (Object.hasOwn(conversions32, kind)) {
     const cells = new Int32Array(buffer);
-    const convert = narrow[kind as keyof typeof narrow];
+    const convert = conversions32[kind as keyof typeof conversions32];
     const step = stride / Int32Array.BYTES_PER_ELEMENT;
     return (index, amount) => {
       checkAmount(kind, amount);
       return convert(Atomics.add(cells, index * step, amount as number)) as V;
     };
   }
-  if (Object.hasOwn(wide, kind)) {
+  if (Object.hasOwn(conversions64, kind)) {
     const cells = new BigInt64Array(buffer);
-    const convert = wide[kind as keyof typeof wide];
+    const convert = conversions64[kind as keyof typeof conversions64];
     const step = stride / BigInt64Array.BYTES_PER_ELEMENT;
     return (index, amount) => {
       checkAmount(kind, amount);
       return convert(Atomics.add(cells, index * step, BigInt(amount as number | bigint))) as V;
     };
   }
-  const names = [...Object.keys(narrow), ...Object.keys(wide)].map((known) => `t.${known}`);
+  const names = [...Object.keys(conversions32), ...Object.keys(conversions64)].map(
+    (known) => `t.${known}`,
+  );
   throw new TypeError(
     `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, this is one of ${name}`,
   );
@@ -78,16 +80,16 @@ function atomicAdder<V>(
 
 /** Checks an amount that is added to an integer. @throws {TypeError | RangeError} for one that the integer cannot hold */
 function checkAmount(kind: string, amount: unknown): void {
-  const wanted = kind === "i64" || kind === "u64" ? "bigint" : "number";
-  if (typeof amount !== wanted) {
-    throw new TypeError(`amount: expected a ${wanted} (${kind}), got ${describe(amount)}`);
+  const expectedType = kind === "i64" || kind === "u64" ? "bigint" : "number";
+  if (typeof amount !== expectedType) {
+    throw new TypeError(`amount: expected a ${expectedType} (${kind}), got ${describe(amount)}`);
   }
-  const largest = Object.hasOwn(narrow, kind) ? 0xffffffff : Number.MAX_SAFE_INTEGER;
-  const isHeld =
+  const largest = Object.hasOwn(conversions32, kind) ? 0xffffffff : Number.MAX_SAFE_INTEGER;
+  const isInRange =
     typeof amount === "bigint"
       ? amount > -(2n ** 64n) && amount < 2n ** 64n
       : Number.isInteger(amount) && Math.abs(amount as number) <= largest;
-  if (isHeld) return;
+  if (isInRange) return;
   throw new RangeError(
     `amount: expected an integer that ${kind} can hold, got ${describe(amount)}`,
   );
@@ -126,24 +128,24 @@ class MappedValues implements Disposable {
     this.#isWritable = isWritable;
     this.#what = what;
     this.view = new DataView(buffer, 0, length);
-    this.safeView = isWritable ? this.view : this.#readOnly(new DataView(buffer, 0, length));
+    this.safeView = isWritable ? this.view : this.#makeReadOnly(new DataView(buffer, 0, length));
   }
 
   /** The view for stores. @throws {TypeError} where it is read-only */
   get writable(): DataView {
-    return this.#isWritable ? this.view : this.#refuse();
+    return this.#isWritable ? this.view : this.#throwReadOnly();
   }
 
   /** Removes the setters of a view and its buffer: arrays over the buffer could store, and so do the engine's atomic loads. */
-  #readOnly(view: DataView): DataView {
-    const refuse = (): never => this.#refuse();
+  #makeReadOnly(view: DataView): DataView {
+    const throwReadOnly = (): never => this.#throwReadOnly();
     for (const name of Object.getOwnPropertyNames(DataView.prototype)) {
-      if (name.startsWith("set")) Object.defineProperty(view, name, { value: refuse });
+      if (name.startsWith("set")) Object.defineProperty(view, name, { value: throwReadOnly });
     }
-    return Object.defineProperty(view, "buffer", { get: refuse });
+    return Object.defineProperty(view, "buffer", { get: throwReadOnly });
   }
 
-  #refuse(): never {
+  #throwReadOnly(): never {
     throw new TypeError(
       `the view of the ${this.#what} is read-only, as the map is frozen or was created or opened without the right to write it: read it with load(), or with the get methods of the view`,
     );
@@ -245,7 +247,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
     ARRAY,
     "ArrayMap",
     ["mmap"],
-    mappable,
+    mmapFlag,
   );
   /** The type that values are written and read with. */
   declare readonly types: ValueTypes<V>;
@@ -336,7 +338,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    */
   store(index: number, value: Infer<V>): this {
     const view = this.#values().writable;
-    this.#checkPlace(index);
+    this.#checkIndex(index);
     const { elements, stride } = this;
     elements.write("value", elements.layout.value, view, index * stride, value);
     return this;
@@ -360,12 +362,12 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    */
   atomicAdd(index: number, amount: Infer<V> & (number | bigint)): Infer<V> {
     const { buffer } = this.#values().writable;
-    this.#checkPlace(index);
+    this.#checkIndex(index);
     this.#atomicAdd ??= atomicAdder(this.types.value as Type<Infer<V>>, buffer, this.stride);
     return this.#atomicAdd(index, amount);
   }
 
-  #checkPlace(index: number): void {
+  #checkIndex(index: number): void {
     if (Number.isInteger(index) && index >= 0 && index < this.length) return;
     throw new RangeError(
       `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${describe(index)}`,
@@ -383,7 +385,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 }
 
-function mappable({ mmap = false, value }: ArrayMapOptions<AnyType>) {
+function mmapFlag({ mmap = false, value }: ArrayMapOptions<AnyType>) {
   checkBoolean("mmap", mmap);
   if (mmap && hasOpaqueField(value)) {
     throw new TypeError(

@@ -67,16 +67,17 @@ class Comparison {
   }
 
   /** Notes the differences between a type of `t` and a type of the kernel, at a path. */
-  compare(path: string, own: Type<unknown>, id: number): true {
+  compare(path: string, declared: Type<unknown>, id: number): true {
     const size = this.#btf.sizeOf(id);
     const found = this.#btf.resolve(id);
-    const [form, foundForm] = [formOf(own), this.#formOf(found)];
-    if (own.size !== size) this.#note(`${path} has ${own.size} bytes here, and ${size}`);
+    const [form, foundForm] = [formOf(declared), this.#formOf(found)];
+    if (declared.size !== size) this.#note(`${path} has ${declared.size} bytes here, and ${size}`);
     else if (form === undefined || foundForm === undefined) return true;
     else if (form !== foundForm) this.#note(`${path} is ${form} here, and ${foundForm}`);
-    else if (form === "a struct") this.#compareFields(path, own as StructType<Fields>, found.id);
+    else if (form === "a struct")
+      this.#compareFields(path, declared as StructType<Fields>, found.id);
     else if (form === "an array") {
-      const { element, length } = own as ArrayType<unknown>;
+      const { element, length } = declared as ArrayType<unknown>;
       if (length === found.length) return this.compare(`${path}[]`, element, found.typeId);
       this.#note(`${path} has ${length} elements here, and ${found.length}`);
     }
@@ -86,13 +87,13 @@ class Comparison {
   #compareFields(path: string, { fields }: StructType<Fields>, id: number): void {
     const members = this.#members(id);
     // Bytes in the kernel's type may be anything, some bit-fields for example.
-    const bytes = members.filter((member) => this.#isOfBytes(member));
+    const bytes = members.filter((member) => this.#isBytes(member));
     const names = identifiers(Object.keys(fields));
     for (const [index, place] of Object.values(fields).entries()) {
       const { type, offset } = place;
       const name = names[index] as string;
       const inside = `${path}.${name}`;
-      const member = takeByName(members, name);
+      const member = removeByName(members, name);
       if (isBits(type) && bytes.some((run) => this.#covers(run, place))) continue;
       if (member === undefined) {
         // Bytes without a name in the kernel's type are padding.
@@ -109,7 +110,7 @@ class Comparison {
   /** Notes the differences of two members of which at least one is a bit-field. */
   #compareBits(
     path: string,
-    { type, offset, bitOffset = offset * 8 }: Place,
+    { type, offset, bitOffset = offset * 8 }: PlacedField,
     member: Member,
   ): void {
     const [bits, found] = [bitsOf(type), this.#bitsOf(member)];
@@ -124,12 +125,12 @@ class Comparison {
     return bitSize === 0 ? this.#btf.sizeOf(typeId) * 8 : bitSize;
   }
 
-  #isOfBytes({ bitSize, typeId }: Member): boolean {
+  #isBytes({ bitSize, typeId }: Member): boolean {
     return bitSize === 0 && this.#formOf(this.#btf.resolve(typeId)) === undefined;
   }
 
   /** Returns true where a member of the kernel's type covers the last bit of a bit-field. */
-  #covers(member: Member, { type, offset, bitOffset = offset * 8 }: Place): boolean {
+  #covers(member: Member, { type, offset, bitOffset = offset * 8 }: PlacedField): boolean {
     const last = bitOffset + bitsOf(type) - 1;
     return member.bitOffset <= last && last < member.bitOffset + this.#bitsOf(member);
   }
@@ -181,7 +182,7 @@ interface Member {
   readonly isAlternative: boolean;
 }
 
-type Place = FieldPlace<Type<unknown>>;
+type PlacedField = FieldPlace<Type<unknown>>;
 
 function bitsOf(type: Type<unknown>): number {
   return isBits(type) ? type.width : type.size * 8;
@@ -200,7 +201,7 @@ function formOf(type: Type<unknown>): Form | undefined {
 }
 
 /** Removes the member with a name from a list, or one with the same letters: C and JavaScript join words differently. */
-function takeByName(members: Member[], name: string): Member | undefined {
+function removeByName(members: Member[], name: string): Member | undefined {
   const letters = (text: string) => text.replaceAll("_", "").toLowerCase();
   let index = members.findIndex((member) => member.name === name);
   if (index < 0) index = members.findIndex((member) => letters(member.name) === letters(name));

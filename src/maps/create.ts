@@ -51,23 +51,23 @@ export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType):
 function createWithTypes(row: MapType, spec: MapSpec, innerMapFd: number | undefined): number {
   const what = describeMap(spec);
   const { types } = spec;
-  if (types === undefined) return createKernelMap(creation(row, spec, innerMapFd), what);
+  if (types === undefined) return createKernelMap(creationAttributes(row, spec, innerMapFd), what);
   const { bytes, keyTypeId, valueTypeId, areRequired, older } = types;
   try {
     using btf = loadBtf(bytes, `types of the ${what}`);
     const described = { fd: btf.fd, keyTypeId, valueTypeId };
-    return createKernelMap(creation(row, spec, innerMapFd, described), what);
+    return createKernelMap(creationAttributes(row, spec, innerMapFd, described), what);
   } catch (error) {
     if (!(error instanceof BpfError)) throw error;
     if (older !== undefined) {
       return createWithTypes(row, { ...spec, types: { ...older, areRequired } }, innerMapFd);
     }
     if (areRequired) throw error;
-    return createKernelMap(creation(row, spec, innerMapFd), what);
+    return createKernelMap(creationAttributes(row, spec, innerMapFd), what);
   }
 }
 
-function creation(
+function creationAttributes(
   row: MapType,
   spec: MapSpec,
   innerMapFd: number | undefined,
@@ -199,11 +199,11 @@ export function readMapProperties(fd: number, what: string): MapProperties {
 /** Reads the properties and the state of a map from the kernel (kernel 4.13). */
 export function readMapInfo(fd: number, what: string): MapInfo {
   const properties = readMapProperties(fd, what);
-  const more = readFdInfo(fd);
-  const frozen = fdNumber(more, "frozen");
+  const fdInfo = readFdInfo(fd);
+  const frozen = fdNumber(fdInfo, "frozen");
   return {
     ...properties,
-    memory: fdNumber(more, "memlock"),
+    memory: fdNumber(fdInfo, "memlock"),
     frozen: frozen === undefined ? undefined : frozen !== 0,
   };
 }
@@ -289,7 +289,7 @@ function adopt<Types extends object>(
 }
 
 /** Flags that belong to the moment of creation: the kernel does not keep them. */
-const passingFlags = BPF_F_NUMA_NODE | accessFlags;
+const unstoredFlags = BPF_F_NUMA_NODE | accessFlags;
 
 const comparedAttributes = [
   "type",
@@ -300,7 +300,7 @@ const comparedAttributes = [
   "mapExtra",
 ] as const;
 
-function comparable(
+function comparableValue(
   { kernelFlags = 0 }: MapType,
   map: Partial<MapSpec>,
   name: (typeof comparedAttributes)[number],
@@ -308,7 +308,7 @@ function comparable(
   const value = map[name];
   if (name === "maxEntries" && typeof value === "number") return roundedEntries(map, value);
   if (name !== "flags" || typeof value !== "number") return value;
-  return value & ~(passingFlags | kernelFlags);
+  return value & ~(unstoredFlags | kernelFlags);
 }
 
 /** Rounds up as the kernel does: with a list for each CPU, all lists get the same length. */
@@ -318,7 +318,10 @@ function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): nu
   return Math.ceil(maxEntries / lists) * lists;
 }
 
-function shown(name: (typeof comparedAttributes)[number], map: Partial<MapSpec>): unknown {
+function formatAttribute(
+  name: (typeof comparedAttributes)[number],
+  map: Partial<MapSpec>,
+): unknown {
   return name === "flags" ? describeMapFlags(map.flags ?? 0) : map[name];
 }
 
@@ -331,10 +334,10 @@ function checkCompatible(
 ): void {
   const differences = comparedAttributes
     .filter((name) => expected[name] !== undefined)
-    .filter((name) => comparable(row, expected, name) !== comparable(row, info, name))
+    .filter((name) => comparableValue(row, expected, name) !== comparableValue(row, info, name))
     .map((name) => {
-      const option = name === "maxEntries" ? (row.countName ?? name) : name;
-      return `${option} is ${shown(name, info)}, not ${shown(name, expected)}`;
+      const option = name === "maxEntries" ? (row.countOption ?? name) : name;
+      return `${option} is ${formatAttribute(name, info)}, not ${formatAttribute(name, expected)}`;
     });
   if (differences.length === 0) return;
   throw new TypeError(`the map ${where} does not fit: ${differences.join("; ")}`);

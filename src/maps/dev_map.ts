@@ -17,7 +17,7 @@ import {
   MapKind,
 } from "./map_options.ts";
 import { checkMaxEntries } from "./map_spec.ts";
-import { type FdLike, idLayout, ProgrammedLayout, programmedSize } from "./value_layout.ts";
+import { type FdLike, idLayout, RedirectLayout, redirectValueSize } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 
@@ -61,18 +61,18 @@ const devMapHints: Hints = {
 };
 
 /** The layout of the values of a map of interfaces, with so many bytes each. */
-function devMapLayout(size: number): ProgrammedLayout<DevMapEntry, DevMapValue> {
-  return new ProgrammedLayout(size, {
+function devMapLayout(size: number): RedirectLayout<DevMapEntry, DevMapValue> {
+  return new RedirectLayout(size, {
     encode(value) {
-      if (typeof value !== "object") return { number: indexOf(value) };
+      if (typeof value !== "object") return { number: interfaceIndexOf(value) };
       checkOptions("interface", value, ["ifindex", "program"]);
-      return { number: indexOf(value.ifindex), program: value.program };
+      return { number: interfaceIndexOf(value.ifindex), program: value.program };
     },
     decode: (ifindex, programId) => ({ ifindex, programId }),
   });
 }
 
-function indexOf(device: NetworkInterface): number {
+function interfaceIndexOf(device: NetworkInterface): number {
   if (typeof device === "string") {
     if (device === "" || device.includes("\0")) {
       throw new TypeError(
@@ -115,7 +115,7 @@ export type DevMapOptions = DescriptorArrayOptions;
  * ```
  */
 export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
-  static readonly kind = /*@__PURE__*/ descriptorArrayKind(DEVMAP, "DevMap", programmedSize);
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind(DEVMAP, "DevMap", redirectValueSize);
 
   constructor(options: DevMapOptions) {
     const handle = DevMap.kind.handle(options);
@@ -155,7 +155,7 @@ export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, 
     sizes: () => ({ keySize: u32.size }),
     complete({ maxEntries }) {
       checkMaxEntries(maxEntries);
-      return { maxEntries, valueSize: programmedSize };
+      return { maxEntries, valueSize: redirectValueSize };
     },
   });
 
@@ -198,25 +198,25 @@ export interface CpuMapEntry {
 }
 
 /** The kernel's own limit (kernel/bpf/cpumap.c). */
-const longestQueue = 16384;
+const maxQueueSize = 16384;
 
-const wrongProgram =
+const wrongProgramHint =
   "The program is none of type XDP that was loaded for cpumaps (attachment BPF_XDP_CPUMAP)";
 const cpuMapHints: Hints = {
   ENODEV: "This machine cannot have a CPU of that number: possibleCpus() lists those that it can",
-  ENOMEM: `${wrongProgram}, or the kernel has no memory for the queue`,
+  ENOMEM: `${wrongProgramHint}, or the kernel has no memory for the queue`,
   // What newer kernels say.
-  EINVAL: wrongProgram,
-  EBADF: `${wrongProgram}, or no file is open at that descriptor`,
+  EINVAL: wrongProgramHint,
+  EBADF: `${wrongProgramHint}, or no file is open at that descriptor`,
 };
 
-function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> {
-  return new ProgrammedLayout(size, {
+function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
+  return new RedirectLayout(size, {
     encode(value) {
       checkOptions("queue", value, ["queueSize", "program"]);
       const { queueSize, program } = value;
       // The kernel would take 0 for a deletion.
-      checkCount("queueSize", queueSize, 1, longestQueue);
+      checkCount("queueSize", queueSize, 1, maxQueueSize);
       return { number: queueSize, program };
     },
     decode: (queueSize, programId) => ({ queueSize, programId }),
@@ -245,7 +245,7 @@ function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> 
  * ```
  */
 export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue, "cpumap"> {
-  static readonly kind = /*@__PURE__*/ cpuArrayKind(CPUMAP, "CpuMap", programmedSize);
+  static readonly kind = /*@__PURE__*/ cpuArrayKind(CPUMAP, "CpuMap", redirectValueSize);
 
   constructor(options: CpuMapOptions = {}) {
     const handle = CpuMap.kind.handle(options);

@@ -62,11 +62,11 @@ export interface ElementLayout<K = any, V = any, W = any> extends KindHints {
 }
 
 /** Look-ups of fewer keys at once stay single calls: a run of the program costs as much as a few of them. */
-const minManyKeys = 16;
+const minKeysPerRun = 16;
 /** Look-ups of keys until a program is loaded for them, which takes some milliseconds: as much as so many single calls. */
 const minKeysForProgram = 4096;
 /** Bytes of the largest value that the program copies. */
-const largestManyValue = 512;
+const maxProgramValueSize = 512;
 
 /**
  * The elements of a map: calls on one of them, on many, and walks. Classes of maps show those that their type has.
@@ -86,7 +86,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   #element: MapElement | undefined;
   #manyLookups: ManyLookups | undefined;
   /** Keys that were asked for by many at once. */
-  #manyKeys = 0;
+  #requestedKeys = 0;
   /** Absent where the key's type writes every key as the bytes that it read. */
   readonly #rawKeys: RawKeys<K> | undefined;
 
@@ -126,7 +126,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     const { layout } = this;
     if (layout.unreadable !== undefined) this.#checkReadable();
     const flags = options === undefined ? this.#flags : this.#flagsOf(options);
-    // As #begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
+    // As #acquire() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
@@ -135,27 +135,27 @@ export class MapElements<K, V, W = V> implements Disposable {
       try {
         return layout.value.read(element.view, element.valueOffset);
       } catch (cause) {
-        throw this.#undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
+        throw this.#decodeError(cause, element.view, elementKeyOffset, element.valueOffset);
       }
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
   /** Returns true where there is a value for the key. */
   has(key: K): boolean {
     this.#checkReadable();
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       this.writeKey(element, key);
       return element.lookup(0);
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
   /** Stores a value, which errors call `stored`; false where the flags forbid it. */
-  set(key: K, value: W, flags: number, options?: ElementOptions, stored?: string): boolean {
+  set(key: K, value: W, flags: number, options?: ElementOptions, storedName?: string): boolean {
     const all = flags | (options === undefined ? this.#flags : this.#flagsOf(options));
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
@@ -163,31 +163,31 @@ export class MapElements<K, V, W = V> implements Disposable {
       this.writeKey(element, key);
       this.write("value", this.layout.value, element.view, element.valueOffset, value);
       void this.#descriptor.fd;
-      return element.update(all, stored);
+      return element.update(all, storedName);
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
   /** Deletes a key; false where it was absent. */
   delete(key: K): boolean {
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       this.writeKey(element, key);
       return element.delete();
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
   /** Fetches a value and deletes its key, in one step where map and kernel can. */
   take(key: K): V | undefined {
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       this.writeKey(element, key);
       return this.takeElement(element) ? this.#readTaken(element) : undefined;
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
@@ -251,7 +251,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       return this.read(element);
     } catch (error) {
-      this.#putBack(element);
+      this.#storeAgain(element);
       throw error;
     }
   }
@@ -260,7 +260,7 @@ export class MapElements<K, V, W = V> implements Disposable {
    * Stores a taken entry again, unless there is a newer value. A full map refuses it: the caller then gets the decoding error,
    * which has the bytes. Values without keys are not stored again, as their place in the order is lost.
    */
-  #putBack(element: MapElement): void {
+  #storeAgain(element: MapElement): void {
     void this.#descriptor.fd;
     try {
       if (this.#keySize > 0) element.update(this.#flags | BPF_NOEXIST);
@@ -277,7 +277,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /** Decodes a key, and notes its bytes if its type writes other bytes. @throws {DecodeError} */
   #readKeyAt(view: DataView, offset: number): K {
     const key = this.#decode(this.layout.key, view, offset);
-    this.#rawKeys?.note(key, view, offset);
+    this.#rawKeys?.remember(key, view, offset);
     return key;
   }
 
@@ -301,12 +301,17 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       return type.read(view, valueOffset ?? keyOffset);
     } catch (cause) {
-      throw this.#undecoded(cause, view, keyOffset, valueOffset);
+      throw this.#decodeError(cause, view, keyOffset, valueOffset);
     }
   }
 
   /** Returns the error for a key, or for a value if its offset is given, that its type cannot decode. */
-  #undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
+  #decodeError(
+    cause: unknown,
+    view: DataView,
+    keyOffset: number,
+    valueOffset?: number,
+  ): DecodeError {
     return new DecodeError(`${this}`, cause, {
       key: bytesAt(view, keyOffset, this.#keySize).slice(),
       value:
@@ -340,10 +345,10 @@ export class MapElements<K, V, W = V> implements Disposable {
     const { value, isReadByPrograms } = this.layout;
     if (
       isReadByPrograms !== true ||
-      this.#valueSize > largestManyValue ||
-      keys.length < minManyKeys ||
+      this.#valueSize > maxProgramValueSize ||
+      keys.length < minKeysPerRun ||
       this.#manyLookups?.isUsable === false ||
-      (this.#manyKeys += keys.length) < minKeysForProgram
+      (this.#requestedKeys += keys.length) < minKeysForProgram
     ) {
       return undefined;
     }
@@ -425,7 +430,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Stores an entry that was fetched and deleted again, where no newer value has come. */
   restore(batch: MapBatch, index: number): void {
-    this.#storeFrom(batch, index, (element) => this.#putBack(element));
+    this.#storeFrom(batch, index, (element) => this.#storeAgain(element));
   }
 
   #storeFrom(batch: MapBatch, index: number, store: (element: MapElement) => unknown): void {
@@ -479,34 +484,34 @@ export class MapElements<K, V, W = V> implements Disposable {
    * is being written or read: such a call gets memory of its own.
    */
   use<T>(call: (element: MapElement) => T): T {
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       return call(element);
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
-  /** Takes the memory for a call, until {@link #end}: as {@link use}, for the calls that leave no garbage. */
-  #begin(): MapElement {
+  /** Takes the memory for a call, until {@link #release}: as {@link use}, for the calls that leave no garbage. */
+  #acquire(): MapElement {
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     return element;
   }
 
   /** Gives the memory of a call back. */
-  #end(element: MapElement): void {
+  #release(element: MapElement): void {
     if (this.#element === undefined && !this.#descriptor.disposed) this.#element = element;
     else element[Symbol.dispose]();
   }
 
   /** Writes the key of a call. @throws {DisposedError} when that disposed of the map */
   writeKey(element: MapElement, key: K, index?: number): void {
-    if (this.#rawKeys?.find(element, key) !== true) {
+    if (this.#rawKeys?.writeRawKey(element, key) !== true) {
       try {
         this.layout.key.write(element.view, elementKeyOffset, key);
       } catch (error) {
-        throw this.#explain(error, "key", index);
+        throw this.#addContext(error, "key", index);
       }
     }
     void this.#descriptor.fd;
@@ -539,11 +544,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       type.write(view, offset, value);
     } catch (error) {
-      throw this.#explain(error, role, index);
+      throw this.#addContext(error, role, index);
     }
   }
 
-  #explain(error: unknown, role: string, index: number | undefined): unknown {
+  #addContext(error: unknown, role: string, index: number | undefined): unknown {
     return withContext(error, `${index === undefined ? role : `${role} ${index}`} of ${this}`);
   }
 

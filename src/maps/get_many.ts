@@ -26,7 +26,7 @@ const maxCapacity = 1024;
 const countSize = 8;
 const foundSize = 8;
 /** An Ethernet header, without which socket filters are not run. */
-const smallestPacket = 14;
+const minPacketSize = 14;
 
 /** An instruction: operation, destination, source, offset and immediate, as in `struct bpf_insn` (include/uapi/linux/bpf.h). */
 type Instruction = readonly [
@@ -102,7 +102,7 @@ class LookupProgram implements Disposable {
     this.view = new DataView(this.#memory.buffer);
     // Programs that may sleep hold up nobody.
     const isSleepable = row.refusesSleepable !== true;
-    this.#packet = isSleepable ? undefined : new Uint8Array(smallestPacket);
+    this.#packet = isSleepable ? undefined : new Uint8Array(minPacketSize);
     try {
       const code = this.#code(valueSize, map.fd, shared.fd);
       this.#program = loadLookup(code, isSleepable, what);
@@ -123,7 +123,7 @@ class LookupProgram implements Disposable {
     using attr = new BpfAttr(PROG_TEST_RUN.flags);
     attr.u32(PROG_TEST_RUN.prog_fd, fd);
     if (this.#packet !== undefined) {
-      attr.u32(PROG_TEST_RUN.data_size_in, smallestPacket);
+      attr.u32(PROG_TEST_RUN.data_size_in, minPacketSize);
       attr.memory(PROG_TEST_RUN.data_in, this.#packet);
     }
     attr.call(BPF_PROG_TEST_RUN, { doing: `run the ${what}` });
@@ -143,9 +143,9 @@ class LookupProgram implements Disposable {
   }
 
   #code(valueSize: number, map: number, shared: number): Instructions {
-    const copied = copy(valueSize);
+    const copyCode = copyValue(valueSize);
     // Slots from a jump to its target: those of what lies between.
-    const found = copied.length + 3;
+    const found = copyCode.length + 3;
     return [
       ...loadAddress(r1, mapValue, shared, 0),
       [0x61, r1, r1, 0, 0], // r1 = *(u32 *)r1: the number of keys
@@ -169,7 +169,7 @@ class LookupProgram implements Disposable {
       ...loadAddress(r1, mapDescriptor, map, 0),
       [0x85, 0, 0, 0, mapLookupElem],
       [0x15, r0, 0, found, 0], // if r0 == 0 goto absent
-      ...copied,
+      ...copyCode,
       [0x7a, r8, 0, 0, 1], // *(u64 *)r8 = 1
       [0xb7, r0, 0, 0, 0], // r0 = 0
       [0x95, 0, 0, 0, 0], // exit
@@ -231,7 +231,7 @@ function functionTypes(): Uint8Array {
  * Copies a value from where r0 points to after what r8 points to, in pieces as large as they can be: an integer that is
  * changed meanwhile is never half old and half new, as all of them lie at multiples of their size.
  */
-function copy(size: number): Instructions {
+function copyValue(size: number): Instructions {
   // Loads and stores of 8, 4, 2 and 1 bytes.
   const pieces = [
     [8, 0x79, 0x7b],

@@ -8,7 +8,14 @@ import { type ElementLayout, type ElementOptions, MapElements } from "./elements
 import type { AnyType, KeyedMapTypes } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 import { PerCpuElements, PerCpuLayout, reduceValues, sumValues } from "./per_cpu.ts";
-import { type Chunk, collect, type DecodeError, decodeWalk, inBatches, type Walk } from "./walk.ts";
+import {
+  type Chunk,
+  collectDecodeError,
+  type DecodeError,
+  decodeWalk,
+  inBatches,
+  type Walk,
+} from "./walk.ts";
 
 /** Options of {@link KeyedMap.entriesInBatches} and {@link AssociativeMap.takeAllInBatches}. */
 export interface BatchesOptions {
@@ -155,7 +162,7 @@ export abstract class KeyedMap<
       for (let start = 0; walk.has(start); start += max) {
         const end = Math.min(start + max, walk.count);
         const entries = this.readEntries(walk, start, end, (error) => {
-          errors = collect(errors, error);
+          errors = collectDecodeError(errors, error);
         });
         if (entries.length > 0) yield entries;
       }
@@ -369,7 +376,7 @@ export abstract class AssociativeMap<
     do {
       result = batch.lookupAndDelete(elements.walked.flags);
       const entries = this.readEntries(batch, 0, batch.count, (error, index) => {
-        errors = collect(errors, error);
+        errors = collectDecodeError(errors, error);
         elements.restore(batch, index);
       });
       if (entries.length > 0) yield entries;

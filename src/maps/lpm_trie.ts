@@ -33,35 +33,36 @@ declare module "./map_options.ts" {
 interface TrieFix {
   readonly since: KernelVersion;
   /** Tries it out: what is still wrong, in words; `undefined` for nothing. */
-  readonly mistake: (call: TrieCall) => string | undefined;
+  readonly reproduce: (call: TrieCall) => string | undefined;
 }
 
 /** Calls for 10.0.`third`.0/24 on a trie with room for a few networks. Returns the name of the error, or `undefined` for none. */
 type TrieCall = (
   command: BpfCommand,
-  third: number,
+  thirdByte: number,
   flags?: number,
-  room?: Uint8Array,
+  valueOrNextKey?: Uint8Array,
 ) => string | undefined;
 
 /** The key of 10.0.`third`.0/24: the length of the prefix, and the address in network order. */
-function network(third: number): Uint8Array {
-  return Uint8Array.of(24, 0, 0, 0, 10, 0, third, 0);
+function network(thirdByte: number): Uint8Array {
+  return Uint8Array.of(24, 0, 0, 0, 10, 0, thirdByte, 0);
 }
 
 /** The number of networks that the probed trie has room for. */
-const room = 3;
+const maxNetworks = 3;
 
 /** The fixed bugs, by what is right since. Stable kernels of earlier versions may have the fixes, too. */
 export const trieFixes = {
   /** Before, a trie stored whatever the flags said, and a full one refused to replace what it had. */
   lpm_trie_update: {
     since: "6.13",
-    mistake(call) {
+    reproduce(call) {
       if (call(BPF_MAP_UPDATE_ELEM, 0, BPF_EXIST) === undefined) {
         return "it replaces what is not there";
       }
-      for (let third = 0; third < room; third++) call(BPF_MAP_UPDATE_ELEM, third);
+      for (let thirdByte = 0; thirdByte < maxNetworks; thirdByte++)
+        call(BPF_MAP_UPDATE_ELEM, thirdByte);
       if (call(BPF_MAP_UPDATE_ELEM, 0, BPF_NOEXIST) !== "EEXIST") {
         return "it adds what is there";
       }
@@ -72,8 +73,8 @@ export const trieFixes = {
   /** Before, the next key of one that was deleted meanwhile could be any: walks passed entries over. */
   lpm_trie_next_key: {
     since: "6.13",
-    mistake(call) {
-      for (const third of [2, 4]) call(BPF_MAP_UPDATE_ELEM, third);
+    reproduce(call) {
+      for (const thirdByte of [2, 4]) call(BPF_MAP_UPDATE_ELEM, thirdByte);
       const next = new Uint8Array(8);
       call(BPF_MAP_GET_NEXT_KEY, 3, 0, next);
       return next[6] === 2 ? undefined : "it takes a network for another one of the same length";
@@ -87,15 +88,16 @@ export function probeTrieFix(fix: keyof typeof trieFixes): string | { readonly m
     type: "LPM_TRIE",
     keySize: 8,
     valueSize: 8,
-    maxEntries: room,
+    maxEntries: maxNetworks,
     flags: BPF_F_NO_PREALLOC,
   });
   if (!(map instanceof Descriptor)) return map;
   using trie = map;
-  const mistake = trieFixes[fix].mistake((command, third, flags = 0, value = new Uint8Array(8)) =>
-    probeElement(command, trie.fd, network(third), value, flags),
+  const problem = trieFixes[fix].reproduce(
+    (command, thirdByte, flags = 0, value = new Uint8Array(8)) =>
+      probeElement(command, trie.fd, network(thirdByte), value, flags),
   );
-  return mistake === undefined ? "available" : { missing: mistake };
+  return problem === undefined ? "available" : { missing: problem };
 }
 
 let updateAnswer: ReturnType<typeof probeTrieFix> | undefined;
@@ -126,7 +128,7 @@ function unconditionalUpdateReason(): string | undefined {
 export type LpmTrieOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /** Bytes of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
-const [smallestKey, largestKey] = [5, 260];
+const [minKeySize, maxKeySize] = [5, 260];
 
 /**
  * A trie for longest-prefix matches: networks to values, looked up by address.
@@ -172,9 +174,9 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
     sizes(types) {
       checkTypes(types);
       const { key, value } = types;
-      if (key.size < smallestKey || key.size > largestKey) {
+      if (key.size < minKeySize || key.size > maxKeySize) {
         throw new RangeError(
-          `key: expected t.cidr4, t.cidr6 or a struct of ${smallestKey} to ${largestKey} bytes that begins with the prefix length, got ${describe(key.name)} of ${key.size}`,
+          `key: expected t.cidr4, t.cidr6 or a struct of ${minKeySize} to ${maxKeySize} bytes that begins with the prefix length, got ${describe(key.name)} of ${key.size}`,
         );
       }
       return { keySize: key.size, valueSize: value.size };

@@ -298,14 +298,14 @@ export function arrayKind<
 >(
   row: MapType,
   className: ClassName,
-  own: readonly string[] = [],
+  extraOptions: readonly string[] = [],
   complete: (options: Options) => Partial<MapSpec> = () => ({}),
 ): MapKind<ClassName, ValueTypes<AnyType>, Options> {
   return new MapKind<ClassName, ValueTypes<AnyType>, Options>({
     row,
     className,
     types: ["value"],
-    options: ["length", ...own],
+    options: ["length", ...extraOptions],
     refuseRenamed: refuseMaxEntries,
     sizes({ value }) {
       checkValueType(value);
@@ -333,7 +333,7 @@ export function valueKind<
 >(
   row: MapType,
   className: ClassName,
-  own: readonly string[] = [],
+  extraOptions: readonly string[] = [],
   complete: (
     options: Options,
   ) => Partial<Omit<MapSpec, "types">> & { types?: MapTypes } = () => ({}),
@@ -342,7 +342,7 @@ export function valueKind<
     row,
     className,
     types: ["value"],
-    options: ["maxEntries", ...own],
+    options: ["maxEntries", ...extraOptions],
     sizes({ value }) {
       checkPlainType("value", value);
       return { keySize: 0, valueSize: value.size };
@@ -433,15 +433,15 @@ export function cpuArrayKind<ClassName extends MapClassName>(
   className: ClassName,
   valueSize: number,
 ): MapKind<ClassName, object, CpuArrayOptions> {
-  return untypedArrayKind(row, className, valueSize, () => largestCpu() + 1);
+  return untypedArrayKind(row, className, valueSize, () => highestCpu() + 1);
 }
 
-/** @param usualLength of an array without the option `length`, which is asked for otherwise */
+/** @param defaultLength of an array without the option `length`, which is asked for otherwise */
 function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArrayOptions>(
   row: MapType,
   className: ClassName,
   valueSize: number,
-  usualLength?: () => number,
+  defaultLength?: () => number,
 ): MapKind<ClassName, object, Options> {
   return new MapKind<ClassName, object, Options>({
     row,
@@ -453,7 +453,7 @@ function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArr
     // Maps that others made may have smaller values, as the kernel made do with in the beginning.
     sizes: () => ({ keySize: u32.size }),
     // Without a usual length, what is left out is refused as what it is.
-    complete({ length = usualLength?.() as number }) {
+    complete({ length = defaultLength?.() as number }) {
       checkLength(length);
       return { maxEntries: length, valueSize };
     },
@@ -461,6 +461,6 @@ function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArr
 }
 
 /** Ids may be left out: there can be fewer CPUs than this. */
-function largestCpu(): number {
+function highestCpu(): number {
   return Math.max(...possibleCpus());
 }

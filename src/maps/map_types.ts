@@ -93,7 +93,7 @@ export interface MapType extends SmallestMap {
   /** `"index"`: from 0 to the length. `"descriptor"`: of the object that a value belongs to. */
   readonly key?: "index" | "descriptor";
   /** The option of the class that sets the kernel's `max_entries`. @default "maxEntries" */
-  readonly countName?: "maxEntries" | "length" | "size" | "pages";
+  readonly countOption?: "maxEntries" | "length" | "size" | "pages";
   /** The objects that values stand for. */
   readonly value?: HeldObject;
   /** The answer of the kernel when an absent key is deleted, where that is not ENOENT. */
@@ -115,21 +115,21 @@ type Row = Omit<MapType, "name" | "type" | "number" | "needs"> & {
 };
 
 /** Types with a hash of 4 bytes, and with an index. Both are spelt out: a bundler keeps what is copied from another. */
-const small: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
-const array = {
+const smallHash: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
+const arrayDefaults = {
   keySize: 4,
   valueSize: 4,
   maxEntries: 1,
   key: "index",
-  countName: "length",
+  countOption: "length",
 } as const;
-const keyless: SmallestMap = { keySize: 0, valueSize: 4, maxEntries: 1 };
-const networking: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
+const keylessDefaults: SmallestMap = { keySize: 0, valueSize: 4, maxEntries: 1 };
+const networkCapabilities: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
 
 /** The smallest size that is a power of two and whole pages, whatever the size of a page. */
-const pages = { keySize: 0, valueSize: 0, maxEntries: 65_536, countName: "size" } as const;
+const ringDefaults = { keySize: 0, valueSize: 0, maxEntries: 65_536, countOption: "size" } as const;
 
-const hashTable = {
+const hashDefaults = {
   keySize: 4,
   valueSize: 4,
   maxEntries: 1,
@@ -160,7 +160,7 @@ function storage(owner: string) {
 }
 
 /** Makes a row of what several types share and what is its own. */
-function define<
+function defineRow<
   N extends MapTypeConstant,
   Shared extends Partial<Row>,
   const Own extends Omit<Row, keyof Shared> & Partial<Row>,
@@ -182,56 +182,56 @@ function define<
 
 // The rows, in the kernel's order of versions. A class takes its own: the others are left out of a bundle.
 
-export const HASH = /*@__PURE__*/ define("HASH", hashTable, { since: "3.19" });
-export const ARRAY = /*@__PURE__*/ define("ARRAY", array, {
+export const HASH = /*@__PURE__*/ defineRow("HASH", hashDefaults, { since: "3.19" });
+export const ARRAY = /*@__PURE__*/ defineRow("ARRAY", arrayDefaults, {
   since: "3.19",
   mappingFlag: BPF_F_MMAPABLE,
   entries: BatchWalk,
 });
-export const PROG_ARRAY = /*@__PURE__*/ define("PROG_ARRAY", array, {
+export const PROG_ARRAY = /*@__PURE__*/ defineRow("PROG_ARRAY", arrayDefaults, {
   since: "4.2",
   value: "program",
   isNeverInner: true,
   entries: IndexWalk,
 });
-export const PERF_EVENT_ARRAY = /*@__PURE__*/ define("PERF_EVENT_ARRAY", array, {
+export const PERF_EVENT_ARRAY = /*@__PURE__*/ defineRow("PERF_EVENT_ARRAY", arrayDefaults, {
   since: "4.3",
   config: ["CONFIG_PERF_EVENTS"],
   absence: absenceOf,
   value: "perf event",
   entries: { unreadable: "the kernel does not say which perf events are in it" },
 });
-export const PERCPU_HASH = /*@__PURE__*/ define("PERCPU_HASH", hashTable, {
+export const PERCPU_HASH = /*@__PURE__*/ defineRow("PERCPU_HASH", hashDefaults, {
   since: "4.6",
   isPerCpu: true,
 });
-export const PERCPU_ARRAY = /*@__PURE__*/ define("PERCPU_ARRAY", array, {
+export const PERCPU_ARRAY = /*@__PURE__*/ defineRow("PERCPU_ARRAY", arrayDefaults, {
   since: "4.6",
   isPerCpu: true,
   entries: MapWalk,
 });
-export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
+export const STACK_TRACE = /*@__PURE__*/ defineRow("STACK_TRACE", arrayDefaults, {
   since: "4.6",
   config: ["CONFIG_PERF_EVENTS"],
   absence: absenceOf,
   valueSize: 8,
-  countName: "maxEntries",
+  countOption: "maxEntries",
   value: "stack",
   entries: MapWalk,
 });
-export const CGROUP_ARRAY = /*@__PURE__*/ define("CGROUP_ARRAY", array, {
+export const CGROUP_ARRAY = /*@__PURE__*/ defineRow("CGROUP_ARRAY", arrayDefaults, {
   since: "4.8",
   config: ["CONFIG_CGROUPS"],
   absence: absenceOf,
   value: "cgroup",
   entries: { unreadable: "the kernel does not say which cgroups are in it" },
 });
-export const LRU_HASH = /*@__PURE__*/ define("LRU_HASH", hashTable, { since: "4.10" });
-export const LRU_PERCPU_HASH = /*@__PURE__*/ define("LRU_PERCPU_HASH", hashTable, {
+export const LRU_HASH = /*@__PURE__*/ defineRow("LRU_HASH", hashDefaults, { since: "4.10" });
+export const LRU_PERCPU_HASH = /*@__PURE__*/ defineRow("LRU_PERCPU_HASH", hashDefaults, {
   since: "4.10",
   isPerCpu: true,
 });
-export const LPM_TRIE = /*@__PURE__*/ define(
+export const LPM_TRIE = /*@__PURE__*/ defineRow(
   "LPM_TRIE",
   {},
   {
@@ -245,38 +245,38 @@ export const LPM_TRIE = /*@__PURE__*/ define(
     entries: TrieWalk,
   },
 );
-export const ARRAY_OF_MAPS = /*@__PURE__*/ define("ARRAY_OF_MAPS", array, {
+export const ARRAY_OF_MAPS = /*@__PURE__*/ defineRow("ARRAY_OF_MAPS", arrayDefaults, {
   since: "4.12",
   with: "inner map",
   value: "map",
   entries: IndexWalk,
 });
-export const HASH_OF_MAPS = /*@__PURE__*/ define("HASH_OF_MAPS", small, {
+export const HASH_OF_MAPS = /*@__PURE__*/ defineRow("HASH_OF_MAPS", smallHash, {
   since: "4.12",
   with: "inner map",
   value: "map",
   entries: MapWalk,
 });
-export const DEVMAP = /*@__PURE__*/ define("DEVMAP", array, {
+export const DEVMAP = /*@__PURE__*/ defineRow("DEVMAP", arrayDefaults, {
   since: "4.14",
   config: ["CONFIG_NET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
   absentDeletion: "success",
   entries: IndexWalk,
 });
-export const SOCKMAP = /*@__PURE__*/ define("SOCKMAP", array, {
+export const SOCKMAP = /*@__PURE__*/ defineRow("SOCKMAP", arrayDefaults, {
   since: "4.14",
   config: ["CONFIG_INET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   value: "socket",
   absentDeletion: "EINVAL",
   entries: IndexWalk,
 });
-export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
+export const CPUMAP = /*@__PURE__*/ defineRow("CPUMAP", arrayDefaults, {
   since: "4.15",
   config: ["CONFIG_NET"],
   absence: absenceOf,
@@ -284,72 +284,72 @@ export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
   absentDeletion: "success",
   entries: IndexWalk,
 });
-export const XSKMAP = /*@__PURE__*/ define("XSKMAP", array, {
+export const XSKMAP = /*@__PURE__*/ defineRow("XSKMAP", arrayDefaults, {
   since: "4.18",
   config: ["CONFIG_XDP_SOCKETS"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   value: "XDP socket",
   absentDeletion: "success",
   entries: { unreadable: "the kernel does not say which sockets are in it" },
 });
-export const SOCKHASH = /*@__PURE__*/ define("SOCKHASH", small, {
+export const SOCKHASH = /*@__PURE__*/ defineRow("SOCKHASH", smallHash, {
   since: "4.18",
   config: ["CONFIG_INET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   value: "socket",
   entries: MapWalk,
 });
-export const CGROUP_STORAGE = /*@__PURE__*/ define("CGROUP_STORAGE", oldCgroupStorage, {
+export const CGROUP_STORAGE = /*@__PURE__*/ defineRow("CGROUP_STORAGE", oldCgroupStorage, {
   since: "4.19",
 });
-export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ define("REUSEPORT_SOCKARRAY", array, {
+export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ defineRow("REUSEPORT_SOCKARRAY", arrayDefaults, {
   since: "4.19",
   config: ["CONFIG_INET"],
   absence: absenceOf,
   value: "socket",
   entries: IndexWalk,
 });
-export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ define(
+export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ defineRow(
   "PERCPU_CGROUP_STORAGE",
   oldCgroupStorage,
   { since: "4.20", isPerCpu: true },
 );
-export const QUEUE = /*@__PURE__*/ define("QUEUE", keyless, {
+export const QUEUE = /*@__PURE__*/ defineRow("QUEUE", keylessDefaults, {
   since: "4.20",
   entries: "next",
 });
-export const STACK = /*@__PURE__*/ define("STACK", keyless, {
+export const STACK = /*@__PURE__*/ defineRow("STACK", keylessDefaults, {
   since: "4.20",
   entries: "next",
 });
-export const SK_STORAGE = /*@__PURE__*/ define("SK_STORAGE", /*@__PURE__*/ storage("a socket"), {
+export const SK_STORAGE = /*@__PURE__*/ defineRow("SK_STORAGE", /*@__PURE__*/ storage("a socket"), {
   since: "5.2",
   config: ["CONFIG_NET"],
   absence: absenceOf,
 });
-export const DEVMAP_HASH = /*@__PURE__*/ define("DEVMAP_HASH", small, {
+export const DEVMAP_HASH = /*@__PURE__*/ defineRow("DEVMAP_HASH", smallHash, {
   since: "5.4",
   config: ["CONFIG_NET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
   entries: MapWalk,
 });
-export const STRUCT_OPS = /*@__PURE__*/ define("STRUCT_OPS", array, {
+export const STRUCT_OPS = /*@__PURE__*/ defineRow("STRUCT_OPS", arrayDefaults, {
   since: "5.6",
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
   absence: absenceOf,
   with: "kernel type",
   entries: MapWalk,
 });
-export const RINGBUF = /*@__PURE__*/ define("RINGBUF", pages, {
+export const RINGBUF = /*@__PURE__*/ defineRow("RINGBUF", ringDefaults, {
   since: "5.8",
   entries: { unreadable: "reading its records would take them from their consumer" },
 });
-export const INODE_STORAGE = /*@__PURE__*/ define(
+export const INODE_STORAGE = /*@__PURE__*/ defineRow(
   "INODE_STORAGE",
   /*@__PURE__*/ storage("a file"),
   {
@@ -359,27 +359,27 @@ export const INODE_STORAGE = /*@__PURE__*/ define(
     requirement: requireBpfSecurityModule,
   },
 );
-export const TASK_STORAGE = /*@__PURE__*/ define(
+export const TASK_STORAGE = /*@__PURE__*/ defineRow(
   "TASK_STORAGE",
   /*@__PURE__*/ storage("a thread"),
   { since: "5.11", absence: absenceOf },
 );
-export const BLOOM_FILTER = /*@__PURE__*/ define("BLOOM_FILTER", keyless, {
+export const BLOOM_FILTER = /*@__PURE__*/ defineRow("BLOOM_FILTER", keylessDefaults, {
   since: "5.16",
   absence: absenceOf,
   entries: { unreadable: "it knows whether a value was added, not which ones were" },
 });
-export const USER_RINGBUF = /*@__PURE__*/ define("USER_RINGBUF", pages, {
+export const USER_RINGBUF = /*@__PURE__*/ defineRow("USER_RINGBUF", ringDefaults, {
   since: "6.1",
   absence: absenceOf,
   entries: { unreadable: "its records are for programs to read" },
 });
-export const CGRP_STORAGE = /*@__PURE__*/ define(
+export const CGRP_STORAGE = /*@__PURE__*/ defineRow(
   "CGRP_STORAGE",
   /*@__PURE__*/ storage("a cgroup"),
   { since: "6.2", config: ["CONFIG_CGROUPS"], absence: absenceOf },
 );
-export const ARENA = /*@__PURE__*/ define(
+export const ARENA = /*@__PURE__*/ defineRow(
   "ARENA",
   {},
   {
@@ -389,18 +389,18 @@ export const ARENA = /*@__PURE__*/ define(
     keySize: 0,
     valueSize: 0,
     maxEntries: 1,
-    countName: "pages",
+    countOption: "pages",
     flags: BPF_F_MMAPABLE,
     entries: { unreadable: "it is memory that programs give a form to, without entries" },
   },
 );
-export const INSN_ARRAY = /*@__PURE__*/ define("INSN_ARRAY", array, {
+export const INSN_ARRAY = /*@__PURE__*/ defineRow("INSN_ARRAY", arrayDefaults, {
   since: "6.19",
   absence: absenceOf,
   valueSize: 16,
   entries: MapWalk,
 });
-export const RHASH = /*@__PURE__*/ define("RHASH", small, {
+export const RHASH = /*@__PURE__*/ defineRow("RHASH", smallHash, {
   since: "7.2",
   absence: absenceOf,
   flags: BPF_F_NO_PREALLOC,
@@ -463,7 +463,7 @@ function rowsByType(): ReadonlyMap<MapTypeName, MapType> {
 
 /** The operations of user space that came with a type, and those that came later. */
 type Operations = readonly [
-  atOnce: readonly MapOperation[],
+  initial: readonly MapOperation[],
   later?: Readonly<Partial<Record<MapOperation, KernelVersion>>>,
 ];
 
@@ -576,8 +576,8 @@ export function operationsOf({
   name,
   since,
 }: Pick<MapType, "name" | "since">): Readonly<Partial<Record<MapOperation, KernelVersion>>> {
-  const [atOnce, later] = operations[name];
-  return { ...Object.fromEntries(atOnce.map((operation) => [operation, since])), ...later };
+  const [initial, later] = operations[name];
+  return { ...Object.fromEntries(initial.map((operation) => [operation, since])), ...later };
 }
 
 const namesByNumber = /*@__PURE__*/ keywordsByNumber(bpfMapTypes) as ReadonlyMap<

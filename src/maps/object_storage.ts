@@ -53,13 +53,13 @@ function openOwner(path: string, flags = 0): Descriptor {
 }
 
 /** Attempts to store a value that the kernel says to store again: the second has always been enough. */
-const mostAttempts = 100;
+const maxAttempts = 100;
 
 /**
  * Returns true where the kernel refused a value because it was just freeing the owner's other values, or another thread stored its
  * first one: it leaves it to the caller to try again (`bpf_local_storage_update`).
  */
-function isRace(error: unknown): boolean {
+function isUpdateRace(error: unknown): boolean {
   return error instanceof BpfError && error.code === "EAGAIN";
 }
 
@@ -148,7 +148,7 @@ export abstract class ObjectStorage<
         try {
           return this.#elements.set(fd, value, flags, options);
         } catch (error) {
-          if (attempt >= mostAttempts || !isRace(error)) throw error;
+          if (attempt >= maxAttempts || !isUpdateRace(error)) throw error;
         }
       }
     });
@@ -180,7 +180,7 @@ export abstract class ObjectStorage<
 /** Options of {@link SkStorage}. With the flag `"clone"`, a listening socket's value is copied to those that it accepts. */
 export type SkStorageOptions<V extends AnyType> = StorageOptions<V, "no_prealloc" | "clone">;
 
-const noSocket = "There is no socket behind the descriptor, or it is closed";
+const noSocketHint = "There is no socket behind the descriptor, or it is closed";
 
 /**
  * Socket-local storage: one value for each socket, freed with the socket.
@@ -213,7 +213,7 @@ export class SkStorage<V extends AnyType> extends ObjectStorage<FdLike, Infer<V>
 
   constructor(options: SkStorageOptions<V>) {
     super(SkStorage.kind.handle(options), {
-      keyHints: { EBADF: noSocket, ENOTSOCK: noSocket },
+      keyHints: { EBADF: noSocketHint, ENOTSOCK: noSocketHint },
       hints: {
         ENOMEM:
           "The kernel has no memory for it, or the socket may hold no more: see the sysctl net.core.optmem_max",

@@ -73,12 +73,12 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
 
   read(view: DataView, offset: number): V[] {
     const values = new Array<V>(this.#cpus);
-    for (let cpu = 0; cpu < this.#cpus; cpu++) values[cpu] = this.readOne(view, offset, cpu);
+    for (let cpu = 0; cpu < this.#cpus; cpu++) values[cpu] = this.readCpu(view, offset, cpu);
     return values;
   }
 
   /** The value of the CPU that is at `index` among the possible ones. */
-  readOne(view: DataView, offset: number, index: number): V {
+  readCpu(view: DataView, offset: number, index: number): V {
     return this.#type.read(view, offset + index * this.#stride);
   }
 
@@ -87,12 +87,12 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
     if (!Array.isArray(values)) throw new TypeError(`${expected}, got ${describe(values)}`);
     if (values.length !== this.#cpus) throw new RangeError(`${expected}, got ${values.length}`);
     for (let index = 0; index < this.#cpus; index++) {
-      this.writeOne(view, offset + index * this.#stride, values[index] as V, index);
+      this.writeCpu(view, offset + index * this.#stride, values[index] as V, index);
     }
   }
 
   /** Writes the value of one CPU, stored alone. @throws {Located} */
-  writeOne(view: DataView, offset: number, value: V, index: number): void {
+  writeCpu(view: DataView, offset: number, value: V, index: number): void {
     try {
       this.#type.write(view, offset, value);
     } catch (error) {
@@ -125,7 +125,7 @@ export class PerCpuElements<K, V> {
       elements.writeKey(element, key);
       if (!element.lookup(0)) return undefined;
       return elements.read(element, {
-        read: (view, offset) => this.#layout.readOne(view, offset, index),
+        read: (view, offset) => this.#layout.readCpu(view, offset, index),
       });
     });
   }
@@ -136,11 +136,11 @@ export class PerCpuElements<K, V> {
     const elements = this.#elements;
     elements.use((element) => {
       elements.writeKey(element, key);
-      const ofCpu = {
+      const cpuLayout = {
         write: (view: DataView, offset: number) =>
-          this.#layout.writeOne(view, offset, value, index),
+          this.#layout.writeCpu(view, offset, value, index),
       };
-      elements.write("value", ofCpu, element.view, element.valueOffset, value);
+      elements.write("value", cpuLayout, element.view, element.valueOffset, value);
       void this.#handle.descriptor.fd;
       element.setCpu(cpu);
       try {

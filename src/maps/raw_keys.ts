@@ -20,7 +20,7 @@ export function isLossless(type: Type<unknown>): boolean {
 }
 
 /** Returns bytes as a string with one character per byte. */
-function text(view: DataView, offset: number, size: number): string {
+function latin1(view: DataView, offset: number, size: number): string {
   return Buffer.prototype.latin1Slice.call(bytesAt(view, offset, size));
 }
 
@@ -57,7 +57,7 @@ export class RawKeys<K> {
   }
 
   /** Notes the bytes at an offset, from which a key was decoded, if its type writes other bytes. */
-  note(key: K, view: DataView, offset: number): void {
+  remember(key: K, view: DataView, offset: number): void {
     const encoded = this.#encoded;
     const size = encoded.byteLength;
     const { maxEntries } = this.#map.info;
@@ -70,7 +70,7 @@ export class RawKeys<K> {
     // Known ones are noted whatever they are written as, as the last.
     if (isSame && !(this.isUsed && tables.some((table) => table.has(key)))) return;
     this.isUsed = true;
-    const raw = text(view, offset, size);
+    const raw = latin1(view, offset, size);
     if (++this.#count > maxEntries) {
       tables.splice(1, 2, new Map(), tables[1] as Map<unknown, string[]>);
       this.#count = 1;
@@ -85,13 +85,13 @@ export class RawKeys<K> {
    * Copies the bytes that a key was decoded from into an element. Returns false where there are none, where an object has changed
    * since, and where the type can write the key and no such entry is in the map.
    */
-  find(element: MapElement, key: K): boolean {
+  writeRawKey(element: MapElement, key: K): boolean {
     if (!this.isUsed) return false;
     let isKnown = false;
     for (const table of this.#tables) {
       const list = table.get(key) ?? [];
-      for (const text of list.toReversed()) {
-        const raw = Buffer.from(text, "latin1");
+      for (const encoded of list.toReversed()) {
+        const raw = Buffer.from(encoded, "latin1");
         if (Object(key) === key && this.#isChanged(key, raw)) return false;
         element.setKey(raw);
         // The type's code may have disposed of the map.
@@ -124,6 +124,6 @@ export class RawKeys<K> {
   }
 
   #encode(key: K): string | undefined {
-    return this.#write(key) ? text(this.#encoded, 0, this.#encoded.byteLength) : undefined;
+    return this.#write(key) ? latin1(this.#encoded, 0, this.#encoded.byteLength) : undefined;
   }
 }

@@ -107,7 +107,7 @@ export interface SockHashOptions<K extends AnyType> extends CommonMapOptions, So
 }
 
 /** A program has its keys on the stack (MAX_BPF_STACK). */
-const largestKey = 512;
+const maxKeySize = 512;
 
 /**
  * A hash table of sockets for programs that redirect what is sent and received (helpers `sk_redirect_hash`,
@@ -147,9 +147,9 @@ export class SockHash<K extends AnyType> extends SingleTakeMap<
     options: ["maxEntries"],
     sizes({ key }) {
       checkPlainType("key", key);
-      if (key.size > largestKey) {
+      if (key.size > maxKeySize) {
         throw new RangeError(
-          `key: expected a type of at most ${largestKey} bytes, got ${describe(key.name)} of ${key.size}`,
+          `key: expected a type of at most ${maxKeySize} bytes, got ${describe(key.name)} of ${key.size}`,
         );
       }
       return { keySize: key.size };

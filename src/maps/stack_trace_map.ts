@@ -114,21 +114,21 @@ export interface StackTraceMapOptions<BuildId extends boolean>
 }
 
 /** PERF_MAX_STACK_DEPTH of the kernel. */
-const usualDepth = 127;
+const defaultDepth = 127;
 
 /** The depth that the kernel has room for in its own buffers; the sysctl came with 4.8. */
-function largestDepth(): number {
+function readMaxDepth(): number {
   try {
     return Number(readFileSync("/proc/sys/kernel/perf_event_max_stack", "utf8"));
   } catch (error) {
     if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-    return usualDepth;
+    return defaultDepth;
   }
 }
 
 /** The kernel would answer a bare EINVAL. */
 function checkDepth(depth: number): void {
-  const largest = largestDepth();
+  const largest = readMaxDepth();
   if (Number.isInteger(depth) && depth >= 1 && depth <= largest) return;
   throw new RangeError(
     `depth: expected an integer from 1 to ${largest} (the sysctl kernel.perf_event_max_stack), got ${describe(depth)}`,
@@ -200,7 +200,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
       return { keySize: u32.size };
     },
     complete(options) {
-      const { maxEntries, depth = usualDepth, buildId = false } = options;
+      const { maxEntries, depth = defaultDepth, buildId = false } = options;
       // One more, and rounding up to a power of two does not fit the kernel's 32 bits.
       checkCount("maxEntries", maxEntries, 1, 2 ** 31);
       checkDepth(depth);
@@ -236,14 +236,14 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   }
 
   /** The number of ids: the kernel's hash table has a power of two of places. */
-  get #places(): number {
+  get #idCount(): number {
     return 2 ** Math.ceil(Math.log2(this.maxEntries));
   }
 
   /** Deletes a stack, which makes room for another; whether it was there. */
   delete(id: number): boolean {
     // The kernel refuses an id that cannot be, where for all others it says that they are absent.
-    return id < this.#places ? this.elements.delete(id) : this.has(id);
+    return id < this.#idCount ? this.elements.delete(id) : this.has(id);
   }
 
   /**

@@ -32,26 +32,26 @@ export interface BunSocket {
  */
 export type FdLike = number | { readonly fd: number } | BunSocket;
 
-const largestFd = 0x7fffffff;
+const maxFd = 0x7fffffff;
 
 /**
  * The number of a descriptor.
  *
  * @param expected what it should be open on, for messages: `"a program"`
- * @param smallest 1 where the kernel takes 0 for "none"
+ * @param minFd 1 where the kernel takes 0 for "none"
  * @throws {TypeError} when it is neither a number nor an object with one
  * @throws {RangeError} for a number that no open descriptor has, such as the -1 of a closed socket
  */
-export function fdOf(value: FdLike, expected: string, smallest: 0 | 1 = 0): number {
+export function fdOf(value: FdLike, expected: string, minFd: 0 | 1 = 0): number {
   const fd: unknown = typeof value === "object" && value !== null ? value.fd : value;
   if (typeof fd !== "number") {
     throw new TypeError(
       `expected ${expected}: its descriptor, or an object with that as fd, got ${describe(value)}`,
     );
   }
-  if (!Number.isInteger(fd) || fd < smallest || fd > largestFd) {
+  if (!Number.isInteger(fd) || fd < minFd || fd > maxFd) {
     throw new RangeError(
-      `expected ${expected}: a descriptor from ${smallest} to ${largestFd}, got ${describe(fd)}`,
+      `expected ${expected}: a descriptor from ${minFd} to ${maxFd}, got ${describe(fd)}`,
     );
   }
   return fd;
@@ -84,60 +84,60 @@ export function cookieLayout(size: number): ValueLayout<bigint, FdLike> {
 }
 
 /** The common part of values of maps for redirected packets: a number, and perhaps a program. */
-interface Programmed {
+interface RedirectValue {
   /** An interface's index, or the size of a queue. */
   readonly number: number;
   readonly program?: FdLike | undefined;
 }
 
 /** The conversion between the values of one kind of map and their common part. */
-export interface ProgrammedFormat<V, W> {
+export interface RedirectFormat<V, W> {
   /** Checks a value and takes it apart. @throws {TypeError | RangeError} */
-  encode(value: W): Programmed;
+  encode(value: W): RedirectValue;
   /** `programId` is `undefined` where no program was stored. */
   decode(number: number, programId: number | undefined): V;
 }
 
 /** Bytes of a value with room for a program. */
-export const programmedSize = 2 * u32.size;
+export const redirectValueSize = 2 * u32.size;
 
 /**
  * A number and a program, which is written as a descriptor and read as an id: `struct bpf_devmap_val` and
  * `struct bpf_cpumap_val`. Values of 4 bytes are the number alone, as in maps made before programs could be stored.
  */
-export class ProgrammedLayout<V, W> implements ValueLayout<V, W> {
+export class RedirectLayout<V, W> implements ValueLayout<V, W> {
   readonly size: number;
-  readonly #format: ProgrammedFormat<V, W>;
+  readonly #format: RedirectFormat<V, W>;
 
-  constructor(size: number, format: ProgrammedFormat<V, W>) {
+  constructor(size: number, format: RedirectFormat<V, W>) {
     this.size = size;
     this.#format = format;
   }
 
   read(view: DataView, offset: number): V {
     const number = u32.read(view, offset);
-    const id = this.#hasProgram ? u32.read(view, offset + u32.size) : 0;
+    const id = this.#hasRoomForProgram ? u32.read(view, offset + u32.size) : 0;
     return this.#format.decode(number, id === 0 ? undefined : id);
   }
 
   write(view: DataView, offset: number, value: W): void {
     const { number, program } = this.#format.encode(value);
-    if (program !== undefined && !this.#hasProgram) {
+    if (program !== undefined && !this.#hasRoomForProgram) {
       throw new TypeError(
-        `program: expected none, as this map's values have no room for one (${this.size} bytes, not ${programmedSize}), got ${describe(program)}`,
+        `program: expected none, as this map's values have no room for one (${this.size} bytes, not ${redirectValueSize}), got ${describe(program)}`,
       );
     }
     // Before anything is written: the object's getter may use the same map.
-    const fd = program === undefined ? 0 : this.#descriptor(program);
+    const fd = program === undefined ? 0 : this.#programFd(program);
     u32.write(view, offset, number);
-    if (this.#hasProgram) u32.write(view, offset + u32.size, fd);
+    if (this.#hasRoomForProgram) u32.write(view, offset + u32.size, fd);
   }
 
-  get #hasProgram(): boolean {
-    return this.size >= programmedSize;
+  get #hasRoomForProgram(): boolean {
+    return this.size >= redirectValueSize;
   }
 
-  #descriptor(program: FdLike): number {
+  #programFd(program: FdLike): number {
     try {
       return fdOf(program, "a program", 1);
     } catch (error) {

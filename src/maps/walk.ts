@@ -96,7 +96,7 @@ export class DecodeError extends Error {
 }
 
 /** Adds a decoding error to that of a walk, which is thrown at its end. Throws any other error. */
-export function collect(first: DecodeError | undefined, error: unknown): DecodeError {
+export function collectDecodeError(first: DecodeError | undefined, error: unknown): DecodeError {
   if (!(error instanceof DecodeError)) throw error;
   if (first === undefined) return error;
   if ((first as { count: number }).count++ < 1000) first.entries.push(...error.entries);
@@ -107,7 +107,7 @@ export function collect(first: DecodeError | undefined, error: unknown): DecodeE
  * Deletes the first `count` keys of a batch; absent ones do not matter. Returns how many were there.
  *
  * @param deleteOne deletes a key by a call of its own, where the batch may say that it cannot; false where it is absent
- * @param isSingle true to delete all of them like this
+ * @param isKeyByKey true to delete all of them like this
  * @throws {BatchError} when the kernel refuses one; it says how many keys are done, the absent ones included
  */
 export function deleteBatch(
@@ -115,19 +115,19 @@ export function deleteBatch(
   count: number,
   what: string,
   deleteOne?: (index: number) => boolean,
-  isSingle = false,
+  isKeyByKey = false,
 ): number {
   let deleted = 0;
   let done = 0;
   try {
     while (done < count) {
-      if (isSingle && deleteOne !== undefined) {
+      if (isKeyByKey && deleteOne !== undefined) {
         if (deleteOne(done)) deleted++;
         done++;
         continue;
       }
       const result = batch.delete(done, count - done);
-      isSingle = result === "unsupported";
+      isKeyByKey = result === "unsupported";
       deleted += batch.count;
       // It stopped at an absent key: go on after that.
       done += batch.count + (result === "more" ? 1 : 0);
@@ -140,8 +140,8 @@ export function deleteBatch(
 }
 
 /** The number of keys that are kept: a walk only begins anew when so many in a row are deleted while it stands still. */
-const capacity = 4096;
-const largestBytes = 256 * 1024;
+const maxVisitedKeys = 4096;
+const maxVisitedBytes = 256 * 1024;
 
 /**
  * The keys that a walk by keys visited last, to go on from when the one that it stands at is deleted.
@@ -158,7 +158,7 @@ class VisitedKeys {
 
   constructor(keySize: number) {
     this.#keySize = keySize;
-    this.#capacity = Math.max(1, Math.min(capacity, Math.floor(largestBytes / keySize)));
+    this.#capacity = Math.max(1, Math.min(maxVisitedKeys, Math.floor(maxVisitedBytes / keySize)));
   }
 
   /** Adds the key of an element. */
@@ -176,17 +176,17 @@ class VisitedKeys {
       const offset = index * this.#keySize;
       element.setKey((this.#keys as Uint8Array).subarray(offset, offset + this.#keySize));
       element.seek();
-      const isNextAhead = element.nextKey(false);
+      const hasNextKey = element.nextKey(false);
       // In this order: the answer is right for a key that is still there after it.
-      if (element.lookup(0)) return isNextAhead;
+      if (element.lookup(0)) return hasNextKey;
     }
     return element.nextKey(true);
   }
 }
 
 /** Memory that a walk takes at most, unless one bucket of the map holds more. */
-const largestBatchBytes = 256 * 1024;
-const firstBatchEntries = 64;
+const maxBatchBytes = 256 * 1024;
+const firstBatchLimit = 64;
 
 /** The map that is walked, and the sizes in which the kernel copies its keys and values. */
 export interface WalkedMap {
@@ -238,7 +238,7 @@ export function* decodeWalk<T>(
       try {
         item = read(walk, i);
       } catch (error) {
-        errors = collect(errors, error);
+        errors = collectDecodeError(errors, error);
         continue;
       }
       yield item;
@@ -286,12 +286,12 @@ export class BatchWalk extends MapBatch implements Walk {
 
   constructor(map: WalkedMap) {
     const { descriptor, keySize, valueSize, maxEntries, what } = map;
-    const fitting = Math.floor(largestBatchBytes / (keySize + valueSize));
+    const fitting = Math.floor(maxBatchBytes / (keySize + valueSize));
     const largest = Math.max(1, Math.min(maxEntries, fitting));
     // Errors are not explained with hints about keys: those of a walk are not the user's.
     super(descriptor, keySize, valueSize, largest, what);
     this.map = map;
-    this.limit = Math.min(largest, firstBatchEntries);
+    this.limit = Math.min(largest, firstBatchLimit);
   }
 
   has(index: number): boolean {
@@ -347,7 +347,7 @@ abstract class ElementWalk extends BatchWalk {
 /** A walk in batches where the kernel has them for the map, or else key by key. */
 export class MapWalk extends ElementWalk {
   /** True where the element holds a key that is still to be visited. */
-  #isKeyAhead = false;
+  #hasNextKey = false;
   #steps = 0;
   #visited: VisitedKeys | undefined;
 
@@ -359,29 +359,29 @@ export class MapWalk extends ElementWalk {
     void descriptor.fd;
     if (this.element === undefined) {
       this.element = this.newElement();
-      this.#isKeyAhead = this.element.nextKey(true);
+      this.#hasNextKey = this.element.nextKey(true);
     }
     const { element, bytes, limit } = this;
     this.#visited ??= new VisitedKeys(keySize);
     // Keys may be added as fast as they are visited: the walk ends in any case.
-    const largest = 2 * maxEntries;
+    const maxSteps = 2 * maxEntries;
     let count = 0;
-    while (this.#isKeyAhead && count < limit && this.#steps < largest) {
+    while (this.#hasNextKey && count < limit && this.#steps < maxSteps) {
       this.#steps++;
       element.useNextKey();
-      const isNextAhead = element.nextKey(false);
+      const hasNextKey = element.nextKey(false);
       // In this order: a key that is there now was there when the next one was asked for. From one that was deleted the
       // kernel starts again from the first.
       if (element.lookup(flags)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
         count++;
         this.#visited.push(element);
-        this.#isKeyAhead = isNextAhead;
+        this.#hasNextKey = hasNextKey;
       } else {
-        this.#isKeyAhead = this.#visited.resumeAfterDeleted(element);
+        this.#hasNextKey = this.#visited.resumeAfterDeleted(element);
       }
     }
-    this.isEnded = !this.#isKeyAhead || this.#steps >= largest;
+    this.isEnded = !this.#hasNextKey || this.#steps >= maxSteps;
     this.count = count;
     return true;
   }
@@ -427,13 +427,13 @@ const prefixBytes = 4;
  * a start all that is not after the last key visited is passed over.
  */
 export class TrieWalk extends ElementWalk {
-  #isKeyAhead = false;
+  #hasNextKey = false;
   /** The key that was visited last. */
   readonly #last: Uint8Array;
   #hasLast = false;
   #visited = 0;
   /** Entries that were passed over since the last one that was new. */
-  #passed = 0;
+  #skipped = 0;
 
   constructor(map: WalkedMap) {
     super(map);
@@ -443,12 +443,12 @@ export class TrieWalk extends ElementWalk {
   override next(): boolean {
     if (this.isEnded) return false;
     if (this.element !== undefined || !super.next()) this.#fillByKeys();
-    this.#passOverVisited();
+    this.#skipVisited();
     return true;
   }
 
   /** Leaves those entries in the chunk that come after all that were visited: the kernel may start again within it, too. */
-  #passOverVisited(): void {
+  #skipVisited(): void {
     const { bytes, count } = this;
     let kept = 0;
     for (let index = 0; index < count; index++) {
@@ -467,9 +467,9 @@ export class TrieWalk extends ElementWalk {
     this.count = kept;
     // Others may delete and add as fast as this goes on: it ends in any case.
     this.#visited += kept;
-    this.#passed = kept > 0 ? 0 : this.#passed + count;
+    this.#skipped = kept > 0 ? 0 : this.#skipped + count;
     const { maxEntries } = this.map;
-    if (this.#visited >= 2 * maxEntries || this.#passed > 4 * maxEntries) this.isEnded = true;
+    if (this.#visited >= 2 * maxEntries || this.#skipped > 4 * maxEntries) this.isEnded = true;
   }
 
   #move(from: number, to: number): void {
@@ -484,20 +484,20 @@ export class TrieWalk extends ElementWalk {
     void descriptor.fd;
     if (this.element === undefined) {
       this.element = this.newElement();
-      this.#isKeyAhead = this.element.nextKey(true);
+      this.#hasNextKey = this.element.nextKey(true);
     }
     const { element, bytes, limit } = this;
     let count = 0;
     // The steps are limited too: every key may be deleted between the two calls.
-    for (let steps = 0; this.#isKeyAhead && steps < limit; steps++) {
+    for (let steps = 0; this.#hasNextKey && steps < limit; steps++) {
       element.useNextKey();
       if (element.lookup(flags)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
         count++;
       }
-      this.#isKeyAhead = element.nextKey(false);
+      this.#hasNextKey = element.nextKey(false);
     }
-    if (!this.#isKeyAhead) this.isEnded = true;
+    if (!this.#hasNextKey) this.isEnded = true;
     this.count = count;
   }
 }
