@@ -173,8 +173,9 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    *
    * Requires Linux 5.2.
    *
-   * @throws {BpfError} EBUSY if the map is frozen already or is mapped writable.
-   * @throws {BpfError} EPERM if this process may not freeze the map.
+   * @throws {BpfError} EPERM if the map is frozen already, or if this object may not write it.
+   * @throws {BpfError} EBUSY if its memory is mapped writable.
+   * @throws {BpfError} ENOTSUPP if its values have a spin lock or timer, or if the map type cannot be frozen.
    * @throws {DisposedError} after disposal.
    */
   freeze(): this {
