@@ -275,6 +275,7 @@ export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V>
  * ```
  */
 export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, "array"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ arrayKind<"ArrayMap", ArrayMapOptions<AnyType>>(
     ARRAY,
     "ArrayMap",
@@ -286,6 +287,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   #mapped: MappedValues | undefined;
   #atomicAdd: ((index: number, amount: Infer<V>) => Infer<V>) | undefined;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: ArrayMapOptions<V>) {
     const handle = ArrayMap.kind.handle(options);
     const { value } = handle.types;
@@ -467,11 +469,13 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   readonly Infer<V>[],
   "percpu_array"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ arrayKind(PERCPU_ARRAY, "PerCpuArrayMap");
   /** Type of the value of one CPU. */
   declare readonly types: ValueTypes<V>;
   readonly #perCpu: PerCpuElements<number, Infer<V>>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: PerCpuArrayMapOptions<V>) {
     const handle = PerCpuArrayMap.kind.handle(options);
     const values = new PerCpuLayout(handle.types.value as Type<Infer<V>>);

@@ -5,18 +5,20 @@ import type { ArrayType, FieldPlace, Fields, StructType, Type } from "../types/t
 import type { BpfMap } from "./bpf_map.ts";
 
 /**
- * Checks that the types of this object for keys and values agree with the types that the kernel has for the map. Returns false
- * where the kernel has none: maps have types if this library or libbpf created them with types that C has.
+ * Compares the types of keys and values of a map object with the types that the kernel has for the map. Returns true if
+ * they match, and false if the kernel has no types: maps have types if this library or libbpf created them with types that
+ * C has.
  *
- * Opening a map compares only sizes, as one type can be described in many ways. A type of the same size can still read the wrong
- * field. This function compares the layouts: names of fields (without case and underscores), their places and sizes (of bit-fields
- * in bits), the lengths of arrays, and integers against floating-point numbers. Signs, byte orders and names of types may differ,
- * as those of `int` and `t.u32`. Bytes, texts, addresses and custom types match anything of their size.
+ * Opening a map compares only sizes, because one type can be described in many ways. A type of the same size can still read
+ * the wrong field. This function compares the layouts: names of fields (ignoring case and underscores), their offsets and
+ * sizes (of bit-fields in bits), the lengths of arrays, and integers against floating-point numbers. Signs, byte orders and
+ * names of types may differ, as those of `int` and `t.u32`. Bytes, texts, addresses and custom types match anything of
+ * their size.
  *
- * It needs CAP_SYS_ADMIN. Requires Linux 4.18.
+ * Requires Linux 4.18 and CAP_SYS_ADMIN.
  *
- * @throws {TypeError} that lists each difference
- * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+ * @throws {TypeError} that lists each difference.
+ * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
  *
  * @example
  * ```ts
@@ -54,10 +56,10 @@ export function checkMapTypes(map: BpfMap): boolean {
   );
 }
 
-/** The form of a value. Values of other types match anything. */
-type Form = "a struct" | "an array" | "an integer" | "a number with a fraction";
+/** Form of a value. Types without a form match anything of their size. */
+type Form = "a struct" | "an array" | "an integer" | "a floating-point number";
 
-/** Compares types of `t` with types of the kernel, and collects the differences. */
+/** Comparison of `t` types with types of the kernel, which collects the differences. */
 class Comparison {
   readonly differences: string[] = [];
   readonly #btf: Btf;
@@ -66,7 +68,7 @@ class Comparison {
     this.#btf = btf;
   }
 
-  /** Notes the differences between a type of `t` and a type of the kernel, at a path. */
+  /** Adds the differences between a `t` type and a type of the kernel. `path` is the name of the field in messages. */
   compare(path: string, declared: Type<unknown>, id: number): true {
     const size = this.#btf.sizeOf(id);
     const found = this.#btf.resolve(id);
@@ -86,7 +88,7 @@ class Comparison {
 
   #compareFields(path: string, { fields }: StructType<Fields>, id: number): void {
     const members = this.#members(id);
-    // Bytes in the kernel's type may be anything, some bit-fields for example.
+    // An array of bytes in the kernel's type may stand for anything, for example for several bit-fields.
     const bytes = members.filter((member) => this.#isBytes(member));
     const names = identifiers(Object.keys(fields));
     for (const [index, place] of Object.values(fields).entries()) {
@@ -96,7 +98,7 @@ class Comparison {
       const member = removeByName(members, name);
       if (isBits(type) && bytes.some((run) => this.#covers(run, place))) continue;
       if (member === undefined) {
-        // Bytes without a name in the kernel's type are padding.
+        // A field of bytes that the kernel's type lacks is padding there.
         if (formOf(type) !== undefined || isBits(type)) this.#note(`${inside} is here, and not`);
       } else if (isBits(type) || member.bitSize !== 0) this.#compareBits(inside, place, member);
       else if (member.bitOffset === offset * 8) this.compare(inside, type, member.typeId);
@@ -107,7 +109,7 @@ class Comparison {
     }
   }
 
-  /** Notes the differences of two members of which at least one is a bit-field. */
+  /** Adds the differences of two members of which at least one is a bit-field. */
   #compareBits(
     path: string,
     { type, offset, bitOffset = offset * 8 }: PlacedField,
@@ -129,13 +131,13 @@ class Comparison {
     return bitSize === 0 && this.#formOf(this.#btf.resolve(typeId)) === undefined;
   }
 
-  /** Returns true where a member of the kernel's type covers the last bit of a bit-field. */
+  /** Returns true if a member of the kernel's type covers the last bit of a bit-field. */
   #covers(member: Member, { type, offset, bitOffset = offset * 8 }: PlacedField): boolean {
     const last = bitOffset + bitsOf(type) - 1;
     return member.bitOffset <= last && last < member.bitOffset + this.#bitsOf(member);
   }
 
-  /** Returns the members of a struct with those of anonymous members in it. Of a union one is enough. */
+  /** Returns the members of a struct, including those of anonymous members. Of a union, the declared type may have any one. */
   #members(id: number, bitOffset = 0, isAlternative = false): Member[] {
     return this.#btf.members(id).flatMap((member) => {
       const at = bitOffset + member.bitOffset;
@@ -149,13 +151,13 @@ class Comparison {
   #formOf({ id, kind, name, typeId }: BtfType): Form | undefined {
     switch (kind) {
       case "struct":
-        // Addresses may also be read as numbers or bytes. A struct without members stands for a floating-point number in kernels
-        // before 5.13.
+        // Addresses may be read as numbers or bytes. A struct without members stands for a floating-point number: kernels
+        // before 5.13 lack BTF_KIND_FLOAT.
         return /^in6?_addr$/.test(name) || this.#btf.members(id).length === 0
           ? undefined
           : "a struct";
       case "array":
-        // Bytes may be read as anything.
+        // Arrays of bytes may be read as anything.
         return this.#btf.sizeOf(typeId) === 1 ? undefined : "an array";
       case "int":
       case "enum":
@@ -163,7 +165,7 @@ class Comparison {
       case "ptr":
         return "an integer";
       case "float":
-        return "a number with a fraction";
+        return "a floating-point number";
       default:
         return undefined;
     }
@@ -189,18 +191,21 @@ function bitsOf(type: Type<unknown>): number {
 }
 
 function formOf(type: Type<unknown>): Form | undefined {
-  // A type from elsewhere may call itself anything.
+  // A custom type can have any `kind`.
   const { fields } = type as Partial<StructType<Fields>>;
   const { element } = type as Partial<ArrayType<unknown>>;
   if (type.kind === "struct") return fields && "a struct";
   if (type.kind === "array") return element && element.size !== 1 ? "an array" : undefined;
-  if (/^f(32|64)$/.test(type.kind)) return "a number with a fraction";
+  if (/^f(32|64)$/.test(type.kind)) return "a floating-point number";
   return /^([ui](8|16|32|64)(Number)?|be(16|32|64)|bool|enum)$/.test(type.kind)
     ? "an integer"
     : undefined;
 }
 
-/** Removes the member with a name from a list, or one with the same letters: C and JavaScript join words differently. */
+/**
+ * Removes the member with a name from a list and returns it. Falls back to a member whose name differs in case and
+ * underscores only.
+ */
 function removeByName(members: Member[], name: string): Member | undefined {
   const letters = (text: string) => text.replaceAll("_", "").toLowerCase();
   let index = members.findIndex((member) => member.name === name);

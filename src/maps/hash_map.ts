@@ -59,6 +59,7 @@ export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMa
   Infer<V>,
   "hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(HASH, "HashMap");
   /** Types of the keys and values. */
   declare readonly types: KeyedMapTypes<K, V>;
@@ -111,6 +112,7 @@ export class LruHashMap<K extends AnyType, V extends AnyType> extends Associativ
   Infer<V>,
   "lru_hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(LRU_HASH, "LruHashMap");
   /** Types of the keys and values. */
   declare readonly types: KeyedMapTypes<K, V>;
@@ -160,6 +162,7 @@ export class PerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuA
   Infer<V>,
   "percpu_hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(PERCPU_HASH, "PerCpuHashMap");
 
   /** Types of the keys, and of the value of one CPU. */
@@ -203,6 +206,7 @@ export class LruPerCpuHashMap<K extends AnyType, V extends AnyType> extends PerC
   Infer<V>,
   "lru_percpu_hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(LRU_PERCPU_HASH, "LruPerCpuHashMap");
 
   /** Types of the keys, and of the value of one CPU. */

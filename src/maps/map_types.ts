@@ -1,9 +1,9 @@
 /**
- * @module The map types of the kernel: one row for each, with everything that is known about it. Classes, creation, feature probes,
- * the command and the readers of entries all take it from here.
+ * @module Map types of the kernel, with one row for each. Classes, creation, feature probes, the command and the readers of entries
+ * use these rows.
  *
- * Versions of types: the tags that the members of `enum bpf_map_type` first appear in. Versions of operations: the tables
- * of operations (`struct bpf_map_ops`, in kernel/bpf, net/core and net/xdp) and kernel/bpf/syscall.c of Linux 3.19 to 7.2.
+ * Versions of types are the tags in which the members of `enum bpf_map_type` first appear. Versions of operations are from the
+ * tables of operations (`struct bpf_map_ops`, in kernel/bpf, net/core and net/xdp) and kernel/bpf/syscall.c of Linux 3.19 to 7.2.
  */
 
 import { describe } from "../check/describe.ts";
@@ -15,16 +15,19 @@ import { requireBpfSecurityModule } from "../ffi/security.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { BatchWalk, IndexWalk, MapWalk, TrieWalk } from "./walk.ts";
 
-/** The kernel's name of a map type, without `BPF_MAP_TYPE_`. */
+/** Name of a map type in the kernel, without `BPF_MAP_TYPE_`. */
 export type MapTypeConstant = Exclude<
   keyof typeof bpfMapTypes,
   "UNSPEC" | "CGROUP_STORAGE_DEPRECATED" | "PERCPU_CGROUP_STORAGE_DEPRECATED"
 >;
 
-/** A map type: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
+/** Map type: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
 export type MapTypeName = Keyword<MapTypeConstant>;
 
-/** Operations of user space on a map, in the order in which people read them: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup_batch"`. */
+/**
+ * Operations of user space on a map, in the order in which they are displayed: the kernel's `BPF_MAP_LOOKUP_BATCH` is
+ * `"lookup_batch"`.
+ */
 export const mapOperations = [
   "lookup",
   "update",
@@ -39,10 +42,10 @@ export const mapOperations = [
   "mmap",
 ] as const;
 
-/** An operation of user space on a map: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup_batch"`. */
+/** Operation of user space on a map: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup_batch"`. */
 export type MapOperation = (typeof mapOperations)[number];
 
-/** The objects that values stand for, where the kernel makes more of a value than bytes. */
+/** Kernel objects that values refer to. */
 export type HeldObject =
   | "program"
   | "map"
@@ -54,10 +57,10 @@ export type HeldObject =
   | "CPU queue"
   | "stack";
 
-/** The walk that reads all entries; `"next"` where only the value that comes next can be read. */
+/** Class of the walk that reads all entries; `"next"` if only the next value can be read. */
 export type EntryOrder = typeof BatchWalk | "next";
 
-/** The fields of the smallest map of a type. */
+/** Attributes of the smallest map of a type. */
 interface SmallestMap {
   readonly keySize: number;
   readonly valueSize: number;
@@ -66,47 +69,54 @@ interface SmallestMap {
   readonly flags?: number;
 }
 
-/** Everything that is known about a map type. */
+/** Row of a map type. */
 export interface MapType extends SmallestMap {
-  /** The kernel's name: `"LRU_HASH"`. */
+  /** Name in the kernel: `"LRU_HASH"`. */
   readonly name: MapTypeConstant;
   readonly type: MapTypeName;
-  /** The kernel's number. */
+  /** Number in the kernel. */
   readonly number: number;
-  /** The first kernel version that has it. */
+  /** First kernel version with the type. */
   readonly since: KernelVersion;
-  /** Options of the kernel's build without which it is not there. */
+  /** Build options of the kernel that the type requires. */
   readonly config?: readonly string[];
   /**
-   * Explains by version and build options why the running kernel has no maps of the type; `undefined` where it should have them.
-   * Only types that a kernel since 5.10 can lack have it.
+   * Returns the reason, by version and build options, why the running kernel has no maps of the type, or `undefined` if it
+   * should have them. Only types that a kernel since 5.10 can lack have this function.
    */
   readonly absence?: (row: MapType) => string | undefined;
-  /** Capabilities that creation needs. */
+  /** Capabilities that creation requires. */
   readonly needs: readonly Capability[];
-  /** The parts of a creation that are not numbers. */
+  /** Input of creation beyond numbers: an inner map, BTF of the key and value, or a type of the kernel's BTF. */
   readonly with?: "inner map" | "types" | "kernel type";
-  /** True where there is a value for each CPU: to read one, there must be room for all of them. */
+  /** True if a key has one value for each CPU: buffers must have room for all of them. */
   readonly isPerCpu?: boolean;
-  /** Flags that the kernel sets by itself, and refuses at creation. */
+  /** Flags that the kernel sets itself and rejects at creation. */
   readonly kernelFlags?: number;
-  /** `"index"`: from 0 to the length. `"descriptor"`: of the object that a value belongs to. */
+  /**
+   * Meaning of the key: `"index"` for 0 to the length, `"descriptor"` for the descriptor of the object that a value belongs
+   * to.
+   */
   readonly key?: "index" | "descriptor";
-  /** The option of the class that sets the kernel's `max_entries`. @default "maxEntries" */
+  /**
+   * Option of the class that sets the kernel's `max_entries`.
+   *
+   * @default "maxEntries"
+   */
   readonly countOption?: "maxEntries" | "length" | "size" | "pages";
-  /** The objects that values stand for. */
+  /** Kernel object that values refer to. */
   readonly value?: HeldObject;
-  /** The answer of the kernel when an absent key is deleted, where that is not ENOENT. */
+  /** Result of the kernel when an absent key is deleted, if it is not ENOENT. */
   readonly absentDeletion?: "success" | "EINVAL";
-  /** Throws where maps of the type must not be used. */
+  /** Throws if maps of the type must not be used on this machine. */
   readonly requirement?: () => void;
-  /** True where the kernel takes no maps of the type inside another map. */
+  /** True if the kernel rejects maps of the type as inner maps. */
   readonly isNeverInner?: true;
-  /** True where programs that may sleep cannot use its maps. */
+  /** True if sleepable programs cannot use maps of the type. */
   readonly refusesSleepable?: true;
-  /** The flag without which its memory cannot be mapped. */
+  /** Flag that the map needs so that its memory can be mapped. */
   readonly mappingFlag?: number;
-  /** The way in which entries are read, or the reason why they cannot be. */
+  /** Walk that reads the entries, or the reason why they cannot be read. */
   readonly entries: EntryOrder | { readonly unreadable: string };
 }
 
@@ -114,7 +124,10 @@ type Row = Omit<MapType, "name" | "type" | "number" | "needs"> & {
   readonly needs?: readonly Capability[];
 };
 
-/** Types with a hash of 4 bytes, and with an index. Both are spelt out: a bundler keeps what is copied from another. */
+/**
+ * Attributes shared by types with a 4-byte key, and by arrays below. Both are literals because a bundler keeps spread
+ * objects.
+ */
 const smallHash: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
 const arrayDefaults = {
   keySize: 4,
@@ -126,7 +139,10 @@ const arrayDefaults = {
 const keylessDefaults: SmallestMap = { keySize: 0, valueSize: 4, maxEntries: 1 };
 const networkCapabilities: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
 
-/** The smallest size that is a power of two and whole pages, whatever the size of a page. */
+/**
+ * Attributes of ring buffers. Their size must be a power of two and a multiple of the page size: 64 KiB fits every page
+ * size.
+ */
 const ringDefaults = { keySize: 0, valueSize: 0, maxEntries: 65_536, countOption: "size" } as const;
 
 const hashDefaults = {
@@ -136,7 +152,7 @@ const hashDefaults = {
   entries: BatchWalk,
 } as const;
 
-/** `struct bpf_cgroup_storage_key`, with the padding after its last member. */
+/** Attributes of the old cgroup storage types. The key is `struct bpf_cgroup_storage_key` with its tail padding. */
 const oldCgroupStorage = {
   keySize: 16,
   valueSize: 4,
@@ -147,7 +163,7 @@ const oldCgroupStorage = {
 } as const;
 
 function storage(owner: string) {
-  const unreadable = `its values belong to objects, and the kernel gives them only by a descriptor of ${owner}`;
+  const unreadable = `its values belong to kernel objects, and reading one takes a descriptor of ${owner}`;
   return {
     keySize: 4,
     valueSize: 8,
@@ -159,7 +175,7 @@ function storage(owner: string) {
   } as const;
 }
 
-/** Makes a row of what several types share and what is its own. */
+/** Returns a row: attributes shared by several types, and those of one type. */
 function defineRow<
   N extends MapTypeConstant,
   Shared extends Partial<Row>,
@@ -169,7 +185,7 @@ function defineRow<
   shared: Shared,
   own: Own & { readonly [K in Exclude<keyof Own, keyof Row>]: never },
 ): MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">> {
-  // The types of the parameters say that the two make a whole row, which TypeScript does not conclude.
+  // TypeScript does not infer that the two objects together have all properties of a row.
   const row = { ...shared, ...own } as unknown as Row;
   return {
     needs: ["CAP_BPF"],
@@ -180,7 +196,7 @@ function defineRow<
   } as MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">>;
 }
 
-// The rows, in the kernel's order of versions. A class takes its own: the others are left out of a bundle.
+// Rows in the order of their kernel versions. Each is a separate constant, so that bundlers drop those that are not used.
 
 export const HASH = /*@__PURE__*/ defineRow("HASH", hashDefaults, { since: "3.19" });
 export const ARRAY = /*@__PURE__*/ defineRow("ARRAY", arrayDefaults, {
@@ -236,7 +252,7 @@ export const LPM_TRIE = /*@__PURE__*/ defineRow(
   {},
   {
     since: "4.11",
-    // The prefix's length and four bytes of an address.
+    // The prefix length, and four bytes of an address.
     keySize: 8,
     valueSize: 4,
     maxEntries: 1,
@@ -367,7 +383,7 @@ export const TASK_STORAGE = /*@__PURE__*/ defineRow(
 export const BLOOM_FILTER = /*@__PURE__*/ defineRow("BLOOM_FILTER", keylessDefaults, {
   since: "5.16",
   absence: absenceOf,
-  entries: { unreadable: "it knows whether a value was added, not which ones were" },
+  entries: { unreadable: "it does not store its values" },
 });
 export const USER_RINGBUF = /*@__PURE__*/ defineRow("USER_RINGBUF", ringDefaults, {
   since: "6.1",
@@ -391,7 +407,7 @@ export const ARENA = /*@__PURE__*/ defineRow(
     maxEntries: 1,
     countOption: "pages",
     flags: BPF_F_MMAPABLE,
-    entries: { unreadable: "it is memory that programs give a form to, without entries" },
+    entries: { unreadable: "it is plain memory without entries" },
   },
 );
 export const INSN_ARRAY = /*@__PURE__*/ defineRow("INSN_ARRAY", arrayDefaults, {
@@ -407,7 +423,7 @@ export const RHASH = /*@__PURE__*/ defineRow("RHASH", smallHash, {
   entries: BatchWalk,
 });
 
-/** All rows, in the order in which the kernel got the types. */
+/** Rows of all map types, in the order of their kernel versions. */
 const rows = {
   HASH,
   ARRAY,
@@ -448,20 +464,20 @@ const rows = {
   readonly [N in MapTypeConstant]: MapType & { readonly type: Keyword<N> };
 };
 
-/** The map types that the kernel takes no maps of inside another map. */
+/** Map types that the kernel rejects as inner maps. */
 export type NeverInnerName = Extract<
   (typeof rows)[MapTypeConstant],
   { readonly isNeverInner: true }
 >["type"];
 
-/** The rows of all map types, by name, in the order in which the kernel got them. */
+/** Rows of all map types by name, in the order of their kernel versions. */
 export const mapTypes: ReadonlyMap<MapTypeName, MapType> = /*@__PURE__*/ rowsByType();
 
 function rowsByType(): ReadonlyMap<MapTypeName, MapType> {
   return new Map(Object.values(rows).map((row) => [row.type, row]));
 }
 
-/** The operations of user space that came with a type, and those that came later. */
+/** Operations that a type had from its first version on, and those that came later. */
 type Operations = readonly [
   initial: readonly MapOperation[],
   later?: Readonly<Partial<Record<MapOperation, KernelVersion>>>,
@@ -484,7 +500,7 @@ const cgroupStorageOperations: Operations = [
 ];
 const storageOperations: Operations = [["lookup", "update", "delete", "freeze"]];
 
-/** Apart from the rows, which every bundle of a script with a map of the type holds. */
+/** Operations of all map types. Not part of the rows, which bundles contain. */
 const operations: Readonly<Record<MapTypeConstant, Operations>> = {
   HASH: hashOperations,
   ARRAY: [
@@ -542,7 +558,7 @@ const operations: Readonly<Record<MapTypeConstant, Operations>> = {
   STACK: [["lookup", "update", "lookup_and_delete"], { freeze: "5.2" }],
   SK_STORAGE: storageOperations,
   DEVMAP_HASH: [["lookup", "update", "delete", "get_next_key", "freeze"]],
-  // To store the one value is to register it with the kernel.
+  // Storing its only value would register it with the kernel.
   STRUCT_OPS: [[]],
   RINGBUF: [["freeze", "mmap"]],
   INODE_STORAGE: storageOperations,
@@ -569,8 +585,8 @@ const operations: Readonly<Record<MapTypeConstant, Operations>> = {
 };
 
 /**
- * The first kernel version with each operation of user space on maps of a type. Empty for a type whose operations cannot be tried
- * without an effect.
+ * Returns the operations of user space on maps of a type, with the first kernel version of each. Empty for a type whose
+ * operations cannot be probed without an effect.
  */
 export function operationsOf({
   name,
@@ -585,21 +601,25 @@ const namesByNumber = /*@__PURE__*/ keywordsByNumber(bpfMapTypes) as ReadonlyMap
   MapTypeName
 >;
 
-/** Returns the row of a map type. @throws {TypeError} for an unknown one */
+/**
+ * Returns the row of a map type.
+ *
+ * @throws {TypeError} if the type is unknown.
+ */
 export function mapType(type: MapTypeName): MapType {
   const row = mapTypes.get(type);
   if (row !== undefined) return row;
   throw new TypeError(
-    `type: unknown kind of map ${describe(type)}: ${suggest(String(type), [...mapTypes.keys()])}`,
+    `type: unknown map type ${describe(type)}: ${suggest(String(type), [...mapTypes.keys()])}`,
   );
 }
 
-/** The name of a map type, also of one that is newer than this library: `"type_99"`. */
+/** Returns the name of a map type. A type that this library does not have yet is `"type_99"`. */
 export function mapTypeName(number: number): MapTypeName {
   return keywordOf(namesByNumber, number);
 }
 
-/** See {@link MapType.absence}. */
+/** Implements {@link MapType.absence}. */
 function absenceOf({ since, config = [] }: MapType): string | undefined {
   if (!isKernelSince(since)) {
     return `it came with kernel ${since}, and this is ${kernelRelease()}`;
