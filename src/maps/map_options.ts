@@ -217,7 +217,7 @@ export class MapKind<
 /** Encodes types as BTF. */
 function specTypes(row: MapType, types: MapTypes): NonNullable<MapSpec["types"]> {
   const areRequired =
-    row.with === "types" || (types.value !== undefined && hasOpaqueField(types.value));
+    row.creationInput === "types" || (types.value !== undefined && hasOpaqueField(types.value));
   return { ...encodeBtf(types), areRequired };
 }
 

@@ -88,7 +88,7 @@ export interface MapType extends SmallestMap {
   /** Capabilities that creation requires. */
   readonly needs: readonly Capability[];
   /** Input of creation beyond numbers: an inner map, BTF of the key and value, or a type of the kernel's BTF. */
-  readonly with?: "inner map" | "types" | "kernel type";
+  readonly creationInput?: "inner map" | "types" | "kernel type";
   /** True if a key has one value for each CPU: buffers must have room for all of them. */
   readonly isPerCpu?: boolean;
   /** Flags that the kernel sets itself and rejects at creation. */
@@ -169,7 +169,7 @@ function storage(owner: string) {
     valueSize: 8,
     maxEntries: 0,
     flags: BPF_F_NO_PREALLOC,
-    with: "types",
+    creationInput: "types",
     key: "descriptor",
     entries: { unreadable },
   } as const;
@@ -263,13 +263,13 @@ export const LPM_TRIE = /*@__PURE__*/ defineRow(
 );
 export const ARRAY_OF_MAPS = /*@__PURE__*/ defineRow("ARRAY_OF_MAPS", arrayDefaults, {
   since: "4.12",
-  with: "inner map",
+  creationInput: "inner map",
   value: "map",
   entries: IndexWalk,
 });
 export const HASH_OF_MAPS = /*@__PURE__*/ defineRow("HASH_OF_MAPS", smallHash, {
   since: "4.12",
-  with: "inner map",
+  creationInput: "inner map",
   value: "map",
   entries: MapWalk,
 });
@@ -358,7 +358,7 @@ export const STRUCT_OPS = /*@__PURE__*/ defineRow("STRUCT_OPS", arrayDefaults, {
   since: "5.6",
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
   absence: absenceOf,
-  with: "kernel type",
+  creationInput: "kernel type",
   entries: MapWalk,
 });
 export const RINGBUF = /*@__PURE__*/ defineRow("RINGBUF", ringDefaults, {

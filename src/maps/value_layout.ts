@@ -21,8 +21,11 @@ export interface ValueLayout<V, W = V> {
 export interface BunSocket {
   /** Descriptor of the socket. */
   readonly fd?: number;
+  /** Keeps the process alive while the socket is open. */
   ref(): unknown;
+  /** Lets the process end while the socket is open. */
   unref(): unknown;
+  /** Replaces the callbacks of the socket. */
   reload(options: never): unknown;
 }
 
