@@ -113,7 +113,7 @@ export class Arena extends BpfMap<"arena"> {
       }
       if ((options as CommonMapOptions).numaNode !== undefined) {
         throw new TypeError(
-          "numaNode: the kernel allocates the pages of an arena when they are used",
+          "numaNode: Arena does not support it, because the kernel allocates pages when they are used",
         );
       }
       return { maxEntries: pages, mapExtra: address };

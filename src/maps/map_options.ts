@@ -430,7 +430,7 @@ export function storageKind<ClassName extends MapClassName, Flag extends MapFlag
       checkFlags(className, options.flags, flagNames);
       if ((options as CommonMapOptions).numaNode !== undefined) {
         throw new TypeError(
-          `numaNode: the kernel allocates the values of ${className} where they are stored`,
+          `numaNode: ${className} does not support it, because the kernel allocates values when they are stored`,
         );
       }
       const types = { key: i32, value: options.value };

@@ -1,15 +1,15 @@
 import { ArrayMap, HashMap, t } from "../../src/index.ts";
 
-/** A construction that must be refused before any call of the kernel. */
+/** A construction that must be rejected before any system call. */
 export interface BadConstruction {
   readonly what: string;
   readonly construct: () => Disposable;
   readonly error: "TypeError" | "RangeError";
-  /** What the message must name: the option, and what was expected. */
+  /** Text that the message must have: the option, and the expected value. */
   readonly says: RegExp;
 }
 
-/** Options as they come from JavaScript: `any`, as no compiler would let them pass otherwise. */
+/** Untyped options, as in JavaScript: `any`, because the compiler rejects them otherwise. */
 type Unchecked = any;
 
 function hash(what: string, options: object, error: BadConstruction["error"], says: RegExp) {
@@ -102,7 +102,7 @@ export const badConstructions: readonly BadConstruction[] = [
   hash("a pin with a NUL", { pin: "/sys/fs/bpf/a\0b" }, "TypeError", /pin: expected a path/),
 ];
 
-/** What is wrong with the refusal of a construction, or `undefined` when all is right. */
+/** Returns what is wrong with the error of a construction, or `undefined` if it is as expected. */
 export function misjudgement({
   what,
   construct,

@@ -1,4 +1,4 @@
-/** Walks during which an entry is deleted at the worst moment, between two steps of the kernel: rare in life, made here. */
+/** Iteration during which an entry is deleted at the worst moment, between two system calls. */
 import { afterEach, describe, expect, mock, spyOn } from "bun:test";
 import { elementKeyOffset, MapElement } from "../../src/ffi/bpf_map_element.ts";
 import { type AssociativeMap, features, LpmTrie, t } from "../../src/index.ts";
@@ -19,8 +19,8 @@ const network = (number: number) => `10.${number >> 8}.${number & 255}.0/24`;
 type Meanwhile = (key: Uint8Array) => void;
 
 /**
- * Calls `meanwhile` when a call is done: with the key that it asked about, or with the key that was found to be the next,
- * which nothing has asked about yet.
+ * Calls `meanwhile` after each system call: with its key, or with the next key that it returned, for which there was no call
+ * yet.
  */
 function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
   const { lookup, nextKey } = MapElement.prototype;
@@ -46,7 +46,7 @@ function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
   });
 }
 
-/** A walk whose batches are made step by step, as the kernel makes them (`generic_map_lookup_batch`). */
+/** Walk whose batches consist of single steps, as in the kernel (`generic_map_lookup_batch`). */
 class SteppedWalk extends TrieWalk {
   readonly #element: MapElement;
 
@@ -85,7 +85,7 @@ class SteppedTrie extends LpmTrie<t.Type<string>, t.Type<number>> {
   }
 }
 
-/** Deletes those of the keys that are given to it, each once. */
+/** Returns a function that deletes the given keys, each once. */
 function deleter<K>(
   map: AssociativeMap<K, number>,
   type: { read(view: DataView, offset: number): K },
@@ -97,7 +97,7 @@ function deleter<K>(
   };
 }
 
-/** Walks while each of every `every` keys, from `from` on, is deleted as soon as the kernel was asked about it. */
+/** Iterates while every key `from + n * every` is deleted right after the system call on it. */
 function walkWhileDeleted<K>(
   map: AssociativeMap<K, number>,
   [from, every]: readonly [number, number],
@@ -112,7 +112,7 @@ function walkWhileDeleted<K>(
   for (const key of map.keys()) {
     if (seen.push(key) > 10 * count) throw new Error("the walk does not end");
   }
-  // It met them all.
+  // All of them were deleted.
   expect(left.size).toBe(0);
   const staying = order.filter((key) => !victims.includes(key));
   expect(seen.filter((key) => !victims.includes(key))).toEqual(staying);
@@ -126,28 +126,31 @@ const patterns = [
   [count - 20, 2],
 ] as const;
 
-describe.each(patterns)("entries from %d on, every %d, deleted between two calls", (...pattern) => {
-  for (const when of ["asked", "found"] as const) {
-    bpfTest(`take none else from a walk over a map without batches, when ${when}`, () => {
-      using map = batchlessMap(count);
-      for (let key = 1; key <= count; key++) map.set(key, 1);
-      walkWhileDeleted(map, pattern, (victims) => onEachCall(when, deleter(map, t.u32, victims)));
-    });
+describe.each(patterns)(
+  "entries from %d on, every %d, that are deleted between two calls",
+  (...pattern) => {
+    for (const when of ["asked", "found"] as const) {
+      bpfTest(`remove no other from an iteration over a map without batches, ${when}`, () => {
+        using map = batchlessMap(count);
+        for (let key = 1; key <= count; key++) map.set(key, 1);
+        walkWhileDeleted(map, pattern, (victims) => onEachCall(when, deleter(map, t.u32, victims)));
+      });
 
-    trieTest(`take none else from a walk over a trie key by key, when ${when}`, () => {
-      using trie = new KeyByKeyTrie(networks);
+      trieTest(`remove no other from an iteration over a trie key by key, ${when}`, () => {
+        using trie = new KeyByKeyTrie(networks);
+        for (let number = 0; number < count; number++) trie.set(network(number), number);
+        walkWhileDeleted(trie, pattern, (victims) =>
+          onEachCall(when, deleter(trie, t.cidr4, victims)),
+        );
+      });
+    }
+
+    trieTest("remove no other from an iteration over a trie in batches", () => {
+      using trie = new SteppedTrie(networks);
       for (let number = 0; number < count; number++) trie.set(network(number), number);
-      walkWhileDeleted(trie, pattern, (victims) =>
-        onEachCall(when, deleter(trie, t.cidr4, victims)),
-      );
+      walkWhileDeleted(trie, pattern, (victims) => {
+        trie.meanwhile = deleter(trie, t.cidr4, victims);
+      });
     });
-  }
-
-  trieTest("take none else from a walk over a trie in batches", () => {
-    using trie = new SteppedTrie(networks);
-    for (let number = 0; number < count; number++) trie.set(network(number), number);
-    walkWhileDeleted(trie, pattern, (victims) => {
-      trie.meanwhile = deleter(trie, t.cidr4, victims);
-    });
-  });
-});
+  },
+);

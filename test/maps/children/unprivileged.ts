@@ -1,4 +1,4 @@
-// Run without capabilities: what this process is told when it creates maps. Prints JSON.
+// Runs without capabilities. Prints the errors of creating maps as JSON.
 import { ArrayMap, BpfError, HashMap, t } from "../../../src/index.ts";
 import { badConstructions, misjudgement } from "../bad_options.ts";
 
