@@ -5,7 +5,7 @@ import { isGuest, testUnless } from "../support/skipping.ts";
 
 /** Test of the engine's garbage collections. */
 const engineTest = testUnless(
-  isGuest ? "it is about the engine, whatever the kernel" : bpfObstacle,
+  isGuest ? "it tests the engine, independent of the kernel" : bpfObstacle,
 );
 
 /** Returns the sizes of the heap in KiB at the start of each collection while a child repeats one operation. */

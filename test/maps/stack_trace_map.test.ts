@@ -26,7 +26,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Loads a program that records its stack from one of several functions, with the given flags. */
+/** Program that records its stack from one of several calls, with the given flags. */
 class Recorder implements Disposable {
   readonly #program: Program;
 
@@ -56,7 +56,7 @@ class Recorder implements Disposable {
     });
   }
 
-  /** Result of `get_stackid`. */
+  /** Runs the program and returns the result of `get_stackid`. */
   record(flags = 0, place = 0): number {
     const ctx = new Uint8Array(new BigUint64Array([BigInt(flags), BigInt(place)]).buffer);
     return this.#program.testRun({ ctx }).returnValue | 0;
@@ -87,7 +87,7 @@ function sorted(ids: Iterable<number>): number[] {
   return [...ids].sort((a, b) => a - b);
 }
 
-/** Creates a map with about `count` stacks and returns their ids: fewer if two have the same id. */
+/** Creates a map with a stack from each place, and returns their ids: fewer if two have the same id. */
 function filled(places: number): { stacks: StackTraceMap; ids: number[] } {
   const stacks = new StackTraceMap({ maxEntries: 16 * places, depth: 4 });
   using recorder = new Recorder(stacks, places);
@@ -241,7 +241,7 @@ describe("a user stack", () => {
     let frame: BuildIdFrame | undefined;
     let address = 0n;
     let id = 0;
-    // The kernel has no build id if another thread holds the lock of the memory map.
+    // The kernel reads no build id if another thread holds the lock of the memory map: it only tries to take it.
     for (let attempt = 0; attempt < 100 && !(frame && "buildId" in frame); attempt++) {
       id = recorder.record(BPF_F_USER_STACK | BPF_F_REUSE_STACKID);
       const innermost = recorderOfAddresses.record(BPF_F_USER_STACK | BPF_F_REUSE_STACKID);

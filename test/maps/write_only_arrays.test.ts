@@ -196,7 +196,7 @@ function findSocketObstacle(): string | undefined {
   } catch (error) {
     // Linux 7.0 and later; two sockets would need an interface with two queues.
     if (error instanceof BpfError && error.code === "ENOBUFS") {
-      return "this kernel takes sockets alone that are bound to a queue of an interface";
+      return "this kernel accepts only sockets that are bound to a queue of an interface";
     }
     throw error;
   }
