@@ -61,7 +61,7 @@ export type InnerMapTypes = {
 /** Class of an inner map. */
 export type InnerMap<I extends InnerMapTypes> = SimpleMap<I["type"], I>;
 
-function innerClass(type: InnerMapName): MapClass {
+function innerClassOf(type: InnerMapName): MapClass {
   const names = Object.keys(simpleClasses).filter(
     (name) => mapTypes.get(name as SimpleMapName)?.isNeverInner !== true,
   );
@@ -84,7 +84,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
     );
   }
   // InnerMapOptions relates the map type to its options; spec() checks them again at run time.
-  return innerClass(type).kind.spec(options as never);
+  return innerClassOf(type).kind.spec(options as never);
 }
 
 /**
@@ -101,13 +101,13 @@ function checkInner<I extends InnerMapTypes>(inner: I): I {
     );
   }
   const { type, ...options } = inner as I & { readonly type: InnerMapName };
-  innerClass(type).kind.checkNames(options);
+  innerClassOf(type).kind.checkNames(options);
   return inner;
 }
 
 /** Opens a map by its id, as a map that `inner` describes. */
 function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
-  const Class = innerClass(inner.type);
+  const Class = innerClassOf(inner.type);
   // TypeScript cannot see that the table and InnerMap have the same classes.
   return new Class(Class.kind.open({ id }, Class.kind.pickTypes(inner)) as never) as InnerMap<I>;
 }
@@ -452,7 +452,7 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
       checkInner(inner);
       return { keySize: u32.size, valueSize: u32.size };
     },
-    innerRow: ({ inner }) => innerClass(inner.type).kind.row,
+    innerRow: ({ inner }) => innerClassOf(inner.type).kind.row,
     complete({ inner, length }) {
       checkLength(length);
       return { maxEntries: length, inner: innerMapSpec(inner) };
@@ -584,7 +584,7 @@ export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapO
       checkInner(inner);
       return { keySize: key.size, valueSize: u32.size };
     },
-    innerRow: ({ inner }) => innerClass(inner.type).kind.row,
+    innerRow: ({ inner }) => innerClassOf(inner.type).kind.row,
     complete({ inner, maxEntries }) {
       checkMaxEntries(maxEntries);
       return { maxEntries, inner: innerMapSpec(inner) };

@@ -124,16 +124,16 @@ describe.each([
     using _stack = stack;
     const before = openKernelObjects().size;
     const seen: [number, number][] = [];
-    const handedOut: HashMap<typeof t.u32, typeof t.u64Number>[] = [];
+    const returned: HashMap<typeof t.u32, typeof t.u64Number>[] = [];
     for (const batch of maps.entriesInBatches({ max: 8 })) {
       expect(batch.length).toBe(seen.length < 16 ? 8 : 4);
       for (const [key, map] of batch) {
         seen.push([key, map.get(key) as number]);
-        handedOut.push(map);
+        returned.push(map);
       }
     }
     expect(inOrder(seen)).toEqual(list.map((___, key) => [key, key]));
-    expect(handedOut.every(({ disposed }) => disposed)).toBe(true);
+    expect(returned.every(({ disposed }) => disposed)).toBe(true);
     for (const _batch of maps.entriesInBatches()) break;
     expect(openKernelObjects().size).toBe(before);
     expect(() => [...maps.entriesInBatches({ max: 0 })]).toThrow(/max: expected an integer from 1/);
@@ -374,18 +374,18 @@ describe("a hash of maps", () => {
         const key = random.pick(keys);
         const hex = key.toHex();
         const queue = random.pick(queues);
-        const isThere = model.has(hex);
+        const isPresent = model.has(hex);
         switch (random.below(5)) {
           case 0:
             expect(maps.delete(key)).toBe(model.delete(hex));
             break;
           case 1:
-            expect(maps.add(key, queue)).toBe(!isThere);
-            if (!isThere) model.set(hex, queue.id);
+            expect(maps.add(key, queue)).toBe(!isPresent);
+            if (!isPresent) model.set(hex, queue.id);
             break;
           case 2:
-            expect(maps.replace(key, queue)).toBe(isThere);
-            if (isThere) model.set(hex, queue.id);
+            expect(maps.replace(key, queue)).toBe(isPresent);
+            if (isPresent) model.set(hex, queue.id);
             break;
           case 3:
             maps.set(key, queue);
@@ -393,7 +393,7 @@ describe("a hash of maps", () => {
             break;
           default:
             expect(maps.getId(key)).toBe(model.get(hex));
-            expect(maps.has(key)).toBe(isThere);
+            expect(maps.has(key)).toBe(isPresent);
         }
       }
       expect(new Map([...maps.ids()].map(([key, id]) => [key.toHex(), id]))).toEqual(model);

@@ -294,7 +294,7 @@ describe("options of an arena", () => {
 });
 
 /** Never called: must not compile. */
-export function mistakes(arena: Arena): void {
+export function typeErrors(arena: Arena): void {
   // @ts-expect-error: an arena has no elements
   arena.get(1);
   // @ts-expect-error: nor values of a type

@@ -103,7 +103,7 @@ export const badConstructions: readonly BadConstruction[] = [
 ];
 
 /** Returns what is wrong with the error of a construction, or `undefined` if it is as expected. */
-export function misjudgement({
+export function findWrongError({
   what,
   construct,
   error,

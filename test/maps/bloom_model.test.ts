@@ -21,8 +21,8 @@ function runThrough(random: Random, valueSize: number, hashes: number | undefine
   }
   expect(added.filter((value) => !filter.has(value))).toEqual([]);
   // At most about 2^-n false positives with n hashes, by the kernel's choice of its size: one half for a single hash.
-  const mistakes = others.filter((value) => filter.has(value)).length;
-  expect(mistakes).toBeLessThan(maxEntries * 2 ** -(hashes ?? 5) * 1.5 + 20);
+  const falsePositives = others.filter((value) => filter.has(value)).length;
+  expect(falsePositives).toBeLessThan(maxEntries * 2 ** -(hashes ?? 5) * 1.5 + 20);
 }
 
 describe("a Bloom filter finds all added values and has few false positives", () => {

@@ -57,7 +57,7 @@ const keyed = {
   isComplete: true,
 };
 // Larger than ever needed, so that nothing is evicted.
-const roomy = { maxEntries: 8 * keyCount };
+const largeSize = { maxEntries: 8 * keyCount };
 const perCpu = {
   ...keyed,
   value: (number: number) => possibleCpus().map((cpu) => 1000 * number + cpu),
@@ -77,7 +77,7 @@ export const churnedKinds = {
   },
   "an LRU hash map": {
     ...keyed,
-    ...roomy,
+    ...largeSize,
     create: (maxEntries) => new LruHashMap({ ...numbers, maxEntries }),
     open: (fd) => LruHashMap.fromFd(fd, numbers),
   },
@@ -88,7 +88,7 @@ export const churnedKinds = {
   },
   "an LRU per-CPU hash map": {
     ...perCpu,
-    ...roomy,
+    ...largeSize,
     create: (maxEntries) => new LruPerCpuHashMap({ ...numbers, maxEntries }),
     open: (fd) => LruPerCpuHashMap.fromFd(fd, numbers),
   },

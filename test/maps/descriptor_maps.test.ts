@@ -17,7 +17,7 @@ import {
   XskMap,
 } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { type BadConstruction, misjudgement } from "./bad_options.ts";
+import { type BadConstruction, findWrongError } from "./bad_options.ts";
 
 /** Untyped options, as in JavaScript: `any`, because the compiler rejects them otherwise. */
 type Unchecked = any;
@@ -140,7 +140,7 @@ const badKeys: readonly BadConstruction[] = (
 describe("options", () => {
   for (const bad of [...kinds.flatMap(badConstructionsOf), ...badKeys]) {
     test(`are rejected: ${bad.what}`, () => {
-      expect(misjudgement(bad)).toBeUndefined();
+      expect(findWrongError(bad)).toBeUndefined();
     });
   }
 

@@ -179,7 +179,7 @@ describe("a thousand rounds leave nothing open", () => {
       for (const _entry of trie.takeAll()) break;
       trie.clear();
     },
-    "of a queue whose drain is left": () => {
+    "of a queue whose takeAll loop ends early": () => {
       using queue = new Queue({ value: t.u32, maxEntries: 4 });
       queue.push(1).push(2);
       for (const _value of queue.takeAll()) break;

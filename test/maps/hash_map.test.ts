@@ -262,11 +262,11 @@ describe("many elements of a hash map", () => {
       [2, 20],
       [3, 30],
     ]);
-    const drain = map.takeAll();
-    const { value } = drain.next();
+    const taking = map.takeAll();
+    const { value } = taking.next();
     expect(map.count()).toBe(2);
     expect(map.has(value?.[0] ?? 0)).toBe(false);
-    drain.return(undefined);
+    taking.return(undefined);
     expect(map.count()).toBe(2);
     expect([...map.takeAll()]).toHaveLength(2);
     expect(map.count()).toBe(0);

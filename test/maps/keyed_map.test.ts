@@ -257,13 +257,13 @@ describe("lists of keys and pairs", () => {
 describe("types that change", () => {
   bpfTest("are detected before the kernel writes past the memory of a value", () => {
     const before = openKernelObjects().size;
-    let asked = 0;
+    let reads = 0;
     const options = {
       key: t.u32,
       maxEntries: 4,
       // First one type, and then another one.
       get value(): t.Type<unknown> {
-        return asked++ < 2 ? t.bytes(4000) : t.u32;
+        return reads++ < 2 ? t.bytes(4000) : t.u32;
       },
     };
     expect(() => new HashMap(options)).toThrow(
@@ -336,28 +336,28 @@ describe("takeAllInBatches", () => {
       align: 4,
       read(view, offset) {
         const number = view.getUint32(offset, true);
-        if (number === 50 && isWary) throw new Error("no such number");
+        if (number === 50 && isRejecting) throw new Error("no such number");
         return number;
       },
       write: (view, offset, number) => view.setUint32(offset, number, true),
     });
-    let isWary = false;
+    let isRejecting = false;
     using map = new HashMap({ key: t.u32, value, maxEntries: 100 });
     for (let key = 0; key < 100; key++) map.set(key, key);
-    isWary = true;
-    const drained: [number, number][] = [];
+    isRejecting = true;
+    const taken: [number, number][] = [];
     const drain = () => {
-      for (const batch of map.takeAllInBatches({ max: 30 })) drained.push(...batch);
+      for (const batch of map.takeAllInBatches({ max: 30 })) taken.push(...batch);
     };
     expect(drain).toThrow("no such number");
-    isWary = false;
-    expect(new Map([...map, ...drained]).size).toBe(100);
+    isRejecting = false;
+    expect(new Map([...map, ...taken]).size).toBe(100);
     expect(map.get(50)).toBe(50);
   });
 });
 
 /** Number that its type cannot decode if its lowest byte is 0xee. */
-const wary = t.custom<number>({
+const partlyDecodable = t.custom<number>({
   size: 4,
   align: 4,
   read(view, offset) {
@@ -395,8 +395,8 @@ describe("entries that cannot be decoded", () => {
   const filledHash = () => new HashMap({ key: t.u32, value: t.u32, maxEntries: 512 });
 
   for (const [part, keyType, valueType] of [
-    ["keys", wary, t.u32],
-    ["values", t.u32, wary],
+    ["keys", partlyDecodable, t.u32],
+    ["values", t.u32, partlyDecodable],
   ] as const) {
     bpfTest(`by their ${part} are reported after all others`, () => {
       const { raw, map } = maps(keyType, valueType);
@@ -475,13 +475,13 @@ describe("entries that cannot be decoded", () => {
     using raw = batchlessMap(64);
     const values = [1, 2, 3, 4, 5];
     raw.setMany(values.map((key) => [key, value]));
-    let isWary = true;
+    let isRejecting = true;
     const odd = t.custom<number>({
       size: 4,
       align: 4,
       read(view, offset) {
         const number = view.getUint32(offset, true);
-        if (isWary && number === 1) throw new RangeError("no such number");
+        if (isRejecting && number === 1) throw new RangeError("no such number");
         return number;
       },
       write: (view, offset, number) => view.setUint32(offset, number, true),
@@ -494,12 +494,12 @@ describe("entries that cannot be decoded", () => {
         taken.push(...batch.map(([key]) => key));
     }).toThrow(DecodeError);
     expect(sorted(taken)).toEqual([2, 3, 4, 5]);
-    isWary = false;
+    isRejecting = false;
     expect([...map.keys()]).toEqual([1]);
   });
 
   bpfTest("are reported by single calls, which do not take them", () => {
-    const { raw, map } = maps(t.u32, wary);
+    const { raw, map } = maps(t.u32, partlyDecodable);
     using _raw = raw;
     using _map = map;
     const [key] = bad as [number];
@@ -521,7 +521,7 @@ describe("entries that cannot be decoded", () => {
   bpfTest("of a queue are removed and reported with their bytes", () => {
     using raw = new Queue({ value: t.u32, maxEntries: 4 });
     raw.push(0xee).push(5).push(0x1ee);
-    using queue = Queue.fromFd(raw.fd, { value: wary });
+    using queue = Queue.fromFd(raw.fd, { value: partlyDecodable });
     expect(errorOf(() => queue.peek())).toBeInstanceOf(DecodeError);
     const first = errorOf(() => queue.pop()) as DecodeError;
     expect(first.entries).toEqual([{ key: new Uint8Array(0), value: bytesOf(0xee) }]);
@@ -560,7 +560,7 @@ describe("entries that cannot be decoded", () => {
       1,
       possibleCpus().map(() => 0xee),
     );
-    using map = PerCpuHashMap.fromFd(raw.fd, { key: t.u32, value: wary });
+    using map = PerCpuHashMap.fromFd(raw.fd, { key: t.u32, value: partlyDecodable });
     const [cpu] = possibleCpus() as [number];
     for (const call of [() => map.getCpu(1, cpu), () => map.get(1), () => map.sum(1)]) {
       const { entries } = errorOf(call) as DecodeError;
@@ -572,7 +572,7 @@ describe("entries that cannot be decoded", () => {
   bpfTest("are reported if a program looked them up", () => {
     using raw = new HashMap({ key: t.u32, value: t.u32, maxEntries: 5000 });
     raw.setMany(Array.from({ length: 5000 }, (_, key) => [key, key * 256]));
-    using map = HashMap.fromFd(raw.fd, { key: t.u32, value: wary });
+    using map = HashMap.fromFd(raw.fd, { key: t.u32, value: partlyDecodable });
     expect(map.getMany(upTo(5000))[4999]).toBe(4999 * 256);
     raw.set(4321, 0xee);
     const error = errorOf(() => map.getMany(upTo(5000))) as DecodeError;
@@ -583,13 +583,13 @@ describe("entries that cannot be decoded", () => {
   bpfTest("are counted but not kept after the first thousand", () => {
     using raw = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1100 });
     raw.setMany(Array.from({ length: 1100 }, (_, index) => [index * 256 + 0xee, index]));
-    using map = HashMap.fromFd(raw.fd, { key: wary, value: t.u32 });
+    using map = HashMap.fromFd(raw.fd, { key: partlyDecodable, value: t.u32 });
     const error = errorOf(() => [...map]) as DecodeError;
     expect([error.count, error.entries.length]).toEqual([1100, 1000]);
   });
 
   bpfTest("can be read by a map of bytes, as the error says", () => {
-    const { raw, map } = maps(wary, wary);
+    const { raw, map } = maps(partlyDecodable, partlyDecodable);
     using _raw = raw;
     using _map = map;
     using inBytes = HashMap.fromFd(map.fd, { key: t.bytes(4), value: t.bytes(4) });

@@ -50,7 +50,7 @@ describe("a private BPF file system", () => {
     expect(() => bpffs.path).toThrow(DisposedError);
     // Some kernels free the map a moment later.
     const isListed = () => [...listMaps()].some((map) => map.id === id);
-    for (let tries = 0; tries < 200 && isListed(); tries++) await Bun.sleep(10);
+    for (let attempts = 0; attempts < 200 && isListed(); attempts++) await Bun.sleep(10);
     expect(isListed()).toBe(false);
   });
 

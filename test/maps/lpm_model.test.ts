@@ -59,9 +59,9 @@ class TriePair<K> implements Disposable {
     () => this.#take(this.#any()),
     () => this.#getMany(this.#some()),
     () => this.#deleteMany(this.#some()),
-    () => this.#drain(1 + this.#random.below(4), (max) => this.#trie.takeAll().take(max)),
+    () => this.#takeAll(1 + this.#random.below(4), (max) => this.#trie.takeAll().take(max)),
     () =>
-      this.#drain(1 + this.#random.below(4), (max) =>
+      this.#takeAll(1 + this.#random.below(4), (max) =>
         [...this.#trie.takeAllInBatches({ max }).take(1)].flat(),
       ),
     () => {
@@ -182,9 +182,9 @@ class TriePair<K> implements Disposable {
     this.#model.delete(bits);
   }
 
-  #drain(limit: number, drain: (limit: number) => Iterable<[K, Bytes]>): void {
+  #takeAll(limit: number, take: (limit: number) => Iterable<[K, Bytes]>): void {
     const expected = [...this.#model].sort(([a], [b]) => compareBits(a, b)).slice(0, limit);
-    const taken = [...drain(limit)].map(([key, value]) => ({ key, value: value.toHex() }));
+    const taken = [...take(limit)].map(([key, value]) => ({ key, value: value.toHex() }));
     expect(taken).toEqual(expected.map(([, stored]) => stored));
     for (const [bits] of expected) this.#model.delete(bits);
   }

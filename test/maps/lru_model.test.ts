@@ -56,7 +56,7 @@ class EvictingPair<V> implements Disposable {
     () => this.#delete(this.#key()),
     () => this.#take(this.#key()),
     () => this.#deleteMany(),
-    () => this.#drain(),
+    () => this.#takeAll(),
     () => {
       if (this.#random.below(20) === 0) this.compare();
     },
@@ -129,15 +129,15 @@ class EvictingPair<V> implements Disposable {
   }
 
   #look(key: Bytes): void {
-    const isThere = this.#map.has(key);
+    const isPresent = this.#map.has(key);
     const value = this.#map.get(key);
-    expect(value !== undefined).toBe(isThere);
+    expect(value !== undefined).toBe(isPresent);
     this.#expectStored(key, value);
   }
 
   #delete(key: Bytes): void {
-    const isThere = this.#map.has(key);
-    expect(this.#map.delete(key)).toBe(isThere);
+    const isPresent = this.#map.has(key);
+    expect(this.#map.delete(key)).toBe(isPresent);
     expect(this.#map.has(key)).toBe(false);
     this.#stored.delete(hex(key));
   }
@@ -158,7 +158,7 @@ class EvictingPair<V> implements Disposable {
     }
   }
 
-  #drain(): void {
+  #takeAll(): void {
     let left = this.#random.below(4);
     for (const [key, value] of this.#map.takeAll()) {
       this.#expectStored(key, value);

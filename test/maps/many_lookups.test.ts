@@ -19,7 +19,7 @@ function programs(): number {
 const hasLoop = Btf.kernel().find("func", "bpf_loop") !== undefined;
 
 /** Number of programs that a map has open after look-ups of many keys. */
-const held = hasLoop ? 1 : 0;
+const expectedPrograms = hasLoop ? 1 : 0;
 
 describe("getMany of many keys", () => {
   for (const [keySize, valueSize] of [
@@ -41,12 +41,12 @@ describe("getMany of many keys", () => {
           using map = new HashMap({ ...types, maxEntries: 256 });
           const keys = Array.from({ length: 400 }, () => bytes(keySize));
           map.setMany(keys.slice(0, 200).map((key) => [key, bytes(valueSize)]));
-          const asked = Array.from({ length: many }, () => random.pick(keys));
-          const expected = asked.map((key) => map.get(key));
-          expect(map.getMany(asked)).toEqual(expected);
-          expect(programs()).toBe(valueSize > 512 ? 0 : held);
+          const requested = Array.from({ length: many }, () => random.pick(keys));
+          const expected = requested.map((key) => map.get(key));
+          expect(map.getMany(requested)).toEqual(expected);
+          expect(programs()).toBe(valueSize > 512 ? 0 : expectedPrograms);
           // Values that a run left in the shared memory do not appear in the next one.
-          const fewer = asked.slice(0, 17).toReversed();
+          const fewer = requested.slice(0, 17).toReversed();
           expect(map.getMany(fewer)).toEqual(fewer.map((key) => map.get(key)));
           map.clear();
           expect(map.getMany(fewer)).toEqual(fewer.map(() => undefined));
@@ -61,7 +61,7 @@ describe("getMany of many keys", () => {
     for (let i = 0; i < 100; i++) map.set(i, BigInt(i));
     const keys = Array.from({ length: many }, (_, index) => index % 130);
     expect(map.getMany(keys)).toEqual(keys.map((key) => (key < 100 ? BigInt(key) : undefined)));
-    expect(programs()).toBe(held);
+    expect(programs()).toBe(expectedPrograms);
   });
 
   bpfTest("returns the longest matches of a trie", () => {
@@ -72,7 +72,7 @@ describe("getMany of many keys", () => {
       (_, index) => `${10 + (index % 2)}.0.${index % 7}.1/32`,
     );
     expect(map.getMany(keys)).toEqual(keys.map((key) => map.get(key)));
-    expect(programs()).toBe(held);
+    expect(programs()).toBe(expectedPrograms);
   });
 
   bpfTest("looks up key by key if a look-up by a program would count as use", () => {
@@ -136,7 +136,7 @@ describe("getMany of many keys", () => {
       /^key 5000 of hash map "few": expected an integer from 0 to 4294967295/,
     );
     expect(map.getMany(keys)).toEqual(keys.map(() => 8));
-    expect(programs()).toBe(held);
+    expect(programs()).toBe(expectedPrograms);
   });
 
   bpfTest("works if decoding a value calls getMany of the same map", () => {

@@ -69,7 +69,7 @@ export class MapPair<V> implements Disposable {
     () => this.#take(this.#key()),
     () => this.#getMany(this.#some(() => this.#key())),
     () => this.#deleteMany(this.#some(() => this.#key())),
-    () => this.#drain(this.#random.below(4)),
+    () => this.#takeAll(this.#random.below(4)),
     () => this.#takeAllInBatches(1 + this.#random.below(9)),
     () => {
       if (this.#random.below(50) > 0) return;
@@ -169,7 +169,7 @@ export class MapPair<V> implements Disposable {
     expect(this.#map.deleteMany(keys)).toBe(deleted);
   }
 
-  #drain(limit: number): void {
+  #takeAll(limit: number): void {
     for (const [key, value] of this.#map.takeAll()) {
       this.#expectValue(value, key);
       expect(this.#model.delete(hex(key))).toBe(true);

@@ -33,16 +33,16 @@ describe("load and store of a mapped array", () => {
 
   bpfTest("require mmap: true and an open map", () => {
     using plain = new ArrayMap({ value: t.u32, length: 1 });
-    const gone = new ArrayMap({ value: t.u32, length: 1, mmap: true });
-    gone.load(0);
-    gone[Symbol.dispose]();
+    const disposed = new ArrayMap({ value: t.u32, length: 1, mmap: true });
+    disposed.load(0);
+    disposed[Symbol.dispose]();
     for (const use of [
       (map: ArrayMap<t.Type<number>>) => map.load(0),
       (map: ArrayMap<t.Type<number>>) => map.store(0, 1),
       (map: ArrayMap<t.Type<number>>) => map.atomicAdd(0, 1),
     ]) {
       expect(() => use(plain)).toThrow(/mmap: true/);
-      expect(() => use(gone)).toThrow(DisposedError);
+      expect(() => use(disposed)).toThrow(DisposedError);
     }
   });
 

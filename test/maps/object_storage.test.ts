@@ -252,7 +252,7 @@ bpfTest("wrong owners are explained in all methods", () => {
 });
 
 /** Never called: must not compile. */
-export function mistakes(
+export function typeErrors(
   sockets: SkStorage<t.Type<number>>,
   tasks: TaskStorage<t.Type<number>>,
 ): void {

@@ -77,7 +77,11 @@ describe("a program array", () => {
       expect(first.testRun(packet).returnValue).toBe(7);
       second[Symbol.dispose]();
       // The kernel empties it asynchronously.
-      for (let tries = 0; tries < 1000 && first.testRun(packet).returnValue === 7; tries++) {
+      for (
+        let attempts = 0;
+        attempts < 1000 && first.testRun(packet).returnValue === 7;
+        attempts++
+      ) {
         await Bun.sleep(5);
       }
       expect(first.testRun(packet).returnValue).toBe(100);

@@ -64,8 +64,8 @@ function step(
       break;
     case 7: {
       let left = random.below(3);
-      for (const drained of map.takeAll()) {
-        expect(drained).toEqual(takeNext() as Bytes);
+      for (const taken of map.takeAll()) {
+        expect(taken).toEqual(takeNext() as Bytes);
         if (left-- === 0) break;
       }
       break;

@@ -19,10 +19,12 @@ const network = (number: number) => `10.${number >> 8}.${number & 255}.0/24`;
 type Meanwhile = (key: Uint8Array) => void;
 
 /**
- * Calls `meanwhile` after each system call: with its key, or with the next key that it returned, for which there was no call
- * yet.
+ * Calls `meanwhile` with a key after each system call with that key, or after each call that returned it as the next key.
  */
-function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
+function onEachCall(
+  when: "after a call with their key" | "after a call that returned their key",
+  meanwhile: Meanwhile,
+): void {
   const { lookup, nextKey } = MapElement.prototype;
   const keyAt = ({ view }: MapElement, offset: number, end: number) =>
     new Uint8Array(view.buffer, view.byteOffset + offset, end - offset).slice();
@@ -30,9 +32,10 @@ function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
     this: MapElement,
     flags: number,
   ) {
-    const isThere = lookup.call(this, flags);
-    if (when === "asked") meanwhile(keyAt(this, elementKeyOffset, this.nextKeyOffset));
-    return isThere;
+    const isPresent = lookup.call(this, flags);
+    if (when === "after a call with their key")
+      meanwhile(keyAt(this, elementKeyOffset, this.nextKeyOffset));
+    return isPresent;
   });
   spyOn(MapElement.prototype, "nextKey").mockImplementation(function (
     this: MapElement,
@@ -40,7 +43,8 @@ function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
   ) {
     const from = keyAt(this, this.nextKeyOffset, this.valueOffset);
     const isMore = nextKey.call(this, first);
-    if (when === "found") meanwhile(keyAt(this, this.nextKeyOffset, this.valueOffset));
+    if (when === "after a call that returned their key")
+      meanwhile(keyAt(this, this.nextKeyOffset, this.valueOffset));
     else if (!first) meanwhile(from);
     return isMore;
   });
@@ -127,16 +131,19 @@ const patterns = [
 ] as const;
 
 describe.each(patterns)(
-  "entries from %d on, every %d, that are deleted between two calls",
+  "deleting entries from %d on, every %d, between two calls",
   (...pattern) => {
-    for (const when of ["asked", "found"] as const) {
-      bpfTest(`remove no other from an iteration over a map without batches, ${when}`, () => {
+    for (const when of [
+      "after a call with their key",
+      "after a call that returned their key",
+    ] as const) {
+      bpfTest(`hides no other entry from iteration over a map without batches, ${when}`, () => {
         using map = batchlessMap(count);
         for (let key = 1; key <= count; key++) map.set(key, 1);
         walkWhileDeleted(map, pattern, (victims) => onEachCall(when, deleter(map, t.u32, victims)));
       });
 
-      trieTest(`remove no other from an iteration over a trie key by key, ${when}`, () => {
+      trieTest(`hides no other entry from iteration over a trie key by key, ${when}`, () => {
         using trie = new KeyByKeyTrie(networks);
         for (let number = 0; number < count; number++) trie.set(network(number), number);
         walkWhileDeleted(trie, pattern, (victims) =>
@@ -145,7 +152,7 @@ describe.each(patterns)(
       });
     }
 
-    trieTest("remove no other from an iteration over a trie in batches", () => {
+    trieTest("hides no other entry from iteration over a trie in batches", () => {
       using trie = new SteppedTrie(networks);
       for (let number = 0; number < count; number++) trie.set(network(number), number);
       walkWhileDeleted(trie, pattern, (victims) => {

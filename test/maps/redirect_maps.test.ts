@@ -166,10 +166,10 @@ describe("a hash of network interfaces", () => {
     expect(ports.add(5, loopback)).toBe(false);
     expect(ports.replace(5, loopback)).toBe(true);
     expect(redirects(ports, 5)).toBe(true);
-    const drained = [...ports.takeAll()];
-    expect(new Set(drained.map(([key]) => key)).size).toBe(299);
-    expect(drained).toHaveLength(299);
-    expect(drained[0]?.[1]).toEqual(entry);
+    const taken = [...ports.takeAll()];
+    expect(new Set(taken.map(([key]) => key)).size).toBe(299);
+    expect(taken).toHaveLength(299);
+    expect(taken[0]?.[1]).toEqual(entry);
     expect(ports.count()).toBe(0);
   });
 

@@ -149,9 +149,9 @@ describe("a hash of sockets", () => {
     expect(map.take(keyOf(7))).toBeUndefined();
     expect(map.deleteMany([keyOf(7), keyOf(8), keyOf(9)])).toBe(2);
     map.set(keyOf(10), other);
-    const drained = [...map.takeAll()];
-    expect(drained).toHaveLength(197);
-    expect(drained.find(([{ port }]) => port === 10)?.[1]).toBe(cookieOf(other));
+    const taken = [...map.takeAll()];
+    expect(taken).toHaveLength(197);
+    expect(taken.find(([{ port }]) => port === 10)?.[1]).toBe(cookieOf(other));
     expect(map.count()).toBe(0);
   });
 

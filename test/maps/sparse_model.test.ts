@@ -106,8 +106,9 @@ class Pair<V, W> {
   #store(key: number, operation: "set" | "add" | "replace"): void {
     const { written, read } = this.#random.pick(this.#samples);
     const conditional = this.#map as Partial<Conditional<W>>;
-    const isThere = this.#model.has(key);
-    const isForbidden = (operation === "add" && isThere) || (operation === "replace" && !isThere);
+    const isPresent = this.#model.has(key);
+    const isForbidden =
+      (operation === "add" && isPresent) || (operation === "replace" && !isPresent);
     const store = (): unknown => {
       if (operation === "set") return this.#map.set(key, written);
       return conditional[operation]?.(key, written);
@@ -117,7 +118,7 @@ class Pair<V, W> {
       expect(store()).toBe(false);
     } else if (this.#isExclusive && [...this.#model.values()].includes(read)) {
       expect(refusalOf(store).code).toBe("EBUSY");
-    } else if (!isThere && this.#model.size >= this.#map.maxEntries) {
+    } else if (!isPresent && this.#model.size >= this.#map.maxEntries) {
       expect(refusalOf(store).code).toBe("E2BIG");
     } else {
       expect(store()).toBe(operation === "set" ? this.#map : true);

@@ -5,12 +5,12 @@ import { mapType, mapTypeName } from "../../src/maps/map_types.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { runBun } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
-import { badConstructions, misjudgement } from "./bad_options.ts";
+import { badConstructions, findWrongError } from "./bad_options.ts";
 
 describe("options of maps", () => {
   for (const bad of badConstructions) {
     test(`are rejected: ${bad.what}`, () => {
-      expect(misjudgement(bad)).toBeUndefined();
+      expect(findWrongError(bad)).toBeUndefined();
     });
   }
 });

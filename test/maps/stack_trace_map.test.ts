@@ -15,7 +15,7 @@ import {
 } from "../../src/index.ts";
 import { BPF_F_REUSE_STACKID, BPF_F_STACK_BUILD_ID, BPF_F_USER_STACK } from "../../src/uapi/bpf.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { type BadConstruction, misjudgement } from "./bad_options.ts";
+import { type BadConstruction, findWrongError } from "./bad_options.ts";
 
 const { r0, r1, r2, r3, r6 } = asm;
 const [EEXIST, ENOMEM, EFAULT] = [17, 12, 14];
@@ -532,7 +532,7 @@ describe("options", () => {
     bad("a bad pin", { pin: "" }, "TypeError", /pin: expected a path/),
   ];
   for (const one of table) {
-    test(`are rejected: ${one.what}`, () => expect(misjudgement(one)).toBeUndefined());
+    test(`are rejected: ${one.what}`, () => expect(findWrongError(one)).toBeUndefined());
   }
 
   bpfTest("accept the flag with buildId, and the largest depth", () => {
