@@ -106,7 +106,12 @@ function badConstructionsOf(kind: Kind): readonly BadConstruction[] {
       ? bad("maxEntries", { maxEntries: 4 }, "TypeError", /"maxEntries": .* the option `length`/)
       : bad("maxEntires", { maxEntires: 4 }, "TypeError", /did you mean "maxEntries"\?/),
     bad(`${size}s`, { [`${size}s`]: 4 }, "TypeError", new RegExp(`did you mean "${size}"`)),
-    bad("a name of 16", { name: "a".repeat(16) }, "RangeError", /name: .* at most 15 characters/),
+    bad(
+      "a name of 16 characters",
+      { name: "a".repeat(16) },
+      "RangeError",
+      /name: .* at most 15 characters/,
+    ),
     bad("an unknown flag", { flags: ["rdonyl"] }, "TypeError", /flags: unknown flag "rdonyl"/),
     bad("an empty pin", { pin: "" }, "TypeError", /pin: expected a path .* got ""/),
     {
@@ -121,7 +126,7 @@ function badConstructionsOf(kind: Kind): readonly BadConstruction[] {
 const badKeys: readonly BadConstruction[] = (
   [
     ["no key", undefined, "TypeError", /key: expected a type such as t\.u32, got undefined/],
-    ["a key not called", t.bytes, "TypeError", /key: .* meant to be called/],
+    ["an uncalled type function as key", t.bytes, "TypeError", /key: .* meant to be called/],
     [
       "a spin lock as key",
       t.spinLock,

@@ -150,7 +150,7 @@ describe("a thousand rounds leave nothing open", () => {
       map.toMap();
       using _dup = map.dup();
     },
-    "of an array map with its view that may not be read": () => {
+    "of an array map that may not be read, with its view": () => {
       using map = new ArrayMap({ value: t.u32, length: 4, mmap: true, flags: ["wronly"] });
       expect(() => map.view).toThrow(/EACCES/);
     },
@@ -172,7 +172,7 @@ describe("a thousand rounds leave nothing open", () => {
         map.setMany(map).take(1);
       }
     },
-    "of a trie, whose walks are left": () => {
+    "of a trie with unfinished iterations": () => {
       using trie = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4 });
       trie.set("10.0.0.0/8", 1);
       for (const _key of trie.keys()) break;
@@ -189,19 +189,19 @@ describe("a thousand rounds leave nothing open", () => {
       using ring = new RingBuf({ size: 65_536, event: t.u32 });
       ring.drain(() => {});
     },
-    "of walks broken off": () => {
+    "of iterations that break": () => {
       using map = array();
       for (const _entry of map) break;
       for (const _key of map.keys()) break;
     },
-    "of walks left by an error": () => {
+    "of iterations that end with an error": () => {
       const walk = () => {
         using map = array();
         for (const _value of map.values()) throw failure;
       };
       expect(walk).toThrow(failure);
     },
-    "of walks over a map that goes meanwhile": () => {
+    "of iterations over a map that is disposed of meanwhile": () => {
       const map = array();
       const walk = map.entries();
       walk.next();
@@ -214,7 +214,7 @@ describe("a thousand rounds leave nothing open", () => {
       expect(() => new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, pin })).toThrow(/pin/);
       expect(() => new ArrayMap({ value: t.u32, length: 1, flags: 32 })).toThrow(/EINVAL/);
     },
-    "of maps that do not fit": () => {
+    "of existing maps that do not match": () => {
       using map = hash();
       expect(() => ArrayMap.fromFd(map.fd, { value: t.u32 })).toThrow(/does not fit/);
       expect(() => HashMap.fromId(map.id, { key: t.u64, value: t.u32 })).toThrow(/does not fit/);

@@ -308,7 +308,7 @@ describe("a map opened read-only or write-only", () => {
     });
   }
 
-  bpfTest("is type-checked", () => {
+  bpfTest("accepts only valid flags in TypeScript", () => {
     using map = new HashMap(options);
     using opened = HashMap.fromId(map.id, { ...types, flags: ["rdonly"] });
     const value: bigint | undefined = opened.get(1);

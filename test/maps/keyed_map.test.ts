@@ -24,7 +24,7 @@ const makers: readonly [
   make: (maxEntries: number) => AssociativeMap<number, number>,
 ][] = [
   ["in batches", (maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries })],
-  ["key by key, where the kernel has no batches", batchlessMap],
+  ["key by key, without batches in the kernel", batchlessMap],
 ];
 
 function filled(make: (maxEntries: number) => AssociativeMap<number, number>, count: number) {
@@ -246,7 +246,7 @@ describe("lists of keys and pairs", () => {
     expect(map.count()).toBe(0);
   });
 
-  bpfTest("must have types if a map is opened", () => {
+  bpfTest("types are required to open a map", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
     expect(() => HashMap.fromFd(map.fd, undefined as never)).toThrow(
       /types: expected those of the map's keys and values or events, as given to new HashMap/,

@@ -75,7 +75,7 @@ const readOnlyMaps: Readonly<Record<string, readonly [flags: MapFlag[], (map: Ma
       [],
       (map) => ArrayMap.fromId(map.id, { ...map.types, flags: ["rdonly"] }),
     ],
-    "that is constant for programs": [["rdonly_prog"], (map) => map.dup()],
+    "with rdonly_prog": [["rdonly_prog"], (map) => map.dup()],
     "that was frozen before it was opened": [
       ["rdonly_prog"],
       (map) => ArrayMap.fromId(map.freeze().id, map.types),

@@ -78,13 +78,13 @@ const kinds: Readonly<Record<string, (shape: Shape) => MapPair<Bytes> | MapPair<
   "a per-CPU hash map": (shape) => perCpuPair(shape, new PerCpuHashMap(optionsOf(shape))),
   "a per-CPU hash map without preallocation": (shape) =>
     perCpuPair(shape, new PerCpuHashMap({ ...optionsOf(shape), flags: ["no_prealloc"] })),
-  "an LRU hash map with room to spare": (shape) =>
+  "an LRU hash map with many free entries": (shape) =>
     plainPair(
       shape,
       new LruHashMap({ ...optionsOf(shape), maxEntries: evictingMaxEntries }),
       keysFor(shape),
     ),
-  "an LRU per-CPU hash map with room to spare": (shape) =>
+  "an LRU per-CPU hash map with many free entries": (shape) =>
     perCpuPair(
       shape,
       new LruPerCpuHashMap({ ...optionsOf(shape), maxEntries: evictingMaxEntries }),

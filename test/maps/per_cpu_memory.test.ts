@@ -97,7 +97,7 @@ function expectInside(values: Bytes, room: number, valueSize: number): void {
 }
 
 for (const [name, make] of Object.entries(kinds)) {
-  describe(`of ${name} with values of 1 to 64 bytes`, () => {
+  describe(`${name} with values of 1 to 64 bytes`, () => {
     bpfTest("a look-up writes all of the memory for the values, and nothing after it", () => {
       for (const size of sizes) {
         const { map, room, element, values } = prepare(make, size);

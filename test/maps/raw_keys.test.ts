@@ -57,7 +57,7 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
     [bytes(16, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0xde, 0xad, 0xbe, 0xef)],
   ],
   [
-    "structs that differ in their padding alone",
+    "structs that differ only in their padding",
     padded,
     [1, 2, 3].map((garbage) => bytes(16, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, garbage)),
   ],
@@ -68,7 +68,7 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
   ],
   ["bytes after the NUL of a text", t.cstring(8), [bytes(8, "abc", 0, "xyz"), bytes(8, "d", 0, 1)]],
   [
-    "texts that differ after their NUL alone",
+    "texts that differ only after their NUL",
     t.cstring(8),
     ["x", "y", "z"].map((c) => bytes(8, "a", 0, c)),
   ],
@@ -84,7 +84,7 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
     tagged,
     [bytes(12, "abcdefgh", 1), bytes(12, "abcdefgh", 2), bytes(12, "abc", 0, "x", 0, 0, 0, 3)],
   ],
-  ["a truth of 2", t.bool, [bytes(1, 2), bytes(1, 3)]],
+  ["a bool of 2", t.bool, [bytes(1, 2), bytes(1, 3)]],
   [
     "numbers beyond 2^53",
     t.u64Number,
@@ -95,7 +95,7 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
     ],
   ],
   ["numbers below -2^53", t.i64Number, [bytes(8, ...Array(6).fill(255), 0xdf, 0xff)]],
-  ["floats that are no numbers", float, [bytes(4, 1, 0, 0xc0, 0x7f), bytes(4, 2, 0, 0xc0, 0x7f)]],
+  ["floats that are NaN", float, [bytes(4, 1, 0, 0xc0, 0x7f), bytes(4, 2, 0, 0xc0, 0x7f)]],
   [
     "bits beyond a prefix",
     t.cidr4,
@@ -103,7 +103,11 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
   ],
   ["a prefix that is too long", t.cidr6, [bytes(20, 200)]],
   ["objects that several keys share", parity, [bytes(4, 1), bytes(4, 3), bytes(4, 4)]],
-  ["objects that show nothing", held, [bytes(4, 1, 0, 7), bytes(4, 2, 0, 7), bytes(4, 2, 0, 8)]],
+  [
+    "objects without enumerable properties",
+    held,
+    [bytes(4, 1, 0, 7), bytes(4, 2, 0, 7), bytes(4, 2, 0, 8)],
+  ],
 ];
 
 for (const [name, type, rawKeys] of kinds) {

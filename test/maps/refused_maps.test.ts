@@ -199,7 +199,7 @@ const classes: Readonly<Record<string, Class>> = {
 describe("a map of another type or size", () => {
   for (const [name, { create, open }] of Object.entries(classes)) {
     (name === "BloomFilter" ? mapTest("bloom_filter") : bpfTest)(
-      `${name} is opened by its own class alone, with the sizes that it has`,
+      `${name} is opened only by its own class and with its own sizes`,
       () => {
         using map = create();
         const where = `the map of descriptor ${map.fd} does not fit:`;

@@ -119,7 +119,7 @@ describe("task storage", () => {
   );
 
   (isKernelSince("6.9") ? taskTest : skipping("descriptors of threads came with kernel 6.9"))(
-    "is a thread's own",
+    "is separate for each thread",
     () => {
       using storage = new TaskStorage({ value: t.u32 });
       const thread = otherThread();

@@ -100,7 +100,7 @@ for (const [name, make] of Object.entries(kinds)) {
 
     for (const every of [1, 2, 3, 64]) {
       bpfTest(
-        `returns every prefix once while each ${every}th is deleted when it is returned`,
+        `returns every prefix once while one of every ${every} is deleted when it is returned`,
         () => {
           const { trie, keys } = filled(make);
           using _trie = trie;

@@ -92,14 +92,14 @@ describe("the memory of a walk", () => {
   const endings: readonly [string, (map: ReturnType<typeof full>) => void][] = [
     ["that ends", (map) => void map.count()],
     [
-      "broken off",
+      "that breaks",
       (map) => {
         let steps = 0;
         for (const _entry of map) if (++steps > 400) break;
       },
     ],
     [
-      "left by an error",
+      "that ends with an error",
       (map) => {
         let steps = 0;
         const fail = () => {
