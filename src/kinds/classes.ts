@@ -49,8 +49,8 @@ export const simpleClasses = {
 export type SimpleMapName = keyof typeof simpleClasses;
 
 /**
- * Object of a map type that is created or opened with `T`. The frames of stacks are addresses unless `T` has `buildId:
- * true`.
+ * Object of a map type that is created or opened with `T`. The frames of stacks are addresses unless `T` has
+ * `buildId: true`.
  */
 export type SimpleMap<N extends SimpleMapName, T> = MapOf<
   (typeof simpleClasses)[N],

@@ -68,8 +68,8 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   }
 
   /**
-   * Opens the map with an id. The class must match the map type, and the sizes of keys and values are compared as by {@link
-   * open}.
+   * Opens the map with an id. The class must match the map type, and the sizes of keys and values are compared as by
+   * {@link open}.
    *
    * Requires Linux 4.13 and CAP_SYS_ADMIN.
    *
@@ -89,8 +89,8 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
 
   /**
    * Opens the map of a descriptor. The object has a duplicate of the descriptor with the same access rights: the given one
-   * remains the caller's. The class must match the map type, and the sizes of keys and values are compared as by {@link
-   * open}.
+   * remains the caller's. The class must match the map type, and the sizes of keys and values are compared as by
+   * {@link open}.
    *
    * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} if the map has another map type or its keys or values have another size, if an option is unknown,

@@ -469,8 +469,8 @@ export abstract class SingleTakeMap<
   Name extends MapTypeName = MapTypeName,
 > extends AssociativeMap<K, V, W, Name> {
   /**
-   * Takes all entries out of the map in arrays of up to `max`. Each entry takes its own calls, as {@link
-   * AssociativeMap.take} does.
+   * Takes all entries out of the map in arrays of up to `max`. Each entry takes its own calls, as
+   * {@link AssociativeMap.take} does.
    *
    * @throws {DecodeError} at the end, if entries could not be decoded: they stay in the map.
    * @throws {RangeError} if `max` is not a positive integer.
@@ -483,8 +483,8 @@ export abstract class SingleTakeMap<
 }
 
 /**
- * Base class of hash tables that have one value for each CPU under every key. Values are arrays in the order of {@link
- * possibleCpus}.
+ * Base class of hash tables that have one value for each CPU under every key. Values are arrays in the order of
+ * {@link possibleCpus}.
  */
 export abstract class PerCpuAssociativeMap<
   K,

@@ -71,8 +71,8 @@ export interface CommonMapOptions {
    */
   readonly numaNode?: number;
   /**
-   * Path on a BPF file system. The map that is pinned there is opened if it matches the options; if nothing is pinned
-   * there, a new map is created and pinned.
+   * Path on a BPF file system. If nothing is pinned there, the new map is pinned. If a map is pinned there, it is opened
+   * instead, and a TypeError is thrown if it differs from the options.
    */
   readonly pin?: string;
 }

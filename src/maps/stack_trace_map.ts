@@ -153,8 +153,9 @@ function checkDepth(depth: number): void {
  *
  * So create the map larger than needed, and delete stacks after reading them.
  *
- * `open`, `fromId` and `fromFd` need no types: the kernel reports the depth and the form of the frames. With `{ buildId:
- * true }` or `{ buildId: false }` the TypeScript type has the form too, and a map with the other form is rejected.
+ * `open`, `fromId` and `fromFd` need no types: the kernel reports the depth and the form of the frames. With
+ * `{ buildId: true }` or `{ buildId: false }` the TypeScript type has the form too, and a map with the other form is
+ * rejected.
  *
  * Ids are hashes and can be larger than `maxEntries`, up to the next power of two. The kernel removes a stack from its slot
  * while it copies it: of two readers of the same stack at the same moment, one can find it absent.

@@ -111,8 +111,9 @@ export interface RedirectFormat<V, W> {
 export const redirectValueSize = 2 * u32.size;
 
 /**
- * Layout of a number and a program, which is stored as a descriptor and read as an id: `struct bpf_devmap_val` and `struct
- * bpf_cpumap_val`. Values of 4 bytes have the number only, as in maps from before Linux 5.8 (devmap) and 5.9 (cpumap).
+ * Layout of a number and a program, which is stored as a descriptor and read as an id: `struct bpf_devmap_val` and
+ * `struct bpf_cpumap_val`. Values of 4 bytes have the number only, as in maps from before Linux 5.8 (devmap) and 5.9
+ * (cpumap).
  */
 export class RedirectLayout<V, W> implements ValueLayout<V, W> {
   readonly size: number;
