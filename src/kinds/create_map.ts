@@ -40,7 +40,7 @@ export type CreatedMap<O extends CreateMapOptions> = O["type"] extends SimpleMap
  * ```ts
  * import { createMap, t } from "bun-bpf";
  * using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 1024 });
- * recent.set("192.0.2.1", 1); // an LruHashMap, by address
+ * recent.set("192.0.2.1", 1); // an LruHashMap with addresses as keys
  * using events = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
  * console.log(`${recent}`, events.byteLength);
  * ```

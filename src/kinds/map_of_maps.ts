@@ -560,7 +560,7 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  *   using first = new HashMap(rules);
  *   tenants.set(7, first.set("192.0.2.1", 1));
  * }
- * using opened = tenants.get(7); // a HashMap by address: the map lives on in the other one
+ * using opened = tenants.get(7); // the same HashMap, which the outer map keeps alive
  * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
  * ```
  */

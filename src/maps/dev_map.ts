@@ -301,7 +301,7 @@ const xskHints: Hints = {
  * import { BpfError, XskMap } from "bun-bpf";
  * using sockets = new XskMap({ length: 64, name: "xsks" });
  * try {
- *   sockets.set(0, 0); // a socket of the family AF_XDP would do, standard input does not
+ *   sockets.set(0, 0); // standard input is not a socket of the family AF_XDP
  * } catch (error) {
  *   if (error instanceof BpfError) console.log(error.hint);
  * }

@@ -169,7 +169,7 @@ class LookupProgram implements Disposable {
       [0x0f, r2, r7, 0, 0], // r2 += r7: the key
       [0x27, r6, 0, 0, this.#valueStride], // r6 *= stride
       ...loadAddress(r8, mapValue, shared, this.#valuesOffset),
-      [0x0f, r8, r6, 0, 0], // r8 += r6: the place for its value
+      [0x0f, r8, r6, 0, 0], // r8 += r6: the memory for its value
       ...loadAddress(r1, mapDescriptor, map, 0),
       [0x85, 0, 0, 0, mapLookupElem],
       [0x15, r0, 0, found, 0], // if r0 == 0 goto absent

@@ -261,21 +261,21 @@ export abstract class KeyedMap<
   }
 
   /**
-   * @internal Decodes the entries from `start` to `end`. Calls `refuse` with the error of each entry that cannot be
+   * @internal Decodes the entries from `start` to `end`. Calls `onError` with the error of each entry that cannot be
    *   decoded.
    */
   protected readEntries(
     chunk: Chunk,
     start: number,
     end: number,
-    refuse: (error: unknown, index: number) => void,
+    onError: (error: unknown, index: number) => void,
   ): [key: K, value: V][] {
     const entries: [key: K, value: V][] = [];
     for (let index = start; index < end; index++) {
       try {
         entries.push(this.elements.readEntry(chunk, index));
       } catch (error) {
-        refuse(error, index);
+        onError(error, index);
       }
     }
     return entries;

@@ -355,7 +355,7 @@ export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
  *   labels.set(process.execPath, 7);
  *   console.log(labels.get(process.execPath));
  * } catch (error) {
- *   console.error(String(error)); // where bpf is not among the active security modules
+ *   console.error(String(error)); // if bpf is not among the active security modules
  * }
  * ```
  */
@@ -412,7 +412,7 @@ export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
  *   limits.set("/sys/fs/cgroup", 100n);
  *   console.log(limits.get("/sys/fs/cgroup"));
  * } catch (error) {
- *   console.error(String(error)); // where no cgroup file system is mounted there
+ *   console.error(String(error)); // if no cgroup file system is mounted there
  * }
  * ```
  */

@@ -57,7 +57,7 @@ const progHints: Hints = {
  *     asm.ldMap(r2, "steps"), // r1 is the context
  *     asm.mov(r3, 1),
  *     asm.call("tail_call"),
- *     asm.mov(r0, 0), // the place was empty
+ *     asm.mov(r0, 0), // the slot was empty
  *     asm.exit(),
  *   ],
  * });
@@ -113,7 +113,7 @@ const cgroupHints: Hints = {
  *   cgroups.set(0, "/sys/fs/cgroup/system.slice");
  *   cgroups.delete(0);
  * } catch (error) {
- *   console.error(String(error)); // where there is no such cgroup of version 2
+ *   console.error(String(error)); // if there is no such cgroup of version 2
  * }
  * console.log(cgroups.delete(0)); // false
  * ```
@@ -196,7 +196,7 @@ const perfEventHints: Hints = {
  * using events = new PerfEventArray({ name: "events" });
  * console.log(events.length === Math.max(...possibleCpus()) + 1); // true
  * try {
- *   events.set(0, 0); // a descriptor of perf_event_open(2) would do, standard input does not
+ *   events.set(0, 0); // standard input is not a descriptor of perf_event_open(2)
  * } catch (error) {
  *   if (error instanceof BpfError) console.log(error.code); // EBADF
  * }

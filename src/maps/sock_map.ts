@@ -220,7 +220,7 @@ const reuseportHints: Hints = {
  * ```ts
  * import { ReuseportSockArray } from "bun-bpf";
  * using workers = new ReuseportSockArray({ length: 2, name: "workers" });
- * // Bun's types do not know `reusePort` here.
+ * // Bun's types lack `reusePort` here.
  * const address = { hostname: "127.0.0.1", port: 0, reusePort: true };
  * const server = Bun.listen({ ...address, socket: { data() {} } });
  * workers.set(1, server);
