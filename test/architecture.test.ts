@@ -17,7 +17,7 @@ import {
 
 const imports = readImports();
 
-/** Imports that point upward today. The list may only become shorter. */
+/** Imports that may point upward. */
 const exceptions: readonly string[] = [];
 
 test("no import points upward", () => {
@@ -25,7 +25,7 @@ test("no import points upward", () => {
   expect(upward).toEqual([...exceptions]);
 });
 
-test("no files import each other in a circle", () => {
+test("no imports form a cycle", () => {
   expect(cycles(imports)).toEqual([]);
 });
 
@@ -34,7 +34,7 @@ test("look-ups of many keys need neither the assembler nor the loader of program
   expect(needed.filter((file) => /^asm\/|^ffi\/bpf_prog\.ts$/.test(file))).toEqual([]);
 });
 
-test("imports are found in all their forms, and not in comments", () => {
+test("importsOf finds all forms of imports, except in comments", () => {
   const source = `import a from "./a.ts";
 import type { B } from "./b.ts";
 export * from "./c.ts";
@@ -47,7 +47,7 @@ import { i } from "package";`;
   expect(importsOf(source)).toEqual(["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts"]);
 });
 
-test("imports that point upward, sideways or in a circle are reported", () => {
+test("imports that point upward or sideways, and cycles, are found", () => {
   expect(upwardImports([{ from: "ffi/a.ts", to: "types/b.ts" }])).toHaveLength(1);
   expect(upwardImports([{ from: "loop/a.ts", to: "maps/b.ts" }])).toHaveLength(1);
   expect(upwardImports([{ from: "types/b.ts", to: "check/a.ts" }])).toEqual([]);
@@ -59,7 +59,7 @@ test("imports that point upward, sideways or in a circle are reported", () => {
   expect(cycles(circle)).toEqual([["a/2.ts", "a/3.ts"]]);
 });
 
-test("the graph leaves out arrows that follow from others", () => {
+test("the graph has no arrows that follow from others", () => {
   const drawn = drawGraph([
     { from: "maps/a.ts", to: "ffi/b.ts" },
     { from: "maps/a.ts", to: "handle/c.ts" },
@@ -69,13 +69,13 @@ test("the graph leaves out arrows that follow from others", () => {
   expect(drawn).not.toContain("maps --> ffi");
 });
 
-test("the page about the architecture has the present graph", () => {
+test("docs/architecture.md has the present graph", () => {
   const text = readFileSync(page, "utf8");
-  // Where it has not: bun test/architecture.ts --write
+  // After a change of imports: bun test/architecture.ts --write
   expect(text).toBe(withGraph(text, imports));
 });
 
-test("the page about the architecture has a line for each folder, in their order", () => {
+test("docs/architecture.md has a row for each folder, in their order", () => {
   const described = Array.from(
     readFileSync(page, "utf8").matchAll(/^\| `src\/(\w+)(?:\.ts)?` /gm),
     ([, folder]) => folder,

@@ -1,17 +1,17 @@
 /**
- * The imports of src: which folder imports which, what points upward, and which files form a cycle.
+ * Checks the imports of src: they must not point upward, or form a cycle.
  *
- *   bun test/architecture.ts            prints the graph as a diagram
- *   bun test/architecture.ts --write    puts the graph into docs/architecture.md
- *   bun test/architecture.ts --check    prints what is wrong
+ *   bun test/architecture.ts            prints the graph of folders as a diagram
+ *   bun test/architecture.ts --write    writes the graph to docs/architecture.md
+ *   bun test/architecture.ts --check    prints imports that point upward, and cycles
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { packageRoot } from "./support/run.ts";
 
 /**
- * The folders that each folder may import, the highest ones only: what those may import is implied, and every folder may
- * import `check`. A new folder gets a row here.
+ * The highest folders that each folder may import. It may also import the folders that those may import, and `check`. A new
+ * folder gets a row here.
  */
 export const floors: Readonly<Record<string, readonly string[]>> = {
   check: [],
@@ -39,13 +39,13 @@ export const floors: Readonly<Record<string, readonly string[]>> = {
   index: ["inspect"],
 };
 
-/** An import of one file by another, both by their paths below src. */
+/** An import of one file by another. Both are paths below src. */
 export interface Import {
   readonly from: string;
   readonly to: string;
 }
 
-/** The imports between files of src, those of types alone included. */
+/** Reads the imports between files of src, including type-only imports. */
 export function readImports(root = join(packageRoot, "src")): Import[] {
   const files = [...new Bun.Glob("**/*.ts").scanSync(root)].sort();
   return files.flatMap((from) =>
@@ -56,21 +56,21 @@ export function readImports(root = join(packageRoot, "src")): Import[] {
   );
 }
 
-/** The relative paths that a source imports, exports from, or names the types of. */
+/** Returns the relative paths of all imports of a source, also of types and of exports from other files. */
 export function importsOf(source: string): string[] {
-  // Comments show imports, too: those of users.
+  // Examples in comments have imports as well.
   const code = source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
   const pattern = /(?:\bfrom|\bimport|\b(?:import|require)\s*\()\s*"(\.[^"]+\.ts)"/g;
   return [...new Set(Array.from(code.matchAll(pattern), ([, path = ""]) => path))];
 }
 
-/** The folder of a file below src; `index` for the public face. */
+/** Returns the folder of a file below src; `index` for src/index.ts. */
 export function folderOf(file: string): string {
   const folder = dirname(file);
   return folder === "." ? file.replace(/\.ts$/, "") : (folder.split("/")[0] ?? folder);
 }
 
-/** All folders that a folder may import. @throws {Error} for a folder without a row */
+/** Returns all folders that a folder may import. @throws {Error} if the folder has no row */
 export function allowed(folder: string): ReadonlySet<string> {
   const row = floors[folder];
   if (row === undefined) throw new Error(`src/${folder} has no row in test/architecture.ts`);
@@ -82,7 +82,7 @@ export function allowed(folder: string): ReadonlySet<string> {
   return all;
 }
 
-/** The imports that point upward, or sideways to a folder that is not below. */
+/** Returns the imports that point upward, or sideways to a folder that is not below. */
 export function upwardImports(imports: readonly Import[]): Import[] {
   return imports.filter(({ from, to }) => {
     const [importer, imported] = [folderOf(from), folderOf(to)];
@@ -90,7 +90,7 @@ export function upwardImports(imports: readonly Import[]): Import[] {
   });
 }
 
-/** The groups of files that import each other in a circle, each in order of their names. */
+/** Returns the groups of files whose imports form a cycle, each in order of their names. */
 export function cycles(imports: readonly Import[]): string[][] {
   const next = new Map<string, string[]>();
   for (const { from, to } of imports) next.set(from, [...(next.get(from) ?? []), to]);
@@ -117,14 +117,17 @@ export function cycles(imports: readonly Import[]): string[][] {
 /** The page that describes the folders. */
 export const page = join(packageRoot, "docs/architecture.md");
 
-/** Replaces the graph in the text of the page. @throws {Error} when the text has no place for it */
+/** Returns the text of the page with the graph replaced. @throws {Error} if the text has no place for the graph */
 export function withGraph(text: string, imports: readonly Import[]): string {
   const place = /(?<=<!-- graph -->\n)[\s\S]*(?=<!-- end of graph -->)/;
   if (!place.test(text)) throw new Error(`${page} has no place for the graph`);
   return text.replace(place, () => `\n${drawGraph(imports)}\n\n`);
 }
 
-/** The graph of folders as a Mermaid diagram: an arrow points down, to what is imported, unless another path says it too. */
+/**
+ * Returns the graph of folders as a Mermaid diagram. Arrows point to the imported folder; those that follow from others are left
+ * out.
+ */
 export function drawGraph(imports: readonly Import[]): string {
   const arrows = new Map<string, Set<string>>();
   for (const { from, to } of imports) {

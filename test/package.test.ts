@@ -1,4 +1,4 @@
-/** What is published works in somebody else's project: installed, imported, type-checked. */
+/** Tests of the published package in another project: installed, imported and type-checked. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import {
   chmodSync,
@@ -23,13 +23,13 @@ let folder = "";
 
 const packed = [".ci", "src", "examples", "README.md", "LICENSE", "package.json", "tsconfig.json"];
 
-/** A test of the package at work, with the kernel. */
+/** Defines a test in which the package uses the kernel. */
 const installedTest = isGuest ? hostTest : bpfTest;
 
 beforeAll(async () => {
   if (isGuest) return;
   folder = mkdtempSync(join(tmpdir(), "package-"));
-  // A copy: packing makes declarations on the way, which are not to be left in the working tree.
+  // A copy, because packing generates declarations, which should not stay in the working tree.
   const copy = join(folder, "copy");
   for (const name of packed) cpSync(join(packageRoot, name), join(copy, name), { recursive: true });
   symlinkSync(join(packageRoot, "node_modules"), join(copy, "node_modules"));
@@ -43,7 +43,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Settings of a project that uses the package, as strict as they can be: declarations are checked too. */
+/** The strictest settings of a project that uses the package. Declarations are checked as well. */
 const strictest = {
   strict: true,
   noEmit: true,
@@ -54,7 +54,7 @@ const strictest = {
   types: [],
 };
 
-/** How such projects resolve imports, and whether they know the web's interfaces. */
+/** The ways in which such projects resolve imports, with and without the types of the web. */
 const dom = ["ESNext", "DOM", "DOM.AsyncIterable"];
 const bundler = { module: "Preserve", moduleResolution: "bundler" };
 const projects: [name: string, settings: object][] = [
@@ -64,7 +64,7 @@ const projects: [name: string, settings: object][] = [
   ["as bundlers resolve, with the DOM", { lib: dom, ...bundler }],
 ];
 
-/** A script that makes a map and uses it. */
+/** A script that creates and uses a map. */
 const script = `import { HashMap, t } from "bun-bpf";
 using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
 console.log(map.set(1, 2n).get(1));
@@ -78,7 +78,7 @@ const write = (name: string, text: string) => Bun.write(join(folder, name), text
 
 describe("the package", () => {
   hostTest(
-    "holds the sources, the declarations and the license, and nothing of its development",
+    "has the sources, the declarations and the license, but no files for development",
     async () => {
       const root = join(folder, "node_modules/bun-bpf");
       const files = [...new Bun.Glob("**/*").scanSync(root)];
@@ -103,7 +103,7 @@ describe("the package", () => {
     },
   );
 
-  hostTest("tells bundlers which modules are imported for what they do", async () => {
+  hostTest("lists in sideEffects the modules that are imported for their effects", async () => {
     const src = join(packageRoot, "src");
     const files = [...new Bun.Glob("**/*.ts").scanSync(src)].filter((file) => !/^cli\//.test(file));
     const imported = await Promise.all(
@@ -117,25 +117,25 @@ describe("the package", () => {
     const { sideEffects } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
       sideEffects: string[];
     };
-    // Declarations alone: of types of the web.
+    // types/web.ts has only declarations, of types of the web.
     const expected = ["src/types/web.ts", ...sideEffects.map((path) => join(path))];
     expect([...new Set(imported.flat())].sort()).toEqual(expected.sort());
   });
 
-  hostTest("loads of Bun's own modules those alone that take no time", async () => {
+  hostTest("imports only bun:ffi of the modules of Bun and Node", async () => {
     const { outputs } = await Bun.build({
       entrypoints: [join(packageRoot, "src/index.ts")],
       target: "bun",
     });
     const code = (await outputs[0]?.text()) ?? "";
     const imports = new Bun.Transpiler({ loader: "js" }).scanImports(code);
-    // Most modules of Node take longer to load than this library; they are loaded on first use.
+    // Most modules of Node take longer to load than this library, so they are loaded on first use.
     expect(new Set(imports.map(({ path }) => path.replace("node:", "")))).toEqual(
       new Set(["bun:ffi"]),
     );
   });
 
-  hostTest("puts into the bundle of a script what it uses, in less than 60 kB", async () => {
+  hostTest("adds to the bundle of a script only what it uses, in less than 60 kB", async () => {
     await write("main.ts", script);
     const { outputs, metafile } = await Bun.build({
       entrypoints: [join(folder, "main.ts")],
@@ -143,7 +143,7 @@ describe("the package", () => {
       minify: true,
       metafile: true,
     });
-    // By folder, for whoever has to find what is too much.
+    // The bytes of each folder, to find the cause of a failure.
     const bytes: Record<string, number> = {};
     for (const output of Object.values(metafile?.outputs ?? {})) {
       for (const [path, { bytesInOutput }] of Object.entries(output.inputs)) {
@@ -159,7 +159,7 @@ describe("the package", () => {
     expect({ isSmall: size < 60_000, size, bytes }).toEqual({ isSmall: true, size, bytes });
   });
 
-  hostTest("loads at once what HashMap and the types need", async () => {
+  hostTest("loads at import only the code that HashMap and the types need", async () => {
     const map = join(folder, "node_modules/bun-bpf/dist/core.cjs.map");
     const { sources } = (await Bun.file(map).json()) as { sources: string[] };
     const folders = new Set(sources.flatMap((path) => /^\.\.\/src\/(\w+)\//.exec(path)?.[1] ?? []));
@@ -167,7 +167,7 @@ describe("the package", () => {
     expect([...folders].filter((name) => !own.includes(name))).toEqual([]);
   });
 
-  hostTest("names the packages that the command is built of, with their licenses", async () => {
+  hostTest("names the packages in the command's bundle, with their licenses", async () => {
     const file = join(folder, "node_modules/bun-bpf/dist/cli.licenses.txt");
     const text = await Bun.file(file).text();
     const { devDependencies } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
@@ -188,10 +188,10 @@ describe("the package", () => {
 
   describe.each([
     ["typescript-7", projects],
-    // TypeScript 5, which is slower, sees each setting once.
+    // TypeScript 5, which is slower, checks each setting once.
     ["typescript", projects.slice(1, 3)],
   ] as const)("with %s", (compiler, settings) => {
-    hostTest.each([...settings])("has types that are exact, %s", async (title, project) => {
+    hostTest.each([...settings])("has exact types, %s", async (title, project) => {
       const name = `${compiler} ${title}`;
       await write(
         `${name}.ts`,
@@ -281,7 +281,7 @@ ${body}});`,
     expect(await runBun(["test", "used.test.ts"], { cwd: folder })).toMatchObject({ exitCode: 0 });
   });
 
-  installedTest("names the remedy where no descriptor is left to load a part of it", async () => {
+  installedTest("names the remedy if no descriptor is left to load a part", async () => {
     await write(
       "no_descriptor.ts",
       `import { closeSync, openSync } from "node:fs";
@@ -302,12 +302,12 @@ use();
     });
     expect({ stdout, stderr }).toEqual({
       stdout:
-        "cannot load bun-bpf: open: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)\n4096\n",
+        "cannot load bun-bpf: open: EMFILE (too many open files). Close open files, or raise the limit of this process (ulimit -n)\n4096\n",
       stderr: "",
     });
   });
 
-  hostTest("exports what the sources do, as the same kinds of values", async () => {
+  hostTest("exports the same names and kinds of values as the sources", async () => {
     await write(
       "exports.ts",
       `import * as library from "bun-bpf";
@@ -319,7 +319,7 @@ console.log(JSON.stringify((${describeExports.toString()})(library)));`,
   });
 
   installedTest(
-    "has classes that can be extended and recognised, and objects with methods",
+    "has classes that work with extends and instanceof, and objects with methods",
     async () => {
       await write(
         "classes.ts",
@@ -352,7 +352,7 @@ console.log(JSON.stringify([
   );
 
   hostTest(
-    "has classes whose static members can be changed, those of a subclass apart",
+    "has classes whose static members can be changed, separately from those of a subclass",
     async () => {
       await write(
         "statics.ts",
@@ -373,7 +373,7 @@ console.log(JSON.stringify([isApart, isDefined, !("mark" in Program)]));`,
     },
   );
 
-  installedTest("explains a refused helper by a probe, which it loads for that", async () => {
+  installedTest("explains a rejected helper by a probe, which it loads for that", async () => {
     await write(
       "refused.ts",
       `import { asm, Program } from "bun-bpf";
@@ -414,18 +414,21 @@ for (const make of [
     }
   });
 
-  installedTest("names the user's line where a handle was opened that is left open", async () => {
-    await write(
-      "open.ts",
-      `import { LpmTrie, t } from "bun-bpf";
+  installedTest(
+    "reports an object that is left open with the line of the script that opened it",
+    async () => {
+      await write(
+        "open.ts",
+        `import { LpmTrie, t } from "bun-bpf";
 new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
-    );
-    const env = { BUN_BPF_TRACE_HANDLES: "1" };
-    const { stderr } = await runBun(["open.ts"], { cwd: folder, env });
-    const [, made, user] = stderr.split("\n");
-    expect(made).toMatch(/at new LpmTrie \(.*bun-bpf\/src\/maps\/lpm_trie\.ts:\d+:\d+\)$/);
-    expect(user).toMatch(/\/open\.ts:2:\d+$/);
-  });
+      );
+      const env = { BUN_BPF_TRACE_HANDLES: "1" };
+      const { stderr } = await runBun(["open.ts"], { cwd: folder, env });
+      const [, made, user] = stderr.split("\n");
+      expect(made).toMatch(/at new LpmTrie \(.*bun-bpf\/src\/maps\/lpm_trie\.ts:\d+:\d+\)$/);
+      expect(user).toMatch(/\/open\.ts:2:\d+$/);
+    },
+  );
 
   hostTest.each(['import("bun-bpf")', 'require("bun-bpf")'])(
     "says in one line that it needs Bun: %s in Node",
@@ -440,11 +443,11 @@ new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
     },
   );
 
-  hostTest("has the command, which needs nothing else", async () => {
+  hostTest("has the command, without dependencies", async () => {
     const { version } = (await Bun.file(join(packageRoot, "package.json")).json()) as {
       version: string;
     };
-    // Nothing is fetched: what is not installed is not there.
+    // --no-install: bunx must not download anything.
     const bunx = (...args: string[]) =>
       runBun(["x", "--no-install", "bun-bpf", ...args], { cwd: folder });
     expect(await bunx("--version")).toMatchObject({ stdout: `${version}\n`, exitCode: 0 });
@@ -452,7 +455,7 @@ new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
     expect(await bunx("map", "shw")).toMatchObject({ stdout: "", exitCode: 2 });
   });
 
-  describe("started in a folder of somebody else, who wants Bun to run code", () => {
+  describe("in a hostile folder, whose files make Bun run code", () => {
     const hostile = () => join(folder, "hostile");
     const ran = () => join(folder, "ran");
 
@@ -462,7 +465,7 @@ new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 1 });`,
         "evil.ts": `import { appendFileSync } from "node:fs";
 appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
         "bunfig.toml": 'preload = ["./evil.ts"]\n[run]\npreload = ["./evil.ts"]\n',
-        // Each of these would be taken for the script itself.
+        // Each of these replaces the script itself.
         "tsconfig.json": '{ "compilerOptions": { "paths": { "*": ["./evil.ts"] } } }',
         "jsconfig.json": '{ "compilerOptions": { "paths": { "*": ["./evil.ts"] } } }',
         "package.json": '{ "imports": { "#*": "./evil.ts" }, "browser": { "fs": "./evil.ts" } }',
@@ -477,10 +480,10 @@ appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
       symlinkSync(join(folder, "node_modules"), join(hostile(), "node_modules"));
     });
 
-    /** Runs a command line there: its output, and the code of that folder that ran. */
+    /** Runs a command in that folder, and returns its output and the code of the folder that ran. */
     const runThere = async (command: readonly string[]) => {
       rmSync(ran(), { force: true });
-      // Without this process's own settings of what the variables there set.
+      // Without the variables of this process that the .env files there set.
       const { stdout, stderr, exitCode } = await run(
         ["env", "-u", "FORCE_COLOR", "-u", "NO_COLOR", ...command],
         { cwd: hostile() },
@@ -488,7 +491,7 @@ appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
       return { stdout, stderr, exitCode, ran: existsSync(ran()) && readFileSync(ran(), "utf8") };
     };
 
-    hostTest("Bun would run it", async () => {
+    hostTest("Bun itself runs that code", async () => {
       const file = join(folder, "node_modules/bun-bpf/dist/cli.js");
       expect((await runThere([process.execPath, file, "--version"])).ran).toContain("cli.js");
     });
@@ -497,7 +500,7 @@ appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
       ["its path", () => [join(folder, "node_modules/.bin/bun-bpf")]],
       ["bunx", () => [process.execPath, "x", "--no-install", "bun-bpf"]],
       ["npx", () => ["npx", "--no-install", "bun-bpf"]],
-    ])("the command runs none of it: by %s", async (_, command) => {
+    ])("the command does not run that code: by %s", async (_, command) => {
       const file = join(packageRoot, "package.json");
       const { version } = (await Bun.file(file).json()) as { version: string };
       expect(await runThere([...command(), "--version"])).toEqual({
@@ -511,7 +514,7 @@ appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
       expect(stdout).toStartWith("Usage: bun-bpf [options] [command]");
     });
 
-    installedTest("the command reads no variables there", async () => {
+    installedTest("the command does not read the .env files", async () => {
       const command = [join(folder, "node_modules/.bin/bun-bpf"), "map", "list"];
       const { stdout, ...rest } = await runThere(command);
       expect(rest).toEqual({ stderr: "", exitCode: 0, ran: false });
@@ -519,7 +522,7 @@ appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
       expect(stdout).not.toContain("\u001b");
     });
 
-    hostTest("the examples run none of it either", async () => {
+    hostTest("the examples do not run that code", async () => {
       const examples = join(folder, "node_modules/bun-bpf/examples");
       for (const name of readdirSync(examples)) {
         const file = join(examples, name);
@@ -541,9 +544,11 @@ appendFileSync(${JSON.stringify(ran())}, process.argv.join(" ") + "\\n");`,
     expect(list.stdout).toMatch(new RegExp(`^ *${map.id}  hash `, "m"));
   });
 
-  installedTest("ends all that the old code has opened when bun --hot reloads it", async () => {
-    await using script = new HotScript(
-      `import { HashMap, keepAcrossReloads, RingBuf, t } from "bun-bpf";
+  installedTest(
+    "disposes of the objects of the old code when bun --hot reloads a script",
+    async () => {
+      await using script = new HotScript(
+        `import { HashMap, keepAcrossReloads, RingBuf, t } from "bun-bpf";
 // begin
 const kept = globalThis as any;
 const ring = new RingBuf({ size: 65_536, event: t.u32 });
@@ -555,12 +560,13 @@ const map = (kept.map ??= keepAcrossReloads(new HashMap({ key: t.u32, value: t.u
 const before = kept.ring;
 kept.ring = ring;
 report({ ready: true, rings: [before?.disposed, ring.disposed], map: map.set(1, 2n).count() });`,
-      folder,
-    );
-    await script.waitFor(({ ready }) => ready === true);
-    expect(await script.save()).toMatchObject({ rings: [true, false], map: 1 });
-    await script.waitFor(({ evaluation, over }) => evaluation === 1 && over === true);
-  });
+        folder,
+      );
+      await script.waitFor(({ ready }) => ready === true);
+      expect(await script.save()).toMatchObject({ rings: [true, false], map: 1 });
+      await script.waitFor(({ evaluation, over }) => evaluation === 1 && over === true);
+    },
+  );
 
   installedTest.each([
     [["--target=bun"], "bundle.js"],
@@ -578,7 +584,7 @@ report({ ready: true, rings: [before?.disposed, ring.disposed], map: map.set(1, 
   });
 });
 
-/** The kind of each export, its own name, and those of what a class or an object has. */
+/** Returns the kind of each export, its name, and the names of the members of classes and objects. */
 function describeExports(exports: object): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(exports)

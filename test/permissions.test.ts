@@ -1,4 +1,4 @@
-/** The ways in docs/permissions.md to give one program the capabilities work as shown, and none gives them to every user of Bun. */
+/** Tests that the ways in docs/permissions.md to give capabilities to one program work, and that none gives them to every user of Bun. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,11 +17,11 @@ const compiled =
   blocksOf(page).find(({ language, code }) => language === "sh" && code.includes("setcap"))?.code ??
   "";
 
-/** A user and a group that own nothing here, and a user who is not in that group. */
+/** A user and group without privileges, and a user who is not in that group. */
 const member = 65534;
 const stranger = 65533;
 
-/** The reason why capabilities cannot be given to an unprivileged user here, if any. */
+/** The reason for which capabilities cannot be given to an unprivileged user here, if any. */
 const obstacle =
   hostObstacle ??
   bpfObstacle ??
@@ -37,14 +37,14 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a shell line as a user without privilege. */
+/** Runs a line of shell code as a user without privileges. */
 function runAs(user: number, line: string): ReturnType<typeof run> {
   const ids = [`--reuid=${user}`, `--regid=${user}`, "--clear-groups"];
   return run(["setpriv", ...ids, "sh", "-c", line], { cwd: folder });
 }
 
 describe("capabilities for one program", () => {
-  test("the Bun binary gets none, in the documentation and in hints", () => {
+  test("are never given to the Bun binary, in the documentation and in hints", () => {
     expect(permissions).toContain("**Do not give capabilities to the Bun binary**");
     const files = [
       "README.md",
@@ -66,29 +66,26 @@ describe("capabilities for one program", () => {
     }
   });
 
-  testUnless(obstacle)(
-    "a compiled script has them, only for the group that may run it",
-    async () => {
-      const target = join(folder, "execsnoop");
-      const commands = compiled
-        .replaceAll("/usr/local/bin/", `${folder}/`)
-        .replaceAll("-g tracers", `-g ${member}`)
-        .replaceAll("--outfile execsnoop", `--outfile ${folder}/built`)
-        .replaceAll("0750 execsnoop", `0750 ${folder}/built`);
-      const shell = `set -e; sudo() { "$@"; }; bun() { "${process.execPath}" "$@"; }; ${commands}`;
-      expect(await run(["sh", "-c", shell])).toMatchObject({ exitCode: 0 });
+  testUnless(obstacle)("belong to a compiled script, which only one group may run", async () => {
+    const target = join(folder, "execsnoop");
+    const commands = compiled
+      .replaceAll("/usr/local/bin/", `${folder}/`)
+      .replaceAll("-g tracers", `-g ${member}`)
+      .replaceAll("--outfile execsnoop", `--outfile ${folder}/built`)
+      .replaceAll("0750 execsnoop", `0750 ${folder}/built`);
+    const shell = `set -e; sudo() { "$@"; }; bun() { "${process.execPath}" "$@"; }; ${commands}`;
+    expect(await run(["sh", "-c", shell])).toMatchObject({ exitCode: 0 });
 
-      const shown = await runAs(member, `exec ${target} --duration 0.2`);
-      expect(shown).toMatchObject({ exitCode: 0 });
-      expect(shown.stderr).toMatch(/^\d+ seen, 0 lost\n$/);
-      const refused = await runAs(stranger, `exec ${target} --duration 0.2`);
-      expect(refused.exitCode).toBe(126);
-      expect(refused.stderr).toContain("Permission denied");
-    },
-  );
+    const shown = await runAs(member, `exec ${target} --duration 0.2`);
+    expect(shown).toMatchObject({ exitCode: 0 });
+    expect(shown.stderr).toMatch(/^\d+ seen, 0 lost\n$/);
+    const refused = await runAs(stranger, `exec ${target} --duration 0.2`);
+    expect(refused.exitCode).toBe(126);
+    expect(refused.stderr).toContain("Permission denied");
+  });
 
   testUnless(obstacle)(
-    "a compiled script runs no code of the folder where it is started",
+    "are safe in a compiled script, which runs no code from its working directory",
     async () => {
       const hostile = mkdtempSync(join(folder, "hostile-"));
       chmodSync(hostile, 0o755);
@@ -111,8 +108,8 @@ describe("capabilities for one program", () => {
     },
   );
 
-  testUnless(obstacle)("a service has them as ambient capabilities", async () => {
-    // What systemd does for AmbientCapabilities=.
+  testUnless(obstacle)("belong to a service as ambient capabilities", async () => {
+    // As systemd does for AmbientCapabilities=.
     const capabilities = /AmbientCapabilities=([A-Z_ ]+)/.exec(permissions)?.[1] ?? "";
     const list = capabilities
       .split(" ")
@@ -149,7 +146,7 @@ testUnless(pinObstacle)(
   },
 );
 
-test("the first line that the page gives to scripts is that of the command and the examples", () => {
+test("the command and the examples have the first line that the page recommends", () => {
   const [, line] = /^ *(#!.*)$/m.exec(permissions) ?? [];
   const files = ["src/cli/main.ts", ...new Bun.Glob("examples/*.ts").scanSync(packageRoot)];
   expect(files.length).toBeGreaterThan(1);

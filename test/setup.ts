@@ -1,22 +1,22 @@
 /**
- * Fails the test run when it ends with a kernel object still open or mapped: a leak of the library or of a test.
+ * Fails the test run if a kernel object is still open or mapped at its end: a leak in the library or in a test.
  *
- * Loaded before all test files by bunfig.toml; Bun runs the `afterAll` of a preloaded file once, behind the last test.
+ * bunfig.toml loads it before all test files. Bun runs the `afterAll` of a preloaded file once, after the last test.
  */
 import { afterAll, afterEach } from "bun:test";
 import { relative } from "node:path";
 import { registry } from "../src/ffi/handle_registry.ts";
 import { openKernelObjects } from "./support/leaks.ts";
 
-// For this process alone: what tests start as a child says only what they expect of it.
+// The variable is for this process only: in children of tests it would change their output.
 delete process.env["BUN_BPF_TRACE_HANDLES"];
 
 const before = openKernelObjects();
-/** What is open now, with the file after one of whose tests it was first seen. */
+/** The objects that are open now, each with the test file after whose test it was first seen. */
 let suspects = new Map<string, string>();
 
 afterEach(() => {
-  // Not a failure yet: a file may hold an object from its beforeAll to its afterAll.
+  // Not a failure yet: a file can keep an object open from its beforeAll to its afterAll.
   const still = new Map<string, string>();
   for (const id of openKernelObjects().keys()) {
     if (!before.has(id)) still.set(id, suspects.get(id) ?? relative(process.cwd(), Bun.main));

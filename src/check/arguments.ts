@@ -1,13 +1,13 @@
 import { describe } from "./describe.ts";
 import { suggest } from "./names.ts";
 
-/** No layout is larger: the kernel holds the sizes of keys and values in a signed 32-bit integer. */
+/** The maximum size of a layout, in bytes: the kernel stores the sizes of keys and values in a signed 32-bit integer. */
 export const LARGEST_SIZE = 0x7fffffff;
 
 /**
- * Checks an argument that counts something.
+ * Checks that an argument is an integer within a range.
  *
- * @throws {RangeError} when it is not an integer from `min` to `max`
+ * @throws {RangeError} if it is not an integer from `min` to `max`
  */
 export function checkCount(what: string, value: number, min: number, max = LARGEST_SIZE): void {
   if (!Number.isInteger(value) || value < min || value > max) {
@@ -17,27 +17,27 @@ export function checkCount(what: string, value: number, min: number, max = LARGE
   }
 }
 
-/** Checks an option that is on or off. @throws {TypeError} */
+/** Checks that an argument is a boolean. @throws {TypeError} if it is not */
 export function checkBoolean(what: string, value: boolean): void {
   if (typeof value === "boolean") return;
   throw new TypeError(`${what}: expected true or false, got ${describe(value)}`);
 }
 
 /**
- * Checks the size of a whole layout.
+ * Checks the size of a layout.
  *
- * @throws {RangeError} when it is larger than any key or value can be
+ * @throws {RangeError} if it is larger than the kernel allows for keys and values
  */
 export function checkSize(what: string, size: number): void {
   if (size > LARGEST_SIZE) {
-    throw new RangeError(`${what}: ${size} bytes are more than the largest type, ${LARGEST_SIZE}`);
+    throw new RangeError(`${what}: expected at most ${LARGEST_SIZE} bytes, got ${size}`);
   }
 }
 
 /**
  * Checks an alignment.
  *
- * @throws {RangeError} when it is not a power of two
+ * @throws {RangeError} if it is not a power of two
  */
 export function checkAlign(what: string, align: number): void {
   checkCount(what, align, 1, 4096);
@@ -47,9 +47,9 @@ export function checkAlign(what: string, align: number): void {
 }
 
 /**
- * Checks that an argument is an object whose own names are all known.
+ * Checks that an argument is an object and has only known options.
  *
- * @throws {TypeError} naming the option that is not, with a hint
+ * @throws {TypeError} if an option is not known; the message names it and suggests a similar one
  */
 export function checkOptions(what: string, options: object, known: readonly string[]): void {
   if (typeof options !== "object" || options === null) {
@@ -62,9 +62,9 @@ export function checkOptions(what: string, options: object, known: readonly stri
 }
 
 /**
- * What an iterable argument has.
+ * Returns the items of an iterable argument.
  *
- * @throws {TypeError} when it is none, or a text, whose characters are hardly meant
+ * @throws {TypeError} if it is not iterable, or is a string
  */
 export function listOf<T>(items: Iterable<T>, what: string): T[] {
   if (typeof items === "object" && items !== null && Symbol.iterator in items) return [...items];

@@ -1,18 +1,19 @@
-/** The path of a member below `path` (empty for the value itself): `addr.port`, or `addr["odd name"]`. */
+/** Returns the path of a member of `path`, which is empty for the value itself: `addr.port`, or `addr["odd name"]`. */
 export function memberPath(path: string, name: string): string {
   if (!/^[\p{ID_Start}_$][\p{ID_Continue}$]*$/u.test(name))
     return `${path}[${JSON.stringify(name)}]`;
   return path === "" ? name : `${path}.${name}`;
 }
 
-/** The path of an element below `path`: `ports[3]`. */
+/** Returns the path of an element of `path`: `ports[3]`. */
 export function elementPath(path: string, index: number): string {
   return `${path}[${index}]`;
 }
 
+/** The number of characters of a string that messages show. */
 const LONGEST_QUOTE = 60;
 
-/** A value as an error message shows it: short, and with its type evident. */
+/** Describes a value for error messages: short, and such that its type is visible. */
 export function describe(value: unknown): string {
   switch (typeof value) {
     case "string":
@@ -45,20 +46,20 @@ function message(path: string, expected: string, value: unknown, hint: string): 
   return `${place}expected ${expected}, got ${describe(value)}${hint === "" ? "" : `: ${hint}`}`;
 }
 
-/** Throws the TypeError for a value of the wrong JavaScript type. */
+/** Throws a TypeError for a value of the wrong JavaScript type. */
 export function refuseType(path: string, expected: string, value: unknown, hint = ""): never {
   throw new TypeError(message(path, expected, value, hint));
 }
 
-/** Throws the RangeError for a value of the right type that the layout cannot hold. */
+/** Throws a RangeError for a value of the right JavaScript type that is out of range. */
 export function refuseRange(path: string, expected: string, value: unknown, hint = ""): never {
   throw new RangeError(message(path, expected, value, hint));
 }
 
-/** Messages of errors, before and after a context was added. */
+/** The messages of errors, without (`plain`) and with (`shown`) their context. */
 const messages = new WeakMap<object, { readonly plain: string; readonly shown: string }>();
 
-/** A thrown value, and the place within a call where it was thrown. The caller adds the call itself. */
+/** A thrown value with the place in an argument where it was thrown. {@link withContext} adds the call. */
 export class Located {
   readonly error: unknown;
   readonly place: string;
@@ -70,11 +71,11 @@ export class Located {
 }
 
 /**
- * Returns the error to throw for an error of a type, with the context before its message.
+ * Adds a context to the message of a thrown value, and returns the error to throw.
  *
- * Where the message can be changed it is the same error, with its class and properties. An error that is thrown again gets the new
- * context instead of the old one. A value whose message cannot be changed (a frozen error, a DOMException, not an error) becomes
- * the `cause` of a new error, which is a TypeError or RangeError if the value is one.
+ * This is the same error if its message can be changed. A context that was added before is replaced. A value whose message
+ * cannot be changed (a frozen error, a DOMException, a value that is not an error) becomes the `cause` of a new error, which is
+ * a TypeError or RangeError if the value is one.
  */
 export function withContext(thrown: unknown, context: string): unknown {
   if (thrown instanceof Located) return withContext(thrown.error, `${context}: ${thrown.place}`);
@@ -86,7 +87,7 @@ export function withContext(thrown: unknown, context: string): unknown {
   const known = messages.get(thrown);
   if (known?.shown === plain) ({ plain } = known);
   const shown = `${context}: ${plain}`;
-  // Not by the property's descriptor: an error that was made without a message has none.
+  // The property's descriptor would not do: an error that was created without a message has none.
   if (!Reflect.set(thrown, "message", shown)) {
     const Class = [TypeError, RangeError].find((known) => thrown instanceof known) ?? Error;
     return new Class(shown, { cause: thrown });
@@ -95,10 +96,13 @@ export function withContext(thrown: unknown, context: string): unknown {
   return thrown;
 }
 
-/** What `console.log` calls to show a value: Node's `util.inspect.custom`, without the milliseconds that loading `node:util` takes. */
+/**
+ * Name of the method by which `console.log` shows an object: `util.inspect.custom`. Loading `node:util` for it would take
+ * milliseconds.
+ */
 export const inspectCustom: unique symbol = Symbol.for("nodejs.util.inspect.custom");
 
-/** The arguments of a method of this name. */
+/** The arguments of a method named {@link inspectCustom}. */
 export type InspectArguments = readonly [
   depth: number,
   options: object,
@@ -106,8 +110,8 @@ export type InspectArguments = readonly [
 ];
 
 /**
- * Shows an object in the console by its properties, without its methods. The name is a parameter because minifiers shorten the
- * names of classes.
+ * Returns the text by which the console shows an object: its class and these properties. The name of the class is a parameter
+ * because minifiers shorten the names of classes.
  */
 export function show(
   className: string,

@@ -1,9 +1,6 @@
-/** @module The kernel's names as keywords: `LRU_HASH` is `"lru_hash"`. */
+/** @module Suggestions for misspelt names, and the kernel's names as keywords: `LRU_HASH` is `"lru_hash"`. */
 
-/**
- * `did you mean "packed"?` when one of the known names is close to what was written, and
- * `known names: ...` otherwise.
- */
+/** Returns `did you mean "packed"?` if one of the known names is similar to `name`, and `known names: ...` otherwise. */
 export function suggest(name: string, known: readonly string[]): string {
   return (
     suggestion(name, known) ??
@@ -11,17 +8,17 @@ export function suggest(name: string, known: readonly string[]): string {
   );
 }
 
-/** Returns `did you mean "packed"?` where one of the known names is close to what was written; `undefined` otherwise. */
+/** Returns `did you mean "packed"?` if one of the known names is similar to `name`, and `undefined` otherwise. */
 export function suggestion(name: string, known: Iterable<string>): string | undefined {
-  // Objects without a name have an empty one, which nobody means.
+  // An empty name, which objects without a name have, is not a suggestion.
   const best = closest(name, known) || undefined;
   return best && `did you mean ${JSON.stringify(best)}?`;
 }
 
-/** The one of the known names that is close to what was written, or `undefined`. */
+/** Returns the known name that is the most similar to `name`; `undefined` if none is similar enough. */
 export function closest(name: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
-  // A third of the letters may be wrong: more than that is a different word.
+  // Up to a third of the characters may differ.
   let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
   for (const candidate of known) {
     if (Math.abs(candidate.length - name.length) >= bestDistance) continue;
@@ -34,7 +31,7 @@ export function closest(name: string, known: Iterable<string>): string | undefin
   return best;
 }
 
-/** How many letters to insert, delete, replace or swap with their neighbour. */
+/** Returns the number of characters to insert, delete, replace or swap with their neighbour (Damerau-Levenshtein distance). */
 function editDistance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let row = 1; row <= a.length; row++) {
@@ -57,15 +54,18 @@ function editDistance(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
-/** A name of the kernel's as a keyword. */
+/** The keyword for a name of the kernel. */
 export type Keyword<Name extends string> = Lowercase<Name>;
 
-/** A name of the kernel's as a keyword. */
+/** Returns the keyword for a name of the kernel. */
 export function keyword<Name extends string>(name: Name): Keyword<Name> {
   return name.toLowerCase() as Keyword<Name>;
 }
 
-/** The keywords of an enumeration. Of several names for one number, the later one: the kernel renames what it deprecates. */
+/**
+ * Returns the keyword of each number of an enumeration. If a number has several names, the last one counts: earlier ones are
+ * deprecated.
+ */
 export function keywordsByNumber<Name extends string>(
   enumeration: Readonly<Record<Name, number>>,
 ): ReadonlyMap<number, Keyword<Name>> {
@@ -74,7 +74,7 @@ export function keywordsByNumber<Name extends string>(
   );
 }
 
-/** The number of each keyword of an enumeration. */
+/** Returns the number of each keyword of an enumeration. */
 export function numbersByKeyword<Name extends string>(
   enumeration: Readonly<Record<Name, number>>,
 ): Readonly<Record<Keyword<Name>, number>> {
@@ -85,7 +85,7 @@ export function numbersByKeyword<Name extends string>(
   >;
 }
 
-/** The keyword of a number, also of one that is newer than this library: `"type_99"`. */
+/** Returns the keyword of a number; `"type_99"` for a number that is newer than this library. */
 export function keywordOf<Name extends string>(
   keywords: ReadonlyMap<number, Name>,
   number: number,
@@ -94,9 +94,9 @@ export function keywordOf<Name extends string>(
 }
 
 /**
- * Returns the name of a value of an enumeration: the first if it has several, `undefined` if it has none.
+ * Returns the name of a value in an enumeration: the first one if there are several, `undefined` if there is none.
  *
- * @param enumeration an object of names and numbers: one of `uapi`, or your own
+ * @param enumeration an object with names and numbers, such as those of `uapi`
  *
  * @example
  * ```ts

@@ -37,7 +37,7 @@ import {
 export function probeMapOf(type: MapType): Probed {
   const { name, keySize, valueSize, maxEntries, flags = 0 } = type;
   const smallest: ProbedMap = { type: name, keySize, valueSize, maxEntries, flags };
-  switch (type.with) {
+  switch (type.creationInput) {
     case "inner map": {
       const inner = probeMap({ type: "ARRAY", keySize: 4, valueSize: 4, maxEntries: 1 });
       if (!(inner instanceof Descriptor)) return inner;
@@ -49,9 +49,9 @@ export function probeMapOf(type: MapType): Probed {
       const { bytes, keyTypeId, valueTypeId } = encodeBtf({ key: u32, value: u64 });
       using btf = loadBtf(bytes, "types of a probed map");
       // Kernels before 6.9 read their own types when they check their first program, and know none of them until then.
-      if (type.with === "kernel type") probeLoad("socket_filter");
+      if (type.creationInput === "kernel type") probeLoad("socket_filter");
       // The kernel asks for types of the program's own also where it takes the value's from its own.
-      return type.with === "types"
+      return type.creationInput === "types"
         ? probeMap({ ...smallest, btf: { fd: btf.fd, keyTypeId, valueTypeId } })
         : probeMap({ ...smallest, ...structOpsShape(), btf: { fd: btf.fd } });
     }

@@ -18,34 +18,34 @@ import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch, getUint64, type Scratch, setUint64 } from "./mapped_memory.ts";
 
-/** Polls that can be in flight at once. */
+/** The number of polls that can be pending at once. */
 const maxEvents = 1024;
 const eventsPerCall = 64;
-/** The longest time that a cancelled poll takes to complete, which the kernel does on another thread. */
-const longestCancellationMilliseconds = 100;
+/** The longest wait for cancelled polls to complete, which the kernel does on another thread. */
+const maxCancellationMs = 100;
 
-/** A counter that can be waited for (eventfd(2)), non-blocking and closed on exec. */
-export function eventDescriptor(name: string): Descriptor {
+/** Creates an eventfd(2): a counter that is readable when it is not 0. It is non-blocking and closed on exec. */
+export function createEventfd(name: string): Descriptor {
   const fd = otherLibc.eventfd(0, constants.O_NONBLOCK | EFD_CLOEXEC);
   if (fd < 0) {
-    throw new BpfError({ errno: lastErrno(), syscall: "eventfd", doing: `make the ${name}` });
+    throw new BpfError({ errno: lastErrno(), syscall: "eventfd", doing: `create the ${name}` });
   }
   return new Descriptor(fd, name);
 }
 
-/** The part of Linux AIO that wakes an event loop: polls that count up an eventfd (kernel 4.19). */
+/** The part of Linux AIO that can wake an event loop: polls that increment an eventfd (kernel 4.19). */
 export class Aio implements Disposable {
   readonly #context: number;
   readonly #events: Scratch;
-  /** The control block of each poll in flight, by its `userData`: the kernel knows it by its address. */
+  /** The control blocks of pending polls, by `userData`. The kernel identifies a poll by the address of its control block. */
   readonly #blocks = new Map<number, Scratch>();
-  /** The `userData` of polls that were taken back, whose completion is to come. */
+  /** The `userData` of cancelled polls whose completion is still to come. */
   readonly #cancelled = new Set<number>();
-  /** The `userData` of polls that completed and were not given out by {@link reap} yet. */
+  /** The `userData` of completed polls that {@link reap} has not returned yet. */
   readonly #completed = new Set<number>();
   #disposed = false;
 
-  /** @throws {BpfError} where AIO is not built into the kernel or no context is left */
+  /** @throws {BpfError} if the kernel was built without AIO, or no context is left */
   constructor() {
     using context = allocateScratch(8);
     const address = context.address as Pointer;
@@ -54,14 +54,17 @@ export class Aio implements Disposable {
         errno: lastErrno(),
         syscall: "io_setup",
         doing: "set up asynchronous I/O",
-        hint: "The kernel was built without CONFIG_AIO, or fs.aio-max-nr is reached",
+        hint: "The kernel was built without CONFIG_AIO, or the limit fs.aio-max-nr is reached",
       });
     }
     this.#context = getUint64(context.view, 0);
     this.#events = allocateScratch(eventsPerCall * IO_EVENT.sizeof);
   }
 
-  /** Once the descriptor is readable: completes with `userData` and counts up `eventfd`. Fires once. */
+  /**
+   * Starts a poll that completes once, when the descriptor is readable: {@link reap} returns `userData`, and `eventfd` is
+   * incremented.
+   */
   poll(fd: number, userData: number, eventfd: number): void {
     const block = allocateScratch(IOCB.sizeof);
     const { view } = block;
@@ -89,7 +92,7 @@ export class Aio implements Disposable {
     this.#blocks.set(userData, block);
   }
 
-  /** Hands one control block to the kernel, and returns the errno, or 0. */
+  /** Submits one control block. Returns the errno, or 0. */
   #submit(list: Scratch): number {
     for (;;) {
       const context = this.#context as Pointer;
@@ -104,32 +107,32 @@ export class Aio implements Disposable {
         return 0;
       const errno = lastErrno();
       if (errnoName(errno) !== "EAGAIN") return errno;
-      // Polls that were taken back count until their completion is fetched.
+      // Cancelled polls count as pending until their completion is fetched.
       const before = this.#blocks.size;
-      if (this.#cancelled.size > 0) this.#collect(1, longestCancellationMilliseconds);
+      if (this.#cancelled.size > 0) this.#collect(1, maxCancellationMs);
       if (this.#blocks.size === before) return errno;
     }
   }
 
-  /** Takes back a poll: until then it keeps what the descriptor belongs to alive. */
+  /** Cancels a poll, so that {@link reap} does not return it. A pending poll keeps the descriptor's file open. */
   cancel(userData: number): void {
     const block = this.#blocks.get(userData);
     if (block === undefined) {
-      // It completed, and may wait to be given out.
+      // It has completed, and may not have been returned yet.
       this.#completed.delete(userData);
       return;
     }
     const context = this.#context as Pointer;
     const events = this.#events.address as Pointer;
-    // Its completion comes through the queue in any case (EINPROGRESS), or is there already (EINVAL).
+    // The result is not needed: the completion comes through the queue (EINPROGRESS), or is in it already (EINVAL).
     otherSyscalls.io_cancel(SYS_io_cancel[architecture], context, block.address as Pointer, events);
     this.#cancelled.add(userData);
-    // Completions of earlier cancellations, too, count as polls in flight until they are fetched. What else completed is
-    // kept for reap(): the eventfd tells of it.
+    // Completions of earlier cancellations count as pending polls until they are fetched. Other completions are kept for reap(),
+    // which is called because of the eventfd.
     this.#collect(0, 0);
   }
 
-  /** The `userData` of each poll that completed since the last time, once. */
+  /** Returns the `userData` of each poll that has completed since the last call. */
   reap(): readonly number[] {
     if (this.#disposed) return [];
     this.#collect(0, 0);
@@ -138,17 +141,17 @@ export class Aio implements Disposable {
     return completed;
   }
 
-  /** Empties the kernel's queue of completions, or waits until there are `atLeast` so many. */
+  /** Empties the kernel's queue of completions. Waits for at least `atLeast` completions, up to `milliseconds`. */
   #collect(atLeast: number, milliseconds: number): void {
     using timeout = allocateScratch(16);
     // struct timespec { seconds, nanoseconds }
     setUint64(timeout.view, 8, milliseconds * 1_000_000);
-    let wanted = atLeast;
+    let minimum = atLeast;
     for (;;) {
       const count = otherSyscalls.io_getevents(
         SYS_io_getevents[architecture],
         this.#context as Pointer,
-        wanted,
+        minimum,
         eventsPerCall,
         this.#events.address as Pointer,
         timeout.address as Pointer,
@@ -158,7 +161,7 @@ export class Aio implements Disposable {
         if (errnoName(errno) === "EINTR") continue;
         throw new BpfError({ errno, syscall: "io_getevents", doing: "wait for a descriptor" });
       }
-      wanted = 0;
+      minimum = 0;
       for (let index = 0; index < count; index++) {
         const userData = getUint64(this.#events.view, index * IO_EVENT.sizeof + IO_EVENT.data);
         this.#blocks.get(userData)?.[Symbol.dispose]();
@@ -169,7 +172,7 @@ export class Aio implements Disposable {
     }
   }
 
-  /** Ends all polls. */
+  /** Cancels all polls and frees the context. A second call does nothing. */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;

@@ -4,32 +4,33 @@ import { BpfError, DisposedError, errnoName, lastErrno } from "./error.ts";
 import { tracing } from "./handles.ts";
 import { libc } from "./libc.ts";
 
-/** The arena that {@link ArenaMemory} maps. */
+/** Options of {@link ArenaMemory}. */
 export interface ArenaMapping {
+  /** The descriptor of the map. */
   readonly fd: number;
   /** The kernel's id of the map. */
   readonly id: number;
-  /** Bytes: all of the arena, as the kernel maps no part of one. */
+  /** The size of the whole arena, in bytes: the kernel does not map a part of one. */
   readonly length: number;
-  /** Where it has to be, or 0 for anywhere. */
+  /** The address to map it at, or 0 for any. */
   readonly address: number;
-  /** Names it in errors. */
+  /** The name of the arena in errors. */
   readonly what: string;
 }
 
-/** An arena's memory in this process. */
+/** The mapping of an arena, which several objects share. */
 interface SharedMapping {
   readonly address: number;
   users: number;
 }
 
 /**
- * The arenas that this thread has mapped, by id. The kernel wants an arena at one address only, which a process can map once:
- * all objects of an arena share that mapping.
+ * The mappings of this thread, by the id of the arena. The kernel maps an arena at one address only, so a process can map it only
+ * once: all objects of an arena share the mapping.
  */
 const mapped = new Map<number, SharedMapping>();
 
-/** Where this thread has an arena's memory; `undefined` when it has not mapped it. */
+/** Returns the address at which this thread has mapped an arena; `undefined` if it has not. */
 export function mappedArenaAddress(id: number): number | undefined {
   return mapped.get(id)?.address;
 }
@@ -37,10 +38,11 @@ export function mappedArenaAddress(id: number): number | undefined {
 /**
  * The memory of an arena, mapped shared and writable.
  *
- * Disposal detaches every view of this object, so that none can reach the address any more; the last one of an arena unmaps
- * its memory.
+ * Disposal detaches every view of this object, so that no view can access the address afterwards. Disposal of the last object of
+ * an arena unmaps the memory.
  */
 export class ArenaMemory implements Disposable {
+  /** The address of the mapping. */
   readonly address: number;
   readonly #id: number;
   readonly #what: string;
@@ -53,7 +55,7 @@ export class ArenaMemory implements Disposable {
     this.address = shared.address;
     this.#id = id;
     this.#what = what;
-    // A buffer of its own, so that the views of one object end with it while another one's go on.
+    // Each object has its own buffer, so that its views can be detached without those of the others.
     this.#buffer = toArrayBuffer(shared.address as Pointer, 0, length);
     tracing.registry?.add(this, {
       kind: "mapping",
@@ -62,7 +64,7 @@ export class ArenaMemory implements Disposable {
     });
   }
 
-  /** All of the memory. @throws {DisposedError} after disposal */
+  /** The memory of the arena. @throws {DisposedError} after disposal */
   get buffer(): ArrayBuffer {
     if (this.#buffer.detached) throw new DisposedError(this.#what);
     return this.#buffer;
@@ -71,14 +73,14 @@ export class ArenaMemory implements Disposable {
   /**
    * Detaches all views; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun reads or writes a view of it: the memory then stays as it is, and
-   *   disposing can be tried again
+   * @throws {Error} while an asynchronous operation of Bun uses a view. Nothing has changed then, and disposal can be repeated
+   *   later
    */
   [Symbol.dispose](): void {
     if (this.#buffer.detached) return;
     const { byteLength } = this.#buffer;
     this.#buffer.transfer(0);
-    // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
+    // While a native operation holds the buffer, the engine silently copies instead of detaching.
     if (!this.#buffer.detached) {
       throw new Error(
         `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
@@ -117,14 +119,14 @@ function explainRefused(code: string, address: number): string | undefined {
     case "EINVAL":
     case "EBUSY":
       return address === 0
-        ? "The arena was mapped before, and has to be at the same address in every process: give that as the option address, or create the arena with one"
-        : "The arena was mapped before at another address, and has to be there in every process: give that one as the option address";
+        ? "The arena was mapped before, and has to be at the same address in every process: pass that as the option address, or create the arena with one"
+        : "The arena was mapped before at another address, and has to be there in every process: pass that one as the option address";
     case "EEXIST":
-      return "This process has something else there already, or another of its threads has the arena, which a process maps once: choose another address, or use the arena in that thread";
+      return "This process has mapped something else there, or another of its threads has mapped the arena, which a process can do only once: choose another address, or use the arena in that thread";
     case "ENOMEM":
-      return "The address is outside of what a process has, or its limit on address space is reached (ulimit -v)";
+      return "The address is outside of the address space of a process, or the limit on that is reached (ulimit -v)";
     case "EPERM":
-      return "The arena is frozen, which forbids to map it writable; or the address is below the sysctl vm.mmap_min_addr";
+      return "The arena is frozen and cannot be mapped writable, or the address is below the sysctl vm.mmap_min_addr";
     default:
       return undefined;
   }

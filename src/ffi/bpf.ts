@@ -11,77 +11,79 @@ import { allocateScratch, type Scratch, setUint64 } from "./mapped_memory.ts";
 
 const bpfNumber = SYS_bpf[architecture] ?? -1;
 
-/** A command of bpf(2): BPF_MAP_CREATE. */
+/** The number of a command of bpf(2), such as BPF_MAP_CREATE. */
 export type BpfCommand = number;
 
-/** bpf(2) itself, for calls so frequent that nothing may stand before them: -1 on failure, and then `lastErrno()`. */
+/** Calls bpf(2) directly, for the most frequent commands. Returns -1 on failure; `lastErrno()` then returns the error. */
 export function bpf(command: number, attrAddress: number, attrSize: number): number {
   return syscalls.bpf(bpfNumber, command, attrAddress as Pointer, attrSize);
 }
 
-/** Capabilities that explain a refusal of most commands. */
-const usualCapabilities: readonly Capability[] = ["CAP_BPF"];
+/** Capabilities that most commands need. */
+const defaultCapabilities: readonly Capability[] = ["CAP_BPF"];
 
-/** What the kernel takes memory for, which counts towards the limit on locked memory where that counts at all. */
+/** Commands whose memory counts towards the limit on locked memory, before kernel 5.11. */
 const lockingCommands: ReadonlySet<BpfCommand> = new Set([BPF_MAP_CREATE, BPF_PROG_LOAD]);
 
-/** What a call through {@link BpfAttr} is for, so that its failure can be explained. */
+/** The context of a call, for its error message. */
 export interface BpfCallContext {
-  /** To follow "cannot": `"create the hash map counts"`. */
+  /** The operation, as it follows "cannot" in the message: `"create the hash map counts"`. */
   readonly doing: string;
-  /** What the kernel asks for this; CAP_BPF by default. */
+  /** The capabilities that the call needs. @default ["CAP_BPF"] */
   readonly needs?: readonly Capability[];
-  /** Explains errors that mean something particular here, by name; asked for only on failure. */
+  /** Hints by errno name. Functions are called only on failure. */
   readonly hints?: Readonly<Record<string, string | (() => string | undefined)>>;
 }
 
 /**
- * A `union bpf_attr` being filled in, with the strings and data that it points to: all in memory that stays in place.
+ * A `union bpf_attr`, with the strings and data that it points to, in memory whose address does not change.
  *
- * Only as many bytes are passed as the caller names: kernels that do not know a later field accept the call as long as
- * they never see it, or see it as zero.
+ * The caller chooses the number of bytes that are passed. A kernel that does not know a later field accepts the call if that
+ * field is not passed, or is zero.
  */
 export class BpfAttr implements Disposable {
   readonly #attr: Scratch;
   readonly #parts: Scratch[] = [];
   readonly #size: number;
 
-  /** @param size bytes passed to the kernel, usually the `sizeof` of a layout */
+  /** @param size the number of bytes that are passed to the kernel, usually the `sizeof` of a layout */
   constructor(size: number) {
     this.#attr = allocateScratch(size);
     this.#size = size;
   }
 
+  /** Sets a 32-bit field. */
   u32(offset: number, value: number): this {
     this.#attr.view.setUint32(offset, value, true);
     return this;
   }
 
+  /** Sets a 64-bit field. */
   u64(offset: number, value: number | bigint): this {
     if (typeof value === "bigint") this.#attr.view.setBigUint64(offset, value, true);
     else setUint64(this.#attr.view, offset, value);
     return this;
   }
 
-  /** Characters in place, as in a name field: at most `length - 1` bytes of them. */
+  /** Sets a field of characters, such as a name: at most `length - 1` bytes of them. */
   text(offset: number, value: string, length: number): this {
     const bytes = Buffer.from(value);
     this.#attr.bytes.set(bytes.subarray(0, length - 1), offset);
     return this;
   }
 
-  /** A pointer to memory that the caller owns. */
+  /** Sets a pointer to memory that the caller owns. */
   pointer(offset: number, memory: Scratch): this {
     return this.u64(offset, memory.address);
   }
 
-  /** A pointer to a NUL-terminated copy of a string, which lives as long as this. */
+  /** Sets a pointer to a NUL-terminated copy of a string, which this object owns. */
   string(offset: number, value: string): this {
     this.memory(offset, Buffer.from(`${value}\0`));
     return this;
   }
 
-  /** A pointer to a copy of `data`, or to `data` zeroed bytes, which lives as long as this. */
+  /** Sets a pointer to a copy of `data`, or to `data` zeroed bytes, which this object owns. Returns that memory. */
   memory(offset: number, data: Uint8Array | number): Scratch {
     const part = allocateScratch(typeof data === "number" ? data : data.byteLength);
     this.#parts.push(part);
@@ -90,18 +92,18 @@ export class BpfAttr implements Disposable {
     return part;
   }
 
-  /** What the kernel wrote at `offset`. */
+  /** Reads a 32-bit field that the kernel wrote. */
   readU32(offset: number): number {
     return this.#attr.view.getUint32(offset, true);
   }
 
-  /** The call's result, or -1 with `lastErrno()`, for callers that go on after a failure. */
+  /** Makes the call, and returns its result or -1. The caller handles the error, which `lastErrno()` returns. */
   tryCall(command: BpfCommand): number {
     const locksMemory = lockingCommands.has(command) && countsTowardsLimit();
     const result = this.#call(command);
     if (!locksMemory || result >= 0 || lastErrno() !== EPERM) return result;
     raiseLockedMemoryLimit();
-    // Also where the limit stayed: the error to report is that of this call.
+    // Repeated even if the limit was not raised, because the caller reads the errno of the last call.
     return this.#call(command);
   }
 
@@ -109,7 +111,7 @@ export class BpfAttr implements Disposable {
     return bpf(command, this.#attr.address, this.#size);
   }
 
-  /** The call's result. @throws {BpfError} with what `context` says of the failure */
+  /** Makes the call, and returns its result. @throws {BpfError} with the texts of `context` */
   call(command: BpfCommand, context: BpfCallContext): number {
     const result = this.tryCall(command);
     if (result < 0) throw bpfError(command, lastErrno(), context);
@@ -122,7 +124,7 @@ export class BpfAttr implements Disposable {
   }
 }
 
-/** The error for a failed command of bpf(2). */
+/** Returns the error for a failed command of bpf(2). */
 export function bpfError(command: BpfCommand, errno: number, context: BpfCallContext): BpfError {
   const code = errnoName(errno);
   return new BpfError({
@@ -133,7 +135,7 @@ export function bpfError(command: BpfCommand, errno: number, context: BpfCallCon
       const particular = context.hints?.[code];
       const hint = typeof particular === "function" ? particular() : particular;
       if (hint !== undefined || (code !== "EPERM" && code !== "EACCES")) return hint;
-      return explainPermission(context.needs ?? usualCapabilities, lockingCommands.has(command));
+      return explainPermission(context.needs ?? defaultCapabilities, lockingCommands.has(command));
     },
   });
 }

@@ -4,35 +4,36 @@ import { BpfAttr } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { bufferedInfo, objectInfo } from "./bpf_object.ts";
 
-/** MODULE_NAME_LEN of the kernel, at the most. */
-const longestName = 64;
+/** The largest MODULE_NAME_LEN of the supported kernels, in bytes. */
+const maxNameLength = 64;
 
-/** Gives the kernel type information of a program or a map (kernel 4.18). */
+/** Loads the BTF of a program or a map into the kernel (kernel 4.18). */
 export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   using attr = new BpfAttr(BTF_LOAD.btf_log_level);
-  // The caller may have passed a subclass whose length changes: read it once.
+  // The caller may pass a subclass whose length changes: it is read only once.
   const copy = new Uint8Array(bytes);
   attr.u32(BTF_LOAD.btf_size, copy.length);
   attr.memory(BTF_LOAD.btf, copy);
   const fd = attr.call(BPF_BTF_LOAD, {
     doing: `load the ${what}`,
-    hints: { EINVAL: "The kernel does not take these types, or is older than 4.18" },
+    hints: { EINVAL: "The kernel rejects these types, or is older than 4.18" },
   });
   return new Descriptor(fd, what);
 }
 
-/** A BTF that the kernel has. */
+/** The contents of a BTF object in the kernel. */
 export interface BtfObject {
-  /** In its raw form. */
+  /** The raw BTF. */
   readonly bytes: Uint8Array;
-  /** Whether it is the kernel's own or a module's (kernel 5.11). */
+  /** True for the BTF of the kernel and of modules (kernel 5.11). */
   readonly isKernel: boolean;
-  /** Of the kernel's own `"vmlinux"`, of a module its name; of others nothing (kernel 5.11). */
+  /** `"vmlinux"` for the kernel, the name of a module, otherwise empty (kernel 5.11). */
   readonly name: string;
 }
 
-/** The properties of a BTF that the kernel has. */
+/** The properties of a BTF object in the kernel. */
 export interface BtfInfo {
+  /** The kernel's id. */
   readonly id: number;
   /** `"vmlinux"` for the kernel, the name of a module, otherwise empty (kernel 5.11). */
   readonly name: string;
@@ -42,12 +43,12 @@ export interface BtfInfo {
   readonly size: number;
 }
 
-/** Reads the properties of the BTF behind a descriptor (kernel 4.18). */
+/** Reads the properties of the BTF object of a descriptor (kernel 4.18). */
 export function readBtfInfo(fd: number, what: string): BtfInfo {
   using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
-  // Kernels without names reject a buffer for one.
+  // Kernels before 5.11 have no names, and reject a buffer for one.
   const isNamed = sizes.has(BTF_INFO.name);
-  const elements = isNamed ? longestName : 0;
+  const elements = isNamed ? maxNameLength : 0;
   using info = bufferedInfo(fd, BTF_INFO.sizeof, what, [
     { pointer: BTF_INFO.name, count: BTF_INFO.name_len, elements, elementSize: 1 },
   ]);
@@ -59,13 +60,13 @@ export function readBtfInfo(fd: number, what: string): BtfInfo {
   };
 }
 
-/** Reads the BTF behind a descriptor (kernel 4.18). */
+/** Reads the contents of the BTF object of a descriptor (kernel 4.18). */
 export function readBtfObject(fd: number, what: string): BtfObject {
   using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
   const name = {
     pointer: BTF_INFO.name,
     count: BTF_INFO.name_len,
-    elements: sizes.has(BTF_INFO.name) ? longestName : 0,
+    elements: sizes.has(BTF_INFO.name) ? maxNameLength : 0,
     elementSize: 1,
   } as const;
   const data = {

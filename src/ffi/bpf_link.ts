@@ -21,9 +21,11 @@ import {
 import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
 /**
- * Attaches to a raw tracepoint by name, or to what the program was loaded for (kernel 4.17; `null`: 5.5).
+ * Attaches a program to a raw tracepoint (kernel 4.17) or to the target that it was loaded for (kernel 5.5), and returns the
+ * descriptor of the attachment.
  *
- * @param cookie what the program gets from `get_attach_cookie` (kernel 6.10)
+ * @param name the raw tracepoint; `null` for the target that the program was loaded for
+ * @param cookie the value that the helper `get_attach_cookie` returns to the program (kernel 6.10)
  */
 export function openRawTracepoint(
   programFd: number,
@@ -40,7 +42,7 @@ export function openRawTracepoint(
   return attr.call(BPF_RAW_TRACEPOINT_OPEN, context);
 }
 
-/** A link of a program with a perf event, or `undefined` before kernel 5.15. */
+/** Creates a link of a program to a perf event. Returns its descriptor; `undefined` before kernel 5.15. */
 export function linkPerfEvent(
   programFd: number,
   eventFd: number,
@@ -55,24 +57,25 @@ export function linkPerfEvent(
   const fd = attr.tryCall(BPF_LINK_CREATE);
   if (fd >= 0) return fd;
   const errno = lastErrno();
-  // The kernel answers this as well to what is wrong with the call; and a probe would have to be a right one.
+  // Newer kernels return EINVAL for invalid arguments too, and only a valid call could probe for the command.
   if (errnoName(errno) === "EINVAL" && !isKernelSince("5.15")) return undefined;
   throw bpfError(BPF_LINK_CREATE, errno, context);
 }
 
-/** Puts another program in the place of a link's (kernel 5.7, where the kind of link can). */
+/** Replaces the program of a link (kernel 5.7, for the link types that support it). */
 export function updateLink(linkFd: number, programFd: number, what: string): void {
   using attr = new BpfAttr(LINK_UPDATE.sizeof);
   attr.u32(LINK_UPDATE.link_fd, linkFd).u32(LINK_UPDATE.new_prog_fd, programFd);
   attr.call(BPF_LINK_UPDATE, {
     doing: `replace the program of the ${what}`,
     hints: {
-      EINVAL: "This kind of link cannot change its program: attach anew and dispose of this one",
+      EINVAL:
+        "Links of this type cannot change their program: attach the new program and dispose of this link",
     },
   });
 }
 
-/** Detaches a link for good, for all who hold it (kernel 5.9, where the kind of link can). */
+/** Detaches a link permanently, for all processes that have it open (kernel 5.9, for the link types that support it). */
 export function detachLink(linkFd: number, what: string): void {
   using attr = new BpfAttr(LINK_DETACH.sizeof);
   attr.u32(LINK_DETACH.link_fd, linkFd);
@@ -80,22 +83,22 @@ export function detachLink(linkFd: number, what: string): void {
     doing: `detach the ${what}`,
     hints: {
       EOPNOTSUPP:
-        "This kind of link is detached only by closing it everywhere: dispose of it and remove its pins",
+        "Links of this type are detached only when they are closed everywhere: dispose of the link and remove its pins",
     },
   });
 }
 
-/** The target of a link, which decides the part of BPF_LINK_CREATE that is filled in. */
+/** The target of a link. Each kind uses other fields of BPF_LINK_CREATE. */
 export type LinkTarget =
-  /** A cgroup, a network namespace or a map of sockets, open (kernel 5.7, 5.8, 6.10). */
+  /** The descriptor of a cgroup (kernel 5.7), a network namespace (5.8) or a map of sockets (6.10). */
   | { readonly kind: "descriptor"; readonly fd: number }
   /** A network interface of this thread's namespace (kernel 5.9). */
   | { readonly kind: "interface"; readonly index: number }
-  /** A perf event, open (kernel 5.15). */
+  /** The descriptor of a perf event (kernel 5.15). */
   | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
   /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
   | { readonly kind: "loaded for"; readonly cookie?: bigint }
-  /** Functions of the kernel by name (kernel 5.18): their starts or, with `isReturn`, their returns. */
+  /** Kernel functions by name (kernel 5.18): their entries or, with `isReturn`, their returns. */
   | {
       readonly kind: "kernel functions";
       readonly names: readonly string[];
@@ -103,41 +106,41 @@ export type LinkTarget =
       /** One for each name. */
       readonly cookies?: readonly bigint[];
     }
-  /** Places in a file, in bytes (kernel 6.6). */
+  /** Byte offsets in a file (kernel 6.6). */
   | {
       readonly kind: "file places";
       readonly path: string;
       readonly offsets: readonly number[];
       readonly isReturn?: boolean;
-      /** One for each place. */
+      /** One for each offset. */
       readonly cookies?: readonly bigint[];
     }
-  /** Functions of the kernel by their ids in its BTF (kernel 7.2). */
+  /** Kernel functions by their ids in the kernel's BTF (kernel 7.2). */
   | {
       readonly kind: "typed functions";
       readonly ids: readonly number[];
       /** One for each id. */
       readonly cookies?: readonly bigint[];
     }
-  /** A hook of netfilter, in this thread's namespace (kernel 6.4). */
+  /** A netfilter hook in this thread's network namespace (kernel 6.4). */
   | {
       readonly kind: "netfilter";
       readonly family: keyof typeof netfilterFamilies;
       readonly hook: keyof typeof netfilterHooks;
-      /** Lower ones come first. */
+      /** Programs with lower priorities run first. */
       readonly priority: number;
     };
 
-/** The parts of a link. */
+/** The arguments of {@link createLink}. */
 export interface LinkParts {
-  /** A program, or the map that is a struct of functions. */
+  /** The descriptor of a program, or of a map of type struct_ops. */
   readonly fd: number;
   readonly attachType: AttachTypeName;
-  /** None for a struct of functions. */
+  /** Absent for struct_ops. */
   readonly target?: LinkTarget;
 }
 
-/** Makes a link (kernel 5.7; what it can be made to came later, one by one). @returns its descriptor */
+/** Creates a link and returns its descriptor (kernel 5.7; {@link LinkTarget} has the versions of the targets). */
 export function createLink({ fd, attachType, target }: LinkParts, context: BpfCallContext): number {
   using attr = new BpfAttr(LINK_CREATE.sizeof);
   attr.u32(LINK_CREATE.prog_fd, fd).u32(LINK_CREATE.attach_type, attachTypeNumbers[attachType]);
@@ -164,16 +167,16 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
       attr
         .u32(LINK_CREATE.kprobe_multi_flags, target.isReturn ? BPF_F_KPROBE_MULTI_RETURN : 0)
         .u32(LINK_CREATE.kprobe_multi_cnt, target.names.length);
-      pointToTexts(attr, LINK_CREATE.kprobe_multi_syms, target.names);
-      pointToNumbers(attr, LINK_CREATE.kprobe_multi_cookies, target.cookies);
+      setStringArray(attr, LINK_CREATE.kprobe_multi_syms, target.names);
+      setNumberArray(attr, LINK_CREATE.kprobe_multi_cookies, target.cookies);
       break;
     case "file places":
       attr
         .string(LINK_CREATE.uprobe_multi_path, target.path)
         .u32(LINK_CREATE.uprobe_multi_cnt, target.offsets.length)
         .u32(LINK_CREATE.uprobe_multi_flags, target.isReturn ? BPF_F_UPROBE_MULTI_RETURN : 0);
-      pointToNumbers(attr, LINK_CREATE.uprobe_multi_offsets, target.offsets.map(BigInt));
-      pointToNumbers(attr, LINK_CREATE.uprobe_multi_cookies, target.cookies);
+      setNumberArray(attr, LINK_CREATE.uprobe_multi_offsets, target.offsets.map(BigInt));
+      setNumberArray(attr, LINK_CREATE.uprobe_multi_cookies, target.cookies);
       break;
     case "typed functions":
       attr.u32(LINK_CREATE.tracing_multi_cnt, target.ids.length);
@@ -181,7 +184,7 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
         LINK_CREATE.tracing_multi_ids,
         new Uint8Array(Uint32Array.from(target.ids).buffer),
       );
-      pointToNumbers(attr, LINK_CREATE.tracing_multi_cookies, target.cookies);
+      setNumberArray(attr, LINK_CREATE.tracing_multi_cookies, target.cookies);
       break;
     case "netfilter":
       attr
@@ -192,8 +195,8 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
   }
 }
 
-/** Points to an array of numbers of 64 bits; to nothing where there is none. */
-function pointToNumbers(
+/** Sets a pointer to an array of 64-bit numbers, or leaves it NULL without one. */
+function setNumberArray(
   attr: BpfAttr,
   offset: number,
   numbers: readonly bigint[] | undefined,
@@ -202,8 +205,8 @@ function pointToNumbers(
   attr.memory(offset, new Uint8Array(BigUint64Array.from(numbers).buffer));
 }
 
-/** Points to an array of pointers to texts, which stand behind it in the same memory. */
-function pointToTexts(attr: BpfAttr, offset: number, texts: readonly string[]): void {
+/** Sets a pointer to an array of string pointers. The strings follow the array in the same memory. */
+function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[]): void {
   const encoded = texts.map((text) => Buffer.from(`${text}\0`));
   const pointersSize = texts.length * 8;
   const textsSize = encoded.reduce((size, { length }) => size + length, 0);
@@ -216,27 +219,27 @@ function pointToTexts(attr: BpfAttr, offset: number, texts: readonly string[]): 
   }
 }
 
-/** An attachment that is no link: it stays until it is undone, also when the process ends and the program is closed. */
+/** An attachment without a link. It stays until it is detached, also after the process ends and the program is closed. */
 export interface Attachment {
   readonly programFd: number;
   readonly attachType: AttachTypeName;
-  /** A cgroup or a map of sockets; 0 for the network namespace of this thread. */
+  /** The descriptor of a cgroup or a map of sockets; 0 for the network namespace of this thread. */
   readonly targetFd: number;
 }
 
-/** Attaches a program to what is no file and no function (kernel 4.10). */
+/** Attaches a program to a cgroup, a map of sockets or a network namespace, without a link (kernel 4.10). */
 export function attachProgram(attachment: Attachment, context: BpfCallContext): void {
-  using attr = fill(attachment);
+  using attr = attachmentAttr(attachment);
   attr.call(BPF_PROG_ATTACH, context);
 }
 
-/** Undoes {@link attachProgram}, for one program where several can be attached (kernel 4.10). */
+/** Detaches a program that {@link attachProgram} attached; other programs on the target stay attached (kernel 4.10). */
 export function detachProgram(attachment: Attachment, context: BpfCallContext): void {
-  using attr = fill(attachment);
+  using attr = attachmentAttr(attachment);
   attr.call(BPF_PROG_DETACH, context);
 }
 
-function fill({ programFd, attachType, targetFd }: Attachment): BpfAttr {
+function attachmentAttr({ programFd, attachType, targetFd }: Attachment): BpfAttr {
   return new BpfAttr(PROG_ATTACH.replace_bpf_fd)
     .u32(PROG_ATTACH.target_fd, targetFd)
     .u32(PROG_ATTACH.attach_bpf_fd, programFd)

@@ -1,4 +1,4 @@
-/** @module The creation of maps, and hints for failed operations on their elements. */
+/** @module Creation of maps, and error hints for operations on their entries. */
 
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
@@ -32,39 +32,39 @@ export type MapFlag = keyof typeof mapFlags;
 
 /** The bits of the flags of map creation. */
 export const mapFlags = {
-  /** Allocate elements as they come, not all at creation. */
+  /** The kernel allocates entries when they are stored, not all at creation. */
   no_prealloc: BPF_F_NO_PREALLOC,
-  /** A list of least recently used elements for each CPU, instead of one for all. */
+  /** LRU maps have a list of least recently used entries for each CPU, instead of a common one. */
   no_common_lru: BPF_F_NO_COMMON_LRU,
   /** This process's descriptor may only read. */
   rdonly: BPF_F_RDONLY,
   /** This process's descriptor may only write. */
   wronly: BPF_F_WRONLY,
-  /** Stack traces as build ids and offsets. */
+  /** Stack traces consist of build ids and offsets in files, instead of addresses. */
   stack_build_id: BPF_F_STACK_BUILD_ID,
-  /** A hash function without a random seed: for reproducible measurements only. */
+  /** The hash function has no random seed: only for reproducible measurements. */
   zero_seed: BPF_F_ZERO_SEED,
   /** Programs may only read. */
   rdonly_prog: BPF_F_RDONLY_PROG,
   /** Programs may only write. */
   wronly_prog: BPF_F_WRONLY_PROG,
-  /** A socket's storage is copied to the sockets it accepts. */
+  /** The storage of a listening socket is copied to the sockets that it accepts. */
   clone: BPF_F_CLONE,
   /** The values can be mapped into a process. */
   mmapable: BPF_F_MMAPABLE,
-  /** Perf events stay in the map when the map descriptor that stored them is closed. */
+  /** Perf events stay in the map after the map descriptor through which they were stored is closed. */
   preserve_elems: BPF_F_PRESERVE_ELEMS,
-  /** Arenas: touching a page from user space does not allocate it. */
+  /** Arenas: an access from user space to an unallocated page raises SIGSEGV, instead of allocating the page. */
   segv_on_fault: BPF_F_SEGV_ON_FAULT,
-  /** Arenas: pointers are not turned into those of user space. */
+  /** Arenas: pointers are not converted to user-space addresses. */
   no_user_conv: BPF_F_NO_USER_CONV,
-  /** An array that can be an inner map whatever its number of entries. */
+  /** The array can be an inner map although its number of entries differs from the template's. */
   inner_map: BPF_F_INNER_MAP,
   /** Ring buffers: new records overwrite the oldest when the ring is full (kernel 6.19). */
   rb_overwrite: BPF_F_RB_OVERWRITE,
 } as const;
 
-/** The names of the flags in these bits, and the rest of the bits as a number. */
+/** Returns the names of the flags in these bits. Bits without a name are added as one hexadecimal number. */
 export function mapFlagNames(bits: number): string[] {
   const names: string[] = [];
   let rest = bits;
@@ -76,12 +76,12 @@ export function mapFlagNames(bits: number): string[] {
   return rest === 0 ? names : [...names, `0x${(rest >>> 0).toString(16)}`];
 }
 
-/** The names of the flags in these bits, for messages. */
+/** Describes the flags in these bits for messages. */
 export function describeMapFlags(bits: number): string {
   return bits === 0 ? "none" : mapFlagNames(bits).join(" ");
 }
 
-/** The types of a map's keys and values in a BTF that the kernel has. */
+/** The types of a map's keys and values, in a loaded BTF object. */
 export interface MapBtf {
   readonly fd: number;
   readonly keyTypeId: number;
@@ -99,21 +99,21 @@ export interface MapCreation {
   readonly name: string;
   /** The kernel's `map_extra`, whose meaning depends on the map type; 0 for most. */
   readonly extra: number;
-  /** A map like those that will be inside this one (kernel 4.12). */
+  /** The descriptor of the template for inner maps (kernel 4.12). */
   readonly innerMapFd?: number | undefined;
-  /** Kernel 4.18. */
+  /** The types of keys and values (kernel 4.18). */
   readonly btf?: MapBtf | undefined;
-  /** True where there is a value for each CPU. */
+  /** True if the map has a value for each CPU. */
   readonly isPerCpu: boolean;
-  /** Capabilities that the kernel asks for. */
+  /** The capabilities that the creation needs. */
   readonly needs: readonly Capability[];
-  /** Explains why the kernel does not know the map type, where that is so: called when it refuses it. */
+  /** Explains why the kernel has no maps of this type, or returns `undefined`. It is called after EINVAL. */
   readonly explain?: () => string | undefined;
 }
 
 /** Creates a map and returns its descriptor. `what` names it in errors. */
 export function createKernelMap(map: MapCreation, what: string): number {
-  // Kernels that do not know the last fields accept the call as long as they do not see them.
+  // Kernels that do not know the last fields accept the call only if they are not passed.
   using attr = new BpfAttr(
     map.extra === 0 ? MAP_CREATE.map_extra : MAP_CREATE.value_type_btf_obj_fd,
   );
@@ -141,40 +141,40 @@ export function createKernelMap(map: MapCreation, what: string): number {
     needs: map.needs,
     hints: {
       EACCES:
-        "Values with a spin lock or timer are for programs to write: the flag rdonly_prog forbids that",
+        "Programs must be able to write values with a spin lock or timer: leave out the flag rdonly_prog",
       EINVAL: () =>
-        map.explain?.() ?? `The kernel refuses the sizes or flags of this kind of map: ${size}`,
-      E2BIG: `The map would be too large for its kind${perCpuHint(map)}: ${size}`,
-      ENOMEM: `The kernel has no memory for it${perCpuHint(map)}: ${size}`,
+        map.explain?.() ?? `The kernel rejects these sizes or flags for this map type: ${size}`,
+      E2BIG: `The map is too large for its type${perCpuHint(map)}: ${size}`,
+      ENOMEM: `The kernel has no memory for this map${perCpuHint(map)}: ${size}`,
       EOPNOTSUPP:
-        "This kernel was built without this kind of map, or the kind takes no spin lock or timer in its values",
+        "This kernel was built without this map type, or its values cannot have a spin lock or timer",
       ENOTSUPP:
-        "The kernel does not take these flags for this kind of map, or the kind takes no spin lock or timer in its values",
+        "The kernel does not allow these flags for this map type, or its values cannot have a spin lock or timer",
     },
   });
 }
 
-/** Most bytes of a value for each CPU (PCPU_MIN_UNIT_SIZE). */
-const largestPerCpuValue = 32 * 1024;
+/** The largest per-CPU value, in bytes (PCPU_MIN_UNIT_SIZE). */
+const maxPerCpuValueSize = 32 * 1024;
 
-/** Kernels have had two words for it. */
+/** Describes the limit on per-CPU values, if it is exceeded. Some kernels return E2BIG for that, others ENOMEM. */
 function perCpuHint({ isPerCpu, valueSize }: MapCreation): string {
-  return isPerCpu && valueSize > largestPerCpuValue
-    ? ", whose values for each CPU have 32 KiB at most"
+  return isPerCpu && valueSize > maxPerCpuValueSize
+    ? ", whose per-CPU values have at most 32 KiB"
     : "";
 }
 
-/** The flag for it is among the others in the number. */
+/** Describes the NUMA node, if one was chosen. */
 function numaHint({ flags, numaNode }: MapCreation): string {
   return (flags & BPF_F_NUMA_NODE) === 0 ? "" : ` (with NUMA node ${numaNode})`;
 }
 
-/** It is one kind's alone, so that nothing else is to blame more often. */
+/** Describes the requirement of the flag rb_overwrite, which only ring buffers have, if it was given. */
 function overwriteHint({ flags }: MapCreation): string {
   return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb_overwrite needs kernel 6.19";
 }
 
-/** Makes a map read-only for user space, for good (kernel 5.2). */
+/** Makes a map read-only for user space, permanently (kernel 5.2). */
 export function freezeKernelMap(fd: number, what: string): void {
   using attr = new BpfAttr(MAP_CREATE.key_size);
   attr.u32(0, fd);
@@ -183,81 +183,82 @@ export function freezeKernelMap(fd: number, what: string): void {
     hints: {
       EPERM: () =>
         hasCapability("CAP_BPF")
-          ? "The map is frozen already, or was opened without the right to write"
+          ? "The map is frozen already, or was opened without the right to write it"
           : undefined,
       EBUSY: "The map is frozen already, or its memory is mapped writable",
-      ENOTSUPP: "The kernel does not freeze this kind of map, or a map with timers in its values",
+      ENOTSUPP: "The kernel cannot freeze maps of this type, or maps with timers in their values",
     },
   });
 }
 
-/** Hints for errors of the kernel, by the name of the error: the likely cause and the remedy. */
+/** Hints for errors, by errno name: the likely cause and the remedy. */
 export type Hints = Readonly<Record<string, string>>;
 
-/** Hints of one kind of map, beside those of all. */
+/** Hints of one map type, in addition to those of all types. */
 export interface KindHints {
   /** Hints for failed updates, by errno name. */
   readonly hints?: Hints;
-  /** Hints for refused keys, whatever the operation. */
+  /** Hints for rejected keys, for all operations. */
   readonly keyHints?: Hints;
 }
 
-const everyOperation: Hints = {
+/** Hints for all operations. */
+const commonHints: Hints = {
   ENOMEM: "The kernel has no memory for the call",
   EBUSY:
-    "Another change of this part of the map was under way on this CPU, as happens in programs that interrupt one another",
+    "Another operation was changing this part of the map on this CPU, as happens when a program interrupts another one",
 };
 
-/** Returns true for errors of a map or kernel without a call. EINVAL is for commands that the kernel does not know. */
+/** Returns true if the error says that the map or the kernel lacks an operation. EINVAL is that of an unknown command. */
 export function isUnsupported(code: string): boolean {
   return ["ENOTSUPP", "EOPNOTSUPP", "EINVAL"].includes(code);
 }
 
-/** Hints for operations with these flags. */
+/** Returns hints for operations with these flags. */
 export function flagHints(flags: number): Hints {
   if ((flags & BPF_F_LOCK) === 0) return {};
   return {
-    EINVAL: "The map was made without a spin lock in its values that the kernel was told of",
+    EINVAL: "The map was created without BTF that declares a spin lock in its values",
   };
 }
 
-/** Hints for look-ups and walks: a frozen map can be read. */
+/** Hints for look-ups and iterations. They do not name freezing: a frozen map can be read. */
 export const readHints: Hints = {
-  ...everyOperation,
+  ...commonHints,
   EPERM: "The map was created or opened without the right to read it",
 };
 
-/** Hints for deletions, and for what reads and deletes in one step. */
+/** Hints for deletions, and for operations that look up and delete in one step. */
 export const deleteHints: Hints = {
-  ...everyOperation,
-  EPERM: "The map is frozen, or was created or opened without this access",
+  ...commonHints,
+  EPERM: "The map is frozen, or was created or opened without the required access",
 };
 
-const isFull = "The map is full (maxEntries): make it larger, or delete what is not needed";
+const fullHint = "The map is full (maxEntries): make it larger, or delete entries";
 
-/** Hints for updates of a map of this kind. */
-export function storeHints({ hints, keyHints }: KindHints): Hints {
+/** Returns hints for updates of a map of this type. */
+export function updateHints({ hints, keyHints }: KindHints): Hints {
   return {
     ...deleteHints,
-    ENOMEM: `The kernel had no memory for the element, nor found any within ${refillTimeMs} ms: a map of elements that are allocated in advance (without no_prealloc) gets all its memory when it is created`,
-    E2BIG: isFull,
-    // An LPM trie's word for it.
-    ENOSPC: isFull,
+    ENOMEM: `The kernel had no memory for the entry, and found none within ${refillTimeMs} ms: a map with preallocated entries (without no_prealloc) gets all its memory at creation`,
+    E2BIG: fullHint,
+    // LPM tries return this one.
+    ENOSPC: fullHint,
     ...keyHints,
     ...hints,
   };
 }
 
-/** The longest wait for the kernel to refill its reserve: on a busy machine, too, it takes about two. */
+/** The longest wait for the kernel to refill its reserve. It takes about 2 ms, also on a busy machine. */
 export const refillTimeMs = 50;
 
 /**
- * Waits a millisecond for another attempt at an update that failed; returns false where another attempt cannot help.
+ * Waits a millisecond before a failed update is repeated; returns false where repeating it cannot help.
  *
- * The kernel takes the memory of elements that were not allocated with their map from a small reserve, as programs may
- * not wait for memory, and refills that in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c).
- * Fast writers can get ENOMEM although memory is free. Kinds that have another reason for it have a hint for it: for them there
- * is nothing to wait for.
+ * The kernel takes the memory of entries that are not preallocated from a small reserve, because programs cannot wait for
+ * memory, and refills the reserve in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c). So fast
+ * writers can get ENOMEM although memory is free. Map types for which ENOMEM has another cause have a hint for it: waiting does
+ * not help them.
  *
  * @param waited milliseconds that this update has waited so far
  */

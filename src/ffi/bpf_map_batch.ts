@@ -6,7 +6,7 @@ import {
   type Hints,
   type KindHints,
   readHints,
-  storeHints,
+  updateHints,
   retryAfterEnomem,
 } from "./bpf_map.ts";
 import type { Descriptor } from "./descriptor.ts";
@@ -20,17 +20,17 @@ import {
 } from "../uapi/commands.ts";
 import { MAP_BATCH } from "../uapi/layout.ts";
 
-/** The end of a batch call. `"unsupported"`: this map or kernel has no such call. */
+/** The result of a batch call: whether there may be more entries. `"unsupported"`: this map or kernel has no such call. */
 export type BatchResult = "more" | "end" | "unsupported";
 
 const attrSize = 64;
 
 /**
- * Room for many keys and values, and the calls of bpf(2) that move them at once (kernel 5.6).
+ * A buffer for many keys and values, and the batch commands of bpf(2) that use it (kernel 5.6).
  *
- * Keys lie densely from `keyOffset(0)` of `view` on, values from `valueOffset(0)` on, as the kernel packs them. When the
- * room grows, `view` and `bytes` are new ones, and the values lie elsewhere in them. The memory is a mapping of its own,
- * so that an abandoned walk gives it back with its views.
+ * Keys are packed from `keyOffset(0)` of `view` on, values from `valueOffset(0)` on. When the buffer grows, `view` and `bytes`
+ * are replaced and the values are at another offset. The memory is a separate mapping, so that the memory of an abandoned
+ * iteration is freed with its views.
  */
 export class MapBatch implements Disposable {
   readonly #descriptor: Descriptor;
@@ -42,27 +42,32 @@ export class MapBatch implements Disposable {
   readonly #keysOffset: number;
   #valuesOffset!: number;
   #memory!: MappedMemory;
-  /** The index of the cursor that the kernel wrote last, of two. */
+  /** The index of the cursor that the kernel wrote last: 0 or 1. */
   #cursor = 0;
   #started = false;
   #lastCommand!: BpfCommand;
   /** The errno of the last call that failed. */
   #errno = 0;
+  /** The memory of keys and values; replaced when it grows. */
   view!: DataView;
+  /** The same memory as bytes. */
   bytes!: Uint8Array;
-  /** The number of entries that there is room for. */
+  /** The number of entries that fit in. */
   capacity!: number;
   /**
-   * The number of entries that the next call of {@link lookup} asks for, where that is fewer than there is room for: room that is not
-   * used yet costs nothing, as the kernel gives a mapping its memory page by page.
+   * The number of entries that the next call of {@link lookup} requests, at most `capacity`. Unused capacity costs nothing,
+   * because the kernel allocates the memory of a mapping page by page.
    */
   limit!: number;
-  /** True where a map without the call is an error, and not `"unsupported"`. */
+  /** True if a missing batch command is an error instead of `"unsupported"`. */
   isRequired = false;
-  /** Entries that the last call moved. */
+  /** The number of entries that the last call processed. */
   count = 0;
 
-  /** @param capacity entries; @param valueSize bytes that the kernel copies for each value */
+  /**
+   * @param valueSize bytes that the kernel copies for each value
+   * @param capacity number of entries
+   */
   constructor(
     descriptor: Descriptor,
     keySize: number,
@@ -76,41 +81,41 @@ export class MapBatch implements Disposable {
     this.#valueSize = valueSize;
     this.#what = what;
     this.#kind = kind;
-    // Opaque: a bucket's number for hash maps, a key for others.
+    // The cursor is opaque: the number of a bucket for hash maps, a key for others.
     this.#cursorSize = roundUp8(Math.max(keySize, 4));
     this.#keysOffset = attrSize + 2 * this.#cursorSize;
     this.#allocate(capacity);
   }
 
-  /** The offset of key `index` in `view`. */
+  /** Returns the offset of key `index` in `view`. */
   keyOffset(index: number): number {
     return this.#keysOffset + index * this.#keySize;
   }
 
-  /** The offset of value `index` in `view`. */
+  /** Returns the offset of value `index` in `view`. */
   valueOffset(index: number): number {
     return this.#valuesOffset + index * this.#valueSize;
   }
 
-  /** The bytes of key `index`. */
+  /** Returns the bytes of key `index`. */
   keyBytes(index: number): Uint8Array {
     return this.bytes.subarray(this.keyOffset(index), this.keyOffset(index + 1));
   }
 
-  /** The bytes of value `index`. */
+  /** Returns the bytes of value `index`. */
   valueBytes(index: number): Uint8Array {
     return this.bytes.subarray(this.valueOffset(index), this.valueOffset(index + 1));
   }
 
   /**
-   * Fetches the next entries of the map, from its beginning at the first call.
-   * Grows where a bucket of the map holds more entries than there is room for.
+   * Reads the next entries of the map; the first call starts at the beginning. The buffer grows if a bucket of the map has more
+   * entries than fit in.
    */
   lookup(elementFlags: number): BatchResult {
     return this.#advance(BPF_MAP_LOOKUP_BATCH, elementFlags, readHints);
   }
 
-  /** Fetches the next entries of the map and deletes them: as {@link lookup}. */
+  /** Reads the next entries of the map as {@link lookup} does, and deletes them. */
   lookupAndDelete(elementFlags: number): BatchResult {
     return this.#advance(BPF_MAP_LOOKUP_AND_DELETE_BATCH, elementFlags, deleteHints);
   }
@@ -131,12 +136,13 @@ export class MapBatch implements Disposable {
         continue;
       }
       if (code === "EINTR" && (this.count > 0 || retries-- > 0)) {
-        // An entry was deleted between the two steps of its copying, again and again (before 6.15): go on from there.
+        // Before kernel 6.15, EINTR means that entries were deleted repeatedly while they were being copied. The cursor is still
+        // valid.
         if (this.count === 0) continue;
       } else if (code !== undefined && code !== "ENOENT") {
         if (!this.#started && this.#isUnsupported(code)) return "unsupported";
-        throw this.#error("walk over", {
-          ENOTSUPP: "The map has no batches, as those in a network device",
+        throw this.#error("iterate over", {
+          ENOTSUPP: "The map has no batch operations, like those in a network device",
           ...hints,
           ...flagHints(elementFlags),
         });
@@ -147,7 +153,7 @@ export class MapBatch implements Disposable {
     }
   }
 
-  /** Stores entries `start` to `start + count`; `this.count` says how many were before the first refusal. */
+  /** Stores the `count` entries from `start` on. If one is rejected, `this.count` is the number of entries stored before it. */
   update(start: number, count: number, elementFlags: number): BatchResult {
     let stored = 0;
     for (let waited = 0; ; waited++) {
@@ -158,11 +164,14 @@ export class MapBatch implements Disposable {
       if (code === undefined) return "end";
       if (stored === 0 && this.#isUnsupported(code)) return "unsupported";
       if (retryAfterEnomem(this.#kind, this.#errno, waited)) continue;
-      throw this.#error("store values in", storeHints(this.#kind));
+      throw this.#error("store values in", updateHints(this.#kind));
     }
   }
 
-  /** Deletes the keys from `start` on; stops at the first absent one with `"more"`, `this.count` being those before it. */
+  /**
+   * Deletes the `count` keys from `start` on. At an absent key it stops and returns `"more"`; `this.count` is then the number of
+   * keys deleted before it.
+   */
   delete(start: number, count: number): BatchResult {
     const code = this.#call(BPF_MAP_DELETE_BATCH, start, count, 0);
     if (code === undefined) return "end";
@@ -171,7 +180,7 @@ export class MapBatch implements Disposable {
     throw this.#error("delete keys of", { ...deleteHints, ...this.#kind.keyHints });
   }
 
-  /** Makes room for twice as many entries. Keys and values are lost, the place in the walk stays. */
+  /** Doubles the capacity. Keys and values are lost; the position of the iteration is kept. */
   #grow(): void {
     const smaller = this.#memory;
     const { bytes } = this;
@@ -191,7 +200,7 @@ export class MapBatch implements Disposable {
     this.bytes = new Uint8Array(this.#memory.buffer);
   }
 
-  /** The name of the error, or `undefined`; sets `count`. */
+  /** Makes a call and sets `count`. Returns the errno name, or `undefined` on success. */
   #call(
     command: BpfCommand,
     start: number,
@@ -203,7 +212,7 @@ export class MapBatch implements Disposable {
     setUint64(view, MAP_BATCH.keys, address + this.keyOffset(start));
     setUint64(view, MAP_BATCH.values, address + this.valueOffset(start));
     view.setUint32(MAP_BATCH.count, count, true);
-    // Asked for at each call: once the map is disposed of, its number may be another file's.
+    // Read for each call: after the map is disposed of, the number may belong to another file.
     view.setUint32(MAP_BATCH.map_fd, this.#descriptor.fd, true);
     setUint64(view, MAP_BATCH.elem_flags, elementFlags);
     this.#lastCommand = command;
@@ -211,7 +220,7 @@ export class MapBatch implements Disposable {
     if (!isDone) this.#errno = lastErrno();
     const code = isDone ? undefined : errnoName(this.#errno);
     const moved = view.getUint32(MAP_BATCH.count, true);
-    // An early refusal leaves the count as it was asked for; a later one lowers it, except at the end of a walk.
+    // An early error leaves the count as it was passed; a later one lowers it, except at the end of an iteration.
     const isUntouched = !isDone && code !== "ENOENT" && moved === count;
     // After EFAULT the count means nothing.
     this.count = isUntouched || code === "EFAULT" ? 0 : moved;
@@ -222,7 +231,7 @@ export class MapBatch implements Disposable {
     return !this.isRequired && isUnsupported(code);
   }
 
-  /** The error of the last call. */
+  /** Returns the error of the last call. */
   #error(doing: string, hints: Hints) {
     return bpfError(this.#lastCommand, this.#errno, { doing: `${doing} ${this.#what}`, hints });
   }

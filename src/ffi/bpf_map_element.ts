@@ -6,7 +6,7 @@ import {
   type Hints,
   type KindHints,
   readHints,
-  storeHints,
+  updateHints,
   retryAfterEnomem,
 } from "./bpf_map.ts";
 import { errnoName, lastErrno } from "./error.ts";
@@ -22,20 +22,21 @@ import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
 
-/** The offset of the key in {@link MapElement.view}: after two attrs, one for elements and one for the walk over keys. */
+/** The offset of the key in {@link MapElement.view}: after two attrs, one for entries and one for BPF_MAP_GET_NEXT_KEY. */
 export const elementKeyOffset = 64;
 
 /**
- * A key and a value at fixed addresses, and the calls of bpf(2) on one element of a map.
+ * A key and a value at fixed addresses, and the commands of bpf(2) for one entry of a map.
  *
- * The attr is filled in once: a call writes the key, changes the flags and asks the kernel. The owner writes the key at
- * {@link elementKeyOffset} and the value at `valueOffset` of `view` before the call, and reads the value there after it.
+ * The attr is filled in once; a call only sets the flags. Before a call, the owner writes the key at {@link elementKeyOffset}
+ * and the value at `valueOffset` of `view`; after it, the owner reads the value there.
  */
 export class MapElement implements Disposable {
+  /** The memory of the attrs, the key and the value. */
   readonly view: DataView;
   /** The offset of the value in `view`. */
   readonly valueOffset: number;
-  /** The offset in `view` of the key that {@link nextKey} finds. */
+  /** The offset in `view` of the key that {@link nextKey} returns. */
   readonly nextKeyOffset: number;
   readonly #memory: Scratch;
   readonly #bytes: Uint8Array;
@@ -46,8 +47,8 @@ export class MapElement implements Disposable {
   readonly #kind: KindHints;
 
   /**
-   * @param allocate scratch memory is quick to take and given back by disposal only; that of `mapScratch` is collected with its
-   *   views, for an owner that may be abandoned
+   * @param allocate `allocateScratch`, which is fast, but whose memory is freed by disposal only; or `mapScratch`, whose memory
+   *   is freed with its views, for an owner that may be abandoned
    */
   constructor(
     fd: number,
@@ -71,14 +72,14 @@ export class MapElement implements Disposable {
     this.view = view;
     for (const attr of [0, MAP_ELEM.sizeof]) {
       view.setUint32(attr + MAP_ELEM.map_fd, fd, true);
-      // Maps without keys want no pointer to one either.
+      // Maps without keys reject a pointer to one.
       setUint64(view, attr + MAP_ELEM.key, keySize === 0 ? 0 : this.#address + elementKeyOffset);
     }
     setUint64(view, MAP_ELEM.value, this.#address + this.valueOffset);
     setUint64(view, MAP_ELEM.sizeof + MAP_ELEM.next_key, this.#address + this.nextKeyOffset);
   }
 
-  /** Fetches the value of the key; false when there is none. */
+  /** Looks up the value of the key. Returns false if the key is absent. */
   lookup(flags: number): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
@@ -86,9 +87,10 @@ export class MapElement implements Disposable {
   }
 
   /**
-   * Stores the value, which errors call `stored`; false when BPF_NOEXIST or BPF_EXIST forbids it.
+   * Stores the value. Returns false if BPF_NOEXIST or BPF_EXIST forbids it.
    *
-   * @param hints those of this call, by the name of the error
+   * @param stored the noun for the value in errors
+   * @param hints additional hints of this call
    */
   update(flags: number, stored = "a value", hints?: Hints): boolean {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
@@ -99,16 +101,16 @@ export class MapElement implements Disposable {
     if (code === "ENOENT" && (flags & BPF_EXIST) !== 0) return false;
     throw bpfError(BPF_MAP_UPDATE_ELEM, errno, {
       doing: `store ${stored} in ${this.#what}`,
-      hints: { ...flagHints(flags), ...storeHints(this.#kind), ...hints },
+      hints: { ...flagHints(flags), ...updateHints(this.#kind), ...hints },
     });
   }
 
-  /** Sets the CPU that a call is for: the upper half of the flags, which is 0 in all other calls (kernel 7.0). */
+  /** Sets the CPU for calls on one CPU's value: the upper half of the flags, which must be 0 in all other calls (kernel 7.0). */
   setCpu(cpu: number): void {
     this.view.setUint32(MAP_ELEM.flags + 4, cpu, true);
   }
 
-  /** The number of the error, 0 for none. */
+  /** Stores the value, with retries. Returns the errno, or 0. */
   #tryUpdate(): number {
     for (let waited = 0; ; waited++) {
       if (bpf(BPF_MAP_UPDATE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return 0;
@@ -117,77 +119,80 @@ export class MapElement implements Disposable {
     }
   }
 
-  /** Deletes the key; false when it is absent. */
+  /** Deletes the key. Returns false if it is absent. */
   delete(): boolean {
-    // The attr ends after the key: the kernel refuses this command when a later field is not zero.
+    // The attr ends after the key: the kernel rejects this command if a later field is not zero.
     if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
     return this.#refused(BPF_MAP_DELETE_ELEM, "delete a value of", deleteHints);
   }
 
-  /** Fetches the value and deletes the key in one step; `undefined` where map or kernel cannot (hash maps: 5.14). */
+  /**
+   * Looks up the value and deletes the key in one step. Returns false if the key is absent, `undefined` if the map or the kernel
+   * lacks the operation (hash maps have it since kernel 5.14).
+   */
   lookupAndDelete(flags: number): boolean | undefined {
     this.view.setUint32(MAP_ELEM.flags, flags, true);
     if (bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, this.#address, MAP_ELEM.sizeof) === 0) return true;
     if (isUnsupported(errnoName(lastErrno()))) return undefined;
-    return this.#refused(BPF_MAP_LOOKUP_AND_DELETE_ELEM, "take a value out of", deleteHints);
+    return this.#refused(BPF_MAP_LOOKUP_AND_DELETE_ELEM, "take a value from", deleteHints);
   }
 
   /**
-   * Puts the key after the one at `nextKeyOffset` there; false after the last.
-   * With `first`, or when that key was deleted meanwhile, the walk starts from the first key.
+   * Replaces the key at `nextKeyOffset` by the one after it. Returns false after the last key. With `first`, or if the present
+   * key was deleted meanwhile, it becomes the first key of the map.
    */
   nextKey(first: boolean): boolean {
     const { view } = this;
     const attr = MAP_ELEM.sizeof;
     setUint64(view, attr + MAP_ELEM.key, first ? 0 : this.#address + this.nextKeyOffset);
     if (bpf(BPF_MAP_GET_NEXT_KEY, this.#address + attr, MAP_ELEM.flags) === 0) return true;
-    return this.#refused(BPF_MAP_GET_NEXT_KEY, "walk over the keys of", readHints);
+    return this.#refused(BPF_MAP_GET_NEXT_KEY, "iterate over the keys of", readHints);
   }
 
-  /** Writes the key from bytes. */
+  /** Sets the key. */
   setKey(key: Uint8Array): void {
     this.#bytes.set(key, elementKeyOffset);
   }
 
-  /** Writes the key of an array. */
+  /** Sets the key of an array map. */
   setIndex(index: number): void {
     this.view.setUint32(elementKeyOffset, index, true);
   }
 
-  /** Writes the value from bytes. */
+  /** Sets the value. */
   setValue(value: Uint8Array): void {
     this.#bytes.set(value, this.valueOffset);
   }
 
-  /** Makes the key that {@link nextKey} found the key of the next call. */
+  /** Copies the key that {@link nextKey} returned to the key of the next call. */
   useNextKey(): void {
     const { nextKeyOffset } = this;
     this.#bytes.copyWithin(elementKeyOffset, nextKeyOffset, nextKeyOffset + this.#keySize);
   }
 
-  /** Makes the key of this element the one that {@link nextKey} goes on from. */
+  /** Makes {@link nextKey} continue after the present key. */
   seek(): void {
     const end = elementKeyOffset + this.#keySize;
     this.#bytes.copyWithin(this.nextKeyOffset, elementKeyOffset, end);
   }
 
-  /** Copies the key out. */
+  /** Copies the key to `target`. */
   copyKeyTo(target: Uint8Array, offset: number): void {
     const key = this.#bytes.subarray(elementKeyOffset, elementKeyOffset + this.#keySize);
     target.set(key, offset);
   }
 
-  /** Copies key and value out. */
+  /** Copies key and value to `target`. */
   copyTo(target: Uint8Array, keyOffset: number, valueOffset: number): void {
     this.copyKeyTo(target, keyOffset);
     const end = this.valueOffset + this.#valueSize;
     target.set(this.#bytes.subarray(this.valueOffset, end), valueOffset);
   }
 
-  /** False for "no such key", an error for all else. */
+  /** Handles a failed call: returns false if the key is absent, and throws any other error. */
   #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
-    // By number, as an absent key is an ordinary answer.
+    // Compared by number, which is faster: an absent key is an ordinary result.
     if (errno === ENOENT) return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,

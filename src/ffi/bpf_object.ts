@@ -29,7 +29,7 @@ import {
 } from "../uapi/layout.ts";
 import { F_GETFL, O_ACCMODE, O_RDONLY, O_WRONLY } from "../uapi/system.ts";
 
-/** Kinds of kernel objects that have ids. */
+/** A kind of kernel object that has ids. */
 export type ObjectKind = "map" | "prog" | "link" | "btf";
 
 const openCommands: Readonly<Record<ObjectKind, BpfCommand>> = {
@@ -46,13 +46,19 @@ const nextCommands: Readonly<Record<ObjectKind, BpfCommand>> = {
   btf: BPF_BTF_GET_NEXT_ID,
 };
 
-const onlyOnBpffs =
-  "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create the folders in it first; names in it have no dots";
+const pinHint =
+  "A pin must be on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, and create its folders first; names in it cannot have dots";
+
+/** Returns the noun for a kind in messages. */
+function nounOf(kind: ObjectKind): string {
+  return kind === "prog" ? "program" : kind;
+}
 
 /**
- * What kind of BPF object a descriptor is of, or `"other"` for none; `undefined` where /proc is not there to tell.
+ * Returns the kind of BPF object that a descriptor refers to, or `"other"` for any other file; `undefined` where /proc is not
+ * mounted.
  *
- * The kernel's information has another layout for each kind but does not say which: read as another's it is nonsense.
+ * BPF_OBJ_GET_INFO_BY_FD cannot answer this: it returns a struct of another layout for each kind, without naming the kind.
  */
 export function objectKind(fd: number): ObjectKind | "other" | undefined {
   let target: string;
@@ -65,25 +71,25 @@ export function objectKind(fd: number): ObjectKind | "other" | undefined {
   return (kind as ObjectKind | undefined) ?? "other";
 }
 
-/** Gives an object a name on a BPF file system (kernel 4.4). */
+/** Pins an object at a path on a BPF file system (kernel 4.4). */
 export function pinObject(fd: number, path: string, what: string): void {
   using attr = new BpfAttr(OBJ.file_flags);
   attr.string(OBJ.pathname, path).u32(OBJ.bpf_fd, fd);
   attr.call(BPF_OBJ_PIN, {
     doing: `pin the ${what} at ${path}`,
     hints: {
-      EPERM: onlyOnBpffs,
-      EINVAL: `${onlyOnBpffs}; some kinds of object cannot be pinned at all`,
-      ENOENT: onlyOnBpffs,
+      EPERM: pinHint,
+      EINVAL: `${pinHint}; some types of objects cannot be pinned`,
+      ENOENT: pinHint,
       EEXIST: `${path} exists already: remove it, or open what is pinned there`,
     },
   });
 }
 
 /**
- * Opens what is pinned at a path, or `undefined` where there is nothing.
+ * Opens the object that is pinned at a path, and returns its descriptor; `undefined` where the path does not exist.
  *
- * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor that may do only that (kernel 4.15)
+ * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor with that access only (kernel 4.15)
  */
 export function openPinned(path: string, what: string, flags = 0): number | undefined {
   using attr = new BpfAttr(OBJ.path_fd);
@@ -96,29 +102,30 @@ export function openPinned(path: string, what: string, flags = 0): number | unde
     doing: `open the ${what} pinned at ${path}`,
     hints: {
       EINVAL: `${path} is not on a BPF file system, or another kind of object is pinned there`,
-      EACCES: `${path} is not on a BPF file system, or its mode forbids it to this user (for a map, try the flag rdonly)`,
+      EACCES: `${path} is not on a BPF file system, or its file mode denies access to this user (for a map, try the flag rdonly)`,
     },
   });
 }
 
 /**
- * Removes a pin of an object. Returns false where nothing is at the path.
+ * Removes a pin of an object. Returns false if the path does not exist.
  *
- * The kernel cannot compare and remove in one step: a pin that another process puts there between these calls is removed instead.
+ * The kernel cannot compare and remove in one step: a pin that another process creates there between the two calls is removed
+ * instead.
  *
- * @param isGivenUp closes the object's descriptor first: it may be the last one that there was, and comparing the pin takes one
- * @throws {Error} where something other than a pin of the object is there; it says what
+ * @param closesFirst closes the object's descriptor before the pin is opened to compare it: no other descriptor may be left
+ * @throws {Error} if the path is anything other than a pin of the object; the message says what it is
  */
-export function unpinObject(object: Descriptor, path: string, isGivenUp = false): boolean {
+export function unpinObject(object: Descriptor, path: string, closesFirst = false): boolean {
   const { what } = object;
   const file = lstatSync(path, { throwIfNoEntry: false });
-  let found = "a file that is not a pin, or not one for this user";
-  if (file?.isSymbolicLink()) found = "a symbolic link: give its target";
+  let found = "a file that is not a pin, or a pin that this user may not open";
+  if (file?.isSymbolicLink()) found = "a symbolic link: pass its target";
   else if (file?.isDirectory()) found = "a directory";
   else {
     try {
       const own = describeObject(object.fd, what);
-      if (isGivenUp) object[Symbol.dispose]();
+      if (closesFirst) object[Symbol.dispose]();
       const opened = file && openPinned(path, what);
       if (opened === undefined) return false;
       using pinned = new Descriptor(opened, what);
@@ -130,7 +137,7 @@ export function unpinObject(object: Descriptor, path: string, isGivenUp = false)
       found = `a pin of ${found}`;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // Another process has just removed it.
+      // Another process has removed it in the meantime.
       if (code === "ENOENT") return false;
       if (code !== "EACCES") throw error;
     }
@@ -140,36 +147,36 @@ export function unpinObject(object: Descriptor, path: string, isGivenUp = false)
 
 /** Describes an object uniquely: `map "counts" with id 7`. */
 function describeObject(fd: number, what: string): string {
-  const kind = objectKind(fd);
+  const kind = objectKind(fd) as ObjectKind;
   using info = objectInfo(fd, PROG_INFO.sizeof, what);
-  const place = kind === "map" ? MAP_INFO.name : kind === "prog" ? PROG_INFO.name : undefined;
-  const name = place === undefined ? "" : ` "${info.name(place, BPF_OBJ_NAME_LEN)}"`;
-  // The id is at the same place in the description of each kind.
-  return `${kind === "prog" ? "program" : kind}${name} with id ${info.u32(MAP_INFO.id)}`;
+  const offset = kind === "map" ? MAP_INFO.name : kind === "prog" ? PROG_INFO.name : undefined;
+  const name = offset === undefined ? "" : ` "${info.name(offset, BPF_OBJ_NAME_LEN)}"`;
+  // The id has the same offset in the structs of all kinds.
+  return `${nounOf(kind)}${name} with id ${info.u32(MAP_INFO.id)}`;
 }
 
-/** Returns true where the descriptor of a map has the rights that this flag gives, BPF_F_RDONLY or BPF_F_WRONLY. */
+/** Returns true if the descriptor of a map has exactly the access of this flag: BPF_F_RDONLY or BPF_F_WRONLY. */
 export function hasAccess(fd: number, flag: number): boolean {
   const mode = flag === BPF_F_RDONLY ? O_RDONLY : O_WRONLY;
   return (libc.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === mode;
 }
 
 /**
- * Opens an object by its id (kernel 4.13 for maps and programs).
+ * Opens an object by its id, and returns its descriptor (kernel 4.13 for maps and programs).
  *
- * @param flags of a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor that may do only that (kernel 4.15)
+ * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor with that access only (kernel 4.15)
  */
 export function openById(kind: ObjectKind, id: number, flags = 0): number {
   using attr = new BpfAttr(GET_ID.fd_by_id_token_fd);
   attr.u32(GET_ID.start_id, id).u32(GET_ID.open_flags, flags);
   return attr.call(openCommands[kind], {
-    doing: `open the ${kind} with id ${id}`,
+    doing: `open the ${nounOf(kind)} with id ${id}`,
     needs: ["CAP_SYS_ADMIN"],
-    hints: { ENOENT: `No ${kind} has this id; it may have been freed meanwhile` },
+    hints: { ENOENT: `No ${nounOf(kind)} has this id; it may have been freed meanwhile` },
   });
 }
 
-/** The id after this one among those of all objects of a kind, or `undefined` behind the last (kernel 4.13). */
+/** Returns the next id of an object of a kind after `after`; `undefined` after the last one (kernel 4.13). */
 export function nextObjectId(kind: ObjectKind, after: number): number | undefined {
   using attr = new BpfAttr(GET_ID.open_flags);
   attr.u32(GET_ID.start_id, after);
@@ -178,33 +185,33 @@ export function nextObjectId(kind: ObjectKind, after: number): number | undefine
   const errno = lastErrno();
   if (errnoName(errno) === "ENOENT") return undefined;
   throw bpfError(command, errno, {
-    doing: `list the ${kind}s of the system`,
+    doing: `list the ${nounOf(kind)}s of the system`,
     needs: ["CAP_SYS_ADMIN"],
-    hints: { EINVAL: "Maps and programs have ids from kernel 4.13 on, links from 5.8" },
+    hints: { EINVAL: "Maps and programs have ids since kernel 4.13, links since 5.8" },
   });
 }
 
-/** What `describe` makes of an object with this id, or `undefined` when there is none. */
+/** Opens the object with this id and returns the result of `describe`; `undefined` if no object has the id. */
 export function describeById<T>(
   kind: ObjectKind,
   id: number,
   describe: (fd: number, what: string) => T,
 ): T | undefined {
   try {
-    using descriptor = new Descriptor(openById(kind, id), `${kind} ${id}`);
+    using descriptor = new Descriptor(openById(kind, id), `${nounOf(kind)} ${id}`);
     return describe(descriptor.fd, descriptor.what);
   } catch (error) {
-    if (error instanceof BpfError && goneCodes.has(error.code)) return undefined;
+    if (error instanceof BpfError && absentCodes.has(error.code)) return undefined;
     throw error;
   }
 }
 
-/** Of an id that no object has any more, or that its link does not have yet. */
-const goneCodes: ReadonlySet<string> = new Set(["ENOENT", "EAGAIN"]);
+/** Errors for an id whose object was freed (ENOENT), or whose link is still being created (EAGAIN). */
+const absentCodes: ReadonlySet<string> = new Set(["ENOENT", "EAGAIN"]);
 
 /**
- * What `describe` makes of each object of a kind, in the order of ids; lazily, one at a time. Those that go meanwhile are
- * passed over.
+ * Yields the result of `describe` for each object of a kind, in the order of ids. Each object is opened when it is asked for;
+ * objects that are freed meanwhile are skipped.
  */
 export function* describeAll<T>(
   kind: ObjectKind,
@@ -217,47 +224,49 @@ export function* describeAll<T>(
   return undefined;
 }
 
-/** Room outside of the description, for what is of no fixed length: names, and lists of numbers. */
+/** A buffer outside of the info struct, for a name or list of variable length. */
 export interface InfoBuffer {
-  /** Where in the description the kernel finds its address. */
+  /** The offset of the field for the buffer's address. */
   readonly pointer: number;
-  /** Where its number of elements is: how many there is room for, and then how many there are. */
+  /** The offset of the field for the number of elements: the capacity before the call, the actual number after it. */
   readonly count: number;
+  /** The capacity of the buffer, in elements. */
   readonly elements: number;
-  /** Bytes. */
+  /** The size of an element, in bytes. */
   readonly elementSize: 1 | 4 | 8;
 }
 
 /**
- * The kernel's description of an object, as of its making. Numbers are by their offset in the kind's struct.
+ * The kernel's info struct of an object, as BPF_OBJ_GET_INFO_BY_FD returned it. Fields are read by their offset.
  *
- * An older kernel's struct is shorter: what it does not have is 0, and {@link has} tells.
+ * The struct of an older kernel is shorter. The fields that it lacks are 0; {@link has} distinguishes them.
  */
 export class ObjectInfo implements Disposable {
   readonly #struct: Scratch;
   readonly #known: number;
 
-  /** @internal {@link objectInfo} makes them. */
+  /** @internal Use {@link objectInfo}. */
   constructor(struct: Scratch, known: number) {
     this.#struct = struct;
     this.#known = known;
   }
 
-  /** Returns true where this kernel's struct has the field. */
+  /** Returns true if this kernel's struct has the field. */
   has(offset: number): boolean {
     return offset < this.#known;
   }
 
+  /** Reads 32 bits. */
   u32(offset: number): number {
     return this.#struct.view.getUint32(offset, true);
   }
 
-  /** 64 bits as a number: exact up to 2^53. */
+  /** Reads 64 bits as a number: exact up to 2^53. */
   u64Number(offset: number): number {
     return getUint64(this.#struct.view, offset);
   }
 
-  /** A name in the struct itself, up to its NUL. */
+  /** Reads a NUL-terminated name that is in the struct itself. */
   name(offset: number, length: number): string {
     return upToNul(this.#struct.bytes.subarray(offset, offset + length));
   }
@@ -267,60 +276,62 @@ export class ObjectInfo implements Disposable {
   }
 }
 
-/** Memory for a part of a description that has no fixed length. */
+/** The memory of a buffer. */
 interface HeldBuffer {
   readonly memory: Scratch;
   readonly buffer: InfoBuffer;
 }
 
-/** A description with parts of no fixed length, and fields that maps have none of: {@link bufferedInfo} makes them. */
+/** An info struct with buffers, and with methods for types of fields that only programs, links and BTF have. */
 export class BufferedInfo extends ObjectInfo {
   readonly #struct: Scratch;
   readonly #buffers: readonly HeldBuffer[];
 
-  /** @internal */
+  /** @internal Use {@link bufferedInfo}. */
   constructor(struct: Scratch, known: number, buffers: readonly HeldBuffer[]) {
     super(struct, known);
     this.#struct = struct;
     this.#buffers = buffers;
   }
 
+  /** Reads 32 bits as a signed number. */
   i32(offset: number): number {
     return this.#struct.view.getInt32(offset, true);
   }
 
+  /** Reads 64 bits. */
   u64(offset: number): bigint {
     return this.#struct.view.getBigUint64(offset, true);
   }
 
-  /** A single bit, counted from the start of the struct. */
+  /** Reads a single bit, counted from the start of the struct. */
   bit(bit: number): boolean {
     return ((this.#struct.view.getUint8(bit >> 3) >> (bit & 7)) & 1) === 1;
   }
 
-  /** Bytes of the struct, from one field to the next, in hexadecimal digits. */
+  /** Returns the bytes from offset `start` to `end` in hexadecimal digits. */
   hex(start: number, end: number): string {
     return Buffer.from(this.#struct.bytes.subarray(start, end)).toString("hex");
   }
 
-  /** The text in the buffer whose address is at `pointer`, up to its NUL. */
+  /** Reads the NUL-terminated string in the buffer whose address is at `pointer`. */
   text(pointer: number): string {
     return upToNul(this.#find(pointer).memory.bytes);
   }
 
-  /** The numbers in the buffer whose address is at `pointer`: as many as there are, and there was room for. */
+  /** Reads the 32-bit numbers in the buffer whose address is at `pointer`: as many as exist and fit in. */
   u32s(pointer: number): number[] {
     const { memory, length } = this.#list(pointer);
     return Array.from({ length }, (_, index) => memory.view.getUint32(index * 4, true));
   }
 
-  /** The same with numbers of 64 bits. */
+  /** Reads the 64-bit numbers in the buffer whose address is at `pointer`: as many as exist and fit in. */
   u64s(pointer: number): bigint[] {
     const { memory, length } = this.#list(pointer);
     return Array.from({ length }, (_, index) => memory.view.getBigUint64(index * 8, true));
   }
 
-  /** A copy of the bytes in the buffer whose address is at `pointer`. */
+  /** Returns a copy of the bytes in the buffer whose address is at `pointer`. */
   bytes(pointer: number): Uint8Array<ArrayBuffer> {
     const { memory, length } = this.#list(pointer);
     return new Uint8Array(memory.bytes.subarray(0, length));
@@ -333,7 +344,7 @@ export class BufferedInfo extends ObjectInfo {
 
   #find(pointer: number): HeldBuffer {
     const found = this.#buffers.find(({ buffer }) => buffer.pointer === pointer);
-    if (found === undefined) throw new Error(`no buffer was given for the field at ${pointer}`);
+    if (found === undefined) throw new Error(`the field at offset ${pointer} has no buffer`);
     return found;
   }
 
@@ -344,16 +355,20 @@ export class BufferedInfo extends ObjectInfo {
 }
 
 /**
- * Asks the kernel about an object (kernel 4.13). The caller disposes of the result.
+ * Reads the info struct of an object (kernel 4.13). The caller disposes of the result.
  *
- * @param size of the kind's struct
+ * @param size size of the struct, which differs by kind, in bytes
  */
 export function objectInfo(fd: number, size: number, what: string): ObjectInfo {
   const struct = allocateScratch(size);
   return new ObjectInfo(struct, readInfo(fd, struct, size, what));
 }
 
-/** Asks for parts that have no fixed length, too. @param buffers those of no elements are left out */
+/**
+ * Reads the info struct of an object with the fields that need buffers. The caller disposes of the result.
+ *
+ * @param buffers buffers without elements are left out
+ */
 export function bufferedInfo(
   fd: number,
   size: number,
@@ -376,7 +391,7 @@ export function bufferedInfo(
   }
 }
 
-/** Has the kernel fill a struct in, which is given back where it refuses; returns how many bytes it knows. */
+/** Lets the kernel fill in a struct, and returns the number of bytes that it filled in. Frees the struct on failure. */
 function readInfo(fd: number, struct: Scratch, size: number, what: string): number {
   try {
     using attr = new BpfAttr(GET_INFO_BY_FD.sizeof);
@@ -385,8 +400,8 @@ function readInfo(fd: number, struct: Scratch, size: number, what: string): numb
       .u32(GET_INFO_BY_FD.info_len, size)
       .pointer(GET_INFO_BY_FD.info, struct);
     attr.call(BPF_OBJ_GET_INFO_BY_FD, {
-      doing: `ask the kernel about the ${what}`,
-      hints: { EINVAL: "The descriptor is not of a BPF object" },
+      doing: `get information about the ${what}`,
+      hints: { EINVAL: "The descriptor is not that of a BPF object" },
     });
     return attr.readU32(GET_INFO_BY_FD.info_len);
   } catch (error) {
@@ -395,9 +410,8 @@ function readInfo(fd: number, struct: Scratch, size: number, what: string): numb
   }
 }
 
-/** The id of an object (kernel 4.13; of a link 5.8). */
+/** Returns the id of an object (kernel 4.13; of a link 5.8). */
 export function objectId(kind: ObjectKind, { fd, what }: Descriptor): number {
-  // Where the struct of each kind has the id, and its size.
   const [offset, size] = (
     {
       map: [MAP_INFO.id, MAP_INFO.sizeof],
@@ -415,20 +429,20 @@ function upToNul(bytes: Uint8Array): string {
   return Buffer.from(end === -1 ? bytes : bytes.subarray(0, end)).toString("utf8");
 }
 
-/** What the kernel writes of a descriptor in /proc: `map_id`, `memlock`, ... and their values. */
+/** The fields of `/proc/<pid>/fdinfo/<fd>` by name: `map_id`, `memlock` and others. */
 export type FdInfo = ReadonlyMap<string, string>;
 
 /**
- * Reads what /proc says of a descriptor; nothing where it is not mounted, or does not let this process see.
+ * Reads the fields of a descriptor in /proc. Returns an empty map where the file does not exist or may not be read.
  *
- * @param process an id, or this process
+ * @param process a process id, or `"self"`
  */
 export function readFdInfo(fd: number | string, process: number | string = "self"): FdInfo {
   let text: string;
   try {
     text = readFileSync(`/proc/${process}/fdinfo/${fd}`, "utf8");
   } catch (error) {
-    // No descriptor is left to read it. Of this process's own objects it adds details; of others it says what they are.
+    // No descriptor is left to read the file. For this process's own objects it only adds details, for others it identifies them.
     if (error instanceof BpfError && process !== "self") throw error;
     return new Map();
   }
@@ -438,7 +452,7 @@ export function readFdInfo(fd: number | string, process: number | string = "self
   );
 }
 
-/** A number of it, or `undefined` where this kernel does not write it. */
+/** Returns a field as a number; `undefined` if this kernel does not write it. */
 export function fdNumber(info: FdInfo, name: string): number | undefined {
   const text = info.get(name);
   return text === undefined || !/^\d+$/.test(text) ? undefined : Number(text);

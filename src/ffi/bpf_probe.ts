@@ -1,4 +1,4 @@
-/** @module Calls that probe the kernel: its answer is the result, and not an error. */
+/** @module Calls that probe the kernel. They return errors instead of throwing them. */
 
 import { BpfAttr, type BpfCommand } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
@@ -7,10 +7,10 @@ import { BPF_MAP_CREATE, BPF_MAP_DELETE_ELEM, BPF_MAP_FREEZE } from "../uapi/com
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { MAP_BATCH, MAP_CREATE, MAP_ELEM } from "../uapi/layout.ts";
 
-/** The descriptor that a call made, or the name of the error that it ended with: `"EINVAL"`. */
+/** The result of a probe: the new descriptor, or the errno name of the failure: `"EINVAL"`. */
 export type Probed = Descriptor | string;
 
-/** The fields of BPF_MAP_CREATE that a kind of map needs to be made at all. */
+/** The fields of BPF_MAP_CREATE that probes set. */
 export interface ProbedMap {
   readonly type: keyof typeof bpfMapTypes;
   readonly keySize: number;
@@ -23,12 +23,12 @@ export interface ProbedMap {
     readonly keyTypeId?: number;
     readonly valueTypeId?: number;
   };
-  /** The kernel's own struct that the values are of. */
+  /** The id, in the kernel's BTF, of the struct that is the value type of a struct_ops map. */
   readonly kernelTypeId?: number;
   readonly extra?: bigint;
 }
 
-/** Creates a map. */
+/** Tries to create a map. */
 export function probeMap(map: ProbedMap): Probed {
   using attr = new BpfAttr(
     map.extra === undefined ? MAP_CREATE.map_extra : MAP_CREATE.value_type_btf_obj_fd,
@@ -50,11 +50,11 @@ export function probeMap(map: ProbedMap): Probed {
 }
 
 /**
- * Calls for one element.
+ * Tries a command for one entry of a map.
  *
- * @param key none for a kind without keys
- * @param value what is stored, or room for what the kernel writes: a value, or the next key
- * @returns the name of the error, or `undefined` for none
+ * @param key `undefined` for a map without keys
+ * @param value the value to store, or the buffer for the value or the next key that the kernel returns
+ * @returns the errno name, or `undefined` on success
  */
 export function probeElement(
   command: BpfCommand,
@@ -66,14 +66,14 @@ export function probeElement(
   using attr = new BpfAttr(MAP_ELEM.sizeof);
   attr.u32(MAP_ELEM.map_fd, fd).u64(MAP_ELEM.flags, flags);
   if (key !== undefined) attr.memory(MAP_ELEM.key, key);
-  // The next key goes where the value does; a deletion is refused if there is anything.
-  const room = command === BPF_MAP_DELETE_ELEM ? undefined : attr.memory(MAP_ELEM.value, value);
+  // next_key and value share a field of the union, which must be zero in a deletion.
+  const copy = command === BPF_MAP_DELETE_ELEM ? undefined : attr.memory(MAP_ELEM.value, value);
   if (attr.tryCall(command) < 0) return errnoName(lastErrno());
-  if (room !== undefined) value.set(room.bytes.subarray(0, value.byteLength));
+  if (copy !== undefined) value.set(copy.bytes.subarray(0, value.byteLength));
   return undefined;
 }
 
-/** Calls for a batch of one. @returns the name of the error, or `undefined` for none */
+/** Tries a batch command with one entry. @returns the errno name, or `undefined` on success */
 export function probeBatch(
   command: BpfCommand,
   fd: number,
@@ -82,14 +82,14 @@ export function probeBatch(
 ): string | undefined {
   using attr = new BpfAttr(MAP_BATCH.sizeof);
   attr.u32(MAP_BATCH.map_fd, fd).u32(MAP_BATCH.count, 1);
-  // The cursor takes as much as a key, and 4 bytes at least.
+  // The cursor has the size of a key, and at least 4 bytes.
   attr.memory(MAP_BATCH.out_batch, Math.max(key.byteLength, 4));
   attr.memory(MAP_BATCH.keys, key);
   attr.memory(MAP_BATCH.values, value);
   return attr.tryCall(command) < 0 ? errnoName(lastErrno()) : undefined;
 }
 
-/** Freezes a map. @returns the name of the error, or `undefined` for none */
+/** Tries to freeze a map. @returns the errno name, or `undefined` on success */
 export function probeFreeze(fd: number): string | undefined {
   using attr = new BpfAttr(MAP_CREATE.key_size);
   attr.u32(0, fd);

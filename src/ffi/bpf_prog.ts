@@ -9,7 +9,7 @@ import { type BpfError, errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
 import { allocateScratch, pageSize, type Scratch } from "./mapped_memory.ts";
 
-/** A type of program: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
+/** A program type: the kernel's `BPF_PROG_TYPE_SCHED_CLS` is `"sched_cls"`. */
 export type ProgramTypeName = Keyword<Exclude<keyof typeof bpfProgTypes, "UNSPEC">>;
 
 /** The kernel's numbers of program types. */
@@ -21,90 +21,92 @@ const programTypeNames = /*@__PURE__*/ keywordsByNumber(bpfProgTypes) as Readonl
   ProgramTypeName
 >;
 
-/** Returns the name of a type of program, also of one that is newer than this library. */
+/** Returns the name of a program type, also of one that is newer than this library. */
 export function programTypeName(number: number): ProgramTypeName {
   return keywordOf(programTypeNames, number);
 }
 
-/** A type of attachment: the kernel's `BPF_CGROUP_INET_INGRESS` is `"cgroup_inet_ingress"`. */
+/** An attach type: the kernel's `BPF_CGROUP_INET_INGRESS` is `"cgroup_inet_ingress"`. */
 export type AttachTypeName = Keyword<keyof typeof bpfAttachTypes>;
 
-/** The kernel's numbers of attachment types. */
+/** The kernel's numbers of attach types. */
 export const attachTypeNumbers: Readonly<Record<AttachTypeName, number>> =
   /*@__PURE__*/ numbersByKeyword(bpfAttachTypes);
 
 const attachTypeNames = /*@__PURE__*/ keywordsByNumber(bpfAttachTypes);
 
-/** Returns the name of a type of attachment, also of one that is newer than this library. */
+/** Returns the name of an attach type, also of one that is newer than this library. */
 export function attachTypeName(number: number): AttachTypeName {
   return keywordOf(attachTypeNames, number);
 }
 
-/** The fields of BPF_PROG_LOAD that are used here. */
+/** The fields of BPF_PROG_LOAD that this library sets. */
 export interface ProgramLoad {
   readonly type: number;
   readonly expectedAttachType?: number;
-  /** The function, tracepoint or struct in the kernel's BTF that the program is for, or 0. */
+  /** The BTF id of the function, tracepoint or struct that the program is for, or 0. */
   readonly attachBtfId?: number;
-  /** The kernel's bits, `BPF_F_*`. */
+  /** Bits `BPF_F_*`. */
   readonly flags?: number;
-  /** 8 bytes an instruction slot. */
+  /** The encoded instructions, 8 bytes for each slot. */
   readonly instructions: Uint8Array;
   readonly license: string;
   readonly name: string;
-  /** The program whose function `attachBtfId` is, if it is not the kernel's: a descriptor (kernel 5.5). */
+  /** The descriptor of the program whose BTF has `attachBtfId`, unless that is the kernel's (kernel 5.5). */
   readonly attachProgramFd?: number | undefined;
-  /** The program's own types, and what refers to them. */
+  /** The program's BTF. */
   readonly btf?: ProgramBtf | undefined;
 }
 
-/** The BTF of a program, and the tables that refer to it; empty tables are left out. */
+/** The BTF of a program, and the tables that refer to it. Empty tables are left out. */
 export interface ProgramBtf {
-  /** A descriptor of the BTF. */
+  /** The descriptor of the BTF. */
   readonly fd: number;
-  /** An array of `struct bpf_func_info`: the first slot of a function, and its type (kernel 5.0). */
+  /** An array of `struct bpf_func_info`: the first slot and the type of each function (kernel 5.0). */
   readonly functions?: Uint8Array | undefined;
-  /** An array of `struct bpf_line_info`: the first slot of a line, its file, its text, its numbers (kernel 5.0). */
+  /** An array of `struct bpf_line_info`: the first slot, file, text, line and column of each source line (kernel 5.0). */
   readonly lines?: Uint8Array | undefined;
-  /** An array of `struct bpf_core_relo`: what the kernel is to relocate (kernel 5.17). */
+  /** An array of `struct bpf_core_relo`: the relocations that the kernel applies (kernel 5.17). */
   readonly relocations?: Uint8Array | undefined;
 }
 
-/** Bytes of the elements of these arrays. */
+/** Sizes of the elements of these arrays, in bytes. */
 const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 
-/** Number of attempts for an interrupted load; as many as libbpf makes. */
+/** Number of attempts for an interrupted load, the same as in libbpf. */
 const loadAttempts = 5;
 
 /**
- * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit: `log` has its end (before Linux 6.4
- * its beginning), and the verdict is not known.
+ * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit. Then `log` is its end (before
+ * kernel 6.4 its beginning), and the verdict is not known.
  */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
 
-/** The amount that the verifier is asked to write; 0 for nothing. Bits: 1 its reasoning, 2 all states, 4 statistics. */
+/** The level of the verifier's log; 0 for none. Bits: 1 the verification, 2 all states, 4 statistics. */
 export type LogLevel = number;
 
-/** Size of the end of a log that is kept. A log of a million instructions, the verifier's limit, takes 20 to 60 MiB. */
-const keptLog = 64 * 2 ** 20;
-
 /**
- * The longest buffer for a log that kernels take. Linux keeps the end of a log that does not fit from version 6.4 on. Older
- * versions keep the beginning, so the whole log has to fit.
+ * Size of the end of a log that is returned, in bytes. A log of a million instructions, the verifier's limit, takes 20 to 60 MiB.
  */
-const longestLog = 2 ** 30 - 1;
+const returnedLogSize = 64 * 2 ** 20;
 
 /**
- * Loads a program by one call, with a log where one is asked for.
+ * The largest log buffer that kernels accept, in bytes. Since kernel 6.4 the buffer has the end of a log that does not fit.
+ * Before, it has the beginning, so the whole log must fit.
+ */
+const maxLogSize = 2 ** 30 - 1;
+
+/**
+ * Loads a program by one call, with a log if one is requested.
  *
- * @param logSize bytes of the log's buffer; by default enough for every log, or for its end. Only the written pages take memory,
- *   but the engine counts the whole buffer
+ * @param logSize size of the log buffer, in bytes; by default enough for every log, or for its end. Only the written pages take
+ *   memory, but the engine counts the whole buffer
  */
 export function tryLoadProgram(
   program: ProgramLoad,
   logLevel: LogLevel,
-  logSize: number = isKernelSince("6.4") ? keptLog : longestLog,
+  logSize: number = isKernelSince("6.4") ? returnedLogSize : maxLogSize,
 ): LoadResult {
   const { attachProgramFd, btf } = program;
   using attr = new BpfAttr(
@@ -130,11 +132,11 @@ export function tryLoadProgram(
     attr
       .u32(PROG_LOAD.log_level, logLevel)
       .u64(PROG_LOAD.log_buf, log.address)
-      .u32(PROG_LOAD.log_size, Math.min(log.length, longestLog));
+      .u32(PROG_LOAD.log_size, Math.min(log.length, maxLogSize));
   }
   let fd = attr.tryCall(BPF_PROG_LOAD);
   let errno = fd < 0 ? lastErrno() : 0;
-  // The verifier gives up when a signal comes, and the wake-up of a consumer is one for it.
+  // The verifier returns EAGAIN when a signal is pending, and the wake-up of a consumer through io_uring counts as one.
   for (let attempt = 1; attempt < loadAttempts && errnoName(errno) === "EAGAIN"; attempt++) {
     fd = attr.tryCall(BPF_PROG_LOAD);
     errno = fd < 0 ? lastErrno() : 0;
@@ -143,9 +145,9 @@ export function tryLoadProgram(
   return fd < 0 ? { errno, log: text } : { fd, log: text };
 }
 
-/** Allocates memory for a log, or less where there is a limit. */
-function allocateLog(longest: number): Scratch {
-  for (let size = longest; ; size = Math.floor(size / 2)) {
+/** Allocates memory for a log, or less if the full size is not available. */
+function allocateLog(maxSize: number): Scratch {
+  for (let size = maxSize; ; size = Math.floor(size / 2)) {
     try {
       return allocateScratch(size);
     } catch (error) {
@@ -155,10 +157,10 @@ function allocateLog(longest: number): Scratch {
   }
 }
 
-/** Returns a log, or its last {@link keptLog} bytes. @param isCut true where it may begin within a line */
+/** Returns a log, or its last {@link returnedLogSize} bytes. @param isCut true if it may begin within a line */
 function readLog({ bytes }: Scratch, isCut: boolean): string {
   const end = bytes.indexOf(0);
-  const start = Math.max(0, end - keptLog);
+  const start = Math.max(0, end - returnedLogSize);
   const text = new TextDecoder().decode(bytes.subarray(start, end));
   return isCut || start > 0 ? text.slice(text.indexOf("\n") + 1) : text;
 }
@@ -185,7 +187,7 @@ function fillBtf(attr: BpfAttr, { fd, functions, lines, relocations }: ProgramBt
   }
 }
 
-/** The error for a refused load that is not the verifier's. */
+/** Returns the error for a failed load, unless the verifier rejected the program. */
 export function loadError(
   errno: number,
   what: string,
@@ -197,8 +199,8 @@ export function loadError(
     needs,
     hints: {
       ...(hint === undefined ? {} : { EINVAL: hint }),
-      E2BIG: "The program has more instructions than the kernel takes",
-      ENOMEM: "The kernel has no memory for it",
+      E2BIG: "The program has more instructions than the kernel allows",
+      ENOMEM: "The kernel has no memory for the program",
     },
   });
 }

@@ -8,37 +8,42 @@ import { mayInterruptCalls } from "./io_uring.ts";
 import { MappedMemory } from "./mapped_memory.ts";
 
 /**
- * The place where BPF_PROG_TEST_RUN writes the modified context. `"copied"`: into an output buffer, as for data. `"in place"`: over
- * the input; such types reject an output buffer.
+ * The place where BPF_PROG_TEST_RUN writes the modified context. `"copied"`: an output buffer, as for data. `"in place"`: the
+ * input buffer; such program types reject an output buffer.
  */
 export type ContextReturn = "copied" | "in place";
 
 /** Input of {@link testRunProgram}. */
 export interface TestRunInput {
+  /** The packet, for program types that process one. */
   readonly data: Uint8Array | undefined;
+  /** The context, for program types that accept one. */
   readonly context: Uint8Array | undefined;
   /** The place where the kernel writes the modified context, if anywhere. */
   readonly contextComesBack: ContextReturn | undefined;
-  /** Number of runs, from 1. */
+  /** Number of runs, at least 1. */
   readonly repeat: number;
 }
 
-/** Output of {@link testRunProgram}: that of the last run, and the mean duration of all. */
+/** Output of {@link testRunProgram}: that of the last run, and the mean duration of all runs. */
 export interface TestRunOutput {
+  /** The program's return value, as an unsigned number of 32 bits. */
   readonly returnValue: number;
-  /** Nanoseconds of one run. */
+  /** Mean duration of a run, in nanoseconds. */
   readonly duration: number;
+  /** The packet after the run; empty without one. */
   readonly data: Uint8Array<ArrayBuffer>;
+  /** The context after the run; empty without one. */
   readonly context: Uint8Array<ArrayBuffer>;
 }
 
 /**
- * Runs a program `repeat` times (kernel 4.12; what can be run this way differs by type).
+ * Runs a program `repeat` times without attaching it (kernel 4.12 for the first program types).
  *
- * When a call of several runs is interrupted, the kernel ends it early and does not report how many runs it made. If io_uring may
- * interrupt, as it does when a program fills the ring that is waited for, each run is a call of its own. After a signal, the runs
- * of the call are repeated, in smaller parts. Signals cannot be blocked meanwhile: the engine sends them to its threads, and waits
- * for their effect with locks held.
+ * If a call with several runs is interrupted, the kernel ends it early and does not report the number of runs that it made. If
+ * io_uring can interrupt, as when a program writes to a ring buffer that is polled, each run is a separate call. After a signal,
+ * the runs of the call are repeated in calls with fewer runs. Signals cannot be blocked meanwhile: the engine sends them to its
+ * threads, and waits for their effect while it holds locks.
  *
  * @param explain returns a hint for an input that the kernel rejects
  * @throws {BpfError}
@@ -50,16 +55,16 @@ export function testRunProgram(
   explain?: () => string | undefined,
 ): TestRunOutput {
   let left = input.repeat;
-  let part = mayInterruptCalls() ? 1 : left;
+  let runsPerCall = mayInterruptCalls() ? 1 : left;
   let measured = 0;
   let nanoseconds = 0;
   for (;;) {
-    const runs = Math.min(part, left);
+    const runs = Math.min(runsPerCall, left);
     const result = runOnce(fd, input, runs);
     if ("errno" in result) {
       if (errnoName(result.errno) !== "EINTR") throw testRunError(result.errno, what, explain);
-      // A single run was made: only kernels before 5.13 report EINTR for one. The last run is repeated, for its result.
-      if (runs > 1) part = Math.ceil(runs / 2);
+      // A call with one run has made it: only kernels before 5.13 report EINTR for one. The last run is repeated, for its result.
+      if (runs > 1) runsPerCall = Math.ceil(runs / 2);
       else if (left > 1) left--;
       continue;
     }
@@ -75,7 +80,7 @@ function testRunError(
   what: string,
   explain: () => string | undefined = () => undefined,
 ): BpfError {
-  const cannotRun = "Programs of this type cannot be run this way";
+  const cannotRun = "Programs of this type do not support test runs";
   return bpfError(BPF_PROG_TEST_RUN, errno, {
     doing: `run the ${what}`,
     hints: {
@@ -89,17 +94,17 @@ function testRunError(
 }
 
 /**
- * Size of the output buffer for the packet, the most that the kernel allocates for one: it truncates a packet that does not fit,
- * and returns no result. Only the written pages take memory.
+ * Size of the output buffer for the packet, in bytes: the most that the kernel allocates for one. A packet that does not fit
+ * would be truncated, without a result. Only the written pages take memory.
  */
-const packetRoom = 4 * 2 ** 20;
+const packetBufferSize = 4 * 2 ** 20;
 let packetMemory: MappedMemory | undefined;
 
 /**
- * Size of the output buffer for the context: the kernel returns its whole struct, however short the input was. `struct __sk_buff`
- * has 192 bytes now.
+ * Size of the output buffer for the context, in bytes: the kernel returns its whole struct, also for a shorter input. `struct
+ * __sk_buff` has 192 bytes.
  */
-const contextRoom = 512;
+const contextBufferSize = 512;
 
 /** Runs a program by one call. */
 function runOnce(
@@ -108,16 +113,16 @@ function runOnce(
   repeat: number,
 ): TestRunOutput | { readonly errno: number } {
   using attr = new BpfAttr(PROG_TEST_RUN.flags);
-  // 0 means 1, and some types accept no other number.
+  // 0 means one run, and some program types accept no other number.
   attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat === 1 ? 0 : repeat);
   let packet = new Uint8Array(0);
   if (data !== undefined) {
-    packetMemory ??= MappedMemory.anonymous(packetRoom, "packet of a test run");
+    packetMemory ??= MappedMemory.anonymous(packetBufferSize, "packet of a test run");
     attr.memory(PROG_TEST_RUN.data_in, data);
     attr
       .u32(PROG_TEST_RUN.data_size_in, data.byteLength)
       .u64(PROG_TEST_RUN.data_out, packetMemory.address)
-      .u32(PROG_TEST_RUN.data_size_out, packetRoom);
+      .u32(PROG_TEST_RUN.data_size_out, packetBufferSize);
     packet = new Uint8Array(packetMemory.buffer);
   }
   let contextOut = new Uint8Array(0);
@@ -125,7 +130,7 @@ function runOnce(
     contextOut = attr.memory(PROG_TEST_RUN.ctx_in, context).bytes as Uint8Array<ArrayBuffer>;
     attr.u32(PROG_TEST_RUN.ctx_size_in, context.byteLength);
     if (contextComesBack === "copied") {
-      const room = Math.max(context.byteLength, contextRoom);
+      const room = Math.max(context.byteLength, contextBufferSize);
       contextOut = attr.memory(PROG_TEST_RUN.ctx_out, room).bytes as Uint8Array<ArrayBuffer>;
       attr.u32(PROG_TEST_RUN.ctx_size_out, room);
     }

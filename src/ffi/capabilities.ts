@@ -7,7 +7,7 @@ import {
   CAP_SYS_RESOURCE,
 } from "../uapi/system.ts";
 
-/** Bits of the capabilities that BPF asks for. */
+/** Bit numbers of the capabilities that BPF needs. */
 const capabilityBits = {
   CAP_NET_ADMIN,
   CAP_SYS_ADMIN,
@@ -16,19 +16,19 @@ const capabilityBits = {
   CAP_BPF,
 } as const;
 
-/** A capability that BPF asks for. */
+/** A capability that an operation of BPF can need, as in capabilities(7). */
 export type Capability = keyof typeof capabilityBits;
 
-/** Whether this process has a capability in its effective set. */
+/** Returns true if this process has a capability in its effective set. */
 export function hasCapability(capability: Capability): boolean {
   const text = readFileSync("/proc/self/status", "utf8");
   const bits = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(text)?.[1] ?? "0"}`);
   return ((bits >> BigInt(capabilityBits[capability])) & 1n) === 1n;
 }
 
-/** How a process gets capabilities, in the three usual ways. */
-function howToGrant(missing: readonly Capability[]): string {
-  // Whoever needs CAP_BPF needs CAP_PERFMON next, for tracing and for pointers: better to be told once.
+/** Describes three ways to get capabilities. */
+function describeGrants(missing: readonly Capability[]): string {
+  // A process that needs CAP_BPF usually needs CAP_PERFMON as well, for tracing and for pointers: name both at once.
   const granted: Capability[] = missing.includes("CAP_BPF")
     ? ["CAP_BPF", "CAP_PERFMON", ...missing.filter((name) => !/_(BPF|PERFMON)$/.test(name))]
     : [...missing];
@@ -38,26 +38,26 @@ function howToGrant(missing: readonly Capability[]): string {
 }
 
 /**
- * What of `needed` this process lacks, in a sentence with how to get it; `undefined` where it lacks nothing. CAP_SYS_ADMIN stands
- * for all others, as it does in the kernel.
+ * Explains which capabilities of `needed` this process lacks, and how to get them; returns `undefined` where it lacks none.
+ * CAP_SYS_ADMIN includes the others, as in the kernel.
  */
 export function explainMissing(needed: readonly Capability[]): string | undefined {
   if (isInUserNamespace()) {
-    return `This process is in a user namespace, as in a rootless container: ${needed.join(" and ")} ${needed.length === 1 ? "counts" : "count"} in the initial user namespace only, so run it there`;
+    return `This process is in a user namespace, as in a rootless container, but needs ${needed.join(" and ")} in the initial user namespace: run it there`;
   }
   const missing = hasCapability("CAP_SYS_ADMIN")
     ? []
     : needed.filter((capability) => !hasCapability(capability));
   if (missing.length === 0) return undefined;
-  return `This process lacks ${missing.join(" and ")}: ${howToGrant(missing)}`;
+  return `This process lacks ${missing.join(" and ")}: ${describeGrants(missing)}`;
 }
 
-/** Whether this process's user ids are not the system's own: the initial namespace maps all of them to themselves. */
+/** Returns true unless all user ids are mapped to themselves, as in the initial user namespace. */
 function isInUserNamespace(): boolean {
   try {
     return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
   } catch {
-    // A kernel without user namespaces has no such file.
+    // The file is absent in a kernel without user namespaces.
     return false;
   }
 }

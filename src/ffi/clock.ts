@@ -4,11 +4,11 @@ import { otherLibc } from "./libc_others.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME } from "../uapi/system.ts";
 
-/** How long the difference of the two clocks is kept, in nanoseconds. */
-const maxOffsetAge = 1e9;
+/** The time after which the offset between the clocks is measured again. */
+const maxOffsetAgeNs = 1e9;
 
-/** What the doubles of a date of our time cannot tell apart, in milliseconds. */
-const rounding = 0.001;
+/** The rounding error of a present date as a double. */
+const roundingMs = 0.001;
 
 function readClock(clock: number, time: Scratch): void {
   if (otherLibc.clock_gettime(clock, time.address as Pointer) < 0) {
@@ -16,17 +16,18 @@ function readClock(clock: number, time: Scratch): void {
   }
 }
 
-/** In milliseconds. */
+/** Reads a clock in milliseconds. */
 function readMilliseconds(clock: number, time: Scratch): number {
   readClock(clock, time);
   return getUint64(time.view, 0) * 1e3 + getUint64(time.view, 8) / 1e6;
 }
 
 /**
- * The kernel's monotonic clock now, in nanoseconds since about the start of the machine: what the helper `ktime_get_ns`
- * gives a program. Exact up to 104 days, to within a microsecond for longer.
+ * Returns the time of the kernel's monotonic clock, in nanoseconds since about the start of the machine. It is the clock of the
+ * helper `ktime_get_ns`.
  *
- * Bun's own `process.hrtime` and `Bun.nanoseconds` count from the start of the process.
+ * The number is exact up to 104 days after the start, and within a microsecond later. `process.hrtime` and `Bun.nanoseconds`
+ * count from the start of the process instead.
  *
  * @example
  * ```ts
@@ -41,8 +42,8 @@ export function monotonicNanoseconds(): number {
 }
 
 /**
- * Returns the milliseconds for which the machine was suspended since its start. A delay of this thread between two reads adds to
- * it.
+ * Returns the milliseconds for which the machine has been suspended since its start. A delay of this thread between the reads of
+ * the two clocks is added to the result.
  */
 export function suspendedMilliseconds(): number {
   using time = allocateScratch(16);
@@ -52,28 +53,31 @@ export function suspendedMilliseconds(): number {
 
 let reading: Scratch | undefined;
 
-/** Returns the same clock in milliseconds, for differences. Unlike `performance.now()` it goes on while a test has fake timers. */
+/**
+ * Returns the time of the monotonic clock in milliseconds. Unlike `performance.now()` it is not stopped by fake timers of a test.
+ */
 export function monotonicMilliseconds(): number {
   reading ??= allocateScratch(16);
   return readMilliseconds(CLOCK_MONOTONIC, reading);
 }
 
-/** The time of day at a clock's zero, in milliseconds, to within `uncertainty`. */
+/** The time of day at the zero of a clock. */
 interface Offset {
   readonly milliseconds: number;
+  /** The largest error of `milliseconds`. */
   readonly uncertainty: number;
 }
 
-/** The clocks are read one after another: what passes between the readings is not known to be nothing. */
+/** Measures the offset of a clock. The clocks are read one after another; the time between the reads is the uncertainty. */
 function readOffset(clock: number): Offset {
   using time = allocateScratch(16);
   let best: Offset | undefined;
-  // Three times, as this thread may have to wait for the processor in between.
+  // Three times, because this thread may be descheduled between the reads.
   for (let i = 0; i < 3; i++) {
     const before = readMilliseconds(clock, time);
     const date = readMilliseconds(CLOCK_REALTIME, time);
     const after = readMilliseconds(clock, time);
-    const uncertainty = (after - before) / 2 + rounding;
+    const uncertainty = (after - before) / 2 + roundingMs;
     if (best === undefined || uncertainty < best.uncertainty) {
       best = { milliseconds: date - (before + after) / 2, uncertainty };
     }
@@ -81,8 +85,8 @@ function readOffset(clock: number): Offset {
   return best as Offset;
 }
 
-/** What turns the times of one clock into dates. */
-class Calendar {
+/** Converts the times of one clock to dates. */
+class DateConverter {
   readonly #clock: number;
   #offset: Offset | undefined;
   #readAt = 0;
@@ -96,13 +100,14 @@ class Calendar {
   }
 
   /**
-   * The kernel steers the clocks alike, so that their difference stays the same until somebody sets the time of day: a
-   * reading that differs by no more than what is uncertain changes nothing, or else dates would jitter.
+   * Returns the offset in milliseconds. The kernel adjusts the rates of all clocks alike, so the offset is constant until the
+   * time of day is set. A measurement within the uncertainty of the present offset does not replace it: otherwise dates would
+   * jitter.
    */
   #currentOffset(): number {
     const now = Bun.nanoseconds();
-    // Fake timers change this clock.
-    if (this.#offset !== undefined && Math.abs(now - this.#readAt) < maxOffsetAge) {
+    // The difference can be negative: fake timers of a test change this clock.
+    if (this.#offset !== undefined && Math.abs(now - this.#readAt) < maxOffsetAgeNs) {
       return this.#offset.milliseconds;
     }
     const read = readOffset(this.#clock);
@@ -118,16 +123,16 @@ class Calendar {
   }
 }
 
-/** The clock of `bpf_ktime_get_ns()`. */
-const monotonicCalendar = new Calendar(CLOCK_MONOTONIC);
-/** The clock of the times at which programs were loaded: it goes on while the machine sleeps. */
-const boottimeCalendar = new Calendar(CLOCK_BOOTTIME);
+/** The converter for times of `bpf_ktime_get_ns()`. */
+const monotonicDates = new DateConverter(CLOCK_MONOTONIC);
+/** The converter for the load times of programs, whose clock includes the time for which the machine is suspended. */
+const boottimeDates = new DateConverter(CLOCK_BOOTTIME);
 
 /**
- * The time of day for a time of the kernel's monotonic clock, such as the `ktime_get_ns` in an event.
+ * Returns the date for a time of the kernel's monotonic clock, such as the result of `ktime_get_ns` in an event.
  *
- * One time gives one date, and later times give no earlier dates, until the system's clock is set: that is seen within a
- * second. What was before then is dated by the new setting, so call it soon.
+ * Until the system's clock is set, equal times have equal dates, and later times have dates that are not earlier. A new setting
+ * is noticed within a second, and applies to earlier times as well: convert the time of an event soon after it happened.
  *
  * @param nanoseconds since about the start of the machine
  *
@@ -138,10 +143,10 @@ const boottimeCalendar = new Calendar(CLOCK_BOOTTIME);
  * ```
  */
 export function monotonicToDate(nanoseconds: number | bigint): Date {
-  return monotonicCalendar.date(nanoseconds);
+  return monotonicDates.date(nanoseconds);
 }
 
-/** The same for a time of the clock that goes on while the machine sleeps. */
+/** Returns the date for a time of the clock that includes the time for which the machine is suspended (CLOCK_BOOTTIME). */
 export function boottimeToDate(nanoseconds: number | bigint): Date {
-  return boottimeCalendar.date(nanoseconds);
+  return boottimeDates.date(nanoseconds);
 }

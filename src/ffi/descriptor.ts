@@ -4,17 +4,17 @@ import { libc } from "./libc.ts";
 import { F_DUPFD_CLOEXEC } from "../uapi/system.ts";
 
 /**
- * An open file descriptor with one owner, which closes it.
+ * An open file descriptor, which this object owns and closes on disposal.
  *
- * It is always above 2: several fields of bpf(2) take 0 for "none", and a descriptor in place of a closed standard
- * stream would be written to by the next console.log.
+ * Its number is above 2, because 0 means "none" in several fields of bpf(2), and because output of `console.log` would go to a
+ * descriptor that has replaced a closed standard stream.
  */
 export class Descriptor implements Disposable {
   #fd: number;
-  /** Names its object in errors: `hash map "counts"`. */
+  /** The name of the object in errors: `hash map "counts"`. */
   what: string;
 
-  /** Takes ownership of `fd`. */
+  /** Takes ownership of `fd`. A number up to 2 is replaced by a duplicate. */
   constructor(fd: number, what: string) {
     this.what = what;
     this.#fd = fd;
@@ -32,23 +32,23 @@ export class Descriptor implements Disposable {
     });
   }
 
-  /** The number. @throws {DisposedError} after disposal */
+  /** The number of the descriptor. @throws {DisposedError} after disposal */
   get fd(): number {
     if (this.#fd < 0) throw this.refusal();
     return this.#fd;
   }
 
-  /** What every use after disposal throws. */
+  /** Returns the error for a use after disposal. */
   refusal(): DisposedError {
     return new DisposedError(this.what);
   }
 
-  /** Whether it is closed. */
+  /** True after disposal, and after {@link release}. */
   get disposed(): boolean {
     return this.#fd < 0;
   }
 
-  /** Gives up ownership: the caller closes it. @throws {DisposedError} after disposal */
+  /** Gives up ownership and returns the number, which the caller closes. @throws {DisposedError} after disposal */
   release(): number {
     const { fd } = this;
     this.#fd = -1;
@@ -56,10 +56,10 @@ export class Descriptor implements Disposable {
     return fd;
   }
 
-  /** Closes it; a second call does nothing. */
+  /** Closes the descriptor; a second call does nothing. */
   [Symbol.dispose](): void {
     if (this.#fd < 0) return;
-    // The number is given up before the call: on Linux it is free even when close(2) reports an error.
+    // The number is cleared before the call, because close(2) on Linux frees it even when it returns an error.
     const fd = this.#fd;
     this.#fd = -1;
     tracing.registry?.delete(this);
@@ -69,7 +69,7 @@ export class Descriptor implements Disposable {
   }
 }
 
-/** A duplicate that is closed on exec, with a number above 2. */
+/** Returns a duplicate of a descriptor, closed on exec and with a number above 2. */
 export function duplicate(fd: number, what: string): number {
   const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) {

@@ -6,64 +6,68 @@ import { EMFILE, ENFILE, ENOTSUPP, errnoNames } from "../uapi/errno.ts";
 const errnoAddress: Pointer =
   platformObstacle === undefined ? (libc.__errno_location() as Pointer) : (0 as Pointer);
 
-/** Why the last call of this thread failed. Valid only straight after that call: anything in between may call libc. */
+/**
+ * Returns the errno of this thread's last libc call that failed. Read it directly after that call: any other code may call libc.
+ */
 export function lastErrno(): number {
   return read.i32(errnoAddress, 0);
 }
 
 let names: readonly string[] | undefined;
 
-/** Split for the first error: most processes have none. */
+/** Returns the names by number. The list is split at the first error, as most processes have none. */
 function allNames(): readonly string[] {
   return (names ??= errnoNames.split(" "));
 }
 
-/** The name of an error of the kernel, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not there, but bpf(2) returns it. */
+/** Returns the name of an error number, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not there, but bpf(2) returns it. */
 export function errnoName(errno: number): string {
   if (errno === ENOTSUPP) return "ENOTSUPP";
   const name = allNames()[errno] ?? "-";
   return name === "-" ? `errno ${errno}` : name;
 }
 
-/** Returns the number of an error by its name; -1 for an unknown name. */
+/** Returns the number of an error name; -1 for an unknown name. */
 export function errnoNumber(name: string): number {
   return name === "ENOTSUPP" ? ENOTSUPP : allNames().indexOf(name);
 }
 
-/** The usual sentence for an error: `"operation not permitted"`. Empty where there is none. */
+/** Returns the description of an error number: `"operation not permitted"`; an empty string where there is none. */
 export function errnoDescription(errno: number): string {
   if (errno === ENOTSUPP) return "operation is not supported";
-  // Loaded for an error that there is, as it takes milliseconds.
+  // Loaded only when an error occurs: loading takes milliseconds.
   const { getSystemErrorMap } = process.getBuiltinModule("node:util");
   return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }
 
-/** Names of errors for a lack of descriptors or memory: they concern this process or the machine, not what was asked for. */
+/**
+ * Names of the errors for too few file descriptors or too little memory. Their cause is the process or the machine, not the call.
+ */
 export const shortages: ReadonlySet<string> = /*@__PURE__*/ new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 
-/** Returns the remedy where no descriptor was left; `undefined` for any other error. */
+/** Returns the remedy for EMFILE and ENFILE, where no file descriptor is left; `undefined` for any other error. */
 export function explainNoDescriptor(errno: number): string | undefined {
   return errno === EMFILE || errno === ENFILE
-    ? `Close some, or raise the limit of ${errno === EMFILE ? "this process (ulimit -n)" : "the machine (fs.file-max)"}`
+    ? `Close open files, or raise the limit of ${errno === EMFILE ? "this process (ulimit -n)" : "the machine (fs.file-max)"}`
     : undefined;
 }
 
-/** What a {@link BpfError} is made from. */
+/** Options of {@link BpfError}. */
 export interface BpfErrorOptions {
   readonly errno: number;
   /** The call that failed, with its command: `"bpf(BPF_MAP_CREATE)"`. */
   readonly syscall: string;
-  /** What was being done, to follow "cannot": `"create the hash map counts"`. */
+  /** The operation that failed, as it follows "cannot" in the message: `"create the hash map counts"`. */
   readonly doing: string;
-  /** The likely cause and the remedy, or a function that finds them. */
+  /** The likely cause and the remedy, or a function that returns them. */
   readonly hint?: string | (() => string | undefined) | undefined;
 }
 
 /**
- * A refusal by the kernel.
+ * An error that the kernel returned.
  *
- * The message is one line that says what could not be done, which call failed how, and what helps; the parts are
- * properties as well.
+ * The message is one line: the operation that failed, the system call, the error, and the likely cause with its remedy. All but
+ * the operation are also properties.
  *
  * @example
  * ```ts
@@ -79,13 +83,13 @@ export interface BpfErrorOptions {
  */
 export class BpfError extends Error {
   override readonly name: string = "BpfError";
-  /** The kernel's name for the error: `"EPERM"`. */
+  /** The name of the error: `"EPERM"`. */
   readonly code: string;
-  /** The kernel's number for the error: `1`. */
+  /** The number of the error: `1`. */
   readonly errno: number;
   /** The call that failed, with its command: `"bpf(BPF_MAP_CREATE)"`. */
   readonly syscall: string;
-  /** The likely cause and the remedy, where one is known. */
+  /** The likely cause and the remedy, or `undefined` where none is known. */
   readonly hint: string | undefined;
 
   constructor({ errno, syscall, doing, hint }: BpfErrorOptions) {
@@ -93,8 +97,8 @@ export class BpfError extends Error {
     try {
       explained = (typeof hint === "function" ? hint() : hint) ?? explainNoDescriptor(errno);
     } catch (error) {
-      // The explanation may need to open a file, which can fail too: the original error is still the one to report.
-      explained = `The reason is not known: ${(error as Error).message}`;
+      // The explanation may have to open a file, which can fail too. The original error is still the one to report.
+      explained = `The cause could not be determined: ${(error as Error).message}`;
     }
     const code = errnoName(errno);
     const description = errnoDescription(errno);
@@ -109,7 +113,7 @@ export class BpfError extends Error {
 }
 
 /**
- * What a method of a disposed object throws, always the same way.
+ * The error that every method of a disposed object throws.
  *
  * @example
  * ```ts

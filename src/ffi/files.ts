@@ -1,8 +1,10 @@
 /**
- * @module Functions of `node:fs`, which takes half as long to load as Bun does to start: loaded when one is called. No file of
- * the library imports it itself.
+ * @module Functions of `node:fs`, which is loaded when one is called, because loading it takes half as long as starting Bun. No
+ *   other
+ * file of the library imports `node:fs`.
  *
- * They throw the errors of `node:fs`, except where no descriptor is left: then a {@link BpfError} with a hint.
+ * They throw the errors of `node:fs`, except for EMFILE and ENFILE, where no descriptor is left: then a {@link BpfError} with a
+ * hint.
  */
 import type * as Files from "node:fs";
 import { BpfError, explainNoDescriptor } from "./error.ts";
@@ -39,7 +41,7 @@ export const statSync = /*@__PURE__*/ deferred("statSync");
 export const unlinkSync = /*@__PURE__*/ deferred("unlinkSync");
 export const writeSync = /*@__PURE__*/ deferred("writeSync");
 
-/** Flags of open(2), some of which differ between architectures. */
+/** Flags of open(2). Some of them differ between architectures. */
 export const constants = {
   get O_RDONLY(): number {
     return load().constants.O_RDONLY;

@@ -1,40 +1,40 @@
 import { type HandleDescription, tracing } from "./handles.ts";
 
-/** The environment variable that turns tracing on: read once, when this module is imported. */
+/** The environment variable that turns tracing on. It is read when this module is imported. */
 const variable = "BUN_BPF_TRACE_HANDLES";
 
-/** More than the engine's 10, half of which would be calls of this library. */
+/** The length of captured stacks. The engine's default is 10, half of which would be calls inside this library. */
 const maxFrames = 50;
 
-/** A kernel object that this library holds: nothing has disposed of it. */
+/** A descriptor or mapping that this library has open. */
 export interface OpenHandle {
-  /** The name that errors use: `hash map "counts"`. */
+  /** The name of the object, as in errors: `hash map "counts"`. */
   readonly what: string;
-  /** A descriptor, or a mapping of its memory. One map can have both. */
+  /** `"descriptor"`, or `"mapping"` for mapped memory. One map can have both. */
   readonly kind: HandleDescription["kind"];
-  /** The calls that opened it, innermost first: lines like those of `Error.stack`, without a message. */
+  /** The stack of the call that opened it, innermost first: lines as in `Error.stack`, without a message. */
   readonly stack: string;
 }
 
 /**
- * The kernel objects that this thread holds, each with the stack that opened it.
+ * The descriptors and mappings that this thread has open, each with the stack of the call that opened it.
  *
- * It keeps the owners alive, so that garbage collection hides no leak.
+ * The registry references the owners, so that garbage collection cannot hide a leak.
  */
 export class HandleRegistry {
   readonly #open = new Map<object, { description: HandleDescription; stack: string }>();
 
-  /** Notes that `owner` holds what it describes, opened by the caller. */
+  /** Adds an owner with the description of its descriptor or mapping, and with the stack of the caller. */
   add(owner: object, description: HandleDescription): void {
     this.#open.set(owner, { description, stack: captureStack() });
   }
 
-  /** Removes `owner`, if it is there. */
+  /** Removes an owner; does nothing if it was not added. */
   delete(owner: object): void {
     this.#open.delete(owner);
   }
 
-  /** Returns the open objects, in the order of opening. */
+  /** Returns the open descriptors and mappings, in the order of opening. */
   list(): OpenHandle[] {
     return [...this.#open.values()].map(({ description: { what, kind }, stack }) => ({
       what: what(),
@@ -43,7 +43,7 @@ export class HandleRegistry {
     }));
   }
 
-  /** Returns a text for each open object: its name, and the stack that opened it. */
+  /** Returns a message for each open descriptor and mapping: its name, and the stack of the call that opened it. */
   reports(): string[] {
     return [...this.#open.values()].map(({ description: { what, kind, place }, stack }) => {
       const [state, past] =
@@ -53,7 +53,7 @@ export class HandleRegistry {
   }
 }
 
-/** Returns the stack, from the call into this library on. */
+/** Returns the stack, starting at the call into this library. */
 function captureStack(): string {
   const { stackTraceLimit, prepareStackTrace } = Error;
   Error.stackTraceLimit = maxFrames;
@@ -66,28 +66,28 @@ function captureStack(): string {
     Error.stackTraceLimit = stackTraceLimit;
     Reflect.set(Error, "prepareStackTrace", prepareStackTrace);
   }
-  // The first frame is this function. In a bundle without a source map its file is unknown: then all frames are kept.
+  // The first frame is this function. In a bundle without a source map its file is not known, and all frames are kept.
   const library = /\((.*\/)ffi\/handle_registry\.ts:/.exec(lines[0] ?? "")?.[1];
   if (library === undefined) return lines.join("\n");
-  const isInLibrary = (line: string) => line.includes(library) && !isOfNoFile(line);
-  const caller = lines.findIndex((line) => !isInLibrary(line) && !isOfNoFile(line));
+  const isInLibrary = (line: string) => line.includes(library) && !isWithoutFile(line);
+  const caller = lines.findIndex((line) => !isInLibrary(line) && !isWithoutFile(line));
   const entry = lines.slice(0, Math.max(caller, 0)).findLast(isInLibrary);
   return [entry ?? [], lines.slice(Math.max(caller, 0))].flat().join("\n");
 }
 
-/** Returns true for the frame of an implicit constructor, or of a stand-in for a class that is loaded on first use. */
-function isOfNoFile(line: string): boolean {
+/** Returns true for a frame of an implicit constructor, or of a stand-in for a class that is loaded on first use. */
+function isWithoutFile(line: string): boolean {
   return /\((native|unknown):|at unknown$|\/start\/deferred\.ts:/.test(line);
 }
 
-/** Reports at the exit of the thread the objects that it leaves open. */
+/** Prints, when the thread exits, what it leaves open. */
 function reportAtExit(registry: HandleRegistry): void {
   const report = (): void => {
     for (const block of registry.reports()) console.error(block);
   };
   process.on("exit", report);
-  // Listeners run in the order of their addition, and a later one may dispose of objects: stay the last. This event comes before
-  // the addition, hence the microtask.
+  // Listeners run in the order of their addition, and a later one may dispose of objects, so this one must stay the last. The
+  // event newListener is emitted before the addition, hence the microtask.
   process.on("newListener", (event: string | symbol, listener: unknown) => {
     if (event !== "exit" || listener === report) return;
     queueMicrotask(() => {
@@ -108,7 +108,7 @@ function isOn(value: string | undefined): boolean {
   return value !== undefined && !["", "0", "false"].includes(value);
 }
 
-/** This thread's registry; `undefined` unless tracing is on. A bundle contains it only with {@link openHandles}. */
+/** The registry of this thread; `undefined` unless tracing is on. A bundle contains it only if it uses {@link openHandles}. */
 export const registry: HandleRegistry | undefined = /*@__PURE__*/ startTracing();
 
 function startTracing(): HandleRegistry | undefined {
@@ -116,23 +116,23 @@ function startTracing(): HandleRegistry | undefined {
 }
 
 /**
- * Returns the objects that this thread has open, in the order of opening, each with the stack that opened it: maps, programs,
- * links, and those that the library itself needs for them.
+ * Returns the descriptors and mappings that this thread has open, in the order of opening: those of maps, programs and links, and
+ * those that the library needs internally. Each has the stack of the call that opened it.
  *
- * To find a leak, set `BUN_BPF_TRACE_HANDLES=1`, as in `BUN_BPF_TRACE_HANDLES=1 bun script.ts`: at its exit each process and each
- * Worker lists on standard error what it leaves open. There is no list from a process that a signal ended, from a Worker that was
- * terminated or still ran at the end of the process, and from `bun test`, which has no exit event: call this function in an
+ * To find a leak, set `BUN_BPF_TRACE_HANDLES=1`, as in `BUN_BPF_TRACE_HANDLES=1 bun script.ts`. Each process and each Worker then
+ * prints, at exit, what it leaves open to standard error. A process that was ended by a signal prints nothing; nor does a Worker
+ * that was terminated, or that still ran when the process exited. `bun test` has no exit event: call this function in an
  * `afterAll` there.
  *
  * Objects that an exit listener disposes of are not listed, unless `process.exit()` is called in the tick in which that listener
  * was added.
  *
- * A bundled or compiled script is traced only if it uses this function, as bundlers drop unused code.
+ * A bundled or compiled script is traced only if it uses this function, because bundlers drop unused code.
  *
- * The variable is read when this library is imported. With it each opening is slower, and objects that are not disposed of are
- * never collected.
+ * The variable is read when this library is imported. While it is set, opening is slower, and objects that are not disposed of
+ * are never collected.
  *
- * @throws {Error} without the variable: an empty list would say that nothing leaks
+ * @throws {Error} if the variable is not set: an empty list would mean that nothing leaks
  *
  * @example
  * ```ts

@@ -1,21 +1,21 @@
-/** @module The hook for tracing the kernel objects that this thread holds. handle_registry.ts sets it when tracing is on. */
+/** @module The hook for tracing open descriptors and mappings. handle_registry.ts sets it when tracing is on. */
 
-/** The description of a kernel object by its owner. */
+/** The description of an open descriptor or mapping. */
 export interface HandleDescription {
   readonly kind: "descriptor" | "mapping";
   /** The instance: `descriptor 7`. */
   readonly place: string;
-  /** Called for the report: the kernel gives some objects their names after they are opened. */
+  /** Returns the name of the object. It is called for a report, because some objects get their names after they are opened. */
   readonly what: () => string;
 }
 
-/** The registry of kernel objects and their owners. */
-export interface HandleNotes {
-  /** Notes that `owner` holds what it describes, opened by the caller. */
+/** The part of the registry that owners of descriptors and mappings use. */
+export interface HandleTracker {
+  /** Adds an owner with the description of its descriptor or mapping, and with the stack of the caller. */
   add(owner: object, description: HandleDescription): void;
-  /** Removes `owner`, if it is there. */
+  /** Removes an owner; does nothing if it was not added. */
   delete(owner: object): void;
 }
 
 /** The registry of this thread; `undefined` unless tracing is on. */
-export const tracing: { registry: HandleNotes | undefined } = { registry: undefined };
+export const tracing: { registry: HandleTracker | undefined } = { registry: undefined };

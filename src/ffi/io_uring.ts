@@ -26,32 +26,34 @@ import { allocateScratch, MappedMemory, type Scratch, setUint64 } from "./mapped
 import { sendWithoutBlocking } from "./socket.ts";
 
 const what = "io_uring instance";
-/** Requests in flight are not bounded by this: each is submitted at once, and takes a slot only for that moment. */
+/**
+ * The size of the submission queue. It does not limit pending polls: each is submitted at once, and then its slot is free again.
+ */
 const submissionEntries = 64;
-/** The rings of this thread that are open. */
+/** The open instances of this thread. */
 const openRings = new Set<IoUring>();
 
 /**
- * Returns true where an io_uring of this thread polls, or may poll. When its poll completes, the kernel interrupts the system call
- * of the thread, like a signal that cannot be blocked.
+ * Returns true if this thread has an io_uring instance. When a poll completes, the kernel interrupts the system call of the
+ * thread, like a signal that cannot be blocked.
  */
 export function mayInterruptCalls(): boolean {
   return openRings.size > 0;
 }
 
-/** The most times that a submission is tried again that the kernel refuses because it has no room for completions. */
-const busyAttempts = 16;
+/** The number of retries of a submission that fails with EBUSY because the queue of completions is full. */
+const maxBusyRetries = 16;
 
 /**
- * The part of io_uring that wakes an event loop: a poll of any descriptor, linked to the sending of one byte.
+ * The part of io_uring that can wake an event loop: a poll of any descriptor, linked to the sending of one byte to a socket.
  *
- * No thread and no system call is spent while nothing happens. `userData` numbers are safe integers above 0.
+ * While nothing happens, it needs no thread and makes no system call. `userData` is a safe integer above 0.
  */
 export class IoUring implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #rings: MappedMemory;
   readonly #entries: MappedMemory;
-  /** The byte that is sent: its address is in the submissions. */
+  /** The byte that is sent. Its address is in the submissions. */
   readonly #payload: Scratch;
   readonly #words: Int32Array<ArrayBuffer>;
   readonly #submissions: DataView;
@@ -66,12 +68,15 @@ export class IoUring implements Disposable {
   readonly #completionMask: number;
   readonly #completionsOffset: number;
   #pending = 0;
-  /** The `userData` of polls that completed and were not given out by {@link reap} yet. */
+  /** The `userData` of completed polls that {@link reap} has not returned yet. */
   #completed: number[] = [];
-  /** The list that {@link reap} returned last: the two are used in turn, as each wake-up would leave a list behind. */
+  /** The list that {@link reap} returned last. The two lists are used in turn, so that a wake-up does not allocate one. */
   #reaped: number[] = [];
 
-  /** @throws {BpfError} where io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or lacks what is needed (5.5) */
+  /**
+   * @throws {BpfError} if io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or absent
+   * @throws {Error} if the kernel is older than 5.5
+   */
   constructor() {
     using params = allocateScratch(IO_URING_PARAMS.sizeof);
     const fd = otherSyscalls.io_uring_setup(
@@ -86,7 +91,7 @@ export class IoUring implements Disposable {
     const needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP;
     if ((features & needed) !== needed) {
       this.#descriptor[Symbol.dispose]();
-      throw new Error("this kernel's io_uring is too old: completions may be dropped before 5.5");
+      throw new Error("io_uring needs kernel 5.5: older kernels can drop completions");
     }
     this.#skipsSuccess = (features & IORING_FEAT_CQE_SKIP) !== 0;
 
@@ -120,7 +125,7 @@ export class IoUring implements Disposable {
     this.#payload = allocateScratch(1);
     openRings.add(this);
     try {
-      // A seccomp profile may allow the set-up and forbid this: better known now than at the first wait.
+      // A seccomp profile may allow io_uring_setup and forbid io_uring_enter: that should fail here, not at the first wait.
       this.#enter(0, 0);
     } catch (error) {
       this[Symbol.dispose]();
@@ -133,7 +138,10 @@ export class IoUring implements Disposable {
     return MappedMemory.ofFile({ fd, offset, length, writable: true, what });
   }
 
-  /** Once the descriptor is readable: completes with `userData` and then sends a byte on `socket`. Fires once. */
+  /**
+   * Starts a poll that completes once, when the descriptor is readable: {@link reap} returns `userData`, and a byte is sent to
+   * `socket`.
+   */
   pollAndSend(fd: number, userData: number, socket: number): void {
     const poll = this.#next();
     const view = this.#submissions;
@@ -149,12 +157,12 @@ export class IoUring implements Disposable {
     view.setInt32(send + IO_URING_SQE.fd, socket, true);
     setUint64(view, send + IO_URING_SQE.addr, this.#payload.address);
     view.setUint32(send + IO_URING_SQE.len, 1, true);
-    // A full socket means that the loop has its wake-up waiting already: the failure does not matter.
+    // If the socket is full, the event loop has not consumed earlier wake-ups yet: the failure does not matter.
     view.setUint32(send + IO_URING_SQE.msg_flags, sendWithoutBlocking, true);
     this.#submit();
   }
 
-  /** Takes back a poll: until then it keeps what the descriptor belongs to alive. */
+  /** Cancels a poll, so that {@link reap} does not return it. A pending poll keeps the descriptor's file open. */
   cancelPoll(userData: number): void {
     const at = this.#next();
     const view = this.#submissions;
@@ -162,14 +170,14 @@ export class IoUring implements Disposable {
     view.setInt32(at + IO_URING_SQE.fd, -1, true);
     setUint64(view, at + IO_URING_SQE.addr, userData);
     this.#submit();
-    // No byte is sent for what a cancellation completes, so nobody would come to reap it: the kernel would keep more and
-    // more of it. What else completed is kept for reap(): its byte is on its way.
+    // No byte is sent for the completion of a cancelled poll, so reap() might not be called and completions would accumulate in
+    // the kernel. Other completions are kept for reap(): their bytes are on their way.
     this.#collect();
     const index = this.#completed.indexOf(userData);
     if (index !== -1) this.#completed.splice(index, 1);
   }
 
-  /** The `userData` of each poll that completed since the last time, once; the list is valid until the next time. */
+  /** Returns the `userData` of each poll that has completed since the last call. The list is valid until the next call. */
   reap(): readonly number[] {
     this.#collect();
     const completed = this.#completed;
@@ -196,13 +204,13 @@ export class IoUring implements Disposable {
         const upper = this.#completions.getUint32(at + IO_URING_CQE.user_data + 4, true);
         head = (head + 1) | 0;
         Atomics.store(words, this.#completionHead, head);
-        // Zero is the sending of the byte, or a cancellation.
+        // 0 is the completion of a send or of a cancellation.
         if (userData !== 0 || upper !== 0) this.#completed.push(upper * 0x1_0000_0000 + userData);
       }
     }
   }
 
-  /** The offset of a zeroed submission. */
+  /** Returns the offset of the next submission, which is zeroed. */
   #next(): number {
     const index =
       ((this.#words[this.#submissionTail] as number) + this.#pending) & this.#submissionMask;
@@ -242,12 +250,12 @@ export class IoUring implements Disposable {
       const errno = lastErrno();
       const code = errnoName(errno);
       if (code === "EINTR") continue;
-      // Kernels 5.5 to 5.13 take nothing more while there are completions that do not fit their queue.
-      if (code === "EBUSY" && left > 0 && busy++ < busyAttempts) {
+      // Kernels 5.5 to 5.13 reject submissions while completions that do not fit their queue are pending.
+      if (code === "EBUSY" && left > 0 && busy++ < maxBusyRetries) {
         this.#collect();
         continue;
       }
-      // What the kernel did not take must not go with the next submission.
+      // Submissions that the kernel did not accept must not be part of the next call.
       Atomics.sub(this.#words, this.#submissionTail, left);
       throw new BpfError({ errno, syscall: "io_uring_enter", doing: "wait for a descriptor" });
     } while (left > 0);
@@ -272,18 +280,18 @@ function setupError(errno: number): BpfError {
   });
 }
 
-/** Explains why the set-up is refused, and what helps. */
+/** Returns the cause and the remedy for a failed set-up. */
 function setupHint(code: string): string | undefined {
   switch (code) {
     case "EPERM":
       return "A seccomp filter or the sysctl kernel.io_uring_disabled forbids it: allow io_uring_setup in the container's seccomp profile, or set the sysctl to 0";
     case "ENOSYS":
-      return "The kernel is older than 5.1 or was built without CONFIG_IO_URING, or a seccomp filter says so in its place: use a kernel that has io_uring, or allow io_uring_setup in the container's seccomp profile";
+      return "The kernel is older than 5.1 or was built without CONFIG_IO_URING, or a seccomp filter returns this error: use a kernel that has io_uring, or allow io_uring_setup in the container's seccomp profile";
     case "ENOMEM":
-      // From then on the memory cgroup counts what an instance takes.
+      // Since kernel 5.12 the memory of an instance counts in the memory cgroup.
       return isKernelSince("5.12")
         ? "The kernel or this process's memory cgroup has no memory left for it: free some, or raise memory.max of the cgroup"
-        : "Before kernel 5.12 instances count towards RLIMIT_MEMLOCK, together with all else that this user locked: run with `ulimit -l unlimited`, or give the process CAP_IPC_LOCK; or the kernel has no memory left: free some";
+        : "Before kernel 5.12 instances count towards RLIMIT_MEMLOCK, together with all other memory that this user has locked: run with `ulimit -l unlimited`, or give the process CAP_IPC_LOCK; or the kernel has no memory left: free some";
     default:
       return undefined;
   }

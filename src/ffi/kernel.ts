@@ -3,19 +3,20 @@ import { readFileSync } from "./files.ts";
 import { libc } from "./libc.ts";
 import { type Architecture, architecture } from "./platform.ts";
 
-/** A version of the kernel as its announcements have it: `"5.16"`. */
+/** A kernel version without the stable release: `"5.16"`. */
 export type KernelVersion = `${number}.${number}`;
 
 let cachedRelease: string | undefined;
 
-/** The running kernel's release, as `uname -r` prints it: `"6.12.90-cloud-amd64"`. */
+/** Returns the running kernel's release, as `uname -r` prints it: `"6.12.90-cloud-amd64"`. */
 export function kernelRelease(): string {
   cachedRelease ??= readRelease();
   return cachedRelease;
 }
 
-/** Asks uname(2), as to read a file takes a millisecond the first time: the third field of `struct utsname`, of 65 bytes each. */
+/** Reads the release with uname(2), because the first read of a file takes a millisecond. */
 function readRelease(): string {
+  // The release is the third of the six fields of struct utsname, which have 65 bytes each.
   const fieldSize = 65;
   const utsname = new Uint8Array(6 * fieldSize);
   libc.uname(utsname);
@@ -23,19 +24,19 @@ function readRelease(): string {
   return release.toString("latin1", 0, release.indexOf(0));
 }
 
-/** Whether the running kernel is of a version or later. A distribution's may have more than its version says. */
+/** Returns true if the running kernel has at least this version. Distributions backport features to older versions. */
 export function isKernelSince(version: KernelVersion): boolean {
   return isVersionSince(kernelRelease(), version);
 }
 
-/** Whether a kernel's release or version is another version or later. */
+/** Returns true if a kernel release or version is at least `version`. */
 export function isVersionSince(release: string, version: KernelVersion): boolean {
   const [major = 0, minor = 0] = numbers(release);
   const [sinceMajor = 0, sinceMinor = 0] = numbers(version);
   return major > sinceMajor || (major === sinceMajor && minor >= sinceMinor);
 }
 
-/** Returns the version that has something first on this architecture, where its JIT compiler had to learn it. */
+/** Returns the entry for this architecture, of the first versions whose JIT compilers support a feature. */
 export function sinceByArchitecture(
   versions: Readonly<Record<Architecture, KernelVersion>>,
 ): KernelVersion {
@@ -48,16 +49,14 @@ function numbers(text: string): number[] {
 
 const possiblePath = "/sys/devices/system/cpu/possible";
 
-const whichCpus = "how many CPUs this machine may have";
-
 let cachedCpus: readonly number[] | undefined;
 
 /**
- * The ids of the CPUs that this machine could have: the values of per-CPU maps are in this order, one for each.
+ * Returns the ids of the possible CPUs. Per-CPU maps have one value for each, in this order.
  *
- * There may be more than are present or online, and ids may be left out. The list stays the same until the next boot.
+ * There can be more possible CPUs than present or online ones, and ids can be missing. The list is fixed until the next boot.
  *
- * @throws {Error} where /sys is not mounted: guessing too few would let the kernel write past a buffer
+ * @throws {Error} if /sys is not mounted: with too low a number the kernel would write past the end of a buffer
  *
  * @example
  * ```ts
@@ -76,22 +75,26 @@ function readPossible(): string {
   } catch (cause) {
     if (cause instanceof BpfError) {
       const { errno, syscall } = cause;
-      throw new BpfError({ errno, syscall, doing: `tell ${whichCpus}` });
+      throw new BpfError({ errno, syscall, doing: "list the possible CPUs" });
     }
     throw new Error(
-      `cannot tell ${whichCpus}: ${possiblePath} is not readable; mount sysfs (mount -t sysfs sysfs /sys)`,
+      `cannot list the possible CPUs: ${possiblePath} is not readable. Mount sysfs: mount -t sysfs sysfs /sys`,
       { cause },
     );
   }
 }
 
-/** Reads the kernel's form of a list: `0-3,8` (lib/bitmap.c, "%*pbl"). */
-export function parseCpuList(text: string): number[] {
+/**
+ * Parses the kernel's format of a list: `0-3,8` (lib/bitmap.c, "%*pbl").
+ *
+ * @param path the file that has the text, for errors
+ */
+export function parseCpuList(text: string, path: string = possiblePath): number[] {
   const ids: number[] = [];
   for (const range of text.trim().split(",")) {
     const match = /^(\d+)(?:-(\d+))?$/.exec(range);
     if (match === null)
-      throw new Error(`${possiblePath}: not a list of CPUs: ${JSON.stringify(text)}`);
+      throw new Error(`${path}: expected a list of CPUs, got ${JSON.stringify(text)}`);
     const first = Number(match[1]);
     const last = Number(match[2] ?? match[1]);
     for (let id = first; id <= last; id++) ids.push(id);
@@ -102,8 +105,9 @@ export function parseCpuList(text: string): number[] {
 let cachedConfig: ReadonlyMap<string, string> | undefined;
 
 /**
- * The options that the running kernel was built with, by name, with `"y"`, `"m"` or another value; those that are off are not
- * in it. `undefined` where the kernel does not tell and no distribution's file is there.
+ * Returns the build options of the running kernel by name, each `"y"`, `"m"` or another value. Options that are off are absent.
+ *
+ * Returns `undefined` where neither the kernel (/proc/config.gz) nor the distribution (/boot, /lib/modules) provides them.
  */
 export function kernelConfig(): ReadonlyMap<string, string> | undefined {
   cachedConfig ??= readConfig();
@@ -112,26 +116,27 @@ export function kernelConfig(): ReadonlyMap<string, string> | undefined {
 
 function readConfig(): ReadonlyMap<string, string> | undefined {
   const release = kernelRelease();
-  const compressed = readIfThere("/proc/config.gz");
+  const compressed = readIfPresent("/proc/config.gz");
   const bytes =
     compressed === undefined
-      ? (readIfThere(`/boot/config-${release}`) ?? readIfThere(`/lib/modules/${release}/config`))
+      ? (readIfPresent(`/boot/config-${release}`) ??
+        readIfPresent(`/lib/modules/${release}/config`))
       : Buffer.from(Bun.gunzipSync(new Uint8Array(compressed)));
   return bytes && parseKernelConfig(bytes.toString("latin1"));
 }
 
-function readIfThere(path: string): Buffer | undefined {
+function readIfPresent(path: string): Buffer | undefined {
   try {
     return readFileSync(path);
   } catch (error) {
-    // Which of the files there is, and who may read it, is the distribution's choice.
+    // Distributions differ in which of the files exist, and in who may read them.
     if (["ENOENT", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? ""))
       return undefined;
     throw error;
   }
 }
 
-/** The options in the text of a kernel's configuration. */
+/** Parses the text of a kernel's configuration file. */
 export function parseKernelConfig(text: string): ReadonlyMap<string, string> {
   return new Map(
     Array.from(text.matchAll(/^(CONFIG_\w+)=(.*)$/gm), ([, name = "", value = ""]) => [
@@ -141,13 +146,15 @@ export function parseKernelConfig(text: string): ReadonlyMap<string, string> {
   );
 }
 
-/** Where securityfs belongs. */
+/** The mount point of securityfs. */
 export const securityFolder = "/sys/kernel/security";
 
-/** The lockdown of the kernel against root: none, against changes of it, or against being read as well. */
+/**
+ * A lockdown mode: off, no changes to the running kernel (`"integrity"`), or also no reading of its memory (`"confidentiality"`).
+ */
 export type Lockdown = "none" | "integrity" | "confidentiality";
 
-/** Reads from a mounted securityfs how far the kernel is locked; `undefined` where the file is not there or not readable. */
+/** Reads the lockdown mode from a mounted securityfs; `undefined` where the file is absent or not readable. */
 export function lockdownIn(folder: string): Lockdown | undefined {
   try {
     const text = readFileSync(`${folder}/lockdown`, "utf8");

@@ -8,17 +8,17 @@ import {
 } from "bun:ffi";
 import { architecture, platformObstacle } from "./platform.ts";
 
-/** The names of the C library, glibc's before musl's; on musl a file of glibc's name does not exist or is a link to musl. */
+/** The file names of the C library: glibc, then musl. On musl, glibc's name does not exist or is a link to musl. */
 const libraryNames = [
   "libc.so.6",
   architecture === "arm64" ? "libc.musl-aarch64.so.1" : "libc.musl-x86_64.so.1",
 ];
 
-/** The functions that everything needs. Others are in libc_others.ts, as opening takes time for each. */
+/** The functions that every script needs. The others are in libc_others.ts, because opening each function takes time. */
 const functions = {
-  /** int *__errno_location(void): its own address for each thread. */
+  // int *__errno_location(void): the address differs between threads.
   __errno_location: { args: [], returns: "ptr" },
-  // A mapping's address fits a double; MAP_FAILED (-1) comes back as what is not a positive safe integer.
+  // The address of a mapping fits in a double. MAP_FAILED (-1) is returned as a value that is not a positive safe integer.
   mmap: {
     args: [
       "ptr", // void *addr
@@ -40,15 +40,15 @@ const functions = {
     ],
     returns: "i32",
   },
-  /** int getrlimit(int resource, struct rlimit *rlim), as setrlimit: two u64, what counts and how far it can be raised */
+  // int getrlimit(int resource, struct rlimit *rlim), like setrlimit. The struct has two u64: the soft and the hard limit.
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   getpagesize: { args: [], returns: "i32" },
-  /** int uname(struct utsname *buf) */
+  // int uname(struct utsname *buf)
   uname: { args: ["ptr"], returns: "i32" },
 } as const satisfies Record<string, FFIFunction>;
 
-/** System calls without a wrapper in libc, each with its own signature over syscall(2); the first argument is the number. */
+/** System calls without a wrapper in libc, called through syscall(2): the first argument is the number of the call. */
 const systemCalls = {
   bpf: {
     args: [
@@ -80,12 +80,12 @@ function openLibrary<Symbols extends Record<string, FFIFunction>>(
   });
 }
 
-/** The address of an opened function: the engine has it as `ptr`, which the type declarations lack. */
+/** Returns the address of an opened function: its property `ptr`, which the type declarations lack. */
 function addressOf(symbol: unknown): Pointer {
   return (symbol as { readonly ptr: Pointer }).ptr;
 }
 
-/** A table in whose place nothing works: so that types and specs can be imported and built where BPF cannot run. */
+/** Returns a table whose functions throw, so that types and specs can be used on platforms where BPF cannot run. */
 function refusingTable<Table extends object>(reason: string): Table {
   const refuse = () => {
     throw new Error(reason);
@@ -93,7 +93,7 @@ function refusingTable<Table extends object>(reason: string): Table {
   return new Proxy({} as Table, { get: () => refuse });
 }
 
-/** Opens functions of libc. The library is in the process already: opening it only finds the symbols. */
+/** Opens functions of libc. The library is already loaded in the process, so this only looks up its symbols. */
 export function openFunctions<Table extends Record<string, FFIFunction>>(
   table: Table,
 ): Symbols<Table> {
@@ -101,7 +101,7 @@ export function openFunctions<Table extends Record<string, FFIFunction>>(
   return openLibrary(table).symbols;
 }
 
-/** Opens system calls, each with its own signature over syscall(2); the first argument is the number. */
+/** Opens system calls, each with its own signature, through syscall(2): the first argument is the number of the call. */
 export function openSystemCalls<Table extends Record<string, FFIFunction>>(
   table: Table,
 ): Symbols<Table> {
@@ -114,12 +114,12 @@ export function openSystemCalls<Table extends Record<string, FFIFunction>>(
   return linkSymbols(linked).symbols;
 }
 
-/** Functions of libc. */
+/** The functions of libc that every script needs. */
 export const libc = openFunctions(functions);
 
-/** System calls. */
+/** The system calls that every script needs. */
 export const syscalls = openSystemCalls(systemCalls);
 
-/** The address of munmap(2), for the engine. */
+/** The address of munmap(2), which is the deallocator of buffers over mapped memory. */
 export const munmapAddress: Pointer =
   platformObstacle === undefined ? addressOf(libc.munmap) : (0 as Pointer);

@@ -1,4 +1,4 @@
-/** @module Functions of libc and system calls for rings, perf events, sockets and namespaces: maps need none of them. */
+/** @module Functions of libc and system calls for rings, perf events, sockets and namespaces. Maps do not need them. */
 
 import { type FFIFunction, FFIType } from "bun:ffi";
 import { openFunctions, openSystemCalls } from "./libc.ts";
@@ -49,7 +49,7 @@ const functions = {
     ],
     returns: "i32",
   },
-  /** ssize_t send(int fd, const void *buf, size_t len, int flags), as recv: of messages that fit 32 bits by far */
+  // ssize_t send(int fd, const void *buf, size_t len, int flags), like recv: messages are so short that i32 holds the result.
   send: { args: ["i32", "ptr", "u64", "i32"], returns: "i32" },
   recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i32" },
   eventfd: {
@@ -93,7 +93,7 @@ const functions = {
     ],
     returns: "i32",
   },
-  /** int unshare(int flags): of the calling thread alone, as setns */
+  // int unshare(int flags): like setns, it affects only the calling thread.
   unshare: { args: ["i32"], returns: "i32" },
   setns: {
     args: [
@@ -102,9 +102,9 @@ const functions = {
     ],
     returns: "i32",
   },
-  /** unsigned int if_nametoindex(const char *ifname) */
+  // unsigned int if_nametoindex(const char *ifname)
   if_nametoindex: { args: ["ptr"], returns: "u32" },
-  /** char *if_indextoname(unsigned int ifindex, char ifname[IF_NAMESIZE]) */
+  // char *if_indextoname(unsigned int ifindex, char ifname[IF_NAMESIZE])
   if_indextoname: { args: ["u32", "ptr"], returns: "ptr" },
   clock_gettime: {
     args: [
@@ -201,8 +201,8 @@ const systemCalls = {
   },
 } as const satisfies Record<string, FFIFunction>;
 
-/** Functions of libc, beside those of libc.ts. */
+/** The functions of libc that libc.ts does not open. */
 export const otherLibc = /*@__PURE__*/ openFunctions(functions);
 
-/** System calls, beside those of libc.ts. */
+/** The system calls that libc.ts does not open. */
 export const otherSyscalls = /*@__PURE__*/ openSystemCalls(systemCalls);

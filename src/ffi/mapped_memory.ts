@@ -9,7 +9,7 @@ export function roundUp8(size: number): number {
   return Math.ceil(size / 8) * 8;
 }
 
-/** `toArrayBuffer` with the deallocator that it takes but its declaration lacks. */
+/** `toArrayBuffer` with the parameters for a deallocator, which its declaration lacks. */
 const toArrayBufferWithDeallocator = toArrayBuffer as (
   address: Pointer,
   byteOffset: number,
@@ -20,7 +20,7 @@ const toArrayBufferWithDeallocator = toArrayBuffer as (
 
 let cachedPageSize = 0;
 
-/** The system's page size in bytes: 4, 16 or 64 KiB. */
+/** Returns the system's page size in bytes: 4, 16 or 64 KiB. */
 export function pageSize(): number {
   cachedPageSize ||= libc.getpagesize();
   return cachedPageSize;
@@ -32,34 +32,33 @@ export function roundUpToPage(length: number): number {
   return Math.ceil(length / size) * size;
 }
 
-/** What {@link MappedMemory.ofFile} maps. */
+/** Options of {@link MappedMemory.ofFile}. */
 export interface FileMapping {
   readonly fd: number;
-  /** From where in the file, in bytes; a multiple of the page size. */
+  /** The offset in the file, in bytes: a multiple of the page size. */
   readonly offset: number;
-  /** How much, in bytes. */
+  /** The length of the mapping, in bytes. */
   readonly length: number;
-  /** Whether stores are allowed: a store to a read-only mapping ends the process. */
+  /** Allows stores. A store to a read-only mapping ends the process. */
   readonly writable: boolean;
-  /**
-   * Whether it is mapped as MAP_PRIVATE, as the kernel's BTF has to be: a file that anybody may read, and no object that
-   * could leak.
-   */
+  /** Maps with MAP_PRIVATE, as the file of the kernel's BTF requires. The mapping is then not traced. @default false */
   readonly isPrivate?: boolean;
-  /** What it is, for errors. */
+  /** The name of the memory in errors. */
   readonly what: string;
-  /** Explains a refusal for want of permission. */
+  /** The hint for EPERM and EACCES. */
   readonly hint?: string;
 }
 
 /**
- * Memory from mmap(2): its address never changes, so the kernel may hold it.
+ * Memory from mmap(2). Its address does not change, so it can be passed to the kernel.
  *
- * Disposal detaches every view at once and then unmaps: a view that somebody kept has length 0 from then on and cannot
- * reach the address any more. The engine does both in one step, because munmap(2) itself is the buffer's deallocator.
+ * Disposal detaches every view and then unmaps the memory: a view that is still referenced has length 0 and cannot access the
+ * address. The engine does both in one step, because munmap(2) is the deallocator of the buffer.
  */
 export class MappedMemory implements Disposable {
+  /** The address of the mapping. */
   readonly address: number;
+  /** The length of the mapping, in bytes. */
   readonly length: number;
   readonly #buffer: ArrayBuffer;
   readonly #what: string;
@@ -68,7 +67,8 @@ export class MappedMemory implements Disposable {
     this.address = address;
     this.length = length;
     this.#what = what;
-    // munmap(address, length): the engine passes the memory's address and then the context, which is the length.
+    // The engine calls the deallocator with the address and the context. The context is the length, as munmap(address, length)
+    // needs it.
     this.#buffer = toArrayBufferWithDeallocator(
       address as Pointer,
       0,
@@ -78,7 +78,7 @@ export class MappedMemory implements Disposable {
     );
   }
 
-  /** Zeroed private memory, rounded up to whole pages. Memory that is not writable does not count as committed. */
+  /** Maps zeroed private memory, rounded up to whole pages. Memory that is not writable is not counted as committed. */
   static anonymous(
     length: number,
     what: string,
@@ -89,7 +89,7 @@ export class MappedMemory implements Disposable {
     return MappedMemory.#map(size, protection, flags, -1, 0, what);
   }
 
-  /** The kernel's memory behind a descriptor, shared with the kernel. */
+  /** Maps the memory of a descriptor, shared with the kernel unless `isPrivate` is set. */
   static ofFile(file: FileMapping): MappedMemory {
     const { fd, offset, length, writable, isPrivate = false, what, hint } = file;
     const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -129,31 +129,32 @@ export class MappedMemory implements Disposable {
     } catch (cause) {
       libc.munmap(address as Pointer, length);
       throw new Error(
-        `the ${what} has ${length} bytes to map: the engine takes no more than 4 GiB (2^32) in one piece`,
+        `cannot map ${length} bytes of the ${what}: the engine's buffers have at most 4 GiB (2^32 bytes)`,
         { cause },
       );
     }
   }
 
-  /** All of the memory. @throws {DisposedError} after disposal */
+  /** The buffer over the whole memory. @throws {DisposedError} after disposal */
   get buffer(): ArrayBuffer {
     if (this.#buffer.detached) throw new DisposedError(this.#what);
     return this.#buffer;
   }
 
+  /** True after disposal, and after the buffer was transferred. */
   get disposed(): boolean {
     return this.#buffer.detached;
   }
 
   /**
-   * Detaches all views and unmaps; a second call does nothing.
+   * Detaches all views and unmaps the memory; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun reads or writes a view of it (say, `Bun.write(file, view)`):
-   *   the memory then stays as it is, and disposing can be tried again
+   * @throws {Error} while an asynchronous operation of Bun uses a view, such as `Bun.write(file, view)`. Nothing has changed
+   *   then, and disposal can be repeated later
    */
   [Symbol.dispose](): void {
     if (!this.#buffer.detached) this.#buffer.transfer(0);
-    // The engine copies instead of detaching while a native operation holds the buffer, and says nothing.
+    // While a native operation holds the buffer, the engine silently copies instead of detaching.
     if (!this.#buffer.detached) {
       throw new Error(
         `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
@@ -163,28 +164,32 @@ export class MappedMemory implements Disposable {
   }
 }
 
-/** Memory for a call: at an address that stays, zeroed when handed out. */
+/** Memory for calls of the kernel. It has a fixed address, and is zeroed when it is allocated. */
 export interface Scratch extends Disposable {
+  /** The address of the memory. */
   readonly address: number;
+  /** The length of the memory, in bytes. */
   readonly length: number;
+  /** A view of the memory. */
   readonly view: DataView;
+  /** A view of the same memory as bytes. */
   readonly bytes: Uint8Array;
 }
 
 const chunkSize = 256 * 1024;
-const smallest = 64;
+const minSlotSize = 64;
 
-/** A place in a chunk. */
+/** A range of a chunk. */
 interface Slot {
   readonly chunk: MappedMemory;
   readonly offset: number;
   readonly length: number;
 }
 
-/** Keeps the chunks alive for as long as the thread: the kernel may hold addresses of any of them. */
+/** All chunks. They stay mapped until the thread ends, because the kernel may hold addresses of any of them. */
 const chunks: MappedMemory[] = [];
 let chunkUsed = 0;
-/** Freed slots by length: powers of two from 64 bytes to a quarter of a chunk. */
+/** Free slots by length. Lengths are powers of two from 64 bytes to a quarter of a chunk. */
 const freeSlots = new Map<number, Slot[]>();
 
 class Block implements Scratch {
@@ -205,7 +210,7 @@ class Block implements Scratch {
   }
 
   [Symbol.dispose](): void {
-    // The slot is given up for good, so that a second call cannot free it under its next owner.
+    // The slot is cleared, so that a second call cannot free it for its next owner.
     if (this.#slot === undefined) return;
     freeSlots.getOrInsert(this.length, []).push(this.#slot);
     this.#slot = undefined;
@@ -233,21 +238,23 @@ class OwnMapping implements Scratch {
 }
 
 /**
- * Memory whose address can be written into a struct for the kernel.
+ * Allocates memory whose address can be written into a struct for the kernel.
  *
- * A TypedArray will not do: its memory moves and is collected while only its address is known. Small blocks come from
- * mappings that this thread keeps for ever and hands out again; large ones are mappings of their own, given back when
- * disposed of.
+ * The memory of a TypedArray is not suitable: the engine can move or collect it while only the kernel has its address. Small
+ * blocks are slots of mappings that stay for the lifetime of this thread, and are reused after disposal. A large block is a
+ * separate mapping, which disposal unmaps.
  *
- * @param length bytes wanted; the block may be longer
+ * @param length the least number of bytes; the block can be longer
  */
 export function allocateScratch(length: number): Scratch {
   if (length > chunkSize / 4) return new OwnMapping(length, "scratch memory");
-  const size = Math.max(smallest, 2 ** Math.ceil(Math.log2(length)));
+  const size = Math.max(minSlotSize, 2 ** Math.ceil(Math.log2(length)));
   return new Block(freeSlots.get(size)?.pop() ?? newSlot(size));
 }
 
-/** The same in a mapping of its own, however short: what nobody disposes of is given back when it is collected. */
+/**
+ * Allocates memory as {@link allocateScratch} does, but as a separate mapping, which is unmapped when its views are collected.
+ */
 export function mapScratch(length: number, what: string): Scratch {
   return new OwnMapping(length, what);
 }
@@ -264,7 +271,7 @@ function newSlot(length: number): Slot {
   return { chunk, offset, length };
 }
 
-/** Writes an address (or any safe integer) as 64 bits, without the garbage of a bigint. */
+/** Writes an address, or any other safe integer that is not negative, as 64 bits without allocating a bigint. */
 export function setUint64(view: DataView, offset: number, value: number): void {
   view.setUint32(offset, value >>> 0, true);
   view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true);

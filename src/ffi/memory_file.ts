@@ -6,18 +6,22 @@ import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { otherLibc } from "./libc_others.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 
-/** A file without a name, in memory, that cannot be run; it ends with its last descriptor (kernel 3.17). @throws {BpfError} */
+/** Creates an anonymous file in memory that cannot be executed (memfd_create(2), kernel 3.17). @throws {BpfError} */
 export function memoryFile(contents: Uint8Array, what: string): Descriptor {
   const text = Buffer.from("bun-bpf\0");
   using name = allocateScratch(text.length);
   name.bytes.set(text);
   const create = (flags: number) =>
     otherLibc.memfd_create(name.address as Pointer, flags | MFD_CLOEXEC);
-  // Kernels that have this flag (6.3) note in their log where it is missing, or refuse the file.
+  // Kernel 6.3 and later log a warning if this flag is missing, or reject the call. Older ones return EINVAL for the flag.
   let fd = create(MFD_NOEXEC_SEAL);
   if (fd < 0 && errnoName(lastErrno()) === "EINVAL") fd = create(0);
   if (fd < 0) {
-    throw new BpfError({ errno: lastErrno(), syscall: "memfd_create", doing: `make the ${what}` });
+    throw new BpfError({
+      errno: lastErrno(),
+      syscall: "memfd_create",
+      doing: `create the ${what}`,
+    });
   }
   const file = new Descriptor(fd, what);
   try {

@@ -14,7 +14,7 @@ import { openSystemCalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 
-/** Opened on first use: opening takes time for each call. */
+/** The system calls, opened on first use: opening each takes time. */
 let opened: ReturnType<typeof openCalls> | undefined;
 
 function openCalls() {
@@ -51,14 +51,14 @@ function openCalls() {
 }
 
 /**
- * A mount of a file system without a mount point: its files are at `path`, for this process only, until disposal
- * (kernel 5.2, CAP_SYS_ADMIN).
+ * A mount of a file system without a mount point. Until disposal its files are at `path`, for this process only. It needs kernel
+ * 5.2 and CAP_SYS_ADMIN.
  */
 export class DetachedMount implements Disposable {
   readonly #root: Descriptor;
   readonly #type: string;
 
-  /** @param type as in `mount -t`: `"tracefs"`, `"bpf"` */
+  /** @param type the type of file system, as in `mount -t`: `"tracefs"`, `"bpf"` */
   constructor(type: string) {
     this.#type = type;
     using name = allocateScratch(type.length + 1);
@@ -85,7 +85,7 @@ export class DetachedMount implements Disposable {
     );
   }
 
-  /** Where its root is, by way of this process's descriptors. @throws {DisposedError} after disposal */
+  /** The path of the root, below `/proc/self/fd`. @throws {DisposedError} after disposal */
   get path(): string {
     return `/proc/self/fd/${this.#root.fd}`;
   }
@@ -106,7 +106,7 @@ export class DetachedMount implements Disposable {
       code === "EPERM"
         ? explainMissing(["CAP_SYS_ADMIN"])
         : code === "ENOSYS"
-          ? `A private mount needs kernel 5.2: mount it instead (mount -t ${this.#type} ...)`
+          ? `A mount without a mount point needs kernel 5.2: mount ${this.#type} instead (mount -t ${this.#type} ...)`
           : code === "ENODEV"
             ? `The kernel was built without ${this.#type}`
             : undefined;

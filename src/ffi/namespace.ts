@@ -6,45 +6,46 @@ import { architecture } from "./platform.ts";
 import { explainPermission } from "./permission.ts";
 import { CLONE_NEWNET, PIDFD_THREAD, SYS_pidfd_open } from "../uapi/system.ts";
 
-/** A kind of namespace that each thread of a process can be in one of its own of. */
+/** A namespace type that can differ between the threads of a process. */
 export interface NamespaceKind {
-  /** For people: `"network namespace"`. */
+  /** The name in errors: `"network namespace"`. */
   readonly name: string;
-  /** Below `/proc/thread-self/ns`. */
+  /** The name of the file in `/proc/thread-self/ns`. */
   readonly file: string;
-  /** `CLONE_NEWNET` and the like. */
+  /** The flag for unshare(2) and setns(2), such as CLONE_NEWNET. */
   readonly flag: number;
-  /** The option of the kernel's build without which there are none. */
+  /** The build option of the kernel that enables the type. */
   readonly config: string;
 }
 
-/** Opens the namespace of a kind that this thread is in (kernel 3.17). @throws what `fs.openSync` throws without /proc */
+/** Opens this thread's namespace of a type (kernel 3.17). @throws {Error} of `fs.openSync` if /proc is not mounted */
 export function openNamespace({ name, file }: NamespaceKind): Descriptor {
   return new Descriptor(openSync(`/proc/thread-self/ns/${file}`, "r"), name);
 }
 
 /**
- * Calls a function in a namespace that is made for it, which goes when the last descriptor of it, or of what is in it, is closed.
+ * Calls a function in a new namespace. The namespace ends when the last descriptor of it, and of the objects in it, is closed.
  *
- * This thread alone is in it, and is back in its own before anything else can run on it. Threads that it starts meanwhile stay in
- * it, as those are that the engine starts when it first collects garbage or compiles: the function has to be short.
+ * Only this thread enters it, and it returns to its own namespace before other code can run on it. Threads that are started
+ * meanwhile stay in the new namespace. The engine starts threads when it first collects garbage or compiles, so the function has
+ * to be short.
  *
- * @param body does all of its work before it returns
- * @returns what it returned
- * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, or where the way back would be barred; `EINVAL` in a kernel without such namespaces
- * @throws {Error} when this thread cannot get back after all: then nothing is right any more
+ * @param body a synchronous function
+ * @returns the result of `body`
+ * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing, or the thread could not return; EINVAL if the kernel lacks the type
+ * @throws {Error} if the thread could not return to its namespace, in which case the process should end
  */
 export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result): Result {
-  using former = openNamespace(kind);
-  // To enter where one is changes nothing, and is refused exactly where the way back would be: in a user namespace that does
-  // not own this namespace, say, where a new one can be made all the same.
-  if (otherLibc.setns(former.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
+  using previous = openNamespace(kind);
+  // Entering the present namespace changes nothing. It fails exactly where the return would fail: for example in a user
+  // namespace that does not own this namespace, where a new one could still be created.
+  if (otherLibc.setns(previous.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
   if (otherLibc.unshare(kind.flag) < 0) throw namespaceError(kind, "unshare", lastErrno());
   try {
     return body();
   } finally {
-    if (otherLibc.setns(former.fd, kind.flag) < 0) {
-      throw new Error(`this thread cannot leave the ${kind.name} that was made for a trial`, {
+    if (otherLibc.setns(previous.fd, kind.flag) < 0) {
+      throw new Error(`this thread cannot return from a temporary ${kind.name} to its own`, {
         cause: namespaceError(kind, "setns", lastErrno()),
       });
     }
@@ -69,15 +70,15 @@ const kind: NamespaceKind = {
   config: "CONFIG_NET_NS",
 };
 
-/** Opens the network namespace that this thread is in. @throws as {@link openNamespace} does */
+/** Opens this thread's network namespace. @throws {Error} as {@link openNamespace} does */
 export function openNetworkNamespace(): Descriptor {
   return openNamespace(kind);
 }
 
 /**
- * Calls a function in a network namespace that is made for it: with no interface but a loopback that is down.
+ * Calls a function in a new network namespace, whose only interface is a loopback that is down.
  *
- * @throws as {@link inNewNamespace} does
+ * @throws {BpfError} as {@link inNewNamespace} does
  */
 export function inNewNetworkNamespace<Result>(body: () => Result): Result {
   return inNewNamespace(kind, body);
@@ -85,23 +86,24 @@ export function inNewNetworkNamespace<Result>(body: () => Result): Result {
 
 const pidfdOpenNumber = SYS_pidfd_open[architecture] ?? -1;
 
-/** What the kernel answers for the id of a thread that is not its process's first: 6.15 and later, and before. */
-const notFirstThread: readonly string[] = ["ENOENT", "EINVAL"];
+/** Errors for the id of a thread that is not the main thread of its process: since kernel 6.15, and before. */
+const notMainThread: readonly string[] = ["ENOENT", "EINVAL"];
 
 const hints: Readonly<Record<string, string>> = {
-  ESRCH: "No process has this number: it has ended, or the number is of another pid namespace",
-  EINVAL: "The number is of a thread that is not its process's first: that takes kernel 6.9",
-  ENOSYS: "Descriptors of processes need kernel 5.3",
+  ESRCH: "No process has this id: it has ended, or the id is one of another PID namespace",
+  EINVAL:
+    "The id is that of a thread that is not the main thread of its process, which needs kernel 6.9",
+  ENOSYS: "Descriptors of processes (pidfds) need kernel 5.3",
 };
 
 /**
- * Opens a descriptor of a process by its id (kernel 5.3), or of one thread of a process by the thread's (kernel 6.9).
+ * Opens a pidfd of a process by its id (kernel 5.3), or of a single thread by its thread id (kernel 6.9).
  *
- * @throws {BpfError} `ESRCH` when there is no such process or thread
+ * @throws {BpfError} ESRCH if no process or thread has the id
  */
 export function openPidfd(id: number): Descriptor {
   let fd = otherSyscalls.pidfd_open(pidfdOpenNumber, id, 0);
-  if (fd < 0 && notFirstThread.includes(errnoName(lastErrno()))) {
+  if (fd < 0 && notMainThread.includes(errnoName(lastErrno()))) {
     fd = otherSyscalls.pidfd_open(pidfdOpenNumber, id, PIDFD_THREAD);
   }
   if (fd < 0) {

@@ -40,51 +40,51 @@ import {
 
 const perfEventOpenNumber = SYS_perf_event_open[architecture] ?? -1;
 
-/** The first published size of the struct (PERF_ATTR_SIZE_VER0), which every kernel takes. */
+/** The first published size of struct perf_event_attr (PERF_ATTR_SIZE_VER0), which every kernel accepts. */
 const attrSize = PERF_EVENT_ATTR.config2;
-/** With the second field of configuration (PERF_ATTR_SIZE_VER1), which every kernel with BPF takes. */
+/** The size with the field `config2` (PERF_ATTR_SIZE_VER1), which every kernel with BPF accepts. */
 const probeAttrSize = PERF_EVENT_ATTR.config2 + 8;
-/** Where the struct has its bit-fields. */
+/** The offset of the bit-fields. */
 const attrFlags = PERF_EVENT_ATTR.disabled_bit / 8;
-/** In these: does not count from the start. */
+/** The flag `disabled`: the event is created disabled. */
 const attrDisabled = 1 << 0;
-/** In these: writes records downwards, over older ones that were not read. */
+/** The flag `write_backward`: records are written towards lower addresses, over unread older ones. */
 const attrWriteBackward = 1 << (PERF_EVENT_ATTR.write_backward_bit - PERF_EVENT_ATTR.disabled_bit);
-/** In these: `wakeup_watermark` is meant, not `wakeup_events`. */
+/** The flag `watermark`: the field `wakeup_watermark` is set instead of `wakeup_events`. */
 const attrWatermark = 1 << (PERF_EVENT_ATTR.watermark_bit - PERF_EVENT_ATTR.disabled_bit);
 
 function perfError(errno: number, syscall: string, doing: string): BpfError {
-  const refused = ["EPERM", "EACCES"].includes(errnoName(errno));
+  const isForbidden = ["EPERM", "EACCES"].includes(errnoName(errno));
   return new BpfError({
     errno,
     syscall,
     doing,
-    hint: refused ? explainPerfRefusal : undefined,
+    hint: isForbidden ? explainPerfPermission : undefined,
   });
 }
 
-/** Some distributions have a level of their own, 3, at which CAP_PERFMON is not enough. */
-function explainPerfRefusal(): string {
+/** Explains EPERM and EACCES. Some distributions add a level 3 to perf_event_paranoid, at which CAP_PERFMON is not enough. */
+function explainPerfPermission(): string {
   const level = Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8"));
   if (level <= 2 || hasCapability("CAP_SYS_ADMIN")) return explainPermission(["CAP_PERFMON"]);
-  return `${explainPermission(["CAP_SYS_ADMIN"])}. Or set the sysctl kernel.perf_event_paranoid to 2: at ${level}, this kernel asks for more than CAP_PERFMON`;
+  return `${explainPermission(["CAP_SYS_ADMIN"])}. Or set the sysctl kernel.perf_event_paranoid to 2: at ${level}, CAP_PERFMON is not enough on this kernel`;
 }
 
 const onlinePath = "/sys/devices/system/cpu/online";
 
-/** Returns the ids of the CPUs that are online now, in their order. */
+/** Returns the ids of the CPUs that are online now, in ascending order. */
 export function onlineCpus(): number[] {
-  return parseCpuList(readFileSync(onlinePath, "utf8"));
+  return parseCpuList(readFileSync(onlinePath, "utf8"), onlinePath);
 }
 
-/** The first CPU of a list as the kernel writes them: `"2-3,8"`. */
+/** Returns the first CPU of a list in the kernel's format: `"2-3,8"`. */
 export function firstCpu(list: string): number {
   return Number.parseInt(list, 10);
 }
 
 /**
- * Opens the perf event of a tracepoint, for all processes. A program on it runs on every CPU, although the event is
- * opened on one: programs hang on the tracepoint itself.
+ * Opens the perf event of a tracepoint, for all processes. A program that is attached to it runs on every CPU, although the
+ * event is opened on one: the kernel attaches the program to the tracepoint itself.
  */
 export function openTracepointEvent(tracepointId: number, what: string): number {
   using attr = allocateScratch(attrSize);
@@ -92,21 +92,22 @@ export function openTracepointEvent(tracepointId: number, what: string): number 
   view.setUint32(PERF_EVENT_ATTR.type, PERF_TYPE_TRACEPOINT, true);
   view.setUint32(PERF_EVENT_ATTR.size, attrSize, true);
   setUint64(view, PERF_EVENT_ATTR.config, tracepointId);
-  return openEverywhere(attr, what);
+  return openForAllProcesses(attr, what);
 }
 
-/** A probe of a function of the kernel by name, or of a place in a file by path. */
+/** A probe in a kernel function (kprobe) or in a file (uprobe). */
 export interface ProbeEvent {
-  /** The kernel's number for this sort of event. */
+  /** The kernel's number of this event type, from sysfs. */
   readonly type: number;
-  /** The configuration for this sort: the return instead of the entry, say. */
+  /** The configuration of this type, for example to probe the return instead of the entry. */
   readonly config: bigint;
+  /** The name of the function, or the path of the file. */
   readonly target: string;
   /** Bytes from the start of the function or the file. */
   readonly offset: number;
 }
 
-/** Opens the perf event of a probe, for all processes; it makes the probe, and takes it away when it closes (kernel 4.17). */
+/** Opens the perf event of a probe, for all processes. The probe exists until the event is closed (kernel 4.17). */
 export function openProbeEvent({ type, config, target, offset }: ProbeEvent, what: string): number {
   const text = Buffer.from(`${target}\0`);
   using name = allocateScratch(text.length);
@@ -118,10 +119,10 @@ export function openProbeEvent({ type, config, target, offset }: ProbeEvent, wha
   view.setBigUint64(PERF_EVENT_ATTR.config, config, true);
   setUint64(view, PERF_EVENT_ATTR.config1, name.address);
   setUint64(view, PERF_EVENT_ATTR.config2, offset);
-  return openEverywhere(attr, what);
+  return openForAllProcesses(attr, what);
 }
 
-/** Opens a perf event of this thread that never happens. */
+/** Opens a perf event of this thread that never counts anything. */
 export function openIdleEvent(what: string): number {
   using attr = allocateScratch(attrSize);
   const { view } = attr;
@@ -136,10 +137,10 @@ export function openIdleEvent(what: string): number {
   return fd;
 }
 
-/** Opens an event for all processes, of the sort that is in the kernel's code and so the same on every CPU. */
-function openEverywhere(attr: Scratch, what: string): number {
+/** Opens an event for all processes, on any CPU: tracepoints and probes are the same on every CPU. */
+function openForAllProcesses(attr: Scratch, what: string): number {
   let fd = openOnCpu(attr, 0);
-  // The first CPU can be offline, where it can be at all.
+  // On some machines CPU 0 can be offline.
   if (fd < 0 && errnoName(lastErrno()) === "ENODEV") {
     fd = openOnCpu(attr, firstCpu(readFileSync(onlinePath, "utf8")));
   }
@@ -149,17 +150,17 @@ function openEverywhere(attr: Scratch, what: string): number {
 
 /** Options of {@link openOutputEvent}. */
 export interface OutputEventOptions {
-  /** Bytes after which the kernel wakes waiters. */
+  /** Number of bytes after which the kernel wakes waiters. */
   readonly watermark?: number | undefined;
-  /** Records after which the kernel wakes waiters, if there is no watermark. @default 1 */
+  /** Number of records after which the kernel wakes waiters, unless `watermark` is given. @default 1 */
   readonly wakeupEvents?: number | undefined;
-  /** New records overwrite the oldest ones (kernel 4.7). @default false */
+  /** Enables overwrite mode: new records overwrite the oldest ones (kernel 4.7). @default false */
   readonly overwrite?: boolean;
 }
 
 /**
- * Opens the perf event that programs which run on a CPU write records to, not enabled yet; `undefined` for a CPU that is
- * offline.
+ * Opens the perf event to which programs on one CPU write records, and returns its descriptor. The event is not enabled yet.
+ * Returns `undefined` if the CPU is offline.
  */
 export function openOutputEvent(
   cpu: number,
@@ -184,7 +185,7 @@ export function openOutputEvent(
   throw perfError(errno, "perf_event_open", `open the ${what}`);
 }
 
-/** A descriptor, or what is below 0 for an error. */
+/** Returns a descriptor, or a negative number on failure. */
 function openOnCpu(attr: Scratch, cpu: number): number {
   const allProcesses = -1;
   return open(attr, allProcesses, cpu);
@@ -202,14 +203,14 @@ function open(attr: Scratch, thread: number, cpu: number): number {
   );
 }
 
-/** Sets a perf event's program, for kernels without links for perf events (before 5.15): it goes when the event closes. */
+/** Attaches a program to a perf event without a link, for kernels before 5.15. It is detached when the event is closed. */
 export function setPerfEventProgram(eventFd: number, programFd: number, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_SET_BPF, programFd) < 0) {
     throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_SET_BPF)", `attach to the ${what}`);
   }
 }
 
-/** Starts a perf event. */
+/** Enables a perf event. */
 export function enablePerfEvent(eventFd: number, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_ENABLE, 0) < 0) {
     throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_ENABLE)", `enable the ${what}`);
@@ -217,8 +218,8 @@ export function enablePerfEvent(eventFd: number, what: string): void {
 }
 
 /**
- * Pauses or resumes a mapped perf event: while paused, records are dropped and counted as lost (kernel 4.7). A record that is being
- * written at that moment is completed.
+ * Pauses or resumes a mapped perf event (kernel 4.7). While it is paused, records are dropped and counted as lost. A record that
+ * is being written when it is paused is completed.
  */
 export function pausePerfEvent(eventFd: number, paused: boolean, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_PAUSE_OUTPUT, paused ? 1 : 0) < 0) {
@@ -227,16 +228,17 @@ export function pausePerfEvent(eventFd: number, paused: boolean, what: string): 
   }
 }
 
-/** No buffer of the engine is longer. */
-const largestRun = 2 ** 32;
+/** The maximum length of a buffer of the engine, in bytes. */
+const maxBufferSize = 2 ** 32;
 
 const lockedMemoryHint =
-  "The pages of all these buffers are locked: without CAP_IPC_LOCK, kernel.perf_event_mlock_kb (for each CPU) and the limit of locked memory (ulimit -l) bound them. Give that capability, raise either, or take a smaller size";
+  "The pages of all these buffers are locked: without CAP_IPC_LOCK, their number is limited by the sysctl kernel.perf_event_mlock_kb (per CPU) and the limit on locked memory (ulimit -l). Give the process that capability, raise one of the limits, or choose a smaller size";
 
 /**
- * The pages that perf events share with user space: one place after the other, each for one event.
+ * The pages that perf events share with user space: an array of places of equal size, one for each event.
  *
- * All are in one mapping, so that they are detached and unmapped together, or not at all while an asynchronous operation uses one.
+ * All places are in one mapping. So they are detached and unmapped together, or not at all while an asynchronous operation uses
+ * one.
  */
 export class PerfPages implements Disposable {
   /** The number of places. */
@@ -247,14 +249,15 @@ export class PerfPages implements Disposable {
   readonly #what: string;
 
   /**
-   * @param least the number of places that are needed; unused places take no memory
-   * @param most the number of places that are wanted, as far as the engine can map them
-   * @param size bytes of data of each: a power of two and a multiple of the page size
-   * @param writable false for overwrite mode, which the kernel chooses for mappings that are not writable
+   * @param least the number of places that are required; unused places take no memory
+   * @param most the number of places to map, or fewer if the engine cannot map that many
+   * @param size bytes of data of each place: a power of two and a multiple of the page size
+   * @param writable false for overwrite mode, which the kernel uses for mappings that are not writable
+   * @throws {RangeError} if the engine cannot map `least` places
    */
   constructor(least: number, most: number, size: number, what: string, writable = true) {
     this.#placeLength = pageSize() + size;
-    this.length = Math.min(most, Math.floor(largestRun / this.#placeLength));
+    this.length = Math.min(most, Math.floor(maxBufferSize / this.#placeLength));
     if (this.length < least) {
       throw new RangeError(
         `size: ${least} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped`,
@@ -276,9 +279,9 @@ export class PerfPages implements Disposable {
   }
 
   /**
-   * Maps an event to a place, instead of what was there.
+   * Maps an event to a place, and replaces the present mapping of the place.
    *
-   * @throws {BpfError} `EPERM` where the limit on locked memory is exceeded; nothing has changed then
+   * @throws {BpfError} EPERM if the limit on locked memory is exceeded; nothing has changed then
    */
   map(place: number, fd: number): PerfMemory {
     const protection = this.#writable ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -287,7 +290,7 @@ export class PerfPages implements Disposable {
     return new PerfMemory(this.#memory.buffer, start, this.#placeLength, this.#what);
   }
 
-  /** Unmaps the event of a place: views of its data show zeros from then on. */
+  /** Unmaps the event of a place. Views of its data then show zeros. */
   clear(place: number): void {
     this.#mapTo(place, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   }
@@ -298,9 +301,9 @@ export class PerfPages implements Disposable {
   }
 
   /**
-   * Detaches every view and unmaps; a second call does nothing.
+   * Detaches every view and unmaps the memory; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the data: all is as before then
+   * @throws {Error} while an asynchronous operation of Bun uses a view of the data. Nothing has changed then
    */
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
@@ -308,7 +311,7 @@ export class PerfPages implements Disposable {
   }
 }
 
-/** Maps at an address that belongs to a mapping of this library. */
+/** Maps at an address within a mapping of this library, and replaces that part of it. */
 function mapAt(
   target: number,
   length: number,
@@ -317,21 +320,20 @@ function mapAt(
   fd: number,
   what: string,
 ): void {
-  // First at an address of the kernel's choice, where a refusal leaves all as it was. Refused at an address that is in use,
-  // it leaves a hole there, in which another thread's memory can be by the time that all of this is unmapped. (To map it twice
-  // instead of moving it would do as well, but Linux 6.18 then counts the pages as locked for as long as it runs.)
+  // Mapped first at an address that the kernel chooses, where a failure changes nothing. A MAP_FIXED call that fails can leave a
+  // hole in the mapping, into which another thread may map memory before all of this is unmapped. (Mapping the event twice
+  // instead of moving it would work too, but Linux 6.18 then never uncounts the locked pages.)
   const address = libc.mmap(null, length, protection, flags, fd, 0);
   if (typeof address !== "number" || address < 0) {
     const errno = lastErrno();
-    const refused = errnoName(errno) === "EPERM";
     const doing = `map ${length} bytes of the ${what}`;
-    const hint = refused ? lockedMemoryHint : undefined;
+    const hint = errnoName(errno) === "EPERM" ? lockedMemoryHint : undefined;
     throw new BpfError({ errno, syscall: "mmap", doing, hint });
   }
   if (otherLibc.mremap(address, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, target) !== target) {
     const errno = lastErrno();
     libc.munmap(address as Pointer, length);
-    throw new BpfError({ errno, syscall: "mremap", doing: `move the ${what} to their place` });
+    throw new BpfError({ errno, syscall: "mremap", doing: `move the mapping of the ${what}` });
   }
 }
 
@@ -339,24 +341,24 @@ function mapAt(
  * The pages of one perf event (struct perf_event_mmap_page, kernel/events/ring_buffer.c): a page with the positions, and the
  * data, in which a record can wrap around the end.
  *
- * It is writable except in overwrite mode: the kernel distinguishes the modes by that.
+ * The pages are writable except in overwrite mode: the kernel distinguishes the modes by this.
  */
 export class PerfMemory {
   /** The data: the record at position `p` begins at `p & (size - 1)`. */
   readonly data: DataView;
-  /** Bytes that were overwritten before they could be read: always 0, as records without room are dropped. */
+  /** Number of bytes that were overwritten before they were read: always 0, because the kernel drops records that do not fit. */
   readonly overwrittenBytes: number = 0;
   readonly #head: BigUint64Array<ArrayBuffer>;
   readonly #tail: BigUint64Array<ArrayBuffer>;
 
   constructor(buffer: ArrayBuffer, start: number, length: number, what: string) {
     const page = new DataView(buffer, start, PERF_EVENT_MMAP_PAGE.sizeof);
-    // Kernel 4.1 tells them, and programs write to perf events since 4.4 only.
+    // The fields exist since kernel 4.1. Programs can write to perf events since 4.4.
     const offset = getUint64(page, PERF_EVENT_MMAP_PAGE.data_offset);
     const size = getUint64(page, PERF_EVENT_MMAP_PAGE.data_size);
     if (offset + size > length || size < 8 || Math.log2(size) % 1 !== 0) {
       throw new Error(
-        `the ${what} cannot be used: the kernel says that ${size} bytes of data begin at ${offset}, in ${length} bytes that were mapped`,
+        `cannot use the ${what}: the kernel reports ${size} bytes of data at offset ${offset}, but only ${length} bytes are mapped`,
       );
     }
     this.data = new DataView(buffer, start + offset, size);
@@ -365,45 +367,45 @@ export class PerfMemory {
   }
 
   /**
-   * Returns the position up to which the kernel has written, in bytes since the event was mapped: what lies before that may be
-   * read after this.
+   * Returns the position up to which the kernel has written, in bytes since the event was mapped. Everything before it can be
+   * read after this call.
    *
-   * The kernel writes records and then, after a barrier, this position. The load is sequentially consistent, and so no load
-   * after it comes before it, neither by the processor (LDAR on arm64) nor by the engine's compilers. The headers of
-   * records need no order of their own: all that is read is older than this position.
+   * The kernel writes records and then, after a barrier, this position. The load is sequentially consistent, so that no later
+   * load is moved before it, neither by the processor (LDAR on arm64) nor by the engine's compilers. The loads of the headers of
+   * records need no order among themselves: everything before this position was written earlier.
    */
   head(): number {
     return Number(Atomics.load(this.#head, 0));
   }
 
-  /** Makes the written records readable, and returns the position up to which they are: {@link head}. */
+  /** Reads the position up to which the kernel has written, and returns it: {@link head}. */
   look(): number {
     return this.head();
   }
 
   /**
-   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins this far
-   * below the end of the data, modulo its size. Everything written before that can be read after this call.
+   * Returns, in overwrite mode, the bytes that the kernel has written since the event was mapped: the newest record begins this
+   * far below the end of the data, modulo its size. Everything written before that can be read after this call.
    */
   written(): number {
-    // The memory is read-only, and atomic loads cannot read that on every machine: see ring_memory.ts.
+    // The memory is read-only, and not every machine can read that by atomic loads: see ring_memory.ts.
     let head = this.#head[0] as bigint;
     if (loadFence === undefined) head = Atomics.load(this.#head, 0);
     else orderLoads();
     return Number(-BigInt.asIntN(64, head));
   }
 
-  /** Returns the position up to which records are released by now. */
+  /** Returns the position up to which records have been released. */
   tail(): number {
     return getUint64(new DataView(this.#tail.buffer, this.#tail.byteOffset, 8), 0);
   }
 
   /**
-   * Releases all records before `position`: the kernel may overwrite them from now on.
+   * Releases all records before `position`: the kernel may overwrite them after this call.
    *
-   * The interface asks for a full barrier before this store (`smp_mb()`), because it keeps loads before a later store, which
-   * barriers of loads or of stores alone do not. A store with release semantics does that too, as the kernel's own reader has
-   * it (tools/include/linux/ring_buffer.h): this one is sequentially consistent (STLR on arm64, or an atomic instruction with
+   * The interface requires a full barrier (`smp_mb()`) before this store, because barriers of loads or of stores alone do not
+   * keep loads before a later store. A store with release semantics does, and the kernel's own reader uses one
+   * (tools/include/linux/ring_buffer.h). This store is sequentially consistent (STLR on arm64, or an atomic instruction with
    * release semantics), so that all loads of the records are done before the kernel can see the position.
    */
   release(position: number): void {

@@ -1,6 +1,8 @@
 /**
- * @module The limit on locked memory, RLIMIT_MEMLOCK. Before kernel 5.11 maps and programs counted towards it, and what would
- * exceed it was refused as EPERM; the usual 64 KiB are used up by a few maps.
+ * @module Explanations of EPERM and EACCES: capabilities, lockdown, and the limit on locked memory (RLIMIT_MEMLOCK).
+ *
+ * Before kernel 5.11, maps and programs count towards that limit, and calls that would exceed it fail with EPERM. A few maps use
+ * up the usual 64 KiB.
  */
 
 import { type Capability, explainMissing } from "./capabilities.ts";
@@ -12,28 +14,31 @@ import { RLIMIT_MEMLOCK } from "../uapi/system.ts";
 
 const unlimited = 0xffff_ffff_ffff_ffffn;
 
-/** Bytes that this process may lock, or `Infinity`; what counts, and how far it may be raised without a capability. */
+/** The limit on locked memory of a process, in bytes; `Infinity` where it is unlimited. */
 export interface LockedMemoryLimit {
+  /** The limit that is in force. */
   readonly soft: number;
+  /** The value up to which the limit can be raised without CAP_SYS_RESOURCE. */
   readonly hard: number;
 }
 
-/** The limit on locked memory of this process. */
+/** Reads the limit on locked memory of this process. */
 export function lockedMemoryLimit(): LockedMemoryLimit {
   const [soft = 0n, hard = 0n] = readLimit();
   return { soft: bytes(soft), hard: bytes(hard) };
 }
 
-/** Whether maps and programs count towards the limit: on kernels before 5.11, which has the memory cgroup count them. */
+/**
+ * Returns true where maps and programs count towards the limit: before kernel 5.11. Since then they count in the memory cgroup.
+ */
 export function countsTowardsLimit(): boolean {
   return !isKernelSince("5.11");
 }
 
 /**
- * Raises the limit for this process and its future children, as far as it may be: without end where this process has
- * CAP_SYS_RESOURCE, and else up to its hard limit.
+ * Raises the limit for this process and its future children: to unlimited with CAP_SYS_RESOURCE, otherwise to the hard limit.
  *
- * @returns whether it is higher now
+ * @returns true if the limit is higher now
  */
 export function raiseLockedMemoryLimit(): boolean {
   const [soft, hard] = readLimit();
@@ -42,7 +47,7 @@ export function raiseLockedMemoryLimit(): boolean {
   return soft !== hard && setLimit(hard, hard);
 }
 
-/** Why the limit may be what a call was refused for, and what helps; `undefined` where it cannot be. */
+/** Explains how the limit can be the cause of EPERM, with the remedy; returns `undefined` where it cannot be the cause. */
 export function explainLockedMemory(): string | undefined {
   const { soft } = lockedMemoryLimit();
   if (!countsTowardsLimit() || soft === Infinity) return undefined;
@@ -70,9 +75,10 @@ function bytes(limit: bigint): number {
 }
 
 /**
- * Explains a refusal for want of privilege: names what is missing, of `needed`, and how to get it; else what may forbid it.
+ * Explains a call that failed because a permission is missing: names the capabilities of `needed` that this process lacks and
+ * how to get them, or else what can forbid the call.
  *
- * @param locksMemory whether the limit on locked memory may be the reason: what was refused is a map or a program
+ * @param locksMemory true if the limit on locked memory can be the cause: for the creation of a map and the loading of a program
  */
 export function explainPermission(needed: readonly Capability[], locksMemory = false): string {
   const certain = explainMissing(needed) ?? (locksMemory ? explainLockedMemory() : undefined);
@@ -84,6 +90,6 @@ export function explainPermission(needed: readonly Capability[], locksMemory = f
       ? `${others}, the kernel's configuration, or its lockdown (in ${securityFolder}/lockdown, where securityfs is mounted)`
       : lockdown === "none"
         ? `${others}, or the kernel's configuration`
-        : `most likely that the kernel is locked down (${lockdown}), else ${others}`;
+        : `most likely the kernel's lockdown (${lockdown}), otherwise ${others}`;
   return `This process has ${needed.join(" and ")}, so something else forbids it: ${cause}`;
 }

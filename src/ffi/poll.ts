@@ -13,10 +13,10 @@ import {
   POLLOUT,
 } from "../uapi/system.ts";
 
-/** struct pollfd { int fd; short events; short revents; } */
+/** Size of `struct pollfd { int fd; short events; short revents; }`. */
 const pollfdSize = 8;
 
-/** Returns the bits of each descriptor that is readable or in error now, else 0: one poll(2) that does not wait. */
+/** Polls descriptors for reading with one poll(2) that does not wait. Returns the event bits of each; 0 if it is not ready. */
 export function pollNow(fds: readonly number[]): number[] {
   using list = allocateScratch(Math.max(fds.length, 1) * pollfdSize);
   for (const [index, fd] of fds.entries()) {
@@ -26,24 +26,24 @@ export function pollNow(fds: readonly number[]): number[] {
   while (otherLibc.poll(list.address as Pointer, fds.length, 0) < 0) {
     const errno = lastErrno();
     if (errnoName(errno) === "EINTR") continue;
-    throw new BpfError({ errno, syscall: "poll", doing: "look at the descriptors waited for" });
+    throw new BpfError({ errno, syscall: "poll", doing: "poll the descriptors" });
   }
   return fds.map((_, index) => list.view.getInt16(index * pollfdSize + 6, true));
 }
 
-/** Returns whether a descriptor has nothing more to wait for, which makes every wait for it end at once. */
+/** Returns true if a descriptor is in the state POLLERR or POLLHUP, in which every poll of it returns at once. */
 export function hasHungUp(fd: number): boolean {
   const [bits = 0] = pollNow([fd]);
   return (bits & (POLLERR | POLLHUP)) !== 0;
 }
 
-/** struct epoll_event { u32 events; u64 data; }, which is packed on x86-64 alone: 12 bytes there, 16 elsewhere. */
-const longestEvent = 16;
+/** Size of `struct epoll_event { u32 events; u64 data; }`, which is packed on x86-64: 12 bytes there, 16 on other machines. */
+const maxEventSize = 16;
 
 /**
- * An epoll instance that is readable after each wake-up of a descriptor that is writable: an edge instead of a level.
+ * An edge-triggered epoll instance for a writable descriptor. It becomes readable at each wake-up of the descriptor.
  *
- * For descriptors that are nearly always writable: to wait for one of those by itself is to spin.
+ * It is for descriptors that are nearly always writable, for which a level-triggered poll would return at once each time.
  */
 export class WritableEdge implements Disposable {
   readonly #descriptor: Descriptor;
@@ -54,7 +54,7 @@ export class WritableEdge implements Disposable {
       throw new BpfError({ errno: lastErrno(), syscall: "epoll_create1", doing: `watch ${what}` });
     }
     this.#descriptor = new Descriptor(created, `epoll instance of ${what}`);
-    using event = allocateScratch(longestEvent);
+    using event = allocateScratch(maxEventSize);
     event.view.setUint32(0, POLLOUT | EPOLLET, true);
     if (otherLibc.epoll_ctl(this.fd, EPOLL_CTL_ADD, fd, event.address as Pointer) < 0) {
       const errno = lastErrno();
@@ -63,16 +63,16 @@ export class WritableEdge implements Disposable {
     }
   }
 
-  /** Readable from the next wake-up on, until {@link forget}. */
+  /** The descriptor, which is readable from the next wake-up until {@link forget}. */
   get fd(): number {
     return this.#descriptor.fd;
   }
 
-  /** Takes back the wake-ups that there were. */
+  /** Consumes all wake-ups so far: {@link fd} is not readable until the next one. */
   forget(): void {
-    using event = allocateScratch(longestEvent);
+    using event = allocateScratch(maxEventSize);
     if (otherLibc.epoll_wait(this.fd, event.address as Pointer, 1, 0) >= 0) return;
-    throw new BpfError({ errno: lastErrno(), syscall: "epoll_wait", doing: "look for wake-ups" });
+    throw new BpfError({ errno: lastErrno(), syscall: "epoll_wait", doing: "check for wake-ups" });
   }
 
   [Symbol.dispose](): void {

@@ -1,8 +1,9 @@
 /**
- * @module Loads from memory that the kernel writes, in their order.
+ * @module The pages of ring buffers, and ordered loads from memory that the kernel writes.
  *
- * `Atomics.load` cannot read memory that is mapped read-only. On a view of 32 bits or less it ends the process once it is
- * compiled, on every processor; on one of 64 bits at once on arm64: the engine emits a read-modify-write there.
+ * `Atomics.load` cannot always read memory that is mapped read-only, because the engine emits a read-modify-write instruction.
+ * On a view of 32 bits or less, the compiled code ends the process on every processor. On a view of 64 bits it does so on arm64,
+ * also before it is compiled.
  */
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
@@ -10,22 +11,22 @@ import { architecture } from "./platform.ts";
 import { MappedMemory, pageSize } from "./mapped_memory.ts";
 
 /**
- * Where the machine may reorder loads: a place for an atomic store followed by an atomic load, between two loads whose order counts.
- * `undefined` on x86-64, which keeps loads in order.
+ * The memory for an atomic store and an atomic load that act as a barrier between two loads whose order matters. `undefined` on
+ * x86-64, which does not reorder loads.
  *
- * The kernel writes a record's payload and then, with full ordering, its header without the busy bit, say: a reader that saw the header
- * so must not use a payload that it had loaded before.
+ * For example, the kernel writes a record's payload and then, with full ordering, clears the busy bit in its header. A reader
+ * that sees the bit cleared must not use a payload that was loaded earlier.
  *
- * On arm64 both accesses are sequentially consistent: the store (STLR, or an atomic instruction with release semantics) comes after
- * all loads before it, the load (LDAR, or an atomic instruction with acquire semantics) comes after that store and before all loads
- * after it. One atomic addition would do on machines with the large system extensions alone: as a pair of LDAXR and STLXR it
- * lets a later load overtake an earlier one. To the engine, too, an atomic operation may change any memory, so that its compilers move
- * no load across it.
+ * On arm64 both accesses are sequentially consistent. The store (STLR, or an atomic instruction with release semantics) comes
+ * after all earlier loads. The load (LDAR, or an atomic instruction with acquire semantics) comes after that store and before
+ * all later loads. A single atomic addition would suffice only on machines with the large system extensions: as a pair of LDAXR
+ * and STLXR it lets a later load overtake an earlier one. The engine's compilers move no load across an atomic operation,
+ * because it may change any memory.
  */
 export const loadFence: Int32Array | undefined =
   architecture === "x64" ? undefined : new Int32Array(1);
 
-/** Keeps the loads after this call after those before it, and after atomic stores and exchanges before it. */
+/** Orders loads: the loads after this call come after the loads, atomic stores and atomic exchanges before it. */
 export function orderLoads(): void {
   if (loadFence === undefined) return;
   Atomics.store(loadFence, 0, 0);
@@ -33,43 +34,45 @@ export function orderLoads(): void {
 }
 
 /**
- * Reads a 64-bit position that the kernel stores with release semantics, from memory that may be read-only: what it covers may be
- * loaded after this.
+ * Reads a 64-bit position that the kernel stores with release semantics, from memory that may be read-only. Records before the
+ * position can be read after this call.
  */
 export function loadPosition(words: BigUint64Array, index: number): number {
   if (loadFence === undefined) return Number(Atomics.load(words, index));
-  // An aligned load of 64 bits is one access there.
+  // On arm64 an aligned load of 64 bits is a single access.
   const position = Number(words[index]);
   orderLoads();
   return position;
 }
 
 /**
- * Where the producer's page holds the overwrite position, in 64-bit words: after the producer's and that of the oldest record
- * that is being written (struct bpf_ringbuf, kernel 6.19).
+ * Index of the overwrite position in the producer's page, in 64-bit words. Before it are the producer position and the position
+ * of the oldest record that is being written (struct bpf_ringbuf, kernel 6.19).
  */
 const overwriteWord = 2;
 
 /**
  * The pages that a BPF ring buffer shares with user space (kernel/bpf/ringbuf.c).
  *
- * The consumer's page is writable; the producer's page and the data are not. The data is mapped twice in a row, so that a
- * record that wraps around the end is still one run of bytes.
+ * The consumer's page is writable; the producer's page and the data are not. The data is mapped twice in a row, so that a record
+ * that wraps around the end is contiguous.
  */
 export class RingMemory implements Disposable {
-  /** The data, twice: record at position `p` is at `p & (size - 1)`. */
+  /** The data, twice: the record at position `p` is at offset `p & (size - 1)`. */
   readonly data: DataView;
-  /** Bytes that were overwritten before they could be read: none, as programs get no room where there is none. */
+  /**
+   * Number of bytes that were overwritten before they were read: always 0, because programs cannot reserve space in a full ring.
+   */
   readonly overwrittenBytes: number = 0;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
-  // 64-bit views, which alone can be read in order where they are read-only.
+  // Views of 64 bits: only these can be read in order where the memory is read-only, see above.
   readonly #consumer: BigUint64Array<ArrayBuffer>;
   readonly #producer: BigUint64Array<ArrayBuffer>;
   /** The consumer's position in halves, the lower one first: all supported machines are little-endian. */
   readonly #consumerHalves: Int32Array<ArrayBuffer>;
 
-  /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
+  /** @param size the ring's size in bytes, as the kernel reports it: a power of two and a multiple of the page size */
   constructor(fd: number, size: number, what: string) {
     const page = pageSize();
     this.#consumerPage = MappedMemory.ofFile({ fd, offset: 0, length: page, writable: true, what });
@@ -92,35 +95,37 @@ export class RingMemory implements Disposable {
   /** The position up to which records were released at the last {@link look}, in bytes since the ring's creation. */
   consumer = 0;
 
-  /** Reads both positions; what they cover may be read after this. */
+  /** Reads both positions. The records between them can be read after this call. */
   look(): void {
     this.consumer = this.releasedPosition();
     this.producer = loadPosition(this.#producer, 0);
   }
 
   /**
-   * Releases the records between the current consumer position `from` and `to`: programs may overwrite them from now on. Returns
-   * false and does nothing if a second consumer has moved the position.
+   * Releases the records between the current consumer position `from` and `to`: programs may overwrite them after this call.
+   * Returns false and does nothing if a second consumer has moved the position.
    *
-   * Reads of the records come before it. After it, when a wait begins, comes the kernel's own load of the producer's position
-   * (`ringbuf_map_poll()`, with acquire semantics), so no wake-up is lost. A {@link look} may be reordered before it unless
-   * {@link orderLoads} is between: without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
+   * Loads of the records come before the exchange. When a wait begins, the kernel loads the producer position after it
+   * (`ringbuf_map_poll()`, with acquire semantics), so no wake-up is lost. A {@link look} can be reordered before the exchange
+   * unless {@link orderLoads} is between: without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
    *
-   * Only the lower half is exchanged if the upper one does not change, as a bigint costs six times as much. The kernel's 64-bit
-   * load sees either the old or the new position.
+   * If the upper half does not change, only the lower half is exchanged, because a bigint takes six times as long. The kernel's
+   * 64-bit load sees either the old or the new position.
    */
   release(from: number, to: number): boolean {
     const before = from | 0;
     const after = to | 0;
     if (before < 0 && after >= 0) {
-      // Both halves change, once in 4 GiB.
+      // Both halves change, once every 4 GiB.
       const expected = BigInt(from);
       return Atomics.compareExchange(this.#consumer, 0, expected, BigInt(to)) === expected;
     }
     return Atomics.compareExchange(this.#consumerHalves, 0, before, after) === before;
   }
 
-  /** Releases all records before `position`, which were read, wherever a second consumer has moved the position; never back. */
+  /**
+   * Releases all records before `position`, which were read. The consumer position never moves back, also with a second consumer.
+   */
   advanceTo(position: number): void {
     const target = BigInt(position);
     let found = Atomics.load(this.#consumer, 0);
@@ -132,21 +137,21 @@ export class RingMemory implements Disposable {
   }
 
   /**
-   * Returns the consumer position. It is read in halves, as a bigint costs several times more: if a second consumer moves it across
-   * a multiple of 4 GiB at this moment, the result can be 4 GiB off.
+   * Returns the consumer position. It is read in halves, because a bigint takes several times as long. If a second consumer
+   * moves the position across a multiple of 4 GiB at this moment, the result can be wrong by 4 GiB.
    */
   releasedPosition(): number {
     const halves = this.#consumerHalves;
     return (halves[1] as number) * 0x1_0000_0000 + ((halves[0] as number) >>> 0);
   }
 
-  /** In overwrite mode (kernel 6.19), the position of the oldest record that was not overwritten. */
+  /** Returns, in overwrite mode (kernel 6.19), the position of the oldest record that was not overwritten. */
   overwritePosition(): number {
     return loadPosition(this.#producer, overwriteWord);
   }
 
   /**
-   * Detaches every view and unmaps; a second call does nothing.
+   * Detaches every view and unmaps the memory; a second call does nothing.
    *
    * @throws {Error} while an asynchronous operation of Bun uses a view of the data
    */
@@ -157,46 +162,48 @@ export class RingMemory implements Disposable {
 }
 
 /**
- * Memory whose buffer was transferred, for example to another thread: an access after unmapping it would end the process. It stays
- * mapped until the process ends.
+ * Buffers whose memory was transferred, for example to another thread. They stay mapped until the process ends, because an
+ * access after unmapping would end the process.
  */
 const kept: ArrayBuffer[] = [];
 
-/** More than the longest record (2^24 - 1 bytes) takes: where that begins before the end, it reaches no farther beyond. */
-const longestWrap = 2 ** 25;
+/** Bytes of the data that are mapped a second time: more than the longest record (2^24 - 1 bytes) can extend beyond the end. */
+const wrapSize = 2 ** 25;
 
 /**
- * The pages that a BPF user ring buffer shares with user space (kernel/bpf/ringbuf.c): the mirror image of a ring buffer's.
+ * The pages that a BPF user ring buffer shares with user space (kernel/bpf/ringbuf.c), with the roles of producer and consumer
+ * exchanged.
  *
- * The kernel's page of the consumer's position is read-only, whoever maps it. The producer's page and the data are writable;
- * after the data its start is mapped once more, so that a record that wraps around the end is still one run of bytes.
+ * The consumer's page is read-only in every mapping. The producer's page and the data are writable. After the data its start is
+ * mapped once more, so that a record that wraps around the end is contiguous.
  */
 export class UserRingMemory implements Disposable {
-  /** The data, and its start again: the record at position `p` is at `p & (size - 1)`. */
+  /** The data, and its start again: the record at position `p` is at offset `p & (size - 1)`. */
   readonly data: DataView<ArrayBuffer>;
-  /** The same, for copies. */
+  /** The data as bytes, for copies. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The same, for headers. */
+  /** The data as 32-bit words, for headers. */
   readonly headers: Int32Array<ArrayBuffer>;
-  /** The producer's position in halves, the lower one first: the machines that this runs on are little-endian. */
+  /** The producer position in halves, the lower one first: all supported machines are little-endian. */
   readonly producerHalves: Int32Array<ArrayBuffer>;
+  /** The producer position. */
   readonly producer: BigUint64Array<ArrayBuffer>;
-  // A 64-bit view, which alone can be read in order where it is read-only.
+  /** The consumer position. Only a view of 64 bits can be read in order where the memory is read-only. */
   readonly consumer: BigUint64Array<ArrayBuffer>;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
   readonly #what: string;
-  /** True once somebody has transferred a part. */
+  /** True after the buffer of a part was transferred. */
   #isShared = false;
 
-  /** @param size the ring's size as the kernel tells it: a power of two and a multiple of the page size */
+  /** @param size the ring's size in bytes, as the kernel reports it: a power of two and a multiple of the page size */
   constructor(fd: number, size: number, what: string) {
     this.#what = what;
     const page = pageSize();
     const consumerPage = { fd, offset: 0, length: page, writable: false, what };
     this.#consumerPage = MappedMemory.ofFile(consumerPage);
-    const length = page + size + Math.min(size, longestWrap);
-    const hint = "A frozen map can be written by programs alone";
+    const length = page + size + Math.min(size, wrapSize);
+    const hint = "The map is frozen: only programs can write to it";
     try {
       this.#producerPages = MappedMemory.ofFile({
         fd,
@@ -214,18 +221,18 @@ export class UserRingMemory implements Disposable {
     this.consumer = new BigUint64Array(this.#consumerPage.buffer, 0, 1);
     this.producer = new BigUint64Array(buffer, 0, 1);
     this.producerHalves = new Int32Array(buffer, 0, 2);
-    // Event types get this buffer and could transfer it. Only this object has the buffer that owns the memory.
+    // Event types get this buffer and could transfer it. The buffer that owns the memory is private to this object.
     this.data = new DataView(this.part(0, length - page));
     this.bytes = new Uint8Array(buffer, page);
     this.headers = new Int32Array(buffer, page);
   }
 
   /**
-   * A buffer of its own over a part of the data, so that its views can end before those of the rest. It has to be ended
-   * ({@link endPart}) before the memory is disposed of.
+   * Returns a separate buffer over a part of the data, whose views can be detached before those of the rest. It must be ended
+   * with {@link endPart} before the memory is disposed of.
    */
   part(offset: number, length: number): ArrayBuffer {
-    // The engine takes a length of 0 for one that is to be found out.
+    // For the engine a length of 0 means that the length is not known.
     if (length === 0) return new ArrayBuffer(0);
     return toArrayBuffer(this.#producerPages.address as Pointer, pageSize() + offset, length);
   }
@@ -243,7 +250,7 @@ export class UserRingMemory implements Disposable {
   }
 
   /**
-   * Detaches every view and unmaps; a second call does nothing.
+   * Detaches every view and unmaps the memory; a second call does nothing.
    *
    * @throws {Error} while an asynchronous operation of Bun uses a view of the data
    */

@@ -9,14 +9,15 @@ import { DetachedMount } from "./mount.ts";
 import { lsmIds, SYS_lsm_list_modules } from "../uapi/system.ts";
 
 /**
- * Returns how far the kernel is locked against root (kernel 5.4), from securityfs where it belongs, or a private mount of it
- * (CAP_SYS_ADMIN); `undefined` where that is not to be had, as without the security module for it.
+ * Reads the kernel's lockdown mode (kernel 5.4), from the mounted securityfs or from a private mount of it (CAP_SYS_ADMIN).
+ *
+ * Returns `undefined` where neither is readable, or the kernel has no lockdown module.
  */
 export function readLockdown(): Lockdown | undefined {
   return lockdownIn(securityFolder) ?? readPrivateLockdown();
 }
 
-/** Reads it from a private mount of securityfs alone (CAP_SYS_ADMIN). */
+/** Reads the kernel's lockdown mode from a private mount of securityfs (CAP_SYS_ADMIN); `undefined` where that fails. */
 export function readPrivateLockdown(): Lockdown | undefined {
   try {
     using mount = new DetachedMount("securityfs");
@@ -27,14 +28,14 @@ export function readPrivateLockdown(): Lockdown | undefined {
   }
 }
 
-/** What the kernel calls a security module; `"#114"` for one that is newer than this library. */
+/** Returns the kernel's name of a security module by its id; `"#114"` for a module that is newer than this library. */
 export function securityModuleName(id: number): string {
   const known = Object.entries(lsmIds).find(([, number]) => number === id);
-  // The kernel writes the names in lower case.
+  // securityfs has the names in lower case.
   return known?.[0].toLowerCase() ?? `#${id}`;
 }
 
-/** The names in the text of securityfs's file `lsm`. */
+/** Parses the text of the file `lsm` of securityfs. */
 export function parseSecurityModules(text: string): string[] {
   return text
     .trim()
@@ -42,65 +43,66 @@ export function parseSecurityModules(text: string): string[] {
     .filter((name) => name !== "");
 }
 
-/** A list of names, or why there is none to be had. */
-type Answer = { readonly names: readonly string[] } | { readonly unknown: string };
+/** The names of the active security modules, or the reason for which they are not known. */
+type ModuleList = { readonly names: readonly string[] } | { readonly unknown: string };
 
-/** Fixed when the kernel boots. That the list is unknown is not: securityfs may be mounted yet. */
+/** The list, which is fixed when the kernel boots. A failure is not cached: securityfs may be mounted later. */
 let cached: readonly string[] | undefined;
 
 /**
- * The names of the kernel's active security modules, from the first source that has them: lsm_list_modules(2) (kernel 6.8),
- * which asks for no privilege; securityfs (kernel 4.11) where it belongs; a private mount of it (CAP_SYS_ADMIN).
+ * Returns the names of the kernel's active security modules, from the first source that has them: lsm_list_modules(2) (kernel
+ * 6.8), which needs no privilege; the mounted securityfs (kernel 4.11); a private mount of securityfs (CAP_SYS_ADMIN).
  *
- * @throws {BpfError | Error} for a failure that is not the want of a source
+ * @throws {BpfError | Error} if a source fails for a reason other than being absent or forbidden
  */
-export function activeSecurityModules(): Answer {
+export function activeSecurityModules(): ModuleList {
   if (cached !== undefined) return { names: cached };
   const reasons: string[] = [];
-  for (const ask of [askKernel, () => readList(securityFolder), readPrivateList]) {
-    const answer = ask();
-    if ("names" in answer) {
-      cached = answer.names;
-      return answer;
+  for (const read of [listModules, () => readList(securityFolder), readPrivateList]) {
+    const list = read();
+    if ("names" in list) {
+      cached = list.names;
+      return list;
     }
-    reasons.push(answer.unknown);
+    reasons.push(list.unknown);
   }
   return { unknown: reasons.join("; ") };
 }
 
 /**
- * Refuses where the module is not active that has the place for the values of inode storage, and where that cannot be
- * known. The kernel does not look: without the module it would take the memory of another one for that place.
+ * Checks that the security module bpf is active, which reserves the place for inode storage in each inode. The kernel does not
+ * check this: without the module it would write to the memory of another module.
  *
- * @throws {Error} that says why, and the remedy
+ * @throws {Error} if the module is not active, or the active modules are not known
  */
 export function requireBpfSecurityModule(): void {
   const obstacle = bpfModuleObstacle(activeSecurityModules());
   if (obstacle !== undefined) throw new Error(`cannot use inode storage: ${obstacle}`);
 }
 
-/** Why inode storage cannot be used where these modules are active, with the remedy; `undefined` where it can. */
-export function bpfModuleObstacle(answer: Answer): string | undefined {
-  if ("unknown" in answer) {
-    return `the kernel's active security modules cannot be known, and unless bpf is among them this would overwrite another one's memory (${answer.unknown}). Mount securityfs: mount -t securityfs securityfs ${securityFolder}`;
+/** Explains why inode storage cannot be used with these modules, with the remedy; returns `undefined` where it can. */
+export function bpfModuleObstacle(list: ModuleList): string | undefined {
+  if ("unknown" in list) {
+    return `the kernel's active security modules are not known, and unless bpf is among them inode storage would overwrite the memory of another module (${list.unknown}). Mount securityfs: mount -t securityfs securityfs ${securityFolder}`;
   }
-  const { names } = answer;
+  const { names } = list;
   if (names.includes("bpf")) return undefined;
-  // "capability" is always active and no name for lsm=; nor is the number of a module whose name is not known here.
+  // "capability" is always active and not valid in lsm=. Neither is "#114", which stands for a module whose name is not known
+  // here.
   const isComplete = names.every((name) => !name.startsWith("#"));
   const wanted = [...names.filter((name) => name !== "capability"), "bpf"].join(",");
   const boot = isComplete ? `Boot with lsm=${wanted}` : "Boot with bpf added to the list of lsm=";
-  return `bpf is not among the kernel's active security modules (${names.join(",")}). ${boot}, which takes a kernel with CONFIG_BPF_LSM`;
+  return `bpf is not among the kernel's active security modules (${names.join(",")}). ${boot}, which needs a kernel with CONFIG_BPF_LSM`;
 }
 
-/** The kernel has places for less than 20 modules. */
-const roomForIds = 64 * 8;
+/** Size of the buffer for ids, in bytes. The kernel has fewer than 20 modules. */
+const idsSize = 64 * 8;
 
-function askKernel(): Answer {
-  // Behind a size of 64 bits, which it was in kernels 6.8.0 and 6.8.1; later ones take the lower 32.
+function listModules(): ModuleList {
+  // The ids come after the size, which has 64 bits in kernels 6.8.0 and 6.8.1, and 32 in later ones.
   const idsOffset = 8;
-  using memory = allocateScratch(idsOffset + roomForIds);
-  memory.view.setUint32(0, roomForIds, true);
+  using memory = allocateScratch(idsOffset + idsSize);
+  memory.view.setUint32(0, idsSize, true);
   const calls = openSystemCalls({
     lsm_list_modules: {
       args: [
@@ -125,7 +127,7 @@ function askKernel(): Answer {
       syscall: "lsm_list_modules",
       doing: "list the security modules",
     });
-    // The call has no permission to want: that is the answer of a container's filter which does not know it.
+    // The call needs no permission: EPERM and EACCES come from a container's seccomp filter that does not allow it.
     return unknownIf(["ENOSYS", "EPERM", "EACCES"], error);
   }
   const names = Array.from({ length: count }, (_, index) =>
@@ -134,7 +136,7 @@ function askKernel(): Answer {
   return { names };
 }
 
-function readList(folder: string): Answer {
+function readList(folder: string): ModuleList {
   let text: string;
   try {
     text = readFileSync(`${folder}/lsm`, "utf8");
@@ -144,20 +146,20 @@ function readList(folder: string): Answer {
   return { names: parseSecurityModules(text) };
 }
 
-function readPrivateList(): Answer {
+function readPrivateList(): ModuleList {
   let mount: DetachedMount;
   try {
     mount = new DetachedMount("securityfs");
   } catch (error) {
-    // Without the privilege, or in a kernel without such mounts (ENOSYS) or without securityfs (ENODEV).
+    // CAP_SYS_ADMIN is missing, or the kernel has no fsopen(2) (ENOSYS) or no securityfs (ENODEV).
     return unknownIf(["EPERM", "EACCES", "ENOSYS", "ENODEV"], error);
   }
   using mounted = mount;
   return readList(mounted.path);
 }
 
-/** Takes an error with one of these codes for the want of a source; any other one is thrown again. */
-function unknownIf(codes: readonly string[], error: unknown): Answer {
+/** Returns the message of an error with one of these codes as the reason; throws any other error again. */
+function unknownIf(codes: readonly string[], error: unknown): ModuleList {
   if (!(error instanceof Error) || !codes.includes(codeOf(error))) throw error;
   return { unknown: error.message };
 }

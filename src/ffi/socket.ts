@@ -29,10 +29,10 @@ import {
 } from "../uapi/network.ts";
 
 /**
- * The index of a network interface in this process's network namespace, by its name.
+ * Returns the index of a network interface in this process's network namespace.
  *
- * @param name without NUL
- * @throws {BpfError} `ENODEV` where there is none
+ * @param name the name of the interface, without a NUL
+ * @throws {BpfError} ENODEV if no interface has the name
  */
 export function interfaceIndex(name: string): number {
   const text = Buffer.from(`${name}\0`);
@@ -47,12 +47,14 @@ export function interfaceIndex(name: string): number {
     doing: `find the network interface ${JSON.stringify(name)}`,
     hint:
       errnoName(errno) === "ENODEV"
-        ? "This network namespace has no interface of that name: `ip link` lists those that it has"
+        ? "This network namespace has no interface of that name: `ip link` lists its interfaces"
         : undefined,
   });
 }
 
-/** The name of the network interface of this index in this process's network namespace, or `undefined` where it has none. */
+/**
+ * Returns the name of the network interface with an index in this process's network namespace; `undefined` if none has the index.
+ */
 export function interfaceName(index: number): string | undefined {
   using memory = allocateScratch(IFNAMSIZ);
   if (otherLibc.if_indextoname(index, memory.address as Pointer) === null) return undefined;
@@ -62,12 +64,12 @@ export function interfaceName(index: number): string | undefined {
 /** Flags for a send that neither waits nor raises SIGPIPE. */
 export const sendWithoutBlocking = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-/** Two connected stream sockets that do not block and are closed on exec. */
-export function socketPair(what: string): [Descriptor, Descriptor] {
+/** Creates two connected stream sockets, which are non-blocking and closed on exec. */
+export function createSocketPair(what: string): [Descriptor, Descriptor] {
   using fds = allocateScratch(8);
   const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   if (otherLibc.socketpair(AF_UNIX, type, 0, fds.address as Pointer) < 0) {
-    throw new BpfError({ errno: lastErrno(), syscall: "socketpair", doing: `make the ${what}` });
+    throw new BpfError({ errno: lastErrno(), syscall: "socketpair", doing: `create the ${what}` });
   }
   const second = fds.view.getInt32(4, true);
   let first: Descriptor | undefined;
@@ -75,28 +77,32 @@ export function socketPair(what: string): [Descriptor, Descriptor] {
     first = new Descriptor(fds.view.getInt32(0, true), what);
     return [first, new Descriptor(second, what)];
   } catch (error) {
-    // What the failed constructor was given, it has closed.
+    // The constructor that failed has closed its descriptor.
     if (first === undefined) libc.close(second);
     else first[Symbol.dispose]();
     throw error;
   }
 }
 
-/** Sorts of sockets, by what socket(2) takes. */
-const sorts = {
+/** The address family and type of each kind of socket. */
+const socketKinds = {
   datagram: [AF_INET, SOCK_DGRAM],
   netlink: [AF_NETLINK, SOCK_RAW],
 } as const;
 
-/** A socket that is not bound to anything yet and is closed on exec. @throws {BpfError} */
-export function openSocket(sort: keyof typeof sorts, protocol: number, what: string): Descriptor {
-  const [family, type] = sorts[sort];
+/** Creates an unbound socket, which is closed on exec. @throws {BpfError} */
+export function openSocket(
+  kind: keyof typeof socketKinds,
+  protocol: number,
+  what: string,
+): Descriptor {
+  const [family, type] = socketKinds[kind];
   const fd = otherLibc.socket(family, type | SOCK_CLOEXEC, protocol);
   if (fd >= 0) return new Descriptor(fd, what);
   throw new BpfError({ errno: lastErrno(), syscall: "socket", doing: `open the ${what}` });
 }
 
-/** Options of sockets whose value is a number, or a descriptor. */
+/** Socket options whose value is a number or a descriptor. */
 const options = { SO_REUSEPORT, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF };
 
 /** Sets an option of a socket. @throws {BpfError} */
@@ -123,30 +129,30 @@ export function setSocketOption(
 const headerSize = 16;
 /** `struct nlattr`: length and type, before the value. */
 const attributeHeaderSize = 4;
-/** The kernel answers with its verdict and, for a failure, what it refused. */
-const roomForAnswer = 8192;
+/** Size of the buffer for the kernel's answer, in bytes: the errno and, after a failure, the message that failed. */
+const answerSize = 8192;
 
-/** An attribute of a message: a number of 32 bits, a text, or attributes in it. */
+/** An attribute of a message: a 32-bit number, a string, or nested attributes. */
 export interface Attribute {
   /** The kernel's number, `IFLA_*` or `TCA_*`. */
   readonly type: number;
   readonly value: number | string | readonly Attribute[];
 }
 
-/** What is asked of the kernel. */
+/** A request of the rtnetlink protocol. */
 export interface RouteRequest {
   /** The kernel's number, `RTM_*`. */
   readonly type: number;
-  /** The kernel's bits, `NLM_F_*`, beside those that every request has. */
+  /** Flags `NLM_F_*`, in addition to those of every request. */
   readonly flags: number;
-  /** The struct that messages of this type begin with. */
+  /** The struct at the start of messages of this type. */
   readonly header: Uint8Array;
   readonly attributes: readonly Attribute[];
-  /** To follow "cannot". */
+  /** The operation, as it follows "cannot" in the message. */
   readonly doing: string;
 }
 
-/** A socket to the part of the kernel that has network interfaces and traffic control: those of this thread's network namespace. */
+/** An rtnetlink(7) socket, for the network interfaces and the traffic control of this thread's network namespace. */
 export class RouteSocket implements Disposable {
   readonly #socket: Descriptor;
 
@@ -155,7 +161,7 @@ export class RouteSocket implements Disposable {
     this.#socket = openSocket("netlink", NETLINK_ROUTE, "netlink socket");
   }
 
-  /** Has something done. @throws {BpfError} with what the kernel answers */
+  /** Sends a request and waits for its acknowledgement. @throws {BpfError} if the kernel returns an error */
   request({ type, flags, header, attributes, doing }: RouteRequest): void {
     const body = Buffer.concat([pad(header), ...attributes.map(encode)]);
     const length = headerSize + body.length;
@@ -166,24 +172,24 @@ export class RouteSocket implements Disposable {
     message.bytes.set(body, headerSize);
     const errno = this.#exchange(message.address, length);
     if (errno === 0) return;
-    const refused = errnoName(errno) === "EPERM";
+    const isForbidden = errnoName(errno) === "EPERM";
     throw new BpfError({
       errno,
       syscall: "netlink",
       doing,
-      hint: refused ? () => explainPermission(["CAP_NET_ADMIN"]) : undefined,
+      hint: isForbidden ? () => explainPermission(["CAP_NET_ADMIN"]) : undefined,
     });
   }
 
-  /** The number of the error that the kernel answers, or that the call ended with; 0 for none. */
+  /** Sends a message and receives the answer. Returns the errno of the answer or of the failed call, or 0. */
   #exchange(address: number, length: number): number {
     const { fd } = this.#socket;
     if (otherLibc.send(fd, address as Pointer, length, 0) < 0) return lastErrno();
-    // The kernel has done it, and answered, before the call returns.
-    using answer = allocateScratch(roomForAnswer);
+    // The kernel processes the request and answers before send(2) returns, so recv(2) does not wait.
+    using answer = allocateScratch(answerSize);
     if (otherLibc.recv(fd, answer.address as Pointer, answer.length, 0) < 0) return lastErrno();
     const type = answer.view.getUint16(4, true);
-    if (type !== NLMSG_ERROR) throw new Error(`netlink answered a message of type ${type}`);
+    if (type !== NLMSG_ERROR) throw new Error(`unexpected netlink answer of type ${type}`);
     return -answer.view.getInt32(headerSize, true);
   }
 
@@ -208,7 +214,7 @@ function encodeValue(value: Attribute["value"]): Buffer {
   return bytes;
 }
 
-/** Everything in a message begins at a multiple of 4 bytes. */
+/** Pads to a multiple of 4 bytes, as netlink aligns headers and attributes. */
 function pad(bytes: Uint8Array): Uint8Array {
   const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
   padded.set(bytes);

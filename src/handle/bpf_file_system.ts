@@ -1,14 +1,14 @@
 import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { DetachedMount } from "../ffi/mount.ts";
-import { endings } from "./reload.ts";
+import { reloadDisposers } from "./reload.ts";
 
 /**
- * A BPF file system of this process's own, without a mount point: pins in it are seen by nobody else, and are gone with it.
- * For tests, and for machines where /sys/fs/bpf is not mounted.
+ * A private BPF file system without a mount point. Other processes do not see its pins, which are removed when it is disposed of.
  *
- * Kernel 5.2, CAP_SYS_ADMIN. What is pinned in it stays alive until it is disposed of.
+ * It is useful in tests, and on machines where /sys/fs/bpf is not mounted. It requires CAP_SYS_ADMIN.
  *
- * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, `ENOSYS` before kernel 5.2
+ * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing
+ * @throws {BpfError} ENOSYS before Linux 5.2
  *
  * @example
  * ```ts
@@ -19,20 +19,25 @@ import { endings } from "./reload.ts";
  * using again = HashMap.open(`${bpffs.path}/counts`, map.types);
  * console.log(again.id === map.id); // true
  * ```
+ *
+ * Requires Linux 5.2.
  */
 export class BpfFileSystem implements Disposable {
   readonly #mount = new DetachedMount("bpf");
 
+  /** Mounts a new BPF file system, which is empty. */
   constructor() {
-    endings?.set(this, () => this[Symbol.dispose]());
+    reloadDisposers?.set(this, () => this[Symbol.dispose]());
   }
 
-  /** Its root, a path for this process (and those that it tells its process id). @throws {DisposedError} after disposal */
+  /**
+   * The path of the root directory, in /proc/self/fd: it is valid in this process only. @throws {DisposedError} after disposal
+   */
   get path(): string {
     return this.#mount.path;
   }
 
-  /** @internal Shows its data in `console.log`. */
+  /** @internal Returns the text for `console.log`. */
   [inspectCustom](...inspection: InspectArguments): string {
     return show(
       "BpfFileSystem",
@@ -41,9 +46,9 @@ export class BpfFileSystem implements Disposable {
     );
   }
 
-  /** Gives the file system up: what is only pinned there is freed. A second call does nothing. */
+  /** Removes the file system with its pins: objects without other references are freed. A second call does nothing. */
   [Symbol.dispose](): void {
-    endings?.delete(this);
+    reloadDisposers?.delete(this);
     this.#mount[Symbol.dispose]();
   }
 }

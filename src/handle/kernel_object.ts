@@ -11,12 +11,12 @@ import {
 } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
-import { endings } from "./reload.ts";
+import { reloadDisposers } from "./reload.ts";
 
-/** The objects of bpf(2) that have a class here. */
+/** A kind of BPF object that has a class in this library. */
 export type HandleKind = Exclude<ObjectKind, "btf">;
 
-/** The words for one object of each kind. */
+/** The nouns for one object of each kind, for messages. */
 export const nouns: Readonly<Record<HandleKind, string>> = {
   map: "map",
   prog: "program",
@@ -24,30 +24,33 @@ export const nouns: Readonly<Record<HandleKind, string>> = {
 };
 
 /**
- * The common base of maps, programs and links: an owned descriptor, the kernel's id, a pin, and disposal.
+ * The base class of maps, programs and links, with their descriptor, id, pins and disposal.
  *
- * Garbage collection closes none of them: each lives until it is disposed of or the process ends.
+ * An object stays open until it is disposed of or the process ends. Garbage collection does not close it.
  */
 export abstract class KernelObject implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #readId: () => number;
   #id: number | undefined;
-  /** The paths where this object was pinned or opened, without those that it was unpinned from. */
+  /** The paths of the pins that this object created or was opened by, and has not removed. */
   #pins: Set<string> | undefined;
 
   /**
    * @internal
-   * @param readId returns the kernel's id
-   * @param pinnedAt where it is pinned already
+   * @param readId reads the id from the kernel
+   * @param pinnedAt the path of the pin by which it was opened
    */
   protected constructor(descriptor: Descriptor, readId: () => number, pinnedAt?: string) {
     this.#descriptor = descriptor;
     this.#readId = readId;
     if (pinnedAt !== undefined) this.#pins = new Set([pinnedAt]);
-    endings?.set(this, () => this.#end());
+    reloadDisposers?.set(this, () => this.#end());
   }
 
-  /** Disposes of an object of replaced code, unless its construction failed. Later uses get an error that says why. */
+  /**
+   * Disposes of an object of replaced code, unless its constructor failed. The error of later uses says that the code was
+   * replaced.
+   */
   #end(): void {
     if (this.disposed) return;
     this[Symbol.dispose]();
@@ -59,12 +62,18 @@ export abstract class KernelObject implements Disposable {
     return this.#descriptor;
   }
 
-  /** The descriptor, owned by this object: duplicate it to keep it. @throws {DisposedError} after disposal */
+  /** The file descriptor. This object owns and closes it. @throws {DisposedError} after disposal */
   get fd(): number {
     return this.#descriptor.fd;
   }
 
-  /** The kernel's id, as bpftool shows it (kernel 4.13; links 5.8). @throws {BpfError} before that */
+  /**
+   * The kernel's id, as bpftool shows it.
+   *
+   * @throws {BpfError} EINVAL if the kernel has no ids for objects of this kind
+   *
+   * Requires Linux 4.13; Linux 5.8 for links.
+   */
   get id(): number {
     this.#id ??= this.#readId();
     return this.#id;
@@ -81,11 +90,13 @@ export abstract class KernelObject implements Disposable {
   }
 
   /**
-   * Pins the object at a path on a BPF file system, which keeps it alive after this process has ended (kernel 4.4; links
-   * 5.7). It can be pinned at several paths; disposal leaves all pins. A relative path is one of the current folder, here and when it
-   * is unpinned.
+   * Pins the object at a path on a BPF file system, which keeps it in the kernel after this process has ended.
    *
-   * @throws {BpfError} `EEXIST` where the path exists, `EPERM` or `EINVAL` where it is not on a BPF file system
+   * An object can be pinned at several paths. Disposal does not remove pins. A relative path is resolved from the current
+   * directory, both here and when the object is unpinned.
+   *
+   * @throws {BpfError} EEXIST if the path exists
+   * @throws {BpfError} EPERM, EINVAL or ENOENT if the path is not on a BPF file system
    *
    * @example
    * ```ts
@@ -98,6 +109,8 @@ export abstract class KernelObject implements Disposable {
    *   console.error(String(error)); // where no BPF file system is mounted
    * }
    * ```
+   *
+   * Requires Linux 4.4; Linux 5.7 for links.
    */
   pin(path: string): this {
     const { fd, what } = this.#descriptor;
@@ -108,21 +121,22 @@ export abstract class KernelObject implements Disposable {
   }
 
   /**
-   * Removes the pin at a path; without one, every pin that this object has made, and the one by which it was opened. Returns true
-   * where a pin was removed, false where all of them were gone already.
+   * Removes the pin at a path. Without a path, removes every pin that this object has created, and the one by which it was
+   * opened.
    *
-   * A pin is removed only if it is one of the same map, program or link. The kernel cannot compare and remove in one step: a file
-   * that another process puts there in the microseconds in between is removed. A pin that was moved is not found.
+   * A pin is removed only if it belongs to the same map, program or link. The kernel cannot compare and remove in one step: a
+   * file that another process creates at the path within the microseconds between is removed. A pin that was moved is not found.
    *
-   * @throws {Error} where something else is at a path: a file, a folder, a symbolic link, or a pin of another object. Neither that
-   *   nor any later pin of this object is removed
-   * @throws {TypeError} without a path, for an object that was neither pinned nor opened by a path
+   * @returns true if a pin was removed, false if none of them existed any more
+   * @throws {Error} if a path is anything else: a file, a directory, a symbolic link, or a pin of another object. Then neither
+   *   this path nor any later one is removed
+   * @throws {TypeError} if no path is given, and the object was neither pinned nor opened by a path
    */
   unpin(path?: string): boolean {
     void this.fd;
     const paths = path === undefined ? this.#pins : [path];
     if (paths === undefined) {
-      throw new TypeError(`${this} was not pinned here: give unpin() the path`);
+      throw new TypeError(`${this} was not pinned by this object: pass the path to unpin()`);
     }
     let isRemoved = false;
     for (const pin of [...paths]) {
@@ -133,10 +147,10 @@ export abstract class KernelObject implements Disposable {
     return isRemoved;
   }
 
-  /** @internal The name of the class, and the properties that the console shows. */
+  /** @internal Returns the name of the class, and the properties that `console.log` shows. */
   protected abstract shown(): readonly [className: string, properties: object];
 
-  /** @internal Shows the object in `console.log`: its properties, not its methods. */
+  /** @internal Returns the text for `console.log`: the properties, without methods. */
   [inspectCustom](...inspection: InspectArguments): string {
     const [className, properties] = this.shown();
     const { disposed } = this;
@@ -148,29 +162,29 @@ export abstract class KernelObject implements Disposable {
     try {
       return { id: this.id };
     } catch {
-      // It was not read before disposal, or the kernel has none for such objects.
+      // The id was not read before disposal, or the kernel has no ids for such objects.
       return {};
     }
   }
 
-  /** Closes the descriptor. A second call does nothing; what is pinned stays pinned. */
+  /** Closes the descriptor. Pins stay. A second call does nothing. */
   [Symbol.dispose](): void {
-    endings?.delete(this);
+    reloadDisposers?.delete(this);
     this.#descriptor[Symbol.dispose]();
   }
 }
 
-/** The origin of an object that exists already. */
+/** The way to open an existing object: by its pin, its id or a descriptor. */
 export type Origin = { readonly path: string } | { readonly id: number } | { readonly fd: number };
 
 /**
- * Opens an existing object. The caller owns the returned descriptor, which is a new one also where a descriptor was given.
+ * Opens an existing object. The caller owns the returned descriptor; for a given descriptor it is a duplicate.
  *
- * @param what the object for messages, as far as it is known: `"hash map"`
- * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15). A given descriptor must have these rights already
- * @throws {Error} when nothing is pinned at the path
- * @throws {TypeError} when it is not an object of the kind, or a given descriptor has other rights
- * @throws {BpfError} `ENOENT` for an id that no object has, `EPERM` without CAP_SYS_ADMIN for an id
+ * @param what a noun for the object in messages: `"hash map"`
+ * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15). A given descriptor must have this access already
+ * @throws {Error} if nothing is pinned at the path
+ * @throws {TypeError} if it is not an object of the kind, or a given descriptor has other access rights
+ * @throws {BpfError} ENOENT if no object has the id, EPERM if CAP_SYS_ADMIN is missing for an id
  */
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
   if ("path" in origin) {
@@ -190,7 +204,9 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
   throw new TypeError(`flags: the ${descriptor.what} has other rights: open it by its path or id`);
 }
 
-/** Opens the object pinned at a path, which was checked; `undefined` where nothing is pinned. @throws as {@link openObject} */
+/**
+ * Opens the object pinned at a path, which was checked before; `undefined` if nothing is pinned. @throws as {@link openObject}
+ */
 export function openPin(
   kind: HandleKind,
   path: string,
@@ -201,15 +217,16 @@ export function openPin(
   return fd === undefined ? undefined : adopt(kind, fd, { path });
 }
 
+/** Takes ownership of a descriptor and checks the kind of its object. */
 function adopt(kind: HandleKind, fd: number, origin: Origin): Descriptor {
   const descriptor = new Descriptor(fd, `${nouns[kind]} ${describeOrigin(origin)}`);
   try {
     const found = objectKind(descriptor.fd);
-    // The kernel itself refuses what is no BPF object at all.
+    // For a descriptor of anything other than a BPF object, the first call of the kernel fails.
     if (found !== undefined && found !== "other" && found !== kind) {
       const other = found === "btf" ? found : nouns[found];
       throw new TypeError(
-        `the ${descriptor.what} does not fit: it is no ${nouns[kind]} but a BPF ${other}`,
+        `the ${descriptor.what} does not fit: it is a BPF ${other}, not a ${nouns[kind]}`,
       );
     }
     return descriptor;
@@ -219,27 +236,27 @@ function adopt(kind: HandleKind, fd: number, origin: Origin): Descriptor {
   }
 }
 
-/** Describes the origin of an object for messages: `pinned at /sys/fs/bpf/counts`. */
+/** Describes for messages how an object was opened: `pinned at /sys/fs/bpf/counts`. */
 export function describeOrigin(origin: Origin): string {
   if ("path" in origin) return `pinned at ${origin.path}`;
   return "id" in origin ? `with id ${origin.id}` : `of descriptor ${origin.fd}`;
 }
 
-/** Checks a path, which the kernel would read only up to a NUL. @throws {TypeError} */
+/** Checks the path of a pin. The kernel would read it only up to a NUL. @throws {TypeError} if it is empty or has a NUL */
 export function checkPinPath(what: string, path: string): void {
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
     throw new TypeError(`${what}: expected a path on a BPF file system, got ${describe(path)}`);
   }
 }
 
-/** Checks the name of an object for the kernel. @throws {TypeError | RangeError} */
+/** Checks the name of an object. @throws {TypeError | RangeError} if the kernel does not allow it */
 export function checkName(name: string): void {
   if (typeof name !== "string") {
     throw new TypeError(`name: expected a string, got ${describe(name)}`);
   }
   if (!/^[A-Za-z0-9_.]*$/.test(name) || name.length >= BPF_OBJ_NAME_LEN) {
     throw new RangeError(
-      `name: the kernel takes at most ${BPF_OBJ_NAME_LEN - 1} characters of A-Z a-z 0-9 _ . , got ${describe(name)}`,
+      `name: expected at most ${BPF_OBJ_NAME_LEN - 1} characters of A-Z a-z 0-9 _ . , got ${describe(name)}`,
     );
   }
 }

@@ -1,22 +1,29 @@
 /**
- * @module Reloads by `bun --hot`. When a file changes, it evaluates all modules again in the same process, including this library.
- * The old code is not notified: without this module its programs would stay attached, and its consumers would go on reading.
+ * @module Reloads by `bun --hot`. When a file changes, it evaluates all modules again in the same process, including this
+ *   library.
+ * The old code is not notified: without this module its programs would stay attached, and its consumers would continue to read.
  */
 
-/** The functions that end the open objects of all evaluations of the script, by object; `undefined` without `bun --hot`. */
-export const endings: Map<object, () => void> | undefined = /*@__PURE__*/ takeOver();
+/**
+ * The functions that dispose of the open objects of all evaluations of the script, by object; `undefined` without `bun --hot`.
+ */
+export const reloadDisposers: Map<object, () => void> | undefined =
+  /*@__PURE__*/ disposeAfterReload();
 
-/** Ends the objects that earlier evaluations left open, last first, so that programs are detached before their ring is closed. */
-function takeOver(): Map<object, () => void> | undefined {
+/**
+ * Disposes of the objects that earlier evaluations left open, in reverse order, so that programs are detached before their ring
+ * is closed.
+ */
+function disposeAfterReload(): Map<object, () => void> | undefined {
   if (!process.execArgv.includes("--hot")) return undefined;
   const all = globalThis as { [key: symbol]: Map<object, () => void> | undefined };
   const known = (all[Symbol.for("bun-bpf reload")] ??= new Map());
-  for (const [object, end] of [...known].reverse()) {
+  for (const [object, disposeOf] of [...known].reverse()) {
     try {
-      end();
+      disposeOf();
       known.delete(object);
     } catch (error) {
-      // An asynchronous operation uses its memory: the next reload tries again.
+      // An asynchronous operation uses the memory of the object. It stays in the map, so that the next reload tries again.
       reportError(error);
     }
   }
@@ -26,14 +33,15 @@ function takeOver(): Map<object, () => void> | undefined {
 /**
  * Keeps a map, program, link or subscription open when `bun --hot` reloads the script, and returns it.
  *
- * `bun --hot` evaluates a script again in the same process when a file changes. This library then ends all that the old code has
- * opened, as the end of the process does: subscriptions and iterations end, links are detached unless they are pinned, and all
- * objects are disposed of. An object that should stay open is passed to this function, and stored on `globalThis`. Consumers of a
- * kept ring end nevertheless, so that the new code can consume it; a subscription goes on only if it is kept as well.
+ * `bun --hot` evaluates a script again in the same process when a file changes. This library then disposes of everything that
+ * the old code has opened, as at the end of the process: subscriptions and iterations end, links are detached unless they are
+ * pinned, and all objects are disposed of. To keep an object open, pass it to this function and store it on `globalThis`.
+ * Consumers of a kept ring end nevertheless, so that the new code can consume it. A subscription continues only if it is kept as
+ * well.
  *
- * Without `bun --hot` it does nothing. Bun does not reload a script whose top level still awaits something, such as a
- * `for await` loop over a ring: put the loop into a function. If the new code does not import this library any more, what was
- * open stays open until the process ends, because nothing of the library runs then.
+ * Without `bun --hot` this function only returns its argument. Bun does not reload a script whose top level still awaits
+ * something, such as a `for await` loop over a ring: put the loop into a function. If the new code does not import this library,
+ * objects of the old code stay open until the process ends, because no code of the library runs then.
  *
  * @example
  * ```ts
@@ -45,10 +53,10 @@ function takeOver(): Map<object, () => void> | undefined {
  * ```
  */
 export function keepAcrossReloads<T extends Reloadable>(object: T): T {
-  endings?.delete(object);
+  reloadDisposers?.delete(object);
   return object;
 }
 
-/** An object that {@link keepAcrossReloads} keeps: a map, program or link, a subscription, or a file system. */
+/** An object that {@link keepAcrossReloads} can keep: a map, program or link, a subscription, or a BPF file system. */
 export type Reloadable = Disposable &
   ({ readonly id: number } | { readonly active: boolean } | { readonly path: string });

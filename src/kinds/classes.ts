@@ -13,7 +13,7 @@ import { StackTraceMap } from "../maps/stack_trace_map.ts";
 import { RingBuf } from "../ring/ring_buf.ts";
 import { UserRingBuf } from "../ring/user_ring_buf.ts";
 
-/** The classes of all map types that hold no maps, by the kernel's names. */
+/** Classes of all map types except maps of maps, by map type. */
 export const simpleClasses = {
   hash: HashMap,
   lru_hash: LruHashMap,
@@ -45,12 +45,12 @@ export const simpleClasses = {
   arena: Arena,
 } as const satisfies Partial<Record<MapTypeName, MapClass>>;
 
-/** The name of a map type that holds no maps: `"hash"`, `"ringbuf"`, ... */
+/** Map type that is not a map of maps: `"hash"`, `"ringbuf"`, ... */
 export type SimpleMapName = keyof typeof simpleClasses;
 
 /**
- * The object of a map type that is created or opened with `T`. Frames of stacks are addresses where `T` does not say
- * otherwise.
+ * Object of a map type that is created or opened with `T`. The frames of stacks are addresses unless `T` has
+ * `buildId: true`.
  */
 export type SimpleMap<N extends SimpleMapName, T> = MapOf<
   (typeof simpleClasses)[N],

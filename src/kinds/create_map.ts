@@ -11,35 +11,36 @@ const classes = {
   array_of_maps: ArrayOfMaps,
 } as const satisfies Partial<Record<MapTypeName, MapClass>>;
 
-/** The options of every map type that can be created, by the kernel's names. */
+/** Options of every map type that can be created, by map type. */
 type MapOptionsByType = { [N in keyof typeof classes]: OptionsOf<(typeof classes)[N]> };
 
-/** Options of {@link createMap}: those of a class, and the map type as `type`. */
+/** Options of {@link createMap}: the options of a map class, and its map type as `type`. */
 export type CreateMapOptions = {
   [N in keyof MapOptionsByType]: { readonly type: N } & MapOptionsByType[N];
 }[keyof MapOptionsByType];
 
-/** Makes an option that the map type does not have an error of types, as a class's constructor does. */
+/** Type error for each option that the map type does not have, as in the constructors. */
 type NoOthers<O extends CreateMapOptions> = {
   readonly [N in Exclude<keyof O, "type" | keyof MapOptionsByType[O["type"]]>]: never;
 };
 
-/** The class that {@link createMap} makes of options. */
+/** Class of the object that {@link createMap} returns for options. */
 export type CreatedMap<O extends CreateMapOptions> = O["type"] extends SimpleMapName
   ? SimpleMap<O["type"], O>
   : MapOf<(typeof classes)[O["type"]], O>;
 
 /**
- * Creates a map of the type that `type` names, with the options of its class: for types that come from a table or a
- * configuration. The result is an object of that class, also to the compiler.
+ * Creates a map of the type that the option `type` names, with the other options of its class. For map types that come from
+ * a table or a configuration. The result is an object of the class, and has its TypeScript type.
  *
- * @throws {TypeError} for an unknown map type; and what the class's constructor throws
+ * @throws {TypeError} if the map type is unknown.
+ * @throws {BpfError | TypeError | RangeError} as the constructor of the class.
  *
  * @example
  * ```ts
  * import { createMap, t } from "bun-bpf";
  * using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 1024 });
- * recent.set("192.0.2.1", 1); // an LruHashMap, by address
+ * recent.set("192.0.2.1", 1); // an LruHashMap with addresses as keys
  * using events = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
  * console.log(`${recent}`, events.byteLength);
  * ```
@@ -48,7 +49,7 @@ export function createMap<const O extends CreateMapOptions>(
   options: O & NoOthers<O>,
 ): CreatedMap<O> {
   const { type, ...own } = checkType(options);
-  // The table and CreatedMap name the same classes, each of which checks its options: TypeScript cannot tell.
+  // TypeScript cannot see that the table and CreatedMap have the same classes. Each class checks its options.
   const Class = classes[type] as unknown as new (own: object) => CreatedMap<O>;
   return new Class(own);
 }
@@ -61,7 +62,7 @@ function checkType<O extends CreateMapOptions>(options: O): O {
   }
   if (!Object.hasOwn(classes, options.type)) {
     throw new TypeError(
-      `type: unknown kind of map ${describe(options.type)}: ${suggest(String(options.type), Object.keys(classes))}`,
+      `type: unknown map type ${describe(options.type)}: ${suggest(String(options.type), Object.keys(classes))}`,
     );
   }
   return options;

@@ -42,10 +42,10 @@ declare module "../maps/map_options.ts" {
 
 type InnerIn<T> = T extends { readonly inner: infer I extends InnerMapTypes } ? I : never;
 
-/** The name of a kind that can be inside another map: `"hash"`, `"array"`, ... */
+/** Map type that can be inside another map: `"hash"`, `"array"`, ... */
 export type InnerMapName = Exclude<SimpleMapName, NeverInnerName>;
 
-/** The description of the maps inside another one: the options of their class, and its kind as `type`. */
+/** Description of inner maps: the options of their class, and their map type as `type`. */
 export type InnerMapOptions = {
   [N in InnerMapName]: { readonly type: N; readonly pin?: never } & Omit<
     OptionsOf<(typeof simpleClasses)[N]>,
@@ -53,58 +53,66 @@ export type InnerMapOptions = {
   >;
 }[InnerMapName];
 
-/** The part of {@link InnerMapOptions} that opens a map inside another one: its kind, and the types of its keys, values or events. */
+/** Part of {@link InnerMapOptions} that opens an inner map: its map type, and the types of its keys, values or events. */
 export type InnerMapTypes = {
   [N in InnerMapName]: { readonly type: N } & TypesOf<(typeof simpleClasses)[N]>;
 }[InnerMapName];
 
-/** The class of a map inside another one. */
+/** Class of an inner map. */
 export type InnerMap<I extends InnerMapTypes> = SimpleMap<I["type"], I>;
 
-function classOf(type: InnerMapName): MapClass {
+function innerClassOf(type: InnerMapName): MapClass {
   const names = Object.keys(simpleClasses).filter(
     (name) => mapTypes.get(name as SimpleMapName)?.isNeverInner !== true,
   );
   if (names.includes(type)) return simpleClasses[type];
   throw new TypeError(
-    `inner: type: expected a kind that can be inside another map, got ${describe(type)}: ${suggest(String(type), names)}`,
+    `inner: type: expected a map type that can be inside another map, got ${describe(type)}: ${suggest(String(type), names)}`,
   );
 }
 
-/** Checks the options of an inner map and makes plain data of them. @throws {TypeError | RangeError} */
+/**
+ * Checks the options of an inner map and returns its spec.
+ *
+ * @throws {TypeError | RangeError}
+ */
 function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
   if ("pin" in options) {
     throw new TypeError(
-      "inner: pin: `inner` describes the maps inside and creates none, so there is nothing to pin",
+      "inner: pin: `inner` describes the inner maps and creates none, so there is nothing to pin",
     );
   }
-  // Which options belong to which kind is the type's, InnerMapOptions, and is checked again at run time.
-  return classOf(type).kind.spec(options as never);
+  // InnerMapOptions relates the map type to its options; spec() checks them again at run time.
+  return innerClassOf(type).kind.spec(options as never);
 }
 
-/** Checks that the kind of an inner map was said, and no option that it does not have. @throws {TypeError} */
+/**
+ * Checks that the map type of inner maps is present, and that it has all of the options.
+ *
+ * @throws {TypeError}
+ */
 function checkInner<I extends InnerMapTypes>(inner: I): I {
   if (typeof inner !== "object" || inner === null || inner instanceof BpfMap) {
     const got =
-      inner instanceof BpfMap ? `the ${inner}: give the options that describe it` : describe(inner);
+      inner instanceof BpfMap ? `the ${inner}: pass the options that describe it` : describe(inner);
     throw new TypeError(
       `inner: expected an object such as { type: "hash", key, value, maxEntries }, got ${got}`,
     );
   }
   const { type, ...options } = inner as I & { readonly type: InnerMapName };
-  classOf(type).kind.checkNames(options);
+  innerClassOf(type).kind.checkNames(options);
   return inner;
 }
 
-/** Opens a map by its id, as what `inner` says. */
+/** Opens a map by its id, as a map that `inner` describes. */
 function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I> {
-  const Class = classOf(inner.type);
-  // The table of classes and InnerMap name the same classes, which TypeScript cannot tell.
+  const Class = innerClassOf(inner.type);
+  // TypeScript cannot see that the table and InnerMap have the same classes.
   return new Class(Class.kind.open({ id }, Class.kind.pickTypes(inner)) as never) as InnerMap<I>;
 }
 
-/** The kernel takes a descriptor, and gives an id. */
+/** Layout of an inner map: it is stored as its descriptor and read as its id. */
 const innerMapLayout: ValueLayout<number, BpfMap> = {
   size: u32.size,
   read: (view, offset) => u32.read(view, offset),
@@ -116,28 +124,29 @@ const innerMapLayout: ValueLayout<number, BpfMap> = {
 
 const hints: Hints = {
   EINVAL:
-    "The map is not like the one that this was created for: sizes and flags must be the same, for an array without the flag inner_map also the length",
+    "The map differs from the option `inner`: sizes and flags must be the same, for an array without the flag inner_map also the length",
 };
 
-/** The usual number of maps in an array of them: all are open at once, and processes may have no more than 1024 descriptors. */
-const usualBatch = 64;
+/** Default number of maps in an array. All are open at once, and processes often have at most 1024 descriptors. */
+const defaultBatchMax = 64;
 
-/** Attempts to open an inner map that is exchanged between the reading of its id and the opening. */
-const largestTries = 100;
+/** Attempts to open an inner map that is replaced between the look-up of its id and the opening. */
+const maxAttempts = 100;
 
 /**
- * Maps whose values are maps, all of one kind. `I` says of which: its `type`, and the types of its keys and values.
+ * Base class of maps whose values are maps, all with the same map type, sizes and flags.
  *
- * A map that is stored stays alive in it, whoever disposes of the object.
+ * `I` is the type of their description: the map type as `type`, and the types of its keys, values or events. A stored map
+ * stays alive in this map after its object is disposed of.
  */
 export abstract class MapOfMaps<
   K,
   I extends InnerMapTypes,
   Name extends MapTypeName = MapTypeName,
 > extends BpfMap<Name> {
-  /** The description of the maps in it. */
+  /** Description of the inner maps. */
   readonly inner: I;
-  /** @internal Shown by the classes. */
+  /** @internal Redeclared by the classes. */
   protected readonly types: object;
   readonly #elements: MapElements<K, number, BpfMap>;
 
@@ -150,41 +159,44 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Opens the map under a key: the caller disposes of it. `undefined` where there is none.
+   * Opens the map under a key. The caller disposes of it. Returns `undefined` if there is none.
    *
-   * Kernel 4.13; opening takes CAP_SYS_ADMIN, as it goes by the id.
+   * Requires Linux 4.13 and CAP_SYS_ADMIN, because the map is opened by its id.
    *
-   * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
+   * @throws {TypeError | RangeError} if the key type rejects the key.
    */
   get(key: K): InnerMap<I> | undefined {
-    for (let tries = 1; ; tries++) {
+    for (let attempt = 1; ; attempt++) {
       const id = this.getId(key);
       if (id === undefined) return undefined;
       try {
         return openInnerMap(this.inner, id);
       } catch (error) {
-        // Another map has taken its place meanwhile, and it is gone.
+        // Another map has replaced it since the look-up, and it is freed.
         const isGone = error instanceof BpfError && error.code === "ENOENT";
-        if (!isGone || tries === largestTries) throw error;
+        if (!isGone || attempt === maxAttempts) throw error;
       }
     }
   }
 
-  /** The id of the map under a key, or `undefined`. */
+  /** Returns the id of the map under a key, or `undefined` if there is none. Requires Linux 4.13. */
   getId(key: K): number | undefined {
     return this.#elements.get(key);
   }
 
-  /** Returns true where there is a map under the key. */
+  /** Returns true if there is a map under the key. Requires Linux 4.13. */
   has(key: K): boolean {
     return this.#elements.has(key);
   }
 
   /**
-   * Stores a map, whether there was one or not. Since kernel 4.20 the call returns when no program uses the old one any
-   * more, which takes milliseconds.
+   * Stores a map under a key, and replaces the previous map if there is one. Programs see the old or the new map. Since
+   * Linux 4.20 the call returns only when no program uses the old map any more, which takes milliseconds.
    *
-   * @throws {BpfError} `EINVAL` when the map is not like the one this was created for; `E2BIG` when this is full
+   * @throws {BpfError} EINVAL if the map differs from {@link inner}.
+   * @throws {BpfError} E2BIG if this map is full.
+   * @throws {TypeError | RangeError} if the key type rejects the key, or if the value is not a map of the right type.
    */
   set(key: K, map: InnerMap<I>): this {
     this.store(key, map, BPF_ANY);
@@ -192,39 +204,52 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Stores many maps, in one call where the kernel can (5.19): the kernel then waits once for programs that use the old maps, not
-   * once for each. All pairs are checked before the first is stored.
+   * Stores many maps, in one system call from Linux 5.19 on: the kernel then waits once for programs that use the old maps,
+   * and not once for each. All pairs are checked before the first one is stored. The maps are not stored in one atomic
+   * step.
    *
-   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
+   * @throws {BatchError} if the kernel rejects a map. `applied` is the number of maps that were stored before.
+   * @throws {TypeError | RangeError} if the key type rejects a key, or if a value is not a map of the right type. Nothing
+   *   is stored then.
    */
   setMany(pairs: Iterable<readonly [key: K, map: InnerMap<I>]>): this {
     const list = listOf(pairs, "pairs");
-    // Elements that are not pairs are rejected below.
+    // MapElements.setMany() rejects elements that are not pairs.
     for (const pair of list) if (Array.isArray(pair)) this.#checkType(pair[1] as InnerMap<I>);
     this.#elements.setMany(list as readonly (readonly [K, BpfMap])[]);
     return this;
   }
 
-  /** Removes the map under a key; whether there was one. */
+  /**
+   * Removes the map under a key. Returns true if there was one.
+   *
+   * @throws {TypeError | RangeError} if the key type rejects the key.
+   */
   delete(key: K): boolean {
     return this.#elements.delete(key);
   }
 
   /**
-   * Removes the maps under many keys, in one call where the kernel can (hash tables: 5.19). Returns how many were there.
+   * Removes the maps under many keys, in one system call from Linux 5.19 on for hash tables. Returns the number of keys
+   * that had a map.
    *
-   * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
+   * @throws {BatchError} if the kernel rejects a key. `applied` is the number of keys processed before, including absent
+   *   ones.
+   * @throws {TypeError | RangeError} if the key type rejects a key. Nothing is removed then.
    */
   deleteMany(keys: Iterable<K>): number {
     return this.#elements.deleteMany(keys);
   }
 
   /**
-   * Opens the map under a key and removes it there: the caller disposes of it. `undefined` where there is none.
+   * Opens the map under a key and removes it there. The caller disposes of it. Returns `undefined` if there is none.
    *
-   * The kernel has no call for both: if another map is stored under the key in between, that one is removed.
+   * It is two steps: a map that is stored under the key between them is removed.
    *
-   * @throws as {@link get}
+   * Requires Linux 4.13 and CAP_SYS_ADMIN.
+   *
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
+   * @throws {TypeError | RangeError} if the key type rejects the key.
    */
   take(key: K): InnerMap<I> | undefined {
     const map = this.get(key);
@@ -232,18 +257,21 @@ export abstract class MapOfMaps<
     return map;
   }
 
-  /** Finds the key after another one: see {@link KeyedMap.nextKey}. */
+  /**
+   * Returns the key after `key` in the kernel's order, the first key if there is no argument, or `undefined` after the last
+   * key. If `key` is no longer in a hash table, the kernel starts again from the first: see {@link KeyedMap.nextKey}.
+   */
   nextKey(key?: K): K | undefined {
     return this.#elements.nextKey(key);
   }
 
-  /** The keys that have a map: see {@link KeyedMap.entries} for what holds when it changes meanwhile. */
+  /** Iterates over the keys that have a map. The map may change during the loop: see {@link KeyedMap.entries}. */
   *keys(): Generator<K, undefined, undefined> {
     for (const [key] of this.ids()) yield key;
     return undefined;
   }
 
-  /** The keys and the ids of their maps. */
+  /** Iterates over the keys and the ids of their maps. The map may change during the loop: see {@link KeyedMap.entries}. */
   ids(): Generator<[key: K, id: number], undefined, undefined> {
     const elements = this.#elements;
     return decodeWalk(
@@ -253,11 +281,11 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Returns the keys and their maps in arrays, by default of 64, because each map is a descriptor. The maps are disposed of when the
-   * loop goes on or ends: `dup()` those to keep.
+   * Iterates over the keys and their maps in arrays of up to `max`, by default 64, because each map is an open descriptor.
+   * The maps are disposed of when the loop continues or ends: `dup()` those to keep.
    *
-   * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
-   * @throws {RangeError} for a `max` that is not a positive integer
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
+   * @throws {RangeError} if `max` is not a positive integer.
    */
   entriesInBatches(
     options: BatchesOptions = {},
@@ -266,10 +294,11 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Removes all maps one after the other, and yields each. It is disposed of when the loop goes on or ends: `dup()` it to keep it.
-   * Maps that others store meanwhile can be removed as by {@link take}.
+   * Iterates over the keys and their maps, and removes each one when it is returned. The map is disposed of when the loop
+   * continues or ends: `dup()` it to keep it. A map that is stored under the key at that moment can be removed instead, as
+   * by {@link take}.
    *
-   * @throws as {@link take}
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    */
   *takeAll(): Generator<[key: K, map: InnerMap<I>], undefined, undefined> {
     for (const batch of this.#inBatches("takeAll", { max: 1 }, true)) yield* batch;
@@ -277,10 +306,11 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Removes all maps in arrays, by default of 64, as {@link takeAll}, with one call for each array where the kernel can (hash tables:
-   * 5.19).
+   * Removes all maps in arrays of up to `max`, by default 64. Like {@link takeAll}, with one system call for each array
+   * from Linux 5.19 on for hash tables.
    *
-   * @throws as {@link entriesInBatches}: the maps of the array stay then
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN. The maps of the array stay then.
+   * @throws {RangeError} if `max` is not a positive integer.
    */
   takeAllInBatches(
     options: BatchesOptions = {},
@@ -294,12 +324,12 @@ export abstract class MapOfMaps<
     isTaken: boolean,
   ): Generator<[key: K, map: InnerMap<I>][], undefined, undefined> {
     checkBatches(what, options);
-    const { max = usualBatch } = options;
+    const { max = defaultBatchMax } = options;
     for (const ids of inBatches(this.ids(), max)) {
       using opened = new DisposableStack();
       const batch: [K, InnerMap<I>][] = [];
       for (const [key] of ids) {
-        // It may have been removed since the walk read the key.
+        // The map may have been removed since the iteration read the key.
         const map = this.get(key);
         if (map !== undefined) batch.push([key, opened.use(map)]);
       }
@@ -310,25 +340,29 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * The keys and their maps. Each map is open until the loop goes on or ends, and is disposed of then: `dup()` it to keep it.
+   * Iterates over the keys and their maps. Each map is disposed of when the loop continues or ends: `dup()` it to keep it.
    *
-   * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    */
   *entries(): Generator<[key: K, map: InnerMap<I>], undefined, undefined> {
     for (const [key] of this.ids()) {
-      // It may have been removed since the walk read the key.
+      // The map may have been removed since the iteration read the key.
       using map = this.get(key);
       if (map !== undefined) yield [key, map];
     }
     return undefined;
   }
 
-  /** The same as {@link entries}. */
+  /**
+   * Iterates over the keys and their maps: the same as {@link entries}.
+   *
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
+   */
   [Symbol.iterator](): Generator<[key: K, map: InnerMap<I>], undefined, undefined> {
     return this.entries();
   }
 
-  /** Counts the maps by a walk. */
+  /** Returns the number of stored maps. The kernel keeps no count, so that this iterates over all keys. */
   count(): number {
     using walk = this.#elements.walk();
     let count = 0;
@@ -336,13 +370,13 @@ export abstract class MapOfMaps<
     return count;
   }
 
-  /** Removes all maps that are there when it begins. */
+  /** Removes the maps that are stored when it begins. Maps that are stored meanwhile may remain. */
   clear(): void {
     using walk = this.#elements.walk();
     while (walk.next()) walk.deleteChunk();
   }
 
-  /** @internal Stores a map, once it is known to fit; false where the flags forbid it. */
+  /** @internal Stores a map if its type is right. Returns false if the flags forbid it. */
   protected store(key: K, map: InnerMap<I>, flags: number): boolean {
     this.#checkType(map);
     return this.#elements.set(key, map, flags, undefined, `the ${map}`);
@@ -353,34 +387,41 @@ export abstract class MapOfMaps<
     throw new TypeError(`value of ${this}: expected a ${this.inner.type} map, got the ${map}`);
   }
 
+  /** Closes the descriptor and frees the memory for calls. Further calls do nothing. */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#elements[Symbol.dispose]();
   }
 }
 
-/** The types of the maps in an {@link ArrayOfMaps}. */
+/** Types of the maps in an {@link ArrayOfMaps}. */
 export interface ArrayOfMapsTypes<I extends InnerMapTypes> {
+  /** Description of the inner maps. */
   readonly inner: I;
 }
 
 /** Options of {@link ArrayOfMaps}. */
 export interface ArrayOfMapsOptions<I extends InnerMapTypes>
   extends CommonMapOptions, ArrayOfMapsTypes<I> {
-  /** The description of the maps in it: the options of their class, and its kind as `type`. */
+  /** Description of the inner maps: the options of their class, and their map type as `type`. */
   readonly inner: I & InnerMapOptions;
-  /** The number of places: 1 to 2^32 - 1. */
+  /** Number of slots: 1 to 2^32 - 1. All are empty at first. */
   readonly length: number;
 }
 
 /**
- * An array of maps, empty at first: programs look a map up by its index, and then a value in that map. A ring buffer for
- * each CPU is its usual use.
+ * Array of maps, empty at first: programs look a map up by its index, and then a value in that map. Its usual use is a ring
+ * buffer for each CPU.
  *
- * Kernel 4.12. All maps in it are alike, as in {@link HashOfMaps}.
+ * Keys are indexes from 0 to `length - 1`. All inner maps have the map type, sizes and flags of the option `inner`: the
+ * kernel copies them from a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays
+ * `length` may differ only with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` for an inner kind or flag that the kernel does not take
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.12.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -396,6 +437,7 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * ```
  */
 export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "array_of_maps"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ new MapKind<
     "ArrayOfMaps",
     ArrayOfMapsTypes<InnerMapTypes>,
@@ -410,77 +452,104 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
       checkInner(inner);
       return { keySize: u32.size, valueSize: u32.size };
     },
-    innerRow: ({ inner }) => classOf(inner.type).kind.row,
+    innerRow: ({ inner }) => innerClassOf(inner.type).kind.row,
     complete({ inner, length }) {
       checkLength(length);
       return { maxEntries: length, inner: innerMapSpec(inner) };
     },
   });
-  /** The types of the maps. */
+  /** Types of the inner maps. */
   declare readonly types: ArrayOfMapsTypes<I>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: ArrayOfMapsOptions<I>) {
     super(ArrayOfMaps.kind.handle<ArrayOfMapsTypes<I>>(options), u32);
   }
 
-  /** The number of places: `maxEntries`. */
+  /** Number of slots: the same as `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
 
-  /** Stores a map at an index. @throws {RangeError} for an index outside the array; else as {@link MapOfMaps.set} */
+  /**
+   * Stores a map at an index, and replaces the previous map if there is one. Since Linux 4.20 the call returns only when no
+   * program uses the old map any more, which takes milliseconds.
+   *
+   * @throws {BpfError} EINVAL if the map differs from {@link inner}.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is not a map of the right type.
+   */
   override set(index: number, map: InnerMap<I>): this {
     checkIndex(this, index);
     return super.set(index, map);
   }
 
-  /** Stores many maps. @throws {RangeError} for an index outside the array; else as {@link MapOfMaps.setMany} */
+  /**
+   * Stores many maps, in one system call from Linux 5.19 on. All pairs are checked before the first one is stored.
+   *
+   * @throws {BatchError} if the kernel rejects a map. `applied` is the number of maps that were stored before.
+   * @throws {TypeError | RangeError} if an index is outside the array, or if a value is not a map of the right type.
+   *   Nothing is stored then.
+   */
   override setMany(pairs: Iterable<readonly [index: number, map: InnerMap<I>]>): this {
     const list = listOf(pairs, "pairs");
-    // Elements that are not pairs are refused with the maps.
+    // MapElements.setMany() rejects elements that are not pairs.
     for (const pair of list) if (Array.isArray(pair)) checkIndex(this, pair[0]);
     return super.setMany(list);
   }
 
-  /** Empties many places. Returns how many had a map. @throws {RangeError} for an index outside the array */
+  /**
+   * Empties many slots. Returns the number of slots that had a map.
+   *
+   * @throws {BatchError} if the kernel rejects an index. `applied` is the number of indexes processed before.
+   * @throws {TypeError | RangeError} if an index is outside the array. Nothing is removed then.
+   */
   override deleteMany(indexes: Iterable<number>): number {
     const list = listOf(indexes, "keys");
     for (const index of list) checkIndex(this, index);
     return super.deleteMany(list);
   }
 
-  /** Empties a place; whether a map was there. @throws {RangeError} for an index outside the array */
+  /**
+   * Empties a slot. Returns true if it had a map.
+   *
+   * @throws {TypeError | RangeError} if the index is outside the array.
+   */
   override delete(index: number): boolean {
     checkIndex(this, index);
     return super.delete(index);
   }
 }
 
-/** The types of a {@link HashOfMaps}: of its keys, and of the maps in it. */
+/** Types of a {@link HashOfMaps}: of its keys, and of the maps in it. */
 export interface HashOfMapsTypes<K extends AnyType, I extends InnerMapTypes> {
+  /** Type of the keys. */
   readonly key: K;
+  /** Description of the inner maps. */
   readonly inner: I;
 }
 
 /** Options of {@link HashOfMaps}. */
 export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
   extends CommonMapOptions, HashOfMapsTypes<K, I> {
-  /** The description of the maps in it: the options of their class, and its kind as `type`. */
+  /** Description of the inner maps: the options of their class, and their map type as `type`. */
   readonly inner: I & InnerMapOptions;
-  /** The largest number of maps: 1 to 2^32 - 1. */
+  /** Largest number of maps: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 
 /**
- * A hash table of maps: programs look a map up by any key, and then a value in that map. User space exchanges whole maps
- * under running programs: a new table of rules takes the place of the old one in one step.
+ * Hash table of maps: programs look a map up by its key, and then a value in that map. User space can replace whole maps
+ * while programs run: a new table of rules replaces the old one in one step.
  *
- * Kernel 4.12. All maps in it have the type, sizes and flags that `inner` says: the kernel takes them from a template map
- * at creation. In hash tables `maxEntries` may differ from map to map, in arrays `length` with the flag `"inner_map"` only
- * (5.10). A map of maps cannot be inside another one.
+ * Keys have any type. All inner maps have the map type, sizes and flags of the option `inner`: the kernel copies them from
+ * a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays `length` may differ only
+ * with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` for an inner kind or flag that the kernel does not take
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.12.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -491,7 +560,7 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  *   using first = new HashMap(rules);
  *   tenants.set(7, first.set("192.0.2.1", 1));
  * }
- * using opened = tenants.get(7); // a HashMap by address: the map lives on in the other one
+ * using opened = tenants.get(7); // the same HashMap, which the outer map keeps alive
  * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
  * ```
  */
@@ -500,6 +569,7 @@ export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapO
   I,
   "hash_of_maps"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ new MapKind<
     "HashOfMaps",
     HashOfMapsTypes<AnyType, InnerMapTypes>,
@@ -514,26 +584,39 @@ export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapO
       checkInner(inner);
       return { keySize: key.size, valueSize: u32.size };
     },
-    innerRow: ({ inner }) => classOf(inner.type).kind.row,
+    innerRow: ({ inner }) => innerClassOf(inner.type).kind.row,
     complete({ inner, maxEntries }) {
       checkMaxEntries(maxEntries);
       return { maxEntries, inner: innerMapSpec(inner) };
     },
   });
-  /** The types of keys, and of the maps. */
+  /** Types of the keys and of the inner maps. */
   declare readonly types: HashOfMapsTypes<K, I>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: HashOfMapsOptions<K, I>) {
     const handle = HashOfMaps.kind.handle<HashOfMapsTypes<K, I>>(options);
     super(handle, handle.types.key);
   }
 
-  /** Stores a map only if there is none under the key; whether it did. @throws as {@link set} */
+  /**
+   * Stores a map only if there is none under the key. Returns true if it was stored. The kernel checks and stores in one
+   * step.
+   *
+   * @throws {BpfError} EINVAL if the map differs from {@link inner}.
+   * @throws {TypeError | RangeError} if the key type rejects the key, or if the value is not a map of the right type.
+   */
   add(key: Infer<K>, map: InnerMap<I>): boolean {
     return this.store(key, map, BPF_NOEXIST);
   }
 
-  /** Stores a map only if there is one under the key; whether it did. @throws as {@link set} */
+  /**
+   * Stores a map only if there is one under the key. Returns true if it was stored. The kernel checks and stores in one
+   * step.
+   *
+   * @throws {BpfError} EINVAL if the map differs from {@link inner}.
+   * @throws {TypeError | RangeError} if the key type rejects the key, or if the value is not a map of the right type.
+   */
   replace(key: Infer<K>, map: InnerMap<I>): boolean {
     return this.store(key, map, BPF_EXIST);
   }

@@ -1,4 +1,4 @@
-import { Aio, eventDescriptor } from "../ffi/aio.ts";
+import { Aio, createEventfd } from "../ffi/aio.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { explainNoDescriptor } from "../ffi/error.ts";
 import type { Bridge } from "./bridge.ts";
@@ -10,25 +10,25 @@ interface Reader {
   cancel(): Promise<void>;
 }
 
-/** The time for which the counter is still watched when nobody waits: most consumers wait again within this. */
-const lingerMilliseconds = 10;
-/** The interval of polling for completions while there is no stream. */
-const lookMilliseconds = 10;
+/** The time for which the stream stays open after the last wait has ended: most consumers wait again within it. */
+const lingerMs = 10;
+/** The interval of polling for completions while no stream is open. */
+const pollIntervalMs = 10;
 
 /**
- * Linux AIO polls the descriptor and counts up an eventfd that Bun reads as a stream. For containers whose seccomp
- * profile forbids io_uring.
+ * The bridge by Linux AIO, which polls the descriptor and increments an eventfd that Bun reads as a stream. It is for containers
+ * whose seccomp profile forbids io_uring.
  *
- * A pending read of a stream keeps the process alive and cannot be told not to, so there is one only while somebody
- * waits who does that, too; what happens in between stays in the counter. Waits that are not to keep the process alive
- * are polled by a timer instead, and so are all while no descriptor is left: each stream takes one.
+ * A pending read of a stream always keeps the process alive. So the stream is open only while a wait should keep the process
+ * alive as well; completions in between stay in the counter. Otherwise a timer polls for completions. It also does so while no
+ * descriptor is left, because each stream needs one.
  */
 export class AioBridge implements Bridge {
   readonly name = "aio";
   readonly #aio = new Aio();
   readonly #counter: Descriptor;
   readonly #onReady: (id: number) => void;
-  /** The ids that are armed. */
+  /** The ids of armed waits. */
   readonly #armed = new Set<number>();
   #reader: Reader | undefined;
   #linger: Timer | undefined;
@@ -38,7 +38,7 @@ export class AioBridge implements Bridge {
   constructor(onReady: (id: number) => void) {
     this.#onReady = onReady;
     try {
-      this.#counter = eventDescriptor("wake-up counter");
+      this.#counter = createEventfd("wake-up counter");
     } catch (error) {
       this.#aio[Symbol.dispose]();
       throw error;
@@ -48,7 +48,7 @@ export class AioBridge implements Bridge {
   arm(fd: number, id: number): void {
     this.#aio.poll(fd, id, this.#counter.fd);
     this.#armed.add(id);
-    this.#lookLater();
+    this.#pollLater();
   }
 
   cancel(id: number): void {
@@ -64,23 +64,23 @@ export class AioBridge implements Bridge {
       this.#timer?.ref();
     } else {
       if (this.#reader !== undefined) {
-        this.#linger = startTimer(() => this.#stop(), lingerMilliseconds);
+        this.#linger = startTimer(() => this.#stop(), lingerMs);
       }
       this.#timer?.unref();
     }
-    this.#lookLater();
+    this.#pollLater();
   }
 
-  #lookLater(): void {
+  #pollLater(): void {
     const isRead = this.#alive && this.#reader !== undefined;
     if (isRead || this.#armed.size === 0 || this.#timer !== undefined) return;
-    // It ends itself: a wait that does keep the process alive follows most of those that do not yet.
+    // The timer stops by itself, because most waits are soon replaced by one that keeps the process alive.
     this.#timer = startTimer(() => {
       this.#timer = undefined;
       if (this.#alive) this.#start();
       this.#reap();
-      this.#lookLater();
-    }, lookMilliseconds);
+      this.#pollLater();
+    }, pollIntervalMs);
     if (!this.#alive) this.#timer.unref();
   }
 
@@ -101,7 +101,7 @@ export class AioBridge implements Bridge {
     }
   }
 
-  /** @throws the error of a stream, unless it is that no descriptor is left */
+  /** Throws the error of a stream again, unless its cause is that no descriptor is left. */
   #failed(error: unknown): void {
     if (explainNoDescriptor(-((error as NodeJS.ErrnoException).errno ?? 0)) === undefined) {
       throw error;
@@ -118,10 +118,10 @@ export class AioBridge implements Bridge {
     } catch (error) {
       this.#failed(error);
     } finally {
-      // However the reading ended, the next wait begins it anew.
+      // After any end of the stream, the next wait opens it again.
       if (this.#reader === reader) {
         this.#reader = undefined;
-        this.#lookLater();
+        this.#pollLater();
       }
     }
   }

@@ -6,13 +6,15 @@ import { IoUringBridge } from "./io_uring_bridge.ts";
 import { TimerBridge } from "./timer_bridge.ts";
 import { startTimer, stopTimer, type Timer } from "./timers.ts";
 
-/** A wait for a descriptor, see {@link watch}. */
+/** A watch of a descriptor, see {@link watch}. */
 export interface Watch extends Disposable {
-  /** Asks for one call of `onReady`, once the descriptor is readable. Asking twice is asking once. */
+  /**
+   * Requests one call of `onReady`, when the descriptor is readable. An armed watch stays as it is, unless it missed a wake-up.
+   */
   arm(): void;
-  /** Takes that back. */
+  /** Cancels the request. */
   disarm(): void;
-  /** Makes the process stay alive while this is armed, or not. @default true */
+  /** Sets whether the process stays alive while this watch is armed. It does initially. */
   keepAlive(alive: boolean): void;
 }
 
@@ -24,25 +26,25 @@ const bridges: Readonly<Record<BridgeName, new (onReady: (id: number) => void) =
 };
 const bridgeNames = Object.keys(bridges) as readonly BridgeName[];
 
-/** The environment variable that forces a bridge, for tests and for finding out which one is to blame. */
+/** The environment variable that forces a bridge, for tests and to find the one that causes a problem. */
 const bridgeVariable = "BUN_BPF_LOOP";
 
-/** The bridge of this thread. It is open while there is a watch. */
+/** The bridge of this thread. It is open while a watch exists. */
 let bridge: Bridge | undefined;
-/** The bridge that is opened next; `undefined` for the best that works. */
+/** The bridge to open next; `undefined` for the best one that works. */
 let preferred: BridgeName | undefined;
-/** The errors of bridges that are better than the one that was opened last. */
+/** The errors of the bridges that are better than the one that was opened last. */
 let refusals: readonly Error[] = [];
-/** The time between two attempts to open a better bridge, for which no descriptor was left. */
-const retryMilliseconds = 2000;
-/** The next attempt, if one is to come. */
+/** The interval of attempts to open a better bridge, for which no descriptor was left. */
+const retryIntervalMs = 2000;
+/** The timer of the next attempt, if one is pending. */
 let retry: Timer | undefined;
 
 /**
- * Opens the bridge that is preferred, else the one that the environment forces, else the best that works here.
+ * Opens the preferred bridge, or the one that the environment variable forces, or the best one that works.
  *
- * @throws {TypeError} where the environment names one that does not exist
- * @throws {Error} where the one that is preferred or forced does not work here
+ * @throws {TypeError} if the environment variable names no bridge
+ * @throws {Error} if the preferred or forced bridge does not work
  */
 function openBridge(): Bridge {
   const chosen = preferred ?? forcedBridge();
@@ -50,7 +52,7 @@ function openBridge(): Bridge {
   return chosen === undefined ? openBest() : new bridges[chosen](ready);
 }
 
-/** Opens the best bridge that works here, if that is better than the present one. */
+/** Opens the best bridge that works; returns the present one if no better one does. */
 function openBest(present?: Bridge): Bridge {
   refusals = [];
   for (const name of ["io_uring", "aio"] as const) {
@@ -65,7 +67,7 @@ function openBest(present?: Bridge): Bridge {
   return present ?? new TimerBridge(ready);
 }
 
-/** Retries later where no descriptor was left, so that a program that closes some does not keep the slow bridge. */
+/** Schedules another attempt if no descriptor was left, so that a script that closes some does not stay with the slow bridge. */
 function retryLater(): void {
   stopTimer(retry);
   retry = undefined;
@@ -73,11 +75,11 @@ function retryLater(): void {
     (error) => error instanceof BpfError && explainNoDescriptor(error.errno) !== undefined,
   );
   if (!isLacking) return;
-  retry = startTimer(improveBridge, retryMilliseconds);
+  retry = startTimer(improveBridge, retryIntervalMs);
   retry.unref();
 }
 
-/** Opens a better bridge if one works by now, and moves all waits to it. */
+/** Opens a better bridge if one works now, and moves all waits to it. */
 function improveBridge(): void {
   const present = bridge;
   if (present === undefined) return;
@@ -108,8 +110,8 @@ function forcedBridge(): BridgeName | undefined {
 }
 
 /**
- * The watches of this thread. One is searched for by the id of its wait: a table by id would be changed twice for each wake-up,
- * and what the engine throws away of such tables costs megabytes. The search among a thousand takes less than two microseconds.
+ * The watches of this thread, which are searched by the id of their wait. A map by id would be changed twice for each wake-up,
+ * and produce megabytes of garbage. A search among a thousand watches takes less than 2 µs.
  */
 const watches: DescriptorWatch[] = [];
 /** The number of armed watches that keep the process alive. */
@@ -120,7 +122,7 @@ class DescriptorWatch implements Watch {
   readonly #fd: () => number;
   readonly #onReady: () => void;
   readonly #isMissed: () => boolean;
-  /** The id of the wait under way; 0 for none. */
+  /** The id of the pending wait; 0 for none. */
   #armed = 0;
   #isReferenced = true;
   #disposed = false;
@@ -139,7 +141,7 @@ class DescriptorWatch implements Watch {
     if (this.#disposed) return;
     if (this.#armed !== 0) {
       if (!this.#isMissed()) return;
-      // Only at its start does a wait ask whether the descriptor is readable.
+      // The kernel checks whether the descriptor is readable when a wait starts, so it is started again.
       this.disarm();
     }
     const id = ++lastId;
@@ -166,7 +168,7 @@ class DescriptorWatch implements Watch {
     if (this.#armed !== 0) other.arm(this.#fd(), this.#armed);
   }
 
-  /** Reports that the descriptor is readable. */
+  /** Calls `onReady`. The wait has ended. */
   ready(): void {
     this.#forget();
     this.#onReady();
@@ -195,31 +197,31 @@ class DescriptorWatch implements Watch {
   }
 }
 
-/** Notes that one more of the armed waits keeps the process alive, or one less. */
+/** Counts one more, or one fewer, armed wait that keeps the process alive. */
 function countReference(isMore: boolean): void {
   references += isMore ? 1 : -1;
   if (references === (isMore ? 1 : 0)) bridge?.keepAlive(isMore);
 }
 
 function ready(id: number): void {
-  // A wait that was taken back completes as well.
+  // A cancelled wait completes as well: no watch has its id.
   const watch = watches.find(({ armed }) => armed === id);
   try {
     watch?.ready();
   } catch (error) {
-    // Others that became ready together with this one would never wake up.
+    // If this function threw, other watches that became ready at the same time would not be woken.
     throwUncaught(error);
   }
 }
 
 /**
- * Waits on Bun's event loop for a descriptor to become readable, without a thread and without a timer.
+ * Creates a watch, which waits on Bun's event loop for a descriptor to become readable.
  *
  * The process stays alive while a watch is armed. Dispose of the watch before the descriptor is closed.
  *
- * @param fd returns the descriptor, at each arming
- * @param isMissed returns true where the descriptor has become readable since it was armed although nobody was woken: asked
- * when it is armed again
+ * @param fd returns the descriptor; it is called for each wait
+ * @param isMissed returns true if the descriptor has become readable since the wait started, without a wake-up; it is called
+ *   when an armed watch is armed again
  */
 export function watch(
   fd: () => number,
@@ -237,23 +239,25 @@ export function watch(
   return added;
 }
 
-/** The event loop of this thread, which the kernel wakes when there is something to consume. Each Worker has its own. */
+/** The type of {@link eventLoop}: the way in which the kernel wakes the event loop of this thread. Each Worker has its own. */
 export interface EventLoop {
-  /** The bridge in use; `undefined` while nothing on this thread waits for a consumer. */
+  /** The bridge in use; `undefined` while this thread has no consumer. */
   readonly bridge: BridgeName | undefined;
   /**
-   * The reasons for which better bridges than the one that was opened last were not taken: what forbids each, and what would
-   * allow it. One for which no descriptor was left (`EMFILE`) is tried again every two seconds, and with each new wait; the
-   * consumers then use it.
+   * The errors of the bridges that are better than the one that was opened last, with their causes and remedies.
+   *
+   * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When it
+   * works, all consumers use it.
    */
   readonly refusals: readonly Error[];
   /**
-   * Takes this bridge from now on, or with `"auto"` (the default) the best that works, once the one in use is not any more.
+   * Chooses the bridge for later consumers. `"auto"`, the default, is the best bridge that works; it applies when the bridge in
+   * use has no consumers any more.
    *
-   * The environment variable `BUN_BPF_LOOP` does the same from outside, for all threads; this comes before it.
+   * The environment variable `BUN_BPF_LOOP` does the same for all threads. This method takes precedence over it.
    *
-   * @throws {TypeError} when the bridge does not exist
-   * @throws {Error} while another one is in use: end its consumers first
+   * @throws {TypeError} if the bridge does not exist
+   * @throws {Error} while another bridge is in use
    */
   use(bridge: BridgeName | "auto"): void;
 }
@@ -272,20 +276,21 @@ const loop: EventLoop = {
     }
     const inUse = bridge?.name;
     if (name !== "auto" && inUse !== undefined && inUse !== name) {
-      throw new Error(
-        `use: the bridge ${inUse} is in use on this thread: end the consumers that wait by it first`,
-      );
+      throw new Error(`use: the bridge ${inUse} is in use on this thread: end its consumers first`);
     }
     preferred = name === "auto" ? undefined : name;
   },
 };
 
 /**
- * The way in which the kernel wakes this thread's event loop.
+ * The way in which the kernel wakes this thread's event loop when a ring buffer or perf buffer has data.
  *
- * Bun polls descriptors of its own only. `"io_uring"` (kernel 5.5) has the kernel poll a map's and send a byte to a socket
- * that Bun polls; `"aio"` (kernel 4.19) counts up an eventfd that Bun reads, where io_uring is forbidden; `"timer"` looks every
- * few milliseconds, where both are. The first that works is taken.
+ * Bun has no interface to poll the descriptor of a map, so a *bridge* connects it to one that Bun does poll. The first bridge
+ * that works is used:
+ *
+ * - `"io_uring"` (Linux 5.5): the kernel polls the map's descriptor and sends a byte to a socket that Bun polls.
+ * - `"aio"` (Linux 4.19), where io_uring is forbidden: the kernel increments an eventfd that Bun reads.
+ * - `"timer"`, where both are forbidden: the descriptors are polled every few milliseconds.
  *
  * @example
  * ```ts

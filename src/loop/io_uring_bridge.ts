@@ -1,6 +1,6 @@
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { IoUring } from "../ffi/io_uring.ts";
-import { socketPair } from "../ffi/socket.ts";
+import { createSocketPair } from "../ffi/socket.ts";
 import { type Bridge, throwUncaught } from "./bridge.ts";
 
 /** The part of Bun's socket that is used here. */
@@ -10,7 +10,7 @@ interface Socket {
   terminate(): void;
 }
 
-/** `Bun.connect` with the option that it takes but its declaration lacks: a connected socket, which it then owns. */
+/** `Bun.connect` with the option `fd`, which its declaration lacks: a connected socket, which it then owns. */
 const connectDescriptor = Bun.connect as unknown as (options: {
   readonly fd: number;
   readonly socket: {
@@ -21,8 +21,8 @@ const connectDescriptor = Bun.connect as unknown as (options: {
 }) => Promise<Socket>;
 
 /**
- * io_uring polls the descriptor and then sends a byte on a socket whose other end Bun watches: no thread, and one system
- * call for each wake-up.
+ * The bridge by io_uring, which polls the descriptor and then sends a byte to a socket whose other end Bun polls. It needs no
+ * thread, and one system call for each wake-up.
  */
 export class IoUringBridge implements Bridge {
   readonly name = "io_uring";
@@ -35,14 +35,14 @@ export class IoUringBridge implements Bridge {
   constructor(onReady: (id: number) => void) {
     using opened = new DisposableStack();
     this.#ring = opened.use(new IoUring());
-    const [sender, receiver] = socketPair("wake-up socket");
+    const [sender, receiver] = createSocketPair("wake-up socket");
     this.#sender = opened.use(sender);
     const connected = connectDescriptor({
       fd: opened.use(receiver).fd,
       socket: {
         open: (socket) => this.#opened(socket),
         data: () => {
-          // A call that was on its way when the bridge ended finds nothing to reap.
+          // The byte may have been sent before the bridge was disposed of.
           if (this.#disposed) return;
           for (const id of this.#ring.reap()) onReady(id);
         },
@@ -51,12 +51,12 @@ export class IoUringBridge implements Bridge {
         },
       },
     });
-    // From here on Bun closes it.
+    // Bun owns the descriptor from here on.
     receiver.release();
     opened.move();
     connected.then(
       (socket) => this.#opened(socket),
-      // Nothing would ever wake up again: better an uncaught error than silence.
+      // Without the socket no wake-up would ever arrive, so the error must not be lost.
       throwUncaught,
     );
   }

@@ -2,18 +2,18 @@ import { pollNow } from "../ffi/poll.ts";
 import type { Bridge } from "./bridge.ts";
 import { startTimer, stopTimer, type Timer } from "./timers.ts";
 
-const shortestMilliseconds = 1;
-/** The longest delay between two looks, which become rarer where nothing happens. */
-const longestMilliseconds = 8;
+const minIntervalMs = 1;
+/** The longest interval between two polls. The interval grows while no descriptor is readable. */
+const maxIntervalMs = 8;
 
-/** Looks at the descriptors on a timer: for where the kernel has no way at all to wake the event loop. */
+/** The bridge by a timer, which polls the descriptors. It is for machines where the kernel cannot wake the event loop. */
 export class TimerBridge implements Bridge {
   readonly name = "timer";
   readonly #onReady: (id: number) => void;
   /** Descriptors by the id of the wait. */
   readonly #waits = new Map<number, number>();
   #timer: Timer | undefined;
-  #milliseconds = shortestMilliseconds;
+  #intervalMs = minIntervalMs;
   #alive = true;
 
   constructor(onReady: (id: number) => void) {
@@ -36,20 +36,18 @@ export class TimerBridge implements Bridge {
   }
 
   #start(): void {
-    this.#timer = startTimer(() => this.#look(), this.#milliseconds);
+    this.#timer = startTimer(() => this.#poll(), this.#intervalMs);
     if (!this.#alive) this.#timer.unref();
   }
 
-  #look(): void {
+  #poll(): void {
     this.#timer = undefined;
     try {
       const bits = pollNow([...this.#waits.values()]);
       const ready = [...this.#waits.keys()].filter((_, index) => bits[index] !== 0);
       for (const id of ready) this.#waits.delete(id);
-      this.#milliseconds =
-        ready.length > 0
-          ? shortestMilliseconds
-          : Math.min(this.#milliseconds * 2, longestMilliseconds);
+      this.#intervalMs =
+        ready.length > 0 ? minIntervalMs : Math.min(this.#intervalMs * 2, maxIntervalMs);
       for (const id of ready) this.#onReady(id);
     } finally {
       if (this.#waits.size > 0 && this.#timer === undefined) this.#start();

@@ -1,26 +1,26 @@
 /**
- * @module Timers that go on while a test has fake timers.
+ * @module Timers that also run while a test has fake timers.
  *
- * `jest.useFakeTimers()` of bun:test does not replace functions: the engine's own timers stop, and so do `Bun.sleep()` and the
- * clocks (`performance.now()`, `Bun.nanoseconds()`). Consumers therefore use `monotonicMilliseconds()`. Timers that were set before
- * go on, and so does `setImmediate()`. Other libraries replace the functions, so these are read at import.
+ * `jest.useFakeTimers()` of bun:test does not replace functions. It stops new timers of the engine, `Bun.sleep()` and the clocks
+ * (`performance.now()`, `Bun.nanoseconds()`), but not earlier timers and `setImmediate()`. So consumers use
+ * `monotonicMilliseconds()`. Other libraries replace the global functions, so these are read when this module is imported.
  */
 import { monotonicMilliseconds } from "../ffi/clock.ts";
 
 const { setTimeout, clearTimeout, setImmediate, clearImmediate } = globalThis;
 
-/** A pending call. It keeps the process alive until it is made, or until `unref()`. */
+/** A timer. It keeps the process alive until it fires or is stopped, unless `unref()` was called. */
 export interface Timer {
   ref(): unknown;
   unref(): unknown;
 }
 
-/** A call at the next turn of the event loop. */
+/** A pending call in the next turn of the event loop. */
 export type Turn = ReturnType<typeof setImmediate>;
 
 /** Calls `fn` after `milliseconds`. */
 export function startTimer(fn: () => void, milliseconds: number): Timer {
-  // bun:test marks the engine's function so. A timer that is set meanwhile would be lost when the test ends.
+  // bun:test adds the property `clock` while timers are fake. A timer of the engine would be lost when the test ends.
   return "clock" in setTimeout ? new TurnTimer(fn, milliseconds) : setTimeout(fn, milliseconds);
 }
 
@@ -30,17 +30,17 @@ export function stopTimer(timer: Timer | undefined): void {
   else clearTimeout(timer as ReturnType<typeof setTimeout> | undefined);
 }
 
-/** Calls `fn` after pending timers and I/O. */
+/** Calls `fn` in the next turn of the event loop, after pending timers and I/O. */
 export function startTurn(fn: () => void): Turn {
   return setImmediate(fn);
 }
 
-/** Cancels a turn; does nothing if it is over. */
+/** Cancels a pending call; does nothing if it was made already. */
 export function stopTurn(turn: Turn | undefined): void {
   clearImmediate(turn);
 }
 
-/** A timer that reads the clock in each turn of the event loop, the only way while timers are fake. */
+/** A timer that reads the clock in each turn of the event loop. It is used only while timers are fake. */
 class TurnTimer implements Timer {
   readonly #fn: () => void;
   readonly #due: number;

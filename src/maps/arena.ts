@@ -14,29 +14,33 @@ declare module "./map_options.ts" {
   }
 }
 
-/** The place of an arena in memory. */
+/** Address that an arena is mapped at. */
 export interface ArenaPlace {
   /**
-   * The address of its memory, the same in every process: a multiple of the page size, so that the arena lies within 4 GiB
-   * that begin at a multiple of 4 GiB. One far from where the system puts things is likely to be free: `2 ** 44`, or `2 ** 32` on
+   * Address of the arena's memory, the same in every process: a multiple of the page size, so that the arena does not cross
+   * a multiple of 4 GiB. An address far from those that the system chooses is likely to be free: `2 ** 44`, or `2 ** 32` on
    * arm64.
    *
-   * @default the arena's own `map_extra`; without that, wherever there is room
+   * @default the `map_extra` of the arena, or else an address that the system chooses
    */
   readonly address?: number | bigint;
 }
 
 /** Options of {@link Arena}. */
 export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaPlace {
-  /** Its size in pages (4096 bytes on x86-64): at most 4 GiB. Each takes memory once it is used. */
+  /** Size in pages (4096 bytes on x86-64): at most 4 GiB in all. A page takes memory once it is used. */
   readonly pages: number;
 }
 
-/** Bytes that the low half of a pointer reaches: programs use no more of one. */
-const reach = 2 ** 32;
+/** Range of the low 32 bits of a pointer: programs use only these bits of an arena pointer. */
+const windowBytes = 2 ** 32;
 
-/** The address that is asked for, or 0. @throws {TypeError | RangeError} */
-function addressOf({ address }: ArenaPlace): number {
+/**
+ * Returns the requested address, or 0.
+ *
+ * @throws {TypeError | RangeError}
+ */
+function requestedAddress({ address }: ArenaPlace): number {
   if (address === undefined) return 0;
   if (typeof address !== "number" && typeof address !== "bigint") {
     throw new TypeError(`address: expected a number or a bigint, got ${describe(address)}`);
@@ -51,26 +55,29 @@ function addressOf({ address }: ArenaPlace): number {
 }
 
 /**
- * An arena: memory that programs and processes share, in which pointers mean the same to all of them.
+ * Memory that programs and processes share, in which pointers mean the same to all of them.
  *
- * Kernel 6.9, on machines whose BPF compiler has arenas (x86-64, and arm64 since 6.10). Up to 4 GiB of addresses; a page
- * takes memory once a program has allocated it with `bpf_arena_alloc_pages`, or user space has touched it. With the flag
- * `"segv_on_fault"` touching does not allocate. Programs read zeros from a page that is not there, and what they store to
- * it is lost.
+ * An arena has up to 4 GiB of addresses. A page takes memory once a program has allocated it with `bpf_arena_alloc_pages`,
+ * or user space has touched it. With the flag `"segv_on_fault"`, touching a page does not allocate it. Programs read zeros
+ * from a page that is not allocated, and their stores to it are lost.
  *
- * The memory is mapped when the arena is created: before that the kernel takes no program that uses it. The kernel wants it
- * at the same address in every process that maps it. That is where the first one has it, or, for an arena that others are
- * to open, the option `address`.
+ * The constructor maps the memory, because the kernel loads programs that use an arena only after that. The kernel requires
+ * the same address in every process that maps it: the address in the first process, or the option `address` for an arena
+ * that other processes are to open.
  *
- * An arena that is opened is mapped when `view` or `address` is first asked for. `open` and its kin take the `address` of one that
- * was mapped before and was created without one.
+ * An arena that is opened is mapped on the first use of {@link view} or {@link address}. `open`, `fromId` and `fromFd` take
+ * the option `address` for an arena that was created without it and is already mapped elsewhere.
  *
- * A process maps an arena once. Objects of one arena in one thread share the mapping; a second thread of the process is
- * refused.
+ * A process maps an arena once. Objects of one arena in one thread share the mapping; a second thread of the process cannot
+ * map it.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.9, `EOPNOTSUPP` where the BPF compiler has none;
- *   `EEXIST` when the address is in use in this process
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 6.9 on x86-64, 6.10 on arm64.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL before Linux 6.9.
+ * @throws {BpfError} EOPNOTSUPP if the JIT compiler of this machine does not support arenas.
+ * @throws {BpfError} EEXIST if the address is in use in this process.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -82,6 +89,7 @@ function addressOf({ address }: ArenaPlace): number {
  * ```
  */
 export class Arena extends BpfMap<"arena"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
     row: ARENA,
     className: "Arena",
@@ -89,38 +97,41 @@ export class Arena extends BpfMap<"arena"> {
     defaultTypes: {},
     options: ["pages"],
     sizes(place) {
-      addressOf(place);
+      requestedAddress(place);
       return { keySize: 0, valueSize: 0 };
     },
     complete(options) {
       const { pages } = options;
       const page = pageSize();
-      checkCount("pages", pages, 1, reach / page);
-      const address = addressOf(options);
+      checkCount("pages", pages, 1, windowBytes / page);
+      const address = requestedAddress(options);
       const last = address + pages * page - 1;
-      if (Math.floor(address / reach) !== Math.floor(last / reach)) {
+      if (Math.floor(address / windowBytes) !== Math.floor(last / windowBytes)) {
         throw new RangeError(
-          `address: ${pages} pages at 0x${address.toString(16)} cross a multiple of 4 GiB, which an arena must not`,
+          `address: expected an arena that does not cross a multiple of 4 GiB, got ${pages} pages at 0x${address.toString(16)}`,
         );
       }
       if ((options as CommonMapOptions).numaNode !== undefined) {
-        throw new TypeError("numaNode: an arena is on no node of its own");
+        throw new TypeError(
+          "numaNode: Arena does not support it, because the kernel allocates pages when they are used",
+        );
       }
       return { maxEntries: pages, mapExtra: address };
     },
   });
-  /** The address that the memory has to be at, or 0. */
+  /** Address that the memory must be mapped at, or 0 for any. */
   readonly #address: number;
   #memory: ArenaMemory | undefined;
   #view: DataView | undefined;
 
+  /** Creates and maps the arena, or opens the arena that is pinned at the path of the option `pin`. */
   constructor(options: ArenaOptions) {
     const isNew = !(options instanceof MapHandle);
     const handle = Arena.kind.handle(options);
     super(handle);
     try {
-      this.#address = this.#place(addressOf(handle.types));
-      // An arena that is opened is mapped when `view` or `address` is first asked for.
+      this.#address = this.#resolveAddress(requestedAddress(handle.types));
+      // An arena that is opened is mapped on the first use of `view` or `address`.
       if (isNew) this.#map();
     } catch (error) {
       handle.abandon();
@@ -128,35 +139,38 @@ export class Arena extends BpfMap<"arena"> {
     }
   }
 
-  /** The size in pages: `maxEntries`. */
+  /** Size in pages: the same as `maxEntries`. */
   get pages(): number {
     return this.maxEntries;
   }
 
-  /** The size in bytes. */
+  /** Size in bytes. */
   get size(): number {
     return this.pages * pageSize();
   }
 
   /**
-   * The address of the first byte in this process: pointers in the arena's memory are such addresses.
+   * Address of the first byte in this process. Pointers in the arena's memory are such addresses.
    *
-   * @throws {BpfError} as {@link view}
+   * @throws {BpfError} if the memory cannot be mapped: see {@link view}.
    */
   get address(): number {
     return this.#map().address;
   }
 
   /**
-   * The memory itself, no copy: programs change it at any time, and see what is stored.
+   * The arena's memory, without a copy. Programs change it at any time and see what is stored.
    *
-   * Touching a page allocates it, zeroed. Where the kernel has no memory for it (the limit of the control group, say), or the
-   * arena has the flag `"segv_on_fault"` and no program has allocated the page, that ends the process. What goes for
-   * the view of an `ArrayMap` goes here: in a loop that waits for a change, read by `Atomics.load` of an integer array over
-   * `view.buffer`. Disposal of this object detaches the view.
+   * Touching a page allocates it, zeroed. The process is killed if the kernel has no memory for the page (for example
+   * because of the limit of the control group), or if the arena has the flag `"segv_on_fault"` and no program has allocated
+   * the page.
    *
-   * @throws {BpfError} for an arena that was opened: `EINVAL` when it was mapped before at an address that this object does
-   *   not know, `EEXIST` when this process has something else there, or another of its threads has the arena
+   * In a loop that waits for a change, read with `Atomics.load` of an integer array over `view.buffer`: the engine may do a
+   * plain read only once for the whole loop. Disposal of this object detaches the view.
+   *
+   * @throws {BpfError} EINVAL for an opened arena that was mapped before at an address that is not known here: pass the
+   *   option `address`.
+   * @throws {BpfError} EEXIST if the address is in use in this process, or if another thread of it has mapped the arena.
    *
    * @example
    * ```ts
@@ -173,14 +187,24 @@ export class Arena extends BpfMap<"arena"> {
     return this.#view;
   }
 
+  /**
+   * Opens the same arena as a second object with its own descriptor and lifetime. Objects of one thread share the mapping.
+   *
+   * @throws {DisposedError} after disposal.
+   */
   override dup(): Duplicate<this> {
-    // With the address that this object knows: the one that mapped the arena may be gone.
+    // Passes the address on: the object that mapped the arena may be disposed of by the time the new one maps it.
     const handle = this.handle.duplicate({ address: this.#address });
     return new Arena(handle as never) as Duplicate<this>;
   }
 
-  /** The one address that the kernel takes, as far as it is known: what it was created with, or where this thread has it. */
-  #place(address: number): number {
+  /**
+   * Returns the only address that the kernel accepts, as far as it is known: the `map_extra` of the arena, or the address
+   * of a mapping in this thread.
+   *
+   * @throws {TypeError} if another address was requested.
+   */
+  #resolveAddress(address: number): number {
     const known = this.info().mapExtra || mappedArenaAddress(this.id);
     if (known !== undefined && address !== 0 && address !== known) {
       throw new TypeError(
@@ -203,9 +227,9 @@ export class Arena extends BpfMap<"arena"> {
   }
 
   /**
-   * Detaches the view and closes the descriptor; a second call does nothing. The last object of an arena unmaps its memory.
+   * Detaches the view and closes the descriptor. Further calls do nothing. The last object of an arena unmaps its memory.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses the view: nothing is disposed of then
+   * @throws {Error} while an asynchronous operation of Bun uses the view. Nothing is disposed of then.
    */
   override [Symbol.dispose](): void {
     this.#memory?.[Symbol.dispose]();

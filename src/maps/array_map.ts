@@ -28,12 +28,13 @@ declare module "./map_options.ts" {
   }
 }
 
-/** Conversions of the bits that the engine's atomics give, by the kind of integer. */
-const narrow = {
+/** Conversions of the result of 32-bit atomic operations, by the kind of integer type. */
+const conversions32 = {
   i32: (bits: number) => bits,
   u32: (bits: number) => bits >>> 0,
 } as const;
-const wide = {
+/** Conversions of the result of 64-bit atomic operations, by the kind of integer type. */
+const conversions64 = {
   i64: (bits: bigint) => bits,
   u64: (bits: bigint) => BigInt.asUintN(64, bits),
   i64Number: (bits: bigint) => Number(bits),
@@ -41,66 +42,72 @@ const wide = {
 } as const;
 
 /**
- * Returns what adds to an integer in shared memory in one step, and returns the integer as it was before.
+ * Returns a function that adds to an integer in shared memory atomically and returns its previous value.
  *
  * @param stride bytes from one integer to the next: a multiple of 8
- * @throws {TypeError} when the type is not an integer of 32 or 64 bits in the machine's byte order
+ * @throws {TypeError} if the type is not an integer of 32 or 64 bits in the machine's byte order.
  */
 function atomicAdder<V>(
   { kind, name }: Type<V>,
   buffer: ArrayBufferLike,
   stride: number,
 ): (index: number, amount: V) => V {
-  // The values have the type that the conversion gives, which the kind says and TypeScript cannot tell.
-  if (Object.hasOwn(narrow, kind)) {
+  // TypeScript cannot see that the kind of `type` determines the type of the converted value.
+  if (Object.hasOwn(conversions32, kind)) {
     const cells = new Int32Array(buffer);
-    const convert = narrow[kind as keyof typeof narrow];
+    const convert = conversions32[kind as keyof typeof conversions32];
     const step = stride / Int32Array.BYTES_PER_ELEMENT;
     return (index, amount) => {
       checkAmount(kind, amount);
       return convert(Atomics.add(cells, index * step, amount as number)) as V;
     };
   }
-  if (Object.hasOwn(wide, kind)) {
+  if (Object.hasOwn(conversions64, kind)) {
     const cells = new BigInt64Array(buffer);
-    const convert = wide[kind as keyof typeof wide];
+    const convert = conversions64[kind as keyof typeof conversions64];
     const step = stride / BigInt64Array.BYTES_PER_ELEMENT;
     return (index, amount) => {
       checkAmount(kind, amount);
       return convert(Atomics.add(cells, index * step, BigInt(amount as number | bigint))) as V;
     };
   }
-  const names = [...Object.keys(narrow), ...Object.keys(wide)].map((known) => `t.${known}`);
+  const names = [...Object.keys(conversions32), ...Object.keys(conversions64)].map(
+    (known) => `t.${known}`,
+  );
   throw new TypeError(
-    `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, this is one of ${name}`,
+    `atomicAdd: expected an array of ${names.slice(0, -1).join(", ")} or ${names.at(-1)}, got an array of ${name}`,
   );
 }
 
-/** Checks an amount that is added to an integer. @throws {TypeError | RangeError} for one that the integer cannot hold */
+/**
+ * Checks an amount that is added to an integer.
+ *
+ * @throws {TypeError | RangeError} if the integer type cannot hold it.
+ */
 function checkAmount(kind: string, amount: unknown): void {
-  const wanted = kind === "i64" || kind === "u64" ? "bigint" : "number";
-  if (typeof amount !== wanted) {
-    throw new TypeError(`amount: expected a ${wanted} (${kind}), got ${describe(amount)}`);
+  const expectedType = kind === "i64" || kind === "u64" ? "bigint" : "number";
+  if (typeof amount !== expectedType) {
+    throw new TypeError(`amount: expected a ${expectedType} (${kind}), got ${describe(amount)}`);
   }
-  const largest = Object.hasOwn(narrow, kind) ? 0xffffffff : Number.MAX_SAFE_INTEGER;
-  const isHeld =
+  const largest = Object.hasOwn(conversions32, kind) ? 0xffffffff : Number.MAX_SAFE_INTEGER;
+  const isInRange =
     typeof amount === "bigint"
       ? amount > -(2n ** 64n) && amount < 2n ** 64n
       : Number.isInteger(amount) && Math.abs(amount as number) <= largest;
-  if (isHeld) return;
+  if (isInRange) return;
   throw new RangeError(
     `amount: expected an integer that ${kind} can hold, got ${describe(amount)}`,
   );
 }
 
-/** The values of an array, mapped into this process: read-only where it may not write them. */
+/** Values of an array, mapped into this process. The mapping is read-only if this process may not write the map. */
 class MappedValues implements Disposable {
   readonly #memory: MappedMemory;
   readonly #isWritable: boolean;
   readonly #what: string;
-  /** All values. Do not store through it unless the values are {@link writable}. */
+  /** View of all values. Use {@link writable} to store: a store to read-only memory ends the process. */
   readonly view: DataView;
-  /** The public view, which rejects stores where they would end the process. */
+  /** View for users: its setters throw if the memory is read-only. */
   readonly safeView: DataView;
 
   /** @param length bytes of the values, which may end within a page */
@@ -117,7 +124,7 @@ class MappedValues implements Disposable {
     try {
       this.#memory = MappedMemory.ofFile(mapping);
     } catch (error) {
-      // EPERM of a frozen map, EACCES of a descriptor or a map without the right to write.
+      // EPERM: the map is frozen. EACCES: the descriptor or the map does not permit writing.
       if (!(error instanceof BpfError) || !["EPERM", "EACCES"].includes(error.code)) throw error;
       this.#memory = mapReadOnly({ ...mapping, writable: false }, id);
       isWritable = false;
@@ -126,26 +133,33 @@ class MappedValues implements Disposable {
     this.#isWritable = isWritable;
     this.#what = what;
     this.view = new DataView(buffer, 0, length);
-    this.safeView = isWritable ? this.view : this.#readOnly(new DataView(buffer, 0, length));
+    this.safeView = isWritable ? this.view : this.#makeReadOnly(new DataView(buffer, 0, length));
   }
 
-  /** The view for stores. @throws {TypeError} where it is read-only */
+  /**
+   * View for stores.
+   *
+   * @throws {TypeError} if the memory is read-only.
+   */
   get writable(): DataView {
-    return this.#isWritable ? this.view : this.#refuse();
+    return this.#isWritable ? this.view : this.#throwReadOnly();
   }
 
-  /** Removes the setters of a view and its buffer: arrays over the buffer could store, and so do the engine's atomic loads. */
-  #readOnly(view: DataView): DataView {
-    const refuse = (): never => this.#refuse();
+  /**
+   * Makes the setters and `buffer` of a view throw. Typed arrays over the buffer could store, and the engine's atomic loads
+   * store too.
+   */
+  #makeReadOnly(view: DataView): DataView {
+    const throwReadOnly = (): never => this.#throwReadOnly();
     for (const name of Object.getOwnPropertyNames(DataView.prototype)) {
-      if (name.startsWith("set")) Object.defineProperty(view, name, { value: refuse });
+      if (name.startsWith("set")) Object.defineProperty(view, name, { value: throwReadOnly });
     }
-    return Object.defineProperty(view, "buffer", { get: refuse });
+    return Object.defineProperty(view, "buffer", { get: throwReadOnly });
   }
 
-  #refuse(): never {
+  #throwReadOnly(): never {
     throw new TypeError(
-      `the view of the ${this.#what} is read-only, as the map is frozen or was created or opened without the right to write it: read it with load(), or with the get methods of the view`,
+      `the view of the ${this.#what} is read-only, because the map is frozen or was created or opened without the right to write: read it with load(), or with the get methods of the view`,
     );
   }
 
@@ -165,14 +179,17 @@ function mapReadOnly(mapping: FileMapping, id: number): MappedMemory {
   }
 }
 
-/** Arrays: an element for each index from 0, all there from the start. */
+/**
+ * Base class of arrays with an element at each index from 0. All elements exist from creation, zeroed, and none can be
+ * deleted.
+ */
 export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeName> extends KeyedMap<
   number,
   V,
   W,
   Name
 > {
-  /** The number of values: `maxEntries`. */
+  /** Number of elements: the same as `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
@@ -180,7 +197,10 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
   /**
    * Stores the value at an index.
    *
-   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   * The kernel copies the value in place. A program that reads at the same moment can see parts of the old and the new
+   * value, unless the value type has a `t.spinLock` field.
+   *
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value type rejects the value.
    */
   set(index: number, value: W, options?: ElementOptions): this {
     checkIndex(this, index);
@@ -189,21 +209,26 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
   }
 
   /**
-   * Stores many values, in one call where the kernel can (5.6), in the order given.
-   * All pairs are checked before the first is stored.
+   * Stores many values in the given order, in one system call if the kernel has batches for the map type (arrays: Linux
+   * 5.6, per-CPU arrays: 5.13), else with one call for each. All pairs are checked before the first one is stored. The
+   * values are not stored in one atomic step.
    *
-   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
-   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses
+   * @throws {BatchError} if the kernel rejects a value. `applied` is the number of values that were stored before.
+   * @throws {TypeError | RangeError} if an index is outside the array, or if the value type rejects a value. Nothing is
+   *   stored then.
    */
   setMany(pairs: Iterable<readonly [index: number, value: W]>): this {
     const list = listOf(pairs, "pairs");
-    // Elements that are not pairs are refused with the values.
+    // MapElements.setMany() rejects elements that are not pairs.
     for (const pair of list) if (Array.isArray(pair)) checkIndex(this, pair[0]);
     this.elements.setMany(list);
     return this;
   }
 
-  /** The value at an index; a negative one counts from the end; `undefined` outside. */
+  /**
+   * Returns the value at an index, or `undefined` outside the array. A negative index counts from the end, as in
+   * `Array.prototype.at`.
+   */
   at(index: number): V | undefined {
     void this.fd;
     const place = Math.trunc(index) || 0;
@@ -211,7 +236,7 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
     return absolute < 0 || absolute >= this.length ? undefined : this.get(absolute);
   }
 
-  /** The length: an array's entries are always there. */
+  /** Returns {@link length}: all elements of an array exist. */
   override count(): number {
     void this.fd;
     return this.length;
@@ -220,17 +245,26 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
 
 /** Options of {@link ArrayMap}. */
 export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V> {
-  /** Makes the values mappable, for {@link ArrayMap.view} (kernel 5.5). @default false */
+  /**
+   * Makes the values mappable, for {@link ArrayMap.view}. Requires Linux 5.5.
+   *
+   * @default false
+   */
   readonly mmap?: boolean;
 }
 
 /**
- * An array of values, indexed from 0: all are there from the start, zeroed, and none can be deleted.
+ * Array of values, indexed from 0. All values exist from creation, zeroed, and none can be deleted.
  *
- * Kernel 3.19.
+ * Keys are indexes from 0 to `length - 1`. If the value type has a `t.spinLock` field, values are copied while the lock is
+ * held (Linux 5.1 or later). With the option `mmap`, {@link view}, {@link load}, {@link store} and {@link atomicAdd} access
+ * the values without system calls.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 3.19.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM if the kernel has no memory for all values.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -241,17 +275,19 @@ export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V>
  * ```
  */
 export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, "array"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ arrayKind<"ArrayMap", ArrayMapOptions<AnyType>>(
     ARRAY,
     "ArrayMap",
     ["mmap"],
-    mappable,
+    mmapFlag,
   );
-  /** The type that values are written and read with. */
+  /** Type of the values. */
   declare readonly types: ValueTypes<V>;
   #mapped: MappedValues | undefined;
   #atomicAdd: ((index: number, amount: Infer<V>) => Infer<V>) | undefined;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: ArrayMapOptions<V>) {
     const handle = ArrayMap.kind.handle(options);
     const { value } = handle.types;
@@ -263,25 +299,29 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
     });
   }
 
-  /** Bytes from one value to the next in {@link view}: the value's size, rounded up to 8. */
+  /** Bytes from one value to the next in {@link view}: the size of a value, rounded up to a multiple of 8. */
   get stride(): number {
     return roundUp8(this.valueSize);
   }
 
   /**
-   * The kernel's own memory of the values, no copy: value `i` is at `i * stride`. For arrays with `mmap: true`.
+   * The kernel's own memory of the values, without a copy. Value `i` is at byte `i * stride`. The array must have been
+   * created with `mmap: true`.
    *
-   * The kernel and its programs change it at any time. In a loop that waits for a change, read it by `Atomics.load` of an
-   * integer array over `view.buffer`, or call a method of the map in the loop: the engine may do a plain read only once for
-   * the whole loop, even where that calls `Date.now()` or `performance.now()`. Disposal detaches the view.
+   * Programs change the memory at any time. In a loop that waits for a change, read it with `Atomics.load` of an integer
+   * array over `view.buffer`, or call a method of the map in the loop. The engine may do a plain read only once for the
+   * whole loop, even if that calls `Date.now()` or `performance.now()`. Disposal detaches the view.
    *
-   * It is read-only for a map that is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`: its `set`
-   * methods and its `buffer` then throw a TypeError, as a store to such memory would end the process. To wait for a change, call
-   * {@link load} in a loop. For a map that was opened with `"rdonly"` it needs CAP_SYS_ADMIN: the kernel cannot map such a
-   * descriptor, so another one is opened by id.
+   * The view is read-only if the map is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`. Its
+   * `set` methods and its `buffer` then throw a TypeError, because a store to such memory would end the process. To wait
+   * for a change, call {@link load} in a loop. For a map that was opened with `"rdonly"`, the view needs CAP_SYS_ADMIN: the
+   * kernel cannot map such a descriptor, so that another one is opened by id.
    *
-   * @throws {TypeError} when the array was not created with `mmap: true`
-   * @throws {BpfError} `EACCES` when this object may not read the map, `EPERM` without CAP_SYS_ADMIN
+   * Requires Linux 5.5.
+   *
+   * @throws {TypeError} if the array was not created with `mmap: true`.
+   * @throws {BpfError} EACCES if this object may not read the map.
+   * @throws {BpfError} EPERM if the map was opened with `"rdonly"` and this process lacks CAP_SYS_ADMIN.
    *
    * @example
    * ```ts
@@ -296,7 +336,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 
   #values(): MappedValues {
-    // Read only for its error after disposal.
+    // Throws a DisposedError after disposal.
     void this.fd;
     if (this.#mapped !== undefined) return this.#mapped;
     if ((this.flags & BPF_F_MMAPABLE) === 0) {
@@ -307,11 +347,12 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 
   /**
-   * The value at an index, decoded from {@link view}: no system call. `undefined` outside the array.
+   * Returns the value at an index, decoded from {@link view} without a system call, or `undefined` outside the array.
    *
-   * Programs may write while it is read: a value of more than one integer may be half old and half new.
+   * Programs may write at the same moment: a value of more than one integer can be half old and half new.
    *
-   * @throws as {@link view}
+   * @throws {TypeError} if the array was not created with `mmap: true`.
+   * @throws {BpfError} if the memory cannot be mapped: see {@link view}.
    *
    * @example
    * ```ts
@@ -329,27 +370,31 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 
   /**
-   * Writes the value at an index into {@link view}: no system call. Programs see it at once, and may see a part of it first.
+   * Writes the value at an index into {@link view}, without a system call. Programs see it at once, and can see a part of
+   * it before the rest.
    *
-   * @throws {TypeError | RangeError} for an index outside the array, or a value that its type refuses, which may then be
-   *   written in part; {TypeError} where the view is read-only; else as {@link view}
+   * @throws {RangeError} if the index is outside the array.
+   * @throws {TypeError | RangeError} if the value type rejects the value, which can then be written in part.
+   * @throws {TypeError} if the view is read-only, or if the array was not created with `mmap: true`.
+   * @throws {BpfError} if the memory cannot be mapped: see {@link view}.
    */
   store(index: number, value: Infer<V>): this {
     const view = this.#values().writable;
-    this.#checkPlace(index);
+    this.#checkIndex(index);
     const { elements, stride } = this;
     elements.write("value", elements.layout.value, view, index * stride, value);
     return this;
   }
 
   /**
-   * Adds to the integer at an index atomically, without a system call, and returns its previous value. It wraps around as
-   * the C type does; a negative amount subtracts.
+   * Adds to the integer at an index atomically, without a system call, and returns its previous value. The integer wraps
+   * around as its C type does; a negative amount subtracts.
    *
-   * For `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` and `t.i64Number`.
+   * The value type must be `t.u32`, `t.i32`, `t.u64`, `t.i64`, `t.u64Number` or `t.i64Number`.
    *
-   * @throws {TypeError} for another type of values, an amount of the wrong type, or a read-only view
-   * @throws {RangeError} for an index outside the array, or an amount that is not an integer of 64 bits; else as {@link view}
+   * @throws {TypeError} if the array has another value type, if the amount has the wrong type, or if the view is read-only.
+   * @throws {RangeError} if the index is outside the array, or if the amount is not an integer that fits the value type.
+   * @throws {BpfError} if the memory cannot be mapped: see {@link view}.
    *
    * @example
    * ```ts
@@ -360,12 +405,12 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    */
   atomicAdd(index: number, amount: Infer<V> & (number | bigint)): Infer<V> {
     const { buffer } = this.#values().writable;
-    this.#checkPlace(index);
+    this.#checkIndex(index);
     this.#atomicAdd ??= atomicAdder(this.types.value as Type<Infer<V>>, buffer, this.stride);
     return this.#atomicAdd(index, amount);
   }
 
-  #checkPlace(index: number): void {
+  #checkIndex(index: number): void {
     if (Number.isInteger(index) && index >= 0 && index < this.length) return;
     throw new RangeError(
       `index of ${this}: expected an integer from 0 to ${this.length - 1}, got ${describe(index)}`,
@@ -373,9 +418,9 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 
   /**
-   * Detaches the view and closes the descriptor; a second call does nothing.
+   * Detaches the view and closes the descriptor. Further calls do nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses the view: nothing is disposed of then
+   * @throws {Error} while an asynchronous operation of Bun uses the view. Nothing is disposed of then.
    */
   override [Symbol.dispose](): void {
     this.#mapped?.[Symbol.dispose]();
@@ -383,11 +428,11 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 }
 
-function mappable({ mmap = false, value }: ArrayMapOptions<AnyType>) {
+function mmapFlag({ mmap = false, value }: ArrayMapOptions<AnyType>) {
   checkBoolean("mmap", mmap);
   if (mmap && hasOpaqueField(value)) {
     throw new TypeError(
-      "mmap: values with a spin lock or timer cannot be mapped, as user space could write those",
+      "mmap: expected a value type without a spin lock or timer, because user space could overwrite those",
     );
   }
   return { flags: mmap ? BPF_F_MMAPABLE : 0 };
@@ -397,15 +442,19 @@ function mappable({ mmap = false, value }: ArrayMapOptions<AnyType>) {
 export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
 
 /**
- * An array with a value for each CPU at every index: a program changes the value of its CPU without contention, and the
- * reader adds the values up. All values are there from the start, zeroed, and none can be deleted.
+ * Array that has one value for each CPU at every index. A program changes the value of its own CPU without contention, and
+ * the reader adds them up with `sum` or `reduce`. All values exist from creation, zeroed, and none can be deleted.
  *
- * Kernel 4.6. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB. The values of one index
- * are read one CPU after the other while programs go on: their sum is not that of one moment.
+ * Values are arrays with one element for each possible CPU, in the order of {@link possibleCpus}. A value takes at most 32
+ * KiB for each CPU. `set` stores all elements. The kernel copies the values of an index one CPU after the other while
+ * programs run: their sum is not a snapshot of one moment.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `E2BIG` for a value
- * of more than 32 KiB
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.6.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM if the kernel has no memory for all values.
+ * @throws {BpfError} E2BIG if a value has more than 32 KiB.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -420,11 +469,13 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   readonly Infer<V>[],
   "percpu_array"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ arrayKind(PERCPU_ARRAY, "PerCpuArrayMap");
-  /** The type that the values of one CPU are written and read with. */
+  /** Type of the value of one CPU. */
   declare readonly types: ValueTypes<V>;
   readonly #perCpu: PerCpuElements<number, Infer<V>>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: PerCpuArrayMapOptions<V>) {
     const handle = PerCpuArrayMap.kind.handle(options);
     const values = new PerCpuLayout(handle.types.value as Type<Infer<V>>);
@@ -433,16 +484,19 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   }
 
   /**
-   * The sum of an index's values over all CPUs, or `undefined` outside the array. For numbers and bigints; a sum of numbers
-   * is exact up to 2^53.
+   * Returns the sum of the values at an index over all CPUs, or `undefined` outside the array. A sum of numbers is exact up
+   * to 2^53.
    *
-   * @throws {TypeError} when the values are something else
+   * @throws {TypeError} if the values are neither numbers nor bigints.
    */
   sum(index: number): (Infer<V> & (number | bigint)) | undefined {
     return sumValues(this.get(index), `${this}`);
   }
 
-  /** Folds an index's values, one CPU after the other, into one; `undefined` outside the array. */
+  /**
+   * Calls `fn` with the value of each CPU in turn and returns the last result, or `undefined` outside the array. `fn` gets
+   * the previous result (at first `initial`), the value and the number of the CPU.
+   */
   reduce<R>(
     index: number,
     fn: (accumulator: R, value: Infer<V>, cpu: number) => R,
@@ -451,16 +505,22 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
     return reduceValues(this.get(index), fn, initial);
   }
 
-  /** The value of one CPU, or `undefined` outside the array. @throws {RangeError} for a CPU that cannot be */
+  /**
+   * Returns the value of one CPU, or `undefined` outside the array. The kernel copies the values of all CPUs for it.
+   *
+   * @throws {RangeError} if `cpu` is not one of {@link possibleCpus}.
+   */
   getCpu(index: number, cpu: number): Infer<V> | undefined {
     return this.#perCpu.get(index, cpu);
   }
 
   /**
-   * Stores the value of one CPU and leaves those of the others (kernel 7.0).
+   * Stores the value of one CPU and leaves those of the others.
    *
-   * @throws {BpfError} `EINVAL` before 7.0
-   * @throws {RangeError} for a CPU that cannot be, or an index outside the array
+   * Requires Linux 7.0.
+   *
+   * @throws {BpfError} EINVAL before Linux 7.0.
+   * @throws {RangeError} if the index is outside the array, or if `cpu` is not one of {@link possibleCpus}.
    */
   setCpu(index: number, cpu: number, value: Infer<V>): this {
     checkIndex(this, index);

@@ -4,13 +4,13 @@ import { type MapHandle, type MapInfo, readMapInfo } from "./create.ts";
 import type { CheckedArguments, MapClass, MapOf, OpenArguments } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 
-/** The type that {@link BpfMap.dup} returns: the type of the object, but for a perf buffer that of its map alone. */
+/** Type of the object that {@link BpfMap.dup} returns: that of the map itself, except that a perf buffer returns its map. */
 export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extends BpfMap } ? D : M;
 
-/** Carries the type of a {@link BpfMap.dup} that is of another class; no object has it. */
+/** Key of a type-level property that overrides the result type of {@link BpfMap.dup}. No object has the property. */
 export declare const duplicateType: unique symbol;
 
-/** The library's class that a class is or extends. The constructor of a class that extends it takes arguments of its own. */
+/** Returns the library's class that a class is or extends. Constructors of extending classes take other arguments. */
 function ownClass<C extends MapClass>(Class: C): C {
   let own = Class;
   while (!Object.hasOwn(own, "kind")) own = Object.getPrototypeOf(own) as C;
@@ -18,32 +18,35 @@ function ownClass<C extends MapClass>(Class: C): C {
 }
 
 /**
- * The base class of all maps: an owned descriptor, and the properties of the map. The classes of the map types add their
- * operations.
+ * Base class of all maps: an owned descriptor, the properties of the map, and the ways to open one. The class of each map
+ * type adds its operations.
  *
- * A map lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends; the kernel keeps it for
- * as long as a program uses it or a path pins it. Garbage collection never closes it.
+ * A map object lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends. Garbage collection
+ * never closes it. The kernel keeps the map while a descriptor, a program or a pin refers to it.
  */
 export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends KernelObject {
   /** @internal */
   protected readonly handle: MapHandle;
 
-  /** @internal Classes of maps are constructed by their own options. */
+  /** @internal */
   protected constructor(handle: MapHandle) {
     super(handle.descriptor, () => handle.info.id, handle.pinnedAt);
     this.handle = handle;
   }
 
   /**
-   * Opens the map pinned at a path on a BPF file system (kernel 4.4).
+   * Opens the map that is pinned at a path of a BPF file system. The class must match the map type.
    *
-   * The sizes of key and value are compared with those of the map, but not their types: reading types from the kernel is slow, and
-   * few maps of other programs would pass. `checkMapTypes(map)` compares the types.
+   * The sizes of keys and values are compared with those of the map, but not their types: `checkMapTypes(map)` compares the
+   * types. That is slow, and few maps of other programs would pass.
    *
-   * @param options the types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
-   * @throws {TypeError} when it is another kind of map, or its key or value has another size, and for an unknown option
-   * @throws {BpfError} `EACCES` when the path is not on a BPF file system, or this user may not open it
-   * @throws {Error} when nothing is pinned there
+   * Requires Linux 4.4.
+   *
+   * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
+   * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
+   *   unknown.
+   * @throws {BpfError} EACCES if the path is not on a BPF file system, or if this user may not open the file.
+   * @throws {Error} if nothing is pinned at the path.
    *
    * @example
    * ```ts
@@ -64,7 +67,18 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return new (ownClass(this))(this.kind.open({ path }, options[0]) as never) as MapOf<C, A[0]>;
   }
 
-  /** Opens a map by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open} */
+  /**
+   * Opens the map with an id. The class must match the map type, and the sizes of keys and values are compared as by
+   * {@link open}.
+   *
+   * Requires Linux 4.13 and CAP_SYS_ADMIN.
+   *
+   * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
+   * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
+   *   unknown.
+   * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
+   * @throws {BpfError} ENOENT if no map has the id.
+   */
   static fromId<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,
     id: number,
@@ -74,9 +88,14 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   }
 
   /**
-   * Opens the map of a descriptor by a duplicate with the same rights. The descriptor itself stays the caller's.
+   * Opens the map of a descriptor. The object has a duplicate of the descriptor with the same access rights: the given one
+   * remains the caller's. The class must match the map type, and the sizes of keys and values are compared as by
+   * {@link open}.
    *
-   * @throws {TypeError} for flags that are not those of the descriptor; else as {@link open}
+   * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
+   * @throws {TypeError} if the map has another map type or its keys or values have another size, if an option is unknown,
+   *   or if `flags` are not the access rights of the descriptor.
+   * @throws {BpfError} EBADF if the descriptor is not open.
    */
   static fromFd<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,
@@ -87,64 +106,77 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   }
 
   /**
-   * Opens the same map as a second object, with its own descriptor and lifetime. Its class is the library's, also where that
-   * was extended.
+   * Opens the same map as a second object with its own descriptor and lifetime. For an object of a class that extends one
+   * of the library's, the result is an object of the library's class.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   dup(): Duplicate<this> {
     const Class = ownClass(this.constructor as MapClass);
     return new Class(this.handle.duplicate() as never) as Duplicate<this>;
   }
 
-  /** The name given at creation; may be empty. */
+  /** Name that the map was created with, or `""`. */
   get name(): string {
     return this.handle.info.name;
   }
 
-  /** The map type: `"hash"`, `"lru_hash"`, ... */
+  /** Map type: `"hash"`, `"lru_hash"`, ... */
   get type(): Name {
-    // Checked when the map was opened.
+    // adopt() checked it when the map was opened.
     return this.handle.info.type as Name;
   }
 
-  /** Bytes of a key; 0 for kinds without keys. */
+  /** Size of a key in bytes; 0 for map types without keys. */
   get keySize(): number {
     return this.handle.info.keySize;
   }
 
-  /** Bytes of a value; 0 for kinds without values. */
+  /** Size of a value in bytes, for one CPU in per-CPU maps; 0 for map types without values. */
   get valueSize(): number {
     return this.handle.info.valueSize;
   }
 
-  /** The largest number of entries; for a ring buffer, its size in bytes. */
+  /** Largest number of entries. For a ring buffer, its size in bytes. */
   get maxEntries(): number {
     return this.handle.info.maxEntries;
   }
 
-  /** The kernel's bits (`BPF_F_*`) that the map was created with. */
+  /** Flags that the map was created with: the kernel's bits (`BPF_F_*`). */
   get flags(): number {
     return this.handle.info.flags;
   }
 
+  /** @internal Returns the class name and the properties that `console.log` prints. */
   protected shown(): readonly [className: string, properties: object] {
     const { name, type, keySize, valueSize, maxEntries } = this.handle.info;
     const Class = this.constructor as MapClass;
-    // Bundlers shorten the names of classes.
+    // Bundlers rename classes: `kind` has the name.
     const className = Object.hasOwn(Class, "kind") ? Class.kind.className : Class.name;
     return [className, { type, name, keySize, valueSize, maxEntries }];
   }
 
-  /** Reads the properties and the state of the map from the kernel (kernel 4.13). @throws {BpfError} */
+  /**
+   * Returns the properties and the current state of the map, read from the kernel.
+   *
+   * Requires Linux 4.13.
+   *
+   * @throws {BpfError} if the kernel rejects the call.
+   * @throws {DisposedError} after disposal.
+   */
   info(): MapInfo {
     return readMapInfo(this.fd, `${this}`);
   }
 
   /**
-   * Forbids changes by user space from now on, for good. Programs can still change the map (kernel 5.2).
+   * Forbids all further changes by user space, irreversibly. Programs can still change the map.
    *
-   * @throws {BpfError} `EPERM` when it is frozen already, `EBUSY` when it is mapped writable
+   * Requires Linux 5.2.
+   *
+   * @throws {BpfError} EPERM if the map is frozen already, or if this object may not write it.
+   * @throws {BpfError} EBUSY if its memory is mapped writable.
+   * @throws {BpfError} ENOTSUPP if its values have a spin lock or timer, or if the map type cannot be frozen.
+   * @throws {DisposedError} after disposal.
    */
   freeze(): this {
     freezeKernelMap(this.fd, `${this}`);

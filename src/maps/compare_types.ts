@@ -5,18 +5,20 @@ import type { ArrayType, FieldPlace, Fields, StructType, Type } from "../types/t
 import type { BpfMap } from "./bpf_map.ts";
 
 /**
- * Checks that the types of this object for keys and values agree with the types that the kernel has for the map. Returns false
- * where the kernel has none: maps have types if this library or libbpf created them with types that C has.
+ * Compares the types of keys and values of a map object with the types that the kernel has for the map. Returns true if
+ * they match, and false if the kernel has no types: maps have types if this library or libbpf created them with types that
+ * C has.
  *
- * Opening a map compares only sizes, as one type can be described in many ways. A type of the same size can still read the wrong
- * field. This function compares the layouts: names of fields (without case and underscores), their places and sizes (of bit-fields
- * in bits), the lengths of arrays, and integers against floating-point numbers. Signs, byte orders and names of types may differ,
- * as those of `int` and `t.u32`. Bytes, texts, addresses and custom types match anything of their size.
+ * Opening a map compares only sizes, because one type can be described in many ways. A type of the same size can still read
+ * the wrong field. This function compares the layouts: names of fields (ignoring case and underscores), their offsets and
+ * sizes (of bit-fields in bits), the lengths of arrays, and integers against floating-point numbers. Signs, byte orders and
+ * names of types may differ, as those of `int` and `t.u32`. Bytes, texts, addresses and custom types match anything of
+ * their size.
  *
- * It needs CAP_SYS_ADMIN. Requires Linux 4.18.
+ * Requires Linux 4.18 and CAP_SYS_ADMIN.
  *
- * @throws {TypeError} that lists each difference
- * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+ * @throws {TypeError} that lists each difference.
+ * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
  *
  * @example
  * ```ts
@@ -54,10 +56,10 @@ export function checkMapTypes(map: BpfMap): boolean {
   );
 }
 
-/** The form of a value. Values of other types match anything. */
-type Form = "a struct" | "an array" | "an integer" | "a number with a fraction";
+/** Form of a value. Types without a form match anything of their size. */
+type Form = "a struct" | "an array" | "an integer" | "a floating-point number";
 
-/** Compares types of `t` with types of the kernel, and collects the differences. */
+/** Comparison of `t` types with types of the kernel, which collects the differences. */
 class Comparison {
   readonly differences: string[] = [];
   readonly #btf: Btf;
@@ -66,17 +68,18 @@ class Comparison {
     this.#btf = btf;
   }
 
-  /** Notes the differences between a type of `t` and a type of the kernel, at a path. */
-  compare(path: string, own: Type<unknown>, id: number): true {
+  /** Adds the differences between a `t` type and a type of the kernel. `path` is the name of the field in messages. */
+  compare(path: string, declared: Type<unknown>, id: number): true {
     const size = this.#btf.sizeOf(id);
     const found = this.#btf.resolve(id);
-    const [form, foundForm] = [formOf(own), this.#formOf(found)];
-    if (own.size !== size) this.#note(`${path} has ${own.size} bytes here, and ${size}`);
+    const [form, foundForm] = [formOf(declared), this.#formOf(found)];
+    if (declared.size !== size) this.#note(`${path} has ${declared.size} bytes here, and ${size}`);
     else if (form === undefined || foundForm === undefined) return true;
     else if (form !== foundForm) this.#note(`${path} is ${form} here, and ${foundForm}`);
-    else if (form === "a struct") this.#compareFields(path, own as StructType<Fields>, found.id);
+    else if (form === "a struct")
+      this.#compareFields(path, declared as StructType<Fields>, found.id);
     else if (form === "an array") {
-      const { element, length } = own as ArrayType<unknown>;
+      const { element, length } = declared as ArrayType<unknown>;
       if (length === found.length) return this.compare(`${path}[]`, element, found.typeId);
       this.#note(`${path} has ${length} elements here, and ${found.length}`);
     }
@@ -85,17 +88,17 @@ class Comparison {
 
   #compareFields(path: string, { fields }: StructType<Fields>, id: number): void {
     const members = this.#members(id);
-    // Bytes in the kernel's type may be anything, some bit-fields for example.
-    const bytes = members.filter((member) => this.#isOfBytes(member));
+    // An array of bytes in the kernel's type may stand for anything, for example for several bit-fields.
+    const bytes = members.filter((member) => this.#isBytes(member));
     const names = identifiers(Object.keys(fields));
     for (const [index, place] of Object.values(fields).entries()) {
       const { type, offset } = place;
       const name = names[index] as string;
       const inside = `${path}.${name}`;
-      const member = takeByName(members, name);
+      const member = removeByName(members, name);
       if (isBits(type) && bytes.some((run) => this.#covers(run, place))) continue;
       if (member === undefined) {
-        // Bytes without a name in the kernel's type are padding.
+        // A field of bytes that the kernel's type lacks is padding there.
         if (formOf(type) !== undefined || isBits(type)) this.#note(`${inside} is here, and not`);
       } else if (isBits(type) || member.bitSize !== 0) this.#compareBits(inside, place, member);
       else if (member.bitOffset === offset * 8) this.compare(inside, type, member.typeId);
@@ -106,10 +109,10 @@ class Comparison {
     }
   }
 
-  /** Notes the differences of two members of which at least one is a bit-field. */
+  /** Adds the differences of two members of which at least one is a bit-field. */
   #compareBits(
     path: string,
-    { type, offset, bitOffset = offset * 8 }: Place,
+    { type, offset, bitOffset = offset * 8 }: PlacedField,
     member: Member,
   ): void {
     const [bits, found] = [bitsOf(type), this.#bitsOf(member)];
@@ -124,17 +127,17 @@ class Comparison {
     return bitSize === 0 ? this.#btf.sizeOf(typeId) * 8 : bitSize;
   }
 
-  #isOfBytes({ bitSize, typeId }: Member): boolean {
+  #isBytes({ bitSize, typeId }: Member): boolean {
     return bitSize === 0 && this.#formOf(this.#btf.resolve(typeId)) === undefined;
   }
 
-  /** Returns true where a member of the kernel's type covers the last bit of a bit-field. */
-  #covers(member: Member, { type, offset, bitOffset = offset * 8 }: Place): boolean {
+  /** Returns true if a member of the kernel's type covers the last bit of a bit-field. */
+  #covers(member: Member, { type, offset, bitOffset = offset * 8 }: PlacedField): boolean {
     const last = bitOffset + bitsOf(type) - 1;
     return member.bitOffset <= last && last < member.bitOffset + this.#bitsOf(member);
   }
 
-  /** Returns the members of a struct with those of anonymous members in it. Of a union one is enough. */
+  /** Returns the members of a struct, including those of anonymous members. Of a union, the declared type may have any one. */
   #members(id: number, bitOffset = 0, isAlternative = false): Member[] {
     return this.#btf.members(id).flatMap((member) => {
       const at = bitOffset + member.bitOffset;
@@ -148,13 +151,13 @@ class Comparison {
   #formOf({ id, kind, name, typeId }: BtfType): Form | undefined {
     switch (kind) {
       case "struct":
-        // Addresses may also be read as numbers or bytes. A struct without members stands for a floating-point number in kernels
-        // before 5.13.
+        // Addresses may be read as numbers or bytes. A struct without members stands for a floating-point number: kernels
+        // before 5.13 lack BTF_KIND_FLOAT.
         return /^in6?_addr$/.test(name) || this.#btf.members(id).length === 0
           ? undefined
           : "a struct";
       case "array":
-        // Bytes may be read as anything.
+        // Arrays of bytes may be read as anything.
         return this.#btf.sizeOf(typeId) === 1 ? undefined : "an array";
       case "int":
       case "enum":
@@ -162,7 +165,7 @@ class Comparison {
       case "ptr":
         return "an integer";
       case "float":
-        return "a number with a fraction";
+        return "a floating-point number";
       default:
         return undefined;
     }
@@ -181,26 +184,29 @@ interface Member {
   readonly isAlternative: boolean;
 }
 
-type Place = FieldPlace<Type<unknown>>;
+type PlacedField = FieldPlace<Type<unknown>>;
 
 function bitsOf(type: Type<unknown>): number {
   return isBits(type) ? type.width : type.size * 8;
 }
 
 function formOf(type: Type<unknown>): Form | undefined {
-  // A type from elsewhere may call itself anything.
+  // A custom type can have any `kind`.
   const { fields } = type as Partial<StructType<Fields>>;
   const { element } = type as Partial<ArrayType<unknown>>;
   if (type.kind === "struct") return fields && "a struct";
   if (type.kind === "array") return element && element.size !== 1 ? "an array" : undefined;
-  if (/^f(32|64)$/.test(type.kind)) return "a number with a fraction";
+  if (/^f(32|64)$/.test(type.kind)) return "a floating-point number";
   return /^([ui](8|16|32|64)(Number)?|be(16|32|64)|bool|enum)$/.test(type.kind)
     ? "an integer"
     : undefined;
 }
 
-/** Removes the member with a name from a list, or one with the same letters: C and JavaScript join words differently. */
-function takeByName(members: Member[], name: string): Member | undefined {
+/**
+ * Removes the member with a name from a list and returns it. Falls back to a member whose name differs in case and
+ * underscores only.
+ */
+function removeByName(members: Member[], name: string): Member | undefined {
   const letters = (text: string) => text.replaceAll("_", "").toLowerCase();
   let index = members.findIndex((member) => member.name === name);
   if (index < 0) index = members.findIndex((member) => letters(member.name) === letters(name));

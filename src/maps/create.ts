@@ -25,18 +25,18 @@ import { BPF_F_NO_COMMON_LRU, BPF_F_NUMA_NODE, BPF_OBJ_NAME_LEN } from "../uapi/
 import { MAP_INFO } from "../uapi/layout.ts";
 
 /**
- * Creates the map that a spec describes; the descriptor is the caller's.
+ * Creates the map that a spec describes. Returns its descriptor, which the caller owns.
  *
- * @param row of the map type
- * @param innerRow of the maps inside
- * @throws {BpfError} when the kernel refuses it
- * @throws {Error} for inode storage without its security module
+ * @param row row of the map type
+ * @param innerRow row of the type of the inner maps
+ * @throws {BpfError} if the kernel rejects the creation.
+ * @throws {Error} for inode storage if its security module is not active.
  */
 export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType): number {
   row.requirement?.();
   const { inner } = spec;
   if (inner === undefined || innerRow === undefined) return createWithTypes(row, spec, undefined);
-  // The kernel takes from it what the maps inside are like, and does not keep it.
+  // The kernel copies the attributes of inner maps from the template and does not keep it.
   using template = new Descriptor(
     createFromSpec(innerRow, inner),
     `template of the ${describeMap(spec)}`,
@@ -45,29 +45,29 @@ export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType):
 }
 
 /**
- * The types of keys and values serve `bpftool map dump` alone for most map types: a kernel that does not take them
- * (before 4.18) makes the map without.
+ * Creates a map with BTF for its keys and values. If the kernel rejects the BTF (before 4.18) and the map type does not
+ * require it, the map is created without: most map types have it for `bpftool map dump` only.
  */
 function createWithTypes(row: MapType, spec: MapSpec, innerMapFd: number | undefined): number {
   const what = describeMap(spec);
   const { types } = spec;
-  if (types === undefined) return createKernelMap(creation(row, spec, innerMapFd), what);
+  if (types === undefined) return createKernelMap(creationAttributes(row, spec, innerMapFd), what);
   const { bytes, keyTypeId, valueTypeId, areRequired, older } = types;
   try {
     using btf = loadBtf(bytes, `types of the ${what}`);
     const described = { fd: btf.fd, keyTypeId, valueTypeId };
-    return createKernelMap(creation(row, spec, innerMapFd, described), what);
+    return createKernelMap(creationAttributes(row, spec, innerMapFd, described), what);
   } catch (error) {
     if (!(error instanceof BpfError)) throw error;
     if (older !== undefined) {
       return createWithTypes(row, { ...spec, types: { ...older, areRequired } }, innerMapFd);
     }
     if (areRequired) throw error;
-    return createKernelMap(creation(row, spec, innerMapFd), what);
+    return createKernelMap(creationAttributes(row, spec, innerMapFd), what);
   }
 }
 
-function creation(
+function creationAttributes(
   row: MapType,
   spec: MapSpec,
   innerMapFd: number | undefined,
@@ -90,7 +90,7 @@ function creation(
   };
 }
 
-/** Explains why the kernel has no maps of a type: by a probe where probes are loaded, else by its version and build. */
+/** Explains why the kernel has no maps of a type: by a probe if `features` is loaded, else by version and build options. */
 function explainAbsence(row: MapType): string | undefined {
   const probes = explainer();
   if (probes !== undefined) return probes.mapType(row.type);
@@ -98,50 +98,62 @@ function explainAbsence(row: MapType): string | undefined {
   return reason && `This kernel has no maps of the type ${row.type}: ${reason}`;
 }
 
-/** The properties of a map that stay the same for its whole life. */
+/** Properties of a map that never change. */
 export interface MapProperties {
+  /** Id of the map in the kernel. */
   readonly id: number;
+  /** Map type: `"hash"`, `"lru_hash"`, ... */
   readonly type: MapTypeName;
-  /** Bytes. */
+  /** Size of a key in bytes; 0 for map types without keys. */
   readonly keySize: number;
-  /** Bytes of one value as programs see it. */
+  /** Size of a value in bytes, for one CPU in per-CPU maps; 0 for map types without values. */
   readonly valueSize: number;
+  /** Largest number of entries. For a ring buffer, its size in bytes. */
   readonly maxEntries: number;
-  /** The kernel's bits (`BPF_F_*`). */
+  /** Flags that the map was created with: the kernel's bits (`BPF_F_*`). */
   readonly flags: number;
-  /** Empty where the creator gave none. */
+  /** Name that the map was created with, or `""`. */
   readonly name: string;
-  /** The id of the BTF that describes key and value, or 0. */
+  /** Id of the BTF object that describes keys and values, or 0. */
   readonly btfId: number;
-  /** The key's type in that BTF, or 0. */
+  /** Id of the key type in that BTF, or 0. */
   readonly btfKeyTypeId: number;
-  /** The value's type in that BTF, or 0. */
+  /** Id of the value type in that BTF, or 0. */
   readonly btfValueTypeId: number;
-  /** The kernel's `map_extra`, whose meaning depends on the kind (kernel 5.16); 0 for most. */
+  /** `map_extra` of the kernel (Linux 5.16), whose meaning depends on the map type; 0 for most. */
   readonly mapExtra: number;
-  /** The value's type in the kernel's own BTF (kernel 5.6), for structs of functions; 0 for other kinds. */
+  /** Id of the value type in the kernel's BTF (Linux 5.6), for `struct_ops` maps; 0 for other map types. */
   readonly kernelValueTypeId: number;
 }
 
-/** The properties of a map, and its state at the time of the call. */
+/** Properties of a map, and its state at the time of the call. */
 export interface MapInfo extends MapProperties {
-  /** Bytes of memory that it takes now (kernel 6.4), or can take at most (before); `undefined` where /proc is not mounted. */
+  /**
+   * Bytes of memory that the map uses now (since Linux 6.4), or can use at most (before). `undefined` if /proc is not
+   * mounted.
+   */
   readonly memory: number | undefined;
-  /** True where user space cannot change it any more: {@link BpfMap.freeze}. `undefined` before kernel 5.2 and without /proc. */
+  /**
+   * True if user space can no longer change the map: see {@link BpfMap.freeze}. `undefined` before Linux 5.2, and if /proc
+   * is not mounted.
+   */
   readonly frozen: boolean | undefined;
 }
 
-/** An open map, before an object of its class has it: the descriptor, owned, and what it was made or opened with. */
+/**
+ * Open map before a map class wraps it: the owned descriptor, the map's properties, and the types that it was created or
+ * opened with.
+ */
 export class MapHandle<Types extends object = object> {
-  /** The row of its map type. */
+  /** Row of the map type. */
   readonly row: MapType;
   readonly descriptor: Descriptor;
   readonly info: MapProperties;
-  /** The types that its keys, values or events are written and read with. */
+  /** Types of the keys, values or events. */
   readonly types: Types;
-  /** The path that it was opened or pinned at. */
+  /** Path that the map was opened or pinned at. */
   readonly pinnedAt: string | undefined;
-  /** True where it was created, and pinned there, just now. */
+  /** True if the map was created and pinned by this process just now. */
   readonly isNewlyPinned: boolean;
 
   constructor(
@@ -160,24 +172,32 @@ export class MapHandle<Types extends object = object> {
     this.isNewlyPinned = isNewlyPinned;
   }
 
-  /** Opens the map a second time, with a descriptor of its own. @throws {DisposedError} after disposal */
+  /**
+   * Opens the map a second time, with a duplicate of the descriptor.
+   *
+   * @throws {DisposedError} after disposal.
+   */
   duplicate(types = this.types): MapHandle<Types> {
     const { fd, what } = this.descriptor;
     return new MapHandle(this.row, new Descriptor(duplicate(fd, what), what), this.info, types);
   }
 
-  /** Closes the map, whose construction fails after all: a pin that was made for it goes too. */
+  /** Closes the map after the construction of its object failed. Removes the pin if it was made for that object. */
   abandon(): void {
     using descriptor = this.descriptor;
     try {
       if (this.isNewlyPinned) unpinObject(descriptor, this.pinnedAt as string, true);
     } catch {
-      // Another process has put something else there. The error to report is the one that led here.
+      // Another process has replaced the pin. The error to report is that of the construction.
     }
   }
 }
 
-/** Reads the properties of a map from the kernel (kernel 4.13). */
+/**
+ * Reads the properties of a map from the kernel. Requires Linux 4.13.
+ *
+ * @throws {BpfError}
+ */
 export function readMapProperties(fd: number, what: string): MapProperties {
   using info = objectInfo(fd, MAP_INFO.sizeof, what);
   return {
@@ -196,28 +216,36 @@ export function readMapProperties(fd: number, what: string): MapProperties {
   };
 }
 
-/** Reads the properties and the state of a map from the kernel (kernel 4.13). */
+/**
+ * Reads the properties and the state of a map from the kernel. Requires Linux 4.13.
+ *
+ * @throws {BpfError}
+ */
 export function readMapInfo(fd: number, what: string): MapInfo {
   const properties = readMapProperties(fd, what);
-  const more = readFdInfo(fd);
-  const frozen = fdNumber(more, "frozen");
+  const fdInfo = readFdInfo(fd);
+  const frozen = fdNumber(fdInfo, "frozen");
   return {
     ...properties,
-    memory: fdNumber(more, "memlock"),
+    memory: fdNumber(fdInfo, "memlock"),
     frozen: frozen === undefined ? undefined : frozen !== 0,
   };
 }
 
-/** Bytes that the kernel copies for the value of a key, whatever room it is given. @throws {Error} without /sys */
+/**
+ * Returns the number of bytes that the kernel copies for the value of a key, regardless of the size of the buffer.
+ *
+ * @throws {Error} for per-CPU maps if /sys is not mounted.
+ */
 export function copiedValueSize(row: Pick<MapType, "isPerCpu">, valueSize: number): number {
   return row.isPerCpu === true ? roundUp8(valueSize) * possibleCpus().length : valueSize;
 }
 
 /**
- * Creates a map; with a pin, the map pinned there is opened if there is one, and else the new one is pinned.
+ * Creates a map. With a pin, opens the map that is pinned at the path if there is one, else creates the map and pins it.
  *
  * @param types see {@link MapHandle.types}
- * @param innerRow the row of the maps inside
+ * @param innerRow row of the type of the inner maps
  */
 export function createMapHandle<Types extends object>(
   row: MapType,
@@ -237,7 +265,7 @@ export function createMapHandle<Types extends object>(
     pinObject(descriptor.fd, pin, what);
   } catch (error) {
     descriptor[Symbol.dispose]();
-    // Another process pinned its own meanwhile: that one it is, then.
+    // Another process pinned a map at the path meanwhile: open that one.
     if (error instanceof BpfError && error.code === "EEXIST") {
       return openMapHandle(row, { path: pin }, spec, types, access);
     }
@@ -247,12 +275,13 @@ export function createMapHandle<Types extends object>(
 }
 
 /**
- * Opens a map that exists already.
+ * Opens an existing map.
  *
- * @param row of the type that it must have
- * @param expected the part of a spec that it must agree with
- * @param access the rights of the descriptor: BPF_F_RDONLY, BPF_F_WRONLY or 0 for both
- * @throws {Error} where there is none, or it does not fit
+ * @param row row of the map type that it must have
+ * @param expected part of a spec that the map must match
+ * @param access rights of the descriptor: BPF_F_RDONLY, BPF_F_WRONLY, or 0 for both
+ * @throws {TypeError} if the map does not match.
+ * @throws {BpfError | Error} if the map cannot be opened.
  */
 export function openMapHandle<Types extends object>(
   row: MapType,
@@ -266,6 +295,7 @@ export function openMapHandle<Types extends object>(
   return adopt(row, descriptor, expected, types, describeOrigin(origin), pinnedAt);
 }
 
+/** Takes ownership of the descriptor of a map, and checks that the map matches the row and `expected`. Closes it otherwise. */
 function adopt<Types extends object>(
   row: MapType,
   descriptor: Descriptor,
@@ -279,7 +309,7 @@ function adopt<Types extends object>(
     descriptor.what = describeMap(info);
     checkCompatible(row, { ...expected, type: row.type }, info, where);
     row.requirement?.();
-    // Where that cannot be known, nothing must be made or pinned.
+    // Throws if the number of CPUs is unknown: before the map is pinned or wrapped.
     copiedValueSize(row, info.valueSize);
     return new MapHandle(row, descriptor, info, types, pinnedAt);
   } catch (error) {
@@ -288,8 +318,8 @@ function adopt<Types extends object>(
   }
 }
 
-/** Flags that belong to the moment of creation: the kernel does not keep them. */
-const passingFlags = BPF_F_NUMA_NODE | accessFlags;
+/** Flags that apply to the creation or the descriptor only: the kernel does not store them in the map. */
+const unstoredFlags = BPF_F_NUMA_NODE | accessFlags;
 
 const comparedAttributes = [
   "type",
@@ -300,7 +330,8 @@ const comparedAttributes = [
   "mapExtra",
 ] as const;
 
-function comparable(
+/** Returns an attribute of a map in the form in which the kernel reports it after creation. */
+function comparableValue(
   { kernelFlags = 0 }: MapType,
   map: Partial<MapSpec>,
   name: (typeof comparedAttributes)[number],
@@ -308,21 +339,29 @@ function comparable(
   const value = map[name];
   if (name === "maxEntries" && typeof value === "number") return roundedEntries(map, value);
   if (name !== "flags" || typeof value !== "number") return value;
-  return value & ~(passingFlags | kernelFlags);
+  return value & ~(unstoredFlags | kernelFlags);
 }
 
-/** Rounds up as the kernel does: with a list for each CPU, all lists get the same length. */
+/** Rounds up `maxEntries` as the kernel does with one LRU list for each CPU: all lists have the same length. */
 function roundedEntries({ flags = 0 }: Partial<MapSpec>, maxEntries: number): number {
   if ((flags & BPF_F_NO_COMMON_LRU) === 0) return maxEntries;
   const lists = possibleCpus().length;
   return Math.ceil(maxEntries / lists) * lists;
 }
 
-function shown(name: (typeof comparedAttributes)[number], map: Partial<MapSpec>): unknown {
+/** Returns an attribute in the form that messages print. */
+function formatAttribute(
+  name: (typeof comparedAttributes)[number],
+  map: Partial<MapSpec>,
+): unknown {
   return name === "flags" ? describeMapFlags(map.flags ?? 0) : map[name];
 }
 
-/** @throws {TypeError} that lists each attribute in which a map differs from what is expected */
+/**
+ * Checks that a map matches what is expected.
+ *
+ * @throws {TypeError} that lists each attribute in which the map differs.
+ */
 function checkCompatible(
   row: MapType,
   expected: Partial<MapSpec>,
@@ -331,22 +370,22 @@ function checkCompatible(
 ): void {
   const differences = comparedAttributes
     .filter((name) => expected[name] !== undefined)
-    .filter((name) => comparable(row, expected, name) !== comparable(row, info, name))
+    .filter((name) => comparableValue(row, expected, name) !== comparableValue(row, info, name))
     .map((name) => {
-      const option = name === "maxEntries" ? (row.countName ?? name) : name;
-      return `${option} is ${shown(name, info)}, not ${shown(name, expected)}`;
+      const option = name === "maxEntries" ? (row.countOption ?? name) : name;
+      return `${option} is ${formatAttribute(name, info)}, not ${formatAttribute(name, expected)}`;
     });
   if (differences.length === 0) return;
   throw new TypeError(`the map ${where} does not fit: ${differences.join("; ")}`);
 }
 
 /**
- * Lists all maps on the system, in the order of their ids. The list is lazy: each map is asked for when its turn comes.
- * Maps that are created or removed meanwhile may be in it or not.
+ * Iterates over the properties of all maps in the kernel, in the order of their ids. Each map is read when the loop reaches
+ * it: maps that are created or removed meanwhile may be returned or not.
  *
- * Kernel 4.13, CAP_SYS_ADMIN.
+ * Requires Linux 4.13 and CAP_SYS_ADMIN.
  *
- * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+ * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
  *
  * @example
  * ```ts

@@ -7,9 +7,11 @@ import type { MapTypeName } from "./map_types.ts";
 import { BPF_ANY } from "../uapi/bpf.ts";
 
 /**
- * Arrays whose places are empty until something is stored there: an empty one is `undefined`, and walks pass it over.
+ * Base class of arrays whose slots are empty until something is stored. `get` returns `undefined` for an empty slot, and
+ * iteration skips it.
  *
- * `V` is what is read, `W` what is written. The kernel has no batches for them: a walk is a look-up for each index.
+ * `V` is the type of values that are read, such as ids, and `W` the type of values that are stored, such as descriptors.
+ * The kernel has no batches for these map types: iteration costs one look-up for each index.
  */
 export abstract class SparseArrayMap<V, W, Name extends MapTypeName = MapTypeName> extends KeyedMap<
   number,
@@ -17,43 +19,48 @@ export abstract class SparseArrayMap<V, W, Name extends MapTypeName = MapTypeNam
   W,
   Name
 > {
-  /** The number of places: `maxEntries`. */
+  /** Number of slots: the same as `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
 
   /**
-   * Stores something at an index, whether the place was empty or not.
+   * Stores a value at an index, whether the slot was empty or not.
    *
-   * @throws {BpfError} when the kernel refuses the object of a descriptor: the hint says why, the place is as before
-   * @throws {TypeError | RangeError} for an index outside the array, or what cannot be stored
+   * @throws {BpfError} if the kernel rejects the object that a descriptor refers to: `hint` has the cause. The slot is
+   *   unchanged then.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value cannot be stored.
    */
   set(index: number, value: W): this {
     this.store(index, value, BPF_ANY);
     return this;
   }
 
-  /** Empties a place; whether something was there. @throws {TypeError | RangeError} for an index outside the array */
+  /**
+   * Empties a slot. Returns true if it was not empty.
+   *
+   * @throws {TypeError | RangeError} if the index is outside the array.
+   */
   delete(index: number): boolean {
     checkIndex(this, index);
-    return deletePlace(this.handle, this.elements, index);
+    return emptySlot(this.handle, this.elements, index);
   }
 
-  /** Empties all places, one after the other. */
+  /** Empties all slots, one after the other. */
   clear(): void {
     for (let index = 0; index < this.length; index++) {
-      deletePlace(this.handle, this.elements, index);
+      emptySlot(this.handle, this.elements, index);
     }
   }
 
-  /** @internal Stores something after checking the index; false where the flags forbid it. */
+  /** @internal Stores a value at an index of the array. Returns false if the flags forbid it. */
   protected store(index: number, value: W, flags: number): boolean {
     checkIndex(this, index);
     return this.elements.set(index, value, flags);
   }
 }
 
-/** Arrays of what the kernel shows to programs alone: user space stores and deletes, and cannot look. */
+/** Base class of arrays whose slots only programs can read: user space can store and delete values. */
 export abstract class WriteOnlyArrayMap<
   W,
   Name extends MapTypeName = MapTypeName,
@@ -66,49 +73,54 @@ export abstract class WriteOnlyArrayMap<
     this.#elements = new MapElements(handle, layout);
   }
 
-  /** The number of places: `maxEntries`. */
+  /** Number of slots: the same as `maxEntries`. */
   get length(): number {
     return this.maxEntries;
   }
 
   /**
-   * Stores something at an index, whether the place was empty or not.
+   * Stores a value at an index, whether the slot was empty or not.
    *
-   * @throws {BpfError} when the kernel refuses the object of a descriptor: the hint says why, the place is as before
-   * @throws {TypeError | RangeError} for an index outside the array, or what cannot be stored
+   * @throws {BpfError} if the kernel rejects the object that a descriptor refers to: `hint` has the cause. The slot is
+   *   unchanged then.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value cannot be stored.
    */
   set(index: number, value: W): this {
     this.store(index, value, BPF_ANY);
     return this;
   }
 
-  /** @internal Stores something after checking the index; false where the flags forbid it. */
+  /** @internal Stores a value at an index of the array. Returns false if the flags forbid it. */
   protected store(index: number, value: W, flags: number): boolean {
     checkIndex(this, index);
     return this.#elements.set(index, value, flags);
   }
 
-  /** @internal Empties a place at an index that is checked. Returns whether something was there, where the kernel tells. */
+  /**
+   * @internal Empties a slot. Returns true if it was not empty; for some map types the kernel does not report that, and the
+   *   result is true for empty ones too.
+   */
   protected empty(index: number): boolean {
     checkIndex(this, index);
-    return deletePlace(this.handle, this.#elements, index);
+    return emptySlot(this.handle, this.#elements, index);
   }
 
+  /** Closes the descriptor and frees the memory for calls. Further calls do nothing. */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#elements[Symbol.dispose]();
   }
 }
 
-/** Empties a place; false where nothing was there, as far as the kernel tells. */
-function deletePlace(
+/** Empties a slot. Returns false if it was empty, as far as the kernel or a look-up reports it. */
+function emptySlot(
   { row: { absentDeletion, entries } }: MapHandle,
   elements: MapElements<number, unknown, never>,
   index: number,
 ): boolean {
   if (absentDeletion === undefined) return elements.delete(index);
   const isReadable = elements.layout.unreadable === undefined && typeof entries === "function";
-  // A look-up is much cheaper than an error.
+  // Looks first: for some map types the kernel does not report empty slots, and a look-up is cheaper than an error.
   if (isReadable && !elements.has(index)) return false;
   try {
     return elements.delete(index);

@@ -1,4 +1,4 @@
-/** @module Maps that XDP programs redirect packets with: to network interfaces, to CPUs and to AF_XDP sockets. */
+/** @module Maps for packets that XDP programs redirect: to network interfaces, CPUs and AF_XDP sockets. */
 
 import { CPUMAP, DEVMAP, DEVMAP_HASH, XSKMAP } from "./map_types.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
@@ -17,7 +17,7 @@ import {
   MapKind,
 } from "./map_options.ts";
 import { checkMaxEntries } from "./map_spec.ts";
-import { type FdLike, idLayout, ProgrammedLayout, programmedSize } from "./value_layout.ts";
+import { type FdLike, idLayout, RedirectLayout, redirectValueSize } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 
@@ -30,49 +30,49 @@ declare module "./map_options.ts" {
   }
 }
 
-/** A network interface of this process's network namespace: its index or its name, such as `1` or `"lo"`. */
+/** Network interface of this process's network namespace: its index or its name, such as `1` or `"lo"`. */
 export type NetworkInterface = number | string;
 
-/** A value that is stored in a {@link DevMap} or {@link DevMapHash}: an interface, alone or with a program. */
+/** Value to store in a {@link DevMap} or {@link DevMapHash}: an interface, or an interface with a program. */
 export type DevMapValue =
   | NetworkInterface
   | {
-      /** The interface that packets are sent out by. */
+      /** Interface that sends the packets: its index or name. */
       readonly ifindex: NetworkInterface;
       /**
-       * An XDP program that sees each packet before it is sent, loaded for the attachment `BPF_XDP_DEVMAP` (libbpf's section
+       * XDP program that runs on each packet before it is sent, loaded with the attach type `BPF_XDP_DEVMAP` (section
        * `xdp/devmap`).
        */
       readonly program?: FdLike | undefined;
     };
 
-/** A value that is read from a {@link DevMap} or {@link DevMapHash}. */
+/** Value that is read from a {@link DevMap} or {@link DevMapHash}. */
 export interface DevMapEntry {
-  /** The index of the interface. */
+  /** Index of the interface. */
   readonly ifindex: number;
-  /** The id of the program that sees the packets, or `undefined` for none. */
+  /** Id of the program that runs on the packets, or `undefined` if there is none. */
   readonly programId: number | undefined;
 }
 
 /** Hints for failed stores of interfaces. */
 const devMapHints: Hints = {
   EINVAL:
-    "This network namespace has no interface of that index (`ip link` lists those that it has), or the program is none of type XDP that was loaded for devmaps (attachment BPF_XDP_DEVMAP)",
+    "This network namespace has no interface with that index (`ip link` lists them), or the program is not an XDP program that was loaded for devmaps (section xdp/devmap)",
 };
 
-/** The layout of the values of a map of interfaces, with so many bytes each. */
-function devMapLayout(size: number): ProgrammedLayout<DevMapEntry, DevMapValue> {
-  return new ProgrammedLayout(size, {
+/** Returns the layout of values with `size` bytes in a map of interfaces. */
+function devMapLayout(size: number): RedirectLayout<DevMapEntry, DevMapValue> {
+  return new RedirectLayout(size, {
     encode(value) {
-      if (typeof value !== "object") return { number: indexOf(value) };
+      if (typeof value !== "object") return { number: interfaceIndexOf(value) };
       checkOptions("interface", value, ["ifindex", "program"]);
-      return { number: indexOf(value.ifindex), program: value.program };
+      return { number: interfaceIndexOf(value.ifindex), program: value.program };
     },
     decode: (ifindex, programId) => ({ ifindex, programId }),
   });
 }
 
-function indexOf(device: NetworkInterface): number {
+function interfaceIndexOf(device: NetworkInterface): number {
   if (typeof device === "string") {
     if (device === "" || device.includes("\0")) {
       throw new TypeError(
@@ -86,7 +86,7 @@ function indexOf(device: NetworkInterface): number {
       `ifindex: expected the index or the name of a network interface, got ${describe(device)}`,
     );
   }
-  // The kernel would take 0 for a deletion.
+  // The kernel takes 0 for a deletion.
   checkCount("ifindex", device, 1);
   return device;
 }
@@ -95,15 +95,19 @@ function indexOf(device: NetworkInterface): number {
 export type DevMapOptions = DescriptorArrayOptions;
 
 /**
- * An array of network interfaces to which XDP programs redirect packets with the helper `redirect_map`. Each may have a
- * program that sees these packets first.
+ * Array of network interfaces to which XDP programs redirect packets with the helper `redirect_map`. A slot can have a
+ * program that runs on the packets before they are sent.
  *
- * Kernel 4.14, CAP_NET_ADMIN; creation needs kernel 5.8, for values with room for a program. Maps without that room can be
- * opened. An interface that is removed leaves the map. Programs cannot change the map. `delete` looks first, as the kernel
- * does not say whether something was there.
+ * Keys are indexes from 0 to `length - 1`. Values are stored as {@link DevMapValue} and read as {@link DevMapEntry}. The
+ * kernel removes an interface from the map when it is unregistered. Programs cannot change the map. `delete` looks the slot
+ * up first, because the kernel does not report empty slots.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.8
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 4.14) can be
+ * opened.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
+ * @throws {BpfError} EINVAL before Linux 5.8.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -115,8 +119,10 @@ export type DevMapOptions = DescriptorArrayOptions;
  * ```
  */
 export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
-  static readonly kind = /*@__PURE__*/ descriptorArrayKind(DEVMAP, "DevMap", programmedSize);
+  /** Definition of this class: its map type and options. */
+  static readonly kind = /*@__PURE__*/ descriptorArrayKind(DEVMAP, "DevMap", redirectValueSize);
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: DevMapOptions) {
     const handle = DevMap.kind.handle(options);
     super(handle, { key: u32, value: devMapLayout(handle.info.valueSize), hints: devMapHints });
@@ -127,14 +133,18 @@ export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
 export type DevMapHashOptions = DescriptorHashOptions;
 
 /**
- * Network interfaces that XDP programs send packets out by, with the helper `redirect_map`, under any number as a key: often
- * the interface's own index, which may be larger than a {@link DevMap} should be long.
+ * Hash table of network interfaces to which XDP programs redirect packets with the helper `redirect_map`. The key is any
+ * number, often the index of the interface, which can be larger than a {@link DevMap} should be long.
  *
- * Kernel 5.4, CAP_NET_ADMIN; creation needs kernel 5.8, for values with room for a program. Maps without that room can be
- * opened. Keys are numbers from 0 to 2^32 - 1. An interface that is removed leaves the map. Programs cannot change the map.
+ * Keys are numbers from 0 to 2^32 - 1. Values are stored as {@link DevMapValue} and read as {@link DevMapEntry}. The kernel
+ * removes an interface from the map when it is unregistered. Programs cannot change the map.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.8
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 5.4) can be
+ * opened.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
+ * @throws {BpfError} EINVAL before Linux 5.8.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -146,6 +156,7 @@ export type DevMapHashOptions = DescriptorHashOptions;
  * ```
  */
 export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ new MapKind<"DevMapHash", object, DevMapHashOptions>({
     row: DEVMAP_HASH,
     className: "DevMapHash",
@@ -155,18 +166,22 @@ export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, 
     sizes: () => ({ keySize: u32.size }),
     complete({ maxEntries }) {
       checkMaxEntries(maxEntries);
-      return { maxEntries, valueSize: programmedSize };
+      return { maxEntries, valueSize: redirectValueSize };
     },
   });
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: DevMapHashOptions) {
     const handle = DevMapHash.kind.handle(options);
     super(handle, { key: u32, value: devMapLayout(handle.info.valueSize), hints: devMapHints });
   }
 
   /**
-   * Stores an interface only if the key is present; whether it did. The key is looked up first, as the kernel does not heed
-   * the condition: one that another process deletes in between is stored anew.
+   * Stores an interface only if the key is present. Returns true if it was stored. The key is looked up first, because the
+   * kernel ignores the condition: a key that another process deletes in between is stored again.
+   *
+   * @throws {BpfError} if the kernel rejects the interface or the program: `hint` has the cause.
+   * @throws {TypeError | RangeError} if the key or value cannot be stored.
    */
   override replace(key: number, value: DevMapValue, options?: ElementOptions): boolean {
     if (!this.has(key)) return false;
@@ -178,45 +193,45 @@ export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, 
 /** Options of {@link CpuMap}. */
 export type CpuMapOptions = CpuArrayOptions;
 
-/** A value that is stored in a {@link CpuMap}. */
+/** Value to store in a {@link CpuMap}. */
 export interface CpuMapValue {
-  /** The largest number of packets that wait for the CPU: 1 to 16384. */
+  /** Largest number of packets that wait for the CPU: 1 to 16384. */
   readonly queueSize: number;
   /**
-   * An XDP program that sees each packet on the CPU it was sent to, loaded for the attachment `BPF_XDP_CPUMAP` (libbpf's
-   * section `xdp/cpumap`).
+   * XDP program that runs on each packet on the CPU that it was sent to, loaded with the attach type `BPF_XDP_CPUMAP`
+   * (section `xdp/cpumap`).
    */
   readonly program?: FdLike | undefined;
 }
 
-/** A value that is read from a {@link CpuMap}. */
+/** Value that is read from a {@link CpuMap}. */
 export interface CpuMapEntry {
-  /** The largest number of packets that wait for the CPU. */
+  /** Largest number of packets that wait for the CPU. */
   readonly queueSize: number;
-  /** The id of the program that sees the packets, or `undefined` for none. */
+  /** Id of the program that runs on the packets, or `undefined` if there is none. */
   readonly programId: number | undefined;
 }
 
-/** The kernel's own limit (kernel/bpf/cpumap.c). */
-const longestQueue = 16384;
+/** Limit of the kernel (kernel/bpf/cpumap.c). */
+const maxQueueSize = 16384;
 
-const wrongProgram =
-  "The program is none of type XDP that was loaded for cpumaps (attachment BPF_XDP_CPUMAP)";
+const wrongProgramHint =
+  "The program is not an XDP program that was loaded for cpumaps (section xdp/cpumap)";
 const cpuMapHints: Hints = {
-  ENODEV: "This machine cannot have a CPU of that number: possibleCpus() lists those that it can",
-  ENOMEM: `${wrongProgram}, or the kernel has no memory for the queue`,
-  // What newer kernels say.
-  EINVAL: wrongProgram,
-  EBADF: `${wrongProgram}, or no file is open at that descriptor`,
+  ENODEV: "This machine cannot have a CPU with that number: possibleCpus() lists the possible ones",
+  ENOMEM: `${wrongProgramHint}, or the kernel has no memory for the queue`,
+  // Newer kernels return EINVAL and EBADF.
+  EINVAL: wrongProgramHint,
+  EBADF: `${wrongProgramHint}, or no file is open at that descriptor`,
 };
 
-function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> {
-  return new ProgrammedLayout(size, {
+function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
+  return new RedirectLayout(size, {
     encode(value) {
       checkOptions("queue", value, ["queueSize", "program"]);
       const { queueSize, program } = value;
-      // The kernel would take 0 for a deletion.
-      checkCount("queueSize", queueSize, 1, longestQueue);
+      // The kernel takes 0 for a deletion.
+      checkCount("queueSize", queueSize, 1, maxQueueSize);
       return { number: queueSize, program };
     },
     decode: (queueSize, programId) => ({ queueSize, programId }),
@@ -224,16 +239,19 @@ function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> 
 }
 
 /**
- * Queues to other CPUs, that XDP programs send packets to with the helper `redirect_map`, by the number of the CPU: there
- * the network stack goes on with them. Each may have a program that sees the packets before.
+ * Array of CPUs to which XDP programs redirect packets with the helper `redirect_map`: the network stack continues to
+ * process them on that CPU. A slot can have a program that runs on the packets there first.
  *
- * Kernel 4.15; made here with room for programs, which takes kernel 5.9: an older kernel's maps are opened as they are.
- * The kernel starts a thread for each CPU that is stored. `delete` looks first, as the kernel does not say whether
- * something was there.
+ * Keys are CPU numbers. Values are stored as {@link CpuMapValue} and read as {@link CpuMapEntry}. The kernel starts a
+ * thread for each CPU that is stored. `delete` looks the slot up first, because the kernel does not report empty slots.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.9, `E2BIG` for more entries than the kernel was built
- * for CPUs
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 5.9 for creation, because values have room for a program. Maps without that room (Linux 4.15) can be
+ * opened.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL before Linux 5.9.
+ * @throws {BpfError} E2BIG if `length` is larger than the number of CPUs that the kernel was built for.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -245,8 +263,10 @@ function cpuMapLayout(size: number): ProgrammedLayout<CpuMapEntry, CpuMapValue> 
  * ```
  */
 export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue, "cpumap"> {
-  static readonly kind = /*@__PURE__*/ cpuArrayKind(CPUMAP, "CpuMap", programmedSize);
+  /** Definition of this class: its map type and options. */
+  static readonly kind = /*@__PURE__*/ cpuArrayKind(CPUMAP, "CpuMap", redirectValueSize);
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: CpuMapOptions = {}) {
     const handle = CpuMap.kind.handle(options);
     super(handle, { key: u32, value: cpuMapLayout(handle.info.valueSize), hints: cpuMapHints });
@@ -259,27 +279,29 @@ export type XskMapOptions = DescriptorArrayOptions;
 const xskHints: Hints = {
   EBADF: "No file is open at that descriptor",
   ENOBUFS:
-    "The socket has no memory for packets yet: give it some (XDP_UMEM_REG) and bind it first",
-  ENOTSOCK: "It is no socket: a socket of the family AF_XDP is needed",
+    "The socket has no memory for packets yet: register some (XDP_UMEM_REG) and bind the socket first",
+  ENOTSOCK: "The descriptor is not a socket: a socket of the family AF_XDP is needed",
   EOPNOTSUPP:
-    "It is a socket of another family than AF_XDP; older kernels also refuse one that has no receive ring and no memory for packets yet",
+    "The socket is not of the family AF_XDP; older kernels also reject one that has no receive ring and no memory for packets yet",
 };
 
 /**
- * An array of AF_XDP sockets to which XDP programs redirect packets with the helper `redirect_map`, usually by receive
- * queue. User space can store and delete sockets, but not read them.
+ * Array of AF_XDP sockets to which XDP programs redirect packets with the helper `redirect_map`, usually by receive queue.
+ * User space can store and remove sockets, but cannot read them.
  *
- * Kernel 4.18, CAP_NET_ADMIN. A socket that is closed leaves the map (kernel 5.3).
+ * Keys are indexes from 0 to `length - 1`. The kernel removes a socket from the map when it is closed (since Linux 5.3).
  *
- * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.18.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
  * import { BpfError, XskMap } from "bun-bpf";
  * using sockets = new XskMap({ length: 64, name: "xsks" });
  * try {
- *   sockets.set(0, 0); // a socket of the family AF_XDP would do, standard input does not
+ *   sockets.set(0, 0); // standard input is not a socket of the family AF_XDP
  * } catch (error) {
  *   if (error instanceof BpfError) console.log(error.hint);
  * }
@@ -287,27 +309,40 @@ const xskHints: Hints = {
  * ```
  */
 export class XskMap extends WriteOnlyArrayMap<FdLike, "xskmap"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ descriptorArrayKind(XSKMAP, "XskMap", u32.size);
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: XskMapOptions) {
     const handle = XskMap.kind.handle(options);
     super(handle, { key: u32, value: idLayout("an AF_XDP socket"), hints: xskHints });
   }
 
-  /** Stores a socket only where none is, or this same one; whether it did (kernel 5.3). @throws as {@link set} */
+  /**
+   * Stores a socket only if the slot is empty or has this socket already. Returns true if it was stored. Requires Linux
+   * 5.3.
+   *
+   * @throws {BpfError} if the kernel rejects the socket: `hint` has the cause.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is not a descriptor.
+   */
   add(index: number, socket: FdLike): boolean {
     return this.store(index, socket, BPF_NOEXIST);
   }
 
-  /** Stores a socket only where one is; whether it did (kernel 5.3). @throws as {@link set} */
+  /**
+   * Stores a socket only if the slot is not empty. Returns true if it was stored. Requires Linux 5.3.
+   *
+   * @throws {BpfError} if the kernel rejects the socket: `hint` has the cause.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is not a descriptor.
+   */
   replace(index: number, socket: FdLike): boolean {
     return this.store(index, socket, BPF_EXIST);
   }
 
   /**
-   * Empties a place. It is not called `delete`, as the kernel does not tell whether a socket was there.
+   * Empties a slot. It is not called `delete`, because the kernel does not report whether the slot was empty.
    *
-   * @throws {TypeError | RangeError} for an index outside the map
+   * @throws {TypeError | RangeError} if the index is outside the array.
    */
   unset(index: number): this {
     this.empty(index);

@@ -1,4 +1,4 @@
-/** @module The calls of bpf(2) on the elements of a map, with keys and values as JavaScript has them. */
+/** @module Calls of bpf(2) on the elements of a map, with JavaScript keys and values. */
 
 import { checkBoolean, checkCount, checkOptions, listOf } from "../check/arguments.ts";
 import { describe, withContext } from "../check/describe.ts";
@@ -24,7 +24,7 @@ import {
   type WalkedMap,
 } from "./walk.ts";
 
-/** The key of maps that have none. */
+/** Key type of maps without keys. */
 export const noKey: Type<undefined> = {
   kind: "none",
   name: "none",
@@ -34,60 +34,65 @@ export const noKey: Type<undefined> = {
   write: () => {},
 };
 
-/** Options of a look-up or store of one element. */
+/** Options of a call that looks up or stores one element. */
 export interface ElementOptions {
   /**
-   * Copies the value while its spin lock is held, so that it is never half of an update by a program (kernel 5.1).
+   * Copies the value while its spin lock is held, so that programs that hold the lock never see or leave it half updated.
+   * Requires Linux 5.1.
    *
-   * @default true for types with a `t.spinLock`, else false
+   * @default true if the value type has a `t.spinLock` field, else false
    */
   readonly lock?: boolean;
-  /** More of the kernel's bits (`BPF_F_*`) for the call. @default 0 */
+  /**
+   * Further flags of the call: the kernel's bits (`BPF_F_*`).
+   *
+   * @default 0
+   */
   readonly flags?: number;
 }
 
 /**
- * The memory layout of a map's keys and values, and hints for errors of the kernel. A class gives its base the layout of its
- * own types, whose values TypeScript cannot tell: hence `any`.
+ * Memory layout of a map's keys and values, and hints for the kernel's errors. The type parameters default to `any` because
+ * TypeScript cannot relate the values of a class's types to them.
  */
 export interface ElementLayout<K = any, V = any, W = any> extends KindHints {
   readonly key: Type<K>;
   readonly value: ValueLayout<V, W>;
-  /** True where values carry a spin lock. */
+  /** True if values have a spin lock. */
   readonly isLocked?: boolean;
-  /** True where a program reads values just as this process does, and changes nothing by that. */
+  /** True if a look-up by a program returns the same value as one by user space, and has no effect on the map. */
   readonly isReadByPrograms?: boolean;
-  /** The reason why values cannot be read, where that is so. */
+  /** Reason why values cannot be read, for messages. */
   readonly unreadable?: string | undefined;
 }
 
-/** Look-ups of fewer keys at once stay single calls: a run of the program costs as much as a few of them. */
-const minManyKeys = 16;
-/** Look-ups of keys until a program is loaded for them, which takes some milliseconds: as much as so many single calls. */
+/** Fewest keys of one call for which a program runs: a run costs as much as a few single calls. */
+const minKeysPerRun = 16;
+/** Keys requested before a program is loaded: loading takes some milliseconds, as long as this many single calls. */
 const minKeysForProgram = 4096;
 /** Bytes of the largest value that the program copies. */
-const largestManyValue = 512;
+const maxProgramValueSize = 512;
 
 /**
- * The elements of a map: calls on one of them, on many, and walks. Classes of maps show those that their type has.
+ * Elements of a map: calls on one or many of them, and iteration. Map classes expose the calls that their map type has.
  *
- * `V` is what is read, `W` what is written: the same for most types.
+ * `V` is the type of values that are read, and `W` the type of values that are stored: the same for most map types.
  */
 export class MapElements<K, V, W = V> implements Disposable {
   readonly layout: ElementLayout<K, V, W>;
-  /** The flags of every call whose options say nothing else. */
+  /** Flags of calls without options. */
   readonly #flags: number;
   readonly #handle: MapHandle;
   readonly #descriptor: Descriptor;
   readonly #keySize: number;
-  /** Bytes that the kernel copies for a value. They are fixed at creation: a custom type may return another size later. */
+  /** Bytes that the kernel copies for a value. Fixed at creation, because a custom type may change its size later. */
   readonly #valueSize: number;
-  /** Memory for calls on one element; `undefined` while an operation has it, and after disposal. */
+  /** Memory for calls on one element. `undefined` while a call uses it, and after disposal. */
   #element: MapElement | undefined;
   #manyLookups: ManyLookups | undefined;
-  /** Keys that were asked for by many at once. */
-  #manyKeys = 0;
-  /** Absent where the key's type writes every key as the bytes that it read. */
+  /** Keys requested by `getMany` so far. */
+  #requestedKeys = 0;
+  /** `undefined` if the key type preserves every byte of a key. */
   readonly #rawKeys: RawKeys<K> | undefined;
 
   constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
@@ -98,12 +103,12 @@ export class MapElements<K, V, W = V> implements Disposable {
     const { keySize, valueSize } = handle.info;
     this.#keySize = keySize;
     try {
-      // Types are the user's objects, which may say one thing now and another then: the kernel would write past the room.
+      // Custom types can change their size: the kernel would then write past the end of the memory.
       const copied = copiedValueSize(handle.row, valueSize);
       this.#valueSize = copied;
       if (layout.key.size !== keySize || layout.value.size !== copied) {
         throw new TypeError(
-          `the types of the ${this} are not those that it was made or opened with: a key of ${layout.key.size} and a value of ${layout.value.size} bytes, not ${keySize} and ${copied}`,
+          `the types of the ${this} changed their sizes since it was created or opened: a key has ${layout.key.size} and a value ${layout.value.size} bytes, not ${keySize} and ${copied}`,
         );
       }
       this.#element = this.#newElement();
@@ -116,17 +121,17 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** The map for messages: `hash map "counts"`. */
+  /** Returns the name of the map for messages: `hash map "counts"`. */
   toString(): string {
     return this.#descriptor.what;
   }
 
-  /** Looks a value up; `undefined` where there is none. */
+  /** Looks a value up. Returns `undefined` if the key is absent. */
   get(key: K, options?: ElementOptions): V | undefined {
     const { layout } = this;
     if (layout.unreadable !== undefined) this.#checkReadable();
     const flags = options === undefined ? this.#flags : this.#flagsOf(options);
-    // As #begin() does, without its call, here and in set(): test/maps/children/calls_of_get.ts counts them.
+    // Inlines #acquire(), here and in set(): test/maps/children/calls_of_get.ts counts the calls.
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     try {
@@ -135,27 +140,27 @@ export class MapElements<K, V, W = V> implements Disposable {
       try {
         return layout.value.read(element.view, element.valueOffset);
       } catch (cause) {
-        throw this.#undecoded(cause, element.view, elementKeyOffset, element.valueOffset);
+        throw this.#decodeError(cause, element.view, elementKeyOffset, element.valueOffset);
       }
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
-  /** Returns true where there is a value for the key. */
+  /** Returns true if the key is present. */
   has(key: K): boolean {
     this.#checkReadable();
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       this.writeKey(element, key);
       return element.lookup(0);
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
-  /** Stores a value, which errors call `stored`; false where the flags forbid it. */
-  set(key: K, value: W, flags: number, options?: ElementOptions, stored?: string): boolean {
+  /** Stores a value, which messages call `storedName`. Returns false if the flags forbid it. */
+  set(key: K, value: W, flags: number, options?: ElementOptions, storedName?: string): boolean {
     const all = flags | (options === undefined ? this.#flags : this.#flagsOf(options));
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
@@ -163,35 +168,35 @@ export class MapElements<K, V, W = V> implements Disposable {
       this.writeKey(element, key);
       this.write("value", this.layout.value, element.view, element.valueOffset, value);
       void this.#descriptor.fd;
-      return element.update(all, stored);
+      return element.update(all, storedName);
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
-  /** Deletes a key; false where it was absent. */
+  /** Deletes a key. Returns false if it was absent. */
   delete(key: K): boolean {
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       this.writeKey(element, key);
       return element.delete();
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
-  /** Fetches a value and deletes its key, in one step where map and kernel can. */
+  /** Looks a value up and deletes its key, in one step if the map type and the kernel have it. */
   take(key: K): V | undefined {
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       this.writeKey(element, key);
       return this.takeElement(element) ? this.#readTaken(element) : undefined;
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
-  /** Fetches and deletes the values of many keys, one after the other. If one fails, all are stored again. */
+  /** Looks up and deletes many keys one after the other. If one fails, stores all of them again. */
   takeMany(keys: Iterable<K>): (V | undefined)[] {
     const list = listOf(keys, "keys");
     using taken = this.newBatch(list.length);
@@ -211,7 +216,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Takes the entry at `index` of a walk: by its bytes, which its type may write in another way. @throws {DecodeError} */
+  /**
+   * Takes the entry at `index` of a walk. Finds it by its bytes, which the key type may write differently.
+   *
+   * @throws {DecodeError}
+   */
   takeEntry(walk: Walk, index: number): [key: K, value: V] | undefined {
     const key = this.readKey(walk, index);
     return this.use((element) => {
@@ -220,7 +229,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     });
   }
 
-  /** Finds the key after another one, by default the first. */
+  /** Returns the key after another one, or the first if `key` is `undefined`. */
   nextKey(key: K | undefined): K | undefined {
     this.#checkReadable();
     return this.use((element) => {
@@ -232,35 +241,44 @@ export class MapElements<K, V, W = V> implements Disposable {
     });
   }
 
-  /** Fetches the value of an element's key and deletes the key; false where it was absent. */
+  /** Looks up the value of an element's key and deletes the key. Returns false if it was absent. */
   takeElement(element: MapElement): boolean {
     this.#checkReadable();
     const flags = this.#flags;
     return element.lookupAndDelete(flags) ?? (element.lookup(flags) && element.delete());
   }
 
-  /** Decodes the value that an element has, by default all of it. @throws {DecodeError} */
+  /**
+   * Decodes the value of an element, by default with the value type of the map.
+   *
+   * @throws {DecodeError}
+   */
   read(element: MapElement): V;
   read<T>(element: MapElement, type: Pick<ValueLayout<T>, "read">): T;
   read(element: MapElement, type: Pick<ValueLayout<unknown>, "read"> = this.layout.value): unknown {
     return this.#decode(type, element.view, elementKeyOffset, element.valueOffset);
   }
 
-  /** Decodes the value that was taken with an element's key; if that fails, it is stored again. @throws {DecodeError} */
+  /**
+   * Decodes the value that was taken with an element's key. Stores it again if that fails.
+   *
+   * @throws {DecodeError}
+   */
   #readTaken(element: MapElement): V {
     try {
       return this.read(element);
     } catch (error) {
-      this.#putBack(element);
+      this.#storeAgain(element);
       throw error;
     }
   }
 
   /**
-   * Stores a taken entry again, unless there is a newer value. A full map refuses it: the caller then gets the decoding error,
-   * which has the bytes. Values without keys are not stored again, as their place in the order is lost.
+   * Stores a taken entry again unless the key has a newer value. If the map is full, the entry is lost; the decoding error
+   * that the caller throws has its bytes. Values without keys are not stored again, because their place in the order is
+   * lost.
    */
-  #putBack(element: MapElement): void {
+  #storeAgain(element: MapElement): void {
     void this.#descriptor.fd;
     try {
       if (this.#keySize > 0) element.update(this.#flags | BPF_NOEXIST);
@@ -269,19 +287,31 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Decodes the key at `index` of a chunk. @throws {DecodeError} */
+  /**
+   * Decodes the key at `index` of a chunk.
+   *
+   * @throws {DecodeError}
+   */
   readKey(chunk: Chunk, index: number): K {
     return this.#readKeyAt(chunk.view, chunk.keyOffset(index));
   }
 
-  /** Decodes a key, and notes its bytes if its type writes other bytes. @throws {DecodeError} */
+  /**
+   * Decodes a key, and remembers its bytes if its type writes other bytes.
+   *
+   * @throws {DecodeError}
+   */
   #readKeyAt(view: DataView, offset: number): K {
     const key = this.#decode(this.layout.key, view, offset);
-    this.#rawKeys?.note(key, view, offset);
+    this.#rawKeys?.remember(key, view, offset);
     return key;
   }
 
-  /** Decodes the value at `index` of a chunk. @throws {DecodeError} */
+  /**
+   * Decodes the value at `index` of a chunk.
+   *
+   * @throws {DecodeError}
+   */
   readValue(chunk: Chunk, index: number): V {
     return this.#decode(
       this.layout.value,
@@ -291,7 +321,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     );
   }
 
-  /** Decodes a key, or its value where the offset of that is given. @throws {DecodeError} */
+  /**
+   * Decodes a key; or its value, if `valueOffset` is present.
+   *
+   * @throws {DecodeError}
+   */
   #decode<T>(
     type: Pick<ValueLayout<T>, "read">,
     view: DataView,
@@ -301,12 +335,17 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       return type.read(view, valueOffset ?? keyOffset);
     } catch (cause) {
-      throw this.#undecoded(cause, view, keyOffset, valueOffset);
+      throw this.#decodeError(cause, view, keyOffset, valueOffset);
     }
   }
 
-  /** Returns the error for a key, or for a value if its offset is given, that its type cannot decode. */
-  #undecoded(cause: unknown, view: DataView, keyOffset: number, valueOffset?: number): DecodeError {
+  /** Returns the error for a key that its type cannot decode; or for its value, if `valueOffset` is present. */
+  #decodeError(
+    cause: unknown,
+    view: DataView,
+    keyOffset: number,
+    valueOffset?: number,
+  ): DecodeError {
     return new DecodeError(`${this}`, cause, {
       key: bytesAt(view, keyOffset, this.#keySize).slice(),
       value:
@@ -314,15 +353,19 @@ export class MapElements<K, V, W = V> implements Disposable {
     });
   }
 
-  /** Decodes the entry at `index` of a chunk. @throws {DecodeError} */
+  /**
+   * Decodes the entry at `index` of a chunk.
+   *
+   * @throws {DecodeError}
+   */
   readEntry(chunk: Chunk, index: number): [key: K, value: V] {
     return [this.readKey(chunk, index), this.readValue(chunk, index)];
   }
 
-  /** Looks up the values of these keys, in their order. */
+  /** Looks up the values of many keys, in their order. */
   getMany(keys: Iterable<K>): (V | undefined)[] {
     this.#checkReadable();
-    // None may be asked for: a disposed map refuses all the same.
+    // Throws a DisposedError after disposal, even if there are no keys.
     void this.#descriptor.fd;
     const list = listOf(keys, "keys");
     const found = this.#getByProgram(list);
@@ -335,20 +378,20 @@ export class MapElements<K, V, W = V> implements Disposable {
     );
   }
 
-  /** Looks up in one call, where that is possible and enough keys were asked for. */
+  /** Looks up by a program in the kernel, if that is possible and pays off. Returns `undefined` otherwise. */
   #getByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
     const { value, isReadByPrograms } = this.layout;
     if (
       isReadByPrograms !== true ||
-      this.#valueSize > largestManyValue ||
-      keys.length < minManyKeys ||
+      this.#valueSize > maxProgramValueSize ||
+      keys.length < minKeysPerRun ||
       this.#manyLookups?.isUsable === false ||
-      (this.#manyKeys += keys.length) < minKeysForProgram
+      (this.#requestedKeys += keys.length) < minKeysForProgram
     ) {
       return undefined;
     }
     this.#manyLookups ??= new ManyLookups(this.#handle, this.#valueSize);
-    // A program may read what this descriptor may not: it is asked first, for its error.
+    // Programs can read maps that this descriptor may not: this look-up throws the error.
     this.has(keys[0] as K);
     return this.#manyLookups.get(
       keys,
@@ -357,10 +400,10 @@ export class MapElements<K, V, W = V> implements Disposable {
     );
   }
 
-  /** Stores many values: all pairs are checked before the first is stored. */
+  /** Stores many values. All pairs are checked before the first is stored. */
   setMany(pairs: Iterable<readonly [key: K, value: W]>): void {
     void this.#descriptor.fd;
-    // A copy: the caller's own array may change while its values are encoded, and the memory is for so many.
+    // A copy: encoding runs the user's code, which may change the array after the memory was allocated for its length.
     const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
     using batch = this.newBatch(list.length);
@@ -387,12 +430,12 @@ export class MapElements<K, V, W = V> implements Disposable {
         this.#storeFrom(batch, applied, (element) => element.update(this.#flags));
       }
     } catch (error) {
-      // One of the two is 0.
+      // `applied` is 0 if the batch failed, and `batch.count` is 0 otherwise.
       throw batchError(error, applied + batch.count, list.length, `store values in ${this}`);
     }
   }
 
-  /** Deletes many keys. Returns how many were there. */
+  /** Deletes many keys. Returns the number of keys that were present. */
   deleteMany(keys: Iterable<K>): number {
     void this.#descriptor.fd;
     const list = listOf(keys, "keys");
@@ -407,7 +450,7 @@ export class MapElements<K, V, W = V> implements Disposable {
         list.length,
         `${this}`,
         (index) => {
-          // Equal keys can stand for several entries: the entry of one is known only after those before are deleted.
+          // Equal keys can stand for several entries: which one depends on those that were deleted before.
           if (isRaw) this.writeKey(element, list[index] as K);
           else element.setKey(batch.keyBytes(index));
           return element.delete();
@@ -417,15 +460,15 @@ export class MapElements<K, V, W = V> implements Disposable {
     );
   }
 
-  /** Allocates room for so many keys and values. */
+  /** Allocates memory for `capacity` keys and values. */
   newBatch(capacity: number): MapBatch {
     const { descriptor, keySize, valueSize, what, kind } = this.walked;
     return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
   }
 
-  /** Stores an entry that was fetched and deleted again, where no newer value has come. */
+  /** Stores an entry that was taken again, unless the key has a newer value. */
   restore(batch: MapBatch, index: number): void {
-    this.#storeFrom(batch, index, (element) => this.#putBack(element));
+    this.#storeFrom(batch, index, (element) => this.#storeAgain(element));
   }
 
   #storeFrom(batch: MapBatch, index: number, store: (element: MapElement) => unknown): void {
@@ -436,16 +479,20 @@ export class MapElements<K, V, W = V> implements Disposable {
     });
   }
 
-  /** Begins a walk over all elements, in the order of the map's type. */
+  /** Begins a walk over all elements, by the walk class of the map type. */
   walk(): Walk {
     this.#checkReadable();
-    // Maps of types without one have no methods that come here.
+    // Classes of map types without a walk class have no methods that call this.
     return new (this.#handle.row.entries as typeof BatchWalk)(this.walked);
   }
 
-  /** The map as walks see it. @throws {DisposedError} after disposal */
+  /**
+   * Description of the map for walks.
+   *
+   * @throws {DisposedError} after disposal.
+   */
   get walked(): WalkedMap {
-    // Asking for the number refuses a disposed map here, before memory is taken.
+    // Throws a DisposedError after disposal, before memory is allocated.
     void this.#descriptor.fd;
     return {
       descriptor: this.#descriptor,
@@ -458,7 +505,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     };
   }
 
-  /** The flags of a call with options. */
+  /** Returns the flags of a call with options. */
   #flagsOf(options: ElementOptions): number {
     checkOptions("options", options, ["lock", "flags"]);
     const { lock, flags = 0 } = options;
@@ -466,53 +513,61 @@ export class MapElements<K, V, W = V> implements Disposable {
     checkCount("flags", flags, 0, 0xffffffff);
     if ((flags & (BPF_NOEXIST | BPF_EXIST)) !== 0) {
       throw new RangeError(
-        "flags: BPF_NOEXIST is what add() is for, BPF_EXIST what replace() is for",
+        "flags: call add() instead of passing BPF_NOEXIST, and replace() instead of BPF_EXIST",
       );
     }
     return flags | (lock === undefined ? this.#flags : lock ? BPF_F_LOCK : 0);
   }
 
   /**
-   * Lends the memory for a call.
+   * Calls a function with the memory for one element.
    *
-   * Types and getters of values are the user's code and may use this very map, or dispose of it, while a key or a value
-   * is being written or read: such a call gets memory of its own.
+   * Types and getters of values are the user's code: they may use this map, or dispose of it, while a key or a value is
+   * encoded or decoded. Such a nested call gets separate memory.
    */
   use<T>(call: (element: MapElement) => T): T {
-    const element = this.#begin();
+    const element = this.#acquire();
     try {
       return call(element);
     } finally {
-      this.#end(element);
+      this.#release(element);
     }
   }
 
-  /** Takes the memory for a call, until {@link #end}: as {@link use}, for the calls that leave no garbage. */
-  #begin(): MapElement {
+  /** Takes the memory for a call until {@link #release}. Like {@link use}, for calls that must not allocate a closure. */
+  #acquire(): MapElement {
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;
     return element;
   }
 
-  /** Gives the memory of a call back. */
-  #end(element: MapElement): void {
+  /** Returns the memory of a call. */
+  #release(element: MapElement): void {
     if (this.#element === undefined && !this.#descriptor.disposed) this.#element = element;
     else element[Symbol.dispose]();
   }
 
-  /** Writes the key of a call. @throws {DisposedError} when that disposed of the map */
+  /**
+   * Encodes the key of a call.
+   *
+   * @throws {DisposedError} if the key type's code disposed of the map.
+   */
   writeKey(element: MapElement, key: K, index?: number): void {
-    if (this.#rawKeys?.find(element, key) !== true) {
+    if (this.#rawKeys?.writeRawKey(element, key) !== true) {
       try {
         this.layout.key.write(element.view, elementKeyOffset, key);
       } catch (error) {
-        throw this.#explain(error, "key", index);
+        throw this.#addContext(error, "key", index);
       }
     }
     void this.#descriptor.fd;
   }
 
-  /** Writes one of many keys to memory outside of an element. @throws {DisposedError} when that disposed of the map */
+  /**
+   * Encodes one of many keys into memory outside of an element.
+   *
+   * @throws {DisposedError} if the key type's code disposed of the map.
+   */
   #writeKeyTo(view: DataView, offset: number, key: K, index: number): void {
     if (this.#rawKeys?.isUsed === true) {
       this.use((element) => {
@@ -524,9 +579,10 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   /**
-   * Writes a part of a call: the type does not know what it describes, the message should.
+   * Encodes a key or value. Adds its role and the map to the message of an error.
    *
-   * @param index of many, from 0
+   * @param role `"key"` or `"value"`
+   * @param index index among many, from 0
    */
   write<T>(
     role: string,
@@ -539,11 +595,11 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       type.write(view, offset, value);
     } catch (error) {
-      throw this.#explain(error, role, index);
+      throw this.#addContext(error, role, index);
     }
   }
 
-  #explain(error: unknown, role: string, index: number | undefined): unknown {
+  #addContext(error: unknown, role: string, index: number | undefined): unknown {
     return withContext(error, `${index === undefined ? role : `${role} ${index}`} of ${this}`);
   }
 
@@ -566,17 +622,17 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 }
 
-/** An array, as far as its indexes go. */
+/** Array for which {@link checkIndex} checks indexes. */
 interface Indexed {
   readonly length: number;
-  /** Throws when the array is disposed of. */
+  /** Throws a DisposedError after disposal. */
   readonly fd: number;
 }
 
 /**
- * Checks that an array has an index. Values that are not an index of any array are refused by the key's type.
+ * Checks that an index is before the end of an array. The key type rejects all values that are not an unsigned integer.
  *
- * @throws {RangeError} for one past the end
+ * @throws {RangeError} if the index is past the end.
  */
 export function checkIndex(array: Indexed, index: number): void {
   if (typeof index !== "number" || index < array.length) return;

@@ -1,6 +1,6 @@
 /**
- * @module Look-ups of many chosen keys by a program in the kernel. Written without the assembler and the loader of programs, which
- * most scripts do not need: every bundle of a script with a map would hold them.
+ * @module Look-ups of many keys by a program in the kernel. It does not use the assembler and the program loader, because every
+ * bundle of a script with a map would then contain them.
  */
 
 import { BpfAttr } from "../ffi/bpf.ts";
@@ -16,19 +16,19 @@ import { PROG_LOAD, PROG_TEST_RUN } from "../uapi/layout.ts";
 import type { MapHandle } from "./create.ts";
 import type { ValueLayout } from "./value_layout.ts";
 
-/** Bytes of the memory shared with the program, at most. */
+/** Largest size of the memory that is shared with the program. */
 const maxSharedBytes = 256 * 1024;
 const maxCapacity = 1024;
 /**
- * The shared memory: how many keys there are; then the keys; then for each its value after 8 bytes that say whether there is
- * one.
+ * Layout of the shared memory: the number of keys; the keys; then for each key 8 bytes that are 1 if it was found, and its
+ * value.
  */
 const countSize = 8;
 const foundSize = 8;
-/** An Ethernet header, without which socket filters are not run. */
-const smallestPacket = 14;
+/** Size of an Ethernet header: BPF_PROG_TEST_RUN rejects shorter packets for socket filters. */
+const minPacketSize = 14;
 
-/** An instruction: operation, destination, source, offset and immediate, as in `struct bpf_insn` (include/uapi/linux/bpf.h). */
+/** Instruction with the fields of `struct bpf_insn` (include/uapi/linux/bpf.h). */
 type Instruction = readonly [
   operation: number,
   destination: number,
@@ -39,16 +39,19 @@ type Instruction = readonly [
 type Instructions = readonly Instruction[];
 
 const [r0, r1, r2, r3, r4, r6, r7, r8] = [0, 1, 2, 3, 4, 6, 7, 8] as const;
-/** Helpers, by `enum bpf_func_id` (include/uapi/linux/bpf.h): the table of all of them would be 5 kB of a bundle. */
+/**
+ * Numbers of helpers, from `enum bpf_func_id` (include/uapi/linux/bpf.h). The table of all helpers would add 5 kB to a
+ * bundle.
+ */
 const [mapLookupElem, loop] = [1, 181] as const;
-/** Types of programs, by `enum bpf_prog_type`. */
+/** Numbers of program types, from `enum bpf_prog_type`. */
 const [socketFilter, syscall] = [1, 31] as const;
-/** Sources of an instruction that loads an address: BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE and BPF_PSEUDO_FUNC. */
+/** Source registers of an instruction that loads an address: BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE and BPF_PSEUDO_FUNC. */
 const [mapDescriptor, mapValue, localFunction] = [1, 2, 4] as const;
-/** The slot of the function that looks one key up. */
+/** Slot of the function that looks up one key. */
 const eachSlot = 10;
 
-/** The two slots of an instruction that loads an address. */
+/** Returns the two slots of an instruction that loads an address. */
 function loadAddress(register: number, source: number, low: number, high: number): Instructions {
   return [
     [0x18, register, source, 0, low],
@@ -68,20 +71,20 @@ function encode(code: Instructions): Uint8Array {
   return bytes;
 }
 
-/** A loaded program that looks keys up, and the memory that it shares with this process. */
+/** Loaded program that looks up keys, and the memory that it shares with this process. */
 class LookupProgram implements Disposable {
   readonly #memory: MappedMemory;
   readonly #program: Descriptor;
-  /** The packet that a socket filter is run for. */
+  /** Packet that a socket filter runs on. */
   readonly #packet: Uint8Array | undefined;
   readonly #keyStride: number;
   readonly #valueStride: number;
   readonly #valuesOffset: number;
-  /** The number of keys that one run takes. */
+  /** Largest number of keys in one run. */
   readonly capacity: number;
   readonly view: DataView;
 
-  /** @throws {BpfError} where kernel or privileges do not suffice, or programs may not read the map */
+  /** @throws {BpfError} if the kernel or the capabilities do not suffice, or if programs may not read the map. */
   constructor({ descriptor: map, info, row }: MapHandle, valueSize: number) {
     this.#keyStride = roundUp8(info.keySize);
     this.#valueStride = foundSize + roundUp8(valueSize);
@@ -100,9 +103,9 @@ class LookupProgram implements Disposable {
       what,
     });
     this.view = new DataView(this.#memory.buffer);
-    // Programs that may sleep hold up nobody.
+    // A sleepable program can be preempted: it does not delay other work on its CPU.
     const isSleepable = row.refusesSleepable !== true;
-    this.#packet = isSleepable ? undefined : new Uint8Array(smallestPacket);
+    this.#packet = isSleepable ? undefined : new Uint8Array(minPacketSize);
     try {
       const code = this.#code(valueSize, map.fd, shared.fd);
       this.#program = loadLookup(code, isSleepable, what);
@@ -113,7 +116,8 @@ class LookupProgram implements Disposable {
   }
 
   /**
-   * Looks up `count` keys, written before at {@link keyOffset} of {@link view}: their values are for {@link readValue}.
+   * Looks up `count` keys, which the caller has written at {@link keyOffset} of {@link view}. {@link readValue} then
+   * returns their values.
    *
    * @throws {BpfError}
    */
@@ -123,18 +127,18 @@ class LookupProgram implements Disposable {
     using attr = new BpfAttr(PROG_TEST_RUN.flags);
     attr.u32(PROG_TEST_RUN.prog_fd, fd);
     if (this.#packet !== undefined) {
-      attr.u32(PROG_TEST_RUN.data_size_in, smallestPacket);
+      attr.u32(PROG_TEST_RUN.data_size_in, minPacketSize);
       attr.memory(PROG_TEST_RUN.data_in, this.#packet);
     }
     attr.call(BPF_PROG_TEST_RUN, { doing: `run the ${what}` });
   }
 
-  /** The offset of key `index` in {@link view}. */
+  /** Returns the offset of key `index` in {@link view}. */
   keyOffset(index: number): number {
     return countSize + index * this.#keyStride;
   }
 
-  /** Decodes the value of key `index`; `undefined` where there is none. */
+  /** Decodes the value of key `index`. Returns `undefined` if the key is absent. */
   readValue<V>(layout: Pick<ValueLayout<V>, "read">, index: number): V | undefined {
     const offset = this.#valuesOffset + index * this.#valueStride;
     const { view } = this;
@@ -143,9 +147,9 @@ class LookupProgram implements Disposable {
   }
 
   #code(valueSize: number, map: number, shared: number): Instructions {
-    const copied = copy(valueSize);
-    // Slots from a jump to its target: those of what lies between.
-    const found = copied.length + 3;
+    const copyCode = copyValue(valueSize);
+    // Distance of the jump to `absent`: the instructions between.
+    const found = copyCode.length + 3;
     return [
       ...loadAddress(r1, mapValue, shared, 0),
       [0x61, r1, r1, 0, 0], // r1 = *(u32 *)r1: the number of keys
@@ -156,7 +160,7 @@ class LookupProgram implements Disposable {
       [0xb7, r0, 0, 0, 0], // r0 = 0
       [0x95, 0, 0, 0, 0], // exit
 
-      // each (index): 1 to stop
+      // each(index): returns 1 to stop the loop
       [0xbf, r6, r1, 0, 0], // r6 = r1
       [0x35, r6, 0, found + 16, this.capacity], // if r6 >= capacity goto stop
       ...loadAddress(r7, mapValue, shared, countSize),
@@ -165,11 +169,11 @@ class LookupProgram implements Disposable {
       [0x0f, r2, r7, 0, 0], // r2 += r7: the key
       [0x27, r6, 0, 0, this.#valueStride], // r6 *= stride
       ...loadAddress(r8, mapValue, shared, this.#valuesOffset),
-      [0x0f, r8, r6, 0, 0], // r8 += r6: the place for its value
+      [0x0f, r8, r6, 0, 0], // r8 += r6: the memory for its value
       ...loadAddress(r1, mapDescriptor, map, 0),
       [0x85, 0, 0, 0, mapLookupElem],
       [0x15, r0, 0, found, 0], // if r0 == 0 goto absent
-      ...copied,
+      ...copyCode,
       [0x7a, r8, 0, 0, 1], // *(u64 *)r8 = 1
       [0xb7, r0, 0, 0, 0], // r0 = 0
       [0x95, 0, 0, 0, 0], // exit
@@ -189,9 +193,9 @@ class LookupProgram implements Disposable {
   }
 }
 
-/** Loads the program, with the types that the verifier asks for when the address of a function is taken. */
+/** Loads the program with BTF for its functions, which the verifier requires when the address of a function is taken. */
 function loadLookup(code: Instructions, isSleepable: boolean, what: string): Descriptor {
-  // The slot of each function, and the id of its type.
+  // func_info: the first slot of each function, and the id of its type.
   const records = [0, mainType, eachSlot, eachType];
   using btf = loadBtf(functionTypes(), `types of the ${what}`);
   using attr = new BpfAttr(PROG_LOAD.line_info_rec_size);
@@ -211,7 +215,7 @@ function loadLookup(code: Instructions, isSleepable: boolean, what: string): Des
 
 const [mainType, eachType] = [3, 4] as const;
 
-/** The BTF of `static int main()` and `static int each()`: a builder of such types would be 1 kB of a bundle. */
+/** Returns the BTF of `static int main()` and `static int each()`. The BTF encoder would add 1 kB to a bundle. */
 function functionTypes(): Uint8Array {
   const names = "\0int\0main\0each\0";
   const types = [
@@ -228,10 +232,10 @@ function functionTypes(): Uint8Array {
 }
 
 /**
- * Copies a value from where r0 points to after what r8 points to, in pieces as large as they can be: an integer that is
- * changed meanwhile is never half old and half new, as all of them lie at multiples of their size.
+ * Returns instructions that copy a value from r0 to after r8 + 8, in the largest possible pieces. All integers are aligned
+ * to their size: a copied integer is never half old and half new.
  */
-function copy(size: number): Instructions {
+function copyValue(size: number): Instructions {
   // Loads and stores of 8, 4, 2 and 1 bytes.
   const pieces = [
     [8, 0x79, 0x7b],
@@ -249,7 +253,7 @@ function copy(size: number): Instructions {
   return code;
 }
 
-/** The memory shared with the program: an array of one value. */
+/** Returns the attributes of the map whose memory is shared with the program: an array with one value. */
 function sharedArray(valueSize: number): MapCreation {
   return {
     type: bpfMapTypes.ARRAY,
@@ -266,18 +270,18 @@ function sharedArray(valueSize: number): MapCreation {
 }
 
 /**
- * Look-ups of many chosen keys in one call, for which the kernel has no command: a program that is run there does them, with
- * keys and values in memory shared with it (kernel 5.17).
+ * Look-ups of many keys in one system call. The kernel has no command for chosen keys, so that a program does it, with keys
+ * and values in shared memory.
  *
- * A system call for each key costs more than ten times what the look-up itself does. Where the kernel or this process's
- * privileges do not suffice there is no program, and look-ups stay single ones.
+ * A system call costs more than ten times the look-up itself. If the kernel or the capabilities do not suffice for the
+ * program, {@link isUsable} becomes false and callers look up key by key. Requires Linux 5.17.
  */
 export class ManyLookups implements Disposable {
   readonly #map: MapHandle;
   readonly #valueSize: number;
   #program: LookupProgram | undefined;
   #isRefused = false;
-  /** Types of keys and values are the user's code, which may look up in the same map. */
+  /** True during {@link get}: types of keys and values are the user's code, which may call `getMany` of the same map. */
   #isBusy = false;
 
   constructor(map: MapHandle, valueSize: number) {
@@ -285,15 +289,15 @@ export class ManyLookups implements Disposable {
     this.#valueSize = valueSize;
   }
 
-  /** True where {@link get} can be called now. */
+  /** True if {@link get} can be called now. */
   get isUsable(): boolean {
     return !this.#isRefused && !this.#isBusy;
   }
 
   /**
-   * Looks up these keys. Returns their values in their order; `undefined` where single look-ups have to do it.
+   * Looks up keys. Returns their values in their order, or `undefined` if the caller has to look up key by key.
    *
-   * @param write writes a key, the one at `index` of all, at an offset of the view
+   * @param write encodes the key at an index of `keys` at an offset of the view
    */
   get<K, V>(
     keys: readonly K[],
@@ -314,14 +318,14 @@ export class ManyLookups implements Disposable {
         try {
           for (let i = 0; i < count; i++) values[start + i] = program.readValue(layout, i);
         } catch {
-          // Single look-ups find the entry that cannot be decoded.
+          // The caller's single look-ups find the entry that cannot be decoded.
           return undefined;
         }
       }
       return values;
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
-      // The verifier gives up when a signal comes, such as the wake-up of a consumer: that is no reason to do so here.
+      // A pending signal, such as the wake-up of a consumer, makes the verifier fail with EAGAIN: a later call can succeed.
       this.#isRefused = error.code !== "EAGAIN";
       return undefined;
     } finally {
@@ -332,7 +336,7 @@ export class ManyLookups implements Disposable {
 
   [Symbol.dispose](): void {
     this.#isRefused = true;
-    // The user's code may dispose of the map in the midst: the look-ups under way still have the memory then.
+    // The user's code may dispose of the map during get(), which still uses the memory and disposes of it at its end.
     if (this.#isBusy) return;
     this.#program?.[Symbol.dispose]();
     this.#program = undefined;

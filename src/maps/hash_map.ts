@@ -20,21 +20,29 @@ declare module "./map_options.ts" {
 }
 
 /**
- * Options of {@link HashMap}. All entries are allocated at creation. With the flag `"no_prealloc"` each is allocated when
- * it is stored. Fast writers can then use up the kernel's reserve: a store waits until the kernel refills it, for at most
- * 50 ms.
+ * Options of {@link HashMap}.
+ *
+ * The kernel allocates all entries at creation. With the flag `"no_prealloc"` it allocates each when it is stored. Fast
+ * writers can then get ENOMEM although memory is free, because the kernel refills its reserve later: updates from user
+ * space therefore retry for at most 50 ms.
  */
 export type HashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
- * A hash table: any key to any value.
+ * Hash table with keys and values of any type.
  *
- * Kernel 3.19. Keys are compared byte by byte, padding included, which `t` always writes as zero. A value type with a
- * `t.spinLock` is copied while the lock is held (kernel 5.1).
+ * The kernel compares keys byte by byte, padding included; `t` types write padding as zeros. If the value type has a
+ * `t.spinLock` field, values are copied while the lock is held (Linux 5.1 or later).
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `E2BIG` for a key
- * and value that are too large together
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * `set` throws `E2BIG` when the table is full: {@link LruHashMap} evicts an old entry instead. The kernel reuses the memory
+ * of a deleted entry at once: a look-up that races with a deletion and an insertion can return the value of the new key.
+ *
+ * Requires Linux 3.19.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
+ * @throws {BpfError} E2BIG if a key and its value are too large together.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -51,10 +59,12 @@ export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMa
   Infer<V>,
   "hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(HASH, "HashMap");
-  /** The types that keys and values are written and read with. */
+  /** Types of the keys and values. */
   declare readonly types: KeyedMapTypes<K, V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: HashMapOptions<K, V>) {
     const handle = HashMap.kind.handle(options);
     const { key, value } = handle.types;
@@ -67,23 +77,26 @@ export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMa
   }
 }
 
-/** Options of {@link LruHashMap}. All entries are allocated at creation. */
+/** Options of {@link LruHashMap}. The kernel allocates all entries at creation. */
 export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
- * A hash table that makes room by itself: when it is full, a new key takes the place of one that was not used lately.
+ * Hash table that evicts entries that were not used recently when it is full, instead of rejecting new keys.
  *
- * Kernel 4.10. The kernel chooses the key by a fast approximation: with few entries, or keys from many CPUs, it evicts
- * entries before the table is full (`Documentation/bpf/map_hash.rst`). Looking a key up from user space does not count as
- * use. The flag `"no_common_lru"` keeps a list of its own for each CPU; `maxEntries` is then at least one for each possible
- * CPU.
+ * The kernel approximates the order of use. With few entries, or with keys from many CPUs, it evicts entries before the
+ * table is full (`Documentation/bpf/map_hash.rst`). A look-up from user space does not count as use.
  *
- * A key that was just stored stays until something else is stored. The kernel makes room before it looks for the key: `add`
- * of a present key may evict another one, and `replace` may evict the key itself.
+ * The kernel makes room before it looks for the key. So `add` of a present key may evict another key, and `replace` may
+ * evict the key itself. A key that was just stored stays until something else is stored.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `ENOTSUPP` with the
- * flag `"no_prealloc"`
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * The flag `"no_common_lru"` keeps one list for each CPU. `maxEntries` must then be at least the number of possible CPUs.
+ *
+ * Requires Linux 4.10.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
+ * @throws {BpfError} ENOTSUPP if the flag `"no_prealloc"` is set.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -99,10 +112,12 @@ export class LruHashMap<K extends AnyType, V extends AnyType> extends Associativ
   Infer<V>,
   "lru_hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(LRU_HASH, "LruHashMap");
-  /** The types that keys and values are written and read with. */
+  /** Types of the keys and values. */
   declare readonly types: KeyedMapTypes<K, V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: LruHashMapOptions<K, V>) {
     const handle = LruHashMap.kind.handle(options);
     const { key, value } = handle.types;
@@ -111,22 +126,28 @@ export class LruHashMap<K extends AnyType, V extends AnyType> extends Associativ
 }
 
 /**
- * Options of {@link PerCpuHashMap}. All entries are allocated at creation. With the flag `"no_prealloc"` each is allocated
- * when it is stored. Fast writers can then use up the kernel's reserve: a store waits until the kernel refills it, for at
- * most 50 ms.
+ * Options of {@link PerCpuHashMap}.
+ *
+ * The kernel allocates all entries at creation. With the flag `"no_prealloc"` it allocates each when it is stored. Fast
+ * writers can then get ENOMEM although memory is free, because the kernel refills its reserve later: updates from user
+ * space therefore retry for at most 50 ms.
  */
 export type PerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
- * A hash table with a value for each CPU under every key: a program changes the value of its CPU without contention, and
- * the reader adds the values up.
+ * Hash table that has one value for each CPU under every key. A program changes the value of its own CPU without
+ * contention, and the reader adds them up with `sum` or `reduce`.
  *
- * Kernel 4.6. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB. The values of one key
- * are read one CPU after the other while programs go on: their sum is not that of one moment.
+ * Values are arrays with one element for each possible CPU, in the order of {@link possibleCpus}. A value takes at most 32
+ * KiB for each CPU. `set` stores all elements. The kernel copies the values of a key one CPU after the other while programs
+ * run: their sum is not a snapshot of one moment.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `E2BIG` for a value
- * of more than 32 KiB
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.6.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
+ * @throws {BpfError} E2BIG if a value has more than 32 KiB.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -141,27 +162,36 @@ export class PerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuA
   Infer<V>,
   "percpu_hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(PERCPU_HASH, "PerCpuHashMap");
 
-  /** The types that keys, and the values of one CPU, are written and read with. */
+  /** Types of the keys, and of the value of one CPU. */
   declare readonly types: KeyedMapTypes<K, V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: PerCpuHashMapOptions<K, V>) {
     super(PerCpuHashMap.kind.handle(options));
   }
 }
 
-/** Options of {@link LruPerCpuHashMap}. All entries are allocated at creation. */
+/** Options of {@link LruPerCpuHashMap}. The kernel allocates all entries at creation. */
 export type LruPerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
- * A hash table with a value for each CPU under every key, which makes room by itself as {@link LruHashMap} does.
+ * Hash table that has one value for each CPU under every key, and that evicts entries that were not used recently when it
+ * is full, as {@link LruHashMap} does.
  *
- * Kernel 4.10. Values are arrays in the order of {@link possibleCpus}. A value takes at most 32 KiB.
+ * Values are arrays with one element for each possible CPU, in the order of {@link possibleCpus}. A value takes at most 32
+ * KiB for each CPU. The kernel copies the values of a key one CPU after the other while programs run: their sum is not a
+ * snapshot of one moment.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` where the kernel has no memory for all entries, `ENOTSUPP` with the
- * flag `"no_prealloc"`, `E2BIG` for a value of more than 32 KiB
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.10.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
+ * @throws {BpfError} ENOTSUPP if the flag `"no_prealloc"` is set.
+ * @throws {BpfError} E2BIG if a value has more than 32 KiB.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -176,11 +206,13 @@ export class LruPerCpuHashMap<K extends AnyType, V extends AnyType> extends PerC
   Infer<V>,
   "lru_percpu_hash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ keyedKind(LRU_PERCPU_HASH, "LruPerCpuHashMap");
 
-  /** The types that keys, and the values of one CPU, are written and read with. */
+  /** Types of the keys, and of the value of one CPU. */
   declare readonly types: KeyedMapTypes<K, V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: LruPerCpuHashMapOptions<K, V>) {
     super(LruPerCpuHashMap.kind.handle(options));
   }

@@ -8,19 +8,31 @@ import { type ElementLayout, type ElementOptions, MapElements } from "./elements
 import type { AnyType, KeyedMapTypes } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 import { PerCpuElements, PerCpuLayout, reduceValues, sumValues } from "./per_cpu.ts";
-import { type Chunk, collect, type DecodeError, decodeWalk, inBatches, type Walk } from "./walk.ts";
+import {
+  type Chunk,
+  collectDecodeError,
+  type DecodeError,
+  decodeWalk,
+  inBatches,
+  type Walk,
+} from "./walk.ts";
 
 /** Options of {@link KeyedMap.entriesInBatches} and {@link AssociativeMap.takeAllInBatches}. */
 export interface BatchesOptions {
   /**
-   * The largest number of entries in an array. There may be fewer, or more where one bucket of a hash table holds more.
+   * Largest number of entries in an array. Arrays can be shorter, and longer if one bucket of a hash table has more
+   * entries.
    *
    * @default 1024
    */
   readonly max?: number;
 }
 
-/** Checks the options of a walk in arrays. Returns the largest number of entries in one. @throws {TypeError | RangeError} */
+/**
+ * Checks {@link BatchesOptions}. Returns the largest number of entries in an array.
+ *
+ * @throws {TypeError | RangeError}
+ */
 export function checkBatches(what: string, options: BatchesOptions): number {
   checkOptions(what, options, ["max"]);
   const { max = 1024 } = options;
@@ -29,9 +41,10 @@ export function checkBatches(what: string, options: BatchesOptions): number {
 }
 
 /**
- * Maps that are read by key and walked over.
+ * Base class of maps whose entries are looked up by key and can be iterated.
  *
- * `V` is what is read, `W` what is written: the same for most kinds.
+ * `K` is the type of keys, `V` the type of values that are read, and `W` the type of values that are stored: the same as
+ * `V` for most map types.
  */
 export abstract class KeyedMap<
   K,
@@ -41,7 +54,7 @@ export abstract class KeyedMap<
 > extends BpfMap<Name> {
   /** @internal */
   protected readonly elements: MapElements<K, V, W>;
-  /** @internal Shown by classes whose types are chosen by the user. */
+  /** @internal Redeclared by classes whose types the user chooses. */
   protected readonly types: object;
 
   /** @internal */
@@ -52,60 +65,76 @@ export abstract class KeyedMap<
   }
 
   /**
-   * The value of a key, or `undefined`.
+   * Returns the value of a key, or `undefined` if the key is absent.
    *
-   * @throws {TypeError | RangeError} for a key that its type refuses
-   * @throws {DecodeError} for a value that its type cannot decode
+   * @throws {TypeError | RangeError} if the key type rejects the key.
+   * @throws {DecodeError} if the value type cannot decode the value.
+   * @throws {BpfError} if the kernel rejects the look-up.
    */
   get(key: K, options?: ElementOptions): V | undefined {
     return this.elements.get(key, options);
   }
 
-  /** Returns true where there is a value for the key. */
+  /**
+   * Returns true if the map has the key. The value is not decoded.
+   *
+   * @throws {TypeError | RangeError} if the key type rejects the key.
+   */
   has(key: K): boolean {
     return this.elements.has(key);
   }
 
   /**
-   * The values of these keys in their order, `undefined` where there is none.
+   * Returns the values of many keys in the order of `keys`, with `undefined` for absent keys. The look-ups are not one
+   * atomic step.
    *
-   * The kernel has no call for chosen keys: each key costs a look-up. For hash maps, arrays and LPM tries (kernel 5.17,
-   * CAP_BPF), a program in the kernel does the look-ups once some thousands of keys were asked for. That is several times
-   * as fast, and more than ten times for numbers. The program is loaded for this object (`lookup_many` in `bpftool prog`),
-   * and unloaded with it.
+   * The kernel has no call for chosen keys, so that each key costs a system call. For `HashMap`, `ArrayMap` and `LpmTrie` a
+   * program in the kernel does the look-ups once about 4,000 keys were requested in calls with at least 16 keys (Linux
+   * 5.17, CAP_BPF, values of at most 512 bytes). That is several times as fast, and more than ten times for numbers. The
+   * program belongs to this object and is unloaded with it; `bpftool prog` shows it as `lookup_many`.
+   *
+   * @throws {TypeError | RangeError} if the key type rejects the key.
+   * @throws {DecodeError} if the value type cannot decode a value.
    */
   getMany(keys: Iterable<K>): (V | undefined)[] {
     return this.elements.getMany(keys);
   }
 
   /**
-   * The entries, in the kernel's order, fetched in batches as they are asked for; key by key for
-   * kinds that the kernel has no batches for.
+   * Iterates over the entries in the kernel's order, which is not the order of insertion. Entries are fetched in batches as
+   * the loop needs them, or key by key for map types without batches.
    *
-   * The map may change during the walk. Deleting the entry at hand is safe. An entry that is there during the whole walk
-   * is seen; one that is added or deleted meanwhile may be seen or not; the values are those of the moment of the fetch.
-   * The walk always ends: without batches after twice `maxEntries` entries, if so many are added ahead of it. It takes at most
-   * about 256 KiB however large the map is, and frees that when it ends, breaks or throws. Any number of walks may go on at
-   * once.
+   * The map may change during the loop:
    *
-   * **Keys that decoding does not preserve.** Programs can store keys that their type writes differently or not at all: garbage in
-   * the padding of a struct or after the NUL of a `t.cstring`, text that is not UTF-8 or fills its field, a `t.bool` of 2, a
-   * `t.u64Number` past 2^53. A key that a walk (or {@link nextKey}) returns stands for exactly the bytes that it was read from, in
-   * all methods of this object. The object keeps the bytes of such keys:
+   * - Deleting the current entry is safe.
+   * - An entry that is in the map during the whole loop is returned. One that is added or deleted meanwhile may be returned
+   *   or not.
+   * - Values are those of the moment when the batch was fetched.
+   * - The loop always ends. Without batches it ends after twice `maxEntries` entries if other writers keep adding entries
+   *   ahead of it.
    *
-   * - For a key that is an object, as long as that object lives. A changed object or a copy stands for the bytes that its type
-   *   writes.
-   * - Strings, numbers, bigints and booleans have no identity: equal ones stand for the last returned key that is still in the map,
-   *   then for earlier ones, and then for the bytes that the type writes. So a loop reaches each entry by its key, and
-   *   `deleteMany([...map.keys()])` deletes all. At least the last `maxEntries` keys are kept, and at most twice as many.
+   * A loop takes at most about 256 KiB of memory, and frees it when it ends, breaks or throws. Any number of loops can run
+   * at once.
    *
-   * Types that keep every byte, such as integers, addresses and structs of these without padding, have no extra cost. To see the
-   * bytes, open the map with `t.bytes(n)` as the key type, where `n` is {@link keySize}.
+   * **Keys that decoding does not preserve.** Programs can store keys that their type writes differently or not at all:
+   * garbage in the padding of a struct or after the NUL of a `t.cstring`, text that is not UTF-8 or fills its field, a
+   * `t.bool` of 2, a `t.u64Number` past 2^53. A key that a loop (or {@link nextKey}) returns stands for exactly the bytes
+   * that it was read from, in all methods of this object. The object keeps the bytes of such keys:
    *
-   * **Entries that cannot be decoded**, because a `t.custom` throws, do not end the walk: it returns all others, and throws a
-   * {@link DecodeError} with their bytes at the end. So no entry is unreachable, and none is skipped silently.
+   * - For a key that is an object, as long as that object lives. A changed object or a copy stands for the bytes that its
+   *   type writes.
+   * - Strings, numbers, bigints and booleans have no identity: equal ones stand for the last returned key that is still in
+   *   the map, then for earlier ones, and then for the bytes that the type writes. So a loop reaches each entry by its key,
+   *   and `deleteMany([...map.keys()])` deletes all. At least the last `maxEntries` keys are kept, and at most twice as
+   *   many.
    *
-   * @throws {DecodeError} at the end, when entries could not be decoded
+   * Types that keep every byte, such as integers, addresses and structs of these without padding, have no extra cost. To
+   * see the bytes, open the map with `t.bytes(n)` as the key type, where `n` is {@link keySize}.
+   *
+   * **Entries that cannot be decoded**, because a `t.custom` throws, do not end the loop: it returns all others, and throws
+   * a {@link DecodeError} with their bytes at the end. So no entry is skipped silently.
+   *
+   * @throws {DecodeError} at the end, if entries could not be decoded.
    *
    * @example
    * ```ts
@@ -121,21 +150,30 @@ export abstract class KeyedMap<
     return this.decode((walk, index) => this.elements.readEntry(walk, index));
   }
 
-  /** The keys: as {@link entries}. */
+  /**
+   * Iterates over the keys, with the guarantees of {@link entries}.
+   *
+   * @throws {DecodeError} at the end, if entries could not be decoded.
+   */
   keys(): Generator<K, undefined, undefined> {
     return this.decode((walk, index) => this.elements.readKey(walk, index));
   }
 
-  /** The values: as {@link entries}. */
+  /**
+   * Iterates over the values, with the guarantees of {@link entries}.
+   *
+   * @throws {DecodeError} at the end, if entries could not be decoded.
+   */
   values(): Generator<V, undefined, undefined> {
     return this.decode((walk, index) => this.elements.readValue(walk, index));
   }
 
   /**
-   * The entries in arrays, as the kernel returns them: like {@link entries}, for code that sends or stores many at once.
+   * Iterates over the entries in arrays of up to `max`, as the kernel returns them. Like {@link entries}, for code that
+   * sends or stores many entries at once.
    *
-   * @throws {DecodeError} at the end, when entries could not be decoded
-   * @throws {RangeError} for a `max` that is not a positive integer
+   * @throws {DecodeError} at the end, if entries could not be decoded.
+   * @throws {RangeError} if `max` is not a positive integer.
    *
    * @example
    * ```ts
@@ -155,7 +193,7 @@ export abstract class KeyedMap<
       for (let start = 0; walk.has(start); start += max) {
         const end = Math.min(start + max, walk.count);
         const entries = this.readEntries(walk, start, end, (error) => {
-          errors = collect(errors, error);
+          errors = collectDecodeError(errors, error);
         });
         if (entries.length > 0) yield entries;
       }
@@ -163,25 +201,30 @@ export abstract class KeyedMap<
     if (errors !== undefined) throw errors;
   }
 
-  /** The same as {@link entries}. */
+  /** Iterates over the entries: the same as {@link entries}. */
   [Symbol.iterator](): Generator<[key: K, value: V], undefined, undefined> {
     return this.entries();
   }
 
-  /** Calls `fn` for each entry: as {@link entries}. */
+  /**
+   * Calls `fn` for each entry, with the guarantees of {@link entries}.
+   *
+   * @throws {DecodeError} at the end, if entries could not be decoded.
+   */
   forEach(fn: (value: V, key: K, map: this) => void): void {
     for (const [key, value] of this.entries()) fn(value, key, this);
   }
 
   /**
-   * Returns the key after another one in the kernel's order, or the first without an argument; `undefined` after the last.
+   * Returns the key after `key` in the kernel's order, or the first key if there is no argument. Returns `undefined` after
+   * the last key.
    *
-   * It is one step of the kernel (`BPF_MAP_GET_NEXT_KEY`), for walks that stop and go on later, even in another process. The loops
-   * of this class are faster, and safe under deletion. **If the key is no longer in the map, the kernel starts again from the
-   * first**: get the next key before you delete the current one, and limit the number of steps where others delete. Arrays return
-   * every index, also of empty places.
+   * It is one step of the kernel (`BPF_MAP_GET_NEXT_KEY`), for iterations that stop and resume later, even in another
+   * process. The loops of this class are faster, and safe under deletion. **If the key is no longer in the map, the kernel
+   * starts again from the first**: get the next key before you delete the current one, and limit the number of steps if
+   * other processes or programs delete keys. Arrays return every index, including those of empty slots.
    *
-   * @throws {TypeError | RangeError} for a key that its type refuses
+   * @throws {TypeError | RangeError} if the key type rejects the key.
    *
    * @example
    * ```ts
@@ -200,7 +243,7 @@ export abstract class KeyedMap<
     return this.elements.nextKey(key);
   }
 
-  /** Counts the entries by a walk, as the kernel keeps no number. */
+  /** Returns the number of entries. The kernel keeps no count, so that this iterates over the whole map. */
   count(): number {
     using walk = this.walk();
     let count = 0;
@@ -208,24 +251,31 @@ export abstract class KeyedMap<
     return count;
   }
 
-  /** A copy as a `Map`. Keys that decode to objects are compared by identity there. @throws as {@link entries} */
+  /**
+   * Returns a copy of the entries as a `Map`. Keys that decode to objects are compared by identity in it.
+   *
+   * @throws {DecodeError} if entries could not be decoded.
+   */
   toMap(): Map<K, V> {
     return new Map(this.entries());
   }
 
-  /** @internal Decodes the entries from `start` to `end`; calls `refuse` for those that cannot be decoded. */
+  /**
+   * @internal Decodes the entries from `start` to `end`. Calls `onError` with the error of each entry that cannot be
+   *   decoded.
+   */
   protected readEntries(
     chunk: Chunk,
     start: number,
     end: number,
-    refuse: (error: unknown, index: number) => void,
+    onError: (error: unknown, index: number) => void,
   ): [key: K, value: V][] {
     const entries: [key: K, value: V][] = [];
     for (let index = start; index < end; index++) {
       try {
         entries.push(this.elements.readEntry(chunk, index));
       } catch (error) {
-        refuse(error, index);
+        onError(error, index);
       }
     }
     return entries;
@@ -236,18 +286,23 @@ export abstract class KeyedMap<
     return decodeWalk(() => this.walk(), read);
   }
 
-  /** @internal A walk over all entries. */
+  /** @internal Begins an iteration over all entries. */
   protected walk(): Walk {
     return this.elements.walk();
   }
 
+  /** Closes the descriptor and frees the memory for calls. Further calls do nothing. */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.elements[Symbol.dispose]();
   }
 }
 
-/** Maps whose entries come and go: any key, added by storing a value and gone by deletion. */
+/**
+ * Base class of maps whose keys are added by storing a value and removed by deletion: hash tables, tries and the like.
+ *
+ * `K` is the type of keys, `V` the type of values that are read, and `W` the type of values that are stored.
+ */
 export abstract class AssociativeMap<
   K,
   V,
@@ -255,83 +310,101 @@ export abstract class AssociativeMap<
   Name extends MapTypeName = MapTypeName,
 > extends KeyedMap<K, V, W, Name> {
   /**
-   * Stores a value, whether there was one or not.
+   * Stores a value under a key, and replaces the previous value if there is one.
    *
-   * @throws {BpfError} `E2BIG` (an LPM trie: `ENOSPC`) when the map is full
-   * @throws {TypeError | RangeError} for a key or value that its type refuses: the map is as before
+   * @throws {BpfError} E2BIG (ENOSPC for an LPM trie) if the map is full.
+   * @throws {TypeError | RangeError} if the key or value type rejects the key or value. Nothing is stored then.
    */
   set(key: K, value: W, options?: ElementOptions): this {
     this.elements.set(key, value, BPF_ANY, options);
     return this;
   }
 
-  /** Stores a value only if the key is absent. Returns true where it did. @throws as {@link set} */
+  /**
+   * Stores a value only if the key is absent. Returns true if it was stored. The kernel checks and stores in one step.
+   *
+   * @throws {BpfError} E2BIG (ENOSPC for an LPM trie) if the map is full.
+   * @throws {TypeError | RangeError} if the key or value type rejects the key or value. Nothing is stored then.
+   */
   add(key: K, value: W, options?: ElementOptions): boolean {
     return this.elements.set(key, value, BPF_NOEXIST, options);
   }
 
-  /** Stores a value only if the key is present. Returns true where it did. */
+  /**
+   * Stores a value only if the key is present. Returns true if it was stored. The kernel checks and stores in one step.
+   *
+   * @throws {TypeError | RangeError} if the key or value type rejects the key or value. Nothing is stored then.
+   */
   replace(key: K, value: W, options?: ElementOptions): boolean {
     return this.elements.set(key, value, BPF_EXIST, options);
   }
 
   /**
-   * Stores many values, in one call where the kernel can (5.6), in the order given.
-   * All pairs are checked before the first is stored.
+   * Stores many entries in the given order, in one system call from Linux 5.6 on if the map type has batches, else with one
+   * call for each. All pairs are checked before the first one is stored. The entries are not stored in one atomic step.
    *
-   * @throws {BatchError} when the kernel refuses one; it says how many were stored before
-   * @throws {TypeError | RangeError} for a key or value that its type refuses: the map is as before
+   * @throws {BatchError} if the kernel rejects an entry. `applied` is the number of entries that were stored before.
+   * @throws {TypeError | RangeError} if the key or value type rejects a key or value. Nothing is stored then.
    */
   setMany(pairs: Iterable<readonly [key: K, value: W]>): this {
     this.elements.setMany(pairs);
     return this;
   }
 
-  /** Deletes a key. Returns true where it was there. */
+  /**
+   * Deletes a key. Returns true if it was present.
+   *
+   * @throws {TypeError | RangeError} if the key type rejects the key.
+   */
   delete(key: K): boolean {
     return this.elements.delete(key);
   }
 
   /**
-   * Deletes many keys, in one call where the kernel can (5.6). Returns how many were there. Once a walk has returned a key that its
-   * type writes differently (see {@link entries}), each key takes a call.
+   * Deletes many keys, in one system call from Linux 5.6 on if the map type has batches. Returns the number of keys that
+   * were present. Each key takes its own call once an iteration has returned a key that its type writes differently (see
+   * {@link entries}).
    *
-   * @throws {BatchError} when the kernel refuses one; it says how many keys were done before, absent ones included
-   * @throws {TypeError | RangeError} for a key that its type refuses: the map is as before
+   * @throws {BatchError} if the kernel rejects a key. `applied` is the number of keys processed before, including absent
+   *   ones.
+   * @throws {TypeError | RangeError} if the key type rejects a key. Nothing is deleted then.
    */
   deleteMany(keys: Iterable<K>): number {
     return this.elements.deleteMany(keys);
   }
 
   /**
-   * Fetches a value and deletes its key: for hash maps in one step since kernel 5.14. Before, and for other kinds, a
-   * change of the value between the look-up and the deletion is lost.
+   * Returns the value of a key and deletes the key. Returns `undefined` if the key is absent.
    *
-   * @throws {DecodeError} when its type cannot decode the value, which is stored again unless there is a newer one
+   * It is one atomic step for hash tables from Linux 5.14 on. Otherwise it is a look-up and then a deletion: an update of
+   * the value between them is lost.
+   *
+   * @throws {TypeError | RangeError} if the key type rejects the key.
+   * @throws {DecodeError} if the value type cannot decode the value. It is stored again unless the key has a newer value.
    */
   take(key: K): V | undefined {
     return this.elements.take(key);
   }
 
   /**
-   * Returns the values of these keys in their order, `undefined` for absent ones, and deletes the keys. Each takes a call, as
-   * {@link take}. A repeated key has its value only the first time.
+   * Returns the values of many keys in the order of `keys`, with `undefined` for absent keys, and deletes the keys. Each
+   * key takes its own call, as {@link take} does. A repeated key has its value only the first time.
    *
-   * If one fails, the entries taken before are stored again, unless a newer value was stored or the map is full.
+   * If a key fails, the entries taken before are stored again, unless the key has a newer value or the map is full.
    *
-   * @throws {BpfError} when the kernel refuses one
-   * @throws {DecodeError} when its type cannot decode a value
-   * @throws {TypeError | RangeError} for a key that its type refuses
+   * @throws {BpfError} if the kernel rejects a key.
+   * @throws {DecodeError} if the value type cannot decode a value.
+   * @throws {TypeError | RangeError} if the key type rejects a key.
    */
   takeMany(keys: Iterable<K>): (V | undefined)[] {
     return this.elements.takeMany(keys);
   }
 
   /**
-   * Takes the entries out one after the other: each is deleted, as by {@link take}, when it is handed out, so that none is
-   * lost when the loop ends early. Entries that are added meanwhile may be left.
+   * Iterates over the entries and deletes each one when it is returned, as {@link take} does. No entry is lost if the loop
+   * ends early. Entries that are added during the loop may remain.
    *
-   * @throws {DecodeError} at the end, when entries could not be decoded: they stay in the map
+   * @throws {DecodeError} at the end, if entries could not be decoded: they stay in the map.
    */
   *takeAll(): Generator<[key: K, value: V], undefined, undefined> {
     for (const entry of this.decode((walk, index) => this.elements.takeEntry(walk, index))) {
@@ -340,11 +413,12 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Takes all entries out in arrays: like {@link takeAll}, but with one call for each array where the kernel can (hash
-   * maps: 5.6), which is several times as fast. The loop gets whole arrays, so that no entry is lost when it ends early.
+   * Takes all entries out of the map in arrays of up to `max`. Like {@link takeAll}, but with one system call for each
+   * array if the map type has it (hash tables from Linux 5.6 on), which is several times as fast. The entries of an array
+   * are deleted before the loop gets it.
    *
-   * @throws {DecodeError} as {@link takeAll}: entries that cannot be decoded are stored again
-   * @throws {RangeError} for a `max` that is not a positive integer
+   * @throws {DecodeError} at the end, if entries could not be decoded: they are stored again.
+   * @throws {RangeError} if `max` is not a positive integer.
    *
    * @example
    * ```ts
@@ -369,7 +443,7 @@ export abstract class AssociativeMap<
     do {
       result = batch.lookupAndDelete(elements.walked.flags);
       const entries = this.readEntries(batch, 0, batch.count, (error, index) => {
-        errors = collect(errors, error);
+        errors = collectDecodeError(errors, error);
         elements.restore(batch, index);
       });
       if (entries.length > 0) yield entries;
@@ -377,21 +451,30 @@ export abstract class AssociativeMap<
     if (errors !== undefined) throw errors;
   }
 
-  /** Deletes all entries that are there when it begins, in batches where the kernel can (5.6). */
+  /**
+   * Deletes the entries that are in the map when it begins, in batches from Linux 5.6 on if the map type has them. Entries
+   * that are added meanwhile may remain.
+   */
   clear(): void {
     using walk = this.walk();
     while (walk.next()) walk.deleteChunk();
   }
 }
 
-/** Maps whose entries the kernel takes out one at a time: their types have no `BPF_MAP_LOOKUP_AND_DELETE_BATCH`. */
+/** Base class of maps without `BPF_MAP_LOOKUP_AND_DELETE_BATCH`: the kernel takes out their entries one at a time. */
 export abstract class SingleTakeMap<
   K,
   V,
   W = V,
   Name extends MapTypeName = MapTypeName,
 > extends AssociativeMap<K, V, W, Name> {
-  /** Takes all entries out in arrays, one after the other: see {@link AssociativeMap.takeAllInBatches}. */
+  /**
+   * Takes all entries out of the map in arrays of up to `max`. Each entry takes its own calls, as
+   * {@link AssociativeMap.take} does.
+   *
+   * @throws {DecodeError} at the end, if entries could not be decoded: they stay in the map.
+   * @throws {RangeError} if `max` is not a positive integer.
+   */
   override *takeAllInBatches(
     options: BatchesOptions = {},
   ): Generator<[key: K, value: V][], undefined, undefined> {
@@ -399,7 +482,10 @@ export abstract class SingleTakeMap<
   }
 }
 
-/** Hash tables with a value for each CPU under every key. */
+/**
+ * Base class of hash tables that have one value for each CPU under every key. Values are arrays in the order of
+ * {@link possibleCpus}.
+ */
 export abstract class PerCpuAssociativeMap<
   K,
   V,
@@ -416,30 +502,39 @@ export abstract class PerCpuAssociativeMap<
   }
 
   /**
-   * The sum of a key's values over all CPUs, or `undefined`. For numbers and bigints; a sum of numbers is exact up to 2^53.
+   * Returns the sum of a key's values over all CPUs, or `undefined` if the key is absent. A sum of numbers is exact up to
+   * 2^53.
    *
-   * @throws {TypeError} when the values are something else
+   * @throws {TypeError} if the values are neither numbers nor bigints.
    */
   sum(key: K): (V & (number | bigint)) | undefined {
     return sumValues(this.get(key), `${this}`);
   }
 
-  /** Folds a key's values, one CPU after the other, into one; `undefined` for a key that is absent. */
+  /**
+   * Calls `fn` with the value of each CPU in turn and returns the last result, or `undefined` if the key is absent. `fn`
+   * gets the previous result (at first `initial`), the value and the number of the CPU.
+   */
   reduce<R>(key: K, fn: (accumulator: R, value: V, cpu: number) => R, initial: R): R | undefined {
     return reduceValues(this.get(key), fn, initial);
   }
 
-  /** The value of one CPU, or `undefined` for a key that is absent. @throws {RangeError} for a CPU that cannot be */
+  /**
+   * Returns the value of one CPU, or `undefined` if the key is absent. The kernel copies the values of all CPUs for it.
+   *
+   * @throws {RangeError} if `cpu` is not one of {@link possibleCpus}.
+   */
   getCpu(key: K, cpu: number): V | undefined {
     return this.#perCpu.get(key, cpu);
   }
 
   /**
-   * Stores the value of one CPU and leaves those of the others (kernel 7.0); a key that is absent is added, with zeroes for
-   * the others.
+   * Stores the value of one CPU and leaves those of the others. An absent key is added, with zeros for the other CPUs.
    *
-   * @throws {BpfError} `EINVAL` before 7.0
-   * @throws {RangeError} for a CPU that cannot be
+   * Requires Linux 7.0.
+   *
+   * @throws {BpfError} EINVAL before Linux 7.0.
+   * @throws {RangeError} if `cpu` is not one of {@link possibleCpus}.
    */
   setCpu(key: K, cpu: number, value: V): this {
     this.#perCpu.set(key, cpu, value);

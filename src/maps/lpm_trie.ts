@@ -29,82 +29,87 @@ declare module "./map_options.ts" {
   }
 }
 
-/** A kernel bug in tries that was fixed: the first kernel without it, and how it shows. */
+/** Kernel bug in LPM tries that was fixed. */
 interface TrieFix {
+  /** First kernel version with the fix. */
   readonly since: KernelVersion;
-  /** Tries it out: what is still wrong, in words; `undefined` for nothing. */
-  readonly mistake: (call: TrieCall) => string | undefined;
+  /** Reproduces the bug on an empty trie. Returns its description, or `undefined` if the kernel has the fix. */
+  readonly reproduce: (call: TrieCall) => string | undefined;
 }
 
-/** Calls for 10.0.`third`.0/24 on a trie with room for a few networks. Returns the name of the error, or `undefined` for none. */
+/** Makes a call of bpf(2) for 10.0.`thirdByte`.0/24. Returns the name of the error, or `undefined` if the call succeeded. */
 type TrieCall = (
   command: BpfCommand,
-  third: number,
+  thirdByte: number,
   flags?: number,
-  room?: Uint8Array,
+  valueOrNextKey?: Uint8Array,
 ) => string | undefined;
 
-/** The key of 10.0.`third`.0/24: the length of the prefix, and the address in network order. */
-function network(third: number): Uint8Array {
-  return Uint8Array.of(24, 0, 0, 0, 10, 0, third, 0);
+/** Returns the key of 10.0.`thirdByte`.0/24: the prefix length, and the address in network byte order. */
+function network(thirdByte: number): Uint8Array {
+  return Uint8Array.of(24, 0, 0, 0, 10, 0, thirdByte, 0);
 }
 
-/** The number of networks that the probed trie has room for. */
-const room = 3;
+/** `max_entries` of the probed trie. */
+const maxNetworks = 3;
 
-/** The fixed bugs, by what is right since. Stable kernels of earlier versions may have the fixes, too. */
+/** Fixed bugs, by name of the fix. Stable kernels of earlier versions can have the fixes too. */
 export const trieFixes = {
-  /** Before, a trie stored whatever the flags said, and a full one refused to replace what it had. */
+  /** Before, an update ignored BPF_NOEXIST and BPF_EXIST, and a full trie rejected replacing a value. */
   lpm_trie_update: {
     since: "6.13",
-    mistake(call) {
+    reproduce(call) {
       if (call(BPF_MAP_UPDATE_ELEM, 0, BPF_EXIST) === undefined) {
-        return "it replaces what is not there";
+        return "it stores an absent prefix although BPF_EXIST is set";
       }
-      for (let third = 0; third < room; third++) call(BPF_MAP_UPDATE_ELEM, third);
+      for (let thirdByte = 0; thirdByte < maxNetworks; thirdByte++)
+        call(BPF_MAP_UPDATE_ELEM, thirdByte);
       if (call(BPF_MAP_UPDATE_ELEM, 0, BPF_NOEXIST) !== "EEXIST") {
-        return "it adds what is there";
+        return "it replaces a present prefix although BPF_NOEXIST is set";
       }
       const error = call(BPF_MAP_UPDATE_ELEM, 0);
-      return error && `where it is full it refuses to replace a value (${error})`;
+      return error && `it rejects replacing a value in a full trie (${error})`;
     },
   },
-  /** Before, the next key of one that was deleted meanwhile could be any: walks passed entries over. */
+  /** Before, BPF_MAP_GET_NEXT_KEY could return any key after a deleted one: iterations skipped entries. */
   lpm_trie_next_key: {
     since: "6.13",
-    mistake(call) {
-      for (const third of [2, 4]) call(BPF_MAP_UPDATE_ELEM, third);
+    reproduce(call) {
+      for (const thirdByte of [2, 4]) call(BPF_MAP_UPDATE_ELEM, thirdByte);
       const next = new Uint8Array(8);
       call(BPF_MAP_GET_NEXT_KEY, 3, 0, next);
-      return next[6] === 2 ? undefined : "it takes a network for another one of the same length";
+      return next[6] === 2
+        ? undefined
+        : "it confuses a network with another one of the same prefix length";
     },
   },
 } as const satisfies Readonly<Record<string, TrieFix>>;
 
-/** Probes a fix: `"available"`, the name of the error that kept the probe from an answer, or what is still wrong. */
+/** Probes a fix. Returns `"available"`, the name of the error that made the probe fail, or the description of the bug. */
 export function probeTrieFix(fix: keyof typeof trieFixes): string | { readonly missing: string } {
   const map = probeMap({
     type: "LPM_TRIE",
     keySize: 8,
     valueSize: 8,
-    maxEntries: room,
+    maxEntries: maxNetworks,
     flags: BPF_F_NO_PREALLOC,
   });
   if (!(map instanceof Descriptor)) return map;
   using trie = map;
-  const mistake = trieFixes[fix].mistake((command, third, flags = 0, value = new Uint8Array(8)) =>
-    probeElement(command, trie.fd, network(third), value, flags),
+  const problem = trieFixes[fix].reproduce(
+    (command, thirdByte, flags = 0, value = new Uint8Array(8)) =>
+      probeElement(command, trie.fd, network(thirdByte), value, flags),
   );
-  return mistake === undefined ? "available" : { missing: mistake };
+  return problem === undefined ? "available" : { missing: problem };
 }
 
 let updateAnswer: ReturnType<typeof probeTrieFix> | undefined;
 
 /**
- * The reason why tries of this kernel do not heed BPF_NOEXIST and BPF_EXIST, or why that cannot be known; `undefined` where
- * they do. Probed once.
+ * Returns the reason why tries of this kernel ignore BPF_NOEXIST and BPF_EXIST, or why that is unknown. Returns `undefined`
+ * if the kernel has the fix. The result of the probe is cached.
  *
- * @throws {Error} where the probe gets no answer: the next call probes again
+ * @throws {Error} if the probe fails: the next call probes again.
  */
 function unconditionalUpdateReason(): string | undefined {
   const answer = updateAnswer ?? probeTrieFix("lpm_trie_update");
@@ -114,37 +119,43 @@ function unconditionalUpdateReason(): string | undefined {
   }
   if (answer === "EPERM" || answer === "EACCES") return explainPermission(["CAP_BPF"], true);
   if (typeof answer === "string") {
-    throw new Error(`cannot find out whether tries heed conditions: the kernel answers ${answer}`);
+    throw new Error(
+      `cannot probe whether tries of this kernel support add() and replace(): ${answer}`,
+    );
   }
   updateAnswer = answer;
   const { since } = trieFixes.lpm_trie_update;
   if (isKernelSince(since)) return answer.missing;
-  return `it came with kernel ${since} and stable kernels of its time, and this is ${kernelRelease()}`;
+  return `it came with kernel ${since} and updates of older stable kernels, and this is ${kernelRelease()}`;
 }
 
-/** Options of {@link LpmTrie}. Entries are allocated as they come. */
+/** Options of {@link LpmTrie}. The kernel allocates entries when they are stored. */
 export type LpmTrieOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /** Bytes of a key: 4 for the prefix length, and 1 to 256 for the address (kernel/bpf/lpm_trie.c). */
-const [smallestKey, largestKey] = [5, 260];
+const [minKeySize, maxKeySize] = [5, 260];
 
 /**
- * A trie for longest-prefix matches: networks to values, looked up by address.
+ * Trie for longest-prefix matches: maps networks to values, and looks them up by address.
  *
- * Kernel 4.11; walks, and so `clear` and all that lists, 4.16. The key is `t.cidr4` or `t.cidr6`, text such as
- * `"10.0.0.0/8"`; or any struct of a `t.u32` prefix length followed by 1 to 256 bytes with the first bit first.
+ * The key type is `t.cidr4` or `t.cidr6`, texts such as `"10.0.0.0/8"`; or a struct of a `t.u32` prefix length followed by
+ * 1 to 256 bytes of data with the most significant bit first.
  *
- * `get`, `getMany` and `has` find the entry with the longest prefix that covers the key: `get("10.1.2.3/32")` is the value
- * of `"10.0.0.0/8"` where nothing closer is stored. All else means exactly the prefix that is given. Before kernel 6.13, but
- * for later updates of stable kernels, `add` and `replace` are refused, a full trie replaces nothing, and a walk passes over
- * entries beside those that are deleted during it.
+ * `get`, `getMany` and `has` find the entry with the longest prefix that covers the key: `get("10.1.2.3/32")` returns the
+ * value of `"10.0.0.0/8"` if no longer prefix that covers the address is stored. All other methods use exactly the given
+ * prefix.
  *
- * Walks give longer prefixes before those that cover them. While others delete, every kernel may pass an entry over
- * that stays (once or so in a million), and a key that is deleted at the moment of its fetch may come with the value of a
- * shorter prefix.
+ * Iteration returns longer prefixes before those that cover them. While other processes or programs delete entries, every
+ * kernel may rarely skip an entry that stays in the map (about once in a million), and a key that is deleted at the moment
+ * of its look-up can be returned with the value of a shorter prefix.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Kernels before 6.13 have bugs, unless they are stable kernels with the fixes: `add` and `replace` throw, a full trie does
+ * not replace values, and an iteration skips more entries next to deleted ones.
+ *
+ * Requires Linux 4.11; 4.16 for iteration and `clear`.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -160,6 +171,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
   Infer<V>,
   "lpm_trie"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ new MapKind<
     "LpmTrie",
     KeyedMapTypes<AnyType, AnyType>,
@@ -172,9 +184,9 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
     sizes(types) {
       checkTypes(types);
       const { key, value } = types;
-      if (key.size < smallestKey || key.size > largestKey) {
+      if (key.size < minKeySize || key.size > maxKeySize) {
         throw new RangeError(
-          `key: expected t.cidr4, t.cidr6 or a struct of ${smallestKey} to ${largestKey} bytes that begins with the prefix length, got ${describe(key.name)} of ${key.size}`,
+          `key: expected t.cidr4, t.cidr6 or a struct of ${minKeySize} to ${maxKeySize} bytes that begins with the prefix length, got ${describe(key.name)} of ${key.size}`,
         );
       }
       return { keySize: key.size, valueSize: value.size };
@@ -184,9 +196,10 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
       return { maxEntries, types: { key, value } };
     },
   });
-  /** The types that keys and values are written and read with. */
+  /** Types of the keys and values. */
   declare readonly types: KeyedMapTypes<K, V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: LpmTrieOptions<K, V>) {
     const handle = LpmTrie.kind.handle(options);
     const { key, value } = handle.types;
@@ -201,31 +214,42 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
   }
 
   /**
-   * Stores a value only if this very prefix is absent; whether it did.
+   * Stores a value only if exactly this prefix is absent. Returns true if it was stored. The kernel checks and stores in
+   * one step.
    *
-   * @throws {BpfError} `EOPNOTSUPP` on kernels that store it in any case (before 6.13, but for later updates of stable kernels)
+   * @throws {BpfError} EOPNOTSUPP if the kernel would ignore the condition (before 6.13, and stable kernels without the
+   *   fix).
+   * @throws {BpfError} ENOSPC if the trie is full.
+   * @throws {TypeError | RangeError} if the key or value type rejects the key or value.
    */
   override add(key: Infer<K>, value: Infer<V>, options?: ElementOptions): boolean {
     this.#requireConditions("add to");
     return super.add(key, value, options);
   }
 
-  /** Stores a value only if this very prefix is present; whether it did. @throws as {@link add} */
+  /**
+   * Stores a value only if exactly this prefix is present. Returns true if it was stored. The kernel checks and stores in
+   * one step.
+   *
+   * @throws {BpfError} EOPNOTSUPP if the kernel would ignore the condition (before 6.13, and stable kernels without the
+   *   fix).
+   * @throws {TypeError | RangeError} if the key or value type rejects the key or value.
+   */
   override replace(key: Infer<K>, value: Infer<V>, options?: ElementOptions): boolean {
     this.#requireConditions("replace in");
     return super.replace(key, value, options);
   }
 
-  /** The one refusal that is the library's: the kernel would do it, and more than was asked. */
+  /** Throws if the kernel would ignore the condition of an update and store in any case. */
   #requireConditions(doing: string): void {
-    // A map that is disposed of says so, on every kernel.
+    // After disposal the call itself throws a DisposedError, on every kernel.
     const reason = this.disposed ? undefined : unconditionalUpdateReason();
     if (reason === undefined) return;
     throw new BpfError({
       errno: EOPNOTSUPP,
       syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
       doing: `${doing} the ${this}`,
-      hint: `This kernel stores in tries whether the prefix is there or not: ${reason}. Use set()`,
+      hint: `This kernel stores in tries whether the prefix is present or not: ${reason}. Use set()`,
     });
   }
 }

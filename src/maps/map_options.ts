@@ -1,4 +1,4 @@
-/** @module The definitions of map classes: their options, the checks of these, and how they become specs. */
+/** @module Definitions of the map classes: their options, checks of the options, and conversion to specs. */
 
 import { encodeBtf, type MapTypes } from "../btf/encode.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
@@ -23,98 +23,113 @@ import { hasOpaqueField, isOpaque } from "../types/opaque.ts";
 import { checkType, type Type } from "../types/type.ts";
 
 /**
- * The classes of maps by their names, for the types `T` of keys, values and events that an object is opened or created
- * with. Each class adds itself beside its declaration.
+ * Map classes by name, for the types `T` of keys, values and events that an object is created or opened with. The file of
+ * each class adds its own line.
  *
  * @hidden
  */
 export interface MapClasses<T> {}
 
-/** The name of a class of maps: `"HashMap"`. */
+/** Name of a map class: `"HashMap"`. */
 export type MapClassName = keyof MapClasses<unknown>;
 
-/** The type that `T` has under a name: of keys, values or events. */
+/** Type that `T` has under a name: the type of keys, values or events. */
 export type TypeIn<T, Name extends string> = T extends { readonly [N in Name]: infer X }
   ? X extends Type<unknown>
     ? X
     : never
   : never;
 
-/** A class of maps, as far as opening and creation go. */
+/** Map class, with the static members that `open`, `fromId`, `fromFd` and `createMap` use. */
 export interface MapClass {
+  /** Definition of the class. */
   readonly kind: MapKind<MapClassName, any, any>;
   new (handle: never): object;
 }
 
-/** The types that a class is opened with. */
+/** Types that an object of a class is opened with. */
 export type TypesOf<C extends MapClass> =
   C["kind"] extends MapKind<any, infer Types, any> ? Types : never;
 
-/** The object of a class that is opened with the types `T`. */
+/** Object of a class with the types `T`. */
 export type MapOf<C extends MapClass, T> = MapClasses<T>[C["kind"]["className"]];
 
-/** The options that a class is created with. */
+/** Options of the constructor of a class. */
 export type OptionsOf<C extends MapClass> =
   C["kind"] extends MapKind<any, any, infer Options> ? Options : never;
 
-/** The last arguments of `open`, `fromId` and `fromFd`: types and options. They are optional where no type is required. */
+/**
+ * Last arguments of `open`, `fromId` and `fromFd`: types and {@link OpenMapOptions}. Optional for classes that require no
+ * type.
+ */
 export type OpenArguments<C extends MapClass> =
   object extends TypesOf<C>
     ? readonly [options?: TypesOf<C> & OpenMapOptions]
     : readonly [options: TypesOf<C> & OpenMapOptions];
 
-/** The arguments `A`, checked so that a misspelt name in them is an error of types. */
+/** The arguments `A`, with a type error for each property that the class does not have. */
 export type CheckedArguments<C extends MapClass, A extends readonly unknown[]> = {
   [I in keyof A]: A[I] & {
     readonly [N in Exclude<keyof A[I], keyof TypesOf<C> | keyof OpenMapOptions>]: never;
   };
 };
 
-/** The definition of a class of maps. */
+/** Definition of a map class. */
 export interface KindDefinition<
   ClassName extends MapClassName,
   Types extends object,
   Options extends Types & CommonMapOptions,
 > {
+  /** Row of the map type. */
   readonly row: MapType;
+  /** Name of the class. */
   readonly className: ClassName;
-  /** The names of the types that an existing map is opened with. */
+  /** Names of the types that an existing map is opened with. */
   readonly types: readonly (keyof Types & string)[];
-  /** The names of the other options, beside those that every class has. */
+  /** Names of the other options, without those that every class has. */
   readonly options: readonly string[];
-  /** The types of a map that is opened without any; there are none where they must be given. */
+  /** Types of a map that is opened without types. `undefined` if types are required. */
   readonly defaultTypes?: Types;
-  /** Refuses an option that other kinds have under another name. @throws {TypeError} that tells this name */
+  /**
+   * Rejects an option that other classes have under another name.
+   *
+   * @throws {TypeError} that names the right option.
+   */
   readonly refuseRenamed?: (className: string, options: object, known: readonly string[]) => void;
   /**
-   * Checks the types and says which sizes follow from them. What is left out may be anything in a map that is opened.
+   * Checks the types and returns the sizes that follow from them. An opened map may have any value of a size that is left
+   * out.
    *
    * @throws {TypeError | RangeError}
    */
   sizes(types: Types): Partial<Pick<MapSpec, "keySize" | "valueSize">>;
   /**
-   * Checks the other options and says what follows from them; `flags` are added to those of the options.
+   * Checks the other options and returns the rest of the spec. Its `flags` are added to those of the options.
    *
    * @throws {TypeError | RangeError}
    */
   complete(
     options: Options,
   ): Pick<MapSpec, "maxEntries"> & Partial<Omit<MapSpec, "types">> & { types?: MapTypes };
-  /** Returns the row of the maps inside, of a map of maps. */
+  /** Returns the row of the inner maps, for a map of maps. */
   innerRow?(options: Options): MapType;
-  /** Refuses an existing map that does not fit for another reason than its sizes. @throws {TypeError} */
+  /**
+   * Checks an existing map beyond its sizes.
+   *
+   * @throws {TypeError} if it does not fit.
+   */
   checkFit?(types: Types, info: MapProperties): void;
 }
 
-/** A class of maps as data: its map type, its options, and how they become specs and open maps. */
+/** Definition of a map class as data: its map type, its options, and their conversion to specs and open maps. */
 export class MapKind<
   ClassName extends MapClassName,
   Types extends object,
   Options extends Types & CommonMapOptions,
 > {
-  /** The name of the class. */
+  /** Name of the class. */
   readonly className: ClassName;
-  /** @internal The row of the map type. */
+  /** @internal Row of the map type. */
   readonly row: MapType;
   readonly #definition: KindDefinition<ClassName, Types, Options>;
 
@@ -125,12 +140,16 @@ export class MapKind<
     this.row = definition.row;
   }
 
-  /** The map type. */
+  /** Map type of the class. */
   get type(): MapTypeName {
     return this.row.type;
   }
 
-  /** Checks options and makes plain data of them. @throws {TypeError | RangeError} */
+  /**
+   * Checks options and returns the spec of the map: plain data.
+   *
+   * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
+   */
   spec(options: Options): MapSpec {
     const { row } = this.#definition;
     this.checkNames(options);
@@ -147,7 +166,10 @@ export class MapKind<
     };
   }
 
-  /** @internal Checks that each option is one of the class. @throws {TypeError} */
+  /**
+   * @internal Checks that the class has each of the options.
+   * @throws {TypeError}
+   */
   checkNames(options: object): void {
     const { className, types, options: names, refuseRenamed } = this.#definition;
     const known = [...types, ...names, ...commonMapOptionNames];
@@ -155,9 +177,9 @@ export class MapKind<
     checkOptions(className, options, known);
   }
 
-  /** @internal Creates the map of options, or passes on the one that is open already. */
+  /** @internal Creates the map that options describe. Returns a {@link MapHandle} as it is. */
   handle<O extends Types>(options: O): MapHandle<O> {
-    // Not in the declared types: the library itself opens objects so.
+    // `open`, `fromId`, `fromFd` and `dup` pass a handle, which the declared types hide from users.
     if (options instanceof MapHandle) return options as MapHandle<O>;
     const complete = options as unknown as Options;
     const spec = this.spec(complete);
@@ -166,7 +188,7 @@ export class MapKind<
     return createMapHandle(this.row, spec, types, complete.pin, innerRow);
   }
 
-  /** @internal Opens a map that exists. */
+  /** @internal Opens an existing map. */
   open(origin: Origin, given: (Types & OpenMapOptions) | undefined): MapHandle<Types> {
     const { className, types: names, defaultTypes } = this.#definition;
     const types = given === undefined ? defaultTypes : given;
@@ -187,40 +209,52 @@ export class MapKind<
     }
   }
 
-  /** @internal Leaves the types of an object alone, inherited ones included. */
+  /** @internal Returns only the types among options, including inherited properties. */
   pickTypes<T extends object>(types: T): T {
     const names = this.#definition.types.filter((name) => name in types);
     return Object.fromEntries(names.map((name) => [name, types[name as string as keyof T]])) as T;
   }
 }
 
-/** Encodes types for the kernel. */
+/** Encodes types as BTF. */
 function specTypes(row: MapType, types: MapTypes): NonNullable<MapSpec["types"]> {
   const areRequired =
-    row.with === "types" || (types.value !== undefined && hasOpaqueField(types.value));
+    row.creationInput === "types" || (types.value !== undefined && hasOpaqueField(types.value));
   return { ...encodeBtf(types), areRequired };
 }
 
 /** Any `t` type. */
 export type AnyType = Type<unknown>;
 
-/** Checks that types were given, and that the kernel can find what it has to in them. @throws {TypeError} */
+/**
+ * Checks the types of keys and values. Spin locks and timers must be where the kernel finds them.
+ *
+ * @throws {TypeError}
+ */
 export function checkTypes({ key, value }: KeyedMapTypes<AnyType, AnyType>): void {
   checkPlainType("key", key);
   checkValueType(value);
 }
 
-/** Checks a type in which the kernel would not look for spin locks and timers. @throws {TypeError} */
+/**
+ * Checks a type that must not have spin locks or timers, because the kernel does not look for them there.
+ *
+ * @throws {TypeError}
+ */
 export function checkPlainType(what: string, type: Type<unknown>): void {
   checkType(what, type);
   if (isOpaque(type) || hasOpaqueField(type)) {
     throw new TypeError(
-      `${what}: it can have no spin lock or timer here, got ${describe(type.name)}`,
+      `${what}: expected a type without a spin lock or timer, got ${describe(type.name)}`,
     );
   }
 }
 
-/** Checks the type of a map's values. @throws {TypeError} */
+/**
+ * Checks the type of a map's values.
+ *
+ * @throws {TypeError}
+ */
 function checkValueType(value: Type<unknown>): void {
   checkType("value", value);
   if (isOpaque(value) || (value.kind !== "struct" && hasOpaqueField(value))) {
@@ -230,16 +264,18 @@ function checkValueType(value: Type<unknown>): void {
   }
 }
 
-/** The types of a map's keys and values. */
+/** Types of a map's keys and values. */
 export interface KeyedMapTypes<K extends AnyType, V extends AnyType> {
+  /** Type of the keys. */
   readonly key: K;
+  /** Type of the values, in per-CPU maps of the value of one CPU. */
   readonly value: V;
 }
 
-/** Options of maps with any key and any value: hash tables and their kin. */
+/** Options of maps with keys and values of any type: hash tables and LPM tries. */
 export interface KeyedMapOptions<K extends AnyType, V extends AnyType>
   extends CommonMapOptions, KeyedMapTypes<K, V> {
-  /** The largest number of entries: 1 to 2^32 - 1. */
+  /** Largest number of entries: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 
@@ -264,18 +300,23 @@ export function keyedKind<ClassName extends MapClassName>(
   });
 }
 
-/** The type of a map's values. */
+/** Type of a map's values. */
 export interface ValueTypes<V extends AnyType> {
+  /** Type of the values, in per-CPU maps of the value of one CPU. */
   readonly value: V;
 }
 
-/** Options that every array of values takes. */
+/** Options of arrays of values. */
 export interface IndexedMapOptions<V extends AnyType> extends CommonMapOptions, ValueTypes<V> {
-  /** The number of values: 1 to 2^32 - 1. */
+  /** Number of elements: 1 to 2^32 - 1. */
   readonly length: number;
 }
 
-/** Refuses the option `maxEntries` of an array, misspelt or not. @throws {TypeError} */
+/**
+ * Rejects the option `maxEntries` of an array, misspelt or not.
+ *
+ * @throws {TypeError}
+ */
 export function refuseMaxEntries(
   className: string,
   options: object,
@@ -288,7 +329,11 @@ export function refuseMaxEntries(
   );
 }
 
-/** Checks the option `length` of an array. @throws {RangeError} */
+/**
+ * Checks the option `length` of an array.
+ *
+ * @throws {RangeError}
+ */
 export function checkLength(length: number): void {
   checkCount("length", length, 1, 0xffffffff);
 }
@@ -300,14 +345,14 @@ export function arrayKind<
 >(
   row: MapType,
   className: ClassName,
-  own: readonly string[] = [],
+  extraOptions: readonly string[] = [],
   complete: (options: Options) => Partial<MapSpec> = () => ({}),
 ): MapKind<ClassName, ValueTypes<AnyType>, Options> {
   return new MapKind<ClassName, ValueTypes<AnyType>, Options>({
     row,
     className,
     types: ["value"],
-    options: ["length", ...own],
+    options: ["length", ...extraOptions],
     refuseRenamed: refuseMaxEntries,
     sizes({ value }) {
       checkValueType(value);
@@ -322,9 +367,9 @@ export function arrayKind<
   });
 }
 
-/** Options that every map without keys takes. */
+/** Options of maps without keys: queues, stacks and Bloom filters. */
 export interface ValueMapOptions<V extends AnyType> extends CommonMapOptions, ValueTypes<V> {
-  /** The largest number of values: 1 to 2^32 - 1. All are allocated at once. */
+  /** Largest number of values: 1 to 2^32 - 1. The kernel allocates all at creation. */
   readonly maxEntries: number;
 }
 
@@ -335,7 +380,7 @@ export function valueKind<
 >(
   row: MapType,
   className: ClassName,
-  own: readonly string[] = [],
+  extraOptions: readonly string[] = [],
   complete: (
     options: Options,
   ) => Partial<Omit<MapSpec, "types">> & { types?: MapTypes } = () => ({}),
@@ -344,7 +389,7 @@ export function valueKind<
     row,
     className,
     types: ["value"],
-    options: ["maxEntries", ...own],
+    options: ["maxEntries", ...extraOptions],
     sizes({ value }) {
       checkPlainType("value", value);
       return { keySize: 0, valueSize: value.size };
@@ -356,14 +401,18 @@ export function valueKind<
   });
 }
 
-/** Options that every kind of storage takes. There is no number of entries: each object has room for one value. */
+/** Options of local storage. There is no limit on entries: each socket, task, inode or cgroup has room for one value. */
 export interface StorageOptions<V extends AnyType, Flag extends MapFlag = "no_prealloc">
   extends Pick<CommonMapOptions, "name" | "pin">, ValueTypes<V> {
-  /** Names of flags, or the kernel's bits; `"no_prealloc"`, which the kernel asks for, is always among them. @default none */
+  /**
+   * Names of flags, or the kernel's bits. The required flag `"no_prealloc"` is always added.
+   *
+   * @default none
+   */
   readonly flags?: readonly Flag[] | number;
 }
 
-/** Defines a class of storage. */
+/** Defines a class of local storage. */
 export function storageKind<ClassName extends MapClassName, Flag extends MapFlag>(
   row: MapType,
   className: ClassName,
@@ -376,14 +425,14 @@ export function storageKind<ClassName extends MapClassName, Flag extends MapFlag
     options: [],
     sizes({ value }) {
       checkValueType(value);
-      // To user space the key is the descriptor of an object; programs have the object itself.
+      // For user space the key is a descriptor of the owner; programs pass the owner itself.
       return { keySize: i32.size, valueSize: value.size };
     },
     complete(options) {
       checkFlags(className, options.flags, flagNames);
       if ((options as CommonMapOptions).numaNode !== undefined) {
         throw new TypeError(
-          `numaNode: the kernel allocates the values of ${className} where they are stored`,
+          `numaNode: ${className} does not support it, because the kernel allocates values when they are stored`,
         );
       }
       const types = { key: i32, value: options.value };
@@ -392,7 +441,11 @@ export function storageKind<ClassName extends MapClassName, Flag extends MapFlag
   });
 }
 
-/** The kernel would take `"clone"` for every kind of storage, and heed it for sockets alone. */
+/**
+ * Checks the names of flags. The kernel accepts `"clone"` for every storage type, but applies it to sockets only.
+ *
+ * @throws {TypeError}
+ */
 function checkFlags(className: string, flags: unknown, names: readonly MapFlag[]): void {
   if (!Array.isArray(flags)) return;
   const wrong: unknown = flags.find((flag) => !names.includes(flag as MapFlag));
@@ -402,25 +455,29 @@ function checkFlags(className: string, flags: unknown, names: readonly MapFlag[]
   );
 }
 
-/** Options of arrays whose values have no type of their own, as descriptors of programs or sockets. */
+/** Options of arrays whose values are kernel objects such as programs or sockets, stored by descriptor. */
 export interface DescriptorArrayOptions extends CommonMapOptions {
-  /** The number of places: 1 to 2^32 - 1. All are empty at first. */
+  /** Number of slots: 1 to 2^32 - 1. All are empty at first. */
   readonly length: number;
 }
 
-/** Options of arrays with a place for each CPU. */
+/** Options of arrays with one slot for each CPU. */
 export interface CpuArrayOptions extends CommonMapOptions {
-  /** The number of places: 1 to 2^32 - 1. @default one for each CPU that this machine could have */
+  /**
+   * Number of slots: 1 to 2^32 - 1.
+   *
+   * @default one more than the highest of {@link possibleCpus}
+   */
   readonly length?: number;
 }
 
-/** Options of hash tables whose keys and values have no types of their own. */
+/** Options of hash tables whose keys and values have fixed types. */
 export interface DescriptorHashOptions extends CommonMapOptions {
-  /** The largest number of entries: 1 to 2^32 - 1. */
+  /** Largest number of entries: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 
-/** Defines a class of arrays whose values have no type of their own. */
+/** Defines a class of arrays of kernel objects. */
 export function descriptorArrayKind<ClassName extends MapClassName>(
   row: MapType,
   className: ClassName,
@@ -429,21 +486,21 @@ export function descriptorArrayKind<ClassName extends MapClassName>(
   return untypedArrayKind(row, className, valueSize);
 }
 
-/** Defines a class of arrays with a place for each CPU. */
+/** Defines a class of arrays with one slot for each CPU. */
 export function cpuArrayKind<ClassName extends MapClassName>(
   row: MapType,
   className: ClassName,
   valueSize: number,
 ): MapKind<ClassName, object, CpuArrayOptions> {
-  return untypedArrayKind(row, className, valueSize, () => largestCpu() + 1);
+  return untypedArrayKind(row, className, valueSize, () => highestCpu() + 1);
 }
 
-/** @param usualLength of an array without the option `length`, which is asked for otherwise */
+/** @param defaultLength returns the length of an array without the option `length`; without it, the option is required */
 function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArrayOptions>(
   row: MapType,
   className: ClassName,
   valueSize: number,
-  usualLength?: () => number,
+  defaultLength?: () => number,
 ): MapKind<ClassName, object, Options> {
   return new MapKind<ClassName, object, Options>({
     row,
@@ -452,17 +509,17 @@ function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArr
     defaultTypes: {},
     options: ["length"],
     refuseRenamed: refuseMaxEntries,
-    // Maps that others made may have smaller values, as the kernel made do with in the beginning.
+    // Existing maps may have the smaller values of older kernels' interfaces.
     sizes: () => ({ keySize: u32.size }),
-    // Without a usual length, what is left out is refused as what it is.
-    complete({ length = usualLength?.() as number }) {
+    // Without a default, checkLength() rejects a missing length.
+    complete({ length = defaultLength?.() as number }) {
       checkLength(length);
       return { maxEntries: length, valueSize };
     },
   });
 }
 
-/** Ids may be left out: there can be fewer CPUs than this. */
-function largestCpu(): number {
+/** Returns the highest possible CPU number. Numbers may have gaps, so that there can be fewer CPUs. */
+function highestCpu(): number {
   return Math.max(...possibleCpus());
 }

@@ -6,85 +6,110 @@ import { type MapFlag, mapFlags } from "../ffi/bpf_map.ts";
 import { BPF_F_RDONLY, BPF_F_WRONLY } from "../uapi/bpf.ts";
 import type { MapTypeName } from "./map_types.ts";
 
-/** The C types of keys and values, as the kernel takes them. */
+/** BTF of the C types of keys and values, as the kernel takes it. */
 export interface SpecTypes {
-  /** BTF in its raw form. */
+  /** Raw BTF. */
   readonly bytes: Uint8Array;
-  /** The id of the key's type in it; 0 for no key. */
+  /** Id of the key type in the BTF; 0 for no key. */
   readonly keyTypeId: number;
-  /** The id of the value's type in it; 0 for no value. */
+  /** Id of the value type in the BTF; 0 for no value. */
   readonly valueTypeId: number;
-  /** True where the map cannot be created without them: the kernel looks for spin locks in them, say. */
+  /** True if the map cannot be created without the BTF, for example because the kernel looks for spin locks in it. */
   readonly areRequired: boolean;
-  /** The same types for kernels that lack a kind of BTF in them, if there is one. */
+  /** The same types for kernels that lack a kind of BTF type in them, if they differ. */
   readonly older?: Omit<SpecTypes, "areRequired" | "older">;
 }
 
-/** A map before it is created: plain data, the same on every machine. */
+/** Description of a map before its creation: plain data, the same on every machine. */
 export interface MapSpec {
+  /** Map type: `"hash"`, `"lru_hash"`, ... */
   readonly type: MapTypeName;
-  /** Bytes; 0 for kinds without keys. */
+  /** Size of a key in bytes; 0 for map types without keys. */
   readonly keySize: number;
-  /** Bytes of one value as the kernel's programs see it; 0 for kinds without values. */
+  /** Size of a value in bytes, for one CPU in per-CPU maps; 0 for map types without values. */
   readonly valueSize: number;
+  /** Largest number of entries: the kernel's `max_entries`. */
   readonly maxEntries: number;
-  /** The kernel's bits. */
+  /** Flags of the creation: the kernel's bits (`BPF_F_*`). */
   readonly flags: number;
-  /** At most 15 characters of `A-Z a-z 0-9 _ .`; may be empty. */
+  /** Name of the map: at most 15 characters of `A-Z a-z 0-9 _ .`; may be empty. */
   readonly name: string;
-  /** The NUMA node to allocate on, or -1 for any. */
+  /** NUMA node to allocate the map on, or -1 for any. */
   readonly numaNode: number;
-  /** The kernel's `map_extra`, whose meaning depends on the kind; 0 for most. */
+  /** `map_extra` of the kernel, whose meaning depends on the map type; 0 for most. */
   readonly mapExtra: number;
-  /** The types that the kernel is told, for map types that take them. */
+  /** BTF of keys and values, for map types that take it. */
   readonly types?: SpecTypes;
-  /** The spec of each map inside this one. */
+  /** Spec of the inner maps of a map of maps. */
   readonly inner?: MapSpec;
 }
 
-/** A map for errors: `hash map "counts"`, or `hash map 17` by id for one without a name. */
+/** Returns the name of a map for messages: `hash map "counts"`, or `hash map 17` (its id) without a name. */
 export function describeMap(map: { type: string; name: string; id?: number }): string {
   if (map.name !== "") return `${map.type} map "${map.name}"`;
   return map.id === undefined ? `${map.type} map` : `${map.type} map ${map.id}`;
 }
 
-/** Options that every kind of map takes. */
+/** Options of every map class. */
 export interface CommonMapOptions {
-  /** Shown by `bpftool map`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
+  /**
+   * Name that `bpftool map` shows: at most 15 characters of `A-Z a-z 0-9 _ .`.
+   *
+   * @default ""
+   */
   readonly name?: string;
-  /** Names of flags, or the kernel's bits. @default none */
+  /**
+   * Names of flags, or the kernel's bits (`BPF_F_*`).
+   *
+   * @default none
+   */
   readonly flags?: readonly MapFlag[] | number;
-  /** The NUMA node to allocate the map on. @default wherever the creating thread runs */
+  /**
+   * NUMA node to allocate the map on.
+   *
+   * @default the node of the creating thread
+   */
   readonly numaNode?: number;
-  /** A path on a BPF file system: the map pinned there is used if it fits, or else this one is pinned there. */
+  /**
+   * Path on a BPF file system. If nothing is pinned there, the new map is pinned. If a map is pinned there, it is opened
+   * instead, and a TypeError is thrown if it differs from the options.
+   */
   readonly pin?: string;
 }
 
-/** The rights of a descriptor to its map: not a property of the map. */
+/** Flags that restrict a descriptor to reading or writing. They are not properties of the map. */
 export const accessFlags: number = BPF_F_RDONLY | BPF_F_WRONLY;
 
-/** Options of opening an existing map, in addition to its types. */
+/** Options of `open`, `fromId` and `fromFd`, in addition to the types of the map. */
 export interface OpenMapOptions {
   /**
-   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write, also where this user may do only that (kernel
-   * 4.15). A given descriptor must have exactly these rights.
+   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write. A user who lacks one of the rights can
+   * open the map so. `fromFd` requires that the given descriptor has exactly these rights. Requires Linux 4.15.
    *
-   * @default none: reading and writing, or the rights of a given descriptor
+   * @default none: reading and writing; for `fromFd` the rights of the given descriptor
    */
   readonly flags?: readonly Extract<MapFlag, "rdonly" | "wronly">[] | number;
 }
 
-/** Checks the flags with which a map is opened. @throws {TypeError | RangeError} */
+/**
+ * Checks the flags that a map is opened with and returns their bits.
+ *
+ * @throws {TypeError | RangeError}
+ */
 export function accessBits({ flags }: OpenMapOptions): number {
   const bits = flagBits(flags);
   if ((bits & ~accessFlags) === 0 && bits !== accessFlags) return bits;
   throw new TypeError(`flags: expected "rdonly", "wronly" or none, got ${String(flags)}`);
 }
 
-/** The names of {@link CommonMapOptions}, for checks of misspelt ones. */
+/** Names of {@link CommonMapOptions}, to find misspelt options. */
 export const commonMapOptionNames = ["name", "flags", "numaNode", "pin"] as const;
 
-/** Checks the options that every kind of map takes, and gives their part of a spec. */
+/**
+ * Checks the options of every map class and returns their part of a spec.
+ *
+ * @throws {TypeError | RangeError}
+ */
 export function commonSpec(
   options: CommonMapOptions,
 ): Pick<MapSpec, "name" | "numaNode" | "flags" | "mapExtra"> {
@@ -95,7 +120,11 @@ export function commonSpec(
   return { name, numaNode, flags: flagBits(options.flags), mapExtra: 0 };
 }
 
-/** Checks the option `maxEntries`. */
+/**
+ * Checks the option `maxEntries`.
+ *
+ * @throws {TypeError | RangeError}
+ */
 export function checkMaxEntries(maxEntries: number): void {
   checkCount("maxEntries", maxEntries, 1, 0xffffffff);
 }

@@ -1,9 +1,9 @@
 /**
- * @module The map types of the kernel: one row for each, with everything that is known about it. Classes, creation, feature probes,
- * the command and the readers of entries all take it from here.
+ * @module Map types of the kernel, with one row for each. Classes, creation, feature probes, the command and the readers of entries
+ * use these rows.
  *
- * Versions of types: the tags that the members of `enum bpf_map_type` first appear in. Versions of operations: the tables
- * of operations (`struct bpf_map_ops`, in kernel/bpf, net/core and net/xdp) and kernel/bpf/syscall.c of Linux 3.19 to 7.2.
+ * Versions of types are the tags in which the members of `enum bpf_map_type` first appear. Versions of operations are from the
+ * tables of operations (`struct bpf_map_ops`, in kernel/bpf, net/core and net/xdp) and kernel/bpf/syscall.c of Linux 3.19 to 7.2.
  */
 
 import { describe } from "../check/describe.ts";
@@ -15,16 +15,19 @@ import { requireBpfSecurityModule } from "../ffi/security.ts";
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { BatchWalk, IndexWalk, MapWalk, TrieWalk } from "./walk.ts";
 
-/** The kernel's name of a map type, without `BPF_MAP_TYPE_`. */
+/** Name of a map type in the kernel, without `BPF_MAP_TYPE_`. */
 export type MapTypeConstant = Exclude<
   keyof typeof bpfMapTypes,
   "UNSPEC" | "CGROUP_STORAGE_DEPRECATED" | "PERCPU_CGROUP_STORAGE_DEPRECATED"
 >;
 
-/** A map type: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
+/** Map type: the kernel's `BPF_MAP_TYPE_LRU_HASH` is `"lru_hash"`. */
 export type MapTypeName = Keyword<MapTypeConstant>;
 
-/** Operations of user space on a map, in the order in which people read them: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup_batch"`. */
+/**
+ * Operations of user space on a map, in the order in which they are displayed: the kernel's `BPF_MAP_LOOKUP_BATCH` is
+ * `"lookup_batch"`.
+ */
 export const mapOperations = [
   "lookup",
   "update",
@@ -39,10 +42,10 @@ export const mapOperations = [
   "mmap",
 ] as const;
 
-/** An operation of user space on a map: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup_batch"`. */
+/** Operation of user space on a map: the kernel's `BPF_MAP_LOOKUP_BATCH` is `"lookup_batch"`. */
 export type MapOperation = (typeof mapOperations)[number];
 
-/** The objects that values stand for, where the kernel makes more of a value than bytes. */
+/** Kernel objects that values refer to. */
 export type HeldObject =
   | "program"
   | "map"
@@ -54,10 +57,10 @@ export type HeldObject =
   | "CPU queue"
   | "stack";
 
-/** The walk that reads all entries; `"next"` where only the value that comes next can be read. */
+/** Class of the walk that reads all entries; `"next"` if only the next value can be read. */
 export type EntryOrder = typeof BatchWalk | "next";
 
-/** The fields of the smallest map of a type. */
+/** Attributes of the smallest map of a type. */
 interface SmallestMap {
   readonly keySize: number;
   readonly valueSize: number;
@@ -66,47 +69,54 @@ interface SmallestMap {
   readonly flags?: number;
 }
 
-/** Everything that is known about a map type. */
+/** Row of a map type. */
 export interface MapType extends SmallestMap {
-  /** The kernel's name: `"LRU_HASH"`. */
+  /** Name in the kernel: `"LRU_HASH"`. */
   readonly name: MapTypeConstant;
   readonly type: MapTypeName;
-  /** The kernel's number. */
+  /** Number in the kernel. */
   readonly number: number;
-  /** The first kernel version that has it. */
+  /** First kernel version with the type. */
   readonly since: KernelVersion;
-  /** Options of the kernel's build without which it is not there. */
+  /** Build options of the kernel that the type requires. */
   readonly config?: readonly string[];
   /**
-   * Explains by version and build options why the running kernel has no maps of the type; `undefined` where it should have them.
-   * Only types that a kernel since 5.10 can lack have it.
+   * Returns the reason, by version and build options, why the running kernel has no maps of the type, or `undefined` if it
+   * should have them. Only types that a kernel since 5.10 can lack have this function.
    */
   readonly absence?: (row: MapType) => string | undefined;
-  /** Capabilities that creation needs. */
+  /** Capabilities that creation requires. */
   readonly needs: readonly Capability[];
-  /** The parts of a creation that are not numbers. */
-  readonly with?: "inner map" | "types" | "kernel type";
-  /** True where there is a value for each CPU: to read one, there must be room for all of them. */
+  /** Input of creation beyond numbers: an inner map, BTF of the key and value, or a type of the kernel's BTF. */
+  readonly creationInput?: "inner map" | "types" | "kernel type";
+  /** True if a key has one value for each CPU: buffers must have room for all of them. */
   readonly isPerCpu?: boolean;
-  /** Flags that the kernel sets by itself, and refuses at creation. */
+  /** Flags that the kernel sets itself and rejects at creation. */
   readonly kernelFlags?: number;
-  /** `"index"`: from 0 to the length. `"descriptor"`: of the object that a value belongs to. */
+  /**
+   * Meaning of the key: `"index"` for 0 to the length, `"descriptor"` for the descriptor of the object that a value belongs
+   * to.
+   */
   readonly key?: "index" | "descriptor";
-  /** The option of the class that sets the kernel's `max_entries`. @default "maxEntries" */
-  readonly countName?: "maxEntries" | "length" | "size" | "pages";
-  /** The objects that values stand for. */
+  /**
+   * Option of the class that sets the kernel's `max_entries`.
+   *
+   * @default "maxEntries"
+   */
+  readonly countOption?: "maxEntries" | "length" | "size" | "pages";
+  /** Kernel object that values refer to. */
   readonly value?: HeldObject;
-  /** The answer of the kernel when an absent key is deleted, where that is not ENOENT. */
+  /** Result of the kernel when an absent key is deleted, if it is not ENOENT. */
   readonly absentDeletion?: "success" | "EINVAL";
-  /** Throws where maps of the type must not be used. */
+  /** Throws if maps of the type must not be used on this machine. */
   readonly requirement?: () => void;
-  /** True where the kernel takes no maps of the type inside another map. */
+  /** True if the kernel rejects maps of the type as inner maps. */
   readonly isNeverInner?: true;
-  /** True where programs that may sleep cannot use its maps. */
+  /** True if sleepable programs cannot use maps of the type. */
   readonly refusesSleepable?: true;
-  /** The flag without which its memory cannot be mapped. */
+  /** Flag that the map needs so that its memory can be mapped. */
   readonly mappingFlag?: number;
-  /** The way in which entries are read, or the reason why they cannot be. */
+  /** Walk that reads the entries, or the reason why they cannot be read. */
   readonly entries: EntryOrder | { readonly unreadable: string };
 }
 
@@ -114,29 +124,35 @@ type Row = Omit<MapType, "name" | "type" | "number" | "needs"> & {
   readonly needs?: readonly Capability[];
 };
 
-/** Types with a hash of 4 bytes, and with an index. Both are spelt out: a bundler keeps what is copied from another. */
-const small: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
-const array = {
+/**
+ * Attributes shared by types with a 4-byte key, and by arrays below. Both are literals because a bundler keeps spread
+ * objects.
+ */
+const smallHash: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
+const arrayDefaults = {
   keySize: 4,
   valueSize: 4,
   maxEntries: 1,
   key: "index",
-  countName: "length",
+  countOption: "length",
 } as const;
-const keyless: SmallestMap = { keySize: 0, valueSize: 4, maxEntries: 1 };
-const networking: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
+const keylessDefaults: SmallestMap = { keySize: 0, valueSize: 4, maxEntries: 1 };
+const networkCapabilities: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
 
-/** The smallest size that is a power of two and whole pages, whatever the size of a page. */
-const pages = { keySize: 0, valueSize: 0, maxEntries: 65_536, countName: "size" } as const;
+/**
+ * Attributes of ring buffers. Their size must be a power of two and a multiple of the page size: 64 KiB fits every page
+ * size.
+ */
+const ringDefaults = { keySize: 0, valueSize: 0, maxEntries: 65_536, countOption: "size" } as const;
 
-const hashTable = {
+const hashDefaults = {
   keySize: 4,
   valueSize: 4,
   maxEntries: 1,
   entries: BatchWalk,
 } as const;
 
-/** `struct bpf_cgroup_storage_key`, with the padding after its last member. */
+/** Attributes of the old cgroup storage types. The key is `struct bpf_cgroup_storage_key` with its tail padding. */
 const oldCgroupStorage = {
   keySize: 16,
   valueSize: 4,
@@ -147,20 +163,20 @@ const oldCgroupStorage = {
 } as const;
 
 function storage(owner: string) {
-  const unreadable = `its values belong to objects, and the kernel gives them only by a descriptor of ${owner}`;
+  const unreadable = `its values belong to kernel objects, and reading one takes a descriptor of ${owner}`;
   return {
     keySize: 4,
     valueSize: 8,
     maxEntries: 0,
     flags: BPF_F_NO_PREALLOC,
-    with: "types",
+    creationInput: "types",
     key: "descriptor",
     entries: { unreadable },
   } as const;
 }
 
-/** Makes a row of what several types share and what is its own. */
-function define<
+/** Returns a row: attributes shared by several types, and those of one type. */
+function defineRow<
   N extends MapTypeConstant,
   Shared extends Partial<Row>,
   const Own extends Omit<Row, keyof Shared> & Partial<Row>,
@@ -169,7 +185,7 @@ function define<
   shared: Shared,
   own: Own & { readonly [K in Exclude<keyof Own, keyof Row>]: never },
 ): MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">> {
-  // The types of the parameters say that the two make a whole row, which TypeScript does not conclude.
+  // TypeScript does not infer that the two objects together have all properties of a row.
   const row = { ...shared, ...own } as unknown as Row;
   return {
     needs: ["CAP_BPF"],
@@ -180,63 +196,63 @@ function define<
   } as MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">>;
 }
 
-// The rows, in the kernel's order of versions. A class takes its own: the others are left out of a bundle.
+// Rows in the order of their kernel versions. Each is a separate constant, so that bundlers drop those that are not used.
 
-export const HASH = /*@__PURE__*/ define("HASH", hashTable, { since: "3.19" });
-export const ARRAY = /*@__PURE__*/ define("ARRAY", array, {
+export const HASH = /*@__PURE__*/ defineRow("HASH", hashDefaults, { since: "3.19" });
+export const ARRAY = /*@__PURE__*/ defineRow("ARRAY", arrayDefaults, {
   since: "3.19",
   mappingFlag: BPF_F_MMAPABLE,
   entries: BatchWalk,
 });
-export const PROG_ARRAY = /*@__PURE__*/ define("PROG_ARRAY", array, {
+export const PROG_ARRAY = /*@__PURE__*/ defineRow("PROG_ARRAY", arrayDefaults, {
   since: "4.2",
   value: "program",
   isNeverInner: true,
   entries: IndexWalk,
 });
-export const PERF_EVENT_ARRAY = /*@__PURE__*/ define("PERF_EVENT_ARRAY", array, {
+export const PERF_EVENT_ARRAY = /*@__PURE__*/ defineRow("PERF_EVENT_ARRAY", arrayDefaults, {
   since: "4.3",
   config: ["CONFIG_PERF_EVENTS"],
   absence: absenceOf,
   value: "perf event",
   entries: { unreadable: "the kernel does not say which perf events are in it" },
 });
-export const PERCPU_HASH = /*@__PURE__*/ define("PERCPU_HASH", hashTable, {
+export const PERCPU_HASH = /*@__PURE__*/ defineRow("PERCPU_HASH", hashDefaults, {
   since: "4.6",
   isPerCpu: true,
 });
-export const PERCPU_ARRAY = /*@__PURE__*/ define("PERCPU_ARRAY", array, {
+export const PERCPU_ARRAY = /*@__PURE__*/ defineRow("PERCPU_ARRAY", arrayDefaults, {
   since: "4.6",
   isPerCpu: true,
   entries: MapWalk,
 });
-export const STACK_TRACE = /*@__PURE__*/ define("STACK_TRACE", array, {
+export const STACK_TRACE = /*@__PURE__*/ defineRow("STACK_TRACE", arrayDefaults, {
   since: "4.6",
   config: ["CONFIG_PERF_EVENTS"],
   absence: absenceOf,
   valueSize: 8,
-  countName: "maxEntries",
+  countOption: "maxEntries",
   value: "stack",
   entries: MapWalk,
 });
-export const CGROUP_ARRAY = /*@__PURE__*/ define("CGROUP_ARRAY", array, {
+export const CGROUP_ARRAY = /*@__PURE__*/ defineRow("CGROUP_ARRAY", arrayDefaults, {
   since: "4.8",
   config: ["CONFIG_CGROUPS"],
   absence: absenceOf,
   value: "cgroup",
   entries: { unreadable: "the kernel does not say which cgroups are in it" },
 });
-export const LRU_HASH = /*@__PURE__*/ define("LRU_HASH", hashTable, { since: "4.10" });
-export const LRU_PERCPU_HASH = /*@__PURE__*/ define("LRU_PERCPU_HASH", hashTable, {
+export const LRU_HASH = /*@__PURE__*/ defineRow("LRU_HASH", hashDefaults, { since: "4.10" });
+export const LRU_PERCPU_HASH = /*@__PURE__*/ defineRow("LRU_PERCPU_HASH", hashDefaults, {
   since: "4.10",
   isPerCpu: true,
 });
-export const LPM_TRIE = /*@__PURE__*/ define(
+export const LPM_TRIE = /*@__PURE__*/ defineRow(
   "LPM_TRIE",
   {},
   {
     since: "4.11",
-    // The prefix's length and four bytes of an address.
+    // The prefix length, and four bytes of an address.
     keySize: 8,
     valueSize: 4,
     maxEntries: 1,
@@ -245,38 +261,38 @@ export const LPM_TRIE = /*@__PURE__*/ define(
     entries: TrieWalk,
   },
 );
-export const ARRAY_OF_MAPS = /*@__PURE__*/ define("ARRAY_OF_MAPS", array, {
+export const ARRAY_OF_MAPS = /*@__PURE__*/ defineRow("ARRAY_OF_MAPS", arrayDefaults, {
   since: "4.12",
-  with: "inner map",
+  creationInput: "inner map",
   value: "map",
   entries: IndexWalk,
 });
-export const HASH_OF_MAPS = /*@__PURE__*/ define("HASH_OF_MAPS", small, {
+export const HASH_OF_MAPS = /*@__PURE__*/ defineRow("HASH_OF_MAPS", smallHash, {
   since: "4.12",
-  with: "inner map",
+  creationInput: "inner map",
   value: "map",
   entries: MapWalk,
 });
-export const DEVMAP = /*@__PURE__*/ define("DEVMAP", array, {
+export const DEVMAP = /*@__PURE__*/ defineRow("DEVMAP", arrayDefaults, {
   since: "4.14",
   config: ["CONFIG_NET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
   absentDeletion: "success",
   entries: IndexWalk,
 });
-export const SOCKMAP = /*@__PURE__*/ define("SOCKMAP", array, {
+export const SOCKMAP = /*@__PURE__*/ defineRow("SOCKMAP", arrayDefaults, {
   since: "4.14",
   config: ["CONFIG_INET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   value: "socket",
   absentDeletion: "EINVAL",
   entries: IndexWalk,
 });
-export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
+export const CPUMAP = /*@__PURE__*/ defineRow("CPUMAP", arrayDefaults, {
   since: "4.15",
   config: ["CONFIG_NET"],
   absence: absenceOf,
@@ -284,72 +300,72 @@ export const CPUMAP = /*@__PURE__*/ define("CPUMAP", array, {
   absentDeletion: "success",
   entries: IndexWalk,
 });
-export const XSKMAP = /*@__PURE__*/ define("XSKMAP", array, {
+export const XSKMAP = /*@__PURE__*/ defineRow("XSKMAP", arrayDefaults, {
   since: "4.18",
   config: ["CONFIG_XDP_SOCKETS"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   value: "XDP socket",
   absentDeletion: "success",
   entries: { unreadable: "the kernel does not say which sockets are in it" },
 });
-export const SOCKHASH = /*@__PURE__*/ define("SOCKHASH", small, {
+export const SOCKHASH = /*@__PURE__*/ defineRow("SOCKHASH", smallHash, {
   since: "4.18",
   config: ["CONFIG_INET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   value: "socket",
   entries: MapWalk,
 });
-export const CGROUP_STORAGE = /*@__PURE__*/ define("CGROUP_STORAGE", oldCgroupStorage, {
+export const CGROUP_STORAGE = /*@__PURE__*/ defineRow("CGROUP_STORAGE", oldCgroupStorage, {
   since: "4.19",
 });
-export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ define("REUSEPORT_SOCKARRAY", array, {
+export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ defineRow("REUSEPORT_SOCKARRAY", arrayDefaults, {
   since: "4.19",
   config: ["CONFIG_INET"],
   absence: absenceOf,
   value: "socket",
   entries: IndexWalk,
 });
-export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ define(
+export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ defineRow(
   "PERCPU_CGROUP_STORAGE",
   oldCgroupStorage,
   { since: "4.20", isPerCpu: true },
 );
-export const QUEUE = /*@__PURE__*/ define("QUEUE", keyless, {
+export const QUEUE = /*@__PURE__*/ defineRow("QUEUE", keylessDefaults, {
   since: "4.20",
   entries: "next",
 });
-export const STACK = /*@__PURE__*/ define("STACK", keyless, {
+export const STACK = /*@__PURE__*/ defineRow("STACK", keylessDefaults, {
   since: "4.20",
   entries: "next",
 });
-export const SK_STORAGE = /*@__PURE__*/ define("SK_STORAGE", /*@__PURE__*/ storage("a socket"), {
+export const SK_STORAGE = /*@__PURE__*/ defineRow("SK_STORAGE", /*@__PURE__*/ storage("a socket"), {
   since: "5.2",
   config: ["CONFIG_NET"],
   absence: absenceOf,
 });
-export const DEVMAP_HASH = /*@__PURE__*/ define("DEVMAP_HASH", small, {
+export const DEVMAP_HASH = /*@__PURE__*/ defineRow("DEVMAP_HASH", smallHash, {
   since: "5.4",
   config: ["CONFIG_NET"],
   absence: absenceOf,
-  needs: networking,
+  needs: networkCapabilities,
   kernelFlags: BPF_F_RDONLY_PROG,
   value: "interface",
   entries: MapWalk,
 });
-export const STRUCT_OPS = /*@__PURE__*/ define("STRUCT_OPS", array, {
+export const STRUCT_OPS = /*@__PURE__*/ defineRow("STRUCT_OPS", arrayDefaults, {
   since: "5.6",
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
   absence: absenceOf,
-  with: "kernel type",
+  creationInput: "kernel type",
   entries: MapWalk,
 });
-export const RINGBUF = /*@__PURE__*/ define("RINGBUF", pages, {
+export const RINGBUF = /*@__PURE__*/ defineRow("RINGBUF", ringDefaults, {
   since: "5.8",
   entries: { unreadable: "reading its records would take them from their consumer" },
 });
-export const INODE_STORAGE = /*@__PURE__*/ define(
+export const INODE_STORAGE = /*@__PURE__*/ defineRow(
   "INODE_STORAGE",
   /*@__PURE__*/ storage("a file"),
   {
@@ -359,27 +375,27 @@ export const INODE_STORAGE = /*@__PURE__*/ define(
     requirement: requireBpfSecurityModule,
   },
 );
-export const TASK_STORAGE = /*@__PURE__*/ define(
+export const TASK_STORAGE = /*@__PURE__*/ defineRow(
   "TASK_STORAGE",
   /*@__PURE__*/ storage("a thread"),
   { since: "5.11", absence: absenceOf },
 );
-export const BLOOM_FILTER = /*@__PURE__*/ define("BLOOM_FILTER", keyless, {
+export const BLOOM_FILTER = /*@__PURE__*/ defineRow("BLOOM_FILTER", keylessDefaults, {
   since: "5.16",
   absence: absenceOf,
-  entries: { unreadable: "it knows whether a value was added, not which ones were" },
+  entries: { unreadable: "it does not store its values" },
 });
-export const USER_RINGBUF = /*@__PURE__*/ define("USER_RINGBUF", pages, {
+export const USER_RINGBUF = /*@__PURE__*/ defineRow("USER_RINGBUF", ringDefaults, {
   since: "6.1",
   absence: absenceOf,
   entries: { unreadable: "its records are for programs to read" },
 });
-export const CGRP_STORAGE = /*@__PURE__*/ define(
+export const CGRP_STORAGE = /*@__PURE__*/ defineRow(
   "CGRP_STORAGE",
   /*@__PURE__*/ storage("a cgroup"),
   { since: "6.2", config: ["CONFIG_CGROUPS"], absence: absenceOf },
 );
-export const ARENA = /*@__PURE__*/ define(
+export const ARENA = /*@__PURE__*/ defineRow(
   "ARENA",
   {},
   {
@@ -389,25 +405,25 @@ export const ARENA = /*@__PURE__*/ define(
     keySize: 0,
     valueSize: 0,
     maxEntries: 1,
-    countName: "pages",
+    countOption: "pages",
     flags: BPF_F_MMAPABLE,
-    entries: { unreadable: "it is memory that programs give a form to, without entries" },
+    entries: { unreadable: "it is plain memory without entries" },
   },
 );
-export const INSN_ARRAY = /*@__PURE__*/ define("INSN_ARRAY", array, {
+export const INSN_ARRAY = /*@__PURE__*/ defineRow("INSN_ARRAY", arrayDefaults, {
   since: "6.19",
   absence: absenceOf,
   valueSize: 16,
   entries: MapWalk,
 });
-export const RHASH = /*@__PURE__*/ define("RHASH", small, {
+export const RHASH = /*@__PURE__*/ defineRow("RHASH", smallHash, {
   since: "7.2",
   absence: absenceOf,
   flags: BPF_F_NO_PREALLOC,
   entries: BatchWalk,
 });
 
-/** All rows, in the order in which the kernel got the types. */
+/** Rows of all map types, in the order of their kernel versions. */
 const rows = {
   HASH,
   ARRAY,
@@ -448,22 +464,22 @@ const rows = {
   readonly [N in MapTypeConstant]: MapType & { readonly type: Keyword<N> };
 };
 
-/** The map types that the kernel takes no maps of inside another map. */
+/** Map types that the kernel rejects as inner maps. */
 export type NeverInnerName = Extract<
   (typeof rows)[MapTypeConstant],
   { readonly isNeverInner: true }
 >["type"];
 
-/** The rows of all map types, by name, in the order in which the kernel got them. */
+/** Rows of all map types by name, in the order of their kernel versions. */
 export const mapTypes: ReadonlyMap<MapTypeName, MapType> = /*@__PURE__*/ rowsByType();
 
 function rowsByType(): ReadonlyMap<MapTypeName, MapType> {
   return new Map(Object.values(rows).map((row) => [row.type, row]));
 }
 
-/** The operations of user space that came with a type, and those that came later. */
+/** Operations that a type had from its first version on, and those that came later. */
 type Operations = readonly [
-  atOnce: readonly MapOperation[],
+  initial: readonly MapOperation[],
   later?: Readonly<Partial<Record<MapOperation, KernelVersion>>>,
 ];
 
@@ -484,7 +500,7 @@ const cgroupStorageOperations: Operations = [
 ];
 const storageOperations: Operations = [["lookup", "update", "delete", "freeze"]];
 
-/** Apart from the rows, which every bundle of a script with a map of the type holds. */
+/** Operations of all map types. Not part of the rows, which bundles contain. */
 const operations: Readonly<Record<MapTypeConstant, Operations>> = {
   HASH: hashOperations,
   ARRAY: [
@@ -542,7 +558,7 @@ const operations: Readonly<Record<MapTypeConstant, Operations>> = {
   STACK: [["lookup", "update", "lookup_and_delete"], { freeze: "5.2" }],
   SK_STORAGE: storageOperations,
   DEVMAP_HASH: [["lookup", "update", "delete", "get_next_key", "freeze"]],
-  // To store the one value is to register it with the kernel.
+  // Storing its only value would register it with the kernel.
   STRUCT_OPS: [[]],
   RINGBUF: [["freeze", "mmap"]],
   INODE_STORAGE: storageOperations,
@@ -569,15 +585,15 @@ const operations: Readonly<Record<MapTypeConstant, Operations>> = {
 };
 
 /**
- * The first kernel version with each operation of user space on maps of a type. Empty for a type whose operations cannot be tried
- * without an effect.
+ * Returns the operations of user space on maps of a type, with the first kernel version of each. Empty for a type whose
+ * operations cannot be probed without an effect.
  */
 export function operationsOf({
   name,
   since,
 }: Pick<MapType, "name" | "since">): Readonly<Partial<Record<MapOperation, KernelVersion>>> {
-  const [atOnce, later] = operations[name];
-  return { ...Object.fromEntries(atOnce.map((operation) => [operation, since])), ...later };
+  const [initial, later] = operations[name];
+  return { ...Object.fromEntries(initial.map((operation) => [operation, since])), ...later };
 }
 
 const namesByNumber = /*@__PURE__*/ keywordsByNumber(bpfMapTypes) as ReadonlyMap<
@@ -585,21 +601,25 @@ const namesByNumber = /*@__PURE__*/ keywordsByNumber(bpfMapTypes) as ReadonlyMap
   MapTypeName
 >;
 
-/** Returns the row of a map type. @throws {TypeError} for an unknown one */
+/**
+ * Returns the row of a map type.
+ *
+ * @throws {TypeError} if the type is unknown.
+ */
 export function mapType(type: MapTypeName): MapType {
   const row = mapTypes.get(type);
   if (row !== undefined) return row;
   throw new TypeError(
-    `type: unknown kind of map ${describe(type)}: ${suggest(String(type), [...mapTypes.keys()])}`,
+    `type: unknown map type ${describe(type)}: ${suggest(String(type), [...mapTypes.keys()])}`,
   );
 }
 
-/** The name of a map type, also of one that is newer than this library: `"type_99"`. */
+/** Returns the name of a map type. A type that this library does not have yet is `"type_99"`. */
 export function mapTypeName(number: number): MapTypeName {
   return keywordOf(namesByNumber, number);
 }
 
-/** See {@link MapType.absence}. */
+/** Implements {@link MapType.absence}. */
 function absenceOf({ since, config = [] }: MapType): string | undefined {
   if (!isKernelSince(since)) {
     return `it came with kernel ${since}, and this is ${kernelRelease()}`;

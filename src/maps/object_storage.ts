@@ -39,11 +39,12 @@ declare module "./map_options.ts" {
 }
 
 /**
- * Opens what is at a path without the right to read it, and without the effects that opening a device or a named pipe has:
- * the kernel takes such a descriptor for the object itself.
+ * Opens a path with O_PATH: without the right to read it, and without the effects of opening a device or a named pipe. The
+ * kernel accepts such a descriptor for the owner.
  *
- * @param flags more of those of open(2)
- * @throws {TypeError} when it is not a path; and what `fs.openSync` throws: `ENOENT` when nothing is there
+ * @param flags further flags of open(2)
+ * @throws {TypeError} if the text is not a path.
+ * @throws {Error} as `fs.openSync`: `ENOENT` if nothing is at the path.
  */
 function openOwner(path: string, flags = 0): Descriptor {
   if (path === "" || path.includes("\0")) {
@@ -52,30 +53,30 @@ function openOwner(path: string, flags = 0): Descriptor {
   return new Descriptor(openSync(path, O_PATH | flags), path);
 }
 
-/** Attempts to store a value that the kernel says to store again: the second has always been enough. */
-const mostAttempts = 100;
+/** Attempts to store a value that the kernel asks to store again. The second has always succeeded. */
+const maxAttempts = 100;
 
 /**
- * Returns true where the kernel refused a value because it was just freeing the owner's other values, or another thread stored its
- * first one: it leaves it to the caller to try again (`bpf_local_storage_update`).
+ * Returns true if the kernel rejected a value because it was freeing the owner's other values, or because another thread
+ * stored the owner's first value. It leaves the retry to the caller (`bpf_local_storage_update`).
  */
-function isRace(error: unknown): boolean {
+function isUpdateRace(error: unknown): boolean {
   return error instanceof BpfError && error.code === "EAGAIN";
 }
 
 /**
- * Maps that keep one value for each object of the kernel, such as a socket or a process. It is found without a search, and
- * freed with the object or with the map.
+ * Base class of local storage: maps that keep one value for each kernel object of a kind, its owner: a socket, task, inode
+ * or cgroup. The kernel finds the value without a search, and frees it with the owner or with the map.
  *
- * Programs have the object itself; user space names it by a descriptor, or by what one can be opened from for the call:
- * that is the `Owner`. The kernel has no list of the owners, so there is no walk and no count, and no call for many.
+ * Programs pass the owner itself. User space names it by a descriptor, or by an id or path that is opened for the call: the
+ * type `Owner`. The kernel has no list of owners, so that there is no iteration, no count and no call for many owners.
  */
 export abstract class ObjectStorage<
   Owner,
   V,
   Name extends MapTypeName = MapTypeName,
 > extends BpfMap<Name> {
-  /** @internal Shown by the classes. */
+  /** @internal Redeclared by the classes. */
   protected readonly types: object;
   readonly #elements: MapElements<number, V>;
 
@@ -88,55 +89,85 @@ export abstract class ObjectStorage<
     this.#elements = new MapElements(handle, { key: i32, value, isLocked, ...hints });
   }
 
-  /** @internal The descriptor of an owner: the caller's own as a number, or one that was opened for the call. */
+  /** @internal Returns the descriptor of an owner: the caller's as a number, or one that was opened for the call. */
   protected abstract descriptorOf(owner: Owner): number | Descriptor;
 
   /**
-   * The value that is kept with an owner, or `undefined`.
+   * Returns the value of an owner, or `undefined` if it has none.
    *
-   * @throws {BpfError} `EBADF` and the like for a descriptor of something else: the hint says what it has to be of
-   * @throws {TypeError | RangeError} for what is not an owner
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
+   *   to.
+   * @throws {TypeError | RangeError} if the argument does not name an owner.
+   * @throws {DecodeError} if the value type cannot decode the value.
    */
   get(owner: Owner, options?: ElementOptions): V | undefined {
     return this.#call(owner, (fd) => this.#elements.get(fd, options));
   }
 
-  /** Returns true where a value is kept with the owner. @throws as {@link get} */
+  /**
+   * Returns true if the owner has a value.
+   *
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
+   *   to.
+   * @throws {TypeError | RangeError} if the argument does not name an owner.
+   */
   has(owner: Owner): boolean {
     return this.#call(owner, (fd) => this.#elements.has(fd));
   }
 
   /**
-   * Keeps a value with an owner, whether there was one or not.
+   * Stores the value of an owner, and replaces the previous one if there is one.
    *
-   * @throws {TypeError | RangeError} for what is not an owner, and for a value that its type refuses
-   * @throws {BpfError} as {@link get}, and `ENOMEM` when the kernel has no memory for it
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner; ENOMEM if the kernel has no
+   *   memory for the value.
+   * @throws {TypeError | RangeError} if the argument does not name an owner, or if the value type rejects the value.
    */
   set(owner: Owner, value: V, options?: ElementOptions): this {
     this.#store(owner, value, BPF_ANY, options);
     return this;
   }
 
-  /** Keeps a value only if none is kept with the owner. Returns true where it did. @throws as {@link set} */
+  /**
+   * Stores a value only if the owner has none. Returns true if it was stored.
+   *
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner; ENOMEM if the kernel has no
+   *   memory for the value.
+   * @throws {TypeError | RangeError} if the argument does not name an owner, or if the value type rejects the value.
+   */
   add(owner: Owner, value: V, options?: ElementOptions): boolean {
     return this.#store(owner, value, BPF_NOEXIST, options);
   }
 
-  /** Keeps a value only in place of another one. Returns true where it did. @throws as {@link set} */
+  /**
+   * Stores a value only if the owner has one. Returns true if it was stored.
+   *
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner; ENOMEM if the kernel has no
+   *   memory for the value.
+   * @throws {TypeError | RangeError} if the argument does not name an owner, or if the value type rejects the value.
+   */
   replace(owner: Owner, value: V, options?: ElementOptions): boolean {
     return this.#store(owner, value, BPF_EXIST, options);
   }
 
-  /** Deletes the value that is kept with an owner; whether there was one. @throws as {@link get} */
+  /**
+   * Deletes the value of an owner. Returns true if there was one.
+   *
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
+   *   to.
+   * @throws {TypeError | RangeError} if the argument does not name an owner.
+   */
   delete(owner: Owner): boolean {
     return this.#call(owner, (fd) => this.#elements.delete(fd));
   }
 
   /**
-   * Fetches the value that is kept with an owner and deletes it, in two steps, as the kernel has none for both: a change
-   * between them is lost.
+   * Returns the value of an owner and deletes it, or returns `undefined` if it has none. It is a look-up and then a
+   * deletion: an update between them is lost.
    *
-   * @throws as {@link get}
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
+   *   to.
+   * @throws {TypeError | RangeError} if the argument does not name an owner.
+   * @throws {DecodeError} if the value type cannot decode the value.
    */
   take(owner: Owner): V | undefined {
     return this.#call(owner, (fd) => this.#elements.take(fd));
@@ -148,20 +179,21 @@ export abstract class ObjectStorage<
         try {
           return this.#elements.set(fd, value, flags, options);
         } catch (error) {
-          if (attempt >= mostAttempts || !isRace(error)) throw error;
+          if (attempt >= maxAttempts || !isUpdateRace(error)) throw error;
         }
       }
     });
   }
 
   #call<R>(owner: Owner, call: (fd: number) => R): R {
-    // A disposed map refuses before anything is opened.
+    // Throws a DisposedError after disposal, before an owner is opened.
     void this.fd;
     const found = this.#find(owner);
     using opened = found instanceof Descriptor ? found : undefined;
     return call(opened === undefined ? (found as number) : opened.fd);
   }
 
+  /** Closes the descriptor and frees the memory for calls. Further calls do nothing. */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#elements[Symbol.dispose]();
@@ -177,21 +209,27 @@ export abstract class ObjectStorage<
   }
 }
 
-/** Options of {@link SkStorage}. With the flag `"clone"`, a listening socket's value is copied to those that it accepts. */
+/**
+ * Options of {@link SkStorage}. With the flag `"clone"`, a listening socket's value is copied to the sockets that it
+ * accepts.
+ */
 export type SkStorageOptions<V extends AnyType> = StorageOptions<V, "no_prealloc" | "clone">;
 
-const noSocket = "There is no socket behind the descriptor, or it is closed";
+const noSocketHint = "The descriptor does not refer to a socket, or it is closed";
 
 /**
  * Socket-local storage: one value for each socket, freed with the socket.
  *
- * Kernel 5.2; from user space and from network programs, and from tracing programs since 5.11. A value has up to about
- * 65,400 bytes, and counts towards what a socket may hold (`net.core.optmem_max`).
+ * Network programs can use it, and tracing programs since Linux 5.11. A value has at most about 65,400 bytes, and counts
+ * towards the memory that a socket may have (`net.core.optmem_max`). User space names a socket by its descriptor, or by an
+ * object that has one as `fd`, such as a socket of Bun.
  *
- * A socket is named by its descriptor, or by an object with that as `fd`, such as a socket of Bun.
+ * Requires Linux 5.2.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.2, `E2BIG` for a value that is too large
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL before Linux 5.2.
+ * @throws {BpfError} E2BIG if a value is too large.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -204,19 +242,21 @@ const noSocket = "There is no socket behind the descriptor, or it is closed";
  * ```
  */
 export class SkStorage<V extends AnyType> extends ObjectStorage<FdLike, Infer<V>, "sk_storage"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ storageKind(SK_STORAGE, "SkStorage", [
     "no_prealloc",
     "clone",
   ]);
-  /** The type that values are written and read with. */
+  /** Type of the values. */
   declare readonly types: ValueTypes<V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: SkStorageOptions<V>) {
     super(SkStorage.kind.handle(options), {
-      keyHints: { EBADF: noSocket, ENOTSOCK: noSocket },
+      keyHints: { EBADF: noSocketHint, ENOTSOCK: noSocketHint },
       hints: {
         ENOMEM:
-          "The kernel has no memory for it, or the socket may hold no more: see the sysctl net.core.optmem_max",
+          "The kernel has no memory for the value, or the socket has reached its limit: see the sysctl net.core.optmem_max",
       },
     });
   }
@@ -231,22 +271,25 @@ export class SkStorage<V extends AnyType> extends ObjectStorage<FdLike, Infer<V>
 export type TaskStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
- * A process by its id in this process's pid namespace, or by an object with a pidfd (see pidfd_open(2)) as `fd`. Since kernel
- * 6.9 it can be the id of a thread, too.
+ * Process: its id in this process's pid namespace, or an object with a pidfd (see pidfd_open(2)) as `fd`. Since Linux 6.9
+ * it can be the id of a thread, too.
  */
 export type TaskOwner = number | Exclude<FdLike, number>;
 
 /**
- * Task-local storage: one value with each thread, gone when the thread has ended. A process's id means its first thread.
+ * Task-local storage: one value for each thread, freed when the thread ends. The id of a process means its first thread.
  *
- * Kernel 5.11; for programs, those that trace and those of the BPF security module. A value has up to about 65,400 bytes.
+ * Tracing and LSM programs can use it. A value has at most about 65,400 bytes. User space names a thread by the id of its
+ * process, for which a pidfd is opened for the call, or by an object with a pidfd. Every method throws a `BpfError` `ESRCH`
+ * if no process has the id. A process that has ended while a pidfd refers to it has no value: `get` returns `undefined`,
+ * `delete` and `replace` return false, and storing a value throws `ENOENT`.
  *
- * A number names a process, and a descriptor for it is opened for the call. When there is no such process, that is a
- * `BpfError` `ESRCH` in every method. A process that has ended while a pidfd is held keeps no value: `get` gives
- * `undefined`, `delete` and `replace` give false, and storing is refused with `ENOENT`.
+ * Requires Linux 5.11.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.11, `E2BIG` for a value that is too large
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL before Linux 5.11.
+ * @throws {BpfError} E2BIG if a value is too large.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -261,10 +304,12 @@ export class TaskStorage<V extends AnyType> extends ObjectStorage<
   Infer<V>,
   "task_storage"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ storageKind(TASK_STORAGE, "TaskStorage", ["no_prealloc"]);
-  /** The type that values are written and read with. */
+  /** Type of the values. */
   declare readonly types: ValueTypes<V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: TaskStorageOptions<V>) {
     super(TaskStorage.kind.handle(options), {
       keyHints: {
@@ -286,20 +331,21 @@ export class TaskStorage<V extends AnyType> extends ObjectStorage<
 export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
- * Inode-local storage: one value with each inode, whatever names the file has, for as long as the kernel has the inode in
- * memory: a file that nobody has open may lose its value.
+ * Inode-local storage: one value for each inode, independent of the names of the file. The value lives as long as the
+ * kernel has the inode in memory: a file that no process has open can lose its value.
  *
- * Kernel 5.10 with `CONFIG_BPF_LSM`, and `bpf` among the active security modules; for programs, those of that module. A
- * value has up to about 65,400 bytes.
+ * LSM programs can use it. A value has at most about 65,400 bytes. User space names an inode by a path or by a descriptor
+ * of any kind of file. A path is opened for the call with O_PATH: without the right to read it, and without an effect on
+ * pipes and devices. Symbolic links are followed. If nothing is at the path, the method throws the error of `fs`, `ENOENT`.
  *
- * A file is named by its path, which is opened for the call (as `O_PATH`: without the right to read it, and without an
- * effect on pipes and devices; links are followed), or by a descriptor of any kind of file. When nothing is at the path,
- * the method throws what `fs` throws, `ENOENT`.
+ * Requires Linux 5.10 with `CONFIG_BPF_LSM`, and `bpf` among the active security modules.
  *
- * @throws {Error} when `bpf` is not among the active security modules, or when that cannot be known (before kernel 6.8,
- *   without securityfs and without the right to mount it)
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.10, `E2BIG` for a value that is too large
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * @throws {Error} if `bpf` is not among the active security modules, or if that cannot be determined (before Linux 6.8,
+ *   without securityfs and without the right to mount it).
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL before Linux 5.10.
+ * @throws {BpfError} E2BIG if a value is too large.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -309,7 +355,7 @@ export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
  *   labels.set(process.execPath, 7);
  *   console.log(labels.get(process.execPath));
  * } catch (error) {
- *   console.error(String(error)); // where bpf is not among the active security modules
+ *   console.error(String(error)); // if bpf is not among the active security modules
  * }
  * ```
  */
@@ -318,15 +364,16 @@ export class InodeStorage<V extends AnyType> extends ObjectStorage<
   Infer<V>,
   "inode_storage"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ storageKind(INODE_STORAGE, "InodeStorage", ["no_prealloc"]);
-  /** The type that values are written and read with. */
+  /** Type of the values. */
   declare readonly types: ValueTypes<V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: InodeStorageOptions<V>) {
     super(InodeStorage.kind.handle(options), {
       keyHints: {
-        EBADF:
-          "No file is open behind the descriptor, or the kernel keeps no storage with its inode",
+        EBADF: "No file is open at the descriptor, or the kernel has no storage for its inode",
       },
     });
   }
@@ -342,17 +389,20 @@ export class InodeStorage<V extends AnyType> extends ObjectStorage<
 export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
- * Cgroup-local storage: one value with each control group, gone when the group is.
+ * Cgroup-local storage: one value for each control group, freed with the group. The kernel's name is
+ * `BPF_MAP_TYPE_CGRP_STORAGE`. It is not related to the older `BPF_MAP_TYPE_CGROUP_STORAGE`, whose values belong to a
+ * program as well.
  *
- * Kernel 6.2; the kernel's name is `BPF_MAP_TYPE_CGRP_STORAGE`, and it has nothing to do with the older
- * `BPF_MAP_TYPE_CGROUP_STORAGE`, whose values belong to a program as well. A value has up to about 65,400 bytes.
+ * A value has at most about 65,400 bytes. User space names a group by the path of its directory, which is opened for the
+ * call, or by a descriptor of that directory, for which O_PATH is enough. Groups of cgroup version 1 are accepted too. If
+ * the path is not a directory, the method throws the error of `fs`, `ENOENT` or `ENOTDIR`.
  *
- * A group is named by the path of its directory, which is opened for the call, or by a descriptor of that directory, with
- * which `O_PATH` will do. Groups of version 1 are taken as well. What is at the path must be a directory: otherwise the
- * method throws what `fs` throws, `ENOENT` or `ENOTDIR`.
+ * Requires Linux 6.2.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.2, `E2BIG` for a value that is too large
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL before Linux 6.2.
+ * @throws {BpfError} E2BIG if a value is too large.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -362,7 +412,7 @@ export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
  *   limits.set("/sys/fs/cgroup", 100n);
  *   console.log(limits.get("/sys/fs/cgroup"));
  * } catch (error) {
- *   console.error(String(error)); // where no cgroup file system is mounted there
+ *   console.error(String(error)); // if no cgroup file system is mounted there
  * }
  * ```
  */
@@ -371,15 +421,17 @@ export class CgroupStorage<V extends AnyType> extends ObjectStorage<
   Infer<V>,
   "cgrp_storage"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ storageKind(CGRP_STORAGE, "CgroupStorage", ["no_prealloc"]);
-  /** The type that values are written and read with. */
+  /** Type of the values. */
   declare readonly types: ValueTypes<V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: CgroupStorageOptions<V>) {
     super(CgroupStorage.kind.handle(options), {
       keyHints: {
         EBADF:
-          "There is no cgroup: the path or descriptor must be of a directory of a mounted cgroup file system, and the group not removed",
+          "The path or descriptor does not refer to a cgroup: it must be a directory of a mounted cgroup file system, and the group must not be removed",
       },
     });
   }

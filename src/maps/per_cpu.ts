@@ -1,4 +1,4 @@
-/** @module Values of per-CPU maps: one for each possible CPU. Apart, as other maps need none of it. */
+/** @module Values of per-CPU maps: one for each possible CPU. */
 
 import { describe, Located } from "../check/describe.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
@@ -9,7 +9,7 @@ import type { MapHandle } from "./create.ts";
 import type { MapElements } from "./elements.ts";
 import type { ValueLayout } from "./value_layout.ts";
 
-/** Folds the values of one key; see `reduce` of the per-CPU classes. */
+/** Folds the values of one key: see `reduce` of the per-CPU classes. */
 export function reduceValues<V, R>(
   values: readonly V[] | undefined,
   fn: (accumulator: R, value: V, cpu: number) => R,
@@ -24,18 +24,22 @@ export function reduceValues<V, R>(
   return result;
 }
 
-/** Adds the values of one key up. @throws {TypeError} when they are no numbers or bigints */
+/**
+ * Returns the sum of the values of one key.
+ *
+ * @throws {TypeError} if they are neither numbers nor bigints.
+ */
 export function sumValues<V>(
   values: readonly V[] | undefined,
   what: string,
 ): (V & (number | bigint)) | undefined {
   if (values === undefined) return undefined;
-  // Which of the two it is, is the same for all values of a type.
+  // All values of a type are numbers, or all are bigints.
   let sum: number | bigint = typeof values[0] === "bigint" ? 0n : 0;
   for (const value of values) {
     if (typeof value !== "number" && typeof value !== "bigint") {
       throw new TypeError(
-        `sum of ${what}: its values are no numbers but ${describe(value)}: use reduce()`,
+        `sum of ${what}: expected numbers or bigints as values, got ${describe(value)}: use reduce()`,
       );
     }
     sum = (sum as number) + (value as number);
@@ -43,7 +47,11 @@ export function sumValues<V>(
   return sum as V & (number | bigint);
 }
 
-/** Returns the index of a CPU's value among those of a key. @throws {RangeError} for a CPU that this machine cannot have */
+/**
+ * Returns the index of a CPU's value among those of a key.
+ *
+ * @throws {RangeError} if the CPU is not possible on this machine.
+ */
 function cpuIndex(cpu: number): number {
   const index = possibleCpus().indexOf(cpu);
   if (index >= 0) return index;
@@ -53,10 +61,10 @@ function cpuIndex(cpu: number): number {
 }
 
 /**
- * The values of one key in a per-CPU map: one for each possible CPU, in the order of {@link possibleCpus}.
+ * Layout of the values of one key in a per-CPU map: one for each possible CPU, in the order of {@link possibleCpus}.
  *
- * The kernel copies each rounded up to 8 bytes, for as many CPUs as are possible, whatever it was told of the size: with
- * less room it writes past the end.
+ * The kernel rounds each value up to 8 bytes and copies one for every possible CPU, regardless of the size of the buffer:
+ * it writes past the end of a smaller one.
  */
 export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   readonly #type: Type<V>;
@@ -73,12 +81,12 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
 
   read(view: DataView, offset: number): V[] {
     const values = new Array<V>(this.#cpus);
-    for (let cpu = 0; cpu < this.#cpus; cpu++) values[cpu] = this.readOne(view, offset, cpu);
+    for (let cpu = 0; cpu < this.#cpus; cpu++) values[cpu] = this.readCpu(view, offset, cpu);
     return values;
   }
 
-  /** The value of the CPU that is at `index` among the possible ones. */
-  readOne(view: DataView, offset: number, index: number): V {
+  /** Decodes the value of the CPU at `index` of the possible ones. */
+  readCpu(view: DataView, offset: number, index: number): V {
     return this.#type.read(view, offset + index * this.#stride);
   }
 
@@ -87,12 +95,16 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
     if (!Array.isArray(values)) throw new TypeError(`${expected}, got ${describe(values)}`);
     if (values.length !== this.#cpus) throw new RangeError(`${expected}, got ${values.length}`);
     for (let index = 0; index < this.#cpus; index++) {
-      this.writeOne(view, offset + index * this.#stride, values[index] as V, index);
+      this.writeCpu(view, offset + index * this.#stride, values[index] as V, index);
     }
   }
 
-  /** Writes the value of one CPU, stored alone. @throws {Located} */
-  writeOne(view: DataView, offset: number, value: V, index: number): void {
+  /**
+   * Encodes the value of one CPU.
+   *
+   * @throws {Located}
+   */
+  writeCpu(view: DataView, offset: number, value: V, index: number): void {
     try {
       this.#type.write(view, offset, value);
     } catch (error) {
@@ -101,7 +113,7 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   }
 }
 
-/** The elements of a per-CPU map, of which it reads and stores the value of one CPU. */
+/** Elements of a per-CPU map, of which the value of one CPU is read or stored. */
 export class PerCpuElements<K, V> {
   readonly #handle: MapHandle;
   readonly #elements: MapElements<K, V[], readonly V[]>;
@@ -117,7 +129,11 @@ export class PerCpuElements<K, V> {
     this.#layout = layout;
   }
 
-  /** Looks up the value of one CPU, of those that the key has. @throws {RangeError} for a CPU that cannot be */
+  /**
+   * Looks up the values of a key and returns that of one CPU.
+   *
+   * @throws {RangeError} if the CPU is not possible.
+   */
   get(key: K, cpu: number): V | undefined {
     const index = cpuIndex(cpu);
     const elements = this.#elements;
@@ -125,27 +141,32 @@ export class PerCpuElements<K, V> {
       elements.writeKey(element, key);
       if (!element.lookup(0)) return undefined;
       return elements.read(element, {
-        read: (view, offset) => this.#layout.readOne(view, offset, index),
+        read: (view, offset) => this.#layout.readCpu(view, offset, index),
       });
     });
   }
 
-  /** Stores the value of one CPU; those of the others stay (kernel 7.0). @throws {RangeError} for a CPU that cannot be */
+  /**
+   * Stores the value of one CPU and leaves those of the others. Requires Linux 7.0.
+   *
+   * @throws {RangeError} if the CPU is not possible.
+   */
   set(key: K, cpu: number, value: V): void {
     const index = cpuIndex(cpu);
     const elements = this.#elements;
     elements.use((element) => {
       elements.writeKey(element, key);
-      const ofCpu = {
+      const cpuLayout = {
         write: (view: DataView, offset: number) =>
-          this.#layout.writeOne(view, offset, value, index),
+          this.#layout.writeCpu(view, offset, value, index),
       };
-      elements.write("value", ofCpu, element.view, element.valueOffset, value);
+      elements.write("value", cpuLayout, element.view, element.valueOffset, value);
       void this.#handle.descriptor.fd;
       element.setCpu(cpu);
       try {
         element.update(BPF_F_CPU, `the value of CPU ${cpu}`, {
-          EINVAL: "Storing the value of one CPU alone needs kernel 7.0: store those of all CPUs",
+          EINVAL:
+            "Storing the value of one CPU requires Linux 7.0: store the values of all CPUs with set()",
         });
       } finally {
         element.setCpu(0);

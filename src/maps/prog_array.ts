@@ -26,21 +26,23 @@ export type ProgArrayOptions = DescriptorArrayOptions;
 
 const progHints: Hints = {
   EINVAL:
-    "It is no BPF program, or another kind of program than those that the array is for, which the first one stored and the first one that uses the array settle: type, expected attach type and whether it is compiled must be the same",
-  EBADF: "No file is open at that descriptor; an id, as reading gives it, is none",
-  EBUSY: "The program has been extended by another one (freplace): such a program cannot be stored",
+    "The descriptor is not a BPF program, or the program differs from the first one that was stored in the array or uses it: type, expected attach type and JIT compilation must be the same",
+  EBADF: "No file is open at that descriptor; the ids that get() returns are not descriptors",
+  EBUSY: "The program is extended by another one (freplace): such a program cannot be stored",
 };
 
 /**
- * An array of programs for tail calls: with the helper `tail_call`, a running program continues as another one. User space
+ * Array of programs for tail calls: with the helper `tail_call`, a running program continues as another one. User space
  * stores programs and reads their ids.
  *
- * Kernel 4.2; reading 4.13. All programs in it are of one kind. The kernel empties the array soon after its last descriptor
- * and its last pin are gone, even while programs use it: pin it, or keep this object. A tail call to an empty place does
- * nothing, and the caller goes on.
+ * Keys are indexes from 0 to `length - 1`. All programs in the array must have the same type, expected attach type and JIT
+ * compilation. A tail call to an empty slot fails, and the caller continues. The kernel empties the array soon after its
+ * last descriptor is closed and its last pin removed, even while programs use it: pin it, or keep this object.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.2; 4.13 for reading.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -55,7 +57,7 @@ const progHints: Hints = {
  *     asm.ldMap(r2, "steps"), // r1 is the context
  *     asm.mov(r3, 1),
  *     asm.call("tail_call"),
- *     asm.mov(r0, 0), // the place was empty
+ *     asm.mov(r0, 0), // the slot was empty
  *     asm.exit(),
  *   ],
  * });
@@ -72,8 +74,10 @@ const progHints: Hints = {
  * ```
  */
 export class ProgArray extends SparseArrayMap<number, FdLike, "prog_array"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ descriptorArrayKind(PROG_ARRAY, "ProgArray", u32.size);
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: ProgArrayOptions) {
     const handle = ProgArray.kind.handle(options);
     super(handle, { key: u32, value: idLayout("a program"), hints: progHints });
@@ -85,18 +89,21 @@ export type CgroupArrayOptions = DescriptorArrayOptions;
 
 const cgroupHints: Hints = {
   EBADF:
-    "It is not open, or no directory of a cgroup2 file system: those of cgroup version 1 do not do",
+    "The descriptor is not open, or it is not a directory of a cgroup2 file system: cgroup version 1 is not supported",
 };
 
 /**
- * An array of cgroups to test against: programs ask whether the current task is in the cgroup at an index (helper
- * `current_task_under_cgroup`), or a packet's socket (`skb_under_cgroup`). User space can store and delete cgroups, but not
- * read them.
+ * Array of cgroups for membership tests: programs ask whether the current task is in the cgroup at an index (helper
+ * `current_task_under_cgroup`), or the socket of a packet (`skb_under_cgroup`). User space can store and delete cgroups,
+ * but cannot read them.
  *
- * Kernel 4.8, with cgroup version 2. A cgroup stays in the array when its directory is removed.
+ * Keys are indexes from 0 to `length - 1`. The cgroups must be of cgroup version 2. A cgroup stays in the array after its
+ * directory is removed.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.8.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -106,37 +113,39 @@ const cgroupHints: Hints = {
  *   cgroups.set(0, "/sys/fs/cgroup/system.slice");
  *   cgroups.delete(0);
  * } catch (error) {
- *   console.error(String(error)); // where there is no such cgroup of version 2
+ *   console.error(String(error)); // if there is no such cgroup of version 2
  * }
  * console.log(cgroups.delete(0)); // false
  * ```
  */
 export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ descriptorArrayKind(CGROUP_ARRAY, "CgroupArray", u32.size);
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: CgroupArrayOptions) {
     const handle = CgroupArray.kind.handle(options);
     super(handle, {
       key: u32,
-      value: idLayout("a path of a cgroup or the cgroup's directory"),
+      value: idLayout("the path of a cgroup or its open directory"),
       hints: cgroupHints,
     });
   }
 
   /**
-   * Stores a cgroup at an index: the path of its directory, such as `"/sys/fs/cgroup/system.slice"`, or that directory,
-   * open.
+   * Stores a cgroup at an index. `cgroup` is the path of its directory, such as `"/sys/fs/cgroup/system.slice"`, or a
+   * descriptor of the directory.
    *
-   * @throws {BpfError} `EBADF` for what is not a directory of a cgroup2 file system: the place is as before
-   * @throws {TypeError | RangeError} for an index outside the array, or what is neither a path nor a descriptor
-   * @throws what `fs.openSync` throws for the path: `ENOENT`, `ENOTDIR`, ...
+   * @throws {BpfError} EBADF if it is not a directory of a cgroup2 file system. The slot is unchanged then.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is neither a path nor a descriptor.
+   * @throws {Error} as `fs.openSync` for the path: `ENOENT`, `ENOTDIR`, ...
    */
   override set(index: number, cgroup: string | FdLike): this {
     if (typeof cgroup !== "string") return super.set(index, cgroup);
     checkIndex(this, index);
     if (cgroup === "" || cgroup.includes("\0")) {
       throw new TypeError(
-        `value of ${this}: expected a path of a cgroup, such as "/sys/fs/cgroup/system.slice", got ${describe(cgroup)}`,
+        `value of ${this}: expected the path of a cgroup, such as "/sys/fs/cgroup/system.slice", got ${describe(cgroup)}`,
       );
     }
     void this.fd;
@@ -148,7 +157,11 @@ export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
     }
   }
 
-  /** Empties a place; whether a cgroup was there. @throws {TypeError | RangeError} for an index outside the array */
+  /**
+   * Empties a slot. Returns true if it had a cgroup.
+   *
+   * @throws {TypeError | RangeError} if the index is outside the array.
+   */
   delete(index: number): boolean {
     return this.empty(index);
   }
@@ -159,19 +172,23 @@ export type PerfEventArrayOptions = CpuArrayOptions;
 
 const perfEventHints: Hints = {
   EBADF: "No perf event is open at that descriptor: perf_event_open(2) opens one",
-  EOPNOTSUPP: "Programs cannot read the counter of an event that child processes inherit",
+  EOPNOTSUPP:
+    "Child processes inherit the event, and programs cannot read the counter of such an event: open it without `inherit`",
 };
 
 /**
- * An array of perf events: programs write records into their buffers (helper `perf_event_output`, usually with the CPU as
- * the index) or read their counters (`perf_event_read_value`). User space can store and delete events, but not read them.
+ * Array of perf events: programs write records to their buffers (helper `perf_event_output`, usually with the CPU number as
+ * the index) or read their counters (`perf_event_read_value`). User space can store and delete events, but cannot read
+ * them. {@link PerfBuffer} opens the events and reads their records.
  *
- * Kernel 4.3. An event stays in the array when its own descriptor is closed. It leaves once the object that stored it is
- * disposed of, and all its `dup()`s and copies in other processes are. With the flag `"preserve_elems"` (kernel 5.10) it
- * stays for as long as the array does.
+ * Keys are indexes from 0 to `length - 1`. An event stays in the array after its own descriptor is closed. It is removed
+ * once the object that stored it is disposed of, and all `dup()`s of that object and copies in other processes too. With
+ * the flag `"preserve_elems"` (Linux 5.10) it stays as long as the array exists.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.3.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -179,7 +196,7 @@ const perfEventHints: Hints = {
  * using events = new PerfEventArray({ name: "events" });
  * console.log(events.length === Math.max(...possibleCpus()) + 1); // true
  * try {
- *   events.set(0, 0); // a descriptor of perf_event_open(2) would do, standard input does not
+ *   events.set(0, 0); // standard input is not a descriptor of perf_event_open(2)
  * } catch (error) {
  *   if (error instanceof BpfError) console.log(error.code); // EBADF
  * }
@@ -187,14 +204,20 @@ const perfEventHints: Hints = {
  * ```
  */
 export class PerfEventArray extends WriteOnlyArrayMap<FdLike, "perf_event_array"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ cpuArrayKind(PERF_EVENT_ARRAY, "PerfEventArray", u32.size);
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: PerfEventArrayOptions = {}) {
     const handle = PerfEventArray.kind.handle(options);
     super(handle, { key: u32, value: idLayout("a perf event"), hints: perfEventHints });
   }
 
-  /** Empties a place; whether an event was there. @throws {TypeError | RangeError} for an index outside the array */
+  /**
+   * Empties a slot. Returns true if it had an event.
+   *
+   * @throws {TypeError | RangeError} if the index is outside the array.
+   */
   delete(index: number): boolean {
     return this.empty(index);
   }

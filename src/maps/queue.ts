@@ -26,15 +26,19 @@ const hints: Hints = {
   E2BIG: "The map is full (maxEntries): push with { evict: true } drops the oldest value",
 };
 
-/** Options of a push. */
+/** Options of `push`. */
 export interface PushOptions {
-  /** Drops the oldest value when the map is full. @default false: pushing throws then */
+  /**
+   * Removes the oldest value if the map is full.
+   *
+   * @default false: `push` throws if the map is full
+   */
   readonly evict?: boolean;
 }
 
-/** Maps of values without keys, put in and taken out one after the other. */
+/** Base class of maps of values without keys: {@link Queue} and {@link Stack}. */
 export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> extends BpfMap<Name> {
-  /** @internal Shown by the classes. */
+  /** @internal Redeclared by the classes. */
   protected readonly types: object;
   readonly #elements: MapElements<undefined, V>;
 
@@ -47,10 +51,10 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   }
 
   /**
-   * Puts a value in.
+   * Adds a value.
    *
-   * @throws {BpfError} `E2BIG` when it is full and nothing may be evicted: it is as before
-   * @throws {TypeError | RangeError} for a value that its type refuses
+   * @throws {BpfError} E2BIG if the map is full and `evict` is false. Nothing is added then.
+   * @throws {TypeError | RangeError} if the value type rejects the value.
    */
   push(value: V, options: PushOptions = {}): this {
     checkOptions("push", options, ["evict"]);
@@ -61,24 +65,28 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   }
 
   /**
-   * Removes the next value and returns it; `undefined` when there is none.
+   * Removes the next value and returns it, in one step. Returns `undefined` if the map is empty.
    *
-   * @throws {DecodeError} for a value that its type cannot decode: it is removed, and the error has its bytes
+   * @throws {DecodeError} if the value type cannot decode the value. It is removed, and the error has its bytes.
    */
   pop(): V | undefined {
     return this.#elements.take(undefined);
   }
 
-  /** The next value, which stays, or `undefined` when there is none. */
+  /**
+   * Returns the next value and leaves it in the map. Returns `undefined` if the map is empty.
+   *
+   * @throws {DecodeError} if the value type cannot decode the value.
+   */
   peek(): V | undefined {
     return this.#elements.get(undefined);
   }
 
   /**
-   * Takes the values out one after the other, each when it is handed out, until there is none: also those that are put in
-   * meanwhile.
+   * Iterates over the values and removes each one when it is returned. Ends when the map is empty, and so returns values
+   * that are added during the loop, too.
    *
-   * @throws as {@link pop}
+   * @throws {DecodeError} if the value type cannot decode a value. It is removed, and the error has its bytes.
    */
   *takeAll(): Generator<V, undefined, undefined> {
     const elements = this.#elements;
@@ -91,7 +99,7 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
     }
   }
 
-  /** Takes all values out that are there when it begins. */
+  /** Removes at most `maxEntries` values: all that are in the map when it begins. */
   clear(): void {
     const elements = this.#elements;
     elements.use((element) => {
@@ -99,6 +107,7 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
     });
   }
 
+  /** Closes the descriptor and frees the memory for calls. Further calls do nothing. */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#elements[Symbol.dispose]();
@@ -109,13 +118,16 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
 export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
 
 /**
- * A queue of values: the first one in is the first one out.
+ * Queue of values: first in, first out.
  *
- * Kernel 4.20. Programs push and pop as well, which makes it a mailbox between them and user space. There is nothing to
- * wait on: a reader asks. The kernel does not count its values.
+ * Programs push and pop as well, which makes it a mailbox between them and user space. The kernel does not wake readers:
+ * user space has to poll with `pop`. The kernel keeps no count of the values.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` or `E2BIG` where the kernel has no memory for all values
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.20.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all values.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -126,10 +138,12 @@ export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
  * ```
  */
 export class Queue<V extends AnyType> extends PushPopMap<Infer<V>, "queue"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ valueKind(QUEUE, "Queue");
-  /** The type that values are written and read with. */
+  /** Type of the values. */
   declare readonly types: ValueTypes<V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: QueueOptions<V>) {
     super(Queue.kind.handle(options));
   }
@@ -139,13 +153,15 @@ export class Queue<V extends AnyType> extends PushPopMap<Infer<V>, "queue"> {
 export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
 
 /**
- * A stack of values: the last one in is the first one out.
+ * Stack of values: last in, first out.
  *
- * Kernel 4.20. Programs push and pop as well; a pool of free numbers is its usual use. The kernel does not count its
- * values.
+ * Programs push and pop as well. Its usual use is a pool of free numbers. The kernel keeps no count of the values.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` or `E2BIG` where the kernel has no memory for all values
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.20.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all values.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -156,29 +172,41 @@ export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
  * ```
  */
 export class Stack<V extends AnyType> extends PushPopMap<Infer<V>, "stack"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ valueKind(STACK, "Stack");
-  /** The type that values are written and read with. */
+  /** Type of the values. */
   declare readonly types: ValueTypes<V>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: StackOptions<V>) {
     super(Stack.kind.handle(options));
   }
 }
 
-/** Options of {@link BloomFilter}: `maxEntries` is how many values it is made for; more can be added, at worse odds. */
+/**
+ * Options of {@link BloomFilter}. `maxEntries` is the expected number of values: more can be added, but the rate of false
+ * positives grows.
+ */
 export interface BloomFilterOptions<V extends AnyType> extends ValueMapOptions<V> {
-  /** The number of hash functions: 1 to 15. More make fewer errors and cost more. @default 5 (the kernel's choice) */
+  /**
+   * Number of hash functions: 1 to 15. More functions cause fewer false positives and cost more time.
+   *
+   * @default 5 (the kernel's choice)
+   */
   readonly hashes?: number;
 }
 
 /**
- * A Bloom filter: whether a value was added for certain not, or probably. It takes little memory whatever the size of the
- * values, and spares programs look-ups in large maps.
+ * Bloom filter: a set that may report values that were never added, but never misses one that was added. It takes little
+ * memory, independent of the size of the values, and saves programs look-ups in large maps.
  *
- * Kernel 5.16. Values cannot be removed, nor listed.
+ * Values cannot be removed or listed.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.16
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 5.16.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} EINVAL before Linux 5.16.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -189,6 +217,7 @@ export interface BloomFilterOptions<V extends AnyType> extends ValueMapOptions<V
  * ```
  */
 export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ valueKind(
     BLOOM_FILTER,
     "BloomFilter",
@@ -198,10 +227,11 @@ export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
       return { mapExtra: hashes ?? 0, types: { value } };
     },
   );
-  /** The type that values are written with. */
+  /** Type of the values. */
   readonly types: ValueTypes<V>;
   readonly #elements: MapElements<undefined, Infer<V>>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: BloomFilterOptions<V>) {
     const handle = BloomFilter.kind.handle(options);
     super(handle);
@@ -210,24 +240,33 @@ export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
     this.#elements = new MapElements(handle, { key: noKey, value });
   }
 
-  /** Adds a value. @throws {TypeError | RangeError} for a value that its type refuses */
+  /**
+   * Adds a value.
+   *
+   * @throws {TypeError | RangeError} if the value type rejects the value.
+   */
   add(value: Infer<V>): this {
     this.#elements.set(undefined, value, BPF_ANY);
     return this;
   }
 
-  /** False for a value that was never added; true for one that was, and by mistake for a few others. */
+  /**
+   * Returns false if the value was never added. Returns true if it was added, and for a small share of other values.
+   *
+   * @throws {TypeError | RangeError} if the value type rejects the value.
+   */
   has(value: Infer<V>): boolean {
     const elements = this.#elements;
     return elements.use((element) => {
       elements.write("value", elements.layout.value, element.view, element.valueOffset, value);
       // The type's code may have disposed of the map.
       void this.fd;
-      // The kernel reads the value at its place.
+      // For a Bloom filter, BPF_MAP_LOOKUP_ELEM reads the value as its input.
       return element.lookup(0);
     });
   }
 
+  /** Closes the descriptor and frees the memory for calls. Further calls do nothing. */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
     this.#elements[Symbol.dispose]();

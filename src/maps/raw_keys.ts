@@ -4,8 +4,8 @@ import { bytesAt } from "../types/memory.ts";
 import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
 
 /**
- * Returns true for types that write every value as the bytes that it was read from: without padding, text, floats or rounded
- * numbers. Types that others made, which are extensible, are not trusted.
+ * Returns true for types that write every value as the bytes that it was read from: types without padding, text, floats and
+ * rounded numbers. Returns false for extensible types, which are not the library's.
  */
 export function isLossless(type: Type<unknown>): boolean {
   if (Object.isExtensible(type)) return false;
@@ -19,35 +19,35 @@ export function isLossless(type: Type<unknown>): boolean {
   return size === type.size;
 }
 
-/** Returns bytes as a string with one character per byte. */
-function text(view: DataView, offset: number, size: number): string {
+/** Returns bytes as a string with one character for each byte. */
+function latin1(view: DataView, offset: number, size: number): string {
   return Buffer.prototype.latin1Slice.call(bytesAt(view, offset, size));
 }
 
 /**
- * The bytes of decoded keys that their type writes differently or not at all: garbage in padding, text after a NUL, rounded
+ * Bytes of decoded keys that their type writes differently or not at all: garbage in padding, text after a NUL, rounded
  * numbers.
  *
- * For objects they are kept as long as the object lives. For other values the last ones are kept, at least as many as the map has
- * room for: equal values stand for the last one that is still in the map.
+ * The bytes of an object are kept as long as the object lives. For other values the last ones are kept, at least
+ * `maxEntries` of them: equal values stand for the last one that is still in the map.
  */
 export class RawKeys<K> {
   readonly #map: MapHandle;
   readonly #type: Type<K>;
-  /** Room to encode a key. */
+  /** Memory to encode a key. */
   readonly #encoded: DataView;
   /**
-   * By value, the bytes that it was decoded from, newest last, as strings. Objects are in the first table, other values in the
-   * second. When the second is full, it becomes the third.
+   * Tables from a value to the byte strings that it was decoded from, newest last: of objects, of other values, and of
+   * older other values. When the second table is full, it replaces the third.
    */
   readonly #tables: Pick<Map<unknown, string[]>, "get" | "has" | "set">[] = [
     new WeakMap() as Map<unknown, string[]>,
     new Map(),
     new Map(),
   ];
-  /** True where a key was noted. */
+  /** True if a key was remembered. */
   isUsed = false;
-  /** The number of keys noted since the second table was begun. */
+  /** Number of keys remembered since the second table was new. */
   #count = 0;
 
   constructor(map: MapHandle, type: Type<K>) {
@@ -56,21 +56,21 @@ export class RawKeys<K> {
     this.#encoded = new DataView(new ArrayBuffer(type.size));
   }
 
-  /** Notes the bytes at an offset, from which a key was decoded, if its type writes other bytes. */
-  note(key: K, view: DataView, offset: number): void {
+  /** Remembers the bytes at an offset, from which a key was decoded, if its type writes other bytes. */
+  remember(key: K, view: DataView, offset: number): void {
     const encoded = this.#encoded;
     const size = encoded.byteLength;
     const { maxEntries } = this.#map.info;
     const tables = this.#tables;
     let isSame = this.#write(key);
-    // A loop: calls of a buffer's methods take longer.
+    // A loop is faster than methods of Buffer for such short keys.
     for (let i = 0; isSame && i < size; i++) {
       isSame = encoded.getUint8(i) === view.getUint8(offset + i);
     }
-    // Known ones are noted whatever they are written as, as the last.
+    // A value in the tables is remembered in any case, so that these bytes become the newest.
     if (isSame && !(this.isUsed && tables.some((table) => table.has(key)))) return;
     this.isUsed = true;
-    const raw = text(view, offset, size);
+    const raw = latin1(view, offset, size);
     if (++this.#count > maxEntries) {
       tables.splice(1, 2, new Map(), tables[1] as Map<unknown, string[]>);
       this.#count = 1;
@@ -82,22 +82,22 @@ export class RawKeys<K> {
   }
 
   /**
-   * Copies the bytes that a key was decoded from into an element. Returns false where there are none, where an object has changed
-   * since, and where the type can write the key and no such entry is in the map.
+   * Copies the bytes that a key was decoded from into an element. Returns false if there are none, if an object has changed
+   * since, and if the type can write the key and no entry has the remembered bytes.
    */
-  find(element: MapElement, key: K): boolean {
+  writeRawKey(element: MapElement, key: K): boolean {
     if (!this.isUsed) return false;
     let isKnown = false;
     for (const table of this.#tables) {
       const list = table.get(key) ?? [];
-      for (const text of list.toReversed()) {
-        const raw = Buffer.from(text, "latin1");
+      for (const encoded of list.toReversed()) {
+        const raw = Buffer.from(encoded, "latin1");
         if (Object(key) === key && this.#isChanged(key, raw)) return false;
         element.setKey(raw);
         // The type's code may have disposed of the map.
         void this.#map.descriptor.fd;
         if (element.lookup(0)) return true;
-        // The last one is kept, so that a key that the type cannot write is absent and not an error.
+        // Keeps one, so that a key that the type cannot write is absent and not an error.
         if (list.length > 1) list.pop();
         isKnown = true;
       }
@@ -113,7 +113,7 @@ export class RawKeys<K> {
     );
   }
 
-  /** Encodes a key; false where its type refuses it. */
+  /** Encodes a key. Returns false if its type rejects it. */
   #write(key: K): boolean {
     try {
       this.#type.write(this.#encoded, 0, key);
@@ -124,6 +124,6 @@ export class RawKeys<K> {
   }
 
   #encode(key: K): string | undefined {
-    return this.#write(key) ? text(this.#encoded, 0, this.#encoded.byteLength) : undefined;
+    return this.#write(key) ? latin1(this.#encoded, 0, this.#encoded.byteLength) : undefined;
   }
 }

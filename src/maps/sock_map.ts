@@ -27,41 +27,45 @@ declare module "./map_options.ts" {
   }
 }
 
-/** The layout of sockets: each is written as its descriptor and read as its cookie. */
+/** Returns the layout of sockets: each is stored as its descriptor and read as its cookie. */
 function socketLayout({ valueSize }: MapProperties): Pick<ElementLayout, "value" | "unreadable"> {
   return {
     value: cookieLayout(valueSize),
-    // One that was made with values of 4 bytes, by a program's author, say: sockets are stored in it and deleted all the same.
+    // Maps of other programs can have 4-byte values: sockets can be stored and deleted, but not read.
     unreadable:
       valueSize === cookieSize
         ? undefined
-        : `its values have ${valueSize} bytes, and the cookie of a socket takes ${cookieSize}: make the map with values of ${cookieSize}, as this class does`,
+        : `its values have ${valueSize} bytes, and the cookie of a socket takes ${cookieSize}: create the map with values of ${cookieSize} bytes, as this class does`,
   };
 }
 
 /** Hints for failed stores of sockets in a sockmap or sockhash. */
 const sockMapHints: Hints = {
   EBADF: "No file is open at that descriptor",
-  ENOTSOCK: "It is no socket",
+  ENOTSOCK: "The descriptor is not a socket",
   EOPNOTSUPP:
-    "The kernel takes TCP sockets that are connected (listening ones since 5.7), UDP sockets (since 5.7), Unix sockets that are connected or take datagrams (since 5.15), and no others, nor those that another protocol such as MPTCP or SCTP is in",
-  EINVAL: "Another layer on the socket, such as kernel TLS, does not go together with this map",
-  EBUSY: "Something else in the kernel holds the socket, such as a ReuseportSockArray",
+    "The map takes connected TCP sockets (listening ones since 5.7), UDP sockets (since 5.7) and Unix sockets that are connected or take datagrams (since 5.15), but no sockets of other protocols such as MPTCP or SCTP",
+  EINVAL:
+    "The socket has another upper-layer protocol, such as kernel TLS, which excludes this map",
+  EBUSY: "The socket is in use elsewhere in the kernel, such as in a ReuseportSockArray",
 };
 
 /** Options of {@link SockMap}. */
 export type SockMapOptions = DescriptorArrayOptions;
 
 /**
- * An array of sockets for programs that redirect what is sent and received (helpers `sk_redirect_map`, `msg_redirect_map`,
- * `sk_assign`). User space stores sockets and reads their cookies, the kernel's numbers for them.
+ * Array of sockets for programs that redirect sent and received data (helpers `sk_redirect_map`, `msg_redirect_map`,
+ * `sk_assign`). User space stores sockets and reads their cookies, which are the kernel's numbers for them.
  *
- * Kernel 4.14, CAP_NET_ADMIN; creation needs kernel 5.7, for values from which cookies can be read. It takes TCP sockets
- * that are connected (listening ones since 5.7), UDP (5.7) and Unix sockets (5.15). A socket that is closed leaves the map.
- * An opened map with values of 4 bytes cannot be read.
+ * Keys are indexes from 0 to `length - 1`. Sockets are stored by descriptor: connected TCP sockets (listening ones since
+ * Linux 5.7), UDP sockets (5.7) and Unix sockets (5.15). The kernel removes a socket from the map when it is closed. An
+ * opened map with values of 4 bytes cannot be read.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.7
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.14) can be opened.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
+ * @throws {BpfError} EINVAL before Linux 5.7.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -76,48 +80,63 @@ export type SockMapOptions = DescriptorArrayOptions;
  * ```
  */
 export class SockMap extends SparseArrayMap<bigint, FdLike, "sockmap"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ descriptorArrayKind(SOCKMAP, "SockMap", cookieSize);
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: SockMapOptions) {
     const handle = SockMap.kind.handle(options);
     super(handle, { key: u32, ...socketLayout(handle.info), hints: sockMapHints });
   }
 
-  /** Stores a socket only where none is; whether it did. @throws as {@link set} */
+  /**
+   * Stores a socket only if the slot is empty. Returns true if it was stored. The kernel checks and stores in one step.
+   *
+   * @throws {BpfError} if the kernel rejects the socket: `hint` has the cause.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is not a descriptor.
+   */
   add(index: number, socket: FdLike): boolean {
     return this.store(index, socket, BPF_NOEXIST);
   }
 
-  /** Stores a socket only where one is; whether it did. @throws as {@link set} */
+  /**
+   * Stores a socket only if the slot is not empty. Returns true if it was stored. The kernel checks and stores in one step.
+   *
+   * @throws {BpfError} if the kernel rejects the socket: `hint` has the cause.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is not a descriptor.
+   */
   replace(index: number, socket: FdLike): boolean {
     return this.store(index, socket, BPF_EXIST);
   }
 }
 
-/** The type of the keys of a {@link SockHash}. */
+/** Type of the keys of a {@link SockHash}. */
 export interface SockHashTypes<K extends AnyType> {
-  /** 1 to 512 bytes. */
+  /** Type of the keys: 1 to 512 bytes. */
   readonly key: K;
 }
 
 /** Options of {@link SockHash}. */
 export interface SockHashOptions<K extends AnyType> extends CommonMapOptions, SockHashTypes<K> {
-  /** The largest number of entries: 1 to 2^32 - 1. */
+  /** Largest number of entries: 1 to 2^32 - 1. */
   readonly maxEntries: number;
 }
 
-/** A program has its keys on the stack (MAX_BPF_STACK). */
-const largestKey = 512;
+/** Limit of the kernel: programs have keys on their stack (MAX_BPF_STACK). */
+const maxKeySize = 512;
 
 /**
- * A hash table of sockets for programs that redirect what is sent and received (helpers `sk_redirect_hash`,
- * `msg_redirect_hash`, `sk_assign`). User space stores sockets and reads their cookies, the kernel's numbers for them.
+ * Hash table of sockets for programs that redirect sent and received data (helpers `sk_redirect_hash`, `msg_redirect_hash`,
+ * `sk_assign`). User space stores sockets and reads their cookies, which are the kernel's numbers for them.
  *
- * Kernel 4.18, CAP_NET_ADMIN; creation needs kernel 5.7, for values from which cookies can be read. It takes the sockets
- * that a {@link SockMap} does. A socket that is closed leaves the map.
+ * Keys have any type of 1 to 512 bytes. Sockets are stored by descriptor: the same sockets as in a {@link SockMap}. The
+ * kernel removes a socket from the map when it is closed. An opened map with values of 4 bytes cannot be read.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` before kernel 5.7
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.18) can be opened.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
+ * @throws {BpfError} EINVAL before Linux 5.7.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -136,6 +155,7 @@ export class SockHash<K extends AnyType> extends SingleTakeMap<
   FdLike,
   "sockhash"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ new MapKind<
     "SockHash",
     SockHashTypes<AnyType>,
@@ -147,9 +167,9 @@ export class SockHash<K extends AnyType> extends SingleTakeMap<
     options: ["maxEntries"],
     sizes({ key }) {
       checkPlainType("key", key);
-      if (key.size > largestKey) {
+      if (key.size > maxKeySize) {
         throw new RangeError(
-          `key: expected a type of at most ${largestKey} bytes, got ${describe(key.name)} of ${key.size}`,
+          `key: expected a type of at most ${maxKeySize} bytes, got ${describe(key.name)} of ${key.size}`,
         );
       }
       return { keySize: key.size };
@@ -159,9 +179,10 @@ export class SockHash<K extends AnyType> extends SingleTakeMap<
       return { maxEntries, valueSize: cookieSize };
     },
   });
-  /** The type that keys are written and read with. */
+  /** Type of the keys. */
   declare readonly types: SockHashTypes<K>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: SockHashOptions<K>) {
     const handle = SockHash.kind.handle(options);
     const { key } = handle.types;
@@ -174,29 +195,32 @@ export type ReuseportSockArrayOptions = DescriptorArrayOptions;
 
 const reuseportHints: Hints = {
   EBADF: "No file is open at that descriptor",
-  ENOTSOCK: "It is no socket",
+  ENOTSOCK: "The descriptor is not a socket",
   EINVAL:
     "The socket is not in a group that shares a port: set SO_REUSEPORT on it before bind(2), and let a TCP socket listen(2), before it is stored",
   EBUSY:
-    "The socket is in such an array already, or in a sockmap: it can be in one place of one of them; delete it there first",
-  ENOTSUPP: "The kernel takes TCP and UDP sockets over IPv4 and IPv6, and no others",
+    "The socket is in such an array already, or in a sockmap: it can be in only one slot of one of them; delete it there first",
+  ENOTSUPP: "The map takes only TCP and UDP sockets over IPv4 and IPv6",
 };
 
 /**
- * Sockets that share a port by `SO_REUSEPORT`, for a program that selects one of them for each connection or datagram
- * (helper `sk_select_reuseport`). User space stores sockets and reads their cookies, the kernel's numbers for them.
+ * Array of sockets that share a port by `SO_REUSEPORT`. A program selects one of them for each connection or datagram
+ * (helper `sk_select_reuseport`). User space stores sockets and reads their cookies, which are the kernel's numbers for
+ * them.
  *
- * Kernel 4.19. A socket can be in one place of one array only: storing it again fails, also at the same place. A socket
- * that is closed leaves the array.
+ * Keys are indexes from 0 to `length - 1`. A socket can be in only one slot of one such array: storing it again fails, in
+ * the same slot too. The kernel removes a socket from the array when it is closed.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * Requires Linux 4.19.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
  * import { ReuseportSockArray } from "bun-bpf";
  * using workers = new ReuseportSockArray({ length: 2, name: "workers" });
- * // Bun's types do not know `reusePort` here.
+ * // Bun's types lack `reusePort` here.
  * const address = { hostname: "127.0.0.1", port: 0, reusePort: true };
  * const server = Bun.listen({ ...address, socket: { data() {} } });
  * workers.set(1, server);
@@ -205,23 +229,35 @@ const reuseportHints: Hints = {
  * ```
  */
 export class ReuseportSockArray extends SparseArrayMap<bigint, FdLike, "reuseport_sockarray"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ descriptorArrayKind(
     REUSEPORT_SOCKARRAY,
     "ReuseportSockArray",
     cookieSize,
   );
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: ReuseportSockArrayOptions) {
     const handle = ReuseportSockArray.kind.handle(options);
     super(handle, { key: u32, ...socketLayout(handle.info), hints: reuseportHints });
   }
 
-  /** Stores a socket only where none is; whether it did. @throws as {@link set} */
+  /**
+   * Stores a socket only if the slot is empty. Returns true if it was stored. The kernel checks and stores in one step.
+   *
+   * @throws {BpfError} if the kernel rejects the socket: `hint` has the cause.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is not a descriptor.
+   */
   add(index: number, socket: FdLike): boolean {
     return this.store(index, socket, BPF_NOEXIST);
   }
 
-  /** Stores a socket only where one is; whether it did. @throws as {@link set} */
+  /**
+   * Stores a socket only if the slot is not empty. Returns true if it was stored. The kernel checks and stores in one step.
+   *
+   * @throws {BpfError} if the kernel rejects the socket: `hint` has the cause.
+   * @throws {TypeError | RangeError} if the index is outside the array, or if the value is not a descriptor.
+   */
   replace(index: number, socket: FdLike): boolean {
     return this.store(index, socket, BPF_EXIST);
   }

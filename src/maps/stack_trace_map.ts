@@ -20,25 +20,27 @@ declare module "./map_options.ts" {
   }
 }
 
-/** The `buildId` of `T`: true for frames that are places in files. */
+/** The `buildId` of `T`: true for frames as build ids and offsets. */
 type BuildIdIn<T> = T extends { readonly buildId: infer B extends boolean } ? B : boolean;
 
 /**
- * A frame of a stack in a map with build ids: a place in a file, which stays the same wherever the file is mapped; or the
- * bare address (`ip`), for the kernel's frames, code that is in no file, and files whose build id was not at hand.
+ * Frame of a stack in a map with build ids: an offset in a file, which is the same wherever the file is mapped. It is an
+ * address (`ip`) for frames of the kernel, for code that is in no file, and for files whose build id the kernel could not
+ * read.
  *
- * The build id is 40 hexadecimal digits, with zeros after a shorter one; the offset is in bytes from the file's start.
+ * The build id has 40 hexadecimal digits; a shorter one is followed by zeros. The offset is in bytes from the start of the
+ * file.
  */
 export type BuildIdFrame =
   { readonly buildId: string; readonly offset: bigint } | { readonly ip: bigint };
 
-/** A frame of a stack: an address, or what {@link BuildIdFrame} says in a map with build ids. */
+/** Frame of a stack: an address, or a {@link BuildIdFrame} in a map with build ids. */
 export type StackFrame<BuildId extends boolean> = BuildId extends true ? BuildIdFrame : bigint;
 
-/** The memory layout of a frame. */
+/** Memory layout of a frame. */
 type FrameLayout<F> = Pick<Type<F>, "size" | "read">;
 
-/** The kernel's `struct bpf_stack_build_id`. */
+/** `struct bpf_stack_build_id` of the kernel. */
 const buildIdStruct = struct({ status: i32, buildId: bytes(20), place: u64 });
 
 const buildIdFrame: FrameLayout<BuildIdFrame> = {
@@ -50,7 +52,7 @@ const buildIdFrame: FrameLayout<BuildIdFrame> = {
   },
 };
 
-/** A stack as an array of its frames; after them the kernel fills up with zeros. */
+/** Layout of a stack: an array of frames, which the kernel fills up with zeros. */
 export class StackLayout<F> implements ValueLayout<F[], never> {
   readonly size: number;
   readonly #frame: FrameLayout<F>;
@@ -63,38 +65,38 @@ export class StackLayout<F> implements ValueLayout<F[], never> {
   read(view: DataView, offset: number): F[] {
     const frame = this.#frame;
     let end = offset + this.size;
-    // From the end: user space may have a frame with the address 0 between others.
+    // Searches from the end, because a user stack can have a frame with the address 0 between others.
     while (end > offset && view.getUint32(end - 4) === 0) end -= 4;
     const frames: F[] = [];
     for (let at = offset; at < end; at += frame.size) frames.push(frame.read(view, at));
     return frames;
   }
 
-  /** The kernel alone makes stacks. */
+  /** Does nothing: only the kernel stores stacks. */
   write(): void {}
 }
 
-/** Returns true where the frames of a map are places in files. */
+/** Returns true if the frames of a map have build ids. */
 function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
   return (flags & BPF_F_STACK_BUILD_ID) !== 0;
 }
 
-/** The layout of the frames of a map; the caller knows which type they decode to. */
+/** Returns the layout of the frames of a map. The caller chooses the type `F` that they decode to. */
 export function frameOf<F>(map: Pick<MapInfo, "flags">): FrameLayout<F> {
   return (hasBuildIds(map) ? buildIdFrame : u64) as FrameLayout<unknown> as FrameLayout<F>;
 }
 
-/** Bytes of a frame. */
+/** Returns the size of a frame in bytes. */
 function frameSize(hasBuildId: boolean): number {
   return (hasBuildId ? buildIdFrame : u64).size;
 }
 
-/** The form of the frames of a map. */
+/** Form of the frames of a {@link StackTraceMap}. */
 export interface StackTraceMapTypes<BuildId extends boolean> {
   /**
-   * True for frames of user space that are places in files rather than addresses (kernel 4.17).
+   * Stores user-space frames as build ids and file offsets instead of addresses. Requires Linux 4.17.
    *
-   * @default false for a new map; what the kernel says for one that is opened
+   * @default false for a new map; the form that the kernel reports for an opened map
    */
   readonly buildId?: BuildId;
 }
@@ -102,11 +104,11 @@ export interface StackTraceMapTypes<BuildId extends boolean> {
 /** Options of {@link StackTraceMap}. */
 export interface StackTraceMapOptions<BuildId extends boolean>
   extends CommonMapOptions, StackTraceMapTypes<BuildId> {
-  /** The largest number of different stacks: 1 to 2^31. All are allocated at once. */
+  /** Largest number of different stacks: 1 to 2^31. The kernel allocates all at creation. */
   readonly maxEntries: number;
   /**
-   * The largest number of frames of a stack that are kept, the innermost ones: from 1 to the sysctl
-   * kernel.perf_event_max_stack, which is 127 unless somebody changed it. 8 bytes each, or 32 with build ids.
+   * Largest number of frames that are kept of a stack, from the innermost: 1 to the sysctl kernel.perf_event_max_stack,
+   * which is 127 by default. A frame takes 8 bytes, or 32 with build ids.
    *
    * @default 127
    */
@@ -114,21 +116,25 @@ export interface StackTraceMapOptions<BuildId extends boolean>
 }
 
 /** PERF_MAX_STACK_DEPTH of the kernel. */
-const usualDepth = 127;
+const defaultDepth = 127;
 
-/** The depth that the kernel has room for in its own buffers; the sysctl came with 4.8. */
-function largestDepth(): number {
+/** Returns the largest depth that the kernel's buffers have room for. The sysctl came with Linux 4.8. */
+function readMaxDepth(): number {
   try {
     return Number(readFileSync("/proc/sys/kernel/perf_event_max_stack", "utf8"));
   } catch (error) {
     if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-    return usualDepth;
+    return defaultDepth;
   }
 }
 
-/** The kernel would answer a bare EINVAL. */
+/**
+ * Checks the depth, for which the kernel would return EINVAL without a reason.
+ *
+ * @throws {RangeError}
+ */
 function checkDepth(depth: number): void {
-  const largest = largestDepth();
+  const largest = readMaxDepth();
   if (Number.isInteger(depth) && depth >= 1 && depth <= largest) return;
   throw new RangeError(
     `depth: expected an integer from 1 to ${largest} (the sysctl kernel.perf_event_max_stack), got ${describe(depth)}`,
@@ -138,19 +144,27 @@ function checkDepth(depth: number): void {
 /**
  * Stacks of the kernel or of user space, by the ids that programs get from the helper `get_stackid()`.
  *
- * Kernel 4.6; walks, and so `clear` and all that lists, 4.16. Only programs store stacks; a stack that is there already
- * keeps its id. Where the helper fails, it returns a negative error instead of an id: -17 (EEXIST) when another stack is at
- * its place, unless the flag BPF_F_REUSE_STACKID drops that one; -12 (ENOMEM) when there are `maxEntries`, with that flag
- * too; -14 (EFAULT) when there is no stack. So create it with room to spare, and delete stacks once they are read.
+ * Only programs store stacks. Values are arrays of frames, the innermost first. A stack that is in the map already keeps
+ * its id. If the helper fails, it returns a negative error instead of an id:
  *
- * `open` and its kin need no types: the kernel says how deep the map is and what its frames are. With `{ buildId: true }` or
- * `{ buildId: false }` the compiler knows them, too, and a map of the other sort is refused.
+ * - -17 (EEXIST) if another stack is in the slot, unless the flag BPF_F_REUSE_STACKID replaces it;
+ * - -12 (ENOMEM) if the map has `maxEntries` stacks, with that flag too;
+ * - -14 (EFAULT) if there is no stack.
  *
- * Ids are hashes and go beyond `maxEntries`, up to the next power of two. The kernel takes a stack out of its place while
- * it copies it: of two who read the same one at the same moment, one may find it absent.
+ * So create the map larger than needed, and delete stacks after reading them.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `ENOMEM` or `E2BIG` where the kernel has no memory for all stacks
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * `open`, `fromId` and `fromFd` need no types: the kernel reports the depth and the form of the frames. With
+ * `{ buildId: true }` or `{ buildId: false }` the TypeScript type has the form too, and a map with the other form is
+ * rejected.
+ *
+ * Ids are hashes and can be larger than `maxEntries`, up to the next power of two. The kernel removes a stack from its slot
+ * while it copies it: of two readers of the same stack at the same moment, one can find it absent.
+ *
+ * Requires Linux 4.6; 4.16 for iteration and `clear`.
+ *
+ * @throws {BpfError} EPERM if this process lacks CAP_BPF.
+ * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all stacks.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
  * @example
  * ```ts
@@ -184,6 +198,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   never,
   "stack_trace"
 > {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ new MapKind<
     "StackTraceMap",
     StackTraceMapTypes<boolean>,
@@ -196,16 +211,18 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     options: ["maxEntries", "depth"],
     sizes({ buildId }) {
       if (buildId !== undefined) checkBoolean("buildId", buildId);
-      // That of values follows from the depth, which only new maps are given.
+      // The size of values follows from the depth, which is an option of new maps only.
       return { keySize: u32.size };
     },
     complete(options) {
-      const { maxEntries, depth = usualDepth, buildId = false } = options;
-      // One more, and rounding up to a power of two does not fit the kernel's 32 bits.
+      const { maxEntries, depth = defaultDepth, buildId = false } = options;
+      // The kernel rounds up to a power of two, which must fit 32 bits.
       checkCount("maxEntries", maxEntries, 1, 2 ** 31);
       checkDepth(depth);
       if (!buildId && hasBuildIds(commonSpec(options))) {
-        throw new TypeError('flags: for build ids say "buildId: true", as values are larger then');
+        throw new TypeError(
+          'flags: use the option "buildId: true" for build ids, because values are larger then',
+        );
       }
       const valueSize = depth * frameSize(buildId);
       return { maxEntries, valueSize, flags: buildId ? BPF_F_STACK_BUILD_ID : 0 };
@@ -218,56 +235,58 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
       );
     },
   });
-  /** The form of the frames. */
+  /** Form of the frames. */
   declare readonly types: Required<StackTraceMapTypes<BuildId>>;
 
+  /** Creates the map, or opens the map that is pinned at the path of the option `pin`. */
   constructor(options: StackTraceMapOptions<BuildId>) {
     const handle = StackTraceMap.kind.handle(options);
     const { info } = handle;
     const frame = frameOf<StackFrame<BuildId>>(info);
     super(handle, { key: u32, value: new StackLayout(info.valueSize, frame) });
-    // Of a map that is opened, the kernel says what its frames are.
+    // For an opened map, the kernel reports the form of the frames.
     this.types = { buildId: hasBuildIds(info) as BuildId };
   }
 
-  /** The largest number of frames of a stack that are kept. */
+  /** Largest number of frames that are kept of a stack. */
   get depth(): number {
     return this.valueSize / frameOf(this).size;
   }
 
-  /** The number of ids: the kernel's hash table has a power of two of places. */
-  get #places(): number {
+  /** Number of ids: the size of the kernel's hash table, a power of two. */
+  get #idCount(): number {
     return 2 ** Math.ceil(Math.log2(this.maxEntries));
   }
 
-  /** Deletes a stack, which makes room for another; whether it was there. */
+  /** Deletes a stack, which frees its slot. Returns true if it was in the map. */
   delete(id: number): boolean {
-    // The kernel refuses an id that cannot be, where for all others it says that they are absent.
-    return id < this.#places ? this.elements.delete(id) : this.has(id);
+    // For an impossible id the kernel returns another error than for an absent one.
+    return id < this.#idCount ? this.elements.delete(id) : this.has(id);
   }
 
   /**
-   * Fetches a stack and deletes it: in one step since kernel 6.18. Before, a program that puts the same stack in between
-   * the look-up and the deletion is left with an id of nothing.
+   * Returns a stack and deletes it, or returns `undefined` if it is not in the map. It is one atomic step from Linux 6.18
+   * on. Before, a program that gets the id of the same stack between the look-up and the deletion has an id without a
+   * stack.
    */
   take(id: number): StackFrame<BuildId>[] | undefined {
     return this.elements.take(id);
   }
 
-  /** Deletes all stacks that are there when it begins. */
+  /** Deletes the stacks that are in the map when it begins. Stacks that programs add meanwhile may remain. */
   clear(): void {
     using walk = this.walk();
     while (walk.next()) walk.deleteChunk();
   }
 
   /**
-   * The frames of a kernel stack with their functions, the innermost first, as {@link KernelSymbols.lookupStack} finds them;
-   * `undefined` when there is no such stack.
+   * Returns the frames of a kernel stack with their functions, the innermost first, as {@link KernelSymbols.lookupStack}
+   * finds them. Returns `undefined` if the stack is not in the map.
    *
-   * @param symbols to look up in, by default read anew at each call: that takes 50 to 200 ms, so pass them for more than one
-   *   stack. They have the program itself if they were read while it was loaded.
-   * @throws {TypeError} for a stack with places in files, which is one of user space
-   * @throws {Error} as {@link KernelSymbols.read}
+   * @param symbols symbols to look up in; by default they are read at each call, which takes 50 to 200 ms. Pass them for
+   *   more than one stack. They include the program's own functions if they were read while it was loaded.
+   * @throws {TypeError} for a user stack with build ids.
+   * @throws {Error} if the symbols cannot be read: see {@link KernelSymbols.read}.
    *
    * @example
    * ```ts
@@ -289,12 +308,12 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
     return (symbols ?? KernelSymbols.read()).lookupStack(addresses);
   }
 
-  /** The kernel's frames are addresses in either kind of map. */
+  /** Returns the address of a frame. Frames of the kernel are addresses in maps with build ids too. */
   #addressOf(frame: bigint | BuildIdFrame, id: number): bigint {
     if (typeof frame === "bigint") return frame;
     if ("ip" in frame) return frame.ip;
     throw new TypeError(
-      `stack ${id} of ${this} is one of user space, which the kernel's symbols do not name: it has frames in files`,
+      `stack ${id} of ${this} is a user stack: symbolize() supports only stacks of the kernel`,
     );
   }
 }

@@ -8,7 +8,8 @@ import { mapScratch } from "../ffi/mapped_memory.ts";
 import { LITTLE_ENDIAN } from "../types/memory.ts";
 
 /**
- * A refusal in the midst of many: the map has the first `applied` of them.
+ * Error of a call on many entries that the kernel rejected after it had applied the first `applied` of them. `code`,
+ * `errno` and `hint` are those of the rejected entry.
  *
  * @example
  * ```ts
@@ -23,7 +24,7 @@ import { LITTLE_ENDIAN } from "../types/memory.ts";
  */
 export class BatchError extends BpfError {
   override readonly name = "BatchError";
-  /** The number of those that were applied, counted from the first one given. */
+  /** Number of keys or entries that were applied, counted from the first. */
   readonly applied: number;
 
   /** @internal */
@@ -33,27 +34,31 @@ export class BatchError extends BpfError {
   }
 }
 
-/** The error for what stopped many when `applied` of them were done: a {@link BatchError} where the kernel refused. */
+/**
+ * Returns the error for a call on many entries that failed after `applied` of them: a {@link BatchError} if the kernel
+ * rejected one.
+ */
 export function batchError(cause: unknown, applied: number, total: number, doing: string): unknown {
   return cause instanceof BpfError ? new BatchError(cause, applied, total, doing) : cause;
 }
 
-/** The bytes of an entry. */
+/** Bytes of an entry that could not be decoded. */
 export interface RawEntry {
+  /** Bytes of the key. */
   readonly key: Uint8Array;
-  /** `undefined` where the key could not be decoded. */
+  /** Bytes of the value. `undefined` if it was the key that could not be decoded. */
   readonly value: Uint8Array | undefined;
 }
 
 /**
- * The error of a key or value that its type cannot decode, because a `t.custom` throws. A walk returns all other entries first and
- * throws this at its end. The message and `cause` (the type's own error) are those of the first such entry.
+ * Error of a key or value that its type cannot decode, because a `t.custom` throws. An iteration returns all other entries
+ * first and throws this at its end. The message and `cause` (the type's own error) are those of the first such entry.
  *
- * No data is lost: an entry that was taken is stored again. If that is impossible (there is a newer value, the map is full, or it
- * is a queue or stack), only this error has its bytes.
+ * No data is lost: an entry that was taken is stored again. If that is impossible (the key has a newer value, the map is
+ * full, or it is a queue or stack), only this error has its bytes.
  *
  * `clear()` and `count()` decode nothing. A map that is opened with `t.bytes(n)` as its types, where `n` is `keySize` or
- * `valueSize`, reads, stores and deletes all entries: `HashMap.fromFd(map.fd, { key: t.bytes(8), value: t.bytes(4) })`.
+ * `valueSize`, can read, store and delete all entries: `HashMap.fromFd(map.fd, { key: t.bytes(8), value: t.bytes(4) })`.
  *
  * @example
  * ```ts
@@ -78,9 +83,9 @@ export interface RawEntry {
  */
 export class DecodeError extends Error {
   override readonly name = "DecodeError";
-  /** The entries that could not be decoded, at most the first 1000. */
+  /** Entries that could not be decoded, at most the first 1000. */
   readonly entries: RawEntry[];
-  /** The number of entries that could not be decoded. */
+  /** Number of entries that could not be decoded. */
   readonly count: number = 1;
 
   /** @internal */
@@ -95,8 +100,8 @@ export class DecodeError extends Error {
   }
 }
 
-/** Adds a decoding error to that of a walk, which is thrown at its end. Throws any other error. */
-export function collect(first: DecodeError | undefined, error: unknown): DecodeError {
+/** Adds a decoding error to the one that a walk throws at its end. Rethrows any other error. */
+export function collectDecodeError(first: DecodeError | undefined, error: unknown): DecodeError {
   if (!(error instanceof DecodeError)) throw error;
   if (first === undefined) return error;
   if ((first as { count: number }).count++ < 1000) first.entries.push(...error.entries);
@@ -104,32 +109,34 @@ export function collect(first: DecodeError | undefined, error: unknown): DecodeE
 }
 
 /**
- * Deletes the first `count` keys of a batch; absent ones do not matter. Returns how many were there.
+ * Deletes the first `count` keys of a batch. Returns the number of keys that were present.
  *
- * @param deleteOne deletes a key by a call of its own, where the batch may say that it cannot; false where it is absent
- * @param isSingle true to delete all of them like this
- * @throws {BatchError} when the kernel refuses one; it says how many keys are done, the absent ones included
+ * @param deleteOne deletes the key at an index by a single call and returns false if it is absent; required for maps that
+ *   may lack batches
+ * @param isKeyByKey true to delete all keys by `deleteOne`
+ * @throws {BatchError} if the kernel rejects a key. `applied` is the number of keys processed before, including absent
+ *   ones.
  */
 export function deleteBatch(
   batch: MapBatch,
   count: number,
   what: string,
   deleteOne?: (index: number) => boolean,
-  isSingle = false,
+  isKeyByKey = false,
 ): number {
   let deleted = 0;
   let done = 0;
   try {
     while (done < count) {
-      if (isSingle && deleteOne !== undefined) {
+      if (isKeyByKey && deleteOne !== undefined) {
         if (deleteOne(done)) deleted++;
         done++;
         continue;
       }
       const result = batch.delete(done, count - done);
-      isSingle = result === "unsupported";
+      isKeyByKey = result === "unsupported";
       deleted += batch.count;
-      // It stopped at an absent key: go on after that.
+      // The kernel stopped at an absent key: continue after it.
       done += batch.count + (result === "more" ? 1 : 0);
       batch.count = 0;
     }
@@ -139,26 +146,26 @@ export function deleteBatch(
   }
 }
 
-/** The number of keys that are kept: a walk only begins anew when so many in a row are deleted while it stands still. */
-const capacity = 4096;
-const largestBytes = 256 * 1024;
+/** Number of remembered keys. A walk starts again from the first key only if all of them are deleted while it pauses. */
+const maxVisitedKeys = 4096;
+const maxVisitedBytes = 256 * 1024;
 
 /**
- * The keys that a walk by keys visited last, to go on from when the one that it stands at is deleted.
+ * Last keys that a walk visited, to resume after the newest that is still in the map when the current key is deleted.
  *
- * The kernel's answer to "what comes after this key" is the first key of the map, when the key is not there any more.
+ * For a key that is no longer in the map, BPF_MAP_GET_NEXT_KEY returns the first key of the map.
  */
 class VisitedKeys {
   readonly #keySize: number;
   readonly #capacity: number;
-  /** A ring: the newest key is before `#next`. Allocated at the first key. */
+  /** Ring of keys: the newest is before `#next`. Allocated at the first key. */
   #keys: Uint8Array | undefined;
   #next = 0;
   #count = 0;
 
   constructor(keySize: number) {
     this.#keySize = keySize;
-    this.#capacity = Math.max(1, Math.min(capacity, Math.floor(largestBytes / keySize)));
+    this.#capacity = Math.max(1, Math.min(maxVisitedKeys, Math.floor(maxVisitedBytes / keySize)));
   }
 
   /** Adds the key of an element. */
@@ -169,32 +176,35 @@ class VisitedKeys {
     this.#count = Math.min(this.#count + 1, this.#capacity);
   }
 
-  /** Finds the key after the newest one that is still in the map; all between the two were visited. False at the end. */
+  /**
+   * Moves an element to the key after the newest visited key that is still in the map; all keys between were visited.
+   * Returns false at the end.
+   */
   resumeAfterDeleted(element: MapElement): boolean {
     for (let age = 1; age <= this.#count; age++) {
       const index = (this.#next - age + this.#capacity) % this.#capacity;
       const offset = index * this.#keySize;
       element.setKey((this.#keys as Uint8Array).subarray(offset, offset + this.#keySize));
       element.seek();
-      const isNextAhead = element.nextKey(false);
-      // In this order: the answer is right for a key that is still there after it.
-      if (element.lookup(0)) return isNextAhead;
+      const hasNextKey = element.nextKey(false);
+      // The next key is right only if this key is still present after that call.
+      if (element.lookup(0)) return hasNextKey;
     }
     return element.nextKey(true);
   }
 }
 
-/** Memory that a walk takes at most, unless one bucket of the map holds more. */
-const largestBatchBytes = 256 * 1024;
-const firstBatchEntries = 64;
+/** Memory of a walk, unless one bucket of the map needs more. */
+const maxBatchBytes = 256 * 1024;
+const firstBatchLimit = 64;
 
-/** The map that is walked, and the sizes in which the kernel copies its keys and values. */
+/** Map that a walk reads, and the sizes in which the kernel copies its keys and values. */
 export interface WalkedMap {
   readonly descriptor: Descriptor;
   readonly keySize: number;
   readonly valueSize: number;
   readonly maxEntries: number;
-  /** The flags of each look-up. */
+  /** Flags of each look-up. */
   readonly flags: number;
   readonly what: string;
   readonly kind: KindHints;
@@ -208,24 +218,28 @@ export interface Chunk {
 }
 
 /**
- * A walk over a map in chunks.
+ * Iteration over the entries of a map in chunks.
  *
- * After `next()` has returned true, entries 0 to `count - 1` lie at `keyOffset(i)` and `valueOffset(i)` of `view`, until
- * the next call.
+ * After `next()` has returned true, the entries 0 to `count - 1` are at `keyOffset(i)` and `valueOffset(i)` of `view`,
+ * until the next call.
  */
 export interface Walk extends Chunk, Disposable {
   readonly count: number;
-  /** The bytes of key `index`. */
+  /** Returns the bytes of the key at `index`. */
   keyBytes(index: number): Uint8Array;
-  /** Returns true where the chunk has an entry `index`. @throws {DisposedError} once the map is disposed of */
+  /**
+   * Returns true if the chunk has an entry at `index`.
+   *
+   * @throws {DisposedError} after the map was disposed of.
+   */
   has(index: number): boolean;
-  /** Fetches the next chunk, which may be empty; false when there is none. */
+  /** Fetches the next chunk, which may be empty. Returns false at the end. */
   next(): boolean;
-  /** Deletes the entries of the chunk that are still there. */
+  /** Deletes the entries of the chunk that are still in the map. */
   deleteChunk(): void;
 }
 
-/** Walks over all entries and yields the result of `read` for each. Decoding errors are thrown at the end. */
+/** Iterates over all entries and yields the result of `read` for each. Throws decoding errors at the end. */
 export function* decodeWalk<T>(
   begin: () => Walk,
   read: (walk: Walk, index: number) => T,
@@ -238,7 +252,7 @@ export function* decodeWalk<T>(
       try {
         item = read(walk, i);
       } catch (error) {
-        errors = collect(errors, error);
+        errors = collectDecodeError(errors, error);
         continue;
       }
       yield item;
@@ -247,7 +261,7 @@ export function* decodeWalk<T>(
   if (errors !== undefined) throw errors;
 }
 
-/** Yields items in arrays of `max`; items before an error are yielded before it is thrown. */
+/** Yields items in arrays of `max`. Yields the items before an error, and then throws it. */
 export function* inBatches<T>(
   items: Iterable<T>,
   max: number,
@@ -268,30 +282,30 @@ export function* inBatches<T>(
   if (failure.length > 0) throw failure[0];
 }
 
-/** Asks for more at a time once a chunk was of use: most maps are small, and many a walk is left early. */
+/** Increases the size of the next chunk. Chunks start small because most maps are small and many iterations end early. */
 function growLimit(batch: MapBatch): void {
   if (batch.count > 0) batch.limit = Math.min(batch.capacity, batch.limit * 4);
 }
 
 /**
- * A walk in batches, for types that have them on every kernel.
+ * Walk in batches, for map types that have them on every kernel.
  *
- * A generator that is dropped unfinished never disposes of it: its memory is collected then.
+ * If a generator is abandoned before its end, it does not dispose of its walk: the memory is then garbage-collected.
  */
 export class BatchWalk extends MapBatch implements Walk {
-  /** A map without batches, as one whose elements are in a network device, is refused with the kernel's error. */
+  /** True to throw the kernel's error for a map without batches, such as one that is offloaded to a network device. */
   override isRequired = true;
   protected readonly map: WalkedMap;
   protected isEnded = false;
 
   constructor(map: WalkedMap) {
     const { descriptor, keySize, valueSize, maxEntries, what } = map;
-    const fitting = Math.floor(largestBatchBytes / (keySize + valueSize));
+    const fitting = Math.floor(maxBatchBytes / (keySize + valueSize));
     const largest = Math.max(1, Math.min(maxEntries, fitting));
-    // Errors are not explained with hints about keys: those of a walk are not the user's.
+    // Without the hints about keys: the user did not choose the keys of a walk.
     super(descriptor, keySize, valueSize, largest, what);
     this.map = map;
-    this.limit = Math.min(largest, firstBatchEntries);
+    this.limit = Math.min(largest, firstBatchLimit);
   }
 
   has(index: number): boolean {
@@ -299,7 +313,7 @@ export class BatchWalk extends MapBatch implements Walk {
     return index < this.count;
   }
 
-  /** Fetches the next batch; false where there is none, and where the map has no batches at all. */
+  /** Fetches the next batch. Returns false at the end, and if the map has no batches. */
   next(): boolean {
     if (this.isEnded) return false;
     growLimit(this);
@@ -315,12 +329,12 @@ export class BatchWalk extends MapBatch implements Walk {
   }
 }
 
-/** A walk that asks for one element at a time, where there are no batches. */
+/** Walk that can look up single elements, for maps without batches. */
 abstract class ElementWalk extends BatchWalk {
   override isRequired = false;
   protected element: MapElement | undefined;
 
-  /** Deletes the entries of the chunk one by one, where there are no batches. */
+  /** Deletes the entries of the chunk, one by one if the map has no batches. */
   override deleteChunk(): void {
     const { count } = this;
     const { descriptor, keySize, valueSize, what, kind } = this.map;
@@ -344,10 +358,10 @@ abstract class ElementWalk extends BatchWalk {
   }
 }
 
-/** A walk in batches where the kernel has them for the map, or else key by key. */
+/** Walk in batches if the kernel has them for the map, else key by key. */
 export class MapWalk extends ElementWalk {
-  /** True where the element holds a key that is still to be visited. */
-  #isKeyAhead = false;
+  /** True if the element holds a key that was not visited yet. */
+  #hasNextKey = false;
   #steps = 0;
   #visited: VisitedKeys | undefined;
 
@@ -355,49 +369,49 @@ export class MapWalk extends ElementWalk {
     if (this.isEnded) return false;
     if (this.#visited === undefined && super.next()) return true;
     const { descriptor, keySize, maxEntries, flags } = this.map;
-    // Asked for at each chunk: it throws once the map is disposed of.
+    // Throws a DisposedError if the map was disposed of since the last chunk.
     void descriptor.fd;
     if (this.element === undefined) {
       this.element = this.newElement();
-      this.#isKeyAhead = this.element.nextKey(true);
+      this.#hasNextKey = this.element.nextKey(true);
     }
     const { element, bytes, limit } = this;
     this.#visited ??= new VisitedKeys(keySize);
-    // Keys may be added as fast as they are visited: the walk ends in any case.
-    const largest = 2 * maxEntries;
+    // Others may add keys as fast as this visits them: this limit ends the walk.
+    const maxSteps = 2 * maxEntries;
     let count = 0;
-    while (this.#isKeyAhead && count < limit && this.#steps < largest) {
+    while (this.#hasNextKey && count < limit && this.#steps < maxSteps) {
       this.#steps++;
       element.useNextKey();
-      const isNextAhead = element.nextKey(false);
-      // In this order: a key that is there now was there when the next one was asked for. From one that was deleted the
-      // kernel starts again from the first.
+      const hasNextKey = element.nextKey(false);
+      // GET_NEXT_KEY before LOOKUP: for a deleted key the kernel returns the first key as the next one, so that the
+      // next key is right only if this key is still present after that call.
       if (element.lookup(flags)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
         count++;
         this.#visited.push(element);
-        this.#isKeyAhead = isNextAhead;
+        this.#hasNextKey = hasNextKey;
       } else {
-        this.#isKeyAhead = this.#visited.resumeAfterDeleted(element);
+        this.#hasNextKey = this.#visited.resumeAfterDeleted(element);
       }
     }
-    this.isEnded = !this.#isKeyAhead || this.#steps >= largest;
+    this.isEnded = !this.#hasNextKey || this.#steps >= maxSteps;
     this.count = count;
     return true;
   }
 }
 
 /**
- * A walk over an array with empty places: a look-up for each index.
+ * Walk over an array with empty slots: a look-up for each index.
  *
- * The kernel's own way from key to key names empty places too, and its batches of such arrays stop at them.
+ * BPF_MAP_GET_NEXT_KEY returns empty slots too, and the kernel's batches of such arrays stop at them.
  */
 export class IndexWalk extends ElementWalk {
   #index = 0;
 
   override next(): boolean {
     const { descriptor, maxEntries, flags } = this.map;
-    // Asked for at each chunk: it throws once the map is disposed of.
+    // Throws a DisposedError if the map was disposed of since the last chunk.
     void descriptor.fd;
     if (this.#index >= maxEntries) return false;
     growLimit(this);
@@ -415,25 +429,25 @@ export class IndexWalk extends ElementWalk {
   }
 }
 
-/** Bytes of the prefix length, before those of the address. */
+/** Bytes of the prefix length, before the address. */
 const prefixBytes = 4;
 
 /**
- * A walk over an LPM trie, in batches (kernel 5.13) or key by key.
+ * Walk over an LPM trie, in batches (Linux 5.13) or key by key.
  *
- * The kernel goes on from the key where it stopped, and starts again from the first when that key is gone. A look-up does
- * not tell whether a key is there, as a shorter prefix answers for it. But the order of the keys is known: longer prefixes
- * before those that cover them, a 0 bit before a 1 (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). After such
- * a start all that is not after the last key visited is passed over.
+ * The kernel continues from the last key, and from the first one if that key was deleted. A look-up does not reveal the
+ * deletion, because a shorter prefix matches too. But the order of keys is fixed: longer prefixes before those that cover
+ * them, and 0 bits before 1 bits (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). So the walk skips all keys
+ * that are not after the last visited one.
  */
 export class TrieWalk extends ElementWalk {
-  #isKeyAhead = false;
-  /** The key that was visited last. */
+  #hasNextKey = false;
+  /** Key that was visited last. */
   readonly #last: Uint8Array;
   #hasLast = false;
   #visited = 0;
-  /** Entries that were passed over since the last one that was new. */
-  #passed = 0;
+  /** Entries skipped since the last new one. */
+  #skipped = 0;
 
   constructor(map: WalkedMap) {
     super(map);
@@ -443,12 +457,12 @@ export class TrieWalk extends ElementWalk {
   override next(): boolean {
     if (this.isEnded) return false;
     if (this.element !== undefined || !super.next()) this.#fillByKeys();
-    this.#passOverVisited();
+    this.#skipVisited();
     return true;
   }
 
-  /** Leaves those entries in the chunk that come after all that were visited: the kernel may start again within it, too. */
-  #passOverVisited(): void {
+  /** Removes the entries from the chunk that are not after all visited ones. The kernel can start again within a chunk too. */
+  #skipVisited(): void {
     const { bytes, count } = this;
     let kept = 0;
     for (let index = 0; index < count; index++) {
@@ -465,11 +479,11 @@ export class TrieWalk extends ElementWalk {
       this.#hasLast = true;
     }
     this.count = kept;
-    // Others may delete and add as fast as this goes on: it ends in any case.
+    // Others may delete and add keys as fast as this visits them: these limits end the walk.
     this.#visited += kept;
-    this.#passed = kept > 0 ? 0 : this.#passed + count;
+    this.#skipped = kept > 0 ? 0 : this.#skipped + count;
     const { maxEntries } = this.map;
-    if (this.#visited >= 2 * maxEntries || this.#passed > 4 * maxEntries) this.isEnded = true;
+    if (this.#visited >= 2 * maxEntries || this.#skipped > 4 * maxEntries) this.isEnded = true;
   }
 
   #move(from: number, to: number): void {
@@ -480,29 +494,29 @@ export class TrieWalk extends ElementWalk {
 
   #fillByKeys(): void {
     const { descriptor, flags } = this.map;
-    // Asked for at each chunk: it throws once the map is disposed of.
+    // Throws a DisposedError if the map was disposed of since the last chunk.
     void descriptor.fd;
     if (this.element === undefined) {
       this.element = this.newElement();
-      this.#isKeyAhead = this.element.nextKey(true);
+      this.#hasNextKey = this.element.nextKey(true);
     }
     const { element, bytes, limit } = this;
     let count = 0;
-    // The steps are limited too: every key may be deleted between the two calls.
-    for (let steps = 0; this.#isKeyAhead && steps < limit; steps++) {
+    // Limits the steps and not only the entries: every key can be deleted before its look-up.
+    for (let steps = 0; this.#hasNextKey && steps < limit; steps++) {
       element.useNextKey();
       if (element.lookup(flags)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
         count++;
       }
-      this.#isKeyAhead = element.nextKey(false);
+      this.#hasNextKey = element.nextKey(false);
     }
-    if (!this.#isKeyAhead) this.isEnded = true;
+    if (!this.#hasNextKey) this.isEnded = true;
     this.count = count;
   }
 }
 
-/** Compares two keys by the order in which the kernel visits them: negative where `a` is first, 0 for the same prefix. */
+/** Compares two keys in the kernel's order. Returns a negative number if `a` is first, and 0 if the prefixes are equal. */
 export function comparePrefixes(
   a: Uint8Array,
   b: Uint8Array,
@@ -514,7 +528,7 @@ export function comparePrefixes(
   const shared = Math.min(lengthOfA, lengthOfB);
   for (let bit = 0; bit < shared; bit += 8) {
     const index = prefixBytes + bit / 8;
-    // Bits beyond the shorter prefix do not count.
+    // Ignores the bits after the shorter prefix.
     const mask = shared - bit >= 8 ? 0xff : (0xff00 >> (shared - bit)) & 0xff;
     const byteOfA = (a[offsetOfA + index] as number) & mask;
     const byteOfB = (b[offsetOfB + index] as number) & mask;
@@ -523,7 +537,7 @@ export function comparePrefixes(
   return lengthOfB - lengthOfA;
 }
 
-/** A 32-bit number of at most 2048, so two of its bytes are enough. */
+/** Returns the prefix length of a key, a `u32` of at most 2048: its two low bytes are enough. */
 function prefixLength(key: Uint8Array, offset: number): number {
   const low = LITTLE_ENDIAN ? offset : offset + 3;
   const high = LITTLE_ENDIAN ? offset + 1 : offset + 2;

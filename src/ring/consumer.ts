@@ -1,7 +1,7 @@
 import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { checkCount } from "../check/arguments.ts";
 import { monotonicMilliseconds } from "../ffi/clock.ts";
-import { endings } from "../handle/reload.ts";
+import { reloadDisposers } from "../handle/reload.ts";
 import type { Watch } from "../loop/event_loop.ts";
 import {
   startTimer,
@@ -304,7 +304,7 @@ export abstract class Consumer {
 
   /** Obeys the signal from now on, which may end the consumer at once. Comes last in the constructor of a subclass. */
   protected begin(): void {
-    endings?.set(this, () => this.end());
+    reloadDisposers?.set(this, () => this.end());
     const { signal } = this.#settings;
     if (signal?.aborted === true) this.#onAbort();
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
@@ -327,7 +327,7 @@ export abstract class Consumer {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    endings?.delete(this);
+    reloadDisposers?.delete(this);
     this.#settings.signal?.removeEventListener("abort", this.#onAbort);
     try {
       this.stop();

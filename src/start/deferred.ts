@@ -1,6 +1,6 @@
 /**
- * @module Stand-ins for exports whose part of the library is loaded on first use, for the bundles of the package. `import`
- * reads all exports of CommonJS at once, getters too, so that only an object that loads when it is touched can wait.
+ * @module Stand-ins for exports of the package whose part of the library is loaded on first use. `import` reads all exports of a
+ * CommonJS module at once, and thus calls getters. Only an object that loads its part when it is used can defer that.
  */
 
 import { BpfError, errnoNumber } from "../ffi/error.ts";
@@ -8,49 +8,49 @@ import { BpfError, errnoNumber } from "../ffi/error.ts";
 type Class = abstract new (...args: never[]) => object;
 type Callable = (...args: never[]) => unknown;
 
-/** Loads an export by its name. */
+/** Loads a part and returns its export of this name. */
 type Load = (name: string) => unknown;
 
-/** Loads the part. @throws {BpfError} where no descriptor is left to read its file; a later attempt may succeed */
+/** Loads a part. @throws {BpfError} EMFILE or ENFILE if no descriptor is left to read its file; a later call can succeed */
 export function loadPart<T>(load: () => T): T {
   try {
     return load();
   } catch (error) {
-    // The engine's error has only a message: EMFILE reading "...".
+    // The engine's error has no code, only a message: EMFILE reading "...".
     const code = /^E[MN]FILE\b/.exec((error as Error).message)?.[0];
     if (code === undefined) throw error;
     throw new BpfError({ errno: errnoNumber(code), syscall: "open", doing: "load bun-bpf" });
   }
 }
 
-/** Stands in for a function. */
+/** Returns a stand-in for a function. */
 export function deferredFunction(load: Load, name: string): Callable | undefined {
   return { [name]: (...args: never[]) => (load(name) as Callable)(...args) }[name];
 }
 
-/** Stands in for a namespace, whose members do not care about `this`. */
+/** Returns a stand-in for a namespace, whose members do not use `this`. */
 export function deferredNamespace(load: Load, name: string): object {
   return new StandIn(load, name, shownAsLoaded(load, name, {})).proxy;
 }
 
-/** Stands in for an object with methods. */
+/** Returns a stand-in for an object with methods. */
 export function deferredInstance(load: Load, name: string): object {
   return new InstanceStandIn(load, name, shownAsLoaded(load, name, {})).proxy;
 }
 
-/** Stands in for a class: with `new`, `extends`, `instanceof` and static members. */
+/** Returns a stand-in for a class, which supports `new`, `extends`, `instanceof` and static members. */
 export function deferredClass(load: Load, name: string): object {
-  // A function, as a class has a prototype of its own that could not be replaced. Named, as errors show it.
+  // A function, because the prototype of a class cannot be replaced. It is named because errors show the name.
   const target = { [name]: function () {} }[name] as Callable;
   return new ClassStandIn(load, name, shownAsLoaded(load, name, target)).proxy;
 }
 
-/** Has the console show what is loaded. */
+/** Makes `console.log` show the loaded object instead of the stand-in. */
 function shownAsLoaded<T extends object>(load: Load, name: string, target: T): T {
   return Object.assign(target, { [Symbol.for("nodejs.util.inspect.custom")]: () => load(name) });
 }
 
-/** Passes on to an object what is done to the proxy. */
+/** The handler of a proxy that applies all operations to an object, which is loaded at the first one. */
 class StandIn implements ProxyHandler<object> {
   readonly proxy: object;
   protected readonly target: object;
@@ -79,7 +79,7 @@ class StandIn implements ProxyHandler<object> {
   }
 
   set(_: object, name: PropertyKey, value: unknown, receiver: unknown): boolean {
-    // A subclass gets properties of its own.
+    // A property that is set on a subclass belongs to the subclass.
     return Reflect.set(this.loaded, name, value, receiver === this.proxy ? this.loaded : receiver);
   }
 
@@ -105,13 +105,13 @@ class StandIn implements ProxyHandler<object> {
 
   getOwnPropertyDescriptor(_: object, name: PropertyKey): PropertyDescriptor | undefined {
     const descriptor = Reflect.getOwnPropertyDescriptor(this.loaded, name);
-    // Of a property's being fixed, a proxy must say what holds for its target.
+    // A proxy may report a property as not configurable only if its target has such a property.
     const { configurable = true } = Reflect.getOwnPropertyDescriptor(this.target, name) ?? {};
     return descriptor && { ...descriptor, configurable };
   }
 }
 
-/** The methods may use private fields, and thus want the object itself as `this`. */
+/** The handler for an object with methods. They may use private fields, and so need the object itself as `this`. */
 class InstanceStandIn extends StandIn {
   override get(_: object, name: PropertyKey): unknown {
     const member: unknown = Reflect.get(this.loaded, name);
@@ -119,13 +119,13 @@ class InstanceStandIn extends StandIn {
   }
 }
 
-/** Users see the stand-in alone: it is the `constructor` of the objects, too. */
+/** The handler for a class. The stand-in is also the `constructor` of the objects, so that scripts never see the class itself. */
 class ClassStandIn extends StandIn {
   protected override load(): object {
     const loaded = super.load() as Class;
     Object.defineProperty(this.target, "prototype", { value: loaded.prototype, writable: false });
     Object.defineProperty(loaded.prototype, "constructor", { value: this.proxy });
-    // The console takes no proxy's name for an object's; errors have a name of their own.
+    // The console does not show the name of a class that is a proxy. Errors have a property `name` instead.
     if (!(loaded.prototype instanceof Error)) {
       Object.defineProperty(loaded.prototype, Symbol.toStringTag, { value: loaded.name });
     }

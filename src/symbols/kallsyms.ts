@@ -1,14 +1,14 @@
-/** @module The table of `/proc/kallsyms`, kept as the bytes of the file and an index of them. */
+/** @module The table of `/proc/kallsyms`, stored as the bytes of the file and an index of its lines. */
 
 import { readFileSync } from "../ffi/files.ts";
 import { refuseRange } from "../check/describe.ts";
 
-/** A line is `ffffffff81000000 T name`, and for what is not of the kernel image itself a tab and `[module]`. */
+/** Columns of a line: `ffffffff81000000 T name`, followed by a tab and `[module]` for symbols outside of the kernel image. */
 const addressDigits = 16;
 const typeColumn = addressDigits + 1;
 const nameColumn = typeColumn + 2;
-/** With a name of one letter, and its newline. */
-const shortestLine = nameColumn + 2;
+/** Length of the shortest line: a name of one letter, and the newline. */
+const minLineLength = nameColumn + 2;
 
 const newline = 0x0a;
 const tab = 0x09;
@@ -17,18 +17,19 @@ const dollar = 0x24;
 const openingBracket = 0x5b;
 const closingBracket = 0x5d;
 
-/** Stands for a line where no function begins, but what was before it ends. */
+/** The start of a line in the index where no function begins, but the one before it ends. */
 const noFunction = 0xffffffff;
 
-/** Where code ends: the only ends of functions that the table says. */
+/** The symbols at the ends of the kernel's code. The table has no other ends of functions. */
 const endMarkers = ["_etext", "_einittext"] as const;
 
-/** Behind the last function before a gap, of up to gigabytes, something has to end it; no function is so long, in bytes. */
-const longestFunction = 16 * 1024 * 1024;
+/** Upper bound for the length of a function, in bytes. It ends the last function before a gap, which can be gigabytes long. */
+const maxFunctionLength = 16 * 1024 * 1024;
 
 /**
- * Of each type (the letters of nm(1)) of which functions are: which of several names for one address is taken, the lowest
- * and of those the first in the file. The kernel names a function so as well: it sorts weak ones behind, and takes the first.
+ * The rank of each symbol type that functions have (the letters of nm(1)). Of several names for one address the one with the
+ * lowest rank is used, and of these the first in the file. The kernel does the same: it sorts weak symbols after others, and
+ * uses the first.
  */
 const notFunction = 0xff;
 const ranks = new Uint8Array(256).fill(notFunction);
@@ -36,32 +37,34 @@ for (const [rank, types] of ["Tt", "Ww"].entries()) {
   for (const type of types) ranks[type.charCodeAt(0)] = rank;
 }
 
-/** Absolute and undefined symbols: no places in memory, whatever number they have (a checksum, say). */
-const placeless: ReadonlySet<number> = new Set(Buffer.from("aAuU"));
+/** The types of absolute and undefined symbols. Their numbers are not addresses, but for example checksums. */
+const addresslessTypes: ReadonlySet<number> = new Set(Buffer.from("aAuU"));
 
-/** Lines of the table, three words each: the upper and lower half of the address, and where in the file the line begins. */
+/** An index of lines, three words each: the upper and lower half of the address, and the offset of the line in the file. */
 type Lines = Uint32Array;
-const words = 3;
+const wordsPerLine = 3;
 
-/** The file, and where the functions are in it. */
+/** A symbol table: the file, and an index of its functions. */
 export interface SymbolTable {
   readonly bytes: Buffer;
-  /** Ascending, each address once; the starts are `noFunction` where code ends. */
+  /** The functions by ascending address, each address once. The offset is `noFunction` where code ends. */
   readonly lines: Lines;
 }
 
 /**
- * Makes a table of the bytes of a file.
+ * Parses a symbol table.
  *
- * @param path of the file, for messages
- * @throws {RangeError} when it is empty or a line is not one of a symbol table, with its number
- * @throws {Error} where the kernel hid the addresses from this process, with the remedy
+ * @param path the path of the file, for messages
+ * @throws {RangeError} if the file is empty or a line is invalid; the message has its number
+ * @throws {Error} if the kernel hides the addresses from this process; the message has the remedy
  */
 export function parseTable(bytes: Buffer, path: string): SymbolTable {
   return { bytes, lines: tabulate(bytes, sort(parse(bytes, path))) };
 }
 
-/** Where the line of the function begins that an address of 64 bits is in, and how many bytes into that the address is. */
+/**
+ * Finds the function of an address. Returns the offset of its line in the file, and the offset of the address in the function.
+ */
 export function findFunction(
   { lines }: SymbolTable,
   address: bigint,
@@ -72,10 +75,10 @@ export function findFunction(
   const start = lines[index + 2] ?? noFunction;
   if (start === noFunction) return undefined;
   const offset = (high - lines[index]!) * 2 ** 32 + (low - lines[index + 1]!);
-  return offset >= longestFunction ? undefined : { start, offset };
+  return offset >= maxFunctionLength ? undefined : { start, offset };
 }
 
-/** Where the first line of this name begins, of any type; the name is not empty and has no white space. */
+/** Returns the offset of the first line with a name, of any type. The name must not be empty or contain white space. */
 export function findName(bytes: Buffer, name: string): number | undefined {
   const searched = Buffer.from(` ${name}`);
   for (let from = 0; ; from += searched.length) {
@@ -86,7 +89,7 @@ export function findName(bytes: Buffer, name: string): number | undefined {
   }
 }
 
-/** The name in a line, and its module. */
+/** Returns the name and the module of the line at an offset. */
 export function readNames(
   bytes: Buffer,
   start: number,
@@ -96,31 +99,31 @@ export function readNames(
   return { name: name!, module: module?.slice(1, -1) };
 }
 
-/** The address in a line. */
+/** Returns the address of the line at an offset. */
 export function readAddress(bytes: Buffer, start: number): bigint {
   return BigInt(`0x${bytes.toString("latin1", start, start + addressDigits)}`);
 }
 
-/** The index of the last line whose address is not above this one, or a negative one that no line has. */
+/** Returns the index of the last line whose address is at most this one; a negative index if there is none. */
 function lastAtOrBelow(lines: Lines, high: number, low: number): number {
   let from = 0;
-  let to = lines.length / words;
+  let to = lines.length / wordsPerLine;
   while (from < to) {
     const middle = (from + to) >>> 1;
-    const middleHigh = lines[middle * words]!;
-    if (middleHigh < high || (middleHigh === high && lines[middle * words + 1]! <= low)) {
+    const middleHigh = lines[middle * wordsPerLine]!;
+    if (middleHigh < high || (middleHigh === high && lines[middle * wordsPerLine + 1]! <= low)) {
       from = middle + 1;
     } else {
       to = middle;
     }
   }
-  return (from - 1) * words;
+  return (from - 1) * wordsPerLine;
 }
 
 const digits = new Int8Array(256).fill(-1);
 for (let value = 0; value < 16; value++) digits["0123456789abcdef".charCodeAt(value)] = value;
 
-/** Eight hexadecimal digits, or a negative number when they are not. */
+/** Parses eight hexadecimal digits; returns -1 if they are not. */
 function parseHalf(bytes: Uint8Array, at: number): number {
   let value = 0;
   let all = 0;
@@ -138,16 +141,18 @@ function endOfWord(bytes: Uint8Array, start: number): number {
   return end;
 }
 
-/** All lines that are of places in memory, in the order of the file. It goes by bytes: strings would take many times as long. */
+/**
+ * Returns all lines with addresses, in the order of the file. It works on bytes, because strings would take many times as long.
+ */
 function parse(bytes: Uint8Array, path: string): Lines {
-  const lines = new Uint32Array(Math.ceil(bytes.length / shortestLine) * words);
+  const lines = new Uint32Array(Math.ceil(bytes.length / minLineLength) * wordsPerLine);
   let length = 0;
   let areHidden = true;
   let lineNumber = 0;
   for (let start = 0, end = 0; start < bytes.length; start = end + 1) {
     lineNumber++;
     const name = start + nameColumn;
-    // Behind the end of the file there is no digit and no space: a short last line is damaged like any other.
+    // Reading past the end of the file returns no digits and no spaces, so a truncated last line is invalid like any other.
     const high = parseHalf(bytes, start);
     const low = parseHalf(bytes, start + 8);
     const type = bytes[start + typeColumn]!;
@@ -167,14 +172,15 @@ function parse(bytes: Uint8Array, path: string): Lines {
     if (!isLine || bytes[end] !== newline) refuseLine(bytes, start, lineNumber, path);
 
     if (high !== 0 || low !== 0) areHidden = false;
-    // On arm64 modules have marks between code and data, such as "$x", that are inside of functions.
-    if (placeless.has(type) || bytes[name] === dollar) continue;
+    // On arm64 modules have mapping symbols, such as "$x", which mark code and data inside of functions.
+    if (addresslessTypes.has(type) || bytes[name] === dollar) continue;
     lines[length++] = high;
     lines[length++] = low;
     lines[length++] = start;
   }
-  if (lineNumber === 0) throw new RangeError(`${path} is empty: not a table of kernel symbols`);
-  if (areHidden) throw new Error(hidden(path));
+  if (lineNumber === 0)
+    throw new RangeError(`${path} is empty: expected a table of kernel symbols`);
+  if (areHidden) throw new Error(hiddenAddressesMessage(path));
   return lines.subarray(0, length);
 }
 
@@ -185,7 +191,7 @@ function refuseLine(bytes: Uint8Array, start: number, lineNumber: number, path: 
   refuseRange("", `"address type name" in line ${lineNumber} of ${path}`, line);
 }
 
-function hidden(path: string): string {
+function hiddenAddressesMessage(path: string): string {
   const sysctl = "/proc/sys/kernel/kptr_restrict";
   return (
     `${path} shows all addresses as 0: the kernel hides them from this process. Run as root (sudo -E), give a compiled script ` +
@@ -194,8 +200,8 @@ function hidden(path: string): string {
 }
 
 /**
- * By address, lines of one address in the order of the file: a radix sort by four digits of 16 bits, as sorting with a
- * comparator would take longer than reading.
+ * Sorts lines by address; lines of one address stay in the order of the file. It is a radix sort by four digits of 16 bits,
+ * because sorting with a comparator would take longer than reading the file.
  */
 function sort(lines: Lines): Lines {
   let from = lines;
@@ -211,34 +217,34 @@ function sort(lines: Lines): Lines {
 
 function moveByDigit(from: Lines, to: Lines, word: number, shift: number): void {
   const places = new Uint32Array(0x10001);
-  for (let i = word; i < from.length; i += words) {
-    places[((from[i]! >>> shift) & 0xffff) + 1]! += words;
+  for (let i = word; i < from.length; i += wordsPerLine) {
+    places[((from[i]! >>> shift) & 0xffff) + 1]! += wordsPerLine;
   }
   for (let i = 1; i < places.length; i++) places[i]! += places[i - 1]!;
-  for (let i = 0; i < from.length; i += words) {
+  for (let i = 0; i < from.length; i += wordsPerLine) {
     const digit = (from[i + word]! >>> shift) & 0xffff;
     const place = places[digit]!;
-    places[digit] = place + words;
+    places[digit] = place + wordsPerLine;
     to[place] = from[i]!;
     to[place + 1] = from[i + 1]!;
     to[place + 2] = from[i + 2]!;
   }
 }
 
-/** Chooses one line for each address of sorted lines, or that code ends there; the lines are overwritten. */
+/** Builds the index: one line for each address of sorted lines, or `noFunction` where code ends. It overwrites its input. */
 function tabulate(bytes: Buffer, lines: Lines): Lines {
   const ends = new Set(endMarkers.map((name) => findName(bytes, name)));
   let length = 0;
   let best = notFunction;
-  for (let i = 0; i < lines.length; i += words) {
+  for (let i = 0; i < lines.length; i += wordsPerLine) {
     const start = lines[i + 2]!;
     const rank = ends.has(start) ? notFunction : ranks[bytes[start + typeColumn]!]!;
     const isAlias =
       length > 0 &&
-      lines[i] === lines[length - words] &&
-      lines[i + 1] === lines[length - words + 1];
+      lines[i] === lines[length - wordsPerLine] &&
+      lines[i + 1] === lines[length - wordsPerLine + 1];
     if (isAlias && rank >= best) continue;
-    if (isAlias) length -= words;
+    if (isAlias) length -= wordsPerLine;
     lines[length++] = lines[i]!;
     lines[length++] = lines[i + 1]!;
     lines[length++] = rank === notFunction ? noFunction : start;

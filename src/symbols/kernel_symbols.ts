@@ -17,28 +17,31 @@ import {
 
 const longestAddress = 2n ** 64n - 1n;
 
-/** The symbol an address belongs to, as {@link KernelSymbols.lookup} finds it. */
+/** The symbol of an address, as {@link KernelSymbols.lookup} returns it. */
 export interface KernelSymbol {
-  /** As the kernel writes it; `bpf_prog_<tag>_<name>` for a BPF program. */
+  /** The name in the kernel's table; `bpf_prog_<tag>_<name>` for a BPF program. */
   readonly name: string;
-  /** Bytes from the start of the symbol to the address that was looked up. */
+  /** The number of bytes from the start of the symbol to the address. */
   readonly offset: number;
-  /** The module it is in (`bpf` for BPF programs), or `undefined` for the kernel image itself. */
+  /** The module of the symbol (`bpf` for BPF programs); `undefined` for the kernel image itself. */
   readonly module: string | undefined;
-  /** Where the symbol starts. */
+  /** The address of the start of the symbol. */
   readonly address: bigint;
 }
 
-/** A frame of a stack, with its function, as {@link KernelSymbols.lookupStack} finds it. */
+/** A frame of a kernel stack with its function, as {@link KernelSymbols.lookupStack} returns it. */
 export interface SymbolizedFrame {
+  /** The address of the frame. */
   readonly address: bigint;
-  /** The function, or `undefined` as for {@link KernelSymbols.lookup}. Its `offset` is that of the address. */
+  /**
+   * The function of the frame; `undefined` where {@link KernelSymbols.lookup} returns that. Its `offset` is that of `address`.
+   */
   readonly symbol: KernelSymbol | undefined;
 }
 
 /**
- * A symbol as the kernel's own stack traces write it: `name+0x1a [module]`, without the size of the function, which
- * nothing tells.
+ * Formats a symbol as in the kernel's own stack traces: `name+0x1a [module]`. The size of the function is left out, because the
+ * table does not have it.
  *
  * @example
  * ```ts
@@ -56,12 +59,11 @@ export function formatKernelSymbol({
 }
 
 /**
- * The kernel's symbol table, for turning the addresses of kernel stack traces into names.
+ * The kernel's symbol table, which translates addresses of kernel stack traces to names.
  *
- * It is the table as it was when read. What the kernel adds and removes later (modules, and BPF programs, which are
- * here as `bpf_prog_<tag>_<name>` while the sysctl net.core.bpf_jit_kallsyms is 1) takes reading it again: 50 to 200 ms
- * in which the calling thread waits. It keeps the bytes of the file (5 to 15 MB) and 12 for each address; nothing has to
- * be closed.
+ * The table is a snapshot. To see modules and BPF programs that were loaded or unloaded later, read it again, which blocks the
+ * calling thread for 50 to 200 ms. BPF programs are in it as `bpf_prog_<tag>_<name>` if the sysctl net.core.bpf_jit_kallsyms is
+ * 1. A table takes the bytes of the file (5 to 15 MB) and 12 bytes for each address. It does not have to be closed.
  *
  * @example
  * ```ts
@@ -80,37 +82,38 @@ export class KernelSymbols {
   }
 
   /**
-   * Reads the table anew at every call. It takes a kernel with CONFIG_KALLSYMS, as distributions have it.
+   * Reads the symbol table. Every call reads the file again. It requires a kernel with CONFIG_KALLSYMS, which distributions
+   * enable.
    *
-   * A kernel from 4.15 shows addresses to who opens the file with CAP_SYSLOG, or where both kernel.kptr_restrict is 0 and
-   * kernel.perf_event_paranoid at most 1; to nobody where kptr_restrict is 2.
+   * Since Linux 4.15 the kernel shows addresses to processes with CAP_SYSLOG; to all processes if kernel.kptr_restrict is 0 and
+   * kernel.perf_event_paranoid is at most 1; and to no process if kptr_restrict is 2.
    *
-   * @param path of the table, or of a copy of it
-   * @throws {Error} where the kernel hides the addresses from this process, with the remedy
-   * @throws {RangeError} when the file is empty or a line is not one of a symbol table, with its number
-   * @throws {Error} of node:fs, such as `ENOENT`, when the file cannot be read
+   * @param path the path of the table, or of a copy of it
+   * @throws {Error} if the kernel hides the addresses from this process; the message has the remedy
+   * @throws {Error} of `node:fs`, such as ENOENT, if the file cannot be read
+   * @throws {RangeError} if the file is empty or a line is invalid; the message has its number
    */
   static read(path = "/proc/kallsyms"): KernelSymbols {
     return new KernelSymbols(parseTable(readFileSync(path), path));
   }
 
-  /** @internal Shows its data in `console.log`. */
+  /** @internal Returns the text for `console.log`. */
   [inspectCustom](...inspection: InspectArguments): string {
     return show("KernelSymbols", { bytes: this.#table.bytes.length }, inspection);
   }
 
   /**
-   * The function that an address is in: the nearest at or below it. `undefined` in user space, in front of the first
-   * function, in data, and behind the end of the kernel's code.
+   * Returns the function of an address: the one that starts at it, or the nearest one below. Returns `undefined` for an address
+   * of user space, before the first function, of data, or after the end of the kernel's code.
    *
-   * The table has no sizes. So padding belongs to the function before it, and what is behind the last function of a
-   * module or the last BPF program too, up to the next symbol or 16 MiB. Of several names for one address the first in the
-   * table is taken, a weak one (`W`, `w`) only where all are: the one that the kernel's own traces show.
+   * The table has no sizes. So padding belongs to the function before it, and so do the bytes after the last function of a
+   * module and after the last BPF program, up to the next symbol or 16 MiB. If an address has several names, the result is the
+   * one that the kernel's own traces show: the first in the table, and a weak symbol (`W`, `w`) only if all are weak.
    *
-   * For the addresses of a stack there is {@link KernelSymbols.lookupStack}.
+   * Use {@link KernelSymbols.lookupStack} for the addresses of a stack.
    *
-   * @throws {TypeError} when the address is not a bigint
-   * @throws {RangeError} when it is not one of 64 bits, such as one that was read as a signed number
+   * @throws {TypeError} if the address is not a bigint
+   * @throws {RangeError} if the address is not in the range of 64 bits, for example because it was read as a signed number
    *
    * @example
    * ```ts
@@ -120,7 +123,7 @@ export class KernelSymbols {
    */
   lookup(address: bigint): KernelSymbol | undefined {
     if (typeof address !== "bigint") {
-      refuseType("", "an address as a bigint", address, "a number has not all of its 64 bits");
+      refuseType("", "an address as a bigint", address, "a number cannot hold all of its 64 bits");
     }
     if (address < 0n || address > longestAddress) {
       refuseRange("", "an address from 0 to 2 ** 64 - 1", address, "see BigInt.asUintN");
@@ -133,18 +136,19 @@ export class KernelSymbols {
   }
 
   /**
-   * The functions of a kernel stack, the innermost first, from a `StackTraceMap` or the helper `get_stack()`.
+   * Returns the functions of a kernel stack, innermost first. The addresses are those of a `StackTraceMap` or of the helper
+   * `get_stack()`.
    *
-   * All addresses but the first are those that calls return to, which may be just behind the end of the function (where it
-   * ends with a call of one that does not return): the function is that of the byte before, as in the kernel's own traces.
-   * The first is where the CPU was, which may be the first byte of a function (a kprobe, a sample), or, for raw and classic
-   * tracepoints, where a call returns to with more code of the function behind it: it is looked up as it is.
+   * The first address is where the CPU was. It is looked up as it is, because it can be the first byte of a function, as for a
+   * kprobe. (For raw and classic tracepoints it is a return address, but one with more code of the function after it.) The other
+   * addresses are return addresses. They can be just after the end of their function, if that ends with a call that does not
+   * return. So the byte before them is looked up, as in the kernel's own traces.
    *
-   * The kernel does not tell the exceptions, which get the wrong one of two neighbours: a frame further out that an
-   * interrupt left at the first byte of its function; and the first, when the program skipped frames
-   * (BPF_F_SKIP_FIELD_MASK) and it is just behind the end of its function.
+   * In two cases, which the kernel does not distinguish, the result is a neighbour of the right function: for a frame that an
+   * interrupt left at the first byte of its function, and for the first address if the program skipped frames
+   * (BPF_F_SKIP_FIELD_MASK) and it is just after the end of its function.
    *
-   * @throws as {@link lookup}
+   * @throws {TypeError | RangeError} as {@link lookup} does
    *
    * @example
    * ```ts
@@ -171,9 +175,11 @@ export class KernelSymbols {
   }
 
   /**
-   * The address of the first symbol of this name, or `undefined`: names of local functions need not be unique. Unlike
-   * {@link KernelSymbols.lookup} it knows variables too, where the kernel has them (CONFIG_KALLSYMS_ALL). It searches
-   * the whole table: about a millisecond.
+   * Returns the address of the first symbol with a name; `undefined` if there is none. Names of local functions need not be
+   * unique.
+   *
+   * Unlike {@link KernelSymbols.lookup} it also finds variables, if the kernel was built with CONFIG_KALLSYMS_ALL. It searches
+   * the whole table, which takes about a millisecond.
    *
    * @example
    * ```ts

@@ -139,7 +139,7 @@ export const ERFKILL = 132;
 export const EHWPOISON = 133;
 export const EFTYPE = 134;
 
-/** The names by number, from 0 on; `-` stands for none. */
+/** Names by number, from 0 on; `-` stands for a number without a name. */
 export const errnoNames =
   "- EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES " +
   "EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY " +
@@ -156,5 +156,5 @@ export const errnoNames =
   "ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL " +
   "EHWPOISON EFTYPE";
 
-// The kernel's own, which bpf(2) returns all the same.
+// Internal to the kernel, but bpf(2) returns it.
 export const ENOTSUPP = 524;

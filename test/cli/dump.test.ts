@@ -552,13 +552,17 @@ describe("kinds of maps", () => {
       { type: "user_ringbuf", size: 65536, event: t.u32 },
       "are for programs to read",
     ],
-    ["bloom_filter", { type: "bloom_filter", value: t.u32, maxEntries: 4 }, "not which ones were"],
+    [
+      "bloom_filter",
+      { type: "bloom_filter", value: t.u32, maxEntries: 4 },
+      "does not store its values",
+    ],
     ["perf_event_array", { type: "perf_event_array" }, "does not say which perf events"],
     ["cgroup_array", { type: "cgroup_array", length: 2 }, "does not say which cgroups"],
     ["xskmap", { type: "xskmap", length: 2 }, "does not say which sockets"],
     ["arena", { type: "arena", pages: 1 }, "without entries"],
-    ["sk_storage", { type: "sk_storage", value: t.u32 }, "only by a descriptor of a socket"],
-    ["task_storage", { type: "task_storage", value: t.u32 }, "only by a descriptor of a thread"],
+    ["sk_storage", { type: "sk_storage", value: t.u32 }, "takes a descriptor of a socket"],
+    ["task_storage", { type: "task_storage", value: t.u32 }, "takes a descriptor of a thread"],
   ] as const)("that cannot be read say why: %s", async (type, options, reason) => {
     let map: ReturnType<typeof createMap>;
     try {

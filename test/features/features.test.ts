@@ -111,7 +111,7 @@ bpfTest("what cannot be asked now, for want of descriptors, is asked the next ti
   expect(stderr).toBe("");
   expect(stdout.trim().split("\n")).toEqual([
     "EMFILE",
-    "cannot find out about map type hash: a probe: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)",
+    "cannot find out about map type hash: a probe: EMFILE (too many open files). Close open files, or raise the limit of this process (ulimit -n)",
     "true",
   ]);
 });

@@ -4,7 +4,7 @@ import { testUnless } from "../support/skipping.ts";
 
 const linuxTest = testUnless(process.platform === "linux" ? undefined : "the clock is Linux's");
 
-linuxTest("the monotonic clock goes on, in nanoseconds", async () => {
+linuxTest("monotonicNanoseconds advances by the nanoseconds that pass", async () => {
   const before = monotonicNanoseconds();
   await Bun.sleep(20);
   const passed = monotonicNanoseconds() - before;
@@ -12,26 +12,26 @@ linuxTest("the monotonic clock goes on, in nanoseconds", async () => {
   expect(passed).toBeLessThan(10e9);
 });
 
-linuxTest("dates a time of the monotonic clock by the time of day", () => {
+linuxTest("monotonicToDate returns the time of day", () => {
   const before = Date.now();
   const date = monotonicToDate(monotonicNanoseconds()).getTime();
   const after = Date.now();
-  // A millisecond for the rounding of either.
+  // Date.now() is rounded to milliseconds.
   expect(date).toBeGreaterThanOrEqual(before - 1);
   expect(date).toBeLessThanOrEqual(after + 1);
 });
 
-linuxTest("takes bigints as well", () => {
+linuxTest("monotonicToDate accepts bigints", () => {
   const time = Math.floor(monotonicNanoseconds());
   expect(monotonicToDate(BigInt(time))).toEqual(monotonicToDate(time));
 });
 
 linuxTest(
-  "gives one date for one time, however often and long after",
+  "monotonicToDate returns the same date for the same time, also seconds later",
   async () => {
     const time = monotonicNanoseconds();
     const dates = new Set<number>();
-    // Over more than two seconds, in which the clocks are read anew twice.
+    // The clocks are compared again once per second: twice during this loop.
     for (let round = 0; round < 22; round++) {
       for (let i = 0; i < 10_000; i++) dates.add(monotonicToDate(time).getTime());
       await Bun.sleep(100);
@@ -41,7 +41,7 @@ linuxTest(
   20_000,
 );
 
-linuxTest("keeps the order of times, and how far apart they are", () => {
+linuxTest("monotonicToDate keeps the order and the distances of times", () => {
   const start = monotonicNanoseconds();
   let last = monotonicToDate(start).getTime();
   for (let i = 1; i <= 20_000; i++) {

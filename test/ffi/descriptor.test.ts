@@ -15,7 +15,7 @@ import {
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 
-/** O_CLOEXEC as /proc/self/fdinfo shows it, in octal. */
+/** O_CLOEXEC, as /proc/self/fdinfo shows it in octal. */
 const closeOnExec = 0o2000000;
 
 function flagsOf(fd: number): number {
@@ -26,7 +26,7 @@ function flagsOf(fd: number): number {
 }
 
 describe("a descriptor", () => {
-  test("is closed by disposal, once", () => {
+  test("is closed by disposal, and only once", () => {
     const descriptor = new Descriptor(openSync("/dev/null", "r"), "null device");
     const { fd } = descriptor;
     expect([readlinkSync(`/proc/self/fd/${fd}`), descriptor.disposed]).toEqual([
@@ -46,7 +46,7 @@ describe("a descriptor", () => {
     );
   });
 
-  test("that is released is the caller's to close", () => {
+  test("is not closed by disposal after release", () => {
     const descriptor = new Descriptor(openSync("/dev/null", "r"), "null device");
     const fd = descriptor.release();
     expect(() => descriptor.release()).toThrow(DisposedError);
@@ -54,7 +54,7 @@ describe("a descriptor", () => {
     closeSync(fd);
   });
 
-  test("that was closed by others says so at disposal", () => {
+  test("throws at disposal if its number was closed elsewhere", () => {
     const fd = openSync("/dev/null", "r");
     const descriptor = new Descriptor(fd, "null device");
     closeSync(fd);
@@ -64,7 +64,7 @@ describe("a descriptor", () => {
     descriptor[Symbol.dispose]();
   });
 
-  test("duplicated is closed on exec and above 2", () => {
+  test("is duplicated to a number above 2 that is closed on exec", () => {
     const copy = duplicate(0, "standard input");
     expect(copy).toBeGreaterThan(2);
     expect(flagsOf(copy) & closeOnExec).toBe(closeOnExec);
@@ -97,7 +97,7 @@ describe("descriptors of the library", () => {
     expect(flagsOf(Number(mount.path.split("/").at(-1))) & closeOnExec).toBe(closeOnExec);
   });
 
-  bpfTest("are never those of the standard streams, even when one is free", async () => {
+  bpfTest("never have the number of a standard stream, even if one is closed", async () => {
     const child = await runBun(["test/ffi/children/no_standard_input.ts"]);
     expect(child.stderr).toBe("");
     const { bpf, works, program } = JSON.parse(child.stdout);

@@ -11,8 +11,8 @@ import { readLockdown } from "../../src/ffi/security.ts";
 import { testUnless } from "../support/skipping.ts";
 import { BPF_MAP_CREATE } from "../../src/uapi/commands.ts";
 
-describe("names of errors", () => {
-  test("are those of errno.h, and the kernel's own for 524", () => {
+describe("errno names", () => {
+  test("are those of errno.h, and ENOTSUPP for 524", () => {
     expect([1, 2, 7, 16, 22, 524].map(errnoName)).toEqual([
       "EPERM",
       "ENOENT",
@@ -35,8 +35,8 @@ describe("names of errors", () => {
   });
 });
 
-describe("a refusal by the kernel", () => {
-  test("is one line with what, how and why, and the same in parts", () => {
+describe("BpfError", () => {
+  test("has a message with operation, call, error and hint, and properties for them", () => {
     const options = { errno: 7, syscall: "bpf(X)", doing: "do it", hint: "Try less" };
     const error = new BpfError(options);
     expect(error.message).toMatch(/^cannot do it: bpf\(X\): E2BIG \(.+\)\. Try less$/);
@@ -48,7 +48,7 @@ describe("a refusal by the kernel", () => {
     expect(error instanceof Error).toBe(true);
   });
 
-  test("takes the hint for its code, made only when needed", () => {
+  test("has the hint for its code, whose function is called only for that code", () => {
     let made = 0;
     const hints = { EBUSY: "Wait", EINVAL: () => `made ${++made}` };
     const hintFor = (errno: number) =>
@@ -58,27 +58,27 @@ describe("a refusal by the kernel", () => {
     expect(hintFor(1)).toContain("CAP_BPF");
   });
 
-  test("names the exceeded limit on descriptors, of the process or of the machine", () => {
+  test("names the limit on open files of the process for EMFILE, of the machine for ENFILE", () => {
     const hintFor = (errno: number, hint?: string) =>
       new BpfError({ errno, syscall: "x", doing: "do it", hint }).hint;
-    expect(hintFor(24)).toBe("Close some, or raise the limit of this process (ulimit -n)");
-    expect(hintFor(23)).toBe("Close some, or raise the limit of the machine (fs.file-max)");
+    expect(hintFor(24)).toBe("Close open files, or raise the limit of this process (ulimit -n)");
+    expect(hintFor(23)).toBe("Close open files, or raise the limit of the machine (fs.file-max)");
     expect(hintFor(24, "Another reason")).toBe("Another reason");
     expect(hintFor(22)).toBeUndefined();
   });
 
-  test("stays itself when its explanation fails", () => {
+  test("keeps its code if the function for the hint throws", () => {
     const hint = () => {
       throw new Error("no file can be opened");
     };
     const error = new BpfError({ errno: 1, syscall: "x", doing: "do it", hint });
     expect(error).toMatchObject({
       code: "EPERM",
-      hint: "The reason is not known: no file can be opened",
+      hint: "The cause could not be determined: no file can be opened",
     });
   });
 
-  bpfTest("comes from the kernel with the call that failed", () => {
+  bpfTest("names the object and the call when the kernel returns an error", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "one" });
     map.set(1, 1);
     expect(() => map.set(2, 2)).toThrow(
@@ -87,21 +87,21 @@ describe("a refusal by the kernel", () => {
   });
 });
 
-test("use after disposal is an error of its own name", () => {
+test("DisposedError names the object", () => {
   const error = new DisposedError('hash map "a"');
   expect(error).toMatchObject({ name: "DisposedError" });
   expect(error instanceof BpfError).toBe(false);
   expect(error.message).toBe('hash map "a" is disposed: it cannot be used any more');
 });
 
-describe("the explanation of a refusal", () => {
+describe("explainPermission", () => {
   const print = (code: string) => [
     "-e",
     `import { hasCapability } from "./src/ffi/capabilities.ts";
      import { explainPermission } from "./src/ffi/permission.ts"; ${code}`,
   ];
 
-  test("names every capability that is missing, and how to get them", async () => {
+  test("names every missing capability, and three ways to get them", async () => {
     const code = `console.log(hasCapability("CAP_BPF"), explainPermission(["CAP_BPF", "CAP_PERFMON"]))`;
     const preload = ["--preload", "./test/support/drop_capabilities.ts"];
     const { stdout, stderr } = await runBun([...preload, ...print(code)]);
@@ -111,15 +111,15 @@ describe("the explanation of a refusal", () => {
     );
   });
 
-  bpfTest("tells how far the kernel is locked down, also where securityfs is not mounted", () => {
+  bpfTest("names the lockdown mode, also where securityfs is not mounted", () => {
     const lockdown = readLockdown();
     const text = explainPermission(["CAP_BPF"]);
     if (lockdown === undefined) expect(text).toContain("its lockdown (in ");
     else if (lockdown === "none") expect(text).not.toContain("lock");
-    else expect(text).toContain(`the kernel is locked down (${lockdown})`);
+    else expect(text).toContain(`the kernel's lockdown (${lockdown})`);
   });
 
-  test("grants what is missing", async () => {
+  test("names the missing capabilities in setcap and --cap-add, and CAP_PERFMON with CAP_BPF", async () => {
     const code = `for (const needed of [["CAP_BPF"], ["CAP_SYS_ADMIN"], ["CAP_BPF", "CAP_NET_ADMIN"], ["CAP_PERFMON"]])
       console.log(explainPermission(needed));`;
     const preload = ["--preload", "./test/support/drop_capabilities.ts"];
@@ -139,15 +139,15 @@ describe("the explanation of a refusal", () => {
   });
 
   const namespaceTest = testUnless(failureOf("unshare", "-r", "true"));
-  namespaceTest("in a user namespace says that capabilities do not count", async () => {
+  namespaceTest("says in a user namespace that the initial one is required", async () => {
     const code = `console.log(explainPermission(["CAP_BPF", "CAP_PERFMON"]))`;
     const { stdout } = await run(["unshare", "-r", process.execPath, ...print(code)]);
     expect(stdout).toStartWith(
-      "This process is in a user namespace, as in a rootless container: CAP_BPF and CAP_PERFMON count in the initial user namespace only",
+      "This process is in a user namespace, as in a rootless container, but needs CAP_BPF and CAP_PERFMON in the initial user namespace: run it there",
     );
   });
 
-  bpfTest("looks for another cause where nothing is missing", () => {
+  bpfTest("names other causes if no capability is missing", () => {
     if (!hasCapability("CAP_BPF")) return;
     expect(explainPermission(["CAP_BPF"])).toMatch(/has CAP_BPF, so something else/);
   });

@@ -4,7 +4,7 @@ import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
 import { MAP_ELEM } from "../../src/uapi/layout.ts";
 
-/** Makes calls on an empty hash map (u32 to u32) fail in turn for four reasons; how often errno gave another. */
+/** Makes calls on an empty hash map (u32 to u32) that fail for four reasons in turn. Returns the number of wrong errnos. */
 export function wrongErrnos(fd: number, calls: number): number {
   using memory = allocateScratch(128);
   const { view, address } = memory;
@@ -19,7 +19,7 @@ export function wrongErrnos(fd: number, calls: number): number {
     const command = reason >= 2 ? BPF_MAP_UPDATE_ELEM : BPF_MAP_LOOKUP_ELEM;
     const result = bpf(command, address, MAP_ELEM.sizeof);
     const errno = lastErrno();
-    // No such descriptor; no such key; no such flags; no such key to replace.
+    // An invalid descriptor; an absent key; invalid flags; an absent key to replace.
     const expected = reason === 0 ? 9 : reason === 2 ? 22 : 2;
     if (result !== -1 || errno !== expected) wrong++;
     garbage = { garbage: i & 15 ? garbage : undefined };

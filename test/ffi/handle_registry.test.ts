@@ -10,7 +10,7 @@ const children = join(import.meta.dir, "children");
 const leftOpen = join(children, "left_open.ts");
 const tracing = { BUN_BPF_TRACE_HANDLES: "1" };
 
-/** The place in the child's own file where a line with this text is: `left_open.ts:7:`. */
+/** Returns the place of the first line of left_open.ts with this text: `left_open.ts:7:`. */
 function placeOf(text: string): string {
   const lines = readFileSync(leftOpen, "utf8").split("\n");
   const index = lines.findIndex((line) => line.includes(text));
@@ -22,7 +22,7 @@ function runTraced(opening: string, ending = "end"): Promise<Run> {
   return runBun([leftOpen, opening, ending], { env: tracing });
 }
 
-/** Without the variable: the preload takes it from the environment of this suite. */
+/** Runs Bun without the variable, which test/setup.ts deletes from the environment of this process. */
 function runUntraced(args: readonly string[], cwd = packageRoot): Promise<Run> {
   return runBun(args, { cwd });
 }
@@ -33,24 +33,24 @@ function runTracedInWorker(opening: string, ending = "end"): Promise<Run> {
 
 const mapBlock = /^bun-bpf: hash map "counts" \(descriptor \d+\) is still open; it was opened at$/m;
 
-/** Expects the block of the map that left_open.ts leaves, and no other. */
+/** Expects the report of the map that left_open.ts leaves open, and no other. */
 function expectMapBlock(stderr: string): void {
   expect(stderr).toMatch(mapBlock);
   expect(stderr.match(/^bun-bpf: /gm)).toHaveLength(1);
   expect(stderr).toContain(placeOf("const map = new HashMap("));
 }
 
-describe("what a process leaves open", () => {
+describe("an object that is open at exit", () => {
   const exitCodes = { end: 0, exit: 3, throw: 1, "throw later": 1, reject: 1 };
   for (const [ending, exitCode] of Object.entries(exitCodes)) {
-    bpfTest(`is named with the stack that opened it: ${ending}`, async () => {
+    bpfTest(`is reported with the stack of its opening: ${ending}`, async () => {
       const child = await runTraced("map", ending);
       expect(child.exitCode).toBe(exitCode);
       expectMapBlock(child.stderr);
     });
   }
 
-  bpfTest("is named without the frames of the folder that opens it", async () => {
+  bpfTest("is reported without the frames of src/ffi", async () => {
     const { stderr } = await runTraced("map");
     const [, first = "", ...others] = stderr.trimEnd().split("\n");
     expect(first).toMatch(/^ {4}at /);
@@ -70,34 +70,34 @@ describe("what a process leaves open", () => {
     expect(others).toEqual([]);
   });
 
-  test("is named without the frames that no file has", async () => {
+  test("is reported without the frames of implicit constructors", async () => {
     const { stderr } = await runTraced("derived");
     expect(stderr.split("\n")[1]).toContain("/src/ffi/");
     expect(stderr.split("\n")[2]).toContain(placeOf("new Derived("));
   });
 
-  test("has the name that it has in the end", async () => {
+  test("is reported by its last name", async () => {
     const { stderr } = await runTraced("renamed");
     expect(stderr).toStartWith("bun-bpf: device that was named late (descriptor ");
     expect(stderr).toContain(placeOf("return new Descriptor("));
   });
 
   for (const opening of ["map", "mapping"]) {
-    bpfTest(`is not named without the variable: ${opening}`, async () => {
+    bpfTest(`is not reported without the variable: ${opening}`, async () => {
       const child = await runUntraced([leftOpen, opening, "end"]);
       expect(child).toMatchObject({ exitCode: 0, stderr: "", stdout: "" });
     });
   }
 
   for (const ending of ["end", "exit", "throw"]) {
-    bpfTest(`is named at the exit of its Worker: ${ending}`, async () => {
+    bpfTest(`is reported at the exit of its Worker: ${ending}`, async () => {
       const { stderr } = await runTracedInWorker("map", ending);
       expectMapBlock(stderr);
     });
   }
 });
 
-describe("nothing is named by a process", () => {
+describe("a process reports nothing", () => {
   const outputs = {
     "disposed map": "",
     "disposed mapping": "",
@@ -107,13 +107,13 @@ describe("nothing is named by a process", () => {
   };
   for (const [opening, stdout] of Object.entries(outputs)) {
     for (const ending of ["end", "exit"]) {
-      bpfTest(`that had a ${opening}: ${ending}`, async () => {
+      bpfTest(`after a ${opening}: ${ending}`, async () => {
         const child = await runTraced(opening, ending);
         const exitCode = ending === "exit" ? 3 : 0;
         expect(child).toMatchObject({ exitCode, stderr: "", stdout });
       });
     }
-    bpfTest(`whose Worker had a ${opening}`, async () => {
+    bpfTest(`after a ${opening} in a Worker`, async () => {
       const child = await runTracedInWorker(opening);
       expect(child).toMatchObject({ exitCode: 0, stderr: "", stdout });
     });
@@ -121,7 +121,7 @@ describe("nothing is named by a process", () => {
 });
 
 describe("openHandles", () => {
-  bpfTest("lists what is open", async () => {
+  bpfTest("lists open objects with their stacks", async () => {
     const { stdout, stderr } = await runTraced("list");
     expect(stderr).toBe("");
     const list = JSON.parse(stdout) as OpenHandle[];
@@ -131,7 +131,7 @@ describe("openHandles", () => {
     expect(list[0]?.stack).toContain(placeOf("const map = new HashMap("));
   });
 
-  bpfTest("refuses without the variable", async () => {
+  bpfTest("throws without the variable", async () => {
     const { stderr, exitCode } = await runUntraced([leftOpen, "list", "end"]);
     expect(exitCode).toBe(1);
     expect(stderr).toContain(
@@ -140,10 +140,10 @@ describe("openHandles", () => {
   });
 });
 
-describe("a registry", () => {
+describe("HandleRegistry", () => {
   const description = { kind: "descriptor", place: "descriptor 7", what: () => "thing" } as const;
 
-  test("lists what was added and not deleted, in that order, by its current name", () => {
+  test("lists owners that were added and not deleted, in order of addition, by their current names", () => {
     const registry = new HandleRegistry();
     const owners = [{ what: "first" }, { what: "second" }, { what: "third" }] as const;
     for (const owner of owners) registry.add(owner, { ...description, what: () => owner.what });
@@ -155,7 +155,7 @@ describe("a registry", () => {
     expect(registry.list()[0]?.stack).toContain(import.meta.path);
   });
 
-  test("needs none of the program's settings of stacks, and leaves them as they were", () => {
+  test("captures a stack regardless of stackTraceLimit and prepareStackTrace, and restores them", () => {
     const { stackTraceLimit } = Error;
     const { prepareStackTrace } = Error;
     const registry = new HandleRegistry();
@@ -200,7 +200,7 @@ test("leaks", () => {
     }
   }
 
-  bpfTest("fails, and names the stack that opened it", async () => {
+  bpfTest("fails and reports the stack of the opening, with the variable", async () => {
     const { exitCode, stderr, path } = await runFixture(true);
     expect(exitCode).toBe(1);
     expect(stderr).toContain("the tests left kernel objects open:\n  descriptor ");
@@ -208,7 +208,7 @@ test("leaks", () => {
     expect(stderr).toContain(`${path}:4:`);
   });
 
-  bpfTest("fails, and says what would name it", async () => {
+  bpfTest("fails and names the variable, without it", async () => {
     const { exitCode, stderr } = await runFixture(false);
     expect(exitCode).toBe(1);
     expect(stderr).toContain("opened in leak.test.ts");

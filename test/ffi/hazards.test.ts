@@ -1,5 +1,5 @@
-// Each way in which bun:ffi crashed or corrupted a prototype, with a test that would have caught it. The one with
-// munmap under an asynchronous operation is in memory.test.ts.
+// Tests for each way in which bun:ffi crashed or corrupted data in a prototype of this library. The test for munmap during an
+// asynchronous operation is in mapped_memory.test.ts.
 import { describe, expect } from "bun:test";
 import { ArrayMap, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
@@ -12,7 +12,7 @@ import { endWorker } from "../support/end_worker.ts";
 const Key = t.struct({ a: t.u32, b: t.u64Number, name: t.cstring(12) });
 const Value = t.struct({ count: t.u64Number, bytes: t.bytes(20) });
 
-/** Starts a Worker of a file in children/, and waits until it listens. */
+/** Starts a Worker with a file in children/, and waits until it is ready. */
 async function startWorker(name: string): Promise<Worker> {
   const worker = new Worker(new URL(`children/${name}`, import.meta.url));
   await nextMessage(worker);
@@ -26,13 +26,13 @@ function nextMessage(worker: Worker): Promise<unknown> {
   return promise;
 }
 
-describe("memory that only the kernel knows", () => {
-  bpfTest("stays where it is: 300,000 calls across forced collections", () => {
+describe("memory whose address is passed to the kernel", () => {
+  bpfTest("does not move: 300,000 calls during forced garbage collections", () => {
     using map = new HashMap({ key: Key, value: Value, maxEntries: 1024 });
     let wrong = 0;
     let garbage: unknown[] = [];
     for (let i = 0; i < repetitions(150_000, 30_000); i++) {
-      // Keys and values are made for the call and dropped with it.
+      // Keys and values are garbage after each call.
       const n = i & 1023;
       map.set(
         { a: n, b: n * 2 ** 33, name: `k${n}` },
@@ -54,7 +54,7 @@ describe("memory that only the kernel knows", () => {
     expect(map.count()).toBe(1024);
   });
 
-  bpfTest("stays each map's own, with many maps alive at once", () => {
+  bpfTest("is not shared between 300 open maps", () => {
     using maps = new DisposableStack();
     const all = Array.from({ length: 300 }, (_, n) =>
       maps.use(new HashMap({ key: t.bytes(1 + (n % 64)), value: t.bytes(1 + n), maxEntries: 4 })),
@@ -74,7 +74,7 @@ describe("memory that only the kernel knows", () => {
     expect(wrong).toBe(0);
   });
 
-  bpfTest("of a walk stays, whatever is collected between its steps", () => {
+  bpfTest("of an iteration survives garbage collections between its steps", () => {
     using map = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 5000 });
     map.setMany(Array.from({ length: 5000 }, (_, key) => [key, key * 3] as const));
     let steps = 0;
@@ -86,13 +86,13 @@ describe("memory that only the kernel knows", () => {
   });
 });
 
-describe("memory that was unmapped or is read-only", () => {
+describe("access to unmapped or read-only memory", () => {
   const children = {
-    "an array map's view, kept and read in compiled code": "kept_array_view.ts",
-    "a ring's positions and records, and a view kept of it": "kept_ring_view.ts",
+    "a view of an array map, in compiled code after disposal": "kept_array_view.ts",
+    "the positions and records of a ring, and a view of it after disposal": "kept_ring_view.ts",
   };
   for (const [name, file] of Object.entries(children)) {
-    bpfTest(`ends no process: ${name}`, async () => {
+    bpfTest(`does not end the process: ${name}`, async () => {
       const child = await runBun([`test/ffi/children/${file}`], { timeout: 30_000 });
       expect(child).toMatchObject({
         stderr: "",
@@ -105,12 +105,12 @@ describe("memory that was unmapped or is read-only", () => {
 });
 
 describe("a loop that waits for another thread's store", () => {
-  /** Far more than the store takes; a loop that never sees it ends here. */
-  const patience = 5000;
+  /** The time after which a loop that never sees the store is ended. */
+  const timeoutMs = 5000;
 
   const looks: Record<string, (map: ArrayMap<t.Type<number>>) => () => boolean> = {
     "by get": (map) => () => map.get(1) === 77,
-    // A plain read of the view with no more than performance.now() beside it waits for ever: see ArrayMap.view.
+    // With only performance.now() beside it, a plain read of the view would never see the store: see ArrayMap.view.
     "in the view, beside a call of the map": (map) => {
       const { view, stride } = map;
       return () => map.has(0) && view.getUint32(stride, true) === 77;
@@ -119,35 +119,38 @@ describe("a loop that waits for another thread's store", () => {
       const words = new Uint32Array(view.buffer);
       return () => Atomics.load(words, stride / 4) === 77;
     },
-    "by a walk": (map) => () => [...map.values()][1] === 77,
+    "by iteration": (map) => () => [...map.values()][1] === 77,
   };
   for (const [name, look] of Object.entries(looks)) {
     bpfTest(`sees it ${name}`, async () => {
       using map = new ArrayMap({ value: t.u32, length: 4, mmap: true });
       const worker = await startWorker("late_store.ts");
       const isStored = look(map);
-      // Long enough for the loop to be compiled with the old value in sight.
+      // The delay is long enough for the loop to be compiled before the store.
       const done = nextMessage(worker);
       worker.postMessage({ fd: map.fd, delay: isGuest ? 1000 : 300 });
-      const end = performance.now() + patience;
+      const end = performance.now() + timeoutMs;
       let rounds = 0;
       while (!isStored() && performance.now() < end) rounds++;
       expect(isStored()).toBe(true);
       expect(performance.now()).toBeLessThan(end);
       expect(rounds).toBeGreaterThan(1000);
-      // It closes its own descriptor before it answers.
+      // The Worker closes its descriptor before it answers.
       await done;
       await endWorker(worker);
     });
   }
 });
 
-bpfTest("errno is the last call's of this thread, in 500,000 failures on each of two", async () => {
-  using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
-  const worker = await startWorker("errno_worker.ts");
-  const answer = nextMessage(worker);
-  worker.postMessage({ fd: map.fd, calls: 500_000 });
-  expect(wrongErrnos(map.fd, 500_000)).toBe(0);
-  expect(await answer).toBe(0);
-  await endWorker(worker);
-});
+bpfTest(
+  "lastErrno returns the errno of this thread, in 500,000 failures on each of two",
+  async () => {
+    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
+    const worker = await startWorker("errno_worker.ts");
+    const answer = nextMessage(worker);
+    worker.postMessage({ fd: map.fd, calls: 500_000 });
+    expect(wrongErrnos(map.fd, 500_000)).toBe(0);
+    expect(await answer).toBe(0);
+    await endWorker(worker);
+  },
+);

@@ -15,7 +15,7 @@ test.each([
       : ["RLIMIT_MEMLOCK", "ulimit -l unlimited", "CAP_IPC_LOCK"],
   ],
 ] as const)(
-  "where io_uring_setup answers %s, its reasons and remedies are told",
+  "the error for %s from io_uring_setup names causes and remedies",
   async (code, parts) => {
     const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumber(code)}` };
     const { stdout, stderr, exitCode } = await runBun([forbidden, "io_uring_setup"], { env });
@@ -26,7 +26,7 @@ test.each([
   },
 );
 
-test("where io_uring_setup answers what says nothing of its reason, none is made up", async () => {
+test("the error for any other errno from io_uring_setup has no hint", async () => {
   const env = { BUN_BPF_LOOP: "", FORBIDDEN_ERRNO: `${errnoNumber("EIO")}` };
   const { stdout } = await runBun([forbidden, "io_uring_setup"], { env });
   expect(stdout).toMatch(/^not by cannot set up io_uring: io_uring_setup: EIO \([^()]*\)$/m);

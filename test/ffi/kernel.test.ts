@@ -14,7 +14,7 @@ import { bpfObstacle } from "../support/privilege.ts";
 import { packageRoot, run } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 
-test("releases of kernels are compared by their numbers", () => {
+test("isVersionSince compares the numbers of kernel releases", () => {
   const since = [
     "5.15",
     "5.15.0-rc1",
@@ -29,7 +29,7 @@ test("releases of kernels are compared by their numbers", () => {
   expect(before.filter((each) => isVersionSince(each, "5.15"))).toEqual([]);
 });
 
-test("the running kernel's release is the system's", () => {
+test("kernelRelease is the release of the running kernel", () => {
   expect(kernelRelease()).toBe(release());
   expect(isKernelSince("3.19")).toBe(true);
   expect(isKernelSince("99.0")).toBe(false);
@@ -37,7 +37,7 @@ test("the running kernel's release is the system's", () => {
 
 const sysfs = "/sys/devices/system/cpu/possible";
 
-describe("a list of CPUs as the kernel writes it", () => {
+describe("a list of CPUs in the kernel's format", () => {
   const lists: readonly [text: string, ids: readonly number[]][] = [
     ["0", [0]],
     ["0\n", [0]],
@@ -48,22 +48,22 @@ describe("a list of CPUs as the kernel writes it", () => {
     ["0-1,126-129", [0, 1, 126, 127, 128, 129]],
     ["0-8191", Array.from({ length: 8192 }, (_, id) => id)],
   ];
-  test.each(lists)("%j is read", (text, ids) => {
+  test.each(lists)("is parsed: %j", (text, ids) => {
     expect(parseCpuList(text)).toEqual([...ids]);
   });
 
   test.each(["", "\n", "a", "0-", "-1", "0,,2", "0 2", "0-3,", "0x1", "1.5"])(
-    "%j is refused, with what it is",
+    "is rejected: %j",
     (text) => {
       expect(() => parseCpuList(text)).toThrow(
-        `${sysfs}: not a list of CPUs: ${JSON.stringify(text)}`,
+        `${sysfs}: expected a list of CPUs, got ${JSON.stringify(text)}`,
       );
     },
   );
 });
 
 describe("the possible CPUs", () => {
-  test("are the kernel's, in ascending order, and nobody can change them", () => {
+  test("are those of the kernel, ascending, in a frozen array", () => {
     const cpus = possibleCpus();
     expect([...cpus]).toEqual(parseCpuList(readFileSync(sysfs, "utf8")));
     expect([...cpus]).toEqual([...new Set(cpus)].sort((a, b) => a - b));
@@ -73,7 +73,7 @@ describe("the possible CPUs", () => {
   });
 });
 
-/** Runs a child with this in the file's place, in a mount namespace of its own. */
+/** Runs a child in a mount namespace in which /sys/devices/system/cpu/possible has this text. */
 function runWithPossible(text: string, script: readonly string[]) {
   const folder = mkdtempSync(join(tmpdir(), "cpus-"));
   const file = join(folder, "possible");
@@ -87,13 +87,13 @@ function runWithPossible(text: string, script: readonly string[]) {
 
 const mountTest = testUnless(mountObstacle);
 
-/** With more, the kernel would write more than there is room for. */
+/** The simulated list has four CPUs: with more possible ones, the kernel would write past the end of buffers. */
 const cpusObstacle =
   possibleCpus().length > 4 ? "this machine may have more than four CPUs" : undefined;
 
-describe("where the file says something else", () => {
+describe("another list of possible CPUs", () => {
   testUnless(mountObstacle ?? bpfObstacle ?? cpusObstacle)(
-    "its CPUs rule the values of per-CPU maps, holes included",
+    "determines the values of per-CPU maps, also if ids are missing",
     async () => {
       const child = join(packageRoot, "test/maps/children/sparse_cpus.ts");
       const { stdout, stderr } = await runWithPossible("0,2-3,8\n", [child]);
@@ -113,17 +113,17 @@ describe("where the file says something else", () => {
     },
   );
 
-  mountTest("what is no list is an error, not a guess", async () => {
+  mountTest("is an error if it is not a list", async () => {
     const script = 'import("./src/index.ts").then(({ possibleCpus }) => possibleCpus())';
     const { exitCode, stderr } = await runWithPossible("none\n", ["-e", script]);
     expect(exitCode).not.toBe(0);
-    expect(stderr).toContain(`${sysfs}: not a list of CPUs: "none\\n"`);
+    expect(stderr).toContain(`${sysfs}: expected a list of CPUs, got "none\\n"`);
   });
 
-  mountTest("without the file the error says what to mount", async () => {
+  mountTest("is an error that says what to mount if the file is absent", async () => {
     const script = 'import("./src/index.ts").then(({ possibleCpus }) => possibleCpus())';
     const { exitCode, stderr } = await runBunWithout("/sys/devices/system/cpu", ["-e", script]);
     expect(exitCode).not.toBe(0);
-    expect(stderr).toContain(`${sysfs} is not readable; mount sysfs`);
+    expect(stderr).toContain(`${sysfs} is not readable. Mount sysfs: `);
   });
 });

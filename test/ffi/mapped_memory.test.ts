@@ -16,7 +16,7 @@ import { repetitions } from "../support/effort.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { withRandom } from "../types/random.ts";
 
-/** Whether an address is mapped in this process. */
+/** Returns true if an address is mapped in this process. */
 function isMapped(address: number): boolean {
   return readFileSync("/proc/self/maps", "utf8")
     .split("\n")
@@ -30,7 +30,7 @@ function isMapped(address: number): boolean {
 }
 
 describe("mapped memory", () => {
-  test("is whole pages of zeros, at a page's beginning", () => {
+  test("consists of whole zeroed pages", () => {
     using memory = MappedMemory.anonymous(pageSize() + 1, "memory");
     expect(memory.length).toBe(2 * pageSize());
     expect(memory.buffer.byteLength).toBe(memory.length);
@@ -39,18 +39,18 @@ describe("mapped memory", () => {
     expect([roundUpToPage(1), roundUpToPage(pageSize())]).toEqual([pageSize(), pageSize()]);
   });
 
-  test("that the engine cannot take in one piece is an error, and does not stay mapped", () => {
+  test("that is too long for a buffer of the engine is an error, and does not stay mapped", () => {
     const lines = () => readFileSync("/proc/self/maps", "utf8").split("\n").length;
     const before = lines();
     for (let round = 0; round < 20; round++) {
       expect(() => MappedMemory.anonymous(2 ** 32 + 1, "memory")).toThrow(
-        `the memory has ${roundUpToPage(2 ** 32 + 1)} bytes to map: the engine takes no more than 4 GiB`,
+        `cannot map ${roundUpToPage(2 ** 32 + 1)} bytes of the memory: the engine's buffers have at most 4 GiB`,
       );
     }
     expect(lines()).toBeLessThan(before + 10);
   });
 
-  test("is unmapped by disposal, and every view of it is empty from then on", () => {
+  test("is unmapped by disposal, which detaches every view", () => {
     const memory = MappedMemory.anonymous(64 * 1024, "scratch");
     const { buffer, address } = memory;
     const bytes = new Uint8Array(buffer).fill(7);
@@ -66,28 +66,28 @@ describe("mapped memory", () => {
     expect(() => memory.buffer).toThrow(new DisposedError("scratch"));
   });
 
-  test("that nobody holds is unmapped when it is collected", () => {
+  test("is unmapped when it is garbage-collected", () => {
     const addresses = new Set<number>();
     for (let i = 0; i < 200; i++) addresses.add(MappedMemory.anonymous(1 << 20, "lost").address);
     Bun.gc(true);
     expect([...addresses].filter(isMapped).length).toBeLessThan(20);
   });
 
-  test("that the kernel refuses is an error that says what was wanted", () => {
-    // More than a process has addresses on any of the processors.
+  test("that the kernel cannot map is an error that names the size", () => {
+    // More than the address space of a process on any supported processor.
     const absurd = () => MappedMemory.anonymous(2 ** 48, "batch");
     expect(absurd).toThrow(BpfError);
     expect(absurd).toThrow(/^cannot map 281474976710656 bytes of the batch: mmap: ENOMEM/);
     const ofFile = { fd: -1, offset: 0, length: 4096, writable: true, what: "map", hint: "no" };
-    // The hint is about permission, which this is not.
+    // The hint is only for EPERM and EACCES.
     expect(() => MappedMemory.ofFile(ofFile)).toThrow(/mmap: EBADF \(bad file descriptor\)$/);
   });
 });
 
-/** More than a pipe holds (64 KiB): a write of it waits until something is read. */
+/** More than the capacity of a pipe (64 KiB), so that a write waits until something is read. */
 const length = 256 * 1024;
 
-/** A pipe to which Bun writes a view in a thread, with the view's memory in its hands until all of it is read. */
+/** A pipe to which a thread of Bun writes a view. The thread uses the memory of the view until all of it was read. */
 class BlockedWrite implements Disposable {
   readonly #path = join(tmpdir(), `bun-bpf-${process.pid}-${Math.random()}`);
   readonly #fd: number;
@@ -97,7 +97,7 @@ class BlockedWrite implements Disposable {
 
   constructor(view: Uint8Array) {
     Bun.spawnSync(["mkfifo", this.#path]);
-    // Opened for both, it waits for no peer.
+    // Opened for reading and writing, it does not wait for a peer.
     this.#fd = openSync(this.#path, "r+");
     this.#reader = openSync(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
     const { promise, resolve, reject } = Promise.withResolvers<number>();
@@ -105,7 +105,7 @@ class BlockedWrite implements Disposable {
     this.written = promise;
   }
 
-  /** Lets the write end. It does not wait for ever, as the write may have failed in the midst. */
+  /** Reads everything, so that the write ends. It waits for a limited time, because the write may have failed. */
   readAll(): void {
     const bytes = new Uint8Array(length);
     const deadline = performance.now() + 1000;
@@ -120,7 +120,7 @@ class BlockedWrite implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    // A test that failed must not leave a thread waiting: the process would not end.
+    // If a test failed, a waiting thread would keep the process alive.
     this.readAll();
     closeSync(this.#fd);
     closeSync(this.#reader);
@@ -129,7 +129,7 @@ class BlockedWrite implements Disposable {
 }
 
 describe("memory that an asynchronous operation uses", () => {
-  test("refuses to be disposed of, stays whole, and goes afterwards", async () => {
+  test("cannot be disposed of until the operation ends", async () => {
     const memory = MappedMemory.anonymous(length, "scratch");
     const bytes = new Uint8Array(memory.buffer).fill(5);
     using writing = new BlockedWrite(bytes);
@@ -145,7 +145,7 @@ describe("memory that an asynchronous operation uses", () => {
     expect([memory.disposed, bytes.length]).toEqual([true, 0]);
   });
 
-  bpfTest("keeps its map as it is, too", async () => {
+  bpfTest("keeps its map open until the operation ends", async () => {
     const map = new ArrayMap({ value: t.bytes(length), length: 1, mmap: true, name: "busy" });
     using writing = new BlockedWrite(new Uint8Array(map.view.buffer));
     expect(() => map[Symbol.dispose]()).toThrow(/^the array map "busy" cannot be disposed of yet/);
@@ -162,7 +162,7 @@ describe("memory that an asynchronous operation uses", () => {
 
 describe("scratch memory", () => {
   for (const length of [0, 1, 63, 64, 65, 4096, 65_536, 65_537, 1_000_000]) {
-    test(`of ${length} bytes is zeroed each time it is handed out`, () => {
+    test(`of ${length} bytes is zeroed at each allocation`, () => {
       for (let round = 0; round < 3; round++) {
         using scratch = allocateScratch(length);
         expect(scratch.length).toBeGreaterThanOrEqual(length);
@@ -175,7 +175,7 @@ describe("scratch memory", () => {
     });
   }
 
-  test("is used again once it is given back", () => {
+  test("is reused after disposal", () => {
     const first = allocateScratch(100);
     const { address } = first;
     first[Symbol.dispose]();
@@ -183,7 +183,7 @@ describe("scratch memory", () => {
     expect(second.address).toBe(address);
   });
 
-  test("given back twice is handed out once", () => {
+  test("is reused only once after two disposals", () => {
     const scratch = allocateScratch(64);
     scratch[Symbol.dispose]();
     scratch[Symbol.dispose]();
@@ -192,7 +192,7 @@ describe("scratch memory", () => {
     expect(second.address).not.toBe(first.address);
   });
 
-  test("never overlaps, whatever is taken and given back", () => {
+  test("never overlaps, in random sequences of allocations and disposals", () => {
     withRandom((random) => {
       const held: { scratch: Scratch; mark: number }[] = [];
       for (let step = 0; step < repetitions(3000); step++) {
@@ -226,7 +226,7 @@ describe("scratch memory", () => {
   });
 });
 
-test("64 bits are written and read as numbers", () => {
+test("setUint64 and getUint64 write and read 64 bits as numbers", () => {
   const view = new DataView(new ArrayBuffer(16));
   for (const value of [0, 1, 0xffffffff, 2 ** 32, 2 ** 32 + 1, 0x7f11_47e5_d048, 2 ** 53 - 1]) {
     setUint64(view, 4, value);

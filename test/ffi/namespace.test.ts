@@ -6,8 +6,8 @@ import { runBun } from "../support/run.ts";
 
 const current = () => readlinkSync("/proc/thread-self/ns/net");
 
-describe("a network namespace of its own", () => {
-  bpfTest("is another one, with a loopback alone, for as long as a function runs", () => {
+describe("inNewNetworkNamespace", () => {
+  bpfTest("calls a function in a new namespace, and returns from it", () => {
     const before = current();
     const { inside, interfaces } = inNewNetworkNamespace(() => ({
       inside: current(),
@@ -19,7 +19,7 @@ describe("a network namespace of its own", () => {
     expect(current()).toBe(before);
   });
 
-  bpfTest("is left when the function throws", () => {
+  bpfTest("returns to the previous namespace when the function throws", () => {
     const before = current();
     const fail = () => {
       throw new Error("in it");
@@ -28,7 +28,7 @@ describe("a network namespace of its own", () => {
     expect(current()).toBe(before);
   });
 
-  bpfTest("is not entered by who could not leave it", async () => {
+  bpfTest("does not enter a namespace if it could not return", async () => {
     const { stdout, exitCode } = await runBun([
       "--preload",
       "./test/support/drop_capabilities.ts",

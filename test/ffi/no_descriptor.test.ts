@@ -6,11 +6,11 @@ import { run, runBun } from "../support/run.ts";
 
 const child = `${import.meta.dir}/children/no_descriptor.ts`;
 
-/** The number of descriptors that things need at least; others need one. */
+/** The least number of descriptors that operations need, if it is not one. */
 const needed: Readonly<Record<string, number>> = {
-  // It was made before.
+  // The map exists already.
   "the view of an array": 0,
-  // And the file that lists the CPUs.
+  // A second one for the file with the possible CPUs.
   PerCpuArrayMap: 2,
   "the losses of a ring": 2,
   PerfBuffer: 2,
@@ -18,21 +18,21 @@ const needed: Readonly<Record<string, number>> = {
   ArrayOfMaps: 2,
 };
 
-/** Milliseconds: under emulation, the kernel's types and symbols take long to read. */
-const timeout = 240_000;
+/** On emulated machines, reading the kernel's types and symbols takes long. */
+const timeoutMs = 240_000;
 
-/** Operations that need a process of their own: the list of CPUs is read once. */
+/** Operations that are tested in separate processes, because the list of CPUs is read only once. */
 const alone = ["PerfBuffer", "the losses of a ring", "the number of CPUs"];
 
 bpfTest(
-  "every operation without a free descriptor names the limit, leaks nothing, and works when there is one",
+  "every operation names the limit if no descriptor is left, leaks nothing, and works when one is free",
   async () => {
     const names: string[] = JSON.parse((await runBun([child])).stdout);
     const together = names.filter((name) => !alone.includes(name));
     expect(together.length).toBeGreaterThan(15);
     const runs = [together, ...alone.map((name) => [name])].map(async (group) => {
       const command = bunWithDescriptors(100, [child, ...group]);
-      const { stdout, stderr } = await run(command, { timeout });
+      const { stdout, stderr } = await run(command, { timeout: timeoutMs });
       expect({ group, stderr }).toEqual({ group, stderr: "" });
       return JSON.parse(stdout) as Outcome[];
     });
@@ -47,19 +47,19 @@ bpfTest(
       for (const failure of failures) {
         expect({ what, ...failure }).toMatchObject({ what, code: "EMFILE" });
         expect(failure.message).toMatch(
-          /^cannot [^\n]+: [^:]+: EMFILE \(too many open files\)\. Close some, or raise the limit of this process \(ulimit -n\)\n?$/,
+          /^cannot [^\n]+: [^:]+: EMFILE \(too many open files\)\. Close open files, or raise the limit of this process \(ulimit -n\)\n?$/,
         );
       }
     }
   },
-  timeout,
+  timeoutMs,
 );
 
-test("a refusal that cannot be explained for lack of a descriptor is still reported", async () => {
+test("an error is reported although its hint needs a descriptor and none is left", async () => {
   const preload = ["--preload", "./test/support/drop_capabilities.ts"];
   const refused = `${import.meta.dir}/children/refused_without_descriptor.ts`;
   const { stdout } = await run(bunWithDescriptors(100, [...preload, refused]));
   expect(stdout).toBe(
-    "cannot create the hash map: bpf(BPF_MAP_CREATE): EPERM (operation not permitted). The reason is not known: cannot open /proc/self/status: open: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)\n",
+    "cannot create the hash map: bpf(BPF_MAP_CREATE): EPERM (operation not permitted). The cause could not be determined: cannot open /proc/self/status: open: EMFILE (too many open files). Close open files, or raise the limit of this process (ulimit -n)\n",
   );
 });

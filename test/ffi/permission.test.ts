@@ -11,7 +11,7 @@ interface Outcome {
   readonly refusal: string;
 }
 
-/** What becomes of a large map in a process with these limits, in KiB. */
+/** Creates a large map in a process with these limits, in KiB. */
 async function large(soft: number, hard: number, capabilities: "keep" | "drop"): Promise<Outcome> {
   const child = `ulimit -S -l ${soft} && ulimit -H -l ${hard} && exec "$0" test/ffi/children/locked_memory.ts ${capabilities}`;
   const { stdout, stderr, exitCode } = await run(["sh", "-c", child, process.execPath]);
@@ -19,7 +19,7 @@ async function large(soft: number, hard: number, capabilities: "keep" | "drop"):
   return JSON.parse(stdout) as Outcome;
 }
 
-/** Tests of kernels where maps count towards the limit. */
+/** Defines tests for kernels where maps count towards the limit. */
 const countingTest = testUnless(
   bpfObstacle ??
     (countsTowardsLimit() ? undefined : "since kernel 5.11 maps do not count towards the limit"),
@@ -33,7 +33,7 @@ describe("the limit on locked memory", () => {
   });
 
   testUnless(bpfObstacle ?? (countsTowardsLimit() ? "this kernel counts maps" : undefined))(
-    "is left alone where maps do not count towards it",
+    "is not raised where maps do not count towards it",
     async () => {
       expect(await large(64, 128, "keep")).toEqual({
         before: 64 * 1024,
@@ -43,17 +43,17 @@ describe("the limit on locked memory", () => {
     },
   );
 
-  countingTest("is raised for a map that it has no room for", async () => {
+  countingTest("is raised for a map that would exceed it", async () => {
     const { after, refusal } = await large(64, 64 * 1024, "keep");
     expect([after, refusal]).toEqual([mayRaise ? "Infinity" : `${64 * 1024 * 1024}`, ""]);
   });
 
-  countingTest("is raised up to the hard one without CAP_SYS_RESOURCE", async () => {
+  countingTest("is raised to the hard limit without CAP_SYS_RESOURCE", async () => {
     const { after, refusal } = await large(64, 64 * 1024, "drop");
     expect([after, refusal]).toEqual([`${64 * 1024 * 1024}`, ""]);
   });
 
-  countingTest("that may not be raised is what the refusal names, with the remedy", async () => {
+  countingTest("is named in the error, with the remedy, if it cannot be raised", async () => {
     const { after, refusal } = await large(64, 64, "drop");
     expect(after).toBe(`${64 * 1024}`);
     expect(refusal).toBe(

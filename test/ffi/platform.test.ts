@@ -4,7 +4,7 @@ import { packageRoot, runBun } from "../support/run.ts";
 
 const index = JSON.stringify(join(packageRoot, "src/index.ts"));
 
-/** What a program sees that first pretends to be somewhere else, then builds plain data, and then asks for a map. */
+/** Returns the output of a script that simulates another platform, builds a type and instructions, and creates a map. */
 async function pretend(where: string): Promise<string[]> {
   const program = `
 ${where}
@@ -19,24 +19,27 @@ try {
   return [...stdout.trimEnd().split("\n"), ...(stderr === "" ? [] : [stderr])];
 }
 
-describe("where BPF cannot be used", () => {
+describe("on an unsupported platform", () => {
   test.each([
     [
-      "on another system",
+      "another system",
       'Object.defineProperty(process, "platform", { value: "darwin" });',
-      "Error: bun-bpf needs Linux: BPF is a part of its kernel, and this is darwin",
+      "Error: bun-bpf needs Linux: BPF is part of its kernel, and this is darwin",
     ],
     [
-      "on another architecture",
+      "another architecture",
       'Object.defineProperty(process, "arch", { value: "riscv64" });',
-      "Error: bun-bpf knows the kernel's interface on x86-64 and arm64 only, and this is riscv64",
+      "Error: bun-bpf supports x86-64 and arm64 only, and this is riscv64",
     ],
     [
-      "on an older Bun",
+      "an older Bun",
       'Object.defineProperty(process.versions, "bun", { value: "1.3.0" });',
       "Error: bun-bpf needs Bun 1.4.5 or later, and this is 1.3.0: run `bun upgrade`",
     ],
-  ])("%s, specs can be made, and a map says why it cannot", async (_where, code, message) => {
-    expect(await pretend(code)).toEqual(["2 4", message]);
-  });
+  ])(
+    "types and instructions work, and a map throws an error that says why: %s",
+    async (_where, code, message) => {
+      expect(await pretend(code)).toEqual(["2 4", message]);
+    },
+  );
 });

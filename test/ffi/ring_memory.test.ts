@@ -6,12 +6,12 @@ import { RingMemory } from "../../src/ffi/ring_memory.ts";
 
 const size = 65536;
 
-/** The pages of a ring of a test's own: positions beyond gigabytes take a program minutes. */
+/** Pages of a simulated ring, in a file. A program would need minutes to reach positions of gigabytes. */
 class Pages implements Disposable {
   readonly #file = memoryFile(new Uint8Array(2 * pageSize() + 2 * size), "ring");
   readonly memory = new RingMemory(this.#file.fd, size, "ring");
 
-  /** Stores the position as a consumer in another process does. */
+  /** Stores the consumer position, as a consumer in another process does. */
   store(position: number): void {
     writeSync(this.#file.fd, new BigUint64Array([BigInt(position)]), 0, 8, 0);
   }
@@ -26,7 +26,7 @@ const starts = [0, 2 ** 31, 2 ** 32, 2 ** 32 + 2 ** 31, 2 ** 33, 2 ** 52].flatMa
   border === 0 ? [0] : [border - 16, border - 8, border, border + 8],
 );
 
-test("the consumer position moves across every border of its halves", () => {
+test("release moves the consumer position across the borders of its halves", () => {
   using pages = new Pages();
   const { memory } = pages;
   for (const from of starts) {
@@ -40,7 +40,7 @@ test("the consumer position moves across every border of its halves", () => {
   }
 });
 
-test("the consumer position stays where a second consumer moved it", () => {
+test("release does nothing if a second consumer has moved the position", () => {
   using pages = new Pages();
   const { memory } = pages;
   for (const from of starts) {
@@ -52,7 +52,7 @@ test("the consumer position stays where a second consumer moved it", () => {
   }
 });
 
-test("the consumer position is moved forward to where it is to be, and never back", () => {
+test("advanceTo moves the consumer position forward, and never back", () => {
   using pages = new Pages();
   const { memory } = pages;
   for (const position of starts) {

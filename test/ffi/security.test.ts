@@ -13,7 +13,7 @@ import { bpfObstacle } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
 
 describe("names of security modules", () => {
-  test("are those of the kernel's numbers", () => {
+  test("are those of the kernel's ids", () => {
     // LSM_ID_BPF is 109: 110 is Landlock's, which is active on most machines.
     expect([100, 101, 108, 109, 110, 113].map(securityModuleName)).toEqual([
       "capability",
@@ -32,7 +32,7 @@ describe("names of security modules", () => {
     ]);
   });
 
-  test("are parsed from securityfs's text", () => {
+  test("are parsed from the text of securityfs", () => {
     expect(parseSecurityModules("capability,landlock,bpf\n")).toEqual([
       "capability",
       "landlock",
@@ -45,24 +45,24 @@ describe("names of security modules", () => {
 });
 
 describe("inode storage", () => {
-  test("is allowed where bpf is among the active modules, and nowhere else", () => {
+  test("is allowed only if bpf is among the active modules", () => {
     expect(bpfModuleObstacle({ names: ["capability", "bpf", "#114"] })).toBeUndefined();
     expect(bpfModuleObstacle({ names: ["capability", "landlock", "yama"] })).toBe(
-      "bpf is not among the kernel's active security modules (capability,landlock,yama). Boot with lsm=landlock,yama,bpf, which takes a kernel with CONFIG_BPF_LSM",
+      "bpf is not among the kernel's active security modules (capability,landlock,yama). Boot with lsm=landlock,yama,bpf, which needs a kernel with CONFIG_BPF_LSM",
     );
     expect(bpfModuleObstacle({ names: [] })).toContain("Boot with lsm=bpf,");
     expect(bpfModuleObstacle({ names: ["bpfilter"] })).toContain("bpf is not among");
   });
 
-  test("is not advised to boot without a module whose name is unknown", () => {
+  test("has no lsm= line in its remedy if the name of a module is not known", () => {
     expect(bpfModuleObstacle({ names: ["capability", "#114"] })).toBe(
-      "bpf is not among the kernel's active security modules (capability,#114). Boot with bpf added to the list of lsm=, which takes a kernel with CONFIG_BPF_LSM",
+      "bpf is not among the kernel's active security modules (capability,#114). Boot with bpf added to the list of lsm=, which needs a kernel with CONFIG_BPF_LSM",
     );
   });
 
-  test("is refused where the modules cannot be known, with the remedy", () => {
+  test("is refused if the active modules are not known, with the remedy", () => {
     const obstacle = bpfModuleObstacle({ unknown: "no such file" });
-    expect(obstacle).toContain("cannot be known");
+    expect(obstacle).toContain("are not known");
     expect(obstacle).toContain("(no such file). Mount securityfs: mount -t securityfs securityfs ");
   });
 });
@@ -70,15 +70,15 @@ describe("inode storage", () => {
 const capabilities = { bpf: 1n << 39n, perfmon: 1n << 38n };
 
 interface Child {
-  /** What lsm_list_modules fails with, as in a kernel or container without it. */
+  /** The error of lsm_list_modules, as in a kernel or container without it. */
   readonly errno?: number;
-  /** What fsopen fails with. */
+  /** The error of fsopen. */
   readonly mountErrno?: number;
-  /** The capabilities that the child keeps; by default all. */
+  /** The capabilities that the child keeps. By default it keeps all. */
   readonly keep?: bigint;
 }
 
-/** Code that takes system calls and capabilities from its own process. */
+/** Returns code that forbids its process these system calls and drops capabilities. */
 function restrictions({ errno, mountErrno, keep }: Child): string {
   return `
     import { dlopen, ptr } from "bun:ffi";
@@ -117,7 +117,7 @@ const printModules = `
   console.log(JSON.stringify(activeSecurityModules()));
 `;
 
-/** Every way to an inode storage, each of them caught: its message, or "made". */
+/** Code that creates inode storage in every way, and prints the error of each, or "made". */
 const printRefusals = `
   const { ArrayOfMaps, HashMap, HashOfMaps, InodeStorage, t } = await import("./src/index.ts");
   const value = t.u32;
@@ -139,7 +139,7 @@ const printRefusals = `
   ]));
 `;
 
-/** Runs a child in a mount namespace with nothing where securityfs belongs. */
+/** Runs a child in a mount namespace without securityfs. */
 async function inChild(child: Child, code: string): Promise<unknown> {
   const script = restrictions(child) + code;
   const { stdout, stderr } = await runBunWithout("/sys/kernel/security", ["-e", script]);
@@ -158,22 +158,22 @@ const obstacle =
   bpfObstacle;
 const rootTest = testUnless(obstacle);
 
-/** As this process knows them, from whichever source. */
+/** Expects the modules that this process finds. */
 function expectSameModules(answer: unknown): void {
   expect(answer).toEqual(activeSecurityModules());
   expect(answer).toHaveProperty("names");
 }
 
 describe("the active security modules", () => {
-  rootTest("are the same from the kernel and from securityfs", async () => {
+  rootTest("are the same from the system call and from securityfs", async () => {
     expectSameModules(await inChild({}, printModules));
     expectSameModules(await inChild({ errno: ENOSYS }, printModules));
     expectSameModules(await inChild({ errno: EPERM }, printModules));
   });
 
-  rootTest("are known without privilege where the kernel says them", async () => {
+  rootTest("are known without privileges where the kernel has the system call", async () => {
     const answer = await inChild({ keep: 0n }, printModules);
-    // A kernel before 6.8 says nothing here; no other reason counts.
+    // Kernels before 6.8 do not have it.
     if (JSON.stringify(answer).includes("lsm_list_modules: ENOSYS")) return;
     expectSameModules(answer);
   });
@@ -181,12 +181,12 @@ describe("the active security modules", () => {
   const restricted = capabilities.bpf | capabilities.perfmon;
   for (const { why, child, reasons } of [
     {
-      why: "without the right to mount securityfs",
+      why: "if securityfs may not be mounted",
       child: { errno: ENOSYS, keep: restricted },
       reasons: ["lsm_list_modules: ENOSYS", "ENOENT", "fsopen: EPERM", "lacks CAP_SYS_ADMIN"],
     },
     {
-      why: "behind a filter, without the right to mount securityfs",
+      why: "if a filter forbids the call and securityfs may not be mounted",
       child: { errno: EPERM, keep: restricted },
       reasons: ["lsm_list_modules: EPERM", "ENOENT", "fsopen: EPERM"],
     },
@@ -201,13 +201,13 @@ describe("the active security modules", () => {
       reasons: ["fsopen: ENOSYS", "needs kernel 5.2"],
     },
   ]) {
-    rootTest(`are not guessed ${why}: there is no inode storage`, async () => {
+    rootTest(`are not known, and inode storage is refused, ${why}`, async () => {
       const [storage, array, hash, other, misspelt] = (await inChild(
         child,
         printRefusals,
       )) as string[];
       expect(storage).toStartWith(
-        "Error: cannot use inode storage: the kernel's active security modules cannot be known",
+        "Error: cannot use inode storage: the kernel's active security modules are not known",
       );
       for (const reason of reasons) expect(storage).toContain(reason);
       expect(storage).toEndWith("mount -t securityfs securityfs /sys/kernel/security");
@@ -219,7 +219,7 @@ describe("the active security modules", () => {
   }
 
   testUnless(obstacle ?? bpfModuleObstacle(activeSecurityModules()))(
-    "are asked for before a storage of another process is used, which is closed",
+    "are checked when inode storage is opened, and its descriptor is closed if they are not known",
     async () => {
       using storage = new InodeStorage({ value: t.u32 });
       const open = `
@@ -236,12 +236,12 @@ describe("the active security modules", () => {
         console.log(JSON.stringify([message, countDescriptors() - before]));
       `;
       const refused = await inChild({ errno: ENOSYS, mountErrno: ENODEV }, open);
-      expect(refused).toEqual([expect.stringContaining("cannot be known"), 0]);
+      expect(refused).toEqual([expect.stringContaining("are not known"), 0]);
       expect(await inChild({}, open)).toEqual(["opened", 1]);
     },
   );
 
-  rootTest("are not unknown for a failure of another kind, which is thrown", async () => {
+  rootTest("are not treated as unknown after an unexpected error, which is thrown", async () => {
     for (const child of [{ errno: EMFILE }, { errno: ENOSYS, mountErrno: EMFILE }]) {
       const [storage, array] = (await inChild(child, printRefusals)) as string[];
       expect(storage).toStartWith("BpfError: cannot ");

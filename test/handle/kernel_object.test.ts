@@ -19,7 +19,7 @@ import { bpfTest } from "../support/privilege.ts";
 
 const code = [asm.mov(asm.r0, 0), asm.exit()];
 
-/** One object of each class family, and the properties that the console must show. */
+/** An object of each family of classes, and the properties that the console must show. */
 const objects: [string, () => KernelObject, string[]][] = [
   ["HashMap", () => new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 }), ["maxEntries: 4"]],
   ["ArrayMap", () => new ArrayMap({ value: t.u64, length: 3, name: "a" }), ['name: "a"']],
@@ -49,11 +49,11 @@ const objects: [string, () => KernelObject, string[]][] = [
 ];
 
 describe.each(objects)("the console shows a %s", (name, make, properties) => {
-  bpfTest("with its id and properties, not its operations", () => {
+  bpfTest("with its id and properties, without methods", () => {
     using object = make();
     const { id } = object;
     for (const text of [inspect(object), Bun.inspect(object)]) {
-      // The two engines of the console quote differently.
+      // node:util and Bun quote strings differently.
       const shown = text.replaceAll("'", '"');
       expect(shown).toStartWith(`${name} {`);
       for (const property of [`id: ${id}`, ...properties]) expect(shown).toContain(property);
@@ -61,7 +61,7 @@ describe.each(objects)("the console shows a %s", (name, make, properties) => {
     }
   });
 
-  bpfTest("after its disposal, too", () => {
+  bpfTest("after disposal", () => {
     const object = make();
     object[Symbol.dispose]();
     for (const text of [inspect(object), Bun.inspect(object)]) {
@@ -71,8 +71,8 @@ describe.each(objects)("the console shows a %s", (name, make, properties) => {
   });
 });
 
-describe("the console shows what reads a ring", () => {
-  bpfTest("by its buffer and counts, not by its memory, until and after its end", () => {
+describe("the console shows", () => {
+  bpfTest("consumers with their state in few characters, before and after their end", () => {
     const ring = new RingBuf({ size: 65536, event: t.u32, name: "ring" });
     const merged = new MergedEvents({ ring });
     const consumers = [
@@ -102,11 +102,11 @@ describe("the console shows what reads a ring", () => {
     expect(inspect(last)).toContain("active: false");
   });
 
-  test("and the event loop", () => {
+  test("the event loop", () => {
     expect(inspect(eventLoop)).toMatch(/^EventLoop \{\s+bridge: [\s\S]*refusals: \[/);
   });
 
-  mapTest("user_ringbuf")("and a record of a user ring", () => {
+  mapTest("user_ringbuf")("a record of a user ring buffer", () => {
     using ring = new UserRingBuf({ size: 65536, event: t.u32 });
     const record = ring.reserve(8);
     expect(inspect(record)).toBe("UserRecord { length: 8, isOpen: true }");

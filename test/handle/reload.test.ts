@@ -1,4 +1,4 @@
-/** Scripts under `bun --hot`: all that the code before a reload has opened ends, unless it is kept. */
+/** Scripts under `bun --hot`: a reload disposes of everything that the old code has opened and not kept. */
 import { describe, expect } from "bun:test";
 import { join } from "node:path";
 import { RingBuf, t } from "../../src/index.ts";
@@ -9,19 +9,19 @@ import { packageRoot } from "../support/run.ts";
 
 const event = t.u32;
 
-/** The start of each script. */
+/** The code at the start of each script. */
 const prelude = `
 import { readdirSync, readlinkSync } from "node:fs";
 import * as bpf from ${JSON.stringify(join(packageRoot, "src/index.ts"))};
 const { asm, ArrayMap, BpfFileSystem, HashMap, keepAcrossReloads, Program, RingBuf, t } = bpf;
 // begin
-/** Names of what is open, in those of /proc. */
+/** Counts the open descriptors of a kind. */
 const open = (kind: RegExp) =>
   readdirSync("/proc/self/fd").filter((fd) => {
     try {
       return kind.test(readlinkSync("/proc/self/fd/" + fd));
     } catch {
-      return false; // the listing itself
+      return false; // the descriptor of the listing itself
     }
   }).length;
 const objects = () => ({ maps: open(/^anon_inode:bpf-map/), programs: open(/^anon_inode:bpf-prog/), links: open(/^anon_inode:bpf.link/) });
@@ -34,7 +34,7 @@ const attach = () =>
   }).attach();
 `;
 
-/** A ring that a script opens by its id, and a program that fills it. */
+/** Creates a ring that a script opens by its id, and a program that writes to it. */
 function sharedRing(): { ring: RingBuf<typeof event>; producer: Producer } & Disposable {
   const ring = new RingBuf({ size: 65_536, event });
   const producer = new Producer(ring);
@@ -49,7 +49,7 @@ function sharedRing(): { ring: RingBuf<typeof event>; producer: Producer } & Dis
 }
 
 describe("after a reload", () => {
-  bpfTest("a ring is read by the new subscription alone", async () => {
+  bpfTest("only the new subscription reads a ring", async () => {
     using shared = sharedRing();
     await using script = new HotScript(`${prelude}
       const ring = RingBuf.fromId(${shared.ring.id}, { event: t.u32 });
@@ -59,7 +59,7 @@ describe("after a reload", () => {
     const putAll = async (first: number, last: number) => {
       for (let value = first; value <= last; value++) {
         shared.producer.putNumber(value);
-        // One by one, so that each wakes whoever waits.
+        // In small batches, so that many wake the consumer.
         if (value % 10 === 0) await Bun.sleep(1);
       }
       await script.waitFor(({ value }) => value === last);
@@ -78,7 +78,7 @@ describe("after a reload", () => {
       ...numbers(101, 400),
       ...numbers(501, 530),
     ]);
-    // On a slow machine one save can be two reloads.
+    // On a slow machine one save can cause two reloads.
     const wrong = delivered.filter(
       ({ value, evaluation }) =>
         evaluation < (Number(value) > 500 ? third : Number(value) > 100 ? second : 1),
@@ -86,8 +86,10 @@ describe("after a reload", () => {
     expect(wrong).toEqual([]);
   });
 
-  bpfTest("links are detached and all else is closed, also where it was in use", async () => {
-    await using script = new HotScript(`${prelude}
+  bpfTest(
+    "links are detached and all other objects are closed, also while they are in use",
+    async () => {
+      await using script = new HotScript(`${prelude}
       const map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, name: "counts" });
       const array = new ArrayMap({ value: t.u32, length: 4, mmap: true });
       const { view } = array;
@@ -98,7 +100,7 @@ describe("after a reload", () => {
         for await (const _event of ring);
         report({ over: "iteration" });
       })();
-      // A construction that fails halfway, as the memory cannot be mapped, is not stumbled over.
+      // A constructor that fails because the memory cannot be mapped leaves an object that a reload has to tolerate.
       try {
         RingBuf.fromId(ring.id, { event: t.u32, flags: ["rdonly"] });
       } catch ({ code }) {
@@ -114,26 +116,27 @@ describe("after a reload", () => {
       }
       report({ ready: true, ...objects(), length: old?.view.buffer.byteLength, error });
     `);
-    const first = await script.waitFor(({ ready }) => ready === true);
-    const { maps, programs, links } = first;
-    expect({ maps, programs, links }).toEqual({ maps: 3, programs: 1, links: 1 });
-    for (let round = 0; round < 2; round++) {
-      expect(await script.save()).toMatchObject({
-        ...{ maps, programs, links, length: 0 },
-        error: {
-          name: "DisposedError",
-          message:
-            'hash map "counts" of code that bun --hot has replaced (see keepAcrossReloads) is disposed: it cannot be used any more',
-        },
-      });
-      await script.waitFor(
-        ({ evaluation, over }) => evaluation === round + 1 && over === "iteration",
-      );
-    }
-    expect(await script.end()).toBe("");
-  });
+      const first = await script.waitFor(({ ready }) => ready === true);
+      const { maps, programs, links } = first;
+      expect({ maps, programs, links }).toEqual({ maps: 3, programs: 1, links: 1 });
+      for (let round = 0; round < 2; round++) {
+        expect(await script.save()).toMatchObject({
+          ...{ maps, programs, links, length: 0 },
+          error: {
+            name: "DisposedError",
+            message:
+              'hash map "counts" of code that bun --hot has replaced (see keepAcrossReloads) is disposed: it cannot be used any more',
+          },
+        });
+        await script.waitFor(
+          ({ evaluation, over }) => evaluation === round + 1 && over === "iteration",
+        );
+      }
+      expect(await script.end()).toBe("");
+    },
+  );
 
-  bpfTest("what was kept goes on, and its consumers make way", async () => {
+  bpfTest("kept objects stay open, and their consumers end", async () => {
     using shared = sharedRing();
     await using script = new HotScript(`${prelude}
       const map = (kept.map ??= keepAcrossReloads(
@@ -159,7 +162,7 @@ describe("after a reload", () => {
     expect(await script.end()).toBe("");
   });
 
-  bpfTest("a subscription that was kept beside its ring goes on", async () => {
+  bpfTest("a subscription that was kept with its ring continues", async () => {
     using shared = sharedRing();
     await using script = new HotScript(`${prelude}
       if (evaluation === 1) {

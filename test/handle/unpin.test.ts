@@ -1,4 +1,4 @@
-/** Pins of maps, programs and links are removed by the object that they are pins of, and nothing else is. */
+/** `unpin()` removes pins of the object itself, and nothing else. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import {
   existsSync,
@@ -34,7 +34,7 @@ function link(): Link {
   return attached.attach();
 }
 
-/** Each kind of object: a new one, another object for the same one, and the words for it. */
+/** Functions that create, open and describe an object of each kind. */
 const kinds = {
   map: {
     create: map,
@@ -65,7 +65,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.each(Object.entries(kinds))(
   "unpin() of a %s",
   (noun, { create, openAt, fromId, words }) => {
-    bpfTest("does not remove a file, folder or symbolic link, and says what is there", () => {
+    bpfTest("throws for a file, directory or symbolic link, and does not remove it", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const pin = join(bpffs.path, "pin");
@@ -83,7 +83,7 @@ describe.each(Object.entries(kinds))(
         [file!]: /: .*file is a file that is not a pin, .*\. It was not removed$/,
         [folderInside!]: /: .*folder is a directory\. It was not removed$/,
         [`${bpffs.path}/folder`]: /: .* is a directory\. It was not removed$/,
-        [alias!]: /: .*alias is a symbolic link: give its target\. It was not removed$/,
+        [alias!]: /: .*alias is a symbolic link: pass its target\. It was not removed$/,
         [join(bpffs.path, "alias")]: /is a symbolic link/,
       };
       for (const [path, message] of Object.entries(refusals)) {
@@ -96,7 +96,7 @@ describe.each(Object.entries(kinds))(
       expect(object.unpin()).toBe(true);
     });
 
-    bpfTest("does not remove a pin of another object of any kind", () => {
+    bpfTest("throws for a pin of another object of any kind, and does not remove it", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       for (const [otherNoun, other] of Object.entries(kinds)) {
@@ -112,19 +112,21 @@ describe.each(Object.entries(kinds))(
         expect(countResources()).toEqual(before);
         expect(existsSync(path)).toBe(true);
       }
-      // Its own pin was taken away, and another object's put there.
+      // The object's own pin is replaced by a pin of another object.
       const path = join(bpffs.path, "taken");
       object.pin(path);
       unlinkSync(path);
-      using thief = create();
-      thief.pin(path);
-      expect(() => object.unpin()).toThrow(`is a pin of ${words(thief.id)}. It was not removed`);
+      using replacement = create();
+      replacement.pin(path);
+      expect(() => object.unpin()).toThrow(
+        `is a pin of ${words(replacement.id)}. It was not removed`,
+      );
       expect(existsSync(path)).toBe(true);
-      expect(thief.unpin()).toBe(true);
+      expect(replacement.unpin()).toBe(true);
       expect(existsSync(path)).toBe(false);
     });
 
-    bpfTest("of a pin that is gone returns false, also when repeated", () => {
+    bpfTest("returns false for a pin that does not exist any more, also when repeated", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const path = join(bpffs.path, "pin");
@@ -142,7 +144,7 @@ describe.each(Object.entries(kinds))(
       ]);
     });
 
-    bpfTest("removes every pin that the object has made, or only the given one", () => {
+    bpfTest("removes every pin that the object has created, or only the given one", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const paths = ["a", "b", "c", "d"].map((name) => join(bpffs.path, name));
@@ -150,14 +152,14 @@ describe.each(Object.entries(kinds))(
       for (const path of paths) object.pin(path);
       expect(object.unpin(paths[1])).toBe(true);
       expect(areThere()).toEqual([true, false, true, true]);
-      // One that somebody else removed is nothing to stop at.
+      // A pin that was already removed does not stop the others from being removed.
       unlinkSync(paths[0]!);
       expect(object.unpin()).toBe(true);
       expect(areThere()).toEqual([false, false, false, false]);
     });
 
     bpfTest(
-      "keeps pins made by other objects for the same map, program or link, unless they are given",
+      "keeps pins that other objects have created for the same map, program or link, unless their path is given",
       () => {
         using bpffs = new BpfFileSystem();
         using object = create();
@@ -172,11 +174,13 @@ describe.each(Object.entries(kinds))(
         expect(object.unpin(b)).toBe(true);
         expect(byId.unpin()).toBe(false);
         using unpinned = fromId(object.id);
-        expect(() => unpinned.unpin()).toThrow(/was not pinned here: give unpin\(\) the path$/);
+        expect(() => unpinned.unpin()).toThrow(
+          /was not pinned by this object: pass the path to unpin\(\)$/,
+        );
       },
     );
 
-    bpfTest("does not look for a pin that was moved, but removes it where it is", () => {
+    bpfTest("does not find a pin that was moved, unless its new path is given", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const [from, to] = [join(bpffs.path, "from"), join(bpffs.path, "to")];
@@ -187,7 +191,7 @@ describe.each(Object.entries(kinds))(
       expect(object.unpin(to)).toBe(true);
     });
 
-    bpfTest("follows symbolic links of folders", () => {
+    bpfTest("follows symbolic links to directories", () => {
       using bpffs = new BpfFileSystem();
       using object = create();
       const alias = join(folder, `${noun}-bpffs`);
@@ -198,7 +202,7 @@ describe.each(Object.entries(kinds))(
       expect(existsSync(join(bpffs.path, "pin"))).toBe(false);
     });
 
-    bpfTest("is not done by disposal", () => {
+    bpfTest("is not called by disposal", () => {
       using bpffs = new BpfFileSystem();
       const object = create();
       const paths = ["a", "b"].map((name) => join(bpffs.path, name));

@@ -23,7 +23,7 @@ const valued = { value: t.u64, maxEntries: 4 } as const;
 const indexed = { value: t.u64, length: 4 } as const;
 const inner = { type: "hash", ...keyed } as const;
 
-/** Options for each kind, complete. */
+/** Complete options for each map type. */
 const everyKind: { readonly [N in CreateMapOptions["type"]]: CreateMapOptions & { type: N } } = {
   hash: { type: "hash", ...keyed },
   lru_hash: { type: "lru_hash", ...keyed },
@@ -64,7 +64,7 @@ const classes = {
 
 describe("the table of classes", () => {
   test("has each public class, under its map type", () => {
-    // Classes that share their map type with another one.
+    // Classes that share their map type with another class.
     const others = ["PerfBuffer"];
     const publicNames = Object.entries(library as Readonly<Record<string, { kind?: unknown }>>)
       .filter(([name, { kind }]) => kind instanceof MapKind && !others.includes(name))
@@ -81,7 +81,7 @@ describe("the table of classes", () => {
 describe("the spec of a map", () => {
   for (const { type, ...options } of Object.values(everyKind)) {
     test(`of type ${type} is plain data`, () => {
-      // The options were checked against the type by the table.
+      // The table has checked the options against the type.
       const spec = classes[type].kind.spec({ ...options, name: "made" } as never);
       expect(structuredClone(spec)).toEqual(spec);
       expect([spec.type, spec.name]).toEqual([type, "made"]);
@@ -91,7 +91,7 @@ describe("the spec of a map", () => {
     });
   }
 
-  test("says whether the kernel needs the types of keys and values", () => {
+  test("has areRequired if the kernel requires the types of keys and values", () => {
     const { kind } = HashMap;
     const plain = kind.spec({ key: t.u32, value: t.u64, maxEntries: 1 });
     const locked = t.struct({ lock: t.spinLock, count: t.u32 });
@@ -101,15 +101,15 @@ describe("the spec of a map", () => {
   });
 });
 
-describe("a map by the name of its kind", () => {
+describe("createMap", () => {
   for (const options of Object.values(everyKind)) {
     const { type } = options;
-    mapTest(type)(`${type} is of its class`, () => {
+    mapTest(type)(`returns an object of the class for ${type}`, () => {
       let map: BpfMap;
       try {
         map = createMap({ ...options, name: "made" });
       } catch (error) {
-        // A kernel may be without the BPF security module, and says so.
+        // The BPF security module may be inactive.
         if (type === "inode_storage" && /lsm=/.test(String(error))) return;
         throw error;
       }
@@ -120,7 +120,7 @@ describe("a map by the name of its kind", () => {
     });
   }
 
-  bpfTest("is typed by it", () => {
+  bpfTest("infers the types from the options", () => {
     using recent = createMap({ type: "lru_hash", key: t.ipv4, value: t.u64Number, maxEntries: 4 });
     const _recent: LruHashMap<t.Type<string>, t.Type<number>> = recent;
     using ring = createMap({ type: "ringbuf", event: t.u64, size: 4096 });
@@ -139,13 +139,13 @@ describe("a map by the name of its kind", () => {
     expect([frames, _recent, _ring, _places, _opened].length).toBe(5);
   });
 
-  test("is refused where there is no such kind, or the options are another's", () => {
+  test("rejects unknown map types, and options of others", () => {
     const make = (options: unknown) => () => createMap(options as CreateMapOptions);
     expect(make({ type: "hsah", ...keyed })).toThrow(
-      /type: unknown kind of map "hsah": did you mean "hash"/,
+      /type: unknown map type "hsah": did you mean "hash"/,
     );
     expect(make({ type: "struct_ops" })).toThrow(TypeError);
-    expect(make({ ...keyed })).toThrow(/type: unknown kind of map undefined/);
+    expect(make({ ...keyed })).toThrow(/type: unknown map type undefined/);
     expect(make(undefined)).toThrow(/createMap: expected options such as/);
     expect(make({ type: "array", ...keyed })).toThrow(/ArrayMap: unknown option "key"/);
     expect(make({ type: "toString" })).toThrow(TypeError);

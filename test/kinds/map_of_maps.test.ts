@@ -35,7 +35,7 @@ describe.each([
   ["a hash", () => new HashOfMaps({ key: t.u32, maxEntries: 64, inner: innerHash })],
   ["an array", () => new ArrayOfMaps({ length: 64, inner: innerHash })],
 ] as const)("%s of maps in batches", (_, create) => {
-  /** Maps that have their index as a key, and an outer map with them. */
+  /** Creates an outer map with inner maps that contain their own index as a key. */
   function filled(count: number) {
     const stack = new DisposableStack();
     const list = Array.from({ length: count }, (__, key) =>
@@ -48,11 +48,11 @@ describe.each([
   }
   const inOrder = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b);
 
-  bpfTest("stores many like single calls", () => {
+  bpfTest("setMany stores the same as single calls", () => {
     const { stack, list, maps } = filled(20);
     using _stack = stack;
     expect(inOrder(maps.ids())).toEqual(list.map(({ id }, key) => [key, id]));
-    // In place of others.
+    // Replaces maps.
     expect(
       maps.setMany([
         [3, list[4] as never],
@@ -64,7 +64,7 @@ describe.each([
   });
 
   bpfTest(
-    "stores none if one is not a map or of another kind, and reports how many were stored when the kernel refuses",
+    "setMany stores none if one is not a map of the right type, and reports how many it stored if the kernel rejects one",
     () => {
       using maps = create();
       using good = new HashMap(inner);
@@ -111,7 +111,7 @@ describe.each([
     },
   );
 
-  bpfTest("deletes many, whether they are there or not", () => {
+  bpfTest("deleteMany deletes present keys and ignores absent ones", () => {
     const { stack, maps } = filled(8);
     using _stack = stack;
     expect(maps.deleteMany([1, 9, 2, 2, 63])).toBe(2);
@@ -119,30 +119,30 @@ describe.each([
     expect(maps.deleteMany([])).toBe(0);
   });
 
-  bpfTest("yields arrays of maps that are open during the iteration", () => {
+  bpfTest("entriesInBatches yields arrays of maps that are open during the iteration", () => {
     const { stack, list, maps } = filled(20);
     using _stack = stack;
     const before = openKernelObjects().size;
     const seen: [number, number][] = [];
-    const handedOut: HashMap<typeof t.u32, typeof t.u64Number>[] = [];
+    const returned: HashMap<typeof t.u32, typeof t.u64Number>[] = [];
     for (const batch of maps.entriesInBatches({ max: 8 })) {
       expect(batch.length).toBe(seen.length < 16 ? 8 : 4);
       for (const [key, map] of batch) {
         seen.push([key, map.get(key) as number]);
-        handedOut.push(map);
+        returned.push(map);
       }
     }
     expect(inOrder(seen)).toEqual(list.map((___, key) => [key, key]));
-    expect(handedOut.every(({ disposed }) => disposed)).toBe(true);
+    expect(returned.every(({ disposed }) => disposed)).toBe(true);
     for (const _batch of maps.entriesInBatches()) break;
     expect(openKernelObjects().size).toBe(before);
     expect(() => [...maps.entriesInBatches({ max: 0 })]).toThrow(/max: expected an integer from 1/);
   });
 
-  bpfTest("takes all, and loses none if the loop ends early", () => {
+  bpfTest("takeAll takes all maps, and loses none if the loop ends early", () => {
     const { stack, list, maps } = filled(20);
     using _stack = stack;
-    // The outer map alone keeps them from now on.
+    // From here on only the outer map keeps them.
     for (const map of list) map[Symbol.dispose]();
     const before = openKernelObjects().size;
     const taken: [number, number][] = [];
@@ -171,19 +171,19 @@ describe.each([
     expect(openKernelObjects().size).toBe(before);
   });
 
-  bpfTest("finds the next key", () => {
+  bpfTest("nextKey returns the next key", () => {
     const { stack, maps } = filled(4);
     using _stack = stack;
     const keys = [];
     for (let key = maps.nextKey(); key !== undefined; key = maps.nextKey(key)) keys.push(key);
-    // Of an array every index, as the kernel does.
+    // For an array it returns every index, as the kernel does.
     expect(keys.sort((a, b) => a - b)).toEqual(
       Array.from({ length: maps.type === "hash_of_maps" ? 4 : 64 }, (___, key) => key),
     );
   });
 });
 
-bpfTest("batches of maps of maps open no more at once than processes have descriptors for", () => {
+bpfTest("batches of maps of maps have fewer open maps than the limit on descriptors", () => {
   using map = new HashMap(inner);
   using hash = new HashOfMaps({ key: t.u32, maxEntries: 200, inner: innerHash });
   using array = new ArrayOfMaps({ length: 200, inner: innerHash });
@@ -197,7 +197,7 @@ bpfTest("batches of maps of maps open no more at once than processes have descri
 });
 
 describe("an array of maps in batches", () => {
-  bpfTest("refuses an index outside before it does anything", () => {
+  bpfTest("rejects an index outside the array before any change", () => {
     using maps = new ArrayOfMaps({ length: 4, inner: innerHash });
     using map = new HashMap(inner);
     maps.set(1, map);
@@ -213,8 +213,8 @@ describe("an array of maps in batches", () => {
   });
 });
 
-describe("keys of a hash of maps that their type would write in another way", () => {
-  bpfTest("are looked up, stored and deleted by the keys that a walk yields", () => {
+describe("keys of a hash of maps that their type writes differently", () => {
+  bpfTest("are looked up, stored and deleted by the keys that an iteration returns", () => {
     using raw = new HashOfMaps({ key: t.bytes(8), maxEntries: 8, inner: innerHash });
     using first = new HashMap(inner);
     using second = new HashMap(inner);
@@ -241,7 +241,7 @@ describe("keys of a hash of maps that their type would write in another way", ()
 });
 
 describe("a hash of maps", () => {
-  bpfTest("keeps maps alive, and opens them as what they are", () => {
+  bpfTest("keeps maps alive, and opens them as objects of their class", () => {
     using maps = outer();
     {
       using first = new HashMap(inner);
@@ -270,7 +270,7 @@ describe("a hash of maps", () => {
     expect(maps.count()).toBe(0);
   });
 
-  bpfTest("gives each map to a loop and takes it back", () => {
+  bpfTest("opens each map for a loop and disposes of it afterwards", () => {
     using maps = outer();
     using a = new HashMap(inner);
     using b = new HashMap(inner);
@@ -298,11 +298,11 @@ describe("a hash of maps", () => {
     expect(maps.count()).toBe(0);
   });
 
-  bpfTest("refuses what is not like its template, and says what must be", () => {
+  bpfTest("rejects maps that differ from its template, with the cause", () => {
     using maps = outer();
     using array = new ArrayMap({ value: t.u64Number, length: 8 });
     using wide = new HashMap({ key: t.u64Number, value: t.u64Number, maxEntries: 8 });
-    // @ts-expect-error an array is no hash
+    // @ts-expect-error an array is not a hash table
     expect(() => maps.set(1, array)).toThrow(
       /value of hash_of_maps map "outer": expected a hash map, got the array map/,
     );
@@ -310,12 +310,12 @@ describe("a hash of maps", () => {
     expect(() => maps.set(1, wide)).toThrow(
       /cannot store the hash map \d+ in hash_of_maps map "outer": .*EINVAL.*sizes and flags must be the same/,
     );
-    // @ts-expect-error a number is no map
+    // @ts-expect-error a number is not a map
     expect(() => maps.set(1, 5)).toThrow(/expected a map, got 5/);
     expect(maps.count()).toBe(0);
   });
 
-  bpfTest("that is full says so", () => {
+  bpfTest("throws E2BIG if it is full", () => {
     using maps = outer();
     using map = new HashMap(inner);
     for (let key = 0; key < 4; key++) maps.set(key, map);
@@ -323,7 +323,7 @@ describe("a hash of maps", () => {
     expect(maps.count()).toBe(4);
   });
 
-  bpfTest("is read by programs, which see an exchange at once", () => {
+  bpfTest("is read by programs, which see a replaced map at once", () => {
     using maps = outer();
     const { r0, r1, r2, fp } = asm;
     using program = new Program({
@@ -358,7 +358,7 @@ describe("a hash of maps", () => {
     }
   });
 
-  bpfTest("does what a Map of ids does", () => {
+  bpfTest("behaves like a Map of ids", () => {
     withRandom((random) => {
       using maps = new HashOfMaps({
         key: t.bytes(5),
@@ -374,18 +374,18 @@ describe("a hash of maps", () => {
         const key = random.pick(keys);
         const hex = key.toHex();
         const queue = random.pick(queues);
-        const isThere = model.has(hex);
+        const isPresent = model.has(hex);
         switch (random.below(5)) {
           case 0:
             expect(maps.delete(key)).toBe(model.delete(hex));
             break;
           case 1:
-            expect(maps.add(key, queue)).toBe(!isThere);
-            if (!isThere) model.set(hex, queue.id);
+            expect(maps.add(key, queue)).toBe(!isPresent);
+            if (!isPresent) model.set(hex, queue.id);
             break;
           case 2:
-            expect(maps.replace(key, queue)).toBe(isThere);
-            if (isThere) model.set(hex, queue.id);
+            expect(maps.replace(key, queue)).toBe(isPresent);
+            if (isPresent) model.set(hex, queue.id);
             break;
           case 3:
             maps.set(key, queue);
@@ -393,7 +393,7 @@ describe("a hash of maps", () => {
             break;
           default:
             expect(maps.getId(key)).toBe(model.get(hex));
-            expect(maps.has(key)).toBe(isThere);
+            expect(maps.has(key)).toBe(isPresent);
         }
       }
       expect(new Map([...maps.ids()].map(([key, id]) => [key.toHex(), id]))).toEqual(model);
@@ -403,7 +403,7 @@ describe("a hash of maps", () => {
 });
 
 describe("an array of maps", () => {
-  bpfTest("has empty places, which walks pass over", () => {
+  bpfTest("has empty slots, which iteration skips", () => {
     using maps = new ArrayOfMaps({
       length: 1000,
       inner: { type: "array", value: t.u32, length: 2 },
@@ -424,7 +424,7 @@ describe("an array of maps", () => {
     expect(maps.count()).toBe(0);
   });
 
-  bpfTest("takes arrays of other lengths with the flag inner_map alone", () => {
+  bpfTest("accepts arrays of other lengths only with the flag inner_map", () => {
     using short = new ArrayMap({ value: t.u32, length: 1 });
     using fixed = new ArrayOfMaps({
       length: 1,
@@ -451,7 +451,7 @@ describe("an array of maps", () => {
     expect(opened?.byteLength).toBe(4096);
   });
 
-  bpfTest("holds and opens maps of every kind that can be inside", () => {
+  bpfTest("stores and opens maps of every type that can be inside", () => {
     const keyed = { key: t.u32, value: t.u64, maxEntries: 4 } as const;
     const kinds: readonly InnerMapOptions[] = [
       { type: "lru_hash", ...keyed },
@@ -477,7 +477,7 @@ describe("an array of maps", () => {
       { type: "cgrp_storage", value: t.u64 },
       { type: "user_ringbuf", event: t.u64, size: 65_536 },
     ];
-    // That the kernel has what its version has is tested elsewhere.
+    // Other tests check that the kernel has what its version should have.
     for (const inner of kinds.filter(({ type }) => features.mapTypes.get(type).available)) {
       using maps = new ArrayOfMaps({ length: 1, inner });
       using own = createMap(inner);
@@ -506,7 +506,7 @@ describe("an array of maps", () => {
 });
 
 describe("maps of maps", () => {
-  bpfTest("are opened again with the types of what is in them", () => {
+  bpfTest("are opened again with the types of the inner maps", () => {
     using maps = outer();
     using map = new HashMap(inner);
     maps.set(1, map.set(2, 3));
@@ -519,12 +519,12 @@ describe("maps of maps", () => {
       expect(opened?.get(2)).toBe(3);
     }
     expect(() => ArrayOfMaps.fromFd(maps.fd, { inner: types.inner })).toThrow(/does not fit/);
-    // @ts-expect-error the types of the maps inside are left out
+    // @ts-expect-error the types of the inner maps are missing
     using untyped = HashOfMaps.fromFd(maps.fd, { key: t.u32, inner: { type: "hash" } });
     expect(() => untyped.get(1)).toThrow(/key: expected a type/);
   });
 
-  bpfTest("of another type inside refuse to open it", () => {
+  bpfTest("reject inner maps of another type when they are opened", () => {
     using maps = outer();
     using map = new HashMap(inner);
     maps.set(1, map);
@@ -535,17 +535,17 @@ describe("maps of maps", () => {
     expect(openKernelObjects().size).toBe(before);
   });
 
-  bpfTest("refuse a map as `inner` and ask for its options", () => {
+  bpfTest("reject a map as `inner` and ask for its options", () => {
     using live = new HashMap({ ...inner, name: "live" });
     const make = () => new HashOfMaps({ key: t.u32, maxEntries: 1, inner: live as never });
-    expect(make).toThrow(/got the hash map "live": give the options that describe it/);
+    expect(make).toThrow(/got the hash map "live": pass the options that describe it/);
   });
 
-  bpfTest("are opened with no option of the maps inside that these do not have", () => {
+  bpfTest("reject unknown options of the inner maps when they are opened", () => {
     using hash = outer();
     using array = new ArrayOfMaps({ length: 1, inner: { type: "array", value: t.u32, length: 1 } });
     const open = (options: object) => () =>
-      // Options as they come from JavaScript.
+      // Untyped options, as in JavaScript.
       HashOfMaps.fromFd(hash.fd, { key: t.u32, inner: options as never });
     const before = openKernelObjects().size;
     expect(open({ ...innerHash, valeu: t.u64 })).toThrow(/HashMap: unknown option "valeu".*value/);
@@ -553,14 +553,14 @@ describe("maps of maps", () => {
     const wrong = { type: "array", value: t.u32, maxEntries: 1 } as const;
     expect(() => ArrayOfMaps.fromFd(array.fd, { inner: wrong })).toThrow(/option `length`/);
     expect(openKernelObjects().size).toBe(before);
-    // Those that it was created with may be there.
+    // The options of the creation are accepted.
     using _opened = open({ ...innerHash, flags: [], name: "" })();
   });
 
-  bpfTest("check what is said of the maps inside, and leave nothing open", () => {
+  bpfTest("check the options of the inner maps, and leave nothing open", () => {
     const before = openKernelObjects().size;
     const make = (options: unknown) => () =>
-      // Options as they come from JavaScript.
+      // Untyped options, as in JavaScript.
       new HashOfMaps({ key: t.u32, maxEntries: 1, inner: options as never });
     expect(make(undefined)).toThrow(/inner: expected an object such as \{ type: "hash"/);
     expect(make({ type: "hsah", ...inner })).toThrow(/inner: type: .*did you mean "hash"/);

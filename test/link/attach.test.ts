@@ -71,7 +71,7 @@ for (const [section, type, rounds] of kinds) {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       const link = program.attach();
-      expect(() => link.unpin()).toThrow("was not pinned here: give unpin() the path");
+      expect(() => link.unpin()).toThrow("was not pinned by this object: pass the path to unpin()");
       expect(link.pin(path)).toBe(link);
       expect(link.unpin()).toBe(true);
       expect(existsSync(path)).toBe(false);
@@ -93,10 +93,10 @@ for (const [section, type, rounds] of kinds) {
         using program = execCounter(section, counts);
         using link = program.attach();
         expect(() => link.update(program)).toThrow(
-          /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach anew and dispose of this one/,
+          /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach the new program and dispose of this link/,
         );
         expect(() => link.detach()).toThrow(
-          /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of it and remove its pins/,
+          /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of the link and remove its pins/,
         );
       },
     );

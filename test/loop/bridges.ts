@@ -1,6 +1,6 @@
 import { test } from "bun:test";
 import { writeSync } from "node:fs";
-import { eventDescriptor } from "../../src/ffi/aio.ts";
+import { createEventfd } from "../../src/ffi/aio.ts";
 import type { Descriptor } from "../../src/ffi/descriptor.ts";
 import type { BridgeName } from "../../src/loop/bridge.ts";
 import { eventLoop, watch } from "../../src/loop/event_loop.ts";
@@ -9,7 +9,7 @@ import { type DefineTest, skipping } from "../support/skipping.ts";
 /** The variable that forces a bridge. */
 export const bridgeVariable = "BUN_BPF_LOOP";
 
-/** The bridges, and why one cannot be tested here. */
+/** The bridges, each with the reason for which it cannot be tested here, if any. */
 export const bridges: readonly { name: BridgeName; obstacle: string | undefined }[] = (
   ["io_uring", "aio", "timer"] as const
 ).map((name) => ({ name, obstacle: findObstacle(name) }));
@@ -28,7 +28,7 @@ function findObstacle(name: BridgeName): string | undefined {
   }
 }
 
-/** Runs `body` while this bridge is forced: it is opened by the first watch, and closed with the last. */
+/** Runs `body` while this bridge is forced. The first watch opens it, and the disposal of the last one closes it. */
 export function withBridge<Result>(name: BridgeName, body: () => Result): Result {
   const before = process.env[bridgeVariable];
   process.env[bridgeVariable] = name;
@@ -50,10 +50,10 @@ export function withBridge<Result>(name: BridgeName, body: () => Result): Result
   return result.finally(restore) as Result;
 }
 
-/** The kernel waits for a grace period at each end of an AIO context, which takes long on a busy machine. */
-const longestMilliseconds = 60_000;
+/** The kernel waits for an RCU grace period when an AIO context is destroyed, which takes long on a busy machine. */
+const timeoutMs = 60_000;
 
-/** A test for each bridge; skipped, with the reason in its name, where the system forbids that bridge. */
+/** Defines a test for each bridge, which is skipped where the system forbids the bridge. */
 export function bridgeTest(
   name: string,
   body: (bridge: BridgeName) => void | Promise<void>,
@@ -68,14 +68,14 @@ export function bridgeTest(
         await withBridge(bridge, async () => body(bridge));
         if (eventLoop.bridge !== undefined) throw new Error("this test left a watch open");
       },
-      longestMilliseconds,
+      timeoutMs,
     );
   }
 }
 
-/** A descriptor that becomes readable when the test says so. */
+/** A descriptor that becomes readable at a call of {@link raise}. */
 export class Signal implements Disposable {
-  readonly #descriptor: Descriptor = eventDescriptor("signal");
+  readonly #descriptor: Descriptor = createEventfd("signal");
 
   get fd(): number {
     return this.#descriptor.fd;

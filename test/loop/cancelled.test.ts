@@ -7,7 +7,7 @@ import { testUnless } from "../support/skipping.ts";
 import { bridges, bridgeTest, bridgeVariable, Signal } from "./bridges.ts";
 import { repetitions } from "../support/effort.ts";
 
-/** Completions that the kernel holds for our io_uring: in its queue, and on the list of those that did not fit. */
+/** Counts the completions that the kernel holds for this process's io_uring: in the queue, and in its overflow list. */
 function heldCompletions(): number {
   let held = 0;
   for (const fd of readdirSync("/proc/self/fd")) {
@@ -24,33 +24,36 @@ function heldCompletions(): number {
   return held;
 }
 
-bridgeTest("waits that are taken back cost the kernel nothing, without a wake-up", async (name) => {
-  using signal = new Signal();
-  using other = new Signal();
-  let reports = 0;
-  // Keeps the bridge, and is a wait in flight all the time.
-  using kept = watch(
-    () => other.fd,
-    () => void reports++,
-  );
-  kept.arm();
-  using watched = watch(
-    () => signal.fd,
-    () => expect.unreachable(),
-  );
-  // More than AIO has in flight at once, and than the queue of io_uring holds; without a turn of the loop.
-  for (let round = 0; round < repetitions(20_000); round++) {
-    watched.arm();
-    watched.disarm();
-  }
-  // The kernel's file about the descriptor does not tell of completions in 5.10, and does in 6.1.
-  if (name === "io_uring" && isKernelSince("6.1")) expect(heldCompletions()).toBe(0);
-  other.raise();
-  await Bun.sleep(30);
-  expect(reports).toBe(1);
-});
+bridgeTest(
+  "cancelled waits leave no completions in the kernel, also without a wake-up",
+  async (name) => {
+    using signal = new Signal();
+    using other = new Signal();
+    let reports = 0;
+    // Keeps the bridge open, with a pending wait.
+    using kept = watch(
+      () => other.fd,
+      () => void reports++,
+    );
+    kept.arm();
+    using watched = watch(
+      () => signal.fd,
+      () => expect.unreachable(),
+    );
+    // More than the limit of AIO for pending polls, and than the capacity of io_uring's queue, without a turn of the loop.
+    for (let round = 0; round < repetitions(20_000); round++) {
+      watched.arm();
+      watched.disarm();
+    }
+    // fdinfo shows completions in kernel 6.1, but not in 5.10.
+    if (name === "io_uring" && isKernelSince("6.1")) expect(heldCompletions()).toBe(0);
+    other.raise();
+    await Bun.sleep(30);
+    expect(reports).toBe(1);
+  },
+);
 
-bridgeTest("a wait that is taken back takes no other's wake-up with it", async () => {
+bridgeTest("a cancelled wait does not lose the wake-ups of other waits", async () => {
   const signals = Array.from({ length: 20 }, () => new Signal());
   using silent = new Signal();
   for (let round = 0; round < 20; round++) {
@@ -67,7 +70,7 @@ bridgeTest("a wait that is taken back takes no other's wake-up with it", async (
     );
     for (const watched of watches) watched.arm();
     taken.arm();
-    // All have completed in the kernel before the loop has its turn: the end of a wait meets their completions.
+    // All polls complete in the kernel before the next turn of the loop, so the cancellation finds their completions.
     for (const signal of signals) signal.raise();
     taken.disarm();
     taken.arm();
@@ -79,7 +82,7 @@ bridgeTest("a wait that is taken back takes no other's wake-up with it", async (
   for (const signal of signals) signal[Symbol.dispose]();
 });
 
-bridgeTest("waits taken back by who is woken take no other's wake-up with them", async () => {
+bridgeTest("a wait that onReady cancels does not lose the wake-ups of other waits", async () => {
   using silent = new Signal();
   using late = new Signal();
   using early = new Signal();
@@ -103,7 +106,7 @@ bridgeTest("waits taken back by who is woken take no other's wake-up with them",
 
 for (const { name, obstacle } of bridges) {
   testUnless(obstacle)(
-    `${name}: what one onReady throws is an uncaught error, and the others are woken`,
+    `${name}: an error in onReady is an uncaught exception, and other watches are woken`,
     async () => {
       const child = `${import.meta.dir}/children/throwing_consumer.ts`;
       const ended = await runBun([child], { timeout: 20_000, env: { [bridgeVariable]: name } });
@@ -117,7 +120,7 @@ for (const { name, obstacle } of bridges) {
 }
 
 testUnless(bridges[0]?.obstacle)(
-  "an io_uring that stays busy is an error after some attempts",
+  "an io_uring instance that stays busy is an error after several retries",
   async () => {
     const child = `${import.meta.dir}/children/forbidden.ts`;
     const env = { [bridgeVariable]: "io_uring", FORBIDDEN_ERRNO: "16" };

@@ -3,7 +3,7 @@ import { eventLoop, RingBuf, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { withBridge } from "./bridges.ts";
 
-bpfTest("a bridge that is asked for is used, before the one of the environment", () => {
+bpfTest("use takes precedence over the environment variable", () => {
   try {
     withBridge("aio", () => {
       eventLoop.use("timer");
@@ -28,7 +28,7 @@ bpfTest("a bridge that is asked for is used, before the one of the environment",
   }
 });
 
-test("a bridge that there is not is a TypeError that names those there are", () => {
+test("use throws a TypeError with the known names for an unknown bridge", () => {
   // @ts-expect-error: wrong on purpose
   expect(() => eventLoop.use("epoll")).toThrow(
     'use: expected one of "auto", "io_uring", "aio", "timer", got "epoll"',

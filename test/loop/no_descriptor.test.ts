@@ -26,7 +26,7 @@ function startAll() {
 
 for (const [index, [spare, bridge]] of cases.entries()) {
   bpfTest(
-    `a consumer that begins with ${spare} descriptors left gets its events, and a better bridge later`,
+    `a consumer that starts with ${spare} free descriptors gets its events, and later a better bridge`,
     async () => {
       started ??= startAll();
       const { stdout, stderr } = await started[index]!;

@@ -15,7 +15,7 @@ const timeout = 20_000;
 
 for (const { name, obstacle } of bridges) {
   testUnless(obstacle)(
-    `${name}: an armed wait keeps the process alive, and the end of it lets it go`,
+    `${name}: a watch keeps the process alive while it is armed, and only then`,
     async () => {
       const env = { [bridgeVariable]: name };
       const ended = await runBun([`${children}/armed_or_not.ts`], { timeout, env });
@@ -24,14 +24,14 @@ for (const { name, obstacle } of bridges) {
   );
 }
 
-test("AIO takes over where io_uring is forbidden", async () => {
+test("AIO is used where io_uring is forbidden", async () => {
   const args = [`${children}/forbidden.ts`, "io_uring_setup"];
   const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
   expect(ended.stdout).toContain("woken by aio");
   expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
 });
 
-test("where both are forbidden a timer looks, and what stands in the way of each is told", async () => {
+test("a timer is used where both are forbidden, and refusals has the error of each", async () => {
   const args = [`${children}/forbidden.ts`, "io_uring_setup", "io_setup"];
   const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
   expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
@@ -40,7 +40,7 @@ test("where both are forbidden a timer looks, and what stands in the way of each
   expect(ended.stdout).toContain("io_setup: EPERM");
 });
 
-test("AIO takes over where io_uring can be set up but not entered", async () => {
+test("AIO is used where only io_uring_enter is forbidden", async () => {
   const args = [`${children}/forbidden.ts`, "io_uring_enter"];
   const ended = await runBun(args, { timeout, env: { [bridgeVariable]: "" } });
   expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
@@ -48,7 +48,7 @@ test("AIO takes over where io_uring can be set up but not entered", async () => 
   expect(ended.stdout).toContain("io_uring_enter: EPERM");
 });
 
-/** How often a process's threads woke up, and how long they ran in hundredths of a second, since it began. */
+/** Returns how often the threads of a process have woken up, and for how many hundredths of a second they have run. */
 function activity(pid: number): { wakeUps: number; ticks: number } {
   let wakeUps = 0;
   for (const task of readdirSync(`/proc/${pid}/task`)) {
@@ -59,15 +59,15 @@ function activity(pid: number): { wakeUps: number; ticks: number } {
   return { wakeUps, ticks: Number(fields[11]) + Number(fields[12]) };
 }
 
-/** What a process does while it waits. */
+/** Activity of a process while it waits. */
 interface Waiting {
   readonly wakeUps: number;
   readonly ticks: number;
-  /** The library's own system calls, as lines of strace; nothing where it is not installed. */
+  /** System calls that only this library makes, as lines of strace. Empty if strace is not installed. */
   readonly calls: string;
 }
 
-/** Starts a child, lets it come to rest, and looks at it: first as it is, then traced. */
+/** Starts a child, waits until it is idle, and observes it: first untraced, then with strace. */
 async function observe(file: string, bridge: BridgeName | ""): Promise<Waiting> {
   await using child = Bun.spawn([process.execPath, `${children}/${file}`], {
     cwd: packageRoot,
@@ -75,7 +75,7 @@ async function observe(file: string, bridge: BridgeName | ""): Promise<Waiting> 
     stdout: "pipe",
   });
   await child.stdout.getReader().read();
-  // The compiler's and the collector's threads have work left from the start.
+  // The threads of the compiler and the garbage collector are busy for a while after the start.
   await Bun.sleep(1000);
   try {
     const before = activity(child.pid);
@@ -93,12 +93,12 @@ async function observe(file: string, bridge: BridgeName | ""): Promise<Waiting> 
 
 const traceObstacle = commandObstacle("strace");
 
-/** The bridges that are woken by the kernel: a timer polls by itself. */
+/** The bridges by which the kernel wakes the loop. A timer polls instead. */
 const usable = bridges.filter(({ name, obstacle }) => obstacle === undefined && name !== "timer");
 
 let observed: Promise<Waiting[]> | undefined;
 
-/** An idle Bun, and a process that waits for a ring by each bridge: side by side, once for all tests. */
+/** Observes an idle Bun, and a process that waits for a ring by each bridge, in parallel and once for all tests. */
 function observeAll(): Promise<Waiting[]> {
   observed ??= Promise.all([
     observe("idle_bun.ts", ""),
@@ -108,7 +108,7 @@ function observeAll(): Promise<Waiting[]> {
 }
 
 bpfTest(
-  "a process that waits for a ring wakes up no more than an idle Bun",
+  "a process that waits for a ring wakes up no more often than an idle Bun",
   async () => {
     const [own, ...waiting] = (await observeAll()).map(({ wakeUps, ticks }) => ({
       wakeUps,
@@ -116,7 +116,7 @@ bpfTest(
     }));
     for (const [index, seen] of waiting.entries()) {
       const { name } = usable[index]!;
-      // Bun's collector has timers of its own, some 5 to 15 a second in all; a poll of ours every 20 ms would be 125.
+      // Timers of Bun's garbage collector fire 5 to 15 times a second. Polling every 20 ms would be 125 wake-ups in this time.
       expect({ name, seen, own }).toSatisfy(() => seen.wakeUps <= own!.wakeUps + 60);
       expect({ name, seen, own }).toSatisfy(() => seen.ticks <= own!.ticks + 3);
     }
@@ -124,10 +124,10 @@ bpfTest(
   15_000,
 );
 
-/** What only this library calls: each of them would be a wake-up of ours. */
+/** The system calls that only this library makes: each would mean a wake-up by this library. */
 const ownCalls = "bpf,io_uring_enter,io_submit,io_getevents,io_cancel,recvfrom,ioctl";
 
-/** The calls of a process in two seconds, of those that are ours. */
+/** Returns the calls of {@link ownCalls} that a process makes in two seconds. */
 async function tracedCalls(pid: number): Promise<string> {
   const log = join(tmpdir(), `bun-bpf-strace-${pid}`);
   const args = [`--trace=${ownCalls}`, "-f", "-qq", "--signal=none", "-o", log, "-p", `${pid}`];
@@ -141,7 +141,7 @@ async function tracedCalls(pid: number): Promise<string> {
 }
 
 testUnless(bpfObstacle ?? traceObstacle)(
-  "a process that waits for a ring makes no system call of its own",
+  "a process that waits for a ring makes no system call",
   async () => {
     const [, ...waiting] = await observeAll();
     for (const { calls } of waiting) expect(calls).toBe("");

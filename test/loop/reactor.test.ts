@@ -3,10 +3,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { eventLoop, type Watch, watch } from "../../src/loop/event_loop.ts";
 import { bridgeTest, bridgeVariable, Signal, withBridge } from "./bridges.ts";
 
-/** Long enough for a wake-up that should not come to come. */
-const quietMilliseconds = 30;
+/** The time after which a wake-up that should not happen would have happened. */
+const quietMs = 30;
 
-/** Descriptors of this process, and mappings of the bridges. */
+/** Counts the descriptors of this process, and the mappings of bridges. */
 function held(): { descriptors: number; mappings: number } {
   const mappings = readFileSync("/proc/self/maps", "utf8")
     .split("\n")
@@ -14,7 +14,7 @@ function held(): { descriptors: number; mappings: number } {
   return { descriptors: readdirSync("/proc/self/fd").length, mappings };
 }
 
-bridgeTest("reports a descriptor that becomes readable, once for each arming", async (bridge) => {
+bridgeTest("a watch reports a readable descriptor once each time it is armed", async (bridge) => {
   using signal = new Signal();
   let ready = Promise.withResolvers<void>();
   let reports = 0;
@@ -30,16 +30,16 @@ bridgeTest("reports a descriptor that becomes readable, once for each arming", a
   watched.arm();
   setTimeout(() => signal.raise(), 5);
   await ready.promise;
-  await Bun.sleep(quietMilliseconds);
+  await Bun.sleep(quietMs);
   expect(reports).toBe(1);
-  // It is readable still: that is reported at once.
+  // The descriptor is still readable, which is reported at once.
   ready = Promise.withResolvers();
   watched.arm();
   await ready.promise;
   expect(reports).toBe(2);
 });
 
-bridgeTest("reports nothing that was not asked for, or was taken back", async () => {
+bridgeTest("a watch reports nothing if it is not armed, disarmed or disposed of", async () => {
   using signal = new Signal();
   let reports = 0;
   const count = () => void reports++;
@@ -54,10 +54,10 @@ bridgeTest("reports nothing that was not asked for, or was taken back", async ()
   disposed[Symbol.dispose]();
   disposed.arm();
   signal.raise();
-  await Bun.sleep(quietMilliseconds);
+  await Bun.sleep(quietMs);
   expect(reports).toBe(0);
   never.disarm();
-  // A wait that was taken back may be begun again.
+  // A watch can be armed again after it was disarmed.
   const ready = Promise.withResolvers<void>();
   using again = watch(() => signal.fd, ready.resolve);
   again.arm();
@@ -66,22 +66,25 @@ bridgeTest("reports nothing that was not asked for, or was taken back", async ()
   await ready.promise;
 });
 
-bridgeTest("a wait that is taken back after the descriptor became readable is silent", async () => {
-  using signal = new Signal();
-  let reports = 0;
-  using watched = watch(
-    () => signal.fd,
-    () => void reports++,
-  );
-  signal.raise();
-  watched.arm();
-  // The kernel has reported it already, but the loop has not had its turn.
-  watched.disarm();
-  await Bun.sleep(quietMilliseconds);
-  expect(reports).toBe(0);
-});
+bridgeTest(
+  "a watch that is disarmed after the descriptor became readable reports nothing",
+  async () => {
+    using signal = new Signal();
+    let reports = 0;
+    using watched = watch(
+      () => signal.fd,
+      () => void reports++,
+    );
+    signal.raise();
+    watched.arm();
+    // The poll has completed in the kernel, but the loop has not seen it yet.
+    watched.disarm();
+    await Bun.sleep(quietMs);
+    expect(reports).toBe(0);
+  },
+);
 
-bridgeTest("many wait at once over one bridge", async () => {
+bridgeTest("200 watches share one bridge", async () => {
   const before = held().descriptors;
   const signals = Array.from({ length: 200 }, () => new Signal());
   const waits = signals.map((signal) => {
@@ -90,10 +93,10 @@ bridgeTest("many wait at once over one bridge", async () => {
   });
   try {
     for (const { watched } of waits) watched.arm();
-    // One bridge: its own descriptors and those that Bun needs for it, however many wait.
+    // The descriptors of one bridge, and those that Bun needs for it.
     await Bun.sleep(1);
     expect(held().descriptors - before - signals.length).toBeLessThanOrEqual(4);
-    // All in one go, which is more completions than the kernel's queue holds.
+    // All at once, which is more completions than the kernel's queue can hold.
     for (const signal of signals) signal.raise();
     await Promise.all(waits.map(({ promise }) => promise));
   } finally {
@@ -102,7 +105,7 @@ bridgeTest("many wait at once over one bridge", async () => {
   }
 });
 
-bridgeTest("whoever is woken may end all waits, begin new ones, or both", async () => {
+bridgeTest("onReady can dispose of all watches and create new ones", async () => {
   using first = new Signal();
   using second = new Signal();
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -111,7 +114,7 @@ bridgeTest("whoever is woken may end all waits, begin new ones, or both", async 
   const endAll = () => {
     reports++;
     for (const watched of watches.splice(0)) watched[Symbol.dispose]();
-    // The bridge is gone: this opens another one, from inside a call of the first.
+    // The bridge is closed, so this opens another one, inside of a call by the first.
     using _successor = watch(
       () => second.fd,
       () => {},
@@ -126,12 +129,12 @@ bridgeTest("whoever is woken may end all waits, begin new ones, or both", async 
   first.raise();
   second.raise();
   await promise;
-  await Bun.sleep(quietMilliseconds);
+  await Bun.sleep(quietMs);
   expect(reports).toBe(1);
   expect(eventLoop.bridge).toBeUndefined();
 });
 
-bridgeTest("pauses of any length between waits lose nothing", async () => {
+bridgeTest("no wake-up is lost after pauses of any length between waits", async () => {
   using signal = new Signal();
   let ready = Promise.withResolvers<void>();
   using watched = watch(
@@ -139,7 +142,7 @@ bridgeTest("pauses of any length between waits lose nothing", async () => {
     () => ready.resolve(),
   );
   signal.raise();
-  // The AIO bridge stops its read of the counter after 10 ms without a wait.
+  // The AIO bridge closes its stream after 10 ms without a wait.
   for (const pause of [0, 5, 9, 10, 11, 12, 15, 25]) {
     ready = Promise.withResolvers();
     watched.arm();
@@ -148,10 +151,10 @@ bridgeTest("pauses of any length between waits lose nothing", async () => {
   }
 });
 
-/** Each end of an AIO context waits for a grace period of the kernel's, tens of milliseconds. */
+/** Destroying an AIO context waits for an RCU grace period, which takes tens of milliseconds. */
 const rounds = { io_uring: 1000, aio: 30, timer: 1000 } as const;
 
-bridgeTest("rounds of opening, waking up and closing leave nothing behind", async (bridge) => {
+bridgeTest("repeated opening, waking up and closing leaves nothing open", async (bridge) => {
   const round = async () => {
     using signal = new Signal();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -162,29 +165,32 @@ bridgeTest("rounds of opening, waking up and closing leave nothing behind", asyn
     watched.arm();
   };
   await round();
-  await Bun.sleep(quietMilliseconds);
+  await Bun.sleep(quietMs);
   const before = held();
   for (let count = 0; count < rounds[bridge]; count++) await round();
   // Bun closes its end of the socket in a later turn of the loop.
-  await Bun.sleep(quietMilliseconds);
+  await Bun.sleep(quietMs);
   expect(held()).toEqual(before);
 });
 
-bridgeTest("rounds without a turn of the loop leave nothing behind", async (bridge) => {
-  using signal = new Signal();
-  const before = held();
-  for (let count = 0; count < rounds[bridge]; count++) {
-    using watched = watch(
-      () => signal.fd,
-      () => {},
-    );
-    watched.arm();
-  }
-  await Bun.sleep(quietMilliseconds);
-  expect(held()).toEqual(before);
-});
+bridgeTest(
+  "repeated opening and closing without a turn of the loop leaves nothing open",
+  async (bridge) => {
+    using signal = new Signal();
+    const before = held();
+    for (let count = 0; count < rounds[bridge]; count++) {
+      using watched = watch(
+        () => signal.fd,
+        () => {},
+      );
+      watched.arm();
+    }
+    await Bun.sleep(quietMs);
+    expect(held()).toEqual(before);
+  },
+);
 
-test("an unknown bridge is a TypeError that names those there are, and nothing is left open", () => {
+test("an unknown bridge in the environment variable is a TypeError with the known names, and leaves nothing open", () => {
   using signal = new Signal();
   const before = held();
   // @ts-expect-error: wrong on purpose
@@ -201,7 +207,7 @@ test("an unknown bridge is a TypeError that names those there are, and nothing i
   expect(held()).toEqual(before);
 });
 
-test("an empty value of the variable forces nothing", () => {
+test("an empty environment variable does not force a bridge", () => {
   using signal = new Signal();
   // @ts-expect-error: wrong on purpose
   withBridge("", () => {

@@ -1,4 +1,4 @@
-// What may happen to a process while its loop waits: no wake-up is lost, and nothing of its bridge reaches a child.
+// Events in the life of a process while its loop waits: no wake-up is lost, and children inherit no descriptor of the bridge.
 import { expect } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ import { packageRoot, run, runBun } from "../support/run.ts";
 import { hostObstacle, testUnless } from "../support/skipping.ts";
 import { bridges, bridgeTest, bridgeVariable } from "./bridges.ts";
 
-/** A subscription that notes what it is called with. */
+/** Creates a subscription that stores its events. */
 function collect() {
   const ring = new RingBuf({ size: 65536, event: t.u32 });
   const producer = new Producer(ring);
@@ -29,7 +29,7 @@ function collect() {
   };
 }
 
-/** Puts a record while the loop sleeps, and waits until it came. */
+/** Submits a record while the loop sleeps, and waits until it is delivered. */
 async function expectWakeUp({ producer, events }: ReturnType<typeof collect>): Promise<void> {
   const { length } = events;
   await Bun.sleep(15);
@@ -39,7 +39,7 @@ async function expectWakeUp({ producer, events }: ReturnType<typeof collect>): P
 }
 
 bridgeTest(
-  "children that are started inherit nothing of it, and take no wake-up away",
+  "children inherit no descriptor of the bridge, and no wake-up is lost",
   async () => {
     using test = collect();
     await expectWakeUp(test);
@@ -57,7 +57,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "a synchronous child stalls the loop, and what came meanwhile comes after it",
+  "records that are submitted while a synchronous child blocks the loop are delivered after it",
   async () => {
     using test = collect();
     const { producer, events, ring } = test;
@@ -75,7 +75,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "a loop that is busy for long gets one wake-up for all that came, and then the next",
+  "a loop that was busy gets one wake-up for all records of that time, and wakes up again later",
   async () => {
     using test = collect();
     const { producer, events, ring } = test;
@@ -96,7 +96,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "signals that the process handles interrupt no wait",
+  "signals that the process handles do not end a wait",
   async () => {
     using test = collect();
     let signals = 0;
@@ -117,7 +117,7 @@ bridgeTest(
 
 for (const { name, obstacle } of bridges) {
   testUnless(bpfObstacle ?? obstacle)(
-    `${name}: a process that is stopped and continued goes on where it was`,
+    `${name}: a process that is stopped and continued loses no record`,
     async () => {
       const child = Bun.spawn([process.execPath, `${import.meta.dir}/children/counting.ts`], {
         cwd: packageRoot,
@@ -143,9 +143,9 @@ for (const { name, obstacle } of bridges) {
   );
 }
 
-// What is in the executable is the engine's matter, and making it takes an emulated processor long.
+// This depends on the engine, not on the kernel, and compiling takes long on an emulated machine.
 testUnless(bpfObstacle ?? hostObstacle)(
-  "it works in an executable that bun build --compile makes, minified and with bytecode",
+  "a consumer works in executables of bun build --compile, also minified and with bytecode",
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "compiled-"));
     try {

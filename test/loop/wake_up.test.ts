@@ -11,7 +11,7 @@ import { skipping } from "../support/skipping.ts";
 import { repetitions } from "../support/effort.ts";
 import { endWorker } from "../support/end_worker.ts";
 
-/** A program that takes its time, some 20 ms or more, between reserving a record and submitting it. */
+/** Creates a program that takes at least about 20 ms between reserving a record and submitting it. */
 function slowProducer(ring: RingBuf<t.Type<number>>): Program {
   const { r0, r1, r2, r3, r4, r6 } = asm;
   const mostRepetitions = 1 << 23;
@@ -33,7 +33,7 @@ function slowProducer(ring: RingBuf<t.Type<number>>): Program {
 const children = `${import.meta.dir}/children`;
 
 bridgeTest(
-  "records, each after the loop fell asleep, are delivered one by one",
+  "records that are submitted while the loop sleeps are delivered one by one",
   async (bridge) => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using producer = new Producer(ring);
@@ -72,7 +72,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "64 rings wake one loop, each its own consumer",
+  "64 rings on one loop wake their own consumers",
   async () => {
     const rings = Array.from({ length: 64 }, () => new RingBuf({ size: 4096, event: t.u32 }));
     const producers = rings.map((ring) => new Producer(ring));
@@ -100,11 +100,11 @@ bridgeTest(
 );
 
 bridgeTest(
-  "iterations that begin, wait and end leave nothing open",
+  "iterations that start, wait and end leave nothing open",
   async (bridge) => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     const before = countResources();
-    // Each end of an AIO context waits for a grace period of the kernel's, tens of milliseconds.
+    // Destroying an AIO context waits for an RCU grace period, which takes tens of milliseconds.
     for (let round = bridge === "aio" ? 30 : repetitions(1000, 100); round > 0; round--) {
       const iterator = ring[Symbol.asyncIterator]();
       const next = iterator.next();
@@ -118,16 +118,16 @@ bridgeTest(
   bpfTest,
 );
 
-/** While a program loops, which no thread of its CPU interrupts, another CPU has to look. */
+/** The consumer needs a second CPU, because no thread can interrupt the program while it loops. */
 const loopTest =
   availableParallelism() < 2
-    ? skipping("it takes two CPUs")
+    ? skipping("it needs two CPUs")
     : testWith(features.helpers("socket_filter").get("loop"));
 
 bridgeTest(
-  "a record that is reserved for long is waited for, and comes before those behind it",
+  "a record that stays reserved for long is delivered before the records after it",
   async () => {
-    // On a busy machine the record may be submitted before this thread looks: then nothing was shown, and it tries again.
+    // On a busy machine the record may be submitted before this thread reads the ring. Then the test tries again.
     let wasHeld = false;
     for (let attempt = 0; attempt < 50 && !wasHeld; attempt++) {
       using ring = new RingBuf({ size: 4096, event: t.u32 });
@@ -136,7 +136,7 @@ bridgeTest(
       const worker = new Worker(`${children}/racing_producer.ts`, { ref: false });
       const order: RaceOrder = { programFd: slow.fd, records: 1, packet };
       worker.postMessage(order);
-      // The head is reserved as soon as there is a backlog.
+      // A backlog means that the record is reserved.
       while (ring.backlog === 0) await Bun.sleep(0);
       producer.putNumber(2);
       const events: number[] = [];
@@ -156,7 +156,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "a Worker has a loop of its own",
+  "a Worker has its own loop",
   async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using producer = new Producer(ring);

@@ -1,4 +1,4 @@
-/** Maps whose elements are allocated when they are stored, faster than the kernel refills what it takes them from. */
+/** Maps that allocate elements when they are stored, faster than the kernel refills its reserve. */
 import { describe, expect, spyOn, test } from "bun:test";
 import { refillTimeMs, retryAfterEnomem } from "../../src/ffi/bpf_map.ts";
 import { PerCpuHashMap, possibleCpus, SkStorage, t } from "../../src/index.ts";
@@ -8,7 +8,7 @@ import { descriptorOf } from "./storage_owners.ts";
 
 const valueSize = 4096;
 const cpus = possibleCpus().length;
-/** 64 MiB at most. */
+/** At most 64 MiB. */
 const maxEntries = Math.min(4000, Math.floor(2 ** 26 / valueSize / cpus));
 const values = Array.from({ length: cpus }, () => new Uint8Array(valueSize));
 
@@ -21,25 +21,25 @@ function makeMap() {
   });
 }
 
-describe("a per-CPU map without preallocation takes large values without a pause", () => {
-  bpfTest("many at once", () => {
+describe("a per-CPU map without preallocation stores large values without ENOMEM", () => {
+  bpfTest("in one call", () => {
     using map = makeMap();
     map.setMany(Array.from({ length: maxEntries }, (_, key) => [key, values]));
     expect(map.count()).toBe(maxEntries);
   });
 
-  bpfTest("one by one", () => {
+  bpfTest("with one call each", () => {
     using map = makeMap();
     for (let key = 0; key < maxEntries; key++) map.set(key, values);
     expect(map.count()).toBe(maxEntries);
   });
 });
 
-bpfTest("a socket's allowance that is used up is waited for by nobody", async () => {
+bpfTest("storing does not wait when a socket has reached its memory limit", async () => {
   const socket = await Bun.udpSocket({ hostname: "127.0.0.1" });
   using storages = new DisposableStack();
   using sleep = spyOn(Bun, "sleepSync");
-  // A socket may have so much memory of such kinds (net.core.optmem_max, 128 KiB at most by default).
+  // Limit of a socket's memory of this kind (net.core.optmem_max, by default at most 128 KiB).
   const fillUp = () => {
     for (let count = 0; count < 100; count++) {
       const storage = storages.use(new SkStorage({ value: t.bytes(16384) }));
@@ -54,7 +54,7 @@ bpfTest("a socket's allowance that is used up is waited for by nobody", async ()
   }
 });
 
-test("a lack of memory that lasts is waited for a while, and another error is not", () => {
+test("ENOMEM is retried for a limited time, and other errors are not retried", () => {
   using sleep = spyOn(Bun, "sleepSync").mockReturnValue(undefined);
   let waited = 0;
   while (retryAfterEnomem({}, ENOMEM, waited)) waited++;

@@ -26,7 +26,7 @@ const { r0, r1, r2, r3, r4, r5, r6 } = asm;
 const page = pageSize();
 const index = JSON.stringify(new URL("../../src/index.ts", import.meta.url).pathname);
 
-/** A program over an arena, of whose map it has a pointer in r6. */
+/** Loads a program that has a pointer into an arena in r6. */
 function arenaProgram(arena: Arena, code: Code): Program {
   return new Program({
     section: "syscall",
@@ -37,13 +37,13 @@ function arenaProgram(arena: Arena, code: Code): Program {
 }
 
 describe("an arena and programs", () => {
-  arenaTest("share memory both ways, and mean the same by a pointer", () => {
+  arenaTest("share memory in both directions, and the same pointers", () => {
     using arena = new Arena({ pages: 4 });
     const { view, address } = arena;
     const [at, behind] = [page + 16, 3 * page + 8];
     view.setUint32(at, 41, true);
     view.setUint32(behind, 0, true);
-    // The program follows the pointer to what user space stored, and leaves one beside it that user space follows.
+    // The program reads through a pointer of user space, and stores a pointer that user space reads through.
     view.setBigUint64(0, BigInt(address + at), true);
     using program = arenaProgram(arena, [
       asm.lddw(r1, BigInt(address)),
@@ -63,30 +63,27 @@ describe("an arena and programs", () => {
     expect(view.getUint32(offset, true)).toBe(42);
   });
 
-  arenaTest(
-    "share pages that a program allocated, which alone are there with segv_on_fault",
-    () => {
-      using arena = new Arena({ pages: 8, flags: ["segv_on_fault"] });
-      using program = arenaProgram(arena, [
-        asm.mov(r1, r6),
-        asm.mov(r2, 0),
-        asm.mov(r3, 2),
-        asm.mov(r4, -1),
-        asm.mov(r5, 0),
-        asm.callKernelFunction("bpf_arena_alloc_pages"),
-        asm.addrSpaceCast(r1, r0, 0, 1),
-        asm.stdw(r1, 0, 77),
-        asm.mov32(r0, r0),
-      ]);
-      const low = program.testRun().returnValue;
-      const offset = low - (arena.address % 2 ** 32);
-      expect(offset % page).toBe(0);
-      expect(arena.view.getBigUint64(offset, true)).toBe(77n);
-      expect(arena.view.getBigUint64(offset + page, true)).toBe(0n);
-    },
-  );
+  arenaTest("share pages that a program allocates, and no others with segv_on_fault", () => {
+    using arena = new Arena({ pages: 8, flags: ["segv_on_fault"] });
+    using program = arenaProgram(arena, [
+      asm.mov(r1, r6),
+      asm.mov(r2, 0),
+      asm.mov(r3, 2),
+      asm.mov(r4, -1),
+      asm.mov(r5, 0),
+      asm.callKernelFunction("bpf_arena_alloc_pages"),
+      asm.addrSpaceCast(r1, r0, 0, 1),
+      asm.stdw(r1, 0, 77),
+      asm.mov32(r0, r0),
+    ]);
+    const low = program.testRun().returnValue;
+    const offset = low - (arena.address % 2 ** 32);
+    expect(offset % page).toBe(0);
+    expect(arena.view.getBigUint64(offset, true)).toBe(77n);
+    expect(arena.view.getBigUint64(offset + page, true)).toBe(0n);
+  });
 
-  arenaTest("lose what a program stores to a page that is not there", () => {
+  arenaTest("lose what a program stores to an unallocated page", () => {
     using arena = new Arena({ pages: 1 });
     using program = arenaProgram(arena, [
       asm.lddw(r1, BigInt(arena.address)),
@@ -98,7 +95,7 @@ describe("an arena and programs", () => {
     expect([program.testRun().returnValue, arena.view.getUint32(0, true)]).toEqual([7, 7]);
   });
 
-  arenaTest("end the process that touches a page that is not there, with that flag", async () => {
+  arenaTest("with segv_on_fault, end a process that touches an unallocated page", async () => {
     const script = `import { Arena } from ${index}; new Arena({ pages: 1, flags: ['segv_on_fault'] }).view.getUint8(0);`;
     const { exitCode, signalCode } = await runBun(["-e", script]);
     expect(signalCode ?? exitCode).not.toBe(0);
@@ -106,7 +103,7 @@ describe("an arena and programs", () => {
 });
 
 describe("an arena", () => {
-  arenaTest("says what it is", () => {
+  arenaTest("reports its properties", () => {
     using arena = new Arena({ pages: 3, name: "shared" });
     expect(arena).toMatchObject({
       type: "arena",
@@ -123,7 +120,7 @@ describe("an arena", () => {
     expect(arena.address % page).toBe(0);
   });
 
-  arenaTest("keeps what is stored, wherever", () => {
+  arenaTest("keeps what is stored anywhere in it", () => {
     withRandom((random) => {
       const pages = 1 + random.below(64);
       using arena = new Arena({ pages });
@@ -138,7 +135,7 @@ describe("an arena", () => {
     });
   });
 
-  arenaTest("may have 4 GiB, of which only what is touched takes memory", () => {
+  arenaTest("can have 4 GiB, of which only touched pages take memory", () => {
     using arena = new Arena({ pages: 2 ** 32 / page });
     expect(arena.view.byteLength).toBe(2 ** 32);
     arena.view.setUint8(2 ** 32 - 1, 9);
@@ -146,7 +143,7 @@ describe("an arena", () => {
     expect(arena.address % 2 ** 32).toBe(0);
   });
 
-  arenaTest("is where it was asked to be, as a number or a bigint", () => {
+  arenaTest("is mapped at the requested address, a number or a bigint", () => {
     for (const address of [2 ** 43, 2n ** 43n]) {
       using arena = new Arena({ pages: 2, address });
       expect(arena.address).toBe(2 ** 43);
@@ -156,7 +153,7 @@ describe("an arena", () => {
 });
 
 describe("objects of one arena", () => {
-  arenaTest("share its memory, and end each for itself", () => {
+  arenaTest("share its memory, and are disposed of independently", () => {
     const first = new Arena({ pages: 2 });
     using same = first.dup();
     using byId = Arena.fromId(first.id);
@@ -173,7 +170,7 @@ describe("objects of one arena", () => {
     expect([views[1]!.getUint32(page, true), same.address]).toEqual([5, address]);
   });
 
-  arenaTest("keep what was stored when all of them gave its memory up", () => {
+  arenaTest("see stored data after all other objects unmapped the memory", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/arena`;
     const options = { pages: 1, address: 2 ** 43 + 2 ** 33, pin };
@@ -191,7 +188,7 @@ describe("objects of one arena", () => {
     expect(() => new Arena({ ...options, pages: 2 })).toThrow(": pages is 1, not 2");
   });
 
-  arenaTest("must be told the address where no object knows it any more", () => {
+  arenaTest("need the option address after all objects with the mapping are disposed of", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/arena`;
     let address = 0;
@@ -213,7 +210,7 @@ describe("objects of one arena", () => {
     expect(found.view.getUint8(0)).toBe(8);
   });
 
-  arenaTest("leave no pin where their memory cannot be mapped", () => {
+  arenaTest("remove a new pin if the memory cannot be mapped", () => {
     using fileSystem = new BpfFileSystem();
     const pin = `${fileSystem.path}/arena`;
     using arena = new Arena({ pages: 1 });
@@ -221,25 +218,30 @@ describe("objects of one arena", () => {
     expect(existsSync(pin)).toBe(false);
   });
 
-  arenaTest("are refused where something else is, or another thread has it", async () => {
-    using arena = new Arena({ pages: 1 });
-    const taken = () => new Arena({ pages: 1, address: arena.address });
-    expect(taken).toThrow(expect.objectContaining({ code: "EEXIST", syscall: "mmap" }));
-    expect(taken).toThrow("This process has something else there already");
-    const script = `
+  arenaTest(
+    "are rejected if the address is in use or another thread has mapped the arena",
+    async () => {
+      using arena = new Arena({ pages: 1 });
+      const taken = () => new Arena({ pages: 1, address: arena.address });
+      expect(taken).toThrow(expect.objectContaining({ code: "EEXIST", syscall: "mmap" }));
+      expect(taken).toThrow("This process has mapped something else there");
+      const script = `
       import { Arena } from ${index};
       try {
         using arena = Arena.fromId(${arena.id}, { address: ${arena.address} });
         postMessage("mapped " + arena.view.byteLength);
       } catch (error) { postMessage(String(error)); }`;
-    const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
-    const { promise, resolve } = Promise.withResolvers<unknown>();
-    worker.onmessage = ({ data }: { readonly data: unknown }) => resolve(data);
-    expect(await promise).toContain("another of its threads has the arena");
-    await endWorker(worker);
-  });
+      const worker = new Worker(
+        URL.createObjectURL(new Blob([script], { type: "text/javascript" })),
+      );
+      const { promise, resolve } = Promise.withResolvers<unknown>();
+      worker.onmessage = ({ data }: { readonly data: unknown }) => resolve(data);
+      expect(await promise).toContain("another of its threads has mapped the arena");
+      await endWorker(worker);
+    },
+  );
 
-  arenaTest("of other processes have it at the same address", async () => {
+  arenaTest("map it at the same address in other processes", async () => {
     using arena = new Arena({ pages: 1, address: 2 ** 43 + 2 ** 34 });
     arena.view.setUint8(0, 1);
     const script = `
@@ -252,7 +254,7 @@ describe("objects of one arena", () => {
     expect(arena.view.getUint8(1)).toBe(2);
   });
 
-  arenaTest("leave nothing mapped in 1,000 rounds", () => {
+  arenaTest("leave nothing mapped after 1,000 creations", () => {
     const before = openKernelObjects();
     for (let round = 0; round < repetitions(1000); round++) {
       using arena = new Arena({ pages: 1 + (round % 16) });
@@ -268,7 +270,7 @@ describe("objects of one arena", () => {
 });
 
 describe("options of an arena", () => {
-  bpfTest("are refused before the kernel is asked", () => {
+  bpfTest("are checked before any system call", () => {
     const make = (options: object) => () => new Arena(options as never);
     for (const pages of [0, -1, 1.5, 2 ** 32 / page + 1, Number.NaN, "1", undefined]) {
       expect(make({ pages })).toThrow(RangeError);
@@ -280,23 +282,23 @@ describe("options of an arena", () => {
     }
     expect(make({ pages: 1, address: "4096" })).toThrow(TypeError);
     expect(make({ pages: 2, address: 2 ** 43 - page })).toThrow("cross a multiple of 4 GiB");
-    expect(make({ pages: 1, numaNode: 0 })).toThrow("numaNode: an arena is on no node");
+    expect(make({ pages: 1, numaNode: 0 })).toThrow("numaNode: Arena does not support it");
     expect(make({ pages: 1, value: t.u32 })).toThrow('unknown option "value"');
     expect(make({ pgaes: 1 })).toThrow('did you mean "pages"?');
   });
 
-  bpfTest("do not make an arena of something else", () => {
+  bpfTest("do not open other map types as arenas", () => {
     using array = new ArrayMap({ value: t.u32, length: 1, mmap: true });
     expect(() => Arena.fromFd(array.fd)).toThrow("type is array, not arena");
   });
 });
 
-/** Never called: what a compiler must refuse. */
-export function mistakes(arena: Arena): void {
+/** Never called: must not compile. */
+export function typeErrors(arena: Arena): void {
   // @ts-expect-error: an arena has no elements
   arena.get(1);
   // @ts-expect-error: nor values of a type
   void new Arena({ pages: 1, value: t.u32 });
-  // @ts-expect-error: the size is asked of the kernel
+  // @ts-expect-error: the size comes from the kernel
   Arena.fromId(1, { pages: 1 });
 }

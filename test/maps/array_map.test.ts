@@ -3,7 +3,7 @@ import { ArrayMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 describe("an array map", () => {
-  bpfTest("has all its values from the start, zeroed", () => {
+  bpfTest("has all values zeroed at creation", () => {
     using map = new ArrayMap({ value: t.u32, length: 3 });
     expect(map.length).toBe(3);
     expect(map.count()).toBe(3);
@@ -21,7 +21,7 @@ describe("an array map", () => {
     );
   });
 
-  bpfTest("is read and written by index", () => {
+  bpfTest("gets and sets values by index", () => {
     using map = new ArrayMap({ value: t.i64, length: 3 });
     expect(map.set(0, -1n).set(2, 5n)).toBe(map);
     expect([map.get(0), map.get(1), map.get(2), map.get(3)]).toEqual([-1n, 0n, 5n, undefined]);
@@ -38,7 +38,7 @@ describe("an array map", () => {
     ]);
   });
 
-  bpfTest("at counts from the end for negative indices, as arrays do", () => {
+  bpfTest("at() counts from the end for negative indexes, as arrays do", () => {
     using map = new ArrayMap({ value: t.u32, length: 4 });
     map.setMany([
       [0, 10],
@@ -53,7 +53,7 @@ describe("an array map", () => {
     expect(map.at(undefined as never)).toBe(10);
   });
 
-  bpfTest("refuses a store outside, before any value of it or beside it changes", () => {
+  bpfTest("rejects stores outside the array before any value changes", () => {
     using map = new ArrayMap({ value: t.u32, length: 4, name: "few" });
     const outside = 'index of array map "few": expected an integer from 0 to 3, got 4';
     expect(() => map.set(4, 1)).toThrow(new RangeError(outside));
@@ -78,13 +78,13 @@ describe("an array map", () => {
     expect([...map.values()]).toEqual([0, 0, 0, 0]);
   });
 
-  bpfTest("takes many values at once, from any iterable", () => {
+  bpfTest("stores many values from any iterable", () => {
     using map = new ArrayMap({ value: t.u32, length: 5000 });
     map.setMany(new Map(Array.from({ length: 5000 }, (_, n) => [n, n ^ 0xff])));
     expect([...map.values()]).toEqual(Array.from({ length: 5000 }, (_, n) => n ^ 0xff));
   });
 
-  bpfTest("with one entry and with large values works the same", () => {
+  bpfTest("works with one entry and with large values", () => {
     using map = new ArrayMap({ value: t.bytes(100_000), length: 2 });
     const large = new Uint8Array(100_000).fill(7);
     map.set(1, large);
@@ -107,7 +107,7 @@ describe("the view of an array map", () => {
     });
   }
 
-  bpfTest("is one object, which sees what others store", () => {
+  bpfTest("is one object and shows stores of others", () => {
     using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
     const { view } = map;
     expect(map.view).toBe(view);
@@ -117,7 +117,7 @@ describe("the view of an array map", () => {
     expect(other.view).not.toBe(view);
   });
 
-  bpfTest("exists only with mmap: true", () => {
+  bpfTest("requires mmap: true", () => {
     using map = new ArrayMap({ value: t.u32, length: 2, name: "plain" });
     expect(() => map.view).toThrow(
       new TypeError('array map "plain" has no view: create it with { mmap: true }'),
@@ -126,7 +126,7 @@ describe("the view of an array map", () => {
     expect(flagged.view.byteLength).toBe(16);
   });
 
-  bpfTest("keeps its map from being frozen", () => {
+  bpfTest("prevents freezing of the map", () => {
     using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
     void map.view;
     expect(() => map.freeze()).toThrow(expect.objectContaining({ code: "EBUSY" }));

@@ -15,7 +15,7 @@ function compare(map: ArrayMap<t.Type<Bytes>>, model: readonly Bytes[]): void {
   expect([...map.keys()]).toEqual([...model.keys()]);
 }
 
-/** One step on both; an index outside now and then. */
+/** One step on the map and the model, sometimes with an index outside the array. */
 function step(random: Random, map: ArrayMap<t.Type<Bytes>>, model: Bytes[]): void {
   const size = map.valueSize;
   const index = random.below(model.length + 2);
@@ -59,7 +59,7 @@ function step(random: Random, map: ArrayMap<t.Type<Bytes>>, model: Bytes[]): voi
   if (random.below(50) === 0) compare(map, model);
 }
 
-describe("an array map does what an array does", () => {
+describe("an array map behaves like an array", () => {
   for (const fixed of [1, 4, 7, 8, 511, undefined, undefined]) {
     bpfTest(fixed === undefined ? "values of random size" : `values of ${fixed} bytes`, () => {
       withRandom((random) => {

@@ -1,15 +1,15 @@
 import { ArrayMap, HashMap, t } from "../../src/index.ts";
 
-/** A construction that must be refused before any call of the kernel. */
+/** A construction that must be rejected before any system call. */
 export interface BadConstruction {
   readonly what: string;
   readonly construct: () => Disposable;
   readonly error: "TypeError" | "RangeError";
-  /** What the message must name: the option, and what was expected. */
+  /** Text that the message must have: the option, and the expected value. */
   readonly says: RegExp;
 }
 
-/** Options as they come from JavaScript: `any`, as no compiler would let them pass otherwise. */
+/** Untyped options, as in JavaScript: `any`, because the compiler rejects them otherwise. */
 type Unchecked = any;
 
 function hash(what: string, options: object, error: BadConstruction["error"], says: RegExp) {
@@ -75,12 +75,22 @@ export const badConstructions: readonly BadConstruction[] = [
   ),
   array("a key", { key: t.u32 }, "TypeError", /unknown option "key": known names: "value"/),
   hash("mmap", { mmap: true }, "TypeError", /unknown option "mmap"/),
-  hash("a key that is a name", { key: "u32" }, "TypeError", /key: expected a type .* got "u32"/),
+  hash("a string as key type", { key: "u32" }, "TypeError", /key: expected a type .* got "u32"/),
   hash("a key that is missing", { key: undefined }, "TypeError", /key: expected a type/),
-  hash("a value not called", { value: t.bytes }, "TypeError", /value: .* meant to be called/),
+  hash(
+    "an uncalled type function as value",
+    { value: t.bytes },
+    "TypeError",
+    /value: .* meant to be called/,
+  ),
   array("a value of null", { value: null }, "TypeError", /value: expected a type .* got null/),
   array("mmap as a number", { mmap: 1 }, "TypeError", /mmap: expected true or false/),
-  hash("a name of 16", { name: "a".repeat(16) }, "RangeError", /name: .* at most 15 characters/),
+  hash(
+    "a name of 16 characters",
+    { name: "a".repeat(16) },
+    "RangeError",
+    /name: .* at most 15 characters/,
+  ),
   hash(
     "a name with a space",
     { name: "a b" },
@@ -91,19 +101,24 @@ export const badConstructions: readonly BadConstruction[] = [
   hash("a name beyond ASCII", { name: "zähler" }, "RangeError", /name: /),
   hash("a name as a number", { name: 5 }, "TypeError", /name: expected a string, got 5/),
   hash("an unknown flag", { flags: ["no-preallocs"] }, "TypeError", /flags: .*"no_prealloc"\?/),
-  hash("a flag of Object", { flags: ["toString"] }, "TypeError", /flags: unknown flag "toString"/),
-  hash("flags as a word", { flags: "rdonly" }, "TypeError", /flags: expected an array of names/),
+  hash(
+    "the name of a method of Object as flag",
+    { flags: ["toString"] },
+    "TypeError",
+    /flags: unknown flag "toString"/,
+  ),
+  hash("flags as a string", { flags: "rdonly" }, "TypeError", /flags: expected an array of names/),
   hash("negative flags", { flags: -1 }, "RangeError", /flags: expected an integer from 0 to/),
   hash("flags of 33 bits", { flags: 2 ** 32 }, "RangeError", /flags: expected an integer/),
-  hash("half a NUMA node", { numaNode: 0.5 }, "RangeError", /numaNode: expected an integer/),
+  hash("a fractional NUMA node", { numaNode: 0.5 }, "RangeError", /numaNode: expected an integer/),
   hash("NUMA node -2", { numaNode: -2 }, "RangeError", /numaNode: expected an integer from -1/),
   hash("pin as a number", { pin: 7 }, "TypeError", /pin: expected a path .* got 7/),
   hash("an empty pin", { pin: "" }, "TypeError", /pin: expected a path .* got ""/),
   hash("a pin with a NUL", { pin: "/sys/fs/bpf/a\0b" }, "TypeError", /pin: expected a path/),
 ];
 
-/** What is wrong with the refusal of a construction, or `undefined` when all is right. */
-export function misjudgement({
+/** Returns what is wrong with the error of a construction, or `undefined` if it is as expected. */
+export function findWrongError({
   what,
   construct,
   error,

@@ -4,7 +4,7 @@ import { createFromSpec, type MapHandle, openMapHandle } from "../../src/maps/cr
 import { SingleTakeMap } from "../../src/maps/keyed_map.ts";
 import { DEVMAP_HASH } from "../../src/maps/map_types.ts";
 
-/** An open map of type `devmap_hash`, with any types. */
+/** Class of open `devmap_hash` maps with any key and value types. */
 export class BatchlessMap<K, V> extends SingleTakeMap<K, V, V, "devmap_hash"> {
   constructor(fd: number, types: { readonly key: t.Type<K>; readonly value: t.Type<V> }) {
     const handle: MapHandle = openMapHandle(DEVMAP_HASH, { fd }, {}, types);
@@ -13,10 +13,10 @@ export class BatchlessMap<K, V> extends SingleTakeMap<K, V, V, "devmap_hash"> {
 }
 
 /**
- * A map of any keys for which the kernel has none of the batch calls: the walk by keys and the single calls do all the work, as
- * they do for any map before kernel 5.6.
+ * Returns a map with keys of any type for which the kernel has no batches: it is walked key by key and uses single calls, as all
+ * maps did before Linux 5.6.
  *
- * It is a `devmap_hash`: its keys are free, its values are network interfaces, of which 1 is the loopback's everywhere.
+ * It is a `devmap_hash`: keys are arbitrary, and values are network interfaces. 1 is the loopback interface.
  */
 export function batchlessMap(maxEntries: number): BatchlessMap<number, number> {
   const sizes = { keySize: 4, valueSize: 4, maxEntries };

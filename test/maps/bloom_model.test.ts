@@ -5,7 +5,7 @@ import { randomKeys } from "./random_bytes.ts";
 import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
 
-/** Fills a filter and asks it for what was added, and for as much that was not. */
+/** Fills a filter, and tests it with the added values and with as many others. */
 function runThrough(random: Random, valueSize: number, hashes: number | undefined): void {
   const maxEntries = repetitions(2000, 500);
   const chosen = hashes === undefined ? {} : { hashes };
@@ -20,12 +20,12 @@ function runThrough(random: Random, valueSize: number, hashes: number | undefine
     expect(filter.has(added[random.below(index + 1)] ?? value)).toBe(true);
   }
   expect(added.filter((value) => !filter.has(value))).toEqual([]);
-  // With n hashes about 2^-n of them, as the kernel sizes it, or fewer: one in two for a single hash.
-  const mistakes = others.filter((value) => filter.has(value)).length;
-  expect(mistakes).toBeLessThan(maxEntries * 2 ** -(hashes ?? 5) * 1.5 + 20);
+  // At most about 2^-n false positives with n hashes, by the kernel's choice of its size: one half for a single hash.
+  const falsePositives = others.filter((value) => filter.has(value)).length;
+  expect(falsePositives).toBeLessThan(maxEntries * 2 ** -(hashes ?? 5) * 1.5 + 20);
 }
 
-describe("a Bloom filter forgets nothing, and rarely errs", () => {
+describe("a Bloom filter finds all added values and has few false positives", () => {
   for (const [valueSize, hashes] of [
     [2, undefined],
     [3, 1],

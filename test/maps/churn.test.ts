@@ -1,4 +1,4 @@
-/** Walks over maps that another thread changes as fast as it can. */
+/** Iteration over maps that another thread changes as fast as possible. */
 import { afterAll, expect } from "bun:test";
 import { bpfTest } from "../support/privilege.ts";
 import { seed } from "../types/random.ts";
@@ -14,13 +14,13 @@ import {
 import { repetitions } from "../support/effort.ts";
 import { endWorker } from "../support/end_worker.ts";
 
-/** The thread that changes maps: one after the other, as it takes longer to start it than to use it. */
+/** Worker that changes one map after the other. It is shared, because starting one takes longer than using it. */
 let worker: Worker | undefined;
 afterAll(async () => {
   if (worker !== undefined) await endWorker(worker);
 });
 
-/** Repeats `walk` while a Worker stores and deletes keys, until it was done so often and the Worker made so many steps. */
+/** Repeats `walk` while a Worker stores and deletes keys, until both reached their minimum counts. */
 async function whileChurned(
   task: Pick<ChurnTask, "kind" | "fd" | "first" | "count">,
   { walks, steps }: { readonly walks: number; readonly steps: number },
@@ -34,7 +34,7 @@ async function whileChurned(
   worker.postMessage({ ...task, seed, memory } satisfies ChurnTask);
   const isRunning = () => Atomics.load(memory, shared.ended) === 0;
   try {
-    // Its first steps: from there on, a walk has company.
+    // Waits for the first steps of the Worker, so that all walks run beside it.
     while (isRunning() && Atomics.load(memory, shared.steps) === 0) {
       await Promise.race([Bun.sleep(1), answer.promise]);
     }
@@ -52,7 +52,7 @@ const stayingCount = keyCount / 2;
 const churnedCount = keyCount - stayingCount;
 const amount = { walks: repetitions(100, 2), steps: repetitions(20_000) };
 
-/** The entries of one walk, which ends. */
+/** Entries of one iteration, which must end. */
 function entriesOf(map: ChurnedMap): readonly [key: Key, value: unknown][] {
   const entries: [Key, unknown][] = [];
   for (const entry of map) {
@@ -63,7 +63,7 @@ function entriesOf(map: ChurnedMap): readonly [key: Key, value: unknown][] {
 
 for (const [name, kind] of Object.entries<ChurnedKind>(churnedKinds)) {
   bpfTest(
-    `walks over ${name} end and see all that stays, whatever another thread does`,
+    `iteration over ${name} ends and returns all entries that stay while another thread changes others`,
     async () => {
       const staying = new Map(
         Array.from({ length: stayingCount }, (_, number) => [kind.key(number), kind.value(number)]),
@@ -85,7 +85,7 @@ for (const [name, kind] of Object.entries<ChurnedKind>(churnedKinds)) {
         }
       });
       expect(wrong).toBe(0);
-      // The other thread did come between.
+      // The other thread did interfere.
       expect(others).toBeGreaterThan(0);
       if (kind.isOnce) expect(repeated).toBe(0);
       if (kind.isComplete) expect(incomplete).toBe(0);

@@ -14,21 +14,21 @@ import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 export type Key = number | string;
 export type ChurnedMap = AssociativeMap<Key, unknown>;
 
-/** A kind of map that one thread walks over while another one changes it. */
+/** Map class over which one thread iterates while another one changes the map. */
 export interface ChurnedKind {
   create(maxEntries: number): ChurnedMap;
-  /** Opens it in the other thread. */
+  /** Opens the map in the other thread. */
   open(fd: number): ChurnedMap;
-  /** A different key for each number below {@link keyCount}. */
+  /** Returns a different key for each number below {@link keyCount}. */
   key(number: number): Key;
-  /** The value of the key of that number, always the same. */
+  /** Returns the constant value of the key with that number. */
   value(number: number): unknown;
   readonly maxEntries: number;
-  /** Whether the kernel's walk gives no key twice. */
+  /** True if the kernel's iteration returns no key twice. */
   readonly isOnce: boolean;
   /**
-   * Whether the kernel's walk leaves none out: that of tries does so now and then, with a whole branch, where the node at
-   * hand is replaced or moved during the call (`trie_get_next_key` compares it with its parent's child; seen on 6.18).
+   * True if the kernel's iteration skips no key. That of tries sometimes skips a whole branch, if the current node is replaced or
+   * moved during the call (`trie_get_next_key` compares it with its parent's child; seen on 6.18).
    */
   readonly isComplete: boolean;
 }
@@ -36,13 +36,13 @@ export interface ChurnedKind {
 const numbers = { key: t.u32, value: t.u32 };
 const networks = { key: t.cidr4, value: t.u32 };
 
-/** How many keys there are. */
+/** Number of keys. */
 export const keyCount = 1200;
-/** So many networks of each length: those of one cover those of another, and are covered. */
+/** Number of networks of each length. Networks of one length cover those of another. */
 const lengths = [20, 32, 16, 24];
 const networksEach = keyCount / lengths.length;
 
-/** Lengths in the order of the numbers, addresses in no order. */
+/** Returns networks with lengths in the order of the numbers, and scattered addresses. */
 function network(number: number): string {
   const length = lengths[Math.floor(number / networksEach)];
   const address = Math.imul(number % networksEach, 40_503) & 0xffff;
@@ -56,8 +56,8 @@ const keyed = {
   isOnce: true,
   isComplete: true,
 };
-// Room for more than there ever is: no reason to evict.
-const roomy = { maxEntries: 8 * keyCount };
+// Larger than ever needed, so that nothing is evicted.
+const largeSize = { maxEntries: 8 * keyCount };
 const perCpu = {
   ...keyed,
   value: (number: number) => possibleCpus().map((cpu) => 1000 * number + cpu),
@@ -77,7 +77,7 @@ export const churnedKinds = {
   },
   "an LRU hash map": {
     ...keyed,
-    ...roomy,
+    ...largeSize,
     create: (maxEntries) => new LruHashMap({ ...numbers, maxEntries }),
     open: (fd) => LruHashMap.fromFd(fd, numbers),
   },
@@ -88,13 +88,13 @@ export const churnedKinds = {
   },
   "an LRU per-CPU hash map": {
     ...perCpu,
-    ...roomy,
+    ...largeSize,
     create: (maxEntries) => new LruPerCpuHashMap({ ...numbers, maxEntries }),
     open: (fd) => LruPerCpuHashMap.fromFd(fd, numbers),
   },
   "a map without batches": {
     ...keyed,
-    // The only value that it takes.
+    // The only valid value.
     value: () => 1,
     isOnce: false,
     create: batchlessMap,
@@ -112,11 +112,11 @@ export const churnedKinds = {
   },
 } satisfies Readonly<Record<string, ChurnedKind>>;
 
-/** What a Worker is told. */
+/** Message to a Worker. */
 export interface ChurnTask {
   readonly kind: keyof typeof churnedKinds;
   readonly fd: number;
-  /** The numbers of the keys that it stores and deletes. */
+  /** Numbers of the keys that it stores and deletes. */
   readonly first: number;
   readonly count: number;
   readonly seed: number;
@@ -124,5 +124,5 @@ export interface ChurnTask {
   readonly memory: Int32Array;
 }
 
-/** What is where in the memory that the threads share: whether to stop, steps that were made, whether it ended. */
+/** Indexes in the shared memory: a flag to stop, the number of steps, a flag that the Worker ended. */
 export const shared = { stop: 0, steps: 1, ended: 2, length: 3 } as const;

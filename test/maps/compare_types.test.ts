@@ -1,4 +1,4 @@
-/** The types that a map is used with, beside those that the kernel has of it. */
+/** Comparison of the types that a map is used with and those that the kernel has for it. */
 import { describe, expect } from "bun:test";
 import { closeSync } from "node:fs";
 import { DataBtfBuilder } from "../../src/btf/builder.ts";
@@ -20,7 +20,7 @@ import { countResources } from "../support/resources.ts";
 
 type AnyType = t.Type<unknown>;
 
-/** The differences that are found when a map whose values have one type is opened with another one of the same size. */
+/** Returns the reported differences of a map with one value type that is opened with another one of the same size. */
 function differences(made: AnyType, used: AnyType): string[] {
   using map = new HashMap({ key: t.u32, value: made, maxEntries: 1 });
   return differencesOf(map.fd, used);
@@ -53,7 +53,7 @@ const everything = t.struct({
 });
 
 describe("the types of a map", () => {
-  bpfTest("of every kind agree with those that the library gave to the kernel", () => {
+  bpfTest("of every map class match those that the library gave to the kernel", () => {
     using hash = new HashMap({ key: everything, value: everything, maxEntries: 1 });
     using array = new ArrayMap({ value: everything, length: 1 });
     using perCpu = new PerCpuArrayMap({ value: t.u64, length: 1 });
@@ -61,7 +61,7 @@ describe("the types of a map", () => {
     for (const map of [hash, array, perCpu, trie]) expect(checkMapTypes(map)).toBe(true);
   });
 
-  bpfTest("may have another name or sign, or be bytes", () => {
+  bpfTest("match if only names or signs differ, or if one is bytes", () => {
     const made = t.struct({ rx_bytes: t.u64, pid: t.i32, port: t.be16, x: t.u16, ip: t.ipv4 });
     const used = t.struct({ rxBytes: t.i64, pid: t.u32, port: t.u16, x: t.bytes(2), ip: t.u32 });
     expect(differences(made, used)).toEqual([]);
@@ -69,9 +69,9 @@ describe("the types of a map", () => {
     expect(differences(t.bytes(everything.size), everything)).toEqual([]);
   });
 
-  bpfTest("of the same size that differ are listed, each with its place", () => {
+  bpfTest("of the same size are reported with each difference and its place", () => {
     const made = t.struct({ packets: t.u32, bytes: t.u32, list: t.array(t.u32, 4), last: t.u64 });
-    // Opening them does not complain, as the sizes agree.
+    // Opening succeeds, because the sizes match.
     expect(
       differences(
         made,
@@ -107,7 +107,7 @@ describe("the types of a map", () => {
   });
 
   bpfTest(
-    "agree in all kinds of types, also where the kernel has bytes in place of bit-fields",
+    "match for all kinds of types, also if the kernel has bytes instead of bit-fields",
     () => {
       const bits = { a: t.bits(t.u32, 3), b: t.bits(t.u32, 20), c: t.bits(t.bool, 1) } as const;
       const rest = { d: t.u32, e: t.bits(t.enum({ A: 1 }), 9), f: t.bits(t.u64, 40) } as const;
@@ -118,13 +118,13 @@ describe("the types of a map", () => {
         ...{ l: t.enum({ A: 1 }, { base: t.u8 }), m: t.enum({ A: 1n }, { base: t.u64 }) },
       });
       const packed = t.struct({ g: t.u8, ...bits, ...rest, h: t.f64 }, { packed: true });
-      // The kernel looks for the lock, and takes no bit-fields beside it.
+      // The kernel needs BTF to find the lock, and the library then describes bit-fields as bytes.
       const locked = t.struct({ lock: t.spinLock, ...bits, ...rest });
       for (const value of [all, packed, locked]) expect(differences(value, value)).toEqual([]);
     },
   );
 
-  bpfTest("agree in the form that kernels get which do not know all kinds of types", () => {
+  bpfTest("match in the form for kernels that lack kinds of BTF types", () => {
     const value = t.struct({
       ...{ a: t.f32, b: t.f64, c: t.enum({ A: -1 }), d: t.enum({ A: 1n }, { base: t.u64 }) },
       e: t.u32,
@@ -141,7 +141,7 @@ describe("the types of a map", () => {
     }
   });
 
-  bpfTest("fit anything where they are of one's own, whatever they call themselves", () => {
+  bpfTest("match anything of their size if they are custom types, regardless of their kind", () => {
     for (const kind of ["struct", "array", "union", "bits", "enum"]) {
       const own = { kind, name: "own", size: 8, align: 4, read: () => 0, write: () => {} };
       expect(differences(t.struct({ a: t.u32, b: t.u32 }), own)).toEqual(
@@ -151,7 +151,7 @@ describe("the types of a map", () => {
     }
   });
 
-  bpfTest("are compared bit by bit where they have bit-fields", () => {
+  bpfTest("are compared bit by bit if they have bit-fields", () => {
     const made = t.struct({ a: t.bits(t.u32, 3), b: t.bits(t.u32, 5), c: t.bits(t.u32, 24) });
     expect(
       differences(
@@ -169,7 +169,7 @@ describe("the types of a map", () => {
       "value.b is not here, but in the kernel",
       "value.c is not here, but in the kernel",
     ]);
-    // A number of as many bits at the same place is the same.
+    // An integer with the same number of bits at the same offset matches.
     expect(
       differences(
         t.struct({ a: t.bits(t.u32, 8), b: t.bits(t.u32, 24) }),
@@ -181,7 +181,7 @@ describe("the types of a map", () => {
     ]);
   });
 
-  bpfTest("of keys are compared as well", () => {
+  bpfTest("of keys are compared too", () => {
     const made = { key: t.struct({ a: t.u32, b: t.u32 }), value: t.u32 } as const;
     const used = { key: t.struct({ b: t.u32, a: t.u32 }), value: t.u32 } as const;
     using bpffs = new BpfFileSystem();
@@ -195,7 +195,7 @@ describe("the types of a map", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("agree with those of a program that clang made", () => {
+  bpfTest("match those of a program that clang compiled", () => {
     const btf = new DataBtfBuilder();
     const u32 = btf.typedef("__u32", btf.int("unsigned int", 4));
     const u64 = btf.typedef("u64", btf.typedef("__u64", btf.int("unsigned long long", 8)));
@@ -227,7 +227,7 @@ describe("the types of a map", () => {
       expect(differencesOf(fd, wrong)).toEqual([
         "value.tgid is at byte 32 here, and at 36 in the kernel",
       ]);
-      // Without types in the kernel there is nothing to compare.
+      // Returns false if the kernel has no types.
       using unknown = HashMap.fromFd(plain, { key: t.u32, value: wrong });
       expect(checkMapTypes(unknown)).toBe(false);
     } finally {
@@ -236,7 +236,7 @@ describe("the types of a map", () => {
     }
   });
 
-  bpfTest("are absent for maps without keys", () => {
+  bpfTest("are not compared for maps without keys", () => {
     using queue = new Queue({ value: everything, maxEntries: 1 });
     expect(checkMapTypes(queue)).toBe(false);
   });

@@ -26,7 +26,7 @@ const row = { packets: 7, comm: "bash" };
 
 const dumpTest = testUnless(bpfObstacle ?? bpftoolObstacle);
 
-/** What `bpftool map dump` makes of a map. */
+/** Output of `bpftool map dump` for a map. */
 async function dump(map: BpfMap): Promise<{ formatted: unknown }[]> {
   const { stdout, stderr, exitCode } = await runBpftool("map", "dump", "id", `${map.id}`);
   expect([exitCode, stderr]).toEqual([0, ""]);
@@ -34,7 +34,7 @@ async function dump(map: BpfMap): Promise<{ formatted: unknown }[]> {
 }
 
 describe("types of keys and values", () => {
-  bpfTest("are described to the kernel by the kinds that take it", () => {
+  bpfTest("are passed to the kernel for the map types that accept BTF", () => {
     const options = { key: t.u32, value, maxEntries: 8 };
     const cidr = { key: t.cidr4, value, maxEntries: 8 };
     for (const make of [
@@ -52,12 +52,12 @@ describe("types of keys and values", () => {
     expect(queue.info().btfId).toBe(0);
   });
 
-  mapTest("bloom_filter")("are described of a Bloom filter, too", () => {
+  mapTest("bloom_filter")("are passed to the kernel for a Bloom filter", () => {
     using filter = new BloomFilter({ value, maxEntries: 8 });
     expect(filter.info().btfValueTypeId).toBeGreaterThan(0);
   });
 
-  describe("of kinds that came later than BTF", () => {
+  describe("with kinds of BTF types that came after BTF itself", () => {
     const later = t.struct({
       state: t.enum({ IDLE: 0, BUSY: 7, LOST: -1 }),
       small: t.enum({ A: 1, B: 2 }, { base: t.u8 }),
@@ -82,7 +82,7 @@ describe("types of keys and values", () => {
     const stored = { ...sample, either: { number: 0x01020304 } };
     const read = { ...sample, either: { number: 0x01020304, bytes: Uint8Array.of(4, 3, 2, 1) } };
 
-    bpfTest("are described in the form that this kernel takes", () => {
+    bpfTest("are passed in the form that this kernel accepts", () => {
       using map = new HashMap({ key: later, value: later, maxEntries: 8 });
       const { btfId, btfKeyTypeId, btfValueTypeId } = map.info();
       expect([btfId, btfKeyTypeId, btfValueTypeId].every((id) => id > 0)).toBe(true);
@@ -94,12 +94,12 @@ describe("types of keys and values", () => {
       const view = new DataView(new ArrayBuffer(type.size));
       later.write(view, 0, stored);
       const again = type.read(view, 0) as object;
-      // Before 6.0 there is no sign and nothing of 64 bits, before 5.13 no float.
+      // Linux before 6.0 lacks signed and 64-bit enums, and before 5.13 floats.
       if (!isKernelSince("6.0")) expect(again).toMatchObject({ version: 4, wide: 2n ** 100n });
       else expect(again).toMatchObject({ ...sample, either: { number: 0x01020304 } });
     });
 
-    bpfTest("are described beside a lock, whose place the kernel has to know", () => {
+    bpfTest("are passed together with a spin lock, whose offset the kernel needs", () => {
       const locked = t.struct({ later, flag: t.bits(t.u32, 3), lock: t.spinLock });
       using map = new HashMap({ key: t.u32, value: locked, maxEntries: 8 });
       expect(map.info().btfValueTypeId).toBeGreaterThan(0);
@@ -107,7 +107,7 @@ describe("types of keys and values", () => {
       expect(map.get(1, { lock: true })).toEqual({ later: read, flag: 5 });
     });
 
-    bpfTest("stay bytes of their own for kernels that know none of them", () => {
+    bpfTest("become separate arrays of bytes for kernels that lack all of them", () => {
       const { types } = HashMap.kind.spec({ key: t.u32, value: later, maxEntries: 8 });
       const { bytes, valueTypeId } = types?.older as NonNullable<
         NonNullable<typeof types>["older"]
@@ -121,18 +121,18 @@ describe("types of keys and values", () => {
     });
   });
 
-  dumpTest("give bpftool the names of fields", async () => {
+  dumpTest("make bpftool print the names of fields", async () => {
     using map = new HashMap({ key, value, maxEntries: 8, name: "flows" });
     map.set({ address: "192.0.2.1", port: 443, proto: 6 }, row);
     const [entry] = await dump(map);
     expect(entry?.formatted).toEqual({
-      // Numbers in network order are as they lie in memory to bpftool.
+      // bpftool prints numbers in network order as if they were in host order.
       key: { address: { s_addr: 0x010200c0 }, port: 0xbb01, proto: 6 },
       value: { packets: 7, comm: "bash" },
     });
   });
 
-  dumpTest("give bpftool the values of each CPU", async () => {
+  dumpTest("make bpftool print the value of each CPU", async () => {
     using map = new PerCpuHashMap({ key: t.u32, value, maxEntries: 8 });
     map.set(
       1,
@@ -158,7 +158,7 @@ describe("values with a spin lock", () => {
     "an array": () => new ArrayMap({ value: Wide, length: 8 }),
   };
   for (const [name, make] of Object.entries(makers)) {
-    bpfTest(`in ${name} are stored, read, walked and batched without it`, () => {
+    bpfTest(`in ${name} are stored, read, iterated and batched without their lock`, () => {
       using map:
         | HashMap<t.Type<number>, t.Type<t.Infer<typeof Wide>>>
         | ArrayMap<t.Type<t.Infer<typeof Wide>>> = make();
@@ -174,7 +174,7 @@ describe("values with a spin lock", () => {
     });
   }
 
-  bpfTest("are taken and drained", () => {
+  bpfTest("are taken one by one and in batches", () => {
     using map = makers["a hash"]();
     map.setMany([
       [1, wide(1)],
@@ -189,7 +189,7 @@ describe("values with a spin lock", () => {
     expect(map.add(5, wide(6))).toBe(true);
   });
 
-  bpfTest("are never half one and half another, while another thread stores them", async () => {
+  bpfTest("are never a mixture while another thread stores them", async () => {
     using map = makers["an array"]();
     const state = new Int32Array(new SharedArrayBuffer(8));
     const worker = new Worker(new URL("./children/store_locked.ts", import.meta.url));
@@ -210,30 +210,30 @@ describe("values with a spin lock", () => {
     expect(seen.size).toBeGreaterThan(1);
   });
 
-  bpfTest("are refused where a kind has no locks, or the map has none", () => {
+  bpfTest("are rejected for map types without locks, and for maps without one", () => {
     expect(() => new LruHashMap({ key: t.u32, value: Wide, maxEntries: 8 })).toThrow(
       expect.objectContaining({ name: "BpfError" }),
     );
     const bare = t.struct({ lock: t.u32, copies: t.array(t.u64Number, 64) });
     using map = new HashMap({ key: t.u32, value: bare, maxEntries: 8 });
     using other = HashMap.fromFd(map.fd, { key: t.u32, value: Wide });
-    expect(() => other.get(1)).toThrow(/EINVAL.*made without a spin lock/);
+    expect(() => other.get(1)).toThrow(/EINVAL.*without BTF that declares a spin lock/);
     expect(other.get(1, { lock: false })).toBeUndefined();
   });
 
-  bpfTest("must be structs, and keys have none", () => {
+  bpfTest("must be structs, and keys must have no spin lock", () => {
     const refused = (keyType: t.Type<unknown>, valueType: t.Type<unknown>) => () =>
       new HashMap({ key: keyType, value: valueType, maxEntries: 1 });
     expect(refused(t.u32, t.spinLock)).toThrow(/value: a spin lock or timer must be a field/);
     expect(refused(t.u32, t.array(Wide, 1))).toThrow(/value: a spin lock or timer must be a field/);
-    expect(refused(Wide, t.u32)).toThrow(/key: it can have no spin lock or timer here/);
+    expect(refused(Wide, t.u32)).toThrow(/key: expected a type without a spin lock or timer, got/);
   });
 });
 
 describe("options of a call", () => {
-  bpfTest("are checked, and the map is as before", () => {
+  bpfTest("are checked, and the map is unchanged on an error", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
-    // Options as they come from JavaScript.
+    // Untyped options, as in JavaScript.
     const set = (options: unknown) => () => map.set(1, 1, options as { lock?: boolean });
     expect(set({ lokc: true })).toThrow(/options: unknown option "lokc": did you mean "lock"/);
     expect(set({ lock: 1 })).toThrow(/lock: expected true or false, got 1/);
@@ -242,14 +242,14 @@ describe("options of a call", () => {
     expect(set({ flags: 2 })).toThrow(/flags: .*replace\(\)/);
     expect(map.count()).toBe(0);
     expect(map.set(1, 1, { flags: 0 }).get(1)).toBe(1);
-    // BPF_F_LOCK, which this map cannot do.
+    // BPF_F_LOCK, which this map does not support.
     expect(set({ flags: 4 })).toThrow(/EINVAL/);
   });
 });
 
-describe("types that the kernel does not take as a description", () => {
-  bpfTest("leave the map without one", () => {
-    // It wants a struct for the key of a trie.
+describe("types for which the kernel rejects BTF", () => {
+  bpfTest("leave the map without BTF", () => {
+    // The kernel requires a struct as the key of a trie.
     using trie = new LpmTrie({ key: t.bytes(8), value: t.u32, maxEntries: 4 });
     expect(trie.info().btfId).toBe(0);
     const network = Uint8Array.of(8, 0, 0, 0, 10, 0, 0, 0);

@@ -1,4 +1,4 @@
-/** What the classes of maps of programs, sockets and the like have in common: options, operations, opening, disposal. */
+/** Common behaviour of the classes for maps of programs, sockets and the like: options, operations, opening, disposal. */
 import { describe, expect, test } from "bun:test";
 import {
   type BpfMap,
@@ -17,12 +17,12 @@ import {
   XskMap,
 } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { type BadConstruction, misjudgement } from "./bad_options.ts";
+import { type BadConstruction, findWrongError } from "./bad_options.ts";
 
-/** Options as they come from JavaScript: `any`, as no compiler would let them pass otherwise. */
+/** Untyped options, as in JavaScript: `any`, because the compiler rejects them otherwise. */
 type Unchecked = any;
 
-/** A class of maps. */
+/** Map class. */
 interface MapClass {
   new (options: Unchecked): BpfMap;
   open(path: string, types: Unchecked): BpfMap;
@@ -30,7 +30,7 @@ interface MapClass {
   fromFd(fd: number, types: Unchecked): BpfMap;
 }
 
-/** A class, and how its maps are made and opened. */
+/** Map class, and ways to create and open its maps. */
 interface Kind {
   readonly name: string;
   readonly options: object;
@@ -78,7 +78,7 @@ const kinds: readonly Kind[] = [
   kindOf(CpuMap, {}, `${writing} ${walking}`),
 ];
 
-/** The option that says how large a map is. */
+/** Option for the size of a map. */
 const sizeOf = ({ options }: Kind) => ("maxEntries" in options ? "maxEntries" : "length");
 
 const entries = /(?:length|maxEntries): expected an integer from 1 to 4294967295, got /;
@@ -106,7 +106,12 @@ function badConstructionsOf(kind: Kind): readonly BadConstruction[] {
       ? bad("maxEntries", { maxEntries: 4 }, "TypeError", /"maxEntries": .* the option `length`/)
       : bad("maxEntires", { maxEntires: 4 }, "TypeError", /did you mean "maxEntries"\?/),
     bad(`${size}s`, { [`${size}s`]: 4 }, "TypeError", new RegExp(`did you mean "${size}"`)),
-    bad("a name of 16", { name: "a".repeat(16) }, "RangeError", /name: .* at most 15 characters/),
+    bad(
+      "a name of 16 characters",
+      { name: "a".repeat(16) },
+      "RangeError",
+      /name: .* at most 15 characters/,
+    ),
     bad("an unknown flag", { flags: ["rdonyl"] }, "TypeError", /flags: unknown flag "rdonyl"/),
     bad("an empty pin", { pin: "" }, "TypeError", /pin: expected a path .* got ""/),
     {
@@ -121,8 +126,13 @@ function badConstructionsOf(kind: Kind): readonly BadConstruction[] {
 const badKeys: readonly BadConstruction[] = (
   [
     ["no key", undefined, "TypeError", /key: expected a type such as t\.u32, got undefined/],
-    ["a key not called", t.bytes, "TypeError", /key: .* meant to be called/],
-    ["a spin lock as key", t.spinLock, "TypeError", /key: it can have no spin lock or timer here/],
+    ["an uncalled type function as key", t.bytes, "TypeError", /key: .* meant to be called/],
+    [
+      "a spin lock as key",
+      t.spinLock,
+      "TypeError",
+      /key: expected a type without a spin lock or timer, got/,
+    ],
     ["a key of 513 bytes", t.bytes(513), "RangeError", /key: expected a type of at most 512 bytes/],
   ] as const
 ).map(([what, key, error, says]) => ({
@@ -134,12 +144,12 @@ const badKeys: readonly BadConstruction[] = (
 
 describe("options", () => {
   for (const bad of [...kinds.flatMap(badConstructionsOf), ...badKeys]) {
-    test(`refuse ${bad.what}`, () => {
-      expect(misjudgement(bad)).toBeUndefined();
+    test(`are rejected: ${bad.what}`, () => {
+      expect(findWrongError(bad)).toBeUndefined();
     });
   }
 
-  test("must have a size where there is no default", () => {
+  test("must have a size if there is no default", () => {
     for (const kind of kinds) {
       const { name, options, create } = kind;
       if (!(sizeOf(kind) in options)) continue;
@@ -153,7 +163,7 @@ const allOperations = new Set(`${writing} ${associative} ${otherOperations}`.spl
 
 describe("operations", () => {
   for (const { name, options, create, operations } of kinds) {
-    bpfTest(`of ${name} are those that its kind has`, () => {
+    bpfTest(`of ${name} are those of its map type`, () => {
       using map = create(options);
       expect([...allOperations].filter((operation) => operation in map).sort()).toEqual(
         operations.split(" ").sort(),
@@ -162,7 +172,7 @@ describe("operations", () => {
     });
   }
 
-  test("of other kinds do not type-check", () => {
+  test("of other map types do not type-check", () => {
     const _never = (
       programs: ProgArray,
       events: PerfEventArray,
@@ -224,7 +234,7 @@ describe("operations", () => {
 
 describe("opening", () => {
   for (const { name, options, create, open, fromId, fromFd } of kinds) {
-    bpfTest(`a ${name} gives the same map, whichever way`, () => {
+    bpfTest(`a ${name} returns the same map for a path, an id and a descriptor`, () => {
       using fileSystem = new BpfFileSystem();
       const path = `${fileSystem.path}/map`;
       using map = create({ ...options, name: "mine", pin: path });
@@ -240,7 +250,7 @@ describe("opening", () => {
       }
     });
 
-    bpfTest(`a ${name} by its pin and its options gives the same map`, () => {
+    bpfTest(`a ${name} by the option pin returns the same map`, () => {
       using fileSystem = new BpfFileSystem();
       const pin = `${fileSystem.path}/map`;
       using map = create({ ...options, pin });
@@ -248,7 +258,7 @@ describe("opening", () => {
       expect(again.id).toBe(map.id);
     });
 
-    bpfTest(`a ${name} refuses another kind of map`, () => {
+    bpfTest(`a ${name} rejects another map type`, () => {
       for (const other of kinds) {
         if (other.name === name) continue;
         using map = other.create(other.options);
@@ -258,7 +268,7 @@ describe("opening", () => {
       }
     });
 
-    bpfTest(`a disposed ${name} refuses all it has`, () => {
+    bpfTest(`a disposed ${name} throws in all methods`, () => {
       const map: Unchecked = create(options);
       map[Symbol.dispose]();
       map[Symbol.dispose]();

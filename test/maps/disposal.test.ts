@@ -19,7 +19,7 @@ import { answersOn, others, protectedNames, subjects } from "./disposal_uses.ts"
 import { repetitions } from "../support/effort.ts";
 import { mapTest } from "../support/needs.ts";
 
-/** A test of a class that not all kernels have maps for. */
+/** Test of a class whose map type some kernels lack. */
 function testOf(className: string): typeof bpfTest {
   return className === "BloomFilter" ? mapTest("bloom_filter") : bpfTest;
 }
@@ -36,9 +36,9 @@ function membersOf(map: object): (string | symbol)[] {
   return members;
 }
 
-/** A disposed map, and another at the same number: it must not be mistaken for the first. */
+/** Returns a disposed map, and another one with the same descriptor number, which calls on the first must not reach. */
 function replaced<M extends BpfMap>(create: () => M, maps: DisposableStack): { map: M; other: M } {
-  // Other threads of this process take and free numbers, too: those of the engine, or of a Worker that ends.
+  // Other threads of this process open and close descriptors too: those of the engine, or of a Worker that ends.
   for (let attempt = 0; attempt < 100; attempt++) {
     const map = create();
     const { fd } = map;
@@ -65,13 +65,13 @@ describe.each(Object.entries(subjects))("after disposal of %s", (className, subj
     });
   }
 
-  testOf(className)("no other member is left out of these tests", () => {
+  testOf(className)("all other members are known to these tests", () => {
     using map = create();
     const known = new Set([...Reflect.ownKeys(uses), ...answersOn, ...others, ...protectedNames()]);
     expect(membersOf(map).filter((name) => !known.has(name))).toEqual([]);
   });
 
-  testOf(className)("what it was is still told, and disposing again does nothing", () => {
+  testOf(className)("its properties remain readable, and a second disposal does nothing", () => {
     const map = create();
     const answers = () => answersOn.map((name) => Reflect.get(map, name) as unknown);
     const before = answers();
@@ -89,7 +89,7 @@ function mappingLines(): number {
   return readFileSync("/proc/self/maps", "utf8").split("\n").length;
 }
 
-/** Fails when many rounds leave more open or mapped than a few did. */
+/** Fails if many rounds leave more descriptors or mappings open than a few rounds did. */
 function expectNothingLeft(rounds: number, round: () => void): void {
   for (let i = 0; i < 20; i++) round();
   const before = { ...countResources(), lines: mappingLines() };
@@ -99,18 +99,18 @@ function expectNothingLeft(rounds: number, round: () => void): void {
     descriptors: before.descriptors,
     mappings: before.mappings,
   });
-  // The engine's own mappings come and go; a thousand of ours would show.
+  // The number of the engine's own mappings varies, but by less than a thousand.
   expect(mappingLines() - before.lines).toBeLessThan(100);
 }
 
-// All kinds together: a hundred thousand.
+// A hundred thousand for all classes together.
 describe.each(Object.entries(subjects))("ten thousand maps", (name, { create }) => {
-  testOf(name)(`of ${name} leave nothing open`, () => {
+  testOf(name)(`of ${name} leave no descriptor open`, () => {
     expectNothingLeft(repetitions(10_000, 100), () => create()[Symbol.dispose]());
   });
 });
 
-/** The memory for calls that is handed out next, of all the sizes that small maps take. */
+/** Addresses of the next blocks of memory for calls, of all sizes that small maps use. */
 function freeScratch(): readonly number[] {
   using stack = new DisposableStack();
   return [64, 128, 256, 512, 1024]
@@ -119,7 +119,7 @@ function freeScratch(): readonly number[] {
 }
 
 describe.each(Object.entries(subjects))("a hundred maps", (name, { create, contents }) => {
-  testOf(name)(`of ${name} give back the memory of their calls`, () => {
+  testOf(name)(`of ${name} free the memory for their calls`, () => {
     const round = () => {
       using map = create();
       contents(map);
@@ -150,7 +150,7 @@ describe("a thousand rounds leave nothing open", () => {
       map.toMap();
       using _dup = map.dup();
     },
-    "of an array map with its view that may not be read": () => {
+    "of an array map that may not be read, with its view": () => {
       using map = new ArrayMap({ value: t.u32, length: 4, mmap: true, flags: ["wronly"] });
       expect(() => map.view).toThrow(/EACCES/);
     },
@@ -162,7 +162,7 @@ describe("a thousand rounds leave nothing open", () => {
       using map = array();
       map.set(1, 1).view.setUint32(0, 1, true);
     },
-    "of values for each CPU, of large ones too": () => {
+    "of per-CPU values, including large ones": () => {
       for (const size of [7, 32 * 1024]) {
         using map = new PerCpuHashMap({ key: t.u32, value: t.bytes(size), maxEntries: 1 });
         map.set(
@@ -172,14 +172,14 @@ describe("a thousand rounds leave nothing open", () => {
         map.setMany(map).take(1);
       }
     },
-    "of a trie, whose walks are left": () => {
+    "of a trie with unfinished iterations": () => {
       using trie = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 4 });
       trie.set("10.0.0.0/8", 1);
       for (const _key of trie.keys()) break;
       for (const _entry of trie.takeAll()) break;
       trie.clear();
     },
-    "of a queue whose drain is left": () => {
+    "of a queue whose takeAll loop ends early": () => {
       using queue = new Queue({ value: t.u32, maxEntries: 4 });
       queue.push(1).push(2);
       for (const _value of queue.takeAll()) break;
@@ -189,19 +189,19 @@ describe("a thousand rounds leave nothing open", () => {
       using ring = new RingBuf({ size: 65_536, event: t.u32 });
       ring.drain(() => {});
     },
-    "of walks broken off": () => {
+    "of iterations that break": () => {
       using map = array();
       for (const _entry of map) break;
       for (const _key of map.keys()) break;
     },
-    "of walks left by an error": () => {
+    "of iterations that end with an error": () => {
       const walk = () => {
         using map = array();
         for (const _value of map.values()) throw failure;
       };
       expect(walk).toThrow(failure);
     },
-    "of walks over a map that goes meanwhile": () => {
+    "of iterations over a map that is disposed of meanwhile": () => {
       const map = array();
       const walk = map.entries();
       walk.next();
@@ -214,7 +214,7 @@ describe("a thousand rounds leave nothing open", () => {
       expect(() => new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, pin })).toThrow(/pin/);
       expect(() => new ArrayMap({ value: t.u32, length: 1, flags: 32 })).toThrow(/EINVAL/);
     },
-    "of maps that do not fit": () => {
+    "of existing maps that do not match": () => {
       using map = hash();
       expect(() => ArrayMap.fromFd(map.fd, { value: t.u32 })).toThrow(/does not fit/);
       expect(() => HashMap.fromId(map.id, { key: t.u64, value: t.u32 })).toThrow(/does not fit/);

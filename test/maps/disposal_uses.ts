@@ -23,15 +23,15 @@ import {
 } from "../../src/index.ts";
 import { packageRoot } from "../support/run.ts";
 
-/** Members by name, each with a way to use it. */
+/** Members by name, each with a call that uses it. */
 type Uses<M> = Readonly<Record<string | symbol, (map: M) => unknown>>;
 
-/** A class of maps. */
+/** Map class. */
 export interface Subject<M extends BpfMap = BpfMap> {
   readonly create: () => M;
-  /** Every member that calls the kernel, or hands out what does. */
+  /** Uses of every member that makes a system call, or returns an object that does. */
   readonly uses: Uses<M>;
-  /** What is in a map. */
+  /** Returns the contents of a map. */
   readonly contents: (map: M) => unknown;
 }
 
@@ -82,7 +82,7 @@ const indexedUses = <V, W>(value: W): Uses<IndexedMap<V, W>> => ({
   at: (map) => map.at(99),
 });
 
-/** What per-CPU maps have beside the rest. */
+/** Further uses of per-CPU maps. */
 const perCpuUses: Uses<PerCpuAssociativeMap<number, number> | PerCpuArrayMap<t.Type<number>>> = {
   sum: (map) => map.sum(1),
   reduce: (map) => map.reduce(1, (sum, value) => sum + value, 0),
@@ -90,7 +90,7 @@ const perCpuUses: Uses<PerCpuAssociativeMap<number, number> | PerCpuArrayMap<t.T
   setCpu: (map) => map.setCpu(1, possibleCpus()[0] as number, 1),
 };
 
-/** What arrays have whose values are mapped. */
+/** Further uses of arrays with mapped values. */
 const mappedUses: Uses<ArrayMap<t.Type<number>>> = {
   view: (map) => map.view,
   load: (map) => map.load(1),
@@ -111,7 +111,7 @@ const valued = { value: t.u32, maxEntries: 4, name: "gone" };
 const indexed = { value: t.u32, length: 4, name: "gone" };
 const each = possibleCpus().map(() => 1);
 
-/** For the tables below, which have classes of all kinds: the uses of each are checked against its own class here. */
+/** Checks the uses of a class against its type, for the tables below, which have all classes. */
 function subject<M extends BpfMap>(
   create: () => M,
   uses: Uses<M>,
@@ -120,7 +120,7 @@ function subject<M extends BpfMap>(
   return { create, uses, contents } as unknown as Subject;
 }
 
-/** A new kind of map gets a line here, and what it has beside the others a table above. */
+/** Uses by class. A new map class needs a line here, and a table above for members that others lack. */
 export const subjects: Readonly<Record<string, Subject>> = {
   HashMap: subject(
     () => new HashMap(keyed),
@@ -178,7 +178,7 @@ export const subjects: Readonly<Record<string, Subject>> = {
   ),
 };
 
-/** What a disposed map still answers: it was read once, at creation. */
+/** Members that work after disposal, because they were read at creation. */
 export const answersOn = [
   "id",
   "name",
@@ -190,7 +190,7 @@ export const answersOn = [
   "types",
 ] as const;
 
-/** Members that need no kernel, or end the map. */
+/** Members that make no system call, or that end the map. */
 export const others: readonly (string | symbol)[] = [
   "constructor",
   "disposed",
@@ -201,7 +201,7 @@ export const others: readonly (string | symbol)[] = [
   inspect.custom,
 ];
 
-/** Names of members for subclasses alone: TypeScript knows, what runs does not. */
+/** Names of protected members, which cannot be recognized at run time. */
 export function protectedNames(): readonly string[] {
   const folders = ["src/handle", "src/maps"].map((folder) => join(packageRoot, folder));
   const files = folders.flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)));

@@ -1,4 +1,4 @@
-/** Each refusal has its own error, and what is in the map afterwards is what the error says. */
+/** Errors of rejected calls, and the contents of the map after them. */
 import { describe, expect } from "bun:test";
 import {
   type AssociativeMap,
@@ -28,7 +28,7 @@ const networks = { key: t.cidr4, value: t.u32, name: "full" };
 const values = { value: t.u32, name: "full" };
 const each = (value: number) => cpus.map(() => value);
 
-/** What a call throws: a refusal by the kernel. */
+/** Returns the BpfError that a call throws. */
 function refusalOf(call: () => unknown): BpfError {
   try {
     call();
@@ -39,12 +39,12 @@ function refusalOf(call: () => unknown): BpfError {
   throw new Error("nothing was refused");
 }
 
-/** Maps of associations, with keys and values for numbers. */
+/** Associative maps, with a key and a value for each number. */
 interface Kind {
   create(maxEntries: number, flags?: readonly MapFlag[]): AssociativeMap<unknown, unknown>;
   key(number: number): unknown;
   value(number: number): unknown;
-  /** Of a full map's error; "" where there is none as others make room. */
+  /** Error code of a full map; "" for maps that evict. */
   readonly full: string;
 }
 
@@ -78,12 +78,12 @@ const kinds: Readonly<Record<string, Kind>> = {
   },
 };
 
-/** A test of what a map does with keys that are there, or not: tries of some kernels do not look. */
+/** Test of updates with conditions, which tries of some kernels ignore. */
 function conditionTest(className: string): typeof bpfTest {
   return className === "LpmTrie" ? testWith(features.fixes.get("lpm_trie_update")) : bpfTest;
 }
 
-/** A map with its first so many entries. */
+/** Creates a map with the first `count` entries. */
 function filled({ create, key, value }: Kind, maxEntries: number, count: number) {
   const map = create(maxEntries);
   for (let n = 0; n < count; n++) map.set(key(n), value(n));
@@ -97,7 +97,7 @@ function entriesOf({ key, value }: Kind, count: number): Map<unknown, unknown> {
 for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !== "")) {
   const { key, value, full } = kind;
   describe(`errors of a full ${name}`, () => {
-    conditionTest(name)("store nothing, and what is there can be replaced", () => {
+    conditionTest(name)("store nothing, and present keys can be replaced", () => {
       using map = filled(kind, 3, 3);
       for (const store of [() => map.set(key(7), value(7)), () => map.add(key(7), value(7))]) {
         const error = refusalOf(store);
@@ -112,7 +112,7 @@ for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !
       expect(map.toMap()).toEqual(entriesOf(kind, 3).set(key(1), value(9)));
     });
 
-    conditionTest(name)("leave of many those before the refused one, and say how many", () => {
+    conditionTest(name)("keep the entries before the rejected one, and report their number", () => {
       using map = filled(kind, 3, 1);
       const pairs = [1, 2, 0, 7, 8].map((n) => [key(n), value(n)] as const);
       const error = refusalOf(() => map.setMany(pairs)) as BatchError;
@@ -128,7 +128,7 @@ for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !
 for (const [name, kind] of Object.entries(kinds)) {
   const { key, value } = kind;
   describe(`errors of ${name}`, () => {
-    conditionTest(name)("none for a key that is absent", () => {
+    conditionTest(name)("do not occur for absent keys", () => {
       using map = filled(kind, 8, 2);
       const absent = key(7);
       expect(map.get(absent)).toBeUndefined();
@@ -143,7 +143,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       expect(map.toMap()).toEqual(new Map([[key(1), value(1)]]));
     });
 
-    conditionTest(name)("when it is frozen: it stays as it is, and can be read", () => {
+    conditionTest(name)("when it is frozen leave it unchanged and readable", () => {
       using map = filled(kind, 8, 2);
       map.freeze();
       const writes = [
@@ -166,7 +166,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       expect(map.get(key(1))).toEqual(value(1));
     });
 
-    bpfTest("when it may not be read: a frozen map may be, so that is not the reason", () => {
+    bpfTest("when it may not be read do not mention freezing", () => {
       using map = kind.create(8, ["wronly"]);
       map.set(key(1), value(1));
       for (const read of [
@@ -183,7 +183,7 @@ for (const [name, kind] of Object.entries(kinds)) {
       }
     });
 
-    bpfTest("for a key or a value that its type refuses: nothing is stored", () => {
+    bpfTest("for a key or value that its type rejects leave it unchanged", () => {
       using map = filled(kind, 8, 1);
       const good = [key(1), value(1)] as const;
       const bads: readonly (readonly [key: unknown, value: unknown])[] = [
@@ -205,7 +205,7 @@ describe.each([
   ["Queue", () => new Queue({ ...values, maxEntries: 2 }), 1],
   ["Stack", () => new Stack({ ...values, maxEntries: 2 }), 2],
 ] as const)("errors of %s", (_name, create, next) => {
-  bpfTest("when it is full, when it is frozen, and none when it is empty", () => {
+  bpfTest("occur when it is full or frozen, and not when it is empty", () => {
     using map = create();
     expect([map.peek(), map.pop(), [...map.takeAll()]]).toEqual([undefined, undefined, []]);
     map.push(1).push(2);
@@ -226,30 +226,27 @@ describe.each([
       expect(refusalOf(write).hint).toMatch(/^The map is frozen/);
       expect(map.peek()).toBe(next);
     }
-    expect(refusalOf(() => map.pop()).message).toStartWith("cannot take a value out of ");
+    expect(refusalOf(() => map.pop()).message).toStartWith("cannot take a value from ");
   });
 });
 
-mapTest("bloom_filter")("a frozen Bloom filter is asked, but nothing is added", () => {
+mapTest("bloom_filter")("a frozen Bloom filter can be queried, and rejects additions", () => {
   using filter = new BloomFilter({ ...values, maxEntries: 100 });
   filter.add(1).freeze();
   expect(refusalOf(() => filter.add(2)).hint).toMatch(/^The map is frozen/);
   expect([filter.has(1), filter.has(2)]).toEqual([true, false]);
 });
 
-bpfTest(
-  "tries of kernels that do not look whether a key is there refuse to add and to replace",
-  async () => {
-    const { exitCode, stderr, stdout } = await runBun(["test/maps/children/unmended_trie.ts"]);
-    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
-    expect(stdout).toMatch(
-      /^EOPNOTSUPP cannot add to the lpm_trie map "routes": .*This kernel stores in tries whether .*Use set\(\)\nEOPNOTSUPP cannot replace in /,
-    );
-  },
-);
+bpfTest("LPM tries reject add and replace on kernels that ignore the conditions", async () => {
+  const { exitCode, stderr, stdout } = await runBun(["test/maps/children/unfixed_trie.ts"]);
+  expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+  expect(stdout).toMatch(
+    /^EOPNOTSUPP cannot add to the lpm_trie map "routes": .*This kernel stores in tries whether .*Use set\(\)\nEOPNOTSUPP cannot replace in /,
+  );
+});
 
-describe("an error that a type of the user's own throws", () => {
-  /** A map whose values throw what they are. */
+describe("an error that a custom type throws", () => {
+  /** Creates a map whose value type throws each value. */
   function throwing(name: string): HashMap<typeof t.u32, t.Type<unknown>> {
     const value = t.custom<unknown>({
       size: 4,
@@ -274,7 +271,7 @@ describe("an error that a type of the user's own throws", () => {
     readonly code = "E_COLOUR";
   }
 
-  bpfTest("is thrown as it is, with the place before its message", () => {
+  bpfTest("is rethrown with the place before its message", () => {
     using map = throwing("mine");
     const own = new Refusal("no such colour", { cause: 7 });
     expect(thrownBy(() => map.set(1, own))).toBe(own);
@@ -287,7 +284,7 @@ describe("an error that a type of the user's own throws", () => {
     expect(String(one)).toBe('RangeError: value 0 of hash map "mine": too red');
   });
 
-  bpfTest("has one place before its message when it is thrown again", () => {
+  bpfTest("has the place before its message once when it is thrown again", () => {
     using map = throwing("mine");
     using other = throwing("other");
     const own = new RangeError("no such colour");
@@ -300,7 +297,7 @@ describe("an error that a type of the user's own throws", () => {
     expect(own.message).toBe('value of hash map "mine": changed meanwhile');
   });
 
-  bpfTest("is the same error where it was made without a message", () => {
+  bpfTest("is the same object if it has no message", () => {
     using map = throwing("mine");
     const own = new Refusal();
     for (let round = 0; round < 2; round++) {
@@ -309,7 +306,7 @@ describe("an error that a type of the user's own throws", () => {
     }
   });
 
-  bpfTest("is the cause of a new error with the place where its message cannot be changed", () => {
+  bpfTest("is the cause of a new error with the place if its message cannot be changed", () => {
     using map = throwing("mine");
     class Silent extends Error {
       override get message(): string {
@@ -341,7 +338,7 @@ describe("an error that a type of the user's own throws", () => {
     }
   });
 
-  bpfTest("also names the CPU each time", () => {
+  bpfTest("has the CPU in the place each time", () => {
     const frozen = Object.freeze(new RangeError("frozen"));
     const own = new TypeError("own");
     const value = t.custom<unknown>({
@@ -360,7 +357,7 @@ describe("an error that a type of the user's own throws", () => {
     }
   });
 
-  bpfTest("that a getter of its descriptor throws is handled in the same way", () => {
+  bpfTest("that the getter fd of a value throws is handled in the same way", () => {
     using map = new CpuMap({ length: 1, name: "cpus" });
     const program = Object.defineProperty({}, "fd", {
       get() {

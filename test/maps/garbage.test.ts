@@ -3,12 +3,12 @@ import { bpfObstacle } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 import { isGuest, testUnless } from "../support/skipping.ts";
 
-/** A test of what the engine does with what the library gives it. */
+/** Test of the engine's garbage collections. */
 const engineTest = testUnless(
-  isGuest ? "it is about the engine, whatever the kernel" : bpfObstacle,
+  isGuest ? "it tests the engine, independent of the kernel" : bpfObstacle,
 );
 
-/** Sizes of the heap, in KiB, at which the engine's collections began while a child did one thing very often. */
+/** Returns the sizes of the heap in KiB at the start of each collection while a child repeats one operation. */
 async function collections(what: string): Promise<number[]> {
   const { stderr, exitCode } = await runBun(["test/maps/children/heap.ts", what], {
     env: { BUN_JSC_logGC: "1" },
@@ -19,7 +19,7 @@ async function collections(what: string): Promise<number[]> {
 }
 
 describe("a million calls with numbers", () => {
-  engineTest("would show if each left an object behind", async () => {
+  engineTest("cause collections if each leaves an object", async () => {
     expect(await collections("an object each")).not.toEqual([]);
     expect(await collections("nothing")).toEqual([]);
   });
@@ -35,19 +35,19 @@ describe("a million calls with numbers", () => {
     "ArrayMap.load",
     "ArrayMap.store",
   ]) {
-    engineTest(`leave no garbage: ${operation}`, async () => {
+    engineTest(`cause no collection: ${operation}`, async () => {
       expect(await collections(operation)).toEqual([]);
     });
   }
 });
 
-describe("a walk over a million entries", () => {
+describe("iteration over a million entries", () => {
   for (const walk of ["entries", "keys", "values", "entriesInBatches", "takeAllInBatches"]) {
     engineTest(
       `keeps the heap under 16 MiB: ${walk}`,
       async () => {
         const sizes = await collections(walk);
-        // With a pair for each entry there are collections to be seen.
+        // The pair for each entry causes collections.
         if (walk === "entries") expect(sizes).not.toEqual([]);
         expect(Math.max(0, ...sizes)).toBeLessThan(16 * 1024);
       },

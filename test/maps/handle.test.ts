@@ -23,8 +23,8 @@ import { bpfTest } from "../support/privilege.ts";
 const types = { key: t.u32, value: t.u64 } as const;
 const options = { ...types, maxEntries: 4 } as const;
 
-describe("what a map says of itself", () => {
-  bpfTest("is what it was created with", () => {
+describe("the properties of a map", () => {
+  bpfTest("are those that it was created with", () => {
     using map = new HashMap({ ...options, name: "counts", flags: ["no_prealloc", "zero_seed"] });
     expect(map.name).toBe("counts");
     expect(map.type).toBe("hash");
@@ -44,11 +44,11 @@ describe("what a map says of itself", () => {
       name: "counts",
       mapExtra: 0,
     });
-    // What the types are, the kernel was told too.
+    // The kernel has the types too.
     expect(map.info().btfId).toBeGreaterThan(0);
   });
 
-  bpfTest("is what the kernel says to others", () => {
+  bpfTest("are those that other processes read", () => {
     using map = new ArrayMap({ value: t.u32, length: 7, numaNode: 0 });
     const fdinfo = readFileSync(`/proc/self/fdinfo/${map.fd}`, "utf8");
     expect(fdinfo).toMatch(/^map_type:\t2$/m);
@@ -57,12 +57,12 @@ describe("what a map says of itself", () => {
     expect(`${map}`).toBe(`array map ${map.id}`);
   });
 
-  bpfTest("the longest name is kept, and bits serve as flags", () => {
+  bpfTest("can include the longest name, and flags as bits", () => {
     using map = new HashMap({ ...options, name: "a_23456789.BCDE", flags: 1 });
     expect([map.name, map.flags]).toEqual(["a_23456789.BCDE", 1]);
   });
 
-  bpfTest("what the kernel refuses is explained", () => {
+  bpfTest("that the kernel rejects are explained", () => {
     const refused = () => new HashMap({ ...options, flags: ["stack_build_id"], name: "odd" });
     expect(refused).toThrow(BpfError);
     expect(refused).toThrow(
@@ -71,7 +71,7 @@ describe("what a map says of itself", () => {
   });
 });
 
-/** A class of a user, whose constructor takes what it needs. */
+/** User-defined class with its own constructor arguments. */
 class NamedCounts extends HashMap<typeof t.u32, typeof t.u64> {
   constructor(name: string) {
     super({ ...options, name });
@@ -95,14 +95,14 @@ describe("options and types", () => {
     expect(opened.get(1)).toBe(5n);
   });
 
-  bpfTest("that are null are refused as that", () => {
+  bpfTest("that are null are rejected", () => {
     expect(() => HashMap.fromId(1, null as never)).toThrow(/^types: expected .*, got null$/);
     expect(() => Arena.fromId(1, null as never)).toThrow(/^types: expected .*, got null$/);
   });
 });
 
 describe("a frozen map", () => {
-  bpfTest("is read but not written", () => {
+  bpfTest("can be read and not written", () => {
     using map = new HashMap(options);
     expect(map.set(1, 1n).freeze()).toBe(map);
     expect(map.get(1)).toBe(1n);
@@ -116,7 +116,7 @@ describe("a frozen map", () => {
 });
 
 describe("another object for the same map", () => {
-  bpfTest("comes from dup, fromFd and fromId, and lives on alone", () => {
+  bpfTest("comes from dup, fromFd and fromId, and outlives the first", () => {
     const first = new HashMap({ ...options, name: "shared" });
     using dup = first.dup();
     using byFd = HashMap.fromFd(first.fd, types);
@@ -132,22 +132,19 @@ describe("another object for the same map", () => {
     expect(array.get(1)).toBe(3);
   });
 
-  bpfTest(
-    "is of the library's class, where a class that extends it has a constructor of its own",
-    () => {
-      using first = new NamedCounts("mine");
-      first.set(1, 5n);
-      using dup = first.dup();
-      using byFd = NamedCounts.fromFd(first.fd, types);
-      using byId = NamedCounts.fromId(first.id, types);
-      for (const other of [dup, byFd, byId]) {
-        expect([other.id, other.name, other.get(1)]).toEqual([first.id, "mine", 5n]);
-        expect(other.constructor).toBe(HashMap);
-      }
-    },
-  );
+  bpfTest("is of the library's class for a class that extends it", () => {
+    using first = new NamedCounts("mine");
+    first.set(1, 5n);
+    using dup = first.dup();
+    using byFd = NamedCounts.fromFd(first.fd, types);
+    using byId = NamedCounts.fromId(first.id, types);
+    for (const other of [dup, byFd, byId]) {
+      expect([other.id, other.name, other.get(1)]).toEqual([first.id, "mine", 5n]);
+      expect(other.constructor).toBe(HashMap);
+    }
+  });
 
-  bpfTest("is refused when sizes or kind differ, with each difference", () => {
+  bpfTest("is rejected if sizes or the map type differ, with each difference", () => {
     using map = new HashMap({ ...options, name: "small" });
     expect(() => HashMap.fromId(map.id, { key: t.u64, value: t.u32 })).toThrow(
       new TypeError(
@@ -157,20 +154,20 @@ describe("another object for the same map", () => {
     expect(() => ArrayMap.fromFd(map.fd, { value: t.u64 })).toThrow(/type is hash, not array/);
   });
 
-  bpfTest("is refused for what is no map", () => {
+  bpfTest("is rejected for objects that are not maps", () => {
     using program = new Program({
       section: "socket",
       license: "GPL",
       code: [asm.mov(asm.r0, 0), asm.exit()],
     });
-    // A socket filter has the number that a hash map has among maps: only its kind tells them apart.
+    // Program type and map type have the same number here: only the kind of object differs.
     expect(() => HashMap.fromFd(program.fd, types)).toThrow(
       new TypeError(
-        `the map of descriptor ${program.fd} does not fit: it is no map but a BPF program`,
+        `the map of descriptor ${program.fd} does not fit: it is a BPF program, not a map`,
       ),
     );
     const file = openSync("/dev/null", "r");
-    expect(() => HashMap.fromFd(file, types)).toThrow(/EINVAL.*not of a BPF object/);
+    expect(() => HashMap.fromFd(file, types)).toThrow(/EINVAL.*not that of a BPF object/);
     closeSync(file);
     expect(() => HashMap.fromFd(file, types)).toThrow(expect.objectContaining({ code: "EBADF" }));
     for (const bad of [-1, 1.5, "3"]) {
@@ -186,7 +183,7 @@ describe("another object for the same map", () => {
   });
 });
 
-/** Each way to open a map that exists. */
+/** Ways to open an existing map. */
 const ways = {
   open: (Class: Opener, _map: BpfMap, path: string, options: object) => Class.open(path, options),
   fromId: (Class: Opener, map: BpfMap, _path: string, options: object) =>
@@ -195,7 +192,7 @@ const ways = {
     Class.fromFd(map.fd, options),
 } as const;
 
-/** A class of maps as a script without types uses it. */
+/** Map class as untyped scripts use it. */
 interface Opener {
   open(path: string, options: object): BpfMap;
   fromId(id: number, options: object): BpfMap;
@@ -203,7 +200,7 @@ interface Opener {
 }
 
 const valued = { value: t.u32, maxEntries: 4 } as const;
-/** Classes of each sort, with the options that one is opened with, a misspelt one, and the right name. */
+/** Classes with their options of opening, a misspelt option, and the right name. */
 const openers: readonly [Opener, () => BpfMap, object, string, string][] = [
   [HashMap, () => new HashMap(options), types, "vlaue", '"value"'],
   [PerCpuHashMap, () => new PerCpuHashMap(options), types, "flag", '"flags"'],
@@ -215,7 +212,7 @@ const openers: readonly [Opener, () => BpfMap, object, string, string][] = [
 ];
 
 describe.each(Object.entries(ways))("options of %s", (_way, open) => {
-  bpfTest("that are not known are refused, in all classes alike", () => {
+  bpfTest("are rejected if unknown, in all classes", () => {
     using bpffs = new DetachedMount("bpf");
     for (const [Class, create, known, wrong, right] of openers) {
       const path = `${bpffs.path}/${wrong}`;
@@ -232,7 +229,7 @@ describe.each(Object.entries(ways))("options of %s", (_way, open) => {
     }
   });
 
-  bpfTest("that only creation takes are refused, as nothing would heed them", () => {
+  bpfTest("are rejected if only creation takes them", () => {
     using bpffs = new DetachedMount("bpf");
     using map = new HashMap(options).pin(`${bpffs.path}/map`);
     for (const name of ["maxEntries", "name", "pin", "numaNode"]) {
@@ -242,7 +239,7 @@ describe.each(Object.entries(ways))("options of %s", (_way, open) => {
     }
   });
 
-  bpfTest("flags are names or bits of rights, and not both rights", () => {
+  bpfTest("accept flags as names or bits of one right, and not of both", () => {
     using bpffs = new DetachedMount("bpf");
     const path = `${bpffs.path}/map`;
     using map = new HashMap(options).pin(path);
@@ -259,10 +256,10 @@ describe.each(Object.entries(ways))("options of %s", (_way, open) => {
 });
 
 describe("a map opened read-only or write-only", () => {
-  /** The rights, and the flags that the kernel reports for the descriptor. */
+  /** Flags of opening, and the file flags that the kernel reports for the descriptor. */
   const rights = { rdonly: [true, false, 8], wronly: [false, true, 16] } as const;
   for (const [flag, [reads, writes, bits]] of Object.entries(rights)) {
-    bpfTest(`with "${flag}", by its path or its id, may do just that`, () => {
+    bpfTest(`with "${flag}" by its path or id has only that right`, () => {
       using bpffs = new DetachedMount("bpf");
       const path = `${bpffs.path}/map`;
       using map = new HashMap(options).pin(path);
@@ -276,7 +273,7 @@ describe("a map opened read-only or write-only", () => {
           else expect(() => opened.get(1)).toThrow(refusal);
           if (writes) expect(opened.set(2, 6n).delete(2)).toBe(true);
           else expect(() => opened.set(2, 6n)).toThrow(refusal);
-          if (!writes) expect(() => opened.delete(1)).toThrow(/opened without this access/);
+          if (!writes) expect(() => opened.delete(1)).toThrow(/opened without the required access/);
           using twin = opened.dup();
           if (!reads) expect(() => twin.get(1)).toThrow(refusal);
           if (!writes) expect(() => twin.set(2, 6n)).toThrow(refusal);
@@ -284,7 +281,7 @@ describe("a map opened read-only or write-only", () => {
       }
     });
 
-    bpfTest(`with "${flag}", by a descriptor, only where that is one`, () => {
+    bpfTest(`with "${flag}" by a descriptor requires a descriptor with only that right`, () => {
       using bpffs = new DetachedMount("bpf");
       const path = `${bpffs.path}/map`;
       using both = new HashMap(options).pin(path);
@@ -311,7 +308,7 @@ describe("a map opened read-only or write-only", () => {
     });
   }
 
-  bpfTest("is a matter of types as well", () => {
+  bpfTest("accepts only valid flags in TypeScript", () => {
     using map = new HashMap(options);
     using opened = HashMap.fromId(map.id, { ...types, flags: ["rdonly"] });
     const value: bigint | undefined = opened.get(1);
@@ -334,7 +331,7 @@ describe("a map opened read-only or write-only", () => {
 });
 
 describe("a pin", () => {
-  bpfTest("keeps a map for whoever opens the path", () => {
+  bpfTest("keeps a map for later openers of the path", () => {
     using mount = new DetachedMount("bpf");
     const path = `${mount.path}/counts`;
     const map = new HashMap({ ...options, name: "counts" });
@@ -349,7 +346,7 @@ describe("a pin", () => {
     expect(() => HashMap.open(path, types)).toThrow(/nothing is pinned at/);
   });
 
-  bpfTest("as an option creates the map once and opens it from then on", () => {
+  bpfTest("as an option creates the map the first time and opens it afterwards", () => {
     using mount = new DetachedMount("bpf");
     const pin = `${mount.path}/counts`;
     using first = new HashMap({ ...options, pin });
@@ -368,7 +365,7 @@ describe("a pin", () => {
     expect(existsSync(pin)).toBe(false);
   });
 
-  bpfTest("of an array that differs is refused with the name that its option has", () => {
+  bpfTest("of a different array is rejected with the name of the option", () => {
     using mount = new DetachedMount("bpf");
     const pin = `${mount.path}/totals`;
     using _map = new ArrayMap({ value: t.u32, length: 4, pin });
@@ -379,7 +376,7 @@ describe("a pin", () => {
     );
   });
 
-  bpfTest("finds the map again whose number of entries the kernel rounded up", () => {
+  bpfTest("is accepted if the kernel rounded up the number of entries", () => {
     using mount = new DetachedMount("bpf");
     const pin = `${mount.path}/recent`;
     const maxEntries = 5 * possibleCpus().length - 1;
@@ -392,7 +389,7 @@ describe("a pin", () => {
     );
   });
 
-  bpfTest("elsewhere than on a BPF file system is refused, and nothing is left", () => {
+  bpfTest("outside of a BPF file system is rejected, and nothing remains open", () => {
     using map = new HashMap(options);
     for (const pin of [
       () => map.pin("/tmp/bun-bpf-pin"),
@@ -404,7 +401,7 @@ describe("a pin", () => {
     expect(existsSync("/tmp/bun-bpf-pin")).toBe(false);
   });
 
-  bpfTest("takes a string without a NUL", () => {
+  bpfTest("must be a string without a NUL", () => {
     using map = new HashMap(options);
     for (const path of ["", 5, undefined, "/sys/fs/bpf/a\0b"]) {
       expect(() => map.pin(path as string)).toThrow(/^path: expected a path on a BPF file system/);

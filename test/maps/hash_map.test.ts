@@ -8,7 +8,7 @@ function numbers(maxEntries = 8): HashMap<t.Type<number>, t.Type<number>> {
   return new HashMap({ key: t.u32, value: t.u32, maxEntries });
 }
 
-/** What a call throws. */
+/** Returns the error that a call throws. */
 function thrownBy(call: () => unknown): unknown {
   try {
     call();
@@ -19,7 +19,7 @@ function thrownBy(call: () => unknown): unknown {
 }
 
 describe("one element of a hash map", () => {
-  bpfTest("get gives the value, or undefined for an absent key", () => {
+  bpfTest("get returns the value, or undefined for an absent key", () => {
     using map = numbers();
     expect(map.get(1)).toBeUndefined();
     expect(map.set(1, 10)).toBe(map);
@@ -27,20 +27,20 @@ describe("one element of a hash map", () => {
     expect(map.get(2)).toBeUndefined();
   });
 
-  bpfTest("get makes few calls on its way to libc", async () => {
+  bpfTest("get calls few functions", async () => {
     const { stdout } = await runBun([join(import.meta.dir, "children/calls_of_get.ts")]);
-    // Six of them, and the key's compiled writer, before the kernel has it; two after that.
+    // Six calls and the key's compiled encoder before the system call, and two after it.
     expect(Number(stdout)).toBeLessThanOrEqual(8);
     expect(Number(stdout)).toBeGreaterThan(0);
   });
 
-  bpfTest("set replaces", () => {
+  bpfTest("set replaces the value", () => {
     using map = numbers();
     expect(map.set(1, 10).set(1, 11).get(1)).toBe(11);
     expect(map.count()).toBe(1);
   });
 
-  bpfTest("a value of zero is a value", () => {
+  bpfTest("get returns a value of zero", () => {
     using map = numbers();
     map.set(0, 0);
     expect(map.get(0)).toBe(0);
@@ -48,20 +48,20 @@ describe("one element of a hash map", () => {
     expect(map.take(0)).toBe(0);
   });
 
-  bpfTest("has tells presence", () => {
+  bpfTest("has returns true for present keys only", () => {
     using map = numbers();
     expect(map.has(1)).toBe(false);
     expect(map.set(1, 1).has(1)).toBe(true);
   });
 
-  bpfTest("add stores only what is absent", () => {
+  bpfTest("add stores absent keys only", () => {
     using map = numbers();
     expect(map.add(1, 10)).toBe(true);
     expect(map.add(1, 11)).toBe(false);
     expect(map.get(1)).toBe(10);
   });
 
-  bpfTest("replace stores only what is present", () => {
+  bpfTest("replace stores present keys only", () => {
     using map = numbers();
     expect(map.replace(1, 10)).toBe(false);
     expect(map.has(1)).toBe(false);
@@ -69,7 +69,7 @@ describe("one element of a hash map", () => {
     expect(map.get(1)).toBe(11);
   });
 
-  bpfTest("delete tells whether the key was there", () => {
+  bpfTest("delete returns true if the key was present", () => {
     using map = numbers();
     expect(map.delete(1)).toBe(false);
     expect(map.set(1, 1).delete(1)).toBe(true);
@@ -77,14 +77,14 @@ describe("one element of a hash map", () => {
     expect(map.has(1)).toBe(false);
   });
 
-  bpfTest("take gives the value and deletes the key", () => {
+  bpfTest("take returns the value and deletes the key", () => {
     using map = numbers();
     expect(map.take(1)).toBeUndefined();
     expect(map.set(1, 10).take(1)).toBe(10);
     expect(map.has(1)).toBe(false);
   });
 
-  bpfTest("keys with padding are the same key whatever was in the memory before", () => {
+  bpfTest("keys with padding are equal regardless of earlier memory contents", () => {
     const key = t.struct({ kind: t.u8, id: t.u32 });
     using map = new HashMap({ key, value: t.u32, maxEntries: 4 });
     for (let i = 0; i < 100; i++) {
@@ -95,14 +95,14 @@ describe("one element of a hash map", () => {
     expect(map.get({ kind: 1, id: 2 })).toBe(99);
   });
 
-  bpfTest("every kind of type keys and is stored", () => {
+  bpfTest("every type works as key and value", () => {
     using byText = new HashMap({ key: t.cstring(16), value: t.ipv6, maxEntries: 4 });
     expect(byText.set("lo", "::1").get("lo")).toBe("::1");
     using byBytes = new HashMap({ key: t.bytes(3), value: t.i64, maxEntries: 4 });
     expect(byBytes.set(Uint8Array.of(1, 2, 3), -5n).get(Uint8Array.of(1, 2, 3))).toBe(-5n);
   });
 
-  bpfTest("bytes that are no UTF-8 do not stop a walk", () => {
+  bpfTest("invalid UTF-8 does not end an iteration", () => {
     using raw = new HashMap({ key: t.bytes(4), value: t.bytes(4), maxEntries: 4 });
     const odd = Uint8Array.of(0xff, 0xc0, 0x80, 0xfe);
     raw.set(odd, odd);
@@ -112,7 +112,7 @@ describe("one element of a hash map", () => {
 });
 
 describe("a full hash map", () => {
-  bpfTest("refuses one more key with E2BIG, and takes it after a deletion", () => {
+  bpfTest("rejects another key with E2BIG, and stores it after a deletion", () => {
     using map = numbers(2);
     map.set(1, 1).set(2, 2);
     const error = thrownBy(() => map.set(3, 3));
@@ -130,7 +130,7 @@ describe("a full hash map", () => {
     );
   });
 
-  bpfTest("keeps the first pairs of setMany, and the error says how many", () => {
+  bpfTest("keeps the first pairs of setMany, and the error has their number", () => {
     using map = numbers(3);
     const pairs = [1, 2, 3, 4, 5].map((n) => [n, n * 10] as const);
     const error = thrownBy(() => map.setMany(pairs));
@@ -179,7 +179,7 @@ describe("wrong keys and values", () => {
     [(map) => map.setMany([[7, 7], 8 as never]), /./],
   ];
   for (const [call, message] of wrong) {
-    bpfTest(`are refused before the map changes: ${String(call).replaceAll(/\s+/g, " ")}`, () => {
+    bpfTest(`are rejected before the map changes: ${String(call).replaceAll(/\s+/g, " ")}`, () => {
       using map = numbers();
       map.set(1, 1);
       const error = thrownBy(() => call(map));
@@ -191,16 +191,16 @@ describe("wrong keys and values", () => {
 });
 
 describe("many elements of a hash map", () => {
-  bpfTest("getMany gives the values in the order of the keys", () => {
+  bpfTest("getMany returns the values in the order of the keys", () => {
     using map = numbers();
     map.set(1, 10).set(2, 20);
     expect(map.getMany([2, 3, 1, 2])).toEqual([20, undefined, 10, 20]);
     expect(map.getMany(new Set<number>())).toEqual([]);
-    // A hole would be passed over.
+    // Array methods would skip a hole.
     expect(map.getMany([3, 1]).map((value) => value ?? 0)).toStrictEqual([0, 10]);
   });
 
-  bpfTest("setMany takes any iterable, and the last of equal keys wins", () => {
+  bpfTest("setMany accepts any iterable, and keeps the last value of equal keys", () => {
     using map = numbers();
     expect(
       map.setMany(
@@ -225,7 +225,7 @@ describe("many elements of a hash map", () => {
     );
   });
 
-  bpfTest("deleteMany passes over absent keys, wherever they are", () => {
+  bpfTest("deleteMany ignores absent keys at any position", () => {
     using map = numbers(16);
     map.setMany([1, 2, 3, 4, 5, 6].map((n) => [n, n] as const));
     expect(map.deleteMany([99, 1, 2, 98, 97, 3, 1, 96])).toBe(3);
@@ -234,7 +234,7 @@ describe("many elements of a hash map", () => {
     expect([...map.keys()].sort()).toEqual([4, 5, 6]);
   });
 
-  bpfTest("deleteMany says how many keys were done when the kernel refuses", () => {
+  bpfTest("deleteMany reports how many keys were processed if the kernel rejects one", () => {
     using map = numbers();
     map.set(1, 1).freeze();
     const error = thrownBy(() => map.deleteMany([1, 2]));
@@ -243,7 +243,7 @@ describe("many elements of a hash map", () => {
     expect(map.count()).toBe(1);
   });
 
-  bpfTest("a hundred thousand pairs go in, out and away", () => {
+  bpfTest("a hundred thousand pairs can be stored, read and deleted", () => {
     using map = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 100_000 });
     map.setMany(Array.from({ length: 100_000 }, (_, n) => [n, n * 3] as const));
     expect(map.count()).toBe(100_000);
@@ -255,25 +255,25 @@ describe("many elements of a hash map", () => {
     expect(map.count()).toBe(0);
   });
 
-  bpfTest("drain takes out each entry as it hands it out, and no other", () => {
+  bpfTest("takeAll deletes each entry when it is returned, and no others", () => {
     using map = numbers();
     map.setMany([
       [1, 10],
       [2, 20],
       [3, 30],
     ]);
-    const drain = map.takeAll();
-    const { value } = drain.next();
+    const taking = map.takeAll();
+    const { value } = taking.next();
     expect(map.count()).toBe(2);
     expect(map.has(value?.[0] ?? 0)).toBe(false);
-    drain.return(undefined);
+    taking.return(undefined);
     expect(map.count()).toBe(2);
     expect([...map.takeAll()]).toHaveLength(2);
     expect(map.count()).toBe(0);
     expect([...map.takeAll()]).toEqual([]);
   });
 
-  bpfTest("clear empties it", () => {
+  bpfTest("clear deletes all entries", () => {
     using map = numbers(1000);
     map.setMany(Array.from({ length: 1000 }, (_, n) => [n, n] as const));
     expect(map.clear()).toBeUndefined();
@@ -282,9 +282,9 @@ describe("many elements of a hash map", () => {
   });
 });
 
-describe("drain", () => {
+describe("takeAll", () => {
   const rows = [
-    ["text behind a NUL", t.cstring(8), [97, 0, 98, 0, 0, 0, 0, 0]],
+    ["text after a NUL", t.cstring(8), [97, 0, 98, 0, 0, 0, 0, 0]],
     ["text that is not UTF-8", t.cstring(8), [0xff, 0xfe, 0, 0, 0, 0, 0, 0]],
     ["padding that a program left", t.struct({ a: t.u8, b: t.u32 }), [1, 9, 9, 9, 2, 0, 0, 0]],
     ["a number past 2^53", t.u64Number, [1, 0, 0, 0, 0, 0, 0, 0xff]],

@@ -1,7 +1,7 @@
 import { LpmTrie, type t } from "../../src/index.ts";
 import { TrieWalk, type Walk, type WalkedMap } from "../../src/maps/walk.ts";
 
-/** A walk on a kernel that has no batches for tries, as before 5.13. */
+/** Walk as on kernels without batches for tries (before 5.13). */
 class KeyByKeyWalk extends TrieWalk {
   constructor(map: WalkedMap) {
     super(map);
@@ -9,7 +9,7 @@ class KeyByKeyWalk extends TrieWalk {
   }
 }
 
-/** A trie that is walked over key by key. */
+/** LPM trie over which iteration goes key by key. */
 export class KeyByKeyTrie<K extends t.Type<unknown>, V extends t.Type<unknown>> extends LpmTrie<
   K,
   V

@@ -16,7 +16,7 @@ import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { BatchlessMap, batchlessMap } from "./batchless.ts";
 
-// The only value that both maps take: see batchlessMap.
+// The only value that both maps accept: see batchlessMap.
 const value = 1;
 
 const makers: readonly [
@@ -24,7 +24,7 @@ const makers: readonly [
   make: (maxEntries: number) => AssociativeMap<number, number>,
 ][] = [
   ["in batches", (maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries })],
-  ["key by key, where the kernel has no batches", batchlessMap],
+  ["key by key, without batches in the kernel", batchlessMap],
 ];
 
 function filled(make: (maxEntries: number) => AssociativeMap<number, number>, count: number) {
@@ -41,12 +41,12 @@ function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, key) => key);
 }
 
-// Above the first chunk of a walk, and above the second.
+// More than the first chunk of a walk, and more than the second.
 const count = 500;
 
 for (const [name, make] of makers) {
-  describe(`a walk ${name}`, () => {
-    bpfTest("sees every entry once, by each way to ask for them", () => {
+  describe(`iteration ${name}`, () => {
+    bpfTest("returns every entry once, in all forms of iteration", () => {
       using map = filled(make, count);
       const pairs = upTo(count).map((key) => [key, value] as [number, number]);
       const byKey = (a: [number, number], b: [number, number]) => a[0] - b[0];
@@ -63,13 +63,13 @@ for (const [name, make] of makers) {
       expect(sorted(seen)).toEqual(upTo(count));
     });
 
-    bpfTest("over nothing ends at once", () => {
+    bpfTest("over an empty map ends at once", () => {
       using map = make(4);
       expect([...map]).toEqual([]);
       expect(map.count()).toBe(0);
     });
 
-    bpfTest("sees all others when the entry at hand is deleted", () => {
+    bpfTest("returns all others if the current entry is deleted", () => {
       using map = filled(make, count);
       const seen: number[] = [];
       for (const key of map.keys()) {
@@ -80,7 +80,7 @@ for (const [name, make] of makers) {
       expect(map.count()).toBe(0);
     });
 
-    bpfTest("sees none twice when some entries at hand are deleted", () => {
+    bpfTest("returns none twice if some current entries are deleted", () => {
       for (const every of [2, 3, 64]) {
         using map = filled(make, count);
         const seen: number[] = [];
@@ -91,7 +91,7 @@ for (const [name, make] of makers) {
       }
     });
 
-    bpfTest("ends when everything is deleted during it", () => {
+    bpfTest("ends if all entries are deleted during it", () => {
       using map = filled(make, count);
       let seen = 0;
       for (const _entry of map) {
@@ -101,7 +101,7 @@ for (const [name, make] of makers) {
       expect(map.count()).toBe(0);
     });
 
-    bpfTest("ends, with all that was there, when entries are added during it", () => {
+    bpfTest("ends with all earlier entries if entries are added during it", () => {
       using map = filled(make, count);
       let next = count;
       const seen = new Set<number>();
@@ -112,7 +112,7 @@ for (const [name, make] of makers) {
       for (const key of upTo(count)) expect(seen.has(key)).toBe(true);
     });
 
-    bpfTest("ends when each entry is replaced by a new one during it", () => {
+    bpfTest("ends if each entry is replaced by a new one during it", () => {
       using map = filled(make, count);
       let next = count;
       let steps = 0;
@@ -125,7 +125,7 @@ for (const [name, make] of makers) {
       expect(map.count()).toBe(count);
     });
 
-    bpfTest("ends when everything is replaced at each of its steps", () => {
+    bpfTest("ends if all entries are replaced at each step", () => {
       using map = filled(make, 100);
       let next = count;
       let steps = 0;
@@ -137,13 +137,13 @@ for (const [name, make] of makers) {
       expect(map.count()).toBe(100);
     });
 
-    bpfTest("sees all of a full map", () => {
+    bpfTest("returns all entries of a full map", () => {
       using map = make(count);
       map.setMany(upTo(count).map((key) => [key, value] as const));
       expect(sorted(map.keys())).toEqual(upTo(count));
     });
 
-    bpfTest("does not disturb another, nor does a look-up between its steps", () => {
+    bpfTest("does not affect another iteration, nor does a look-up between its steps", () => {
       using map = filled(make, count);
       const [first, second] = [map.keys(), map.entries()];
       const seen: [number[], number[]] = [[], []];
@@ -160,7 +160,7 @@ for (const [name, make] of makers) {
       expect(sorted(seen[1])).toEqual(upTo(count));
     });
 
-    bpfTest("throws at its next step once the map is disposed of, and not at a break", () => {
+    bpfTest("throws at its next step after disposal of the map, and not at a break", () => {
       for (const size of [2, count]) {
         for (const walk of ["keys", "values", "entries"] as const) {
           const map = filled(make, size);
@@ -178,7 +178,7 @@ for (const [name, make] of makers) {
       }
     });
 
-    bpfTest("serves deleteMany, drain and clear", () => {
+    bpfTest("serves deleteMany, takeAll and clear", () => {
       using map = filled(make, count);
       expect(map.deleteMany([1, 2, 5 * count, 3, 1])).toBe(3);
       expect(sorted([...map.takeAll()].map(([key]) => key))).toEqual([0, ...upTo(count).slice(4)]);
@@ -194,9 +194,9 @@ for (const [name, make] of makers) {
   });
 }
 
-bpfTest("a partial setMany without batches says how many were stored", () => {
+bpfTest("a partial setMany without batches reports how many were stored", () => {
   using map = batchlessMap(8);
-  // No interface has this number: the kernel refuses the third pair.
+  // No interface has this number: the kernel rejects the third pair.
   const pairs = [
     [1, value],
     [2, value],
@@ -209,8 +209,8 @@ bpfTest("a partial setMany without batches says how many were stored", () => {
   expect(sorted(map.keys())).toEqual([1, 2]);
 });
 
-describe("a map for people", () => {
-  bpfTest("is shown by what it is, not by all that it can do", () => {
+describe("console.log of a map", () => {
+  bpfTest("prints its properties and not its methods", () => {
     const map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "shown" });
     const text = inspect(map);
     expect(text).toMatch(/^HashMap \{/);
@@ -224,9 +224,9 @@ describe("a map for people", () => {
 });
 
 describe("lists of keys and pairs", () => {
-  bpfTest("must be iterables, no texts, and say which one is wrong", () => {
+  bpfTest("must be iterables and not strings, and errors name the wrong element", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8, name: "few" });
-    // Arguments as they come from JavaScript.
+    // Untyped arguments, as in JavaScript.
     const given = (value: unknown) => value as never;
     for (const wrong of ["12", undefined, null, 5, { a: 1 }]) {
       expect(() => map.getMany(given(wrong))).toThrow(
@@ -246,7 +246,7 @@ describe("lists of keys and pairs", () => {
     expect(map.count()).toBe(0);
   });
 
-  bpfTest("of types are asked for when a map is opened", () => {
+  bpfTest("types are required to open a map", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
     expect(() => HashMap.fromFd(map.fd, undefined as never)).toThrow(
       /types: expected those of the map's keys and values or events, as given to new HashMap/,
@@ -255,23 +255,25 @@ describe("lists of keys and pairs", () => {
 });
 
 describe("types that change", () => {
-  bpfTest("are noticed before the kernel writes past the room for a value", () => {
+  bpfTest("are detected before the kernel writes past the memory of a value", () => {
     const before = openKernelObjects().size;
-    let asked = 0;
+    let reads = 0;
     const options = {
       key: t.u32,
       maxEntries: 4,
-      // One type for the kernel, and then another.
+      // First one type, and then another one.
       get value(): t.Type<unknown> {
-        return asked++ < 2 ? t.bytes(4000) : t.u32;
+        return reads++ < 2 ? t.bytes(4000) : t.u32;
       },
     };
-    expect(() => new HashMap(options)).toThrow(/are not those that it was made or opened with/);
+    expect(() => new HashMap(options)).toThrow(
+      /changed their sizes since it was created or opened/,
+    );
     expect(openKernelObjects().size).toBe(before);
   });
 });
 
-/** A type of the user's own whose size is another one once it is told to change. */
+/** Custom type whose size changes on request. */
 class ChangingType implements t.Type<number> {
   readonly kind = "changing";
   readonly name = "changing";
@@ -291,14 +293,14 @@ class ChangingType implements t.Type<number> {
   }
 }
 
-describe("a type whose size changes after the map was made", () => {
-  bpfTest.each([1, 100_000, NaN, -8])("changes no memory of the map: %p", (later) => {
+describe("a type whose size changes after the creation of the map", () => {
+  bpfTest.each([1, 100_000, NaN, -8])("does not change the memory of the map: %p", (later) => {
     const value = new ChangingType(4096);
     using map = new HashMap({ key: t.u32, value, maxEntries: 2000 });
     value.size = later;
     const pairs = Array.from({ length: 2000 }, (_, key) => [key, key % 256] as const);
     map.setMany(pairs);
-    // While the own memory of the map is in use, a call allocates another one.
+    // A nested call allocates memory while the map's own is in use.
     const nested = t.custom<number>({
       size: 4,
       read: (view, offset) => view.getUint32(offset, true) + (map.get(7) ?? 0),
@@ -313,7 +315,7 @@ describe("a type whose size changes after the map was made", () => {
     expect([...map.takeAll()]).toHaveLength(1998);
   });
 
-  bpfTest("is checked when it is made", () => {
+  bpfTest("is checked at its creation", () => {
     for (const size of [0, -4, 1.5, NaN, Infinity, "4"]) {
       const value = new ChangingType(size as number);
       expect(() => new HashMap({ key: t.u32, value, maxEntries: 4 })).toThrow(
@@ -327,35 +329,35 @@ describe("a type whose size changes after the map was made", () => {
   });
 });
 
-describe("batches that are drained", () => {
-  bpfTest("come back where a value cannot be read", () => {
+describe("takeAllInBatches", () => {
+  bpfTest("stores entries again whose value cannot be decoded", () => {
     const value = t.custom<number>({
       size: 4,
       align: 4,
       read(view, offset) {
         const number = view.getUint32(offset, true);
-        if (number === 50 && isWary) throw new Error("no such number");
+        if (number === 50 && isRejecting) throw new Error("no such number");
         return number;
       },
       write: (view, offset, number) => view.setUint32(offset, number, true),
     });
-    let isWary = false;
+    let isRejecting = false;
     using map = new HashMap({ key: t.u32, value, maxEntries: 100 });
     for (let key = 0; key < 100; key++) map.set(key, key);
-    isWary = true;
-    const drained: [number, number][] = [];
+    isRejecting = true;
+    const taken: [number, number][] = [];
     const drain = () => {
-      for (const batch of map.takeAllInBatches({ max: 30 })) drained.push(...batch);
+      for (const batch of map.takeAllInBatches({ max: 30 })) taken.push(...batch);
     };
     expect(drain).toThrow("no such number");
-    isWary = false;
-    expect(new Map([...map, ...drained]).size).toBe(100);
+    isRejecting = false;
+    expect(new Map([...map, ...taken]).size).toBe(100);
     expect(map.get(50)).toBe(50);
   });
 });
 
-/** A number that its type refuses to read where its lowest byte is 0xee. */
-const wary = t.custom<number>({
+/** Number that its type cannot decode if its lowest byte is 0xee. */
+const partlyDecodable = t.custom<number>({
   size: 4,
   align: 4,
   read(view, offset) {
@@ -376,7 +378,7 @@ function errorOf(call: () => unknown): unknown {
 }
 
 describe("entries that cannot be decoded", () => {
-  /** Numbers of which some cannot be decoded, as keys, as values, or as both. */
+  /** Creates a map in which some keys, values or both cannot be decoded. */
   const numbers = Array.from(
     { length: 300 },
     (_, index) => (index % 100 === 7 ? 0xee : 0) + index * 256,
@@ -393,10 +395,10 @@ describe("entries that cannot be decoded", () => {
   const filledHash = () => new HashMap({ key: t.u32, value: t.u32, maxEntries: 512 });
 
   for (const [part, keyType, valueType] of [
-    ["keys", wary, t.u32],
-    ["values", t.u32, wary],
+    ["keys", partlyDecodable, t.u32],
+    ["values", t.u32, partlyDecodable],
   ] as const) {
-    bpfTest(`by their ${part} are told of after all others`, () => {
+    bpfTest(`by their ${part} are reported after all others`, () => {
       const { raw, map } = maps(keyType, valueType);
       using _raw = raw;
       using _map = map;
@@ -435,15 +437,15 @@ describe("entries that cannot be decoded", () => {
         );
         expect((error.cause as Error).message).toBe("no such number");
       }
-      // The other part can be decoded.
+      // Their other part can be decoded.
       expect([...map[part === "keys" ? "values" : "keys"]()].length).toBe(numbers.length);
       expect(map.count()).toBe(numbers.length);
       expect(() => map.toMap()).toThrow(DecodeError);
-      // A loop that is left early was not asking for the rest.
+      // A loop that ends early does not read the rest.
       for (const _entry of map) break;
     });
 
-    bpfTest(`by their ${part} stay when the others are taken out, and can be cleared`, () => {
+    bpfTest(`by their ${part} stay when the others are taken, and can be cleared`, () => {
       for (const take of ["takeAll", "takeAllInBatches"] as const) {
         const { raw, map } = maps(keyType, valueType);
         using _raw = raw;
@@ -469,17 +471,17 @@ describe("entries that cannot be decoded", () => {
     });
   }
 
-  bpfTest("are not lost where the kernel has no batches", () => {
+  bpfTest("are not lost if the kernel has no batches", () => {
     using raw = batchlessMap(64);
     const values = [1, 2, 3, 4, 5];
     raw.setMany(values.map((key) => [key, value]));
-    let isWary = true;
+    let isRejecting = true;
     const odd = t.custom<number>({
       size: 4,
       align: 4,
       read(view, offset) {
         const number = view.getUint32(offset, true);
-        if (isWary && number === 1) throw new RangeError("no such number");
+        if (isRejecting && number === 1) throw new RangeError("no such number");
         return number;
       },
       write: (view, offset, number) => view.setUint32(offset, number, true),
@@ -487,17 +489,17 @@ describe("entries that cannot be decoded", () => {
     using map = new BatchlessMap(raw.fd, { key: odd, value: t.u32 });
     const taken: number[] = [];
     expect(() => {
-      // More than there are: the array that is not full is handed out before the error.
+      // More than there are: the partial array is yielded before the error is thrown.
       for (const batch of map.takeAllInBatches({ max: 8 }))
         taken.push(...batch.map(([key]) => key));
     }).toThrow(DecodeError);
     expect(sorted(taken)).toEqual([2, 3, 4, 5]);
-    isWary = false;
+    isRejecting = false;
     expect([...map.keys()]).toEqual([1]);
   });
 
-  bpfTest("are named by single calls, and taken by none", () => {
-    const { raw, map } = maps(t.u32, wary);
+  bpfTest("are reported by single calls, which do not take them", () => {
+    const { raw, map } = maps(t.u32, partlyDecodable);
     using _raw = raw;
     using _map = map;
     const [key] = bad as [number];
@@ -516,10 +518,10 @@ describe("entries that cannot be decoded", () => {
     expect(map.delete(key)).toBe(true);
   });
 
-  bpfTest("of a queue are out, and told with their bytes", () => {
+  bpfTest("of a queue are removed and reported with their bytes", () => {
     using raw = new Queue({ value: t.u32, maxEntries: 4 });
     raw.push(0xee).push(5).push(0x1ee);
-    using queue = Queue.fromFd(raw.fd, { value: wary });
+    using queue = Queue.fromFd(raw.fd, { value: partlyDecodable });
     expect(errorOf(() => queue.peek())).toBeInstanceOf(DecodeError);
     const first = errorOf(() => queue.pop()) as DecodeError;
     expect(first.entries).toEqual([{ key: new Uint8Array(0), value: bytesOf(0xee) }]);
@@ -528,7 +530,7 @@ describe("entries that cannot be decoded", () => {
     expect([last.entries[0]?.value, queue.pop()]).toEqual([bytesOf(0x1ee), undefined]);
   });
 
-  bpfTest("may be refused by anything that can be thrown", () => {
+  bpfTest("can have any thrown value as their cause", () => {
     for (const thrown of [
       Symbol("no"),
       Object.create(null),
@@ -552,13 +554,13 @@ describe("entries that cannot be decoded", () => {
     }
   });
 
-  bpfTest("of one CPU are named by their bytes", () => {
+  bpfTest("of one CPU are reported with their bytes", () => {
     using raw = new PerCpuHashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
     raw.set(
       1,
       possibleCpus().map(() => 0xee),
     );
-    using map = PerCpuHashMap.fromFd(raw.fd, { key: t.u32, value: wary });
+    using map = PerCpuHashMap.fromFd(raw.fd, { key: t.u32, value: partlyDecodable });
     const [cpu] = possibleCpus() as [number];
     for (const call of [() => map.getCpu(1, cpu), () => map.get(1), () => map.sum(1)]) {
       const { entries } = errorOf(call) as DecodeError;
@@ -567,10 +569,10 @@ describe("entries that cannot be decoded", () => {
     }
   });
 
-  bpfTest("are named where a program looked them up", () => {
+  bpfTest("are reported if a program looked them up", () => {
     using raw = new HashMap({ key: t.u32, value: t.u32, maxEntries: 5000 });
     raw.setMany(Array.from({ length: 5000 }, (_, key) => [key, key * 256]));
-    using map = HashMap.fromFd(raw.fd, { key: t.u32, value: wary });
+    using map = HashMap.fromFd(raw.fd, { key: t.u32, value: partlyDecodable });
     expect(map.getMany(upTo(5000))[4999]).toBe(4999 * 256);
     raw.set(4321, 0xee);
     const error = errorOf(() => map.getMany(upTo(5000))) as DecodeError;
@@ -578,16 +580,16 @@ describe("entries that cannot be decoded", () => {
     expect(error.entries).toEqual([{ key: bytesOf(4321), value: bytesOf(0xee) }]);
   });
 
-  bpfTest("beyond a thousand are counted and not kept", () => {
+  bpfTest("are counted but not kept after the first thousand", () => {
     using raw = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1100 });
     raw.setMany(Array.from({ length: 1100 }, (_, index) => [index * 256 + 0xee, index]));
-    using map = HashMap.fromFd(raw.fd, { key: wary, value: t.u32 });
+    using map = HashMap.fromFd(raw.fd, { key: partlyDecodable, value: t.u32 });
     const error = errorOf(() => [...map]) as DecodeError;
     expect([error.count, error.entries.length]).toEqual([1100, 1000]);
   });
 
-  bpfTest("are read by a map of bytes, as the error says", () => {
-    const { raw, map } = maps(wary, wary);
+  bpfTest("can be read by a map of bytes, as the error says", () => {
+    const { raw, map } = maps(partlyDecodable, partlyDecodable);
     using _raw = raw;
     using _map = map;
     using inBytes = HashMap.fromFd(map.fd, { key: t.bytes(4), value: t.bytes(4) });
@@ -601,7 +603,7 @@ describe("entries that cannot be decoded", () => {
 });
 
 describe("many keys", () => {
-  bpfTest("are taken in their order, those that are absent or come twice as undefined", () => {
+  bpfTest("are taken in their order, with undefined for absent and repeated ones", () => {
     for (const make of [filledWith(HashMap), () => filled(batchlessMap, 8)]) {
       using map = make();
       expect(map.takeMany([3, 99, 1, 3])).toEqual([value, undefined, value, undefined]);
@@ -614,7 +616,7 @@ describe("many keys", () => {
     expect(trie.takeMany(["10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8"])).toEqual([16, 8, undefined]);
   });
 
-  bpfTest("are all there still when one of them is refused", () => {
+  bpfTest("all remain in the map if one of them is rejected", () => {
     using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 8);
     expect(() => map.takeMany([1, 2, -1])).toThrow(
       /key 2 of hash map \d+: expected an integer from 0 to 4294967295 \(u32\), got -1/,
@@ -631,18 +633,18 @@ describe("many keys", () => {
 });
 
 describe("the next key", () => {
-  bpfTest("leads through all keys in the order of a walk, and ends", () => {
+  bpfTest("reaches all keys in the order of an iteration, and ends", () => {
     using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 40);
     const keys = [];
     for (let key = map.nextKey(); key !== undefined; key = map.nextKey(key)) keys.push(key);
     expect(keys).toEqual([...map.keys()]);
-    // From any place, by another object as well.
+    // Another object can continue from any key.
     using other = map.dup();
     expect(other.nextKey(keys[20])).toBe(keys[21]);
     expect(other.nextKey(keys.at(-1))).toBeUndefined();
   });
 
-  bpfTest("of one that is gone is the first", () => {
+  bpfTest("of a deleted key is the first key", () => {
     using map = filled((maxEntries) => new HashMap({ key: t.u32, value: t.u32, maxEntries }), 40);
     const first = map.nextKey();
     const last = [...map.keys()].at(-1) as number;
@@ -651,11 +653,11 @@ describe("the next key", () => {
     expect(map.nextKey(9999)).toBe(first);
     map.clear();
     expect([map.nextKey(), map.nextKey(1)]).toEqual([undefined, undefined]);
-    // @ts-expect-error a text is no key
+    // @ts-expect-error a text is not a key
     expect(() => map.nextKey("1")).toThrow(/key of hash map \d+: expected an integer/);
   });
 
-  bpfTest("is there for arrays and tries as well", () => {
+  bpfTest("exists for arrays and tries too", () => {
     using array = new ArrayMap({ value: t.u32, length: 3 });
     expect([array.nextKey(), array.nextKey(0), array.nextKey(1), array.nextKey(2)]).toEqual([
       0,

@@ -3,8 +3,8 @@ import { ArrayMap, BpfFileSystem, DisposedError, HashMap, listMaps, t } from "..
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 
-describe("the list of all maps", () => {
-  bpfTest("has each map once, in the order of ids, as long as it lives", () => {
+describe("listMaps", () => {
+  bpfTest("returns each live map once, in the order of ids", () => {
     using first = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3, name: "listed" });
     const second = new ArrayMap({ value: t.u32, length: 2 });
     const list = [...listMaps()];
@@ -16,14 +16,14 @@ describe("the list of all maps", () => {
     expect([...listMaps()].some(({ id }) => id === second.id)).toBe(false);
   });
 
-  bpfTest("goes on when maps go meanwhile, and holds none open", () => {
+  bpfTest("continues if maps are freed meanwhile, and leaves none open", () => {
     const before = countResources();
     const maps = Array.from({ length: 50 }, () => new ArrayMap({ value: t.u32, length: 1 }));
     const ids = maps.map(({ id }) => id);
     const seen = new Set<number>();
     for (const { id } of listMaps()) {
       seen.add(id);
-      // The next one of ours is gone before the list gets there.
+      // The next map is freed before the list reaches it.
       maps[ids.indexOf(id) + 1]?.[Symbol.dispose]();
     }
     expect(ids.filter((id) => seen.has(id)).length).toBeGreaterThan(0);
@@ -33,8 +33,8 @@ describe("the list of all maps", () => {
   });
 });
 
-describe("a BPF file system of one's own", () => {
-  bpfTest("keeps what is pinned in it until it is disposed of", async () => {
+describe("a private BPF file system", () => {
+  bpfTest("keeps pinned objects until its disposal", async () => {
     const bpffs = new BpfFileSystem();
     const path = `${bpffs.path}/kept`;
     let id: number;
@@ -50,11 +50,11 @@ describe("a BPF file system of one's own", () => {
     expect(() => bpffs.path).toThrow(DisposedError);
     // Some kernels free the map a moment later.
     const isListed = () => [...listMaps()].some((map) => map.id === id);
-    for (let tries = 0; tries < 200 && isListed(); tries++) await Bun.sleep(10);
+    for (let attempts = 0; attempts < 200 && isListed(); attempts++) await Bun.sleep(10);
     expect(isListed()).toBe(false);
   });
 
-  bpfTest("is another one each time", () => {
+  bpfTest("is a new one each time", () => {
     using one = new BpfFileSystem();
     using two = new BpfFileSystem();
     using map = new ArrayMap({ value: t.u32, length: 1 });

@@ -7,7 +7,7 @@ import { type Bytes, randomBytes } from "./random_bytes.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
 
-/** A key as the trie is given it, and what the model has of it. */
+/** Key for the trie, and its form in the model. */
 interface Prefix<K> {
   readonly key: K;
   /** See {@link bitsOf}. */
@@ -15,7 +15,7 @@ interface Prefix<K> {
 }
 
 interface Stored<K> {
-  /** With the bits beyond the prefix that it was last stored with. */
+  /** Key as last stored, including the bits after the prefix. */
   readonly key: K;
   readonly value: string;
 }
@@ -30,7 +30,7 @@ function refusesAsFull(call: () => unknown): BpfError {
   throw new Error("a full trie took one more");
 }
 
-/** A trie of the kernel beside a list of prefixes, on which the same is done at random. */
+/** Trie of the kernel and a list of prefixes, to which the same random operations are applied. */
 class TriePair<K> implements Disposable {
   readonly #random: Random;
   readonly #trie: LpmTrie<t.Type<K>, t.Type<Bytes>>;
@@ -59,9 +59,9 @@ class TriePair<K> implements Disposable {
     () => this.#take(this.#any()),
     () => this.#getMany(this.#some()),
     () => this.#deleteMany(this.#some()),
-    () => this.#drain(1 + this.#random.below(4), (max) => this.#trie.takeAll().take(max)),
+    () => this.#takeAll(1 + this.#random.below(4), (max) => this.#trie.takeAll().take(max)),
     () =>
-      this.#drain(1 + this.#random.below(4), (max) =>
+      this.#takeAll(1 + this.#random.below(4), (max) =>
         [...this.#trie.takeAllInBatches({ max }).take(1)].flat(),
       ),
     () => {
@@ -90,7 +90,7 @@ class TriePair<K> implements Disposable {
     return randomBytes(this.#random, this.#trie.types.value.size);
   }
 
-  /** The value of the longest of the prefixes that cover this one, itself included. */
+  /** Returns the value of the longest prefix that covers this one or is this one. */
   #match({ bits }: Prefix<K>): string | undefined {
     let longest: string | undefined;
     for (const stored of this.#model.keys()) {
@@ -114,7 +114,7 @@ class TriePair<K> implements Disposable {
     expect(this.#trie.count()).toBe(expected.length);
   }
 
-  /** What the model says of room for a prefix; it takes the value if there is. */
+  /** Stores a value in the model if it has room for the prefix. Returns true if it was stored. */
   #takes({ key, bits }: Prefix<K>, value: Bytes): boolean {
     if (!this.#model.has(bits) && this.#model.size >= this.#trie.maxEntries) return false;
     this.#model.set(bits, { key, value: value.toHex() });
@@ -176,15 +176,15 @@ class TriePair<K> implements Disposable {
     expect(this.#trie.deleteMany(prefixes.map(({ key }) => key))).toBe(deleted);
   }
 
-  /** Of the very prefix alone: one that only covers it stays. */
+  /** Deletes exactly this prefix: one that covers it stays. */
   #take({ key, bits }: Prefix<K>): void {
     expect(this.#trie.take(key)?.toHex()).toBe(this.#model.get(bits)?.value);
     this.#model.delete(bits);
   }
 
-  #drain(limit: number, drain: (limit: number) => Iterable<[K, Bytes]>): void {
+  #takeAll(limit: number, take: (limit: number) => Iterable<[K, Bytes]>): void {
     const expected = [...this.#model].sort(([a], [b]) => compareBits(a, b)).slice(0, limit);
-    const taken = [...drain(limit)].map(([key, value]) => ({ key, value: value.toHex() }));
+    const taken = [...take(limit)].map(([key, value]) => ({ key, value: value.toHex() }));
     expect(taken).toEqual(expected.map(([, stored]) => stored));
     for (const [bits] of expected) this.#model.delete(bits);
   }
@@ -194,7 +194,7 @@ class TriePair<K> implements Disposable {
   }
 }
 
-/** Networks as text are made from the general form by their own type, through the memory that both describe. */
+/** Converts networks from the general form to text, through the memory that both types describe. */
 function through<K>(type: Type<K>, prefix: PrefixKey): K {
   const view = new DataView(new ArrayBuffer(type.size));
   prefixType(prefix.address.length).write(view, 0, prefix);
@@ -219,12 +219,12 @@ function testTrie<K>(name: string, type: Type<K>, bytes: number, isExact: boolea
   });
 }
 
-describe("an LPM trie does what a search among prefixes does", () => {
+describe("an LPM trie behaves like a linear search among prefixes", () => {
   testTrie("networks of IPv4", t.cidr4, 4, true);
   testTrie("networks of IPv6", t.cidr6, 16, true);
   for (const bytes of [1, 2, 3, 4, 16, 256]) {
     testTrie(`addresses of ${bytes} bytes`, prefixType(bytes), bytes, false);
   }
-  // Bits of the address that the padding of the struct makes up are never part of a prefix here.
+  // Prefixes never include address bits that are in the padding of the struct.
   testTrie("an address with padding", t.struct({ length: t.u32, address: t.bytes(3) }), 3, false);
 });

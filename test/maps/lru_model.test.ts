@@ -15,8 +15,8 @@ import { repetitions } from "../support/effort.ts";
 const hex = (bytes: Bytes): string => bytes.toHex();
 
 /**
- * A map that evicts, beside what it may hold at the most: the value that was stored last for each key that was stored, and
- * not seen to be gone since.
+ * Map that evicts, and a model of its largest possible contents: the last stored value of each key that was not found absent
+ * since.
  */
 class EvictingPair<V> implements Disposable {
   readonly #random: Random;
@@ -41,7 +41,7 @@ class EvictingPair<V> implements Disposable {
     this.#text = text;
   }
 
-  /** How many keys were found gone that nobody deleted. */
+  /** Number of keys that were found absent without a deletion. */
   get evicted(): number {
     return this.#evicted;
   }
@@ -56,13 +56,13 @@ class EvictingPair<V> implements Disposable {
     () => this.#delete(this.#key()),
     () => this.#take(this.#key()),
     () => this.#deleteMany(),
-    () => this.#drain(),
+    () => this.#takeAll(),
     () => {
       if (this.#random.below(20) === 0) this.compare();
     },
   ];
 
-  /** Stores more than there is room for. */
+  /** Stores more entries than the map has room for. */
   fill(): void {
     for (const key of this.#keys) this.#set(key);
   }
@@ -83,13 +83,13 @@ class EvictingPair<V> implements Disposable {
     this.#stored.set(hex(key), this.#text(value));
   }
 
-  /** What is there is what was stored last; what is gone stays so until it is stored again. */
+  /** Checks that a present key has the last stored value, and that an absent one stays absent until it is stored again. */
   #expectStored(key: Bytes, value: V | undefined): void {
     if (value !== undefined) expect(this.#text(value)).toBe(this.#stored.get(hex(key)) ?? "never");
     else if (this.#stored.delete(hex(key))) this.#evicted++;
   }
 
-  /** Eviction makes room before an entry is stored, not behind it: nothing has taken its place yet. */
+  /** Checks that the entry that was just stored is present: eviction makes room before storing. */
   #expectThere(key: Bytes): void {
     const value = this.#map.get(key);
     expect(value === undefined ? "gone" : this.#text(value)).toBe(this.#stored.get(hex(key)) ?? "");
@@ -105,7 +105,7 @@ class EvictingPair<V> implements Disposable {
   #add(key: Bytes): void {
     const value = this.#value();
     if (this.#map.add(key, value)) this.#store(key, value);
-    // Or it was there, and is still the same.
+    // Or it was present, and is unchanged.
     this.#expectThere(key);
   }
 
@@ -129,15 +129,15 @@ class EvictingPair<V> implements Disposable {
   }
 
   #look(key: Bytes): void {
-    const isThere = this.#map.has(key);
+    const isPresent = this.#map.has(key);
     const value = this.#map.get(key);
-    expect(value !== undefined).toBe(isThere);
+    expect(value !== undefined).toBe(isPresent);
     this.#expectStored(key, value);
   }
 
   #delete(key: Bytes): void {
-    const isThere = this.#map.has(key);
-    expect(this.#map.delete(key)).toBe(isThere);
+    const isPresent = this.#map.has(key);
+    expect(this.#map.delete(key)).toBe(isPresent);
     expect(this.#map.has(key)).toBe(false);
     this.#stored.delete(hex(key));
   }
@@ -158,7 +158,7 @@ class EvictingPair<V> implements Disposable {
     }
   }
 
-  #drain(): void {
+  #takeAll(): void {
     let left = this.#random.below(4);
     for (const [key, value] of this.#map.takeAll()) {
       this.#expectStored(key, value);
@@ -173,7 +173,7 @@ class EvictingPair<V> implements Disposable {
     for (const [key, value] of entries) this.#expectStored(key, value);
     const seen = new Set(entries.map(([key]) => hex(key)));
     expect(seen.size).toBe(entries.length);
-    // The other way round: whatever a look-up finds, the walk saw.
+    // Conversely, the iteration returned every key that a look-up finds.
     for (const key of this.#keys) expect(this.#map.has(key)).toBe(seen.has(hex(key)));
     expect(entries.length).toBeLessThanOrEqual(this.#map.maxEntries);
     expect(this.#map.count()).toBe(entries.length);
@@ -190,7 +190,7 @@ type Make = (
   flags: readonly MapFlag[],
 ) => EvictingPair<Bytes> | EvictingPair<Bytes[]>;
 
-/** Few enough to be full all the time; each CPU has its share with `no_common_lru`. */
+/** Few entries, so that the map is always full; with `no_common_lru` each CPU has a share. */
 function roomFor(random: Random): number {
   return possibleCpus().length * (1 + random.below(30));
 }
@@ -223,7 +223,7 @@ const makers: Readonly<Record<string, Make>> = {
 const stepsEach = repetitions(2000, 100);
 
 for (const [name, make] of Object.entries(makers)) {
-  describe(`${name} holds nothing but what was stored last`, () => {
+  describe(`${name} has no other entries than the last stored ones`, () => {
     const runThrough = (
       random: Random,
       keySize: number,
@@ -234,7 +234,7 @@ for (const [name, make] of Object.entries(makers)) {
       pair.fill();
       for (let step = 0; step < stepsEach; step++) pair.step();
       pair.compare();
-      // Three times as many keys as there is room for.
+      // Three times as many keys as entries.
       expect(pair.evicted).toBeGreaterThan(0);
     };
     for (const flags of [[], ["no_common_lru"]] as const) {

@@ -7,21 +7,21 @@ import { withRandom } from "../types/random.ts";
 import { repetitions } from "../support/effort.ts";
 import { endWorker } from "../support/end_worker.ts";
 
-/** More than it takes for a program to be worth loading. */
+/** Number of keys for which a program is loaded. */
 const many = 5000;
 
-/** How many programs this process has open. */
+/** Returns the number of programs that this process has open. */
 function programs(): number {
   return [...openKernelObjects().values()].filter((what) => what.includes("bpf-prog")).length;
 }
 
-/** Whether this kernel has the helper that the program loops with (5.17). */
+/** True if this kernel has the helper `bpf_loop` (5.17). */
 const hasLoop = Btf.kernel().find("func", "bpf_loop") !== undefined;
 
-/** Programs that a map holds after it was asked for many keys. */
-const held = hasLoop ? 1 : 0;
+/** Number of programs that a map has open after look-ups of many keys. */
+const expectedPrograms = hasLoop ? 1 : 0;
 
-describe("the values of many chosen keys", () => {
+describe("getMany of many keys", () => {
   for (const [keySize, valueSize] of [
     [4, 8],
     [1, 1],
@@ -33,7 +33,7 @@ describe("the values of many chosen keys", () => {
     [5, 513],
   ] as const) {
     bpfTest(
-      `are those of single look-ups: keys of ${keySize}, values of ${valueSize} bytes`,
+      `returns the values of single look-ups: keys of ${keySize}, values of ${valueSize} bytes`,
       () => {
         withRandom((random) => {
           const bytes = (length: number) => Uint8Array.from({ length }, () => random.below(256));
@@ -41,12 +41,12 @@ describe("the values of many chosen keys", () => {
           using map = new HashMap({ ...types, maxEntries: 256 });
           const keys = Array.from({ length: 400 }, () => bytes(keySize));
           map.setMany(keys.slice(0, 200).map((key) => [key, bytes(valueSize)]));
-          const asked = Array.from({ length: many }, () => random.pick(keys));
-          const expected = asked.map((key) => map.get(key));
-          expect(map.getMany(asked)).toEqual(expected);
-          expect(programs()).toBe(valueSize > 512 ? 0 : held);
-          // What a run left in the shared memory does not show in the next.
-          const fewer = asked.slice(0, 17).toReversed();
+          const requested = Array.from({ length: many }, () => random.pick(keys));
+          const expected = requested.map((key) => map.get(key));
+          expect(map.getMany(requested)).toEqual(expected);
+          expect(programs()).toBe(valueSize > 512 ? 0 : expectedPrograms);
+          // Values that a run left in the shared memory do not appear in the next one.
+          const fewer = requested.slice(0, 17).toReversed();
           expect(map.getMany(fewer)).toEqual(fewer.map((key) => map.get(key)));
           map.clear();
           expect(map.getMany(fewer)).toEqual(fewer.map(() => undefined));
@@ -56,15 +56,15 @@ describe("the values of many chosen keys", () => {
     );
   }
 
-  bpfTest("are those of an array, undefined outside", () => {
+  bpfTest("returns the values of an array, and undefined outside", () => {
     using map = new ArrayMap({ value: t.u64, length: 100 });
     for (let i = 0; i < 100; i++) map.set(i, BigInt(i));
     const keys = Array.from({ length: many }, (_, index) => index % 130);
     expect(map.getMany(keys)).toEqual(keys.map((key) => (key < 100 ? BigInt(key) : undefined)));
-    expect(programs()).toBe(held);
+    expect(programs()).toBe(expectedPrograms);
   });
 
-  bpfTest("are the longest matches of a trie", () => {
+  bpfTest("returns the longest matches of a trie", () => {
     using map = new LpmTrie({ key: t.cidr4, value: t.u32, maxEntries: 100 });
     map.set("10.0.0.0/8", 8).set("10.0.3.0/24", 24);
     const keys = Array.from(
@@ -72,17 +72,17 @@ describe("the values of many chosen keys", () => {
       (_, index) => `${10 + (index % 2)}.0.${index % 7}.1/32`,
     );
     expect(map.getMany(keys)).toEqual(keys.map((key) => map.get(key)));
-    expect(programs()).toBe(held);
+    expect(programs()).toBe(expectedPrograms);
   });
 
-  bpfTest("are looked up singly where a program would count as use", () => {
+  bpfTest("looks up key by key if a look-up by a program would count as use", () => {
     using map = new LruHashMap({ key: t.u32, value: t.u32, maxEntries: 1024 });
     map.set(1, 2);
     expect(map.getMany(new Array(many).fill(1))).toEqual(new Array(many).fill(2));
     expect(programs()).toBe(0);
   });
 
-  bpfTest("are looked up singly where programs may not read, or the value has a lock", () => {
+  bpfTest("looks up key by key if programs may not read, or if the value has a lock", () => {
     using hidden = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, flags: ["wronly_prog"] });
     const value = t.struct({ lock: t.spinLock, count: t.u32 });
     using locked = new HashMap({ key: t.u32, value, maxEntries: 4 });
@@ -93,7 +93,7 @@ describe("the values of many chosen keys", () => {
     expect(programs()).toBe(0);
   });
 
-  bpfTest("are refused to a descriptor that may not read, however many they are", () => {
+  bpfTest("fails for a descriptor that may not read, for any number of keys", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, flags: ["wronly"] });
     map.set(1, 2);
     for (const count of [1, 20, many, many]) {
@@ -102,7 +102,7 @@ describe("the values of many chosen keys", () => {
     expect(programs()).toBe(0);
   });
 
-  bpfTest("are whole integers, though others change them meanwhile", async () => {
+  bpfTest("returns whole integers while others change them", async () => {
     using map = new ArrayMap({ value: t.u32, length: 64, mmap: true });
     const state = new Int32Array(new SharedArrayBuffer(8));
     const worker = new Worker(new URL("./children/store_integers.ts", import.meta.url));
@@ -121,13 +121,13 @@ describe("the values of many chosen keys", () => {
     expect(seen.size).toBe(2);
   });
 
-  bpfTest("take no program for few", () => {
+  bpfTest("loads no program for few keys", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
     expect(map.getMany([1, 2, 3])).toEqual([undefined, undefined, undefined]);
     expect(programs()).toBe(0);
   });
 
-  bpfTest("refuse a wrong key as a single look-up does, and go on working", () => {
+  bpfTest("rejects a wrong key as a single look-up does, and works afterwards", () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, name: "few" });
     const keys = new Array<number>(many).fill(7);
     map.set(7, 8);
@@ -136,10 +136,10 @@ describe("the values of many chosen keys", () => {
       /^key 5000 of hash map "few": expected an integer from 0 to 4294967295/,
     );
     expect(map.getMany(keys)).toEqual(keys.map(() => 8));
-    expect(programs()).toBe(held);
+    expect(programs()).toBe(expectedPrograms);
   });
 
-  bpfTest("come right when reading them looks many up in the same map", () => {
+  bpfTest("works if decoding a value calls getMany of the same map", () => {
     const nested: (number | undefined)[][] = [];
     const keys = Array.from({ length: many }, (_, index) => index % 8);
     const value = t.custom<number>({
@@ -165,7 +165,7 @@ describe("the values of many chosen keys", () => {
     expect(nested).toEqual([keys.slice(0, 100)]);
   });
 
-  bpfTest("are refused once the map is disposed of, also from within", () => {
+  bpfTest("throws after disposal of the map, also during the call", () => {
     let isLast = false;
     const key = t.custom<number>({
       size: 4,

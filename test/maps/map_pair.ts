@@ -7,7 +7,7 @@ type Pair<V> = readonly [key: Bytes, value: V];
 
 const hex = (bytes: Bytes): string => bytes.toHex();
 
-/** Takes the error of a full map, and no other. */
+/** Returns the E2BIG error of a full map that a call throws. Rethrows any other error. */
 function refusesAsFull(call: () => unknown): BpfError {
   try {
     call();
@@ -15,24 +15,24 @@ function refusesAsFull(call: () => unknown): BpfError {
     if (error instanceof BpfError && error.code === "E2BIG") return error;
     throw error;
   }
-  throw new Error("a full map took one more");
+  throw new Error("a full map stored another entry");
 }
 
-/** A map of the kernel, and what is to be done to it. */
+/** Map of the kernel, and functions for the random operations on it. */
 export interface PairOptions<V> {
   readonly random: Random;
-  /** Disposed of with the pair. */
+  /** Map of the kernel. It is disposed of with the pair. */
   readonly map: AssociativeMap<Bytes, V>;
   readonly keys: readonly Bytes[];
-  /** A new value. */
+  /** Returns a new random value. */
   value(): V;
-  /** What tells two values apart. */
+  /** Returns a string that differs for different values. */
   text(value: V): string;
-  /** What else the map answers for a key, of which the model has this. */
+  /** Checks further methods of the map for a key that has this value in the model. */
   alsoLook?(key: Bytes, expected: string | undefined): void;
 }
 
-/** A map of the kernel beside one of JavaScript, on which the same is done at random. */
+/** Map of the kernel and a JavaScript Map, to which the same random operations are applied. */
 export class MapPair<V> implements Disposable {
   readonly #options: PairOptions<V>;
   readonly #random: Random;
@@ -69,7 +69,7 @@ export class MapPair<V> implements Disposable {
     () => this.#take(this.#key()),
     () => this.#getMany(this.#some(() => this.#key())),
     () => this.#deleteMany(this.#some(() => this.#key())),
-    () => this.#drain(this.#random.below(4)),
+    () => this.#takeAll(this.#random.below(4)),
     () => this.#takeAllInBatches(1 + this.#random.below(9)),
     () => {
       if (this.#random.below(50) > 0) return;
@@ -98,7 +98,7 @@ export class MapPair<V> implements Disposable {
     expect(this.#map.count()).toBe(this.#model.size);
   }
 
-  /** What the model says of room for a key; it takes the value if there is. */
+  /** Stores a value in the model if it has room for the key. Returns true if it was stored. */
   #takes(key: Bytes, value: V): boolean {
     const isNew = !this.#model.has(hex(key));
     if (isNew && this.#model.size >= this.#map.maxEntries) return false;
@@ -169,7 +169,7 @@ export class MapPair<V> implements Disposable {
     expect(this.#map.deleteMany(keys)).toBe(deleted);
   }
 
-  #drain(limit: number): void {
+  #takeAll(limit: number): void {
     for (const [key, value] of this.#map.takeAll()) {
       this.#expectValue(value, key);
       expect(this.#model.delete(hex(key))).toBe(true);
@@ -177,7 +177,7 @@ export class MapPair<V> implements Disposable {
     }
   }
 
-  /** An array at the most: else the map would be empty most of the time. */
+  /** Takes at most one array of entries: otherwise the map would be empty most of the time. */
   #takeAllInBatches(max: number): void {
     for (const entries of this.#map.takeAllInBatches({ max })) {
       for (const [key, value] of entries) {

@@ -6,8 +6,8 @@ import { endWorker } from "../support/end_worker.ts";
 
 const integers = [t.u32, t.i32, t.u64, t.i64, t.u64Number, t.i64Number] as const;
 
-describe("loads and stores of a mapped array", () => {
-  bpfTest("are what get and set see", () => {
+describe("load and store of a mapped array", () => {
+  bpfTest("access the same values as get and set", () => {
     const value = t.struct({ a: t.u8, b: t.be32, name: t.cstring(9) });
     using map = new ArrayMap({ value, length: 5, mmap: true });
     const one = { a: 1, b: 2, name: "three" };
@@ -18,7 +18,7 @@ describe("loads and stores of a mapped array", () => {
     expect(map.load(3)).toEqual({ a: 0, b: 0, name: "" });
   });
 
-  bpfTest("outside the array find nothing, and store nothing", () => {
+  bpfTest("return undefined and throw outside the array", () => {
     using map = new ArrayMap({ value: t.u32, length: 2, mmap: true, name: "two" });
     const before = [...map.values()];
     for (const index of [2, -1, 0.5, Number.NaN, 2 ** 32]) {
@@ -31,22 +31,22 @@ describe("loads and stores of a mapped array", () => {
     expect([...map.values()]).toEqual(before);
   });
 
-  bpfTest("need mmap: true, and a map that is open", () => {
+  bpfTest("require mmap: true and an open map", () => {
     using plain = new ArrayMap({ value: t.u32, length: 1 });
-    const gone = new ArrayMap({ value: t.u32, length: 1, mmap: true });
-    gone.load(0);
-    gone[Symbol.dispose]();
+    const disposed = new ArrayMap({ value: t.u32, length: 1, mmap: true });
+    disposed.load(0);
+    disposed[Symbol.dispose]();
     for (const use of [
       (map: ArrayMap<t.Type<number>>) => map.load(0),
       (map: ArrayMap<t.Type<number>>) => map.store(0, 1),
       (map: ArrayMap<t.Type<number>>) => map.atomicAdd(0, 1),
     ]) {
       expect(() => use(plain)).toThrow(/mmap: true/);
-      expect(() => use(gone)).toThrow(DisposedError);
+      expect(() => use(disposed)).toThrow(DisposedError);
     }
   });
 
-  bpfTest("refuse a value as set does", () => {
+  bpfTest("reject a value as set does", () => {
     using map = new ArrayMap({ value: t.u32, length: 1, mmap: true, name: "one" });
     expect(() => map.store(0, -1)).toThrow(/^value of array map "one": expected an integer/);
     expect(map.load(0)).toBe(0);
@@ -67,7 +67,7 @@ const record = {
   ...{ raw: new Uint8Array([1, 2, 3, 4, 5]), list: [-1, 0, 1] },
 };
 
-/** Each way in which a map cannot be written by who has it: the map as it is made, and the same one as it is then. */
+/** Ways to get a map that may not be written: flags of its creation, and the conversion of a writable object to a read-only one. */
 const readOnlyMaps: Readonly<Record<string, readonly [flags: MapFlag[], (map: Mapped) => Mapped]>> =
   {
     "that is frozen": [[], (map) => map.freeze().dup()],
@@ -75,7 +75,7 @@ const readOnlyMaps: Readonly<Record<string, readonly [flags: MapFlag[], (map: Ma
       [],
       (map) => ArrayMap.fromId(map.id, { ...map.types, flags: ["rdonly"] }),
     ],
-    "that is constant for programs": [["rdonly_prog"], (map) => map.dup()],
+    "with rdonly_prog": [["rdonly_prog"], (map) => map.dup()],
     "that was frozen before it was opened": [
       ["rdonly_prog"],
       (map) => ArrayMap.fromId(map.freeze().id, map.types),
@@ -86,7 +86,7 @@ type Mapped = ArrayMap<typeof Record>;
 describe.each(Object.entries(readOnlyMaps))("the view of an array %s", (_name, [flags, open]) => {
   const options = { value: Record, length: 3, mmap: true, name: "constants", flags } as const;
 
-  bpfTest("shows the values, and so does load()", () => {
+  bpfTest("has the values, and load() returns them", () => {
     using map = new ArrayMap(options).set(1, record);
     using opened = open(map);
     expect(opened.load(1)).toEqual(record);
@@ -98,7 +98,7 @@ describe.each(Object.entries(readOnlyMaps))("the view of an array %s", (_name, [
     expect([view.getUint32(opened.stride, true), view.getUint16(opened.stride + 18)]).toEqual([
       7, 443,
     ]);
-    // Often enough for the engine to compile it, which must not make stores of loads.
+    // Often enough for the engine to compile it: compiled loads must not write.
     let sum = 0;
     for (let round = 0; round < 200_000; round++) sum += view.getUint32(opened.stride, true);
     for (let round = 0; round < 20_000; round++) sum += opened.load(1)?.count ?? 0;
@@ -108,7 +108,7 @@ describe.each(Object.entries(readOnlyMaps))("the view of an array %s", (_name, [
     expect(() => opened.view).toThrow(DisposedError);
   });
 
-  bpfTest("refuses every store, instead of ending the process", () => {
+  bpfTest("throws at every store, which would end the process", () => {
     using map = new ArrayMap(options).set(1, record);
     using opened = open(map);
     const { view } = opened;
@@ -126,14 +126,14 @@ describe.each(Object.entries(readOnlyMaps))("the view of an array %s", (_name, [
     for (const store of stores) {
       expect(store).toThrow(TypeError);
       expect(store).toThrow(
-        /^the view of the array map "constants" is read-only, as the map is frozen/,
+        /^the view of the array map "constants" is read-only, because the map is frozen/,
       );
     }
     expect(map.get(0)).toEqual({ ...map.get(2)! });
     expect(map.get(1)).toEqual(record);
   });
 
-  bpfTest("refuses atomic additions", () => {
+  bpfTest("throws at atomic additions", () => {
     using map = new ArrayMap({ value: t.u32, length: 1, mmap: true, flags });
     using opened = open(map as never) as unknown as ArrayMap<typeof t.u32>;
     expect(() => opened.atomicAdd(0, 1)).toThrow(/is read-only/);
@@ -142,7 +142,7 @@ describe.each(Object.entries(readOnlyMaps))("the view of an array %s", (_name, [
 });
 
 describe("an array that is mapped read-only", () => {
-  bpfTest("shows what others store", () => {
+  bpfTest("shows stores of others", () => {
     using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
     using reader = ArrayMap.fromId(map.id, { value: t.u32, flags: ["rdonly"] });
     const { view } = reader;
@@ -152,13 +152,13 @@ describe("an array that is mapped read-only", () => {
     map.store(1, 6);
     expect([view.getUint32(8, true), reader.load(1)]).toEqual([6, 6]);
     expect(() => reader.set(1, 7)).toThrow(/EPERM/);
-    // A read-only mapping does not stand in the way.
+    // A read-only mapping does not prevent freezing.
     map[Symbol.dispose]();
     using again = ArrayMap.fromId(reader.id, { value: t.u32 });
     expect(again.freeze().load(1)).toBe(6);
   });
 
-  bpfTest("must be one that may be read", () => {
+  bpfTest("must permit reading", () => {
     using map = new ArrayMap({ value: t.u32, length: 2, mmap: true });
     using writer = ArrayMap.fromId(map.id, { value: t.u32, flags: ["wronly"] });
     for (const use of [() => writer.view, () => writer.load(0), () => writer.store(0, 1)]) {
@@ -171,7 +171,7 @@ describe("an array that is mapped read-only", () => {
 
 describe("atomic addition in a mapped array", () => {
   for (const type of integers) {
-    bpfTest(`of t.${type.kind} is that of C, wrapping around`, () => {
+    bpfTest(`of t.${type.kind} wraps around as in C`, () => {
       withRandom((random) => {
         const isBig = typeof type.min === "bigint";
         using map = new ArrayMap<t.Type<number | bigint>>({ value: type, length: 3, mmap: true });
@@ -185,7 +185,7 @@ describe("atomic addition in a mapped array", () => {
           const before = map.atomicAdd(1, isBig ? amount : Number(amount));
           expect(before).toBe(isBig ? sum : Number(sum));
           sum = wrap(sum + amount);
-          // Beyond 2^53 a number is rounded, which the next comparison could not tell from a fault.
+          // Rounding of numbers past 2^53 would look like an error in the next comparison.
           if (!isBig && (sum > 2n ** 53n || sum < -(2n ** 53n))) {
             map.store(1, 0);
             sum = 0n;
@@ -197,12 +197,12 @@ describe("atomic addition in a mapped array", () => {
     });
   }
 
-  bpfTest("of other types is refused, and so are amounts that do not fit", () => {
+  bpfTest("throws for other types and for amounts that do not fit", () => {
     using text = new ArrayMap({ value: t.cstring(8), length: 1, mmap: true });
-    // @ts-expect-error a text is no integer
+    // @ts-expect-error a text is not an integer
     expect(() => text.atomicAdd(0, "1")).toThrow(/expected an array of t\.i32, .* or t\.u64Number/);
     using wire = new ArrayMap({ value: t.be32, length: 1, mmap: true });
-    expect(() => wire.atomicAdd(0, 1)).toThrow(/this is one of be32/);
+    expect(() => wire.atomicAdd(0, 1)).toThrow(/got an array of be32/);
     using narrow = new ArrayMap<t.Type<unknown>>({ value: t.u32, length: 1, mmap: true });
     for (const amount of [0.5, 2 ** 32, Number.NaN, Number.POSITIVE_INFINITY]) {
       expect(() => narrow.atomicAdd(0, amount)).toThrow(/expected an integer that u32 can hold/);
@@ -218,7 +218,7 @@ describe("atomic addition in a mapped array", () => {
     [t.u32, asm.atomicAdd32],
     [t.u64Number, asm.atomicAdd],
   ] as const) {
-    bpfTest(`of t.${type.kind} loses nothing that a program adds on another CPU`, async () => {
+    bpfTest(`of t.${type.kind} loses no addition by a program on another CPU`, async () => {
       using map = new ArrayMap({ value: type, length: 1, mmap: true });
       const { r0, r1, r2 } = asm;
       using program = new Program({
@@ -237,7 +237,7 @@ describe("atomic addition in a mapped array", () => {
       await using worker = new WorkerRuns(program.fd, runs);
       await worker.started;
       let added = 0;
-      // At least once, also where this thread has to wait for a processor until the other is done.
+      // At least once, even if this thread gets no CPU until the other one has ended.
       do {
         for (let i = 0; i < 1000; i++) map.atomicAdd(0, 1);
         added += 1000;

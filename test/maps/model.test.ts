@@ -13,7 +13,7 @@ import { MapPair } from "./map_pair.ts";
 import { type Bytes, randomBytes, randomKeys } from "./random_bytes.ts";
 import { repetitions } from "../support/effort.ts";
 
-/** What a map is made of. */
+/** Parameters of a map. */
 interface Shape {
   readonly random: Random;
   readonly keySize: number;
@@ -21,7 +21,7 @@ interface Shape {
   readonly maxEntries: number;
 }
 
-/** More keys than there is room for, so that the map is full now and then. */
+/** More keys than entries, so that the map is sometimes full. */
 function keysFor({ random, keySize, maxEntries }: Shape): readonly Bytes[] {
   return randomKeys(random, keySize, 2 * maxEntries);
 }
@@ -66,10 +66,10 @@ function perCpuPair(
 }
 
 /**
- * Maps that evict do as the others while there is room to spare. The kernel hands free entries out to the CPUs by the
- * hundred, so that "to spare" is many.
+ * Largest number of entries of a map that evicts. It behaves as the others while it has many free entries: the kernel gives them
+ * to the CPUs in groups of more than a hundred.
  */
-const roomToSpare = 1024;
+const evictingMaxEntries = 1024;
 
 const kinds: Readonly<Record<string, (shape: Shape) => MapPair<Bytes> | MapPair<Bytes[]>>> = {
   "a hash map": (shape) => plainPair(shape, new HashMap(optionsOf(shape))),
@@ -78,16 +78,16 @@ const kinds: Readonly<Record<string, (shape: Shape) => MapPair<Bytes> | MapPair<
   "a per-CPU hash map": (shape) => perCpuPair(shape, new PerCpuHashMap(optionsOf(shape))),
   "a per-CPU hash map without preallocation": (shape) =>
     perCpuPair(shape, new PerCpuHashMap({ ...optionsOf(shape), flags: ["no_prealloc"] })),
-  "an LRU hash map with room to spare": (shape) =>
+  "an LRU hash map with many free entries": (shape) =>
     plainPair(
       shape,
-      new LruHashMap({ ...optionsOf(shape), maxEntries: roomToSpare }),
+      new LruHashMap({ ...optionsOf(shape), maxEntries: evictingMaxEntries }),
       keysFor(shape),
     ),
-  "an LRU per-CPU hash map with room to spare": (shape) =>
+  "an LRU per-CPU hash map with many free entries": (shape) =>
     perCpuPair(
       shape,
-      new LruPerCpuHashMap({ ...optionsOf(shape), maxEntries: roomToSpare }),
+      new LruPerCpuHashMap({ ...optionsOf(shape), maxEntries: evictingMaxEntries }),
       keysFor(shape),
     ),
 };
@@ -96,7 +96,7 @@ function optionsOf({ keySize, valueSize, maxEntries }: Shape) {
   return { key: t.bytes(keySize), value: t.bytes(valueSize), maxEntries };
 }
 
-// The smallest, odd ones, those around 8 and the largest; the rest is random.
+// The smallest, odd ones, those around 8 and the largest; the others are random.
 const sizes = [
   [1, 1],
   [3, 5],
@@ -113,7 +113,7 @@ for (const [kind, make] of Object.entries(kinds)) {
     for (let step = 0; step < stepsEach; step++) pair.step();
     pair.compare();
   };
-  describe(`${kind} does what a Map does`, () => {
+  describe(`${kind} behaves like a Map`, () => {
     for (const [keySize, valueSize] of sizes) {
       bpfTest(`keys of ${keySize}, values of ${valueSize} bytes`, () => {
         withRandom((random) => runThrough(random, keySize, valueSize));

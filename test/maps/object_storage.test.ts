@@ -29,7 +29,7 @@ type Make<Owner> = <V extends t.Type<unknown>>(
   options: StorageOptions<V>,
 ) => ObjectStorage<Owner, t.Infer<V>>;
 
-/** Why inode storage cannot be tested: the kernel's module for it is not active, or an old kernel does not say whether it is. */
+/** Reason to skip tests of inode storage: the BPF security module is not active, or an old kernel does not report it. */
 function inodeObstacle(): string | undefined {
   if (bpfObstacle !== undefined) return bpfObstacle;
   try {
@@ -43,7 +43,7 @@ function inodeObstacle(): string | undefined {
 
 const inodeTest = testUnless(inodeObstacle());
 
-/** A storage beside a `Map`, on which the same is done at random, whatever the owners are called. */
+/** Storage of the kernel and a `Map`, to which the same random operations are applied, with all names of the owners. */
 function compareToModel<Owner>(
   random: Random,
   make: Make<Owner>,
@@ -97,13 +97,13 @@ function testStorage<Owner>(
 ): void {
   describe(`${type} storage`, () => {
     for (const size of [1, 3, 8, 4096]) {
-      test(`does what a Map does, with values of ${size} bytes`, async () => {
+      test(`behaves like a Map with values of ${size} bytes`, async () => {
         using owners = await makeOwners();
         withRandom((random) => compareToModel(random, make, owners, size));
       });
     }
 
-    test("does what a Map does, with values of random sizes", async () => {
+    test("behaves like a Map with values of random sizes", async () => {
       using owners = await makeOwners();
       withRandom((random) => {
         for (let round = 0; round < 4; round++) {
@@ -112,7 +112,7 @@ function testStorage<Owner>(
       });
     });
 
-    test("says what it is, and keeps its values for other objects of it", async () => {
+    test("reports its properties, and shares its values with other objects of the map", async () => {
       using owners = await makeOwners();
       const name = owners.names[0]![0]!;
       using storage = make({ value: t.u32, name: "kept" });
@@ -133,7 +133,7 @@ function testStorage<Owner>(
       expect(() => storage.get(name)).toThrow(`${type}_storage map "kept" is disposed`);
     });
 
-    test("copies a value with a spin lock while it is held, and can be told not to", async () => {
+    test("copies a value with a spin lock under the lock, unless lock is false", async () => {
       using owners = await makeOwners();
       const name = owners.names[0]![0]!;
       using storage = make({ value: t.struct({ lock: t.spinLock, count: t.u32 }) });
@@ -145,7 +145,7 @@ function testStorage<Owner>(
       expect(storage.take(name)).toEqual({ count: 9 });
     });
 
-    test("leaves nothing open in 1,000 rounds", async () => {
+    test("leaves nothing open after 1,000 creations", async () => {
       using owners = await makeOwners();
       const before = countDescriptors();
       for (let round = 0; round < repetitions(1000); round++) {
@@ -155,11 +155,11 @@ function testStorage<Owner>(
           expect(storage.get(name)).toBe(BigInt(round));
         }
       }
-      // Bun closes what it had for earlier children at any time.
+      // Bun closes descriptors for earlier child processes at any time.
       expect(countDescriptors()).toBeLessThanOrEqual(before);
     });
 
-    test("refuses a value before anything is stored, and what is no owner", async () => {
+    test("rejects wrong values and owners before anything is stored", async () => {
       using owners = await makeOwners();
       const name = owners.names[0]![0]!;
       using storage = make({ value: t.u8, name: "small" });
@@ -177,7 +177,7 @@ function testStorage<Owner>(
       expect(() => storage.get(name, { flag: 1 } as never)).toThrow('unknown option "flag"');
     });
 
-    test("refuses options before it asks the kernel", () => {
+    test("checks options before any system call", () => {
       const wrong = (options: object) => () => make({ value: t.u32, ...options });
       expect(wrong({ maxEntries: 1 })).toThrow('unknown option "maxEntries"');
       expect(wrong({ key: t.u32 })).toThrow('unknown option "key"');
@@ -191,7 +191,7 @@ function testStorage<Owner>(
       expect(wrong({ value: t.bytes(70_000) })).toThrow("E2BIG");
     });
 
-    test("has no operation that the kernel has not", () => {
+    test("has only the operations of the kernel", () => {
       using storage = make({ value: t.u32 });
       const missing = [
         "keys",
@@ -214,64 +214,64 @@ testStorage("task", mapTest("task_storage"), (options) => new TaskStorage(option
 testStorage("inode", inodeTest, (options) => new InodeStorage(options), inodeOwners);
 testStorage("cgrp", mapTest("cgrp_storage"), (options) => new CgroupStorage(options), cgroupOwners);
 
-mapTest("task_storage")("a storage is opened by what identifies it, and only as what it is", () => {
-  using storage = new TaskStorage({ value: t.u32 });
-  storage.set(process.pid, 3);
-  using byId = TaskStorage.fromId(storage.id, storage.types);
-  using byFd = TaskStorage.fromFd(storage.fd, { value: t.u32 });
-  expect([byId.get(process.pid), byFd.get(process.pid)]).toEqual([3, 3]);
-  expect(() => SkStorage.fromFd(storage.fd, { value: t.u32 })).toThrow(
-    "type is task_storage, not sk_storage",
-  );
-  expect(() => TaskStorage.fromFd(storage.fd, { value: t.u64 })).toThrow("valueSize is 4, not 8");
-  using hash = new HashMap({ key: t.i32, value: t.u32, maxEntries: 1 });
-  expect(() => CgroupStorage.fromId(hash.id, { value: t.u32 })).toThrow("type is hash");
-});
-
-bpfTest(
-  "what is no owner for the kernel is explained, whatever was to be done with its value",
+mapTest("task_storage")(
+  "a storage can be opened by path, id and descriptor, and only by its own class",
   () => {
-    using storage = new SkStorage({ value: t.u32, name: "sockets" });
-    const owner = storage.fd;
-    for (const [doing, use] of [
-      ["look up a value in", () => storage.get(owner)],
-      ["look up a value in", () => storage.has(owner)],
-      ["look up a value in", () => storage.take(owner)],
-      ["store a value in", () => storage.set(owner, 1)],
-      ["store a value in", () => storage.replace(owner, 1)],
-      ["delete a value of", () => storage.delete(owner)],
-    ] as const) {
-      const refusal = refusalOf(use);
-      expect(refusal.message).toStartWith(`cannot ${doing} sk_storage map "sockets": bpf(`);
-      expect([refusal.code, refusal.hint]).toEqual([
-        "ENOTSOCK",
-        "There is no socket behind the descriptor, or it is closed",
-      ]);
-    }
+    using storage = new TaskStorage({ value: t.u32 });
+    storage.set(process.pid, 3);
+    using byId = TaskStorage.fromId(storage.id, storage.types);
+    using byFd = TaskStorage.fromFd(storage.fd, { value: t.u32 });
+    expect([byId.get(process.pid), byFd.get(process.pid)]).toEqual([3, 3]);
+    expect(() => SkStorage.fromFd(storage.fd, { value: t.u32 })).toThrow(
+      "type is task_storage, not sk_storage",
+    );
+    expect(() => TaskStorage.fromFd(storage.fd, { value: t.u64 })).toThrow("valueSize is 4, not 8");
+    using hash = new HashMap({ key: t.i32, value: t.u32, maxEntries: 1 });
+    expect(() => CgroupStorage.fromId(hash.id, { value: t.u32 })).toThrow("type is hash");
   },
 );
 
-/** Never called: what a compiler must refuse. */
-export function mistakes(
+bpfTest("wrong owners are explained in all methods", () => {
+  using storage = new SkStorage({ value: t.u32, name: "sockets" });
+  const owner = storage.fd;
+  for (const [doing, use] of [
+    ["look up a value in", () => storage.get(owner)],
+    ["look up a value in", () => storage.has(owner)],
+    ["look up a value in", () => storage.take(owner)],
+    ["store a value in", () => storage.set(owner, 1)],
+    ["store a value in", () => storage.replace(owner, 1)],
+    ["delete a value of", () => storage.delete(owner)],
+  ] as const) {
+    const refusal = refusalOf(use);
+    expect(refusal.message).toStartWith(`cannot ${doing} sk_storage map "sockets": bpf(`);
+    expect([refusal.code, refusal.hint]).toEqual([
+      "ENOTSOCK",
+      "The descriptor does not refer to a socket, or it is closed",
+    ]);
+  }
+});
+
+/** Never called: must not compile. */
+export function typeErrors(
   sockets: SkStorage<t.Type<number>>,
   tasks: TaskStorage<t.Type<number>>,
 ): void {
   // @ts-expect-error: a socket has no path
   sockets.get("/tmp/socket");
-  // @ts-expect-error: neither has a process
+  // @ts-expect-error: a process has no path
   tasks.get("/proc/1");
   // @ts-expect-error: not a number
   sockets.set(1, "text");
-  // @ts-expect-error: no walk
+  // @ts-expect-error: no iteration
   sockets.entries();
   // @ts-expect-error: no call for many
   tasks.setMany([]);
   // @ts-expect-error: no list of owners
   tasks.count();
-  // @ts-expect-error: there is no number of entries
+  // @ts-expect-error: there is no limit on entries
   void new TaskStorage({ value: t.u32, maxEntries: 1 });
-  // @ts-expect-error: heeded for sockets alone
+  // @ts-expect-error: only for sockets
   void new TaskStorage({ value: t.u32, flags: ["clone"] });
-  // @ts-expect-error: the key is the kernel's
+  // @ts-expect-error: the key type is fixed
   void new CgroupStorage({ key: t.u32, value: t.u32 });
 }

@@ -1,4 +1,4 @@
-/** What values for each CPU cannot be, and what is in the map after the refusal. */
+/** Errors of per-CPU values, and the contents of the map after them. */
 import { describe, expect } from "bun:test";
 import {
   BpfError,
@@ -15,7 +15,7 @@ const numbers = { key: t.u32, value: t.u32, name: "counts" };
 const values = { value: t.u32, name: "counts" };
 const each = (value: number) => cpus.map(() => value);
 
-describe("errors of values for each CPU", () => {
+describe("errors of per-CPU values", () => {
   const makers = {
     PerCpuHashMap: () => new PerCpuHashMap({ ...numbers, maxEntries: 4 }),
     LruPerCpuHashMap: () => new LruPerCpuHashMap({ ...numbers, maxEntries: 64 }),
@@ -23,7 +23,7 @@ describe("errors of values for each CPU", () => {
   };
   for (const [name, make] of Object.entries(makers)) {
     bpfTest(
-      `${name}: another number of values than CPUs, or a wrong one, and nothing is stored`,
+      `${name}: rejects another number of values than CPUs, and wrong values, and stores nothing`,
       () => {
         using map = make().set(1, each(5));
         const before = map.toMap();
@@ -54,7 +54,7 @@ describe("errors of values for each CPU", () => {
       },
     );
 
-    bpfTest(`${name}: a CPU that cannot be`, () => {
+    bpfTest(`${name}: rejects an impossible CPU`, () => {
       using map = make().set(1, each(5));
       for (const cpu of [(cpus.at(-1) as number) + 1, -1, 0.5, "0"]) {
         const message = `cpu: expected one of the possible CPUs (${cpus.join(", ")}), got `;
@@ -65,22 +65,24 @@ describe("errors of values for each CPU", () => {
       expect(map.get(1)).toEqual(each(5));
     });
 
-    bpfTest(`${name}: storing one CPU's value stores it, or says which kernel can`, () => {
+    bpfTest(`${name}: setCpu stores the value of one CPU, or reports the required kernel`, () => {
       using map = make().set(1, each(5));
       const [first] = cpus as readonly [number];
       try {
         expect(map.setCpu(1, first, 9).get(1)).toEqual([9, ...each(5).slice(1)]);
       } catch (error) {
         if (!(error instanceof BpfError)) throw error;
-        expect(error.message).toMatch(/store the value of CPU \d+ in .*EINVAL.*needs kernel 7\.0/);
+        expect(error.message).toMatch(
+          /store the value of CPU \d+ in .*EINVAL.*requires Linux 7\.0/,
+        );
         expect(map.get(1)).toEqual(each(5));
       }
-      // The bits that name a CPU are not left behind for the next call.
+      // The CPU in the flags must not affect the next call.
       expect(map.set(1, each(6)).get(1)).toEqual(each(6));
     });
   }
 
-  bpfTest("an index outside the array", () => {
+  bpfTest("PerCpuArrayMap: rejects an index outside the array", () => {
     using map = new PerCpuArrayMap({ ...values, length: 4 });
     const message = 'index of percpu_array map "counts": expected an integer from 0 to 3, got 4';
     expect(() => map.set(4, each(1))).toThrow(new RangeError(message));
@@ -91,7 +93,7 @@ describe("errors of values for each CPU", () => {
     expect([...map.values()]).toEqual(Array(4).fill(each(0)));
   });
 
-  bpfTest("the sum of what are no numbers", () => {
+  bpfTest("sum() rejects values that are not numbers", () => {
     const value = t.struct({ packets: t.u32 });
     using hash = new PerCpuHashMap({ key: t.u32, value, maxEntries: 4, name: "structs" });
     using array = new PerCpuArrayMap({ value: t.bool, length: 4, name: "flags" });
@@ -101,10 +103,12 @@ describe("errors of values for each CPU", () => {
     );
     expect(() => hash.sum(1)).toThrow(
       new TypeError(
-        'sum of percpu_hash map "structs": its values are no numbers but an object: use reduce()',
+        'sum of percpu_hash map "structs": expected numbers or bigints as values, got an object: use reduce()',
       ),
     );
-    expect(() => array.sum(0)).toThrow(/no numbers but false: use reduce\(\)$/);
+    expect(() => array.sum(0)).toThrow(
+      /expected numbers or bigints as values, got false: use reduce\(\)$/,
+    );
     expect(hash.sum(2)).toBeUndefined();
     expect(hash.reduce(1, (sum, { packets }) => sum + packets, 0)).toBe(
       cpus.reduce((a, b) => a + b),

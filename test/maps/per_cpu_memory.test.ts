@@ -1,4 +1,4 @@
-/** The kernel copies per-CPU values by its own idea of their size: what it writes must be what the library has room for. */
+/** The kernel decides how many bytes of per-CPU values it copies: the library must have room for exactly these. */
 import type { Pointer } from "bun:ffi";
 import { describe, expect } from "bun:test";
 import {
@@ -34,7 +34,7 @@ type PerCpuMap = (
 ) &
   Disposable;
 
-/** What a subclass sees of a map: its memory. */
+/** Access to the protected members of a map: its memory. */
 interface Inside {
   readonly elements: {
     readonly layout: { readonly value: ValueLayout<unknown> };
@@ -47,7 +47,7 @@ const cpus = possibleCpus().length;
 const maxEntries = 8;
 const canary = 0xa5;
 const stored = 0x3c;
-/** Beyond what the library has room for: so much could the kernel write without harm to others. */
+/** Bytes after the library's memory that the kernel could overwrite without harm. */
 const beyond = 256;
 
 const kinds: Readonly<Record<string, (valueSize: number) => PerCpuMap>> = {
@@ -64,14 +64,14 @@ function bytesOf(view: DataView): Bytes {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-/** Which bytes of all are not the canary any more: from the first to behind the last, or `undefined`. */
+/** Returns the range of bytes that no longer have the canary value, from the first to after the last, or `undefined`. */
 function writtenPart(bytes: Bytes): { from: number; to: number } | undefined {
   const from = bytes.findIndex((byte) => byte !== canary);
   const to = bytes.findLastIndex((byte) => byte !== canary) + 1;
   return to === 0 ? undefined : { from, to };
 }
 
-/** A map with a value under each of three keys, and an element with more room than the map's own. */
+/** Map with three keys, and an element with more memory than the map's own. */
 function prepare(make: (valueSize: number) => PerCpuMap, valueSize: number) {
   const map = make(valueSize);
   const value = new Uint8Array(valueSize).fill(stored);
@@ -85,7 +85,7 @@ function prepare(make: (valueSize: number) => PerCpuMap, valueSize: number) {
   return { map, inside, room, element, values };
 }
 
-/** Up to where the kernel writes in any case: the end of the last CPU's value, whose padding it may leave. */
+/** Least end of the bytes that the kernel writes: that of the last CPU's value, without its padding. */
 function leastWritten(valueSize: number): number {
   return (cpus - 1) * roundUp8(valueSize) + valueSize;
 }
@@ -97,15 +97,15 @@ function expectInside(values: Bytes, room: number, valueSize: number): void {
 }
 
 for (const [name, make] of Object.entries(kinds)) {
-  describe(`of ${name} with values of 1 to 64 bytes`, () => {
-    bpfTest("a look-up writes all of the room for the values, and nothing behind it", () => {
+  describe(`${name} with values of 1 to 64 bytes`, () => {
+    bpfTest("a look-up writes all of the memory for the values, and nothing after it", () => {
       for (const size of sizes) {
         const { map, room, element, values } = prepare(make, size);
         using _map = map;
         using _element = element;
         expect(element.lookup(0)).toBe(true);
         expectInside(values, room, size);
-        // An absent key's look-up writes nothing at all.
+        // A look-up of an absent key writes nothing.
         values.fill(canary);
         element.view.setUint32(elementKeyOffset, 77, true);
         expect(element.lookup(0)).toBe(false);
@@ -113,19 +113,19 @@ for (const [name, make] of Object.entries(kinds)) {
       }
     });
 
-    bpfTest("taking writes all of the room for the values, and nothing behind it", () => {
+    bpfTest("a take writes all of the memory for the values, and nothing after it", () => {
       for (const size of sizes) {
         const { map, room, element, values } = prepare(make, size);
         using _map = map;
         using _element = element;
         const isTaken = element.lookupAndDelete(0);
-        // Arrays, and kernels before 5.14, do not have it.
+        // Arrays, and kernels before 5.14, lack the call.
         if (isTaken === undefined) expect(writtenPart(values)).toBeUndefined();
         else expectInside(values, room, size);
       }
     });
 
-    bpfTest("a batch writes as many values as it says, and nothing behind them", () => {
+    bpfTest("a batch writes as many values as it reports, and nothing after them", () => {
       for (const size of sizes) {
         const { map, inside, room, element } = prepare(make, size);
         using _map = map;
@@ -136,13 +136,13 @@ for (const [name, make] of Object.entries(kinds)) {
         expect(walk.count).toBe(map instanceof PerCpuArrayMap ? maxEntries : 3);
         expect(walk.valueOffset(1) - walk.valueOffset(0)).toBe(room);
         const last = bytesOf(walk.view).subarray(walk.valueOffset(walk.count - 1));
-        // There is room behind: else nothing could be told.
+        // There is memory after the values: otherwise this test could not fail.
         expect(last.length).toBeGreaterThan(room);
         expectInside(last, room, size);
       }
     });
 
-    bpfTest("the map's own memory has the room that its look-ups need", () => {
+    bpfTest("the map's own memory is large enough for its look-ups", () => {
       for (const size of sizes) {
         const { map, inside, room, element } = prepare(make, size);
         using _map = map;
@@ -153,7 +153,7 @@ for (const [name, make] of Object.entries(kinds)) {
         const values = bytesOf(own.view).subarray(own.valueOffset);
         values.fill(canary);
         expect(map.get(1)).toEqual(Array<Bytes>(cpus).fill(new Uint8Array(size).fill(stored)));
-        // The same memory, for it was given back.
+        // The same memory, because it was returned.
         expect(inside.use((lent) => lent)).toBe(own);
         expectInside(values, room, size);
       }
@@ -161,7 +161,7 @@ for (const [name, make] of Object.entries(kinds)) {
   });
 }
 
-/** Memory up to a page that nobody may touch: what reads or writes on from there fails with EFAULT. */
+/** Memory before an inaccessible page: a system call that reads or writes past its end fails with EFAULT. */
 class GuardedMemory implements Disposable {
   readonly #memory = MappedMemory.anonymous(2 * pageSize(), "guarded memory");
   readonly end = this.#memory.address + pageSize();
@@ -177,7 +177,7 @@ class GuardedMemory implements Disposable {
   }
 }
 
-/** The error of a call of bpf(2) on one element whose value is there, or "". */
+/** Returns the name of the error of a bpf(2) call on one element with its value at an address, or "". */
 function callAt(value: number, fd: number, command: number): string {
   using scratch = allocateScratch(128);
   const { address, view } = scratch;
@@ -188,21 +188,18 @@ function callAt(value: number, fd: number, command: number): string {
   return bpf(command, address, MAP_ELEM.sizeof) === 0 ? "" : errnoName(lastErrno());
 }
 
-describe("the room for the values of a key", () => {
+describe("the memory for the values of a key", () => {
   for (const [name, make] of Object.entries(kinds)) {
-    bpfTest(
-      `of ${name} is enough before memory that may not be touched, and 8 bytes less are not`,
-      () => {
-        using guarded = new GuardedMemory();
-        for (const size of sizes) {
-          using map = make(size);
-          const room = (map as unknown as Inside).elements.layout.value.size;
-          for (const command of [BPF_MAP_UPDATE_ELEM, BPF_MAP_LOOKUP_ELEM]) {
-            expect(callAt(guarded.end - room, map.fd, command)).toBe("");
-            expect(callAt(guarded.end - room + 8, map.fd, command)).toBe("EFAULT");
-          }
+    bpfTest(`of ${name} suffices before an inaccessible page, and 8 bytes less do not`, () => {
+      using guarded = new GuardedMemory();
+      for (const size of sizes) {
+        using map = make(size);
+        const room = (map as unknown as Inside).elements.layout.value.size;
+        for (const command of [BPF_MAP_UPDATE_ELEM, BPF_MAP_LOOKUP_ELEM]) {
+          expect(callAt(guarded.end - room, map.fd, command)).toBe("");
+          expect(callAt(guarded.end - room + 8, map.fd, command)).toBe("EFAULT");
         }
-      },
-    );
+      }
+    });
   }
 });

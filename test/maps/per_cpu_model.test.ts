@@ -13,7 +13,7 @@ import { repetitions } from "../support/effort.ts";
 
 const cpus = possibleCpus();
 
-/** One step on both; an index outside now and then. */
+/** One step on the map and the model, sometimes with an index outside the array. */
 function step(random: Random, map: PerCpuArrayMap<t.Type<Bytes>>, model: Bytes[][]): void {
   const { size } = map.types.value;
   const index = random.below(model.length + 2);
@@ -72,7 +72,7 @@ function compare(map: PerCpuArrayMap<t.Type<Bytes>>, model: readonly Bytes[][]):
   expect([...map.keys()]).toEqual([...model.keys()]);
 }
 
-describe("a per-CPU array map does what an array of arrays does", () => {
+describe("a per-CPU array map behaves like an array of arrays", () => {
   const runThrough = (random: Random, size: number) => {
     const maxEntries = 1 + random.below(40);
     using map = new PerCpuArrayMap({ value: t.bytes(size), length: maxEntries });
@@ -99,9 +99,9 @@ describe("the sum over all CPUs", () => {
     i64: [t.i64, (random: Random) => BigInt.asIntN(64, random.bits64())],
   } as const;
   for (const [name, [type, make]] of Object.entries(types)) {
-    bpfTest(`of ${name} is what the values add up to`, () => {
+    bpfTest(`of ${name} is the sum of the values`, () => {
       withRandom((random) => {
-        // A map of numbers or one of bigints: what the arithmetic below does is right for both.
+        // The arithmetic below is right for numbers and for bigints.
         const value = type as typeof t.u64;
         const options = { key: t.u32, value, maxEntries: 1000 };
         using hash = new PerCpuHashMap(options);

@@ -8,7 +8,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { endWorker } from "../support/end_worker.ts";
 
 describe("the option pin", () => {
-  bpfTest("keeps the access that the flags ask for, whether the map is there or not", () => {
+  bpfTest("applies the access flags to new and existing maps", () => {
     using bpffs = new DetachedMount("bpf");
     const options = { key: t.u32, value: t.u32, maxEntries: 1, pin: `${bpffs.path}/map` };
     for (const _round of ["created", "opened"]) {
@@ -20,12 +20,12 @@ describe("the option pin", () => {
     expect(writer.set(1, 1).get(1)).toBe(1);
   });
 
-  bpfTest("leaves nothing open when a construction fails and the pin is gone already", () => {
+  bpfTest("leaves nothing open if a construction fails after the pin was removed", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/map`;
     const unsteady = t.custom<number>({ size: 4, read: () => 0, write: () => {} });
     const value = Object.create(unsteady, {
-      // Of another size, and without the pin, as soon as that is there.
+      // A type that changes its size and removes the pin as soon as that exists.
       size: {
         get() {
           if (!existsSync(pin)) return 4;
@@ -35,12 +35,12 @@ describe("the option pin", () => {
       },
     }) as typeof unsteady;
     const before = openKernelObjects();
-    // The error names the cause, not the missing pin.
+    // The error is that of the construction, not that of the missing pin.
     expect(() => new HashMap({ key: t.u32, value, maxEntries: 1, pin })).toThrow(/^the types of/);
     expect(openKernelObjects()).toEqual(before);
   });
 
-  bpfTest("gives all who create it at once the same map", async () => {
+  bpfTest("returns the same map to all threads that create it at once", async () => {
     using bpffs = new DetachedMount("bpf");
     const workers = Array.from(
       { length: 2 },

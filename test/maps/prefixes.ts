@@ -3,18 +3,18 @@ import { t } from "../../src/index.ts";
 import type { Random } from "../types/random.ts";
 import { type Bytes, randomBytes } from "./random_bytes.ts";
 
-/** A key of an LPM trie as a struct: the general form. */
+/** Key of an LPM trie in the general form: a struct. */
 export interface PrefixKey {
   readonly length: number;
   readonly address: Bytes;
 }
 
-/** Without the tail padding that C would add: the trie takes all bytes behind the length for the address. */
+/** Type of the key, without the tail padding of C: all bytes after the length are the address. */
 export function prefixType(bytes: number): Type<PrefixKey> {
   return t.struct({ length: t.u32, address: t.bytes(bytes) }, { packed: true });
 }
 
-/** The first bits of an address as a string of 0 and 1: one prefix covers another when its string begins that other's. */
+/** Returns the prefix as a string of 0 and 1. A prefix covers another one if its string is the beginning of the other's. */
 export function bitsOf({ length, address }: PrefixKey): string {
   let bits = "";
   for (const byte of address.subarray(0, Math.ceil(length / 8))) {
@@ -23,14 +23,14 @@ export function bitsOf({ length, address }: PrefixKey): string {
   return bits.slice(0, length);
 }
 
-/** Longer prefixes before those that cover them, 0 before 1: the order in which the kernel walks over a trie. */
+/** Compares prefixes in the kernel's order: longer ones before those that cover them, 0 before 1. */
 export function compareBits(a: string, b: string): number {
   if (a.startsWith(b)) return b.length - a.length;
   if (b.startsWith(a)) return 1;
   return a < b ? -1 : 1;
 }
 
-/** The address with the bits beyond the prefix cleared. */
+/** Returns the address with the bits after the prefix cleared. */
 function masked({ length, address }: PrefixKey): PrefixKey {
   const copy = address.slice();
   for (let bit = length; bit < 8 * copy.length; bit++) {
@@ -41,9 +41,9 @@ function masked({ length, address }: PrefixKey): PrefixKey {
 }
 
 /**
- * Prefixes that have to do with one another: of a few addresses, and of those beside them.
+ * Returns related prefixes: of a few addresses, and of addresses next to them.
  *
- * @param isExact whether the bits beyond each prefix are 0
+ * @param isExact true to clear the bits after each prefix
  */
 export function randomPrefixes(
   random: Random,

@@ -7,12 +7,12 @@ const { r0, r2, r3, mov, exit, ldMap, call } = asm;
 
 const packet = { data: new Uint8Array(14) };
 
-/** A program that returns a number. */
+/** Loads a program that returns a number. */
 function returning(value: number, section = "socket"): Program {
   return new Program({ section, license: "GPL", code: [mov(r0, value), exit()] });
 }
 
-/** A program that goes over to the one at an index, and else returns 100. */
+/** Loads a program that makes a tail call to an index, and returns 100 if that fails. */
 function caller(steps: ProgArray, index: number): Program {
   return new Program({
     section: "socket",
@@ -23,7 +23,7 @@ function caller(steps: ProgArray, index: number): Program {
 }
 
 describe("a program array", () => {
-  bpfTest("is where tail calls go", () => {
+  bpfTest("is used by tail calls", () => {
     using steps = new ProgArray({ length: 3 });
     using first = caller(steps, 2);
     using seven = returning(7);
@@ -39,7 +39,7 @@ describe("a program array", () => {
     expect(run()).toBe(100);
   });
 
-  bpfTest("reads the ids of programs, and keeps the programs", () => {
+  bpfTest("returns the ids of programs, and keeps the programs loaded", () => {
     using steps = new ProgArray({ length: 70 });
     let id: number;
     {
@@ -65,34 +65,41 @@ describe("a program array", () => {
     expect(steps.count()).toBe(0);
   });
 
-  bpfTest("is emptied when its last descriptor is gone, though a program uses it", async () => {
-    const steps = new ProgArray({ length: 1 });
-    using first = caller(steps, 0);
-    using seven = returning(7);
-    steps.set(0, seven);
-    const second = steps.dup();
-    steps[Symbol.dispose]();
-    expect(first.testRun(packet).returnValue).toBe(7);
-    second[Symbol.dispose]();
-    // The kernel does it when it comes to it.
-    for (let tries = 0; tries < 1000 && first.testRun(packet).returnValue === 7; tries++) {
-      await Bun.sleep(5);
-    }
-    expect(first.testRun(packet).returnValue).toBe(100);
-  });
+  bpfTest(
+    "is emptied after its last descriptor is closed, although a program uses it",
+    async () => {
+      const steps = new ProgArray({ length: 1 });
+      using first = caller(steps, 0);
+      using seven = returning(7);
+      steps.set(0, seven);
+      const second = steps.dup();
+      steps[Symbol.dispose]();
+      expect(first.testRun(packet).returnValue).toBe(7);
+      second[Symbol.dispose]();
+      // The kernel empties it asynchronously.
+      for (
+        let attempts = 0;
+        attempts < 1000 && first.testRun(packet).returnValue === 7;
+        attempts++
+      ) {
+        await Bun.sleep(5);
+      }
+      expect(first.testRun(packet).returnValue).toBe(100);
+    },
+  );
 
-  bpfTest("refuses a program of another kind, and what is none, with the cause", () => {
+  bpfTest("rejects programs of other types and other descriptors, with the cause", () => {
     using steps = new ProgArray({ length: 2, name: "steps" });
     using filter = returning(0);
     using classifier = returning(0, "tc");
     steps.set(0, filter);
     const refusal = refusalOf(() => steps.set(1, classifier));
     expect(refusal.message).toStartWith(
-      'cannot store a value in prog_array map "steps": bpf(BPF_MAP_UPDATE_ELEM): EINVAL (invalid argument). It is no BPF program, or another kind of program',
+      'cannot store a value in prog_array map "steps": bpf(BPF_MAP_UPDATE_ELEM): EINVAL (invalid argument). The descriptor is not a BPF program, or the program differs',
     );
     expect(refusalOf(() => steps.set(1, steps)).code).toBe("EINVAL");
     expect(refusalOf(() => steps.set(1, 999_999)).hint).toStartWith(
-      "No file is open at that descriptor; an id,",
+      "No file is open at that descriptor; the ids",
     );
     expect(steps.count()).toBe(1);
     expect(() => steps.set(2, filter)).toThrow(

@@ -10,7 +10,7 @@ interface Kind {
     valueSize: number,
     maxEntries: number,
   ) => Queue<t.Type<Bytes>> | Stack<t.Type<Bytes>>;
-  /** Where in an array of the values, in the order of their coming, the next one is. */
+  /** Position of the next value in an array of the values in their order of arrival. */
   readonly next: 0 | -1;
 }
 
@@ -25,7 +25,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   },
 };
 
-/** The code of what a call throws, or "" for nothing. */
+/** Returns the code of the error that a call throws, or "". */
 function codeOf(call: () => unknown): string {
   try {
     call();
@@ -58,14 +58,14 @@ function step(
     case 5:
     case 6:
       map.push(value, { evict: true });
-      // The oldest goes, of a stack as well.
+      // The oldest is evicted, from a stack too.
       if (isFull) model.shift();
       model.push(value);
       break;
     case 7: {
       let left = random.below(3);
-      for (const drained of map.takeAll()) {
-        expect(drained).toEqual(takeNext() as Bytes);
+      for (const taken of map.takeAll()) {
+        expect(taken).toEqual(takeNext() as Bytes);
         if (left-- === 0) break;
       }
       break;
@@ -83,7 +83,7 @@ function step(
 }
 
 for (const [name, { create, next }] of Object.entries(kinds)) {
-  describe(`${name} does what an array does`, () => {
+  describe(`${name} behaves like an array`, () => {
     const runThrough = (random: Random, valueSize: number) => {
       using map = create(valueSize, 1 + random.below(40));
       const model: Bytes[] = [];

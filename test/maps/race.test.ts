@@ -1,4 +1,4 @@
-/** Walks during which an entry is deleted at the worst moment, between two steps of the kernel: rare in life, made here. */
+/** Iteration during which an entry is deleted at the worst moment, between two system calls. */
 import { afterEach, describe, expect, mock, spyOn } from "bun:test";
 import { elementKeyOffset, MapElement } from "../../src/ffi/bpf_map_element.ts";
 import { type AssociativeMap, features, LpmTrie, t } from "../../src/index.ts";
@@ -19,10 +19,12 @@ const network = (number: number) => `10.${number >> 8}.${number & 255}.0/24`;
 type Meanwhile = (key: Uint8Array) => void;
 
 /**
- * Calls `meanwhile` when a call is done: with the key that it asked about, or with the key that was found to be the next,
- * which nothing has asked about yet.
+ * Calls `meanwhile` with a key after each system call with that key, or after each call that returned it as the next key.
  */
-function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
+function onEachCall(
+  when: "after a call with their key" | "after a call that returned their key",
+  meanwhile: Meanwhile,
+): void {
   const { lookup, nextKey } = MapElement.prototype;
   const keyAt = ({ view }: MapElement, offset: number, end: number) =>
     new Uint8Array(view.buffer, view.byteOffset + offset, end - offset).slice();
@@ -30,9 +32,10 @@ function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
     this: MapElement,
     flags: number,
   ) {
-    const isThere = lookup.call(this, flags);
-    if (when === "asked") meanwhile(keyAt(this, elementKeyOffset, this.nextKeyOffset));
-    return isThere;
+    const isPresent = lookup.call(this, flags);
+    if (when === "after a call with their key")
+      meanwhile(keyAt(this, elementKeyOffset, this.nextKeyOffset));
+    return isPresent;
   });
   spyOn(MapElement.prototype, "nextKey").mockImplementation(function (
     this: MapElement,
@@ -40,13 +43,14 @@ function onEachCall(when: "asked" | "found", meanwhile: Meanwhile): void {
   ) {
     const from = keyAt(this, this.nextKeyOffset, this.valueOffset);
     const isMore = nextKey.call(this, first);
-    if (when === "found") meanwhile(keyAt(this, this.nextKeyOffset, this.valueOffset));
+    if (when === "after a call that returned their key")
+      meanwhile(keyAt(this, this.nextKeyOffset, this.valueOffset));
     else if (!first) meanwhile(from);
     return isMore;
   });
 }
 
-/** A walk whose batches are made step by step, as the kernel makes them (`generic_map_lookup_batch`). */
+/** Walk whose batches consist of single steps, as in the kernel (`generic_map_lookup_batch`). */
 class SteppedWalk extends TrieWalk {
   readonly #element: MapElement;
 
@@ -85,7 +89,7 @@ class SteppedTrie extends LpmTrie<t.Type<string>, t.Type<number>> {
   }
 }
 
-/** Deletes those of the keys that are given to it, each once. */
+/** Returns a function that deletes the given keys, each once. */
 function deleter<K>(
   map: AssociativeMap<K, number>,
   type: { read(view: DataView, offset: number): K },
@@ -97,7 +101,7 @@ function deleter<K>(
   };
 }
 
-/** Walks while each of every `every` keys, from `from` on, is deleted as soon as the kernel was asked about it. */
+/** Iterates while every key `from + n * every` is deleted right after the system call on it. */
 function walkWhileDeleted<K>(
   map: AssociativeMap<K, number>,
   [from, every]: readonly [number, number],
@@ -112,7 +116,7 @@ function walkWhileDeleted<K>(
   for (const key of map.keys()) {
     if (seen.push(key) > 10 * count) throw new Error("the walk does not end");
   }
-  // It met them all.
+  // All of them were deleted.
   expect(left.size).toBe(0);
   const staying = order.filter((key) => !victims.includes(key));
   expect(seen.filter((key) => !victims.includes(key))).toEqual(staying);
@@ -126,28 +130,34 @@ const patterns = [
   [count - 20, 2],
 ] as const;
 
-describe.each(patterns)("entries from %d on, every %d, deleted between two calls", (...pattern) => {
-  for (const when of ["asked", "found"] as const) {
-    bpfTest(`take none else from a walk over a map without batches, when ${when}`, () => {
-      using map = batchlessMap(count);
-      for (let key = 1; key <= count; key++) map.set(key, 1);
-      walkWhileDeleted(map, pattern, (victims) => onEachCall(when, deleter(map, t.u32, victims)));
-    });
+describe.each(patterns)(
+  "deleting entries from %d on, every %d, between two calls",
+  (...pattern) => {
+    for (const when of [
+      "after a call with their key",
+      "after a call that returned their key",
+    ] as const) {
+      bpfTest(`hides no other entry from iteration over a map without batches, ${when}`, () => {
+        using map = batchlessMap(count);
+        for (let key = 1; key <= count; key++) map.set(key, 1);
+        walkWhileDeleted(map, pattern, (victims) => onEachCall(when, deleter(map, t.u32, victims)));
+      });
 
-    trieTest(`take none else from a walk over a trie key by key, when ${when}`, () => {
-      using trie = new KeyByKeyTrie(networks);
+      trieTest(`hides no other entry from iteration over a trie key by key, ${when}`, () => {
+        using trie = new KeyByKeyTrie(networks);
+        for (let number = 0; number < count; number++) trie.set(network(number), number);
+        walkWhileDeleted(trie, pattern, (victims) =>
+          onEachCall(when, deleter(trie, t.cidr4, victims)),
+        );
+      });
+    }
+
+    trieTest("hides no other entry from iteration over a trie in batches", () => {
+      using trie = new SteppedTrie(networks);
       for (let number = 0; number < count; number++) trie.set(network(number), number);
-      walkWhileDeleted(trie, pattern, (victims) =>
-        onEachCall(when, deleter(trie, t.cidr4, victims)),
-      );
+      walkWhileDeleted(trie, pattern, (victims) => {
+        trie.meanwhile = deleter(trie, t.cidr4, victims);
+      });
     });
-  }
-
-  trieTest("take none else from a walk over a trie in batches", () => {
-    using trie = new SteppedTrie(networks);
-    for (let number = 0; number < count; number++) trie.set(network(number), number);
-    walkWhileDeleted(trie, pattern, (victims) => {
-      trie.meanwhile = deleter(trie, t.cidr4, victims);
-    });
-  });
-});
+  },
+);

@@ -8,7 +8,7 @@ export function randomBytes(random: Random, length: number): Bytes {
   return bytes;
 }
 
-/** So many different keys, or all there are where a key of one byte has no more. */
+/** Returns `count` different keys, or all possible ones if keys of one byte have fewer. */
 export function randomKeys(random: Random, keySize: number, count: number): readonly Bytes[] {
   const limit = keySize === 1 ? Math.min(count, 256) : count;
   const keys = new Map<string, Bytes>();

@@ -10,7 +10,7 @@ import {
 import { isLossless } from "../../src/maps/raw_keys.ts";
 import { bpfTest } from "../support/privilege.ts";
 
-/** Bytes from texts and numbers, and zeroes up to a size. */
+/** Returns bytes from texts and numbers, padded with zeros to a size. */
 function bytes(size: number, ...parts: (string | number)[]): Uint8Array {
   const all = parts.flatMap((part) => (typeof part === "number" ? [part] : [...Buffer.from(part)]));
   const result = new Uint8Array(size);
@@ -20,7 +20,7 @@ function bytes(size: number, ...parts: (string | number)[]): Uint8Array {
 
 const padded = t.struct({ a: t.u64, b: t.u32 });
 const tagged = t.struct({ comm: t.cstring(8), pid: t.u32 });
-/** Its read gives the same objects, and its write takes nothing that it read. */
+/** Type whose `read` returns the same objects, and whose `write` rejects them. */
 const shared = [{ parity: "even" }, { parity: "odd" }];
 const parity = t.custom<{ parity: string }>({
   size: 4,
@@ -49,7 +49,7 @@ const held = t.custom<Holder>({
   write: (view, offset, holder) => view.setUint16(offset, holder.value, true),
 });
 
-/** Types that do not keep all bytes, and keys as a program may well write them. */
+/** Types that do not keep all bytes, and keys as programs may write them. */
 const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint8Array[]])[] = [
   [
     "garbage in the padding of a struct",
@@ -57,7 +57,7 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
     [bytes(16, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0xde, 0xad, 0xbe, 0xef)],
   ],
   [
-    "structs that differ in their padding alone",
+    "structs that differ only in their padding",
     padded,
     [1, 2, 3].map((garbage) => bytes(16, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, garbage)),
   ],
@@ -68,19 +68,23 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
   ],
   ["bytes after the NUL of a text", t.cstring(8), [bytes(8, "abc", 0, "xyz"), bytes(8, "d", 0, 1)]],
   [
-    "texts that differ after their NUL alone",
+    "texts that differ only after their NUL",
     t.cstring(8),
     ["x", "y", "z"].map((c) => bytes(8, "a", 0, c)),
   ],
   ["a text that is not UTF-8", t.cstring(8), [bytes(8, 0xff, 0xfe), bytes(8, "a", 0xc3)]],
-  ["a text that is not UTF-8 and too long in it", t.cstring(8), [bytes(8, 0xff, 0xff, 0xff, 0xff)]],
+  [
+    "a text that is not UTF-8 and fills its field",
+    t.cstring(8),
+    [bytes(8, 0xff, 0xff, 0xff, 0xff)],
+  ],
   ["a text that fills its field", t.cstring(8), [bytes(8, "abcdefgh"), bytes(8, "abcdefgi")]],
   [
     "a text that fills its field in a struct",
     tagged,
     [bytes(12, "abcdefgh", 1), bytes(12, "abcdefgh", 2), bytes(12, "abc", 0, "x", 0, 0, 0, 3)],
   ],
-  ["a truth of 2", t.bool, [bytes(1, 2), bytes(1, 3)]],
+  ["a bool of 2", t.bool, [bytes(1, 2), bytes(1, 3)]],
   [
     "numbers beyond 2^53",
     t.u64Number,
@@ -91,7 +95,7 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
     ],
   ],
   ["numbers below -2^53", t.i64Number, [bytes(8, ...Array(6).fill(255), 0xdf, 0xff)]],
-  ["floats that are no numbers", float, [bytes(4, 1, 0, 0xc0, 0x7f), bytes(4, 2, 0, 0xc0, 0x7f)]],
+  ["floats that are NaN", float, [bytes(4, 1, 0, 0xc0, 0x7f), bytes(4, 2, 0, 0xc0, 0x7f)]],
   [
     "bits beyond a prefix",
     t.cidr4,
@@ -99,19 +103,23 @@ const kinds: readonly (readonly [name: string, type: t.Type<unknown>, keys: Uint
   ],
   ["a prefix that is too long", t.cidr6, [bytes(20, 200)]],
   ["objects that several keys share", parity, [bytes(4, 1), bytes(4, 3), bytes(4, 4)]],
-  ["objects that show nothing", held, [bytes(4, 1, 0, 7), bytes(4, 2, 0, 7), bytes(4, 2, 0, 8)]],
+  [
+    "objects without enumerable properties",
+    held,
+    [bytes(4, 1, 0, 7), bytes(4, 2, 0, 7), bytes(4, 2, 0, 8)],
+  ],
 ];
 
 for (const [name, type, rawKeys] of kinds) {
   describe(`keys with ${name}`, () => {
-    /** A map with these keys and 1, 2, ... as values, and the same map with the type. */
+    /** Creates a map with these keys and the values 1, 2, ..., and opens it with the type. */
     function maps(Class: typeof HashMap = HashMap) {
       const raw = new Class({ key: t.bytes(type.size), value: t.u32, maxEntries: 8 });
       raw.setMany(rawKeys.map((key, index) => [key, index + 1]));
       return { raw, map: Class.fromFd(raw.fd, { key: type, value: t.u32 }) };
     }
 
-    bpfTest("are deleted one by one in a walk", () => {
+    bpfTest("are deleted one by one during an iteration", () => {
       for (const Class of [HashMap, LruHashMap as unknown as typeof HashMap]) {
         const { raw, map } = maps(Class);
         using _raw = raw;
@@ -123,7 +131,7 @@ for (const [name, type, rawKeys] of kinds) {
       }
     });
 
-    bpfTest("are deleted together", () => {
+    bpfTest("are deleted by deleteMany", () => {
       const { raw, map } = maps();
       using _raw = raw;
       using _map = map;
@@ -136,7 +144,7 @@ for (const [name, type, rawKeys] of kinds) {
       ).toEqual(keys.map(() => [undefined, false, false, undefined]));
     });
 
-    bpfTest("are looked up, stored, replaced and not added during a walk", () => {
+    bpfTest("are looked up, stored, replaced and not added during an iteration", () => {
       const { raw, map } = maps();
       using _raw = raw;
       using _map = map;
@@ -176,11 +184,11 @@ for (const [name, type, rawKeys] of kinds) {
       const batches = [...map.takeAllInBatches({ max: 2 })].flat();
       expect(batches.map(([, value]) => value).sort()).toEqual(values);
       expect(raw.count()).toBe(0);
-      // A take by a key that a batch gave, after another took it out.
+      // A key of an earlier batch, after another object deleted it.
       expect(batches.map(([key]) => map.take(key))).toEqual(batches.map(() => undefined));
     });
 
-    bpfTest("lead from one to the next", () => {
+    bpfTest("lead from one to the next by nextKey", () => {
       const { raw, map } = maps();
       using _raw = raw;
       using _map = map;
@@ -189,7 +197,7 @@ for (const [name, type, rawKeys] of kinds) {
       expect<unknown[]>(keys).toEqual([...map.keys()]);
     });
 
-    bpfTest("are deleted after a walk in arrays, and of the values of each CPU", () => {
+    bpfTest("are deleted after an iteration in arrays, and in per-CPU maps", () => {
       using raw = new PerCpuHashMap({ key: t.bytes(type.size), value: t.u32, maxEntries: 8 });
       using map = PerCpuHashMap.fromFd(raw.fd, { key: type, value: t.u32 });
       for (const [index, key] of rawKeys.entries())
@@ -208,11 +216,11 @@ for (const [name, type, rawKeys] of kinds) {
   });
 }
 
-describe("keys that a walk handed out", () => {
+describe("keys that an iteration returned", () => {
   const garbage = bytes(16, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 9);
 
   bpfTest(
-    "mean another key once they are changed, and the first when they are changed back",
+    "stand for another key after a change, and for the first one after the reverse change",
     () => {
       using raw = new HashMap({ key: t.bytes(16), value: t.u32, maxEntries: 8 });
       using map = HashMap.fromFd(raw.set(garbage, 1).fd, { key: padded, value: t.u32 });
@@ -229,7 +237,7 @@ describe("keys that a walk handed out", () => {
     },
   );
 
-  bpfTest("mean another key also if their type could not write them", () => {
+  bpfTest("stand for another key after a change even if their type could not write them", () => {
     using raw = new HashMap({ key: t.bytes(12), value: t.u32, maxEntries: 8 });
     raw.set(bytes(12, "abcdefgh", 1), 1).set(bytes(12, "abcdefgh", 2), 2);
     using map = HashMap.fromFd(raw.fd, { key: tagged, value: t.u32 });
@@ -245,11 +253,11 @@ describe("keys that a walk handed out", () => {
     expect(raw.get(bytes(12, "abc", 0, 0, 0, 0, 0, 3))).toBe(3);
   });
 
-  bpfTest("stay apart from an equal one that was stored as the type writes it", () => {
+  bpfTest("are distinct from an equal key that was stored as the type writes it", () => {
     using raw = new HashMap({ key: t.bytes(8), value: t.u32, maxEntries: 8 });
     raw.set(bytes(8, "a"), 1).set(bytes(8, "a", 0, "x"), 2);
     using map = HashMap.fromFd(raw.fd, { key: t.cstring(8), value: t.u32 });
-    // As nothing was handed out, it is what the type writes.
+    // No iteration returned a key, so that this is the key that the type writes.
     expect(map.get("a")).toBe(1);
     for (const [key, value] of map) expect(map.get(key)).toBe(value);
     const values = [map.take("a"), map.take("a"), map.take("a")];
@@ -259,7 +267,7 @@ describe("keys that a walk handed out", () => {
     expect(raw.count()).toBe(1);
   });
 
-  bpfTest("are added again as the type writes them once they are gone", () => {
+  bpfTest("are added as the type writes them after their deletion", () => {
     using raw = new HashMap({ key: t.bytes(8), value: t.u32, maxEntries: 8 });
     using map = HashMap.fromFd(raw.set(bytes(8, "a", 0, "x"), 1).fd, {
       key: t.cstring(8),
@@ -273,14 +281,14 @@ describe("keys that a walk handed out", () => {
     ]);
   });
 
-  bpfTest("are looked up by many, by single calls and by a program alike", () => {
+  bpfTest("are looked up by getMany, with single calls and by a program", () => {
     const count = 5000;
     using raw = new HashMap({ key: t.bytes(16), value: t.u32, maxEntries: count });
     using map = HashMap.fromFd(raw.fd, { key: padded, value: t.u32 });
     const all = Array.from({ length: count }, (_, index): [Uint8Array, number] => {
       const key = bytes(16);
       new DataView(key.buffer).setUint32(8, index >> 1, true);
-      // Each key twice, apart by its padding alone.
+      // Each key twice, with different padding.
       key[12] = index;
       return [key, index];
     });
@@ -293,7 +301,7 @@ describe("keys that a walk handed out", () => {
     expect(raw.count()).toBe(0);
   });
 
-  bpfTest("are found after as many as the map has room for, and no more are kept", () => {
+  bpfTest("are kept up to a limit that depends on maxEntries", () => {
     const maxEntries = 64;
     using raw = new HashMap({ key: t.bytes(16), value: t.u32, maxEntries });
     using map = HashMap.fromFd(raw.fd, { key: t.cstring(16), value: t.u32 });
@@ -305,14 +313,14 @@ describe("keys that a walk handed out", () => {
       first ??= [...map.keys()][0] as string;
       expect(map.deleteMany([...map.keys()])).toBe(maxEntries);
     }
-    // Of what is forgotten, what is left is the key that the type writes.
+    // A forgotten key stands for the key that the type writes.
     raw.set(bytes(16, first as string, 0, "x"), 1);
     expect(map.has(first as string)).toBe(false);
     expect([...map].map(([key]) => map.has(key))).toEqual([true]);
     expect(map.has(first as string)).toBe(true);
   });
 
-  bpfTest("may be dropped when the type's own code uses or disposes of the map", () => {
+  bpfTest("can be used if the type's code uses or disposes of the map", () => {
     using raw = new HashMap({ key: t.bytes(4), value: t.u32, maxEntries: 8 });
     let act = () => {};
     const key = t.custom<{ low: number }>({
@@ -348,7 +356,7 @@ describe("keys that a walk handed out", () => {
 });
 
 describe("types", () => {
-  bpfTest("that keep all bytes are distinguished from those that do not", () => {
+  bpfTest("that keep all bytes are recognized", () => {
     const lossless = [t.u8, t.i64, t.be16, t.u64, t.ipv4, t.ipv6, t.mac, t.bytes(3)];
     const lossy = [t.bool, t.cstring(4), t.u64Number, t.i64Number, t.cidr4, t.cidr6, held, padded];
     expect(lossless.map(isLossless)).toEqual(lossless.map(() => true));
@@ -358,7 +366,7 @@ describe("types", () => {
     expect(isLossless(t.array(t.struct({ a: t.u8, b: t.u8 }), 3))).toBe(true);
     expect(isLossless(t.array(t.struct({ a: t.u16, b: t.u8 }), 3))).toBe(false);
     expect(isLossless(t.struct({ a: t.u32, b: t.struct({ c: t.bool }) }))).toBe(false);
-    // Its code may do anything, whatever it calls itself.
+    // A custom type may do anything, regardless of its kind.
     expect(isLossless({ ...t.u32, read: () => 0 })).toBe(false);
     for (const kind of ["struct", "array"]) {
       const { read, write } = t.u32;

@@ -19,10 +19,10 @@ const { r0, r1, r2, r3, call, exit, ldMap, mov } = asm;
 
 const XDP_PASS = 2;
 const XDP_REDIRECT = 4;
-/** The index of `lo` in every network namespace. */
+/** Index of `lo` in every network namespace. */
 const loopback = 1;
 
-/** Whether a program can redirect a packet to what is under a key. */
+/** Returns true if a program can redirect a packet by a key. */
 function redirects(map: DevMap | DevMapHash | CpuMap, key: number): boolean {
   using program = new Program({
     section: "xdp",
@@ -35,7 +35,7 @@ function redirects(map: DevMap | DevMapHash | CpuMap, key: number): boolean {
   return returnValue === XDP_REDIRECT;
 }
 
-/** A map as it was before programs could be stored: opened by what `open` does with its descriptor. */
+/** Opens a map with values of 4 bytes, which have no room for a program. */
 function small<Map>(type: MapTypeName, open: (fd: number) => Map): Map {
   const sizes = { keySize: 4, valueSize: 4, maxEntries: 4 };
   const rest = { flags: 0, numaNode: -1, name: "small", mapExtra: 0 };
@@ -54,7 +54,7 @@ const interfaceMaps: readonly [name: string, make: () => DevMap | DevMapHash][] 
 
 for (const [name, make] of interfaceMaps) {
   describe(`${name} of network interfaces`, () => {
-    bpfTest("is where programs send packets", () => {
+    bpfTest("is used by programs that redirect packets", () => {
       using ports = make();
       expect(redirects(ports, 3)).toBe(false);
       expect(ports.set(3, loopback)).toBe(ports as never);
@@ -67,7 +67,7 @@ for (const [name, make] of interfaceMaps) {
       expect(redirects(ports, 3)).toBe(false);
     });
 
-    bpfTest("takes names for indexes, and programs", async () => {
+    bpfTest("accepts names of interfaces, and programs", async () => {
       using ports = make();
       using program = devMapProgram();
       const id = await programId(program);
@@ -86,7 +86,7 @@ for (const [name, make] of interfaceMaps) {
       expect(ports.count()).toBe(0);
     });
 
-    bpfTest("refuses what is no interface or program, with the cause", () => {
+    bpfTest("rejects wrong interfaces and programs, with the cause", () => {
       using ports = make();
       using other = cpuMapProgram();
       using plain = new Program({
@@ -94,7 +94,8 @@ for (const [name, make] of interfaceMaps) {
         license: "GPL",
         code: [mov(r0, XDP_PASS), exit()],
       });
-      const hint = /^This network namespace has no interface of that index .* BPF_XDP_DEVMAP\)$/;
+      const hint =
+        /^This network namespace has no interface with that index .* \(section xdp\/devmap\)$/;
       expect(refusalOf(() => ports.set(0, 0x7fffffff)).hint).toMatch(hint);
       for (const program of [other, plain, ports, 999_999]) {
         const refusal = refusalOf(() => ports.set(0, { ifindex: 1, program }));
@@ -131,17 +132,17 @@ for (const [name, make] of interfaceMaps) {
 }
 
 describe("an array of network interfaces", () => {
-  bpfTest("with values of 4 bytes has no programs", () => {
+  bpfTest("rejects programs if its values have 4 bytes", () => {
     using ports = small("devmap", (fd) => DevMap.fromFd(fd));
     using program = devMapProgram();
     ports.set(1, { ifindex: loopback });
     expect([...ports]).toEqual([[1, { ifindex: loopback, programId: undefined }]]);
     expect(() => ports.set(1, { ifindex: 1, program })).toThrow(
-      'value of devmap map "small": program: expected none, as this map\'s values have no room for one (4 bytes, not 8), got an object (Descriptor)',
+      'value of devmap map "small": program: expected none, because the values of this map have no room for one (4 bytes, not 8), got an object (Descriptor)',
     );
   });
 
-  bpfTest("refuses indexes outside", () => {
+  bpfTest("rejects indexes outside the array", () => {
     using ports = new DevMap({ length: 2 });
     expect(() => ports.set(2, loopback)).toThrow(RangeError);
     expect(() => ports.delete(2)).toThrow(RangeError);
@@ -152,7 +153,7 @@ describe("an array of network interfaces", () => {
 });
 
 describe("a hash of network interfaces", () => {
-  bpfTest("takes and drains what is there, whatever the key", () => {
+  bpfTest("takes entries with any key", () => {
     using ports = new DevMapHash({ maxEntries: 500 });
     const entry = { ifindex: loopback, programId: undefined };
     ports.setMany([...Array(300).keys()].map((key) => [0xffffffff - key, loopback]));
@@ -165,14 +166,14 @@ describe("a hash of network interfaces", () => {
     expect(ports.add(5, loopback)).toBe(false);
     expect(ports.replace(5, loopback)).toBe(true);
     expect(redirects(ports, 5)).toBe(true);
-    const drained = [...ports.takeAll()];
-    expect(new Set(drained.map(([key]) => key)).size).toBe(299);
-    expect(drained).toHaveLength(299);
-    expect(drained[0]?.[1]).toEqual(entry);
+    const taken = [...ports.takeAll()];
+    expect(new Set(taken.map(([key]) => key)).size).toBe(299);
+    expect(taken).toHaveLength(299);
+    expect(taken[0]?.[1]).toEqual(entry);
     expect(ports.count()).toBe(0);
   });
 
-  bpfTest("with values of 4 bytes has no programs", () => {
+  bpfTest("rejects programs if its values have 4 bytes", () => {
     using ports = small("devmap_hash", (fd) => DevMapHash.fromFd(fd));
     using program = devMapProgram();
     ports.set(1, "lo");
@@ -184,7 +185,7 @@ describe("a hash of network interfaces", () => {
 describe("a map of CPUs", () => {
   const [cpu = 0] = possibleCpus();
 
-  bpfTest("is where programs send packets", async () => {
+  bpfTest("is used by programs that redirect packets", async () => {
     using cpus = new CpuMap();
     expect(cpus.length).toBe(Math.max(...possibleCpus()) + 1);
     using program = cpuMapProgram();
@@ -200,7 +201,7 @@ describe("a map of CPUs", () => {
     expect(redirects(cpus, cpu)).toBe(false);
   });
 
-  bpfTest("refuses other CPUs, queues and programs, with the cause", () => {
+  bpfTest("rejects wrong CPUs, queues and programs, with the cause", () => {
     const impossible = Math.max(...possibleCpus()) + 1;
     using cpus = new CpuMap({ length: impossible + 1, name: "cpus" });
     using other = devMapProgram();
@@ -208,7 +209,7 @@ describe("a map of CPUs", () => {
     expect([noCpu.code, noCpu.hint]).toEqual(["ENODEV", expect.stringContaining("possibleCpus()")]);
     for (const program of [other, cpus]) {
       const refusal = refusalOf(() => cpus.set(cpu, { queueSize: 1, program }));
-      expect(refusal.hint).toStartWith("The program is none of type XDP that was loaded for cpu");
+      expect(refusal.hint).toStartWith("The program is not an XDP program that was loaded for cpu");
     }
     const bad: readonly [value: unknown, error: ErrorConstructor, says: RegExp][] = [
       [{ queueSize: 0 }, RangeError, /queueSize: expected an integer from 1 to 16384, got 0/],
@@ -226,7 +227,7 @@ describe("a map of CPUs", () => {
     expect(cpus.count()).toBe(0);
   });
 
-  bpfTest("with values of 4 bytes has no programs", () => {
+  bpfTest("rejects programs if its values have 4 bytes", () => {
     using cpus = small("cpumap", (fd) => CpuMap.fromFd(fd));
     using program = cpuMapProgram();
     cpus.set(cpu, { queueSize: 8 });

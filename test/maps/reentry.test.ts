@@ -1,9 +1,9 @@
-/** Types and getters of values are the user's code: what it does to the map in the midst of a call does no harm. */
+/** Types and getters of values are the user's code, which may use or dispose of the map during a call. */
 import { describe, expect } from "bun:test";
 import { DisposedError, HashMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 
-/** Called once, by the next reading or writing of a {@link Hooked} value. */
+/** Called once, by the next decoding or encoding of a {@link Hooked} value. */
 let hook: (() => void) | undefined;
 
 function runHook(): void {
@@ -29,7 +29,7 @@ function hookedMap(name: string): HashMap<t.Type<number>, t.Type<number>> {
   return new HashMap({ key: t.u32, value: Hooked, maxEntries: 1000, name });
 }
 
-describe("a map that is used while it writes or reads a value", () => {
+describe("a map that is used while it encodes or decodes a value", () => {
   bpfTest("stores under the right key", () => {
     using map = hookedMap("map");
     hook = () => map.set(99, 990).get(98);
@@ -50,7 +50,7 @@ describe("a map that is used while it writes or reads a value", () => {
     expect(map.count()).toBe(0);
   });
 
-  bpfTest("touches no other map when it is disposed of meanwhile", () => {
+  bpfTest("accesses no other map if it is disposed of meanwhile", () => {
     const map = hookedMap("victim");
     let other: HashMap<t.Type<number>, t.Type<number>> | undefined;
     hook = () => {
@@ -62,7 +62,7 @@ describe("a map that is used while it writes or reads a value", () => {
     other?.[Symbol.dispose]();
   });
 
-  bpfTest("stores no more pairs than it was given", () => {
+  bpfTest("stores only the given pairs", () => {
     using map = hookedMap("map");
     const pairs: [number, number][] = [
       [1, 10],
@@ -76,9 +76,9 @@ describe("a map that is used while it writes or reads a value", () => {
   });
 });
 
-describe("pairs that are none", () => {
+describe("values that are not pairs", () => {
   bpfTest.each([[[5]], [[[1]]], [[[1, 2, 3]]], [[undefined]]])(
-    "%j are refused, and nothing is stored",
+    "%j are rejected, and nothing is stored",
     (pairs) => {
       using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, name: "map" });
       const wrong = [[7, 7], ...pairs] as unknown as [number, number][];

@@ -1,6 +1,6 @@
 import { BpfError } from "../../src/index.ts";
 
-/** The refusal of the kernel that a call throws. */
+/** Returns the BpfError that a call throws. */
 export function refusalOf(call: () => unknown): BpfError {
   try {
     call();

@@ -1,4 +1,4 @@
-/** Maps that cannot be: past the kernel's limits, or not of the kind that is there. */
+/** Maps that the kernel or the library rejects: past limits, or of another type than the existing one. */
 import { describe, expect, test } from "bun:test";
 import { kernelConfig } from "../../src/ffi/kernel.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
@@ -34,27 +34,27 @@ const values = { value: t.u32, name: "full" };
 describe("maps past the kernel's limits", () => {
   const large = 32 * 1024;
   const mebibyte = 1024 * 1024;
-  // Far beyond what any machine has, so that the kernel does not even begin.
+  // Far more than any machine has, so that the kernel rejects it before allocating.
   const most = 2 ** 32 - 1;
   const refused: Readonly<Record<string, readonly [RegExp, () => Disposable]>> = {
-    "a value of more than 32 KiB for each CPU (hash)": [
-      /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
+    "a hash value of more than 32 KiB for each CPU": [
+      /(E2BIG|ENOMEM).* 32 KiB: .* a value of 32769 bytes/,
       () => new PerCpuHashMap({ ...numbers, value: t.bytes(large + 1), maxEntries: 1 }),
     ],
-    "a value of more than 32 KiB for each CPU (LRU hash)": [
-      /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
+    "an LRU hash value of more than 32 KiB for each CPU": [
+      /(E2BIG|ENOMEM).* 32 KiB: .* a value of 32769 bytes/,
       () => new LruPerCpuHashMap({ ...numbers, value: t.bytes(large + 1), maxEntries: 64 }),
     ],
-    "a value of more than 32 KiB for each CPU (array)": [
-      /(E2BIG|ENOMEM).* 32 KiB .* a value of 32769 bytes/,
+    "an array value of more than 32 KiB for each CPU": [
+      /(E2BIG|ENOMEM).* 32 KiB: .* a value of 32769 bytes/,
       () => new PerCpuArrayMap({ value: t.bytes(large + 1), length: 1 }),
     ],
     "a large value": [
-      /E2BIG.*too large for its kind: a key of 4 and a value of 67108864 bytes/,
+      /E2BIG.*too large for its type: a key of 4 and a value of 67108864 bytes/,
       () => new HashMap({ ...numbers, value: t.bytes(64 * mebibyte), maxEntries: 1 }),
     ],
     "a large key": [
-      /E2BIG.*too large for its kind: a key of 67108864 and a value of 4 bytes/,
+      /E2BIG.*too large for its type: a key of 67108864 and a value of 4 bytes/,
       () => new HashMap({ ...numbers, key: t.bytes(64 * mebibyte), maxEntries: 1 }),
     ],
     "very many entries of a hash map": [
@@ -78,7 +78,7 @@ describe("maps past the kernel's limits", () => {
       () => new Stack({ value: t.bytes(mebibyte), maxEntries: most }),
     ],
     "a spin lock in the values of an LRU hash map": [
-      /E(OP)?NOTSUPP.* no spin lock or timer in its values/,
+      /E(OP)?NOTSUPP.* its values cannot have a spin lock or timer/,
       () =>
         new LruHashMap({
           ...numbers,
@@ -87,18 +87,18 @@ describe("maps past the kernel's limits", () => {
         }),
     ],
     "an LRU hash map without preallocation": [
-      /^cannot create the lru_hash map "full": .*(ENOTSUPP.*does not take these flags|EINVAL)/,
+      /^cannot create the lru_hash map "full": .*(ENOTSUPP.*does not allow these flags|EINVAL)/,
       () => new LruHashMap({ ...numbers, maxEntries: 4, flags: ["no_prealloc"] }),
     ],
   };
   for (const [what, [message, create]] of Object.entries(refused)) {
-    bpfTest(`are refused: ${what}`, () => {
+    bpfTest(`are rejected: ${what}`, () => {
       expect(create).toThrow(BpfError);
       expect(create).toThrow(message);
     });
   }
 
-  bpfTest("what is at the limit is not", () => {
+  bpfTest("are accepted at the limit", () => {
     using hash = new PerCpuHashMap({ ...numbers, value: t.bytes(large), maxEntries: 1 });
     using array = new PerCpuArrayMap({ value: t.bytes(large), length: 1 });
     const of = cpus.map((cpu) => new Uint8Array(large).fill(cpu + 1));
@@ -108,15 +108,18 @@ describe("maps past the kernel's limits", () => {
     expect(trie.keySize).toBe(260);
   });
 
-  bpfTest("keys of an LPM trie that are too small or too large never reach the kernel", () => {
-    for (const size of [1, 4, 261, 1024]) {
-      const create = () => new LpmTrie({ ...networks, key: t.bytes(size), maxEntries: 1 });
-      expect(create).toThrow(RangeError);
-      expect(create).toThrow(/^key: expected t\.cidr4, t\.cidr6 or a struct of 5 to 260 bytes/);
-    }
-  });
+  bpfTest(
+    "are rejected before any system call for keys of an LPM trie that are too small or large",
+    () => {
+      for (const size of [1, 4, 261, 1024]) {
+        const create = () => new LpmTrie({ ...networks, key: t.bytes(size), maxEntries: 1 });
+        expect(create).toThrow(RangeError);
+        expect(create).toThrow(/^key: expected t\.cidr4, t\.cidr6 or a struct of 5 to 260 bytes/);
+      }
+    },
+  );
 
-  bpfTest("a prefix that is longer than its address is not stored, and found by nobody", () => {
+  bpfTest("a prefix that is longer than its address is neither stored nor found", () => {
     const key = t.struct({ length: t.u32, address: t.bytes(4) });
     using trie = new LpmTrie({ ...networks, key, maxEntries: 4 });
     const prefix = (length: number) => ({ length, address: new Uint8Array(4) });
@@ -143,7 +146,7 @@ describe("maps past the kernel's limits", () => {
   });
 });
 
-/** A class: a map of it, and how it opens another's descriptor. */
+/** Map class: a map of it, and a function that opens a descriptor as one. */
 interface Class {
   create(): BpfMap;
   open(fd: number, value: Type<number>): BpfMap;
@@ -193,10 +196,10 @@ const classes: Readonly<Record<string, Class>> = {
   },
 };
 
-describe("a map of another kind or size", () => {
+describe("a map of another type or size", () => {
   for (const [name, { create, open }] of Object.entries(classes)) {
     (name === "BloomFilter" ? mapTest("bloom_filter") : bpfTest)(
-      `${name} is opened by its own class alone, with the sizes that it has`,
+      `${name} is opened only by its own class and with its own sizes`,
       () => {
         using map = create();
         const where = `the map of descriptor ${map.fd} does not fit:`;
@@ -214,7 +217,7 @@ describe("a map of another kind or size", () => {
     );
   }
 
-  bpfTest("at the path of a pin is named, and stays as it is", () => {
+  bpfTest("at the path of the option pin is reported, and stays pinned", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/pin`;
     using queue = new Queue({ ...values, maxEntries: 4, pin });
@@ -240,7 +243,7 @@ describe("a map type that the kernel does not have", () => {
     bpfObstacle ?? (rhash.status === "missing" ? undefined : "the kernel has all map types"),
   );
 
-  explainTest("is explained by its version where no probes are loaded", async () => {
+  explainTest("is explained by its version if no probes are loaded", async () => {
     const { stdout, stderr } = await runBun(["test/maps/children/newest_type.ts"]);
     expect({ stderr, stdout }).toEqual({
       stderr: "",
@@ -248,7 +251,7 @@ describe("a map type that the kernel does not have", () => {
     });
   });
 
-  test("is one that a kernel since 5.10 can lack: it came later, or with an option", () => {
+  test("has a function for the reason if a kernel since 5.10 can lack it", () => {
     for (const { since, config, absence } of mapTypes.values()) {
       const [major = 0, minor = 0] = since.split(".").map(Number);
       const isLater = major > 5 || (major === 5 && minor > 10);
@@ -256,7 +259,7 @@ describe("a map type that the kernel does not have", () => {
     }
   });
 
-  test("is explained by the kernel's build, as far as that can be read", () => {
+  test("is explained by the build options of the kernel if they are readable", () => {
     const absence = (row: Partial<MapType>) => BLOOM_FILTER.absence?.({ ...BLOOM_FILTER, ...row });
     expect(absence({ since: "3.19" })).toBeUndefined();
     expect(absence({ since: "99.0" })).toStartWith("it came with kernel 99.0, and");

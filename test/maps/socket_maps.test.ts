@@ -28,14 +28,14 @@ import { specialProgram } from "./special_program.ts";
 
 const { r0, r1, r2, r3, r4, fp, add, call, exit, jeq, label, ldMap, mov, stw } = asm;
 
-/** A map with values of 4 bytes, as authors of programs make them: there is room for a descriptor, not for a cookie. */
+/** Creates a map with values of 4 bytes, as other programs do: they have room for a descriptor, and not for a cookie. */
 function smallMap(type: MapTypeName): Descriptor {
   const sizes = { keySize: 4, valueSize: 4, maxEntries: 4 };
   const rest = { flags: 0, numaNode: -1, name: "small", mapExtra: 0 };
   return new Descriptor(createFromSpec(mapType(type), { type, ...sizes, ...rest }), "small map");
 }
 
-/** Whether a program finds a socket under the key 1. */
+/** Returns true if a program finds a socket under the key 1. */
 function finder(sockets: SockMap | SockHash<t.Type<number>>): Program {
   return new Program({
     section: "tc",
@@ -64,7 +64,7 @@ describe("a map of sockets", () => {
     ["by index", () => new SockMap({ length: 4 })],
     ["by key", () => new SockHash({ key: t.u32, maxEntries: 4 })],
   ] as const) {
-    bpfTest(`${name} gives cookies, and programs the sockets`, () => {
+    bpfTest(`${name} returns cookies to user space and sockets to programs`, () => {
       using map = make();
       using program = finder(map);
       using first = listener();
@@ -91,7 +91,7 @@ describe("a map of sockets", () => {
       expect(map.count()).toBe(0);
     });
 
-    bpfTest(`${name} loses a socket that is closed`, () => {
+    bpfTest(`${name} loses a socket when it is closed`, () => {
       using map = make();
       const socket = listener();
       map.set(1, socket);
@@ -100,29 +100,29 @@ describe("a map of sockets", () => {
       expect([...map.keys()]).toEqual([]);
     });
 
-    bpfTest(`${name} refuses other things, with the cause`, () => {
+    bpfTest(`${name} rejects other descriptors and sockets, with the cause`, () => {
       using map = make();
       using idle = idleSocket();
       using unix = unixSocket();
-      expect(refusalOf(() => map.set(1, map)).hint).toBe("It is no socket");
+      expect(refusalOf(() => map.set(1, map)).hint).toBe("The descriptor is not a socket");
       expect(refusalOf(() => map.add(1, 999_999)).code).toBe("EBADF");
       for (const socket of [idle, unix]) {
         const refusal = refusalOf(() => map.set(1, socket));
         expect(refusal.code).toBe("EOPNOTSUPP");
-        expect(refusal.hint).toStartWith("The kernel takes TCP sockets that are connected");
+        expect(refusal.hint).toStartWith("The map takes connected TCP sockets");
       }
       expect(() => map.set(1, -1)).toThrow(/value of .*: expected a socket: a descriptor from 0/);
     });
   }
 
-  bpfTest("takes connections of node:net and of Bun", async () => {
+  bpfTest("accepts connections of node:net and of Bun", async () => {
     using map = new SockMap({ length: 4 });
     const ended = Promise.withResolvers<void>();
     const server = net.createServer((socket) => socket.resume().on("close", ended.resolve));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as net.AddressInfo;
     const socket = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } });
-    // A server of node:net has its descriptor in its handle, which is not declared.
+    // A server of node:net has its descriptor in its undeclared handle.
     map.set(0, (server as unknown as { readonly _handle: { readonly fd: number } })._handle);
     map.set(1, socket);
     expect([...map.keys()]).toEqual([0, 1]);
@@ -138,7 +138,7 @@ describe("a hash of sockets", () => {
   const key = t.struct({ ip: t.ipv4, port: t.u32 });
   const keyOf = (port: number) => ({ ip: "127.0.0.1", port });
 
-  bpfTest("takes, drains, and stores and deletes many", () => {
+  bpfTest("takes, stores and deletes many sockets", () => {
     using map = new SockHash({ key, maxEntries: 300 });
     using socket = datagramSocket();
     using other = datagramSocket();
@@ -149,13 +149,13 @@ describe("a hash of sockets", () => {
     expect(map.take(keyOf(7))).toBeUndefined();
     expect(map.deleteMany([keyOf(7), keyOf(8), keyOf(9)])).toBe(2);
     map.set(keyOf(10), other);
-    const drained = [...map.takeAll()];
-    expect(drained).toHaveLength(197);
-    expect(drained.find(([{ port }]) => port === 10)?.[1]).toBe(cookieOf(other));
+    const taken = [...map.takeAll()];
+    expect(taken).toHaveLength(197);
+    expect(taken.find(([{ port }]) => port === 10)?.[1]).toBe(cookieOf(other));
     expect(map.count()).toBe(0);
   });
 
-  bpfTest("says how many it stored, and why not all", () => {
+  bpfTest("reports how many sockets it stored, and the cause of the error", () => {
     using map = new SockHash({ key: t.u32, maxEntries: 2, name: "few" });
     using socket = datagramSocket();
     using idle = idleSocket();
@@ -169,14 +169,14 @@ describe("a hash of sockets", () => {
     expect(refusal.message).toContain(
       'cannot store values in sockhash map "few" (1 of 2 were applied): bpf(BPF_MAP_UPDATE_ELEM): EOPNOTSUPP',
     );
-    expect(refusal.hint).toStartWith("The kernel takes TCP sockets");
+    expect(refusal.hint).toStartWith("The map takes connected TCP sockets");
     map.set(2, socket);
     expect(refusalOf(() => map.set(3, socket)).code).toBe("E2BIG");
   });
 });
 
 describe("a map of sockets with values of 4 bytes", () => {
-  bpfTest("is not called full by the kernel's refusal to look into it", () => {
+  bpfTest("does not report ENOSPC of a look-up as a full map", () => {
     for (const type of ["sockmap", "sockhash"] as const) {
       using small = smallMap(type);
       using socket = datagramSocket();
@@ -190,7 +190,7 @@ describe("a map of sockets with values of 4 bytes", () => {
     }
   });
 
-  bpfTest("stores and deletes, and cannot be read", () => {
+  bpfTest("stores and deletes sockets, and cannot be read", () => {
     for (const type of ["sockmap", "sockhash", "reuseport_sockarray"] as const) {
       using small = smallMap(type);
       using map =
@@ -210,7 +210,7 @@ describe("a map of sockets with values of 4 bytes", () => {
       expect(map.delete(1)).toBe(true);
       expect(map.delete(1)).toBe(false);
       if (!(map instanceof SockHash)) map.clear();
-      // The descriptor of 4 bytes was written to where it belongs.
+      // The 4-byte descriptor was written to the right place.
       expect(map.add(1, socket)).toBe(true);
       expect(map.add(1, socket)).toBe(false);
     }
@@ -218,7 +218,7 @@ describe("a map of sockets with values of 4 bytes", () => {
 });
 
 describe("an array of sockets that share a port", () => {
-  bpfTest("is where a program selects the one that gets a datagram", async () => {
+  bpfTest("is used by a program that selects a socket for a datagram", async () => {
     using sockets = new ReuseportSockArray({ length: 4 });
     using first = datagramSocket();
     const port = portOf(first);
@@ -257,14 +257,14 @@ describe("an array of sockets that share a port", () => {
       const { ino } = await Bun.file(`/proc/self/fd/${chosen.fd}`).stat();
       for (const fields of waiting) {
         const received = Number.parseInt(fields[4]?.split(":")[1] ?? "", 16);
-        // What the first program gave to the first socket is still there when the second one gives to the second.
+        // The first socket still has its datagram when the second program selects the second socket.
         if (fields[9] === String(ino) || index === 3) expect(received).toBeGreaterThan(0);
         else expect(received).toBe(0);
       }
     }
   });
 
-  bpfTest("has a socket in one place, until that is deleted or the socket closed", () => {
+  bpfTest("has a socket in only one slot until its deletion or closing", () => {
     using sockets = new ReuseportSockArray({ length: 2 });
     using another = new ReuseportSockArray({ length: 2 });
     using first = listener();
@@ -284,14 +284,14 @@ describe("an array of sockets that share a port", () => {
     expect(sockets.replace(0, second)).toBe(true);
     expect(another.add(1, first)).toBe(true);
     using others = new SockMap({ length: 1 });
-    expect(refusalOf(() => others.set(0, first)).hint).toContain("such as a ReuseportSockArray");
+    expect(refusalOf(() => others.set(0, first)).hint).toContain("such as in a ReuseportSockArray");
     expect(sockets.delete(0)).toBe(true);
     expect(sockets.delete(0)).toBe(false);
     first[Symbol.dispose]();
     expect(another.get(1)).toBeUndefined();
   });
 
-  bpfTest("refuses sockets that share no port, with the cause", () => {
+  bpfTest("rejects sockets that share no port, with the cause", () => {
     using sockets = new ReuseportSockArray({ length: 1 });
     using idle = idleSocket();
     using alone = listener({ reusePort: false });
@@ -301,8 +301,10 @@ describe("an array of sockets that share a port", () => {
       expect(refusal.code).toBe("EINVAL");
       expect(refusal.hint).toContain("SO_REUSEPORT");
     }
-    expect(refusalOf(() => sockets.set(0, unix)).hint).toStartWith("The kernel takes TCP and UDP");
-    expect(refusalOf(() => sockets.set(0, sockets)).hint).toBe("It is no socket");
+    expect(refusalOf(() => sockets.set(0, unix)).hint).toStartWith(
+      "The map takes only TCP and UDP",
+    );
+    expect(refusalOf(() => sockets.set(0, sockets)).hint).toBe("The descriptor is not a socket");
     expect(() => sockets.set(1, idle)).toThrow(RangeError);
   });
 });

@@ -1,4 +1,4 @@
-/** @module Sockets as the kernel has them, for maps of sockets: Bun's own do not say enough of themselves. */
+/** @module Sockets made by system calls, for maps of sockets: Bun's sockets do not expose enough. */
 import { dlopen } from "bun:ffi";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 
@@ -35,7 +35,7 @@ function setOption(fd: number, option: number, value: number): void {
   check(setsockopt(fd, SOL_SOCKET, option, new Uint32Array([value]), 4), `option ${option}`);
 }
 
-/** Binds to a port of 127.0.0.1; 0 is any. */
+/** Binds a socket to a port of 127.0.0.1; 0 means any port. */
 function bindTo(fd: number, port: number): void {
   const address = new DataView(new ArrayBuffer(16));
   address.setUint16(0, AF_INET, true);
@@ -44,13 +44,13 @@ function bindTo(fd: number, port: number): void {
   check(bind(fd, new Uint8Array(address.buffer), address.byteLength), "bind");
 }
 
-/** Sockets that share a port of 127.0.0.1, or have one each. */
+/** Opens sockets that share a port of 127.0.0.1, or have one each. */
 export interface PortOptions {
   readonly port?: number;
   readonly reusePort?: boolean;
 }
 
-/** A TCP socket that listens. */
+/** Opens a listening TCP socket. */
 export function listener({ port = 0, reusePort = true }: PortOptions = {}): Descriptor {
   const made = open(AF_INET, SOCK_STREAM, "listening socket");
   if (reusePort) setOption(made.fd, SO_REUSEPORT, 1);
@@ -59,7 +59,7 @@ export function listener({ port = 0, reusePort = true }: PortOptions = {}): Desc
   return made;
 }
 
-/** A UDP socket with a port. */
+/** Opens a UDP socket with a port. */
 export function datagramSocket({ port = 0, reusePort = true }: PortOptions = {}): Descriptor {
   const made = open(AF_INET, SOCK_DGRAM, "UDP socket");
   if (reusePort) setOption(made.fd, SO_REUSEPORT, 1);
@@ -67,22 +67,22 @@ export function datagramSocket({ port = 0, reusePort = true }: PortOptions = {})
   return made;
 }
 
-/** A TCP socket that is neither connected nor listens. */
+/** Opens a TCP socket that is neither connected nor listening. */
 export function idleSocket(): Descriptor {
   return open(AF_INET, SOCK_STREAM, "idle socket");
 }
 
-/** A Unix socket that is neither connected nor listens. */
+/** Opens a Unix socket that is neither connected nor listening. */
 export function unixSocket(): Descriptor {
   return open(AF_UNIX, SOCK_STREAM, "Unix socket");
 }
 
-/** A socket for an {@link XskMap}, without memory for packets. */
+/** Opens a socket for an {@link XskMap}, without memory for packets. */
 export function xdpSocket(): Descriptor {
   return open(AF_XDP, SOCK_RAW, "AF_XDP socket");
 }
 
-/** The port that a socket is bound to. */
+/** Returns the port that a socket is bound to. */
 export function portOf({ fd }: Descriptor): number {
   const address = new DataView(new ArrayBuffer(16));
   const bytes = new Uint8Array(address.buffer);
@@ -90,14 +90,14 @@ export function portOf({ fd }: Descriptor): number {
   return address.getUint16(2);
 }
 
-/** The kernel's number for a socket, by another way than a map. */
+/** Returns the cookie of a socket by getsockopt(2). */
 export function cookieOf({ fd }: Descriptor): bigint {
   const cookie = new BigUint64Array(1);
   check(getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, new Uint32Array([8])), "SO_COOKIE");
   return cookie[0] as bigint;
 }
 
-/** Lets a program select among the sockets that share a socket's port. */
+/** Attaches a program that selects among the sockets that share a socket's port. */
 export function selectBy(program: Descriptor, { fd }: Descriptor): void {
   setOption(fd, SO_ATTACH_REUSEPORT_EBPF, program.fd);
 }

@@ -1,4 +1,4 @@
-/** Arrays with empty places, and maps of what is no value of its own, beside a Map on which the same is done at random. */
+/** Arrays with empty slots and maps of kernel objects, compared with a Map to which the same random operations are applied. */
 import { describe, expect } from "bun:test";
 import {
   CpuMap,
@@ -21,13 +21,13 @@ import { refusalOf } from "./refusal_of.ts";
 import { cookieOf, datagramSocket, listener } from "./sockets.ts";
 import { cpuMapProgram, devMapProgram, programId } from "./special_program.ts";
 
-/** Something that can be stored, and what is read of it then. */
+/** Value to store, and the value that is read then. */
 interface Sample<V, W> {
   readonly written: W;
   readonly read: V;
 }
 
-/** What some kinds have beside the others. */
+/** Methods that only some map classes have. */
 interface Conditional<W> {
   add(key: number, value: W): boolean;
   replace(key: number, value: W): boolean;
@@ -41,14 +41,14 @@ interface Deletable<V, W> extends KeyedMap<number, V, W> {
 
 const stepsEach = 3000;
 
-/** A map beside its model. */
+/** Map and its model. */
 class Pair<V, W> {
   readonly #model = new Map<number, V>();
   readonly #random: Random;
   readonly #map: Deletable<V, W>;
   readonly #samples: readonly Sample<V, W>[];
   readonly #keys: readonly number[];
-  /** Whether a sample can be in one place only. */
+  /** True if a sample can be in only one slot. */
   readonly #isExclusive: boolean;
 
   constructor(
@@ -106,8 +106,9 @@ class Pair<V, W> {
   #store(key: number, operation: "set" | "add" | "replace"): void {
     const { written, read } = this.#random.pick(this.#samples);
     const conditional = this.#map as Partial<Conditional<W>>;
-    const isThere = this.#model.has(key);
-    const isForbidden = (operation === "add" && isThere) || (operation === "replace" && !isThere);
+    const isPresent = this.#model.has(key);
+    const isForbidden =
+      (operation === "add" && isPresent) || (operation === "replace" && !isPresent);
     const store = (): unknown => {
       if (operation === "set") return this.#map.set(key, written);
       return conditional[operation]?.(key, written);
@@ -117,7 +118,7 @@ class Pair<V, W> {
       expect(store()).toBe(false);
     } else if (this.#isExclusive && [...this.#model.values()].includes(read)) {
       expect(refusalOf(store).code).toBe("EBUSY");
-    } else if (!isThere && this.#model.size >= this.#map.maxEntries) {
+    } else if (!isPresent && this.#model.size >= this.#map.maxEntries) {
       expect(refusalOf(store).code).toBe("E2BIG");
     } else {
       expect(store()).toBe(operation === "set" ? this.#map : true);
@@ -142,7 +143,7 @@ class Pair<V, W> {
   }
 }
 
-/** All indexes of an array, whose walk must be in their order. */
+/** All indexes of an array, over which iteration must be in order. */
 function indexesOf<V, W>(map: SparseArrayMap<V, W>): number[] {
   return [...Array(map.length).keys()];
 }
@@ -155,7 +156,7 @@ function program(value: number): Program {
   });
 }
 
-describe("as a Map does", () => {
+describe("behaves like a Map:", () => {
   bpfTest("a program array", () => {
     withRandom((random) => {
       using open = new DisposableStack();

@@ -5,12 +5,12 @@ import { mapType, mapTypeName } from "../../src/maps/map_types.ts";
 import { bpfMapTypes } from "../../src/uapi/enumerations.ts";
 import { runBun } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
-import { badConstructions, misjudgement } from "./bad_options.ts";
+import { badConstructions, findWrongError } from "./bad_options.ts";
 
 describe("options of maps", () => {
   for (const bad of badConstructions) {
-    test(`refuse ${bad.what}`, () => {
-      expect(misjudgement(bad)).toBeUndefined();
+    test(`are rejected: ${bad.what}`, () => {
+      expect(findWrongError(bad)).toBeUndefined();
     });
   }
 });
@@ -23,7 +23,7 @@ const refusalObstacle =
 
 describe("without capabilities", () => {
   testUnless(refusalObstacle)(
-    "a map is refused with EPERM and the remedy, and bad options before that",
+    "a map is rejected with EPERM and the remedy, and bad options before that",
     async () => {
       const preload = "./test/support/drop_capabilities.ts";
       const child = await runBun(["--preload", preload, "test/maps/children/unprivileged.ts"]);
@@ -43,31 +43,31 @@ describe("without capabilities", () => {
       expect(report.hash.message).toStartWith(
         'cannot create the hash map "counts": bpf(BPF_MAP_CREATE): EPERM (operation not permitted). ',
       );
-      // Had a call of the kernel come first, these would have been refused with EPERM.
+      // After a system call the error would be EPERM.
       expect(report.misjudged).toEqual([]);
     },
   );
 });
 
-describe("kinds of map", () => {
-  test("have one name for each number, the newer one where the kernel has two", () => {
+describe("map types", () => {
+  test("have one name for each number, the newer one if the kernel has two", () => {
     expect(mapType("hash").number).toBe(1);
     expect(mapTypeName(1)).toBe("hash");
     expect(mapTypeName(mapType("lru_percpu_hash").number)).toBe("lru_percpu_hash");
     expect(mapTypeName(bpfMapTypes.CGROUP_STORAGE_DEPRECATED)).toBe("cgroup_storage");
   });
 
-  test("that are newer than the library keep their number", () => {
+  test("that are newer than the library are shown by number", () => {
     expect<string>(mapTypeName(9999)).toBe("type_9999");
   });
 
-  test("that do not exist are refused with a hint", () => {
+  test("that do not exist are rejected with a hint", () => {
     expect(() => mapType("hsah" as "hash")).toThrow('did you mean "hash"?');
     expect(() => mapType("unspec" as "hash")).toThrow(TypeError);
   });
 });
 
-test("a path for a pin has no NUL, which would end it early", () => {
+test("a path for a pin must not have a NUL, which would end it early", () => {
   checkPinPath("path", "/sys/fs/bpf/a");
   for (const path of ["", "a\0b", 5, undefined]) {
     expect(() => checkPinPath("path", path as string)).toThrow(TypeError);

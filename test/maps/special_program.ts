@@ -4,7 +4,7 @@ import type { Code } from "../../src/index.ts";
 import { loadTrial } from "../../src/features/trial_program.ts";
 import type { AttachTypeName, ProgramTypeName } from "../../src/index.ts";
 
-/** A program of a kind whose section's name the library does not know. */
+/** Loads a program with an attach type that no section of the library has. */
 export function specialProgram(
   kind: { readonly programType: ProgramTypeName; readonly attachType: AttachTypeName },
   code: Code,
@@ -15,17 +15,17 @@ export function specialProgram(
 
 const passOn = [asm.mov(asm.r0, 2), asm.exit()];
 
-/** An XDP program for a devmap: it sees packets before they are sent. */
+/** Loads an XDP program for a devmap, which runs on packets before they are sent. */
 export function devMapProgram(): Descriptor {
   return specialProgram({ programType: "xdp", attachType: "xdp_devmap" }, passOn);
 }
 
-/** An XDP program for a cpumap: it sees packets on another CPU. */
+/** Loads an XDP program for a cpumap, which runs on packets on another CPU. */
 export function cpuMapProgram(): Descriptor {
   return specialProgram({ programType: "xdp", attachType: "xdp_cpumap" }, passOn);
 }
 
-/** The kernel's id of a program that is open as a bare descriptor. */
+/** Returns the id of the program of a descriptor. */
 export async function programId({ fd }: Descriptor): Promise<number> {
   const text = await Bun.file(`/proc/self/fdinfo/${fd}`).text();
   return Number(/^prog_id:\s*(\d+)$/m.exec(text)?.[1]);

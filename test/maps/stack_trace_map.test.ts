@@ -15,7 +15,7 @@ import {
 } from "../../src/index.ts";
 import { BPF_F_REUSE_STACKID, BPF_F_STACK_BUILD_ID, BPF_F_USER_STACK } from "../../src/uapi/bpf.ts";
 import { bpfTest } from "../support/privilege.ts";
-import { type BadConstruction, misjudgement } from "./bad_options.ts";
+import { type BadConstruction, findWrongError } from "./bad_options.ts";
 
 const { r0, r1, r2, r3, r6 } = asm;
 const [EEXIST, ENOMEM, EFAULT] = [17, 12, 14];
@@ -26,7 +26,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** A program that records where it is, with the flags that it is run with, from as many places as are asked for. */
+/** Program that records its stack from one of several calls, with the given flags. */
 class Recorder implements Disposable {
   readonly #program: Program;
 
@@ -56,7 +56,7 @@ class Recorder implements Disposable {
     });
   }
 
-  /** What `get_stackid` returned. */
+  /** Runs the program and returns the result of `get_stackid`. */
   record(flags = 0, place = 0): number {
     const ctx = new Uint8Array(new BigUint64Array([BigInt(flags), BigInt(place)]).buffer);
     return this.#program.testRun({ ctx }).returnValue | 0;
@@ -69,7 +69,7 @@ class Recorder implements Disposable {
 
 /** Calls that must not compile; the first throws. */
 function wrongUsage(stacks: StackTraceMap): void {
-  // @ts-expect-error: programs alone put stacks in
+  // @ts-expect-error: only programs store stacks
   stacks.set(0, [1n]);
   // @ts-expect-error: as above
   stacks.add(0, [1n]);
@@ -77,9 +77,9 @@ function wrongUsage(stacks: StackTraceMap): void {
   stacks.replace(0, [1n]);
   // @ts-expect-error: as above
   stacks.setMany([]);
-  // @ts-expect-error: it has addresses
+  // @ts-expect-error: its frames are addresses
   const _frames: BuildIdFrame[] | undefined = stacks.get(0);
-  // @ts-expect-error: it may have either
+  // @ts-expect-error: its frames may have either form
   const _addresses: bigint[] | undefined = StackTraceMap.fromId(1).get(0);
 }
 
@@ -87,7 +87,7 @@ function sorted(ids: Iterable<number>): number[] {
   return [...ids].sort((a, b) => a - b);
 }
 
-/** A map with so many stacks, or a few less where two would have the same id, and the ids. */
+/** Creates a map with a stack from each place, and returns their ids: fewer if two have the same id. */
 function filled(places: number): { stacks: StackTraceMap; ids: number[] } {
   const stacks = new StackTraceMap({ maxEntries: 16 * places, depth: 4 });
   using recorder = new Recorder(stacks, places);
@@ -98,7 +98,7 @@ function filled(places: number): { stacks: StackTraceMap; ids: number[] } {
 }
 
 describe("a kernel stack", () => {
-  bpfTest("has its frames from the innermost on, without padding", () => {
+  bpfTest("has its frames from the innermost one, without padding", () => {
     using stacks = new StackTraceMap({ maxEntries: 64 });
     using recorder = new Recorder(stacks);
     const id = recorder.record();
@@ -116,7 +116,7 @@ describe("a kernel stack", () => {
     expect(symbolized?.map(({ address }) => address)).toEqual(frames);
     const names = symbolized?.map(({ symbol }) => symbol?.name ?? "") ?? [];
     expect(names[0]).toStartWith("bpf_prog_");
-    // Some kernels name no function of a program that has several, other than F.
+    // Some kernels call all functions of a program with several ones F.
     expect(names[1]).toMatch(/_(recorder|F)$/);
     const call = names.findIndex((name) => /sys_bpf$/.test(name));
     expect(call).toBeGreaterThan(1);
@@ -124,7 +124,7 @@ describe("a kernel stack", () => {
     expect(stacks.symbolize(id)).toEqual(symbolized);
   });
 
-  bpfTest("is cut to the innermost frames", () => {
+  bpfTest("is truncated to the innermost frames", () => {
     using whole = new StackTraceMap({ maxEntries: 64 });
     using cut = new StackTraceMap({ maxEntries: 64, depth: 5 });
     expect([whole.depth, cut.depth]).toEqual([127, 5]);
@@ -135,7 +135,7 @@ describe("a kernel stack", () => {
     const frames = whole.get(idOfWhole) ?? [];
     const cutFrames = cut.get(recorderOfCut.record()) ?? [];
     expect(cutFrames.length).toBe(5);
-    // The first are the program's own, and there are two programs.
+    // The first frames are the program's own, and there are two programs.
     const names = whole.symbolize(idOfWhole)?.map(({ symbol }) => symbol?.name ?? "") ?? [];
     const own = names.findIndex((name) => !name.startsWith("bpf_prog_"));
     expect(own).toBeGreaterThan(0);
@@ -143,7 +143,7 @@ describe("a kernel stack", () => {
     expect(cutFrames.slice(own)).toEqual(frames.slice(own, 5));
   });
 
-  bpfTest("has functions that call, not those behind the address that is returned to", () => {
+  bpfTest("is symbolized with the calling functions, not with those at the return address", () => {
     using stacks = new StackTraceMap({ maxEntries: 64, depth: 3 });
     using recorder = new Recorder(stacks);
     const id = recorder.record();
@@ -222,7 +222,7 @@ describe("a user stack", () => {
     return undefined;
   };
 
-  bpfTest("begins in the library that made the system call", () => {
+  bpfTest("begins in the library with the system call", () => {
     using stacks = new StackTraceMap({ maxEntries: 64 });
     using recorder = new Recorder(stacks);
     const id = recorder.record(BPF_F_USER_STACK);
@@ -231,7 +231,7 @@ describe("a user stack", () => {
     expect(stacks.symbolize(id)).toEqual(frames.map((address) => ({ address, symbol: undefined })));
   });
 
-  bpfTest("has places in files, with build ids", () => {
+  bpfTest("has build ids and offsets in files", () => {
     using stacks = new StackTraceMap({ maxEntries: 64, buildId: true });
     using addresses = new StackTraceMap({ maxEntries: 64 });
     expect([stacks.types, addresses.types]).toEqual([{ buildId: true }, { buildId: false }]);
@@ -241,7 +241,7 @@ describe("a user stack", () => {
     let frame: BuildIdFrame | undefined;
     let address = 0n;
     let id = 0;
-    // The kernel does not wait for the process's memory map, which another thread may be changing.
+    // The kernel reads no build id if another thread holds the lock of the memory map: it only tries to take it.
     for (let attempt = 0; attempt < 100 && !(frame && "buildId" in frame); attempt++) {
       id = recorder.record(BPF_F_USER_STACK | BPF_F_REUSE_STACKID);
       const innermost = recorderOfAddresses.record(BPF_F_USER_STACK | BPF_F_REUSE_STACKID);
@@ -256,13 +256,13 @@ describe("a user stack", () => {
     expect(file.includes(Buffer.from(frame.buildId.replace(/(00)+$/, ""), "hex"))).toBe(true);
     expect(() => stacks.symbolize(id)).toThrow(
       new TypeError(
-        `stack ${id} of ${stacks} is one of user space, which the kernel's symbols do not name: it has frames in files`,
+        `stack ${id} of ${stacks} is a user stack: symbolize() supports only stacks of the kernel`,
       ),
     );
   });
 });
 
-bpfTest("a kernel stack in a map with build ids has addresses, and functions", () => {
+bpfTest("a kernel stack in a map with build ids has addresses and can be symbolized", () => {
   using stacks = new StackTraceMap({ maxEntries: 64, buildId: true, depth: 10 });
   using recorder = new Recorder(stacks);
   const id = recorder.record();
@@ -272,10 +272,10 @@ bpfTest("a kernel stack in a map with build ids has addresses, and functions", (
   expect(symbolized.some(({ symbol }) => /sys_bpf$/.test(symbol?.name ?? ""))).toBe(true);
 });
 
-describe("what is not there", () => {
-  bpfTest("is undefined or false, whatever its id", () => {
+describe("an absent stack", () => {
+  bpfTest("is undefined or false for any id", () => {
     using stacks = new StackTraceMap({ maxEntries: 5 });
-    // The kernel has room for 8 ids, of which none is taken, and knows no other.
+    // The kernel has 8 ids, all free, and rejects others.
     for (const id of [0, 4, 5, 7, 8, 9, 1000, 2 ** 32 - EEXIST]) {
       expect(stacks.get(id)).toBeUndefined();
       expect(stacks.has(id)).toBe(false);
@@ -288,7 +288,7 @@ describe("what is not there", () => {
     stacks.clear();
   });
 
-  bpfTest("is an error when it can be no id at all", () => {
+  bpfTest("is an error if the id is not an unsigned 32-bit integer", () => {
     using stacks = new StackTraceMap({ maxEntries: 5 });
     for (const id of [-EEXIST, 0.5, 2 ** 32]) {
       expect(() => stacks.get(id)).toThrow(RangeError);
@@ -303,11 +303,11 @@ describe("what is not there", () => {
   });
 });
 
-describe("a walk", () => {
-  // Above the first chunk of a walk, and above the second.
+describe("iteration", () => {
+  // More than the first chunk of a walk, and more than the second.
   const places = 400;
 
-  bpfTest("sees every stack once, by each way to ask for them", () => {
+  bpfTest("returns every stack once, in all forms of iteration", () => {
     const { stacks, ids } = filled(places);
     using _stacks = stacks;
     expect(sorted(stacks.keys())).toEqual(ids);
@@ -325,7 +325,7 @@ describe("a walk", () => {
     expect(sorted(seen)).toEqual(ids);
   });
 
-  bpfTest("sees all others when the stack at hand is deleted or taken", () => {
+  bpfTest("returns all others if the current stack is deleted or taken", () => {
     for (const every of [1, 2, 64]) {
       const { stacks, ids } = filled(places);
       using _stacks = stacks;
@@ -340,7 +340,7 @@ describe("a walk", () => {
     }
   });
 
-  bpfTest("ends when everything is deleted during it", () => {
+  bpfTest("ends if all stacks are deleted during it", () => {
     const { stacks, ids } = filled(places);
     using _stacks = stacks;
     let seen = 0;
@@ -349,7 +349,7 @@ describe("a walk", () => {
     expect(stacks.count()).toBe(0);
   });
 
-  bpfTest("ends when each stack is put back as another during it", () => {
+  bpfTest("ends if each stack is replaced by another during it", () => {
     using stacks = new StackTraceMap({ maxEntries: 64, depth: 4 });
     using recorder = new Recorder(stacks, 256);
     let place = 0;
@@ -365,8 +365,8 @@ describe("a walk", () => {
 });
 
 describe("a program", () => {
-  bpfTest("gets EEXIST for another stack at the same place, which it may replace", () => {
-    // Two places, so that two of three stacks have the same one.
+  bpfTest("gets EEXIST for another stack in the same slot, which it can replace", () => {
+    // Two slots, so that two of three stacks share one.
     using stacks = new StackTraceMap({ maxEntries: 2 });
     using recorder = new Recorder(stacks, 64);
     const first = recorder.record();
@@ -396,7 +396,7 @@ describe("a program", () => {
     expect(stacks.delete(0)).toBe(false);
   });
 
-  bpfTest("gets EFAULT where there is no stack", () => {
+  bpfTest("gets EFAULT if there is no stack", () => {
     using stacks = new StackTraceMap({ maxEntries: 1, depth: 4 });
     using recorder = new Recorder(stacks);
     expect(recorder.record(200)).toBe(-EFAULT);
@@ -404,7 +404,7 @@ describe("a program", () => {
 });
 
 describe("a map that is opened", () => {
-  bpfTest("has the depth and the frames that the kernel says", () => {
+  bpfTest("has the depth and the frames that the kernel reports", () => {
     using stacks = new StackTraceMap({ maxEntries: 64, buildId: true, depth: 9, name: "opened" });
     using recorder = new Recorder(stacks);
     const id = recorder.record();
@@ -422,7 +422,7 @@ describe("a map that is opened", () => {
     expect(typed).toEqual(frames);
   });
 
-  bpfTest("is pinned, and used by the next one to ask for it if it fits", () => {
+  bpfTest("is found by the option pin if it matches", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/stacks`;
     using stacks = new StackTraceMap({ maxEntries: 8, depth: 6, pin });
@@ -436,7 +436,7 @@ describe("a map that is opened", () => {
     expect(() => StackTraceMap.open(pin, { buildId: true })).toThrow(TypeError);
   });
 
-  bpfTest("is refused when it is something else, and closed then", () => {
+  bpfTest("is rejected and closed if it does not match", () => {
     using array = new ArrayMap({ value: t.u64, length: 1 });
     expect(() => StackTraceMap.fromFd(array.fd)).toThrow("type is array, not stack_trace");
     using stacks = new StackTraceMap({ maxEntries: 1, name: "plain" });
@@ -460,7 +460,7 @@ describe("a map that is opened", () => {
   });
 });
 
-bpfTest("a disposed map refuses every operation", () => {
+bpfTest("a disposed map throws in every method", () => {
   const stacks = new StackTraceMap({ maxEntries: 1 });
   stacks[Symbol.dispose]();
   for (const operation of [
@@ -480,7 +480,7 @@ bpfTest("a disposed map refuses every operation", () => {
   }
 });
 
-bpfTest("nobody but programs can put a stack in", () => {
+bpfTest("only programs can store stacks", () => {
   using stacks = new StackTraceMap({ maxEntries: 1 });
   for (const name of ["set", "add", "replace", "setMany"]) expect(name in stacks).toBe(false);
   expect(() => wrongUsage(stacks)).toThrow("set is not a function");
@@ -524,18 +524,18 @@ describe("options", () => {
       "build ids by the flag alone",
       { flags: ["stack_build_id"] },
       "TypeError",
-      /flags: for build ids say "buildId: true"/,
+      /flags: use the option "buildId: true"/,
     ),
-    bad("the bit alone", { flags: BPF_F_STACK_BUILD_ID }, "TypeError", /flags: for build ids/),
+    bad("the bit alone", { flags: BPF_F_STACK_BUILD_ID }, "TypeError", /flags: use the option/),
     bad("a bad name", { name: "a b" }, "RangeError", /name: /),
     bad("a bad NUMA node", { numaNode: -2 }, "RangeError", /numaNode: /),
     bad("a bad pin", { pin: "" }, "TypeError", /pin: expected a path/),
   ];
   for (const one of table) {
-    test(`refuse ${one.what}`, () => expect(misjudgement(one)).toBeUndefined());
+    test(`are rejected: ${one.what}`, () => expect(findWrongError(one)).toBeUndefined());
   }
 
-  bpfTest("take the flag beside buildId, and the whole depth", () => {
+  bpfTest("accept the flag with buildId, and the largest depth", () => {
     using stacks = new StackTraceMap({
       maxEntries: 3,
       depth: limit,

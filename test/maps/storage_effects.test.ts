@@ -1,4 +1,4 @@
-/** What storages of different kinds do that others do not, and what programs see of them. */
+/** Behaviour that differs between the types of local storage, and access by programs. */
 import { describe, expect } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -30,7 +30,7 @@ const { r0, r1, r2, r3, r4 } = asm;
 type Storage =
   TaskStorage<t.Type<bigint>> | SkStorage<t.Type<bigint>> | CgroupStorage<t.Type<bigint>>;
 
-/** Attaches a program to a tracepoint that gets, or makes, the storage of the object in r2, and adds 1 to it. */
+/** Attaches a program to a tracepoint that gets or creates the storage of the owner in r2, and adds 1 to it. */
 function counting(
   tracepoint: string,
   storage: Storage,
@@ -56,22 +56,22 @@ function counting(
       asm.exit(),
     ],
   });
-  // The link keeps the program.
+  // The link keeps the program loaded.
   return program.attach();
 }
 
 const currentTask: Code = [asm.call("get_current_task_btf"), asm.mov(r2, r0)];
-/** The tracepoint's first argument. */
+/** Loads the first argument of the tracepoint. */
 const firstArgument: Code = [asm.ldxdw(r2, r1, 0)];
 
-/** The number of some thread of this process that is not its first. */
+/** Returns the id of a thread of this process that is not its first. */
 function otherThread(): number {
   const ids = readdirSync("/proc/self/task").map(Number);
   return ids.find((id) => id !== process.pid)!;
 }
 
 describe("task storage", () => {
-  taskTest("that user space made is changed by a program that finds it", () => {
+  taskTest("that user space created is changed by a program", () => {
     using storage = new TaskStorage({ value: t.u64 });
     storage.set(process.pid, 1000n);
     using _counting = counting("sys_enter", storage, "task_storage_get", currentTask, false);
@@ -80,43 +80,46 @@ describe("task storage", () => {
     expect(storage.get(process.ppid)).toBeUndefined();
   });
 
-  taskTest("that a program made is found by user space, and ends with its process", async () => {
-    using storage = new TaskStorage({ value: t.u64 });
-    using _counting = counting(
-      "sched_process_exec",
-      storage,
-      "task_storage_get",
-      currentTask,
-      true,
-    );
-    const child = Bun.spawn(["sleep", "1000"]);
-    using pidfd = openPidfd(child.pid);
-    while (!storage.has(child.pid)) await Bun.sleep(1);
-    expect(storage.get(pidfd)).toBe(1n);
-    child.kill("SIGKILL");
-    await child.exited;
-    expect([storage.get(pidfd), storage.take(pidfd)]).toEqual([undefined, undefined]);
-    expect([storage.delete(pidfd), storage.replace(pidfd, 1n)]).toEqual([false, false]);
-    for (const store of [() => storage.set(pidfd, 1n), () => storage.add(pidfd, 1n)]) {
-      expect(store).toThrow(BpfError);
-      expect(store).toThrow(
-        expect.objectContaining({ code: "ENOENT", hint: "The process has ended" }),
+  taskTest(
+    "that a program created is read by user space, and is freed with its process",
+    async () => {
+      using storage = new TaskStorage({ value: t.u64 });
+      using _counting = counting(
+        "sched_process_exec",
+        storage,
+        "task_storage_get",
+        currentTask,
+        true,
       );
-    }
-    for (const use of [() => storage.get(child.pid), () => storage.set(child.pid, 1n)]) {
-      expect(use).toThrow(BpfError);
-      expect(use).toThrow(
-        expect.objectContaining({
-          code: "ESRCH",
-          syscall: "pidfd_open",
-          hint: expect.stringContaining("it has ended"),
-        }),
-      );
-    }
-  });
+      const child = Bun.spawn(["sleep", "1000"]);
+      using pidfd = openPidfd(child.pid);
+      while (!storage.has(child.pid)) await Bun.sleep(1);
+      expect(storage.get(pidfd)).toBe(1n);
+      child.kill("SIGKILL");
+      await child.exited;
+      expect([storage.get(pidfd), storage.take(pidfd)]).toEqual([undefined, undefined]);
+      expect([storage.delete(pidfd), storage.replace(pidfd, 1n)]).toEqual([false, false]);
+      for (const store of [() => storage.set(pidfd, 1n), () => storage.add(pidfd, 1n)]) {
+        expect(store).toThrow(BpfError);
+        expect(store).toThrow(
+          expect.objectContaining({ code: "ENOENT", hint: "The process has ended" }),
+        );
+      }
+      for (const use of [() => storage.get(child.pid), () => storage.set(child.pid, 1n)]) {
+        expect(use).toThrow(BpfError);
+        expect(use).toThrow(
+          expect.objectContaining({
+            code: "ESRCH",
+            syscall: "pidfd_open",
+            hint: expect.stringContaining("it has ended"),
+          }),
+        );
+      }
+    },
+  );
 
   (isKernelSince("6.9") ? taskTest : skipping("descriptors of threads came with kernel 6.9"))(
-    "is a thread's own",
+    "is separate for each thread",
     () => {
       using storage = new TaskStorage({ value: t.u32 });
       const thread = otherThread();
@@ -125,7 +128,7 @@ describe("task storage", () => {
     },
   );
 
-  taskTest("takes a number for a process, and an object for a descriptor", () => {
+  taskTest("treats a number as a process id, and an object as a pidfd", () => {
     using storage = new TaskStorage({ value: t.u32, name: "tasks" });
     expect(() => storage.get(0)).toThrow(
       'owner of a value of task_storage map "tasks": pid: expected an integer from 1 to',
@@ -137,7 +140,7 @@ describe("task storage", () => {
     expect(noPidfd).toThrow("The descriptor is not that of a process");
   });
 
-  taskTest("is not asked what a disposed one would be", () => {
+  taskTest("throws after disposal before the owner is opened", () => {
     const storage = new TaskStorage({ value: t.u32 });
     const owner = {
       get fd(): number {
@@ -150,7 +153,7 @@ describe("task storage", () => {
 });
 
 describe("socket storage", () => {
-  /** What the accepted end of a connection has of its listening socket's value. */
+  /** Returns the value of an accepted socket after one was stored for its listening socket. */
   async function acceptedValue(storage: SkStorage<t.Type<number>>): Promise<number | undefined> {
     const accepted = Promise.withResolvers<number | undefined>();
     const open = (socket: object): void =>
@@ -165,19 +168,19 @@ describe("socket storage", () => {
     return value;
   }
 
-  bpfTest("goes over to accepted sockets with the flag clone alone", async () => {
+  bpfTest("is copied to accepted sockets only with the flag clone", async () => {
     using cloned = new SkStorage({ value: t.u32, flags: ["clone"] });
     using own = new SkStorage({ value: t.u32 });
     expect(cloned.flags).toBe(0x201);
     expect([await acceptedValue(cloned), await acceptedValue(own)]).toEqual([77, undefined]);
   });
 
-  bpfTest("refuses what is not a socket, and a closed one", async () => {
+  bpfTest("rejects other descriptors and closed sockets", async () => {
     using storage = new SkStorage({ value: t.u32, name: "sockets" });
     const file = openSync("/dev/null", "r");
-    expect(() => storage.set(file, 1)).toThrow(/ENOTSOCK.*There is no socket behind/);
+    expect(() => storage.set(file, 1)).toThrow(/ENOTSOCK.*does not refer to a socket/);
     closeSync(file);
-    expect(() => storage.has(1_000_000)).toThrow(/EBADF.*There is no socket behind/);
+    expect(() => storage.has(1_000_000)).toThrow(/EBADF.*does not refer to a socket/);
     const socket = await Bun.udpSocket({});
     socket.close();
     expect(() => storage.get({ fd: descriptorOf(socket) })).toThrow(RangeError);
@@ -202,7 +205,7 @@ describe("socket storage", () => {
 });
 
 describe("cgroup storage", () => {
-  cgroupTest("that a program made for a new group is found by user space", () => {
+  cgroupTest("that a program created for a new group is read by user space", () => {
     using mount = mountCgroups();
     using storage = new CgroupStorage({ value: t.u64 });
     using _counting = counting("cgroup_mkdir", storage, "cgrp_storage_get", firstArgument, true);
@@ -217,9 +220,9 @@ describe("cgroup storage", () => {
     expect(() => storage.get(path)).toThrow(expect.objectContaining({ code: "ENOENT" }));
   });
 
-  cgroupTest("refuses what is no group", () => {
+  cgroupTest("rejects paths that are not groups", () => {
     using storage = new CgroupStorage({ value: t.u32 });
-    expect(() => storage.get(tmpdir())).toThrow(/EBADF.*There is no cgroup: /);
+    expect(() => storage.get(tmpdir())).toThrow(/EBADF.*does not refer to a cgroup: /);
     expect(() => storage.get(import.meta.path)).toThrow(
       expect.objectContaining({ code: "ENOTDIR" }),
     );

@@ -15,7 +15,7 @@ import { mountCgroups } from "../../src/features/attach_trials.ts";
 import { openPidfd } from "../../src/ffi/namespace.ts";
 import type { FdLike, TaskOwner } from "../../src/index.ts";
 
-/** Objects of the kernel, each by all the names that mean it. */
+/** Owners of values, each with all of its names. */
 export interface Owners<Owner> extends Disposable {
   readonly names: readonly (readonly Owner[])[];
 }
@@ -23,7 +23,7 @@ export interface Owners<Owner> extends Disposable {
 const count = 4;
 const indices = Array.from({ length: count }, (_, index) => index);
 
-/** The descriptor of one of Bun's sockets, which their types do not have. */
+/** Returns the descriptor of one of Bun's sockets, which their types lack. */
 export function descriptorOf(socket: object): number {
   return (socket as { readonly fd: number }).fd;
 }
@@ -70,7 +70,7 @@ export async function inodeOwners(): Promise<Owners<string | FdLike>> {
   };
 }
 
-/** Control groups in a private mount of the one hierarchy of version 2. */
+/** Creates control groups in a private mount of the cgroup2 hierarchy. */
 export async function cgroupOwners(): Promise<Owners<string | FdLike>> {
   const mount = mountCgroups();
   const paths = indices.map((index) => join(mount.path, `bun-bpf-${process.pid}-${index}`));

@@ -11,7 +11,7 @@ import { repetitions } from "../support/effort.ts";
 
 describe("the order of prefixes", () => {
   for (const bytes of [1, 2, 3, 4, 16, 256]) {
-    bpfTest(`is the one in which the kernel walks over a trie: addresses of ${bytes} bytes`, () => {
+    bpfTest(`is the kernel's order of keys: addresses of ${bytes} bytes`, () => {
       withRandom((random) => {
         const key = prefixType(bytes);
         using trie = new LpmTrie({ key, value: t.u8, maxEntries: 4096 });
@@ -46,7 +46,7 @@ describe("the order of prefixes", () => {
           const order = Math.sign(comparePrefixes(keyOfA, keyOfB));
           expect(order).toBe(Math.sign(compareBits(bitsOf(a), bitsOf(b))));
           expect(Math.sign(comparePrefixes(keyOfB, keyOfA))).toBe(0 - order);
-          // Same prefix, whatever is in the bits beyond.
+          // The same prefix with other bits after it.
           expect(order === 0).toBe(bitsOf(a) === bitsOf(b));
         }
       });
@@ -61,7 +61,7 @@ const kinds: Readonly<
   "key by key": (maxEntries) => new KeyByKeyTrie({ key: t.cidr4, value: t.u32, maxEntries }),
 };
 
-/** Networks of 8, 16, 24 and 32 bits, which cover one another; each has its number for its value. */
+/** Networks of 8, 16, 24 and 32 bits, which cover one another. The value of each is its number. */
 function filled(make: (maxEntries: number) => LpmTrie<t.Type<string>, t.Type<number>>): {
   trie: LpmTrie<t.Type<string>, t.Type<number>>;
   keys: readonly string[];
@@ -77,13 +77,13 @@ function filled(make: (maxEntries: number) => LpmTrie<t.Type<string>, t.Type<num
   }
   const trie = make(2 * keys.length);
   trie.setMany(keys.map((key, index) => [key, index] as const));
-  // As the kernel has them.
+  // In the kernel's order.
   return { trie, keys: [...trie.keys()] };
 }
 
 for (const [name, make] of Object.entries(kinds)) {
-  describe(`a walk over a trie ${name}`, () => {
-    bpfTest("gives every prefix once, with its value, those that cover others behind these", () => {
+  describe(`iteration over a trie ${name}`, () => {
+    bpfTest("returns every prefix once with its value, before those that cover it", () => {
       const { trie, keys } = filled(make);
       using _trie = trie;
       expect(keys.length).toBe(5 * (1 + 10 * (1 + 2 * 10)));
@@ -99,20 +99,23 @@ for (const [name, make] of Object.entries(kinds)) {
     });
 
     for (const every of [1, 2, 3, 64]) {
-      bpfTest(`sees every prefix once while one of ${every} is deleted as it is seen`, () => {
-        const { trie, keys } = filled(make);
-        using _trie = trie;
-        const seen: string[] = [];
-        for (const key of trie.keys()) {
-          if (seen.push(key) % every === 0) expect(trie.delete(key)).toBe(true);
-        }
-        expect(seen).toEqual([...keys]);
-        expect([...trie.keys()]).toEqual(keys.filter((_, index) => (index + 1) % every !== 0));
-      });
+      bpfTest(
+        `returns every prefix once while one of every ${every} is deleted when it is returned`,
+        () => {
+          const { trie, keys } = filled(make);
+          using _trie = trie;
+          const seen: string[] = [];
+          for (const key of trie.keys()) {
+            if (seen.push(key) % every === 0) expect(trie.delete(key)).toBe(true);
+          }
+          expect(seen).toEqual([...keys]);
+          expect([...trie.keys()]).toEqual(keys.filter((_, index) => (index + 1) % every !== 0));
+        },
+      );
     }
 
     for (const every of [7, 64, 65, 300]) {
-      bpfTest(`goes on when all that it saw is deleted, every ${every} prefixes`, () => {
+      bpfTest(`continues if all returned prefixes are deleted, every ${every} prefixes`, () => {
         const { trie, keys } = filled(make);
         using _trie = trie;
         const seen: string[] = [];
@@ -123,11 +126,11 @@ for (const [name, make] of Object.entries(kinds)) {
       });
     }
 
-    bpfTest("goes on when the prefix at hand is deleted and what was before it stays", () => {
+    bpfTest("continues if the current prefix is deleted and earlier ones stay", () => {
       const { trie, keys } = filled(make);
       using _trie = trie;
       const seen: string[] = [];
-      // At the end of a chunk and anywhere: the kernel starts again from the first.
+      // At the end of a chunk and elsewhere: the kernel starts again from the first.
       const victims = new Set([63, 64, 200, 319, 320, 500].map((index) => keys[index]));
       for (const key of trie.keys()) {
         seen.push(key);
@@ -136,7 +139,7 @@ for (const [name, make] of Object.entries(kinds)) {
       expect(seen).toEqual([...keys]);
     });
 
-    bpfTest("sees all that stays, in order, while others are added and deleted anywhere", () => {
+    bpfTest("returns all prefixes that stay, in order, while others are added and deleted", () => {
       withRandom((random) => {
         const { trie, keys } = filled(make);
         using _trie = trie;
@@ -156,16 +159,19 @@ for (const [name, make] of Object.entries(kinds)) {
       });
     });
 
-    bpfTest("ends when everything is deleted, and sees what was fetched before at the most", () => {
-      const { trie } = filled(make);
-      using _trie = trie;
-      let seen = 0;
-      for (const _key of trie.keys()) if (++seen === 10) trie.clear();
-      expect(seen).toBeWithin(10, 65);
-      expect([...trie.keys()]).toEqual([]);
-    });
+    bpfTest(
+      "ends if all prefixes are deleted, after at most those that were fetched before",
+      () => {
+        const { trie } = filled(make);
+        using _trie = trie;
+        let seen = 0;
+        for (const _key of trie.keys()) if (++seen === 10) trie.clear();
+        expect(seen).toBeWithin(10, 65);
+        expect([...trie.keys()]).toEqual([]);
+      },
+    );
 
-    bpfTest("ends though each prefix is replaced by one further on", () => {
+    bpfTest("ends if each prefix is replaced by a later one", () => {
       using trie = make(200);
       for (let i = 0; i < 100; i++) trie.set(`10.0.${i}.0/24`, i);
       let steps = 0;

@@ -1,4 +1,4 @@
-/** Types of maps: what the compiler infers from `t` types, and that code in the kernel can derive its side from a map's type. */
+/** TypeScript types of maps: inference from `t` types, and derivation of the types that kernel code uses. */
 import { describe, expectTypeOf, test } from "bun:test";
 import {
   ArrayMap,
@@ -20,13 +20,13 @@ import {
 
 type AnyType = t.Type<unknown>;
 
-/** A map as code in the kernel sees it. */
+/** Map as kernel code sees it. */
 interface InsideMap<K extends AnyType, V extends AnyType> {
   get(key: t.Inside<K>): Readonly<t.Inside<V>> | undefined;
   set(key: t.Inside<K>, value: t.Inside<V>): boolean;
 }
 
-/** An object of this process as code in the kernel sees it. */
+/** Object of this process as kernel code sees it. */
 type KernelView<M> =
   M extends HashMap<infer K, infer V>
     ? { readonly kind: "hash" } & InsideMap<K, V>
@@ -57,7 +57,7 @@ type Inside = Scope<typeof maps>;
 
 describe("types of maps", () => {
   test("follow from the `t` types at the call", () => {
-    // Never called: only its types count.
+    // Never called: only its types matter.
     const _calls = () => {
       const map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 1 });
       expectTypeOf(map).toEqualTypeOf<HashMap<typeof t.u32, typeof t.u64>>();
@@ -67,7 +67,7 @@ describe("types of maps", () => {
       expectTypeOf([...map]).toEqualTypeOf<[key: number, value: bigint][]>();
       expectTypeOf(map.dup()).toEqualTypeOf<HashMap<typeof t.u32, typeof t.u64>>();
       expectTypeOf(map.type).toEqualTypeOf<"hash">();
-      // @ts-expect-error a text is no number
+      // @ts-expect-error a text is not a number
       map.set("1", 2n);
       const accounts = new HashMap({ key: t.u32, value: Account, maxEntries: 1 });
       expectTypeOf(accounts.get(1)).toEqualTypeOf<{ packets: bigint } | undefined>();
@@ -105,13 +105,13 @@ describe("types of maps", () => {
       HashMap.open("", { key: t.u32 });
       // @ts-expect-error a hash map cannot be opened without types
       HashMap.open("");
-      // @ts-expect-error a misspelt name
+      // @ts-expect-error misspelt name
       PerfBuffer.open("", { event: t.u32, sise: 4096 });
     };
     expectTypeOf(_calls).toEqualTypeOf<() => void>();
   });
 
-  test("say what code in the kernel sees, a spin lock included", () => {
+  test("determine the types for kernel code, including spin locks", () => {
     type Value = { lock: t.KernelField<"spin_lock">; packets: bigint };
     expectTypeOf<Inside["accounts"]["kind"]>().toEqualTypeOf<"hash">();
     expectTypeOf<ReturnType<Inside["accounts"]["get"]>>().toEqualTypeOf<
@@ -126,7 +126,7 @@ describe("types of maps", () => {
     expectTypeOf<Inside["limit"]>().toEqualTypeOf<number>();
   });
 
-  test("tell maps of one shape apart, and lose no type of keys or values", () => {
+  test("distinguish maps of the same shape, and keep the types of keys and values", () => {
     type Lru = LruHashMap<typeof t.u32, Account>;
     type IsHash<M> = M extends HashMap<AnyType, AnyType> ? true : false;
     expectTypeOf<IsHash<Lru>>().toEqualTypeOf<false>();

@@ -14,7 +14,7 @@ import { KeyByKeyTrie } from "./key_by_key_trie.ts";
 import { repetitions } from "../support/effort.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
 
-/** The size of this process's address space in bytes. */
+/** Returns the size of this process's address space in bytes. */
 function addressSpace(): number {
   const kilobytes = /^VmSize:\s*(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
   return Number(kilobytes) * 1024;
@@ -22,14 +22,14 @@ function addressSpace(): number {
 
 const mebibyte = 1024 * 1024;
 
-/** The scratch memory that is handed out next, of each size that a call on one small element takes. */
+/** Addresses of the next blocks of scratch memory, of each size that a call on one small element uses. */
 function freeScratch(): readonly number[] {
   using stack = new DisposableStack();
   return [64, 128, 256, 512].map((size) => stack.use(allocateScratch(size)).address);
 }
 
-describe("the room of a walk", () => {
-  bpfTest("grows where a bucket holds more than fits", () => {
+describe("the size of the memory of a walk", () => {
+  bpfTest("grows if a bucket has more entries than fit", () => {
     using map = new HashMap({
       key: t.u64Number,
       value: t.u32,
@@ -53,7 +53,7 @@ describe("the room of a walk", () => {
     expect(batch.capacity).toBeWithin(2, 65);
   });
 
-  bpfTest("holds one entry at least, however large that is", () => {
+  bpfTest("has room for at least one entry of any size", () => {
     const value = t.bytes(300 * 1024);
     using map = new HashMap({ key: t.u32, value, maxEntries: 32, flags: ["no_prealloc"] });
     for (let key = 0; key < 32; key++) map.set(key, new Uint8Array(value.size).fill(key + 1));
@@ -64,9 +64,9 @@ describe("the room of a walk", () => {
     expect(map.count()).toBe(0);
   });
 
-  bpfTest("is not that of maxEntries", () => {
-    // An LPM trie takes the largest number there is, or what 4 GiB would have room for where the kernel reckons with that; its
-    // batches go on from a key, here one of 20 bytes.
+  bpfTest("does not depend on maxEntries alone", () => {
+    // An LPM trie accepts the largest `maxEntries`, or the number that fits 4 GiB on kernels that check that. Its batches
+    // continue from a key, here one of 20 bytes.
     const maxEntries = isKernelSince("5.11") ? 2 ** 32 - 1 : 2 ** 25;
     using map = new LpmTrie({ key: t.cidr6, value: t.u32, maxEntries });
     expect(map.maxEntries).toBe(maxEntries);
@@ -82,7 +82,7 @@ describe("the room of a walk", () => {
 });
 
 describe("the memory of a walk", () => {
-  // The largest room is 256 KiB: a thousand walks that kept theirs would hold 250 MiB.
+  // A walk takes at most 256 KiB: a thousand walks that kept it would take 250 MiB.
   const bytes = 1024;
   function full() {
     const map = new HashMap({ key: t.u32, value: t.bytes(bytes), maxEntries: 512 });
@@ -92,14 +92,14 @@ describe("the memory of a walk", () => {
   const endings: readonly [string, (map: ReturnType<typeof full>) => void][] = [
     ["that ends", (map) => void map.count()],
     [
-      "broken off",
+      "that breaks",
       (map) => {
         let steps = 0;
         for (const _entry of map) if (++steps > 400) break;
       },
     ],
     [
-      "left by an error",
+      "that ends with an error",
       (map) => {
         let steps = 0;
         const fail = () => {
@@ -110,7 +110,7 @@ describe("the memory of a walk", () => {
     ],
   ];
   for (const [name, walk] of endings) {
-    bpfTest(`is given back at once by a walk ${name}`, () => {
+    bpfTest(`is freed at once by a walk ${name}`, () => {
       using map = full();
       walk(map);
       const before = addressSpace();
@@ -119,7 +119,7 @@ describe("the memory of a walk", () => {
     });
   }
 
-  bpfTest("is given back by a walk that nobody ends when it is collected", () => {
+  bpfTest("is freed by the garbage collection of an unfinished walk", () => {
     using map = full();
     const before = addressSpace();
     for (let round = 0; round < repetitions(1000); round++) {
@@ -131,7 +131,7 @@ describe("the memory of a walk", () => {
     expect(addressSpace() - before).toBeLessThan(64 * mebibyte);
   });
 
-  // Their memory for one element is a page: with the room for a chunk, 8,000 walks that kept it would hold 64 MiB.
+  // The memory for one element is a page: with that for a chunk, 8,000 walks that kept it would take 64 MiB.
   const unbatched: Record<string, () => Disposable & { keys(): Iterator<unknown> }> = {
     "a map without batches": () => batchlessMap(8).set(1, 1),
     "a trie key by key": () => {
@@ -141,7 +141,7 @@ describe("the memory of a walk", () => {
     "the indexes of an array": () => new DevMap({ length: 8 }).set(3, "lo"),
   };
   for (const [name, create] of Object.entries(unbatched)) {
-    bpfTest(`over ${name} is given back at once by a walk broken off`, () => {
+    bpfTest(`over ${name} is freed at once if the loop breaks`, () => {
       using map = create();
       const before = addressSpace();
       for (let round = 0; round < repetitions(8000); round++) {
@@ -150,7 +150,7 @@ describe("the memory of a walk", () => {
       expect(addressSpace() - before).toBeLessThan(16 * mebibyte);
     });
 
-    bpfTest(`over ${name} is given back when it is collected, too`, () => {
+    bpfTest(`over ${name} is freed by garbage collection too`, () => {
       using map = create();
       const scratch = freeScratch();
       const before = addressSpace();
@@ -160,13 +160,13 @@ describe("the memory of a walk", () => {
       }
       Bun.gc(true);
       expect(addressSpace() - before).toBeLessThan(32 * mebibyte);
-      // Nothing but disposal gives that back: an abandoned walk must not have taken any.
+      // Only disposal returns scratch memory: an abandoned walk must not have taken any.
       expect(freeScratch()).toEqual(scratch);
     });
   }
 });
 
-/** A map without batches, as one that is in a network device, of a class whose types always have them. */
+/** Creates a map without batches, as one in a network device, of a class whose map type has them. */
 class Offloaded extends BatchlessMap<number, number> {
   protected override walk(): Walk {
     return new BatchWalk(this.elements.walked);
@@ -175,9 +175,9 @@ class Offloaded extends BatchlessMap<number, number> {
 
 describe("a map without the batches that its type has", () => {
   const refusal = (call: string) =>
-    `cannot walk over devmap_hash map "batchless": bpf(${call}): ENOTSUPP (operation is not supported). The map has no batches, as those in a network device`;
+    `cannot iterate over devmap_hash map "batchless": bpf(${call}): ENOTSUPP (operation is not supported). The map has no batch operations, like those in a network device`;
 
-  bpfTest("is not walked over, with an error that says why", () => {
+  bpfTest("cannot be iterated, and the error has the cause", () => {
     using made = batchlessMap(8).set(1, 1);
     using map = new Offloaded(made.fd, { key: t.u32, value: t.u32 });
     for (const use of [() => [...map], () => map.count(), () => map.clear()]) {
@@ -187,7 +187,7 @@ describe("a map without the batches that its type has", () => {
     expect(map.get(1)).toBe(1);
   });
 
-  bpfTest("is not emptied in arrays, and many are stored and deleted one by one", () => {
+  bpfTest("cannot be emptied in arrays, and stores and deletes many entries one by one", () => {
     using made = batchlessMap(8).set(1, 1);
     using map = adopt(
       HashMap<typeof t.u32, typeof t.u32>,
@@ -204,7 +204,7 @@ describe("a map without the batches that its type has", () => {
 });
 
 describe("a walk by keys", () => {
-  bpfTest("sees every entry that stays, once, though others are deleted right ahead of it", () => {
+  bpfTest("returns every entry that stays once while entries ahead of it are deleted", () => {
     using map = batchlessMap(400);
     for (let key = 1; key <= 400; key++) map.set(key, 1);
     const order = [...map.keys()];
@@ -212,7 +212,7 @@ describe("a walk by keys", () => {
     const deleted = new Set<number>();
     for (const key of map.keys()) {
       seen.set(key, (seen.get(key) ?? 0) + 1);
-      // At the end of each chunk the walk has fetched one key more: delete that one, and what it came from.
+      // At the end of each chunk the walk has the next key already: delete that key and the one before.
       const next = order[order.indexOf(key) + 1];
       if (seen.size % 64 !== 0 || next === undefined) continue;
       for (const victim of [key, next]) if (map.delete(victim)) deleted.add(victim);
@@ -222,7 +222,7 @@ describe("a walk by keys", () => {
     expect(stayed.filter((key) => seen.get(key) !== 1)).toEqual([]);
   });
 
-  bpfTest("goes on when all that it has seen is deleted", () => {
+  bpfTest("continues if all returned entries are deleted", () => {
     using map = batchlessMap(400);
     for (let key = 1; key <= 400; key++) map.set(key, 1);
     const seen = new Set<number>();

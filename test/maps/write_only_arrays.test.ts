@@ -37,10 +37,10 @@ import { testUnless } from "../support/skipping.ts";
 
 const { r1, r2, r3, r4, r5, fp, add, call, exit, ldMap, lddw, mov, stdw } = asm;
 
-/** Of the bit field in `struct perf_event_attr`, whose second bit is `inherit`. */
+/** Offset of the bit-field in `struct perf_event_attr` whose second bit is `inherit`. */
 const flagsOffset = PERF_EVENT_ATTR.read_format + 8;
 
-/** A perf event of one CPU that programs write into; perhaps one that child processes inherit. */
+/** Opens a perf event of one CPU that programs write to; optionally one that child processes inherit. */
 function outputEvent(cpu: number, isInherited = false): Descriptor {
   using attr = allocateScratch(64);
   attr.view.setUint32(PERF_EVENT_ATTR.type, PERF_TYPE_SOFTWARE, true);
@@ -54,15 +54,15 @@ function outputEvent(cpu: number, isInherited = false): Descriptor {
   return new Descriptor(fd, "perf event");
 }
 
-/** The CPUs that can have events. */
+/** CPUs that can have events. */
 const onlineCpus = parseCpuList(readFileSync("/sys/devices/system/cpu/online", "utf8"));
 
-/** What a number is to the kernel's error codes. */
+/** Returns a negative number as the kernel returns errors: an unsigned 32-bit integer. */
 const signed = (returnValue: number): number => returnValue | 0;
 const ENOENT = -2;
 
 describe("an array of perf events", () => {
-  bpfTest("is where programs write records", () => {
+  bpfTest("is used by programs that write records", () => {
     using events = new PerfEventArray();
     expect(events.length).toBe(Math.max(...possibleCpus()) + 1);
     using program = new Program({
@@ -89,7 +89,7 @@ describe("an array of perf events", () => {
       events.set(cpu, event);
       return open.use(MappedMemory.ofFile({ ...mapping, writable: true, what: "perf buffer" }));
     });
-    // The position of the newest record, in the page before those of the records (struct perf_event_mmap_page).
+    // Position of the newest record, in the page before the records (struct perf_event_mmap_page).
     const written = () =>
       buffers.reduce((sum, { buffer }) => sum + getUint64(new DataView(buffer), 1024), 0);
     expect(written()).toBe(0);
@@ -102,14 +102,14 @@ describe("an array of perf events", () => {
     expect(write()).toBe(ENOENT);
   });
 
-  bpfTest("lets go of its events with the object that stored them", () => {
+  bpfTest("loses its events with the object that stored them", () => {
     const [cpu = 0] = onlineCpus;
     for (const isPreserved of [false, true]) {
       const flags = isPreserved ? (["preserve_elems"] as const) : [];
       using events = new PerfEventArray({ flags });
       {
         using event = outputEvent(cpu);
-        // Opened by its id, it is another file than the first one; a duplicate would be the same.
+        // Opening by id makes another open file; a duplicate shares the first one's.
         using other = PerfEventArray.fromId(events.id);
         other.set(cpu, event);
       }
@@ -117,7 +117,7 @@ describe("an array of perf events", () => {
     }
   });
 
-  bpfTest("refuses what is no perf event, with the cause", () => {
+  bpfTest("rejects descriptors that are not perf events, with the cause", () => {
     using events = new PerfEventArray({ length: 2, name: "events" });
     const refusal = refusalOf(() => events.set(1, events));
     expect(refusal.code).toBe("EBADF");
@@ -131,7 +131,7 @@ describe("an array of perf events", () => {
 });
 
 describe("an array of cgroups", () => {
-  bpfTest("tells programs whether a task is in one", () => {
+  bpfTest("is used by programs that test the cgroup of a task", () => {
     using fileSystem = mountCgroups();
     const empty = `${fileSystem.path}/bun-bpf-test-${process.pid}`;
     mkdirSync(empty);
@@ -150,7 +150,7 @@ describe("an array of cgroups", () => {
     expect(ask()).toBe(1);
     cgroups.set(1, empty);
     expect(ask()).toBe(0);
-    // The array has the cgroup itself, not its path.
+    // The array refers to the cgroup, not to its path.
     rmdirSync(empty);
     expect(ask()).toBe(0);
     const root = openSync(fileSystem.path, "r");
@@ -165,25 +165,28 @@ describe("an array of cgroups", () => {
     expect(ask()).toBe(EAGAIN);
   });
 
-  bpfTest("refuses what is no cgroup, with the cause, and leaves nothing open", () => {
-    using cgroups = new CgroupArray({ length: 1, name: "cgroups" });
-    const refusal = refusalOf(() => cgroups.set(0, "/"));
-    expect(refusal.code).toBe("EBADF");
-    expect(refusal.hint).toContain("cgroup2");
-    expect(() => cgroups.set(0, "/no/such/directory")).toThrow("ENOENT");
-    expect(() => cgroups.set(0, import.meta.path)).toThrow("ENOTDIR");
-    expect(() => cgroups.set(0, "")).toThrow(TypeError);
-    expect(() => cgroups.set(0, "/sys\0")).toThrow(TypeError);
-    expect(() => cgroups.set(1, "/")).toThrow(RangeError);
-    expect(() => cgroups.set(0, -1)).toThrow(
-      new RangeError(
-        'value of cgroup_array map "cgroups": expected a path of a cgroup or the cgroup\'s directory: a descriptor from 0 to 2147483647, got -1',
-      ),
-    );
-  });
+  bpfTest(
+    "rejects paths and descriptors that are not cgroups, with the cause, and leaves nothing open",
+    () => {
+      using cgroups = new CgroupArray({ length: 1, name: "cgroups" });
+      const refusal = refusalOf(() => cgroups.set(0, "/"));
+      expect(refusal.code).toBe("EBADF");
+      expect(refusal.hint).toContain("cgroup2");
+      expect(() => cgroups.set(0, "/no/such/directory")).toThrow("ENOENT");
+      expect(() => cgroups.set(0, import.meta.path)).toThrow("ENOTDIR");
+      expect(() => cgroups.set(0, "")).toThrow(TypeError);
+      expect(() => cgroups.set(0, "/sys\0")).toThrow(TypeError);
+      expect(() => cgroups.set(1, "/")).toThrow(RangeError);
+      expect(() => cgroups.set(0, -1)).toThrow(
+        new RangeError(
+          'value of cgroup_array map "cgroups": expected the path of a cgroup or its open directory: a descriptor from 0 to 2147483647, got -1',
+        ),
+      );
+    },
+  );
 });
 
-/** Why a socket that is bound to nothing cannot be put into a map. */
+/** Reason why sockets cannot be tested here, or `undefined`. */
 function findSocketObstacle(): string | undefined {
   using sockets = new XskMap({ length: 1 });
   using socket = xdpSocket();
@@ -191,9 +194,9 @@ function findSocketObstacle(): string | undefined {
     sockets.set(0, socket);
     return undefined;
   } catch (error) {
-    // Since 7.0 or so; two sockets would take an interface with two queues.
+    // Linux 7.0 and later; two sockets would need an interface with two queues.
     if (error instanceof BpfError && error.code === "ENOBUFS") {
-      return "this kernel takes sockets alone that are bound to a queue of an interface";
+      return "this kernel accepts only sockets that are bound to a queue of an interface";
     }
     throw error;
   }
@@ -201,7 +204,7 @@ function findSocketObstacle(): string | undefined {
 
 describe("a map of AF_XDP sockets", () => {
   testUnless(bpfObstacle ?? findSocketObstacle())(
-    "takes sockets, and programs redirect to those that are there",
+    "stores sockets, and programs redirect to them",
     () => {
       using sockets = new XskMap({ length: 4 });
       const XDP_PASS = 2;
@@ -232,11 +235,15 @@ describe("a map of AF_XDP sockets", () => {
     },
   );
 
-  bpfTest("refuses what is no such socket, with the cause", () => {
+  bpfTest("rejects other sockets and descriptors, with the cause", () => {
     using sockets = new XskMap({ length: 1 });
     using tcp = idleSocket();
-    expect(refusalOf(() => sockets.set(0, tcp)).hint).toStartWith("It is a socket of another");
-    expect(refusalOf(() => sockets.set(0, sockets)).hint).toStartWith("It is no socket");
+    expect(refusalOf(() => sockets.set(0, tcp)).hint).toStartWith(
+      "The socket is not of the family AF_XDP",
+    );
+    expect(refusalOf(() => sockets.set(0, sockets)).hint).toStartWith(
+      "The descriptor is not a socket",
+    );
     expect(refusalOf(() => sockets.add(0, 999_999)).code).toBe("EBADF");
     expect(() => sockets.set(1, tcp)).toThrow(RangeError);
     expect(() => sockets.add(1, tcp)).toThrow(RangeError);

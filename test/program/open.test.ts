@@ -117,7 +117,7 @@ describe("a program that is opened", () => {
     again.unpin();
     expect(() => Program.open(path)).toThrow(`nothing is pinned at ${path}: no such file`);
     using other = Program.fromFd(again.fd);
-    expect(() => other.unpin()).toThrow("was not pinned here");
+    expect(() => other.unpin()).toThrow("was not pinned by this object");
   });
 
   bpfTest("gives its context back as programs of its type do", () => {
@@ -153,10 +153,10 @@ describe("what is no program", () => {
     map.pin(`${bpffs.path}/map`);
     const before = countResources();
     expect(() => Program.open(`${bpffs.path}/map`)).toThrow(TypeError);
-    expect(() => Program.open(`${bpffs.path}/map`)).toThrow("is no program but a BPF map");
-    expect(() => Link.open(`${bpffs.path}/map`)).toThrow("is no link but a BPF map");
-    expect(() => Program.fromFd(map.fd)).toThrow("is no program but a BPF map");
-    expect(() => Link.fromFd(map.fd)).toThrow("is no link but a BPF map");
+    expect(() => Program.open(`${bpffs.path}/map`)).toThrow("is a BPF map, not a program");
+    expect(() => Link.open(`${bpffs.path}/map`)).toThrow("is a BPF map, not a link");
+    expect(() => Program.fromFd(map.fd)).toThrow("is a BPF map, not a program");
+    expect(() => Link.fromFd(map.fd)).toThrow("is a BPF map, not a link");
     expect(() => Program.open(`${bpffs.path}/none`)).toThrow("nothing is pinned at");
     expect(() => Link.open(`${bpffs.path}/none`)).toThrow("nothing is pinned at");
     expect(() => Program.open("/tmp")).toThrow(BpfError);
@@ -181,7 +181,7 @@ describe("what is no program", () => {
     try {
       const before = countResources();
       for (const from of [(fd: number) => Program.fromFd(fd), (fd: number) => Link.fromFd(fd)]) {
-        expect(() => from(file)).toThrow(/EINVAL .*The descriptor is not of a BPF object/);
+        expect(() => from(file)).toThrow(/EINVAL .*The descriptor is not that of a BPF object/);
       }
       expect(countResources()).toEqual(before);
     } finally {

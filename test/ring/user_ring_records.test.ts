@@ -221,7 +221,8 @@ userRingTest("several objects for one ring may write in turn, also while records
 userRingTest("a frozen ring can be opened and drained, and not written to", () => {
   using setup = numbers();
   setup.ring.freeze();
-  const message = "mmap: EPERM (operation not permitted). A frozen map can be written by programs";
+  const message =
+    "mmap: EPERM (operation not permitted). The map is frozen: only programs can write to it";
   expect(() => setup.put(1)).toThrow(message);
   expect(() => setup.ring.backlog).toThrow(BpfError);
   expect(setup.drainer.drain()).toBe(0);

@@ -1,7 +1,7 @@
 /**
- * Takes every capability from this process: `bun --preload test/support/drop_capabilities.ts FILE`.
+ * Drops all capabilities of this process: `bun --preload test/support/drop_capabilities.ts FILE`.
  *
- * The user stays the same, so that Bun and the repository stay readable wherever they are.
+ * The user stays the same, so that the process can still read Bun and the repository.
  */
 import { dlopen } from "bun:ffi";
 

@@ -1,4 +1,4 @@
-/** Ends a Worker, and waits until it has: until then it may use the descriptors that it was told of, and close its own. */
+/** Terminates a Worker and waits for its end: until then it may use descriptors of the caller, and has its own open. */
 export async function endWorker(worker: Worker): Promise<void> {
   const closed = Promise.withResolvers<unknown>();
   worker.addEventListener("close", closed.resolve);

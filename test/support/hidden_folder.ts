@@ -1,11 +1,11 @@
-/** @module Machines on which a folder of the kernel's is empty, as far as a child can see. */
+/** @module Child processes for which a folder of the kernel is empty. */
 import { failureOf } from "./commands.ts";
 import { type Run, run } from "./run.ts";
 
-/** Why a child cannot have mounts of its own, or `undefined` where it can. */
+/** The reason for which a child cannot have its own mounts here, or `undefined`. */
 export const mountObstacle: string | undefined = failureOf("unshare", "--mount", "true");
 
-/** Runs Bun with nothing in a folder, in a mount namespace of its own. */
+/** Runs Bun in a new mount namespace in which a folder is empty. */
 export function runBunWithout(folder: string, args: readonly string[]): Promise<Run> {
   const hide = 'mount -t tmpfs none "$0" && exec "$@"';
   return run(["unshare", "--mount", "sh", "-c", hide, folder, process.execPath, ...args]);

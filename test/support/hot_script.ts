@@ -2,18 +2,18 @@ import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A line that the script writes: an object in JSON, with the number of the evaluation that wrote it. */
+/** An object that the script has reported, with the number of the evaluation that reported it. */
 export interface Report {
   readonly evaluation: number;
   readonly [name: string]: unknown;
 }
 
-/** Milliseconds until a report is given up: emulated machines are slow. */
-const givesUpAfter = 40_000;
+/** The longest wait for a report. Emulated machines are slow. */
+const reportTimeoutMs = 40_000;
 
 /**
- * A script that runs under `bun --hot` in a process of its own, to be saved again. Its text may use `evaluation`, the number of
- * times that it was evaluated, and `report(object)`.
+ * A script that runs under `bun --hot` in a separate process, and can be saved again. Its code can use `evaluation`, the number
+ * of times that it was evaluated, and `report(object)`.
  */
 export class HotScript implements AsyncDisposable {
   readonly #folder: string | undefined;
@@ -25,7 +25,7 @@ export class HotScript implements AsyncDisposable {
   #arrival = Promise.withResolvers<void>();
   #isOver = false;
 
-  /** @param folder the folder of the script, where it is not to be one of its own */
+  /** @param folder the folder of the script; by default a new one */
   constructor(text: string, folder?: string) {
     if (folder === undefined) this.#folder = folder = mkdtempSync(join(tmpdir(), "bun-bpf-hot-"));
     this.#path = join(folder, "hot.ts");
@@ -67,15 +67,15 @@ export class HotScript implements AsyncDisposable {
     this.#arrival = Promise.withResolvers();
   }
 
-  /** All that was reported so far. */
+  /** All reports so far. */
   get reports(): readonly Report[] {
     return this.#reports;
   }
 
-  /** Waits for a report. @throws {Error} with what the script has written, where none comes */
+  /** Waits for a report. @throws {Error} with the reports and standard error of the script, if there is none in time */
   async waitFor(
     matches: (report: Report) => boolean,
-    milliseconds = givesUpAfter,
+    milliseconds = reportTimeoutMs,
   ): Promise<Report> {
     const end = performance.now() + milliseconds;
     for (;;) {
@@ -89,14 +89,14 @@ export class HotScript implements AsyncDisposable {
     throw new Error(`${state}: ${JSON.stringify(this.#reports)} ${this.#errors}`);
   }
 
-  /** Saves the script once more, and waits until its new evaluation has reported `{ ready: true }`. */
+  /** Saves the script again, and waits until its new evaluation has reported `{ ready: true }`. */
   save(): Promise<Report> {
     const before = Math.max(...this.#reports.map(({ evaluation }) => evaluation));
     appendFileSync(this.#path, "// saved\n");
     return this.waitFor(({ evaluation, ready }) => evaluation > before && ready === true);
   }
 
-  /** Ends the process, and returns what it has written on standard error. */
+  /** Ends the process, and returns its standard error. */
   async end(): Promise<string> {
     this.#process.kill();
     await this.#ends;

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from "node:fs";
 
-/** Opens files until no descriptor is left, but for some. For processes whose limit is small (`ulimit -n`). */
+/** Opens files until only `spare` descriptors are free. The limit of the process (`ulimit -n`) should be small. */
 export function takeDescriptors(spare: number): Disposable {
   const taken: number[] = [];
   try {
@@ -16,7 +16,7 @@ export function takeDescriptors(spare: number): Disposable {
   };
 }
 
-/** The command that runs Bun with room for so many descriptors. */
+/** Returns the command that runs Bun with a limit of `count` descriptors. */
 export function bunWithDescriptors(count: number, args: readonly string[]): string[] {
   return ["sh", "-c", `ulimit -n ${count}; exec "$@"`, "sh", process.execPath, ...args];
 }

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-/** What BPF programs, maps, links and their consumers hold open: in the words of `/proc`. */
+/** Names in `/proc` of the files that belong to BPF programs, maps, links and their consumers. */
 const kernelObject = /anon_inode:\[?(bpf|btf|perf_event|io_uring)/;
 
-/** Kernel objects that this process has open or mapped: a description by what identifies it. */
+/** Returns descriptions of the kernel objects that this process has open or mapped, by a key that identifies each. */
 export function openKernelObjects(): Map<string, string> {
   const open = new Map<string, string>();
   for (const fd of readdirSync("/proc/self/fd")) {
@@ -13,7 +13,7 @@ export function openKernelObjects(): Map<string, string> {
       const details = describe(fd);
       open.set(`${fd} ${target} ${details}`, `descriptor ${fd}: ${target}${details}`);
     } catch {
-      // The descriptor of the directory listing itself is gone by now.
+      // The descriptor of the directory listing itself is closed already.
     }
   }
   for (const line of readFileSync("/proc/self/maps", "utf8").split("\n")) {
@@ -22,7 +22,7 @@ export function openKernelObjects(): Map<string, string> {
   return open;
 }
 
-/** The kernel's ids and kinds, from fdinfo: ` (map_type 1, map_id 7)`. */
+/** Returns the type and id of an object, from fdinfo: ` (map_type 1, map_id 7)`. */
 function describe(fd: string): string {
   const lines = readFileSync(`/proc/self/fdinfo/${fd}`, "utf8").split("\n");
   const details = lines

@@ -3,9 +3,9 @@ import { bpfObstacle } from "./privilege.ts";
 import { type DefineTest, testUnless } from "./skipping.ts";
 
 /**
- * A test that needs features of the kernel: skipped where it has not all of them, with what lacks and why in its name.
+ * Defines a test that needs features of the kernel. It is skipped if one is missing, with the feature and the reason in its name.
  *
- * That hides no failure: that a kernel has what its version has, test/features checks.
+ * This hides no failure, because test/features checks that each kernel has the features of its version.
  */
 export function testWith(...needed: readonly Feature[]): DefineTest {
   if (bpfObstacle !== undefined) return testUnless(bpfObstacle);
@@ -13,7 +13,7 @@ export function testWith(...needed: readonly Feature[]): DefineTest {
   return testUnless(lacking && `${lacking.name}: ${lacking.reason}`);
 }
 
-/** A test that needs a kind of map. */
+/** Defines a test that needs a map type. */
 export function mapTest(type: MapTypeName): DefineTest {
   return testWith(features.mapTypes.get(type));
 }

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { ArrayMap, BpfError, t } from "../../src/index.ts";
 import { type DefineTest, testUnless } from "./skipping.ts";
 
-/** Why tests that need the kernel's BPF cannot run here, or `undefined` where they can. */
+/** The reason for which this process cannot use bpf(2), or `undefined`. */
 export const bpfObstacle: string | undefined = findObstacle();
 
 function findObstacle(): string | undefined {
@@ -11,7 +11,7 @@ function findObstacle(): string | undefined {
     return undefined;
   } catch (error) {
     if (!(error instanceof BpfError) || error.code !== "EPERM") throw error;
-    // A machine that has the privilege and yet refuses must not pass by skipping.
+    // A machine of CI that refuses the call although the process is privileged must fail, not skip its tests.
     if (process.env.CI === "true" && isRoot()) throw error;
     return error.message;
   }
@@ -23,5 +23,5 @@ function isRoot(): boolean {
   return ((BigInt(`0x${capabilities?.[1] ?? "0"}`) >> sysAdmin) & 1n) === 1n;
 }
 
-/** A test that calls bpf(2): skipped, with the reason in its name, where this process may not. */
+/** Defines a test that calls bpf(2). It is skipped, with the reason in its name, if this process may not. */
 export const bpfTest: DefineTest = testUnless(bpfObstacle);

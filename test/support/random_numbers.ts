@@ -1,4 +1,4 @@
-/** A generator of integers below `bound` that a printed seed repeats (mulberry32). */
+/** Returns a generator of integers below `bound`. The same seed gives the same numbers (mulberry32). */
 export function randomNumbers(seed: number): (bound: number) => number {
   let state = seed;
   return (bound) => {
@@ -9,7 +9,7 @@ export function randomNumbers(seed: number): (bound: number) => number {
   };
 }
 
-/** A seed for it. */
+/** Returns a random seed for {@link randomNumbers}. */
 export function anySeed(): number {
   return (Math.random() * 0x1_0000_0000) >>> 0;
 }

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-/** Kernel objects that a leak would leave open, by what `/proc/self/fd` calls them. */
+/** Names in `/proc/self/fd` of files that a leak would leave open. */
 const watchedDescriptors = /^anon_inode:(\[?(bpf|perf_event|io_uring|eventfd)|bpf)|^socket:/;
 
-/** What this process holds of the kernel: how many descriptors of each kind, and mappings that are not a file's. */
+/** The numbers of descriptors by kind, and of mappings of kernel objects, of this process. */
 export interface Resources {
   readonly descriptors: Readonly<Record<string, number>>;
   readonly mappings: number;
@@ -17,7 +17,7 @@ export function countResources(): Resources {
     try {
       target = readlinkSync(`/proc/self/fd/${fd}`);
     } catch {
-      // The descriptor of the directory listing itself is gone by now.
+      // The descriptor of the directory listing itself is closed already.
       continue;
     }
     if (!watchedDescriptors.test(target)) continue;
@@ -29,20 +29,20 @@ export function countResources(): Resources {
   return { descriptors, mappings: mappings.length };
 }
 
-/** How often what is held has to stay the same, and milliseconds between two looks. */
-const calmLooks = 5;
-const lookInterval = 20;
+/** The number of equal counts in a row that {@link settledResources} waits for. */
+const equalCounts = 5;
+const countIntervalMs = 20;
 
 /**
- * Counts them when nothing of earlier tests goes any more: threads that have ended, and sockets that are closed in a later turn of
- * the loop, take a moment, the longer the slower the machine.
+ * Counts the resources as soon as they do not change any more: ended threads of earlier tests, and sockets that are closed in a
+ * later turn of the loop, take some time.
  */
 export async function settledResources(): Promise<Resources> {
   let resources = countResources();
-  for (let calm = 0; calm < calmLooks; calm++) {
-    await Bun.sleep(lookInterval);
+  for (let equal = 0; equal < equalCounts; equal++) {
+    await Bun.sleep(countIntervalMs);
     const now = countResources();
-    if (!Bun.deepEquals(now, resources)) calm = 0;
+    if (!Bun.deepEquals(now, resources)) equal = 0;
     resources = now;
   }
   return resources;

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 
-/** The root of the package. */
+/** The root folder of the package. */
 export const packageRoot = join(import.meta.dir, "../..");
 
-/** How a command ended. */
+/** The result of a command. */
 export interface Run {
   readonly exitCode: number | null;
   readonly signalCode: NodeJS.Signals | number | null;

@@ -1,15 +1,15 @@
-/** @module Programs that are run many times. */
+/** @module Functions that run a program many times. */
 import type { Program } from "../../src/index.ts";
 
-/** A packet for programs that do not look at it: the kernel wants no shorter one. */
+/** A packet for programs that do not read it. It has the least length that the kernel accepts. */
 const packet = new Uint8Array(14);
 
-/** Runs a program so many times, or more where a signal comes: how many there were, the program's own counts tell. */
+/** Runs a program at least `repeat` times; more often if a signal interrupts it, so the program has to count its runs. */
 export function runMany(program: Program, repeat: number): void {
   program.testRun({ data: packet, repeat });
 }
 
-/** Runs a program exactly so many times: each by a call of its own, as no signal ends the first run. */
+/** Runs a program exactly `times` times, each by a separate call, because a signal cannot interrupt the first run of a call. */
 export function runOneByOne(program: Program, times: number): void {
   for (let run = 0; run < times; run++) program.testRun({ data: packet });
 }

@@ -27,7 +27,7 @@ function symbolsOf(...lines: readonly string[]): KernelSymbols {
   return KernelSymbols.read(pathOf(lines.map((line) => `${line}\n`).join("")));
 }
 
-/** What is looked up, as text, for `expect`. */
+/** Looks up an address and formats the symbol. */
 function at(symbols: KernelSymbols, address: bigint): string | undefined {
   const symbol = symbols.lookup(address);
   return symbol && formatKernelSymbol(symbol);
@@ -64,7 +64,7 @@ describe("lookup", () => {
     expect(at(symbols, 0xffff800000001010n)).toBe("elsewhere+0x10");
   });
 
-  test("finds nothing in user space, in front of the first function and far behind the last", () => {
+  test("returns undefined in user space, before the first function and far after the last", () => {
     const symbols = symbolsOf("ffffffff81000000 T only");
     for (const address of [0n, 1n, 0x7fff_ffff_ffffn, 0xffffffff80ffffffn]) {
       expect(symbols.lookup(address)).toBeUndefined();
@@ -74,7 +74,7 @@ describe("lookup", () => {
     expect(symbols.lookup(2n ** 64n - 1n)).toBeUndefined();
   });
 
-  test("takes no data for a function, and no function to go on in data", () => {
+  test("returns undefined for data, which ends the function before it", () => {
     const symbols = symbolsOf(
       "0000000000000000 A fixed_percpu_data",
       "ffffffff81000000 T function",
@@ -92,7 +92,7 @@ describe("lookup", () => {
     expect(at(symbols, 0xffffffff83000000n)).toBe("behind+0x0");
   });
 
-  test("stops at the markers of the end of code, unless a function begins there", () => {
+  test("returns undefined after the markers of the end of code, unless a function begins there", () => {
     const symbols = symbolsOf(
       "ffffffff81000000 T last",
       "ffffffff81000100 T _etext",
@@ -109,7 +109,7 @@ describe("lookup", () => {
     expect(symbols.address("_etext")).toBe(0xffffffff81000100n);
   });
 
-  test("takes of several names the first of a function, and a weak one only where all are", () => {
+  test("chooses the first of several names, and a weak one only if all are weak", () => {
     const [local, global, weak, weakObject, data] = [
       "t local",
       "T global",
@@ -128,7 +128,7 @@ describe("lookup", () => {
     expect(at(symbolsOf(local, `${local}_2`, weak), 0xffffffff81000001n)).toBe("local+0x1");
   });
 
-  test("passes over the marks that arm64 has inside of functions", () => {
+  test("ignores the mapping symbols of arm64 inside of functions", () => {
     const symbols = symbolsOf(
       "ffff800080000000 t function\t[module]",
       "ffff800080000000 t $x\t[module]",
@@ -137,11 +137,13 @@ describe("lookup", () => {
     expect(at(symbols, 0xffff800080000014n)).toBe("function+0x14 [module]");
   });
 
-  test("refuses what is no address", () => {
+  test("throws for values that are not addresses", () => {
     const symbols = symbolsOf("ffffffff81000000 T only");
     // @ts-expect-error: wrong on purpose
     expect(() => symbols.lookup(5)).toThrow(
-      new TypeError("expected an address as a bigint, got 5: a number has not all of its 64 bits"),
+      new TypeError(
+        "expected an address as a bigint, got 5: a number cannot hold all of its 64 bits",
+      ),
     );
     expect(() => symbols.lookup(-1n)).toThrow(RangeError);
     expect(() => symbols.lookup(2n ** 64n)).toThrow("from 0 to 2 ** 64 - 1");
@@ -152,7 +154,7 @@ describe("lookupStack", () => {
   const symbols = () =>
     symbolsOf("ffffffff81000000 T first", "ffffffff81000100 T second\t[module]");
 
-  test("takes the first address as it is, and the others as those that calls return to", () => {
+  test("looks up the first address as it is, and the others as return addresses", () => {
     const stack = [0xffffffff81000100n, 0xffffffff81000100n, 0xffffffff81000101n];
     const frames = symbols().lookupStack(stack);
     expect(frames.map(({ address }) => address)).toEqual(stack);
@@ -169,7 +171,7 @@ describe("lookupStack", () => {
     });
   });
 
-  test("has no function for what is not in one", () => {
+  test("returns frames without a symbol for addresses outside of functions", () => {
     const stack = [0n, 0n, 0x400000n, 0xffffffff81000000n, 2n ** 64n - 1n];
     expect(symbols().lookupStack(stack)).toEqual(
       stack.map((address) => ({ address, symbol: undefined })),
@@ -177,7 +179,7 @@ describe("lookupStack", () => {
     expect(symbols().lookupStack([])).toEqual([]);
   });
 
-  test("refuses what is no stack", () => {
+  test("throws for values that are not stacks", () => {
     expect(() => symbols().lookupStack(5n as unknown as bigint[])).toThrow(
       new TypeError("expected an array of addresses, got 5n"),
     );
@@ -187,7 +189,7 @@ describe("lookupStack", () => {
 });
 
 describe("address", () => {
-  test("finds the first symbol of exactly this name, of any kind", () => {
+  test("returns that of the first symbol with exactly this name, of any type", () => {
     const symbols = symbolsOf(
       "ffffffff81000000 T schedule_timeout",
       "ffffffff81000010 T __schedule",
@@ -212,8 +214,8 @@ describe("address", () => {
   });
 });
 
-describe("a table that is none", () => {
-  test("is a RangeError with the line", () => {
+describe("reading an invalid table throws", () => {
+  test("a RangeError with the line", () => {
     const good = "ffffffff81000000 T good\n";
     for (const bad of [
       "\n",
@@ -242,22 +244,22 @@ describe("a table that is none", () => {
     }
   });
 
-  test("and an empty one too; one that is missing is an error of the file system", () => {
+  test("a RangeError if the file is empty, and ENOENT if it is absent", () => {
     const path = pathOf("");
     expect(() => KernelSymbols.read(path)).toThrow(
-      new RangeError(`${path} is empty: not a table of kernel symbols`),
+      new RangeError(`${path} is empty: expected a table of kernel symbols`),
     );
     expect(() => KernelSymbols.read(join(folder, "missing"))).toThrow("ENOENT");
   });
 
-  test("because the kernel hides the addresses, is an error with the remedy", () => {
+  test("an error with the remedy if the kernel hides the addresses", () => {
     expect(() => symbolsOf("0000000000000000 A one", "0000000000000000 T two")).toThrow(
       /shows all addresses as 0: .* as root .* CAP_SYSLOG .*kptr_restrict is 0 or 1 \(here it is [012]\)$/,
     );
   });
 });
 
-test("agrees with a linear search", () => {
+test("lookup agrees with a linear search", () => {
   interface Line {
     readonly address: bigint;
     readonly type: string;
@@ -329,7 +331,7 @@ describe("the kernel's own table", () => {
     ? undefined
     : "the kernel hides addresses from this process";
 
-  testUnless(addressObstacle)("is looked up as it is written", () => {
+  testUnless(addressObstacle)("has the functions of its lines", () => {
     const symbols = KernelSymbols.read();
     const functions = [
       ...readFileSync(table, "latin1").matchAll(/^(\w+) [TtWw] ([^\s$]\S*)(?:\t\[(\S+)\])?$/gm),
@@ -342,7 +344,7 @@ describe("the kernel's own table", () => {
         if (name === "_etext" || name === "_einittext") continue;
         const found = symbols.lookup(address);
         expect(found).toMatchObject({ offset: 0, address });
-        // Other programs of this machine may load and unload theirs in between.
+        // Other processes may load and unload BPF programs in the meantime.
         if (module === "bpf") continue;
         expect(named.get(address)?.map((one) => one.name)).toContain(found?.name);
         const next = symbols.lookup(address + 1n);
@@ -364,48 +366,54 @@ describe("the kernel's own table", () => {
   const programObstacle =
     bpfObstacle ?? zero("net.core.bpf_jit_enable") ?? zero("net.core.bpf_jit_kallsyms");
 
-  testUnless(addressObstacle ?? programObstacle)("has a BPF program once it is read anew", () => {
-    const before = KernelSymbols.read();
-    let name = "";
-    {
-      using program = new Program({
-        section: "socket",
-        license: "GPL",
-        name: "symbol_test",
-        code: [asm.mov(asm.r0, 0), asm.exit()],
-      });
-      name = `bpf_prog_${program.info().tag}_symbol_test`;
-      const symbols = KernelSymbols.read();
-      const address = symbols.address(name) as bigint;
-      expect(symbols.lookup(address + 2n)).toEqual({ name, offset: 2, module: "bpf", address });
-      expect(at(symbols, address)).toBe(`${name}+0x0 [bpf]`);
-    }
-    expect(before.address(name)).toBeUndefined();
-  });
+  testUnless(addressObstacle ?? programObstacle)(
+    "has a new BPF program after it is read again",
+    () => {
+      const before = KernelSymbols.read();
+      let name = "";
+      {
+        using program = new Program({
+          section: "socket",
+          license: "GPL",
+          name: "symbol_test",
+          code: [asm.mov(asm.r0, 0), asm.exit()],
+        });
+        name = `bpf_prog_${program.info().tag}_symbol_test`;
+        const symbols = KernelSymbols.read();
+        const address = symbols.address(name) as bigint;
+        expect(symbols.lookup(address + 2n)).toEqual({ name, offset: 2, module: "bpf", address });
+        expect(at(symbols, address)).toBe(`${name}+0x0 [bpf]`);
+      }
+      expect(before.address(name)).toBeUndefined();
+    },
+  );
 
   const refusalObstacle =
     sysctl("kernel.kptr_restrict") === "0" && Number(sysctl("kernel.perf_event_paranoid")) <= 1
-      ? "kernel.perf_event_paranoid lets everybody see addresses"
+      ? "kernel.perf_event_paranoid shows addresses to all processes"
       : undefined;
 
-  testUnless(refusalObstacle)("is refused, with the remedy, without capabilities", async () => {
-    const script = join(folder, "child.ts");
-    const source = join(packageRoot, "src/symbols/kernel_symbols.ts");
-    writeFileSync(
-      script,
-      `import { KernelSymbols } from ${JSON.stringify(source)}; KernelSymbols.read();`,
-    );
-    const preload = "./test/support/drop_capabilities.ts";
-    const { exitCode, stderr } = await runBun(["--preload", preload, script]);
-    expect(stderr).toContain(
-      `${table} shows all addresses as 0: the kernel hides them from this process.`,
-    );
-    expect(stderr).toContain("Run as root (sudo -E), give a compiled script CAP_SYSLOG");
-    expect(exitCode).toBe(1);
-  });
+  testUnless(refusalObstacle)(
+    "cannot be read without capabilities, with the remedy in the error",
+    async () => {
+      const script = join(folder, "child.ts");
+      const source = join(packageRoot, "src/symbols/kernel_symbols.ts");
+      writeFileSync(
+        script,
+        `import { KernelSymbols } from ${JSON.stringify(source)}; KernelSymbols.read();`,
+      );
+      const preload = "./test/support/drop_capabilities.ts";
+      const { exitCode, stderr } = await runBun(["--preload", preload, script]);
+      expect(stderr).toContain(
+        `${table} shows all addresses as 0: the kernel hides them from this process.`,
+      );
+      expect(stderr).toContain("Run as root (sudo -E), give a compiled script CAP_SYSLOG");
+      expect(exitCode).toBe(1);
+    },
+  );
 });
 
-test("a symbol is formatted as the kernel does", () => {
+test("formatKernelSymbol formats a symbol as the kernel does", () => {
   const symbol = { name: "nf_hook", offset: 26, module: "nf_tables", address: 1n };
   expect(formatKernelSymbol(symbol)).toBe("nf_hook+0x1a [nf_tables]");
   expect(formatKernelSymbol({ ...symbol, module: undefined })).toBe("nf_hook+0x1a");

@@ -91,7 +91,9 @@ test.each([0, -1, 1.5, 2 ** 31, NaN, "4"])("array(u8, %p) is refused", (length) 
 
 test("an array larger than any value is refused", () => {
   expect(() => t.array(t.u64, 2 ** 28)).toThrow(RangeError);
-  expect(() => t.array(t.u64, 2 ** 28)).toThrow("2147483648 bytes are more than the largest type");
+  expect(() => t.array(t.u64, 2 ** 28)).toThrow(
+    "expected at most 2147483647 bytes, got 2147483648",
+  );
 });
 
 test("an element that is not a type is refused", () => {

@@ -1,4 +1,4 @@
-/** `uapi`: the constants that scripts use. */
+/** Tests of `uapi`, the constants for scripts. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { constants as os, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { read, readInput } from "./generate.ts";
 const input = readInput();
 const all = uapi as Readonly<Record<string, unknown>>;
 
-test("every enumeration has its constants, under the kernel's names", () => {
+test("every enumeration has the kernel's constants", () => {
   for (const [name, { from, areSeparate = false }] of Object.entries(enumerations)) {
     const members = Object.fromEntries(from.flatMap((source) => read(input, source)));
     expect(Object.keys(members)).not.toEqual([]);
@@ -24,8 +24,8 @@ test("every enumeration has its constants, under the kernel's names", () => {
   }
 });
 
-test("the constants that scripts and guides use are there", () => {
-  // Numbers of the ABI, which no kernel can change.
+test("the constants that scripts and guides use exist", () => {
+  // Numbers of the ABI, which kernels cannot change.
   expect([
     [uapi.XDP_ABORTED, uapi.XDP_DROP, uapi.XDP_PASS, uapi.XDP_TX, uapi.XDP_REDIRECT],
     [uapi.TC_ACT_UNSPEC, uapi.TC_ACT_OK, uapi.TC_ACT_SHOT, uapi.TC_ACT_REDIRECT],
@@ -53,7 +53,7 @@ test("the constants that scripts and guides use are there", () => {
   ]);
 });
 
-test("errors, signals and flags of files have the numbers that the engine knows, too", () => {
+test("errors and signals have the same numbers as in node:os", () => {
   const known: Readonly<Record<string, number>> = { ...os.errno, ...os.signals };
   const tables: [string, number][] = Object.entries({ ...uapi.errno, ...uapi.signal_number });
   const shared = tables.filter(([name]) => known[name] !== undefined);
@@ -61,16 +61,16 @@ test("errors, signals and flags of files have the numbers that the engine knows,
   for (const [name, value] of shared) expect([name, value]).toEqual([name, known[name] as number]);
 });
 
-test("a value has a name", () => {
+test("constantName returns the first name of a value, or undefined", () => {
   expect(constantName(uapi.xdp_action, 2)).toBe("XDP_PASS");
   expect(constantName(uapi.tc_action, -1)).toBe("TC_ACT_UNSPEC");
-  // Several names: the first.
+  // EAGAIN and EWOULDBLOCK are the same number.
   expect(constantName(uapi.errno, 11)).toBe("EAGAIN");
   expect(constantName(uapi.errno, 4711)).toBeUndefined();
   expect(constantName({ low: 1, high: 2 }, 2)).toBe("high");
 });
 
-test("types are literal, and an enumeration is the union of them", () => {
+test("constants have literal types, and the type of an enumeration is their union", () => {
   expectTypeOf<typeof uapi.XDP_PASS>().toEqualTypeOf<2>();
   expectTypeOf<uapi.xdp_action>().toEqualTypeOf<0 | 1 | 2 | 3 | 4>();
   expectTypeOf<uapi.sk_action>().toEqualTypeOf<0 | 1>();
@@ -84,29 +84,32 @@ test("types are literal, and an enumeration is the union of them", () => {
 
 const kernel = readableKernel();
 
-test.skipIf(kernel === undefined)("enumerations are as in the running kernel's types", () => {
-  const btf = kernel as Btf;
-  let compared = 0;
-  for (const [name, members] of Object.entries(all)) {
-    const id = typeof members === "object" ? btf.find("enum", name) : undefined;
-    if (id === undefined) continue;
-    const own = members as Readonly<Record<string, number>>;
-    // An older kernel knows fewer of them.
-    const shared = btf.enumerators(id).filter((one) => Object.hasOwn(own, one.name));
-    for (const { name: member, value } of shared) {
-      // Enums are not always marked as signed.
-      expect([member, Number(BigInt.asIntN(32, BigInt(value)))]).toEqual([
-        member,
-        own[member] as number,
-      ]);
-      compared++;
+test.skipIf(kernel === undefined)(
+  "enumerations have the values of the running kernel's BTF",
+  () => {
+    const btf = kernel as Btf;
+    let compared = 0;
+    for (const [name, members] of Object.entries(all)) {
+      const id = typeof members === "object" ? btf.find("enum", name) : undefined;
+      if (id === undefined) continue;
+      const own = members as Readonly<Record<string, number>>;
+      // Older kernels have fewer members.
+      const shared = btf.enumerators(id).filter((one) => Object.hasOwn(own, one.name));
+      for (const { name: member, value } of shared) {
+        // Enums are not always marked as signed.
+        expect([member, Number(BigInt.asIntN(32, BigInt(value)))]).toEqual([
+          member,
+          own[member] as number,
+        ]);
+        compared++;
+      }
     }
-  }
-  // The kernel has types of what its code uses, at least of these: xdp_action, sk_action, tcp_ca_state, perf_sw_ids.
-  expect(compared).toBeGreaterThan(20);
-});
+    // The kernel's BTF has at least these, which its code uses: xdp_action, sk_action, tcp_ca_state, perf_sw_ids.
+    expect(compared).toBeGreaterThan(20);
+  },
+);
 
-describe("in a bundle", () => {
+describe("a bundle", () => {
   const bundle = async (code: string): Promise<string> => {
     const folder = mkdtempSync(join(tmpdir(), "constants-"));
     try {
@@ -119,7 +122,7 @@ describe("in a bundle", () => {
     }
   };
 
-  hostTest("the constants that are used are there, and nothing else", async () => {
+  hostTest("contains only the constants that are used", async () => {
     const code = await bundle(`import { uapi } from "bun-bpf";
 console.log(uapi.XDP_PASS, uapi.BPF_F_USER_STACK, uapi.AF_INET6, uapi.PERF_TYPE_RAW);`);
     expect([...code.matchAll(/=(-?\d+)/g)].map(([, value]) => Number(value)).toSorted()).toEqual([
@@ -129,7 +132,7 @@ console.log(uapi.XDP_PASS, uapi.BPF_F_USER_STACK, uapi.AF_INET6, uapi.PERF_TYPE_
     expect(code.length).toBeLessThan(100);
   });
 
-  hostTest("an enumeration is alone there", async () => {
+  hostTest("contains only the enumeration that is used", async () => {
     const code = await bundle(`import { uapi } from "bun-bpf"; console.log(uapi.xdp_action);`);
     expect(code).toContain("XDP_REDIRECT:");
     expect(code).not.toContain("TC_ACT");
@@ -137,7 +140,7 @@ console.log(uapi.XDP_PASS, uapi.BPF_F_USER_STACK, uapi.AF_INET6, uapi.PERF_TYPE_
   });
 });
 
-bpfTest("results of programs are what the kernel takes them for", () => {
+bpfTest("the kernel returns the results of XDP programs unchanged", () => {
   for (const verdict of Object.values(uapi.xdp_action)) {
     using program = new Program({
       section: "xdp",
@@ -151,7 +154,7 @@ bpfTest("results of programs are what the kernel takes them for", () => {
   }
 });
 
-/** Returns the running kernel's types, where they can be read. */
+/** Returns the running kernel's BTF, or `undefined` if it cannot be read. */
 function readableKernel(): Btf | undefined {
   try {
     return Btf.kernel();

@@ -1,14 +1,14 @@
-/** @module The constants that scripts use, which src/uapi/constants.ts has: `uapi` of the public interface. */
+/** @module The constants in src/uapi/constants.ts, which scripts use as `uapi`. */
 
 import type { Constants } from "./sources.ts";
 
 /** Constants that belong together. */
 export interface Enumeration {
-  /** The summary of its documentation: what the values are, in one sentence. */
+  /** The summary of its documentation, without the full stop. */
   readonly about: string;
   readonly from: readonly Constants[];
   /**
-   * True for those that do not exclude each other, such as bits: there is no object and no type of these, only constants.
+   * True for constants that can be combined, such as flags: they get no object and no type.
    *
    * @default false
    */
@@ -124,12 +124,12 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named(bpf, /^BPF_FLOW_DISSECTOR_F_/),
   },
   bpf_devcg_type: {
-    about: "Types of devices, in the low half of `access_type` of cgroup/dev programs",
+    about: "Device types, in the low half of `access_type` of cgroup/dev programs",
     areSeparate: true,
     from: named(bpf, /^BPF_DEVCG_DEV_/),
   },
   bpf_devcg_access: {
-    about: "Kinds of access, in the high half of `access_type` of cgroup/dev programs",
+    about: "Access kinds, in the high half of `access_type` of cgroup/dev programs",
     areSeparate: true,
     from: named(bpf, /^BPF_DEVCG_ACC_/),
   },
@@ -144,7 +144,8 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named("kernel:linux/net.h", /^SOCK_(STREAM|DGRAM|RAW|RDM|SEQPACKET|DCCP|PACKET)$/),
   },
   ip_protocol: {
-    about: "Protocols of IP: the field `protocol` of IPv4, `nexthdr` of IPv6, and of sockets",
+    about:
+      "IP protocols: the field `protocol` of IPv4, `nexthdr` of IPv6, and the protocol of sockets",
     from: [
       { header: "linux/in.h", names: /^IPPROTO_(?!MAX$)/ },
       {
@@ -182,7 +183,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: ofEnum("linux/tcp.h", "tcp_ca_state"),
   },
   tcp_flags: {
-    about: "Flags in the byte 13 of a TCP header",
+    about: "Flags in byte 13 of a TCP header",
     areSeparate: true,
     from: named("kernel:net/tcp.h", /^TCPHDR_(FIN|SYN|RST|PSH|ACK|URG|ECE|CWR)$/),
   },
@@ -285,7 +286,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   task_flags: {
     about:
-      "Bits of the field `flags` of `struct task_struct`. They are the kernel's own; these are the same from Linux 5.10 to 7.2",
+      "Bits of the field `flags` of `struct task_struct`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2",
     areSeparate: true,
     from: named(
       "kernel:linux/sched.h",
@@ -308,7 +309,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     ],
   },
   access_mask: {
-    about: "Kinds of access that security hooks are asked for, such as `inode_permission`",
+    about: "Access masks of security hooks, such as `inode_permission`",
     areSeparate: true,
     from: named("kernel:linux/fs.h", /^MAY_(EXEC|WRITE|READ|APPEND|ACCESS|OPEN|CHDIR)$/),
   },
@@ -334,44 +335,45 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
 };
 
-/** The meaning of single constants, for their documentation. */
+/** The documentation of single constants. */
 export const meanings: Readonly<Record<string, string>> = {
   XDP_ABORTED: "Drops the packet as after an error: the tracepoint `xdp:xdp_exception` fires.",
   XDP_DROP: "Drops the packet.",
   XDP_PASS: "Hands the packet to the network stack.",
   XDP_TX: "Sends the packet out of the interface that it came from.",
   XDP_REDIRECT:
-    "Sends the packet where the helper `redirect` or `redirect_map` said: to an interface, a CPU, or an AF_XDP socket.",
-  TC_ACT_UNSPEC: "Takes the default action of the filter.",
+    "Sends the packet to the target of the helper `redirect` or `redirect_map`: an interface, a CPU, or an AF_XDP socket.",
+  TC_ACT_UNSPEC: "Uses the default action of the filter.",
   TC_ACT_OK: "Accepts the packet and ends the classification.",
   TC_ACT_RECLASSIFY: "Starts the classification again.",
   TC_ACT_SHOT: "Drops the packet.",
-  TC_ACT_PIPE: "Goes on with the next action.",
-  TC_ACT_STOLEN: "Ends the processing of the packet: somebody else has taken it over.",
+  TC_ACT_PIPE: "Continues with the next action.",
+  TC_ACT_STOLEN: "Ends the processing of the packet, whose ownership was taken over.",
   TC_ACT_QUEUED: "Ends the processing of the packet, as `TC_ACT_STOLEN` does.",
   TC_ACT_REPEAT: "Starts the classification again.",
-  TC_ACT_REDIRECT: "Sends the packet where the helper `redirect` said.",
-  TC_ACT_TRAP: "In hardware: hands the packet to the kernel.",
-  TCX_NEXT: "Goes on with the next program.",
+  TC_ACT_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
+  TC_ACT_TRAP:
+    "Hands the packet from hardware to the kernel; in the kernel it acts as `TC_ACT_STOLEN`.",
+  TCX_NEXT: "Continues with the next program.",
   TCX_PASS: "Accepts the packet, without the programs after this one.",
   TCX_DROP: "Drops the packet.",
-  TCX_REDIRECT: "Sends the packet where the helper `redirect` said.",
-  NETKIT_NEXT: "Goes on with the next program.",
+  TCX_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
+  NETKIT_NEXT: "Continues with the next program.",
   NETKIT_PASS: "Accepts the packet, without the programs after this one.",
   NETKIT_DROP: "Drops the packet.",
-  NETKIT_REDIRECT: "Sends the packet where the helper `redirect` or `redirect_peer` said.",
+  NETKIT_REDIRECT: "Sends the packet to the target of the helper `redirect` or `redirect_peer`.",
   SK_DROP: "Drops the packet or message; in sk_lookup, refuses the connection.",
   SK_PASS: "Lets the packet or message pass: to the socket that was chosen, if one was.",
   NF_DROP: "Drops the packet.",
   NF_ACCEPT: "Lets the packet pass to the next hook.",
-  NF_STOLEN: "Ends the processing of the packet: somebody else has taken it over.",
+  NF_STOLEN: "Ends the processing of the packet, whose ownership was taken over.",
   NF_QUEUE: "Hands the packet to user space.",
   NF_REPEAT: "Calls the hook again.",
   NF_STOP: "Accepts the packet without the hooks after this one; deprecated.",
   BPF_OK: "Lets the packet pass.",
   BPF_DROP: "Drops the packet.",
-  BPF_REDIRECT: "Sends the packet where the helper `redirect` said.",
-  BPF_LWT_REROUTE: "Routes the packet anew, by its changed header.",
+  BPF_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
+  BPF_LWT_REROUTE: "Routes the packet again, by its changed header.",
   BPF_FLOW_DISSECTOR_CONTINUE: "Leaves the packet to the kernel's dissector. Requires Linux 6.1.",
   BPF_ANY: "Stores whether the key exists or not.",
   BPF_NOEXIST: "Stores only if the key does not exist: EEXIST otherwise.",
@@ -423,21 +425,21 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_SK_LOOKUP_F_NO_REUSEPORT:
     "Takes the socket itself, without a choice among its reuseport group.",
   TCP_ESTABLISHED: "The connection is open.",
-  TCP_SYN_SENT: "A SYN was sent, the answer is awaited.",
+  TCP_SYN_SENT: "A SYN was sent; the answer is pending.",
   TCP_SYN_RECV: "A SYN was received and answered.",
   TCP_FIN_WAIT1: "This end has closed; its FIN is not acknowledged yet.",
-  TCP_FIN_WAIT2: "This end has closed, and waits for the FIN of the other.",
-  TCP_TIME_WAIT: "Both ends have closed; late packets are waited for.",
+  TCP_FIN_WAIT2: "This end has closed, and waits for the FIN of the other end.",
+  TCP_TIME_WAIT: "Both ends have closed; the socket waits for late packets.",
   TCP_CLOSE: "The socket is not connected.",
   TCP_CLOSE_WAIT: "The other end has closed.",
-  TCP_LAST_ACK: "Both ends have closed; the acknowledgement of the FIN is awaited.",
+  TCP_LAST_ACK: "Both ends have closed; the acknowledgement of the FIN is pending.",
   TCP_LISTEN: "The socket listens.",
   TCP_CLOSING: "Both ends have closed at the same time.",
-  TCP_NEW_SYN_RECV: "A connection request, before there is a socket for it.",
+  TCP_NEW_SYN_RECV: "A connection request that has no full socket yet.",
   TCP_BOUND_INACTIVE: "A pseudo state of inet_diag: bound, and not in any other state.",
   PF_KTHREAD: "The task is a kernel thread.",
   PF_IDLE: "The task is an idle thread.",
-  PF_EXITING: "The task is being ended.",
+  PF_EXITING: "The task is exiting.",
   PF_WQ_WORKER: "The task is a worker of a workqueue.",
   PF_FORKNOEXEC: "The task was forked and has not executed anything since.",
   PF_SUPERPRIV: "The task has used privileges of root.",

@@ -11,7 +11,7 @@ import { type Constants, constantFiles, layouts } from "./sources.ts";
 const input = readInput();
 const generated = generate(input);
 
-test("src/uapi has what the generator makes, and nothing else", () => {
+test("src/uapi has exactly the output of the generator", () => {
   const files = readdirSync(outputFolder, { recursive: true }).filter((name) =>
     /\.ts$/.test(`${name}`),
   );
@@ -21,7 +21,7 @@ test("src/uapi has what the generator makes, and nothing else", () => {
   }
 });
 
-test("the files only declare values: a bundler may leave out what is not used", () => {
+test("the files only declare values, so that bundlers can drop unused ones", () => {
   for (const text of generated.values()) {
     const code = text
       .replace(/\/\*\*[\s\S]*?\*\/|^\/\/.*$/gm, "")
@@ -45,12 +45,12 @@ test("no two files declare the same name", () => {
   expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
 });
 
-test("everything in the input is used", () => {
+test("the output has every number of the input", () => {
   const { constants, enums, layouts, syscalls } = input;
   const texts = [...generated.values()].join("\n");
   const values = texts.match(/[:=] -?\d+[,;]$/gm) ?? [];
   const tables = [constants, enums, layouts, syscalls].flatMap((table) => Object.values(table));
-  // Some are used twice: in an object of the library's own, and each as a constant of scripts.
+  // Some are used twice: in an object for the library, and as a constant for scripts.
   const objects = Object.values(constantFiles)
     .flatMap(({ groups }) => groups.flatMap(({ from }) => from))
     .filter((source) => source.object !== undefined && enumOf(source) === undefined);
@@ -70,7 +70,7 @@ test("no constant is in two enumerations", () => {
   expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
 });
 
-test("every meaning belongs to an existing constant", () => {
+test("every documented constant exists", () => {
   const text = [...generated.values()].join("\n");
   const undeclared = Object.keys(meanings).filter(
     (name) => !text.includes(`export const ${name} =`),
@@ -94,7 +94,7 @@ test("no constant of the kernel is typed by hand", () => {
 
 const kernel = readableKernel();
 
-test.skipIf(kernel === undefined)("fields are where the running kernel has them", () => {
+test.skipIf(kernel === undefined)("fields have the offsets of the running kernel's BTF", () => {
   const btf = kernel as Btf;
   for (const [name, layout] of Object.entries(layouts)) {
     // Not every kernel is built with Linux AIO and io_uring.
@@ -113,7 +113,7 @@ function namesOf(source: Constants): string[] {
   return read(input, source).map(([name]) => name);
 }
 
-/** Returns the running kernel's types, where they can be read. */
+/** Returns the running kernel's BTF, or `undefined` if it cannot be read. */
 function readableKernel(): Btf | undefined {
   try {
     return Btf.kernel();

@@ -1,12 +1,12 @@
 /**
- * Makes src/uapi, the kernel's numbers, from linux-X.Y.json: what one kernel version's headers have of them. Everybody gets
- * the same files.
+ * Generates src/uapi, the kernel's numbers, from linux-X.Y.json, which has the numbers in the headers of one kernel version. The output
+ * does not depend on the kernel that runs.
  *
  *   bun test/uapi/generate.ts            writes src/uapi
- *   bun test/uapi/generate.ts --reduce   makes linux-X.Y.json anew first, as after a change of sources.ts or for a newer kernel
+ *   bun test/uapi/generate.ts --reduce   first creates linux-X.Y.json again, after a change of sources.ts or for a newer kernel
  *
- * --reduce reads the headers of Debian sid's kernel, downloaded with apt (packages linux-libc-dev and linux-headers-*-common). It
- * needs a C compiler (cc) and objcopy. --headers FOLDER reads those of another version instead, unpacked by hand:
+ * --reduce downloads the headers of Debian sid's kernel with apt (packages linux-libc-dev and linux-headers-*-common). It needs a C
+ * compiler (cc) and objcopy. --headers FOLDER reads the headers of another version instead, which were unpacked by hand:
  *
  *   apt-get download linux-libc-dev=VERSION linux-headers-VERSION-common
  *   for package in *.deb; do dpkg -x $package FOLDER; done
@@ -22,11 +22,11 @@ import { type ConstantFile, type Constants, constantFiles, layouts } from "./sou
 /** The folder of the generated files. */
 export const outputFolder = join(packageRoot, "src/uapi");
 
-/** The name of the input beside this file. @throws {Error} unless there is exactly one */
+/** Returns the name of the input, which is in the folder of this file. @throws {Error} unless there is exactly one */
 export function inputName(): string {
   const [name, ...others] = readdirSync(import.meta.dir).filter((file) => isInput(file));
   if (name === undefined || others.length > 0) {
-    throw new Error(`one file linux-X.Y.json is needed in ${import.meta.dir}`);
+    throw new Error(`expected exactly one file linux-X.Y.json in ${import.meta.dir}`);
   }
   return name;
 }
@@ -36,7 +36,7 @@ export function readInput(name = inputName()): Reduced {
   return JSON.parse(readFileSync(join(import.meta.dir, name), "utf8")) as Reduced;
 }
 
-/** Makes the texts of all files of src/uapi, by name. */
+/** Returns the texts of all files of src/uapi, by name. */
 export function generate(input: Reduced): Map<string, string> {
   const from = `linux-${minor(input)}.json, from the headers of Linux ${input.linux}`;
   const text = (
@@ -55,25 +55,25 @@ export function generate(input: Reduced): Map<string, string> {
     }),
   );
   files.set("constants.ts", text("", publicBlocks(input), publicModule));
-  // Bundlers put the numbers of a constant enum in the place of its members.
+  // Bundlers replace the members of a constant enum by their numbers.
   const offsets = Object.keys(layouts).map((name) => {
     const fields = Object.entries(input.layouts[name] ?? {});
     const lines = fields.map(([field, offset]) => `  ${field} = ${offset},`);
-    return `/** T${layoutAbout(name).slice(1)}. */\nexport const enum ${name} {\n${lines.join("\n")}\n}`;
+    return `/** ${layoutAbout(name)}. */\nexport const enum ${name} {\n${lines.join("\n")}\n}`;
   });
-  files.set("layout.ts", text("where the fields of its structs are, in bytes", offsets));
+  files.set("layout.ts", text("offsets of the fields of structs, in bytes", offsets));
   return files;
 }
 
 /** The documentation of constants.ts, which is `uapi` to users. */
 const publicModule = `/**
- * Constants of the kernel, by the kernel's names: results of programs, flags of helper functions, states, families, protocols.
+ * Constants of the kernel under their names in the kernel: results of programs, flags of helper functions, states, families, protocols.
  *
- * Each is a number with a literal type. The constants of an enumeration are also in an object and a type, which have the name of
- * the kernel's enum if there is one: \`uapi.XDP_PASS\`, \`uapi.xdp_action.XDP_PASS\`, and the type \`uapi.xdp_action\`. Flags are
- * only numbers. A bundled script contains only the constants that it uses.
+ * Each constant is a number with a literal type. The constants of an enumeration are also in an object and a type, which have the name
+ * of the kernel's enum if there is one: \`uapi.XDP_PASS\`, \`uapi.xdp_action.XDP_PASS\`, and the type \`uapi.xdp_action\`. Flags
+ * exist only as numbers. A bundled script contains only the constants that it uses.
  *
- * The installed package loads this on first use. Code that runs for each event should read its constants once, outside of the
+ * The installed package loads this module on first use. Code that runs for each event should read its constants once, outside of the
  * callback (\`const { TCP_LISTEN } = uapi\`).
  *
  * @example
@@ -96,8 +96,9 @@ const publicModule = `/**
 
 function layoutAbout(name: string): string {
   const { type, part } = layouts[name]!;
-  const struct = part === undefined ? `struct ${type}` : `union ${type}, the part with ${part[0]}`;
-  return `the byte offsets in ${struct}`;
+  const struct =
+    part === undefined ? `\`struct ${type}\`` : `the part of \`union ${type}\` with \`${part[0]}\``;
+  return `Byte offsets of the fields of ${struct}`;
 }
 
 function constantBlocks(input: Reduced, { groups }: ConstantFile): string[] {
@@ -134,14 +135,14 @@ function constantBlocks(input: Reduced, { groups }: ConstantFile): string[] {
   });
 }
 
-/** Returns the names and values that a source takes. */
+/** Returns the names and values that a source selects. */
 export function read(input: Reduced, source: Constants): [string, number][] {
   const type = enumOf(source);
   const all = type === undefined ? input.constants[source.header] : input.enums[type];
   return Object.entries(all ?? {}).filter(([name]) => selects(source, name));
 }
 
-/** The constants of scripts: those that no other file declares, and the enumerations that they belong to. */
+/** Returns the blocks of constants.ts: the constants that no other file declares, and the enumerations. */
 function publicBlocks(input: Reduced): string[] {
   const places = new Map(
     Object.entries(constantFiles).flatMap(([file, { groups }]) =>
@@ -177,7 +178,7 @@ function publicBlocks(input: Reduced): string[] {
   return [[`export * from "./${flags}";`, ...lists].join("\n"), ...blocks];
 }
 
-/** @param own the constants that are declared here */
+/** Returns the declarations of an enumeration. @param own the constants that are declared in this file */
 function enumerationText(
   name: string,
   { about, areSeparate = false }: Enumeration,
@@ -198,14 +199,14 @@ function enumerationText(
   ].join("\n");
 }
 
-/** The union of an enumeration's values, as the formatter has it. */
+/** Returns the type of an enumeration's values, formatted. */
 function typeText(name: string): string {
   const union = `(typeof ${name})[keyof typeof ${name}];`;
   const line = `export type ${name} = ${union}`;
   return line.length <= 100 ? line : `export type ${name} =\n  ${union}`;
 }
 
-/** A statement that imports or exports names of another file, as the formatter has it. */
+/** Returns a statement that imports or exports names of another file, formatted. */
 function listText(statement: "import" | "export", names: readonly string[], file: string): string {
   const line = `${statement} { ${names.join(", ")} } from "./${file}";`;
   if (line.length <= 100) return line;
@@ -219,7 +220,7 @@ function constantText(name: string, value: number, about?: string): string {
   return `${doc}export const ${name} = ${value};`;
 }
 
-/** A constant for each call: a bundle then has the numbers of those that it makes. */
+/** Returns a constant for each system call, so that a bundle contains only the numbers that it uses. */
 function syscallBlock({ syscalls }: Reduced): string {
   const [names = []] = Object.values(syscalls).map((numbers) => Object.keys(numbers));
   const tables = names.map((name) => {
@@ -231,10 +232,10 @@ function syscallBlock({ syscalls }: Reduced): string {
   return `// System calls that libc does not wrap, by architecture.\n${tables.join("\n")}`;
 }
 
-/** One text takes half the bytes of an object in a bundle. */
+/** Returns a list of names as one string, which takes half the bytes of an object in a bundle. */
 function listOfNames(name: string, entries: readonly (readonly [string, number])[]): string {
   const names: string[] = [];
-  // The first of several names is the name proper: EAGAIN, not EWOULDBLOCK.
+  // Of several names for one number the first is used: EAGAIN, not EWOULDBLOCK.
   for (const [constant, value] of entries) names[value] ??= constant;
   const words = Array.from(names, (constant) => constant ?? "-");
   const lines = [""];
@@ -247,7 +248,7 @@ function listOfNames(name: string, entries: readonly (readonly [string, number])
     .map((line) => `  "${line}"`)
     .join(" +\n")
     .replace(/ "$/, '"');
-  return `/** The names by number, from 0 on; \`-\` stands for none. */\nexport const ${name} =\n${quoted};`;
+  return `/** Names by number, from 0 on; \`-\` stands for a number without a name. */\nexport const ${name} =\n${quoted};`;
 }
 
 function objectText(name: string, entries: readonly (readonly [string, number])[]): string {

@@ -1,4 +1,4 @@
-/** @module Reads the headers of a kernel version, for the parts of them that src/uapi needs. */
+/** @module Reads the parts of the headers of a kernel version that src/uapi needs. */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
@@ -20,32 +20,32 @@ import {
 export interface Reduced {
   /** The version: `"7.2.13"`. */
   readonly linux: string;
-  /** By header. */
+  /** Macros and members of enums, by header. */
   readonly constants: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  /** By the name of the enum. */
+  /** Members of enums, by the name of the enum. */
   readonly enums: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  /** By the name in `layouts`: the offsets of the fields and, as `sizeof`, the size. */
+  /** Offsets of fields and, as `sizeof`, the size, by the name in `layouts`. */
   readonly layouts: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  /** By architecture, in the spelling of `process.arch`. */
+  /** Numbers of system calls, by architecture in the spelling of `process.arch`. */
   readonly syscalls: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
-/** Folders of headers of one version, as Debian's packages have them. */
+/** Folders of the headers of one version, as in Debian's packages. */
 interface Headers {
-  /** Root of the unpacked package `linux-libc-dev`: what user space includes. */
+  /** Root of the unpacked package `linux-libc-dev`: the headers for user space. */
   readonly user: string;
-  /** Root of the unpacked package `linux-headers-VERSION-common`: what the kernel itself includes. */
+  /** Root of the unpacked package `linux-headers-VERSION-common`: the headers that are internal to the kernel. */
   readonly kernel: string;
 }
 
-/** Downloads the headers of Debian sid, the newest kernel that is packaged. */
+/** Downloads the headers of Debian sid, which has the newest packaged kernel. */
 export async function downloadHeaders(): Promise<Headers> {
   const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
   const archive = new Archive("sid", "amd64", join(cache, "bun-bpf", "kernels"));
   await archive.update();
   const find = async (name: string, pattern: RegExp): Promise<string> => {
     const found = (await archive.dependencies(name)).find((other) => pattern.test(other));
-    if (found === undefined) throw new Error(`package ${name} depends on no ${pattern}`);
+    if (found === undefined) throw new Error(`package ${name} has no dependency ${pattern}`);
     return found;
   };
   const headers = await find("linux-headers-amd64", /^linux-headers-/);
@@ -55,7 +55,7 @@ export async function downloadHeaders(): Promise<Headers> {
   };
 }
 
-/** Reads what `sources.ts` names. A C compiler (cc) and objcopy evaluate the headers. */
+/** Reads the parts that `sources.ts` names. It evaluates the headers with a C compiler (cc) and objcopy. */
 export function reduce({ user, kernel }: Headers): Reduced {
   using compiler = new Compiler(user);
   const version = versionOf(readFileSync(join(user, "usr/include/linux/version.h"), "utf8"));
@@ -63,7 +63,7 @@ export function reduce({ user, kernel }: Headers): Reduced {
     ...new Bun.Glob("usr/src/linux-headers-*-common").scanSync({ cwd: kernel, onlyFiles: false }),
   ];
   if (!kernelRoot.includes(`linux-headers-${version}`)) {
-    throw new Error(`the headers are of ${version}, and of another version in ${kernelRoot}`);
+    throw new Error(`the headers are of different versions: ${version}, and ${kernelRoot}`);
   }
   const textOf = (header: string): string => {
     const path = header.startsWith("kernel:")
@@ -101,17 +101,17 @@ export function reduce({ user, kernel }: Headers): Reduced {
   };
 }
 
-/** Returns the name of the enum that a source takes the members of, if it does. */
+/** Returns the name of the enum whose members a source selects, if it selects one. */
 export function enumOf({ enum: type, object }: Constants): string | undefined {
   return type ?? object?.enum;
 }
 
-/** Whether a source takes a name of its header. */
+/** Returns true if a source selects a name of its header. */
 export function selects({ names, object }: Constants, name: string): boolean {
   return name.startsWith(object?.prefix ?? "") && (names?.test(name) ?? true);
 }
 
-/** The offset of each field of a struct or union, and its size as `sizeof`. */
+/** Returns the offset of each field of a struct or union, and its size as `sizeof`. */
 export function readLayout(btf: Btf, { type, part, bits = [] }: Layout): Record<string, number> {
   const outer = btf.find("union", type) ?? btf.find("struct", type);
   if (outer === undefined) throw new Error(`there is no struct or union ${type}`);
@@ -170,21 +170,21 @@ function withoutComments(text: string): string {
   return text.replace(/\/\*[\s\S]*?\*\//g, " ").replace(/\/\/.*$/gm, "");
 }
 
-/** The members of an enum, without those that only mark its end or its beginning. */
+/** Returns the members of an enum, without those that mark its beginning or end. */
 function enumerators(text: string, name: string): string[] {
   const body = new RegExp(`\\benum\\s+${name}\\s*\\{([\\s\\S]*?)\\}`).exec(text)?.[1];
   if (body === undefined) throw new Error(`there is no enum ${name}`);
   return membersOf(body).filter((member) => !/^_*MAX_|^__/.test(member));
 }
 
-/** All members of enums, and all macros with a value. */
+/** Returns all members of enums, and all macros with a value. */
 function identifiers(text: string): string[] {
   return [
     ...new Set([
       ...Array.from(text.matchAll(/\benum\b[^{;()]*\{([\s\S]*?)\}/g), ([, body = ""]) =>
         membersOf(body),
       ).flat(),
-      // A macro is given the name and the number of each helper, which makes the enum of them.
+      // A macro with the name and the number of each helper generates their enum.
       ...Array.from(text.matchAll(/\bFN\((\w+),\s*\d+,/g), ([, name]) => `BPF_FUNC_${name}`),
       ...Array.from(
         text.matchAll(/^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)(?=[ \t]+\S)/gm),
@@ -210,14 +210,14 @@ class Compiler implements Disposable {
       .flatMap((folder) => ["-isystem", folder]);
   }
 
-  /** The values of macros and of members of enums. */
+  /** Returns the values of macros and of members of enums. */
   values(header: string, text: string, names: readonly string[]): Record<string, number> {
     const isInternal = header.startsWith("kernel:");
     const program = join(this.#folder, "program");
     this.#compile(
       [
         `#include <linux/types.h>`,
-        // User space cannot include the kernel's own headers: only what defines the names is taken from them.
+        // User space cannot include the kernel's internal headers: only the definitions of the names are copied from them.
         ...(isInternal
           ? [
               `#include <linux/const.h>`,
@@ -244,7 +244,7 @@ class Compiler implements Disposable {
     );
   }
 
-  /** The types of {@link layoutHeaders}, as BTF. A variable of each type makes the compiler describe it. */
+  /** Returns types of {@link layoutHeaders} as BTF. A variable of each type makes the compiler describe it. */
   types(names: readonly string[]): Btf {
     const object = join(this.#folder, "types.o");
     const section = join(this.#folder, "types.btf");
@@ -271,7 +271,7 @@ class Compiler implements Disposable {
   }
 }
 
-/** The definition of the enum that has a member, if one has: its members may go on counting from those before them. */
+/** Returns the definition of the enum that has a member, if there is one: members can depend on those before them. */
 function enumWith(text: string, name: string): string | undefined {
   return Array.from(text.matchAll(/\benum\b[^{;()]*\{([\s\S]*?)\}/g))
     .find(([, body = ""]) => membersOf(body).includes(name))

@@ -1,24 +1,25 @@
-/** @module What each file of src/uapi takes from the kernel's headers. */
+/** @module The parts of the kernel's headers that each file of src/uapi contains. */
 
 /** Constants of a header: an `export const` for each, or the properties of one object. */
 export interface Constants {
-  /** Its path below the headers for user space; `kernel:` before it for one that the kernel keeps to itself. */
+  /** The path below the headers for user space. The prefix `kernel:` marks a header that is internal to the kernel. */
   readonly header: string;
-  /** Selects names: of macros, and of members of enums; for an object all that have its prefix, where it is not given. */
+  /** Selects names of macros and of members of enums. By default an object has all names with its prefix. */
   readonly names?: RegExp;
-  /** Takes the members of this enum only, each as a constant. */
+  /** Selects only the members of this enum, each as a constant. */
   readonly enum?: string;
-  /** A list, in one text, of the names by their numbers. */
+  /** A list of the names by their numbers, as one string. */
   readonly list?: {
     readonly name: string;
-    /** Left out of the names in it. */
+    /** The prefix that is removed from the names. */
     readonly prefix?: string;
   };
+  /** An object of the names and numbers. */
   readonly object?: {
     readonly name: string;
-    /** Left out of the names of its properties. */
+    /** The prefix that is removed from the names. */
     readonly prefix: string;
-    /** Takes the members of this enum only. */
+    /** Selects only the members of this enum. */
     readonly enum?: string;
   };
 }
@@ -29,11 +30,12 @@ export interface ConstantFile {
   readonly groups: readonly { readonly about?: string; readonly from: readonly Constants[] }[];
 }
 
-/** A struct or union; of a union, one anonymous part of it by two of its members, or a named one by its name. */
+/** A struct or union, or a part of a union. */
 export interface Layout {
   readonly type: string;
+  /** A part of the union: an anonymous struct by two of its members, or a member by its name. */
   readonly part?: readonly [string, string?];
-  /** Bit-fields that are taken, too: as the bit that each starts at, counted from the start of the struct. */
+  /** Bit-fields to include: each as the number of its first bit, counted from the start of the struct. */
   readonly bits?: readonly string[];
 }
 
@@ -44,7 +46,7 @@ const enumOf = (name: string, prefix: string, type: string): Constants => ({
 
 const anywhere = "the same on x86-64 and arm64";
 
-/** The files of constants by name, in the order of what is in them. */
+/** The files of constants by name. */
 export const constantFiles: Readonly<Record<string, ConstantFile>> = {
   "bpf.ts": {
     about: "flags and sizes of bpf(2)",
@@ -61,7 +63,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
     ],
   },
   "enumerations.ts": {
-    about: "the kinds of maps, programs, attachments, links and perf events",
+    about: "types of maps, programs, attachments, links and perf events",
     groups: [
       {
         from: [
@@ -83,7 +85,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: [
           {
             header: "linux/bpf.h",
-            // Commands proper; this one is a flag beside them.
+            // BPF_COMMON_ATTRS is a flag, not a command.
             names: /^(?!BPF_COMMON_ATTRS$)/,
             enum: "bpf_cmd",
             list: { name: "bpfCommandNames", prefix: "BPF_" },
@@ -135,13 +137,13 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         })),
       },
       {
-        about: "The kernel's own, which bpf(2) returns all the same",
+        about: "Internal to the kernel, but bpf(2) returns it",
         from: [{ header: "kernel:linux/errno.h", names: /^ENOTSUPP$/ }],
       },
     ],
   },
   "system.ts": {
-    about: "system calls, and what they take",
+    about: "system calls and their arguments",
     groups: [
       {
         about: `fcntl(2) and open(2); ${anywhere}`,
@@ -312,7 +314,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
   },
 };
 
-/** The headers that have the structs. */
+/** The headers that declare the structs. */
 export const layoutHeaders = [
   "linux/bpf.h",
   "linux/perf_event.h",
@@ -320,7 +322,7 @@ export const layoutHeaders = [
   "linux/aio_abi.h",
 ] as const;
 
-/** The structs, by the name they get in layout.ts. */
+/** The structs, by their names in layout.ts. */
 export const layouts: Readonly<Record<string, Layout>> = {
   MAP_CREATE: { type: "bpf_attr", part: ["map_type", "max_entries"] },
   MAP_ELEM: { type: "bpf_attr", part: ["key", "value"] },

@@ -1,4 +1,4 @@
-// A Worker that makes calls fail, and tells how many times errno was not this call's.
+// A Worker that makes calls fail, and posts the number of wrong errnos.
 import { wrongErrnos } from "../failing_calls.ts";
 
 declare const self: Worker;

@@ -1,8 +1,8 @@
-// Run as a child, as what it tests could end the process: views of an array map, read in compiled code before and after
-// the map is disposed of. Prints "survived".
+// Reads views of an array map in compiled code, before and after the map is disposed of, and prints "survived". It runs as a
+// child, because a failure ends the process.
 import { ArrayMap, t } from "../../../src/index.ts";
 
-/** Run often enough to be compiled before the disposal. */
+/** Sums the bytes. It is called often enough to be compiled before the disposal. */
 function sumBytes(bytes: Uint8Array): number {
   let sum = 0;
   for (let i = 0; i < 64; i++) sum += bytes[i] ?? -1;
@@ -32,7 +32,7 @@ for (let round = 0; round < 5; round++) {
   Bun.gc(true);
   map[Symbol.dispose]();
   Bun.gc(true);
-  // What lay there is unmapped now: put something else in its place, which must not be seen or changed.
+  // The memory is unmapped now. Map something else there, which must not be read or changed.
   const others = Array.from({ length: 20 }, () => new Uint8Array(8192).fill(1));
   for (let i = 0; i < 120_000; i++) {
     if (sumBytes(bytes) !== -64) throw new Error("a byte was read after disposal");

@@ -1,5 +1,5 @@
-// Run as a child, as what it tests could end the process: the ring's read-only memory in compiled code, while the ring
-// lives (its positions, its records) and after disposal (a view that the callback kept). Prints "survived".
+// Reads the read-only memory of a ring in compiled code: positions and records while it is open, and a view after disposal.
+// Prints "survived". It runs as a child, because a failure ends the process.
 import { asm, Program, RingBuf, t } from "../../../src/index.ts";
 
 const ring = new RingBuf({ size: 65_536, event: t.u64Number });
@@ -24,7 +24,7 @@ const data = new Uint8Array(14);
 let kept: DataView | undefined;
 let received = 0;
 
-// Positions on their own, in a loop that is compiled: reading them must not write.
+// Reads the positions in a loop that is compiled. Reading must not write.
 for (let i = 0; i < 200_000; i++) received += ring.backlog;
 for (let round = 0; round < 100; round++) {
   for (let i = 0; i < 20; i++) program.testRun({ data });

@@ -1,4 +1,4 @@
-// A Worker that changes an array map through a descriptor of its own, a while after it was told to.
+// A Worker that changes an array map through a duplicated descriptor, a given time after a message.
 import { ArrayMap, t } from "../../../src/index.ts";
 
 declare const self: Worker;

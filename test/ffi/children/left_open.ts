@@ -1,4 +1,5 @@
-// Run as a child or as a Worker: opens what its first argument names, and ends as its second one says.
+// Opens the object that the first argument names, and ends in the way that the second one names. It runs as a child or as a
+// Worker.
 import { closeSync, openSync } from "node:fs";
 import { Descriptor } from "../../../src/ffi/descriptor.ts";
 import { ArrayMap, HashMap, openHandles, t } from "../../../src/index.ts";
@@ -62,6 +63,6 @@ const endings: Record<string, () => void> = {
 
 const [opening = "", ending = ""] = process.argv.slice(2);
 openings[opening]?.();
-// What is done at exit is arranged long before, as a rule.
+// Exit listeners are usually added before the tick in which the process exits.
 await Bun.sleep(0);
 endings[ending]?.();

@@ -1,2 +1,2 @@
-// Run as a child: has a Worker do what left_open.ts does with these arguments.
+// Runs left_open.ts with these arguments in a Worker.
 new Worker(new URL("left_open.ts", import.meta.url), { argv: process.argv.slice(2) });

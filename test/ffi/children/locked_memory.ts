@@ -1,5 +1,5 @@
-// Makes maps of 8 MiB in all, and prints the limit on locked memory before and after, or the refusal: locked_memory.ts [keep]
-// Without `keep` it gives up CAP_SYS_RESOURCE first, which raising the limit beyond the hard one takes.
+// locked_memory.ts [keep]: creates a map of 8 MiB, and prints the limit on locked memory before and after, and the error.
+// Without `keep` it first drops CAP_SYS_RESOURCE, which is needed to raise the limit above the hard limit.
 import { dlopen } from "bun:ffi";
 import { lockedMemoryLimit } from "../../../src/ffi/permission.ts";
 import { ArrayMap, BpfError, t } from "../../../src/index.ts";

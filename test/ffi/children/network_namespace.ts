@@ -1,4 +1,4 @@
-// Run without capabilities: which call is refused that would enter a new network namespace.
+// Tries to enter a new network namespace without capabilities, and prints the error and the call that failed.
 import { BpfError } from "../../../src/ffi/error.ts";
 import { inNewNetworkNamespace } from "../../../src/ffi/namespace.ts";
 

@@ -1,4 +1,4 @@
-/** @module Makes something with more and more descriptors left until that succeeds, and tells what it failed with before. */
+/** @module Repeats operations with more and more free descriptors until they succeed, and prints the errors. */
 import { existsSync } from "node:fs";
 import * as lib from "../../../src/index.ts";
 import { takeDescriptors } from "../../support/last_descriptors.ts";
@@ -8,12 +8,12 @@ const { asm, t } = lib;
 const code = [asm.mov(asm.r0, 0), asm.exit()];
 const value = t.u32;
 
-/** Objects for the operations, made while there are descriptors. */
+/** Objects for the operations, created while descriptors are free. */
 const map = new lib.HashMap({ key: t.u32, value, maxEntries: 1, name: "given" });
 const ring = new lib.RingBuf({ event: value, size: 4096 });
 const mapped = new lib.ArrayMap({ value, length: 1, mmap: true });
 const program = new lib.Program({ section: "raw_tracepoint/sys_enter", license: "GPL", code });
-// Linux 5.10 refuses the same program twice at one place.
+// Linux 5.10 does not attach the same program twice to one raw tracepoint.
 new lib.Program({ section: "raw_tracepoint/sys_enter", license: "GPL", code }).attach();
 const tracepoint = new lib.Program({
   section: "tp/syscalls/sys_enter_getpid",
@@ -23,7 +23,7 @@ const tracepoint = new lib.Program({
 
 const path = `${new lib.BpfFileSystem().path}/events`;
 
-/** The things that take descriptors. */
+/** The operations that need descriptors. */
 const makers: Readonly<Record<string, () => unknown>> = {
   HashMap: () => new lib.HashMap({ key: t.u32, value, maxEntries: 1 }),
   PerCpuArrayMap: () => new lib.PerCpuArrayMap({ value, length: 1 }),

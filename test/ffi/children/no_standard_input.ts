@@ -1,4 +1,4 @@
-// Run as a child: with descriptor 0 free, whatever opens one next gets that number. Prints JSON.
+// Closes descriptor 0, so that the next opened file gets that number, then creates objects and prints their descriptors as JSON.
 import { closeSync, readdirSync, readlinkSync } from "node:fs";
 import { ArrayMap, asm, HashMap, Program, RingBuf, t } from "../../../src/index.ts";
 
@@ -19,7 +19,7 @@ const bpf = open.filter((fd) => {
   try {
     return readlinkSync(`/proc/self/fd/${fd}`).includes("bpf");
   } catch {
-    // The listing's own descriptor is closed by now.
+    // The descriptor of the directory listing is closed already.
     return false;
   }
 });

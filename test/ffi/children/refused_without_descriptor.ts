@@ -1,4 +1,4 @@
-/** @module Creates a map without the capability, and without a descriptor left to find that out. */
+/** @module Creates a map without CAP_BPF, and without a free descriptor to read the capabilities. */
 import { type BpfError, HashMap, t } from "../../../src/index.ts";
 import { takeDescriptors } from "../../support/last_descriptors.ts";
 

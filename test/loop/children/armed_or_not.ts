@@ -1,4 +1,4 @@
-/** @module A watch keeps the process alive while it is armed, and not otherwise. */
+/** @module Arms and disarms a watch, which keeps the process alive only while it is armed. */
 import { watch } from "../../../src/loop/event_loop.ts";
 import { Signal } from "../bridges.ts";
 
@@ -8,6 +8,6 @@ const watched = watch(
   () => console.log("ready"),
 );
 watched.arm();
-// Nothing but the wait keeps the process alive until this fires.
+// Only the wait keeps the process alive until this timer fires.
 setTimeout(() => signal.raise(), 100).unref();
 process.on("exit", () => console.log("exit"));

@@ -1,4 +1,4 @@
-/** @module A Worker that consumes 50 numbers of a ring that the main thread made. */
+/** @module A Worker that consumes 50 numbers from a ring that the main thread created. */
 import { RingBuf, t } from "../../../src/index.ts";
 
 declare const self: Worker;

@@ -1,4 +1,4 @@
-/** @module Puts 100 records, one every few milliseconds, and checks that each comes once and in order. */
+/** @module Submits 100 records, one every few milliseconds, and checks that each is delivered once and in order. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../../ring/producer.ts";
 

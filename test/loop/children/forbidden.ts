@@ -1,4 +1,4 @@
-/** @module Forbids itself system calls, as a container's seccomp profile does, and then waits for a descriptor. */
+/** @module Installs a seccomp filter for the given system calls, like that of a container, and waits for a descriptor. */
 import { dlopen, ptr } from "bun:ffi";
 import { architecture } from "../../../src/ffi/platform.ts";
 import { eventLoop, watch } from "../../../src/loop/event_loop.ts";
@@ -12,7 +12,7 @@ const forbidden = process.argv.slice(2).map((name) => {
   return ofCall[architecture];
 });
 
-/** Classic BPF: load the number of the call, and answer EPERM (or another error) to those forbidden. */
+/** Classic BPF: loads the number of the call, and returns EPERM (or another error) for forbidden ones. */
 const [load, jumpIfEqual, answer] = [0x20, 0x15, 0x06];
 const [refuse, allow] = [0x0005_0000 | Number(process.env["FORBIDDEN_ERRNO"] ?? 1), 0x7fff_0000];
 const instructions = [
@@ -40,7 +40,7 @@ const programView = new DataView(program.buffer);
 programView.setUint16(0, instructions.length, true);
 programView.setBigUint64(8, BigInt(ptr(filter)), true);
 const [setNoNewPrivileges, setSeccomp, filterMode] = [38, 22, 2];
-// The kernel wants 1 here, which a pointer argument carries as well as a number.
+// The kernel requires 0 in the third argument, so it can be declared as a pointer.
 prctl(setNoNewPrivileges, 1, null, 0, 0);
 if (prctl(setSeccomp, filterMode, program, 0, 0) !== 0) throw new Error("seccomp is refused");
 if (filter[0] !== load) throw new Error("the filter moved");

@@ -1,4 +1,4 @@
-/** @module What Bun itself costs with the same code loaded, while it waits for something that does not come. */
+/** @module Loads the same code as idle_ring.ts and waits for a timer that does not fire, to measure an idle Bun. */
 import { RingBuf, t } from "../../../src/index.ts";
 
 new RingBuf({ size: 4096, event: t.u32 });

@@ -1,4 +1,4 @@
-/** @module Begins to wait when no descriptor is left, and tells by which bridges events come then and later. */
+/** @module Starts a consumer while few descriptors are free, and prints the bridges that deliver its events then and later. */
 import { type BpfError, eventLoop, RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../../ring/producer.ts";
 import { takeDescriptors } from "../../support/last_descriptors.ts";
@@ -16,7 +16,7 @@ function subscribe() {
   return subscription;
 }
 
-/** Has events delivered, some of them after the loop has slept. */
+/** Submits records, some of them while the loop sleeps, and counts the events. */
 async function deliver(): Promise<void> {
   const before = received.length;
   for (let value = 0; value < 20; value++) {
@@ -38,7 +38,7 @@ const errors: BpfError[] = [];
   errors.push(...(eventLoop.refusals as BpfError[]));
   await deliver();
   taken[Symbol.dispose]();
-  // The time of an attempt, and some more.
+  // Longer than the interval of attempts.
   for (let wait = 0; wait < 40 && eventLoop.refusals.length > 0; wait++) await Bun.sleep(100);
   bridges.push(eventLoop.bridge);
   await deliver();

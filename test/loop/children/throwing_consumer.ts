@@ -1,4 +1,4 @@
-/** @module Six wake-ups in one batch, twice; half of those who are woken throw, the first time. */
+/** @module Wakes six watches at the same time, twice. The first time half of them throw. */
 import { watch } from "../../../src/loop/event_loop.ts";
 import { Signal } from "../bridges.ts";
 

@@ -1,4 +1,4 @@
-/** Stores and deletes keys of a map as fast as it can until it is told to stop, and answers with what failed, or "". */
+/** Worker that stores and deletes keys of a map as fast as possible until the stop flag is set. It posts its error, or "". */
 import { Random } from "../../types/random.ts";
 import { churnedKinds, type ChurnedKind, type ChurnTask, shared } from "../churned_kinds.ts";
 
@@ -26,7 +26,7 @@ function churn({ kind, fd, first, count, seed, memory }: ChurnTask): void {
 self.onmessage = ({ data }: MessageEvent<ChurnTask>) => {
   let failure = "";
   try {
-    // The map is closed when it returns: what a Worker has open when it answers stays open.
+    // Closes the map before the message: the termination of a Worker closes nothing.
     churn(data);
   } catch (error) {
     failure = error instanceof Error ? String(error.stack) : String(error);

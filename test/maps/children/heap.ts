@@ -1,4 +1,4 @@
-// Does one thing very often, between two marks on stderr, where the engine logs its collections: heap.ts WHAT
+// Repeats an operation between two marks on stderr, where the engine logs its collections: heap.ts OPERATION
 import { ArrayMap, HashMap, t } from "../../../src/index.ts";
 
 const what = process.argv[2] as string;
@@ -11,7 +11,7 @@ for (let key = 0; key < 1024; key++) hash.set(key, key);
 
 let kept: unknown;
 
-/** Calls whose numbers are all that they give and take. */
+/** Calls with numbers as arguments and results only. */
 const operations: Record<string, (i: number) => void> = {
   nothing: () => {},
   "an object each": (i) => {

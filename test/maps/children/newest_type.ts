@@ -1,4 +1,4 @@
-// Creates a map of the newest type that is known, where probes of the kernel are not loaded, and prints what that refuses.
+// Creates a map of the newest map type without loading probes of the kernel, and prints the error.
 import { createFromSpec } from "../../../src/maps/create.ts";
 import { RHASH } from "../../../src/maps/map_types.ts";
 import { BpfError } from "../../../src/ffi/error.ts";

@@ -1,4 +1,4 @@
-/** Runs the program of a descriptor as often as it is told, says when it begins, and sets the state when it is done. */
+/** Worker that runs the program of a descriptor a number of times. It posts a message at the start and sets a flag at the end. */
 import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 
 declare const self: Worker;

@@ -1,6 +1,6 @@
 /**
- * Run as a child for which the possible CPUs are "0,2-3,8": prints as JSON what the library makes of that. There are more
- * than the machine really has, so that the kernel uses less of the memory than there is.
+ * Child process for which the possible CPUs are "0,2-3,8". Prints as JSON how the library uses them. They are more than the
+ * machine has, so that the kernel writes less than the memory has room for.
  */
 import { PerCpuArrayMap, possibleCpus, t } from "../../../src/index.ts";
 
@@ -22,7 +22,7 @@ try {
 console.log(
   JSON.stringify({
     cpus: possibleCpus(),
-    // The kernel has the first value of all, and leaves the memory of those that there are not as it was.
+    // The kernel writes the values of its own CPUs, and leaves the memory of the others unchanged.
     values: map.get(0),
     ofCpu0: map.getCpu(0, 0),
     folded: map.reduce(0, (cpus: number[], _value, cpu) => [...cpus, cpu], []),

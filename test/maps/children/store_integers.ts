@@ -1,4 +1,4 @@
-/** Stores one of two integers after the other in a mapped array, until it is told to stop. */
+/** Worker that alternately stores two integers in a mapped array until the stop flag is set. */
 import { ArrayMap, t } from "../../../src/index.ts";
 
 declare const self: Worker;

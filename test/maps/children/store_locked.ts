@@ -1,4 +1,4 @@
-/** Stores values whose parts are all the same in an array with a spin lock, until it is told to stop. */
+/** Worker that stores values with equal fields in an array with a spin lock until the stop flag is set. */
 import { ArrayMap, t } from "../../../src/index.ts";
 
 declare const self: Worker;

@@ -1,6 +1,6 @@
-// Run without capabilities: what this process is told when it creates maps. Prints JSON.
+// Runs without capabilities. Prints the errors of creating maps as JSON.
 import { ArrayMap, BpfError, HashMap, t } from "../../../src/index.ts";
-import { badConstructions, misjudgement } from "../bad_options.ts";
+import { badConstructions, findWrongError } from "../bad_options.ts";
 
 function refusal(construct: () => Disposable): object {
   try {
@@ -16,6 +16,6 @@ function refusal(construct: () => Disposable): object {
 const report = {
   hash: refusal(() => new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "counts" })),
   array: refusal(() => new ArrayMap({ value: t.u32, length: 1 })),
-  misjudged: badConstructions.map(misjudgement).filter((found) => found !== undefined),
+  misjudged: badConstructions.map(findWrongError).filter((found) => found !== undefined),
 };
 console.log(JSON.stringify(report));

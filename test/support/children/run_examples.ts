@@ -1,5 +1,5 @@
-// Runs examples one after another in one process, which spares each the loading of the library: run_examples.ts MARK FILE...
-// Behind the output of each, MARK is a line on both streams; on stderr behind what the example threw, as JSON.
+// run_examples.ts MARK FILE...: runs examples one after another in one process, so that the library is loaded only once.
+// After each example it prints a line with MARK to both streams; on stderr the thrown error, as JSON, is before MARK.
 const [mark = "", ...files] = process.argv.slice(2);
 
 for (const file of files) {
