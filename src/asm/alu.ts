@@ -42,8 +42,8 @@ import {
  * forms use the low halves of the registers, clear the high half of `dst`, and take an immediate up
  * to 2^32-1.
  *
- * @throws {TypeError} when an operand is neither a register nor a number
- * @throws {RangeError} when `dst` is the frame pointer, or the immediate out of range
+ * @throws {TypeError} if an operand is neither a register nor a number
+ * @throws {RangeError} if `dst` is the frame pointer, or the immediate out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -165,8 +165,8 @@ export const neg32: AluUnary = (dst) =>
 /**
  * Copies the low bits of `src` and fills the rest of `dst` with their sign. Linux 6.6.
  *
- * @throws {TypeError} when an operand is not a register
- * @throws {RangeError} when `dst` is the frame pointer
+ * @throws {TypeError} if an operand is not a register
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -206,8 +206,8 @@ function byteOrder(mnemonic: string, opcode: number, bits: number): AluUnary {
  * Between the host's byte order and big-endian, which is the network's: the low 16 bits, the rest
  * becomes 0.
  *
- * @throws {TypeError} when the operand is not a register
- * @throws {RangeError} when it is the frame pointer
+ * @throws {TypeError} if the operand is not a register
+ * @throws {RangeError} if it is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -239,8 +239,8 @@ export const bswap64: AluUnary = byteOrder("bswap64", BPF_ALU64 | BPF_TO_LE, 64)
  * `dst = addr_space_cast(src, to, from)`: converts a pointer into an arena between the kernel's view
  * of it (0) and the user's (1). Linux 6.9.
  *
- * @throws {TypeError} when `dst` or `src` is not a register
- * @throws {RangeError} when `dst` is the frame pointer, or a space is not 0 to 65535
+ * @throws {TypeError} if `dst` or `src` is not a register
+ * @throws {RangeError} if `dst` is the frame pointer, or a space is not 0 to 65535
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

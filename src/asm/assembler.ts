@@ -52,10 +52,10 @@ export interface Assembled {
  *
  * @param code - instructions, labels and function starts, in arrays of any depth
  * @param resolver - what finds the maps and the kernel's symbols that the program names
- * @throws {AssemblerError} when the program is empty or falls off its end, a label or a function is
+ * @throws {AssemblerError} if the program is empty or falls off its end, a label or a function is
  *   missing or doubled, a jump is too long, or a reference cannot be resolved
- * @throws {TypeError} when something in the code is not an instruction
- * @throws {RangeError} when a field of an instruction made by hand does not fit its bits
+ * @throws {TypeError} if something in the code is not an instruction
+ * @throws {RangeError} if a field of an instruction made by hand does not fit its bits
  * @example
  * ```ts
  * import { asm, assemble } from "bun-bpf";

@@ -33,8 +33,8 @@ function unknownHelper(name: string): string {
  * `r0 = helper(r1, r2, r3, r4, r5)`: calls one of the kernel's helpers, by name or by number.
  * Destroys `r1` to `r5`.
  *
- * @throws {TypeError} when there is no helper of that name
- * @throws {RangeError} when a number is not 1 to 2^31-1
+ * @throws {TypeError} if there is no helper of that name
+ * @throws {RangeError} if a number is not 1 to 2^31-1
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -61,7 +61,7 @@ export function call(helper: HelperName | number): Instruction {
  * `r0 = name(r1, ..., r5)`: calls a function of the program, which `func()` starts. Destroys `r1` to
  * `r5`. Linux 4.16.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a name
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -88,7 +88,7 @@ export function callFunction(name: string): Instruction {
  * `r0 = name(r1, ..., r5)`: calls a function of the kernel that it exposes to programs, a kfunc.
  * Destroys `r1` to `r5`. Linux 5.13; in a module 5.18.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a name
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -136,7 +136,7 @@ function write(view: DataView, at: number, instruction: Instruction): void {
 /**
  * The bytes of instructions as their fields say, with no regard to their references.
  *
- * @throws {RangeError} when a field does not fit its bits
+ * @throws {RangeError} if a field does not fit its bits
  * @example
  * ```ts
  * import { asm, encode } from "bun-bpf";
@@ -162,7 +162,7 @@ export function encode(instructions: readonly Instruction[]): Uint8Array<ArrayBu
  * Whatever the bytes, `encode()` makes the same ones of the result. Half an `lddw` is an instruction
  * of one slot, with a number for its `imm`.
  *
- * @throws {RangeError} when the length is not a multiple of 8
+ * @throws {RangeError} if the length is not a multiple of 8
  * @example
  * ```ts
  * import { asm, decode, encode } from "bun-bpf";

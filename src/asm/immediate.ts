@@ -16,8 +16,8 @@ import { describe } from "../check/describe.ts";
 /**
  * `dst = value`, all 64 bits. Takes two slots.
  *
- * @throws {TypeError} when `dst` is not a register, or `value` neither a bigint nor a number
- * @throws {RangeError} when `dst` is the frame pointer, or `value` is not an integer from -2^63 to
+ * @throws {TypeError} if `dst` is not a register, or `value` neither a bigint nor a number
+ * @throws {RangeError} if `dst` is the frame pointer, or `value` is not an integer from -2^63 to
  *   2^64-1; a number must also be a safe integer
  * @example
  * ```ts
@@ -67,8 +67,8 @@ function mapOf(mnemonic: string, map: unknown): MapReference {
  * `dst = &map`: the argument that helpers such as `map_lookup_elem` take. The map is one of the
  * program's `maps` by name, or an open map. Takes two slots.
  *
- * @throws {TypeError} when `dst` is not a register, or `map` neither a name nor an open map
- * @throws {RangeError} when `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `map` neither a name nor an open map
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -92,8 +92,8 @@ export function ldMap(dst: WritableRegister, map: MapReference): Instruction {
  * `dst = &map[0] + offset`: memory in the value of an array map of one entry, read and written with
  * no call. Takes two slots. Linux 5.2.
  *
- * @throws {TypeError} when `dst` is not a register, or `map` neither a name nor an open map
- * @throws {RangeError} when `dst` is the frame pointer, or `offset` is not 0 to 2^32-1
+ * @throws {TypeError} if `dst` is not a register, or `map` neither a name nor an open map
+ * @throws {RangeError} if `dst` is the frame pointer, or `offset` is not 0 to 2^32-1
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -113,8 +113,8 @@ export function ldMapValue(dst: WritableRegister, map: MapReference, offset: num
  * function is one that `func()` starts. Takes two slots. Linux 5.13; the verifier wants the program
  * loaded with BTF that describes its functions.
  *
- * @throws {TypeError} when `dst` is not a register, or `name` not a name
- * @throws {RangeError} when `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `name` not a name
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -143,8 +143,8 @@ export function ldFunc(dst: WritableRegister, name: string): Instruction {
  * `dst = &symbol`: the address of a variable of the kernel that its BTF describes, such as
  * `bpf_prog_active`; for a per-CPU one, what `per_cpu_ptr` takes. Takes two slots. Linux 5.10.
  *
- * @throws {TypeError} when `dst` is not a register, or `name` not a name
- * @throws {RangeError} when `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `name` not a name
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -51,8 +51,8 @@ import {
  * The 64-bit forms sign-extend an immediate from 32 bits. The 32-bit forms (Linux 5.1) compare the
  * low halves, and the unsigned ones take an immediate up to 2^32-1.
  *
- * @throws {TypeError} when an operand has the wrong type
- * @throws {RangeError} when the immediate is out of range
+ * @throws {TypeError} if an operand has the wrong type
+ * @throws {RangeError} if the immediate is out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -140,7 +140,7 @@ export const jset32: ConditionalJump = jump32("jset32", BPF_JSET);
 /**
  * `goto target`: a label of the same function, at most 32767 slots away.
  *
- * @throws {TypeError} when `target` is not a name
+ * @throws {TypeError} if `target` is not a name
  */
 export const ja: Jump = (target) =>
   build(BPF_JMP | BPF_JA | BPF_K, { reference: labelReference("ja", target) });
@@ -148,7 +148,7 @@ export const ja: Jump = (target) =>
 /**
  * `gotol target`: a label of the same function, at any distance. Linux 6.6.
  *
- * @throws {TypeError} when `target` is not a name
+ * @throws {TypeError} if `target` is not a name
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -165,7 +165,7 @@ export const gotol: Jump = (target) =>
  * has run for long enough: then it jumps. What makes a loop without a bound acceptable to the
  * verifier. Linux 6.9.
  *
- * @throws {TypeError} when `target` is not a name
+ * @throws {TypeError} if `target` is not a name
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -189,7 +189,7 @@ export const mayGoto: Jump = (target) =>
  * `gotox dst`: jumps to the address in a register, which was loaded from a map of instructions
  * (`BPF_MAP_TYPE_INSN_ARRAY`): a jump table. Linux 6.19.
  *
- * @throws {TypeError} when `dst` is not a register
+ * @throws {TypeError} if `dst` is not a register
  */
 export function gotox(dst: Register): Instruction {
   return build(BPF_JMP | BPF_JA | BPF_X, { dst: readable("gotox", "dst", dst) });
@@ -199,7 +199,7 @@ export function gotox(dst: Register): Instruction {
  * Names the place of the next instruction, for jumps in the same function. Several labels may share
  * a place.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a name
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -216,7 +216,7 @@ export function label(name: string): Label {
  * Starts a function at the next instruction: for `callFunction()` and `ldFunc()`. The first function
  * is the program itself and needs no `func()`.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a name
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -233,7 +233,7 @@ export function func(name: string): FunctionStart {
  * Says where instructions came from: errors and verifier logs show it. A position that an
  * instruction has already stays, since it is the more exact one.
  *
- * @throws {TypeError} when the position has no file or its line is not counted from 1
+ * @throws {TypeError} if the position has no file or its line is not counted from 1
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

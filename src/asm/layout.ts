@@ -12,7 +12,7 @@ import {
 } from "./instruction.ts";
 
 /** The part of an error that tells which instruction is to blame. */
-interface Culprit {
+interface FaultyInstruction {
   readonly instruction: Instruction;
   readonly index: number;
   readonly slot: number;
@@ -41,15 +41,15 @@ export class AssemblerError extends Error {
   /** Its first slot. */
   readonly slot: number | undefined;
 
-  constructor(message: string, culprit?: Culprit) {
-    super(culprit === undefined ? message : `${quote(culprit)}: ${message}`);
-    this.instruction = culprit?.instruction;
-    this.index = culprit?.index;
-    this.slot = culprit?.slot;
+  constructor(message: string, faulty?: FaultyInstruction) {
+    super(faulty === undefined ? message : `${quote(faulty)}: ${message}`);
+    this.instruction = faulty?.instruction;
+    this.index = faulty?.index;
+    this.slot = faulty?.slot;
   }
 }
 
-function quote({ instruction, index, slot }: Culprit): string {
+function quote({ instruction, index, slot }: FaultyInstruction): string {
   // The verifier counts in slots: say it where the two differ.
   const place = slot === index ? `instruction ${index}` : `instruction ${index} (slot ${slot})`;
   const { source } = instruction;

@@ -40,8 +40,8 @@ import {
 /**
  * `dst = *(src + offset)`: a load. The offset is -32768 to 32767 bytes.
  *
- * @throws {TypeError} when `dst` or `src` is not a register, or `offset` not a number
- * @throws {RangeError} when `dst` is the frame pointer, or the offset out of range
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` not a number
+ * @throws {RangeError} if `dst` is the frame pointer, or the offset out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -55,8 +55,8 @@ export type Load = (dst: WritableRegister, src: Register, offset: number) => Ins
 /**
  * `*(dst + offset) = src`: a store of a register. `dst` is the address and is not written.
  *
- * @throws {TypeError} when `dst` or `src` is not a register, or `offset` not a number
- * @throws {RangeError} when the offset is out of range
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` not a number
+ * @throws {RangeError} if the offset is out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -70,8 +70,8 @@ export type Store = (dst: Register, offset: number, src: Register) => Instructio
 /**
  * `*(dst + offset) = imm`: a store of an immediate, which must fit the size, signed or unsigned.
  *
- * @throws {TypeError} when `dst` is not a register, or another operand not a number
- * @throws {RangeError} when the offset or the immediate is out of range
+ * @throws {TypeError} if `dst` is not a register, or another operand not a number
+ * @throws {RangeError} if the offset or the immediate is out of range
  */
 export type StoreImmediate = (dst: Register, offset: number, imm: number) => Instruction;
 
@@ -139,8 +139,8 @@ export const stdw: StoreImmediate = storeImmediate("stdw", BPF_DW, signExtended)
  * `r0 = packet[offset]`: reads the packet of the context in `r6`, in the host's byte order, and ends
  * the program if the packet is shorter. Legacy, for socket filters; destroys `r1` to `r5`.
  *
- * @throws {TypeError} when `offset` is not a number
- * @throws {RangeError} when it does not fit 32 signed bits
+ * @throws {TypeError} if `offset` is not a number
+ * @throws {RangeError} if it does not fit 32 signed bits
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -155,8 +155,8 @@ export type LoadPacket = (offset: number) => Instruction;
 /**
  * `r0 = packet[src + offset]`: as {@link LoadPacket}, at an offset that a register adds to.
  *
- * @throws {TypeError} when `src` is not a register or `offset` not a number
- * @throws {RangeError} when the offset does not fit 32 signed bits
+ * @throws {TypeError} if `src` is not a register or `offset` not a number
+ * @throws {RangeError} if the offset does not fit 32 signed bits
  */
 export type LoadPacketIndirect = (src: Register, offset: number) => Instruction;
 
@@ -190,8 +190,8 @@ export const ldIndW: LoadPacketIndirect = packetIndirect("ldIndW", BPF_W);
  * `*(dst + offset) op= src`, atomically. `dst` is the address and is not written. The address must
  * be aligned to the size.
  *
- * @throws {TypeError} when `dst` or `src` is not a register, or `offset` not a number
- * @throws {RangeError} when the offset does not fit 16 signed bits
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` not a number
+ * @throws {RangeError} if the offset does not fit 16 signed bits
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -206,8 +206,8 @@ export type Atomic = Store;
 /**
  * As {@link Atomic}, and `src` receives the value that was there before. Linux 5.12.
  *
- * @throws {TypeError} when `dst` or `src` is not a register, or `offset` not a number
- * @throws {RangeError} when `src` is the frame pointer, or the offset does not fit 16 signed bits
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` not a number
+ * @throws {RangeError} if `src` is the frame pointer, or the offset does not fit 16 signed bits
  */
 export type AtomicFetch = (dst: Register, offset: number, src: WritableRegister) => Instruction;
 
@@ -289,8 +289,8 @@ function loadAcquire(mnemonic: string, size: number): Load {
  * `dst = load_acquire((u8 *)(src + offset))`: what follows it in the program happens after it, as
  * every CPU sees it. Linux 6.15.
  *
- * @throws {TypeError} when `dst` or `src` is not a register, or `offset` not a number
- * @throws {RangeError} when `dst` is the frame pointer, or the offset does not fit 16 signed bits
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` not a number
+ * @throws {RangeError} if `dst` is the frame pointer, or the offset does not fit 16 signed bits
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -65,7 +65,7 @@ function refuse(mnemonic: string, operand: string, expected: string, value: unkn
 /**
  * The number of a register that is read.
  *
- * @throws {TypeError} when it is not a register
+ * @throws {TypeError} if it is not a register
  */
 export function readable(mnemonic: string, operand: string, value: unknown): number {
   if (isRegister(value)) return value.register;
@@ -75,8 +75,8 @@ export function readable(mnemonic: string, operand: string, value: unknown): num
 /**
  * The number of a register that is written.
  *
- * @throws {TypeError} when it is not a register
- * @throws {RangeError} when it is the frame pointer
+ * @throws {TypeError} if it is not a register
+ * @throws {RangeError} if it is the frame pointer
  */
 export function writable(mnemonic: string, operand: string, value: unknown): number {
   if (!isRegister(value)) return refuse(mnemonic, operand, "a register, r0 to r9", value);
@@ -91,8 +91,8 @@ export function writable(mnemonic: string, operand: string, value: unknown): num
 /**
  * An immediate as the signed 32 bits that the instruction holds.
  *
- * @throws {TypeError} when it is not a number
- * @throws {RangeError} when it is not an integer in the range
+ * @throws {TypeError} if it is not a number
+ * @throws {RangeError} if it is not an integer in the range
  */
 export function immediate(
   mnemonic: string,
@@ -112,8 +112,8 @@ export function immediate(
 /**
  * The offset of a load or a store.
  *
- * @throws {TypeError} when it is not a number
- * @throws {RangeError} when it does not fit 16 signed bits
+ * @throws {TypeError} if it is not a number
+ * @throws {RangeError} if it does not fit 16 signed bits
  */
 export function offset16(mnemonic: string, value: unknown): number {
   return immediate(mnemonic, "offset", value, { min: INT16_MIN, max: INT16_MAX });
@@ -122,7 +122,7 @@ export function offset16(mnemonic: string, value: unknown): number {
 /**
  * A name: of a label, a function or a symbol.
  *
- * @throws {TypeError} when it is not a string, or empty
+ * @throws {TypeError} if it is not a string, or empty
  */
 export function nameOf(mnemonic: string, operand: string, value: unknown): string {
   if (typeof value === "string" && value !== "") return value;

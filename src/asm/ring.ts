@@ -41,7 +41,7 @@ const stackSize = 512;
 const keySize = 4;
 const resultSize = 4;
 /** `RINGBUF_MAX_RECORD_SZ`: the other bits of a record's length are flags. */
-const longestRecord = 0x3fff_ffff;
+const maxRecordSize = 0x3fff_ffff;
 
 /**
  * `r0 = ringbuf_reserve(ring, size, 0)`; if that is NULL, counts an event that was lost and jumps to `full`.
@@ -57,8 +57,8 @@ const longestRecord = 0x3fff_ffff;
  *
  * @param ring - one of the program's `maps` by name, or an open ring buffer
  * @param size - the bytes of the record
- * @throws {TypeError} when `ring` is neither a name nor a ring buffer, or `full` not a name
- * @throws {RangeError} when `size` or `stack` is out of range
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `full` not a name
+ * @throws {RangeError} if `size` or `stack` is out of range
  * @example
  * ```ts
  * import { asm, Program, RingBuf, t } from "bun-bpf";
@@ -92,7 +92,7 @@ export function reserveOrCount(
   options: CountOptions,
 ): readonly Instruction[] {
   const mnemonic = "reserveOrCount";
-  const bytes = immediate(mnemonic, "size", size, { min: 0, max: longestRecord });
+  const bytes = immediate(mnemonic, "size", size, { min: 0, max: maxRecordSize });
   const target = nameOf(mnemonic, "full", full);
   checkOptions(`${mnemonic}: options`, options, ["stack"]);
   const count = [...counting(mnemonic, ring, options.stack, keySize), mov(r0, 0), ja(target)];
@@ -117,8 +117,8 @@ export function reserveOrCount(
  *
  * @param ring - one of the program's `maps` by name, or an open ring buffer
  * @param size - the bytes of the record: a number, or a register but `r2`
- * @throws {TypeError} when `ring` is neither a name nor a ring buffer, or `size` neither a number nor a register
- * @throws {RangeError} when `size`, `stack` or `flags` is out of range
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `size` neither a number nor a register
+ * @throws {RangeError} if `size`, `stack` or `flags` is out of range
  * @example
  * ```ts
  * import { asm, Program, RingBuf, t } from "bun-bpf";
@@ -151,7 +151,7 @@ export function outputOrCount(
   const mnemonic = "outputOrCount";
   const bytes = isRegister(size)
     ? size
-    : immediate(mnemonic, "size", size, { min: 0, max: longestRecord }, "a register or a number");
+    : immediate(mnemonic, "size", size, { min: 0, max: maxRecordSize }, "a register or a number");
   checkOptions(`${mnemonic}: options`, options, ["stack", "flags"]);
   const { stack, flags = 0 } = options;
   const flagBits = immediate(mnemonic, "flags", flags, { min: 0, max: INT32_MAX });
@@ -181,8 +181,8 @@ export function outputOrCount(
  * Goes on with 0 in `r0`. Destroys `r1` to `r5`, and four bytes of the stack. Linux 5.8.
  *
  * @param ring - one of the program's `maps` by name, or an open ring buffer
- * @throws {TypeError} when `ring` is neither a name nor a ring buffer
- * @throws {RangeError} when `stack` is out of range
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer
+ * @throws {RangeError} if `stack` is out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -42,7 +42,7 @@ export class Btf extends BtfGraph {
   /**
    * The running kernel's own BTF, read once and kept.
    *
-   * @throws {BpfError} `ENOENT` when the kernel has none (`CONFIG_DEBUG_INFO_BTF` is off, or before 5.4)
+   * @throws {BpfError} `ENOENT` if the kernel has none (`CONFIG_DEBUG_INFO_BTF` is off, or before 5.4)
    */
   static kernel(): Btf {
     Btf.#kernel ??= Btf.parse(readKernelBtf());
@@ -53,7 +53,7 @@ export class Btf extends BtfGraph {
    * Reads the raw form, as in `/sys/kernel/btf/vmlinux` or the `.BTF` section of an object file.
    *
    * @param base whose types come before these: that of the kernel, for `/sys/kernel/btf/` and the name of a module
-   * @throws {RangeError} when the bytes are not BTF of this machine's byte order
+   * @throws {RangeError} if the bytes are not BTF of this machine's byte order
    */
   static parse(bytes: Uint8Array, base?: Btf): Btf {
     return new Btf(bytes, base);
@@ -64,7 +64,7 @@ export class Btf extends BtfGraph {
    *
    * Kernel 4.18, CAP_SYS_ADMIN.
    *
-   * @throws {BpfError} `ENOENT` when there is no such BTF, `EPERM` without CAP_SYS_ADMIN
+   * @throws {BpfError} `ENOENT` if there is no such BTF, `EPERM` without CAP_SYS_ADMIN
    * @throws {RangeError} for what can be no id
    *
    * @example
@@ -109,7 +109,7 @@ export class Btf extends BtfGraph {
    * more, so that types that others have loaded cannot exhaust time or memory. Structs and arrays may be nested 32 deep.
    *
    * @param bytes as many as the type takes, or more
-   * @throws {RangeError} when there are fewer, the type has no values (such as a function), yields too many or is nested too deep,
+   * @throws {RangeError} if there are fewer, the type has no values (such as a function), yields too many or is nested too deep,
    *   or there is no such type
    * @throws {TypeError} for what are no bytes, and misspelt options
    *
@@ -153,7 +153,7 @@ export class Btf extends BtfGraph {
    * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
    *   the end of a struct are left out.
    *
-   * @throws {RangeError} when the type has no values (such as a function) or takes no bytes, makes more values or is deeper than
+   * @throws {RangeError} if the type has no values (such as a function) or takes no bytes, makes more values or is deeper than
    *   {@link Btf.decode} takes, or there is no such type
    *
    * @example
@@ -180,7 +180,7 @@ export class Btf extends BtfGraph {
    * `...` stands for an omitted part: a type inside itself (a pointer to itself is `... *`), a type more than 8 structs deep,
    * and the rest after about 65,000 characters.
    *
-   * @throws {RangeError} when there is no such type
+   * @throws {RangeError} if there is no such type
    *
    * @example
    * ```ts

@@ -55,13 +55,13 @@ export class DataBtfBuilder {
   /** True where the kernel looks for special fields, such as locks, in the types. */
   readonly hasOpaque: boolean;
   /** True where the types are for kernels that lack newer kinds of BTF. */
-  readonly isOld: boolean;
+  readonly isLegacy: boolean;
   /** Set when a type was replaced by another one for old kernels. */
-  hasNewer = false;
+  usesNewKinds = false;
 
-  constructor(hasOpaque = false, isOld = false) {
+  constructor(hasOpaque = false, isLegacy = false) {
     this.hasOpaque = hasOpaque;
-    this.isOld = isOld;
+    this.isLegacy = isLegacy;
   }
 
   int(name: string, size: number, encoding: NewInteger = {}): number {

@@ -5,16 +5,16 @@ import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
 const indentation = "    ";
 
 /** Most structs and arrays within one another, and longest chain of types. The kernel takes no more (MAX_RESOLVE_DEPTH). */
-const greatestDepth = 64;
+const maxDepth = 64;
 
 /** Longest chain of definitions that need each other. Linux 6.18 has at most about 300. */
-const longestPath = 1024;
+const maxChainLength = 1024;
 
 /**
  * Returns the most characters that some types may yield, those inside others counted again for each: crafted types can repeat one
  * another any number of times. The types of Linux 6.18 yield about 30 each.
  */
-function mostCharacters(typeCount: number): number {
+function maxCharacters(typeCount: number): number {
   return 4 * 1024 * 1024 + 256 * typeCount;
 }
 
@@ -176,7 +176,7 @@ class DefinitionOrder {
   }
 
   #within(id: number, step: () => void): void {
-    if (++this.#depth > longestPath) {
+    if (++this.#depth > maxChainLength) {
       throw new RangeError(
         `BTF type ${id} is at the end of too long a chain of types: the bytes are damaged`,
       );
@@ -249,10 +249,10 @@ class Printer {
     this.#graph = graph;
     this.#names = names;
     this.#layouts = new Layouts(graph);
-    this.#left = mostCharacters(graph.length);
+    this.#left = maxCharacters(graph.length);
   }
 
-  /** Counts text that was made. @throws {RangeError} when there is more than types make that no one made for it */
+  /** Counts text that was made. @throws {RangeError} if there is more than types make that no one made for it */
   #counted(id: number, text: string): string {
     this.#left -= text.length;
     if (this.#left < 0) throw new RangeError(`BTF type ${id} is too long to be written out`);
@@ -267,15 +267,15 @@ class Printer {
 
   /** Writes the declaration of a name, or only the type if the name is empty. */
   declaration(id: number, name: string, level: number): string {
-    if (level > greatestDepth) {
-      throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
+    if (level > maxDepth) {
+      throw new RangeError(`BTF type ${id} is within more than ${maxDepth} others`);
     }
     let declarator = name;
     let typeId = id;
     let isPointer = false;
     /** Qualifiers of the next type. */
     let qualifiers: string[] = [];
-    for (let steps = 0; steps < greatestDepth; steps++) {
+    for (let steps = 0; steps < maxDepth; steps++) {
       const type = this.#graph.type(typeId);
       switch (type.kind) {
         case "const":
@@ -309,7 +309,7 @@ class Printer {
       typeId = type.typeId;
     }
     throw new RangeError(
-      `BTF type ${id} leads to more than ${greatestDepth} others: the bytes are damaged`,
+      `BTF type ${id} leads to more than ${maxDepth} others: the bytes are damaged`,
     );
   }
 
@@ -352,8 +352,8 @@ class Printer {
   composite(type: BtfType, level: number): string {
     const { id, kind, name, size } = type;
     if (level === 0) this.#gaps.clear();
-    if (level > greatestDepth)
-      throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
+    if (level > maxDepth)
+      throw new RangeError(`BTF type ${id} is within more than ${maxDepth} others`);
     const inner = indentation.repeat(level + 1);
     const head = name === "" ? kind : this.tag(type);
     const isPacked = this.#layouts.isPacked(type);

@@ -1,13 +1,13 @@
 import type { BtfGraph, BtfType } from "./graph.ts";
 
 /** Most structs within one another that are written out: of deeper ones only the kind is written. */
-const greatestDepth = 8;
+const maxDepth = 8;
 /** Most types that are being written at a time, each within the next. */
-const mostOpen = 128;
+const maxOpenTypes = 128;
 /** Longest chain of qualifiers and arrays. */
-const longestChain = 32;
+const maxChainLength = 32;
 /** About the number of characters after which the rest is omitted. The longest declaration of Linux 6.18 has 16,350. */
-const mostCharacters = 1 << 16;
+const maxCharacters = 1 << 16;
 /** Stands for an omitted part. */
 const ellipsis = "...";
 
@@ -16,7 +16,7 @@ const ellipsis = "...";
  *
  * The outermost struct is written out, and with it the anonymous structs and enums inside it; of those with a name there
  * is the name. `...` stands for an omitted part: a type inside itself, which C cannot express, structs that are too deep, and all
- * after {@link mostCharacters}.
+ * after {@link maxCharacters}.
  */
 export function declaration(graph: BtfGraph, id: number): string {
   return new Declarer(graph).whole(id);
@@ -28,7 +28,7 @@ class Declarer {
   /** Types that are being written. */
   readonly #open = new Set<number>();
   /** The number of characters that may still be written. */
-  #left = mostCharacters;
+  #left = maxCharacters;
 
   constructor(graph: BtfGraph) {
     this.#graph = graph;
@@ -50,7 +50,7 @@ class Declarer {
    */
   #declare(id: number, name: string, depth: number, isWhole: boolean): string {
     const type = this.#graph.type(id);
-    const isCut = this.#open.has(id) || this.#open.size === mostOpen || this.#left <= 0;
+    const isCut = this.#open.has(id) || this.#open.size === maxOpenTypes || this.#left <= 0;
     this.#left -= type.name.length + type.kind.length + 4;
     if (isCut) return join(shortName(type), name);
     this.#open.add(id);
@@ -85,7 +85,7 @@ class Declarer {
   }
 
   #parameters(id: number, depth: number): string {
-    if (depth >= greatestDepth) return ellipsis;
+    if (depth >= maxDepth) return ellipsis;
     const parameters = this.#each(this.#graph.parameters(id), ({ name, typeId }) =>
       typeId === 0 && name === "" ? ellipsis : this.#declare(typeId, name, depth + 1, false),
     );
@@ -95,7 +95,7 @@ class Declarer {
 
   /** Returns `*name`, in parentheses before an array's length or a parameter list. */
   #pointerTo({ typeId }: BtfType, name: string): string {
-    const { kind } = this.#behindQualifiers(typeId).type;
+    const { kind } = this.#unqualified(typeId).type;
     return kind === "array" || kind === "func_proto" ? `(*${name})` : `*${name}`;
   }
 
@@ -104,11 +104,11 @@ class Declarer {
    * as in C. Each is written once.
    */
   #qualified({ id }: BtfType, name: string, depth: number, isWhole: boolean): string {
-    let { type, qualifiers } = this.#behindQualifiers(id);
+    let { type, qualifiers } = this.#unqualified(id);
     let declared = name;
-    for (let steps = 0; type.kind === "array" && steps < longestChain; steps++) {
+    for (let steps = 0; type.kind === "array" && steps < maxChainLength; steps++) {
       declared += suffix(type);
-      const inner = this.#behindQualifiers(type.typeId);
+      const inner = this.#unqualified(type.typeId);
       qualifiers = qualifiers.union(inner.qualifiers);
       type = inner.type;
     }
@@ -119,13 +119,13 @@ class Declarer {
   }
 
   /** Returns the type after qualifiers and type tags, and the qualifiers in order. */
-  #behindQualifiers(id: number): {
+  #unqualified(id: number): {
     readonly type: BtfType;
     readonly qualifiers: ReadonlySet<string>;
   } {
     const qualifiers = new Set<string>();
     let type = this.#graph.type(id);
-    for (let steps = 0; steps < longestChain && transparent.has(type.kind); steps++) {
+    for (let steps = 0; steps < maxChainLength && transparent.has(type.kind); steps++) {
       if (type.kind !== "type_tag") qualifiers.add(type.kind);
       type = this.#graph.type(type.typeId);
     }
@@ -156,14 +156,14 @@ class Declarer {
   /** The type that a typedef stands for, through others and qualifiers. */
   #target(typedef: BtfType): BtfType {
     let type = typedef;
-    for (let steps = 0; steps < longestChain && canLeadOn(type); steps++) {
+    for (let steps = 0; steps < maxChainLength && isAlias(type); steps++) {
       type = this.#graph.type(type.typeId);
     }
     return type;
   }
 
   #body(id: number, depth: number): string {
-    if (depth >= greatestDepth) return `{ ${ellipsis} }`;
+    if (depth >= maxDepth) return `{ ${ellipsis} }`;
     const members = this.#each(this.#graph.members(id), ({ name, typeId, bitSize }) => {
       const width = bitSize === 0 ? "" : ` : ${bitSize}`;
       return `${this.#declare(typeId, name, depth + 1, false)}${width};`;
@@ -193,7 +193,7 @@ class Declarer {
 
 const transparent: ReadonlySet<string> = new Set(["const", "volatile", "restrict", "type_tag"]);
 
-function canLeadOn({ kind }: BtfType): boolean {
+function isAlias({ kind }: BtfType): boolean {
   return kind === "typedef" || transparent.has(kind);
 }
 

@@ -37,20 +37,20 @@ interface Member {
 }
 
 /** Most structs and arrays within one another. The kernel takes more, but no program has more. */
-const greatestDepth = 32;
+const maxDepth = 32;
 
 /**
  * Returns the most values that some bytes may yield: a union yields several for the same bytes, and a crafted type up to 2^32. The
  * structs of Linux 6.18 yield at most 34 for each byte; large values are mostly arrays.
  */
-export function mostValues(byteLength: number): number {
+export function maxValues(byteLength: number): number {
   return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
 }
 
-/** The refusal of a type that makes more values than {@link mostValues}. */
+/** The refusal of a type that makes more values than {@link maxValues}. */
 export function tooManyValues(id: number, byteLength: number): RangeError {
   return new RangeError(
-    `BTF type ${id} makes more than ${mostValues(byteLength)} values of ${byteLength} bytes: its members overlap too often`,
+    `BTF type ${id} makes more than ${maxValues(byteLength)} values of ${byteLength} bytes: its members overlap too often`,
   );
 }
 
@@ -74,7 +74,7 @@ export class Decoder {
   }
 
   /**
-   * @throws {RangeError} when there are fewer bytes than the type takes, it has no values, or yields more than {@link mostValues}
+   * @throws {RangeError} if there are fewer bytes than the type takes, it has no values, or yields more than {@link maxValues}
    *   for the bytes
    */
   decode(id: number, bytes: Uint8Array): BtfValue {
@@ -85,7 +85,7 @@ export class Decoder {
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#byteLength = bytes.byteLength;
-    this.#left = mostValues(bytes.byteLength);
+    this.#left = maxValues(bytes.byteLength);
     return reader(view, 0, bytes.byteLength);
   }
 
@@ -107,9 +107,9 @@ export class Decoder {
 
   /** Makes the readers of the parts of a type. */
   #within<T>(id: number, make: () => T): T {
-    if (++this.#depth > greatestDepth) {
+    if (++this.#depth > maxDepth) {
       throw new RangeError(
-        `BTF type ${id} is within more than ${greatestDepth} others: deeper ones are not decoded`,
+        `BTF type ${id} is within more than ${maxDepth} others: deeper ones are not decoded`,
       );
     }
     try {
@@ -150,12 +150,12 @@ export class Decoder {
     const { isSigned, isBool, bitOffset, bitSize } = this.#graph.integer(id);
     // As compilers described bit-fields at first: by an integer of fewer bits than its bytes have.
     if (bitOffset !== 0 || (bitSize !== 0 && bitSize < size * 8)) {
-      const finish = isBool ? truth : asIs;
+      const finish = isBool ? toBoolean : identity;
       return (view, at) => finish(readBits(view, at * 8 + bitOffset, bitSize, size, isSigned));
     }
     const read = readNumber(size, isSigned);
     if (read === undefined) return this.#bytes(id, size);
-    return isBool ? (view, at) => truth(read(view, at)) : read;
+    return isBool ? (view, at) => toBoolean(read(view, at)) : read;
   }
 
   #enumeration(type: BtfType): Reader {
@@ -282,7 +282,7 @@ export class Decoder {
       };
     }
     const { isSigned, isBool } = this.#graph.integer(id);
-    const finish = isBool ? truth : asIs;
+    const finish = isBool ? toBoolean : identity;
     return (view, at) => finish(readBits(view, at * 8 + bit, bits, size, isSigned));
   }
 
@@ -417,11 +417,11 @@ export function setMember(object: BtfRecord, name: string, value: BtfValue): voi
   }
 }
 
-function truth(value: number | bigint): boolean {
+function toBoolean(value: number | bigint): boolean {
   return value !== 0 && value !== 0n;
 }
 
-function asIs(value: number | bigint): number | bigint {
+function identity(value: number | bigint): number | bigint {
   return value;
 }
 
@@ -484,7 +484,7 @@ const controls = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
 /**
  * The text up to the first NUL, or `undefined` where it is none: without a NUL, or with bytes that no text has.
  *
- * @throws {RangeError} when the view has not so many bytes
+ * @throws {RangeError} if the view has not so many bytes
  */
 function textOf(view: DataView, at: number, length: number): string | undefined {
   const bytes = checkedBytes(view, at, length);

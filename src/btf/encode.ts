@@ -47,13 +47,13 @@ export function encodeBtf({ key, value }: MapTypes): EncodedBtf {
   return encoded;
 }
 
-function encode(key: MapTypes["key"], value: MapTypes["value"], isOld: boolean): EncodedBtf {
+function encode(key: MapTypes["key"], value: MapTypes["value"], isLegacy: boolean): EncodedBtf {
   const hasOpaque = [key, value].some((type) => type && hasOpaqueField(type));
-  const types = new DataBtfBuilder(hasOpaque, isOld);
+  const types = new DataBtfBuilder(hasOpaque, isLegacy);
   const encoder = new Encoder(types);
   const keyTypeId = key === undefined ? 0 : encoder.encode(key).id;
   const valueTypeId = value === undefined ? 0 : encoder.encode(value).id;
-  const older = !isOld && types.hasNewer && { older: encode(key, value, true) };
+  const older = !isLegacy && types.usesNewKinds && { older: encode(key, value, true) };
   return Object.freeze({ bytes: types.encode(), keyTypeId, valueTypeId, ...older });
 }
 
@@ -68,7 +68,7 @@ interface Encoded {
  * The kernel looks for locks through 31 structs within one another, and refuses a type with more (MAX_RESOLVE_DEPTH):
  * this leaves room for the structs that single values are to it, such as addresses.
  */
-const greatestHeight = 28;
+const maxHeight = 28;
 
 class Encoder {
   readonly types: DataBtfBuilder;
@@ -98,7 +98,7 @@ class Encoder {
 
   #part(type: Type<unknown>): Encoded {
     const encoded = this.encode(type);
-    return encoded.height < greatestHeight ? encoded : this.#bytes(type);
+    return encoded.height < maxHeight ? encoded : this.#bytes(type);
   }
 
   #bytes({ size }: Type<unknown>): Encoded {

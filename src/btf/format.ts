@@ -149,7 +149,7 @@ export interface RawBtf {
  * Finds the parts of BTF and the start of every type. The bytes are not copied where their alignment allows it.
  *
  * @param isSplit whether types and names go on from those of another BTF
- * @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are cut off or damaged
+ * @throws {RangeError} if the bytes are not BTF of this machine's byte order, or are cut off or damaged
  */
 export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -119,13 +119,13 @@ function suggestionAmong(name: string, known: Iterable<string>): string {
 }
 
 /** Longest chain of typedefs, qualifiers and arrays. The kernel takes longer ones, but no program has them. */
-const longestChain = 32;
+const maxChainLength = 32;
 /** Most ids that a message lists. */
-const mostListed = 100;
+const maxListedIds = 100;
 /** Look-ups that search the strings; after these, an index is built, which costs about 50 of them (bench/btf.ts). */
 const searchesBeforeIndex = 32;
 /** Strings that may end with a name, as many do with a short one, for a search to be faster than the index. */
-const mostPlaces = 16;
+const maxMatches = 16;
 
 /** Type ids by a hash of their names: `next[id]` is the next type in the chain that begins at `heads[hash]`. */
 interface NameIndex {
@@ -157,11 +157,11 @@ export class BtfGraph {
   #searches = 0;
   #index: NameIndex | undefined;
   #tags: ReadonlyMap<number, readonly BtfTag[]> | undefined;
-  #tellsSigns: boolean | undefined;
+  #signsRecorded: boolean | undefined;
   /** True for enums that look signed, by id, where the compiler does not record it. */
   readonly #signs = new Map<number, boolean>();
 
-  /** @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are damaged */
+  /** @throws {RangeError} if the bytes are not BTF of this machine's byte order, or are damaged */
   constructor(bytes: Uint8Array, base: BtfGraph | undefined) {
     const { words, strings, starts, names } = parseRawBtf(bytes, base !== undefined);
     this.#words = words;
@@ -178,7 +178,7 @@ export class BtfGraph {
     return this.#before + this.#starts.length;
   }
 
-  /** The type with this id. @throws {RangeError} when there is none */
+  /** The type with this id. @throws {RangeError} if there is none */
   type(id: number): BtfType {
     if (id === 0) return { id, kind: "void", name: "", size: 0, typeId: 0, length: 0 };
     const graph = this.#ownerOf(id);
@@ -219,7 +219,7 @@ export class BtfGraph {
    *
    * The first few look-ups search the names, later ones use an index.
    *
-   * @throws {RangeError} when several types of this kind have the name, as some structs of each kernel do: the message
+   * @throws {RangeError} if several types of this kind have the name, as some structs of each kernel do: the message
    *   lists their ids, and {@link findAll} gives them
    *
    * @example
@@ -379,18 +379,18 @@ export class BtfGraph {
   resolve(id: number): BtfType {
     let type = this.type(id);
     for (let steps = 0; transparentKinds.has(type.kind); steps++) {
-      if (steps === longestChain) throw endless(id);
+      if (steps === maxChainLength) throw endless(id);
       type = this.type(type.typeId);
     }
     return type;
   }
 
-  /** Bytes that a value of this type takes. @throws {RangeError} when they are more than a number can count */
+  /** Bytes that a value of this type takes. @throws {RangeError} if they are more than a number can count */
   sizeOf(id: number): number {
     let type = this.resolve(id);
     let count = 1;
     for (let steps = 0; type.kind === "array"; steps++) {
-      if (steps === longestChain) throw endless(id);
+      if (steps === maxChainLength) throw endless(id);
       count *= type.length;
       type = this.resolve(type.typeId);
     }
@@ -407,7 +407,7 @@ export class BtfGraph {
    *
    * @param struct its name, or its id. Several may have the name, as in kernels whose types were not merged whole: the place is
    *   that of all of them, if they agree
-   * @throws {RangeError} when there is no such struct or field, several have the name and the field in different places, or the
+   * @throws {RangeError} if there is no such struct or field, several have the name and the field in different places, or the
    *   field is a bit-field
    *
    * @example
@@ -514,7 +514,7 @@ export class BtfGraph {
     for (let owner: BtfGraph | undefined = this; owner !== undefined; owner = owner.#base) {
       const strings = owner.#strings;
       for (let at = strings.indexOf(terminated); at !== -1;) {
-        if (offsets.push(owner.#stringsBefore + at) > mostPlaces) return undefined;
+        if (offsets.push(owner.#stringsBefore + at) > maxMatches) return undefined;
         at = strings.indexOf(terminated, at + 1);
       }
     }
@@ -582,7 +582,7 @@ export class BtfGraph {
     const at = this.#startOf(id);
     const info = this.#words[at + 1] as number;
     if (flagOf(info)) return true;
-    if (kindOf(info) === BTF_KIND_ENUM64 || this.#doesTellSigns()) return false;
+    if (kindOf(info) === BTF_KIND_ENUM64 || this.#areSignsRecorded()) return false;
     return this.#signs.getOrInsertComputed(id, () => {
       const end = at + 3 + 2 * entryCountOf(info);
       for (let entry = at + 3; entry < end; entry += 2) {
@@ -593,16 +593,16 @@ export class BtfGraph {
   }
 
   /** Returns true where the compiler records which enums are signed: one of them is, or has 64 bits. */
-  #doesTellSigns(): boolean {
-    this.#tellsSigns ??=
-      (this.#base !== undefined && this.#base.#doesTellSigns()) ||
+  #areSignsRecorded(): boolean {
+    this.#signsRecorded ??=
+      (this.#base !== undefined && this.#base.#areSignsRecorded()) ||
       this.#starts.some((start, index) => {
         if (index === 0) return false;
         const info = this.#words[start + 1] as number;
         const kind = kindOf(info);
         return kind === BTF_KIND_ENUM64 || (kind === BTF_KIND_ENUM && flagOf(info));
       });
-    return this.#tellsSigns;
+    return this.#signsRecorded;
   }
 
   /**
@@ -616,7 +616,7 @@ export class BtfGraph {
   ): { readonly firstBit: number; readonly width: number } {
     // No object is made for each type: this runs for every member.
     let id = typeId;
-    for (let steps = 0; id !== 0 && steps <= longestChain; steps++) {
+    for (let steps = 0; id !== 0 && steps <= maxChainLength; steps++) {
       const graph = this.#ownerOf(id);
       const words = graph.#words;
       const at = graph.#startOf(id);
@@ -661,7 +661,7 @@ export class BtfGraph {
     });
   }
 
-  /** The graph whose own type this is: itself, or a base. @throws {RangeError} when there is no such type */
+  /** The graph whose own type this is: itself, or a base. @throws {RangeError} if there is no such type */
   #ownerOf(id: number): BtfGraph {
     if (!Number.isInteger(id) || id <= 0 || id >= this.length) {
       throw new RangeError(`BTF type id ${id} is not in 1..${this.length - 1}`);
@@ -737,10 +737,10 @@ function looksNegative(value: number): boolean {
 
 /** The first ids of a list, for a message. */
 function listed(ids: readonly number[]): string {
-  const rest = ids.length - mostListed;
-  return rest > 0 ? `${ids.slice(0, mostListed).join(", ")} and ${rest} more` : ids.join(", ");
+  const rest = ids.length - maxListedIds;
+  return rest > 0 ? `${ids.slice(0, maxListedIds).join(", ")} and ${rest} more` : ids.join(", ");
 }
 
 function endless(id: number): RangeError {
-  return new RangeError(`BTF type ${id} leads through more than ${longestChain} others`);
+  return new RangeError(`BTF type ${id} leads through more than ${maxChainLength} others`);
 }

@@ -23,7 +23,7 @@ import {
   EnumeratorNames,
   isCharacter,
   isInNetworkOrder,
-  mostValues,
+  maxValues,
   readBits,
   setMember,
   tooManyValues,
@@ -48,7 +48,7 @@ interface Part extends Codec<void> {
 }
 
 /** Most structs and arrays within one another. The kernel takes more, but no program has more. */
-const greatestDepth = 32;
+const maxDepth = 32;
 
 const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64, i128]);
 const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64, u128]);
@@ -96,9 +96,9 @@ export class TypeMaker {
 
   #within<T>({ id }: BtfType, make: () => T): T {
     try {
-      if (++this.#depth > greatestDepth) {
+      if (++this.#depth > maxDepth) {
         throw new RangeError(
-          `BTF type ${id} is within more than ${greatestDepth} others: deeper ones have no type of t`,
+          `BTF type ${id} is within more than ${maxDepth} others: deeper ones have no type of t`,
         );
       }
       return make();
@@ -149,10 +149,10 @@ export class TypeMaker {
     if (base === undefined || size > 8) return bytes(type);
     const enumerators = this.#graph.enumerators(id);
     // A 32-bit value whose sign is not recorded may stand for a negative one of 64 bits.
-    const mostTold = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
-    const areHeld = enumerators.every(({ value }) => value >= base.min && value <= mostTold);
+    const greatestValue = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
+    const allFit = enumerators.every(({ value }) => value >= base.min && value <= greatestValue);
     const names = new Set(enumerators.map(({ name }) => name));
-    if (areHeld && names.size === enumerators.length) {
+    if (allFit && names.size === enumerators.length) {
       const entries = enumerators.map(
         ({ name, value }) => [name, size === 8 ? BigInt(value) : Number(value)] as const,
       );
@@ -161,10 +161,10 @@ export class TypeMaker {
     return typeOf(title(type), size, size, this.#bits(type, 0, size * 8));
   }
 
-  /** @throws {RangeError} when a value of the type has too many others in it: its members overlap too often */
+  /** @throws {RangeError} if a value of the type has too many others in it: its members overlap too often */
   #checkCount({ id }: BtfType): void {
     const size = this.#graph.sizeOf(id);
-    if (this.#countOf(id) > mostValues(size)) throw tooManyValues(id, size);
+    if (this.#countOf(id) > maxValues(size)) throw tooManyValues(id, size);
   }
 
   /** The number of values that one of a type is made of. */
@@ -376,7 +376,7 @@ export class TypeMaker {
       size,
       isSigned: integer?.isSigned ?? type.isSigned ?? false,
     });
-    if (integer !== undefined) return integer.isBool ? truthCodec(bits, size) : bits;
+    if (integer !== undefined) return integer.isBool ? booleanCodec(bits, size) : bits;
     return this.#named(type, bits, count);
   }
 
@@ -465,7 +465,7 @@ function shifted({ names, read, write }: Part, offset: number): Part {
   };
 }
 
-function truthCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> {
+function booleanCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> {
   return {
     read: (view, offset) => Number(bits.read(view, offset)) !== 0,
     write(view, offset, value, path) {

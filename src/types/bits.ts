@@ -23,8 +23,8 @@ import {
  *
  * @param base an integer of up to 8 bytes in the machine's byte order, a `t.bool` or a `t.enum`
  * @param width from 0 to the number of bits of the type (1 for `t.bool`)
- * @throws {TypeError} when C has no bit-fields of the type
- * @throws {RangeError} when the type has fewer bits than `width`
+ * @throws {TypeError} if C has no bit-fields of the type
+ * @throws {RangeError} if the type has fewer bits than `width`
  *
  * @example
  * ```ts
@@ -50,7 +50,7 @@ export function bits<Outside, Inside>(
 export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
   const { size, align } = checkType("bits(base)", base);
   const limit = base.kind === "bool" ? 1 : size * 8;
-  const make = makerOf(base);
+  const make = bitFieldMaker(base);
   if (make === undefined) {
     throw new TypeError(
       `bits(base): expected an integer of up to 8 bytes in the machine's byte order, t.bool or a t.enum, got ${describe(base.name)}`,
@@ -59,7 +59,7 @@ export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
   checkCount("bits(width)", width, 0, limit);
   const name = `bits(${base.name}, ${width})`;
   const atBit = (bit: number, room: number) =>
-    width === 0 ? noBits : make({ bit, width, room, name });
+    width === 0 ? zeroWidthRecipe : make({ bit, width, room, name });
   const alone = atBit(0, size);
   return defineType<unknown, BitsType<unknown>>(
     { kind: "bits", name, size, align, base, width },
@@ -81,7 +81,7 @@ export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
 }
 
 /** The place of bits within the bytes that they are read from, and the number of these bytes. */
-interface BitPlace {
+interface BitRange {
   readonly bit: number;
   readonly width: number;
   readonly room: number;
@@ -90,13 +90,13 @@ interface BitPlace {
 }
 
 /** Returns the function that makes the recipes of a type's bit-fields; `undefined` where C has no bit-fields of the type. */
-function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | undefined {
+function bitFieldMaker(base: Type<unknown>): ((place: BitRange) => Recipe<unknown>) | undefined {
   const { signed, byteOrder, min } = base as Partial<IntegerType<number | bigint>>;
-  if (base.kind === "bool") return (place) => truthRecipe(integerRecipe(place, false, false));
+  if (base.kind === "bool") return (place) => booleanRecipe(integerRecipe(place, false, false));
   if (base.kind === "enum") {
     const { values, base: integer } = base as EnumType<string, number | bigint>;
     // A type from elsewhere may call itself an enum.
-    const make = integer && makerOf(integer);
+    const make = integer && bitFieldMaker(integer);
     // A name whose value has more bits is rejected when it is written; C would truncate it.
     return (
       make &&
@@ -108,19 +108,19 @@ function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | 
 }
 
 /** The recipe of a zero-width bit-field, which is never read or written. */
-const refuseEnd = (): never => {
+const refuseZeroWidth = (): never => {
   throw new TypeError("bits: a bit-field of width 0 has no value: use it in a struct");
 };
-const noBits: Recipe<never> = {
+const zeroWidthRecipe: Recipe<never> = {
   weight: 1,
-  emitRead: (source) => `${source.capture(refuseEnd)}()`,
-  emitWrite: (source) => source.line(`${source.capture(refuseEnd)}();`),
-  read: refuseEnd,
-  write: refuseEnd,
+  emitRead: (source) => `${source.capture(refuseZeroWidth)}()`,
+  emitWrite: (source) => source.line(`${source.capture(refuseZeroWidth)}();`),
+  read: refuseZeroWidth,
+  write: refuseZeroWidth,
 };
 
 /** Reads and writes bits as booleans. */
-function truthRecipe(bit: Recipe<unknown>): Recipe<boolean> {
+function booleanRecipe(bit: Recipe<unknown>): Recipe<boolean> {
   const refuse = (value: unknown, path: string) => refuseType(path, "true or false (bool)", value);
   return {
     weight: 1,
@@ -143,7 +143,7 @@ function truthRecipe(bit: Recipe<unknown>): Recipe<boolean> {
 
 /** Reads and writes bits as integers: with one load where enough bytes follow, otherwise byte by byte. */
 function integerRecipe(
-  { bit, width, room, name }: BitPlace,
+  { bit, width, room, name }: BitRange,
   isSigned: boolean,
   isBig: boolean,
 ): Recipe<number | bigint> {

@@ -4,10 +4,10 @@ import { type CMember, type CTypeWriter, unsignedChar } from "./c_type.ts";
 import type { BitsType, EnumType, Type } from "./type.ts";
 
 /** The number of members is a field of 16 bits. */
-export const mostMembers = 0xffff;
+export const maxMembers = 0xffff;
 /** The offset of a member is a bit count of 32 bits; of 24 bits in structs with bit-fields. */
-const greatestOffset = 2 ** 32 - 1;
-const greatestOffsetBesideBits = 2 ** 24 - 1;
+const maxOffset = 2 ** 32 - 1;
+const maxOffsetWithBitFields = 2 ** 24 - 1;
 
 /** A member as its type describes it. Types that others made may describe anything. */
 interface Described {
@@ -28,7 +28,7 @@ export function encodeMembers(
   isUnion: boolean,
 ): CMember[] | undefined {
   const entries = Object.entries(fields ?? {}).filter(([, field]) => widthOf(field?.type) !== 0);
-  if (entries.length === 0 || entries.length > mostMembers) return undefined;
+  if (entries.length === 0 || entries.length > maxMembers) return undefined;
   const names = identifiers(entries.map(([name]) => name));
   const members: CMember[] = [];
   const hasBits = entries.some(([, field]) => widthOf(field?.type) !== undefined);
@@ -40,7 +40,7 @@ export function encodeMembers(
     if (!isType(type) || !isCount(bitOffset)) return undefined;
     const bits = widthOf(type) ?? type.size * 8;
     if (bitOffset < end || bitOffset + bits > size * 8) return undefined;
-    if (bitOffset > (hasBits ? greatestOffsetBesideBits : greatestOffset)) return undefined;
+    if (bitOffset > (hasBits ? maxOffsetWithBitFields : maxOffset)) return undefined;
     if (!isUnion) end = bitOffset + bits;
     // The kernel rejects members that do not begin at a byte where it looks for special fields (btf_find_struct_field, since 6.11).
     if (types.hasOpaque && isBits(type)) {

@@ -19,9 +19,9 @@ export interface CTypeWriter {
   /** True where the kernel looks for special fields, such as locks, in the types. */
   readonly hasOpaque: boolean;
   /** True where the types are for kernels that lack newer kinds of BTF. */
-  readonly isOld: boolean;
+  readonly isLegacy: boolean;
   /** Set when a type was replaced by another one for old kernels. */
-  hasNewer: boolean;
+  usesNewKinds: boolean;
   int(
     name: string,
     size: number,

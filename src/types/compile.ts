@@ -52,7 +52,7 @@ export class Source {
   /**
    * Makes the function.
    *
-   * @throws {EvalError} when the process may not make code from strings
+   * @throws {EvalError} if the process may not make code from strings
    */
   compile(parameters: string): unknown {
     const body = `"use strict";\nreturn (${parameters}) => {\n${this.#lines.join("\n")}\n};`;
@@ -155,11 +155,11 @@ export type Read<T> = (view: DataView, offset: number) => T;
 export type Write = (view: DataView, offset: number, value: unknown) => void;
 
 /** The encoder of a part; `path` says where it lies in the value being written, for messages. */
-type PartWrite = (view: DataView, offset: number, value: unknown, path: string) => void;
+type NestedWrite = (view: DataView, offset: number, value: unknown, path: string) => void;
 
 // A part that several types contain is compiled once.
 const reads = new WeakMap<Recipe<unknown>, Read<unknown>>();
-const partWrites = new WeakMap<Recipe<unknown>, PartWrite>();
+const nestedWrites = new WeakMap<Recipe<unknown>, NestedWrite>();
 
 let generationForbidden = false;
 
@@ -207,39 +207,39 @@ function compileWrite(recipe: Recipe<unknown>): Write {
 }
 
 /** The function that checks and encodes a part by its recipe. */
-function compilePartWrite(recipe: Recipe<unknown>): PartWrite {
-  let write = partWrites.get(recipe);
+function compileNestedWrite(recipe: Recipe<unknown>): NestedWrite {
+  let write = nestedWrites.get(recipe);
   if (write === undefined) {
-    write = generated<PartWrite>(() => {
+    write = generated<NestedWrite>(() => {
       const source = new Source();
       recipe.emitWrite(source, new Place("offset"), "value", "path");
-      return source.compile("view, offset, value, path") as PartWrite;
+      return source.compile("view, offset, value, path") as NestedWrite;
     }, recipe.write);
-    partWrites.set(recipe, write);
+    nestedWrites.set(recipe, write);
   }
   return write;
 }
 
 // The engine does not optimize very large functions, so a large part becomes one of its own.
-const HEAVIEST_INLINE = 64;
+const MAX_INLINE_WEIGHT = 64;
 
 /** Puts a part's decoder into the source of what surrounds it: inline, or as a call when large. */
-export function emitPartRead(source: Source, recipe: Recipe<unknown>, place: Place): string {
-  if (recipe.weight <= HEAVIEST_INLINE) return recipe.emitRead(source, place);
+export function emitNestedRead(source: Source, recipe: Recipe<unknown>, place: Place): string {
+  if (recipe.weight <= MAX_INLINE_WEIGHT) return recipe.emitRead(source, place);
   return `${source.capture(compileRead(recipe))}(view, ${place})`;
 }
 
 /** Puts a part's encoder into the source of what surrounds it: inline, or as a call when large. */
-export function emitPartWrite(
+export function emitNestedWrite(
   source: Source,
   recipe: Recipe<unknown>,
   place: Place,
   value: string,
   path: string,
 ): void {
-  if (recipe.weight <= HEAVIEST_INLINE) recipe.emitWrite(source, place, value, path);
+  if (recipe.weight <= MAX_INLINE_WEIGHT) recipe.emitWrite(source, place, value, path);
   else
-    source.line(`${source.capture(compilePartWrite(recipe))}(view, ${place}, ${value}, ${path});`);
+    source.line(`${source.capture(compileNestedWrite(recipe))}(view, ${place}, ${value}, ${path});`);
 }
 
 /** What a type says about itself: everything but its methods. */

@@ -1,4 +1,4 @@
-import { compileRead, emitPartRead, type Place, type Recipe, type Source } from "./compile.ts";
+import { compileRead, emitNestedRead, type Place, type Recipe, type Source } from "./compile.ts";
 import { inspectCustom, memberPath, refuseType } from "../check/describe.ts";
 import type { Member } from "./struct_layout.ts";
 import type { StructCursor, Type } from "./type.ts";
@@ -41,8 +41,8 @@ export function makeCursor<T>(type: Type<T>): StructCursor<T> {
 /**
  * A plain object with the fields of a struct, those of structs within it copied as well.
  *
- * @throws {TypeError} when it is no object, or lacks a field
- * @throws {Error} when it is the event of a cursor that was released
+ * @throws {TypeError} if it is no object, or lacks a field
+ * @throws {Error} if it is the event of a cursor that was released
  */
 export function copyStruct<T>(type: Type<T>, value: unknown): T {
   const origin = typeof value === "object" && value !== null ? origins.get(value) : undefined;
@@ -134,7 +134,7 @@ function emitEvent(source: Source, type: Type<unknown>, place: Place): string {
       continue;
     }
     source.line(`get ${name}() {`);
-    source.line(`return ${emitPartRead(source, part.recipe, place.plus(part.offset))}; },`);
+    source.line(`return ${emitNestedRead(source, part.recipe, place.plus(part.offset))}; },`);
   }
   // By the method, which compiles itself when it is first called: most events are never copied.
   const own = source.capture(type);

@@ -36,9 +36,9 @@ export interface CustomOptions<T> {
  * error, a DOMException, not an error), the error is the `cause` of a new one that names the place. An error that `read` throws is
  * passed on unchanged; in a map it is the `cause` of a `DecodeError`.
  *
- * @throws {RangeError} when the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
+ * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
  * alignment, or the alignment is not a power of two
- * @throws {TypeError} when an option is misspelt or a function is missing
+ * @throws {TypeError} if an option is misspelt or a function is missing
  *
  * @example
  * ```ts

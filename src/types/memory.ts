@@ -8,7 +8,7 @@ const byteArrays = new WeakMap<DataView, Uint8Array>();
  * The bytes that a view lies over, for the bulk operations that DataView lacks. They do not check
  * bounds as DataView does: see {@link checkBounds}.
  *
- * @throws {TypeError} when the view's buffer is detached
+ * @throws {TypeError} if the view's buffer is detached
  */
 export function bytesOf(view: DataView): Uint8Array {
   let bytes = byteArrays.get(view);
@@ -28,8 +28,8 @@ export function bytesAt(view: DataView, offset: number, length: number): Uint8Ar
 /**
  * Throws what DataView itself throws when the bytes are not all inside the view.
  *
- * @throws {RangeError} when they are not
- * @throws {TypeError} when the view's buffer is detached
+ * @throws {RangeError} if they are not
+ * @throws {TypeError} if the view's buffer is detached
  */
 export function checkBounds(view: DataView, offset: number, length: number): void {
   view.getUint8(offset);

@@ -120,7 +120,7 @@ export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown
 }
 
 /** A field of an opaque type, and where it is in what surrounds it. */
-export interface OpaquePart {
+export interface OpaqueFieldPlace {
   readonly type: OpaqueType;
   readonly offset: number;
 }
@@ -130,11 +130,11 @@ export interface OpaquePart {
  *
  * @param outer the types around it: a type that others made may claim to contain itself
  */
-export function* opaqueParts(
+export function* opaqueFields(
   type: Type<unknown>,
   offset: number,
   outer: readonly Type<unknown>[] = [],
-): Generator<OpaquePart, void, undefined> {
+): Generator<OpaqueFieldPlace, void, undefined> {
   if (isOpaque(type)) {
     yield { type, offset };
   } else if (outer.includes(type)) {
@@ -144,12 +144,12 @@ export function* opaqueParts(
     for (const field of Object.values(fields)) {
       // A type that others made may have anything there.
       if (!field?.type) continue;
-      yield* opaqueParts(field.type, offset + field.offset, [...outer, type]);
+      yield* opaqueFields(field.type, offset + field.offset, [...outer, type]);
     }
   } else if (type.kind === "array") {
     const { element, length = 0 } = type as Partial<ArrayType<unknown>>;
     if (element === undefined) return;
-    for (const part of opaqueParts(element, offset, [...outer, type])) {
+    for (const part of opaqueFields(element, offset, [...outer, type])) {
       yield part;
       if (length > 1) yield { ...part, offset: part.offset + element.size };
     }

@@ -1,8 +1,8 @@
 import { checkBoolean, checkOptions, checkSize } from "../check/arguments.ts";
 import {
   defineType,
-  emitPartRead,
-  emitPartWrite,
+  emitNestedRead,
+  emitNestedWrite,
   type Place,
   type Recipe,
   recipeOf,
@@ -13,7 +13,7 @@ import { encodeMembers } from "./c_members.ts";
 import { copyStruct, makeCursor, type Part, setParts } from "./cursor.ts";
 import { type Field, type Layout, layOut, type Member } from "./struct_layout.ts";
 import { zero } from "./memory.ts";
-import { isOpaque, opaqueParts } from "./opaque.ts";
+import { isOpaque, opaqueFields } from "./opaque.ts";
 import { describe, memberPath, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import {
@@ -43,10 +43,10 @@ export interface StructOptions {
  * other fields of its own. Fields that are the kernel's own, such as {@link spinLock}, are not among
  * them: they are written as zero, too; a struct of nothing else has the value `{}`.
  *
- * @throws {TypeError} when there is no field, a field is not a type, its name is a number (which
+ * @throws {TypeError} if there is no field, a field is not a type, its name is a number (which
  * JavaScript would move to the front), an option is misspelt, or there is a second field of a kind that
  * is the kernel's own, at any depth
- * @throws {RangeError} when the size is over 2^31 - 1 bytes, or packing puts a field that is the kernel's
+ * @throws {RangeError} if the size is over 2^31 - 1 bytes, or packing puts a field that is the kernel's
  * own where the kernel does not look for it
  *
  * @example
@@ -163,7 +163,7 @@ function checkOpaque(members: readonly Member[]): void {
   const kinds = new Set<string>();
   for (const member of members) {
     const field = `struct(fields): field ${JSON.stringify(member.name)}`;
-    for (const { type, offset } of opaqueParts(member.type, member.offset)) {
+    for (const { type, offset } of opaqueFields(member.type, member.offset)) {
       if (kinds.has(type.kind)) {
         throw new TypeError(`${field}: a second ${type.name}: a struct can have one in all`);
       }
@@ -220,7 +220,7 @@ function structRecipe(
       const properties = parts.map(({ name, offset, recipe }) => {
         // A plain key "__proto__" would set the prototype.
         const key = name === "__proto__" ? '["__proto__"]' : JSON.stringify(name);
-        return `${key}: ${emitPartRead(source, recipe, place.plus(offset))}`;
+        return `${key}: ${emitNestedRead(source, recipe, place.plus(offset))}`;
       });
       return `{ ${properties.join(", ")} }`;
     },
@@ -242,7 +242,7 @@ function structRecipe(
         );
         const at = place.plus(member.offset);
         const memberPathOf = source.capture(memberPath);
-        emitPartWrite(source, recipe, at, field, `${memberPathOf}(${path}, ${name})`);
+        emitNestedWrite(source, recipe, at, field, `${memberPathOf}(${path}, ${name})`);
       }
       for (const gap of gaps) emitZero(source, place.plus(gap.offset), gap.length);
     },

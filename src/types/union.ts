@@ -2,7 +2,7 @@ import { describe, memberPath, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { encodeMembers } from "./c_members.ts";
 import type { CType } from "./c_type.ts";
-import { defineType, emitPartRead, emitPartWrite, type Recipe, recipeOf } from "./compile.ts";
+import { defineType, emitNestedRead, emitNestedWrite, type Recipe, recipeOf } from "./compile.ts";
 import { zero } from "./memory.ts";
 import { roundUp } from "./struct_layout.ts";
 import { hasOpaqueField, isOpaque } from "./opaque.ts";
@@ -17,7 +17,7 @@ import type { Fields, UnionType, UnionValue } from "./type.ts";
  * nothing. Writing takes an object with exactly one member, and zeroes the other bytes. To write back a value that was read, choose
  * the member: `{ v4: value.v4 }`. In TypeScript at least one member is present: check `"v4" in value`, or use `value.v4!`.
  *
- * @throws {TypeError} when there is no member, a member is not a type, its name is a number, or it belongs to the kernel, such as a
+ * @throws {TypeError} if there is no member, a member is not a type, its name is a number, or it belongs to the kernel, such as a
  *   spin lock
  *
  * @example
@@ -121,7 +121,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
       const properties = members.map(({ name: member, recipe }) => {
         // A plain key "__proto__" would set the prototype.
         const key = member === "__proto__" ? '["__proto__"]' : JSON.stringify(member);
-        return `${key}: ${emitPartRead(source, recipe, place)}`;
+        return `${key}: ${emitNestedRead(source, recipe, place)}`;
       });
       return `{ ${properties.join(", ")} }`;
     },
@@ -136,7 +136,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
         const text = JSON.stringify(key);
         source.line(`if (${given} === ${text}) {`);
         const memberPathOf = source.capture(memberPath);
-        emitPartWrite(source, recipe, place, member, `${memberPathOf}(${path}, ${text})`);
+        emitNestedWrite(source, recipe, place, member, `${memberPathOf}(${path}, ${text})`);
         source.line("}");
       }
     },

@@ -221,11 +221,11 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
     const btf = Btf.kernel();
     const kinds = new Map<string, number>();
     // That of kernels before 6.1 does not: there bpftool gives no enum a sign.
-    const tellsSigns = types.some(({ kind, encoding }) => kind === "ENUM" && encoding === "SIGNED");
+    const signsRecorded = types.some(({ kind, encoding }) => kind === "ENUM" && encoding === "SIGNED");
     for (const type of types) {
       const read = details(btf, type.id);
       const { encoding } = read as PrintedDetails;
-      const printed = type.kind === "ENUM" && !tellsSigns ? { ...type, encoding } : type;
+      const printed = type.kind === "ENUM" && !signsRecorded ? { ...type, encoding } : type;
       kinds.set(printed.kind, (kinds.get(printed.kind) ?? 0) + 1);
       if (printed.kind === "ENUM" && isSignExtended(printed, read)) continue;
       if (!isPartOf(printed, read)) expect(printed).toMatchObject(read as never);

@@ -305,7 +305,7 @@ describe("structs and unions", () => {
     }
   });
 
-  test("have bit-fields, with signs, names and truth", () => {
+  test("have bit-fields, with signs, names and toBoolean", () => {
     const make = (types: RawTypes) => {
       const bool = types.int("_Bool", 1, BTF_INT_BOOL);
       const mode = types.enum("mode", 4, { OFF: 0, ON: 3 });

@@ -257,7 +257,7 @@ describe("structs and unions", () => {
     expect(narrow.kind).toBe("custom");
   });
 
-  test("have bit-fields, with signs, names and truth", () => {
+  test("have bit-fields, with signs, names and toBoolean", () => {
     const type = typeOf((types) => {
       const bool = types.int("_Bool", 1, BTF_INT_BOOL);
       const mode = types.enum("mode", 4, { OFF: 0, ON: 3 });
