@@ -48,7 +48,7 @@ export function array<Outside, Inside>(
   }
   if (element.kind === "bits") {
     throw new TypeError(
-      `array(element): expected no bit-field, got ${describe(element.name)}: C has no arrays of them`,
+      `array(element): expected no bit-field, got ${describe(element.name)}: C has no arrays of bit-fields`,
     );
   }
   checkCount("array(length)", length, 1);
@@ -63,10 +63,10 @@ export function array<Outside, Inside>(
 }
 
 const arrayCType: CType = {
-  encode(types, type, part) {
+  encode(types, type, encodeNested) {
     const { element, length, size } = type as Partial<ArrayType<unknown>> & Type<unknown>;
     if (!isType(element) || !isCount(length) || element.size * length !== size) return undefined;
-    return types.array(part(element), length);
+    return types.array(encodeNested(element), length);
   },
 };
 

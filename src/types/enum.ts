@@ -131,7 +131,7 @@ export function enumRecipe<N extends number | bigint>(
 }
 
 const enumCType: CType = {
-  encode(types, type, part) {
+  encode(types, type, encodeNested) {
     const {
       values = {},
       base,
@@ -140,11 +140,11 @@ const enumCType: CType = {
     const entries = Object.entries(values);
     if (!isType(base) || entries.length === 0 || entries.length > maxMembers) return undefined;
     // C's enums are in the machine's byte order and have at most 64 bits.
-    if (base.byteOrder === "big" || size > 8) return part(base);
+    if (base.byteOrder === "big" || size > 8) return encodeNested(base);
     const isWide = size === 8;
     // The flag for signed enums and BTF_KIND_ENUM64 exist since 6.0.
     types.usesNewKinds ||= isWide || base.signed;
-    if (isWide && types.isLegacy) return part(base);
+    if (isWide && types.isLegacy) return encodeNested(base);
     const names = identifiers(entries.map(([name]) => name));
     const words = entries.map(([, value], index) => {
       const bits = BigInt.asUintN(64, BigInt(value));

@@ -107,7 +107,9 @@ export function integer<T extends number | bigint>(
   return defineInteger(range, size, {
     emitRead: (_source, place) => `view.get${accessor}(${place}, ${little})`,
     emitWrite(source, place, value, path) {
-      source.line(`if (${outsideExpression(value, range)}) ${source.capture(refuse)}(${value}, ${path});`);
+      source.line(
+        `if (${outsideExpression(value, range)}) ${source.capture(refuse)}(${value}, ${path});`,
+      );
       source.line(`view.set${accessor}(${place}, ${value}, ${little});`);
     },
     read: (view, offset) => get.call(view, offset, little),
@@ -125,7 +127,9 @@ function defineWideNumber(high: "Uint32" | "Int32", range: Range<number>): Integ
     emitRead: (_source, place) =>
       `view.get${high}(${place.plus(HIGH_WORD)}, ${LITTLE_ENDIAN}) * ${WORD} + view.getUint32(${place.plus(LOW_WORD)}, ${LITTLE_ENDIAN})`,
     emitWrite(source, place, value, path) {
-      source.line(`if (${outsideExpression(value, range)}) ${source.capture(refuse)}(${value}, ${path});`);
+      source.line(
+        `if (${outsideExpression(value, range)}) ${source.capture(refuse)}(${value}, ${path});`,
+      );
       source.line(`view.setUint32(${place.plus(LOW_WORD)}, ${value} >>> 0, ${LITTLE_ENDIAN});`);
       source.line(
         `view.setInt32(${place.plus(HIGH_WORD)}, Math.floor(${value} / ${WORD}), ${LITTLE_ENDIAN});`,

@@ -43,8 +43,8 @@ describe("bit-fields", () => {
       { packed: true },
     );
     expect(packed).toMatchObject({ size: 5, align: 1 });
-    // Of nothing else, a struct would have no bytes.
-    expect(() => t.struct({ end: t.bits(t.u32, 0) })).toThrow("a struct needs a field");
+    // A struct without other members would have no bytes.
+    expect(() => t.struct({ end: t.bits(t.u32, 0) })).toThrow("expected at least one field");
   });
 
   test("take values that fit, and do not change the bits of the others", () => {
@@ -70,7 +70,7 @@ describe("bit-fields", () => {
         );
         const isBig = typeof base.min === "bigint";
         const limit = 2n ** BigInt(base.signed ? width - 1 : width);
-        // A number holds 53 bits, and -(2 ** 53) is not a safe integer.
+        // A number is exact up to 53 bits, and -(2 ** 53) is not a safe integer.
         const safe = isBig || limit <= 2n ** 53n;
         const max = safe ? limit - 1n : 2n ** 53n - 1n;
         const min = !base.signed ? 0n : isBig || limit < 2n ** 53n ? -limit : 1n - 2n ** 53n;

@@ -130,16 +130,16 @@ describe("enums", () => {
 
   test("refuse other names and values", () => {
     expect(refusal(t.struct({ verdict: Verdict }), { verdict: "PAS" })).toBe(
-      'RangeError: field "verdict": expected a name or a value of the enum, got "PAS": did you mean "PASS"?',
+      'RangeError: field "verdict": expected a name or a number of the enum, got "PAS": did you mean "PASS"?',
     );
-    expect(refusal(Verdict, "toString")).toStartWith("RangeError: expected a name or a value");
+    expect(refusal(Verdict, "toString")).toStartWith("RangeError: expected a name or a number");
     expect(refusal(Verdict, 2 ** 32)).toContain("from 0 to 4294967295 (u32)");
     expect(refusal(Verdict, undefined)).toStartWith("TypeError: expected an integer from");
     expect(refusal(Verdict, 1n)).toStartWith("TypeError: expected an integer from");
   });
 
   test("are refused where they are none", () => {
-    expect(() => t.enum({})).toThrow("an enum needs a name");
+    expect(() => t.enum({})).toThrow("expected at least one name");
     expect(() => t.enum(null as never)).toThrow("expected an object of numbers, got null");
     expect(() => t.enum({ 5: 1 })).toThrow('the name "5" is a number');
     expect(() => t.enum({ A: 256 }, { base: t.u8 })).toThrow(

@@ -51,7 +51,7 @@ describe("in a struct", () => {
   });
 
   test("they are unknown in a value", () => {
-    const hint = "a spin_lock belongs to the kernel and is no part of the value";
+    const hint = "only the kernel writes a spin_lock: leave it out";
     expect(refusal(Account, { flags: 1, lock: 0, bytes: 1 })).toBe(
       `TypeError: unknown field "lock": ${hint}`,
     );
@@ -67,7 +67,7 @@ describe("in a struct", () => {
   test("they may be all there is, and then its value has no fields", () => {
     expect(roundTrip(Pure, {})).toStrictEqual({});
     expect(encode(Pure, {})).toBe("00".repeat(16));
-    expect(refusal(Pure, { expiry: 1 })).toContain("a timer belongs to the kernel");
+    expect(refusal(Pure, { expiry: 1 })).toContain("only the kernel writes a timer");
     expect(refusal(Pure, { other: 1 })).toBe(
       'TypeError: unknown field "other": the value is an object without fields',
     );
@@ -86,7 +86,7 @@ describe("in a struct", () => {
   });
 
   test("there can be one of each, as the kernel refuses more, or warns of a bug of its own", () => {
-    const second = "a second spin_lock: a struct can have one in all";
+    const second = "expected no second spin_lock: a struct can have one";
     expect(() => t.struct({ a: t.spinLock, b: t.spinLock })).toThrow(
       new TypeError(`struct(fields): field "b": ${second}`),
     );
@@ -99,11 +99,11 @@ describe("in a struct", () => {
     expect(t.struct({ lock: t.spinLock, a: t.u8 }, { packed: true }).size).toBe(5);
     expect(() => t.struct({ a: t.u8, lock: t.spinLock }, { packed: true })).toThrow(
       new RangeError(
-        'struct(fields): field "lock": expected a spin_lock to lie at a multiple of 4, got offset 1',
+        'struct(fields): field "lock": expected an offset that is a multiple of 4 (spin_lock), got 1',
       ),
     );
     expect(() => t.struct({ a: t.u8, holder: Holder }, { packed: true })).toThrow(
-      'field "holder": expected a spin_lock to lie at a multiple of 4, got offset 13',
+      'field "holder": expected an offset that is a multiple of 4 (spin_lock), got 13',
     );
   });
 });
@@ -111,14 +111,16 @@ describe("in a struct", () => {
 describe("by themselves", () => {
   test.each([t.spinLock, t.timer])("they cannot be read or written: $kind", (type) => {
     const view = new DataView(new ArrayBuffer(16));
-    const message = `${type.kind}: expected to be a field of a struct: user space neither reads nor writes it`;
+    const message = `${type.kind}: only the kernel reads and writes it: make it a field of a struct, which leaves it out of its value`;
     expect(() => type.read(view, 0)).toThrow(new TypeError(message));
     expect(() => type.write(view, 0, 0 as never)).toThrow(new TypeError(message));
   });
 
   test("they make no array", () => {
     expect(() => t.array(t.spinLock, 2)).toThrow(
-      new TypeError("array(element): a spin_lock has no value: it can only be a field of a struct"),
+      new TypeError(
+        "array(element): expected a type with values, got spin_lock: make it a field of a struct",
+      ),
     );
   });
 });
