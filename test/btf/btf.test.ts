@@ -221,7 +221,9 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
     const btf = Btf.kernel();
     const kinds = new Map<string, number>();
     // That of kernels before 6.1 does not: there bpftool gives no enum a sign.
-    const signsRecorded = types.some(({ kind, encoding }) => kind === "ENUM" && encoding === "SIGNED");
+    const signsRecorded = types.some(
+      ({ kind, encoding }) => kind === "ENUM" && encoding === "SIGNED",
+    );
     for (const type of types) {
       const read = details(btf, type.id);
       const { encoding } = read as PrintedDetails;
@@ -338,7 +340,9 @@ describe("look-ups by name", () => {
         ),
       );
     }
-    expect(() => btf.field("pair", "a")).toThrow("a in different places: give one of their ids");
+    expect(() => btf.field("pair", "a")).toThrow(
+      "with a at different offsets: pass one of their ids",
+    );
     expect(() => btf.field("pair", "b")).toThrow("has no field b");
     expect(btf.field(second, "a")).toEqual({ offset: 4, size: 4, typeId: number });
     expect(() => btf.field(number, "a")).toThrow("has no field a");
@@ -540,18 +544,18 @@ describe("bytes that are no BTF", () => {
     const whole = encode([int, [named, (kinds.struct << 24) | 1, 4, named, 1, 0]]);
     expect(Btf.parse(whole).length).toBe(3);
     for (let length = 2; length < whole.length; length++) {
-      expect(() => Btf.parse(whole.slice(0, length))).toThrow(/^BTF is cut off: its header/);
+      expect(() => Btf.parse(whole.slice(0, length))).toThrow(/^BTF is truncated: its header/);
     }
     // The header is right, but the last struct claims a member too many.
     expect(() =>
       Btf.parse(encode([int, [named, (kinds.struct << 24) | 2, 4, named, 1, 0]])),
-    ).toThrow("BTF is cut off: type 2 goes beyond the end of the types");
-    expect(() => Btf.parse(encode([int, [0]]))).toThrow("BTF is cut off: type 1 goes beyond");
+    ).toThrow("BTF is truncated: type 2 extends beyond the end of the types");
+    expect(() => Btf.parse(encode([int, [0]]))).toThrow("BTF is truncated: type 1 extends beyond");
   });
 
   test("have a kind from the future, or none", () => {
     expect(() => Btf.parse(encode([int, [0, 31 << 24, 0]]))).toThrow(
-      "BTF type 2 has the unknown kind 31: it comes from a newer kernel, or the bytes are damaged",
+      "BTF type 2 has the unknown kind 31: it is from a newer kernel, or the bytes are damaged",
     );
     expect(() => Btf.parse(encode([[0, 0, 0]]))).toThrow("unknown kind 0");
   });
@@ -571,9 +575,13 @@ describe("bytes that are no BTF", () => {
         [named, kinds.typedef << 24, 1],
       ]),
     );
-    expect(() => typedefs.resolve(1)).toThrow("BTF type 1 leads through more than 32 others");
+    expect(() => typedefs.resolve(1)).toThrow(
+      "BTF type 1 leads through a chain of more than 32 types",
+    );
     const arrays = Btf.parse(encode([[0, kinds.array << 24, 0, 1, 1, 2]]));
-    expect(() => arrays.sizeOf(1)).toThrow("BTF type 1 leads through more than 32 others");
+    expect(() => arrays.sizeOf(1)).toThrow(
+      "BTF type 1 leads through a chain of more than 32 types",
+    );
     const pointers = Btf.parse(encode([[0, kinds.ptr << 24, 1]]));
     expect(pointers.declaration(1)).toBe("... *");
   });
@@ -597,7 +605,7 @@ describe("bytes that are no BTF", () => {
       return [index === 0 ? named : 0, (5 << 24) | 2, 4, ...inner, ...inner];
     });
     const btf = Btf.parse(encode([int, ...unions]));
-    const tooMany = "makes more than 1280 values of 4 bytes";
+    const tooMany = "has more than 1280 values in 4 bytes";
     expect(() => btf.decode(2, new Uint8Array(4))).toThrow(tooMany);
     expect(() => btf.toType(2)).toThrow(tooMany);
     expect(btf.declaration(2)).toContain("{ ... }");

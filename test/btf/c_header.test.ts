@@ -301,7 +301,7 @@ enum g__h {
       );
     }
     const root = types.struct("root", 4, [{ name: "", type: inner, bit: 0 }]);
-    expect(() => header(types, root)).toThrow("too long to be written out");
+    expect(() => header(types, root)).toThrow("too long to print");
   });
 
   test("do not make more text of functions either, nor work without an end", () => {
@@ -313,7 +313,7 @@ enum g__h {
       pointer = types.ptr(types.functionProto(0, parameters));
     }
     const root = types.typedef("nested", pointer);
-    expect(() => header(types, root)).toThrow("too long to be written out");
+    expect(() => header(types, root)).toThrow("too long to print");
   });
 
   test("do not make more text of many types that each repeat the same ones", () => {
@@ -325,6 +325,6 @@ enum g__h {
     }
     const aliases = Array.from({ length: 100 }, (_, at) => types.typedef(`alias${at}`, pointer));
     expect(header(types, ...aliases.slice(0, 1)).length).toBeGreaterThan(500_000);
-    expect(() => header(types, ...aliases)).toThrow("too long to be written out");
+    expect(() => header(types, ...aliases)).toThrow("too long to print");
   });
 });

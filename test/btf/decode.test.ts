@@ -305,7 +305,7 @@ describe("structs and unions", () => {
     }
   });
 
-  test("have bit-fields, with signs, names and toBoolean", () => {
+  test("have bit-fields, with signs, names and booleans", () => {
     const make = (types: RawTypes) => {
       const bool = types.int("_Bool", 1, BTF_INT_BOOL);
       const mode = types.enum("mode", 4, { OFF: 0, ON: 3 });
@@ -413,7 +413,7 @@ describe("types that yield far more values than they have bytes are refused", ()
   };
   const tooMany = (id: number, most: number, size: number) =>
     new RangeError(
-      `BTF type ${id} makes more than ${most} values of ${size} bytes: its members overlap too often`,
+      `BTF type ${id} has more than ${most} values in ${size} bytes: too many of its members overlap`,
     );
   const eight = (type: number, name: (index: number) => string) =>
     Array.from({ length: 8 }, (_, index) => ({ name: name(index), type, bit: 0 }));
@@ -533,14 +533,14 @@ describe("refusals", () => {
       return inner;
     };
     expect(Bun.inspect(decode(within(32), [7, 0, 0, 0]), { depth: 40 })).toContain("7");
-    expect(() => decode(within(33), [7, 0, 0, 0])).toThrow("is within more than 32 others");
+    expect(() => decode(within(33), [7, 0, 0, 0])).toThrow("is nested in more than 32 types");
   });
 
   test("of a struct that is in itself", () => {
     const make = (types: RawTypes) => types.struct("s", 4, [{ name: "s", type: 4, bit: 0 }]);
-    expect(() => decode(make, [0, 0, 0, 0])).toThrow("is within more than 32 others");
+    expect(() => decode(make, [0, 0, 0, 0])).toThrow("is nested in more than 32 types");
     const hidden = (types: RawTypes) => types.struct("s", 4, [{ name: "", type: 4, bit: 0 }]);
-    expect(() => decode(hidden, [0, 0, 0, 0])).toThrow("is within more than 32 others");
+    expect(() => decode(hidden, [0, 0, 0, 0])).toThrow("is nested in more than 32 types");
   });
 });
 
@@ -660,7 +660,7 @@ test("an array that is longer than the bytes is refused before there is one of i
   const struct = types.struct("s", 24, [{ name: "a", type: array, bit: 64 }]);
   const btf = Btf.parse(types.encode());
   expect(() => btf.decode(struct, new Uint8Array(64))).toThrow(
-    `the 100000000 elements of BTF type ${array} at 8 are beyond the end of the 64 bytes there are`,
+    `BTF type ${array}, 100000000 elements at 8, extends beyond the end of the 64 bytes`,
   );
 });
 

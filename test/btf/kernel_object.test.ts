@@ -144,7 +144,7 @@ describe("types that come after those of another BTF", () => {
       expect(btf.findAll("struct", "point")).toEqual([point]);
     }
     expect([...btf.ids("struct")]).toEqual([point, line]);
-    expect(() => btf.type(5)).toThrow("BTF type id 5 is not in 1..4");
+    expect(() => btf.type(5)).toThrow("BTF type id: expected an integer from 1 to 4, got 5");
   });
 
   test("may have names that the base has, among its strings or their own", () => {

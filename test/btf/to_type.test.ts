@@ -257,7 +257,7 @@ describe("structs and unions", () => {
     expect(narrow.kind).toBe("custom");
   });
 
-  test("have bit-fields, with signs, names and toBoolean", () => {
+  test("have bit-fields, with signs, names and booleans", () => {
     const type = typeOf((types) => {
       const bool = types.int("_Bool", 1, BTF_INT_BOOL);
       const mode = types.enum("mode", 4, { OFF: 0, ON: 3 });
@@ -287,11 +287,13 @@ describe("structs and unions", () => {
     expect(read(type, bytes)).toEqual(value);
     expect(written(type, value)).toEqual(bytes);
     expect(() => written(type, { ...value, a: 8 })).toThrow(
-      'field "a": expected an integer of 3 bits without a sign, got 8',
+      'field "a": expected an unsigned integer of 3 bits, got 8',
     );
-    expect(() => written(type, { ...value, b: 2 })).toThrow("of 2 bits with a sign");
+    expect(() => written(type, { ...value, b: 2 })).toThrow("a signed integer of 2 bits");
     expect(() => written(type, { ...value, c: 1 })).toThrow('field "c": expected true or false');
-    expect(() => written(type, { ...value, last: 1 })).toThrow("expected a bigint of 24 bits");
+    expect(() => written(type, { ...value, last: 1 })).toThrow(
+      "expected an unsigned bigint of 24 bits",
+    );
   });
 
   test("have bit-fields as compilers described them at first", () => {
@@ -343,7 +345,7 @@ describe("refusals", () => {
       (types: RawTypes) => types.func("f", types.functionProto(0)),
       () => 0,
     ]) {
-      expect(() => typeOf(make)).toThrow("it has no values, and so no type of t");
+      expect(() => typeOf(make)).toThrow("it has no values, so it has no t type");
     }
     expect(() => typeOf((types) => types.struct("empty", 0, []))).toThrow("takes no bytes");
     expect(() => typeOf((types) => types.array(int, 0))).toThrow("takes no bytes");
@@ -353,16 +355,16 @@ describe("refusals", () => {
   test("of a struct that is in itself, or smaller than its members", () => {
     for (const name of ["s", ""]) {
       const make = (types: RawTypes) => types.struct("s", 4, [{ name, type: 4, bit: 0 }]);
-      expect(() => typeOf(make)).toThrow("is within more than 32 others");
+      expect(() => typeOf(make)).toThrow("is nested in more than 32 types");
     }
     const small = (types: RawTypes) => types.struct("s", 4, [{ name: "a", type: u64, bit: 0 }]);
-    expect(() => typeOf(small)).toThrow("member a is outside of BTF type 4");
+    expect(() => typeOf(small)).toThrow("BTF type 4: member a is outside of the struct");
   });
 });
 
 describe("types that were made to have very many values of few bytes are refused", () => {
   const levels = 30;
-  const tooMany = "makes more than 1280 values of 4 bytes";
+  const tooMany = "has more than 1280 values in 4 bytes";
 
   test("where members with names are over one another", () => {
     expect(() => typeOf((types) => nestedUnions(types, "m", types.int("int", 4)))).toThrow(tooMany);
