@@ -1,4 +1,4 @@
-/** @module A jump or a call as text. */
+/** @module Formatting of instructions as text, in the notation of the verifier's log. */
 
 import {
   CALL,
@@ -13,7 +13,7 @@ import {
   sizeOf,
   SLOT_SIZE,
   sourceOf,
-  spaced,
+  hexBytes,
 } from "./encode.ts";
 import {
   type Code,
@@ -106,7 +106,7 @@ function relative(distance: number): string {
   return `pc${distance < 0 ? "" : "+"}${distance}`;
 }
 
-/** The text of a jump or a call, or `undefined` when there is none of such an opcode. */
+/** Formats a jump or a call. Returns `undefined` for an unknown opcode. */
 function jumpText(instruction: Instruction): string | undefined {
   const { opcode, dst, src, offset } = instruction;
   const imm = Number(instruction.imm);
@@ -126,7 +126,7 @@ function jumpText(instruction: Instruction): string | undefined {
     case GOTOL:
       return `gotol ${target}`;
     case BPF_JMP | BPF_JCOND:
-      // The source register holds which pseudo condition it is; there is this one so far.
+      // The source register selects the condition. may_goto (0) is the only one so far.
       return src === 0 ? `may_goto ${target}` : undefined;
   }
   const symbol = symbols[operationOf(opcode)];
@@ -151,7 +151,7 @@ function callText({ src, reference }: Instruction, imm: number): string | undefi
   }
 }
 
-/** The text of an lddw, or `undefined` when its immediate is of no known kind. */
+/** Formats an lddw. Returns `undefined` if the meaning of its immediate is unknown. */
 function wideText(instruction: Instruction, imm: bigint): string | undefined {
   const value = instruction.reference === undefined ? number(instruction, imm) : name(instruction);
   return value === undefined ? undefined : `r${instruction.dst} = ${value}`;
@@ -176,7 +176,7 @@ function mapName(map: MapReference): string {
   return typeof map === "string" ? map : liveName(map);
 }
 
-/** A map that was closed throws when asked for its descriptor; the text of a program must not. */
+/** Returns the name of an open map. Reading the file descriptor of a closed map throws, which formatting a program must not. */
 function liveName(map: LiveMap): string {
   try {
     return `fd:${map.fd}`;
@@ -239,7 +239,7 @@ const bits: Readonly<Record<number, number>> = {
   [BPF_DW]: 64,
 };
 
-/** The text of an instruction, or `undefined` when no instruction has such an opcode or operation. */
+/** Formats an instruction. Returns `undefined` for an unknown opcode or operation. */
 export function textOf(instruction: Instruction): string | undefined {
   const { opcode, dst, src, imm } = instruction;
   if (dst > LAST_REGISTER || src > LAST_REGISTER) return undefined;
@@ -274,7 +274,7 @@ function aluText(instruction: Instruction): string | undefined {
   if (symbol === undefined) return undefined;
   if (operation === BPF_MOV && sourceOf(opcode) === BPF_X)
     return moveText(instruction, is64, prefix);
-  // Elsewhere the offset is reserved, but for a division that it makes a signed one.
+  // The offset is reserved, except in a division, where 1 means signed.
   const signed = offset === 1 && (operation === BPF_DIV || operation === BPF_MOD);
   if (offset !== 0 && !signed) return undefined;
   const operand = sourceOf(opcode) === BPF_X ? `${prefix}${src}` : imm;
@@ -294,13 +294,13 @@ function moveText(
       return `${prefix}${dst} = (s${offset})${prefix}${src}`;
     case 32:
       return is64 ? `r${dst} = (s32)r${src}` : undefined;
-    // These two the kernel writes itself, into programs that it shows.
     case BPF_ADDR_SPACE_CAST: {
       const spaces = Number(imm);
       return is64
         ? `r${dst} = addr_space_cast(r${src}, ${spaces >>> 16}, ${spaces & 0xffff})`
         : undefined;
     }
+    // The verifier makes this move itself; it appears in the instructions of loaded programs.
     case BPF_ADDR_PERCPU:
       return is64 ? `r${dst} = &(void __percpu *)(r${src})` : undefined;
     default:
@@ -315,7 +315,7 @@ function byteOrderText({ opcode, dst, imm }: Instruction, is64: boolean): string
   return `r${dst} = ${toBigEndian ? "be" : "le"}${imm} r${dst}`;
 }
 
-/** `(u32 *)(r1 +4)`: what is behind an address. */
+/** Formats a memory operand: `(u32 *)(r1 +4)`. */
 function memory(sign: "u" | "s", opcode: number, register: number, offset: number): string {
   const at = offset < 0 ? offset : `+${offset}`;
   return `(${sign}${bits[sizeOf(opcode)]} *)(r${register} ${at})`;
@@ -324,7 +324,7 @@ function memory(sign: "u" | "s", opcode: number, register: number, offset: numbe
 function loadText({ opcode, dst, src, offset }: Instruction): string | undefined {
   const mode = modeOf(opcode);
   if (mode === BPF_MEM) return `r${dst} = *${memory("u", opcode, src, offset)}`;
-  // A sign cannot extend what fills the register already.
+  // A load of 64 bits cannot be sign-extended.
   if (mode !== BPF_MEMSX || sizeOf(opcode) === BPF_DW) return undefined;
   return `r${dst} = *${memory("s", opcode, src, offset)}`;
 }
@@ -334,7 +334,7 @@ function storeText({ opcode, dst, src, offset, imm }: Instruction): string | und
     const value = classOf(opcode) === BPF_STX ? `r${src}` : imm;
     return `*${memory("u", opcode, dst, offset)} = ${value}`;
   }
-  // BPF_NOSPEC: the verifier's barrier against speculation, in programs that the kernel lends out.
+  // BPF_NOSPEC is a speculation barrier that the verifier inserts; it appears in the instructions of loaded programs.
   return opcode === (BPF_ST | BPF_ATOMIC) ? "nospec" : undefined;
 }
 
@@ -350,7 +350,7 @@ function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): str
   const place = memory("u", opcode, dst, offset);
   if (imm === BPF_LOAD_ACQ) return `r${dst} = load_acquire(${memory("u", opcode, src, offset)})`;
   if (imm === BPF_STORE_REL) return `store_release(${place}, r${src})`;
-  // The others read, change and write back: 32 or 64 bits.
+  // The other atomic operations have 32 or 64 bits.
   if (sizeOf(opcode) !== BPF_W && sizeOf(opcode) !== BPF_DW) return undefined;
   const prefix = sizeOf(opcode) === BPF_DW ? "atomic64" : "atomic";
   if (imm === BPF_CMPXCHG) return `r0 = ${prefix}_cmpxchg(${place}, r0, r${src})`;
@@ -362,7 +362,8 @@ function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): str
 }
 
 /**
- * One instruction as text, without its place. What is no instruction is shown as its bytes.
+ * Formats an instruction as text, in the notation of the verifier's log and without its slot. An unknown
+ * instruction is shown as its bytes.
  *
  * @example
  * ```ts
@@ -376,9 +377,11 @@ export function disassembleInstruction(instruction: Instruction): string {
 }
 
 /**
- * A program as text, in the notation of the verifier's log: a line for each instruction with its
- * slot and opcode, and lines for labels, functions and source positions. Takes what a program is
- * written in, or raw bytes. Never throws: what is no instruction is shown as its bytes.
+ * Formats a program as text, in the notation of the verifier's log. Each instruction has a line with its slot
+ * and opcode. Labels, functions and source positions have lines of their own. Unknown instructions are shown
+ * as their bytes.
+ *
+ * @param program - code of a program, or encoded instructions
  *
  * @example
  * ```ts
@@ -397,13 +400,13 @@ export function disassemble(program: Code | Uint8Array): string {
   if (!(program instanceof Uint8Array)) return lines(flatten(program)).join("\n");
   const whole = program.length - (program.length % SLOT_SIZE);
   const text = lines(decode(program.subarray(0, whole)));
-  if (whole < program.length) text.push(`      bytes ${spaced(program.subarray(whole))}`);
+  if (whole < program.length) text.push(`      bytes ${hexBytes(program.subarray(whole))}`);
   return text.join("\n");
 }
 
 function* flatten(code: Code): Generator<CodeItem> {
   for (const item of code) {
-    // The type guard of an array does not know read-only ones.
+    // Array.isArray does not narrow to a read-only array.
     if (Array.isArray(item)) yield* flatten(item as Code);
     else yield item as CodeItem;
   }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import * as asm from "../../src/asm/asm.ts";
 import { assemble } from "../../src/asm/assembler.ts";
-import { spaced } from "../../src/asm/encode.ts";
+import { hexBytes } from "../../src/asm/encode.ts";
 import { type Code, type Instruction, slotsOf } from "../../src/asm/instruction.ts";
 import { bpfHelpers } from "../../src/uapi/helpers.ts";
 import { documentedRows } from "./documented.ts";
@@ -26,7 +26,7 @@ function withTarget(instruction: Instruction): { code: Code; slot: number } {
 function bytesOf(instruction: Instruction): string {
   const { code, slot } = withTarget(instruction);
   const { bytes } = assemble(code);
-  return spaced(bytes.subarray(slot * 8, (slot + slotsOf(instruction)) * 8));
+  return hexBytes(bytes.subarray(slot * 8, (slot + slotsOf(instruction)) * 8));
 }
 
 describe("encodings", () => {
@@ -120,7 +120,7 @@ describe("immediates", () => {
   test("one that sign extension would change is refused, with the remedy", () => {
     expect(() => asm.mov(r1, 0xffff_ffff)).toThrow(
       new RangeError(
-        "mov: src: expected an integer from -2147483648 to 2147483647, got 4294967295: a 32-bit immediate is sign-extended, this one would become 0xffffffffffffffff; load it with lddw, or use the 32-bit form",
+        "mov: src: expected an integer from -2147483648 to 2147483647, got 4294967295: the 32-bit immediate would be sign-extended to 0xffffffffffffffff; load it with lddw, or use the 32-bit form",
       ),
     );
     expect(() => asm.jgt(r1, 0x8000_0000, "x")).toThrow("0xffffffff80000000");
@@ -174,7 +174,7 @@ describe("immediates", () => {
   test("a bigint is for lddw alone", () => {
     expect(() => asm.mov(r1, 1n as never)).toThrow(
       new TypeError(
-        "mov: src: expected a register or a number, got 1n: only lddw takes a bigint, every other immediate is a number",
+        "mov: src: expected a register or a number, got 1n: only lddw takes a bigint; other immediates are numbers",
       ),
     );
   });
@@ -193,7 +193,7 @@ describe("immediates", () => {
     expect(asm.lddw(r1, 2 ** 53 - 1).imm).toBe(2n ** 53n - 1n);
     expect(() => asm.lddw(r1, 2n ** 64n)).toThrow(RangeError);
     expect(() => asm.lddw(r1, -(2n ** 63n) - 1n)).toThrow(RangeError);
-    expect(() => asm.lddw(r1, 2 ** 53)).toThrow("write what is larger as a bigint");
+    expect(() => asm.lddw(r1, 2 ** 53)).toThrow("pass larger integers as bigints");
     expect(() => asm.lddw(r1, 0.5)).toThrow(RangeError);
     expect(() => asm.lddw(r1, "1" as never)).toThrow(TypeError);
   });
@@ -241,7 +241,7 @@ describe("call", () => {
 
   test.each([
     ["map_lookup_elm", 'did you mean "map_lookup_elem"?'],
-    ["bpf_map_lookup_elem", 'helpers are named without bpf_: "map_lookup_elem"'],
+    ["bpf_map_lookup_elem", 'write it without bpf_: "map_lookup_elem"'],
     ["bpf_ktime_get_n", 'did you mean "ktime_get_ns"?'],
     ["rcu_read_lock_of_some_kind", "callKernelFunction()"],
     ["unspec", "got"],

@@ -108,7 +108,7 @@ describe("jumps", () => {
     expect(decode(assemble(forwards(32767)).bytes)[0]).toMatchObject({ offset: 32767 });
     expect(decode(assemble(backwards(32767)).bytes).at(-1)).toMatchObject({ offset: -32768 });
     expect(failure(() => assemble(forwards(32768))).message).toBe(
-      'instruction 0, "goto x": label "x" is 32768 slots away, and a jump reaches from -32768 to 32767: use gotol (Linux 6.6), behind the inverse condition if there is one',
+      'instruction 0, "goto x": label "x" is 32768 slots away, a jump reaches from -32768 to 32767: use gotol (Linux 6.6); in place of a conditional jump, skip it with the inverse condition',
     );
     expect(() => assemble(backwards(32768))).toThrow('label "x" is -32769 slots away');
     const far = asm.gotol("x");
@@ -213,10 +213,10 @@ describe("maps and the kernel", () => {
   });
 
   test.each<[string, Code, Parameters<typeof assemble>[1], string]>([
-    ["no map", [asm.ldMap(r1, "m"), exit()], {}, 'map "m" has a name only'],
+    ["no map", [asm.ldMap(r1, "m"), exit()], {}, 'map "m" is only a name'],
     ["a bad map", [asm.ldMap(r1, "m"), exit()], { map }, "got -1"],
-    ["no symbol", [asm.ldKernelSymbol(r1, "s"), exit()], { map }, "no kernelSymbol()"],
-    ["no function", [asm.callKernelFunction("f"), exit()], {}, "no kernelFunction()"],
+    ["no symbol", [asm.ldKernelSymbol(r1, "s"), exit()], { map }, "pass a resolver with kernelSymbol()"],
+    ["no function", [asm.callKernelFunction("f"), exit()], {}, "pass a resolver with kernelFunction()"],
     [
       "a bad id",
       [asm.callKernelFunction("f"), exit()],

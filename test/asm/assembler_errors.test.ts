@@ -29,24 +29,28 @@ describe("errors", () => {
     [
       "no end",
       [exit(), mov(r0, 1)],
-      'instruction 1, "r0 = 1": the program falls off its end: end it with exit() or a jump',
+      'instruction 1, "r0 = 1": the program continues after its last instruction: end it with exit() or a jump',
     ],
     [
       "no end of a function",
       [func("f"), jeq(r0, 0, "x"), label("x"), lddw(r0, 0n), func("g"), exit()],
-      'instruction 1, "r0 = 0x0": function "f" falls off its end: end it with exit() or a jump',
+      'instruction 1, "r0 = 0x0": function "f" continues after its last instruction: end it with exit() or a jump',
     ],
     [
       "two labels",
       [label("x"), mov(r0, 0), label("x"), exit()],
-      'instruction 1, "exit": there are two labels "x"',
+      'instruction 1, "exit": label "x" is defined twice: rename one',
     ],
     [
       "two labels in a function",
       [func("f"), label("x"), label("x"), exit()],
-      'instruction 0, "exit": there are two labels "x" in function "f"',
+      'instruction 0, "exit": label "x" is defined twice in function "f": rename one',
     ],
-    ["two functions", [func("f"), exit(), func("f"), exit()], 'there are two functions "f"'],
+    [
+      "two functions",
+      [func("f"), exit(), func("f"), exit()],
+      'function "f" is defined twice: rename one',
+    ],
     [
       "no label",
       [jeq(r0, 0, "entirely"), label("out"), exit()],
@@ -70,7 +74,7 @@ describe("errors", () => {
     [
       "a label at the end",
       [func("f"), ja("x"), label("x"), func("g"), exit()],
-      'instruction 0, "goto x": label "x" stands behind the last instruction: nothing is there to jump to',
+      'instruction 0, "goto x": label "x" has no instruction after it: move it before an instruction',
     ],
     [
       "no function",
@@ -80,17 +84,17 @@ describe("errors", () => {
     [
       "no functions at all",
       [asm.ldFunc(r1, "step"), exit()],
-      'instruction 0, "r1 = subprog[step]": there is no function "step": no func() starts one',
+      'instruction 0, "r1 = subprog[step]": there is no function "step": start it with func()',
     ],
     [
       "half an lddw",
       [{ opcode: 0x18, dst: 0, src: 0, offset: 0, imm: 1 }, exit()],
-      'instruction 0, "bytes 18 00 00 00 01 00 00 00": the imm of an lddw is a bigint, got 1',
+      'instruction 0, "bytes 18 00 00 00 01 00 00 00": imm: expected a bigint for lddw, got 1',
     ],
     [
       "a wide immediate",
       [{ ...mov(r0, 0), imm: 1n }, exit()],
-      'instruction 0, "bytes b7 00 00 00 01 00 00 00 00 00 00 00 00 00 00 00": only lddw has a bigint for its imm, got 1n',
+      'instruction 0, "bytes b7 00 00 00 01 00 00 00 00 00 00 00 00 00 00 00": imm: expected a number, got 1n: only lddw has a bigint',
     ],
     [
       "a reference in the wrong place",
@@ -112,7 +116,7 @@ describe("errors", () => {
   test("what is not an instruction is refused with its place", () => {
     expect(() => assemble([exit(), [exit] as never])).toThrow(
       new TypeError(
-        "code[1][0]: expected an instruction, got a function: was it meant to be called, as in exit()?",
+        "code[1][0]: expected an instruction, got a function: did you mean to call it, as in exit()?",
       ),
     );
     expect(() => assemble([undefined as never])).toThrow("code[0]: expected an instruction");
@@ -141,7 +145,7 @@ describe("errors", () => {
     expect(() => assemble([asm.gotox(r4)])).not.toThrow();
     const kernelFunction = () => ({ id: 1 });
     expect(() => assemble([asm.callKernelFunction("bpf_throw")], { kernelFunction })).not.toThrow();
-    expect(() => assemble([asm.callKernelFunction("f")], { kernelFunction })).toThrow("falls off");
-    expect(() => assemble([label("x"), jeq(r0, r3, "x")])).toThrow("falls off");
+    expect(() => assemble([asm.callKernelFunction("f")], { kernelFunction })).toThrow("continues after its last instruction");
+    expect(() => assemble([label("x"), jeq(r0, r3, "x")])).toThrow("continues after its last instruction");
   });
 });

@@ -144,7 +144,7 @@ describe("the code", () => {
   test("is refused for a place that the stack does not have", () => {
     for (const stack of [0, 4, -2, -7, -516, 0.5, Number.NaN, "-8", undefined] as number[]) {
       expect(() => asm.reserveOrCount("events", 8, "full", { stack })).toThrow(
-        "stack: expected a multiple of 4 from -512 to -4, where 4 bytes of the stack are free, got ",
+        "stack: expected the offset of 4 unused bytes of the stack, a multiple of 4 from -512 to -4, got ",
       );
       expect(() => asm.countLost("events", { stack })).toThrow(RangeError);
       expect(() => asm.outputOrCount("events", 8, { stack })).toThrow(RangeError);
