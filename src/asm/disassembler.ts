@@ -378,7 +378,7 @@ export function disassembleInstruction(instruction: Instruction): string {
 
 /**
  * Formats a program as text, in the notation of the verifier's log. Each instruction has a line with its slot
- * and opcode. Labels, functions and source positions have lines of their own. Unknown instructions are shown
+ * and opcode. Labels, functions and source positions have separate lines. Unknown instructions are shown
  * as their bytes.
  *
  * @param program - code of a program, or encoded instructions
