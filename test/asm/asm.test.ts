@@ -155,7 +155,7 @@ describe("immediates", () => {
     ["ldMapValue", 0, 0xffff_ffff, (value) => asm.ldMapValue(r1, "m", value)],
     ["addrSpaceCast", 0, 0xffff, (value) => asm.addrSpaceCast(r1, r2, value, 0)],
     ["call", 1, 0x7fff_ffff, (value) => asm.call(value)],
-  ])("%s takes %d to %d", (name, min, max, make) => {
+  ])("%s accepts %d to %d", (name, min, max, make) => {
     expect(() => [make(min), make(max)]).not.toThrow();
     for (const outside of [min - 1, max + 1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
       expect(() => make(outside)).toThrow(RangeError);
