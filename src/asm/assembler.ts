@@ -80,21 +80,21 @@ export function assemble(code: Code, resolver: Resolver = {}): Assembled {
       Array<PlacedInstruction>(slotsOf(placed.instruction)).fill(placed),
     ),
     functions: layouts.map(({ name, slot }) => ({ name, slot })),
-    sourceLines: sourceLines(instructions),
+    sourceLines: listSourceLines(instructions),
   };
 }
 
-function sourceLines(instructions: readonly PlacedInstruction[]): SourceLine[] {
+function listSourceLines(instructions: readonly PlacedInstruction[]): SourceLine[] {
   const lines: SourceLine[] = [];
   for (const { instruction, slot } of instructions) {
     const { source } = instruction;
-    if (source === undefined || samePlace(source, lines.at(-1)?.source)) continue;
+    if (source === undefined || isSamePosition(source, lines.at(-1)?.source)) continue;
     lines.push({ slot, source });
   }
   return lines;
 }
 
-function samePlace(a: SourcePosition, b: SourcePosition | undefined): boolean {
+function isSamePosition(a: SourcePosition, b: SourcePosition | undefined): boolean {
   return a.file === b?.file && a.line === b.line && a.column === b.column;
 }
 
@@ -132,13 +132,13 @@ export function resolve(placed: PlacedInstruction, context: Context): Instructio
   const { instruction } = placed;
   const { reference } = instruction;
   if (reference === undefined) return instruction;
-  if (!fits(reference, instruction.opcode)) {
+  if (!canRefer(reference, instruction.opcode)) {
     throw new AssemblerError(`this instruction cannot refer to a ${reference.kind}`, placed);
   }
-  return { ...instruction, ...numbers(placed, reference, context) };
+  return { ...instruction, ...resolveReference(placed, reference, context) };
 }
 
-function fits({ kind }: Reference, opcode: number): boolean {
+function canRefer({ kind }: Reference, opcode: number): boolean {
   switch (kind) {
     case "label":
       return isJump(opcode);
@@ -151,38 +151,42 @@ function fits({ kind }: Reference, opcode: number): boolean {
   }
 }
 
-function numbers(
+function resolveReference(
   placed: PlacedInstruction,
   reference: Reference,
   context: Context,
 ): Partial<Instruction> {
   switch (reference.kind) {
     case "label":
-      return jump(placed, reference.name, context);
+      return resolveJump(placed, reference.name, context);
     case "function":
       return functionDistance(placed, reference.name, context);
     case "map":
-      return { imm: wide(mapFd(placed, reference.map, context), 0) };
+      return { imm: joinImmediates(resolveMap(placed, reference.map, context), 0) };
     case "mapValue":
-      return { imm: wide(mapFd(placed, reference.map, context), reference.offset) };
+      return { imm: joinImmediates(resolveMap(placed, reference.map, context), reference.offset) };
     case "kernelSymbol": {
-      const { id, module = 0 } = kernelNumber(placed, reference, context);
-      return { imm: wide(id, module) };
+      const { id, module = 0 } = resolveKernel(placed, reference, context);
+      return { imm: joinImmediates(id, module) };
     }
     case "kernelFunction": {
-      const { id, module = 0 } = kernelNumber(placed, reference, context);
+      const { id, module = 0 } = resolveKernel(placed, reference, context);
       return { imm: id, offset: module };
     }
   }
 }
 
 /** Joins the two 32-bit immediates of an lddw. */
-function wide(low: number, high: number): bigint {
+function joinImmediates(low: number, high: number): bigint {
   return BigInt.asUintN(32, BigInt(low)) | (BigInt.asUintN(32, BigInt(high)) << 32n);
 }
 
-function jump(placed: PlacedInstruction, name: string, context: Context): Partial<Instruction> {
-  const target = labelled(placed, name, context);
+function resolveJump(
+  placed: PlacedInstruction,
+  name: string,
+  context: Context,
+): Partial<Instruction> {
+  const target = findLabel(placed, name, context);
   const distance = target.slot - placed.slot - 1;
   if (placed.instruction.opcode === GOTOL) return { imm: distance };
   if (distance >= INT16_MIN && distance <= INT16_MAX) return { offset: distance };
@@ -192,7 +196,7 @@ function jump(placed: PlacedInstruction, name: string, context: Context): Partia
   );
 }
 
-function labelled(placed: PlacedInstruction, name: string, context: Context): PlacedInstruction {
+function findLabel(placed: PlacedInstruction, name: string, context: Context): PlacedInstruction {
   const labels = context.functions.get(placed.function)?.labels ?? new Map();
   const target: PlacedInstruction | undefined = labels.get(name);
   if (target !== undefined) return target;
@@ -204,7 +208,7 @@ function labelled(placed: PlacedInstruction, name: string, context: Context): Pl
   const elsewhere = [...context.functions.values()].find((other) => other.labels.has(name));
   const hint =
     elsewhere === undefined
-      ? knownNames(name, [...labels.keys()], "there are no labels")
+      ? hintFor(name, [...labels.keys()], "there are no labels")
       : `function ${JSON.stringify(elsewhere.name)} has one, but a jump cannot leave its function`;
   throw new AssemblerError(`there is no label ${quoted}: ${hint}`, placed);
 }
@@ -217,29 +221,29 @@ function functionDistance(
   const target = context.functions.get(name);
   if (target === undefined) {
     const known = [...context.functions.keys()].filter((other) => other !== "");
-    const hint = knownNames(name, known, "start it with func()");
+    const hint = hintFor(name, known, "start it with func()");
     throw new AssemblerError(`there is no function ${JSON.stringify(name)}: ${hint}`, placed);
   }
   const distance = target.slot - placed.slot - 1;
-  return { imm: placed.instruction.opcode === LDDW ? wide(distance, 0) : distance };
+  return { imm: placed.instruction.opcode === LDDW ? joinImmediates(distance, 0) : distance };
 }
 
-function knownNames(name: string, known: readonly string[], none: string): string {
+function hintFor(name: string, known: readonly string[], none: string): string {
   return known.length === 0 ? none : suggest(name, known);
 }
 
-function mapFd(placed: PlacedInstruction, map: MapReference, { resolver }: Context): number {
-  const fd = resolver.map === undefined ? ownFd(placed, map) : resolver.map(map);
-  return checked(placed, "the file descriptor of the map", fd, 0);
+function resolveMap(placed: PlacedInstruction, map: MapReference, { resolver }: Context): number {
+  const fd = resolver.map === undefined ? fdOfOpenMap(placed, map) : resolver.map(map);
+  return checkNumber(placed, "the file descriptor of the map", fd, 0);
 }
 
-function ownFd(placed: PlacedInstruction, map: MapReference): number {
+function fdOfOpenMap(placed: PlacedInstruction, map: MapReference): number {
   if (typeof map !== "string") return map.fd;
   const message = `map ${JSON.stringify(map)} is only a name: pass a resolver with map(), or refer to an open map`;
   throw new AssemblerError(message, placed);
 }
 
-function kernelNumber(
+function resolveKernel(
   placed: PlacedInstruction,
   { kind, name }: { readonly kind: "kernelSymbol" | "kernelFunction"; readonly name: string },
   { resolver }: Context,
@@ -253,13 +257,13 @@ function kernelNumber(
     );
   }
   const { id, module = 0 } = find(name);
-  checked(placed, "a BTF id", id, 1);
+  checkNumber(placed, "a BTF id", id, 1);
   // In a call the module is in the offset, which has 16 bits.
-  checked(placed, "the module", module, 0, kind === "kernelFunction" ? INT16_MAX : INT32_MAX);
+  checkNumber(placed, "the module", module, 0, kind === "kernelFunction" ? INT16_MAX : INT32_MAX);
   return { id, module };
 }
 
-function checked(
+function checkNumber(
   placed: PlacedInstruction,
   what: string,
   value: number,

@@ -1,7 +1,7 @@
 /** @module Calls of helpers and functions, and exit. */
 
 import type { Instruction } from "./instruction.ts";
-import { build, immediate, INT32_MAX, nameOf } from "./operand.ts";
+import { makeInstruction, checkImmediate, INT32_MAX, checkName } from "./operand.ts";
 import { describe } from "../check/describe.ts";
 import { suggestion } from "../check/names.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
@@ -46,11 +46,11 @@ function unknownHelper(name: string): string {
  */
 export function call(helper: HelperName | number): Instruction {
   if (typeof helper === "number") {
-    const imm = immediate("call", "helper", helper, { min: 1, max: INT32_MAX });
-    return build(BPF_JMP | BPF_CALL, { imm });
+    const imm = checkImmediate("call", "helper", helper, { min: 1, max: INT32_MAX });
+    return makeInstruction(BPF_JMP | BPF_CALL, { imm });
   }
   const id = typeof helper === "string" ? helperIds.get(helper) : undefined;
-  if (id !== undefined) return build(BPF_JMP | BPF_CALL, { imm: id });
+  if (id !== undefined) return makeInstruction(BPF_JMP | BPF_CALL, { imm: id });
   const hint = typeof helper === "string" ? `: ${unknownHelper(helper)}` : "";
   throw new TypeError(
     `call: helper: expected the name or the number of a helper, got ${describe(helper)}${hint}`,
@@ -82,8 +82,8 @@ export function call(helper: HelperName | number): Instruction {
  * Requires Linux 4.16.
  */
 export function callFunction(name: string): Instruction {
-  const reference = { kind: "function", name: nameOf("callFunction", "name", name) } as const;
-  return build(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_CALL, imm: -1, reference });
+  const reference = { kind: "function", name: checkName("callFunction", "name", name) } as const;
+  return makeInstruction(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_CALL, imm: -1, reference });
 }
 
 /**
@@ -101,9 +101,9 @@ export function callFunction(name: string): Instruction {
  * Requires Linux 5.13 (5.18 on arm64); functions of modules require 5.16.
  */
 export function callKernelFunction(name: string): Instruction {
-  const checked = nameOf("callKernelFunction", "name", name);
+  const checked = checkName("callKernelFunction", "name", name);
   const reference = { kind: "kernelFunction", name: checked } as const;
-  return build(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_KFUNC_CALL, imm: -1, reference });
+  return makeInstruction(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_KFUNC_CALL, imm: -1, reference });
 }
 
 /**
@@ -117,5 +117,5 @@ export function callKernelFunction(name: string): Instruction {
  * ```
  */
 export function exit(): Instruction {
-  return build(BPF_JMP | BPF_EXIT);
+  return makeInstruction(BPF_JMP | BPF_EXIT);
 }

@@ -102,21 +102,21 @@ const helperNames: ReadonlyMap<number, string> = new Map(
   Object.entries(bpfHelpers).map(([name, id]) => [id, name]),
 );
 
-function relative(distance: number): string {
+function formatDistance(distance: number): string {
   return `pc${distance < 0 ? "" : "+"}${distance}`;
 }
 
 /** Formats a jump or a call. Returns `undefined` for an unknown opcode. */
-function jumpText(instruction: Instruction): string | undefined {
+function formatJump(instruction: Instruction): string | undefined {
   const { opcode, dst, src, offset } = instruction;
   const imm = Number(instruction.imm);
   const target =
     instruction.reference?.kind === "label"
       ? instruction.reference.name
-      : relative(opcode === GOTOL ? imm : offset);
+      : formatDistance(opcode === GOTOL ? imm : offset);
   switch (opcode) {
     case CALL:
-      return callText(instruction, imm);
+      return formatCall(instruction, imm);
     case BPF_JMP | BPF_EXIT:
       return "exit";
     case BPF_JMP | BPF_JA:
@@ -136,12 +136,12 @@ function jumpText(instruction: Instruction): string | undefined {
   return `if ${prefix}${dst} ${symbol} ${operand} goto ${target}`;
 }
 
-function callText({ src, reference }: Instruction, imm: number): string | undefined {
+function formatCall({ src, reference }: Instruction, imm: number): string | undefined {
   switch (src) {
     case 0:
       return `call ${helperNames.has(imm) ? `bpf_${helperNames.get(imm)}` : "unknown"}#${imm}`;
     case BPF_PSEUDO_CALL:
-      return `call ${reference?.kind === "function" ? reference.name : relative(imm)}`;
+      return `call ${reference?.kind === "function" ? reference.name : formatDistance(imm)}`;
     case BPF_PSEUDO_KFUNC_CALL:
       return reference?.kind === "kernelFunction"
         ? `call ${reference.name}`
@@ -152,17 +152,20 @@ function callText({ src, reference }: Instruction, imm: number): string | undefi
 }
 
 /** Formats an lddw. Returns `undefined` if the meaning of its immediate is unknown. */
-function wideText(instruction: Instruction, imm: bigint): string | undefined {
-  const value = instruction.reference === undefined ? number(instruction, imm) : name(instruction);
+function formatLddw(instruction: Instruction, imm: bigint): string | undefined {
+  const value =
+    instruction.reference === undefined
+      ? formatAddress(instruction, imm)
+      : formatReference(instruction);
   return value === undefined ? undefined : `r${instruction.dst} = ${value}`;
 }
 
-function name({ reference }: Instruction): string | undefined {
+function formatReference({ reference }: Instruction): string | undefined {
   switch (reference?.kind) {
     case "map":
-      return `map[${mapName(reference.map)}]`;
+      return `map[${formatMap(reference.map)}]`;
     case "mapValue":
-      return `map[${mapName(reference.map)}][0]+${reference.offset}`;
+      return `map[${formatMap(reference.map)}][0]+${reference.offset}`;
     case "function":
       return `subprog[${reference.name}]`;
     case "kernelSymbol":
@@ -172,12 +175,12 @@ function name({ reference }: Instruction): string | undefined {
   }
 }
 
-function mapName(map: MapReference): string {
-  return typeof map === "string" ? map : liveName(map);
+function formatMap(map: MapReference): string {
+  return typeof map === "string" ? map : formatOpenMap(map);
 }
 
 /** Returns the name of an open map. Reading the file descriptor of a closed map throws, which formatting a program must not. */
-function liveName(map: LiveMap): string {
+function formatOpenMap(map: LiveMap): string {
   try {
     return `fd:${map.fd}`;
   } catch {
@@ -185,7 +188,7 @@ function liveName(map: LiveMap): string {
   }
 }
 
-function number({ src }: Instruction, imm: bigint): string | undefined {
+function formatAddress({ src }: Instruction, imm: bigint): string | undefined {
   const low = Number(BigInt.asIntN(32, imm));
   const high = Number(BigInt.asUintN(32, imm >> 32n));
   switch (src) {
@@ -240,40 +243,42 @@ const bits: Readonly<Record<number, number>> = {
 };
 
 /** Formats an instruction. Returns `undefined` for an unknown opcode or operation. */
-export function textOf(instruction: Instruction): string | undefined {
+export function formatInstruction(instruction: Instruction): string | undefined {
   const { opcode, dst, src, imm } = instruction;
   if (dst > LAST_REGISTER || src > LAST_REGISTER) return undefined;
-  if (typeof imm === "bigint") return opcode === LDDW ? wideText(instruction, imm) : undefined;
+  if (typeof imm === "bigint") return opcode === LDDW ? formatLddw(instruction, imm) : undefined;
   switch (classOf(opcode)) {
     case BPF_ALU:
     case BPF_ALU64:
-      return aluText(instruction);
+      return formatAlu(instruction);
     case BPF_LD:
-      return packetText(instruction);
+      return formatPacketLoad(instruction);
     case BPF_LDX:
-      return loadText(instruction);
+      return formatLoad(instruction);
     case BPF_ST:
-      return storeText(instruction);
+      return formatStore(instruction);
     case BPF_STX:
-      return modeOf(opcode) === BPF_ATOMIC ? atomicText(instruction, imm) : storeText(instruction);
+      return modeOf(opcode) === BPF_ATOMIC
+        ? formatAtomic(instruction, imm)
+        : formatStore(instruction);
     default:
-      return jumpText(instruction);
+      return formatJump(instruction);
   }
 }
 
-function aluText(instruction: Instruction): string | undefined {
+function formatAlu(instruction: Instruction): string | undefined {
   const { opcode, dst, src, offset, imm } = instruction;
   const is64 = classOf(opcode) === BPF_ALU64;
   const prefix = is64 ? "r" : "w";
   const operation = operationOf(opcode);
-  if (operation === BPF_END) return byteOrderText(instruction, is64);
+  if (operation === BPF_END) return formatByteOrder(instruction, is64);
   if (operation === BPF_NEG) {
     return sourceOf(opcode) === BPF_X ? undefined : `${prefix}${dst} = -${prefix}${dst}`;
   }
   const symbol = aluSymbols[operation];
   if (symbol === undefined) return undefined;
   if (operation === BPF_MOV && sourceOf(opcode) === BPF_X)
-    return moveText(instruction, is64, prefix);
+    return formatMove(instruction, is64, prefix);
   // The offset is reserved, except in a division, where 1 means signed.
   const signed = offset === 1 && (operation === BPF_DIV || operation === BPF_MOD);
   if (offset !== 0 && !signed) return undefined;
@@ -281,7 +286,7 @@ function aluText(instruction: Instruction): string | undefined {
   return `${prefix}${dst} ${signed ? "s" : ""}${symbol} ${operand}`;
 }
 
-function moveText(
+function formatMove(
   { dst, src, offset, imm }: Instruction,
   is64: boolean,
   prefix: string,
@@ -308,7 +313,7 @@ function moveText(
   }
 }
 
-function byteOrderText({ opcode, dst, imm }: Instruction, is64: boolean): string | undefined {
+function formatByteOrder({ opcode, dst, imm }: Instruction, is64: boolean): string | undefined {
   if (imm !== 16 && imm !== 32 && imm !== 64) return undefined;
   const toBigEndian = sourceOf(opcode) === BPF_TO_BE;
   if (is64) return toBigEndian ? undefined : `r${dst} = bswap${imm} r${dst}`;
@@ -316,29 +321,29 @@ function byteOrderText({ opcode, dst, imm }: Instruction, is64: boolean): string
 }
 
 /** Formats a memory operand: `(u32 *)(r1 +4)`. */
-function memory(sign: "u" | "s", opcode: number, register: number, offset: number): string {
+function formatMemory(sign: "u" | "s", opcode: number, register: number, offset: number): string {
   const at = offset < 0 ? offset : `+${offset}`;
   return `(${sign}${bits[sizeOf(opcode)]} *)(r${register} ${at})`;
 }
 
-function loadText({ opcode, dst, src, offset }: Instruction): string | undefined {
+function formatLoad({ opcode, dst, src, offset }: Instruction): string | undefined {
   const mode = modeOf(opcode);
-  if (mode === BPF_MEM) return `r${dst} = *${memory("u", opcode, src, offset)}`;
+  if (mode === BPF_MEM) return `r${dst} = *${formatMemory("u", opcode, src, offset)}`;
   // A load of 64 bits cannot be sign-extended.
   if (mode !== BPF_MEMSX || sizeOf(opcode) === BPF_DW) return undefined;
-  return `r${dst} = *${memory("s", opcode, src, offset)}`;
+  return `r${dst} = *${formatMemory("s", opcode, src, offset)}`;
 }
 
-function storeText({ opcode, dst, src, offset, imm }: Instruction): string | undefined {
+function formatStore({ opcode, dst, src, offset, imm }: Instruction): string | undefined {
   if (modeOf(opcode) === BPF_MEM) {
     const value = classOf(opcode) === BPF_STX ? `r${src}` : imm;
-    return `*${memory("u", opcode, dst, offset)} = ${value}`;
+    return `*${formatMemory("u", opcode, dst, offset)} = ${value}`;
   }
   // BPF_NOSPEC is a speculation barrier that the verifier inserts; it appears in the instructions of loaded programs.
   return opcode === (BPF_ST | BPF_ATOMIC) ? "nospec" : undefined;
 }
 
-function packetText({ opcode, src, imm }: Instruction): string | undefined {
+function formatPacketLoad({ opcode, src, imm }: Instruction): string | undefined {
   if (sizeOf(opcode) === BPF_DW) return undefined;
   const start = `r0 = *(u${bits[sizeOf(opcode)]} *)skb`;
   if (modeOf(opcode) === BPF_ABS) return `${start}[${imm}]`;
@@ -346,9 +351,10 @@ function packetText({ opcode, src, imm }: Instruction): string | undefined {
   return undefined;
 }
 
-function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): string | undefined {
-  const place = memory("u", opcode, dst, offset);
-  if (imm === BPF_LOAD_ACQ) return `r${dst} = load_acquire(${memory("u", opcode, src, offset)})`;
+function formatAtomic({ opcode, dst, src, offset }: Instruction, imm: number): string | undefined {
+  const place = formatMemory("u", opcode, dst, offset);
+  if (imm === BPF_LOAD_ACQ)
+    return `r${dst} = load_acquire(${formatMemory("u", opcode, src, offset)})`;
   if (imm === BPF_STORE_REL) return `store_release(${place}, r${src})`;
   // The other atomic operations have 32 or 64 bits.
   if (sizeOf(opcode) !== BPF_W && sizeOf(opcode) !== BPF_DW) return undefined;
@@ -373,7 +379,7 @@ function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): str
  * ```
  */
 export function disassembleInstruction(instruction: Instruction): string {
-  return textOf(instruction) ?? `bytes ${hexadecimal(instruction)}`;
+  return formatInstruction(instruction) ?? `bytes ${hexadecimal(instruction)}`;
 }
 
 /**
@@ -397,9 +403,9 @@ export function disassembleInstruction(instruction: Instruction): string {
  * ```
  */
 export function disassemble(program: Code | Uint8Array): string {
-  if (!(program instanceof Uint8Array)) return lines(flatten(program)).join("\n");
+  if (!(program instanceof Uint8Array)) return formatLines(flatten(program)).join("\n");
   const whole = program.length - (program.length % SLOT_SIZE);
-  const text = lines(decode(program.subarray(0, whole)));
+  const text = formatLines(decode(program.subarray(0, whole)));
   if (whole < program.length) text.push(`      bytes ${hexBytes(program.subarray(whole))}`);
   return text.join("\n");
 }
@@ -412,7 +418,7 @@ function* flatten(code: Code): Generator<CodeItem> {
   }
 }
 
-function lines(items: Iterable<CodeItem>): string[] {
+function formatLines(items: Iterable<CodeItem>): string[] {
   const text: string[] = [];
   let slot = 0;
   let position = "";
@@ -422,7 +428,7 @@ function lines(items: Iterable<CodeItem>): string[] {
       continue;
     }
     if (item.label !== undefined) text.push(`${item.label}:`);
-    const comment = sourceComment(item);
+    const comment = formatSource(item);
     if (comment !== "" && comment !== position) text.push(comment);
     position = comment;
     const opcode = item.opcode.toString(16).padStart(2, "0");
@@ -432,7 +438,7 @@ function lines(items: Iterable<CodeItem>): string[] {
   return text;
 }
 
-function sourceComment({ source }: Instruction): string {
+function formatSource({ source }: Instruction): string {
   if (source === undefined) return "";
   const { file, line, text } = source;
   return `; ${text === undefined ? "" : `${text.trim()} `}@ ${file}:${line}`;

@@ -3,13 +3,13 @@
 import { LDDW, lddwKind } from "./encode.ts";
 import type { Instruction, MapReference, Reference, WritableRegister } from "./instruction.ts";
 import {
-  build,
-  immediate,
+  makeInstruction,
+  checkImmediate,
   INT64_MIN,
-  nameOf,
+  checkName,
   UINT32_MAX,
   UINT64_MAX,
-  writable,
+  checkWritable,
 } from "./operand.ts";
 import { describe } from "../check/describe.ts";
 
@@ -28,7 +28,7 @@ import { describe } from "../check/describe.ts";
  * ```
  */
 export function lddw(dst: WritableRegister, value: bigint | number): Instruction {
-  const to = writable("lddw", "dst", dst);
+  const to = checkWritable("lddw", "dst", dst);
   if (typeof value !== "bigint" && typeof value !== "number") {
     throw new TypeError(`lddw: value: expected a bigint or a number, got ${describe(value)}`);
   }
@@ -43,7 +43,7 @@ export function lddw(dst: WritableRegister, value: bigint | number): Instruction
       `lddw: value: expected an integer from ${INT64_MIN} to ${UINT64_MAX}, got ${wide}`,
     );
   }
-  return build(LDDW, { dst: to, src: lddwKind.number, imm: BigInt.asUintN(64, wide) });
+  return makeInstruction(LDDW, { dst: to, src: lddwKind.number, imm: BigInt.asUintN(64, wide) });
 }
 
 /** Makes the load of an address, which is resolved when the program is assembled or loaded. */
@@ -53,7 +53,12 @@ function loadAddress(
   kind: number,
   reference: Reference,
 ): Instruction {
-  return build(LDDW, { dst: writable(mnemonic, "dst", dst), src: kind, imm: 0n, reference });
+  return makeInstruction(LDDW, {
+    dst: checkWritable(mnemonic, "dst", dst),
+    src: kind,
+    imm: 0n,
+    reference,
+  });
 }
 
 /** Checks the operand of a map. @throws {TypeError} if it is neither a name nor an open map */
@@ -112,7 +117,7 @@ export function ldMap(dst: WritableRegister, map: MapReference): Instruction {
  * Requires Linux 5.2.
  */
 export function ldMapValue(dst: WritableRegister, map: MapReference, offset: number): Instruction {
-  immediate("ldMapValue", "offset", offset, { min: 0, max: UINT32_MAX });
+  checkImmediate("ldMapValue", "offset", offset, { min: 0, max: UINT32_MAX });
   const reference = { kind: "mapValue", map: mapOf("ldMapValue", map), offset } as const;
   return loadAddress("ldMapValue", dst, lddwKind.mapValue, reference);
 }
@@ -146,7 +151,7 @@ export function ldMapValue(dst: WritableRegister, map: MapReference, offset: num
  * Requires Linux 5.13.
  */
 export function ldFunc(dst: WritableRegister, name: string): Instruction {
-  const reference = { kind: "function", name: nameOf("ldFunc", "name", name) } as const;
+  const reference = { kind: "function", name: checkName("ldFunc", "name", name) } as const;
   return loadAddress("ldFunc", dst, lddwKind.function, reference);
 }
 
@@ -167,6 +172,9 @@ export function ldFunc(dst: WritableRegister, name: string): Instruction {
  * Requires Linux 5.10.
  */
 export function ldKernelSymbol(dst: WritableRegister, name: string): Instruction {
-  const reference = { kind: "kernelSymbol", name: nameOf("ldKernelSymbol", "name", name) } as const;
+  const reference = {
+    kind: "kernelSymbol",
+    name: checkName("ldKernelSymbol", "name", name),
+  } as const;
   return loadAddress("ldKernelSymbol", dst, lddwKind.kernelSymbol, reference);
 }

@@ -12,13 +12,13 @@ import {
   type SourcePosition,
 } from "./instruction.ts";
 import {
-  build,
+  makeInstruction,
   either32,
-  immediate,
+  checkImmediate,
   type ImmediateRange,
   isRegister,
-  nameOf,
-  readable,
+  checkName,
+  checkReadable,
   signed32,
   signExtended,
 } from "./operand.ts";
@@ -76,131 +76,140 @@ export type ConditionalJump = (
 export type Jump = (target: string) => Instruction;
 
 function labelReference(mnemonic: string, target: unknown): Reference {
-  return { kind: "label", name: nameOf(mnemonic, "target", target) };
+  return { kind: "label", name: checkName(mnemonic, "target", target) };
 }
 
-function conditional(mnemonic: string, opcode: number, range: ImmediateRange): ConditionalJump {
+function defineConditional(
+  mnemonic: string,
+  opcode: number,
+  range: ImmediateRange,
+): ConditionalJump {
   return (dst, src, target) => {
-    const left = readable(mnemonic, "dst", dst);
+    const left = checkReadable(mnemonic, "dst", dst);
     const reference = labelReference(mnemonic, target);
-    if (isRegister(src)) return build(opcode | BPF_X, { dst: left, src: src.register, reference });
-    const imm = immediate(mnemonic, "src", src, range, "a register or a number");
-    return build(opcode | BPF_K, { dst: left, imm, reference });
+    if (isRegister(src))
+      return makeInstruction(opcode | BPF_X, { dst: left, src: src.register, reference });
+    const imm = checkImmediate(mnemonic, "src", src, range, "a register or a number");
+    return makeInstruction(opcode | BPF_K, { dst: left, imm, reference });
   };
 }
 
-function jump64(mnemonic: string, code: number): ConditionalJump {
-  return conditional(mnemonic, BPF_JMP | code, signExtended);
+function define64(mnemonic: string, code: number): ConditionalJump {
+  return defineConditional(mnemonic, BPF_JMP | code, signExtended);
 }
 
-function jump32(mnemonic: string, code: number, range: ImmediateRange = either32): ConditionalJump {
-  return conditional(mnemonic, BPF_JMP32 | code, range);
+function define32(
+  mnemonic: string,
+  code: number,
+  range: ImmediateRange = either32,
+): ConditionalJump {
+  return defineConditional(mnemonic, BPF_JMP32 | code, range);
 }
 
 /** Jumps if the operands are equal: `if (dst == src) goto target`, 64 bits. See {@link ConditionalJump}. */
-export const jeq: ConditionalJump = jump64("jeq", BPF_JEQ);
+export const jeq: ConditionalJump = define64("jeq", BPF_JEQ);
 /**
  * Jumps if the operands are equal: `if (dst == src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jeq32: ConditionalJump = jump32("jeq32", BPF_JEQ);
+export const jeq32: ConditionalJump = define32("jeq32", BPF_JEQ);
 /** Jumps if the operands differ: `if (dst != src) goto target`, 64 bits. See {@link ConditionalJump}. */
-export const jne: ConditionalJump = jump64("jne", BPF_JNE);
+export const jne: ConditionalJump = define64("jne", BPF_JNE);
 /**
  * Jumps if the operands differ: `if (dst != src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jne32: ConditionalJump = jump32("jne32", BPF_JNE);
+export const jne32: ConditionalJump = define32("jne32", BPF_JNE);
 /** Jumps if `dst` is greater, unsigned: `if (dst > src) goto target`, 64 bits. See {@link ConditionalJump}. */
-export const jgt: ConditionalJump = jump64("jgt", BPF_JGT);
+export const jgt: ConditionalJump = define64("jgt", BPF_JGT);
 /**
  * Jumps if `dst` is greater, unsigned: `if (dst > src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jgt32: ConditionalJump = jump32("jgt32", BPF_JGT);
+export const jgt32: ConditionalJump = define32("jgt32", BPF_JGT);
 /** Jumps if `dst` is greater or equal, unsigned: `if (dst >= src) goto target`, 64 bits. See {@link ConditionalJump}. */
-export const jge: ConditionalJump = jump64("jge", BPF_JGE);
+export const jge: ConditionalJump = define64("jge", BPF_JGE);
 /**
  * Jumps if `dst` is greater or equal, unsigned: `if (dst >= src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jge32: ConditionalJump = jump32("jge32", BPF_JGE);
+export const jge32: ConditionalJump = define32("jge32", BPF_JGE);
 /**
  * Jumps if `dst` is less, unsigned: `if (dst < src) goto target`, 64 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 4.14.
  */
-export const jlt: ConditionalJump = jump64("jlt", BPF_JLT);
+export const jlt: ConditionalJump = define64("jlt", BPF_JLT);
 /**
  * Jumps if `dst` is less, unsigned: `if (dst < src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jlt32: ConditionalJump = jump32("jlt32", BPF_JLT);
+export const jlt32: ConditionalJump = define32("jlt32", BPF_JLT);
 /**
  * Jumps if `dst` is less or equal, unsigned: `if (dst <= src) goto target`, 64 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 4.14.
  */
-export const jle: ConditionalJump = jump64("jle", BPF_JLE);
+export const jle: ConditionalJump = define64("jle", BPF_JLE);
 /**
  * Jumps if `dst` is less or equal, unsigned: `if (dst <= src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jle32: ConditionalJump = jump32("jle32", BPF_JLE);
+export const jle32: ConditionalJump = define32("jle32", BPF_JLE);
 /** Jumps if `dst` is greater, signed: `if (dst > src) goto target`, 64 bits. See {@link ConditionalJump}. */
-export const jsgt: ConditionalJump = jump64("jsgt", BPF_JSGT);
+export const jsgt: ConditionalJump = define64("jsgt", BPF_JSGT);
 /**
  * Jumps if `dst` is greater, signed: `if (dst > src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jsgt32: ConditionalJump = jump32("jsgt32", BPF_JSGT, signed32);
+export const jsgt32: ConditionalJump = define32("jsgt32", BPF_JSGT, signed32);
 /** Jumps if `dst` is greater or equal, signed: `if (dst >= src) goto target`, 64 bits. See {@link ConditionalJump}. */
-export const jsge: ConditionalJump = jump64("jsge", BPF_JSGE);
+export const jsge: ConditionalJump = define64("jsge", BPF_JSGE);
 /**
  * Jumps if `dst` is greater or equal, signed: `if (dst >= src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jsge32: ConditionalJump = jump32("jsge32", BPF_JSGE, signed32);
+export const jsge32: ConditionalJump = define32("jsge32", BPF_JSGE, signed32);
 /**
  * Jumps if `dst` is less, signed: `if (dst < src) goto target`, 64 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 4.14.
  */
-export const jslt: ConditionalJump = jump64("jslt", BPF_JSLT);
+export const jslt: ConditionalJump = define64("jslt", BPF_JSLT);
 /**
  * Jumps if `dst` is less, signed: `if (dst < src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jslt32: ConditionalJump = jump32("jslt32", BPF_JSLT, signed32);
+export const jslt32: ConditionalJump = define32("jslt32", BPF_JSLT, signed32);
 /**
  * Jumps if `dst` is less or equal, signed: `if (dst <= src) goto target`, 64 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 4.14.
  */
-export const jsle: ConditionalJump = jump64("jsle", BPF_JSLE);
+export const jsle: ConditionalJump = define64("jsle", BPF_JSLE);
 /**
  * Jumps if `dst` is less or equal, signed: `if (dst <= src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jsle32: ConditionalJump = jump32("jsle32", BPF_JSLE, signed32);
+export const jsle32: ConditionalJump = define32("jsle32", BPF_JSLE, signed32);
 /** Jumps if the operands have a common bit: `if (dst & src) goto target`, 64 bits. See {@link ConditionalJump}. */
-export const jset: ConditionalJump = jump64("jset", BPF_JSET);
+export const jset: ConditionalJump = define64("jset", BPF_JSET);
 /**
  * Jumps if the operands have a common bit: `if (dst & src) goto target`, 32 bits. See {@link ConditionalJump}.
  *
  * Requires Linux 5.1.
  */
-export const jset32: ConditionalJump = jump32("jset32", BPF_JSET);
+export const jset32: ConditionalJump = define32("jset32", BPF_JSET);
 
 /**
  * Jumps unconditionally: `goto target`, a label of the same function at most 32,767 slots away.
@@ -208,7 +217,7 @@ export const jset32: ConditionalJump = jump32("jset32", BPF_JSET);
  * @throws {TypeError} if `target` is not a string, or is empty
  */
 export const ja: Jump = (target) =>
-  build(BPF_JMP | BPF_JA | BPF_K, { reference: labelReference("ja", target) });
+  makeInstruction(BPF_JMP | BPF_JA | BPF_K, { reference: labelReference("ja", target) });
 
 /**
  * Jumps unconditionally with a 32-bit distance: `gotol target`, a label of the same function at any distance.
@@ -225,7 +234,7 @@ export const ja: Jump = (target) =>
  * Requires Linux 6.6.
  */
 export const gotol: Jump = (target) =>
-  build(BPF_JMP32 | BPF_JA | BPF_K, { reference: labelReference("gotol", target) });
+  makeInstruction(BPF_JMP32 | BPF_JA | BPF_K, { reference: labelReference("gotol", target) });
 
 /**
  * Bounds a loop: `may_goto target`. Execution continues with the next instruction until the program reaches
@@ -252,7 +261,10 @@ export const gotol: Jump = (target) =>
  * Requires Linux 6.9.
  */
 export const mayGoto: Jump = (target) =>
-  build(BPF_JMP | BPF_JCOND, { src: BPF_MAY_GOTO, reference: labelReference("mayGoto", target) });
+  makeInstruction(BPF_JMP | BPF_JCOND, {
+    src: BPF_MAY_GOTO,
+    reference: labelReference("mayGoto", target),
+  });
 
 /**
  * Jumps to an address in a register: `gotox dst`. The program loads the address from a jump table, a map of
@@ -263,7 +275,7 @@ export const mayGoto: Jump = (target) =>
  * Requires Linux 6.19.
  */
 export function gotox(dst: Register): Instruction {
-  return build(BPF_JMP | BPF_JA | BPF_X, { dst: readable("gotox", "dst", dst) });
+  return makeInstruction(BPF_JMP | BPF_JA | BPF_X, { dst: checkReadable("gotox", "dst", dst) });
 }
 
 /**
@@ -280,7 +292,7 @@ export function gotox(dst: Register): Instruction {
  * ```
  */
 export function label(name: string): Label {
-  return { label: nameOf("label", "name", name) };
+  return { label: checkName("label", "name", name) };
 }
 
 /**
@@ -297,7 +309,7 @@ export function label(name: string): Label {
  * ```
  */
 export function func(name: string): FunctionStart {
-  return { function: nameOf("func", "name", name) };
+  return { function: checkName("func", "name", name) };
 }
 
 /**

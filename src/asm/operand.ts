@@ -22,7 +22,7 @@ export interface ImmediateRange {
 }
 
 /** Makes an instruction. Omitted fields are 0. */
-export function build(
+export function makeInstruction(
   opcode: number,
   fields: {
     readonly dst?: number;
@@ -65,7 +65,7 @@ function refuse(mnemonic: string, operand: string, expected: string, value: unkn
  *
  * @throws {TypeError} if it is not a register
  */
-export function readable(mnemonic: string, operand: string, value: unknown): number {
+export function checkReadable(mnemonic: string, operand: string, value: unknown): number {
   if (isRegister(value)) return value.register;
   return refuse(mnemonic, operand, "a register, r0 to r10", value);
 }
@@ -76,7 +76,7 @@ export function readable(mnemonic: string, operand: string, value: unknown): num
  * @throws {TypeError} if it is not a register
  * @throws {RangeError} if it is the frame pointer
  */
-export function writable(mnemonic: string, operand: string, value: unknown): number {
+export function checkWritable(mnemonic: string, operand: string, value: unknown): number {
   if (!isRegister(value)) return refuse(mnemonic, operand, "a register, r0 to r9", value);
   if (value.register === LAST_REGISTER) {
     throw new RangeError(
@@ -92,7 +92,7 @@ export function writable(mnemonic: string, operand: string, value: unknown): num
  * @throws {TypeError} if it is not a number
  * @throws {RangeError} if it is not an integer in the range
  */
-export function immediate(
+export function checkImmediate(
   mnemonic: string,
   operand: string,
   value: unknown,
@@ -113,8 +113,8 @@ export function immediate(
  * @throws {TypeError} if it is not a number
  * @throws {RangeError} if it is not an integer from -2^15 to 2^15-1
  */
-export function offset16(mnemonic: string, value: unknown): number {
-  return immediate(mnemonic, "offset", value, { min: INT16_MIN, max: INT16_MAX });
+export function checkOffset(mnemonic: string, value: unknown): number {
+  return checkImmediate(mnemonic, "offset", value, { min: INT16_MIN, max: INT16_MAX });
 }
 
 /**
@@ -122,7 +122,7 @@ export function offset16(mnemonic: string, value: unknown): number {
  *
  * @throws {TypeError} if it is not a string, or empty
  */
-export function nameOf(mnemonic: string, operand: string, value: unknown): string {
+export function checkName(mnemonic: string, operand: string, value: unknown): string {
   if (typeof value === "string" && value !== "") return value;
   return refuse(mnemonic, operand, "a name", value);
 }

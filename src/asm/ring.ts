@@ -17,7 +17,7 @@ import {
 } from "./instruction.ts";
 import { ja } from "./jump.ts";
 import { atomicAdd, ldxw, stw, stxw } from "./memory.ts";
-import { build, immediate, INT32_MAX, isRegister, nameOf } from "./operand.ts";
+import { makeInstruction, checkImmediate, INT32_MAX, isRegister, checkName } from "./operand.ts";
 import { checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { BPF_JEQ, BPF_JMP, BPF_JNE, BPF_K } from "../uapi/instruction.ts";
@@ -99,8 +99,8 @@ export function reserveOrCount(
   options: CountOptions,
 ): readonly Instruction[] {
   const mnemonic = "reserveOrCount";
-  const bytes = immediate(mnemonic, "size", size, { min: 0, max: maxRecordSize });
-  const target = nameOf(mnemonic, "full", full);
+  const bytes = checkImmediate(mnemonic, "size", size, { min: 0, max: maxRecordSize });
+  const target = checkName(mnemonic, "full", full);
   checkOptions(`${mnemonic}: options`, options, ["stack"]);
   const count = [
     ...incrementCounter(mnemonic, ring, options.stack, keySize),
@@ -164,10 +164,16 @@ export function outputOrCount(
   const mnemonic = "outputOrCount";
   const bytes = isRegister(size)
     ? size
-    : immediate(mnemonic, "size", size, { min: 0, max: maxRecordSize }, "a register or a number");
+    : checkImmediate(
+        mnemonic,
+        "size",
+        size,
+        { min: 0, max: maxRecordSize },
+        "a register or a number",
+      );
   checkOptions(`${mnemonic}: options`, options, ["stack", "flags"]);
   const { stack, flags = 0 } = options;
-  const flagBits = immediate(mnemonic, "flags", flags, { min: 0, max: INT32_MAX });
+  const flagBits = checkImmediate(mnemonic, "flags", flags, { min: 0, max: INT32_MAX });
   const result = stack + keySize;
   const count = [
     ...incrementCounter(mnemonic, ring, stack, keySize + resultSize),
@@ -243,7 +249,7 @@ function incrementCounter(
 
 /** Returns the counter of a ring buffer: a name for a name, which is resolved when the program is loaded, otherwise an open map. */
 function counterOf(mnemonic: string, ring: MapReference): MapReference {
-  if (typeof ring === "string") return `${nameOf(mnemonic, "ring", ring)}.lost`;
+  if (typeof ring === "string") return `${checkName(mnemonic, "ring", ring)}.lost`;
   const counter = typeof ring === "object" && ring !== null ? ring.lost : undefined;
   if (counter !== undefined) return counter;
   throw new TypeError(
@@ -265,5 +271,5 @@ function checkStack(mnemonic: string, stack: number, room: number): void {
  */
 function skipIf(operation: number, skipped: readonly Instruction[]): Instruction {
   const offset = skipped.reduce((slots, instruction) => slots + slotsOf(instruction), 0);
-  return build(BPF_JMP | operation | BPF_K, { offset });
+  return makeInstruction(BPF_JMP | operation | BPF_K, { offset });
 }

@@ -124,7 +124,7 @@ export class Btf extends BtfGraph {
    * const btf = Btf.kernel();
    * const id = btf.find("struct", "list_head");
    * const bytes = new Uint8Array(16).fill(255, 0, 8);
-   * if (id === undefined) throw new Error("this kernel has no lists");
+   * if (id === undefined) throw new Error("this kernel has no struct list_head");
    * console.log(btf.decode(id, bytes, { pointers: "hex" })); // { next: 0xffffffffffffffff, prev: 0x0 }
    * ```
    */
@@ -167,7 +167,7 @@ export class Btf extends BtfGraph {
    * import { Btf } from "bun-bpf";
    * const btf = Btf.kernel();
    * const id = btf.find("struct", "list_head");
-   * if (id === undefined) throw new Error("this kernel has no lists");
+   * if (id === undefined) throw new Error("this kernel has no struct list_head");
    * const list = btf.toType(id);
    * const view = new DataView(new ArrayBuffer(list.size));
    * list.write(view, 0, { next: 1n, prev: 2n });
@@ -193,7 +193,7 @@ export class Btf extends BtfGraph {
    * import { Btf } from "bun-bpf";
    * const btf = Btf.kernel();
    * const id = btf.find("struct", "list_head");
-   * if (id === undefined) throw new Error("this kernel has no lists");
+   * if (id === undefined) throw new Error("this kernel has no struct list_head");
    * console.log(btf.declaration(id)); // struct list_head { struct list_head *next; struct list_head *prev; }
    * ```
    */

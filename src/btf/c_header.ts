@@ -142,7 +142,7 @@ class DefinitionOrder {
           if (this.#declared.has(id) || !type.name.startsWith("__Poly")) return;
           this.#declared.add(id);
           // Polynomial types are built into compilers for arm64 only.
-          this.#ready.push(`typedef ${polynomial(type.size)} ${identifier(type.name)};\n`);
+          this.#ready.push(`typedef ${unsignedOfSize(type.size)} ${identifier(type.name)};\n`);
           return;
         default:
       }
@@ -193,7 +193,7 @@ class DefinitionOrder {
 }
 
 /** Returns the unsigned integer type of the same size as a polynomial type. */
-function polynomial(size: number): string {
+function unsignedOfSize(size: number): string {
   return size === 16
     ? "unsigned __int128"
     : `unsigned ${{ 1: "char", 2: "short" }[size] ?? "long"}`;
@@ -216,13 +216,13 @@ class Names {
     // A forward declaration shares the name with its struct.
     if (type.kind === "fwd") return identifier(type.name);
     return this.#byId.getOrInsertComputed(type.id, () =>
-      numbered(type.kind === "typedef" ? this.#others : this.#tags, type.name),
+      uniqueName(type.kind === "typedef" ? this.#others : this.#tags, type.name),
     );
   }
 
   enumerators(id: number): readonly string[] {
     return this.#enumerators.getOrInsertComputed(id, () =>
-      this.#graph.enumerators(id).map(({ name }) => numbered(this.#others, name)),
+      this.#graph.enumerators(id).map(({ name }) => uniqueName(this.#others, name)),
     );
   }
 }
@@ -233,7 +233,7 @@ function identifier(name: string): string {
 }
 
 /** Returns a unique identifier for a name, with a number if the name was used before. */
-function numbered(uses: Map<string, number>, original: string): string {
+function uniqueName(uses: Map<string, number>, original: string): string {
   const name = identifier(original);
   const count = (uses.get(name) ?? 0) + 1;
   uses.set(name, count);
@@ -291,7 +291,7 @@ class Printer {
         case "type_tag":
           break;
         case "ptr":
-          declarator = spaced(`*${qualifiers.join(" ")}`, declarator);
+          declarator = joinWords(`*${qualifiers.join(" ")}`, declarator);
           qualifiers = [];
           isPointer = true;
           break;
@@ -308,7 +308,7 @@ class Printer {
         default:
           return this.#counted(
             id,
-            spaced([...qualifiers, this.#base(type, level)].join(" "), declarator),
+            joinWords([...qualifiers, this.#base(type, level)].join(" "), declarator),
           );
       }
       typeId = type.typeId;
@@ -394,7 +394,7 @@ class Printer {
     at = toByte;
     const bytes = Math.floor((to - at) / 8);
     if (bytes > 0) {
-      members.push(`unsigned char ${numbered(this.#gaps, `__gap${at / 8}`)}[${bytes}];`);
+      members.push(`unsigned char ${uniqueName(this.#gaps, `__gap${at / 8}`)}[${bytes}];`);
     }
     at += bytes * 8;
     if (to > at) members.push(`unsigned char : ${to - at};`);
@@ -429,7 +429,7 @@ class Printer {
 }
 
 /** Joins two texts with a space. The star of a pointer has no space after it. */
-function spaced(left: string, right: string): string {
+function joinWords(left: string, right: string): string {
   if (right === "") return left;
   return left.endsWith("*") && !left.endsWith(" *") && left.startsWith("*")
     ? `${left}${right}`

@@ -103,7 +103,7 @@ export class Decoder {
     const key = type.kind === "int" && isInNetworkOrder(this.#graph, id) ? -type.id : type.id;
     let reader = this.#readers.get(key);
     if (reader === undefined) {
-      reader = key < 0 ? networkInteger(type) : this.#makeReader(type);
+      reader = key < 0 ? networkIntegerReader(type) : this.#makeReader(type);
       this.#readers.set(key, reader);
     }
     return reader;
@@ -138,7 +138,7 @@ export class Decoder {
         return this.#array(type);
       case "struct":
       case "union":
-        return addressOf(type) ?? this.#composite(type);
+        return addressReader(type) ?? this.#composite(type);
       case "datasec":
         return this.#section(type);
       default:
@@ -255,7 +255,7 @@ export class Decoder {
         if (member.name === "" && isComposite) return { offset, end, fill: this.#filler(inner) };
         const isBitField = member.bitSize !== 0 || member.bitOffset % 8 !== 0;
         const read = isBitField ? this.#bitField(member, inner) : this.#reader(member.typeId);
-        return { offset, end, fill: named(member.name, read) };
+        return { offset, end, fill: memberFiller(member.name, read) };
       }),
     );
   }
@@ -301,7 +301,7 @@ export class Decoder {
       const unique = taken.has(name) ? `${name}@${offset}` : name;
       taken.add(unique);
       const read = this.#nested(id, () => this.#reader(typeId));
-      return { offset, end, fill: named(unique, read) };
+      return { offset, end, fill: memberFiller(unique, read) };
     });
     const fill = this.#fillAll(id, members);
     return (view, at, end) => {
@@ -313,7 +313,7 @@ export class Decoder {
 }
 
 /** Returns a filler that reads one value into a property. */
-function named(name: string, read: Reader): Filler {
+function memberFiller(name: string, read: Reader): Filler {
   return (view, at, end, into) => setMember(into, name, read(view, at, end));
 }
 
@@ -381,7 +381,7 @@ export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
   return false;
 }
 
-function networkInteger({ size }: BtfType): Reader {
+function networkIntegerReader({ size }: BtfType): Reader {
   if (size === 2) return (view, at) => view.getUint16(at);
   if (size === 4) return (view, at) => view.getUint32(at);
   return (view, at) => view.getBigUint64(at);
@@ -394,7 +394,7 @@ export const addressTypes: ReadonlyMap<string, Type<string>> = new Map([
 ]);
 
 /** Returns a reader for a struct of an IP address; `undefined` for another struct. */
-function addressOf({ name, size }: BtfType): Reader | undefined {
+function addressReader({ name, size }: BtfType): Reader | undefined {
   const address = addressTypes.get(name);
   return address?.size === size ? (view, at) => address.read(view, at) : undefined;
 }

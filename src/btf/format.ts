@@ -64,7 +64,7 @@ export function kindOf(info: number): number {
   return (info >>> 24) & kindMask;
 }
 
-/** Returns the number of entries (`vlen`) in a type's `info`. It has 24 bits since Linux 7.2; before, it had 16, and the 8 others were 0. */
+/** Returns the number of entries (`vlen`) in a type's `info`. It has 24 bits since Linux 7.2; before, it had 16, and 8 were 0. */
 export function entryCountOf(info: number): number {
   return info & 0xffffff;
 }

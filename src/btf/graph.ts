@@ -256,7 +256,7 @@ export class BtfGraph {
     const ids = this.findAll(kind, name);
     if (ids.length > 1) {
       throw new RangeError(
-        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${listed(ids)}; findAll() gives their ids`,
+        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${formatIds(ids)}; findAll() gives their ids`,
       );
     }
     return ids[0];
@@ -360,7 +360,7 @@ export class BtfGraph {
    * import { Btf } from "bun-bpf";
    * const btf = Btf.kernel();
    * const id = btf.find("func", "tcp_connect") ?? btf.find("func", "schedule");
-   * if (id === undefined) throw new Error("this kernel has no functions");
+   * if (id === undefined) throw new Error("this kernel has no function schedule()");
    * console.log(btf.type(id).name, btf.parameters(id).map(({ name }) => name));
    * ```
    */
@@ -422,7 +422,7 @@ export class BtfGraph {
   resolve(id: number): BtfType {
     let type = this.type(id);
     for (let steps = 0; transparentKinds.has(type.kind); steps++) {
-      if (steps === maxChainLength) throw endless(id);
+      if (steps === maxChainLength) throw chainError(id);
       type = this.type(type.typeId);
     }
     return type;
@@ -437,7 +437,7 @@ export class BtfGraph {
     let type = this.resolve(id);
     let count = 1;
     for (let steps = 0; type.kind === "array"; steps++) {
-      if (steps === maxChainLength) throw endless(id);
+      if (steps === maxChainLength) throw chainError(id);
       count *= type.length;
       type = this.resolve(type.typeId);
     }
@@ -474,7 +474,7 @@ export class BtfGraph {
     }
     if (others.some(({ offset, size }) => offset !== first.offset || size !== first.size)) {
       throw new RangeError(
-        `this BTF has ${ids.length} types with the name ${struct}, with ${path} at different offsets: pass one of their ids, ${listed(ids)}`,
+        `this BTF has ${ids.length} types with the name ${struct}, with ${path} at different offsets: pass one of their ids, ${formatIds(ids)}`,
       );
     }
     return first;
@@ -582,7 +582,8 @@ export class BtfGraph {
     const head = hashOf({ bytes: name, at: 0 }) & (heads.length - 1);
     for (let index = heads[head] as number; index !== 0; index = next[index] as number) {
       if (this.#kindAt(index) !== kind) continue;
-      if (isName(this.#place(this.#names[index] as number), name)) ids.push(this.#before + index);
+      if (equalsName(this.#place(this.#names[index] as number), name))
+        ids.push(this.#before + index);
     }
   }
 
@@ -758,7 +759,7 @@ function withLinkage(type: BtfType, number: number): BtfType {
 }
 
 /** Compares a NUL-terminated name with another one. */
-function isName({ bytes, at }: NamePlace, name: Uint8Array): boolean {
+function equalsName({ bytes, at }: NamePlace, name: Uint8Array): boolean {
   for (let index = 0; index < name.length; index++) {
     if (bytes[at + index] !== name[index]) return false;
   }
@@ -784,12 +785,12 @@ function looksNegative(value: number): boolean {
 }
 
 /** Formats a list of ids for a message, at most the first 100. */
-function listed(ids: readonly number[]): string {
+function formatIds(ids: readonly number[]): string {
   const rest = ids.length - maxListedIds;
   return rest > 0 ? `${ids.slice(0, maxListedIds).join(", ")} and ${rest} more` : ids.join(", ");
 }
 
-function endless(id: number): RangeError {
+function chainError(id: number): RangeError {
   return new RangeError(
     `BTF type ${id} leads through a chain of more than ${maxChainLength} types`,
   );

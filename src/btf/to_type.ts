@@ -116,7 +116,7 @@ export class TypeMaker {
       case "ptr":
         return u64 as Type<BtfValue>;
       case "float":
-        return (floats.get(type.size) ?? bytes(type)) as Type<BtfValue>;
+        return (floats.get(type.size) ?? byteArray(type)) as Type<BtfValue>;
       case "array":
         return this.#array(type);
       case "struct":
@@ -136,7 +136,7 @@ export class TypeMaker {
     if (!isPart && isBool && size === 1) return bool as Type<BtfValue>;
     const plain = (isSigned ? signed : unsigned).get(size);
     if (!isPart && !isBool && plain !== undefined) return plain;
-    if (plain === undefined) return bytes(type);
+    if (plain === undefined) return byteArray(type);
     return customType(name, size, size, this.#bits(type, bitOffset, bitSize || size * 8));
   }
 
@@ -145,7 +145,7 @@ export class TypeMaker {
     const { size, id, kind, isSigned = false } = type;
     const base = (isSigned ? signed : unsigned).get(size) as
       IntegerType<number | bigint> | undefined;
-    if (base === undefined || size > 8) return bytes(type);
+    if (base === undefined || size > 8) return byteArray(type);
     const enumerators = this.#graph.enumerators(id);
     // BTF_KIND_ENUM has 32-bit values: in an enum of 8 bytes, a value without a recorded sign may be negative.
     const greatestValue = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
@@ -155,9 +155,9 @@ export class TypeMaker {
       const entries = enumerators.map(
         ({ name, value }) => [name, size === 8 ? BigInt(value) : Number(value)] as const,
       );
-      return defineEnum(entries, base, title(type)) as Type<BtfValue>;
+      return defineEnum(entries, base, nameOfType(type)) as Type<BtfValue>;
     }
-    return customType(title(type), size, size, this.#bits(type, 0, size * 8));
+    return customType(nameOfType(type), size, size, this.#bits(type, 0, size * 8));
   }
 
   /** Checks the number of values in a value of the type. @throws {RangeError} if there are too many */
@@ -193,7 +193,7 @@ export class TypeMaker {
   #array(type: BtfType): Type<BtfValue> {
     const { typeId, length, id } = type;
     const element = valueType(this.#graph, typeId);
-    if (length === 0 || this.#graph.sizeOf(typeId) === 0) throw sizeless(id);
+    if (length === 0 || this.#graph.sizeOf(typeId) === 0) throw sizelessError(id);
     if (isCharacter(this.#graph, element)) return cstring(length);
     return array(this.make(typeId), length);
   }
@@ -201,7 +201,7 @@ export class TypeMaker {
   #composite(type: BtfType): Type<BtfValue> {
     const known = opaqueTypes.get(type.name) ?? addressTypes.get(type.name);
     if (known?.size === type.size) return known as Type<unknown> as Type<BtfValue>;
-    if (type.size === 0) throw sizeless(type.id);
+    if (type.size === 0) throw sizelessError(type.id);
     return this.#plainComposite(type) ?? this.#customStruct(type);
   }
 
@@ -249,7 +249,7 @@ export class TypeMaker {
     }
     if (end > type.size) return undefined;
     const layout = layOutAsPlaced(fields, type.size);
-    return defineStruct(layout, false, title(type)) as Type<unknown> as Type<BtfValue>;
+    return defineStruct(layout, false, nameOfType(type)) as Type<unknown> as Type<BtfValue>;
   }
 
   /** Returns a `t.bits` if it has all values of the bit-field; `undefined` otherwise. */
@@ -271,7 +271,7 @@ export class TypeMaker {
   #customStruct(type: BtfType): Type<BtfValue> {
     const codec = this.#members(type);
     const { align } = codec;
-    const name = title(type);
+    const name = nameOfType(type);
     return customType<BtfValue>(name, type.size, align, {
       read(view, offset) {
         const record: BtfRecord = {};
@@ -309,15 +309,15 @@ export class TypeMaker {
       if (member.name === "" && (inner.kind === "struct" || inner.kind === "union")) {
         const codec = this.#nested(inner, () => this.#members(inner));
         align = Math.max(align, offset % codec.align === 0 ? codec.align : 1);
-        return [shifted(codec, offset)];
+        return [atOffset(codec, offset)];
       }
       // Unnamed bit-fields are padding.
       if (member.name === "") return [];
       if (this.#isBitField(member))
-        return [shifted(field(member.name, this.#bitField(member)), offset)];
+        return [atOffset(namedMember(member.name, this.#bitField(member)), offset)];
       const made = this.make(member.typeId);
       if (offset % made.align === 0) align = Math.max(align, made.align);
-      return isOpaque(made) ? [] : [shifted(field(member.name, recipeOf(made)), offset)];
+      return isOpaque(made) ? [] : [atOffset(namedMember(member.name, recipeOf(made)), offset)];
     });
     while (size % align !== 0) align /= 2;
     const names = codecs.flatMap((codec) => codec.names);
@@ -334,7 +334,7 @@ export class TypeMaker {
       const [only, another] = given;
       if (only === undefined || another !== undefined) {
         throw new TypeError(
-          `${path === "" ? "" : `${path}: `}${title(type)}: expected a value for one of its members (${names.join(", ")}), got ${given.length}`,
+          `${path === "" ? "" : `${path}: `}${nameOfType(type)}: expected a value for one of its members (${names.join(", ")}), got ${given.length}`,
         );
       }
       only.write(view, offset, from, path);
@@ -402,24 +402,29 @@ export class TypeMaker {
         const number = values.get(value);
         if (number !== undefined) return bits.write(view, offset, number, path);
         const known = [...values.keys()];
-        refuseRange(path, `a name or a number of ${title(type)}`, value, suggest(value, known));
+        refuseRange(
+          path,
+          `a name or a number of ${nameOfType(type)}`,
+          value,
+          suggest(value, known),
+        );
       },
     };
   }
 }
 
 /** Returns the name of a type for messages: `struct list_head`. */
-function title({ kind, name }: BtfType): string {
+function nameOfType({ kind, name }: BtfType): string {
   const word = kind === "enum64" ? "enum" : kind;
   return name === "" ? word : `${word} ${name}`;
 }
 
-function sizeless(id: number): RangeError {
+function sizelessError(id: number): RangeError {
   return new RangeError(`BTF type ${id} takes no bytes, so it has no t type`);
 }
 
-function bytes({ size, id }: BtfType): Type<BtfValue> {
-  if (size === 0) throw sizeless(id);
+function byteArray({ size, id }: BtfType): Type<BtfValue> {
+  if (size === 0) throw sizelessError(id);
   return array(u8, size);
 }
 
@@ -444,7 +449,7 @@ function customType<T>(name: string, size: number, align: number, codec: Codec<T
 }
 
 /** Returns the codec of a member with a name. */
-function field(name: string, codec: Codec<unknown>): MemberCodec {
+function namedMember(name: string, codec: Codec<unknown>): MemberCodec {
   return {
     names: [name],
     read(view, offset, into = {}) {
@@ -461,7 +466,7 @@ function field(name: string, codec: Codec<unknown>): MemberCodec {
 }
 
 /** Returns the codec of a member at an offset in bytes. */
-function shifted({ names, read, write }: MemberCodec, offset: number): MemberCodec {
+function atOffset({ names, read, write }: MemberCodec, offset: number): MemberCodec {
   return {
     names,
     read: (view, start, into) => read(view, start + offset, into),

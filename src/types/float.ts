@@ -12,7 +12,7 @@ function defineFloat(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, 
   function check(value: unknown, path: string): asserts value is number {
     if (typeof value !== "number") refuseType(path, `a number (${kind})`, value);
     if (isTooLarge(value)) {
-      refuseRange(path, "a number up to 3.4028234663852886e38 (f32)", value, "f64 holds it");
+      refuseRange(path, "a number up to 3.4028234663852886e38 (f32)", value, "use t.f64");
     }
   }
   return defineType<number, Type<number, number>>(
@@ -43,7 +43,7 @@ function defineFloat(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, 
 }
 
 /**
- * Floating-point number of 4 bytes, C's `float`.
+ * Floating-point number of 4 bytes, C's `float`. Values are numbers.
  *
  * Writing rounds to the nearest `float`, as C does. It rejects finite numbers beyond the largest `float`; infinities and NaN are
  * allowed. Kernel code cannot calculate with floating-point numbers, only copy them.
@@ -60,8 +60,8 @@ function defineFloat(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, 
 export const f32: Type<number, number> = /*@__PURE__*/ defineFloat("f32", "float", 4);
 
 /**
- * Floating-point number of 8 bytes, C's `double`. It is exactly a JavaScript number. Kernel code cannot calculate with
- * floating-point numbers, only copy them.
+ * Floating-point number of 8 bytes, C's `double`. Values are numbers, which JavaScript stores in the same format. Kernel code cannot
+ * calculate with floating-point numbers, only copy them.
  *
  * @example
  * ```ts

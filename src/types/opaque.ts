@@ -11,7 +11,7 @@ function defineOpaque<Kind extends OpaqueKind>(
 ): OpaqueType<Kind> {
   const refuse = (): never => {
     throw new TypeError(
-      `${kind}: only the kernel reads and writes it: make it a field of a struct, which leaves it out of its value`,
+      `${kind}: only the kernel reads and writes it; make it a field of a struct`,
     );
   };
   const recipe: Recipe<never> = {
@@ -29,8 +29,8 @@ function defineOpaque<Kind extends OpaqueKind>(
 }
 
 /**
- * Spin lock, C's `struct bpf_spin_lock`: 4 bytes, aligned to 4. Programs take it with `bpf_spin_lock()`
- * to change a map's value.
+ * Spin lock, C's `struct bpf_spin_lock`: 4 bytes, aligned to 4. Programs lock it with `bpf_spin_lock()`
+ * while they change the map's value.
  *
  * Make it a field of the struct that is the map's value; a struct can have one. The field takes 4 bytes but
  * is not part of the JavaScript value: reading leaves it out, and writing stores zero. The kernel finds the
@@ -91,8 +91,8 @@ export function isOpaque(type: Type<unknown>): type is OpaqueType {
 
 /**
  * Returns true for a struct with a spin lock as its own member, where every kernel since 5.1 finds it
- * (`btf_find_field` in kernel/bpf/btf.c). A lock in a nested struct does not count: older kernels than
- * 6.11 do not find it.
+ * (`btf_find_field` in kernel/bpf/btf.c). A lock in a nested struct does not count: kernels before 6.11 do
+ * not find it.
  */
 export function hasSpinLock(type: Type<unknown>): boolean {
   if (type.kind !== "struct") return false;

@@ -200,7 +200,7 @@ export interface OpaqueType<Kind extends OpaqueKind = OpaqueKind> extends Type<
   readonly opaque: true;
 }
 
-/** Members of a struct or union by name, in memory order for a struct. */
+/** Types of the members of a struct or union, by name. Those of a struct are in memory order. */
 export type Fields = Readonly<Record<string, Type<unknown>>>;
 
 // `& {}` makes editors show the properties rather than the name of the type.

@@ -111,7 +111,7 @@ describe("opaque fields of a struct", () => {
 describe("opaque types outside of a struct", () => {
   test.each([t.spinLock, t.timer])("cannot be read or written: $kind", (type) => {
     const view = new DataView(new ArrayBuffer(16));
-    const message = `${type.kind}: only the kernel reads and writes it: make it a field of a struct, which leaves it out of its value`;
+    const message = `${type.kind}: only the kernel reads and writes it; make it a field of a struct`;
     expect(() => type.read(view, 0)).toThrow(new TypeError(message));
     expect(() => type.write(view, 0, 0 as never)).toThrow(new TypeError(message));
   });
