@@ -155,7 +155,7 @@ function formatCall({ src, reference }: Instruction, imm: number): string | unde
 function formatLddw(instruction: Instruction, imm: bigint): string | undefined {
   const value =
     instruction.reference === undefined
-      ? formatAddress(instruction, imm)
+      ? formatImmediate(instruction, imm)
       : formatReference(instruction);
   return value === undefined ? undefined : `r${instruction.dst} = ${value}`;
 }
@@ -188,7 +188,7 @@ function formatOpenMap(map: LiveMap): string {
   }
 }
 
-function formatAddress({ src }: Instruction, imm: bigint): string | undefined {
+function formatImmediate({ src }: Instruction, imm: bigint): string | undefined {
   const low = Number(BigInt.asIntN(32, imm));
   const high = Number(BigInt.asUintN(32, imm >> 32n));
   switch (src) {

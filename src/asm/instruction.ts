@@ -60,7 +60,7 @@ export interface SourcePosition {
 
 /** CO-RE relocation: a number in an instruction that depends on the types of the running kernel. */
 export interface CoreRelocation {
-  /** Kind of the number: the kernel's `BPF_CORE_*` in lower case, such as `"field_byte_offset"`. */
+  /** Kind of the number. The kernel's `BPF_CORE_FIELD_BYTE_OFFSET` is `"field_byte_offset"`, and so on. */
   readonly kind: Keyword<keyof typeof bpfCoreRelocations>;
   /** Id of the root type in the program's own BTF. */
   readonly typeId: number;

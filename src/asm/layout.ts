@@ -116,7 +116,7 @@ class Layout {
 
   #add(item: CodeItem, path: string): void {
     if (typeof item !== "object" || item === null) {
-      const hint = typeof item === "function" ? ": did you mean to call it, as in exit()?" : "";
+      const hint = typeof item === "function" ? ": was it meant to be called, as in exit()?" : "";
       throw new TypeError(`${path}: expected an instruction, got ${describe(item)}${hint}`);
     }
     if (isInstruction(item)) this.#addInstruction(item);

@@ -39,7 +39,7 @@ export class Btf extends BtfGraph {
   }
 
   /**
-   * Returns the BTF of the running kernel. It is read on the first call, later calls return the same object.
+   * Returns the BTF of the running kernel. The first call reads it; later calls return the same object.
    *
    * @throws {BpfError} ENOENT if the kernel has no BTF (`CONFIG_DEBUG_INFO_BTF` is off), or /sys is not mounted
    *

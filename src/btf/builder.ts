@@ -45,7 +45,7 @@ export interface NewVariable {
  * Builder of raw BTF, little-endian, for the data types of keys and values.
  *
  * Its methods take the same descriptions as `BtfGraph` returns, and return the id of the type. An identical type is not added again.
- * A type must be added after the types that it refers to: the kernel checks types in order.
+ * Types are added after the types that they refer to, so that the kernel, which checks types in order, finds those checked already.
  */
 export class DataBtfBuilder {
   readonly #words: number[] = [];

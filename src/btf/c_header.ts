@@ -4,7 +4,7 @@ import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
 const indentation = "    ";
 
-/** Greatest nesting of structs and arrays, and greatest length of a chain of types. The kernel accepts at most 32 (MAX_RESOLVE_DEPTH). */
+/** Greatest nesting of structs and arrays, and greatest length of a chain of types. Programs do not have deeper types. */
 const maxDepth = 64;
 
 /** Greatest length of a chain of definitions that need each other. Linux 6.18 has about 300. */

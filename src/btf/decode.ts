@@ -38,7 +38,7 @@ interface Member {
   readonly fill: Filler;
 }
 
-/** Greatest nesting of structs and arrays. The kernel's own types are less deep, and it accepts at most 32 levels in loaded BTF. */
+/** Greatest nesting of structs and arrays. The kernel accepts deeper types, but programs do not have them. */
 const maxDepth = 32;
 
 /**

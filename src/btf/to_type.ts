@@ -47,7 +47,7 @@ interface MemberCodec extends Codec<void> {
   write(view: DataView, offset: number, from: unknown, path: string): void;
 }
 
-/** Greatest nesting of structs and arrays. The kernel's own types are less deep, and it accepts at most 32 levels in loaded BTF. */
+/** Greatest nesting of structs and arrays. The kernel accepts deeper types, but programs do not have them. */
 const maxDepth = 32;
 
 const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64, i128]);

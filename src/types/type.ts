@@ -357,7 +357,8 @@ export function checkType(what: string, type: Type<unknown>): Extent {
     typeof type.read !== "function" ||
     typeof type.write !== "function"
   ) {
-    const hint = typeof type === "function" ? ": did you mean to call it, as in t.bytes(16)?" : "";
+    const hint =
+      typeof type === "function" ? ": was it meant to be called, as in t.bytes(16)?" : "";
     throw new TypeError(`${what}: expected a type such as t.u32, got ${describe(type)}${hint}`);
   }
   const { size, align } = type;

@@ -116,7 +116,7 @@ describe("assembler errors", () => {
   test("have the path of an item that is not an instruction", () => {
     expect(() => assemble([exit(), [exit] as never])).toThrow(
       new TypeError(
-        "code[1][0]: expected an instruction, got a function: did you mean to call it, as in exit()?",
+        "code[1][0]: expected an instruction, got a function: was it meant to be called, as in exit()?",
       ),
     );
     expect(() => assemble([undefined as never])).toThrow("code[0]: expected an instruction");

@@ -480,7 +480,7 @@ describe("types with too many values for their bytes are rejected", () => {
     expect(refusal(make, size)).toEqual(tooMany(5, 1024 + 5 * size, size));
   });
 
-  test("except unions as in real programs", () => {
+  test("unlike the unions of real programs, which are decoded", () => {
     const make = (types: RawTypes) =>
       types.union(
         "u",

@@ -42,7 +42,7 @@ describe("single values", () => {
     ["unsigned long", 8, 0, t.u64],
     ["_Bool", 1, BTF_INT_BOOL, t.bool],
   ] as [string, number, number, t.Type<unknown>][])(
-    "%s is one of t",
+    "%s has a type of t",
     (name, size, encoding, expected) => {
       expect(typeOf((types) => types.int(name, size, encoding)) as unknown).toBe(expected);
     },

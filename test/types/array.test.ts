@@ -98,5 +98,5 @@ test("an element that is not a type is rejected", () => {
   expect(() => t.array("u8" as never, 4)).toThrow(
     new TypeError('array(element): expected a type such as t.u32, got "u8"'),
   );
-  expect(() => t.array(t.bytes as never, 4)).toThrow("did you mean to call it");
+  expect(() => t.array(t.bytes as never, 4)).toThrow("was it meant to be called");
 });

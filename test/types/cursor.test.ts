@@ -127,7 +127,7 @@ describe("an event", () => {
     expect(Object.isFrozen(event.addr)).toBe(true);
   });
 
-  test("is typed", () => {
+  test("has the TypeScript type of the struct", () => {
     expectTypeOf(Event.cursor()).toEqualTypeOf<t.StructCursor<Event>>();
     const { event } = Event.cursor();
     expectTypeOf(event).toEqualTypeOf<Readonly<Event>>();
@@ -161,7 +161,7 @@ test("an event has no opaque fields", () => {
   expect(Empty.copy(Empty.cursor().event)).toStrictEqual({});
 });
 
-describe("field names", () => {
+describe("field names of an event", () => {
   const names = ["__proto__", "constructor", "toString", "release", "moveTo", "event", "view"];
   names.push("offset", "a b", "", '"', "`${x}`", "\\", "\n", "\u2028", "\ud800", "é", "get", "*/");
   names.push("nextView", "captured0", "event0", "hasOwnProperty", "toJSON", "then");
@@ -239,7 +239,7 @@ test("events equal the results of read() for random types and values", () => {
   });
 });
 
-describe("copy", () => {
+describe("copy()", () => {
   test("returns a plain object that does not change, with copies of nested structs", () => {
     const cursor = Event.cursor();
     cursor.moveTo(viewOf(Event, [first]), 0);

@@ -104,7 +104,7 @@ test.each([0, -1, 1.5, NaN, Infinity, 2 ** 31, "4"])("a size of %p is rejected",
   expect(() => t.struct({ a: type })).toThrow(/field "a": size: expected an integer from 1/);
 });
 
-describe("declaring", () => {
+describe("t.custom()", () => {
   const working = { size: 8, align: 8, read: () => 0, write: () => {} };
 
   test.each([

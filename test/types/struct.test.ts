@@ -45,7 +45,7 @@ test("read() returns a new plain object", () => {
   expect(Object.keys(value)).toEqual(["pid", "addr", "ts"]);
 });
 
-describe("writing", () => {
+describe("writing a struct", () => {
   test("names the nested field that is out of range", () => {
     expect(refusal(Event, { ...event, addr: { ...event.addr, port: 70000 } })).toBe(
       'RangeError: field "addr.port": expected an integer from 0 to 65535 (be16), got 70000',
@@ -147,7 +147,7 @@ describe("writing", () => {
   });
 });
 
-describe("field names", () => {
+describe("field names of a struct", () => {
   const hostile = [
     "__proto__",
     "constructor",
@@ -183,7 +183,7 @@ describe("field names", () => {
     expect(Object.getPrototypeOf(result)).toBe(Object.prototype);
   });
 
-  test.each(hostile)("are found in errors: %j", (name) => {
+  test.each(hostile)("appear in errors: %j", (name) => {
     const bad = Object.fromEntries(Object.entries(value));
     Object.defineProperty(bad, name, { value: -1, enumerable: true });
     expect(refusal(type, bad)).toMatch(/^RangeError: field ".*": expected .* got -1$/s);
@@ -203,7 +203,7 @@ describe("field names", () => {
   });
 });
 
-describe("declaring", () => {
+describe("t.struct()", () => {
   test("rejects a struct without fields", () => {
     expect(() => t.struct({})).toThrow(
       new TypeError("struct(fields): expected at least one field"),
@@ -218,7 +218,7 @@ describe("declaring", () => {
     expect(() => t.struct({ pid: "u32" } as never)).toThrow(
       new TypeError('struct(fields): field "pid": expected a type such as t.u32, got "u32"'),
     );
-    expect(() => t.struct({ comm: t.cstring } as never)).toThrow("did you mean to call it");
+    expect(() => t.struct({ comm: t.cstring } as never)).toThrow("was it meant to be called");
   });
 
   test("rejects a misspelt option, with a hint", () => {
