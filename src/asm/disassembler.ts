@@ -280,10 +280,10 @@ function formatAlu(instruction: Instruction): string | undefined {
   if (operation === BPF_MOV && sourceOf(opcode) === BPF_X)
     return formatMove(instruction, is64, prefix);
   // The offset is reserved, except in a division, where 1 means signed.
-  const signed = offset === 1 && (operation === BPF_DIV || operation === BPF_MOD);
-  if (offset !== 0 && !signed) return undefined;
+  const isSigned = offset === 1 && (operation === BPF_DIV || operation === BPF_MOD);
+  if (offset !== 0 && !isSigned) return undefined;
   const operand = sourceOf(opcode) === BPF_X ? `${prefix}${src}` : imm;
-  return `${prefix}${dst} ${signed ? "s" : ""}${symbol} ${operand}`;
+  return `${prefix}${dst} ${isSigned ? "s" : ""}${symbol} ${operand}`;
 }
 
 function formatMove(
@@ -315,9 +315,9 @@ function formatMove(
 
 function formatByteOrder({ opcode, dst, imm }: Instruction, is64: boolean): string | undefined {
   if (imm !== 16 && imm !== 32 && imm !== 64) return undefined;
-  const toBigEndian = sourceOf(opcode) === BPF_TO_BE;
-  if (is64) return toBigEndian ? undefined : `r${dst} = bswap${imm} r${dst}`;
-  return `r${dst} = ${toBigEndian ? "be" : "le"}${imm} r${dst}`;
+  const isBigEndian = sourceOf(opcode) === BPF_TO_BE;
+  if (is64) return isBigEndian ? undefined : `r${dst} = bswap${imm} r${dst}`;
+  return `r${dst} = ${isBigEndian ? "be" : "le"}${imm} r${dst}`;
 }
 
 /** Formats a memory operand: `(u32 *)(r1 +4)`. */

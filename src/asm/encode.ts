@@ -105,8 +105,8 @@ const LITTLE_ENDIAN = true;
 
 function checkFields({ opcode, dst, src, offset, imm }: Instruction, index: number): void {
   const check = (field: string, value: unknown, min: number | bigint, max: number | bigint) => {
-    const integer = typeof value === "bigint" || Number.isInteger(value);
-    if (integer && Number(value) >= min && (value as number | bigint) <= max) return;
+    const isInteger = typeof value === "bigint" || Number.isInteger(value);
+    if (isInteger && Number(value) >= min && (value as number | bigint) <= max) return;
     throw new RangeError(
       `instruction ${index}: ${field}: expected an integer from ${min} to ${max}, got ${describe(value)}`,
     );

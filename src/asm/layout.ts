@@ -189,10 +189,7 @@ class Layout {
       if (last === undefined)
         throw new AssemblerError(`${what} is empty: it needs at least an exit()`);
       if (!isEnd(last.instruction)) {
-        throw new AssemblerError(
-          `${what} continues after its last instruction: end it with exit() or a jump`,
-          last,
-        );
+        throw new AssemblerError(`${what} does not end with an exit or a jump: add exit()`, last);
       }
     }
     if (this.#functions.length === 0) {

@@ -57,7 +57,7 @@ export class DataBtfBuilder {
   readonly hasOpaque: boolean;
   /** True if the encoding is for kernels that lack newer kinds of BTF. */
   readonly isLegacy: boolean;
-  /** Set by a type whose encoding needs a newer kind of BTF, unless `isLegacy` is true. */
+  /** True if a type was added whose encoding differs for kernels that lack newer kinds of BTF. */
   usesNewKinds = false;
 
   constructor(hasOpaque = false, isLegacy = false) {

@@ -175,8 +175,8 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
     );
   }
   // The string at offset 0 must be empty, except in split BTF, where the base has it. Every string must end with a NUL.
-  const isOpen = stringLength > 0 && bytes[stringStart + stringLength - 1] !== 0;
-  if (isOpen || (!isSplit && (stringLength === 0 || bytes[stringStart] !== 0))) {
+  const isUnterminated = stringLength > 0 && bytes[stringStart + stringLength - 1] !== 0;
+  if (isUnterminated || (!isSplit && (stringLength === 0 || bytes[stringStart] !== 0))) {
     throw new RangeError("BTF is damaged: its strings do not begin and end with a NUL");
   }
   // A Uint32Array must be aligned. A section of an object file may not be.

@@ -241,7 +241,7 @@ export class BtfGraph {
   /**
    * Returns the id of the type with this kind and name; `undefined` if there is none.
    *
-   * The first 32 look-ups search all names; then an index is built.
+   * The first look-ups search all names; after about 32 of them an index is built.
    *
    * @throws {RangeError} if several types have the kind and name, as some structs of every kernel do. The message lists their ids,
    *   and {@link findAll} returns them.

@@ -76,16 +76,16 @@ function arrayRecipe<T>(
   length: number,
   name: string,
 ): Recipe<T[]> {
-  const unrolled = element.weight * length <= MAX_UNROLLED;
+  const isUnrolled = element.weight * length <= MAX_UNROLLED;
   function check(value: unknown, path: string): asserts value is unknown[] {
     const expected = `an array of ${length} (${name})`;
     if (!Array.isArray(value)) refuseType(path, expected, value);
     if (value.length !== length) refuseRange(path, expected, value);
   }
   return {
-    weight: unrolled ? element.weight * length : element.weight + 1,
+    weight: isUnrolled ? element.weight * length : element.weight + 1,
     emitRead(source, place) {
-      if (unrolled) {
+      if (isUnrolled) {
         const parts = Array.from({ length }, (_, index) =>
           emitNestedRead(source, element, place.plus(index * stride)),
         );
@@ -106,7 +106,7 @@ function arrayRecipe<T>(
         `if (!Array.isArray(${value}) || ${value}.length !== ${length}) ${source.capture(check)}(${value}, ${path});`,
       );
       const pathOf = source.capture(elementPath);
-      if (unrolled) {
+      if (isUnrolled) {
         for (let index = 0; index < length; index++) {
           const item = source.variable("item");
           source.line(`const ${item} = ${value}[${index}];`);

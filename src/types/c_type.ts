@@ -20,7 +20,7 @@ export interface CTypeWriter {
   readonly hasOpaque: boolean;
   /** True if the encoding is for kernels that lack newer kinds of BTF. */
   readonly isLegacy: boolean;
-  /** Set by a type whose encoding needs a newer kind of BTF, unless `isLegacy` is true. */
+  /** True if a type was added whose encoding differs for kernels that lack newer kinds of BTF. */
   usesNewKinds: boolean;
   int(
     name: string,

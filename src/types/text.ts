@@ -95,7 +95,7 @@ const ALL_TOP_BITS = 0x80808080;
  * ```ts
  * import { t } from "bun-bpf";
  *
- * const Comm = t.cstring(16); // what bpf_get_current_comm() fills
+ * const Comm = t.cstring(16); // filled by bpf_get_current_comm()
  * const view = new DataView(new ArrayBuffer(Comm.size));
  * Comm.write(view, 0, "systemd");
  * console.log(Comm.read(view, 0)); // systemd

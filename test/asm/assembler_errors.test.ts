@@ -29,12 +29,12 @@ describe("assembler errors", () => {
     [
       "no exit at the end",
       [exit(), mov(r0, 1)],
-      'instruction 1, "r0 = 1": the program continues after its last instruction: end it with exit() or a jump',
+      'instruction 1, "r0 = 1": the program does not end with an exit or a jump: add exit()',
     ],
     [
       "no exit at the end of a function",
       [func("f"), jeq(r0, 0, "x"), label("x"), lddw(r0, 0n), func("g"), exit()],
-      'instruction 1, "r0 = 0x0": function "f" continues after its last instruction: end it with exit() or a jump',
+      'instruction 1, "r0 = 0x0": function "f" does not end with an exit or a jump: add exit()',
     ],
     [
       "a label twice",
@@ -146,10 +146,10 @@ describe("assembler errors", () => {
     const kernelFunction = () => ({ id: 1 });
     expect(() => assemble([asm.callKernelFunction("bpf_throw")], { kernelFunction })).not.toThrow();
     expect(() => assemble([asm.callKernelFunction("f")], { kernelFunction })).toThrow(
-      "continues after its last instruction",
+      "does not end with an exit or a jump",
     );
     expect(() => assemble([label("x"), jeq(r0, r3, "x")])).toThrow(
-      "continues after its last instruction",
+      "does not end with an exit or a jump",
     );
   });
 });
