@@ -146,10 +146,10 @@ describe("jumps", () => {
           const distance =
             instruction.opcode === asm.gotol("x").opcode ? instruction.imm : instruction.offset;
           let at = 0;
-          let landed = 0;
-          while (at < slot + 1 + Number(distance)) at += slotsOf(raw[landed++]!);
+          let targetIndex = 0;
+          while (at < slot + 1 + Number(distance)) at += slotsOf(raw[targetIndex++]!);
           expect(at).toBe(slot + 1 + Number(distance));
-          expect(`at ${landed}`).toBe(reference.name);
+          expect(`at ${targetIndex}`).toBe(reference.name);
         }
         slot += slotsOf(instruction);
       }

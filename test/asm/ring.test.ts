@@ -18,8 +18,8 @@ import { runOneByOne } from "../support/run_program.ts";
 const { r0, r1, r2, r3, r6, fp } = asm;
 const packet = new Uint8Array(14);
 /** Errors of helpers: -EAGAIN and -EINVAL. */
-const again = -11;
-const invalid = -22;
+const eagain = -11;
+const einval = -22;
 
 /** Number of records of 8 bytes in a ring buffer of 4096: each has a header of 8 bytes, and one byte always stays free. */
 const capacity = 255;
@@ -335,7 +335,7 @@ describe("outputOrCount", () => {
     using events = newRing();
     using program = load(outputting, { events });
     for (let count = 0; count < capacity; count++) expect(run(program)).toBe(0);
-    expect([run(program), events.stats.lost]).toEqual([again, 1]);
+    expect([run(program), events.stats.lost]).toEqual([eagain, 1]);
     expect(events.drain((event) => expect(event).toBe(1))).toBe(capacity);
   });
 
@@ -349,7 +349,7 @@ describe("outputOrCount", () => {
     ];
     using program = load(code(1), { events });
     using wrong = load(code(64), { events });
-    expect([run(program), run(wrong), events.stats.lost]).toEqual([0, invalid, 1]);
+    expect([run(program), run(wrong), events.stats.lost]).toEqual([0, einval, 1]);
     const lengths: number[] = [];
     events.drainRaw((view, offset, length) => void lengths.push(length, view.getUint8(offset + 8)));
     expect(lengths).toEqual([16, 8]);

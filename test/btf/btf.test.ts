@@ -319,7 +319,7 @@ test("a file that cannot be mapped is read", () => {
 
 describe("look-ups by name", () => {
   /** Number of look-ups: the first ones search all names, the last ones use the index. */
-  const often = 50;
+  const lookUpCount = 50;
 
   test("throw if several types have the name", () => {
     const types = new RawTypes();
@@ -331,7 +331,7 @@ describe("look-ups by name", () => {
       { name: "a", type: number, bit: 32 },
     ]);
     const btf = Btf.parse(types.encode());
-    for (let round = 0; round < often; round++) {
+    for (let round = 0; round < lookUpCount; round++) {
       expect(btf.findAll("struct", "pair")).toEqual([first, second]);
       expect(btf.find("union", "pair")).toBe(other);
       expect(() => btf.find("struct", "pair")).toThrow(
@@ -366,7 +366,7 @@ describe("look-ups by name", () => {
     const again = types.typedef("int", 1);
     const longer = types.typedef("int_", 1);
     const btf = Btf.parse(types.encode());
-    for (let round = 0; round < often; round++) {
+    for (let round = 0; round < lookUpCount; round++) {
       expect(btf.findAll("typedef", "int")).toEqual([end, again]);
       expect(btf.findAll("int", "int")).toEqual([1]);
       expect(btf.findAll("typedef", "print_int")).toEqual([whole]);
@@ -381,7 +381,7 @@ describe("look-ups by name", () => {
     const types = new RawTypes();
     const id = types.int("zähler", 4);
     const btf = Btf.parse(types.encode());
-    for (let round = 0; round < often; round++) expect(btf.find("int", "zähler")).toBe(id);
+    for (let round = 0; round < lookUpCount; round++) expect(btf.find("int", "zähler")).toBe(id);
   });
 });
 

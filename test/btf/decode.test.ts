@@ -75,9 +75,9 @@ describe("enums", () => {
 
   test("may be signed, also if the compiler does not record it", () => {
     const signed = (types: RawTypes) => types.enum("s", 4, { ERROR: -1 }, true);
-    const unsaid = (types: RawTypes) => types.enum("s", 4, { ERROR: -1 });
+    const unrecorded = (types: RawTypes) => types.enum("s", 4, { ERROR: -1 });
     const small = (types: RawTypes) => types.enum("s", 1, { ERROR: -1 });
-    for (const make of [signed, unsaid]) expect(decode(make, ff(4))).toBe("ERROR");
+    for (const make of [signed, unrecorded]) expect(decode(make, ff(4))).toBe("ERROR");
     expect(decode(small, [0xff])).toBe("ERROR");
     expect(decode(signed, [0xfe, 0xff, 0xff, 0xff])).toBe(-2);
   });

@@ -82,8 +82,8 @@ describe("single values have C's types", () => {
 
   test("typedefs are those of the kernel's headers", () => {
     const { btf, id } = encodeValue(t.be16);
-    const behind = btf.type(btf.type(id).typeId);
-    expect(behind).toMatchObject({ kind: "typedef", name: "__u16" });
+    const inner = btf.type(btf.type(id).typeId);
+    expect(inner).toMatchObject({ kind: "typedef", name: "__u16" });
     expect(btf.resolve(id)).toMatchObject({ kind: "int", name: "unsigned short" });
   });
 

@@ -150,13 +150,13 @@ describe("types of BTF with a base", () => {
   test("may have the same names as the base, from its strings or their own", () => {
     const more = new RawTypes(baseTypes);
     const own = more.struct("point", 4, [{ name: "z", type: int, bit: 0 }]);
-    const lent = more.nameAt(1).typedef("", point);
+    const sharedName = more.nameAt(1).typedef("", point);
     const btf = Btf.parse(more.encode(), base);
     expect(base.type(int).name).toBe("int");
     for (let round = 0; round < 50; round++) {
       expect(btf.findAll("struct", "point")).toEqual([point, own]);
       expect(() => btf.find("struct", "point")).toThrow("2 types of the kind struct");
-      expect(btf.findAll("typedef", "int")).toEqual([lent]);
+      expect(btf.findAll("typedef", "int")).toEqual([sharedName]);
     }
     expect(base.find("struct", "point")).toBe(point);
   });

@@ -96,12 +96,14 @@ function outcome(size: number, write: (view: DataView) => void): string {
 }
 
 /** Returns a value with a random part replaced by a value that may be invalid. */
-function spoil(random: Random, value: unknown): unknown {
+function invalidate(random: Random, value: unknown): unknown {
   const odd = [undefined, null, -1, 0.5, NaN, 2 ** 40, 2 ** 53, 5n, -(2n ** 63n), 2n ** 64n];
   const odder = ["", "x", "::1", "\ud800", true, [], {}, new Uint8Array(3), () => 0];
   if (random.below(4) > 0 && Array.isArray(value)) {
     const index = random.below(value.length);
-    return random.below(5) === 0 ? value.slice(1) : value.with(index, spoil(random, value[index]));
+    return random.below(5) === 0
+      ? value.slice(1)
+      : value.with(index, invalidate(random, value[index]));
   }
   if (random.below(4) > 0 && value !== null && value?.constructor === Object) {
     const entries = Object.entries(value);
@@ -109,7 +111,7 @@ function spoil(random: Random, value: unknown): unknown {
     if (random.below(5) === 0) return Object.fromEntries(entries.toSpliced(index, 1));
     if (random.below(5) === 0) return Object.fromEntries([...entries, ["extra", 1]]);
     const [name, part] = entries[index]!;
-    return Object.fromEntries(entries.with(index, [name, spoil(random, part)]));
+    return Object.fromEntries(entries.with(index, [name, invalidate(random, part)]));
   }
   return random.pick([...odd, ...odder]);
 }
@@ -121,7 +123,7 @@ test("generated code and plain functions have the same results and errors", () =
       const { type, value } = randomType(random, 3);
       const recipe = recipeOf(type);
       for (let j = 0; j < 8; j++) {
-        const sample = j === 0 ? value() : spoil(random, value());
+        const sample = j === 0 ? value() : invalidate(random, value());
         const compiled = outcome(type.size, (view) => type.write(view, 0, sample));
         const interpreted = outcome(type.size, (view) => recipe.write(view, 0, sample, ""));
         expect(compiled).toBe(interpreted);

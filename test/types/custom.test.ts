@@ -77,22 +77,22 @@ test("a type from another library works like one of t", () => {
 });
 
 test("a size that changes later, or on each access, does not change a layout", () => {
-  let asked = 0;
-  const fickle: t.Type<number> = {
-    kind: "fickle",
-    name: "fickle",
+  let accesses = 0;
+  const unstable: t.Type<number> = {
+    kind: "unstable",
+    name: "unstable",
     get size() {
-      return [1, 1000, NaN, 2 ** 40][asked++] ?? 4096;
+      return [1, 1000, NaN, 2 ** 40][accesses++] ?? 4096;
     },
     align: 1,
     read: (view, offset) => view.getUint8(offset),
     write: (view, offset, value) => view.setUint8(offset, value),
   };
-  const array = t.array(fickle, 2);
+  const array = t.array(unstable, 2);
   expect(array).toMatchObject({ size: 2, align: 1 });
   expect(encode(array, [1, 2])).toBe("0102");
-  asked = 0;
-  const struct = t.struct({ a: fickle, b: t.u8 });
+  accesses = 0;
+  const struct = t.struct({ a: unstable, b: t.u8 });
   expect(struct).toMatchObject({ size: 2, align: 1 });
   expect(struct.fields.b.offset).toBe(1);
   expect(encode(struct, { a: 1, b: 2 })).toBe("0102");

@@ -87,9 +87,9 @@ describe.each(bigints.map((row) => [row[0].name, ...row] as const))(
     });
 
     test("rejects a number, with a hint", () => {
-      const remedy = name === "be64" ? "" : `, or use t.${name}Number`;
+      const alternative = name === "be64" ? "" : `, or use t.${name}Number`;
       expect(refusal(type, 5)).toBe(
-        `TypeError: expected a bigint from ${min} to ${max} (${name}), got 5: pass a bigint, e.g. 5n${remedy}`,
+        `TypeError: expected a bigint from ${min} to ${max} (${name}), got 5: pass a bigint, e.g. 5n${alternative}`,
       );
     });
 

@@ -86,7 +86,7 @@ test("bytes read a growable buffer after it has grown", () => {
 });
 
 describe("a value whose length property is 4 but whose real length is not", () => {
-  class Lying extends Uint8Array {
+  class FalseLength extends Uint8Array {
     claimed = 4;
     override get length(): number {
       return this.claimed;
@@ -105,8 +105,8 @@ describe("a value whose length property is 4 but whose real length is not", () =
   const detached = new Uint8Array(4);
   detached.buffer.transfer();
   const unlike: [string, unknown][] = [
-    ["too long", new Lying(12)],
-    ["too short", new Lying(2)],
+    ["too long", new FalseLength(12)],
+    ["too short", new FalseLength(2)],
     ["an object with the prototype", Object.create(Uint8Array.prototype, { length: { value: 4 } })],
     [
       "an array with the prototype",
@@ -128,15 +128,15 @@ describe("a value whose length property is 4 but whose real length is not", () =
   });
 
   test("is rejected with its real length in the error", () => {
-    expect(refusal(t.bytes(4), new Lying(12))).toBe(
-      "RangeError: expected a Uint8Array of 4 bytes (bytes(4)), got a Lying of 4 bytes: it has 12",
+    expect(refusal(t.bytes(4), new FalseLength(12))).toBe(
+      "RangeError: expected a Uint8Array of 4 bytes (bytes(4)), got a FalseLength of 4 bytes: it has 12",
     );
   });
 
   test("is written if the real length is that of the type", () => {
-    const honest = new Lying(6).fill(7);
-    honest.claimed = 1;
-    expect(encode(t.bytes(6), honest)).toBe("07".repeat(6));
+    const rightLength = new FalseLength(6).fill(7);
+    rightLength.claimed = 1;
+    expect(encode(t.bytes(6), rightLength)).toBe("07".repeat(6));
     expect(encode(t.bytes(3), new Uint8Array(new SharedArrayBuffer(3)))).toBe("000000");
     const tracking = new Uint8Array(new ArrayBuffer(4, { maxByteLength: 8 }));
     expect(encode(t.bytes(4), tracking)).toBe("00000000");
