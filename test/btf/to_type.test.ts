@@ -487,7 +487,10 @@ kernelTypesTest("structs of the kernel are read as by decode(), and written unch
   });
 });
 
-/** Checks that writing and reading a value does not change it. Returns false if it cannot be written: a union with all members, or a string without a NUL. */
+/**
+ * Checks that writing and reading a value does not change it. Returns false if it cannot be written: a union with all members, or a
+ * string without a NUL.
+ */
 function rewrites(type: t.Type<BtfValue>, value: BtfValue): boolean {
   const view = new DataView(new ArrayBuffer(type.size));
   try {
