@@ -255,7 +255,7 @@ describe("types that somebody has put into the kernel", () => {
     return id;
   };
   const tooMany =
-    /^values are shown as bytes: BTF type \d+ makes more than \d+ values of \d+ bytes: /;
+    /^values are shown as bytes: BTF type \d+ has more than \d+ values in \d+ bytes: /;
 
   testUnless(bpfObstacle).each([
     ["a pointer to an array of itself", 8, pointerToItself, "... (*)[4]", []],
@@ -294,7 +294,7 @@ describe("types that somebody has put into the kernel", () => {
       4,
       longChain,
       "t39",
-      [/^values are shown as bytes: BTF type 42 leads through more than 32 others$/],
+      [/^values are shown as bytes: BTF type 42 leads through a chain of more than 32 types$/],
     ],
   ] as const)(
     "take no more memory than other types, and hide nothing: %s",
