@@ -57,7 +57,7 @@ for (const [name, open] of Object.entries(ways)) {
       using again = open(program, path);
       expect(() => again.attach()).toThrow(TypeError);
       expect(() => again.attach()).toThrow(
-        /was opened without its section: give that, as in Program.open\(path, \{ section: /,
+        /was opened without its section: pass the section that it was loaded with, as in Program.open\(path, \{ section: /,
       );
     });
 
@@ -89,7 +89,7 @@ for (const [name, open] of Object.entries(ways)) {
       const before = countResources();
       expect(() => open(program, path, { section: "xdp" })).toThrow(TypeError);
       expect(() => open(program, path, { section: "xdp" })).toThrow(
-        /does not fit: its type is socket_filter, and section "xdp" is for xdp$/,
+        /does not fit: its type is socket_filter, and programs of section "xdp" are xdp$/,
       );
       expect(() => open(program, path, { section: "sockt" })).toThrow('did you mean "socket"?');
       expect(() => open(program, path, { sektion: "socket" })).toThrow('did you mean "section"?');
@@ -106,7 +106,10 @@ describe("a program that is opened", () => {
     using program = seven("tp_btf/sched_process_exec");
     const open = () => Program.fromFd(program.fd, { section: "tp_btf/sched_switch" });
     if (program.info().target === undefined) open()[Symbol.dispose]();
-    else expect(open).toThrow(/was loaded for something else than section "tp_btf\/sched_switch"$/);
+    else
+      expect(open).toThrow(
+        /was loaded for another target than that of section "tp_btf\/sched_switch"$/,
+      );
   });
 
   bpfTest("was pinned at that path: unpin() needs none", () => {

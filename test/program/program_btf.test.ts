@@ -180,11 +180,14 @@ describe("types of a spec", () => {
   test("are checked: they are BTF, and have each function", () => {
     const { btf } = ownTypes();
     expect(() => encodeProgramBtf(assemble(code), btf)).toThrow(
-      'btf: there is no type for the function "main"',
+      'btf: functions: the type id of the function "main" is missing',
     );
     for (const [wrong, message] of [
       [null, "btf: expected an object, got null"],
-      [{ bytes: btf.bytes }, "btf: functions: expected ids of types by name, got undefined"],
+      [
+        { bytes: btf.bytes },
+        "btf: functions: expected an object of type ids by function name, got undefined",
+      ],
       [{ ...btf, function: {} }, 'did you mean "functions"?'],
     ] as const) {
       const given = wrong as unknown as typeof btf;
@@ -192,7 +195,7 @@ describe("types of a spec", () => {
     }
     const bytes = new Uint8Array(3);
     expect(() => encodeProgramBtf(assemble([mov(r0, 0), exit()]), { ...btf, bytes })).toThrow(
-      "btf: expected BTF in its raw form",
+      "btf: bytes: expected raw BTF",
     );
   });
 });
@@ -236,7 +239,7 @@ describe("relocations", () => {
       const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
       const load = () => new Program({ ...spec, btf, code: relocated(offset) });
       expect(load).toThrow(BpfError);
-      expect(load).toThrow("which the kernel resolves from version 5.17 on");
+      expect(load).toThrow("which the kernel supports since version 5.17");
     },
   );
 

@@ -93,9 +93,11 @@ describe("attaching", () => {
     );
     expect(() => anywhere.attach("")).toThrow("needs a target");
     using bound = load("raw_tp/sched_switch");
-    expect(() => bound.attach("sched_wakeup")).toThrow('"raw_tp/sched_switch" names its target');
+    expect(() => bound.attach("sched_wakeup")).toThrow(
+      '"raw_tp/sched_switch" names the target already',
+    );
     using socket = load("socket");
-    expect(() => socket.attach()).toThrow("is not attached by name");
+    expect(() => socket.attach()).toThrow('bun-bpf cannot attach programs of section "socket"');
   });
 
   bpfTest("to what does not exist is an error that names it", () => {

@@ -75,7 +75,7 @@ const rejected: readonly Rejected[] = [
     title: "a register that a call has cleared",
     code: [asm.mov(r3, 1), asm.call("ktime_get_ns"), asm.mov(r0, r3), asm.exit()],
     reason: /^R3 !read_ok$/,
-    advice: /a call has cleared it since/,
+    advice: /a call has cleared it \(each call clears r1 to r5\)/,
     slot: 2,
   },
   {
@@ -126,7 +126,7 @@ const rejected: readonly Rejected[] = [
     title: "a stack of more than 512 bytes",
     code: [asm.stdw(r10, -520, 0), end],
     reason: /^invalid (write to stack R10|stack) off=-520 size=8$/,
-    advice: /^The stack of a program has 512 bytes.* begins 520 bytes below r10.*per-CPU array/,
+    advice: /^The stack has 512 bytes.* begins 520 bytes below r10.*per-CPU array/,
     slot: 0,
   },
   {
@@ -156,14 +156,14 @@ const rejected: readonly Rejected[] = [
       end,
     ],
     reason: /^combined stack size of 2 calls is \d{3}\. Too large$/,
-    advice: /^The stacks of the 2 functions .* need \d{3} bytes, and only 512 are available/,
+    advice: /^The 2 functions .* need \d{3} bytes of stack together, and only 512 are available/,
     slot: undefined,
   },
   {
     title: "a loop that changes nothing",
     code: [asm.label("again"), asm.mov(r0, 0), asm.jeq(r0, 0, "again"), asm.exit()],
     reason: /^infinite loop detected at insn [01]$/,
-    advice: /^As far as the verifier knows, an iteration changes nothing/,
+    advice: /^An iteration of this loop ends in the same state as it began.* constant bound$/,
     slot: undefined,
   },
   {
@@ -216,7 +216,7 @@ const rejected: readonly Rejected[] = [
       end,
     ],
     reason: /^cannot pass map_type 1 into func bpf_ringbuf_reserve#131$/,
-    advice: /^bpf_ringbuf_reserve\(\) does not take maps of this type$/,
+    advice: /^bpf_ringbuf_reserve\(\) does not accept maps of this type$/,
     slot: 4,
   },
   {
@@ -247,14 +247,14 @@ const rejected: readonly Rejected[] = [
     options: tracing,
     reason:
       /might sleep|sleepable helper|unknown func bpf_copy_from_user|cannot use helper bpf_copy_from_user/,
-    advice: /^This may sleep|cannot call bpf_copy_from_user\(\) here/,
+    advice: /^This operation may sleep|cannot call bpf_copy_from_user\(\) here/,
     slot: 4,
   },
   {
     title: "an access past the end of a map's value",
     code: [found, asm.ldxdw(r1, r0, 16), absent],
     reason: /^invalid access to map value, value_size=16 off=16 size=8$/,
-    advice: /^The value has 16 bytes, and an access of size 8 at offset 16 is outside of it/,
+    advice: /^The map value has 16 bytes, and an access of 8 bytes at offset 16 is outside of it/,
     slot: 8,
   },
   {
@@ -277,7 +277,7 @@ const rejected: readonly Rejected[] = [
     code: fill(-8, [asm.ldxdw(r2, r1, 0)]),
     options: tracing,
     reason: /^R2 (min value is negative|unbounded memory access)/,
-    advice: /^r2 is the size that the helper gets/,
+    advice: /^r2 is a size that is passed to a helper/,
     slot: 3,
   },
   {
@@ -285,56 +285,56 @@ const rejected: readonly Rejected[] = [
     code: [asm.ldxw(r2, r1, 76), asm.ldxb(r0, r2, 0), asm.exit()],
     options: { section: "tc" },
     reason: /^invalid access to packet, off=0 size=1/,
-    advice: /^On this path nothing has checked that the packet is long enough.*data_end/,
+    advice: /^The length of the packet has not been checked on this path.*data_end/,
     slot: 1,
   },
   {
     title: "a field that the context does not have",
     code: [asm.ldxw(r0, r1, 4000), asm.exit()],
     reason: /^invalid bpf_context access off=4000 size=4$/,
-    advice: /no field for an access at offset 4000 of 4 bytes/,
+    advice: /does not allow an access at offset 4000 of 4 bytes/,
     slot: 0,
   },
   {
     title: "a context pointer that was moved",
     code: [asm.add(r1, 8), asm.ldxw(r0, r1, 0), asm.exit()],
     reason: /^dereference of modified ctx ptr R1 off=8 disallowed$/,
-    advice: /^Fields of the context are read at constant offsets/,
+    advice: /^Fields of the context must be accessed at constant offsets/,
     slot: 1,
   },
   {
     title: "an instruction that no path leads to",
     code: [asm.mov(r0, 0), asm.ja("out"), asm.mov(r0, 1), asm.label("out"), asm.exit()],
     reason: /^unreachable insn 2$/,
-    advice: /^No path leads to this instruction.*remove it/,
+    advice: /^No path leads to this instruction.*Remove it/,
     slot: 2,
   },
   {
     title: "a misaligned access",
     code: [asm.stdw(r10, -12, 0), end],
     reason: /^misaligned stack access off .*-12.* size 8$/,
-    advice: /not a multiple of the size/,
+    advice: /not a multiple of the size of the access/,
     slot: 0,
   },
   {
     title: "a change of the frame pointer",
     code: [{ ...asm.mov(r0, 0), dst: 10 }, end],
     reason: /^frame pointer is read only$/,
-    advice: /copy it, as in mov\(r2, r10\)/,
+    advice: /Copy it, as in mov\(r2, r10\)/,
     slot: 0,
   },
   {
     title: "a multiplication of a pointer",
     code: [asm.mov(r4, r10), asm.mul(r4, 2), end],
     reason: /^R4 pointer arithmetic with \*= operator prohibited$/,
-    advice: /^Pointers allow only the addition and subtraction/,
+    advice: /^Pointers allow no arithmetic but the 64-bit addition or subtraction/,
     slot: 1,
   },
   {
     title: "an instruction that the kernel does not know",
     code: [unknown, end],
     reason: /^(unknown opcode 8f|BPF_NEG uses reserved fields)$/,
-    advice: /^This kernel does not know the instruction.*features\.instructions/,
+    advice: /^This kernel does not support the instruction.*features\.instructions/,
     slot: undefined,
   },
 ];
@@ -392,7 +392,7 @@ describe("the message explains", () => {
     const code = [reserve, asm.jeq(r0, 0, "absent"), asm.stdw(r0, 8, 0), absent];
     check(rejection({ code }), {
       reason: /^invalid access to mem\w*, mem_size=8 off=8 size=8$/,
-      advice: /^The memory has 8 bytes, and an access of size 8 at offset 8 is outside of it/,
+      advice: /^The memory has 8 bytes, and an access of 8 bytes at offset 8 is outside of it/,
       slot: 6,
     });
   });
@@ -408,7 +408,7 @@ describe("the message explains", () => {
     ];
     check(rejection({ code }), {
       reason: /^R2 (is not a known constant'|unbounded size, use 'var &= const')/,
-      advice: /^r2 has to be the same number on each path.*ringbuf_output\(\)/,
+      advice: /^r2 must be a constant.*ringbuf_output\(\)/,
       slot: 5,
     });
   });
@@ -419,12 +419,14 @@ describe("the message explains", () => {
     expect(stderr).toBe("");
     const { leak, variableOffset, unwritten, unwrittenKey } = JSON.parse(stdout);
     expect(leak.reason).toMatch(/^R0 leaks addr as return value$/);
-    expect(leak.hint).toMatch(/^r0 holds a kernel address.*CAP_PERFMON/);
+    expect(leak.hint).toMatch(/^r0 has a kernel address.*CAP_PERFMON/);
     // Before Linux 7.2, and since.
     expect(variableOffset.reason).toMatch(
       /^R\d .* prohibited for !root|^spilled ptr in range of var-offset stack write; insn 4, ptr off: -8$/,
     );
-    expect(variableOffset.hint).toMatch(/^Without CAP_PERFMON programs may not do this/);
+    expect(variableOffset.hint).toMatch(
+      /^Programs that are loaded without CAP_PERFMON may not do this/,
+    );
     for (const { reason, hint } of [unwritten, unwrittenKey]) {
       expect(reason).toMatch(/^invalid (indirect )?read from stack /);
       expect(hint).toMatch(/^These bytes of the stack have not been written/);

@@ -100,7 +100,9 @@ bpfTest("the message says why and where in the verifier's words, and what helps"
   expect(headline).toBe(
     `cannot load the socket program: the verifier rejected it: ${error.reason}`,
   );
-  expect(hint).toStartWith("r1 is a number here, and memory is accessed only through pointers");
+  expect(hint).toStartWith(
+    "r1 is a number here, not a pointer. Memory can be accessed only through pointers",
+  );
   expect(hint).toBe(error.hint ?? "");
   expect(rest.slice(0, 6)).toEqual([
     "At slot 1:",
@@ -314,7 +316,7 @@ test("a log without a reason is reported with the errno", () => {
   );
   expect(error.reason).toBeUndefined();
   expect(error.message).toStartWith(
-    "cannot load the program: the verifier rejected it: EINVAL, without a reason\nAt slot 0:\n",
+    "cannot load the program: the verifier rejected it: EINVAL, without a reason in the log\nAt slot 0:\n",
   );
 });
 
@@ -340,7 +342,7 @@ test("words that only some kernels have for a cause are known", () => {
     ],
     ["only read from sock is supported", /^This memory is read-only/],
     ["invalid access to context, ctx_size=8 off=8 size=4", /^The memory has 8 bytes/],
-    ["R1 tried to subtract pointer from scalar", /^Pointers allow only the addition/],
+    ["R1 tried to subtract pointer from scalar", /^Pointers allow no arithmetic/],
   ] as const) {
     const error = errorOf(`0: (61) r0 = *(u32 *)(r1 +0)\n${words}\nprocessed 1 insns (limit 1)\n`);
     expect(error.reason).toBe(words);
@@ -354,7 +356,7 @@ test("a reason that the kernel has not ended with a line feed is told from what 
     `0: (61) r0 = *(u32 *)(r1 +0)\n${reason}processed 5 insns (limit 1000000) max_states_per_insn 0\n`,
   );
   expect(error.reason).toBe(reason);
-  expect(error.hint).toMatch(/^Without CAP_PERFMON/);
+  expect(error.hint).toMatch(/^Programs that are loaded without CAP_PERFMON/);
 });
 
 test("a reason is found in a report of several sections", () => {
