@@ -160,7 +160,11 @@ function addMapDump(group: Command): void {
   ).action(dump);
 }
 
-/** Parses the number of a limit. @throws {InvalidArgumentError} */
+/**
+ * Parses the number of a limit.
+ *
+ * @throws {InvalidArgumentError}
+ */
 export function parseLimit(text: string): number {
   const count = Number(text);
   if (!/^\d+$/.test(text) || count < 1 || !Number.isSafeInteger(count)) {

@@ -72,7 +72,11 @@ export function mapEditCommands(program: Command): void {
   ).action(remove);
 }
 
-/** Encodes a text. @throws {CommandError} where the map cannot have it */
+/**
+ * Encodes a text.
+ *
+ * @throws {CommandError} if the map cannot have it
+ */
 function encoded<T>(map: MapEditor, encode: () => T): T {
   try {
     return encode();

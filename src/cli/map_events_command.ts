@@ -86,7 +86,11 @@ class EventPrinter {
     this.#limit = limit;
   }
 
-  /** Returns the number of records that were printed. @throws the error of a record or of the output */
+  /**
+   * Returns the number of records that were printed.
+   *
+   * @throws the error of a record or of the output
+   */
   async run(): Promise<number> {
     const interrupt = (): void => {
       // The output may never be read.

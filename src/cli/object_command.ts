@@ -131,7 +131,11 @@ function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): vo
   if (json) printJson({ id, path });
 }
 
-/** Opens an object to change it or its pins. @throws {CommandError} when there is none, or more than one */
+/**
+ * Opens an object to change it or its pins.
+ *
+ * @throws {CommandError} if there is none, or more than one
+ */
 export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
   return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
 }
@@ -140,7 +144,7 @@ export function openReference(kind: HandleKind, reference: Reference): OpenedObj
  * Finds the object of a reference.
  *
  * @param isChange true to reject a name that is longer than the kernel keeps, which could mean more than one object
- * @throws {CommandError} when there is none, or more than one
+ * @throws {CommandError} if there is none, or more than one
  */
 export function originOf(
   kind: HandleKind,
@@ -206,7 +210,11 @@ export type Reference =
   | { readonly by: "name"; readonly name: string }
   | { readonly by: "path"; readonly path: string };
 
-/** Parses an argument that names an object. @throws {InvalidArgumentError} */
+/**
+ * Parses an argument that names an object.
+ *
+ * @throws {InvalidArgumentError}
+ */
 export function parseReference(text: string): Reference {
   const [, prefix, rest = ""] = /^(id|name|path):(.*)$/s.exec(text) ?? [];
   if (prefix === "id" || (prefix === undefined && /^\d+$/.test(text))) {
@@ -225,7 +233,11 @@ export function parseReference(text: string): Reference {
   return isPath ? { by: "path", path: value } : { by: "name", name: value };
 }
 
-/** Reads about the object that is meant. @throws {CommandError} when there is none, or more than one */
+/**
+ * Reads about the object that is meant.
+ *
+ * @throws {CommandError} if there is none, or more than one
+ */
 export function findObject<Kind extends HandleKind>(
   kind: Kind,
   reference: Reference,

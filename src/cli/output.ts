@@ -213,7 +213,7 @@ function toPlain(value: unknown): unknown {
  * Prints to standard output. All output of commands passes through here or {@link writeError}, which escape what is not printable
  * yet.
  *
- * @throws {ClosedPipe} when nobody reads it
+ * @throws {ClosedPipe} if nobody reads it
  */
 export function writeOut(text: string): void {
   write(standardOutput, text.replace(unprintableAmongStyles, escapeCharacter));
@@ -301,7 +301,11 @@ export class OutputStream {
     return hasRoom ? undefined : promise;
   }
 
-  /** Waits until all is written. @throws {ClosedPipe} when nobody reads it; and the error of a write */
+  /**
+   * Waits until all is written.
+   *
+   * @throws {ClosedPipe} if nobody reads it; and the error of a write
+   */
   async finish(): Promise<void> {
     await this.#last;
     if (this.#failure?.code === "EPIPE") throw new ClosedPipe();

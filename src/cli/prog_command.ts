@@ -83,7 +83,10 @@ function details(info: ProgramInfo): readonly Detail[] {
     ["type", info.type],
     ["name", info.name || undefined],
     ["tag", info.tag],
-    ["license", ifKnown(gpl, (is) => (is ? "goes with the GPL" : "other than the GPL"))],
+    [
+      "license",
+      ifKnown(gpl, (is) => (is ? "compatible with the GPL" : "not compatible with the GPL")),
+    ],
     ["loaded", loadedAt && `${humanDate(loadedAt)}${uid === undefined ? "" : ` by user ${uid}`}`],
     ["code", `${info.translatedSize} bytes of instructions, ${machineCode}`],
     ["memory", ifKnown(memory, memoryText)],

@@ -52,7 +52,7 @@ export class MapEditor implements Disposable {
    * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path.
    *
    * @param access `"read"` for a read-only descriptor
-   * @throws {Error} where nothing is pinned, or an object of another kind
+   * @throws {Error} if nothing is pinned, or an object of another kind
    */
   static open(origin: MapOrigin, access: "read" | "write"): MapEditor {
     return new MapEditor(openMap(origin, access));

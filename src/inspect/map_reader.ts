@@ -21,7 +21,11 @@ import { openPin, visibleBtf } from "./objects.ts";
 /** Bytes of a value that the kernel gives a socket's cookie in. */
 const cookieSize = 8;
 
-/** The order in which a map is read. @throws {Error} when it cannot be, with the reason */
+/**
+ * The order in which a map is read.
+ *
+ * @throws {Error} if it cannot be, with the reason
+ */
 function entryOrderOf(map: MapProperties): EntryOrder {
   const row = mapTypes.get(map.type);
   if (row === undefined) {
@@ -246,7 +250,7 @@ export interface OpenedMap {
  * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path, and reads its properties.
  *
  * @param access `"read"` for a read-only descriptor
- * @throws {Error} where nothing is pinned, or an object of another kind
+ * @throws {Error} if nothing is pinned, or an object of another kind
  */
 export function openMap(origin: MapOrigin, access: "read" | "write"): OpenedMap {
   const descriptor =
@@ -276,7 +280,11 @@ export class MapReader implements Disposable {
     this.properties = properties;
   }
 
-  /** Opens a map by its id (CAP_SYS_ADMIN) or the path of a pin. @throws {Error} where nothing is pinned, or something else */
+  /**
+   * Opens a map by its id (CAP_SYS_ADMIN) or the path of a pin.
+   *
+   * @throws {Error} if nothing is pinned, or something else
+   */
   static open(origin: MapOrigin): MapReader {
     return new MapReader(openMap(origin, "read"));
   }

@@ -108,7 +108,11 @@ export function visibleObject<Kind extends HandleKind>(
   }
 }
 
-/** Reads about the object pinned at a path. @throws {Error} where there is none, or one of another kind */
+/**
+ * Reads about the object pinned at a path.
+ *
+ * @throws {Error} if there is none, or one of another kind
+ */
 export function objectByPath<Kind extends HandleKind>(kind: Kind, path: string): InfoByKind[Kind] {
   using descriptor = openPin(kind, path);
   return readInfo[kind](descriptor.fd, descriptor.what);
@@ -178,7 +182,7 @@ export class ByKind<T> implements ObjectsByKind<T> {
  * Opens what is pinned at a path, a map read-only by default. The kernel's information has a different layout for each kind of
  * object and does not name the kind, so the kind is checked first.
  *
- * @throws {Error} where there is nothing, or an object of another kind
+ * @throws {Error} if there is nothing, or an object of another kind
  */
 export function openPin(
   kind: HandleKind,
@@ -218,7 +222,11 @@ export class OpenedObject extends KernelObject {
     super(descriptor, () => objectId(kind, descriptor), pinnedAt);
   }
 
-  /** Opens an object by its id (CAP_SYS_ADMIN) or by the path of a pin. @throws {Error} where there is none of the kind */
+  /**
+   * Opens an object by its id (CAP_SYS_ADMIN) or by the path of a pin.
+   *
+   * @throws {Error} if there is none of the kind
+   */
   static open(
     kind: HandleKind,
     origin: { readonly id: number } | { readonly path: string },

@@ -113,7 +113,11 @@ class PinWalk {
     }
   }
 
-  /** Ignores or counts an error that other users' files can cause. @throws any other error */
+  /**
+   * Ignores or counts an error that other users' files can cause.
+   *
+   * @throws any other error
+   */
   #note(error: unknown, path: string): void {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined || shortages.has(code)) throw error;

@@ -19,7 +19,7 @@ const namedKinds = ["struct", "union", "typedef", "enum", "enum64", "int"] as co
  * Finds a type by its name, with or without `struct`, `union` or `enum` before it: in the first of these BTFs that has it.
  *
  * @param where these BTFs, for messages
- * @throws {Error} where none has it; it suggests a similar name
+ * @throws {Error} if none has it; it suggests a similar name
  */
 export function findType(name: string, btfs: readonly Btf[], where: string): FoundType {
   const [, word, plain = ""] = /^(?:(struct|union|enum)\s+)?(.*)$/s.exec(name.trim()) ?? [];

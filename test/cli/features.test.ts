@@ -5,7 +5,7 @@ import { toJson } from "../../src/cli/output.ts";
 import { kernelConfig } from "../../src/ffi/kernel.ts";
 import type { KernelSettings } from "../../src/features/settings.ts";
 import { features } from "../../src/index.ts";
-import { trialCgroups } from "../features/trial_cgroups.ts";
+import { probeCgroups } from "../features/probe_cgroups.ts";
 import { failureOf } from "../support/commands.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
@@ -68,13 +68,13 @@ describe("features", () => {
   });
 
   bpfTest("are tried to the end of a trial when Ctrl-C comes: nothing stays of it", async () => {
-    const before = trialCgroups();
+    const before = probeCgroups();
     for (const format of [[], ["--json"]]) {
       const ended = await cli(["features", "attach", ...format], {
-        preload: "./test/cli/children/interrupted_trial.ts",
+        preload: "./test/cli/children/interrupted_probe.ts",
       });
       expect(ended).toMatchObject({ signalCode: "SIGINT", stdout: "", stderr: "" });
-      expect(trialCgroups()).toEqual(before);
+      expect(probeCgroups()).toEqual(before);
     }
   });
 

@@ -70,7 +70,7 @@ describe("programs", () => {
     expect(text).toMatch(new RegExp(`^id: +${id}$`, "m"));
     expect(text).toMatch(/^type: +raw_tracepoint$/m);
     expect(text).toMatch(new RegExp(`^tag: +${tag}$`, "m"));
-    expect(text).toMatch(/^license: +goes with the GPL$/m);
+    expect(text).toMatch(/^license: +compatible with the GPL$/m);
     expect(text).toMatch(/^loaded: +[-\d]{10} [:\d]{8} by user \d+$/m);
     expect(text).toMatch(/^code: +\d+ bytes of instructions, /m);
     expect(text).toMatch(new RegExp(`^maps: +${map.id} cli_of_program \\(hash\\)$`, "m"));

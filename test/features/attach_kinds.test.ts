@@ -5,7 +5,7 @@ import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { contradictions } from "./contradictions.ts";
 import { fresh, statuses } from "./fresh.ts";
-import { trialCgroups } from "./trial_cgroups.ts";
+import { probeCgroups } from "./probe_cgroups.ts";
 import { expectRefusals } from "./unprivileged.ts";
 
 /** What trials could leave behind, in this process and on the machine. */
@@ -17,7 +17,7 @@ function surroundings(): object {
     networkNamespace: readlinkSync("/proc/thread-self/ns/net"),
     interfaces: readFileSync("/proc/thread-self/net/dev", "utf8").match(/^.*:/gm),
     cgroupOptions: readFileSync("/proc/self/mountinfo", "utf8").match(/ - cgroup2 .*$/gm),
-    cgroups: trialCgroups(),
+    cgroups: probeCgroups(),
     congestionControl: existsSync(congestion) ? readFileSync(congestion, "utf8") : undefined,
   };
 }
@@ -25,7 +25,7 @@ function surroundings(): object {
 /** Programs of trials that are there still. The kernel takes network namespaces apart, and frees programs, in its own time. */
 async function programsLeft(): Promise<number> {
   for (const deadline = Date.now() + 30_000; ; await Bun.sleep(50)) {
-    const left = [...listPrograms()].filter(({ name }) => name === "trial").length;
+    const left = [...listPrograms()].filter(({ name }) => name === "probe").length;
     if (left === 0 || Date.now() > deadline) return left;
   }
 }

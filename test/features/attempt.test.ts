@@ -41,7 +41,7 @@ describe("an attempt ends with what the kernel answers", () => {
 
   test("not with what is no answer: something could not be undone, or closed", () => {
     const failures = [
-      new Error("the cgroup that was made for a trial cannot be removed"),
+      new Error("the cgroup of a probe cannot be removed"),
       new BpfError({ errno: EBADF, syscall: "close", doing: "close the link" }),
       new TypeError("a mistake of this library"),
     ];

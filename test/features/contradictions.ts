@@ -35,5 +35,5 @@ function isExplained({ name, status, config, reason }: Feature): boolean {
   // What is in a module may not be there: guests have none.
   if (config.some((option) => options.get(option) !== "y")) return true;
   // In words it says what there is not to try it with; of a fix, what is still wrong.
-  return reason?.startsWith("the kernel answers ") === false && !name.startsWith("fix ");
+  return reason?.startsWith("the kernel returns ") === false && !name.startsWith("fix ");
 }

@@ -111,7 +111,7 @@ bpfTest("what cannot be asked now, for want of descriptors, is asked the next ti
   expect(stderr).toBe("");
   expect(stdout.trim().split("\n")).toEqual([
     "EMFILE",
-    "cannot find out about map type hash: a probe: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)",
+    "cannot probe the map type hash: a probe: EMFILE (too many open files). Close some, or raise the limit of this process (ulimit -n)",
     "true",
   ]);
 });
@@ -121,8 +121,8 @@ test("unknown names are refused, with the nearest that there is", () => {
   // As in a program without types.
   const get = (group: { get(name: never): Feature }, name: string) => group.get(name as never);
   const wrong: [() => unknown, RegExp][] = [
-    [() => get(mapTypes, "ring-buf"), /^unknown kind of map "ring-buf": did you mean "ringbuf"/],
-    [() => features.mapOperations("hush" as "hash"), /^unknown kind of map "hush": .*"hash"/],
+    [() => get(mapTypes, "ring-buf"), /^unknown map type "ring-buf": did you mean "ringbuf"/],
+    [() => features.mapOperations("hush" as "hash"), /^unknown map type "hush": .*"hash"/],
     [
       () => get(features.mapOperations("hash"), "lookup-batch"),
       /^unknown operation "lookup-batch": .*"lookup_batch"/,
@@ -144,7 +144,7 @@ test("unknown names are refused, with the nearest that there is", () => {
 test("what this library knows of no kernel says so", () => {
   const { since, reason, available } = features.mapOperations("queue").get("get_next_key");
   expect({ since, available }).toEqual({ since: undefined, available: false });
-  expect(reason).toBe("no kernel that is known has it");
+  expect(reason).toBe("no known kernel version has it");
 });
 
 test("importing the library and listing features makes no call of bpf(2)", async () => {

@@ -1,7 +1,7 @@
 /** @module Links of many kinds, for tests: made by the system calls themselves, as the library does not attach to all of it. */
 import { copyFileSync, openSync, readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
-import { loadTrial, type TrialProgram } from "../../src/features/trial_program.ts";
+import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
 import {
   createLink,
   type LinkParts,
@@ -24,13 +24,13 @@ export interface Attached extends Disposable {
 
 /** Loads a program that returns a number, and attaches it. */
 function attach(
-  program: Omit<TrialProgram, "code">,
+  program: Omit<ProbeProgram, "code">,
   returned: number,
   attachType: LinkParts["attachType"],
   target: LinkTarget,
 ): Attached {
   const code = [asm.mov(asm.r0, returned), asm.exit()];
-  using loaded = loadTrial({ ...program, code });
+  using loaded = loadProbeProgram({ ...program, code });
   const context = { doing: `attach ${attachType}` };
   const fd = createLink({ fd: loaded.fd, attachType, target }, context);
   return attached(new Link(new Descriptor(fd, `${attachType} link of a test`)));
@@ -162,7 +162,7 @@ export function attachKprobes(cookie: bigint): Attached {
 /** Kernel 5.5, where it takes functions' entries. */
 export function attachFentry(): Attached {
   const target = { kind: "func", name: probed } as const;
-  using program = loadTrial({ type: "tracing", attachType: "trace_fentry", target });
+  using program = loadProbeProgram({ type: "tracing", attachType: "trace_fentry", target });
   const fd = openRawTracepoint(program.fd, null, { doing: "attach" });
   return attached(new Link(new Descriptor(fd, "fentry link of a test")));
 }

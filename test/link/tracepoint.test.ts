@@ -105,7 +105,7 @@ test("a tracefs that this user may not read is an error that says so", async () 
     ...["-e", code],
   ]);
   expect(ended.stdout).toBe(
-    "cannot find the tracepoint sched/sched_switch: open: EACCES (permission denied). This user may not read tracefs: run as root (sudo -E), or let everybody in (mount -o remount,mode=755 PATH)\n",
+    "cannot find the tracepoint sched/sched_switch: open: EACCES (permission denied). This user may not read tracefs: run as root (sudo -E), or give all users access to it (mount -o remount,mode=755 PATH)\n",
   );
 });
 

@@ -125,7 +125,9 @@ describe("the spec of an object", () => {
         },
       },
     });
-    expect(() => BpfObject.load(program(open))).toThrow("a spec names its maps");
+    expect(() => BpfObject.load(program(open))).toThrow(
+      "the code of a spec refers to maps by name",
+    );
     expect(() => BpfObject.load(program("lengthz"))).toThrow('refers to a map "lengthz" that is');
   });
 

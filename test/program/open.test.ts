@@ -1,7 +1,7 @@
 /** Programs and links that exist already are opened by path, by id and by descriptor. */
 import { describe, expect } from "bun:test";
 import { closeSync, openSync } from "node:fs";
-import { loadTrial } from "../../src/features/trial_program.ts";
+import { loadProbeProgram } from "../../src/features/probe_program.ts";
 import {
   asm,
   BpfError,
@@ -129,7 +129,7 @@ describe("a program that is opened", () => {
     const code = [ldxw(r2, r1, mark), add(r2, 1), stxw(r1, mark, r2), mov(r0, 1), exit()];
     const ctx = new Uint8Array(new Uint32Array([0, 0, 41]).buffer);
     // A type without a section here is opened all the same.
-    using loaded = loadTrial({ type: "cgroup_skb", code });
+    using loaded = loadProbeProgram({ type: "cgroup_skb", code });
     using program = Program.fromFd(loaded.fd);
     const result = program.testRun({ data: packet, ctx });
     expect(result.returnValue).toBe(1);
@@ -245,7 +245,7 @@ bpfTest("a link is opened without options: all options are refused", () => {
     () => Link.fromFd(link.fd, options),
   ]) {
     expect(open).toThrow(TypeError);
-    expect(open).toThrow(/^Link: unknown option "flags": a link is opened without options, /);
+    expect(open).toThrow(/^Link: unknown option "flags": links are opened without options$/);
   }
   expect(countResources()).toEqual(before);
   Link.open(path, {})[Symbol.dispose]();
