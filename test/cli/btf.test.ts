@@ -97,10 +97,10 @@ describe("btf dump", () => {
       code: [asm.mov(asm.r0, 0), asm.exit()],
     });
     for (const [args, message] of [
-      [["map:cli_typed", "--type", "evnt"], 'there is no type "evnt" in this type information'],
-      [["no_module"], 'there is no type information of a module with the name "no_module": '],
+      [["map:cli_typed", "--type", "evnt"], 'there is no type "evnt" in this BTF'],
+      [["no_module"], 'there is no BTF of a module with the name "no_module": '],
       [["map:no_map"], 'there is no map with the name "no_map": '],
-      [[`prog:id:${program.id}`], `the program ${program.id} has no types of its own`],
+      [[`prog:id:${program.id}`], `the program ${program.id} has no BTF`],
       [[4294967295], "cannot open the btf with id 4294967295: "],
       [["./absent"], "ENOENT"],
     ] as const) {

@@ -123,12 +123,12 @@ describe("misuse ends with status 2, and says in a line what is wrong", () => {
     [["prog", "show", "4294967296"], "Expected an id from 1 to 4294967295."],
     [["map", "show", ""], "Expected an id, a name or the path of a pin."],
     [["map", "show", "name:"], "Expected an id, a name or the path of a pin."],
-    [["map", "dump", "1", "--limit", "0"], "Expected a number from 1 on."],
-    [["map", "dump", "1", "--limit", "many"], "Expected a number from 1 on."],
+    [["map", "dump", "1", "--limit", "0"], "Expected an integer of at least 1."],
+    [["map", "dump", "1", "--limit", "many"], "Expected an integer of at least 1."],
     [["map", "dump", "1", "--limit"], "bun-bpf: option '-l, --limit <count>' argument missing"],
     [
       ["link", "show", "name"],
-      "bun-bpf: links have no names: say which by its id or the path of a pin",
+      "bun-bpf: links have no names: name the link by its id or the path of a pin",
     ],
   ])("%p", async (args, message) => {
     const { stdout, stderr, exitCode } = await cli(args);
@@ -156,7 +156,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
       ],
       [
         ["map", "dump", "name:no such\u001b[m"],
-        'there is no map with the name "no such\\u001b[m": `bun-bpf map list` shows all',
+        'there is no map with the name "no such\\u001b[m": `bun-bpf map list` lists all',
       ],
       [["map", "dump", "./absent"], "nothing is pinned at ./absent: no such file"],
       [["map", "dump", "path:absent"], "nothing is pinned at absent: no such file"],
@@ -177,7 +177,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
     expect((await cli(["map", "show", path])).stdout).toContain(`${map.id}`);
     expect(await cli(["prog", "show", path])).toMatchObject({
       stdout: "",
-      stderr: `bun-bpf: what is pinned at ${path} is not a program but a map (hash, id ${map.id}): \`bun-bpf map show ${path}\` shows it\n`,
+      stderr: `bun-bpf: the object pinned at ${path} is not a program but a map (hash, id ${map.id}): \`bun-bpf map show ${path}\` shows it\n`,
       exitCode: 1,
     });
     const { stderr, exitCode } = await cli(["map", "show", import.meta.path]);

@@ -144,7 +144,7 @@ describe("entries", () => {
       [9, 5],
     ] as const) {
       const args = ["map", "dump", map.id, "--limit", limit];
-      const notes = count < 5 ? [`there are more entries: --limit ${limit} ends here`] : [];
+      const notes = count < 5 ? [`there are more entries than --limit ${limit}`] : [];
       const { stdout, stderr } = await cli(args);
       expect(stdout.split("\n")).toHaveLength(count + 1);
       expect(stderr).toBe(notes.map((note) => `${note}\n`).join(""));
@@ -450,7 +450,7 @@ describe("stacks", () => {
       // Where the sysctl kernel.perf_event_paranoid is low, everybody may name them.
       if ("symbol" in (frame as object)) return expect(notes).toEqual([]);
       expect(notes).toEqual([
-        expect.stringMatching(/^functions of stacks are not named: /) as never,
+        expect.stringMatching(/^stacks are shown without function names: /) as never,
       ]);
       expect(text.stderr).toBe(`${notes[0]}\n`);
     },
@@ -500,7 +500,7 @@ describe("kinds of maps", () => {
   bpfTest("that are queues and stacks show the next value, and keep all", async () => {
     using queue = new Queue({ value: t.u32, maxEntries: 4 });
     using stack = new Stack({ value: t.u32, maxEntries: 4 });
-    const note = "only the next value is shown: reading the others would remove them";
+    const note = "only the next value is shown, because reading the others would remove values";
     for (const map of [queue, stack]) {
       expect(await dumpWithNotes(map)).toEqual({ entries: [], notes: [note] });
       map.push(1).push(2);
@@ -572,7 +572,7 @@ describe("kinds of maps", () => {
     const { stdout, stderr, exitCode } = await cli(["map", "dump", made.id]);
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
     expect(stderr).toMatch(
-      new RegExp(`^bun-bpf: the entries of the ${type} map \\d+ cannot be read: `),
+      new RegExp(`^bun-bpf: cannot read the entries of the ${type} map \\d+: `),
     );
     expect(stderr).toContain(reason);
   });

@@ -22,7 +22,7 @@ describe("features", () => {
     const [kernel = "", instructions = ""] = text.split("\n\n");
     expect(kernel).toContain(release());
     const [heading = "", ...lines] = instructions.trimEnd().split("\n");
-    expect(heading).toMatch(/^INSTRUCTIONS +STATUS +SINCE +WHY NOT$/);
+    expect(heading).toMatch(/^INSTRUCTIONS +STATUS +SINCE +REASON$/);
     expect(lines.length).toBe(features.instructions.names.length);
     const column = heading.indexOf("STATUS");
     for (const line of lines) {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import {
   counted,
-  fewOf,
+  abbreviate,
   humanBytes,
   humanDate,
   humanNanoseconds,
@@ -148,7 +148,7 @@ describe("words", () => {
   test("dates, counts and lists", () => {
     expect(humanDate(new Date(2026, 0, 31, 3, 5, 9))).toBe("2026-01-31 03:05:09");
     expect([counted(1, "map"), counted(2, "map")]).toEqual(["1 map", "2 maps"]);
-    expect([fewOf(["a", "b"], 2), fewOf(["a", "b", "c"], 2), fewOf([], 2)]).toEqual([
+    expect([abbreviate(["a", "b"], 2), abbreviate(["a", "b", "c"], 2), abbreviate([], 2)]).toEqual([
       "a,b",
       "a,b,+1",
       "",

@@ -141,7 +141,7 @@ describe("map show", () => {
       expect(text).toMatch(/^name: +cli_shown$/m);
       expect(text).toMatch(/^key size: +4 bytes$/m);
       expect(text).toMatch(/^value size: +20 bytes$/m);
-      expect(text).toMatch(/^entries: +100 at most$/m);
+      expect(text).toMatch(/^entries: +at most 100$/m);
       expect(text).toMatch(/^memory: +.* \(\d+ bytes\)$/m);
       expect(text).toMatch(/^flags: +no_prealloc$/m);
       expect(text).toMatch(/^frozen: +yes$/m);
@@ -172,7 +172,7 @@ describe("map show", () => {
       const { stdout, stderr, exitCode } = await cli(["map", command, "cli_twin"]);
       expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
       expect(stderr).toBe(
-        `bun-bpf: 2 maps have the name "cli_twin": say which by its id\n  id:${one.id}  hash\n  id:${two.id}  array\n`,
+        `bun-bpf: 2 maps have the name "cli_twin": name the map by its id\n  id:${one.id}  hash\n  id:${two.id}  array\n`,
       );
     }
   });
@@ -297,7 +297,7 @@ testUnless(bpfObstacle ?? mountObstacle)("pins that may not be read are reported
   // Kernels may refuse the pin itself to users without any capability.
   if (text.stderr.includes("EPERM")) return;
   const note =
-    /^pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m;
+    /^pins at or below \d+ paths? are not shown: this user may not open them \(this needs CAP_DAC_OVERRIDE/m;
   expect(text.stderr).toMatch(note);
   const { notes } = JSON.parse(json.stdout) as { readonly notes: readonly string[] };
   expect(notes).toContainEqual(expect.stringMatching(note) as never);
@@ -314,11 +314,11 @@ describe("maps that hold programs", () => {
     using programs = new ProgArray({ length: 4 });
     const empty = await cliJson<ShownMap>(["map", "show", programs.id]);
     expect(Object.keys(empty)).not.toContain("ownerProgramType");
-    expect(await cliText(["map", "show", programs.id])).not.toMatch(/^takes:/m);
+    expect(await cliText(["map", "show", programs.id])).not.toMatch(/^accepts:/m);
     using program = newProgram("socket");
     programs.set(2, program);
     expect(await cliText(["map", "show", programs.id])).toMatch(
-      /^takes: +socket_filter programs(, interpreted)?$/m,
+      /^accepts: +socket_filter programs(, interpreted)?$/m,
     );
     const shown = await cliJson<ShownMap>(["map", "show", programs.id]);
     expect(shown).toMatchObject({ ownerProgramType: "socket_filter" });
@@ -357,7 +357,7 @@ pinTest("a tree of folders that is too deep is reported, and hides nothing else"
     const path = `${bpffs.path}/${kind}`;
     object.pin(path);
     for (const args of [["list"], ["show", path], ["show", object.id]]) {
-      const told = "pins in 1 place are not shown: ";
+      const told = "pins at or below 1 path are not shown: ";
       const text = await cli([kind, ...args]);
       expect(text).toMatchObject({ exitCode: 0, stderr: expect.stringContaining(told) as never });
       expect(text.stdout).toContain(path);
@@ -394,7 +394,7 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
       // Kernels may refuse the pin itself to users without any capability.
       if (text.includes("EPERM")) continue;
       expect(text).toMatch(
-        /^( *")?pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m,
+        /^( *")?pins at or below \d+ paths? are not shown: this user may not open them \(this needs CAP_DAC_OVERRIDE/m,
       );
     }
   },

@@ -115,13 +115,13 @@ describe("entries by the types of the map", () => {
     const update = (...words: string[]) => cli(["map", "update", map.id, ...words]);
     expect(await update("1", "5", "--if-present")).toEqual(
       expect.objectContaining({
-        stderr: 'bun-bpf: the key "1" is absent: nothing was stored in the hash map "cli_edited"\n',
+        stderr: 'bun-bpf: the key "1" is absent: the hash map "cli_edited" was not changed\n',
         exitCode: 1,
       }) as never,
     );
     expect([...map]).toEqual([]);
     expect(await update("1", "5", "--if-absent")).toMatchObject(done);
-    expect((await update("1", "6", "--if-absent")).stderr).toContain('"1" is present already');
+    expect((await update("1", "6", "--if-absent")).stderr).toContain('"1" is present: ');
     expect([...map]).toEqual([[1, 5]]);
     expect(await update("1", "7", "--if-present", "--json")).toMatchObject({
       stdout: `{\n  "mapId": ${map.id},\n  "updated": true\n}\n`,
@@ -166,7 +166,7 @@ describe("other maps", () => {
     expect(map.get(2)).toBe(9);
     const { stderr, exitCode } = await cli(["map", "delete", map.id, 2]);
     expect([stderr, exitCode]).toEqual([
-      "bun-bpf: the entries of array maps cannot be deleted: `bun-bpf map update` stores another value\n",
+      "bun-bpf: the entries of array maps cannot be deleted: use `bun-bpf map update` to change them\n",
       1,
     ]);
     expect(await cli(["map", "lookup", map.id, 3])).toMatchObject({ exitCode: 1 });
@@ -252,7 +252,7 @@ describe("other maps", () => {
 mapTest("task_storage")("keys that are descriptors cannot be given as text", async () => {
   using map = new TaskStorage({ value: t.u32 });
   const { stderr, exitCode } = await cli(["map", "update", map.id, 3, 1]);
-  expect(stderr).toContain("the keys of task_storage maps are descriptors");
+  expect(stderr).toContain("the keys of task_storage maps are file descriptors");
   expect(exitCode).toBe(2);
 });
 
@@ -261,16 +261,16 @@ describe("what is not done", () => {
     using map = new HashMap({ key: t.u32, value: t.u8, maxEntries: 1, name: "cli_edited" });
     map.set(1, 1);
     for (const [args, message, status] of [
-      [["lookup", map.id, 2], 'there is no entry with the key "2" in the hash map "cli_edited"', 1],
-      [["delete", map.id, 2], 'there is no entry with the key "2" in the hash map "cli_edited"', 1],
+      [["lookup", map.id, 2], 'the hash map "cli_edited" has no entry with the key "2"', 1],
+      [["delete", map.id, 2], 'the hash map "cli_edited" has no entry with the key "2"', 1],
       [
         ["update", map.id, 1],
-        'the hash map "cli_edited" takes a key and a value, got 1 arguments',
+        'the hash map "cli_edited" has keys: expected a key and a value, got 1 arguments',
         2,
       ],
       [
         ["update", map.id, 1, 2, 3],
-        'the hash map "cli_edited" takes a key and a value, got 3 arguments',
+        'the hash map "cli_edited" has keys: expected a key and a value, got 3 arguments',
         2,
       ],
       [["update", map.id, "x", 1], /^bun-bpf: hash map "cli_edited": key: expected .*got "x"/, 2],
@@ -297,7 +297,7 @@ describe("what is not done", () => {
     known.delete(map.type);
     try {
       const open = () => MapEditor.open({ id: map.id }, "read")[Symbol.dispose]();
-      expect(open).toThrow("its kind is newer than this version of bun-bpf");
+      expect(open).toThrow("its type is newer than this version of bun-bpf");
     } finally {
       known.set(map.type, row);
     }
@@ -316,7 +316,7 @@ describe("what is not done", () => {
       ]) {
         const { stderr, exitCode } = await cli(["map", ...command]);
         expect(exitCode).not.toBe(0);
-        expect(stderr).toMatch(/say which (map )?by its id/);
+        expect(stderr).toMatch(/name the map by its id/);
       }
     }
     for (const map of [one, two, cut]) expect([...map]).toEqual([[1, 1]]);
@@ -365,7 +365,7 @@ describe("pins", () => {
             stdout: "",
             stderr: expect.stringMatching(
               new RegExp(
-                `^bun-bpf: what is pinned at ${path} is not a ${noun} but a ${nouns[kind]} .*\\n$`,
+                `^bun-bpf: the object pinned at ${path} is not a ${noun} but a ${nouns[kind]} .*\\n$`,
               ),
             ) as never,
             exitCode: 1,
@@ -401,6 +401,6 @@ describe("pins", () => {
   test("are named by paths only", async () => {
     const { stderr, exitCode } = await cli(["map", "unpin", "counts"]);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain("Expected the path of a pin, with a slash");
+    expect(stderr).toContain("Expected the path of a pin with a slash");
   });
 });

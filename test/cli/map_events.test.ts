@@ -31,7 +31,7 @@ class Ring implements Disposable {
 }
 
 const warning = (map: string) =>
-  `the events that are shown are taken from the consumer of ${map}\n`;
+  `other consumers of ${map} do not get the records that are printed here\n`;
 
 describe("the records of a ring buffer", () => {
   ringTest("are shown as bytes up to the limit; the others stay", async () => {
@@ -179,7 +179,7 @@ mapTest("perf_event_array")(
     }
     expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
     expect(await child.stderr.text()).toBe(
-      'the events that are shown are taken from the consumer of perf_event_array map "cli_perf", which gets no more until it opens the buffer again\n',
+      'other consumers of perf_event_array map "cli_perf" do not get the records that are printed here, and no more until they open the buffer again\n',
     );
     expect(child.exitCode).toBe(0);
   },
@@ -190,7 +190,7 @@ ringTest("other maps have none", async () => {
   expect(await cli(["map", "events", map.id])).toMatchObject({
     stdout: "",
     stderr:
-      'bun-bpf: the hash map "cli_hash" is neither a ring buffer nor a perf buffer: `bun-bpf map dump` shows what is in it\n',
+      'bun-bpf: the hash map "cli_hash" is neither a ring buffer nor a perf buffer: use `bun-bpf map dump`\n',
     exitCode: 2,
   });
 });

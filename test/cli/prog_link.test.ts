@@ -147,7 +147,9 @@ describe("links", () => {
       // Kernels may refuse the pin itself to users without any capability.
       if (shown.stderr.includes("cannot open the link pinned")) return;
       expect(shown.exitCode).toBe(0);
-      expect(shown.stderr).toMatch(/^(owners among \d+ processes of others are not shown.*\n)?$/);
+      expect(shown.stderr).toMatch(
+        /^(owners among \d+ processes of other users are not shown.*\n)?$/,
+      );
       expect(shown.stdout).toMatch(new RegExp(`^program: +${info.programId}$`, "m"));
       // Links tell what they are to from kernel 5.13 on.
       if (info.targetId !== undefined) {
@@ -202,7 +204,7 @@ testUnless(bpfObstacle ?? mountObstacle)(
           if (group === kind) continue;
           expect(await cli([group, command, path])).toMatchObject({
             stdout: "",
-            stderr: `bun-bpf: what is pinned at ${path} is not a ${noun} but ${described} ${object.id}): \`bun-bpf ${kind} show ${path}\` shows it\n`,
+            stderr: `bun-bpf: the object pinned at ${path} is not a ${noun} but ${described} ${object.id}): \`bun-bpf ${kind} show ${path}\` shows it\n`,
             exitCode: 1,
           });
         }

@@ -127,8 +127,8 @@ test("unknown names are refused, with the nearest that there is", () => {
       () => get(features.mapOperations("hash"), "lookup-batch"),
       /^unknown operation "lookup-batch": .*"lookup_batch"/,
     ],
-    [() => get(programTypes, "sched-cls"), /^unknown type of program .* did you mean "sched_cls"/],
-    [() => features.helpers("XDP" as "xdp"), /^unknown type of program "XDP": did you mean "xdp"/],
+    [() => get(programTypes, "sched-cls"), /^unknown program type .* did you mean "sched_cls"/],
+    [() => features.helpers("XDP" as "xdp"), /^unknown program type "XDP": did you mean "xdp"/],
     [() => get(features.helpers("tracing"), "bpf_loop"), /^unknown helper .* did you mean "loop"/],
     [
       () => get(features.helpers("tracing"), "nothing_like_it"),
