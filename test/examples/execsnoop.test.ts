@@ -393,7 +393,7 @@ describe("execsnoop", () => {
       `${process.execPath} ${script} --duration 20 >/dev/full`,
     ]);
     expect(bash.exitCode).toBe(1);
-    expect(bash.stderr).toMatch(/^execsnoop: cannot write to the standard output: ENOSPC.*\n$/);
+    expect(bash.stderr).toMatch(/^execsnoop: cannot write to standard output: ENOSPC.*\n$/);
   });
 
   bpfTest(
