@@ -38,7 +38,7 @@ interface ListedBtf {
 const value = t.struct({ pid: t.u32, comm: t.cstring(16) });
 
 describe("btf list", () => {
-  bpfTest("has a line for each, with the maps that have it", async () => {
+  bpfTest("prints a line for each BTF, with the maps that have it", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 1 });
     const { btfId } = map.info();
     const lines = (await cliText(["btf", "list"])).trimEnd().split("\n");
@@ -54,7 +54,7 @@ describe("btf list", () => {
     });
   });
 
-  kernelTest("has the kernel's own", async () => {
+  kernelTest("includes the kernel's BTF", async () => {
     const listed = await cliJson<ListedBtf[]>(["btf", "list"]);
     // It has a name from kernel 5.11 on.
     for (const { id, name } of listed) if (name === "vmlinux") expect(id).toBeGreaterThan(0);
@@ -62,7 +62,7 @@ describe("btf list", () => {
 });
 
 describe("btf dump", () => {
-  bpfTest("prints the types of a map in C, by its name and by the id of its types", async () => {
+  bpfTest("prints the types of a map as C, by the map's name and by the BTF id", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 1, name: "cli_typed" });
     const { btfId, btfValueTypeId } = map.info();
     const [byMap, byId] = await Promise.all([
@@ -81,7 +81,7 @@ describe("btf dump", () => {
     });
   });
 
-  kernelTest("prints one type with what it needs", async () => {
+  kernelTest("prints a type and the types that it needs", async () => {
     expect(await cliText(["btf", "dump", "vmlinux", "--type", "struct list_head"])).toBe(
       "struct list_head {\n    struct list_head *next;\n    struct list_head *prev;\n};\n\n",
     );
@@ -89,7 +89,7 @@ describe("btf dump", () => {
     expect(text).toMatch(/^enum hrtimer_restart \{\n    HRTIMER_NORESTART = 0,\n/);
   });
 
-  bpfTest("names what is missing", async () => {
+  bpfTest("prints an error that names what is missing", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 1, name: "cli_typed" });
     using program = new Program({
       section: "socket",
@@ -114,7 +114,7 @@ describe("btf dump", () => {
   });
 
   testUnless(kernelObstacle ?? hostObstacle ?? commandObstacle("cc"))(
-    "makes a header of the kernel's types that compiles, with all members in their places",
+    "prints a header of the kernel's types that compiles, with all members at their offsets",
     async () => {
       const header = join(folder, "vmlinux.h");
       await Bun.write(header, await cliText(["btf", "dump", "vmlinux"]));
@@ -128,7 +128,7 @@ describe("btf dump", () => {
   );
 
   testUnless(kernelObstacle ?? hostObstacle ?? bpftoolObstacle)(
-    "makes a header with the definitions that bpftool's has",
+    "prints the same definitions as bpftool",
     async () => {
       const header = await cliText(["btf", "dump", "vmlinux"]);
       const theirs = await run([

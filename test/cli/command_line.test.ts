@@ -49,7 +49,7 @@ describe("help", () => {
     for (const part of parts) expect(stdout).toContain(part);
   });
 
-  bpfTest("has the keys of JSON that a command prints", async () => {
+  bpfTest("lists the keys of the JSON output", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     using program = new Program({
       section: "raw_tp/sched_process_exec",
@@ -75,11 +75,11 @@ describe("help", () => {
     }
   });
 
-  test("the version is that of the package", async () => {
+  test("--version prints the version of the package", async () => {
     expect(await cli(["--version"])).toMatchObject({ stdout: `${version}\n`, exitCode: 0 });
   });
 
-  test("no line of it is longer than a terminal's", async () => {
+  test("has no line of more than 110 characters", async () => {
     for (const args of [
       [],
       ...["map", "prog", "link", "btf", "features"].map((name) => [name]),
@@ -107,7 +107,7 @@ describe("help", () => {
   });
 });
 
-describe("misuse ends with status 2, and says in a line what is wrong", () => {
+describe("a wrong command line ends with status 2 and a line that names the mistake:", () => {
   test.each([
     [["nothing"], "bun-bpf: unknown command 'nothing'"],
     [["map", "lisp"], "bun-bpf: unknown command 'lisp'\n(Did you mean list?)"],
@@ -136,14 +136,14 @@ describe("misuse ends with status 2, and says in a line what is wrong", () => {
     expect(stderr.trimEnd()).toEndWith(message);
   });
 
-  test.each([[[]], [["map"]], [["prog"]]])("%p shows the help instead", async (args) => {
+  test.each([[[]], [["map"]], [["prog"]]])("%p shows the help", async (args) => {
     const { stdout, stderr, exitCode } = await cli(args);
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 2 });
     expect(stderr).toContain("Usage: bun-bpf");
   });
 });
 
-describe("what is not there ends with status 1, and says so in a line", () => {
+describe("a missing object ends with status 1 and a line that names it", () => {
   bpfTest("by id, by name and by path", async () => {
     using _map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "test_absent" });
     for (const [args, message] of [
@@ -169,7 +169,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
     }
   });
 
-  bpfTest("also where a path is of another kind, or none of a BPF file system", async () => {
+  bpfTest("by the path of another kind of object, or outside of a BPF file system", async () => {
     using bpffs = new BpfFileSystem();
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.pin(`${bpffs.path}/map`);
@@ -189,7 +189,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
 
 describe("without privilege", () => {
   test.each([["map"], ["prog"], ["link"]])(
-    "%s list is one line that names the remedy",
+    "%s list prints a line that names the remedy",
     async (kind) => {
       const { stdout, stderr, exitCode } = await cli([kind, "list"], { preload: unprivileged });
       expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
@@ -204,13 +204,13 @@ describe("without privilege", () => {
     [["map", "dump", "1"]],
     [["map", "dump", "counts"]],
     [["prog", "show", "1", "--json"]],
-  ])("%p too", async (args) => {
+  ])("%p prints such a line", async (args) => {
     const { stdout, stderr, exitCode } = await cli(args, { preload: unprivileged });
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
     expect(stderr).toMatch(/^bun-bpf: cannot .* EPERM .*\n$/);
   });
 
-  bpfTest("help is there for everybody", async () => {
+  bpfTest("the help is shown", async () => {
     expect(await cli(["--help"], { preload: unprivileged })).toMatchObject({ exitCode: 0 });
   });
 });

@@ -22,7 +22,7 @@ const inJson = "a\\u009b31m\\u001b[31m\\u001b]0;x\\u0007\\u202eb";
 /** Characters that no output has here, which is not to a terminal. */
 const raw = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
-describe("arguments, in what is said of them", () => {
+describe("arguments in errors", () => {
   // A report of tests is read at a terminal, too.
   const titled = (rows: readonly string[][]) =>
     rows.map(
@@ -105,7 +105,7 @@ testUnless(bpfObstacle ?? mountObstacle)("names of pins", async () => {
   }
 });
 
-hostTest("names of types and members, of a file that anybody may have made", async () => {
+hostTest("names of types and members in a file", async () => {
   const types = new RawTypes();
   const int = types.int(`int${evil}`, 4, 1);
   types.struct(`struct${evil}`, 4, [{ name: `member${evil}`, type: int, bit: 0 }]);

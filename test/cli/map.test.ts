@@ -35,7 +35,7 @@ interface ShownMap {
 const value = t.struct({ pid: t.u32, comm: t.cstring(16) });
 
 describe("map list", () => {
-  bpfTest("has a line for each map, in columns under their headings", async () => {
+  bpfTest("prints a line for each map, in columns under a heading", async () => {
     using hash = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_hash" });
     using nameless = new Queue({ value: t.u16, maxEntries: 3 });
     const lines = (await cliText(["map", "list"])).trimEnd().split("\n");
@@ -65,7 +65,7 @@ describe("map list", () => {
     expect(lines.join("")).not.toContain("\u001b");
   });
 
-  bpfTest("is all that the library tells, as JSON", async () => {
+  bpfTest("prints all information as JSON", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_hash" });
     const list = await cliJson<ShownMap[]>(["map", "list"]);
     const shown = list.find(({ id }) => id === map.id);
@@ -94,7 +94,7 @@ describe("map list", () => {
     }
   });
 
-  bpfTest("is not disturbed by maps that come and go", async () => {
+  bpfTest("works while maps are created and removed", async () => {
     const stop = Promise.withResolvers<void>();
     let isRunning = true;
     void stop.promise.then(() => (isRunning = false));
@@ -113,7 +113,7 @@ describe("map list", () => {
 });
 
 describe("map show", () => {
-  bpfTest("tells all about a map, by its id and by its name", async () => {
+  bpfTest("prints the details of a map, by its id and by its name", async () => {
     using map = new HashMap({
       key: t.u32,
       value,
@@ -165,7 +165,7 @@ describe("map show", () => {
     });
   });
 
-  bpfTest("lists the candidates where a name is not one map's alone", async () => {
+  bpfTest("lists the maps with the same name", async () => {
     using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twin" });
     using two = new ArrayMap({ value: t.u32, length: 1, name: "cli_twin" });
     for (const command of ["show", "dump"]) {
@@ -177,13 +177,13 @@ describe("map show", () => {
     }
   });
 
-  bpfTest("finds a name of which the kernel kept the beginning only", async () => {
+  bpfTest("finds a map by a name that the kernel has truncated", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
     const shown = await cliJson<ShownMap>(["map", "show", "fifteen_letters_and_more"]);
     expect(shown.id).toBe(map.id);
   });
 
-  bpfTest("goes on to the end where the map's program or owner is killed meanwhile", async () => {
+  bpfTest("succeeds if the map's program or owner ends meanwhile", async () => {
     const child = Bun.spawn([process.execPath, "test/inspect/children/odd_owner.ts"], {
       stdin: "pipe",
       stdout: "pipe",
@@ -201,7 +201,7 @@ describe("map show", () => {
 
 const pinTest = testUnless(bpfObstacle ?? mountObstacle);
 
-pinTest("pins are shown, and lead to the map", async () => {
+pinTest("pins are shown, and name the map", async () => {
   using bpffs = new MountedBpffs("bpf fs ");
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   const path = `${bpffs.path}/counts`;
@@ -217,7 +217,7 @@ pinTest("pins are shown, and lead to the map", async () => {
   map.unpin();
 });
 
-pinTest("whoever may not list objects may look at a pin", async () => {
+pinTest("a user who may not list objects can show a pin", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   const path = `${bpffs.path}/counts`;
@@ -235,7 +235,7 @@ pinTest("whoever may not list objects may look at a pin", async () => {
   expect([dump.stderr, dump.stdout]).toEqual(["", "01 00 00 00 => 02 00 00 00\n"]);
 });
 
-bpfTest("what others are called cannot change the terminal", async () => {
+bpfTest("names of other processes and pins cannot change the terminal", async () => {
   const child = Bun.spawn([process.execPath, "test/inspect/children/odd_owner.ts"], {
     stdin: "pipe",
     stdout: "pipe",
@@ -250,7 +250,7 @@ bpfTest("what others are called cannot change the terminal", async () => {
   }
 });
 
-bpfTest("what others are called cannot change the terminal that shows JSON", async () => {
+bpfTest("names of other processes and pins cannot change the terminal in JSON", async () => {
   const child = Bun.spawn(
     [process.execPath, "test/inspect/children/odd_owner.ts", "\u009b31m\u202eEVIL"],
     { stdin: "pipe", stdout: "pipe" },
@@ -271,7 +271,7 @@ bpfTest("what others are called cannot change the terminal that shows JSON", asy
   }
 });
 
-bpfTest("what is in a map cannot change the terminal that shows JSON", async () => {
+bpfTest("entries of a map cannot change the terminal in JSON", async () => {
   using map = new HashMap({ key: t.cstring(8), value: t.cstring(8), maxEntries: 1 });
   map.set("a\u202eb", "\ufeff");
   const { stdout } = await cli(["map", "dump", map.id, "--json"]);
@@ -280,7 +280,7 @@ bpfTest("what is in a map cannot change the terminal that shows JSON", async () 
   );
 });
 
-testUnless(bpfObstacle ?? mountObstacle)("pins that may not be read are reported", async () => {
+testUnless(bpfObstacle ?? mountObstacle)("pins that cannot be read are reported", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   const path = `${bpffs.path}/counts`;
@@ -310,7 +310,7 @@ describe("maps that hold programs", () => {
   const newProgram = (section: "socket" | "raw_tp/sys_enter") =>
     new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] });
 
-  bpfTest("say which type of programs they take, once they have one", async () => {
+  bpfTest("show the type of their programs, once they have one", async () => {
     using programs = new ProgArray({ length: 4 });
     const empty = await cliJson<ShownMap>(["map", "show", programs.id]);
     expect(Object.keys(empty)).not.toContain("ownerProgramType");
@@ -332,7 +332,7 @@ describe("maps that hold programs", () => {
     expect(() => programs.set(1, other)).toThrow("EINVAL");
   });
 
-  bpfTest("also maps of CPUs with programs", async () => {
+  bpfTest("also show it if they are maps of CPUs", async () => {
     using cpus = new CpuMap({ length: 1 });
     using program = cpuMapProgram();
     cpus.set(0, { queueSize: 8, program });
@@ -342,7 +342,7 @@ describe("maps that hold programs", () => {
   });
 });
 
-pinTest("a tree of folders that is too deep is reported, and hides nothing else", async () => {
+pinTest("a tree of directories that is too deep is reported, and hides nothing else", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   using program = new Program({
@@ -373,7 +373,7 @@ pinTest("a tree of folders that is too deep is reported, and hides nothing else"
 });
 
 testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
-  "pins that may not be seen are told of at a terminal",
+  "pins that cannot be seen are reported on a terminal",
   async () => {
     using bpffs = new MountedBpffs();
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
@@ -400,7 +400,7 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
   },
 );
 
-testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same of maps", async () => {
+testUnless(bpfObstacle ?? bpftoolObstacle)("map show agrees with bpftool", async () => {
   using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_compared" });
   using array = new ArrayMap({ value: t.u64, length: 7 });
   const [maps, shown] = await Promise.all([

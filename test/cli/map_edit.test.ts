@@ -29,7 +29,7 @@ setDefaultTimeout(commandTimeout);
 
 const done = { stdout: "", stderr: "", exitCode: 0 };
 
-describe("entries by the types of the map", () => {
+describe("entries of maps with types", () => {
   const key = t.struct({ uid: t.u32, name: t.cstring(8) });
   const value = t.struct({ count: t.u64, ok: t.bool, list: t.array(t.i16, 2) });
   const keyText = '{ "uid": 5, "name": "sh" }';
@@ -75,7 +75,7 @@ describe("entries by the types of the map", () => {
     expect([...map].toSorted(([a], [b]) => a.uid - b.uid)).toEqual(entries);
   });
 
-  bpfTest("are accepted in network byte order and as addresses, as they are shown", async () => {
+  bpfTest("are accepted as numbers and addresses for types in network byte order", async () => {
     const key = t.struct({ address: t.ipv4, port: t.be16, protocol: t.u16 });
     using map = new HashMap({ key, value: t.ipv6, maxEntries: 4 });
     const text = '{ "address": "192.0.2.1", "port": 443, "protocol": 6 }';
@@ -85,7 +85,7 @@ describe("entries by the types of the map", () => {
     expect(await cliText(["map", "lookup", map.id, text])).toBe('"2001:db8::1"\n');
   });
 
-  bpfTest("may be texts without the quotes of JSON", async () => {
+  bpfTest("may be text without quotes", async () => {
     using map = new HashMap({ key: t.cstring(16), value: t.u32, maxEntries: 8 });
     for (const [text, name] of [
       ["eth0", "eth0"],
@@ -110,7 +110,7 @@ describe("entries by the types of the map", () => {
     expect(stderr).toEndWith('value: expected 4 hexadecimal bytes, such as "00 00 00 00"\n');
   });
 
-  bpfTest("are stored only where the key is absent, or present, if asked", async () => {
+  bpfTest("are stored with --if-absent and --if-present only under that condition", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, name: "cli_edited" });
     const update = (...words: string[]) => cli(["map", "update", map.id, ...words]);
     expect(await update("1", "5", "--if-present")).toEqual(
@@ -134,7 +134,7 @@ describe("entries by the types of the map", () => {
 });
 
 describe("entries of maps without types", () => {
-  bpfTest("are hexadecimal bytes, as they are dumped", async () => {
+  bpfTest("are hexadecimal bytes, as map dump prints them", async () => {
     const sizes = { keySize: 4, valueSize: 2, maxEntries: 4 };
     const more = { flags: 0, numaNode: 0, name: "", extra: 0, isPerCpu: false };
     const creation = { type: bpfMapTypes.HASH, ...sizes, ...more, needs: ["CAP_BPF"] } as const;
@@ -160,7 +160,7 @@ describe("entries of maps without types", () => {
 });
 
 describe("other maps", () => {
-  bpfTest("arrays have numbers for keys, and no deletion", async () => {
+  bpfTest("arrays have numbers as keys, and reject deletion", async () => {
     using map = new ArrayMap({ value: t.u32, length: 3, name: "cli_array" });
     expect(await cli(["map", "update", map.id, 2, 9])).toMatchObject(done);
     expect(map.get(2)).toBe(9);
@@ -175,7 +175,7 @@ describe("other maps", () => {
     );
   });
 
-  bpfTest("values for each CPU are an array of all", async () => {
+  bpfTest("per-CPU maps have arrays of values", async () => {
     using map = new PerCpuArrayMap({ value: t.u64, length: 1 });
     const values = possibleCpus().map((_, index) => index + 5);
     const text = JSON.stringify(values);
@@ -189,7 +189,7 @@ describe("other maps", () => {
     }
   });
 
-  bpfTest("queues and stacks take a value, and show the next one", async () => {
+  bpfTest("queues and stacks accept a value, and show the next one", async () => {
     for (const Class of [Queue, Stack]) {
       using map = new Class({ value: t.u32, maxEntries: 4, name: "cli_pushed" });
       expect(await cli(["map", "peek", map.id])).toMatchObject({
@@ -215,7 +215,7 @@ describe("other maps", () => {
     expect(exitCode).toBe(2);
   });
 
-  bpfTest("programs and maps are named by id, name or path", async () => {
+  bpfTest("maps of programs and maps accept ids, names and paths", async () => {
     using program = new Program({
       section: "socket",
       license: "GPL",
@@ -249,15 +249,15 @@ describe("other maps", () => {
   });
 });
 
-mapTest("task_storage")("keys that are descriptors cannot be given as text", async () => {
+mapTest("task_storage")("keys that are file descriptors are rejected", async () => {
   using map = new TaskStorage({ value: t.u32 });
   const { stderr, exitCode } = await cli(["map", "update", map.id, 3, 1]);
   expect(stderr).toContain("the keys of task_storage maps are file descriptors");
   expect(exitCode).toBe(2);
 });
 
-describe("what is not done", () => {
-  bpfTest("is said in a line", async () => {
+describe("a change that fails", () => {
+  bpfTest("prints a line with the reason", async () => {
     using map = new HashMap({ key: t.u32, value: t.u8, maxEntries: 1, name: "cli_edited" });
     map.set(1, 1);
     for (const [args, message, status] of [
@@ -289,7 +289,7 @@ describe("what is not done", () => {
     }
   });
 
-  bpfTest("nothing is copied where it is not known how much that is", () => {
+  bpfTest("is that of a map whose type, and so whose size of values, is unknown", () => {
     using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
     // As if this version did not know the type, which the kernel copies a value for each CPU of.
     const known = mapTypes as Map<string, MapType>;
@@ -303,26 +303,29 @@ describe("what is not done", () => {
     }
   });
 
-  bpfTest("a name that several maps have, or that may be truncated, changes nothing", async () => {
-    using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
-    using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
-    using cut = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
-    for (const map of [one, two, cut]) map.set(1, 1);
-    for (const name of ["cli_twins", "name:cli_twins", "fifteen_letters_and_more"]) {
-      for (const command of [
-        ["update", name, 1, 2],
-        ["delete", name, 1],
-        ["pin", name, "./no"],
-      ]) {
-        const { stderr, exitCode } = await cli(["map", ...command]);
-        expect(exitCode).not.toBe(0);
-        expect(stderr).toMatch(/name the map by its id/);
+  bpfTest(
+    "is that of a map by a name that several maps have, or that may be truncated",
+    async () => {
+      using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
+      using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
+      using cut = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
+      for (const map of [one, two, cut]) map.set(1, 1);
+      for (const name of ["cli_twins", "name:cli_twins", "fifteen_letters_and_more"]) {
+        for (const command of [
+          ["update", name, 1, 2],
+          ["delete", name, 1],
+          ["pin", name, "./no"],
+        ]) {
+          const { stderr, exitCode } = await cli(["map", ...command]);
+          expect(exitCode).not.toBe(0);
+          expect(stderr).toMatch(/name the map by its id/);
+        }
       }
-    }
-    for (const map of [one, two, cut]) expect([...map]).toEqual([[1, 1]]);
-  });
+      for (const map of [one, two, cut]) expect([...map]).toEqual([[1, 1]]);
+    },
+  );
 
-  bpfTest("a frozen map is not changed", async () => {
+  bpfTest("is that of a frozen map", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.set(1, 1).freeze();
     expect((await cli(["map", "update", map.id, 1, 2])).stderr).toContain("The map is frozen");
@@ -333,7 +336,7 @@ describe("what is not done", () => {
 
 describe("pins", () => {
   testUnless(bpfObstacle ?? mountObstacle)(
-    "of maps, programs and links are made and removed",
+    "of maps, programs and links are created and removed",
     async () => {
       using bpffs = new MountedBpffs();
       using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_pinned" });
@@ -386,7 +389,7 @@ describe("pins", () => {
     },
   );
 
-  testUnless(bpfObstacle ?? mountObstacle)("nothing else is removed", async () => {
+  testUnless(bpfObstacle ?? mountObstacle)("are the only files that unpin removes", async () => {
     using bpffs = new MountedBpffs();
     const file = `${bpffs.path}.txt`;
     await Bun.write(file, "kept");
@@ -398,7 +401,7 @@ describe("pins", () => {
     }
   });
 
-  test("are named by paths only", async () => {
+  test("are named only by paths", async () => {
     const { stderr, exitCode } = await cli(["map", "unpin", "counts"]);
     expect(exitCode).toBe(2);
     expect(stderr).toContain("Expected the path of a pin with a slash");

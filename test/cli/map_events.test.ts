@@ -33,8 +33,8 @@ class Ring implements Disposable {
 const warning = (map: string) =>
   `other consumers of ${map} do not get the records that are printed here\n`;
 
-describe("the records of a ring buffer", () => {
-  ringTest("are shown as bytes up to the limit; the others stay", async () => {
+describe("map events of a ring buffer", () => {
+  ringTest("prints records as bytes up to the limit, and leaves the others", async () => {
     using ring = new Ring();
     ring.put([1, 2, 3, 4], [5], [255, 0], [9, 9, 9, 9]);
     const { id } = ring.ring;
@@ -52,7 +52,7 @@ describe("the records of a ring buffer", () => {
     expect(rest).toEqual([0x09090909]);
   });
 
-  ringTest("are shown by a type of the kernel", async () => {
+  ringTest("prints records by a type of the kernel", async () => {
     using ring = new Ring();
     const record = [...Array.from({ length: 8 }, () => 255), 16, 0, 0, 0, 0, 0, 0, 0];
     ring.put(record, record, [1, 2], record);
@@ -72,7 +72,7 @@ describe("the records of a ring buffer", () => {
     expect(wrong.exitCode).toBe(1);
   });
 
-  ringTest("are shown as they come, until a signal ends it", async () => {
+  ringTest("prints records as they arrive, until a signal ends it", async () => {
     using ring = new Ring();
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       const child = Bun.spawn([process.execPath, mainFile, "map", "events", `${ring.ring.id}`], {
@@ -94,7 +94,7 @@ describe("the records of a ring buffer", () => {
   });
 
   ringTest(
-    "are consumed no faster than the output is read, and signals still end the command",
+    "consumes records no faster than the output is read, and still ends on signals",
     async () => {
       using ring = new Ring();
       // More text than a pipe holds.
@@ -121,7 +121,7 @@ describe("the records of a ring buffer", () => {
     },
   );
 
-  ringTest("are all shown to a slow reader", async () => {
+  ringTest("prints all records to a slow reader", async () => {
     using ring = new Ring();
     for (let i = 0; i < 800; i++) ring.put(Array.from({ length: 60 }, () => i & 0xff));
     const { id } = ring.ring;
@@ -138,7 +138,7 @@ describe("the records of a ring buffer", () => {
     }
   });
 
-  ringTest("are no longer consumed when nobody reads the output", async () => {
+  ringTest("stops consuming when the reader has closed the pipe", async () => {
     using ring = new Ring();
     ring.put(...Array.from({ length: 100 }, () => [1]));
     const line = `"${process.execPath}" "${mainFile}" map events ${ring.ring.id} | head -n 1`;
@@ -152,7 +152,7 @@ describe("the records of a ring buffer", () => {
     expect(await child.stderr.text()).toBe(warning('ringbuf map "cli_ring"'));
   });
 
-  testUnless(bpfObstacle ?? mountObstacle)("of a pinned ring are shown, too", async () => {
+  testUnless(bpfObstacle ?? mountObstacle)("prints the records of a pinned ring", async () => {
     using bpffs = new MountedBpffs();
     using ring = new Ring();
     const path = `${bpffs.path}/ring`;
@@ -164,7 +164,7 @@ describe("the records of a ring buffer", () => {
 });
 
 mapTest("perf_event_array")(
-  "the records of a perf buffer are shown and taken from its consumer",
+  "map events prints the records of a perf buffer, and takes them from its consumer",
   async () => {
     using buffer = new PerfBuffer({ event: t.u32, name: "cli_perf" });
     using producer = new PerfProducer(buffer);
@@ -185,7 +185,7 @@ mapTest("perf_event_array")(
   },
 );
 
-ringTest("other maps have none", async () => {
+ringTest("map events rejects other maps", async () => {
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_hash" });
   expect(await cli(["map", "events", map.id])).toMatchObject({
     stdout: "",

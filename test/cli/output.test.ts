@@ -34,9 +34,9 @@ function residentPeak(pid: number): number {
   return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1]) * 1024;
 }
 
-describe("a reader that has seen enough", () => {
+describe("a reader that closes the pipe", () => {
   bpfTest.each([["map dump cli_large"], ["map dump cli_large --json"], ["map list"], ["--help"]])(
-    "ends `%s` in silence",
+    "ends `%s` without an error",
     async (command) => {
       const line = `{ bun_bpf ${command}; echo "status $?" >&2; } | head -n 1`;
       const { stdout, stderr } = await shell(line);
@@ -45,13 +45,13 @@ describe("a reader that has seen enough", () => {
     },
   );
 
-  bpfTest("ends it also where it was gone from the start", async () => {
+  bpfTest("ends the command also if it was closed from the start", async () => {
     const { stderr } = await shell('{ bun_bpf map dump cli_large; echo "status $?" >&2; } | true');
     expect(stderr).toBe("status 0\n");
   });
 });
 
-bpfTest("a slow reader gets all, while the command waits and takes no memory", async () => {
+bpfTest("a slow reader gets all output, while the command waits with little memory", async () => {
   const child = Bun.spawn([process.execPath, mainFile, "map", "dump", `${map.id}`], {
     stdout: "pipe",
     stderr: "pipe",
@@ -70,7 +70,7 @@ bpfTest("a slow reader gets all, while the command waits and takes no memory", a
   expect(largest).toBeLessThan(200 * 1024 * 1024);
 });
 
-bpfTest("a pipe that does not wait by itself is waited for", async () => {
+bpfTest("a full non-blocking pipe is waited for", async () => {
   // The other end sets it for both, as some programs do.
   const script = `
     const { spawn } = require("node:child_process");
@@ -82,7 +82,7 @@ bpfTest("a pipe that does not wait by itself is waited for", async () => {
   expect(stdout).toBe(`${entries} 0\n`);
 });
 
-bpfTest("where there is no room, the error is told in a line", async () => {
+bpfTest("a full disk is an error in a line", async () => {
   const full = openSync("/dev/full", "w");
   try {
     const child = Bun.spawn([process.execPath, mainFile, "map", "list"], {
@@ -97,7 +97,7 @@ bpfTest("where there is no room, the error is told in a line", async () => {
   }
 });
 
-bpfTest("a signal ends it, and leaves nothing behind on standard error", async () => {
+bpfTest("a signal ends the command without output on standard error", async () => {
   const child = Bun.spawn([process.execPath, mainFile, "map", "dump", `${map.id}`], {
     stdout: "pipe",
     stderr: "pipe",
@@ -111,13 +111,13 @@ bpfTest("a signal ends it, and leaves nothing behind on standard error", async (
 });
 
 describe("colours", () => {
-  bpfTest("are not in what goes to a pipe or a file", async () => {
+  bpfTest("are not written to a pipe or a file", async () => {
     expect((await cli(["map", "list"])).stdout).not.toContain("\u001b");
     expect((await cli(["map", "show", map.id])).stdout).not.toContain("\u001b");
   });
 
   testUnless(bpfObstacle ?? commandObstacle("script"))(
-    "are on a terminal, unless NO_COLOR is set",
+    "are written to a terminal, unless NO_COLOR is set",
     async () => {
       const onTerminal = (setting: string) =>
         run([
@@ -132,7 +132,7 @@ describe("colours", () => {
 });
 
 testUnless(bpfObstacle ?? commandObstacle("script") ?? commandObstacle("stty"))(
-  "a heading is one line on a narrow terminal, too",
+  "a heading is cut to the width of the terminal",
   async () => {
     const command = `stty cols 30; exec env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm "${process.execPath}" "${mainFile}" map list`;
     const { stdout } = await run(["script", "-qec", command, "/dev/null"]);

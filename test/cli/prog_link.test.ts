@@ -36,7 +36,7 @@ function newProgram(
 }
 
 describe("programs", () => {
-  bpfTest("are listed, each with its line", async () => {
+  bpfTest("are listed in a line each", async () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     using program = newProgram("cli_listed", { map });
     const { id, tag } = program.info();
@@ -61,7 +61,7 @@ describe("programs", () => {
     });
   });
 
-  bpfTest("are shown with their maps and links", async () => {
+  bpfTest("are shown with maps and links", async () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "cli_of_program" });
     using program = newProgram("cli_shown", { map });
     using link = program.attach();
@@ -79,7 +79,7 @@ describe("programs", () => {
     expect(await cliJson<Shown>(["prog", "show", id])).toMatchObject({ id, linkIds: [linkId] });
   });
 
-  bpfTest("by BTF have their target", async () => {
+  bpfTest("are shown with the target for which they were loaded", async () => {
     using program = new Program({
       section: "tp_btf/sched_process_exec",
       license: "GPL",
@@ -93,7 +93,7 @@ describe("programs", () => {
 });
 
 describe("links", () => {
-  bpfTest("are listed and shown, with what they are to", async () => {
+  bpfTest("are listed and shown with their targets", async () => {
     using program = newProgram("cli_linked");
     using link = program.attach();
     const { id } = link.info();
@@ -119,7 +119,7 @@ describe("links", () => {
     });
   });
 
-  testUnless(obstacleTo(attachTcx))("of other kinds have theirs", async () => {
+  testUnless(obstacleTo(attachTcx))("of other types are shown with their targets", async () => {
     using attached = attachTcx();
     const { id } = attached.link.info();
     expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx_egress\)$/m);
@@ -130,7 +130,7 @@ describe("links", () => {
   });
 
   testUnless(obstacleTo(attachFentry) ?? mountObstacle)(
-    "that are pinned may be looked at by who may not see their programs and types",
+    "that are pinned are shown to a user who may not see their programs and types",
     async () => {
       using bpffs = new MountedBpffs();
       using attached = attachFentry();
@@ -163,7 +163,7 @@ describe("links", () => {
     },
   );
 
-  bpfTest("that are gone are said to be", async () => {
+  bpfTest("to removed targets are shown as such", async () => {
     using program = newProgram("cli_gone");
     const link = program.attach();
     const { id } = link.info();
@@ -177,7 +177,7 @@ describe("links", () => {
 });
 
 testUnless(bpfObstacle ?? mountObstacle)(
-  "a pin of another kind is refused with the command that shows it",
+  "a pin of another kind is an error that names the command to show it",
   async () => {
     using bpffs = new MountedBpffs();
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "cli_pinned" });
@@ -217,7 +217,7 @@ testUnless(bpfObstacle ?? mountObstacle)(
 );
 
 testUnless(bpfObstacle ?? bpftoolObstacle)(
-  "bpftool says the same of programs and links",
+  "prog show and link show agree with bpftool",
   async () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     using program = newProgram("cli_compared", { map });

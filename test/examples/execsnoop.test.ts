@@ -103,7 +103,7 @@ function records(stdout: string): Started[] {
 }
 
 describe("execsnoop", () => {
-  bpfTest("shows a program that starts, with all that identifies it", async () => {
+  bpfTest("shows a program that starts", async () => {
     const snoop = await start("--json");
     const child = Bun.spawn([marked, "one", "two words", "ünï"]);
     await child.exited;
@@ -167,7 +167,7 @@ describe("execsnoop", () => {
   });
 
   testUnless(bpfObstacle ?? commandObstacle("script") ?? commandObstacle("stty"))(
-    "fits a narrow terminal: the heading is one line, and the last line is not red",
+    "cuts the heading to a narrow terminal, and prints the last line without red",
     async () => {
       const command = `stty cols 50; exec env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm "${process.execPath}" "${script}" --duration 0.3`;
       const { stdout } = await run(["script", "-qec", command, "/dev/null"]);
@@ -177,7 +177,7 @@ describe("execsnoop", () => {
     },
   );
 
-  bpfTest("shows failed attempts with the error, if asked", async () => {
+  bpfTest("shows failed attempts with the error", async () => {
     const snoop = await start("--json", "--failed");
     const missing = join(folder, "missing");
     Bun.spawnSync(["bash", "-c", `exec ${missing} first second`], { stderr: "ignore" });
@@ -197,7 +197,7 @@ describe("execsnoop", () => {
     expect(all.find(({ args }) => args[1] === "last")?.ret).toBe(0);
   });
 
-  bpfTest("says what it cut off of a failed attempt, and only then", async () => {
+  bpfTest("says if arguments of a failed attempt are cut off", async () => {
     const snoop = await start("--json", "--failed");
     const missing = join(folder, "missing");
     const attempt = (...args: string[]) =>
@@ -226,7 +226,7 @@ describe("execsnoop", () => {
   });
 
   bpfTest(
-    "remembers no attempt of a thread that has become the first of its process",
+    "deletes the attempt of a thread that becomes the first of its process",
     async () => {
       const child = join(folder, "exec_in_thread.ts");
       // Only exec(2) itself will do, called by a thread that is not the first one of its process.
@@ -257,7 +257,7 @@ describe("execsnoop", () => {
     30_000,
   );
 
-  bpfTest("quotes so that bash reads back the very bytes, and a terminal obeys none", async () => {
+  bpfTest("quotes arguments for bash, without characters that a terminal interprets", async () => {
     const texts = [
       "it's",
       "",
@@ -293,7 +293,7 @@ describe("execsnoop", () => {
     expect(bytes.toString("hex")).toBe(expected.toString("hex"));
   });
 
-  bpfTest("prints aligned columns without colours where there is no terminal", async () => {
+  bpfTest("prints aligned columns, without colours if the output is not a terminal", async () => {
     const snoop = await start("--name", "^marked$");
     Bun.spawnSync([marked, "plain", "\u001b[31mred"]);
     Bun.spawnSync(["/bin/true", "other"]);
@@ -328,7 +328,7 @@ describe("execsnoop", () => {
     expect(stderr).toMatch(/^\d+ seen, 0 lost\n$/);
   });
 
-  bpfTest("ends quietly when its reader goes away", async () => {
+  bpfTest("ends without an error when its reader closes the pipe", async () => {
     const command = `${process.execPath} ${script} --duration 20 | head -1`;
     const bash = run(["bash", "-c", `${command}; echo \${PIPESTATUS[0]}`]);
     const timer = setInterval(() => Bun.spawnSync([marked]), 50);
@@ -339,7 +339,7 @@ describe("execsnoop", () => {
   });
 
   bpfTest(
-    "writes every line whole to a reader that is slow",
+    "writes all lines completely to a slow reader",
     async () => {
       const slow = join(folder, "slow");
       // More than the pipe holds.
@@ -367,7 +367,7 @@ describe("execsnoop", () => {
     30_000,
   );
 
-  bpfTest("ends at once at the second Ctrl-C, whoever does not read", async () => {
+  bpfTest("ends at once at the second Ctrl-C, although its output is not read", async () => {
     // A pipe that nobody reads from, and more lines than it holds.
     const child = Bun.spawn(
       ["bash", "-c", `exec ${process.execPath} ${script} > >(exec sleep 20)`],
@@ -386,7 +386,7 @@ describe("execsnoop", () => {
     expect(await child.exited).toBe(130);
   });
 
-  bpfTest("says that it cannot write, and fails", async () => {
+  bpfTest("fails with a message if it cannot write", async () => {
     const bash = await run([
       "bash",
       "-c",
@@ -397,7 +397,7 @@ describe("execsnoop", () => {
   });
 
   bpfTest(
-    "counts in the kernel what it lost",
+    "counts lost events",
     async () => {
       const snoop = await start("--json", "--name", "^marked$", "--buffer", "0.125");
       process.kill(snoop.pid, "SIGSTOP");
@@ -423,7 +423,7 @@ describe("execsnoop", () => {
   for (const loop of ["", "aio"]) {
     const woken = loop === "" ? "by default" : `by ${loop}`;
     bpfTest(
-      `costs nothing while no program starts, woken ${woken}`,
+      `uses no processor time while no program starts, woken ${woken}`,
       async () => {
         const idle = startIdle();
         const snoop = await startWith({ BUN_BPF_LOOP: loop });
@@ -453,7 +453,7 @@ describe("execsnoop", () => {
     );
 
     traceTest(
-      `makes no system call of its own while no program starts, woken ${woken}`,
+      `makes no system calls while no program starts, woken ${woken}`,
       async () => {
         const idle = startIdle();
         const snoop = await startWith({ BUN_BPF_LOOP: loop });
@@ -488,7 +488,7 @@ describe("execsnoop", () => {
     );
   }
 
-  hostTest("explains itself", async () => {
+  hostTest("has the help that the README shows", async () => {
     const { stdout, exitCode } = await runBun([script, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toContain("usage: bun execsnoop.ts [options]");
@@ -496,7 +496,7 @@ describe("execsnoop", () => {
     expect(readFileSync(join(packageRoot, "README.md"), "utf8")).toContain(stdout);
   });
 
-  bpfTest("explains all keys of its JSON", async () => {
+  bpfTest("lists all keys of its JSON in the help", async () => {
     const help = (await runBun([script, "--help"])).stdout;
     const snoop = await start("--json", "--failed");
     Bun.spawnSync(["sh", "-c", `exec "${marked}" "$(printf 'a\\377')" ${"x".repeat(2000)}`]);
@@ -526,7 +526,7 @@ describe("execsnoop", () => {
     [["--buffer", "2048"], "--buffer"],
     [["--buffer", "much"], "--buffer"],
     [["extra"], "extra"],
-  ])("refuses %j with a line that says why", async (args, reason) => {
+  ])("rejects %j with a line that names the mistake", async (args, reason) => {
     const { stderr, stdout, exitCode } = await runBun([script, ...args]);
     expect(exitCode).toBe(2);
     expect(stdout).toBe("");
@@ -534,12 +534,12 @@ describe("execsnoop", () => {
     expect(stderr.trimEnd().split("\n")).toHaveLength(1);
   });
 
-  hostTest("names the longest duration", async () => {
+  hostTest("names the maximum duration", async () => {
     const { stderr } = await runBun([script, "--duration", "99999999"]);
     expect(stderr).toContain("at most 2147483");
   });
 
-  test("refuses an unknown way to be woken in a line", async () => {
+  test("rejects an unknown BUN_BPF_LOOP in a line", async () => {
     const { stderr, exitCode } = await runBun([script], { env: { BUN_BPF_LOOP: "magic" } });
     expect(exitCode).not.toBe(0);
     if (bpfObstacle === undefined) expect(stderr).toMatch(/^execsnoop: BUN_BPF_LOOP: .*\n$/);
@@ -554,7 +554,7 @@ describe("execsnoop", () => {
        mkdir /sys/kernel/tracing/events`,
       /no tracepoint syscalls\/sys_\w+_execve/,
     ],
-  ])("says in a line that the kernel lacks %s", async (_, hide, message) => {
+  ])("reports a kernel without %s in a line", async (_, hide, message) => {
     const command = `{ ${hide}; } 2>/dev/null; exec "$@"`;
     const { stderr, stdout, exitCode } = await run(
       ["unshare", "-m", "sh", "-c", command, "sh", process.execPath, script, "--failed"],
@@ -567,7 +567,7 @@ describe("execsnoop", () => {
   });
 
   testUnless(userObstacle ?? commandObstacle("setpriv"))(
-    "says what privilege is missing, in one line",
+    "reports missing privilege in a line",
     async () => {
       const drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
       const { stderr, stdout, exitCode } = await run([...drop, process.execPath, script]);

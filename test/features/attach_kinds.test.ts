@@ -31,14 +31,14 @@ async function programsLeft(): Promise<number> {
 }
 
 describe("ways to attach programs", () => {
-  bpfTest("the kernel has those that its version has", () => {
+  bpfTest("match the kernel's version", () => {
     const kinds = fresh.attachKinds();
     expect(kinds.length).toBeGreaterThan(70);
     expect(contradictions(kinds)).toEqual([]);
   });
 
   bpfTest(
-    "to try them twice leaves nothing, and gives the same answers",
+    "are probed twice with the same results, and leave nothing",
     async () => {
       const first = statuses(fresh.attachKinds());
       const before = surroundings();
@@ -49,7 +49,7 @@ describe("ways to attach programs", () => {
     120_000,
   );
 
-  bpfTest("a process without capabilities is refused all of them", async () => {
+  bpfTest("are all refused to a process without capabilities", async () => {
     await expectRefusals("attachKinds");
   });
 });

@@ -35,7 +35,7 @@ function keywordOf<Name extends string>(key: string): Name {
 }
 
 describe("bpftool agrees", () => {
-  probeTest("about kinds of maps", async () => {
+  probeTest("about map types", async () => {
     const { map_types: types } = await probe();
     expect(Object.keys(types).length).toBeGreaterThan(25);
     for (const [key, has] of Object.entries(types)) {
@@ -47,7 +47,7 @@ describe("bpftool agrees", () => {
     }
   });
 
-  probeTest("about types of programs", async () => {
+  probeTest("about program types", async () => {
     const { program_types: types } = await probe();
     expect(Object.keys(types).length).toBeGreaterThan(25);
     // It loads such programs without a target in the kernel's types, which some of its versions take for a refusal.
@@ -59,34 +59,29 @@ describe("bpftool agrees", () => {
     }
   });
 
-  testUnless(bpfObstacle ?? helpersObstacle)(
-    "about the helpers of each type of programs",
-    async () => {
-      const { helpers } = await probe();
-      // Left out by it, unless asked for: they write to the kernel's log when they are tried.
-      const quiet = /^(?:trace_printk|trace_vprintk|probe_write_user)$/;
-      // It takes for available what the verifier refuses by a look at the program, in words that it does not know: helpers that sleep
-      // (since 6.12), one that tracepoints have no answer for, and those that depend on the traced function.
-      const judged = /^(?:copy_from_user(?:_task)?|get_func_ip|sk_storage_(?:get|delete)|d_path)$/;
-      // Which of the ways to attach programs of a type have them varies: it asks about the first.
-      const ofSomeAttachTypes = /^[gs]et(?:_retval|sockopt)$/;
-      const differences = Object.entries(helpers).flatMap(([key, names]) => {
-        const type = keywordOf<ProgramTypeName>(key);
-        const theirs = names.map((name) => name.replace(/^bpf_/, ""));
-        if (theirs.length === 0) return [];
-        const group = features.helpers(type);
-        // It may be older than the kernel.
-        const newest = group.names.findIndex((name) => name === theirs.at(-1));
-        const compared = group.names.slice(0, newest + 1).filter((name) => !quiet.test(name));
-        return compared.flatMap((name) => {
-          const [isOurs, isTheirs] = [group.get(name).available, theirs.includes(name)];
-          if (isOurs === isTheirs || (isOurs ? ofSomeAttachTypes : judged).test(name)) return [];
-          return [
-            `${type}: ${name} is ${isOurs ? "available here" : "available to bpftool"} alone`,
-          ];
-        });
+  testUnless(bpfObstacle ?? helpersObstacle)("about the helpers of each program type", async () => {
+    const { helpers } = await probe();
+    // Left out by it, unless asked for: they write to the kernel's log when they are tried.
+    const quiet = /^(?:trace_printk|trace_vprintk|probe_write_user)$/;
+    // It takes for available what the verifier refuses by a look at the program, in words that it does not know: helpers that sleep
+    // (since 6.12), one that tracepoints have no answer for, and those that depend on the traced function.
+    const judged = /^(?:copy_from_user(?:_task)?|get_func_ip|sk_storage_(?:get|delete)|d_path)$/;
+    // Which of the ways to attach programs of a type have them varies: it asks about the first.
+    const ofSomeAttachTypes = /^[gs]et(?:_retval|sockopt)$/;
+    const differences = Object.entries(helpers).flatMap(([key, names]) => {
+      const type = keywordOf<ProgramTypeName>(key);
+      const theirs = names.map((name) => name.replace(/^bpf_/, ""));
+      if (theirs.length === 0) return [];
+      const group = features.helpers(type);
+      // It may be older than the kernel.
+      const newest = group.names.findIndex((name) => name === theirs.at(-1));
+      const compared = group.names.slice(0, newest + 1).filter((name) => !quiet.test(name));
+      return compared.flatMap((name) => {
+        const [isOurs, isTheirs] = [group.get(name).available, theirs.includes(name)];
+        if (isOurs === isTheirs || (isOurs ? ofSomeAttachTypes : judged).test(name)) return [];
+        return [`${type}: ${name} is ${isOurs ? "available here" : "available to bpftool"} alone`];
       });
-      expect(differences).toEqual([]);
-    },
-  );
+    });
+    expect(differences).toEqual([]);
+  });
 });

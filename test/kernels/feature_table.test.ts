@@ -40,7 +40,7 @@ function featuresOf(row: string): Feature[] {
   return names.map((name) => group?.get(name)).filter((feature) => feature !== undefined);
 }
 
-testUnless(obstacle)("the README's table of features says since when as the library does", () => {
+testUnless(obstacle)("the README's table of features has the library's first versions", () => {
   const versioned = rows.filter(([, since]) => since !== "");
   expect(versioned.length).toBeGreaterThan(50);
   for (const [row = "", since] of versioned) {
@@ -49,7 +49,7 @@ testUnless(obstacle)("the README's table of features says since when as the libr
   }
 });
 
-test("the README's table of features was made from kernels that have nothing too early", () => {
+test("the README's table of features has no feature before its first version", () => {
   for (const [row = "", since = "", ...cells] of rows) {
     if (since === "" || featuresOf(row).some((feature) => feature.isBackported)) continue;
     const haveIt = kernels.filter((_, index) => cells[index] === "yes");

@@ -9,7 +9,7 @@ function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
-test("all that waits is worked off, no more at the same time than may be", async () => {
+test("all jobs run, at most the allowed number at a time", async () => {
   const done: number[] = [];
   let running = 0;
   let most = 0;
@@ -23,7 +23,7 @@ test("all that waits is worked off, no more at the same time than may be", async
   expect(most).toBe(2);
 });
 
-test("when one fails the others are broken off and waited for, and its error is the one told", async () => {
+test("if a job fails, the others are aborted and awaited, and its error is thrown", async () => {
   const started: string[] = [];
   const ended: string[] = [];
   const working = workOff(["other", "bad", "late"], 2, never, async (item, signal) => {
@@ -38,7 +38,7 @@ test("when one fails the others are broken off and waited for, and its error is 
   expect({ started, ended }).toEqual({ started: ["other", "bad"], ended: ["other"] });
 });
 
-test("nothing new is begun after an interruption, which is no failure", async () => {
+test("no job starts after an interruption, which is not an error", async () => {
   const interruption = new AbortController();
   const started: number[] = [];
   await workOff([1, 2, 3], 1, interruption.signal, async (item, signal) => {

@@ -10,7 +10,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-test("what was made is made again when its files are gone or it is old, and nothing else is left", async () => {
+test("a result is made again if its files are missing or old, and earlier ones are removed", async () => {
   const path = join(folder, "deep/made.json");
   let made = 0;
   const ask = (isThere = true) =>

@@ -27,7 +27,7 @@ function linkTest(type: string): typeof bpfTest {
 
 for (const [section, type, rounds] of kinds) {
   describe(section, () => {
-    bpfTest("counts execs from its attachment to its disposal", async () => {
+    bpfTest("runs the program from attaching to disposal", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       expect(await execsOfATestProcess(counts)).toBe(0);
@@ -39,7 +39,7 @@ for (const [section, type, rounds] of kinds) {
       expect(await execsOfATestProcess(counts)).toBe(0);
     });
 
-    linkTest(type)("says what it is", () => {
+    linkTest(type)("describes itself", () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       using link = program.attach();
@@ -49,7 +49,7 @@ for (const [section, type, rounds] of kinds) {
       expect(`${link}`).toEndWith(`link to ${section.slice(section.indexOf("/") + 1)}`);
     });
 
-    bpfTest("outlives its program's object, and garbage collection", async () => {
+    bpfTest("stays attached after disposal of the program and garbage collection", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       const attach = () => {
         using program = execCounter(section, counts);
@@ -65,7 +65,7 @@ for (const [section, type, rounds] of kinds) {
       expect(await execsOfATestProcess(counts)).toBe(0);
     });
 
-    linkTest(type)("pinned, stays attached until the pin is removed", async () => {
+    linkTest(type)("stays attached while it is pinned", async () => {
       using bpffs = new DetachedMount("bpf");
       const path = `${bpffs.path}/link`;
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
@@ -86,22 +86,19 @@ for (const [section, type, rounds] of kinds) {
       expect(await execsOfATestProcess(counts)).toBe(0);
     });
 
-    linkTest(type)(
-      "can neither change its program nor be detached, and says what to do instead",
-      () => {
-        using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
-        using program = execCounter(section, counts);
-        using link = program.attach();
-        expect(() => link.update(program)).toThrow(
-          /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach anew and dispose of this one/,
-        );
-        expect(() => link.detach()).toThrow(
-          /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of it and remove its pins/,
-        );
-      },
-    );
+    linkTest(type)("rejects update() and detach() with a hint", () => {
+      using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
+      using program = execCounter(section, counts);
+      using link = program.attach();
+      expect(() => link.update(program)).toThrow(
+        /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach anew and dispose of this one/,
+      );
+      expect(() => link.detach()).toThrow(
+        /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of it and remove its pins/,
+      );
+    });
 
-    bpfTest("made and disposed of over and over, leaves nothing open", async () => {
+    bpfTest("leaves nothing open after repeated attaching and disposal", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       const before = await settledResources();

@@ -113,10 +113,10 @@ for (const { name, make, info } of kinds) {
   });
 }
 
-describe("uprobes of many functions", () => {
+describe("info() of uprobe_multi links", () => {
   const offsets = [0x1000n, 0x1010n, 0x2000n];
   const make = () => attachUprobes(file, offsets, 5n);
-  testUnless(obstacleTo(make))("have their places and cookies", () => {
+  testUnless(obstacleTo(make))("has the file, the offsets and the cookies", () => {
     using attached = make();
     const info = attached.link.info();
     if (info.type !== "uprobe_multi") throw new Error(`a link of type ${info.type}`);
@@ -127,9 +127,9 @@ describe("uprobes of many functions", () => {
   });
 });
 
-describe("perf events", () => {
+describe("info() of perf event links", () => {
   const uprobe = () => attachUprobe(file, 0x1000n);
-  testUnless(obstacleTo(uprobe))("of uprobes", () => {
+  testUnless(obstacleTo(uprobe))("has the place of a uprobe", () => {
     using attached = uprobe();
     const event = eventOf(attached);
     // From kernel 6.6 on.
@@ -137,7 +137,7 @@ describe("perf events", () => {
     expect(event).toEqual({ kind: "uprobe", path: file, offset: 0x1000, cookie: undefined });
   });
 
-  testUnless(obstacleTo(attachCounter))("of counters", () => {
+  testUnless(obstacleTo(attachCounter))("has the type of a counter", () => {
     using attached = attachCounter();
     const event = eventOf(attached);
     if (event === undefined) return;
@@ -145,7 +145,7 @@ describe("perf events", () => {
     expect([0x1234n, undefined]).toContain(event.cookie);
   });
 
-  bpfTest("of tracepoints", () => {
+  bpfTest("has the name of a tracepoint", () => {
     using program = tracepointProgram("tp/sched/sched_process_exec");
     using link = program.attach();
     let info: LinkInfo;
@@ -165,8 +165,8 @@ describe("perf events", () => {
   });
 });
 
-describe("functions of the kernel", () => {
-  testUnless(obstacleTo(attachKprobe))("by a kprobe", () => {
+describe("info() of links to kernel functions", () => {
+  testUnless(obstacleTo(attachKprobe))("has the function of a kprobe", () => {
     using attached = attachKprobe();
     const event = eventOf(attached);
     // From kernel 6.6 on.
@@ -179,21 +179,24 @@ describe("functions of the kernel", () => {
     }
   });
 
-  testUnless(obstacleTo(() => attachKprobes(9n)))("by many kprobes", () => {
-    using attached = attachKprobes(9n);
-    const info = attached.link.info();
-    if (info.type !== "kprobe_multi") throw new Error(`a link of type ${info.type}`);
-    // From kernel 6.6 on, cookies from 6.9.
-    if (info.count === undefined) return;
-    expect(info).toMatchObject({ count: 1, flags: 0 });
-    const [address] = info.addresses ?? [];
-    if (address !== undefined) {
-      expect(KernelSymbols.read().lookup(address)?.name).toBe(probed);
-    }
-    expect(info.cookies ?? [9n]).toEqual([9n]);
-  });
+  testUnless(obstacleTo(() => attachKprobes(9n)))(
+    "has the functions of a kprobe_multi link",
+    () => {
+      using attached = attachKprobes(9n);
+      const info = attached.link.info();
+      if (info.type !== "kprobe_multi") throw new Error(`a link of type ${info.type}`);
+      // From kernel 6.6 on, cookies from 6.9.
+      if (info.count === undefined) return;
+      expect(info).toMatchObject({ count: 1, flags: 0 });
+      const [address] = info.addresses ?? [];
+      if (address !== undefined) {
+        expect(KernelSymbols.read().lookup(address)?.name).toBe(probed);
+      }
+      expect(info.cookies ?? [9n]).toEqual([9n]);
+    },
+  );
 
-  testUnless(obstacleTo(attachFentry))("by their BTF", () => {
+  testUnless(obstacleTo(attachFentry))("has the BTF type of the function of a tracing link", () => {
     using attached = attachFentry();
     const info = attached.link.info();
     if (info.type !== "tracing") throw new Error(`a link of type ${info.type}`);
@@ -205,7 +208,7 @@ describe("functions of the kernel", () => {
   });
 });
 
-bpfTest("raw tracepoints have their names, also those by BTF", () => {
+bpfTest("info() of raw tracepoint links has the name, also for tp_btf", () => {
   for (const section of ["raw_tp/sched_process_exec", "tp_btf/sched_process_exec"]) {
     using program = tracepointProgram(section);
     using link = program.attach();
@@ -223,7 +226,7 @@ const cgroupObstacle =
   cgroup === undefined
     ? "no cgroups of version 2 are mounted"
     : obstacleTo(() => attachCgroup(cgroup));
-testUnless(cgroupObstacle)("what a link was to may be gone", async () => {
+testUnless(cgroupObstacle)("info() has no target after the target was removed", async () => {
   using attached = attachCgroup(ownCgroup as string);
   const before = attached.link.info();
   expect(before).toMatchObject({ cgroupId: BigInt(statSync(ownCgroup as string).ino) });
@@ -239,41 +242,47 @@ testUnless(cgroupObstacle)("what a link was to may be gone", async () => {
   mkdirSync(ownCgroup as string);
 });
 
-testUnless(obstacleTo(attachTcx))("a detached link has its program still, and no interface", () => {
-  using attached = attachTcx();
-  const { programId } = attached.link.info();
-  expect(attached.link.detach().info()).toMatchObject({
-    type: "tcx",
-    programId,
-    ifindex: undefined,
-    interfaceName: undefined,
-  });
-});
-
-describe("the list of all links", () => {
-  bpfTest("is in the order of ids, passes over what goes meanwhile, and holds none open", () => {
-    const before = countResources();
-    // A program each: older kernels attach one to a tracepoint only once.
-    const links = Array.from({ length: 30 }, () => {
-      using program = tracepointProgram("raw_tp/sched_process_exec");
-      return program.attach();
+testUnless(obstacleTo(attachTcx))(
+  "info() of a detached link has the program, but no interface",
+  () => {
+    using attached = attachTcx();
+    const { programId } = attached.link.info();
+    expect(attached.link.detach().info()).toMatchObject({
+      type: "tcx",
+      programId,
+      ifindex: undefined,
+      interfaceName: undefined,
     });
-    const ids = links.map((link) => link.info().id);
-    const seen: number[] = [];
-    for (const { id } of listLinks()) {
-      seen.push(id);
-      // Others may be on their way out.
-      if (ids.includes(id)) links[ids.indexOf(id) + 1]?.[Symbol.dispose]();
-    }
-    expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
-    expect(seen).toContain(ids[0] as number);
-    for (const link of links) link[Symbol.dispose]();
-    for (const _info of listLinks()) break;
-    expect(countResources()).toEqual(before);
-  });
+  },
+);
+
+describe("listLinks()", () => {
+  bpfTest(
+    "is in the order of ids, skips links that are removed meanwhile, and leaves nothing open",
+    () => {
+      const before = countResources();
+      // A program each: older kernels attach one to a tracepoint only once.
+      const links = Array.from({ length: 30 }, () => {
+        using program = tracepointProgram("raw_tp/sched_process_exec");
+        return program.attach();
+      });
+      const ids = links.map((link) => link.info().id);
+      const seen: number[] = [];
+      for (const { id } of listLinks()) {
+        seen.push(id);
+        // Others may be on their way out.
+        if (ids.includes(id)) links[ids.indexOf(id) + 1]?.[Symbol.dispose]();
+      }
+      expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
+      expect(seen).toContain(ids[0] as number);
+      for (const link of links) link[Symbol.dispose]();
+      for (const _info of listLinks()) break;
+      expect(countResources()).toEqual(before);
+    },
+  );
 });
 
-testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => {
+testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async () => {
   using program = tracepointProgram("raw_tp/sched_process_exec");
   using link = program.attach();
   const { id, programId } = link.info();

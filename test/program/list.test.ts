@@ -14,8 +14,8 @@ function newProgram(options: Partial<ConstructorParameters<typeof Program>[0]> =
   });
 }
 
-describe("what the kernel says of a program", () => {
-  bpfTest("is when and by whom it was loaded, and with which maps", () => {
+describe("info()", () => {
+  bpfTest("has the time, the user and the maps of the program", () => {
     using first = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
     using second = new ArrayMap({ value: t.u32, length: 2 });
     const before = Date.now();
@@ -50,7 +50,7 @@ describe("what the kernel says of a program", () => {
     expect(program.info()).toEqual(info);
   });
 
-  bpfTest("is its license's kind, and its type", () => {
+  bpfTest("has the type, and if the license is compatible with the GPL", () => {
     using other = newProgram({ license: "Proprietary" });
     using xdp = newProgram({ section: "xdp" });
     using tp = newProgram({ section: "tp_btf/sched_switch" });
@@ -69,8 +69,8 @@ describe("what the kernel says of a program", () => {
   });
 });
 
-describe("the list of all programs", () => {
-  bpfTest("has each once, in the order of ids, as long as it lives", () => {
+describe("listPrograms()", () => {
+  bpfTest("yields each loaded program once, in the order of ids", () => {
     using first = newProgram({ name: "listed" });
     const second = newProgram();
     const { id } = second.info();
@@ -83,7 +83,7 @@ describe("the list of all programs", () => {
     expect([...listPrograms()].some((info) => info.id === id)).toBe(false);
   });
 
-  bpfTest("goes on when programs go meanwhile, and holds none open", () => {
+  bpfTest("continues when programs are unloaded meanwhile, and leaves no descriptor open", () => {
     const before = countResources();
     const programs = Array.from({ length: 30 }, () => newProgram());
     const ids = programs.map((program) => program.info().id);
@@ -99,7 +99,7 @@ describe("the list of all programs", () => {
   });
 });
 
-testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => {
+testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async () => {
   using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
   using program = newProgram({
     name: "told",

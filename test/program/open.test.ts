@@ -36,7 +36,7 @@ const ways = {
 
 for (const [name, open] of Object.entries(ways)) {
   describe(`Program.${name}`, () => {
-    bpfTest("gives the same program, with a life of its own", () => {
+    bpfTest("opens the same program, which stays open when the first object is disposed of", () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/seven`;
       const program = seven().pin(path);
@@ -50,7 +50,7 @@ for (const [name, open] of Object.entries(ways)) {
       expect(again.testRun({ data: packet }).returnValue).toBe(7);
     });
 
-    bpfTest("says that attaching needs the section", () => {
+    bpfTest("without a section opens a program that cannot be attached", () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/seven`;
       using program = seven("raw_tp/sched_process_exec").pin(path);
@@ -61,7 +61,7 @@ for (const [name, open] of Object.entries(ways)) {
       );
     });
 
-    bpfTest("with a section, attaches", async () => {
+    bpfTest("with a section opens a program that can be attached", async () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/counter`;
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
@@ -82,7 +82,7 @@ for (const [name, open] of Object.entries(ways)) {
       }
     });
 
-    bpfTest("refuses a section that does not fit, and unknown options", () => {
+    bpfTest("rejects the section of another program type, and unknown options", () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/seven`;
       using program = seven().pin(path);
@@ -101,18 +101,21 @@ for (const [name, open] of Object.entries(ways)) {
   });
 }
 
-describe("a program that is opened", () => {
-  bpfTest("by the section of another tracepoint is refused, where the kernel tells", () => {
-    using program = seven("tp_btf/sched_process_exec");
-    const open = () => Program.fromFd(program.fd, { section: "tp_btf/sched_switch" });
-    if (program.info().target === undefined) open()[Symbol.dispose]();
-    else
-      expect(open).toThrow(
-        /was loaded for another target than that of section "tp_btf\/sched_switch"$/,
-      );
-  });
+describe("an opened program", () => {
+  bpfTest(
+    "is rejected with the section of another tracepoint, if the kernel reports the target",
+    () => {
+      using program = seven("tp_btf/sched_process_exec");
+      const open = () => Program.fromFd(program.fd, { section: "tp_btf/sched_switch" });
+      if (program.info().target === undefined) open()[Symbol.dispose]();
+      else
+        expect(open).toThrow(
+          /was loaded for another target than that of section "tp_btf\/sched_switch"$/,
+        );
+    },
+  );
 
-  bpfTest("was pinned at that path: unpin() needs none", () => {
+  bpfTest("is unpinned without a path, if it was opened by one", () => {
     using bpffs = new BpfFileSystem();
     const path = `${bpffs.path}/seven`;
     using _program = seven().pin(path);
@@ -123,7 +126,7 @@ describe("a program that is opened", () => {
     expect(() => other.unpin()).toThrow("was not pinned here");
   });
 
-  bpfTest("gives its context back as programs of its type do", () => {
+  bpfTest("returns its context from test runs", () => {
     /** The offset of `mark` in `struct __sk_buff`. */
     const mark = 8;
     const code = [ldxw(r2, r1, mark), add(r2, 1), stxw(r1, mark, r2), mov(r0, 1), exit()];
@@ -136,7 +139,7 @@ describe("a program that is opened", () => {
     expect(new DataView(result.ctx.buffer).getUint32(mark, true)).toBe(42);
   });
 
-  bpfTest("and disposed of, cannot be used", () => {
+  bpfTest("cannot be used after disposal", () => {
     using program = seven();
     const again = Program.fromId(program.id);
     again[Symbol.dispose]();
@@ -149,8 +152,8 @@ describe("a program that is opened", () => {
   });
 });
 
-describe("what is no program", () => {
-  bpfTest("is refused by name", () => {
+describe("opening something that is not a program", () => {
+  bpfTest("fails by path with an error that names the object", () => {
     using bpffs = new BpfFileSystem();
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.pin(`${bpffs.path}/map`);
@@ -167,7 +170,7 @@ describe("what is no program", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("is refused by an id that nothing has, or that is none", () => {
+  bpfTest("fails by an unused or invalid id", () => {
     for (const from of [(id: number) => Program.fromId(id), (id: number) => Link.fromId(id)]) {
       expect(() => from(2 ** 31 - 7)).toThrow(/: ENOENT .*has this id/);
       for (const id of [0, -1, 1.5, "1" as unknown as number]) {
@@ -176,7 +179,7 @@ describe("what is no program", () => {
     }
   });
 
-  bpfTest("is refused by a descriptor that is none's", () => {
+  bpfTest("fails by a descriptor of something else", () => {
     expect(() => Program.fromFd(99_999)).toThrow(BpfError);
     expect(() => Program.fromFd(-1)).toThrow(RangeError);
     expect(() => Link.fromFd(-1)).toThrow(RangeError);
@@ -202,7 +205,7 @@ for (const [section, shown] of Object.entries(linkSections)) {
   const test = section.startsWith("tp/")
     ? testWith(features.attachKinds.get("perf_event_link"))
     : bpfTest;
-  test(`a link of ${section} is opened by path, id and descriptor, and keeps it attached`, async () => {
+  test(`a link of ${section} is opened by path, id and descriptor, and keeps the program attached`, async () => {
     using bpffs = new BpfFileSystem();
     const path = `${bpffs.path}/link`;
     using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
@@ -232,7 +235,7 @@ for (const [section, shown] of Object.entries(linkSections)) {
   });
 }
 
-bpfTest("a link is opened without options: all options are refused", () => {
+bpfTest("opening a link rejects all options", () => {
   using bpffs = new BpfFileSystem();
   const path = `${bpffs.path}/link`;
   using program = seven("raw_tp/sched_process_exec");
@@ -251,7 +254,7 @@ bpfTest("a link is opened without options: all options are refused", () => {
   Link.open(path, {})[Symbol.dispose]();
 });
 
-bpfTest("opened over and over, leaves nothing open", async () => {
+bpfTest("opening programs and links repeatedly leaves nothing open", async () => {
   using program = seven();
   using raw = seven("raw_tp/sched_process_exec");
   using link = raw.attach();

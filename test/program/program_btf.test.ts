@@ -66,7 +66,7 @@ function lineInfo({ fd }: Program): { readonly slot: number; readonly position: 
 }
 
 describe("source positions", () => {
-  bpfTest("are the kernel's line information, one for each function at least", () => {
+  bpfTest("become line information, with at least one line per function", () => {
     using program = new Program(spec);
     expect(program.testRun({ data: packet }).returnValue).toBe(40);
     expect(program.info().btfId).toBeGreaterThan(0);
@@ -80,14 +80,14 @@ describe("source positions", () => {
     ]);
   });
 
-  bpfTest("are in the verifier's log, and in that of a rejected program", () => {
+  bpfTest("appear in the verifier's log, also of a rejected program", () => {
     using program = new Program({ ...spec, log: "verbose" });
     expect(program.log).toMatch(/; +let x = 20;.*\n0: \(b7\) r1 = 20/);
     const bad = [withSource(mov(r1, 0), at(1, "p = null;")), asm.ldxw(r0, r1, 0), exit()];
     expect(() => new Program({ ...spec, code: bad })).toThrow(/; p = null;.*\n/);
   });
 
-  testUnless(bpfObstacle ?? bpftoolObstacle)("are what bpftool shows", async () => {
+  testUnless(bpfObstacle ?? bpftoolObstacle)("appear in the output of bpftool", async () => {
     using program = new Program(spec);
     const { stdout } = await runBpftool("prog", "dump", "xlated", "id", `${program.id}`, "linum");
     const shown = JSON.stringify(JSON.parse(stdout));
@@ -106,7 +106,7 @@ describe("source positions", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("that the kernel does not take are left out", () => {
+  bpfTest("are left out if the kernel rejects them", () => {
     // More than the largest BTF, 16 MiB.
     const file = "x".repeat(17 * 2 ** 20);
     using program = new Program({
@@ -117,7 +117,7 @@ describe("source positions", () => {
     expect(program.info().btfId).toBe(0);
   });
 
-  bpfTest("have texts of a length that the verifier's log takes in every version", () => {
+  bpfTest("are cut to a length that the verifier's log can have in all kernel versions", () => {
     // Each letter takes three bytes.
     const code = [withSource(mov(r0, 7), at(1, "語".repeat(2 ** 16))), exit()];
     using program = new Program({ ...spec, code, log: "verbose" });
@@ -126,7 +126,7 @@ describe("source positions", () => {
     expect(longest).toBeLessThan(1000);
   });
 
-  bpfTest("may be of any line and column, and of texts of any form", () => {
+  bpfTest("may have any line and column, and any text", () => {
     const odd = (line: number, column: number, text: string) => ({
       ...at(line, text, column),
       file: "a\0b.ts",
@@ -156,7 +156,7 @@ function ownTypes() {
 }
 
 describe("types of a spec", () => {
-  bpfTest("are the program's", () => {
+  bpfTest("are loaded with the program", () => {
     const { btf } = ownTypes();
     using program = new Program({ ...spec, btf, code: [mov(r0, 7), exit()] });
     const types = Btf.fromId(program.info().btfId);
@@ -165,7 +165,7 @@ describe("types of a spec", () => {
     expect(program.testRun({ data: packet }).returnValue).toBe(7);
   });
 
-  bpfTest("may have the longer header of newer compilers", () => {
+  bpfTest("may have a longer header", () => {
     const { btf } = ownTypes();
     const bytes = Buffer.concat([
       btf.bytes.subarray(0, 24),
@@ -177,7 +177,7 @@ describe("types of a spec", () => {
     expect(Btf.fromId(program.info().btfId).find("func", "named")).toBeDefined();
   });
 
-  test("are checked: they are BTF, and have each function", () => {
+  test("are rejected if they are not BTF, or lack a function", () => {
     const { btf } = ownTypes();
     expect(() => encodeProgramBtf(assemble(code), btf)).toThrow(
       'btf: functions: the type id of the function "main" is missing',
@@ -214,7 +214,7 @@ describe("relocations", () => {
       (Btf.kernel().find("struct", "task_struct") === undefined ? "no types" : undefined),
   );
 
-  test("have a kind that is known", () => {
+  test("are rejected if their kind is unknown", () => {
     const unknown = { kind: "field_offset", typeId: task, access: "0:0" } as unknown;
     const program = assemble(relocated(unknown as CoreRelocation));
     expect(() => encodeProgramBtf(program, btf)).toThrow(
@@ -234,7 +234,7 @@ describe("relocations", () => {
   });
 
   testUnless(bpfObstacle ?? (isKernelSince("5.17") ? "the kernel resolves them" : undefined))(
-    "are refused by a kernel that does not resolve them, and it says so",
+    "are an error that names the first version of kernels that resolve them",
     () => {
       const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
       const load = () => new Program({ ...spec, btf, code: relocated(offset) });
@@ -243,12 +243,12 @@ describe("relocations", () => {
     },
   );
 
-  test("need the types that they refer to", () => {
+  test("are rejected without the types to which they refer", () => {
     const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
     expect(() => encodeProgramBtf(assemble(relocated(offset)))).toThrow(AssemblerError);
   });
 
-  test("survive a clone of the spec", () => {
+  test("are kept in a clone of the spec", () => {
     const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
     const whole: ProgramSpec = { ...spec, btf, code: [...code, relocated(offset)] };
     expect(structuredClone(whole)).toEqual(whole);

@@ -55,7 +55,7 @@ function refusal(run: () => unknown): BpfError {
 }
 
 describe("repeat", () => {
-  bpfTest("of 1 is the default, also for raw tracepoints", () => {
+  bpfTest("of 1 is accepted for raw tracepoints, and 2 is rejected", () => {
     using program = new Program({
       section: "raw_tp",
       license: "GPL",
@@ -68,15 +68,18 @@ describe("repeat", () => {
     expect(error.hint).toMatch(/raw_tracepoint take a context .* neither data nor repeat$/);
   });
 
-  testWith(features.programTypes.get("syscall"))("of 1 is the default for syscall programs", () => {
-    using program = new Program({ section: "syscall", license: "GPL", code: end });
-    const ctx = new Uint8Array(8);
-    expect(program.testRun({ ctx, repeat: 1 }).returnValue).toBe(7);
-    const error = refusal(() => program.testRun({ ctx, repeat: 2 }));
-    expect(error.hint).toContain("Programs of the type syscall take no repeat");
-  });
+  testWith(features.programTypes.get("syscall"))(
+    "of 1 is accepted for syscall programs, and 2 is rejected",
+    () => {
+      using program = new Program({ section: "syscall", license: "GPL", code: end });
+      const ctx = new Uint8Array(8);
+      expect(program.testRun({ ctx, repeat: 1 }).returnValue).toBe(7);
+      const error = refusal(() => program.testRun({ ctx, repeat: 2 }));
+      expect(error.hint).toContain("Programs of the type syscall take no repeat");
+    },
+  );
 
-  bpfTest("is completed while signals arrive", async () => {
+  bpfTest("completes although signals arrive", async () => {
     using counter = counting("socket", end);
     let signals = 0;
     const listener = () => signals++;
@@ -106,41 +109,38 @@ describe("repeat", () => {
     }
   });
 
-  mapTest("ringbuf")(
-    "is exact while this thread waits for the events that the program makes",
-    async () => {
-      using ring = new RingBuf({ size: 1 << 18, event: t.u64Number });
-      using runs = new ArrayMap({ value: t.u64Number, length: 1 });
-      using program = new Program({
-        section: "socket",
-        license: "GPL",
-        maps: { runs, ring },
-        code: [
-          count,
-          asm.stdw(r10, -8, 1),
-          asm.ldMap(r1, "ring"),
-          asm.mov(r2, r10),
-          asm.add(r2, -8),
-          asm.mov(r3, 8),
-          asm.mov(r4, 0),
-          asm.call("ringbuf_output"),
-          end,
-        ],
-      });
-      let events = 0;
-      using _subscription = ring.subscribe(() => events++);
-      for (let round = 1; round <= 5; round++) {
-        // The wait is armed, and the first event interrupts.
-        await Bun.sleep(5);
-        expect(program.testRun({ data: packet, repeat: 1000 }).returnValue).toBe(7);
-        expect(runs.get(0)).toBe(round * 1000);
-      }
-      while (events < 5000) await Bun.sleep(1);
-      expect(events).toBe(5000);
-    },
-  );
+  mapTest("ringbuf")("is exact while this thread waits for events of the program", async () => {
+    using ring = new RingBuf({ size: 1 << 18, event: t.u64Number });
+    using runs = new ArrayMap({ value: t.u64Number, length: 1 });
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      maps: { runs, ring },
+      code: [
+        count,
+        asm.stdw(r10, -8, 1),
+        asm.ldMap(r1, "ring"),
+        asm.mov(r2, r10),
+        asm.add(r2, -8),
+        asm.mov(r3, 8),
+        asm.mov(r4, 0),
+        asm.call("ringbuf_output"),
+        end,
+      ],
+    });
+    let events = 0;
+    using _subscription = ring.subscribe(() => events++);
+    for (let round = 1; round <= 5; round++) {
+      // The wait is armed, and the first event interrupts.
+      await Bun.sleep(5);
+      expect(program.testRun({ data: packet, repeat: 1000 }).returnValue).toBe(7);
+      expect(runs.get(0)).toBe(round * 1000);
+    }
+    while (events < 5000) await Bun.sleep(1);
+    expect(events).toBe(5000);
+  });
 
-  bpfTest("is completed although the process is stopped in between", async () => {
+  bpfTest("completes although the process is stopped in between", async () => {
     const child = join(import.meta.dir, "children/stopped_run.ts");
     const { stdout, stderr } = await runBun([child]);
     expect(stderr).toBe("");
@@ -151,7 +151,7 @@ describe("repeat", () => {
   });
 });
 
-describe("a packet that the program lengthens comes back whole", () => {
+describe("a packet that the program lengthens is returned completely", () => {
   for (const length of [527, 4000, 16_000]) {
     bpfTest(`${length} bytes, by tc`, () => {
       using counter = counting("tc", [
@@ -198,9 +198,9 @@ describe("a packet that the program lengthens comes back whole", () => {
   });
 });
 
-describe("a packet that the kernel does not take", () => {
+describe("a packet that the kernel rejects", () => {
   for (const section of ["socket", "tc", "action", "xdp"] as const) {
-    bpfTest(`of ${section} programs is refused with the limit that it has`, () => {
+    bpfTest(`of ${section} programs is an error that names the limit`, () => {
       using program = new Program({ section, license: "GPL", code: end });
       const run = (length: number) => program.testRun({ data: new Uint8Array(length) });
       const error = refusal(() => run(1 << 20));
@@ -224,7 +224,7 @@ describe("a packet that the kernel does not take", () => {
     });
   }
 
-  bpfTest("says so where there is none", () => {
+  bpfTest("is also a missing packet", () => {
     using program = new Program({ section: "socket", license: "GPL", code: end });
     const error = refusal(() => program.testRun());
     expect(error.message).toBe(
@@ -232,7 +232,7 @@ describe("a packet that the kernel does not take", () => {
     );
   });
 
-  bpfTest("is not blamed for a field of its context", () => {
+  bpfTest("is not the reason if a field of the context is rejected", () => {
     using program = new Program({ section: "tc", license: "GPL", code: end });
     // The length of the packet, which the kernel sets.
     const ctx = new Uint8Array(new Uint32Array([5]).buffer);

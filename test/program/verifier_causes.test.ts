@@ -79,7 +79,7 @@ const rejected: readonly Rejected[] = [
     slot: 2,
   },
   {
-    title: "no result",
+    title: "a missing return value",
     code: [asm.exit()],
     reason: /^R0 !read_ok$/,
     advice: /^exit\(\) returns r0, .* mov\(r0, 0\)/,
@@ -93,21 +93,21 @@ const rejected: readonly Rejected[] = [
     slot: 1,
   },
   {
-    title: "the result of a look-up that is not checked",
+    title: "a load from the unchecked result of a look-up",
     code: [lookup, asm.ldxdw(r0, r0, 0), asm.exit()],
     reason: /^R0 invalid mem access 'map_value_or_null'$/,
     advice: /^r0 may be NULL.*jeq\(r0, 0/,
     slot: 6,
   },
   {
-    title: "arithmetic with the result of a look-up that is not checked",
+    title: "arithmetic with the unchecked result of a look-up",
     code: [lookup, asm.add(r0, 8), asm.exit()],
     reason: /^R0 pointer arithmetic on map_value_or_null prohibited, null-check it first$/,
     advice: /^r0 may be NULL/,
     slot: 6,
   },
   {
-    title: "the result of a look-up that is passed on unchecked",
+    title: "the unchecked result of a look-up as an argument",
     code: [lookup, asm.mov(r1, r0), asm.mov(r2, 8), asm.call("get_current_comm"), end],
     options: tracing,
     reason: /^R1 type=map_value_or_null expected=/,
@@ -185,7 +185,7 @@ const rejected: readonly Rejected[] = [
     slot: 3,
   },
   {
-    title: "functions that call each other without end",
+    title: "a function that calls itself",
     code: [asm.func("main"), asm.callFunction("main"), end],
     reason:
       /^the call stack of 9 frames is too deep|^recursive call from|^back-edge from insn 0 to 0/,
@@ -193,7 +193,7 @@ const rejected: readonly Rejected[] = [
     slot: undefined,
   },
   {
-    title: "a helper that is not for this type of program",
+    title: "a helper that programs of this type cannot call",
     code: [asm.mov(r1, 1), asm.mov(r2, 0), asm.call("redirect"), end],
     reason: /(unknown func|program of this type cannot use helper) bpf_redirect#23$/,
     advice: /^Programs of the type socket_filter cannot call bpf_redirect\(\) here/,
@@ -207,7 +207,7 @@ const rejected: readonly Rejected[] = [
     slot: 0,
   },
   {
-    title: "a map that is not for the helper",
+    title: "a map that the helper does not accept",
     code: [
       asm.ldMap(r1, "values"),
       asm.mov(r2, 8),
@@ -220,7 +220,7 @@ const rejected: readonly Rejected[] = [
     slot: 4,
   },
   {
-    title: "a helper for GPL programs in another one",
+    title: "a helper for GPL-compatible programs in another program",
     code: [
       asm.mov(r1, r10),
       asm.add(r1, -8),
@@ -289,7 +289,7 @@ const rejected: readonly Rejected[] = [
     slot: 1,
   },
   {
-    title: "a field that the context does not have",
+    title: "a missing field of the context",
     code: [asm.ldxw(r0, r1, 4000), asm.exit()],
     reason: /^invalid bpf_context access off=4000 size=4$/,
     advice: /does not allow an access at offset 4000 of 4 bytes/,
@@ -303,7 +303,7 @@ const rejected: readonly Rejected[] = [
     slot: 1,
   },
   {
-    title: "an instruction that no path leads to",
+    title: "an unreachable instruction",
     code: [asm.mov(r0, 0), asm.ja("out"), asm.mov(r0, 1), asm.label("out"), asm.exit()],
     reason: /^unreachable insn 2$/,
     advice: /^No path leads to this instruction.*Remove it/,
@@ -413,7 +413,7 @@ describe("the message explains", () => {
     });
   });
 
-  bpfTest("what programs without CAP_PERFMON may not do", async () => {
+  bpfTest("what programs that are loaded without CAP_PERFMON may not do", async () => {
     const child = `${packageRoot}/test/program/children/rejected_without_perfmon.ts`;
     const { stdout, stderr } = await runBun([child]);
     expect(stderr).toBe("");

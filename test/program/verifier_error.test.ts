@@ -86,7 +86,7 @@ function limitMappings(limit: number) {
   });
 }
 
-bpfTest("the message says why and where in the verifier's words, and what helps", () => {
+bpfTest("the message has the reason, an explanation, the place and the end of the log", () => {
   const error = rejection([asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
   expect(error).toMatchObject({
     name: "VerifierError",
@@ -117,7 +117,7 @@ bpfTest("the message says why and where in the verifier's words, and what helps"
   expect(error.log).toMatch(/processed \d+ insns/);
 });
 
-bpfTest("a long log is quoted from its end, and kept whole", () => {
+bpfTest("the message has the end of a long log, and `log` all of it", () => {
   const error = rejection(longCode(100, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]));
   const lines = error.message.split("\n");
   expect(lines.length).toBe(2 + 1 + 5 + 1 + 6);
@@ -125,7 +125,7 @@ bpfTest("a long log is quoted from its end, and kept whole", () => {
   expect(error.log).toContain("0: (b7) r0 = 0");
 });
 
-bpfTest("a log of a megabyte is whole", () => {
+bpfTest("a log of a megabyte is complete", () => {
   const error = rejection(longCode(25_000, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]));
   expect(error.code).toBe("EACCES");
   expect(error.log.length).toBeGreaterThan(25_000 * 15);
@@ -168,7 +168,7 @@ bpfTest(
   300_000,
 );
 
-bpfTest("a rejected program is loaded twice at most, whatever log was asked for", () => {
+bpfTest("a rejected program is loaded at most twice with any log level", () => {
   const bad = [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()];
   const expected = { none: 2, instructions: 1, verbose: 1, statistics: 2 } as const;
   for (const [log, loads] of Object.entries(expected) as [VerifierLog, number][]) {
@@ -186,23 +186,20 @@ bpfTest("a valid program with a long verbose log loads with one call", () => {
   expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
 });
 
-bpfTest(
-  "a valid program whose log does not fit loads without it, and has the end of the log",
-  () => {
-    using calls = countLoads();
-    const limit = limitMappings(128 * 1024);
-    using program = load(spilling(5_000), { log: "verbose" });
-    limit.mockRestore();
-    expect(calls.loads).toBe(2);
-    expect(program.log.length).toBeGreaterThan(32 * 1024);
-    expect(program.log.length).toBeLessThan(128 * 1024);
-    // Kernels before 6.4 keep the beginning of a log, and the end cannot be had.
-    if (isKernelSince("6.4")) expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
-    expect(program.testRun({ data: new Uint8Array(14) }).returnValue).toBe(0);
-  },
-);
+bpfTest("a valid program whose log does not fit is loaded, and has the end of the log", () => {
+  using calls = countLoads();
+  const limit = limitMappings(128 * 1024);
+  using program = load(spilling(5_000), { log: "verbose" });
+  limit.mockRestore();
+  expect(calls.loads).toBe(2);
+  expect(program.log.length).toBeGreaterThan(32 * 1024);
+  expect(program.log.length).toBeLessThan(128 * 1024);
+  // Kernels before 6.4 keep the beginning of a log, and the end cannot be had.
+  if (isKernelSince("6.4")) expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
+  expect(program.testRun({ data: new Uint8Array(14) }).returnValue).toBe(0);
+});
 
-bpfTest("a rejected program whose log does not fit has its own error", () => {
+bpfTest("a rejected program whose log does not fit has the errno of its rejection", () => {
   using _ = limitMappings(128 * 1024);
   const bad = longCode(10_000, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
   for (const log of ["none", "verbose", "statistics"] as const) {
@@ -218,7 +215,7 @@ bpfTest("a rejected program whose log does not fit has its own error", () => {
   }
 });
 
-bpfTest("an error that is printed shows nothing twice", () => {
+bpfTest("a printed error shows nothing twice", () => {
   const error = rejection([asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
   const text = Bun.inspect(error);
   for (const once of ["invalid mem access", "is a number here", "(61) r0 =", "EACCES"]) {
@@ -228,7 +225,7 @@ bpfTest("an error that is printed shows nothing twice", () => {
   expect(Object.keys(error).sort()).toEqual(["code", "errno", "name", "syscall"].sort());
 });
 
-bpfTest("an accepted program has the log that was asked for", () => {
+bpfTest("an accepted program has the log of the requested level", () => {
   const code = [asm.mov(r0, 0), asm.exit()];
   const logs = (["none", "instructions", "verbose", "statistics"] as const).map((log) => {
     using program = load(code, { log });
@@ -243,14 +240,14 @@ bpfTest("an accepted program has the log that was asked for", () => {
   expect(statistics).not.toContain("(b7)");
 });
 
-bpfTest("a rejected program's error has the log that was asked for", () => {
+bpfTest("the error of a rejected program has the log", () => {
   const code = [asm.exit()];
   for (const log of ["none", "instructions", "verbose"] as const) {
     expect(rejection(code, { log }).log).toContain("R0 !read_ok");
   }
 });
 
-bpfTest("a helper that is for GPL programs says so to others", () => {
+bpfTest("the error about a helper for GPL-compatible programs names the license", () => {
   const code = [
     asm.mov(r1, r10),
     asm.add(r1, -8),
@@ -265,7 +262,7 @@ bpfTest("a helper that is for GPL programs says so to others", () => {
   expect(accepted.disposed).toBe(false);
 });
 
-bpfTest("a load that a consumer's wake-up interrupts is begun anew", async () => {
+bpfTest("a load that a consumer's wake-up interrupts is retried", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   using state = new ArrayMap({ value: t.u64, length: 1 });
@@ -320,7 +317,7 @@ test("a log without a reason is reported with the errno", () => {
   );
 });
 
-test("long lines are cut, and many lines left out", () => {
+test("long lines are cut, and lines far from the reason are left out", () => {
   const lines = Array.from({ length: 20 }, (_, line) => `${line}: (b7) r1 = ${"0".repeat(400)}`);
   const error = errorOf([...lines, `R1 !read_ok ${"x".repeat(400)}`, ...lines, ""].join("\n"));
   expect(error.message.length).toBeLessThan(3000);
@@ -328,7 +325,7 @@ test("long lines are cut, and many lines left out", () => {
   expect(error.reason).toStartWith("R1 !read_ok xxx");
 });
 
-test("words that only some kernels have for a cause are known", () => {
+test("messages that only some kernels have for a cause are recognized", () => {
   // From the kernel images of Debian's 5.10.223 and 7.2.13.
   for (const [words, advice] of [
     ["R2 unbounded size, use 'var &= const' or 'if (var < const)'", /ringbuf_output\(\)$/],
@@ -350,7 +347,7 @@ test("words that only some kernels have for a cause are known", () => {
   }
 });
 
-test("a reason that the kernel has not ended with a line feed is told from what follows it", () => {
+test("a reason that does not end with a line feed is separated from the statistics", () => {
   const reason = "spilled ptr in range of var-offset stack write; insn 1, ptr off: -8";
   const error = errorOf(
     `0: (61) r0 = *(u32 *)(r1 +0)\n${reason}processed 5 insns (limit 1000000) max_states_per_insn 0\n`,
@@ -391,27 +388,24 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0
   }
 });
 
-test("a program that is too complex is recognized by its errno where the log has lost the reason", () => {
+test("a program that is too complex is recognized by the errno if the log lacks the reason", () => {
   const options = { errno: 7, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
   const error = new Subject(options, "0: (b7) r1 = 0\n", assemble([asm.mov(r1, 0), asm.exit()]));
   expect(error.hint).toStartWith("The verifier gave up: it follows every path");
 });
 
-bpfTest(
-  "the message says by labels, functions and source positions where the verifier stopped",
-  () => {
-    const source = { file: "count.bpf", line: 7 };
-    const error = rejection([
-      asm.func("main"),
-      asm.lddw(r6, 1n),
-      asm.label("start"),
-      asm.mov(r1, 0),
-      asm.withSource(asm.ldxw(r0, r1, 0), source),
-      asm.exit(),
-    ]);
-    expect(error.message).toContain(
-      '\nAt slot 3, from count.bpf:7, after label "start", in function "main":\n',
-    );
-    expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
-  },
-);
+bpfTest("the message names the place by label, function and source position", () => {
+  const source = { file: "count.bpf", line: 7 };
+  const error = rejection([
+    asm.func("main"),
+    asm.lddw(r6, 1n),
+    asm.label("start"),
+    asm.mov(r1, 0),
+    asm.withSource(asm.ldxw(r0, r1, 0), source),
+    asm.exit(),
+  ]);
+  expect(error.message).toContain(
+    '\nAt slot 3, from count.bpf:7, after label "start", in function "main":\n',
+  );
+  expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
+});
