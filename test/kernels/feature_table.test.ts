@@ -29,7 +29,7 @@ const groups: Readonly<Record<string, { get(name: never): Feature }>> = {
   fix: features.fixes,
 };
 
-/** The features that a row of the README's table is about: of operations there are several in one. */
+/** Returns the features of a row in the README's table; a row of operations has several. */
 function featuresOf(row: string): Feature[] {
   const names = Array.from(row.matchAll(/`([^`]+)`/g), ([, name]) => name as never);
   const operation = /^`[^`]+` of `/.test(row) ? names.shift() : undefined;

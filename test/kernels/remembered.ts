@@ -1,27 +1,28 @@
 import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-/** New packages come every few weeks. */
-const lifetime = 7 * 24 * 3600 * 1000;
+/** Maximum age of a cached result: new packages are published every few weeks. */
+const lifetimeMs = 7 * 24 * 3600 * 1000;
 
 /**
- * What was made last time and written to a file, where that is younger than a week and still there; else what is made now.
+ * Returns the result that an earlier call has written to a file, if it is less than a week old and still valid; otherwise makes
+ * it again.
  *
- * @param isThere whether the files that it names are
+ * @param isValid returns true if the files that a result names exist
  */
 export async function remembered<T>(
   path: string,
-  isThere: (made: T) => boolean,
+  isValid: (made: T) => boolean,
   make: () => Promise<T>,
 ): Promise<T> {
   const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats !== undefined && Date.now() - stats.mtimeMs < lifetime) {
+  if (stats !== undefined && Date.now() - stats.mtimeMs < lifetimeMs) {
     const made = JSON.parse(readFileSync(path, "utf8")) as T;
-    if (isThere(made)) return made;
+    if (isValid(made)) return made;
   }
   const made = await make();
   mkdirSync(dirname(path), { recursive: true });
-  // Whole or not at all, should this be broken off.
+  // Renamed at the end, so that an interruption leaves no incomplete file.
   const part = `${path}.${process.pid}.part`;
   writeFileSync(part, JSON.stringify(made));
   renameSync(part, path);
