@@ -52,7 +52,7 @@ export interface KernelSettings {
     /** RLIMIT_MEMLOCK in bytes; `Infinity` for no limit. */
     readonly limit: number;
   };
-  /** io_uring, by which event loops wait for ring buffers. */
+  /** Availability of io_uring, by which the event loop waits for ring buffers. */
   readonly ioUring: {
     /** True if this process can use it. */
     readonly available: boolean;

@@ -65,7 +65,7 @@ export type AttachCall =
   | "attach"
   /** BPF_RAW_TRACEPOINT_OPEN, with or without a name. */
   | "raw_tracepoint"
-  /** ioctl(PERF_EVENT_IOC_SET_BPF) */
+  /** The ioctl PERF_EVENT_IOC_SET_BPF. */
   | "event"
   | "xdp by netlink"
   | "tc by netlink"

@@ -16,7 +16,7 @@ export interface ProgramType extends Omit<SmallestProgram, "type"> {
   readonly needs: readonly Capability[];
   /** Input of test runs; `"packet"` is data with an optional context. `undefined` for types whose input is not known here. */
   readonly testInput?: "packet" | "arguments" | "context";
-  /** Where BPF_PROG_TEST_RUN writes the modified context, if anywhere. */
+  /** The place where BPF_PROG_TEST_RUN writes the modified context, if anywhere. */
   readonly contextComesBack?: ContextReturn;
 }
 

@@ -1,4 +1,4 @@
-/** `bun-bpf btf`. */
+/** Tests of `bun-bpf btf`. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -56,7 +56,7 @@ describe("btf list", () => {
 
   kernelTest("includes the kernel's BTF", async () => {
     const listed = await cliJson<ListedBtf[]>(["btf", "list"]);
-    // It has a name from kernel 5.11 on.
+    // BTFs have names since kernel 5.11.
     for (const { id, name } of listed) if (name === "vmlinux") expect(id).toBeGreaterThan(0);
   });
 });
@@ -153,7 +153,7 @@ describe("btf dump", () => {
   );
 });
 
-/** Assertions for a compiler about the structs and unions with unique names. */
+/** Makes static assertions in C about the sizes and offsets of structs and unions with unique names. */
 function assertionsOf(btf: Btf): string[] {
   const tags = new Map<string, number>();
   for (const kind of ["struct", "union", "enum", "enum64"] as const) {

@@ -1,4 +1,4 @@
-/** What the command says of itself, of misuse, and where it may not look. */
+/** Tests of help, of wrong command lines, and of missing privilege. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };

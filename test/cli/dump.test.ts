@@ -1,4 +1,4 @@
-/** `bun-bpf map dump`: what is in maps of all kinds that can be read, and why others cannot. */
+/** Tests of `bun-bpf map dump` with maps of all types. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { loadBtf } from "../../src/ffi/bpf_btf.ts";
@@ -41,13 +41,13 @@ import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
-/** An entry as the command prints it. */
+/** An entry in the JSON output. */
 interface Dumped {
   readonly key?: unknown;
   readonly value: unknown;
 }
 
-/** The document that the command prints. */
+/** The JSON output. */
 interface Document {
   readonly entries: readonly Dumped[];
   readonly notes: readonly string[];
@@ -162,7 +162,7 @@ describe("entries", () => {
   });
 });
 
-/** A hash map that the kernel is told these types of, where there are any: the library tells it those of `t`. */
+/** Creates a hash map with the given BTF, which the library's own map classes would derive from `t` types. */
 function rawMap(
   keySize: number,
   valueSize: number,
@@ -192,7 +192,7 @@ function bareMap(): HashMap<t.Type<Uint8Array>, t.Type<Uint8Array>> {
   return rawMap(5, 4).set(Uint8Array.of(1, 0, 0, 0, 255), Uint8Array.of(2, 0, 0, 255));
 }
 
-/** A map with one entry, whose value has the type that is added to `int` (id 1) and `char` (id 2). */
+/** Creates a map with one entry, whose value has a type that `add` builds of `int` (id 1) and `char` (id 2). */
 function mapOf(valueSize: number, make: (types: RawTypes) => number) {
   const types = new RawTypes();
   const keyTypeId = types.int("int", 4, BTF_INT_SIGNED);
@@ -348,7 +348,7 @@ describe("malicious types in the kernel", () => {
   });
 });
 
-/** Runs the command, and tells how much memory it took at most, in KiB. */
+/** Runs the command, and returns its peak memory in KiB. */
 async function measured(args: readonly (string | number)[]) {
   const { stdout, stderr } = await cli(args, { preload: "./test/cli/children/peak_memory.ts" });
   const [, told = "", peak] = /^([^]*)peak (\d+) kB\n$/.exec(stderr) ?? [];
@@ -380,7 +380,7 @@ describe("values in network byte order", () => {
   });
 });
 
-/** Records the stack at a place of the kernel, or of user space, in a map. */
+/** Records a stack of the kernel or of user space in a map. */
 function recordStack(stacks: StackTraceMap<boolean>, flags: number): number {
   using program = new Program({
     section: "raw_tp/sys_enter",
@@ -412,7 +412,7 @@ describe("stacks", () => {
     expect(expected.some(({ symbol = "" }) => symbol.startsWith("bpf_prog_test_run"))).toBe(true);
     const [{ key, value } = { value: undefined }] = await dump(stacks);
     expect(key).toBe(id);
-    // The program itself is gone.
+    // The program has been unloaded.
     expect((value as unknown[]).slice(1)).toEqual(expected.slice(1));
     const text = await cliText(["map", "dump", stacks.id]);
     expect(text).toMatch(
@@ -442,12 +442,12 @@ describe("stacks", () => {
         await cli([...args, "--json"], { preload }),
       ];
       stacks.unpin();
-      // Kernels may refuse the pin itself to users without any capability.
+      // Some kernels do not let users without capabilities open the pin.
       if (text.stderr.includes("EPERM")) return;
       const { entries, notes } = JSON.parse(json.stdout) as Document;
       const [frame] = entries[0]?.value as object[];
       expect(frame).toMatchObject({ ip: expect.stringMatching(/^0xf[0-9a-f]{15}$/) as never });
-      // Where the sysctl kernel.perf_event_paranoid is low, everybody may name them.
+      // If the sysctl kernel.perf_event_paranoid is low, all users may read the symbols.
       if ("symbol" in (frame as object)) return expect(notes).toEqual([]);
       expect(notes).toEqual([
         expect.stringMatching(/^stacks are shown without function names: /) as never,
@@ -569,7 +569,7 @@ describe("maps", () => {
       try {
         map = createMap(options as never);
       } catch (error) {
-        // Without privilege, or on a kernel without this kind.
+        // Without privilege, or on a kernel without this map type.
         if (error instanceof BpfError) return;
         throw error;
       }
@@ -620,10 +620,10 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("map dump agrees with bpftool", async
   expect(await dump(perCpu)).toEqual(await bpftoolDump(perCpu.id));
 });
 
-/** What bpftool prints of the entries by their types, in the form that the command has. */
+/** Returns the entries that bpftool decodes, in the form of the command's output. */
 async function bpftoolDump(id: number): Promise<Dumped[]> {
   const { stdout } = await runBpftool("map", "dump", "id", `${id}`);
-  // Its numbers are longer than JavaScript's.
+  // bpftool prints integers that JavaScript numbers cannot represent.
   const quoted = stdout.replace(/(?<=[:[,])-?\d{17,}/g, '"$&"');
   const entries = JSON.parse(quoted) as {
     readonly formatted: Dumped & { readonly values?: readonly { readonly value: unknown }[] };
@@ -653,7 +653,7 @@ async function withRandomMaps(maps: Disposable[]): Promise<void> {
       try {
         map = new HashMap({ key: key.type, value: value.type, maxEntries: 4 });
       } catch (error) {
-        // Spin locks cannot be in keys.
+        // Keys cannot contain spin locks.
         if (error instanceof TypeError || error instanceof BpfError) continue;
         throw error;
       }

@@ -55,7 +55,7 @@ describe("bun-bpf features", () => {
       return;
     }
     const names = Object.keys(shown ?? {});
-    // Of BPF as a whole, and from the rows of map types, program types, attach kinds and instructions.
+    // Options of BPF in general, and those of map types, program types, attach kinds and instructions.
     for (const name of ["BPF_SYSCALL", "HZ", "XDP_SOCKETS", "CGROUP_BPF", "KPROBE_EVENTS", "MMU"]) {
       expect(names).toContain(`CONFIG_${name}`);
     }
@@ -131,7 +131,7 @@ describe("bun-bpf features", () => {
     expect(settingsData(known)).toMatchObject({ securityModules: ["bpf"], ioUring });
   });
 
-  // The library's own tests try all of them on emulated machines as well, which takes these long.
+  // Tests of the library probe all helpers on emulated machines, which takes long there.
   helpersTest("prints the library's results about helpers as JSON", async () => {
     const report = await cliJson<FeatureReport>(["features", "helpers"]);
     expect(Object.keys(report)).toEqual(["helpers"]);

@@ -1,4 +1,4 @@
-/** Tables, details, JSON and words: what the commands print with. */
+/** Tests of the formatting of tables, details, JSON and values. */
 import { describe, expect, test } from "bun:test";
 import {
   counted,
@@ -87,7 +87,7 @@ describe("JSON", () => {
     expect(toJson(value)).toBe(
       '{"\\u009bkey":["\\u001b\\u007f\\u0085\\u009b31m","\\u061c\\u200b\\u200f\\u2028\\u202e","é🐝 日本"]}',
     );
-    // What is beyond U+FFFF has two escapes.
+    // A character beyond U+FFFF has two escapes.
     expect(toJson("\u{e0041}")).toBe('"\\udb40\\udc41"');
     const all = String.fromCharCode(...Array.from({ length: 0x1_0000 }, (_, unit) => unit));
     const json = toJson([all], 2);

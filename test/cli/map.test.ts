@@ -1,4 +1,4 @@
-/** `bun-bpf map list` and `map show`. */
+/** Tests of `bun-bpf map list` and `map show`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
 import { chmodSync, mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ import { cli, cliJson, cliText, commandTimeout, mainFile } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
-/** What the command prints of a map. */
+/** A map in the JSON output. */
 interface ShownMap {
   readonly id: number;
   readonly owners: readonly { readonly pid: number; readonly fd: number }[];
@@ -59,7 +59,7 @@ describe("map list", () => {
     expect(queueLine).toMatch(
       new RegExp(`^ *${nameless.id}  queue +- +0 B +2 B +3 .* ${owner} +-$`),
     );
-    // All columns begin at the same place.
+    // Each column starts at the same place in all lines.
     const place = lines[0]?.indexOf("TYPE") as number;
     for (const line of lines.slice(1)) expect(line.slice(place - 1)).toMatch(/^ [a-z]/);
     expect(lines.join("")).not.toContain("\u001b");
@@ -152,7 +152,7 @@ describe("map show", () => {
         new RegExp(`^owners: +.*\\(${process.pid}\\) as descriptor ${map.fd}$`, "m"),
       );
     }
-    // The values are below one another; of several, as of the owners that these commands are for a moment, too.
+    // All values start at the same place, also those of an array, such as several owners.
     const places = (outputs[0] as string)
       .trimEnd()
       .split("\n")
@@ -194,7 +194,7 @@ describe("map show", () => {
     child.kill("SIGKILL");
     await child.exited;
     const { exitCode, stderr } = await shown;
-    // It was there, or it was not.
+    // The map may be gone before the command looks it up.
     if (exitCode !== 0) expect(stderr).toBe(`bun-bpf: there is no map with the id ${id}\n`);
   });
 });
@@ -226,11 +226,11 @@ pinTest("a user who may not list objects can show a pin", async () => {
   const show = await cli(["map", "show", path, "--json"], { preload });
   const dump = await cli(["map", "dump", path], { preload });
   map.unpin();
-  // Kernels may refuse even that to who has no capabilities at all.
+  // Some kernels do not let users without capabilities open the pin.
   if (show.stderr.includes("EPERM")) return;
   const shown = JSON.parse(show.stdout) as ShownMap;
   expect(shown).toMatchObject({ id: map.id, pins: [path] });
-  // What cannot be known is left out.
+  // Unknown properties are left out.
   expect(Object.keys(shown)).not.toContain("programIds");
   expect([dump.stderr, dump.stdout]).toEqual(["", "01 00 00 00 => 02 00 00 00\n"]);
 });
@@ -294,7 +294,7 @@ testUnless(bpfObstacle ?? mountObstacle)("pins that cannot be read are reported"
   ];
   map.unpin();
   rmdirSync(locked);
-  // Kernels may refuse the pin itself to users without any capability.
+  // Some kernels do not let users without capabilities open the pin.
   if (text.stderr.includes("EPERM")) return;
   const note =
     /^pins at or below \d+ paths? are not shown: this user may not open them \(this needs CAP_DAC_OVERRIDE/m;
@@ -302,7 +302,7 @@ testUnless(bpfObstacle ?? mountObstacle)("pins that cannot be read are reported"
   const { notes } = JSON.parse(json.stdout) as { readonly notes: readonly string[] };
   expect(notes).toContainEqual(expect.stringMatching(note) as never);
   expect(json.stderr).toBe("");
-  // A user who may see everything gets no note.
+  // There is no note for a user who may see everything.
   expect(await cliJson<ShownMap>(["map", "show", map.id])).toMatchObject({ notes: [] });
 });
 
@@ -337,7 +337,7 @@ describe("maps that hold programs", () => {
     using program = cpuMapProgram();
     cpus.set(0, { queueSize: 8, program });
     const shown = await cliJson<ShownMap>(["map", "show", cpus.id]);
-    // Kernels before 5.18 do not keep it for them.
+    // Kernels before 5.18 do not store it for these maps.
     if ("ownerProgramType" in shown) expect(shown).toMatchObject({ ownerProgramType: "xdp" });
   });
 });
@@ -363,7 +363,7 @@ pinTest("a tree of directories that is too deep is reported, and hides nothing e
       expect(text.stdout).toContain(path);
       const json = await cli([kind, ...args, "--json"]);
       expect(json.exitCode).toBe(0);
-      // Notes about the whole list are not in its elements.
+      // The elements of the list have no notes.
       expect(args[0] === "list" ? json.stderr : json.stdout).toContain(told);
       const shown = [JSON.parse(json.stdout) as ShownMap | ShownMap[]].flat();
       expect(shown.find(({ id }) => id === object.id)?.["pins"]).toEqual([path]);
@@ -391,7 +391,7 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
     map.unpin();
     rmdirSync(locked);
     for (const text of shown) {
-      // Kernels may refuse the pin itself to users without any capability.
+      // Some kernels do not let users without capabilities open the pin.
       if (text.includes("EPERM")) continue;
       expect(text).toMatch(
         /^( *")?pins at or below \d+ paths? are not shown: this user may not open them \(this needs CAP_DAC_OVERRIDE/m,

@@ -1,4 +1,4 @@
-/** `bun-bpf map lookup`, `update`, `delete` and `peek`. */
+/** Tests of `bun-bpf map lookup`, `update`, `delete` and `peek`. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   ArrayMap,
@@ -36,7 +36,7 @@ describe("entries of maps with types", () => {
 
   bpfTest("are stored, looked up and deleted", async () => {
     using map = new HashMap({ key, value, maxEntries: 4 });
-    // A JSON number that does not fit is read from its digits.
+    // A JSON number beyond 2^53 is parsed from its digits.
     const entry = '{ "count": 18446744073709551615, "ok": true, "list": [-1, 2] }';
     expect(await cli(["map", "update", map.id, keyText, entry])).toMatchObject(done);
     const stored = { count: 2n ** 64n - 1n, ok: true, list: [-1, 2] };
@@ -143,7 +143,7 @@ describe("entries of maps without types", () => {
     using map = HashMap.fromFd(descriptor.fd, { key: t.bytes(4), value: t.bytes(2) });
     for (const [text, bytes] of [
       ["01 00 00 ff", [1, 0, 0, 255]],
-      // Digits of JSON, and one of its numbers with an exponent.
+      // Digits that would also be JSON numbers, one with an exponent.
       ["10000000", [16, 0, 0, 0]],
       ["1e000000", [30, 0, 0, 0]],
     ] as const) {
@@ -291,7 +291,7 @@ describe("a change that fails", () => {
 
   bpfTest("is that of a map whose type, and so whose size of values, is unknown", () => {
     using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
-    // As if this version did not know the type, which the kernel copies a value for each CPU of.
+    // Simulates a per-CPU map type that this version does not know.
     const known = mapTypes as Map<string, MapType>;
     const row = known.get(map.type) as MapType;
     known.delete(map.type);

@@ -1,4 +1,4 @@
-/** `bun-bpf map events`. */
+/** Tests of `bun-bpf map events`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
 import { HashMap, PerfBuffer, RingBuf, t } from "../../src/index.ts";
 import { PerfProducer } from "../ring/perf_producer.ts";
@@ -13,7 +13,7 @@ setDefaultTimeout(commandTimeout);
 
 const ringTest = mapTest("ringbuf");
 
-/** A ring that nobody consumes here, and a program that writes to it. */
+/** A ring buffer without a consumer, and a program that writes to it. */
 class Ring implements Disposable {
   readonly #resources = new DisposableStack();
   readonly ring = this.#resources.use(
@@ -97,7 +97,7 @@ describe("map events of a ring buffer", () => {
     "consumes records no faster than the output is read, and still ends on signals",
     async () => {
       using ring = new Ring();
-      // More text than a pipe holds.
+      // More text than the capacity of a pipe.
       const record = Array.from({ length: 48 }, (_, index) => index);
       for (const signals of [
         ["SIGINT", "SIGINT"],
@@ -108,7 +108,7 @@ describe("map events of a ring buffer", () => {
           stdout: "pipe",
           stderr: "ignore",
         });
-        // It is at work, and then nobody reads on.
+        // The command is printing, and the reader stops here.
         const reader = child.stdout.getReader();
         await reader.read();
         for (const signal of signals) {
@@ -143,7 +143,7 @@ describe("map events of a ring buffer", () => {
     ring.put(...Array.from({ length: 100 }, () => [1]));
     const line = `"${process.execPath}" "${mainFile}" map events ${ring.ring.id} | head -n 1`;
     const child = Bun.spawn(["sh", "-c", line], { stdout: "pipe", stderr: "pipe" });
-    // The end of a pipe is noticed when there is more to write.
+    // The command notices the closed pipe at the next write.
     while (child.exitCode === null) {
       ring.put([2]);
       await Bun.sleep(20);
@@ -172,7 +172,7 @@ mapTest("perf_event_array")(
       [process.execPath, mainFile, "map", "events", `${buffer.id}`, "--limit", "1", "--json"],
       { stdout: "pipe", stderr: "pipe" },
     );
-    // Records before the take-over are not for it.
+    // The command does not get records from before it opened the buffer.
     while (child.exitCode === null) {
       producer.putNumber(0x01020304);
       await Bun.sleep(10);

@@ -1,4 +1,4 @@
-/** How output ends: when nobody reads it, when there is no room, on a signal; and how it looks on a terminal. */
+/** Tests of output to closed pipes, slow readers and full disks, of signals, and of colours. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { HashMap, t } from "../../src/index.ts";
@@ -23,12 +23,12 @@ beforeAll(() => {
 });
 afterAll(() => map?.[Symbol.dispose]());
 
-/** Runs a line of shell, in which the command is `bun_bpf`. */
+/** Runs a shell command line, in which `bun_bpf` runs the command. */
 function shell(line: string): ReturnType<typeof run> {
   return run(["sh", "-c", `bun_bpf() { "${process.execPath}" "${mainFile}" "$@"; }; ${line}`]);
 }
 
-/** Bytes of memory that a process had at the most. */
+/** Returns the peak memory of a process in bytes. */
 function residentPeak(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1]) * 1024;
@@ -60,18 +60,18 @@ bpfTest("a slow reader gets all output, while the command waits with little memo
   let largest = 0;
   for await (const chunk of child.stdout) {
     for (const byte of chunk) if (byte === 0x0a) lines++;
-    // The last time it is asked, most of the work is done.
+    // Read repeatedly; the last value is from the middle of the output.
     if (lines < entries / 2) largest = residentPeak(child.pid);
   }
   await child.exited;
   expect([lines, await child.stderr.text(), child.exitCode]).toEqual([entries, "", 0]);
-  // In all, engine and code included: the entries as JavaScript's values would be several times as much.
+  // The limit includes the engine. All entries as JavaScript values would take several times as much.
   expect(largest).toBeGreaterThan(0);
   expect(largest).toBeLessThan(200 * 1024 * 1024);
 });
 
 bpfTest("a full non-blocking pipe is waited for", async () => {
-  // The other end sets it for both, as some programs do.
+  // The reader makes the pipe non-blocking for both ends, as some programs do.
   const script = `
     const { spawn } = require("node:child_process");
     const child = spawn(process.execPath, [${JSON.stringify(mainFile)}, "map", "dump", "${map.id}"], { stdio: ["ignore", "pipe", "inherit"] });
@@ -102,7 +102,7 @@ bpfTest("a signal ends the command without output on standard error", async () =
     stdout: "pipe",
     stderr: "pipe",
   });
-  // It is at work, and waits for a reader.
+  // The command is printing, and waits for the reader.
   await child.stdout.getReader().read();
   child.kill("SIGINT");
   await child.exited;

@@ -1,4 +1,4 @@
-/** `bun-bpf prog` and `bun-bpf link`. */
+/** Tests of `bun-bpf prog` and `bun-bpf link`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
 import { unlinkSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
-/** What the command prints of a program or a link. */
+/** A program or link in the JSON output. */
 interface Shown {
   readonly id: number;
   readonly [name: string]: unknown;
@@ -86,7 +86,7 @@ describe("programs", () => {
       code: [asm.mov(asm.r0, 0), asm.exit()],
     });
     const { id, target } = program.info();
-    // From kernel 5.17 on.
+    // Reported since kernel 5.17.
     if (target === undefined) return;
     expect(await cliText(["prog", "show", id])).toMatch(/^target: +btf_trace_sched_process_exec$/m);
   });
@@ -144,14 +144,14 @@ describe("links", () => {
       const shown = await cli(["link", "show", path], { preload });
       const json = await cli(["link", "show", path, "--json"], { preload });
       unlinkSync(path);
-      // Kernels may refuse the pin itself to users without any capability.
+      // Some kernels do not let users without capabilities open the pin.
       if (shown.stderr.includes("cannot open the link pinned")) return;
       expect(shown.exitCode).toBe(0);
       expect(shown.stderr).toMatch(
         /^(owners among \d+ processes of other users are not shown.*\n)?$/,
       );
       expect(shown.stdout).toMatch(new RegExp(`^program: +${info.programId}$`, "m"));
-      // Links tell what they are to from kernel 5.13 on.
+      // The kernel reports the targets of links since 5.13.
       if (info.targetId !== undefined) {
         expect(privileged).toMatch(/^target: +\w+ \(trace_fentry\)$/m);
         expect(shown.stdout).toMatch(/^target: +type \d+ of \d+ \(trace_fentry\)$/m);

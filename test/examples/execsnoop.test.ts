@@ -34,7 +34,7 @@ interface Started {
 }
 
 let folder = "";
-/** A program that nothing else on this machine starts. */
+/** The path of a program that only these tests start. */
 let marked = "";
 
 beforeAll(() => {
@@ -45,7 +45,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The script in the background: attached once this resolves. */
+/** Starts the script in the background, and resolves when it has attached its programs. */
 function start(...args: string[]) {
   return startWith({}, ...args);
 }
@@ -72,13 +72,13 @@ async function startWith(env: Record<string, string>, ...args: string[]) {
     }
   };
   if (args.includes("--json")) {
-    // It prints nothing of its own then: programs are started until the first one is seen.
+    // There is no heading with --json: starts programs until the first one is shown.
     let isSeen = false;
     const seen = until("ready?").finally(() => (isSeen = true));
     while (!isSeen) {
       const start = performance.now();
       Bun.spawnSync([marked, "ready?"]);
-      // Most of the processor is left to the script, however slow this machine starts programs.
+      // Waits, so that the script gets most of the processor even if this machine starts programs slowly.
       await Promise.race([seen, Bun.sleep(5 * (performance.now() - start))]);
     }
     await seen;
@@ -229,7 +229,7 @@ describe("execsnoop", () => {
     "deletes the attempt of a thread that becomes the first of its process",
     async () => {
       const child = join(folder, "exec_in_thread.ts");
-      // Only exec(2) itself will do, called by a thread that is not the first one of its process.
+      // exec(2) has to be called by a thread that is not the first one of its process.
       writeFileSync(
         child,
         `import { dlopen, ptr } from "bun:ffi";
@@ -245,7 +245,7 @@ describe("execsnoop", () => {
       using attempts = attemptsOf(snoop.pid);
       for (let i = 0; i < 10; i++) Bun.spawnSync([process.execPath, child]);
       await snoop.until('"thread"');
-      // Others on this machine may be in exec(2) right now.
+      // Other processes on this machine may be in exec(2) now.
       const deadline = Date.now() + 2000;
       while (attempts.count() > 0 && Date.now() < deadline) await Bun.sleep(10);
       expect(attempts.count()).toBe(0);
@@ -270,7 +270,7 @@ describe("execsnoop", () => {
       "ünï",
       "\u0085x",
     ];
-    // Not UTF-8: made by a shell, as Bun's own arguments are text.
+    // A shell makes the bytes that are not UTF-8, because Bun's arguments are text.
     const words = texts.map((text) => `'${text.replaceAll("'", "'\\''")}'`).join(" ");
     const snoop = await start("--name", "^marked$");
     Bun.spawnSync(["bash", "-c", `exec ${marked} ${words} $'\\xff\\xe2\\x82z' 'end'`]);
@@ -342,10 +342,10 @@ describe("execsnoop", () => {
     "writes all lines completely to a slow reader",
     async () => {
       const slow = join(folder, "slow");
-      // More than the pipe holds.
+      // More than the capacity of the pipe.
       const total = repetitions(400, 90);
       const text = "z".repeat(900);
-      // The reader takes nothing until all have started and the script has been told to end.
+      // The reader starts to read after all programs have started and the script was interrupted.
       const reader = `sleep 4; cat >${slow}.part; mv ${slow}.part ${slow}`;
       const command = `exec ${process.execPath} ${script} --json --name '^marked$' > >(${reader})`;
       const child = Bun.spawn(["bash", "-c", command], { stderr: "pipe", timeout: 20_000 });
@@ -357,7 +357,7 @@ describe("execsnoop", () => {
       while (!existsSync(slow)) await Bun.sleep(20);
       const lines = readFileSync(slow, "utf8");
       expect(lines.endsWith("\n")).toBe(true);
-      // Each one is parsed: none is cut off.
+      // All lines can be parsed, so none is cut off.
       const seen = records(lines).filter(({ args }) => args[1] === text);
       expect(seen.map(({ args }) => Number(args[2]))).toEqual(
         Array.from({ length: total }, (_, index) => index + 1),
@@ -368,7 +368,7 @@ describe("execsnoop", () => {
   );
 
   bpfTest("ends at once at the second Ctrl-C, although its output is not read", async () => {
-    // A pipe that nobody reads from, and more lines than it holds.
+    // A pipe without a reader, and more lines than its capacity.
     const child = Bun.spawn(
       ["bash", "-c", `exec ${process.execPath} ${script} > >(exec sleep 20)`],
       {
@@ -401,7 +401,7 @@ describe("execsnoop", () => {
     async () => {
       const snoop = await start("--json", "--name", "^marked$", "--buffer", "0.125");
       process.kill(snoop.pid, "SIGSTOP");
-      // A record for each takes 1.2 KiB.
+      // Each record takes 1.2 KiB.
       const total = 150;
       const loop = `i=0; while [ $i -lt ${total} ]; do ${marked} flood; i=$((i+1)); done`;
       expect(Bun.spawnSync(["sh", "-c", loop]).exitCode).toBe(0);
@@ -410,7 +410,7 @@ describe("execsnoop", () => {
       const flood = records(stdout).filter(({ args }) => args[1] === "flood").length;
       const [, seen, lost] = /^(\d+) seen .*, (\d+) lost\n$/.exec(stderr) ?? [];
       expect(Number(lost)).toBeGreaterThan(0);
-      // Besides the flood there are the shell, what the start tried, and what else the machine does.
+      // Other programs on this machine start meanwhile, too, such as the shell.
       expect(flood + Number(lost)).toBeGreaterThanOrEqual(total);
       expect(Number(seen)).toBeGreaterThanOrEqual(flood);
     },
@@ -419,7 +419,7 @@ describe("execsnoop", () => {
 
   const traceTest = testUnless(bpfObstacle ?? commandObstacle("strace"));
 
-  // Empty: the best that this system has.
+  // The empty string selects the best way that this system has.
   for (const loop of ["", "aio"]) {
     const woken = loop === "" ? "by default" : `by ${loop}`;
     bpfTest(
@@ -428,20 +428,20 @@ describe("execsnoop", () => {
         const idle = startIdle();
         const snoop = await startWith({ BUN_BPF_LOOP: loop });
         try {
-          // Both have warmed up: what follows is what waiting costs.
+          // Both processes have warmed up, and only wait from now on.
           await Bun.sleep(1000);
           const before = { idle: costOf(idle.pid), snoop: costOf(snoop.pid) };
           await Bun.sleep(3000);
           const after = { idle: costOf(idle.pid), snoop: costOf(snoop.pid) };
           const { stdout } = await snoop.finish("SIGINT");
           const seen = stdout.split("\n").length - 2;
-          // Bun collects garbage by a timer of a second, which takes a few switches when there is some; a timer of ours,
-          // at five times a second or more, would stand out.
+          // Bun's garbage collection once a second may take a few switches. A timer of this library would run at least five
+          // times a second, and exceed the limit.
           const switches = after.snoop.switches - before.snoop.switches;
           const idleSwitches = after.idle.switches - before.idle.switches;
           expect(switches).toBeLessThanOrEqual(idleSwitches + 15 + 10 * seen);
-          // Half a percent of three seconds more than Bun itself takes, and a moment for each line; on an emulated processor
-          // more, where the switches above still tell a timer.
+          // At most 0.5% of three seconds more than an idle Bun, and 10 ms for each line; more on an emulated processor, where the
+          // check above still finds a timer.
           const time = after.snoop.nanoseconds - before.snoop.nanoseconds;
           const idleTime = after.idle.nanoseconds - before.idle.nanoseconds;
           expect(time).toBeLessThanOrEqual(idleTime + (isGuest ? 60e6 : 15e6) + 10e6 * seen);
@@ -465,16 +465,15 @@ describe("execsnoop", () => {
           ]);
           const { stdout } = await snoop.finish("SIGINT");
           const seen = stdout.split("\n").length - 2;
-          // Or else nothing was counted at all.
+          // strace has counted.
           expect(own.size).toBeGreaterThan(0);
           expect(others.size).toBeGreaterThan(0);
           for (const [name, calls] of own) {
             const idleCalls = others.get(name) ?? 0;
-            // A collection of garbage falls into one process's three seconds and not into the other's. A timer of ours,
-            // at five times a second or more, would stand out: among the waits, which are no housekeeping.
+            // A garbage collection may happen in only one of the processes. A timer of this library would make at least five
+            // waits a second, which are not among the calls of housekeeping.
             const bun = housekeeping.has(name) ? 500 : idleCalls > 0 ? 6 : 0;
-            // Another program of this machine may start meanwhile; its event is printed in a few calls, and the first
-            // one has the time zone looked up.
+            // Another program may start meanwhile. Printing its event takes a few calls, the first time more for the time zone.
             const allowed = idleCalls + bun + 8 * seen + (seen > 0 ? 24 : 0);
             expect(calls, `${name}, where an idle Bun makes ${idleCalls}`).toBeLessThanOrEqual(
               allowed,
@@ -492,7 +491,7 @@ describe("execsnoop", () => {
     const { stdout, exitCode } = await runBun([script, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toContain("usage: bun execsnoop.ts [options]");
-    // The README shows the same.
+    // The README has the same text.
     expect(readFileSync(join(packageRoot, "README.md"), "utf8")).toContain(stdout);
   });
 
@@ -580,7 +579,7 @@ describe("execsnoop", () => {
   );
 });
 
-/** What a process has used: processor time in ticks, and how often it went to sleep. */
+/** Returns the processor time of a process in nanoseconds, and the number of voluntary context switches. */
 function costOf(pid: number): { nanoseconds: number; switches: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const onProcessor = (thread: string) =>
@@ -605,10 +604,10 @@ function startIdle() {
   return Bun.spawn([process.execPath, "-e", "setInterval(() => {}, 2 ** 30)"]);
 }
 
-/** What Bun's collector and allocator do by themselves, in an idle process too, but not in every three seconds. */
+/** System calls of Bun's garbage collector and allocator, which an idle process makes sometimes. */
 const housekeeping = new Set(["futex", "madvise", "munmap", "sched_yield"]);
 
-/** System calls of a process within three seconds, by name. */
+/** Counts the system calls of a process in three seconds, by name. */
 async function countSystemCalls(pid: number): Promise<Map<string, number>> {
   const trace = join(folder, `trace.${pid}`);
   const strace = Bun.spawn(["strace", "-f", "-c", "-o", trace, "-p", `${pid}`], {
@@ -629,7 +628,7 @@ async function countSystemCalls(pid: number): Promise<Map<string, number>> {
   );
 }
 
-/** The map of attempts that a running script holds open. */
+/** Opens the map of attempts of a running script. */
 function attemptsOf(pid: number) {
   const hashMap = 1;
   const ids = readdirSync(`/proc/${pid}/fdinfo`)

@@ -8,7 +8,7 @@ import { fresh, statuses } from "./fresh.ts";
 import { probeCgroups } from "./probe_cgroups.ts";
 import { expectRefusals } from "./unprivileged.ts";
 
-/** What trials could leave behind, in this process and on the machine. */
+/** Returns the state of this process and of the machine that a probe could change. */
 function surroundings(): object {
   const congestion = "/proc/sys/net/ipv4/tcp_available_congestion_control";
   return {
@@ -22,7 +22,7 @@ function surroundings(): object {
   };
 }
 
-/** Programs of trials that are there still. The kernel takes network namespaces apart, and frees programs, in its own time. */
+/** Waits until the programs of probes are gone, and returns their number: the kernel frees namespaces and programs asynchronously. */
 async function programsLeft(): Promise<number> {
   for (const deadline = Date.now() + 30_000; ; await Bun.sleep(50)) {
     const left = [...listPrograms()].filter(({ name }) => name === "probe").length;

@@ -35,7 +35,7 @@ describe("helpers", () => {
     "that programs of all types can call are available to all program types of the kernel",
     () => {
       for (const type of features.programTypes.names) {
-        // A program that takes the place of another's function has that one's helpers.
+        // An ext program has the helpers of the program whose function it replaces.
         if (type === "ext" || !features.programTypes.get(type).available) continue;
         for (const name of ["map_lookup_elem", "map_update_elem", "map_delete_elem"] as const) {
           expect([type, name, features.helpers(type).get(name).status]).toEqual([
@@ -121,7 +121,7 @@ bpfTest("a probe that fails for a lack of descriptors runs again on the next rea
 
 test("unknown names are errors that suggest a similar name", () => {
   const { mapTypes, programTypes } = features;
-  // As in a program without types.
+  // As in a script without type checking.
   const get = (group: { get(name: never): Feature }, name: string) => group.get(name as never);
   const wrong: [() => unknown, RegExp][] = [
     [() => get(mapTypes, "ring-buf"), /^unknown map type "ring-buf": did you mean "ringbuf"/],

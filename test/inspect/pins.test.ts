@@ -61,7 +61,7 @@ describe("objectPins()", () => {
     symlinkSync(join(bpffs.path, "map"), join(folder, "again"));
     expect(objectPins().maps.get(map.id)).toEqual([join(bpffs.path, "map")]);
 
-    // What a mount covers is not there; what is in it may be a BPF file system too, and is found once.
+    // Pins under a mount are hidden. Pins in the mounted BPF file system are found once.
     mkdirSync(join(bpffs.path, "covered"));
     map.pin(join(bpffs.path, "covered/map"));
     Bun.spawnSync(["mount", "-t", "bpf", "bpf", join(bpffs.path, "covered")]);
@@ -116,7 +116,7 @@ describe("objectPins() with files of other users", () => {
     ];
     mkdirSync(mine);
     mkdirSync(theirs);
-    // 15 folders down every path has 3,800 characters; together they are more than the bound.
+    // Each path has 3,800 characters in a depth of 15 directories; together they exceed the limit.
     const deep = join(theirs, ...Array.from({ length: 15 }, () => "d".repeat(250)));
     mkdirSync(deep, { recursive: true });
     const count = 9_500;

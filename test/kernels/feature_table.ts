@@ -7,7 +7,7 @@ import { packageRoot } from "../support/run.ts";
 
 /** The features of a kernel. */
 export interface KernelFeatures {
-  /** As `uname -r` prints it. */
+  /** The release, as `uname -r` prints it. */
   readonly release: string;
   readonly report: FeatureReport;
 }

@@ -7,7 +7,7 @@ import type { Architecture, Target } from "./targets.ts";
 /** A kernel that can be booted. */
 export interface Kernel {
   readonly target: Target;
-  /** As `uname -r` prints it. */
+  /** The release, as `uname -r` prints it. */
   readonly release: string;
   /** The path of the compressed image. */
   readonly image: string;

@@ -13,7 +13,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const file = (name: string) => join(folder, name);
 
-/** Runs a script instead of an emulator: it finds the paths of console and output in $console and $output. */
+/** Runs a shell script instead of an emulator. $console and $output are the paths of the logs. */
 async function ends(
   script: string,
   { timeLimit = 60_000, onLook = () => {} } = {},
@@ -59,7 +59,7 @@ test("a machine that ends before it has made its logs is reported", async () => 
 });
 
 test("an error of the observer ends the machine", async () => {
-  // Written under another name first, so that the number is whole when it is there.
+  // Renamed after writing, so that the file has the complete number when it exists.
   const script = `echo $$ >${file("new")}; mv ${file("new")} ${file("pid")}; exec sleep 30`;
   const looked = ends(script, {
     onLook: () => {

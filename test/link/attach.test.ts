@@ -10,8 +10,8 @@ import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
 
 /**
- * Each kind of attachment: the section of its program, what the kernel calls the link, and how often it is made and
- * disposed of. The end of a perf event waits for grace periods of the kernel's, some 70 ms.
+ * The ways to attach: the section of the program, the type of the link, and the number of repetitions. Closing a perf event
+ * waits for grace periods of the kernel, about 70 ms.
  */
 const kinds = [
   ["raw_tp/sched_process_exec", "raw_tracepoint", repetitions(1000)],
@@ -19,7 +19,7 @@ const kinds = [
   ["tp/sched/sched_process_exec", "perf_event", repetitions(20, 5)],
 ] as const;
 
-/** A test of what only a link of the kernel's can, which that of a perf event once was not. */
+/** Returns the test function for features of links, which perf events do not have on older kernels. */
 function linkTest(type: string): typeof bpfTest {
   const { attachKinds } = features;
   return type === "perf_event" ? testWith(attachKinds.get("perf_event_link")) : bpfTest;
@@ -57,7 +57,7 @@ for (const [section, type, rounds] of kinds) {
       };
       const before = openDescriptors();
       attach();
-      // The link's object is unreachable from here on: only what it opened is left.
+      // The link object is unreachable from here on; only its descriptors are left.
       const left = openDescriptors().difference(before);
       for (let round = 0; round < 5; round++) Bun.gc(true);
       expect(await execsOfATestProcess(counts)).toBe(1);
@@ -81,7 +81,7 @@ for (const [section, type, rounds] of kinds) {
       expect(await execsOfATestProcess(counts)).toBe(1);
       expect(() => link.unpin()).toThrow(DisposedError);
       unlinkSync(path);
-      // The kernel frees what no name and no descriptor holds after a grace period.
+      // The kernel detaches the program a grace period after the last pin and descriptor are gone.
       await Bun.sleep(50);
       expect(await execsOfATestProcess(counts)).toBe(0);
     });
@@ -112,7 +112,7 @@ for (const [section, type, rounds] of kinds) {
   });
 }
 
-/** The descriptors that this process has open. */
+/** Returns the open file descriptors of this process. */
 function openDescriptors(): Set<string> {
   return new Set(readdirSync("/proc/self/fd"));
 }

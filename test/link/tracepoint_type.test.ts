@@ -15,7 +15,7 @@ import {
 import { parseTracepointFormat } from "../../src/link/tracepoint_type.ts";
 import { bpfTest } from "../support/privilege.ts";
 
-/** The places and names of the types of all fields. */
+/** Returns the offsets and type names of all fields. */
 function fieldsOf(type: TracepointType): Record<string, string> {
   return Object.fromEntries(
     Object.entries(type.fields).map(([name, { type: field, offset }]) => [
@@ -25,7 +25,7 @@ function fieldsOf(type: TracepointType): Record<string, string> {
   );
 }
 
-/** A format with these fields, each `declaration offset size signed`. */
+/** Makes a format with the given fields, each `declaration offset size signed`. */
 function format(...fields: readonly (readonly [string, number, number, number])[]): string {
   const lines = fields.map(
     ([declaration, offset, size, signed]) =>

@@ -14,7 +14,7 @@ import { testWith } from "../support/needs.ts";
 
 const tcxTest = testWith(features.attachKinds.get("tcx"));
 
-/** TCX_NEXT: leave the packet to whoever comes next. */
+/** TCX_NEXT: continue with the next program. */
 const next = -1;
 
 function classifier(): Program {
@@ -25,7 +25,7 @@ function classifier(): Program {
   });
 }
 
-/** A link of a kind that can do everything: to the loopback interface (kernel 6.6). */
+/** Attaches a program to the loopback interface by a tcx link, which supports all operations (kernel 6.6). */
 function attachToLoopback({ fd }: LinkedProgram): Link {
   const target = { kind: "interface", index: loopback } as const;
   const link = createLink({ fd, attachType: "tcx_ingress", target }, { doing: "attach to lo" });

@@ -16,7 +16,7 @@ import { countResources } from "../support/resources.ts";
 const { r0, r1, r2, r3, r4, r10 } = asm;
 const packet = new Uint8Array(14);
 
-/** Stores the packet's length by a constant key, and counts itself in a global variable. */
+/** A program that stores the packet's length in a map, and counts its runs in a global variable. */
 const spec = {
   maps: {
     lengths: {
@@ -81,7 +81,7 @@ describe("BpfObject.load()", () => {
       store?.testRun({ data: new Uint8Array(60), repeat: 3 });
       const fd = (name: string) => object.maps.get(name)?.fd ?? -1;
       using lengths = HashMap.fromFd(fd("lengths"), { key: t.u32, value: t.u64Number });
-      // Socket filters see what follows the Ethernet header.
+      // Socket filters see the packet after its Ethernet header.
       expect([...lengths]).toEqual([[7, 60 - 14]]);
       using data = ArrayMap.fromFd(fd(".data"), { value: t.array(t.u64Number, 2) });
       expect(data.get(0)).toEqual([0, 3]);

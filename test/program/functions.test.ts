@@ -69,7 +69,7 @@ testWith(features.instructions.get("callbacks"))(
     using values = new ArrayMap({ value: t.u32, length: 8 });
     values.setMany(Array.from({ length: 8 }, (_, index) => [index, index * 10] as const));
     const code = [
-      // Names that C would not allow are allowed here.
+      // Functions may have names that are not C identifiers.
       asm.stdw(r10, -8, 0),
       asm.ldMap(r1, "values"),
       ldFunc(r2, "sum up!"),
@@ -84,7 +84,7 @@ testWith(features.instructions.get("callbacks"))(
       mov(r0, r1),
       exit(),
       func("sum up!"),
-      // (map, key, value, context)
+      // The arguments are (map, key, value, context).
       asm.ldxw(r1, r3, 0),
       asm.ldxdw(r2, r4, 0),
       add(r2, r1),
@@ -124,7 +124,7 @@ variableTest("a program reads a variable of the kernel", () => {
     mov(r0, 1),
     exit(),
   ];
-  // The address itself comes from kallsyms, which has variables only with CONFIG_KALLSYMS_ALL.
+  // The kernel looks up the address in its symbol table, which has variables only with CONFIG_KALLSYMS_ALL.
   if (/ bpf_prog_active$/m.test(readFileSync("/proc/kallsyms", "utf8"))) {
     expect(run(code)).toBe(1);
   } else {
@@ -140,7 +140,7 @@ bpfTest("a name of several kernel variables refers to the first one", () => {
   for (const size of [4, 8]) types.variable("twice", types.int(`number${size}`, size), "static");
   const parsed = Btf.parse(types.encode());
   using _ = spyOn(Btf, "kernel").mockReturnValue(parsed);
-  // To the kernel itself the number is one of its own types, and no variable.
+  // The kernel looks the id up in its own BTF, where it is not a variable.
   expect(() => run([asm.ldKernelSymbol(r1, "twice"), mov(r0, 0), exit()])).toThrow(VerifierError);
 });
 

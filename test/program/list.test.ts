@@ -41,11 +41,11 @@ describe("info()", () => {
       runTime: 0,
     });
     expect(info.mapIds?.toSorted()).toEqual([first.id, second.id].toSorted());
-    // The clocks are read one after the other.
+    // The kernel reads its clocks one after the other.
     expect(info.loadedAt?.getTime()).toBeGreaterThanOrEqual(before - 5);
     expect(info.loadedAt?.getTime()).toBeLessThanOrEqual(after + 5);
     expect(info.memory).toBeGreaterThanOrEqual(info.translatedSize);
-    // From kernel 5.16 on.
+    // Reported since kernel 5.16.
     expect(info.verifiedInstructions ?? 4).toBe(4);
     expect(program.info()).toEqual(info);
   });
@@ -63,7 +63,7 @@ describe("info()", () => {
     ]);
     expect(xdp.info().mapIds).toEqual([]);
     expect(xdp.info().target).toBeUndefined();
-    // From kernel 5.17 on.
+    // Reported since kernel 5.17.
     const { target } = tp.info();
     if (target !== undefined) expect(target.typeId).toBeGreaterThan(0);
   });
@@ -119,7 +119,7 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async (
     bytes_memlock: info.memory,
     map_ids: [map.id],
   });
-  // In whole seconds.
+  // bpftool prints whole seconds.
   const loadedAt = (info.loadedAt as Date).getTime() / 1000;
   expect(Math.abs((shown["loaded_at"] as number) - loadedAt)).toBeLessThanOrEqual(2);
 });

@@ -1,4 +1,4 @@
-/** Programs and links that exist already are opened by path, by id and by descriptor. */
+/** Tests of opening existing programs and links by path, id and descriptor. */
 import { describe, expect } from "bun:test";
 import { closeSync, openSync } from "node:fs";
 import { loadProbeProgram } from "../../src/features/probe_program.ts";
@@ -25,7 +25,7 @@ function seven(section = "socket"): Program {
   return new Program({ section, name: "seven", license: "GPL", code: [mov(r0, 7), exit()] });
 }
 
-/** Each way to open a program that exists. */
+/** The ways to open an existing program. */
 const ways = {
   open: (_program: Program, path: string, options?: object) => Program.open(path, options),
   fromId: (program: Program, _path: string, options?: object) =>
@@ -131,7 +131,7 @@ describe("an opened program", () => {
     const mark = 8;
     const code = [ldxw(r2, r1, mark), add(r2, 1), stxw(r1, mark, r2), mov(r0, 1), exit()];
     const ctx = new Uint8Array(new Uint32Array([0, 0, 41]).buffer);
-    // A type without a section here is opened all the same.
+    // A program type for which bun-bpf has no section can be opened, too.
     using loaded = loadProbeProgram({ type: "cgroup_skb", code });
     using program = Program.fromFd(loaded.fd);
     const result = program.testRun({ data: packet, ctx });
@@ -229,7 +229,7 @@ for (const [section, shown] of Object.entries(linkSections)) {
     last.unpin();
     expect(await execsOfATestProcess(counts)).toBe(1);
     last[Symbol.dispose]();
-    // The kernel frees what no name and no descriptor holds after a grace period.
+    // The kernel detaches the program a grace period after the last pin and descriptor are gone.
     await Bun.sleep(100);
     expect(await execsOfATestProcess(counts)).toBe(0);
   });

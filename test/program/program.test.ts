@@ -19,7 +19,7 @@ import { testWith } from "../support/needs.ts";
 const { r0, r1, r2, r3, r4, r6, r10 } = asm;
 const packet = new Uint8Array(14);
 
-/** A socket filter with this code. */
+/** Loads a socket filter with the given code. */
 function socket(code: Code, rest: Partial<ConstructorParameters<typeof Program>[0]> = {}) {
   return new Program({ section: "socket", license: "GPL", code, ...rest });
 }
@@ -57,7 +57,7 @@ bpfTest("testRun() passes the packet to the program, and returns the changed pac
   expect(returnValue).toBe(64);
   expect([...changed.subarray(0, 8)]).toEqual([0, 1, 0x11, 0x22, 0x33, 0x44, 6, 7]);
   expect(changed.length).toBe(64);
-  // A copy went in, not the caller's memory.
+  // The input is copied, so the caller's memory is unchanged.
   expect(data[2]).toBe(2);
 });
 
@@ -105,7 +105,7 @@ testWith(features.programTypes.get("syscall"))(
     const ctx = new Uint8Array(new BigUint64Array([41n, 0n, 7n]).buffer);
     const result = program.testRun({ ctx });
     expect(result.ctx).toEqual(new Uint8Array(new BigUint64Array([41n, 42n, 7n]).buffer));
-    // A copy went in, not the caller's memory.
+    // The input is copied, so the caller's memory is unchanged.
     expect(ctx[8]).toBe(0);
   },
 );
@@ -193,7 +193,7 @@ test("a reference to a missing map is an error with a hint", () => {
     socket([asm.ldMap(r1, "counts"), asm.mov(r0, 0), asm.exit()], { maps });
   expect(() => load({ count: { fd: 9 } })).toThrow('did you mean "count"?');
   expect(() => load({})).toThrow('refers to a map "counts" that is not given');
-  // A name that every object inherits is no map.
+  // An inherited property of the object is not a map.
   expect(() =>
     socket([asm.ldMap(r1, "toString"), asm.mov(r0, 0), asm.exit()], { maps: {} }),
   ).toThrow("that is not given");
@@ -268,7 +268,7 @@ bpfTest("a program is pinned and unpinned, and errors name the cause", () => {
 bpfTest("testRun() copies its input once, even if its length property changes", () => {
   let asked = 0;
   class Growing extends Uint8Array {
-    // One length for the room, and another one for the kernel.
+    // The length differs between the allocation and the call.
     override get length(): number {
       return asked++ % 2 === 0 ? 8 : 3000;
     }

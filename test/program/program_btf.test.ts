@@ -1,4 +1,4 @@
-/** Source positions, types and relocations of a spec reach the kernel. */
+/** Tests of the source positions, types and relocations of a spec in the kernel. */
 import { describe, expect, test } from "bun:test";
 import { BtfBuilder } from "../../src/btf/builder.ts";
 import { BpfAttr } from "../../src/ffi/bpf.ts";
@@ -43,13 +43,13 @@ const code: Code = [
 
 const spec: ProgramSpec = { section: "socket", name: "double", license: "GPL", code };
 
-/** The kernel's line information about a program: slots, and words of positions. */
+/** Reads the kernel's line information about a program: slots, and `line_col` words. */
 function lineInfo({ fd }: Program): { readonly slot: number; readonly position: number }[] {
   const recordSize = 16;
-  const most = 64;
-  using records = allocateScratch(most * recordSize);
+  const maxRecords = 64;
+  using records = allocateScratch(maxRecords * recordSize);
   using info = allocateScratch(PROG_INFO.sizeof);
-  info.view.setUint32(PROG_INFO.nr_line_info, most, true);
+  info.view.setUint32(PROG_INFO.nr_line_info, maxRecords, true);
   info.view.setUint32(PROG_INFO.line_info_rec_size, recordSize, true);
   info.view.setBigUint64(PROG_INFO.line_info, BigInt(records.address), true);
   using attr = new BpfAttr(GET_INFO_BY_FD.sizeof);
@@ -107,7 +107,7 @@ describe("source positions", () => {
   });
 
   bpfTest("are left out if the kernel rejects them", () => {
-    // More than the largest BTF, 16 MiB.
+    // More than the maximum size of BTF, 16 MiB.
     const file = "x".repeat(17 * 2 ** 20);
     using program = new Program({
       ...spec,
@@ -146,7 +146,7 @@ describe("source positions", () => {
   });
 });
 
-/** A type of a program, with a struct of the kernel of which it knows one member. */
+/** Returns types of a program, with a kernel struct of which they have one member. */
 function ownTypes() {
   const types = new BtfBuilder();
   const int = types.int("int", 4, { isSigned: true });
@@ -202,7 +202,7 @@ describe("types of a spec", () => {
 
 describe("relocations", () => {
   const { btf, task } = ownTypes();
-  /** The instruction has the number that is right for the program's own types. */
+  /** Returns a program whose relocated instruction has a number that is only correct for the program's own types. */
   const relocated = (relocation: CoreRelocation, number = 0): Code => [
     { ...mov(r0, number), relocation },
     exit(),

@@ -68,7 +68,7 @@ describe("the kernel", () => {
       btfTypedefPrefix === undefined ? name : `${name}/sched_switch`,
     );
     for (const section of [...all, ...withTargets]) {
-      // Kernels older than the type of program are not asked.
+      // Skips program types that this kernel does not have.
       if (!features.programTypes.get(parseSection(section).kind.programType).available) continue;
       using program = load(section);
       expect(program.info().id).toBeGreaterThan(0);

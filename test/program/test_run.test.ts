@@ -17,7 +17,7 @@ import { runBun } from "../support/run.ts";
 const { r0, r1, r2, r3, r4, r6, r10 } = asm;
 const packet = new Uint8Array(14);
 
-/** Counts a run in the map `runs`; r6 has the context. */
+/** Counts a run in the map `runs`, and stores the context in r6. */
 const count: Code = [
   asm.mov(r6, r1),
   asm.ldMapValue(r1, "runs", 0),
@@ -25,7 +25,7 @@ const count: Code = [
   asm.atomicAdd(r1, 0, r2),
 ];
 
-/** A program that counts its runs. */
+/** Loads a program that counts its runs. */
 function counting(section: "socket" | "tc" | "xdp", code: Code) {
   const runs = new ArrayMap({ value: t.u64Number, length: 1 });
   const program = new Program({ section, license: "GPL", maps: { runs }, code: [count, code] });
@@ -43,7 +43,7 @@ function counting(section: "socket" | "tc" | "xdp", code: Code) {
 
 const end: Code = [asm.mov(r0, 7), asm.exit()];
 
-/** The error of a run that must be refused. */
+/** Returns the error of a run that must fail. */
 function refusal(run: () => unknown): BpfError {
   try {
     run();
@@ -88,7 +88,7 @@ describe("repeat", () => {
       stderr: "ignore",
     });
     try {
-      // Until signals have come for certain, and at least 10 times.
+      // At least 10 rounds, and until a signal has arrived.
       for (let round = 0; round < 10 || (signals === 0 && round < 1000); round++) {
         const before = counter.runs ?? 0;
         const { returnValue, duration } = counter.program.testRun({
@@ -97,7 +97,7 @@ describe("repeat", () => {
         });
         expect(returnValue).toBe(7);
         expect(Number.isSafeInteger(duration)).toBe(true);
-        // The kernel does not tell how many runs it made before a signal came.
+        // The kernel does not report the number of runs before a signal.
         expect((counter.runs ?? 0) - before).toBeGreaterThanOrEqual(200_000);
         await Bun.sleep(0);
       }
@@ -131,7 +131,7 @@ describe("repeat", () => {
     let events = 0;
     using _subscription = ring.subscribe(() => events++);
     for (let round = 1; round <= 5; round++) {
-      // The wait is armed, and the first event interrupts.
+      // The wait is armed, so that the first event interrupts the call.
       await Bun.sleep(5);
       expect(program.testRun({ data: packet, repeat: 1000 }).returnValue).toBe(7);
       expect(runs.get(0)).toBe(round * 1000);
@@ -146,7 +146,7 @@ describe("repeat", () => {
     expect(stderr).toBe("");
     const { runs, repeat, returnValue } = JSON.parse(stdout);
     expect(returnValue).toBe(7);
-    // The kernel does not tell how many runs it made before it was stopped.
+    // The kernel does not report the number of runs before the stop.
     expect(runs).toBeGreaterThanOrEqual(repeat);
   });
 });
@@ -171,7 +171,7 @@ describe("a packet that the program lengthens is returned completely", () => {
       expect(result.data.subarray(0, 14)).toEqual(data);
       expect(result.data.subarray(14).every((byte) => byte === 0)).toBe(true);
       expect(counter.runs).toBe(1);
-      // What came back is the caller's: another run does not change it.
+      // Another run does not change the returned data.
       counter.program.testRun({ data: packet });
       expect(result.data.subarray(0, 14)).toEqual(data);
     });
@@ -214,7 +214,7 @@ describe("a packet that the kernel rejects", () => {
         `packets (data) of at most ${largest} bytes on this kernel, got ${largest + 1} bytes`,
       );
       expect(run(14).data.length).toBe(14);
-      // Older kernels take shorter ones for xdp.
+      // Older kernels accept shorter packets for xdp.
       if (section === "xdp") return;
       for (const length of [13, 0]) {
         expect(refusal(() => run(length)).hint).toEndWith(
@@ -234,7 +234,7 @@ describe("a packet that the kernel rejects", () => {
 
   bpfTest("is not the reason if a field of the context is rejected", () => {
     using program = new Program({ section: "tc", license: "GPL", code: end });
-    // The length of the packet, which the kernel sets.
+    // The field `len`, which the kernel sets.
     const ctx = new Uint8Array(new Uint32Array([5]).buffer);
     const error = refusal(() => program.testRun({ data: packet, ctx }));
     expect(error.hint).toMatch(/^The kernel rejects a field of the context/);

@@ -17,22 +17,22 @@ import { packageRoot, runBun } from "../support/run.ts";
 
 const { r0, r1, r2, r3, r4, r6, r7, r10 } = asm;
 
-/** A program that the verifier rejects, and what the error says. */
+/** A program that the verifier rejects, and the expected error. */
 interface Rejected {
   readonly title: string;
   readonly code: Code;
   readonly options?: Partial<ProgramOptions>;
-  /** The verifier's words; those of older kernels differ. */
+  /** The verifier's message, in the wordings of all tested kernels. */
   readonly reason: RegExp;
-  /** The remedy. */
+  /** The expected hint, with the remedy. */
   readonly advice: RegExp;
-  /** The slot of the rejected instruction, where there is one. */
+  /** The slot of the rejected instruction; `undefined` if it differs between kernels, or the log has none. */
   readonly slot: number | undefined;
 }
 
 const end: Code = [asm.mov(r0, 0), asm.exit()];
 
-/** Looks the key 0 up: slots 0 to 5. The result is in r0. */
+/** Looks up the key 0, in slots 0 to 5. The result is in r0. */
 const lookup: Code = [
   asm.stw(r10, -4, 0),
   asm.ldMap(r1, "values"),
@@ -40,7 +40,7 @@ const lookup: Code = [
   asm.add(r2, -4),
   asm.call("map_lookup_elem"),
 ];
-/** The same, for a value that is there; r6 has the context. Slots 0 to 7. */
+/** Looks up the key 0 and jumps to `absent` if there is no value, in slots 0 to 7. r6 has the context. */
 const found: Code = [asm.mov(r6, r1), lookup, asm.jeq(r0, 0, "absent")];
 const absent: Code = [asm.label("absent"), end];
 
@@ -374,7 +374,7 @@ describe("the message explains", () => {
       expect(place).toStartWith(`At slot ${slot}`);
       expect(error.message).toMatch(new RegExp(`^  > +${slot}: `, "m"));
     }
-    // One screen.
+    // The message fits on a screen.
     expect(error.message.split("\n").length).toBeLessThanOrEqual(22);
   }
 
@@ -420,7 +420,7 @@ describe("the message explains", () => {
     const { leak, variableOffset, unwritten, unwrittenKey } = JSON.parse(stdout);
     expect(leak.reason).toMatch(/^R0 leaks addr as return value$/);
     expect(leak.hint).toMatch(/^r0 has a kernel address.*CAP_PERFMON/);
-    // Before Linux 7.2, and since.
+    // The wordings before and since Linux 7.2.
     expect(variableOffset.reason).toMatch(
       /^R\d .* prohibited for !root|^spilled ptr in range of var-offset stack write; insn 4, ptr off: -8$/,
     );

@@ -28,7 +28,7 @@ function load(code: Code, rest: { license?: string; log?: VerifierLog; section?:
   return new Program({ section: "socket", license: "GPL", code, ...rest });
 }
 
-/** The error of a program that must be rejected. */
+/** Returns the error of a program that must be rejected. */
 function rejection(code: Code, rest: Parameters<typeof load>[1] = {}): VerifierError {
   try {
     using _program = load(code, rest);
@@ -39,7 +39,7 @@ function rejection(code: Code, rest: Parameters<typeof load>[1] = {}): VerifierE
   return expect.unreachable("the verifier accepted it");
 }
 
-/** So many branches that the verifier writes a line for each of some `count` instructions. */
+/** Returns a program for which the verifier writes about `count` lines. */
 function longCode(count: number, end: Code): Code {
   return [
     asm.mov(r0, 0),
@@ -48,7 +48,7 @@ function longCode(count: number, end: Code): Code {
   ];
 }
 
-/** A good program with a long verbose log: two spilled values in a loop. */
+/** Returns a valid program with a long verbose log: two spilled values in a loop. */
 function spilling(rounds: number): Code {
   return [
     asm.mov(r6, 0),
@@ -66,7 +66,7 @@ function spilling(rounds: number): Code {
   ];
 }
 
-/** Counts the calls of BPF_PROG_LOAD, which reach the kernel all the same. */
+/** Counts calls of BPF_PROG_LOAD, and passes them to the kernel. */
 function countLoads() {
   const bpf = spyOn(syscalls, "bpf");
   return {
@@ -77,7 +77,7 @@ function countLoads() {
   };
 }
 
-/** Refuses mappings of more than `limit` bytes, as a limit on the address space does. */
+/** Makes mappings of more than `limit` bytes fail, as a limit on the address space would. */
 function limitMappings(limit: number) {
   const original = MappedMemory.anonymous;
   return spyOn(MappedMemory, "anonymous").mockImplementation((length, what) => {
@@ -94,7 +94,7 @@ bpfTest("the message has the reason, an explanation, the place and the end of th
     errno: 13,
     syscall: "bpf(BPF_PROG_LOAD)",
   });
-  // Kernels before 5.18 call a number of theirs "inv".
+  // Kernels before 5.18 call a scalar "inv".
   expect(error.reason).toMatch(/^R1 invalid mem access '(scalar|inv)'$/);
   const [headline, hint, ...rest] = error.message.split("\n");
   expect(headline).toBe(
@@ -161,7 +161,7 @@ bpfTest(
     for (const text of [caught, uncaught]) {
       expect(text).toContain(message);
       expect(text?.length).toBeLessThan(3000);
-      // The engine adds the lines of the source, the stack and its version to 14 of the message.
+      // The message has 14 lines. The engine adds source lines, the stack and its version.
       expect(text?.split("\n").length).toBeLessThan(45);
     }
   },
@@ -210,7 +210,7 @@ bpfTest("a rejected program whose log does not fit has the errno of its rejectio
     expect(error.log.length).toBeLessThan(128 * 1024);
     if (!isKernelSince("6.4")) continue;
     expect(error.reason).toMatch(/^R1 invalid mem access/);
-    // It begins with a whole line.
+    // The log begins with a complete line.
     expect(error.log).toMatch(/^\d+: /);
   }
 });
@@ -233,7 +233,7 @@ bpfTest("an accepted program has the log of the requested level", () => {
   });
   const [none = "", instructions = "", verbose = "", statistics = ""] = logs;
   expect(none).toBe("");
-  // The kernel drops the lines of a path when it has accepted it, unless all are asked for.
+  // The kernel removes the lines of an accepted path, except at the level "verbose".
   expect(instructions).toMatch(/processed 2 insns/);
   expect(verbose).toContain("0: (b7) r0 = 0");
   expect(statistics).toMatch(/^processed 2 insns|^verification time/);
@@ -266,7 +266,7 @@ bpfTest("a load that a consumer's wake-up interrupts is retried", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   using state = new ArrayMap({ value: t.u64, length: 1 });
-  // 200,000 instructions for the verifier, in a loop that it walks: long enough for a wake-up to come.
+  // A loop of 200,000 instructions, which the verifier takes long enough to process for a wake-up to arrive.
   const code = [
     asm.ldMapValue(r6, state, 0),
     asm.mov(r0, 0),
@@ -280,7 +280,7 @@ bpfTest("a load that a consumer's wake-up interrupts is retried", async () => {
   for (let round = 0; round < 5; round++) {
     const iterator = ring[Symbol.asyncIterator]();
     const next = iterator.next();
-    // The wait is armed: this record makes its completion pending, which is a signal to the verifier.
+    // The wait is armed. This record makes its completion pending, which interrupts the verifier like a signal.
     producer.putNumber(round);
     using program = load(code);
     expect(program.log).toBe("");
@@ -289,7 +289,7 @@ bpfTest("a load that a consumer's wake-up interrupts is retried", async () => {
   }
 });
 
-/** The error for a log. */
+/** Returns the error for a log. */
 function errorOf(log: string, code: Code = [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]) {
   const options = { errno: 22, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
   return new Subject(options, log, assemble(code));
@@ -326,7 +326,7 @@ test("long lines are cut, and lines far from the reason are left out", () => {
 });
 
 test("messages that only some kernels have for a cause are recognized", () => {
-  // From the kernel images of Debian's 5.10.223 and 7.2.13.
+  // Strings in Debian's kernel images 5.10.223 and 7.2.13.
   for (const [words, advice] of [
     ["R2 unbounded size, use 'var &= const' or 'if (var < const)'", /ringbuf_output\(\)$/],
     ["R2 is not a known constant'", /ringbuf_output\(\)$/],
