@@ -79,7 +79,7 @@ const at = (field: keyof Event): number => Event.fields[field].offset;
 
 const { r0, r1, r2, r3, r6, r7, r8, r9, fp } = asm;
 
-const leave: Code = [asm.mov(r0, 0), asm.exit()];
+const returnZero: Code = [asm.mov(r0, 0), asm.exit()];
 
 /** Reserves a record, to which r7 points then. If the buffer has no room, counts the lost record and jumps to `end`. */
 const reserveEvent: Code = [
@@ -111,7 +111,7 @@ const submitEvent: Code = [
   asm.mov(r2, 0),
   asm.call("ringbuf_submit"),
   asm.label("end"),
-  leave,
+  returnZero,
 ];
 
 /** Deletes the attempt whose key is at fp-8. */
@@ -202,7 +202,7 @@ function attempted(filenameOffset: number): Code {
     // Counted as lost, although the exec may succeed and be shown: the count of lost events must not be too low.
     asm.countLost("events", { stack: -8 }),
     asm.label("stored"),
-    leave,
+    returnZero,
   ];
 }
 

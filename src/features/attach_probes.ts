@@ -62,8 +62,8 @@ export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   });
 }
 
-const what = "place of a probe";
-const linkWhat = "link of a probe";
+const placeName = "place of a probe";
+const linkName = "link of a probe";
 
 /** Allows everything: 1 is a valid return value of all cgroup programs. */
 const allow = [asm.mov(asm.r0, 1), asm.exit()];
@@ -79,11 +79,11 @@ function attachProbeProgram(row: AttachKindRow): void {
       case "link, then update": {
         using other = loadProbeProgram(probed);
         using link = makeLink(row, program.fd, target);
-        return updateLink(link.fd, other.fd, linkWhat);
+        return updateLink(link.fd, other.fd, linkName);
       }
       case "link, then detach": {
         using link = makeLink(row, program.fd, target);
-        return detachLink(link.fd, linkWhat);
+        return detachLink(link.fd, linkName);
       }
       case "attach":
         return attachAndDetach(row, program.fd, fdOf(target));
@@ -96,21 +96,21 @@ function attachProbeProgram(row: AttachKindRow): void {
           context,
           hasCookie ? cookie : undefined,
         );
-        return new Descriptor(fd, linkWhat)[Symbol.dispose]();
+        return new Descriptor(fd, linkName)[Symbol.dispose]();
       }
       case "event":
-        setPerfEventProgram(fdOf(target), program.fd, what);
-        return enablePerfEvent(fdOf(target), what);
+        setPerfEventProgram(fdOf(target), program.fd, placeName);
+        return enablePerfEvent(fdOf(target), placeName);
       case "xdp by netlink":
         // The kernel detaches the program when it removes the namespace with its interfaces.
         return withRoute((route) => attachXdp(route, loopback, program.fd));
       case "tc by netlink":
         return withRoute((route) => addClassifier(route, loopback, program.fd));
       case "SO_ATTACH_BPF":
-        return setSocketOption(fdOf(target), row.by, program.fd, what);
+        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
       case "SO_ATTACH_REUSEPORT_EBPF":
-        setSocketOption(fdOf(target), "SO_REUSEPORT", 1, what);
-        return setSocketOption(fdOf(target), row.by, program.fd, what);
+        setSocketOption(fdOf(target), "SO_REUSEPORT", 1, placeName);
+        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
       case "map update":
         throw new Error("only struct_ops is attached by a map update");
     }
@@ -127,7 +127,7 @@ function makeLink(row: AttachKindRow, fd: number, target: LinkTarget): Descripto
     ...(hasCookie && (hasManyPlaces(target) ? { cookies: [cookie] } : { cookie })),
   };
   const parts = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
-  return new Descriptor(createLink(parts, { doing: "create a link" }), linkWhat);
+  return new Descriptor(createLink(parts, { doing: "create a link" }), linkName);
 }
 
 /** Returns true for targets with one cookie per function or offset. */
@@ -196,10 +196,10 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
     case "file":
       return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
     case "idle event":
-      return useEvent(new Descriptor(openIdleEvent(what), what), use);
+      return useEvent(new Descriptor(openIdleEvent(placeName), placeName), use);
     case "tracepoint event": {
       const id = tracepointId(`${rareTracepoint.category}/${rareTracepoint.name}`);
-      return useEvent(new Descriptor(openTracepointEvent(id, what), what), use);
+      return useEvent(new Descriptor(openTracepointEvent(id, placeName), placeName), use);
     }
     case "kprobe":
     case "kretprobe":
@@ -212,7 +212,7 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
     case "loaded for":
       return use({ kind: place });
     case "socket":
-      return useDescriptor(openSocket("datagram", 0, what), use);
+      return useDescriptor(openSocket("datagram", 0, placeName), use);
     case "socket map": {
       const shape = { keySize: 4, valueSize: 4, maxEntries: 1 };
       return useDescriptor(descriptorOf(probeMap({ type: "SOCKMAP", ...shape })), use);
@@ -311,11 +311,11 @@ function requireSecurityModule(): void {
 }
 
 /** The kernel's struct of a TCP congestion control algorithm. Connections choose one by name; none uses that of a probe. */
-const struct = "tcp_congestion_ops";
+const structName = "tcp_congestion_ops";
 /** The struct of the map's value, which contains the former struct. */
-const valueStruct = `bpf_struct_ops_${struct}`;
-/** The functions that the kernel requires. */
-const functions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
+const valueStructName = `bpf_struct_ops_${structName}`;
+/** The requiredFunctions that the kernel requires. */
+const requiredFunctions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
 const key = new Uint8Array(4);
 
 /** Makes the smallest congestion control algorithm, and registers it by a map update or by a link. */
@@ -324,22 +324,22 @@ function attachStructOps({ by }: AttachKindRow): void {
   if (facts === undefined) throw new Error("there is no row of the map type struct_ops");
   using map = descriptorOf(probeMapOf({ ...facts, flags: by === "link" ? BPF_F_LINK : 0 }));
   const btf = Btf.kernel();
-  const value = new Uint8Array(btf.sizeOf(kernelTypeId("struct", valueStruct)));
+  const value = new Uint8Array(btf.sizeOf(kernelTypeId("struct", valueStructName)));
   const view = new DataView(value.buffer);
   const place = (member: string) =>
-    btf.field(valueStruct, "data").offset + btf.field(struct, member).offset;
+    btf.field(valueStructName, "data").offset + btf.field(structName, member).offset;
   // Unique, because another process may run this probe at the same time.
   value.set(Buffer.from(`bunbpf${process.pid}`), place("name"));
   using programs = new DisposableStack();
-  for (const member of functions) {
-    const target = { kind: "struct", name: struct, member } as const;
+  for (const member of requiredFunctions) {
+    const target = { kind: "struct", name: structName, member } as const;
     const program = programs.use(loadProbeProgram({ type: "struct_ops", target }));
     view.setBigUint64(place(member), BigInt(program.fd), true);
   }
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
   if (by === "link") {
     const parts = { fd: map.fd, attachType: "struct_ops" } as const;
-    return new Descriptor(createLink(parts, { doing: "create a link" }), linkWhat)[
+    return new Descriptor(createLink(parts, { doing: "create a link" }), linkName)[
       Symbol.dispose
     ]();
   }

@@ -95,12 +95,12 @@ export class Feature {
    * @throws {BpfError} if the probe failed for a lack of memory or descriptors; the next read probes again
    */
   get status(): FeatureStatus {
-    this.#answer ??= this.#ask();
+    this.#answer ??= this.#runProbe();
     if (this.#answer === "available") return "available";
     return typeof this.#answer === "string" && refusals.has(this.#answer) ? "refused" : "missing";
   }
 
-  #ask(): ProbeAnswer {
+  #runProbe(): ProbeAnswer {
     const answer = this.#definition.probe();
     if (typeof answer !== "string" || !transient.has(answer)) return answer;
     const errno = errnoNumber(answer);

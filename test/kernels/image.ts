@@ -11,7 +11,7 @@ import {
 import { dirname, join } from "node:path";
 import { packageRoot, run } from "../support/run.ts";
 import { Archive } from "./archive.ts";
-import { remembered } from "./remembered.ts";
+import { cached } from "./cached.ts";
 import type { Architecture } from "./targets.ts";
 
 /** The Debian release of the guests' C library and programs. */
@@ -80,7 +80,7 @@ type UserLand = Readonly<Record<keyof typeof packages, string>>;
 function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLand> {
   const names = Object.values(packages).join("+");
   const exist = (folders: UserLand) => Object.values(folders).every((path) => existsSync(path));
-  return remembered(join(cache, `${names}-${debian}.json`), exist, async () => {
+  return cached(join(cache, `${names}-${debian}.json`), exist, async () => {
     const archive = new Archive(suite, debian, cache);
     await archive.update();
     const folders: [string, string][] = [];

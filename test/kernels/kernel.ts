@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Archive } from "./archive.ts";
-import { remembered } from "./remembered.ts";
+import { cached } from "./cached.ts";
 import type { Architecture, Target } from "./targets.ts";
 
 /** A kernel that can be booted. */
@@ -24,7 +24,7 @@ export function fetchKernel(
   { debian }: Architecture,
   cache: string,
 ): Promise<Kernel> {
-  return remembered(
+  return cached(
     join(cache, `kernel-${target.name}-${debian}.json`),
     ({ image, config }) => existsSync(image) && existsSync(config),
     () => findKernel(target, debian, cache),

@@ -5,7 +5,7 @@ import { DetachedMount } from "../../src/ffi/mount.ts";
 import { DisposedError, HashMap, t, features } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources, settledResources } from "../support/resources.ts";
-import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
+import { execCounter, countChildExecs } from "./exec_counter.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
 
@@ -30,13 +30,13 @@ for (const [section, type, rounds] of kinds) {
     bpfTest("runs the program from attaching to disposal", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
       {
         using link = program.attach();
-        expect(await execsOfATestProcess(counts)).toBe(1);
+        expect(await countChildExecs(counts)).toBe(1);
         expect(link.disposed).toBe(false);
       }
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
     });
 
     linkTest(type)("describes itself", () => {
@@ -60,9 +60,9 @@ for (const [section, type, rounds] of kinds) {
       // The link object is unreachable from here on; only its descriptors are left.
       const left = openDescriptors().difference(before);
       for (let round = 0; round < 5; round++) Bun.gc(true);
-      expect(await execsOfATestProcess(counts)).toBe(1);
+      expect(await countChildExecs(counts)).toBe(1);
       for (const fd of left) new Descriptor(Number(fd), "lost link")[Symbol.dispose]();
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
     });
 
     linkTest(type)("stays attached while it is pinned", async () => {
@@ -78,12 +78,12 @@ for (const [section, type, rounds] of kinds) {
       expect(link.unpin()).toBe(false);
       link.pin(path);
       link[Symbol.dispose]();
-      expect(await execsOfATestProcess(counts)).toBe(1);
+      expect(await countChildExecs(counts)).toBe(1);
       expect(() => link.unpin()).toThrow(DisposedError);
       unlinkSync(path);
       // The kernel detaches the program a grace period after the last pin and descriptor are gone.
       await Bun.sleep(50);
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
     });
 
     linkTest(type)("rejects update() and detach() with a hint", () => {

@@ -38,7 +38,7 @@ export function execCounter(section: string, counts: LiveMap): Program {
 }
 
 /** Starts a process, and returns the number of its execs that were counted. */
-export async function execsOfATestProcess(
+export async function countChildExecs(
   counts: HashMap<t.Type<number>, t.Type<number>>,
 ): Promise<number> {
   const child = Bun.spawn(["/bin/true"]);

@@ -14,7 +14,7 @@ import { BarePerfEvent } from "../../src/link/perf_event.ts";
 import { tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
-import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
+import { execCounter, countChildExecs } from "./exec_counter.ts";
 import { testWith } from "../support/needs.ts";
 import { testUnless } from "../support/skipping.ts";
 
@@ -52,7 +52,7 @@ bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async
     enablePerfEvent(event.fd, "event of a test");
     const what = "tracepoint link to sched/sched_process_exec";
     using link: Link = new BarePerfEvent(new Descriptor(event.release(), what));
-    expect(await execsOfATestProcess(counts)).toBe(1);
+    expect(await countChildExecs(counts)).toBe(1);
     for (const [doing, use] of [
       ["ask the kernel about", () => link.info()],
       ["ask the kernel about", () => link.id],
@@ -66,7 +66,7 @@ bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async
     link[Symbol.dispose]();
     expect(() => link.info()).toThrow(DisposedError);
   }
-  expect(await execsOfATestProcess(counts)).toBe(0);
+  expect(await countChildExecs(counts)).toBe(0);
 });
 
 test("the first CPU of a list is parsed", () => {

@@ -13,7 +13,7 @@ import {
   Program,
   t,
 } from "../../src/index.ts";
-import { execCounter, execsOfATestProcess } from "../link/exec_counter.ts";
+import { execCounter, countChildExecs } from "../link/exec_counter.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources, settledResources } from "../support/resources.ts";
@@ -75,9 +75,9 @@ for (const [name, open] of Object.entries(ways)) {
         expect([again.section, `${again}`]).toEqual([section, `${section} program "exec_counter"`]);
         {
           using _link = again.attach();
-          expect(await execsOfATestProcess(counts)).toBe(1);
+          expect(await countChildExecs(counts)).toBe(1);
         }
-        expect(await execsOfATestProcess(counts)).toBe(0);
+        expect(await countChildExecs(counts)).toBe(0);
         program.unpin();
       }
     });
@@ -227,11 +227,11 @@ for (const [section, shown] of Object.entries(linkSections)) {
     using last = Link.open(path);
     link[Symbol.dispose]();
     last.unpin();
-    expect(await execsOfATestProcess(counts)).toBe(1);
+    expect(await countChildExecs(counts)).toBe(1);
     last[Symbol.dispose]();
     // The kernel detaches the program a grace period after the last pin and descriptor are gone.
     await Bun.sleep(100);
-    expect(await execsOfATestProcess(counts)).toBe(0);
+    expect(await countChildExecs(counts)).toBe(0);
   });
 }
 

@@ -10,7 +10,7 @@ const lifetimeMs = 7 * 24 * 3600 * 1000;
  *
  * @param isValid returns true if the files that a result names exist
  */
-export async function remembered<T>(
+export async function cached<T>(
   path: string,
   isValid: (made: T) => boolean,
   make: () => Promise<T>,

@@ -2,11 +2,11 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { remembered } from "./remembered.ts";
+import { cached } from "./cached.ts";
 
 let folder = "";
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "remembered-"));
+  folder = mkdtempSync(join(tmpdir(), "cached-"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -14,7 +14,7 @@ test("a result is made again if its files are missing or old, and earlier ones a
   const path = join(folder, "deep/made.json");
   let made = 0;
   const ask = (isThere = true) =>
-    remembered(
+    cached(
       path,
       () => isThere,
       () => Promise.resolve(++made),
