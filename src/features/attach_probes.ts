@@ -314,7 +314,7 @@ function requireSecurityModule(): void {
 const structName = "tcp_congestion_ops";
 /** The struct of the map's value, which contains the former struct. */
 const valueStructName = `bpf_struct_ops_${structName}`;
-/** The requiredFunctions that the kernel requires. */
+/** The functions that the kernel requires. */
 const requiredFunctions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
 const key = new Uint8Array(4);
 

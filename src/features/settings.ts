@@ -10,6 +10,7 @@ import { architecture } from "../ffi/platform.ts";
 export interface KernelSettings {
   /** The release, as `uname -r` prints it. */
   readonly release: string;
+  /** The processor architecture. */
   readonly architecture: "x64" | "arm64";
   /** Size of a page in bytes. */
   readonly pageSize: number;

@@ -161,8 +161,11 @@ export function visibleBtf(id: number): Btf | undefined {
 
 /** Facts about objects, by kind and id. */
 export interface ObjectsByKind<T> {
+  /** Facts about maps, by map id. */
   readonly maps: ReadonlyMap<number, readonly T[]>;
+  /** Facts about programs, by program id. */
   readonly programs: ReadonlyMap<number, readonly T[]>;
+  /** Facts about links, by link id. */
   readonly links: ReadonlyMap<number, readonly T[]>;
 }
 

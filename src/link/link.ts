@@ -9,6 +9,7 @@ import { linkTarget, readLinkInfo } from "./link_types.ts";
 
 /** The part of a loaded program that a link needs. */
 export interface LinkedProgram {
+  /** The file descriptor of the program. */
   readonly fd: number;
 }
 

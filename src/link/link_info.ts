@@ -20,6 +20,7 @@ export interface CommonLinkInfo {
 
 /** Information about a link to a raw tracepoint, with arguments untyped or typed by BTF. */
 export interface RawTracepointLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "raw_tracepoint";
   /** The tracepoint: `"sched_switch"`. */
   readonly name: string;
@@ -29,6 +30,7 @@ export interface RawTracepointLinkInfo extends CommonLinkInfo {
 
 /** Information about a link to a function of the kernel, or of another program. */
 export interface TracingLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "tracing";
   /** The attach type; `"ext"` for a program that replaces a function of another program. */
   readonly attachType: AttachTypeName | "ext";
@@ -45,6 +47,7 @@ export interface TracingLinkInfo extends CommonLinkInfo {
 
 /** Information about a link to a cgroup. */
 export interface CgroupLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "cgroup";
   /** The id of the cgroup, the inode number of its directory; `undefined` after the cgroup was removed. */
   readonly cgroupId: bigint | undefined;
@@ -54,6 +57,7 @@ export interface CgroupLinkInfo extends CommonLinkInfo {
 
 /** Information about a link of an iterator program. */
 export interface IterLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "iter";
   /** The kind of objects that it iterates: `"bpf_map"`, `"task"`, ... (kernel 5.10). */
   readonly target: string | undefined;
@@ -71,6 +75,7 @@ export interface IterLinkInfo extends CommonLinkInfo {
 
 /** Information about a link to a network namespace. */
 export interface NetnsLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "netns";
   /** The inode number of the namespace, as in `/proc/PID/ns/net`; `undefined` after the namespace has ended. */
   readonly netnsInode: number | undefined;
@@ -88,11 +93,13 @@ interface InterfaceLinkInfo extends CommonLinkInfo {
 
 /** Information about a link of an XDP program (kernel 5.9). */
 export interface XdpLinkInfo extends InterfaceLinkInfo {
+  /** The type of the link. */
   readonly type: "xdp";
 }
 
 /** Information about a link of a traffic classifier, tcx (kernel 6.6). */
 export interface TcxLinkInfo extends InterfaceLinkInfo {
+  /** The type of the link. */
   readonly type: "tcx";
   /** The direction of the packets: `"tcx_ingress"` or `"tcx_egress"`. */
   readonly attachType: AttachTypeName;
@@ -100,6 +107,7 @@ export interface TcxLinkInfo extends InterfaceLinkInfo {
 
 /** Information about a link of a traffic classifier to a netkit device (kernel 6.7). */
 export interface NetkitLinkInfo extends InterfaceLinkInfo {
+  /** The type of the link. */
   readonly type: "netkit";
   /** The side of the device pair: `"netkit_primary"` or `"netkit_peer"`. */
   readonly attachType: AttachTypeName;
@@ -107,6 +115,7 @@ export interface NetkitLinkInfo extends InterfaceLinkInfo {
 
 /** Information about a link to a perf event, such as a kprobe, a uprobe or a classic tracepoint. */
 export interface PerfEventLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "perf_event";
   /** The event (kernel 6.6). */
   readonly event: PerfEventTarget | undefined;
@@ -114,6 +123,7 @@ export interface PerfEventLinkInfo extends CommonLinkInfo {
 
 /** Information about a link to several functions of the kernel (details since kernel 6.6). */
 export interface KprobeMultiLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "kprobe_multi";
   /** Number of functions. */
   readonly count: number | undefined;
@@ -131,6 +141,7 @@ export interface KprobeMultiLinkInfo extends CommonLinkInfo {
 
 /** Information about a link to several places in a file (details since kernel 6.8). */
 export interface UprobeMultiLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "uprobe_multi";
   /** The path of the file. */
   readonly path: string | undefined;
@@ -150,6 +161,7 @@ export interface UprobeMultiLinkInfo extends CommonLinkInfo {
 
 /** Information about a link of a `struct_ops` map: a struct of functions that the kernel calls. */
 export interface StructOpsLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "struct_ops";
   /** The id of the `struct_ops` map (kernel 6.4). */
   readonly mapId: number | undefined;
@@ -157,6 +169,7 @@ export interface StructOpsLinkInfo extends CommonLinkInfo {
 
 /** Information about a link to a netfilter hook (kernel 6.4). */
 export interface NetfilterLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "netfilter";
   /** The protocol family. */
   readonly family: Keyword<keyof typeof netfilterFamilies>;
@@ -170,14 +183,17 @@ export interface NetfilterLinkInfo extends CommonLinkInfo {
 
 /** Information about a link to a `sockmap` or `sockhash` map (kernel 6.10). */
 export interface SockmapLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "sockmap";
   /** The id of the map; `undefined` after the map was freed. */
   readonly mapId: number | undefined;
+  /** The attach type: `"sk_msg_verdict"`. */
   readonly attachType: AttachTypeName;
 }
 
 /** Information about a link of another type: `tracing_multi`, or a type that is newer than this library. */
 export interface OtherLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "tracing_multi" | `type_${number}`;
 }
 
@@ -200,7 +216,7 @@ export type LinkInfo =
   | OtherLinkInfo;
 
 /**
- * The perf event to which a program is attached. `cookie` is the number that the helper `get_attach_cookie` returns (kernel 6.9).
+ * The perf event to which a program is attached. Its `kind` determines the other fields.
  */
 export type PerfEventTarget =
   | {
@@ -214,6 +230,7 @@ export type PerfEventTarget =
       readonly address: bigint | undefined;
       /** Number of runs that were skipped because the program was already running on that CPU (kernel 6.7). */
       readonly missed: number;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     }
   | {
@@ -223,20 +240,24 @@ export type PerfEventTarget =
       readonly path: string | undefined;
       /** Bytes from the start of the file. */
       readonly offset: number;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     }
   | {
+      /** `"tracepoint"` for a classic tracepoint. */
       readonly kind: "tracepoint";
       /** The name without its category: `"sched_switch"`. */
       readonly name: string | undefined;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     }
   | {
-      /** Another event that `perf_event_open(2)` describes. */
+      /** `"event"` for another event that `perf_event_open(2)` describes. */
       readonly kind: "event";
       /** The type of the event, `PERF_TYPE_*`. */
       readonly eventType: number;
       /** The number of the event within that type. */
       readonly config: bigint;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     };

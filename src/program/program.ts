@@ -123,7 +123,7 @@ export class Program extends KernelObject {
   }
 
   /**
-   * Opens the program that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its sectionTarget.
+   * Opens the program that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its own.
    *
    * @throws {TypeError} if the descriptor is not a program's, or the program was not loaded with the given section
    *

@@ -35,7 +35,7 @@ export interface ProgramInfo {
   readonly jitedSize: number;
   /** Bytes of BPF instructions after the verifier has rewritten them. */
   readonly translatedSize: number;
-  /** Bytes of memory that the program occupies, in whole pages; `undefined` if /proc is not mounted. */
+  /** Bytes of memory of the program without its machine code, in whole pages; `undefined` if /proc is not mounted. */
   readonly memory: number | undefined;
   /** Number of instructions that the verifier processed, on all paths together (kernel 5.16). */
   readonly verifiedInstructions: number | undefined;
