@@ -94,7 +94,7 @@ class EventPrinter {
   /**
    * Prints records, and returns their number after a signal or at the limit.
    *
-   * @throws the error of a record or of the output
+   * @throws {Error} if a record cannot be decoded, or the output cannot be written
    */
   async run(): Promise<number> {
     const interrupt = (): void => {

@@ -218,7 +218,7 @@ export type Reference =
 /**
  * Parses an argument that names an object.
  *
- * @throws {InvalidArgumentError}
+ * @throws {InvalidArgumentError} if it is not an id, a name or a path
  */
 export function parseReference(text: string): Reference {
   const [, prefix, rest = ""] = /^(id|name|path):(.*)$/s.exec(text) ?? [];

@@ -287,7 +287,7 @@ export class OutputStream {
   }
 
   /**
-   * Writes text without styles. Returns `undefined` if the buffer has room for more, otherwise a promise of the time when it has.
+   * Writes text without styles. Returns `undefined` if the buffer has room for more, otherwise a promise that resolves when it has.
    */
   write(text: string): Promise<void> | undefined {
     if (this.#failure !== undefined) return undefined;

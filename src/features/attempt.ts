@@ -41,7 +41,7 @@ export function requireSuccess(error: string | undefined): void {
  *
  * @param action the action, which undoes its effects before it returns
  * @returns `"available"`, or the error that the kernel returned
- * @throws any other error of the action, such as effects that it could not undo
+ * @throws {Error} if the action throws another error, for example because it could not undo its effects
  */
 export function attempt(action: () => void): ProbeAnswer {
   try {

@@ -119,7 +119,7 @@ class PinWalk {
   /**
    * Ignores or counts an error that other users' files can cause.
    *
-   * @throws any other error
+   * @throws {Error} if it is another error
    */
   #note(error: unknown, path: string): void {
     const { code } = error as NodeJS.ErrnoException;

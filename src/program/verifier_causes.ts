@@ -181,7 +181,7 @@ export const causes: readonly Cause[] = [
   {
     pattern: /invalid access to packet/,
     advice:
-      "The length of the packet has not been checked on this path. First compare data plus the number of bytes with data_end, and access the packet through the compared register only if it is not greater",
+      "The length of the packet has not been checked on this path. Before the access compare data plus the number of bytes with data_end, and skip the access if it is greater. If an offset varies, access the packet through the pointer that was compared",
   },
   {
     pattern: /invalid bpf_context access off=(?<offset>-?\d+)(?: size=(?<size>\d+))?/,
