@@ -63,7 +63,7 @@ export class Program extends KernelObject {
   readonly #section: Section | undefined;
   /** The type of the program: `"sched_cls"`. */
   readonly type: ProgramTypeName;
-  /** The name given at creation; may be empty. */
+  /** The name in the kernel; may be empty. */
   readonly name: string;
   /** The verifier's log at the level of the option `log`; at most its last 64 MiB. Empty without that option. */
   readonly log: string;
