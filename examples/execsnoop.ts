@@ -29,7 +29,7 @@ usage: bun execsnoop.ts [options]
   -n, --name REGEX         only show programs whose command or file name matches
   -d, --duration SECONDS   stop after this time (default: at Ctrl-C)
   -b, --buffer MIB         size of the ring buffer, a power of two (default: 4)
-  -j, --json               print one JSON object per line and program
+  -j, --json               print one line with a JSON object for each program
   -h, --help               show this help
 
 PID and PPID are process ids in the initial pid namespace, UID is the real user id in the initial user namespace.
