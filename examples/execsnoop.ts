@@ -508,7 +508,11 @@ class Output {
     if (!process.stdout.write(`${line}\n`, () => written.resolve())) await written.promise;
   }
 
-  /** Resolves when everything is written. @throws {Error} if a write failed, unless the reader has closed the pipe, as `head` does */
+  /**
+   * Resolves when everything is written.
+   *
+   * @throws {Error} if a write failed, unless the reader has closed the pipe, as `head` does
+   */
   async finish(): Promise<void> {
     await this.#last;
     const error = this.#failure;

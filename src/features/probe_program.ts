@@ -158,7 +158,11 @@ function tryLoadExtension(): LoadResult {
   return tryLoadWithTypes("ext", assemble(returnZero).bytes, [0, replaceableId], attachment);
 }
 
-/** Loads a program with {@link functionTypes}. @param records for each function its first slot and its type id */
+/**
+ * Loads a program with {@link functionTypes}.
+ *
+ * @param records pairs of the first slot of a function and its type id
+ */
 function tryLoadWithTypes(
   type: ProgramTypeName,
   instructions: Uint8Array,

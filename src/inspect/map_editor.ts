@@ -179,7 +179,11 @@ export class EntryEncoder {
     return this.#encode(what, value, size, typeId, untyped, text);
   }
 
-  /** Encodes a parsed value. @param text the argument, if it is this value as a whole */
+  /**
+   * Encodes a parsed value.
+   *
+   * @param text the argument, if it is this value as a whole
+   */
   #encode(
     what: string,
     value: JsonValue,

@@ -310,8 +310,8 @@ describe("malicious types in the kernel", () => {
       const [, valueType = ""] = /^value type: +(.*)$/m.exec(shown.stdout) ?? [];
       expect(valueType).toStartWith(declared);
       expect(shown.stdout.length).toBeLessThan(2 ** 17);
-      const { entries, notes: told } = JSON.parse(dumped.stdout) as Document;
-      expect(told).toEqual(notes.map((note) => expect.stringMatching(note) as never));
+      const { entries, notes: actualNotes } = JSON.parse(dumped.stdout) as Document;
+      expect(actualNotes).toEqual(notes.map((note) => expect.stringMatching(note) as never));
       const bytes = "41".repeat(size);
       expect(entries).toEqual([
         { key: 0, value: notes.length === 0 ? "0x4141414141414141" : bytes },
@@ -351,8 +351,8 @@ describe("malicious types in the kernel", () => {
 /** Runs the command, and returns its peak memory in KiB. */
 async function measured(args: readonly (string | number)[]) {
   const { stdout, stderr } = await cli(args, { preload: "./test/cli/children/peak_memory.ts" });
-  const [, told = "", peak] = /^([^]*)peak (\d+) kB\n$/.exec(stderr) ?? [];
-  return { stdout, stderr: told, peak: Number(peak) };
+  const [, errors = "", peak] = /^([^]*)peak (\d+) kB\n$/.exec(stderr) ?? [];
+  return { stdout, stderr: errors, peak: Number(peak) };
 }
 
 describe("values in network byte order", () => {

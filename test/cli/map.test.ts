@@ -357,14 +357,17 @@ pinTest("a tree of directories that is too deep is reported, and hides nothing e
     const path = `${bpffs.path}/${kind}`;
     object.pin(path);
     for (const args of [["list"], ["show", path], ["show", object.id]]) {
-      const told = "pins at or below 1 path are not shown: ";
+      const expectedNote = "pins at or below 1 path are not shown: ";
       const text = await cli([kind, ...args]);
-      expect(text).toMatchObject({ exitCode: 0, stderr: expect.stringContaining(told) as never });
+      expect(text).toMatchObject({
+        exitCode: 0,
+        stderr: expect.stringContaining(expectedNote) as never,
+      });
       expect(text.stdout).toContain(path);
       const json = await cli([kind, ...args, "--json"]);
       expect(json.exitCode).toBe(0);
       // The elements of the list have no notes.
-      expect(args[0] === "list" ? json.stderr : json.stdout).toContain(told);
+      expect(args[0] === "list" ? json.stderr : json.stdout).toContain(expectedNote);
       const shown = [JSON.parse(json.stdout) as ShownMap | ShownMap[]].flat();
       expect(shown.find(({ id }) => id === object.id)?.["pins"]).toEqual([path]);
     }

@@ -20,7 +20,7 @@ describe("info()", () => {
     using second = new ArrayMap({ value: t.u32, length: 2 });
     const before = Date.now();
     using program = newProgram({
-      name: "told",
+      name: "described",
       maps: { first, second },
       code: [
         asm.ldMap(asm.r1, "first"),
@@ -33,7 +33,7 @@ describe("info()", () => {
     const info = program.info();
     expect(info).toMatchObject({
       type: "socket_filter",
-      name: "told",
+      name: "described",
       gpl: true,
       uid: process.getuid?.() ?? 0,
       btfId: 0,
@@ -102,7 +102,7 @@ describe("listPrograms()", () => {
 testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async () => {
   using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
   using program = newProgram({
-    name: "told",
+    name: "described",
     maps: { map },
     code: [asm.ldMap(asm.r1, "map"), asm.mov(asm.r0, 0), asm.exit()],
   });
@@ -111,7 +111,7 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async (
   expect(shown).toMatchObject({
     id: info.id,
     type: "socket_filter",
-    name: "told",
+    name: "described",
     tag: info.tag,
     gpl_compatible: true,
     uid: info.uid,
