@@ -126,8 +126,8 @@ function makeLink(row: AttachKindRow, fd: number, target: LinkTarget): Descripto
     ...(isReturn && { isReturn }),
     ...(hasCookie && (hasManyPlaces(target) ? { cookies: [cookie] } : { cookie })),
   };
-  const parts = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
-  return new Descriptor(createLink(parts, { doing: "create a link" }), linkName);
+  const request = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
+  return new Descriptor(createLink(request, { doing: "create a link" }), linkName);
 }
 
 /** Returns true for targets with one cookie per function or offset. */
@@ -338,8 +338,8 @@ function attachStructOps({ by }: AttachKindRow): void {
   }
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
   if (by === "link") {
-    const parts = { fd: map.fd, attachType: "struct_ops" } as const;
-    return new Descriptor(createLink(parts, { doing: "create a link" }), linkName)[
+    const request = { fd: map.fd, attachType: "struct_ops" } as const;
+    return new Descriptor(createLink(request, { doing: "create a link" }), linkName)[
       Symbol.dispose
     ]();
   }
