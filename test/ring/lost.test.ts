@@ -229,7 +229,7 @@ describe("a program's name for the counter", () => {
     for (const map of [events, { fd: ring.fd }]) {
       expect(() => losing("events", { events: map })).toThrow(TypeError);
       expect(() => losing("events", { events: map })).toThrow(
-        /^maps: the code counts lost events of "events", but that is an object.* has no counter for them: give a RingBuf, or a map to count in as "events\.lost": a PerCpuArrayMap of one t\.u64Number$/,
+        /^maps: the code counts lost events of "events", but that is an object.* does not count them: pass a RingBuf, or pass a PerCpuArrayMap of one t\.u64Number as "events\.lost"$/,
       );
       expect(() => losing(map)).toThrow(
         "reserveOrCount: ring: expected the name of a ring buffer or an open RingBuf, which counts its lost events, got an object",
@@ -245,7 +245,7 @@ describe("a program's name for the counter", () => {
     expect(load).toThrow('refers to a map "rings.lost" that is not given');
     const wrong = { fd: ring.fd, lost: { fd: 99_999 } };
     expect(() => losing("ring", { ring: wrong })).toThrow(
-      'maps: "ring.lost": expected a map, but its fd 99999 is not one',
+      'maps: "ring.lost": expected a map, but its fd 99999 is not the file descriptor of a map',
     );
   });
 });
