@@ -63,17 +63,17 @@ export interface PerfLayout {
   readonly paused: boolean;
 }
 
-const usualSize = 64 * 1024;
-const largestSize = 2 ** 30;
+const defaultSize = 64 * 1024;
+const maxSize = 2 ** 30;
 const typeNames = ["event", "size", "watermark", "wakeupEvents", "overwrite", "paused"] as const;
 
 /** Returns the layout that options ask for, checked. @throws {TypeError | RangeError} */
 export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
-  const { event, size = usualSize, watermark, wakeupEvents } = options;
+  const { event, size = defaultSize, watermark, wakeupEvents } = options;
   const { overwrite = false, paused = false } = options;
   checkBoolean("overwrite", overwrite);
   checkBoolean("paused", paused);
-  checkBufferSize("the buffer of a CPU", size, largestSize);
+  checkBufferSize(size, maxSize);
   // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
   if (wakeupEvents !== undefined) {

@@ -7,7 +7,7 @@ import {
   sharedDrainCode,
 } from "./drain_code.ts";
 import { HeldRecords, type ReaderTotals, type RecordReader } from "./reader.ts";
-import { ReadersInTurn } from "./turns.ts";
+import { RoundRobinReader } from "./turns.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../uapi/system.ts";
 
@@ -85,13 +85,13 @@ export class CpuReader extends HeldRecords {
     return this.#all.what;
   }
 
-  protected override get isGivenAway(): boolean {
+  protected override get isTransferred(): boolean {
     return (this.#data.buffer as ArrayBuffer).detached || this.#all.scratch.buffer.detached;
   }
 
   /** Bytes that wait. */
   get backlog(): number {
-    if (this.isGivenAway) return 0;
+    if (this.isTransferred) return 0;
     // In overwrite mode this can be less than was written.
     return Math.min(this.#memory.head() - this.#position, this.#data.byteLength);
   }
@@ -162,7 +162,7 @@ export class CpuReader extends HeldRecords {
         const start = at;
         const next = this.step(at);
         if (!this.isEvent) {
-          this.countOther(start);
+          this.countNonEvent(start);
           at = next;
           continue;
         }
@@ -184,18 +184,18 @@ export class CpuReader extends HeldRecords {
     return count;
   }
 
-  override pass(at: number, events: number): void {
-    super.pass(at, events);
+  override markDelivered(at: number, events: number): void {
+    super.markDelivered(at, events);
     this.#events += events;
   }
 
   #release(bytes: number): void {
-    if (this.disposed || bytes <= this.#released || this.isGivenAway) return;
+    if (this.disposed || bytes <= this.#released || this.isTransferred) return;
     this.#released = bytes;
     this.#memory.release(this.#position + bytes);
   }
 
-  protected override countOther(at: number): void {
+  protected override countNonEvent(at: number): void {
     const offset = this.#offsetOf(at);
     const type = this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true);
     if (type !== PERF_RECORD_LOST || this.length < lostSize) return;
@@ -293,7 +293,7 @@ const recordsPerTurn = 256;
  * The perf buffers of all CPUs as one. Records of one CPU come in their order; those of different CPUs in none, as the kernel
  * keeps none: the CPUs take turns of some records each.
  */
-export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader {
+export class PerfReader extends RoundRobinReader<CpuReader> implements RecordReader {
   /**
    * Bytes of the data of one CPU: that is what can be full, and held in one piece. What is decided by it is decided as if all
    * came from one CPU.

@@ -64,7 +64,7 @@ export interface RecordReader extends Disposable {
 
   /**
    * Keeps the next records where they are, at most `limit` of them in at most `bytes` bytes, except that the first may be
-   * longer. Returns how many they are. They stay until {@link giveBack}.
+   * longer. Returns how many they are. They stay until {@link releaseHeld}.
    */
   hold(limit: number, bytes: number): number;
   /** Bytes of the records that are held. */
@@ -78,11 +78,11 @@ export interface RecordReader extends Disposable {
   readonly offset: number;
   readonly length: number;
   /** Notes that everything up to `at` was delivered: it is given back in any case, also by disposal. */
-  pass(at: number, events: number): void;
+  markDelivered(at: number, events: number): void;
   /** Gives back what was passed, and holds nothing any more. */
-  giveBack(): void;
+  releaseHeld(): void;
   /** Ends holding without giving anything back: the next {@link hold} begins with the same record. */
-  unhold(): void;
+  cancelHold(): void;
 }
 
 /**
@@ -106,14 +106,14 @@ export abstract class HeldRecords {
   /** True when the record that {@link step} passed is for the consumer. */
   protected isEvent = false;
   /** True when records that are not for the consumer are among those that are held. */
-  #holdsOthers = false;
+  #holdsNonEvents = false;
 
   protected constructor(view: DataView) {
     this.view = view;
   }
 
   /** True when the buffer of a view was transferred, for example by `postMessage`. */
-  protected abstract readonly isGivenAway: boolean;
+  protected abstract readonly isTransferred: boolean;
   /** Names the buffer in errors. */
   protected abstract readonly what: string;
   /** Looks how much there is, and returns the bytes. @throws {Error} when that is impossible */
@@ -130,13 +130,13 @@ export abstract class HeldRecords {
   /** Makes {@link view}, {@link offset} and {@link length} those of the event at a position, which was the last step. */
   protected abstract show(at: number): void;
   /** Counts a record that is not for the consumer. */
-  protected abstract countOther(at: number): void;
+  protected abstract countNonEvent(at: number): void;
   /** Gives the first bytes back to the kernel, and counts them. */
   protected abstract advance(bytes: number): void;
 
   /** Returns the error of a read. If the memory was transferred, it replaces the engine's error by one that says so. */
   explain(error: unknown): unknown {
-    if (!this.isGivenAway || this.disposed || !(error instanceof TypeError)) return error;
+    if (!this.isTransferred || this.disposed || !(error instanceof TypeError)) return error;
     this.isCorrupt = true;
     return new Error(
       `${this.what} cannot be read any more: the buffer of a view of its memory was transferred (by postMessage, structuredClone or transfer()); pass a copy instead, and open the map again (dup(), fromId())`,
@@ -157,7 +157,7 @@ export abstract class HeldRecords {
     let count = 0;
     let at = 0;
     this.heldBytes = available;
-    this.#holdsOthers = false;
+    this.#holdsNonEvents = false;
     this.end = "empty";
     while (at !== available) {
       if (this.isBusy(at)) {
@@ -170,7 +170,7 @@ export abstract class HeldRecords {
         break;
       }
       if (!this.isEvent) {
-        this.#holdsOthers = true;
+        this.#holdsNonEvents = true;
       } else {
         if (count >= limit || (next > bytes && count > 0)) {
           this.end = "limit";
@@ -184,7 +184,7 @@ export abstract class HeldRecords {
     // Records that are not for the consumer need not be held.
     if (count === 0) {
       this.delivered = at;
-      this.giveBack();
+      this.releaseHeld();
     }
     return count;
   }
@@ -214,20 +214,20 @@ export abstract class HeldRecords {
     return -1;
   }
 
-  pass(at: number, events: number): void {
+  markDelivered(at: number, events: number): void {
     this.delivered = at;
     this.totals.events += events;
   }
 
-  giveBack(): void {
+  releaseHeld(): void {
     // Disposal has given back what was delivered, and a drain does so by itself.
     if (this.disposed || this.heldBytes === 0) return;
     const { delivered } = this;
-    const canCount = this.#holdsOthers && !this.isGivenAway;
+    const canCount = this.#holdsNonEvents && !this.isTransferred;
     for (let at = 0; canCount && at < delivered;) {
       const next = this.step(at);
       if (next < 0) break;
-      if (!this.isEvent) this.countOther(at);
+      if (!this.isEvent) this.countNonEvent(at);
       at = next;
     }
     this.heldBytes = 0;
@@ -235,7 +235,7 @@ export abstract class HeldRecords {
     this.advance(delivered);
   }
 
-  unhold(): void {
+  cancelHold(): void {
     this.heldBytes = 0;
     this.delivered = 0;
   }
@@ -297,14 +297,14 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   get backlog(): number {
     const memory = this.#memory;
-    if (this.isGivenAway) return 0;
+    if (this.isTransferred) return 0;
     // After what was released: a record that the kernel commits sees that, and wakes, or it is seen here.
     orderLoads();
     memory.look();
     return memory.producer - memory.consumer;
   }
 
-  protected override get isGivenAway(): boolean {
+  protected override get isTransferred(): boolean {
     return (this.view.buffer as ArrayBuffer).detached;
   }
 
@@ -343,7 +343,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     while (!memory.release(from, to)) {
       from = memory.releasedPosition();
       if (from === to) break;
-      if (from > to || !this.#leads(from - this.#start, bytes)) {
+      if (from > to || !this.#isRecordEnd(from - this.#start, bytes)) {
         this.stopped = true;
         return;
       }
@@ -352,7 +352,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   }
 
   /** Returns whether a record that was read ends at `to`, by walking the records from `from`. */
-  #leads(from: number, to: number): boolean {
+  #isRecordEnd(from: number, to: number): boolean {
     let at = from;
     while (at >= 0 && at < to) {
       const header = this.#headerAt(at);
@@ -383,7 +383,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   protected override begin(): number {
     const memory = this.#memory;
     // Reading a detached view does not always throw.
-    if (this.isGivenAway) throw this.explain(new TypeError(`${this.what} is detached`));
+    if (this.isTransferred) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
     // Other consumers, such as those of libbpf, store their own position, which can be lower than the released one.
     if (memory.consumer < this.#passed) {
@@ -439,7 +439,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.offset = this.#offsetOf(at) + BPF_RINGBUF_HDR_SZ;
   }
 
-  protected override countOther(): void {
+  protected override countNonEvent(): void {
     this.totals.discarded++;
   }
 

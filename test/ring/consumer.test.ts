@@ -34,7 +34,7 @@ class Drainer extends Consumer implements Disposable {
     return this.counts.isArmed;
   }
 
-  override look(): number {
+  override consume(): number {
     this.before();
     const found = this.source.reader.drain(() => {}, this.limit);
     this.looks.push(found);
@@ -67,7 +67,7 @@ const intervals = (count: number) => Bun.sleep(count * 3 + 5);
 
 test("few events at a time are waited for by wake-up, without a timer", async () => {
   using consumer = new Drainer();
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 10; round++) {
     await Bun.sleep(2);
     consumer.put(5);
@@ -81,7 +81,7 @@ test("few events at a time are waited for by wake-up, without a timer", async ()
 
 test("after a wake-up that finds much it polls, and sleeps again when it runs dry", async () => {
   using consumer = new Drainer();
-  consumer.look();
+  consumer.consume();
   consumer.put(20);
   consumer.wake();
   expect(consumer.isArmed).toBe(false);
@@ -95,7 +95,7 @@ test("after a wake-up that finds much it polls, and sleeps again when it runs dr
 
 test("many wake-ups within an interval count together", () => {
   using consumer = new Drainer({ interval: 60_000, threshold: 16 });
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 7; round++) {
     consumer.put(2);
     consumer.wake();
@@ -111,7 +111,7 @@ const rateTest = testUnless(isGuest ? "an emulated machine is too slow for that 
 
 rateTest("a ring that would be full within a millisecond is waited for by wake-up", () => {
   using consumer = new Drainer();
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 10; round++) {
     // 16 bytes a record, 255 fit: this is more than 40 %.
     consumer.put(120);
@@ -123,7 +123,7 @@ rateTest("a ring that would be full within a millisecond is waited for by wake-u
 
 test("a ring that would be full before the interval is over is looked at sooner", async () => {
   using consumer = new Drainer({ interval: 60_000 });
-  consumer.look();
+  consumer.consume();
   // 30 records of 16 bytes: at this rate, 40 % of the ring are full in less than four milliseconds.
   consumer.put(30);
   consumer.wake();
@@ -135,7 +135,7 @@ test("a ring that would be full before the interval is over is looked at sooner"
 rateTest("where wake-ups are not waited for, such a ring is looked at at every turn", async () => {
   using consumer = new Drainer({ wakeup: "poll" });
   consumer.put(120);
-  consumer.look();
+  consumer.consume();
   consumer.before = () => consumer.put(120);
   let turns = 0;
   while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
@@ -145,7 +145,7 @@ rateTest("where wake-ups are not waited for, such a ring is looked at at every t
 
 test("interrupt never polls, whatever comes", async () => {
   using consumer = new Drainer({ wakeup: "interrupt" });
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 5; round++) {
     consumer.put(200);
     consumer.wake();
@@ -157,7 +157,7 @@ test("interrupt never polls, whatever comes", async () => {
 
 test("poll never waits for a wake-up", async () => {
   using consumer = new Drainer({ wakeup: "poll" });
-  consumer.look();
+  consumer.consume();
   await intervals(10);
   expect(consumer.isArmed).toBe(false);
   expect(consumer.counts.wakeups).toBe(0);
@@ -168,7 +168,7 @@ test("what a limit leaves is looked at at the next turn, before any wait", async
   using consumer = new Drainer();
   consumer.limit = 10;
   consumer.put(35);
-  consumer.look();
+  consumer.consume();
   expect(consumer.isArmed).toBe(false);
   for (let turn = 0; turn < 4; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
   expect(consumer.looks.slice(0, 4)).toEqual([10, 10, 10, 5]);
@@ -177,7 +177,7 @@ test("what a limit leaves is looked at at the next turn, before any wait", async
 test("a record that stays reserved is asked for ever less often, and never waited for by wake-up", async () => {
   using consumer = new Drainer();
   const busy = consumer.memory.reserve(4);
-  consumer.look();
+  consumer.consume();
   await Bun.sleep(200);
   expect(consumer.isArmed).toBe(false);
   // After 1, 3, 7, 15, 31, 63, 113, 163 ms.
@@ -198,7 +198,7 @@ test("records that stay reserved behind others that come delay nothing for long"
     consumer.put(3);
     held = consumer.memory.reserve(4);
   };
-  consumer.look();
+  consumer.consume();
   for (let left = 400; consumer.looks.length < 20 && left > 0; left--) await Bun.sleep(1);
   expect(consumer.looks.length).toBeGreaterThanOrEqual(20);
   expect(new Set(consumer.looks)).toEqual(new Set([4]));
@@ -206,7 +206,7 @@ test("records that stay reserved behind others that come delay nothing for long"
 
 test("a maximum latency looks although no wake-up came, and the wait goes on", async () => {
   using consumer = new Drainer({ maxLatency: 3 });
-  consumer.look();
+  consumer.consume();
   consumer.put(2);
   await Bun.sleep(15);
   expect(consumer.looks.slice(0, 2)).toEqual([0, 2]);
@@ -228,7 +228,7 @@ test("after its disposal nothing looks any more", async () => {
   ]) {
     const consumer = new Drainer({ maxLatency: 1 });
     prepare(consumer);
-    consumer.look();
+    consumer.consume();
     consumer[Symbol.dispose]();
     const { length } = consumer.looks;
     await intervals(2);

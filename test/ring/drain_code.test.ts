@@ -47,14 +47,14 @@ test("records held in between do not disturb the count of what is given back", (
   expect(reader.hold(3, 4096)).toBe(3);
   expect(memory.consumer).toBe(32);
   const at = reader.locate(0);
-  reader.pass(at, 1);
-  reader.giveBack();
+  reader.markDelivered(at, 1);
+  reader.releaseHeld();
   // One of the three was passed: the others are still to come.
   expect(memory.consumer).toBe(48);
-  reader.giveBack();
+  reader.releaseHeld();
   expect(reader.hold(100, 40)).toBe(2);
-  reader.pass(reader.heldBytes, 2);
-  reader.giveBack();
+  reader.markDelivered(reader.heldBytes, 2);
+  reader.releaseHeld();
   expect(reader.drain(() => {}, everything)).toBe(5);
   expect(reader.totals).toMatchObject({ events: 10, bytes: 160 });
   expect(memory.consumer).toBe(memory.producer);
@@ -65,7 +65,7 @@ test("what is held is released by disposal only as far as it was passed", () => 
   const reader = new RingReader(memory, memory.size, "fake ring");
   for (let value = 0; value < 4; value++) memory.putNumber(value);
   reader.hold(4, 4096);
-  reader.pass(reader.locate(0), 1);
+  reader.markDelivered(reader.locate(0), 1);
   reader[Symbol.dispose]();
   expect(memory.consumer).toBe(16);
 });

@@ -1,6 +1,6 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { monotonicNanoseconds, PerfBuffer, RingBuf, t, UserRingBuf } from "../../src/index.ts";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
 import { bridgeTest } from "../loop/bridges.ts";
 import { Drainer } from "./drainer.ts";
@@ -140,7 +140,7 @@ test("a record that is reserved and not submitted is looked at again while timer
   const memory = new FakeRing();
   const source = new FakeSource(memory, t.u32);
   const settings = consumeSettings("test", {}, []);
-  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+  const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
   for (const fake of [true, false, true]) {
     if (fake) jest.useFakeTimers();
     else jest.useRealTimers();

@@ -64,8 +64,8 @@ test("what is held is of one CPU at a time, and of each in turn", () => {
     }
     expect(held.map((value) => Math.floor(value / 100))).toEqual(held.map(() => reader.cpu));
     seen.push(held);
-    reader.pass(reader.heldBytes, count);
-    reader.giveBack();
+    reader.markDelivered(reader.heldBytes, count);
+    reader.releaseHeld();
   }
   expect(seen).toEqual([
     [0, 1, 2],
@@ -80,8 +80,8 @@ test("a reader that holds nothing has nothing to locate or to give back", () => 
   using reader = readerOf([new FakePerf()]);
   expect([reader.heldBytes, reader.locate(0), reader.offset, reader.length]).toEqual([0, -1, 0, 0]);
   expect(reader.view.byteLength).toBe(0);
-  reader.giveBack();
-  reader.pass(0, 0);
+  reader.releaseHeld();
+  reader.markDelivered(0, 0);
   reader.interrupt();
   expect(reader.totals.events).toBe(0);
 });
@@ -110,7 +110,7 @@ test("disposal in a callback ends the drain, and touches nothing from then on", 
   for (const value of [1, 2, 3]) for (const memory of memories) memory.putNumber(value);
   expect(reader.drain(() => reader[Symbol.dispose](), everything)).toBe(1);
   reader[Symbol.dispose]();
-  reader.giveBack();
+  reader.releaseHeld();
   expect([unmapped, reader.totals.events]).toEqual([1, 1]);
   expect(memories.map(({ released }) => released)).toEqual([0, 0]);
 });
@@ -124,9 +124,9 @@ test("disposal while records are held does not release them", () => {
   memory.putNumber(1);
   memory.putNumber(2);
   reader.hold(2, everything);
-  reader.pass(reader.locate(0), 1);
+  reader.markDelivered(reader.locate(0), 1);
   reader[Symbol.dispose]();
-  reader.giveBack();
+  reader.releaseHeld();
   expect(memory.released).toBe(0);
 });
 

@@ -4,15 +4,15 @@ import { ArrayMap, BpfError, RingBuf, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { Producer } from "./producer.ts";
 
-bpfTest("a size that the kernel would refuse is a RangeError that names one that would do", () => {
+bpfTest("a size that the kernel would refuse is a RangeError that names one thatdid you mean ?", () => {
   for (const [size, remedy] of [
-    [1, "4096 would do"],
-    [100, "4096 would do"],
-    [5000, "8192 would do"],
-    [12288, "16384 would do"],
-    [4096.5, "8192 would do"],
-    [0, "4096 would do"],
-    [2 ** 30 - 1, "1073741824 would do"],
+    [1, "did you mean 4096?"],
+    [100, "did you mean 4096?"],
+    [5000, "did you mean 8192?"],
+    [12288, "did you mean 16384?"],
+    [4096.5, "did you mean 8192?"],
+    [0, "did you mean 4096?"],
+    [2 ** 30 - 1, "did you mean 1073741824?"],
   ] as const) {
     const make = () => new RingBuf({ size, event: t.u32 });
     expect(make).toThrow(RangeError);

@@ -4,7 +4,7 @@ import { afterAll, afterEach, describe, expect, jest } from "bun:test";
 import { openOutputEvent } from "../../src/ffi/perf_event.ts";
 import { PerfBuffer, PerfEventArray, possibleCpus, t } from "../../src/index.ts";
 import { type ConsumerStats, RecordSource } from "../../src/ring/consumer.ts";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { perfLayout } from "../../src/ring/perf_cpus.ts";
 import { type Machine, PerfEvents } from "../../src/ring/perf_events.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
@@ -146,7 +146,7 @@ describe("a CPU that comes online", () => {
     using setup = new Setup({ offline: [lastCpu] });
     const source = setup.source();
     const settings = consumeSettings("test", { wakeup: "interrupt" }, []);
-    const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+    const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
     const next = iterator.next();
     await Bun.sleep(10);
     setup.machine.offline.clear();
@@ -162,7 +162,7 @@ describe("a CPU that comes online", () => {
     const source = setup.source();
     const settings = consumeSettings("test", { wakeup: "interrupt" }, []);
     jest.useFakeTimers();
-    const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+    const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
     const next = iterator.next();
     jest.useRealTimers();
     setup.machine.offline.clear();
@@ -221,7 +221,7 @@ describe("a CPU that was offline", () => {
         setup.machine.time += checkMilliseconds;
         // It comes back before that was read.
         events.reader.hold(1, 0);
-        events.reader.unhold();
+        events.reader.cancelHold();
         expect(events.cpus).toEqual(setup.cpus.filter((cpu) => cpu !== last));
         machine.offline.clear();
         setup.machine.time += checkMilliseconds;

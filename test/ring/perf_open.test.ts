@@ -48,13 +48,13 @@ describe("a perf buffer", () => {
     expect(third).toMatchObject({ wakeupEvents: 100, watermark: undefined, paused: true });
   });
 
-  bpfTest("refuses options that cannot be, and names what would do", () => {
+  bpfTest("refuses options that cannot be, and names whatdid you mean ?", () => {
     const make = (options: object) => () => new PerfBuffer({ event: t.u32, ...options });
     for (const [wrong, remedy] of [
-      [100, "4096 would do"],
-      [5000, "8192 would do"],
-      [4096.5, "8192 would do"],
-      [0, "4096 would do"],
+      [100, "did you mean 4096?"],
+      [5000, "did you mean 8192?"],
+      [4096.5, "did you mean 8192?"],
+      [0, "did you mean 4096?"],
     ] as const) {
       expect(make({ size: wrong })).toThrow(RangeError);
       expect(make({ size: wrong })).toThrow(

@@ -13,7 +13,7 @@ function passedNumbers(reader: PerfReader, most = everything): number[] {
   const numbers: number[] = [];
   for (let at = reader.locate(0); at !== -1; at = reader.locate(at)) {
     numbers.push(reader.view.getUint32(reader.offset, true));
-    reader.pass(at, 1);
+    reader.markDelivered(at, 1);
     if (numbers.length >= most) break;
   }
   return numbers;
@@ -171,8 +171,8 @@ test("a wake-up is due after this many records, read or not", () => {
         break;
       case 1: {
         const held = buffer.hold(1 + random(5), 4096);
-        buffer.pass(buffer.heldBytes, held);
-        buffer.giveBack();
+        buffer.markDelivered(buffer.heldBytes, held);
+        buffer.releaseHeld();
         read += held;
         break;
       }
@@ -222,13 +222,13 @@ describe("records that are held", () => {
     expect(reader.hold(3, everything)).toBe(3);
     expect(passedNumbers(reader, 2)).toEqual([0, 1]);
     expect(memory.released).toBe(0);
-    reader.giveBack();
-    reader.giveBack();
+    reader.releaseHeld();
+    reader.releaseHeld();
     expect(memory.released).toBe(32);
     expect(reader.hold(100, 40)).toBe(2);
     expect(reader.heldBytes).toBe(32);
-    reader.pass(reader.heldBytes, 2);
-    reader.giveBack();
+    reader.markDelivered(reader.heldBytes, 2);
+    reader.releaseHeld();
     expect(numbersOf(reader)).toEqual([4, 5, 6, 7, 8, 9]);
     expect(reader.totals).toMatchObject({ events: 10, bytes: 160 });
   });
@@ -256,7 +256,7 @@ describe("records that are held", () => {
       while (reader.hold(2, 256) > 0) {
         const passed = passedNumbers(reader, 1 + (round % 2));
         expect(passed).toEqual(passed.map(() => expected++));
-        reader.giveBack();
+        reader.releaseHeld();
       }
     }
     expect(reader.totals).toMatchObject({ events: 600, lost: (lost * (lost + 1)) / 2 });
@@ -286,8 +286,8 @@ describe("records that are held", () => {
       const { buffer, byteOffset } = reader.view;
       const got = new Uint8Array(buffer, byteOffset + reader.offset, round);
       expect(Buffer.compare(got, payload)).toBe(0);
-      reader.pass(at, 1);
-      reader.giveBack();
+      reader.markDelivered(at, 1);
+      reader.releaseHeld();
     }
     expect(views.size).toBe(2);
   });

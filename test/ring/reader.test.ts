@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
 import { u32 } from "../../src/types/integer.ts";
@@ -58,7 +58,7 @@ test("positions beyond 32 bits and beyond the size are followed", () => {
 function iterate(memory: FakeRing) {
   const source = new FakeSource(memory, u32);
   const settings = consumeSettings("test", {}, []);
-  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+  const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
   return { iterator, source };
 }
 

@@ -1,7 +1,7 @@
 // What the code that a consumer calls may do to it and to its ring: each event is delivered once, and the ring stays whole.
 import { expect, test } from "bun:test";
 import { RingBuf, type Subscription, t } from "../../src/index.ts";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { RingReader, SnapshotRing } from "../../src/ring/reader.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
 import { CallbackConsumer } from "../../src/ring/subscription.ts";
@@ -227,7 +227,7 @@ test("an end that the kernel refuses frees the place all the same", async () => 
   const settings = consumeSettings("test", {}, []);
   const source = new FakeSource(new FakeRing(), t.u32);
   source.failures = { dispose };
-  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+  const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
   const waiting = iterator.next();
   expect(source.isFree).toBe(false);
   expect(() => iterator.end()).toThrow(dispose);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ArrayMap, asm, type LiveMap, Program, RingBuf, t } from "../../src/index.ts";
 import { RecordSource } from "../../src/ring/consumer.ts";
-import { takeEvents } from "../../src/ring/iterators.ts";
+import { eventItems } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
 import { u32 } from "../../src/types/integer.ts";
 import type { Order } from "./children/second_consumer.ts";
@@ -100,13 +100,13 @@ test("records that are held and that another consumer released are missing, with
   const { memory, reader } = numbered();
   expect(reader.hold(everything, memory.size)).toBe(10);
   let at = reader.locate(0);
-  reader.pass(at, 1);
+  reader.markDelivered(at, 1);
   memory.consumer = 6 * 16;
   memory.setHeader(16, 100_000, 0);
   at = reader.locate(at);
   expect(at).toBe(-1);
-  reader.pass(reader.heldBytes, 0);
-  reader.giveBack();
+  reader.markDelivered(reader.heldBytes, 0);
+  reader.releaseHeld();
   expect(memory.consumer).toBe(6 * 16);
   expect(reader.hold(everything, memory.size)).toBe(4);
   reader.locate(0);
@@ -143,12 +143,12 @@ test("records that another consumer released right after they were held are not 
       new OvertakenReader(memory),
     );
     const events: (number | undefined)[] = [];
-    const taker = takeEvents(source);
+    const items = eventItems(source);
     for (let round = 0; round < 2; round++) {
-      if (way === "iteration") events.push(taker.take() ? taker.taken : undefined);
+      if (way === "iteration") events.push(items.take() ? items.item : undefined);
       else source.peek((view, offset) => events.push(view.getUint32(offset, true)));
     }
-    taker.settle();
+    items.settle();
     expect([way, ...events]).toEqual(way === "iteration" ? [way, undefined, 6] : [way, 6]);
     expect(source.reader.totals.events).toBe(way === "iteration" ? 1 : 0);
   }
