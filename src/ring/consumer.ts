@@ -215,7 +215,9 @@ export class RecordSource<E> implements Disposable {
     this.claim(kind);
     if (!this.reader.isDraining) return;
     this.free();
-    throw new Error(`${this.map} is being drained: call this after the running callback has returned`);
+    throw new Error(
+      `${this.map} is being drained: call this after the running callback has returned`,
+    );
   }
 
   /**

@@ -1,4 +1,4 @@
-// When a consumer looks, over a ring in ordinary memory: the wake-ups are the test's.
+// The times at which a consumer checks its ring. The ring is in ordinary memory, and the test sends the wake-ups.
 import { expect, test } from "bun:test";
 import { Consumer } from "../../src/ring/consumer.ts";
 import { type ConsumeOptions, consumeSettings } from "../../src/ring/ring_options.ts";
@@ -7,13 +7,13 @@ import { FakeRing } from "./fake_ring.ts";
 import { FakeSource } from "./fake_source.ts";
 import { isGuest, testUnless } from "../support/skipping.ts";
 
-/** A consumer that drains at each look. */
+/** A consumer that drains the ring at each check. */
 class Drainer extends Consumer implements Disposable {
   readonly memory: FakeRing;
   readonly counts: FakeSource<number>;
-  /** Events that each look found. */
+  /** The number of events that each check found. */
   readonly looks: number[] = [];
-  /** Called before each look: what programs wrote until then. */
+  /** Called before each check: writes what programs have written until then. */
   before: () => void = () => {};
   limit = Number.MAX_SAFE_INTEGER;
 
@@ -46,7 +46,7 @@ class Drainer extends Consumer implements Disposable {
     for (let value = 0; value < count; value++) this.memory.putNumber(value);
   }
 
-  /** The kernel's wake-up. */
+  /** Sends a wake-up as the kernel does. */
   wake(): void {
     expect(this.isArmed).toBe(true);
     this.counts.wake();
@@ -65,7 +65,7 @@ class Drainer extends Consumer implements Disposable {
 
 const intervals = (count: number) => Bun.sleep(count * 3 + 5);
 
-test("few events at a time are waited for by wake-up, without a timer", async () => {
+test("a consumer with few events waits for wake-ups, without a timer", async () => {
   using consumer = new Drainer();
   consumer.consume();
   for (let round = 0; round < 10; round++) {
@@ -79,7 +79,7 @@ test("few events at a time are waited for by wake-up, without a timer", async ()
   expect(consumer.counts).toMatchObject({ wakeups: 10, polls: 0 });
 });
 
-test("after a wake-up that finds much it polls, and sleeps again when it runs dry", async () => {
+test("a consumer polls after a wake-up with many events, and waits for wake-ups again when few arrive", async () => {
   using consumer = new Drainer();
   consumer.consume();
   consumer.put(20);
@@ -88,12 +88,12 @@ test("after a wake-up that finds much it polls, and sleeps again when it runs dr
   consumer.before = () => consumer.put(consumer.looks.length < 6 ? 10 : 0);
   await intervals(12);
   expect(consumer.isArmed).toBe(true);
-  // 20 at the wake-up, four looks of 10, and three that found nothing.
+  // 20 at the wake-up, four checks with 10 each, and three without events.
   expect(consumer.looks).toEqual([0, 20, 10, 10, 10, 10, 0, 0, 0]);
   expect(consumer.counts).toMatchObject({ wakeups: 1, polls: 7 });
 });
 
-test("many wake-ups within an interval count together", () => {
+test("the events of all wake-ups within an interval count towards the threshold", () => {
   using consumer = new Drainer({ interval: 60_000, threshold: 16 });
   consumer.consume();
   for (let round = 0; round < 7; round++) {
@@ -106,10 +106,10 @@ test("many wake-ups within an interval count together", () => {
   expect(consumer.isArmed).toBe(false);
 });
 
-/** A test of what comes at a rate that emulated machines do not reach. */
+/** A test with a rate of events that emulated machines do not reach. */
 const rateTest = testUnless(isGuest ? "an emulated machine is too slow for that rate" : undefined);
 
-rateTest("a ring that would be full within a millisecond is waited for by wake-up", () => {
+rateTest("a consumer waits for wake-ups if the ring would be full within a millisecond", () => {
   using consumer = new Drainer();
   consumer.consume();
   for (let round = 0; round < 10; round++) {
@@ -121,10 +121,10 @@ rateTest("a ring that would be full within a millisecond is waited for by wake-u
   expect(consumer.counts).toMatchObject({ wakeups: 10, polls: 0 });
 });
 
-test("a ring that would be full before the interval is over is looked at sooner", async () => {
+test("a ring that would be full before the interval ends is checked sooner", async () => {
   using consumer = new Drainer({ interval: 60_000 });
   consumer.consume();
-  // 30 records of 16 bytes: at this rate, 40 % of the ring are full in less than four milliseconds.
+  // 30 records of 16 bytes: at this rate, 40 % of the ring is full in less than four milliseconds.
   consumer.put(30);
   consumer.wake();
   expect(consumer.isArmed).toBe(false);
@@ -132,7 +132,7 @@ test("a ring that would be full before the interval is over is looked at sooner"
   expect(consumer.looks.slice(0, 3)).toEqual([0, 30, 0]);
 });
 
-rateTest("where wake-ups are not waited for, such a ring is looked at at every turn", async () => {
+rateTest("in the mode "poll", such a ring is checked in every turn of the event loop", async () => {
   using consumer = new Drainer({ wakeup: "poll" });
   consumer.put(120);
   consumer.consume();
@@ -143,7 +143,7 @@ rateTest("where wake-ups are not waited for, such a ring is looked at at every t
   expect(consumer.looks.every((found) => found === 120)).toBe(true);
 });
 
-test("interrupt never polls, whatever comes", async () => {
+test("the mode "interrupt" never polls, even with many events", async () => {
   using consumer = new Drainer({ wakeup: "interrupt" });
   consumer.consume();
   for (let round = 0; round < 5; round++) {
@@ -155,7 +155,7 @@ test("interrupt never polls, whatever comes", async () => {
   expect(consumer.counts).toMatchObject({ wakeups: 5, polls: 0 });
 });
 
-test("poll never waits for a wake-up", async () => {
+test("the mode "poll" never waits for a wake-up", async () => {
   using consumer = new Drainer({ wakeup: "poll" });
   consumer.consume();
   await intervals(10);
@@ -164,7 +164,7 @@ test("poll never waits for a wake-up", async () => {
   expect(consumer.counts.polls).toBeGreaterThanOrEqual(3);
 });
 
-test("what a limit leaves is looked at at the next turn, before any wait", async () => {
+test("events that a limit leaves are delivered in the next turn, before any wait", async () => {
   using consumer = new Drainer();
   consumer.limit = 10;
   consumer.put(35);
@@ -174,7 +174,7 @@ test("what a limit leaves is looked at at the next turn, before any wait", async
   expect(consumer.looks.slice(0, 4)).toEqual([10, 10, 10, 5]);
 });
 
-test("a record that stays reserved is asked for ever less often, and never waited for by wake-up", async () => {
+test("a record that stays reserved is polled with increasing delays, without a wait for a wake-up", async () => {
   using consumer = new Drainer();
   const busy = consumer.memory.reserve(4);
   consumer.consume();
@@ -189,11 +189,11 @@ test("a record that stays reserved is asked for ever less often, and never waite
   expect(consumer.isArmed).toBe(true);
 });
 
-test("records that stay reserved behind others that come delay nothing for long", async () => {
+test("reserved records do not delay events for long if others are submitted before them", async () => {
   using consumer = new Drainer();
   let held = consumer.memory.reserve(4);
   consumer.before = () => {
-    // What was held is submitted, others come, and the next one is held.
+    // The reserved record is submitted, others follow, and another record is reserved.
     consumer.memory.commit(held, 4);
     consumer.put(3);
     held = consumer.memory.reserve(4);
@@ -204,7 +204,7 @@ test("records that stay reserved behind others that come delay nothing for long"
   expect(new Set(consumer.looks)).toEqual(new Set([4]));
 });
 
-test("a maximum latency looks although no wake-up came, and the wait goes on", async () => {
+test("maxLatency checks the ring without a wake-up, and the wait continues", async () => {
   using consumer = new Drainer({ maxLatency: 3 });
   consumer.consume();
   consumer.put(2);
@@ -216,7 +216,7 @@ test("a maximum latency looks although no wake-up came, and the wait goes on", a
   expect(consumer.looks.length).toBe(length + 1);
 });
 
-test("after its disposal nothing looks any more", async () => {
+test("an ended consumer does not check the ring", async () => {
   for (const prepare of [
     (consumer: Drainer) => consumer.memory.reserve(4),
     (consumer: Drainer) => consumer.put(20),

@@ -10,7 +10,7 @@ import { runBun } from "../support/run.ts";
 const children = `${import.meta.dir}/children`;
 const everything = Number.MAX_SAFE_INTEGER;
 const cannotBeRead =
-  "cannot be read any more: the buffer of a view of its memory was transferred (by postMessage, structuredClone or transfer())";
+  "cannot be read any more: the ArrayBuffer of a view of its memory was transferred (by postMessage, structuredClone or transfer())";
 
 for (const [kind, define] of [
   ["record", mapTest("user_ringbuf")],
@@ -33,7 +33,7 @@ for (const [kind, define] of [
 }
 
 for (const kind of ["ring", "perf"]) {
-  bpfTest(`a subscription to a ${kind} whose view was given away ends with one error`, async () => {
+  bpfTest(`a subscription to a ${kind} whose view was transferred ends with one error`, async () => {
     const child = `${children}/given_away_in_subscription.ts`;
     const { stdout, stderr } = await runBun([child, kind], { timeout: 30_000 });
     expect(stderr).toBe("");
@@ -44,12 +44,12 @@ for (const kind of ["ring", "perf"]) {
     expect(events).toBe(3);
     expect(backlog).toBe(0);
     expect(again).toContain(cannotBeRead);
-    // What was not delivered is there for another object.
+    // Undelivered events can be read by another object.
     if (kind === "ring") expect(rest).toEqual([3, 4, 5, 6, 7, 8, 9]);
   });
 }
 
-bpfTest("each way to consume ends with that error, and gives the ring up", async () => {
+bpfTest("each consumer of such a ring ends with that error and allows other consumers", async () => {
   for (const consume of [
     (ring: RingBuf<t.Type<number>>) => ring.drain(() => {}),
     async (ring: RingBuf<t.Type<number>>) => {
@@ -84,12 +84,12 @@ bpfTest("each way to consume ends with that error, and gives the ring up", async
       ({ message } = error as Error);
     }
     expect(message).toContain(cannotBeRead);
-    // No "has a consumer already".
+    // Not the error "has a consumer already".
     expect(() => ring.drain(() => {})).toThrow(cannotBeRead);
   }
 });
 
-test("an error of the callback itself is thrown as it is", () => {
+test("an error of the callback is thrown unchanged", () => {
   const memory = new FakeRing();
   memory.putNumber(1);
   memory.putNumber(2);

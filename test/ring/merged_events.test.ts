@@ -108,7 +108,7 @@ describe("the events of several buffers", () => {
     for (let round = 0; round < 2; round++) {
       toStructs.put(Uint8Array.of(1, 2, 3, 4, 5));
       expect(() => merged.drain(() => {})).toThrow(
-        `a record of ${structs} has 5 bytes, but its event type struct { value: u32, rest: u32 } takes 8`,
+        `a record of ${structs} has 5 bytes, but its event type struct { value: u32, rest: u32 } needs 8: open the map with the type that programs write`,
       );
     }
   });

@@ -4,22 +4,25 @@ import { ArrayMap, BpfError, RingBuf, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { Producer } from "./producer.ts";
 
-bpfTest("a size that the kernel would refuse is a RangeError that names one thatdid you mean ?", () => {
-  for (const [size, remedy] of [
-    [1, "did you mean 4096?"],
-    [100, "did you mean 4096?"],
-    [5000, "did you mean 8192?"],
-    [12288, "did you mean 16384?"],
-    [4096.5, "did you mean 8192?"],
-    [0, "did you mean 4096?"],
-    [2 ** 30 - 1, "did you mean 1073741824?"],
-  ] as const) {
-    const make = () => new RingBuf({ size, event: t.u32 });
-    expect(make).toThrow(RangeError);
-    expect(make).toThrow(remedy);
-    expect(make).toThrow(`got ${size}`);
-  }
-});
+bpfTest(
+  "a size that the kernel would refuse is a RangeError that names one thatdid you mean ?",
+  () => {
+    for (const [size, remedy] of [
+      [1, "did you mean 4096?"],
+      [100, "did you mean 4096?"],
+      [5000, "did you mean 8192?"],
+      [12288, "did you mean 16384?"],
+      [4096.5, "did you mean 8192?"],
+      [0, "did you mean 4096?"],
+      [2 ** 30 - 1, "did you mean 1073741824?"],
+    ] as const) {
+      const make = () => new RingBuf({ size, event: t.u32 });
+      expect(make).toThrow(RangeError);
+      expect(make).toThrow(remedy);
+      expect(make).toThrow(`got ${size}`);
+    }
+  },
+);
 
 bpfTest("a size that is no size at all is refused without a remedy that cannot help", () => {
   for (const size of [
@@ -34,8 +37,8 @@ bpfTest("a size that is no size at all is refused without a remedy that cannot h
     // @ts-expect-error: wrong on purpose
     const make = () => new RingBuf({ size, event: t.u32 });
     expect(make).toThrow(RangeError);
-    expect(make).toThrow("size: a ring buffer takes a power of two");
-    expect(make).not.toThrow(/NaN would do|-\d+ would do/);
+    expect(make).toThrow("size: expected a power of two");
+    expect(make).not.toThrow(/did you mean (NaN|-)/);
   }
 });
 

@@ -62,7 +62,9 @@ describe("peek", () => {
     });
     expect([peeked, lengths]).toEqual([true, [3]]);
     expect(() => ring.peek()).toThrow(
-      new RangeError(`a record of ${ring} has 3 bytes, but its event type u32 takes 4`),
+      new RangeError(
+        `a record of ${ring} has 3 bytes, but its event type u32 needs 4: open the map with the type that programs write`,
+      ),
     );
     // It stays.
     expect(ring.drainRaw(() => {})).toBe(1);
@@ -104,7 +106,7 @@ describe("peek", () => {
     const { ring, producer } = setup;
     producer.putNumber(1);
     ring.peekRaw(({ buffer }) => void (buffer as ArrayBuffer).transfer().transfer(0));
-    expect(() => ring.peek()).toThrow("the buffer of a view of its memory was transferred");
+    expect(() => ring.peek()).toThrow("the ArrayBuffer of a view of its memory was transferred");
   });
 
   bpfTest("may dispose of the buffer", () => {

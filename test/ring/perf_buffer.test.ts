@@ -91,7 +91,7 @@ describe("a drain", () => {
     });
     expect(() => buffer.drain(() => {})).toThrow(
       new RangeError(
-        `a record of ${buffer} has 12 bytes, but its event type ${buffer.types.event.name} takes 16`,
+        `a record of ${buffer} has 12 bytes, but its event type ${buffer.types.event.name} needs 16: open the map with the type that programs write`,
       ),
     );
     expect(buffer.drain(() => {}, { inPlace: true })).toBe(1);

@@ -18,7 +18,7 @@ describe("contents that cannot be", () => {
       const memory = new FakePerf(4096, released);
       memory.written = written;
       using reader = readerOf([memory]);
-      const message = `${corrupt}${released} bytes of it were read and the kernel has written ${written}, in a buffer of 4096 bytes`;
+      const message = `${corrupt}records were read up to position ${released}, and the kernel has written up to ${written}, in a buffer of 4096 bytes`;
       expect(() => numbersOf(reader)).toThrow(message);
       expect(() => reader.hold(1, 4096)).toThrow(message);
       expect(reader.isCorrupt).toBe(true);
@@ -40,7 +40,7 @@ describe("contents that cannot be", () => {
       using reader = readerOf([memory]);
       memory.putNumber(1);
       memory.record(type, new Uint8Array(body).fill(255), size);
-      const message = `${corrupt}at position 16 a record of type ${type} claims ${size} bytes, which cannot be, and the kernel has written up to ${memory.written}; did this process`;
+      const message = `${corrupt}the record of type ${type} at position 16 has an impossible size of ${size} bytes; the kernel has written up to ${memory.written}; did this process`;
       const numbers: number[] = [];
       const drain = () =>
         reader.drain((view, offset) => void numbers.push(view.getUint32(offset, true)), everything);

@@ -58,7 +58,7 @@ describe("a perf buffer", () => {
     ] as const) {
       expect(make({ size: wrong })).toThrow(RangeError);
       expect(make({ size: wrong })).toThrow(
-        "size: the buffer of a CPU takes a power of two that is a multiple of the page size",
+        "size: expected a power of two that is a multiple of the page size",
       );
       expect(make({ size: wrong })).toThrow(remedy);
     }
@@ -77,7 +77,7 @@ describe("a perf buffer", () => {
       );
     }
     expect(make({ watermark: 64, wakeupEvents: 2 })).toThrow(
-      "wakeupEvents: there is a watermark already",
+      "wakeupEvents: watermark is set, too: use only one of the two",
     );
     expect(make({ paused: 1 })).toThrow("paused: expected true or false, got 1");
     expect(make({ watermarks: 1 })).toThrow('did you mean "watermark"?');

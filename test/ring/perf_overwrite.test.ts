@@ -328,7 +328,7 @@ describe("a perf buffer in overwrite mode", () => {
       buffer.peekRaw(({ buffer: memory }) => void (memory as ArrayBuffer).transfer());
       for (const read of [() => buffer.peek(), () => buffer.drain(() => {})]) {
         expect(read).toThrow(
-          "cannot be read any more: the buffer of a view of its memory was transferred",
+          "cannot be read any more: the ArrayBuffer of a view of its memory was transferred",
         );
       }
       expect(buffer.backlog).toBe(0);
@@ -339,8 +339,8 @@ describe("a perf buffer in overwrite mode", () => {
     const before = countResources();
     const make = (options: object) => () =>
       new PerfBuffer({ event: t.u32, size, overwrite: true, ...options });
-    expect(make({ watermark: 100 })).toThrow("leave out watermark");
-    expect(make({ wakeupEvents: 10 })).toThrow("leave out wakeupEvents");
+    expect(make({ watermark: 100 })).toThrow("remove watermark");
+    expect(make({ wakeupEvents: 10 })).toThrow("remove wakeupEvents");
     expect(make({ overwrite: 1 })).toThrow("overwrite: expected true or false, got 1");
     {
       using buffer = make({})();

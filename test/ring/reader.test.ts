@@ -143,7 +143,7 @@ test("a record that claims more than programs have written is an error, again an
   const drain = () =>
     reader.drain((view, offset) => void events.push(view.getUint32(offset, true)), everything);
   const message =
-    "fake ring is corrupt: at position 16 a record claims 1000 bytes, but programs have written up to 32 only; was its memory changed by another process?";
+    "fake ring is corrupt: the record at position 16 has a length of 1000 bytes, but programs have written only up to 32; was its memory changed by another process?";
   expect(drain).toThrow(message);
   expect(drain).toThrow(message);
   expect(events).toEqual([1]);

@@ -25,7 +25,7 @@ bpfTest("records are as long as the event's type was when the ring was made", as
   expect(take()).toEqual([7]);
   event.size = 0;
   producer.put(Uint8Array.of(7, 0));
-  expect(take).toThrow("has 2 bytes, but its event type u32 takes 4");
+  expect(take).toThrow("has 2 bytes, but its event type u32 needs 4");
 });
 
 bpfTest("records of every length come whole and in order, over hundreds of wrap-arounds", () => {

@@ -19,7 +19,7 @@ function setup(count: number) {
 }
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
-const underWay = "is being drained: the callback that runs has to return first";
+const underWay = "is being drained: call this after the running callback has returned";
 
 /** Subscribes; at the event `last` the callback ends that and does something else. */
 async function subscribeUntil(

@@ -24,7 +24,7 @@ class Room implements Disposable {
         if (this.failure !== undefined) throw this.failure;
         return length <= this.room;
       },
-      refusal: () => new DisposedError("fake ring"),
+      disposedError: () => new DisposedError("fake ring"),
     };
     this.queue = new RoomQueue(writer, (onRoom) => this.#signal(onRoom));
   }
@@ -211,7 +211,7 @@ test("what fails fails for whom it concerns", async () => {
 
 test("a wait that cannot begin is rejected", async () => {
   const failure = new Error("no wait today");
-  const writer = { hasRoomFor: () => false, refusal: () => new DisposedError("fake ring") };
+  const writer = { hasRoomFor: () => false, disposedError: () => new DisposedError("fake ring") };
   using queue = new RoomQueue(writer, () => {
     throw failure;
   });

@@ -92,7 +92,7 @@ test("garbage in place of a header is corruption where nobody released it", () =
     drained(reader, (value) => {
       if (value === 3) memory.setHeader(4 * 16, 100_000, 0);
     });
-  expect(drain).toThrow("at position 64 a record claims 100000 bytes");
+  expect(drain).toThrow("the record at position 64 has a length of 100000 bytes");
   expect(reader.isCorrupt).toBe(true);
 });
 

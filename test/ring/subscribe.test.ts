@@ -234,7 +234,7 @@ bpfTest("in place, one object shows each event, and nothing after the look", asy
 
 bpfTest("in place takes a struct, and says so", () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
-  const message = "inPlace: expected an event that is a t.struct";
+  const message = "inPlace: expected an event type that is a t.struct";
   expect(() => ring.subscribe(() => {}, { inPlace: true })).toThrow(message);
   expect(() => ring.drain(() => {}, { inPlace: true })).toThrow(message);
   expect(() => ring.batches({ inPlace: true })).toThrow(message);

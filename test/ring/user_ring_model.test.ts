@@ -82,7 +82,7 @@ function runModel(
     return at;
   };
   for (let step = 0; step < repetitions(300); step++) {
-    const length = below(4) === 0 ? below(writer.largest + 1) : below(200);
+    const length = below(4) === 0 ? below(writer.maxLength + 1) : below(200);
     const fits = Math.ceil((length + 8) / 8) * 8 <= roomLeft();
     const value = below(256);
     const bytes = new Uint8Array(length).fill(value);

@@ -147,7 +147,7 @@ userRingTest("lengths are checked before anything is written", () => {
     );
   }
   using large = new UserRingBuf({ size: 4096, event: t.bytes(4089) });
-  const message = "event: bytes(4089) takes 4089 bytes, and a record of the user_ringbuf map";
+  const message = "event: bytes(4089) needs 4089 bytes, but a record of the user_ringbuf map";
   expect(() => large.output(new Uint8Array(4089))).toThrow(message);
   expect(() => large.reserve()).toThrow("length: expected an integer from 0 to 4088, got 4089");
   expect([ring.backlog, large.backlog]).toEqual([0, 0]);

@@ -55,7 +55,7 @@ test("a discarded record is passed over", () => {
 
 test("the ring can be filled to the last byte, and no further", () => {
   const { memory, writer, reserve } = setUp();
-  expect(writer.largest).toBe(4088);
+  expect(writer.maxLength).toBe(4088);
   expect(writer.copy(new Uint8Array(4088).fill(5))).toBe(true);
   expect(writer.backlog).toBe(4096);
   expect(writer.hasRoomFor(0)).toBe(false);
@@ -68,7 +68,7 @@ test("the ring can be filled to the last byte, and no further", () => {
 
 test("a record has no more bytes than the kernel takes", () => {
   const { writer } = setUp(2 ** 26);
-  expect(writer.largest).toBe(2 ** 24 - 1);
+  expect(writer.maxLength).toBe(2 ** 24 - 1);
   for (const length of [2 ** 24, -1, 1.5, Number.NaN, "4", null]) {
     expect(() => writer.checkLength(length as number)).toThrow(
       "length: expected an integer from 0 to 16777215",
@@ -76,7 +76,7 @@ test("a record has no more bytes than the kernel takes", () => {
   }
   expect(() => setUp().writer.checkType(t.bytes(4089))).toThrow(
     new RangeError(
-      "event: bytes(4089) takes 4089 bytes, and a record of the fake ring has 4088 at most",
+      "event: bytes(4089) needs 4089 bytes, but a record of the fake ring has at most 4088",
     ),
   );
 });
@@ -99,7 +99,7 @@ test("a record that is set stays as it is when the type refuses the value, and c
   expect(words(memory.drain())).toEqual([[1, 2]]);
   const short = reserve(7);
   expect(() => short?.set({ first: 1, second: 2 })).toThrow(
-    "a record of 7 bytes is too short for its event type struct { first: u32, second: u32 }, which takes 8",
+    "a record of 7 bytes is too short for its event type struct { first: u32, second: u32 }, which needs 8: reserve a longer one",
   );
 });
 
@@ -137,7 +137,7 @@ test("an event's own code cannot write to the ring that the event is being encod
   expect(writer.output(pair, event)).toBe(true);
   expect(refusals).toEqual(
     Array(5).fill(
-      "Error: fake ring takes no record while an event is being encoded for it: write it before or after",
+      "Error: no record can be written to fake ring while an event is being encoded for it: write it before or after that event",
     ),
   );
   expect(words(memory.drain())).toEqual([[1, 2]]);
@@ -202,7 +202,7 @@ test("after it is settled, a record refuses everything but disposal", () => {
       () => record.submit(),
       () => record.discard(),
     ]) {
-      expect(use).toThrow(`the record was ${state} already: it cannot be used any more`);
+      expect(use).toThrow(`the record was ${state} already and cannot be used any more`);
     }
     record[Symbol.dispose]();
     expect(record.isOpen).toBe(false);
