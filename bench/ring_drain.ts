@@ -1,19 +1,18 @@
 /**
- * What it takes to read a record that is there already, beside the same in C with libbpf.
+ * Time to read a record from a full ring, compared with C and libbpf.
  *
  *   bun bench/ring_drain.ts
  *
- * A program fills a ring with records, then one thread drains it, and only the draining is timed. C calls a callback that
- * adds up lengths (`ring_buffer__consume`); so does `drainRaw`. The other ways read three fields of each record, two of
- * them 64 bits wide, and are held against C's figure for records of the same size. Objects that a callback does not keep, as
- * here, the engine may see no need to make; those of an array it makes.
+ * A program fills a ring with records, then one thread drains it. Only the drain is timed. In C (`ring_buffer__consume`) and with
+ * `drainRaw`, a callback adds up lengths. The other methods read three fields of each record, two of them with 64 bits, and are compared
+ * with C's figure for records of the same size. The callbacks here keep no object, so the engine need not allocate objects, except
+ * those in arrays.
  *
- * A figure on a shared virtual machine changes by a third with what its neighbours do, and both sides of a ratio change
- * together: hence C is measured right before and after each way, each round gives a ratio, and the median of the rounds
- * counts. Each way has a ring of its own, as the engine compiles a ring's drain loop for the callbacks that it has seen
- * there; the first drains, while it does that, are not counted. C's process reads that very ring: memory that is in the
- * processor's caches already is read in a third of the time. For the same reason, what was in another ring before is followed
- * by some drains that are not counted.
+ * On a shared virtual machine a figure varies by a third with the load of other machines. Both sides of a ratio vary together: therefore C
+ * is measured before and after each method, each round has a ratio, and the result is the median of the rounds. Each method has a
+ * separate ring, because the engine compiles the drain loop of a ring for the callbacks that it has called. The first drains, during
+ * the compilation, are not counted. C reads the same ring, because memory in the caches of the processor is read in a third of the time.
+ * For the same reason, uncounted drains precede the measurement after another ring was used.
  */
 import { type Program, RingBuf, type t } from "../src/index.ts";
 import type { Peer } from "./peer.ts";
@@ -24,9 +23,9 @@ import type { Figure, Report, Target } from "./support/report.ts";
 import { filledEvent, filler, headerSize, runMany } from "./support/ring_programs.ts";
 import { median, medianRatio } from "./support/statistics.ts";
 
-/** Drains in a row, of which the median counts: on both sides, in each round. */
-const drainsAtOnce = 11;
-/** Of the size that is read in all ways. */
+/** The number of consecutive drains in a round, on each side. Their median counts. */
+const drainsPerRound = 11;
+/** The record size with which all methods are measured. */
 const commonSize = 64;
 const sizes = [16, commonSize, 256, 2048];
 

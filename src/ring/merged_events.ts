@@ -294,7 +294,7 @@ class MergedSource<E> extends RecordSource<E> {
 
 /** The map of a {@link MergedSource}: it waits for all buffers. */
 class MergedMap implements ConsumedMap {
-  /** Not a map id: each buffer is claimed by its own id. */
+  /** An id that is not a map id, because each buffer is claimed by its own id. */
   readonly id = 0;
   readonly #reader: MergedReader;
   readonly #watches: Map<Member, Watch>;

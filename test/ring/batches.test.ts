@@ -32,62 +32,56 @@ bpfTest("batches() yields arrays of at most `max` events and waits for more", as
   expect(ring.drain(() => {})).toBe(1);
 });
 
-bpfTest(
-  "a batch in place can be iterated repeatedly until the next one is requested",
-  async () => {
-    using test = setup();
-    const { ring, producer } = test;
-    put(producer, 10);
-    producer.discard();
-    put(producer, 2, 10);
-    const values: number[][] = [];
-    const batches: Batch<{ value: number }>[] = [];
-    const events = new Set<{ value: number }>();
-    for await (const batch of ring.batches({ max: 8, inPlace: true })) {
-      batches.push(batch);
-      expect(batch.released).toBe(false);
-      const seen: number[] = [];
-      for (const event of batch) {
-        events.add(event);
-        seen.push(event.value);
-      }
-      expect(Array.from(batch, ({ value }) => value)).toEqual(seen);
-      expect(batch.length).toBe(seen.length);
-      values.push(seen);
-      // The room is released only after the next request.
-      expect(ring.backlog).toBeGreaterThanOrEqual(batch.length * 16);
-      if (values.length === 2) break;
+bpfTest("a batch in place can be iterated repeatedly until the next one is requested", async () => {
+  using test = setup();
+  const { ring, producer } = test;
+  put(producer, 10);
+  producer.discard();
+  put(producer, 2, 10);
+  const values: number[][] = [];
+  const batches: Batch<{ value: number }>[] = [];
+  const events = new Set<{ value: number }>();
+  for await (const batch of ring.batches({ max: 8, inPlace: true })) {
+    batches.push(batch);
+    expect(batch.released).toBe(false);
+    const seen: number[] = [];
+    for (const event of batch) {
+      events.add(event);
+      seen.push(event.value);
     }
-    expect(values).toEqual([
-      [0, 1, 2, 3, 4, 5, 6, 7],
-      [8, 9, 10, 11],
-    ]);
-    expect(ring.backlog).toBe(0);
-    expect(events.size).toBe(1);
-    for (const batch of batches) {
-      expect(batch.released).toBe(true);
-      expect(() => [...batch]).toThrow("the batch was released");
-    }
-    expect(() => [...events][0]?.value).toThrow("this event was released");
-    expect(ring.stats).toMatchObject({ events: 12, discarded: 1, batches: 2, largestBatch: 8 });
-  },
-);
+    expect(Array.from(batch, ({ value }) => value)).toEqual(seen);
+    expect(batch.length).toBe(seen.length);
+    values.push(seen);
+    // The room is released only after the next request.
+    expect(ring.backlog).toBeGreaterThanOrEqual(batch.length * 16);
+    if (values.length === 2) break;
+  }
+  expect(values).toEqual([
+    [0, 1, 2, 3, 4, 5, 6, 7],
+    [8, 9, 10, 11],
+  ]);
+  expect(ring.backlog).toBe(0);
+  expect(events.size).toBe(1);
+  for (const batch of batches) {
+    expect(batch.released).toBe(true);
+    expect(() => [...batch]).toThrow("the batch was released");
+  }
+  expect(() => [...events][0]?.value).toThrow("this event was released");
+  expect(ring.stats).toMatchObject({ events: 12, discarded: 1, batches: 2, largestBatch: 8 });
+});
 
-bpfTest(
-  "leaving the loop over a batch in place releases the whole batch",
-  async () => {
-    using test = setup();
-    const { ring, producer } = test;
-    put(producer, 10);
-    for await (const batch of ring.batches({ max: 6, inPlace: true })) {
-      for (const { value } of batch) if (value === 1) break;
-      break;
-    }
-    const rest: number[] = [];
-    ring.drain(({ value }) => void rest.push(value));
-    expect(rest).toEqual([6, 7, 8, 9]);
-  },
-);
+bpfTest("leaving the loop over a batch in place releases the whole batch", async () => {
+  using test = setup();
+  const { ring, producer } = test;
+  put(producer, 10);
+  for await (const batch of ring.batches({ max: 6, inPlace: true })) {
+    for (const { value } of batch) if (value === 1) break;
+    break;
+  }
+  const rest: number[] = [];
+  ring.drain(({ value }) => void rest.push(value));
+  expect(rest).toEqual([6, 7, 8, 9]);
+});
 
 bpfTest("disposal of the ring releases the batch in place that is being read", async () => {
   using test = setup();

@@ -132,7 +132,7 @@ test("a ring that would be full before the interval ends is checked sooner", asy
   expect(consumer.looks.slice(0, 3)).toEqual([0, 30, 0]);
 });
 
-rateTest("in the mode "poll", such a ring is checked in every turn of the event loop", async () => {
+rateTest("in poll mode, a ring that would be full within a millisecond is checked in every turn", async () => {
   using consumer = new Drainer({ wakeup: "poll" });
   consumer.put(120);
   consumer.consume();
@@ -143,7 +143,7 @@ rateTest("in the mode "poll", such a ring is checked in every turn of the event 
   expect(consumer.looks.every((found) => found === 120)).toBe(true);
 });
 
-test("the mode "interrupt" never polls, even with many events", async () => {
+test("interrupt mode never polls, even with many events", async () => {
   using consumer = new Drainer({ wakeup: "interrupt" });
   consumer.consume();
   for (let round = 0; round < 5; round++) {
@@ -155,7 +155,7 @@ test("the mode "interrupt" never polls, even with many events", async () => {
   expect(consumer.counts).toMatchObject({ wakeups: 5, polls: 0 });
 });
 
-test("the mode "poll" never waits for a wake-up", async () => {
+test("poll mode never waits for a wake-up", async () => {
   using consumer = new Drainer({ wakeup: "poll" });
   consumer.consume();
   await intervals(10);

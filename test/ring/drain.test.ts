@@ -78,36 +78,42 @@ bpfTest("a record that is longer than the event type is decoded from its start",
   expect(drained(setup.ring)).toEqual([1]);
 });
 
-bpfTest("drain() throws a RangeError at a record that is too short, and the following events stay", () => {
-  using setup = numbers();
-  const { ring, producer } = setup;
-  producer.putNumber(1);
-  producer.put(Uint8Array.of(1, 2, 3));
-  producer.putNumber(2);
-  const events: number[] = [];
-  const drain = () => ring.drain((event) => void events.push(event));
-  expect(drain).toThrow(
-    new RangeError(
-      `a record of ${ring} has 3 bytes, but its event type u32 needs 4: open the map with the type that programs write`,
-    ),
-  );
-  expect(events).toEqual([1]);
-  expect(drain()).toBe(1);
-  expect(events).toEqual([1, 2]);
-});
+bpfTest(
+  "drain() throws a RangeError at a record that is too short, and the following events stay",
+  () => {
+    using setup = numbers();
+    const { ring, producer } = setup;
+    producer.putNumber(1);
+    producer.put(Uint8Array.of(1, 2, 3));
+    producer.putNumber(2);
+    const events: number[] = [];
+    const drain = () => ring.drain((event) => void events.push(event));
+    expect(drain).toThrow(
+      new RangeError(
+        `a record of ${ring} has 3 bytes, but its event type u32 needs 4: open the map with the type that programs write`,
+      ),
+    );
+    expect(events).toEqual([1]);
+    expect(drain()).toBe(1);
+    expect(events).toEqual([1, 2]);
+  },
+);
 
-bpfTest("the event whose callback throws counts as delivered, and the following events stay", () => {
-  using setup = numbers();
-  const { ring, producer } = setup;
-  for (const value of [1, 2, 3]) producer.putNumber(value);
-  const failure = new Error("of the callback");
-  expect(() =>
-    ring.drain((event) => {
-      if (event === 2) throw failure;
-    }),
-  ).toThrow(failure);
-  expect(drained(ring)).toEqual([3]);
-});
+bpfTest(
+  "the event whose callback throws counts as delivered, and the following events stay",
+  () => {
+    using setup = numbers();
+    const { ring, producer } = setup;
+    for (const value of [1, 2, 3]) producer.putNumber(value);
+    const failure = new Error("of the callback");
+    expect(() =>
+      ring.drain((event) => {
+        if (event === 2) throw failure;
+      }),
+    ).toThrow(failure);
+    expect(drained(ring)).toEqual([3]);
+  },
+);
 
 bpfTest("another object for the same ring cannot be a second consumer", async () => {
   using setup = numbers();
@@ -176,18 +182,21 @@ bpfTest("a long drain releases room before it ends", () => {
   expect(readmitted).toBeGreaterThan(count / 2);
 });
 
-bpfTest("two objects for one ring can drain in turn, and each record is delivered to one of them", () => {
-  using setup = numbers();
-  const { ring, producer } = setup;
-  using other = ring.dup();
-  const seen: number[] = [];
-  for (let value = 0; value < 2000; value++) {
-    expect(producer.putNumber(value)).toBe(true);
-    if (value % 3 === 0) seen.push(...drained(value % 2 === 0 ? ring : other));
-  }
-  seen.push(...drained(other));
-  expect(seen).toEqual(Array.from({ length: 2000 }, (_, value) => value));
-});
+bpfTest(
+  "two objects for one ring can drain in turn, and each record is delivered to one of them",
+  () => {
+    using setup = numbers();
+    const { ring, producer } = setup;
+    using other = ring.dup();
+    const seen: number[] = [];
+    for (let value = 0; value < 2000; value++) {
+      expect(producer.putNumber(value)).toBe(true);
+      if (value % 3 === 0) seen.push(...drained(value % 2 === 0 ? ring : other));
+    }
+    seen.push(...drained(other));
+    expect(seen).toEqual(Array.from({ length: 2000 }, (_, value) => value));
+  },
+);
 
 bpfTest("drain() and drainRaw() check their arguments before they consume anything", () => {
   using setup = numbers();

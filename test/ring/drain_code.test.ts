@@ -102,17 +102,14 @@ bpfTest("rings can be drained if code cannot be generated from strings", async (
   });
 });
 
-bpfTest(
-  "loops that wait for records of another thread see them in optimized code",
-  async () => {
-    const ended = await runBun([`${children}/spinning.ts`], { timeout: 30_000 });
-    expect(ended).toMatchObject({
-      exitCode: 0,
-      stdout: "backlog: seen\ndrain: seen\ndrainRaw: seen\n",
-      stderr: "",
-    });
-  },
-);
+bpfTest("loops that wait for records of another thread see them in optimized code", async () => {
+  const ended = await runBun([`${children}/spinning.ts`], { timeout: 30_000 });
+  expect(ended).toMatchObject({
+    exitCode: 0,
+    stdout: "backlog: seen\ndrain: seen\ndrainRaw: seen\n",
+    stderr: "",
+  });
+});
 
 bpfTest("events and views in place that are kept do not crash optimized code", async () => {
   const ended = await runBun([`${children}/kept_in_place.ts`], { timeout: 30_000 });

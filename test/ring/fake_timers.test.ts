@@ -158,16 +158,19 @@ test("a reserved record is checked again while timers are fake", async () => {
   await iterator.return();
 });
 
-bpfTest("a timer that is cancelled or unreferenced while timers are fake stays cancelled or unreferenced", async () => {
-  jest.useFakeTimers();
-  using ring = new RingBuf({ size: 4096, event: t.u32 });
-  using subscription = ring.subscribe(() => {}, { wakeup: "poll" });
-  subscription.unref();
-  await until(() => ring.stats.polls > 2);
-  expect(ring.stats.polls).toBeGreaterThan(2);
-  subscription[Symbol.dispose]();
-  const { polls } = ring.stats;
-  const end = monotonicNanoseconds() + 20e6;
-  await until(() => monotonicNanoseconds() > end);
-  expect(ring.stats.polls).toBe(polls);
-});
+bpfTest(
+  "a timer that is cancelled or unreferenced while timers are fake stays cancelled or unreferenced",
+  async () => {
+    jest.useFakeTimers();
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using subscription = ring.subscribe(() => {}, { wakeup: "poll" });
+    subscription.unref();
+    await until(() => ring.stats.polls > 2);
+    expect(ring.stats.polls).toBeGreaterThan(2);
+    subscription[Symbol.dispose]();
+    const { polls } = ring.stats;
+    const end = monotonicNanoseconds() + 20e6;
+    await until(() => monotonicNanoseconds() > end);
+    expect(ring.stats.polls).toBe(polls);
+  },
+);

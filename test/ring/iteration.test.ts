@@ -23,22 +23,25 @@ bpfTest("for await delivers present events and then new ones, in order", async (
   expect(events).toEqual(Array.from({ length: 21 }, (_, value) => value));
 });
 
-bpfTest("leaving the loop keeps undelivered events, and a second loop continues in order", async () => {
-  using ring = new RingBuf({ size: 4096, event: t.u32 });
-  using producer = new Producer(ring);
-  for (let value = 0; value < 6; value++) producer.putNumber(value);
-  const events: number[] = [];
-  for await (const event of ring) {
-    events.push(event);
-    if (event === 2) break;
-  }
-  ring.drain((event) => void events.push(event), { limit: 1 });
-  for await (const event of ring) {
-    events.push(event);
-    if (event === 5) break;
-  }
-  expect(events).toEqual([0, 1, 2, 3, 4, 5]);
-});
+bpfTest(
+  "leaving the loop keeps undelivered events, and a second loop continues in order",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    for (let value = 0; value < 6; value++) producer.putNumber(value);
+    const events: number[] = [];
+    for await (const event of ring) {
+      events.push(event);
+      if (event === 2) break;
+    }
+    ring.drain((event) => void events.push(event), { limit: 1 });
+    for await (const event of ring) {
+      events.push(event);
+      if (event === 5) break;
+    }
+    expect(events).toEqual([0, 1, 2, 3, 4, 5]);
+  },
+);
 
 bpfTest("an exception in the loop's body ends the iteration", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });

@@ -41,7 +41,7 @@ bpfTest("a ring works beyond 2^31 and 2^32 bytes, with every kind of consumer", 
   const put = () => {
     for (let count = 0; count < 3; count++) expect(producer.putNumber(written++)).toBe(true);
   };
-  // One in five runs leaves no room for another quarter.
+  // Three quarters per round: the numbered records leave no room for a fourth.
   for (let round = 0; ring.stats.bytes < 2 ** 32 + size; round++) {
     put();
     for (let run = 0; run < 3; run++) program.testRun({ data: packet });

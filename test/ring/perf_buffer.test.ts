@@ -21,24 +21,24 @@ function drained(buffer: PerfBuffer<t.Type<number>>, limit?: number): number[] {
   return events;
 }
 
-/** The length that the kernel says of a record with a payload of so many bytes. */
+/** Returns the length that the kernel reports for a record with a payload of `length` bytes. */
 function padded(length: number): number {
   return Math.ceil((length + 4) / 8) * 8 - 4;
 }
 
-/** The bytes of a record that can be told from every other: its number, then a pattern made of it. */
+/** Returns the bytes of a record that differ from those of every other: its number, then a pattern that is computed from it. */
 function payload(sequence: number, length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, index) => (sequence * 7 + index * 13 + length) & 0xff);
 }
 
 describe("a drain", () => {
-  bpfTest("of an empty buffer gives nothing", () => {
+  bpfTest("of an empty buffer returns 0 without a call", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     expect(buffer.drain(() => expect.unreachable())).toBe(0);
     expect(buffer.drainRaw(() => expect.unreachable())).toBe(0);
   });
 
-  bpfTest("decodes what is there, in order, as far as the limit goes", () => {
+  bpfTest("decodes events in order, up to the limit", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     onCpu(buffer.cpus[0] as number, () => {
@@ -50,7 +50,7 @@ describe("a drain", () => {
     expect(buffer.stats).toMatchObject({ events: 3, bytes: 48, lost: 0, backlog: 0, batches: 2 });
   });
 
-  bpfTest("takes what is there when it starts", () => {
+  bpfTest("leaves records that programs write during the call", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     producer.putNumber(0);
@@ -63,7 +63,7 @@ describe("a drain", () => {
     expect(drained(buffer)).toEqual([1]);
   });
 
-  bpfTest("refuses another consumer meanwhile", () => {
+  bpfTest("makes other consumers throw meanwhile", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     producer.putNumber(1);
@@ -78,7 +78,7 @@ describe("a drain", () => {
     expect(() => buffer.drain(() => {})).toThrow("end that subscription first");
   });
 
-  bpfTest("ends with a record that is too short for its type, and goes on behind it", () => {
+  bpfTest("throws at a record that is too short, and the next drain continues after it", () => {
     using buffer = new PerfBuffer({
       event: t.struct({ first: t.u64Number, second: t.u64Number }),
       size,
@@ -97,7 +97,7 @@ describe("a drain", () => {
     expect(buffer.drain(() => {}, { inPlace: true })).toBe(1);
   });
 
-  bpfTest("in place shows one object, also for a record that wraps around the end", () => {
+  bpfTest("in place passes one object, even for a record that wraps around the end", () => {
     using buffer = new PerfBuffer({ event: t.struct({ value: t.u32, text: t.bytes(64) }), size });
     using producer = new PerfProducer(buffer, 68);
     const shown = new Set<object>();
@@ -115,7 +115,7 @@ describe("a drain", () => {
     expect(shown.size).toBe(1);
   });
 
-  bpfTest("gives every length of payload whole, over many wrap-arounds, with its padding", () => {
+  bpfTest("delivers payloads of every length with their padding, over many wrap-arounds", () => {
     using buffer = new PerfBuffer({ event: t.u8, size });
     using producer = new PerfProducer(buffer, 700);
     let bytes = 0;
@@ -137,12 +137,12 @@ describe("a drain", () => {
       }
     });
     expect(bytes / size).toBeGreaterThan(500);
-    // That CPU's, and the one of copies.
+    // The view of that CPU, and that of copies.
     expect(views.size).toBeLessThanOrEqual(2);
     expect(buffer.stats.bytes).toBe(bytes);
   });
 
-  bpfTest("gives random records of random CPUs whole, each CPU's in order", () => {
+  bpfTest("delivers random records of random CPUs complete, those of each CPU in order", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     using buffer = new PerfBuffer({ event: t.u8, size });
@@ -184,13 +184,13 @@ describe("a drain", () => {
     }
     drain(Number.MAX_SAFE_INTEGER);
     expect([received, written > 1000, refused > 0]).toEqual([written, true, true]);
-    // What was lost at the end is known with the record after it.
+    // The kernel reports the last losses with the next record.
     for (const cpu of buffer.cpus) onCpu(cpu, () => producer.putNumber(0));
     buffer.drain(() => {});
     expect({ seed, lost: buffer.stats.lost }).toEqual({ seed, lost: refused });
   });
 
-  bpfTest("gives the longest record that there can be", () => {
+  bpfTest("delivers a record of the maximum length", () => {
     using buffer = new PerfBuffer({ event: t.u8, size: 1 << 17 });
     const longest = 65516;
     using producer = new PerfProducer(buffer, longest);
@@ -207,8 +207,8 @@ describe("a drain", () => {
   });
 });
 
-describe("what finds no room", () => {
-  bpfTest("is counted, and so exactly: what is delivered and what is lost is all there was", () => {
+describe("a record without room", () => {
+  bpfTest("is counted exactly: delivered and lost records add up to all records", () => {
     using buffer = new PerfBuffer({ event: perfCounted, size });
     using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
     using program = perfCounter(buffer, states);
@@ -221,7 +221,7 @@ describe("what finds no room", () => {
         next.set(cpu, sequence + 1);
       });
     }
-    // What was lost last is known with the record after it.
+    // The kernel reports the last losses with the next record.
     for (const cpu of buffer.cpus) onCpu(cpu, () => runMany(program, 1));
     buffer.drain(() => {});
     const counts = states.get(0) ?? [];
@@ -231,7 +231,7 @@ describe("what finds no room", () => {
     expect(buffer.stats).toMatchObject({ events: written, lost });
   });
 
-  bpfTest("is known with the next record that finds room", () => {
+  bpfTest("is reported with the next record that has room", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     onCpu(buffer.cpus[0] as number, () => {
@@ -242,7 +242,7 @@ describe("what finds no room", () => {
       expect([drained(buffer).length, buffer.stats.lost]).toEqual([written, 0]);
       producer.putNumber(1);
       expect([drained(buffer), buffer.stats.lost]).toEqual([[1], 10]);
-      // One that no buffer has room for is lost, too.
+      // A record that is longer than the buffer is lost, too.
       using longer = new PerfProducer(buffer, size);
       expect(longer.answer(new Uint8Array(size))).toBe(ENOSPC);
       producer.putNumber(2);
@@ -250,7 +250,7 @@ describe("what finds no room", () => {
     });
   });
 
-  bpfTest("can be written again while a long drain goes on", () => {
+  bpfTest("can be written again during a long drain, which releases room", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     onCpu(buffer.cpus[0] as number, () => {
@@ -265,7 +265,7 @@ describe("what finds no room", () => {
 });
 
 describe("a pause", () => {
-  bpfTest("drops records of all CPUs and counts them, and keeps what was there", () => {
+  bpfTest("drops and counts new records of all CPUs, and keeps the records in the buffer", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     const putOnEach = (value: number) =>
@@ -287,7 +287,7 @@ describe("a pause", () => {
     expect(buffer.stats.lost).toBe(3 * on);
   });
 
-  bpfTest("can be the start", () => {
+  bpfTest("can be set by an option", () => {
     using buffer = new PerfBuffer({ event: t.u32, size, paused: true });
     using producer = new PerfProducer(buffer);
     expect([buffer.paused, producer.answer(new Uint8Array(4))]).toEqual([true, ENOSPC]);
@@ -296,7 +296,7 @@ describe("a pause", () => {
     expect(drained(buffer)).toEqual([0]);
   });
 
-  bpfTest("after disposal is refused", () => {
+  bpfTest("throws after disposal", () => {
     const buffer = new PerfBuffer({ event: t.u32, size });
     buffer[Symbol.dispose]();
     expect(() => buffer.pause()).toThrow("disposed");

@@ -1,4 +1,4 @@
-// What a perf buffer's memory cannot hold, and holds all the same.
+// Impossible contents of the memory of a perf buffer.
 import { describe, expect, test } from "bun:test";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
@@ -6,10 +6,10 @@ import { repetitions } from "../support/effort.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
 
-describe("contents that cannot be", () => {
+describe("impossible contents", () => {
   const corrupt = "the buffer of CPU 0 of fake map is corrupt: ";
 
-  test("are an error before anything is read, as positions", () => {
+  test("of positions are an error before a record is read", () => {
     for (const [released, written] of [
       [16, 0],
       [0, 4096 + 8],
@@ -25,14 +25,14 @@ describe("contents that cannot be", () => {
     }
   });
 
-  test("are an error at the record, again and again, behind those before it", () => {
+  test("of a record are an error in each drain, after the records before it were delivered", () => {
     for (const [body, size, type] of [
       [16, 0, 9],
       [16, 4, 9],
       [16, 20, 9],
       [16, 32, 9],
       [16, 0xfff8, 3],
-      // A sample without room for the length of its data, and one whose data claim more than there is.
+      // A sample without room for the length of its data, and one whose data is longer than the sample.
       [0, 8, 9],
       [24, 32, 9],
     ] as const) {
@@ -55,13 +55,13 @@ describe("contents that cannot be", () => {
     }
   });
 
-  test("of any kind neither make a look endless nor have it read outside", () => {
+  test("of any kind neither make a drain endless nor make it read outside the memory", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     for (let round = 0; round < repetitions(3000); round++) {
       const memory = new FakePerf(1024);
       for (let at = 0; at < memory.size; at += 8) {
-        // Mostly headers that could be, so that a walk gets somewhere.
+        // Mostly valid headers, so that a drain gets beyond the first one.
         memory.data.setUint32(at, random(4) === 0 ? random(12) : 9, true);
         memory.data.setUint16(at + 4, random(0x10000), true);
         memory.data.setUint16(at + 6, random(8) === 0 ? random(0x10000) : 8 * random(8), true);
