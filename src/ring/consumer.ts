@@ -17,8 +17,8 @@ import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
 
 /**
- * Counts of the work of a buffer and its consumers, since the buffer object was created. A drain is counted when it ends: its callback
- * sees the counts from before the drain.
+ * Counts of the work of a buffer and its consumers, since the buffer object was created. A drain is counted when it ends: its
+ * callback sees the counts from before the drain.
  */
 export interface ConsumerStats {
   /** The number of delivered events. */
@@ -30,14 +30,14 @@ export interface ConsumerStats {
   /**
    * The number of events for which the buffer had no room.
    *
-   * In a ring buffer: those that programs counted (`asm.reserveOrCount()`, `asm.outputOrCount()`, `asm.countLost()`) since the counter was
-   * created. Events that a program drops without counting are not included. In a perf buffer: those that the kernel counted and
-   * reported so far, including those dropped while the buffer was paused.
+   * In a ring buffer: those that programs counted (`asm.reserveOrCount()`, `asm.outputOrCount()`, `asm.countLost()`) since the
+   * counter was created. Events that a program drops without counting are not included. In a perf buffer: those that the kernel
+   * counted and reported so far, including those dropped while the buffer was paused.
    */
   readonly lost: number;
   /**
-   * The number of bytes that programs overwrote before they were read. Always 0 without the flag `"rb_overwrite"` of a ring buffer or the
-   * option `overwrite` of a perf buffer.
+   * The number of bytes that programs overwrote before they were read. Always 0 without the flag `"rb_overwrite"` of a ring
+   * buffer or the option `overwrite` of a perf buffer.
    */
   readonly overwrittenBytes: number;
   /** The number of times that the kernel woke a consumer. */
@@ -149,7 +149,8 @@ export class RecordSource<E> implements Disposable {
    * Returns a callback for records that calls `fn` with each event: decoded, or read in place by the cursor.
    *
    * Call it for each drain, because the reader can have changed to specialized code. Without such a change it returns the same
-   * function: the engine compiles the objects that a function refers to into its code only if there is one closure of that function.
+   * function: the engine compiles the objects that a function refers to into its code only if there is one closure of that
+   * function.
    */
   callback(fn: (event: E) => void, cursor?: StructCursor<E>): RawRecordCallback {
     const { code } = this.reader;
@@ -263,11 +264,12 @@ const quietIntervals = 3;
 const maxFillFraction = 0.4;
 
 /**
- * The base class of consumers on the event loop. It schedules the checks of the buffer (when the kernel wakes it, on a timer, or in the
- * next turn of the event loop) and ends the consumer. Subclasses deliver the events.
+ * The base class of consumers on the event loop. It schedules the checks of the buffer (when the kernel wakes it, on a timer,
+ * or in the next turn of the event loop) and ends the consumer. Subclasses deliver the events.
  *
- * The kernel sends a wake-up for each record that is committed when the consumer has caught up. A consumer that always has costs an
- * interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as network drivers do (NAPI).
+ * The kernel sends a wake-up for each record that is committed when the consumer has caught up. A consumer that always has
+ * costs an interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as network drivers
+ * do (NAPI).
  */
 export abstract class Consumer {
   protected readonly source: RecordSource<unknown>;
@@ -283,7 +285,10 @@ export abstract class Consumer {
   /** The totals after the last check. */
   #events: number;
   #bytes: number;
-  /** The start of the current measuring interval, and the counts since then. While this polls, intervals have at least the set length. */
+  /**
+   * The start of the current measuring interval, and the counts since then. While this polls, intervals have at least the set
+   * length.
+   */
   #windowStart = monotonicMilliseconds();
   #windowEvents = 0;
   #windowBytes = 0;
@@ -334,7 +339,10 @@ export abstract class Consumer {
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  /** Checks the buffer now, delivers events and schedules the next check if one is needed. Returns the number of delivered items. */
+  /**
+   * Checks the buffer now, delivers events and schedules the next check if one is needed. Returns the number of delivered
+   * items.
+   */
   abstract consume(): number;
 
   /** Ends the consumer because its signal has aborted. */
@@ -381,8 +389,8 @@ export abstract class Consumer {
     }
     this.#retryMilliseconds = minRetryMilliseconds;
     const { wakeup, interval, maxLatency } = this.#settings;
-    // A timer is too late for a buffer that fills within a millisecond. So is a busy loop: the scheduler preempts a thread that never
-    // sleeps, and runs a thread that has just been woken sooner.
+    // A timer is too late for a buffer that fills within a millisecond. So is a busy loop: the scheduler preempts a thread that
+    // never sleeps, and runs a thread that has just been woken sooner.
     if (this.#isPolling && (wakeup === "poll" || untilFull >= 1)) {
       this.#watch.disarm();
       this.#after(interval, untilFull);
@@ -416,8 +424,8 @@ export abstract class Consumer {
   }
 
   /**
-   * Schedules a check after one that found a reserved record at the consumer position. The kernel reports such a buffer as readable,
-   * so waiting for it would spin. Most programs submit a record within microseconds, but some can sleep meanwhile.
+   * Schedules a check after one that found a reserved record at the consumer position. The kernel reports such a buffer as
+   * readable, so waiting for it would spin. Most programs submit a record within microseconds, but some can sleep meanwhile.
    */
   #retry(hasProgressed: boolean, untilFull: number): void {
     if (hasProgressed) this.#retryMilliseconds = minRetryMilliseconds;

@@ -1,6 +1,6 @@
 /**
- * A callback that gets a record in place: its payload is the `length` bytes of `view` from `offset` on. They are valid only until the
- * callback returns.
+ * A callback that gets a record in place: its payload is the `length` bytes of `view` from `offset` on. They are valid only
+ * until the callback returns.
  */
 export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
 
@@ -9,8 +9,8 @@ export interface DrainControl {
   /** Bytes of the delivered records, including the record whose callback runs. */
   delivered: number;
   /**
-   * True if a callback ended the drain or disposed of the buffer (its memory must not be accessed then), or if a second consumer has
-   * released the following records.
+   * True if a callback ended the drain or disposed of the buffer (its memory must not be accessed then), or if a second
+   * consumer has released the following records.
    */
   readonly stopped: boolean;
   /** Releases the first `bytes` bytes after the start of the drain. */
@@ -18,15 +18,15 @@ export interface DrainControl {
   /** Stores the reason for the end, and counts the result. Called last, also if a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
   /**
-   * Returns the error for a record that exceeds the written bytes, `at` bytes after the start of the drain. Returns `undefined` if a
-   * second consumer has released the record: programs may have overwritten it then.
+   * Returns the error for a record that exceeds the written bytes, `at` bytes after the start of the drain. Returns `undefined`
+   * if a second consumer has released the record: programs may have overwritten it then.
    */
   corruptRecord(at: number, length: number): Error | undefined;
 }
 
 /**
- * Reasons for the end of a drain. `"empty"`: all records were delivered. `"busy"`: the next record is reserved and not yet submitted.
- * `"limit"`: there may be more records.
+ * Reasons for the end of a drain. `"empty"`: all records were delivered. `"busy"`: the next record is reserved and not yet
+ * submitted. `"limit"`: there may be more records.
  */
 export type DrainEnd = "empty" | "busy" | "limit";
 
@@ -59,7 +59,10 @@ export interface DrainCode {
     fence: Int32Array | undefined,
     fn: RawRecordCallback,
   ): number;
-  /** Returns a callback that decodes a record and calls `fn` with the value. `rejectShort` throws for a record that is too short. */
+  /**
+   * Returns a callback that decodes a record and calls `fn` with the value. `rejectShort` throws for a record that is too
+   * short.
+   */
   decoding<E>(
     type: Decoder<E>,
     rejectShort: (length: number) => never,
@@ -75,11 +78,11 @@ export interface DrainCode {
 }
 
 /**
- * Returns the drain code. It must not refer to anything outside this function, because {@link specialize} compiles its source text
- * again. Therefore it has numbers instead of the names of the kernel's constants.
+ * Returns the drain code. It must not refer to anything outside this function, because {@link specialize} compiles its source
+ * text again. Therefore it has numbers instead of the names of the kernel's constants.
  *
- * The loop parses headers itself, although `HeldRecords` can step from record to record, too: with those steps, bench/ring_drain.ts
- * takes 1.5 times as long per record.
+ * The loop parses headers itself, although `HeldRecords` can step from record to record, too: with those steps,
+ * bench/ring_drain.ts takes 1.5 times as long per record.
  */
 function makeDrainCode(): DrainCode {
   return {
@@ -181,7 +184,8 @@ export function specialize(): DrainCode {
     const text = `"use strict"; /* copy ${copies++} */ return (${makeDrainCode})();`;
     return new Function(text)() as DrainCode;
   } catch (error) {
-    // EvalError: Bun's flag --disallow-code-generation-from-strings. SyntaxError: an executable without the source text of functions.
+    // EvalError: Bun's flag --disallow-code-generation-from-strings. SyntaxError: an executable without the source text of
+    // functions.
     if (!(error instanceof EvalError || error instanceof SyntaxError)) throw error;
     return sharedDrainCode;
   }

@@ -35,16 +35,16 @@ const defaultHighWaterMark = 64;
 /**
  * The base class of {@link RingBuf} and {@link PerfBuffer}: a map that programs write events to, and that one consumer reads.
  *
- * Consume the events that are in the buffer now with `drain` or `drainRaw`; wait for events with `for await`, `events`, `batches` or
- * `stream`; or pass a callback for new events to `subscribe` or `subscribeRaw`. `peek` returns the next event without consuming it.
- * {@link MergedEvents} is one consumer for several buffers.
+ * Consume the events that are in the buffer now with `drain` or `drainRaw`; wait for events with `for await`, `events`,
+ * `batches` or `stream`; or pass a callback for new events to `subscribe` or `subscribeRaw`. `peek` returns the next event
+ * without consuming it. {@link MergedEvents} is one consumer for several buffers.
  *
- * A buffer has one consumer at a time. A second consumer gets an error until the first has ended. Each event is delivered once. If a
- * consumer ends (by `break`, an exception, an abort or `Subscription` disposal), undelivered events stay in the buffer for the next
- * one.
+ * A buffer has one consumer at a time. A second consumer gets an error until the first has ended. Each event is delivered once.
+ * If a consumer ends (by `break`, an exception, an abort or `Subscription` disposal), undelivered events stay in the buffer for
+ * the next one.
  *
- * If several processes or threads open the same buffer, only one of them should consume. The kernel does not coordinate consumers:
- * each event goes to one of them, or to two.
+ * If several processes or threads open the same buffer, only one of them should consume. The kernel does not coordinate
+ * consumers: each event goes to one of them, or to two.
  *
  * Consumers use the clock of the machine: fake timers of tests (`jest.useFakeTimers()`) do not stop them.
  */
@@ -97,8 +97,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * Calls `fn` synchronously with each event that is in the buffer now, decoded. Returns the number of events.
    *
-   * Events that arrive during the call stay in the buffer. If `fn` throws, the drain ends and throws the same error: the event that
-   * `fn` was called with counts as delivered, and the following ones stay in the buffer. `fn` may dispose of the buffer.
+   * Events that arrive during the call stay in the buffer. If `fn` throws, the drain ends and throws the same error: the event
+   * that `fn` was called with counts as delivered, and the following ones stay in the buffer. `fn` may dispose of the buffer.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct
@@ -126,10 +126,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` synchronously with the view, offset and length of each record that is in the buffer now. Returns the number of
    * records. Nothing is copied or allocated.
    *
-   * The view is read-only memory of the kernel: a store to it ends the process with SIGSEGV. It is the same view in all calls, except
-   * in a {@link PerfBuffer}. The bytes of a record are valid only until `fn` returns: after that, programs overwrite them. Do not
-   * transfer the `ArrayBuffer` of the view (`postMessage`, `structuredClone`): the next read of the buffer would throw an error, and
-   * this object could not read any more.
+   * The view is read-only memory of the kernel: a store to it ends the process with SIGSEGV. It is the same view in all calls,
+   * except in a {@link PerfBuffer}. The bytes of a record are valid only until `fn` returns: after that, programs overwrite
+   * them. Do not transfer the `ArrayBuffer` of the view (`postMessage`, `structuredClone`): the next read of the buffer would
+   * throw an error, and this object could not read any more.
    *
    * Exceptions of `fn` and disposal work as in {@link drain}.
    *
@@ -154,8 +154,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the next event, decoded, and leaves it in the buffer. Returns `undefined` if the buffer is empty, or if a program has
-   * reserved the next record and not submitted it yet.
+   * Returns the next event, decoded, and leaves it in the buffer. Returns `undefined` if the buffer is empty, or if a program
+   * has reserved the next record and not submitted it yet.
    *
    * @throws {RangeError} if the record is shorter than the event type; it stays in the buffer
    * @throws {Error} if the buffer has a consumer
@@ -180,8 +180,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with the view, offset and length of the next record, as {@link drainRaw} does, and leaves the record in the buffer.
-   * Returns false, without a call of `fn`, in the cases in which {@link peek} returns `undefined`.
+   * Calls `fn` with the view, offset and length of the next record, as {@link drainRaw} does, and leaves the record in the
+   * buffer. Returns false, without a call of `fn`, in the cases in which {@link peek} returns `undefined`.
    *
    * @throws {Error} if the buffer has a consumer
    * @throws {DisposedError} after disposal
@@ -202,9 +202,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * Returns an iterator over the events, decoded one by one. It waits for events that have not arrived yet.
    *
-   * A waiting iterator sleeps without system calls and keeps the process alive ({@link unref} changes that). It ends if the loop is
-   * left by `break` or an exception, or if the buffer is disposed of; undelivered events stay in the buffer. If the signal aborts,
-   * `next()` rejects with its reason.
+   * A waiting iterator sleeps without system calls and keeps the process alive ({@link unref} changes that). It ends if the
+   * loop is left by `break` or an exception, or if the buffer is disposed of; undelivered events stay in the buffer. If the
+   * signal aborts, `next()` rejects with its reason.
    *
    * The buffer has its consumer from this call on, not from the first `next()`: an iterator that is not used in a loop needs a
    * `return()`.
@@ -236,13 +236,14 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns an iterator over arrays of at most `max` events each: all that have arrived since the last one. It waits if there are none.
-   * Batches cost a fraction of the time that {@link events} takes for single events.
+   * Returns an iterator over arrays of at most `max` events each: all that have arrived since the last one. It waits if there
+   * are none. Batches cost a fraction of the time that {@link events} takes for single events.
    *
-   * With `inPlace` each batch is a {@link Batch}, whose events are read in place and released when the next batch is requested. A
-   * batch that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
+   * With `inPlace` each batch is a {@link Batch}, whose events are read in place and released when the next batch is requested.
+   * A batch that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
    *
-   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the iteration ends
+   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
+   * iteration ends
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct
    * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
    * @throws {DisposedError} after disposal
@@ -276,13 +277,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with each event that arrives, decoded, until the returned subscription is disposed of. The first call is in the next
-   * turn of the event loop.
+   * Calls `fn` with each event that arrives, decoded, until the returned subscription is disposed of. The first call is in the
+   * next turn of the event loop.
    *
-   * The subscription keeps the process alive ({@link unref} changes that). An exception of `fn` becomes an uncaught exception, as in an
-   * event listener: the event counts as delivered, and the subscription continues. The same holds for the RangeError of a record that
-   * is shorter than the event type. `fn` may dispose of the subscription or the buffer; undelivered events stay in the buffer. If the
-   * signal aborts, the subscription ends without an error.
+   * The subscription keeps the process alive ({@link unref} changes that). An exception of `fn` becomes an uncaught exception,
+   * as in an event listener: the event counts as delivered, and the subscription continues. The same holds for the RangeError
+   * of a record that is shorter than the event type. `fn` may dispose of the subscription or the buffer; undelivered events
+   * stay in the buffer. If the signal aborts, the subscription ends without an error.
    *
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct
    * @throws {Error} if the buffer has a consumer already
@@ -308,8 +309,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with the view, offset and length of each record that arrives. The arguments are those of {@link drainRaw}, the rest works
-   * as in {@link subscribe}.
+   * Calls `fn` with the view, offset and length of each record that arrives. The arguments are those of {@link drainRaw}, the
+   * rest works as in {@link subscribe}.
    *
    * @throws {Error} if the buffer has a consumer already
    * @throws {DisposedError} after disposal
@@ -334,8 +335,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * Returns a web stream of the events, decoded.
    *
-   * The stream reads up to `highWaterMark` events ahead. These are lost if the stream is cancelled, or if the signal aborts, which errors
-   * the stream with its reason. If the buffer is disposed of, the stream delivers them and closes.
+   * The stream reads up to `highWaterMark` events ahead. These are lost if the stream is cancelled, or if the signal aborts,
+   * which errors the stream with its reason. If the buffer is disposed of, the stream delivers them and closes.
    *
    * @throws {Error} if the buffer has a consumer already
    * @throws {DisposedError} after disposal
@@ -356,8 +357,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Makes the waiting consumer check the buffer now, for records that no wake-up announces (`BPF_RB_NO_WAKEUP`, watermarks of perf
-   * buffers). Returns the number of events that it delivered; for `batches`, the number of batches. Returns 0 without a consumer.
+   * Makes the waiting consumer check the buffer now, for records that no wake-up announces (`BPF_RB_NO_WAKEUP`, watermarks of
+   * perf buffers). Returns the number of events that it delivered; for `batches`, the number of batches. Returns 0 without a
+   * consumer.
    *
    * @throws {DisposedError} after disposal
    */
@@ -378,8 +380,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Ends the consumer, releases delivered records, detaches every view of the buffer and closes the descriptor. A second call does
-   * nothing. A waiting iteration ends.
+   * Ends the consumer, releases delivered records, detaches every view of the buffer and closes the descriptor. A second call
+   * does nothing. A waiting iteration ends.
    *
    * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then
    */
@@ -401,8 +403,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     return watch(
       () => this.fd,
       onReady,
-      // A check without a wake-up (`flush()`, `maxLatency`, the wake-up of another merged buffer) leaves the wait unchanged. The kernel
-      // does not wake for a record that is committed during such a check, because the consumer has not caught up then.
+      // A check without a wake-up (`flush()`, `maxLatency`, the wake-up of another merged buffer) leaves the wait unchanged.
+      // The kernel does not wake for a record that is committed during such a check, because the consumer has not caught up
+      // then.
       () => this.backlog > 0,
     );
   }

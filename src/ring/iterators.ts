@@ -24,8 +24,8 @@ const slowItemMilliseconds = 0.02;
 /**
  * A consumer that delivers one item per call of `next()`, and waits if there is none.
  *
- * It ends by `return()`, an error, disposal of the buffer, or its signal. When the signal aborts, the waiting `next()` or else the next
- * call rejects with its reason.
+ * It ends by `return()`, an error, disposal of the buffer, or its signal. When the signal aborts, the waiting `next()` or else
+ * the next call rejects with its reason.
  */
 export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T, undefined> {
   readonly #items: ItemSource<T>;
@@ -255,11 +255,11 @@ export function batchItems<E>(source: RecordSource<E>, max: number): ItemSource<
 }
 
 /**
- * A batch of events in place, from `batches({ inPlace: true })`. Iteration yields one reused object per event, whose getters read the
- * memory of the buffer.
+ * A batch of events in place, from `batches({ inPlace: true })`. Iteration yields one reused object per event, whose getters
+ * read the memory of the buffer.
  *
- * A batch is valid until the next one is requested or the iteration ends. After that, reading an event throws an error. To keep an
- * event, copy it: `type.copy(event)`.
+ * A batch is valid until the next one is requested or the iteration ends. After that, reading an event throws an error. To keep
+ * an event, copy it: `type.copy(event)`.
  */
 export interface Batch<E> extends Iterable<E> {
   /** The number of events. */

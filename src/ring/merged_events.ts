@@ -44,12 +44,12 @@ export type MergedEvent<Buffers extends BuffersByName> = {
 /**
  * One consumer for several ring buffers and perf buffers: each event comes as `{ from, event }`, with the name of its buffer.
  *
- * Events of one buffer keep their order. Between buffers there is no order: they take turns, so that a busy buffer does not block the
- * others. To sort events by a time that programs record, collect them for as long as one may be delayed.
+ * Events of one buffer keep their order. Between buffers there is no order: they take turns, so that a busy buffer does not
+ * block the others. To sort events by a time that programs record, collect them for as long as one may be delayed.
  *
- * A consumer of this object is the consumer of each buffer: none of them may have another one. If a buffer is disposed of meanwhile, the
- * consumer continues with the others, and ends with the last one. An error in one buffer, such as a record that is too short, ends an
- * iteration for all. This object owns nothing: dispose of the buffers, not of it.
+ * A consumer of this object is the consumer of each buffer: none of them may have another one. If a buffer is disposed of
+ * meanwhile, the consumer continues with the others, and ends with the last one. An error in one buffer, such as a record that
+ * is too short, ends an iteration for all. This object owns nothing: dispose of the buffers, not of it.
  *
  * To have one callback per buffer, use `subscribe` of each buffer instead: all wait on the same event loop.
  *
@@ -71,7 +71,10 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   MergedEvent<Buffers>
 > {
   readonly #buffers: readonly (readonly [name: string, buffer: EventBuffer<unknown>])[];
-  /** The index of the buffer that the next consumer begins with: consumers of few events would otherwise favour the first buffers. */
+  /**
+   * The index of the buffer that the next consumer begins with: consumers of few events would otherwise favour the first
+   * buffers.
+   */
   #first = 0;
 
   constructor(buffers: Buffers) {
@@ -92,8 +95,8 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   /**
    * Calls `fn` synchronously with each event that is in one of the buffers now. Returns the number of events.
    *
-   * Events that arrive during the call stay. If `fn` throws, the drain ends and throws the same error: the event that `fn` was called
-   * with counts as delivered, and the following ones stay in their buffers.
+   * Events that arrive during the call stay. If `fn` throws, the drain ends and throws the same error: the event that `fn` was
+   * called with counts as delivered, and the following ones stay in their buffers.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
    * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
@@ -115,7 +118,8 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   }
 
   /**
-   * Returns an iterator over the events, one by one. It waits for events, and ends and fails, as that of {@link EventBuffer.events}.
+   * Returns an iterator over the events, one by one. It waits for events, and ends and fails, as that of {@link
+   * EventBuffer.events}.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
    * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
@@ -146,10 +150,11 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   }
 
   /**
-   * Returns an iterator over arrays of at most `max` events each, in which events of several buffers can be mixed. It waits for events,
-   * and ends and fails, as that of {@link EventBuffer.batches}.
+   * Returns an iterator over arrays of at most `max` events each, in which events of several buffers can be mixed. It waits for
+   * events, and ends and fails, as that of {@link EventBuffer.batches}.
    *
-   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the iteration ends
+   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
+   * iteration ends
    * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
    * @throws {DisposedError} if a buffer is disposed of
    *
@@ -180,8 +185,8 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   }
 
   /**
-   * Calls `fn` with each event that arrives, until the returned subscription is disposed of. Exceptions of `fn`, disposal and the signal
-   * work as in {@link EventBuffer.subscribe}.
+   * Calls `fn` with each event that arrives, until the returned subscription is disposed of. Exceptions of `fn`, disposal and
+   * the signal work as in {@link EventBuffer.subscribe}.
    *
    * @throws {Error} if a buffer has a consumer already
    * @throws {DisposedError} if a buffer is disposed of

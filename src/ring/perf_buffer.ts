@@ -15,19 +15,22 @@ declare module "../maps/map_options.ts" {
 }
 
 /**
- * A perf buffer: one buffer per CPU, to which programs write records with the helper `perf_event_output`, and which one consumer reads.
- * Ring buffers replace perf buffers: from Linux 5.8 on, {@link RingBuf} costs less and keeps the order of events.
+ * A perf buffer: one buffer per CPU, to which programs write records with the helper `perf_event_output`, and which one
+ * consumer reads. Ring buffers replace perf buffers: from Linux 5.8 on, {@link RingBuf} costs less and keeps the order of
+ * events.
  *
- * The consuming methods are those of {@link EventBuffer}. The object consists of a map of the type `perf_event_array`, and of a perf
- * event with its mapped pages for each online CPU. Records are decoded (or shown) in place; only a record that wraps around the end of
- * its buffer is copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable, but must not be written to.
+ * The consuming methods are those of {@link EventBuffer}. The object consists of a map of the type `perf_event_array`, and of a
+ * perf event with its mapped pages for each online CPU. Records are decoded (or shown) in place; only a record that wraps
+ * around the end of its buffer is copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable, but
+ * must not be written to.
  *
- * Events of one CPU are in order, events of different CPUs are not. {@link cpu} is the CPU of the current event. The kernel pads a record
- * to a length of 4, 12, 20, ... bytes: the last 7 bytes or fewer have any content, and a record that is shorter than its event type by
- * no more than that is not detected. A record has at most 65,516 bytes. The kernel accepts longer ones, which corrupt the buffer.
+ * Events of one CPU are in order, events of different CPUs are not. {@link cpu} is the CPU of the current event. The kernel
+ * pads a record to a length of 4, 12, 20, ... bytes: the last 7 bytes or fewer have any content, and a record that is shorter
+ * than its event type by no more than that is not detected. A record has at most 65,516 bytes. The kernel accepts longer ones,
+ * which corrupt the buffer.
  *
- * With `overwrite` (Linux 4.7), new records overwrite the oldest ones. That makes a flight recorder: it costs almost nothing until it is
- * drained, after something has happened.
+ * With `overwrite` (Linux 4.7), new records overwrite the oldest ones. That makes a flight recorder: it costs almost nothing
+ * until it is drained, after something has happened.
  *
  * ```ts
  * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
@@ -54,24 +57,27 @@ declare module "../maps/map_options.ts" {
  * console.log(events > 0 && events < 1000, newest); // true 42
  * ```
  *
- * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the next
- * record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
+ * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the
+ * next record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
  *
- * By default each record wakes the consumer. The interrupt costs the program a hundred times as much as the record: 7 µs instead of
- * 0.06 µs in a virtual machine. With `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records, and `maxLatency` of
- * the consumer bounds their delay.
+ * By default each record wakes the consumer. The interrupt costs the program a hundred times as much as the record: 7 µs
+ * instead of 0.06 µs in a virtual machine. With `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records,
+ * and `maxLatency` of the consumer bounds their delay.
  *
- * The perf events are in the map as long as this object lives. If its descriptor is shared (by `dup`, or with the descriptor passed to
- * `fromFd`), they stay in the map after disposal, but accept no records. A second object for the same map would replace them: on this
- * thread it gets an error; one in another thread or process takes over, and this object gets no more events.
+ * The perf events are in the map as long as this object lives. If its descriptor is shared (by `dup`, or with the descriptor
+ * passed to `fromFd`), they stay in the map after disposal, but accept no records. A second object for the same map would
+ * replace them: on this thread it gets an error; one in another thread or process takes over, and this object gets no more
+ * events.
  *
- * Records of a CPU that comes online later, or again (all but one do so after a suspend), are read within a second if a consumer waits,
- * otherwise from the next drain on. Until then the helper returns ENOENT or EOPNOTSUPP to programs on that CPU. The remaining records of
- * a CPU that goes offline are read. If a CPU is offline for less than a second, that may not be noticed: the helper then keeps failing.
+ * Records of a CPU that comes online later, or again (all but one do so after a suspend), are read within a second if a
+ * consumer waits, otherwise from the next drain on. Until then the helper returns ENOENT or EOPNOTSUPP to programs on that CPU.
+ * The remaining records of a CPU that goes offline are read. If a CPU is offline for less than a second, that may not be
+ * noticed: the helper then keeps failing.
  *
  * Requires Linux 4.13.
  *
- * @throws {BpfError} EPERM if CAP_BPF is missing, or the limit on locked memory (RLIMIT_MEMLOCK, perf_event_mlock_kb) is reached
+ * @throws {BpfError} EPERM if CAP_BPF is missing, or the limit on locked memory (RLIMIT_MEMLOCK, perf_event_mlock_kb) is
+ * reached
  * @throws {BpfError} EACCES if CAP_PERFMON is missing
  * @throws {BpfError} EMFILE if there are too few free descriptors: it takes one per CPU
  * @throws {Error} if this thread has another object for the same map
@@ -144,9 +150,10 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   /**
    * The number of the CPU on which the last delivered event was written; -1 before the first event.
    *
-   * Read it in callbacks of `drain`, `drainRaw`, `subscribe` and `subscribeRaw`; in the body of a `for await` over `events()`; and for a
-   * batch in place, whose events are all of one CPU. It does not apply to batches that are arrays, to streams, and to several calls of
-   * `next()` that wait at the same time. For those, record the CPU in the event (`asm.call("get_smp_processor_id")`).
+   * Read it in callbacks of `drain`, `drainRaw`, `subscribe` and `subscribeRaw`; in the body of a `for await` over `events()`;
+   * and for a batch in place, whose events are all of one CPU. It does not apply to batches that are arrays, to streams, and to
+   * several calls of `next()` that wait at the same time. For those, record the CPU in the event
+   * (`asm.call("get_smp_processor_id")`).
    *
    * @example
    * ```ts
@@ -164,8 +171,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   /**
    * Makes the kernel drop new records on all CPUs, until {@link resume}. A second call does nothing.
    *
-   * While paused, the helper returns ENOSPC to programs, and the records count as lost. Records in the buffer stay and can be read. To
-   * read a snapshot while programs run: pause, drain, resume.
+   * While paused, the helper returns ENOSPC to programs, and the records count as lost. Records in the buffer stay and can be
+   * read. To read a snapshot while programs run: pause, drain, resume.
    *
    * @throws {DisposedError} after disposal
    *
@@ -203,8 +210,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Ends the consumer, drops unread records, detaches every view of the buffer, and closes the perf events and the descriptor of the map.
-   * A second call does nothing. A waiting iteration ends.
+   * Ends the consumer, drops unread records, detaches every view of the buffer, and closes the perf events and the descriptor
+   * of the map. A second call does nothing. A waiting iteration ends.
    *
    * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then
    */
@@ -214,8 +221,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Returns a second object for the map, with a separate descriptor and lifetime. It is a {@link PerfEventArray}, not a perf buffer: a
-   * second perf buffer would replace the perf events of this one.
+   * Returns a second object for the map, with a separate descriptor and lifetime. It is a {@link PerfEventArray}, not a perf
+   * buffer: a second perf buffer would replace the perf events of this one.
    *
    * @throws {DisposedError} after disposal
    */

@@ -19,28 +19,28 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    */
   readonly size?: number;
   /**
-   * The number of bytes that programs write on a CPU between two wake-ups of the consumer: an integer from 1 to half of `size`. Fewer
-   * bytes stay unread until more are written, `maxLatency` of the consumer is over, or `flush()` is called.
+   * The number of bytes that programs write on a CPU between two wake-ups of the consumer: an integer from 1 to half of `size`.
+   * Fewer bytes stay unread until more are written, `maxLatency` of the consumer is over, or `flush()` is called.
    *
    * @default none: each record wakes the consumer
    */
   readonly watermark?: number;
   /**
-   * The number of records that programs write on a CPU between two wake-ups of the consumer, instead of `watermark`: an integer from 1
-   * to the number of events that fill half of `size`. Fewer records stay unread as with a watermark.
+   * The number of records that programs write on a CPU between two wake-ups of the consumer, instead of `watermark`: an integer
+   * from 1 to the number of events that fill half of `size`. Fewer records stay unread as with a watermark.
    *
-   * Records can be longer than the event type. If they fill a buffer before this number is reached, the kernel does not wake the consumer,
-   * which then reads them only after `maxLatency`.
+   * Records can be longer than the event type. If they fill a buffer before this number is reached, the kernel does not wake
+   * the consumer, which then reads them only after `maxLatency`.
    *
    * @default none: each record wakes the consumer
    */
   readonly wakeupEvents?: number;
   /**
-   * Makes new records overwrite the oldest ones, even if those were not read: a flight recorder. `stats.overwrittenBytes` counts the bytes
-   * that were overwritten unread; the number of those records is unknown.
+   * Makes new records overwrite the oldest ones, even if those were not read: a flight recorder. `stats.overwrittenBytes`
+   * counts the bytes that were overwritten unread; the number of those records is unknown.
    *
-   * The kernel wakes the consumer once for each half of the buffer. A read copies the records, in the order in which each CPU wrote them.
-   * During the copy (some microseconds) new records of that CPU are dropped and count as lost. Requires Linux 4.7.
+   * The kernel wakes the consumer once for each half of the buffer. A read copies the records, in the order in which each CPU
+   * wrote them. During the copy (some microseconds) new records of that CPU are dropped and count as lost. Requires Linux 4.7.
    *
    * @default false
    */
@@ -82,8 +82,8 @@ export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
   checkBoolean("overwrite", overwrite);
   checkBoolean("paused", paused);
   checkBufferSize(size, maxSize);
-  // A record that does not fit causes no wake-up. With a watermark above half the size, a buffer could be too full for a long record
-  // and still below the watermark, and the consumer would never wake.
+  // A record that does not fit causes no wake-up. With a watermark above half the size, a buffer could be too full for a long
+  // record and still below the watermark, and the consumer would never wake.
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
   if (wakeupEvents !== undefined) {
     if (watermark !== undefined) {
@@ -131,17 +131,17 @@ export interface WatchedSource {
 const recheckMilliseconds = 10;
 
 /**
- * A watch that waits for several perf events. It calls `onReady` once for all events that become ready together. Before it is armed, all
- * records must have been read.
+ * A watch that waits for several perf events. It calls `onReady` once for all events that become ready together. Before it is
+ * armed, all records must have been read.
  *
- * poll(2) reports a perf event as ready only once, and again when more is written (`perf_poll()` exchanges its state with 0). io_uring and
- * AIO expect that they can poll repeatedly: if a wake-up arrives when their wait starts, they poll twice and use the second result, so the
- * wake-up is swallowed. This class therefore compares the positions after each arming. It does so once more after
- * {@link recheckMilliseconds}, because io_uring restarts a wait by itself if the interrupt for a record arrives after the record was read.
- * An idle watch does not check any further.
+ * poll(2) reports a perf event as ready only once, and again when more is written (`perf_poll()` exchanges its state with 0).
+ * io_uring and AIO expect that they can poll repeatedly: if a wake-up arrives when their wait starts, they poll twice and use
+ * the second result, so the wake-up is swallowed. This class therefore compares the positions after each arming. It does so
+ * once more after {@link recheckMilliseconds}, because io_uring restarts a wait by itself if the interrupt for a record arrives
+ * after the record was read. An idle watch does not check any further.
  *
- * Waits for events that were not ready stay armed in io_uring, even while this watch is disarmed. With one wait per CPU, ending and
- * starting all of them each time would cost more than the unneeded wake-ups, of which there is at most one per event.
+ * Waits for events that were not ready stay armed in io_uring, even while this watch is disarmed. With one wait per CPU, ending
+ * and starting all of them each time would cost more than the unneeded wake-ups, of which there is at most one per event.
  *
  * A descriptor that reports a hang-up is always ready and is not waited for any more.
  */

@@ -43,7 +43,9 @@ const claimedMaps = new Set<number>();
 
 /** The interval of the checks for online CPUs. */
 const checkMilliseconds = 1000;
-/** The shortest suspend that counts. The two clocks are read one after the other, so they can differ by less without a suspend. */
+/**
+ * The shortest suspend that counts. The two clocks are read one after the other, so they can differ by less without a suspend.
+ */
 const minSuspendMilliseconds = 500;
 
 /** The perf event of a CPU, with its memory and its reader. */
@@ -62,8 +64,8 @@ interface CpuEvent {
 /**
  * The perf events of a map, one per online CPU, and their reader.
  *
- * The kernel ends the event of a CPU that goes offline, and does not report a CPU that comes online. Therefore the online CPUs are
- * checked before buffers are read, at most once per second, and once per second while a consumer waits.
+ * The kernel ends the event of a CPU that goes offline, and does not report a CPU that comes online. Therefore the online CPUs
+ * are checked before buffers are read, at most once per second, and once per second while a consumer waits.
  */
 export class PerfEvents {
   readonly reader: PerfReader;
@@ -235,7 +237,8 @@ export class PerfEvents {
   }
 
   /**
-   * Adds the CPUs that came online since the last check, and removes those that went offline and whose remaining records were read.
+   * Adds the CPUs that came online since the last check, and removes those that went offline and whose remaining records were
+   * read.
    *
    * @throws {BpfError} if an event cannot be opened, as the constructor; once per CPU until the CPU goes offline
    */

@@ -24,7 +24,10 @@ const payloadOffset = headerSize + 4;
 /** Bytes of a PERF_RECORD_LOST: header, event id, and number of lost records. */
 const lostSize = headerSize + 16;
 const lostCountOffset = headerSize + 8;
-/** Bytes of the longest payload. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong size. */
+/**
+ * Bytes of the longest payload. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong
+ * size.
+ */
 const maxPayload = maxRecordSize - payloadOffset;
 
 /** Returns the size of a record with a payload of `length` bytes. */
@@ -41,8 +44,8 @@ export interface PerfWakeups {
 /**
  * A reader of the perf buffer of one CPU: the consumer's side of the protocol over the shared memory.
  *
- * It drains with `step` and `show` of {@link HeldRecords}, without a specialized loop. That takes 0.5 ns more per record, compared with 60
- * ns for the kernel to write one.
+ * It drains with `step` and `show` of {@link HeldRecords}, without a specialized loop. That takes 0.5 ns more per record,
+ * compared with 60 ns for the kernel to write one.
  */
 export class CpuReader extends HeldRecords {
   readonly cpu: number;
@@ -95,8 +98,8 @@ export class CpuReader extends HeldRecords {
   }
 
   /**
-   * Returns true if the unread data suffices for a wake-up by the kernel: any data, or data that crosses a multiple of the watermark or of
-   * the number of records.
+   * Returns true if the unread data suffices for a wake-up by the kernel: any data, or data that crosses a multiple of the
+   * watermark or of the number of records.
    */
   isDue({ watermark, wakeupEvents }: PerfWakeups): boolean {
     const head = this.#memory.head();
@@ -288,8 +291,8 @@ function wakeupsUpTo(position: number, watermark: number): number {
 const recordsPerTurn = 256;
 
 /**
- * A reader of the perf buffers of all CPUs. Records of one CPU are delivered in order. Between CPUs there is no order, because the
- * kernel keeps none: they take turns of {@link recordsPerTurn} records each.
+ * A reader of the perf buffers of all CPUs. Records of one CPU are delivered in order. Between CPUs there is no order, because
+ * the kernel keeps none: they take turns of {@link recordsPerTurn} records each.
  */
 export class PerfReader extends RoundRobinReader<CpuReader> implements RecordReader {
   /**
@@ -388,7 +391,8 @@ export class PerfReader extends RoundRobinReader<CpuReader> implements RecordRea
 
   #drain(fn: RawRecordCallback, limit: number): number {
     this.#beforeRead();
-    // All begin before the first callback, so that records which programs write meanwhile on any CPU are left for the next drain.
+    // All begin before the first callback, so that records which programs write meanwhile on any CPU are left for the next
+    // drain.
     for (const reader of this.readers) reader.begin();
     this.#stopped = false;
     this.end = "limit";

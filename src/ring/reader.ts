@@ -12,7 +12,10 @@ import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } fro
 /** The memory of a ring in overwrite mode: `RingMemory`, or a fake in tests. */
 export type OverwrittenRing = Pick<RingMemory, keyof RingMemory>;
 
-/** The memory that the consumer of a ring buffer shares with the kernel: `RingMemory`, a {@link SnapshotRing}, or a fake in tests. */
+/**
+ * The memory that the consumer of a ring buffer shares with the kernel: `RingMemory`, a {@link SnapshotRing}, or a fake in
+ * tests.
+ */
 export type SharedRing = Omit<OverwrittenRing, "overwritePosition">;
 
 /** Counts of the records that a reader has read. */
@@ -32,8 +35,8 @@ export interface ReaderTotals {
 /**
  * A reader of a buffer that programs write records to: the consumer's side of the protocol, for any kind of buffer.
  *
- * A record is delivered when a callback is called with it. It is released to the kernel later, together with others, at the latest when
- * the drain ends. A record whose callback throws counts as delivered.
+ * A record is delivered when a callback is called with it. It is released to the kernel later, together with others, at the
+ * latest when the drain ends. A record whose callback throws counts as delivered.
  */
 export interface RecordReader extends Disposable {
   readonly totals: ReaderTotals;
@@ -51,27 +54,28 @@ export interface RecordReader extends Disposable {
   /**
    * Calls `fn` with each record that is in the buffer at the start, at most `limit` of them. Returns the number of records.
    *
-   * Records that programs add meanwhile are left for the next drain. Otherwise a drain would not end if a program is as fast as `fn`.
+   * Records that programs add meanwhile are left for the next drain. Otherwise a drain would not end if a program is as fast as
+   * `fn`.
    */
   drain(fn: RawRecordCallback, limit: number): number;
   /** True while a callback of {@link drain} runs. Nothing else may read the buffer then. */
   readonly isDraining: boolean;
   /**
-   * Ends the current drain, if any, after the record whose callback runs. The following records stay. Delivered records are released at
-   * once, so that another object for the same buffer can continue from there.
+   * Ends the current drain, if any, after the record whose callback runs. The following records stay. Delivered records are
+   * released at once, so that another object for the same buffer can continue from there.
    */
   interrupt(): void;
 
   /**
-   * Holds the next records in place: at most `limit` of them, in at most `bytes` bytes, but at least one. Returns the number of records.
-   * They are valid until {@link releaseHeld}.
+   * Holds the next records in place: at most `limit` of them, in at most `bytes` bytes, but at least one. Returns the number of
+   * records. They are valid until {@link releaseHeld}.
    */
   hold(limit: number, bytes: number): number;
   /** Bytes of the held records. */
   readonly heldBytes: number;
   /**
-   * Finds the next event from `at` bytes after the start of the held records, and sets {@link view}, {@link offset} and {@link length} to
-   * its payload. Returns the start of the record after it, or -1 if there is no event.
+   * Finds the next event from `at` bytes after the start of the held records, and sets {@link view}, {@link offset} and {@link
+   * length} to its payload. Returns the start of the record after it, or -1 if there is no event.
    */
   locate(at: number): number;
   readonly view: DataView;
@@ -86,7 +90,8 @@ export interface RecordReader extends Disposable {
 }
 
 /**
- * The part of a reader that holds records and steps from one to the next, for consumers that take them one by one or read them in place.
+ * The part of a reader that holds records and steps from one to the next, for consumers that take them one by one or read them
+ * in place.
  *
  * Positions (`at`) are in bytes after the first record that was not released.
  */
@@ -124,13 +129,16 @@ export abstract class HeldRecords {
   /** Returns true if a program has reserved the record at `at` and not submitted it yet. */
   protected abstract isBusy(at: number): boolean;
   /**
-   * Reads the header of a record, sets {@link isEvent} and {@link length}, and returns the start of the next record. Returns -1 if a second
-   * consumer has released the record. The header is read only once, because it may change.
+   * Reads the header of a record, sets {@link isEvent} and {@link length}, and returns the start of the next record. Returns -1
+   * if a second consumer has released the record. The header is read only once, because it may change.
    *
    * @throws {Error} if the record exceeds the available bytes
    */
   protected abstract step(at: number): number;
-  /** Sets {@link view}, {@link offset} and {@link length} to the payload of the event at `at`, which must be that of the last step. */
+  /**
+   * Sets {@link view}, {@link offset} and {@link length} to the payload of the event at `at`, which must be that of the last
+   * step.
+   */
   protected abstract show(at: number): void;
   /** Counts a record that is not an event for the consumer. */
   protected abstract countNonEvent(at: number): void;
@@ -257,10 +265,10 @@ const maxAttempts = 100;
 /**
  * A reader of a ring buffer: the consumer's side of the protocol over the shared memory (kernel/bpf/ringbuf.c).
  *
- * The kernel supports one consumer. A second one in another thread or process is detected only after it has released records; until then
- * both read the same ones. This reader moves the consumer position only forward, and only from the position that it has read. So all
- * records in between were complete, and the position is the start of a record. If another consumer has moved the position, this one
- * continues from there. Until it detects that, it can read a record that programs are overwriting.
+ * The kernel supports one consumer. A second one in another thread or process is detected only after it has released records;
+ * until then both read the same ones. This reader moves the consumer position only forward, and only from the position that it
+ * has read. So all records in between were complete, and the position is the start of a record. If another consumer has moved
+ * the position, this one continues from there. Until it detects that, it can read a record that programs are overwriting.
  */
 export class RingReader extends HeldRecords implements RecordReader, DrainControl {
   readonly totals: ReaderTotals = {
@@ -302,8 +310,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   get backlog(): number {
     const memory = this.#memory;
     if (this.isTransferred) return 0;
-    // Orders the loads after the last release. So either the kernel sees the released position when it commits a record, and sends a
-    // wake-up, or this sees the record.
+    // Orders the loads after the last release. So either the kernel sees the released position when it commits a record, and
+    // sends a wake-up, or this sees the record.
     orderLoads();
     memory.look();
     return memory.producer - memory.consumer;
@@ -411,8 +419,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.#maxConsumer = consumer;
     this.#start = consumer;
     this.#producer = producer;
-    // Positions exceed 32-bit integers after 2 GiB. Loops therefore use offsets, which `| 0` makes integers: the engine keeps a number
-    // that is computed from a double as a double.
+    // Positions exceed 32-bit integers after 2 GiB. Loops therefore use offsets, which `| 0` makes integers: the engine keeps a
+    // number that is computed from a double as a double.
     this.#offset = (consumer % this.byteLength) | 0;
     this.#released = 0;
     this.heldBytes = 0;
@@ -488,11 +496,12 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 }
 
 /**
- * A copy of a ring buffer in overwrite mode (Linux 6.19), in which new records overwrite the oldest ones, even if those were not read.
+ * A copy of a ring buffer in overwrite mode (Linux 6.19), in which new records overwrite the oldest ones, even if those were
+ * not read.
  *
- * The shared pages can change at any time. So {@link look} copies all records, and then reads the position up to which records were
- * overwritten meanwhile: the records after it are complete in the copy. The consumer reads the copy, which is renewed when all of it was
- * read: its records are delivered even if programs have overwritten them meanwhile.
+ * The shared pages can change at any time. So {@link look} copies all records, and then reads the position up to which records
+ * were overwritten meanwhile: the records after it are complete in the copy. The consumer reads the copy, which is renewed when
+ * all of it was read: its records are delivered even if programs have overwritten them meanwhile.
  */
 export class SnapshotRing implements SharedRing {
   /** The copy, in the layout of the ring's data: the record at position `p` is at `p & (size - 1)`, and does not wrap. */

@@ -18,7 +18,9 @@ declare module "../maps/map_options.ts" {
 /** The loss counters of the rings that this thread has open, by map id. */
 const counters = new Map<number, LossCounter>();
 
-/** Counter of the lost events of one ring. All objects of this thread for the ring share it, so that all report the same count. */
+/**
+ * Counter of the lost events of one ring. All objects of this thread for the ring share it, so that all report the same count.
+ */
 class LossCounter {
   readonly #id: number;
   #objects = 0;
@@ -58,24 +60,25 @@ class LossCounter {
 }
 
 /**
- * A ring buffer (`BPF_MAP_TYPE_RINGBUF`): programs on all CPUs write records of any length, and one consumer reads them in the order
- * in which they were reserved.
+ * A ring buffer (`BPF_MAP_TYPE_RINGBUF`): programs on all CPUs write records of any length, and one consumer reads them in the
+ * order in which they were reserved.
  *
- * The consuming methods are those of {@link EventBuffer}. The constructor maps the pages of the ring, so reading a record takes no
- * system call, and it is decoded (or shown) in place.
+ * The consuming methods are those of {@link EventBuffer}. The constructor maps the pages of the ring, so reading a record takes
+ * no system call, and it is decoded (or shown) in place.
  *
- * A record for which the ring has no room is lost: the helper returns NULL or an error to the program. The kernel does not count
- * such records. Programs that use `asm.reserveOrCount()` or `asm.outputOrCount()` count them, and `stats.lost` is the count.
+ * A record for which the ring has no room is lost: the helper returns NULL or an error to the program. The kernel does not
+ * count such records. Programs that use `asm.reserveOrCount()` or `asm.outputOrCount()` count them, and `stats.lost` is the
+ * count.
  *
- * With the flag `"rb_overwrite"` (Linux 6.19), new records overwrite the oldest ones, even if those were not read: a flight recorder.
- * Records are then copied before they are decoded. `stats.overwrittenBytes` counts the bytes that were overwritten unread; the number
- * of those records is unknown. Such a ring wakes its consumer like any other. To avoid these wake-ups, write the records with
- * `BPF_RB_NO_WAKEUP`.
+ * With the flag `"rb_overwrite"` (Linux 6.19), new records overwrite the oldest ones, even if those were not read: a flight
+ * recorder. Records are then copied before they are decoded. `stats.overwrittenBytes` counts the bytes that were overwritten
+ * unread; the number of those records is unknown. Such a ring wakes its consumer like any other. To avoid these wake-ups, write
+ * the records with `BPF_RB_NO_WAKEUP`.
  *
- * A ring has one consumer at a time, even if this thread has several objects for it (`dup`, `open`, ...): a second consumer gets an
- * error. A consumer in another thread or process cannot be detected, because the kernel does not coordinate consumers. Then each
- * of them gets a part of the events, both get events that they read at the same time, and in rare cases an event is missing or
- * has the bytes of a newer one.
+ * A ring has one consumer at a time, even if this thread has several objects for it (`dup`, `open`, ...): a second consumer
+ * gets an error. A consumer in another thread or process cannot be detected, because the kernel does not coordinate consumers.
+ * Then each of them gets a part of the events, both get events that they read at the same time, and in rare cases an event is
+ * missing or has the bytes of a newer one.
  *
  * Requires Linux 5.8.
  *
@@ -141,13 +144,13 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
    * The per-CPU array in which programs count lost events of this ring: `asm.reserveOrCount()`, `asm.outputOrCount()` and
    * `asm.countLost()` increment entry 0. `stats.lost` is its sum over all CPUs.
    *
-   * The map is created with a count of 0 at the first use: when this property is read, or when a program that counts is loaded. All
-   * objects of this thread for the ring (`dup`, `open`, ...) share it. Do not dispose of it: it is closed together with the last of
-   * these objects.
+   * The map is created with a count of 0 at the first use: when this property is read, or when a program that counts is loaded.
+   * All objects of this thread for the ring (`dup`, `open`, ...) share it. Do not dispose of it: it is closed together with the
+   * last of these objects.
    *
-   * Other threads and processes that open the ring have separate counters, because the kernel does not link the two maps. To share
-   * a counter, pin it next to the ring, and load the programs with the counter as the map `"events.lost"` if the ring is the map
-   * `"events"`.
+   * Other threads and processes that open the ring have separate counters, because the kernel does not link the two maps. To
+   * share a counter, pin it next to the ring, and load the programs with the counter as the map `"events.lost"` if the ring is
+   * the map `"events"`.
    *
    * @throws {DisposedError} after disposal
    * @throws {BpfError} if the map cannot be created, as the constructor of {@link PerCpuArrayMap}
@@ -181,8 +184,8 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Ends the consumer, releases delivered records, detaches every view of the ring and closes the descriptor. A second call does
-   * nothing. A waiting iteration ends; undelivered events stay in the ring for other objects that have it open.
+   * Ends the consumer, releases delivered records, detaches every view of the ring and closes the descriptor. A second call
+   * does nothing. A waiting iteration ends; undelivered events stay in the ring for other objects that have it open.
    *
    * @throws {Error} if an asynchronous operation of Bun uses a view of the ring; nothing has changed then
    */

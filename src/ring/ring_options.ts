@@ -7,8 +7,8 @@ import type { CommonMapOptions } from "../maps/map_spec.ts";
 import type { MapType } from "../maps/map_types.ts";
 
 /**
- * Modes that decide when a consumer checks its buffer: `"interrupt"` when the kernel wakes it, `"poll"` on a timer, `"adaptive"` when
- * the kernel wakes it, but on a timer while many events arrive.
+ * Modes that decide when a consumer checks its buffer: `"interrupt"` when the kernel wakes it, `"poll"` on a timer,
+ * `"adaptive"` when the kernel wakes it, but on a timer while many events arrive.
  */
 export type WakeupMode = "adaptive" | "interrupt" | "poll";
 
@@ -17,18 +17,18 @@ const wakeupModes: readonly WakeupMode[] = ["adaptive", "interrupt", "poll"];
 /** Options of all consumers that wait for events: `events`, `batches`, `subscribe`, `subscribeRaw` and `stream`. */
 export interface ConsumeOptions {
   /**
-   * Ends the consumer when this signal aborts. Iterations and streams fail with the reason of the signal; a subscription ends without
-   * an error. Undelivered events stay in the buffer, but those that a stream has read ahead are lost.
+   * Ends the consumer when this signal aborts. Iterations and streams fail with the reason of the signal; a subscription ends
+   * without an error. Undelivered events stay in the buffer, but those that a stream has read ahead are lost.
    */
   readonly signal?: AbortSignal;
   /**
    * The mode that decides when the consumer checks the buffer.
    *
-   * A wake-up costs this process about 20 µs, and the program that wrote the record an interrupt. `"adaptive"` sleeps in the kernel
-   * until an event arrives. While at least `threshold` events arrive per `interval`, it instead checks the buffer once per `interval`,
-   * or sooner if 40 % of the buffer would be full before. If that would take less than a millisecond, it waits for wake-ups again:
-   * choose a buffer that holds the events of a few milliseconds. `"interrupt"` has the shortest delay and the highest cost. `"poll"` is
-   * for programs that write with `BPF_RB_NO_WAKEUP`.
+   * A wake-up costs this process about 20 µs, and the program that wrote the record an interrupt. `"adaptive"` sleeps in the
+   * kernel until an event arrives. While at least `threshold` events arrive per `interval`, it instead checks the buffer once
+   * per `interval`, or sooner if 40 % of the buffer would be full before. If that would take less than a millisecond, it waits
+   * for wake-ups again: choose a buffer that holds the events of a few milliseconds. `"interrupt"` has the shortest delay and
+   * the highest cost. `"poll"` is for programs that write with `BPF_RB_NO_WAKEUP`.
    *
    * @default "adaptive"
    */
@@ -40,15 +40,15 @@ export interface ConsumeOptions {
    */
   readonly interval?: number;
   /**
-   * The number of events per interval at which `"adaptive"` changes from wake-ups to the timer: an integer from 1. It changes back after
-   * three intervals in a row with less than half as many.
+   * The number of events per interval at which `"adaptive"` changes from wake-ups to the timer: an integer from 1. It changes
+   * back after three intervals in a row with less than half as many.
    *
    * @default 16
    */
   readonly threshold?: number;
   /**
-   * Milliseconds after which the consumer checks the buffer even if the kernel did not wake it: 1 to 60,000. It bounds the delay of
-   * records that programs write with `BPF_RB_NO_WAKEUP`, and of records below the watermark of a perf buffer.
+   * Milliseconds after which the consumer checks the buffer even if the kernel did not wake it: 1 to 60,000. It bounds the
+   * delay of records that programs write with `BPF_RB_NO_WAKEUP`, and of records below the watermark of a perf buffer.
    *
    * @default none: such records wait for the next wake-up or for `flush()`
    */
@@ -68,8 +68,9 @@ export interface RawDrainOptions {
 /** Options of {@link EventBuffer.drain}. */
 export interface DrainOptions extends RawDrainOptions {
   /**
-   * Passes one reused object whose getters read each event in place, instead of one object per event: no copy, no garbage. The event
-   * type must be a `t.struct`. The fields can be read until the callback returns; `type.copy(event)` returns a copy to keep.
+   * Passes one reused object whose getters read each event in place, instead of one object per event: no copy, no garbage. The
+   * event type must be a `t.struct`. The fields can be read until the callback returns; `type.copy(event)` returns a copy to
+   * keep.
    *
    * @default false
    */
@@ -88,8 +89,8 @@ export interface BatchesOfEventsOptions extends ConsumeOptions {
    */
   readonly max?: number;
   /**
-   * Returns each batch as a {@link Batch}, which reads events in place, instead of an array of objects. The event type must be a
-   * `t.struct`.
+   * Returns each batch as a {@link Batch}, which reads events in place, instead of an array of objects. The event type must be
+   * a `t.struct`.
    *
    * @default false
    */
@@ -99,7 +100,8 @@ export interface BatchesOfEventsOptions extends ConsumeOptions {
 /** Options of {@link EventBuffer.subscribeRaw} and {@link MergedEvents.subscribe}. */
 export interface RawSubscribeOptions extends ConsumeOptions {
   /**
-   * The largest number of events that are delivered in one turn of the event loop, before timers and I/O run: an integer from 1.
+   * The largest number of events that are delivered in one turn of the event loop, before timers and I/O run: an integer from
+   * 1.
    *
    * @default the events that are delivered in about 2 ms
    */
@@ -230,7 +232,8 @@ export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, Rin
 /**
  * Returns the kind of a class of ring buffers.
  *
- * @param maxSize the largest size in bytes, a power of two: a mapping is at most 4 GiB, and it has the data twice in a ring buffer
+ * @param maxSize the largest size in bytes, a power of two: a mapping is at most 4 GiB, and it has the data twice in a ring
+ * buffer
  */
 export function ringKind<ClassName extends MapClassName>(
   row: MapType,

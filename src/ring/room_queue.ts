@@ -4,8 +4,8 @@ import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import type { UserRingWriter } from "./user_ring_writer.ts";
 
 /**
- * The delay before the first check for room on a timer, because a drain with BPF_RB_NO_WAKEUP causes no wake-up. It doubles with each
- * check.
+ * The delay before the first check for room on a timer, because a drain with BPF_RB_NO_WAKEUP causes no wake-up. It doubles
+ * with each check.
  */
 const minPollMilliseconds = 1;
 /** The upper limit of that delay. */
@@ -26,11 +26,11 @@ interface Waiter {
 }
 
 /**
- * The queue of the calls that wait for room in a user ring buffer. They are served in order, even if there is room for a later one and
- * not for the first.
+ * The queue of the calls that wait for room in a user ring buffer. They are served in order, even if there is room for a later
+ * one and not for the first.
  *
- * The kernel reports a ring as writable unless it is completely full. To wait for that would spin while there is too little room, so the
- * queue waits for a drain instead.
+ * The kernel reports a ring as writable unless it is completely full. To wait for that would spin while there is too little
+ * room, so the queue waits for a drain instead.
  */
 export class RoomQueue implements Disposable {
   /** The number of waits. */
@@ -76,7 +76,8 @@ export class RoomQueue implements Disposable {
     };
     const onAbort = (): void => {
       waiter.reject(signal?.reason);
-      // The next call may need less room. It is served later, because an event that is being encoded can have aborted the signal.
+      // The next call may need less room. It is served later, because an event that is being encoded can have aborted the
+      // signal.
       queueMicrotask(() => this.#serve());
     };
     const waiter: Waiter = {

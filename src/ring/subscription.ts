@@ -8,8 +8,8 @@ import type { ConsumeSettings } from "./ring_options.ts";
 /**
  * The subscription of a callback to the events of a buffer, from `subscribe` or `subscribeRaw`.
  *
- * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer has impossible contents.
- * Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
+ * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer has impossible
+ * contents. Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
  */
 export interface Subscription extends Disposable {
   /** True until the subscription ends. */
@@ -25,9 +25,9 @@ export interface Subscription extends Disposable {
   /** Allows the process to end while the subscription is active. */
   unref(): this;
   /**
-   * Delivers the events that are in the buffer now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. It delivers as many as
-   * one turn of the event loop does (see {@link RawSubscribeOptions.budget}). Returns the number of events. Does nothing if it is called
-   * by the callback, or after the end.
+   * Delivers the events that are in the buffer now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. It delivers as
+   * many as one turn of the event loop does (see {@link RawSubscribeOptions.budget}). Returns the number of events. Does
+   * nothing if it is called by the callback, or after the end.
    */
   flush(): number;
 }

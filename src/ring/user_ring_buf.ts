@@ -79,19 +79,20 @@ interface WriterState {
 }
 
 /**
- * A user ring buffer (`BPF_MAP_TYPE_USER_RINGBUF`): user space writes records of any length, and programs drain them in order with the
- * helper `user_ringbuf_drain`.
+ * A user ring buffer (`BPF_MAP_TYPE_USER_RINGBUF`): user space writes records of any length, and programs drain them in order
+ * with the helper `user_ringbuf_drain`.
  *
- * The first call that needs the memory of the ring maps it. Records are encoded in place, and writing one takes no system call. Programs
- * can drain a record as soon as it is submitted, but not before those that were reserved earlier.
+ * The first call that needs the memory of the ring maps it. Records are encoded in place, and writing one takes no system call.
+ * Programs can drain a record as soon as it is submitted, but not before those that were reserved earlier.
  *
- * If there is no room, `output` and `reserve` return at once; `write` and `reserveWhenFree` wait until programs have drained enough.
- * Waiting calls are served in order, and before calls that do not wait: `output` then returns false even if its record would fit. A
- * program that drains wakes waiting calls; a drain with `BPF_RB_NO_WAKEUP` is detected within 50 ms. Nothing is lost without notice.
+ * If there is no room, `output` and `reserve` return at once; `write` and `reserveWhenFree` wait until programs have drained
+ * enough. Waiting calls are served in order, and before calls that do not wait: `output` then returns false even if its record
+ * would fit. A program that drains wakes waiting calls; a drain with `BPF_RB_NO_WAKEUP` is detected within 50 ms. Nothing is
+ * lost without notice.
  *
- * Only one thread of one process may write, because the kernel supports one producer. That thread may have several objects for one ring
- * (`dup`, `open`, ...). If two threads or processes write at the same moment, one of them gets an error and can continue; the record of
- * the other may be corrupted.
+ * Only one thread of one process may write, because the kernel supports one producer. That thread may have several objects for
+ * one ring (`dup`, `open`, ...). If two threads or processes write at the same moment, one of them gets an error and can
+ * continue; the record of the other may be corrupted.
  *
  * Requires Linux 6.1.
  *
@@ -200,15 +201,15 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Reserves a {@link UserRecord} of `length` bytes, to be filled in place and then submitted or discarded. Returns `undefined` if the ring
-   * has no room for it, or if other calls wait for room.
+   * Reserves a {@link UserRecord} of `length` bytes, to be filled in place and then submitted or discarded. Returns `undefined`
+   * if the ring has no room for it, or if other calls wait for room.
    *
-   * Several records can be open at a time and be submitted in any order: programs drain them in the order of their reservation. An open
-   * record blocks all later ones, even those that other objects for the ring have reserved. Disposal of the ring discards open records.
-   * If a process ends without it, the ring stays blocked.
+   * Several records can be open at a time and be submitted in any order: programs drain them in the order of their reservation.
+   * An open record blocks all later ones, even those that other objects for the ring have reserved. Disposal of the ring
+   * discards open records. If a process ends without it, the ring stays blocked.
    *
-   * @param length the length in bytes: an integer from 0 to the size of the ring minus 8, at most 2^24 - 1. By default the size of the
-   * event type.
+   * @param length the length in bytes: an integer from 0 to the size of the ring minus 8, at most 2^24 - 1. By default the size
+   * of the event type.
    * @throws {RangeError} if the length is out of range
    * @throws {BpfError} EPERM if the ring is frozen
    * @throws {Error} if it is called by an event that is being encoded for the same ring
@@ -238,8 +239,9 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   /**
    * Writes an event as soon as the ring has room for it. The returned promise resolves after that.
    *
-   * The value is checked and encoded during the call, not after the wait. A wait keeps the process alive ({@link unref} changes that).
-   * The first wait opens a descriptor that wakes the event loop; it is closed when the ring is disposed of. All errors reject the promise.
+   * The value is checked and encoded during the call, not after the wait. A wait keeps the process alive ({@link unref} changes
+   * that). The first wait opens a descriptor that wakes the event loop; it is closed when the ring is disposed of. All errors
+   * reject the promise.
    *
    * @throws {TypeError | RangeError | BpfError | Error} as {@link output}
    * @throws the reason of the signal if that aborts first; nothing is written then
@@ -270,8 +272,8 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Reserves a record as soon as the ring has room for it. The promise resolves with the {@link UserRecord}. Apart from the wait it works as
-   * {@link reserve}; the wait works as in {@link write}. All errors reject the promise.
+   * Reserves a record as soon as the ring has room for it. The promise resolves with the {@link UserRecord}. Apart from the
+   * wait it works as {@link reserve}; the wait works as in {@link write}. All errors reject the promise.
    *
    * @throws {RangeError | BpfError | Error} as {@link reserve}
    * @throws the reason of the signal if that aborts first; nothing is reserved then
@@ -304,10 +306,11 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Returns a web stream that writes each event to the ring, as {@link write} does. The stream has backpressure while the ring is full.
+   * Returns a web stream that writes each event to the ring, as {@link write} does. The stream has backpressure while the ring
+   * is full.
    *
-   * A value that the type rejects errors the stream. An abort of the stream or of the signal, and disposal of the ring, end a waiting
-   * write. Events that were written before stay in the ring.
+   * A value that the type rejects errors the stream. An abort of the stream or of the signal, and disposal of the ring, end a
+   * waiting write. Events that were written before stay in the ring.
    *
    * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
    * @throws {DisposedError} after disposal
@@ -342,11 +345,11 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Discards open records, rejects waiting calls with a {@link DisposedError}, detaches all views of records and closes the descriptor. A
-   * second call does nothing. Submitted records stay in the ring.
+   * Discards open records, rejects waiting calls with a {@link DisposedError}, detaches all views of records and closes the
+   * descriptor. A second call does nothing. Submitted records stay in the ring.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of a record. The ring stays usable then, but views of other open
-   * records may be detached: read `view` or `bytes` again
+   * @throws {Error} if an asynchronous operation of Bun uses a view of a record. The ring stays usable then, but views of other
+   * open records may be detached: read `view` or `bytes` again
    */
   override [Symbol.dispose](): void {
     const state = this.#state;
@@ -382,7 +385,10 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     return at < 0 ? undefined : new ReservedRecord(writer, this.#event, at, length);
   }
 
-  /** Waits for the next turn of the event loop after {@link recordsPerTurn} records. A loop of writes would otherwise block timers and I/O. */
+  /**
+   * Waits for the next turn of the event loop after {@link recordsPerTurn} records. A loop of writes would otherwise block
+   * timers and I/O.
+   */
   async #yieldTurn(): Promise<void> {
     if (++this.#recordsInTurn < recordsPerTurn) return;
     this.#recordsInTurn = 0;

@@ -60,7 +60,10 @@ export class FakeUserRing implements SharedUserRing {
     return Number(position & BigInt(this.size - 1));
   }
 
-  /** Returns what the kernel finds: the bytes of the next record, `"discarded"` after it has skipped one, or the reason for its end. */
+  /**
+   * Returns what the kernel finds: the bytes of the next record, `"discarded"` after it has skipped one, or the reason for its
+   * end.
+   */
   peek(): Uint8Array | "discarded" | "empty" | "busy" | "invalid" {
     const [producer, consumer] = [this.producerPosition, this.consumerPosition];
     if (producer % 8n !== 0n) return "invalid";

@@ -7,7 +7,10 @@ const { r0, r1, r2, r3 } = asm;
 const size = 64 * 1024 * 1024;
 const longest = size / 4;
 
-/** Returns a program that reserves a quarter of the ring and discards it. That moves positions fast: to write records takes longer. */
+/**
+ * Returns a program that reserves a quarter of the ring and discards it. That moves positions fast: to write records takes
+ * longer.
+ */
 function passer(ring: RingBuf<t.Type<unknown>>): Program {
   return new Program({
     section: "socket",

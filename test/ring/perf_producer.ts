@@ -80,8 +80,8 @@ export const perfCounterState = t.struct({
 export const perfCounted = t.struct({ sequence: t.u64Number });
 
 /**
- * Returns a program that writes one record per run, numbered from 0 on each CPU. A number without room is counted in `states`, a per-CPU
- * array, and used again. The program returns 0 if the record was written.
+ * Returns a program that writes one record per run, numbered from 0 on each CPU. A number without room is counted in `states`,
+ * a per-CPU array, and used again. The program returns 0 if the record was written.
  */
 export function perfCounter(buffer: LiveMap, states: LiveMap): Program {
   return new Program({

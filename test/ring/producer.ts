@@ -125,8 +125,8 @@ export const counterState = t.struct({
 });
 
 /**
- * Returns a program that submits one record per run, numbered from 0. A number without room is counted as lost in `state` and used
- * again.
+ * Returns a program that submits one record per run, numbered from 0. A number without room is counted as lost in `state` and
+ * used again.
  */
 export function counter(ring: LiveMap, state: LiveMap): Program {
   return new Program({

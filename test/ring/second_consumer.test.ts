@@ -290,7 +290,8 @@ bpfTest(
     });
     const numbers = seen.subarray(0, sequence);
     expect(sequence).toBeGreaterThan(1000);
-    // Records that both read are delivered twice. A missing one would need garbage that looks like a record: 0 of 65,000 were missing.
+    // Records that both read are delivered twice. A missing one would need garbage that looks like a record: 0 of 65,000 were
+    // missing.
     expect(numbers.filter((count) => count === 0).length).toBeLessThan(sequence / 100);
     expect(results.every(({ events }) => events > 0)).toBe(true);
     // The ring is intact: new records are delivered in order.

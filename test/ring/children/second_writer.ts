@@ -1,4 +1,6 @@
-/** @module A Worker that writes to a user ring, which other threads write to at the same time, until it gets a request to stop. */
+/**
+ * @module A Worker that writes to a user ring, which other threads write to at the same time, until it gets a request to stop.
+ */
 import { t, UserRingBuf } from "../../../src/index.ts";
 
 declare const self: Worker;
