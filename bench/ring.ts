@@ -3,8 +3,9 @@
  *
  *   bun bench/ring.ts [--quick] [--json]
  *
- * The comment at the head of each file describes what it compares, and how. Each benchmark runs in a separate process, so that it does
- * not run code that was compiled for another one. All together take a quarter of an hour. Run nothing else on the machine meanwhile.
+ * The comment at the head of each file describes what it compares, and how. Each benchmark runs in a separate process, so that
+ * it does not run code that was compiled for another one. All together take a quarter of an hour. Run nothing else on the
+ * machine meanwhile.
  */
 import { join } from "node:path";
 import { plot } from "./plot.ts";

@@ -132,16 +132,19 @@ test("a ring that would be full before the interval ends is checked sooner", asy
   expect(consumer.looks.slice(0, 3)).toEqual([0, 30, 0]);
 });
 
-rateTest("in poll mode, a ring that would be full within a millisecond is checked in every turn", async () => {
-  using consumer = new Drainer({ wakeup: "poll" });
-  consumer.put(120);
-  consumer.consume();
-  consumer.before = () => consumer.put(120);
-  let turns = 0;
-  while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
-  expect(consumer.looks.length).toBeGreaterThan(10);
-  expect(consumer.looks.every((found) => found === 120)).toBe(true);
-});
+rateTest(
+  "in poll mode, a ring that would be full within a millisecond is checked in every turn",
+  async () => {
+    using consumer = new Drainer({ wakeup: "poll" });
+    consumer.put(120);
+    consumer.consume();
+    consumer.before = () => consumer.put(120);
+    let turns = 0;
+    while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
+    expect(consumer.looks.length).toBeGreaterThan(10);
+    expect(consumer.looks.every((found) => found === 120)).toBe(true);
+  },
+);
 
 test("interrupt mode never polls, even with many events", async () => {
   using consumer = new Drainer({ wakeup: "interrupt" });
