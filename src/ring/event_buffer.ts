@@ -40,8 +40,7 @@ const defaultHighWaterMark = 64;
  * without consuming it. {@link MergedEvents} is one consumer for several buffers.
  *
  * A buffer has one consumer at a time. A second consumer gets an error until the first has ended. Each event is delivered once.
- * If a consumer ends (by `break`, an exception, an abort or `Subscription` disposal), undelivered events stay in the buffer for
- * the next one.
+ * If a consumer ends (by `break`, an exception, an abort or disposal), undelivered events stay in the buffer for the next one.
  *
  * If several processes or threads open the same buffer, only one of them should consume. The kernel does not coordinate
  * consumers: each event goes to one of them, or to two.
@@ -236,15 +235,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns an iterator over arrays of at most `max` events each: all that have arrived since the last one. It waits if there
-   * are none. Batches cost a fraction of the time that {@link events} takes for single events.
+   * Returns an iterator over batches of at most `max` events, which are read in place, see {@link Batch}. It waits if there are
+   * no events.
    *
-   * With `inPlace` each batch is a {@link Batch}, whose events are read in place and released when the next batch is requested.
-   * A batch that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
+   * The events of a batch are released when the next one is requested. A batch that was returned counts as delivered, also if
+   * not all of it was read. The iterator waits and ends as that of {@link events}.
    *
-   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
-   * iteration ends
-   * @throws {TypeError} if `inPlace` is set and the event type is not a struct
+   * @throws {TypeError} if the event type is not a struct
    * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
    * @throws {DisposedError} after disposal
    *
@@ -261,6 +258,25 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   batches(
     options: BatchesOfEventsOptions & { readonly inPlace: true },
   ): AsyncIterableIterator<Batch<E>>;
+  /**
+   * Returns an iterator over arrays of events: each has all unread events, at most `max`. It waits if there are none. Arrays
+   * cost a fraction of the time that {@link events} takes for single events.
+   *
+   * An array that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
+   *
+   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
+   * iteration ends
+   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} after disposal
+   *
+   * @example
+   * ```ts
+   * import { RingBuf, t } from "bun-bpf";
+   * using ring = new RingBuf({ size: 4096, event: t.u64 });
+   * setTimeout(() => ring[Symbol.dispose](), 10);
+   * for await (const batch of ring.batches()) console.log(batch.length);
+   * ```
+   */
   batches(
     options?: BatchesOfEventsOptions & { readonly inPlace?: false },
   ): AsyncIterableIterator<E[]>;
@@ -280,7 +296,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` with each event that arrives, decoded, until the returned subscription is disposed of. The first call is in the
    * next turn of the event loop.
    *
-   * The subscription keeps the process alive ({@link unref} changes that). An exception of `fn` becomes an uncaught exception,
+   * The subscription keeps the process alive ({@link Subscription.unref} changes that). An exception of `fn` becomes an uncaught exception,
    * as in an event listener: the event counts as delivered, and the subscription continues. The same holds for the RangeError
    * of a record that is shorter than the event type. `fn` may dispose of the subscription or the buffer; undelivered events
    * stay in the buffer. If the signal aborts, the subscription ends without an error.

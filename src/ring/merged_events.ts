@@ -118,8 +118,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   }
 
   /**
-   * Returns an iterator over the events, one by one. It waits for events, and ends and fails, as that of {@link
-   * EventBuffer.events}.
+   * Returns an iterator over the events, one by one. It waits, ends and fails as that of {@link EventBuffer.events}.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
    * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
@@ -150,8 +149,8 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   }
 
   /**
-   * Returns an iterator over arrays of at most `max` events each, in which events of several buffers can be mixed. It waits for
-   * events, and ends and fails, as that of {@link EventBuffer.batches}.
+   * Returns an iterator over arrays of at most `max` events each, in which events of several buffers can be mixed. It waits,
+   * ends and fails as that of {@link EventBuffer.batches}.
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
    * iteration ends
@@ -290,7 +289,7 @@ class MergedSource<E> extends RecordSource<E> {
     const { readers, members, totals, backlog } = this.#reader;
     // From the maps, not from the totals: these lack the events that programs counted as lost.
     const lost = readers.reduce(
-      (sum, one) => sum + (members.get(one)?.source.map.stats.lost ?? 0),
+      (sum, reader) => sum + (members.get(reader)?.source.map.stats.lost ?? 0),
       0,
     );
     return { ...totals, lost, wakeups, polls, batches, largestBatch, backlog };
@@ -318,7 +317,7 @@ class MergedMap implements ConsumedMap {
   watch(onReady: () => void): Watch {
     const watches = this.#watches;
     const dispose = (): void => {
-      for (const one of watches.values()) one[Symbol.dispose]();
+      for (const watch of watches.values()) watch[Symbol.dispose]();
       watches.clear();
     };
     try {
@@ -330,9 +329,9 @@ class MergedMap implements ConsumedMap {
       throw error;
     }
     return {
-      arm: () => watches.forEach((one) => one.arm()),
-      disarm: () => watches.forEach((one) => one.disarm()),
-      keepAlive: (alive) => watches.forEach((one) => one.keepAlive(alive)),
+      arm: () => watches.forEach((watch) => watch.arm()),
+      disarm: () => watches.forEach((watch) => watch.disarm()),
+      keepAlive: (alive) => watches.forEach((watch) => watch.keepAlive(alive)),
       [Symbol.dispose]: dispose,
     };
   }

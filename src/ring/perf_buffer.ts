@@ -20,42 +20,17 @@ declare module "../maps/map_options.ts" {
  * events.
  *
  * The consuming methods are those of {@link EventBuffer}. The object consists of a map of the type `perf_event_array`, and of a
- * perf event with its mapped pages for each online CPU. Records are decoded (or shown) in place; only a record that wraps
+ * perf event with its mapped pages for each online CPU. Records are decoded, or read, in place; only a record that wraps
  * around the end of its buffer is copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable, but
  * must not be written to.
  *
  * Events of one CPU are in order, events of different CPUs are not. {@link cpu} is the CPU of the current event. The kernel
- * pads a record to a length of 4, 12, 20, ... bytes: the last 7 bytes or fewer have any content, and a record that is shorter
+ * pads a record to a length of 4, 12, 20, ... bytes: its last bytes, up to 7, have any content, and a record that is shorter
  * than its event type by no more than that is not detected. A record has at most 65,516 bytes. The kernel accepts longer ones,
  * which corrupt the buffer.
  *
  * With `overwrite` (Linux 4.7), new records overwrite the oldest ones. That makes a flight recorder: it costs almost nothing
  * until it is drained, after something has happened.
- *
- * ```ts
- * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
- * using recorder = new PerfBuffer({ event: t.u64Number, size: 4096, overwrite: true });
- * using program = new Program({
- *   section: "socket",
- *   license: "GPL",
- *   maps: { recorder },
- *   code: [
- *     asm.stdw(asm.fp, -8, 42),
- *     asm.ldMap(asm.r2, "recorder"),
- *     asm.mov32(asm.r3, uapi.BPF_F_CURRENT_CPU),
- *     asm.mov(asm.r4, asm.fp),
- *     asm.add(asm.r4, -8),
- *     asm.mov(asm.r5, 8),
- *     asm.call("perf_event_output"),
- *     asm.mov(asm.r0, 0),
- *     asm.exit(),
- *   ],
- * });
- * program.testRun({ data: new Uint8Array(14), repeat: 100_000 });
- * let newest = 0;
- * const events = recorder.drain((event) => void (newest = event));
- * console.log(events > 0 && events < 1000, newest); // true 42
- * ```
  *
  * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the
  * next record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
@@ -110,6 +85,32 @@ declare module "../maps/map_options.ts" {
  *   console.log(event.value); // 42
  *   break;
  * }
+ * ```
+ *
+ * @example
+ * ```ts
+ * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
+ * using recorder = new PerfBuffer({ event: t.u64Number, size: 4096, overwrite: true });
+ * using program = new Program({
+ *   section: "socket",
+ *   license: "GPL",
+ *   maps: { recorder },
+ *   code: [
+ *     asm.stdw(asm.fp, -8, 42),
+ *     asm.ldMap(asm.r2, "recorder"),
+ *     asm.mov32(asm.r3, uapi.BPF_F_CURRENT_CPU),
+ *     asm.mov(asm.r4, asm.fp),
+ *     asm.add(asm.r4, -8),
+ *     asm.mov(asm.r5, 8),
+ *     asm.call("perf_event_output"),
+ *     asm.mov(asm.r0, 0),
+ *     asm.exit(),
+ *   ],
+ * });
+ * program.testRun({ data: new Uint8Array(14), repeat: 100_000 });
+ * let newest = 0;
+ * const events = recorder.drain((event) => void (newest = event));
+ * console.log(events > 0 && events < 1000, newest); // true 42
  * ```
  */
 export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {

@@ -40,7 +40,9 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    * counts the bytes that were overwritten unread; the number of those records is unknown.
    *
    * The kernel wakes the consumer once for each half of the buffer. A read copies the records, in the order in which each CPU
-   * wrote them. During the copy (some microseconds) new records of that CPU are dropped and count as lost. Requires Linux 4.7.
+   * wrote them. During the copy (some microseconds) new records of that CPU are dropped and count as lost.
+   *
+   * Requires Linux 4.7.
    *
    * @default false
    */
@@ -167,9 +169,9 @@ export class MergedWatch implements Watch {
   /** Adds a source. */
   add(source: WatchedSource): void {
     this.#sources.add(source);
-    const one = this.#begin(source);
+    const wait = this.#begin(source);
     this.#reference();
-    if (this.#isArmed) one.arm();
+    if (this.#isArmed) wait.arm();
   }
 
   /** Removes a source. */
@@ -185,18 +187,18 @@ export class MergedWatch implements Watch {
   }
 
   #begin(source: WatchedSource): Watch {
-    const one = watch(
+    const wait = watch(
       () => source.fd,
       () => this.#ready(source),
     );
-    this.#watches.set(source, one);
-    return one;
+    this.#watches.set(source, wait);
+    return wait;
   }
 
   arm(): void {
     this.#isArmed = true;
     this.#reference();
-    for (const one of this.#watches.values()) one.arm();
+    for (const wait of this.#watches.values()) wait.arm();
     this.#reportDue();
     this.#wasArmed = true;
     if (this.#recheck === undefined) this.#recheckLater();
@@ -214,7 +216,7 @@ export class MergedWatch implements Watch {
 
   /** Applies the reference to all waits. Waits that continue while this is disarmed do not keep the process alive. */
   #reference(): void {
-    for (const one of this.#watches.values()) one.keepAlive(this.#isArmed && this.#isReferenced);
+    for (const wait of this.#watches.values()) wait.keepAlive(this.#isArmed && this.#isReferenced);
   }
 
   #ready(source: WatchedSource): void {

@@ -254,9 +254,10 @@ export class PerfEvents {
     // A suspend takes all CPUs but one offline. They can be online again before the next check.
     const wasSuspended = suspended - this.#suspended >= minSuspendMilliseconds;
     this.#suspended = suspended;
-    for (const one of this.#events) {
-      if (wasSuspended || !online.includes(one.cpu)) one.isLive = false;
-      if (!one.isLive && one.reader.heldBytes === 0 && one.reader.backlog === 0) this.#remove(one);
+    for (const event of this.#events) {
+      if (wasSuspended || !online.includes(event.cpu)) event.isLive = false;
+      if (!event.isLive && event.reader.heldBytes === 0 && event.reader.backlog === 0)
+        this.#remove(event);
     }
     const current = this.cpus;
     for (const cpu of this.#cpus) {

@@ -74,8 +74,8 @@ export interface RecordReader extends Disposable {
   /** Bytes of the held records. */
   readonly heldBytes: number;
   /**
-   * Finds the next event from `at` bytes after the start of the held records, and sets {@link view}, {@link offset} and {@link
-   * length} to its payload. Returns the start of the record after it, or -1 if there is no event.
+   * Finds the next event from `at` bytes after the start of the held records, and sets {@link view}, {@link offset} and
+   * {@link length} to its payload. Returns the start of the record after it, or -1 if no event follows.
    */
   locate(at: number): number;
   readonly view: DataView;

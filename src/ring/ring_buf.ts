@@ -63,8 +63,8 @@ class LossCounter {
  * A ring buffer (`BPF_MAP_TYPE_RINGBUF`): programs on all CPUs write records of any length, and one consumer reads them in the
  * order in which they were reserved.
  *
- * The consuming methods are those of {@link EventBuffer}. The constructor maps the pages of the ring, so reading a record takes
- * no system call, and it is decoded (or shown) in place.
+ * The consuming methods are those of {@link EventBuffer}. The constructor maps the memory of the ring: reading a record takes
+ * no system call, and records are decoded, or read, in place.
  *
  * A record for which the ring has no room is lost: the helper returns NULL or an error to the program. The kernel does not
  * count such records. Programs that use `asm.reserveOrCount()` or `asm.outputOrCount()` count them, and `stats.lost` is the

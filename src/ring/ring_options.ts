@@ -232,8 +232,8 @@ export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, Rin
 /**
  * Returns the kind of a class of ring buffers.
  *
- * @param maxSize the largest size in bytes, a power of two: a mapping is at most 4 GiB, and it has the data twice in a ring
- * buffer
+ * @param maxSize the largest size in bytes, a power of two. One mapping has at most 4 GiB, and that of a ring buffer has the
+ * data twice.
  */
 export function ringKind<ClassName extends MapClassName>(
   row: MapType,

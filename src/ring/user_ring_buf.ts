@@ -87,8 +87,8 @@ interface WriterState {
  *
  * If there is no room, `output` and `reserve` return at once; `write` and `reserveWhenFree` wait until programs have drained
  * enough. Waiting calls are served in order, and before calls that do not wait: `output` then returns false even if its record
- * would fit. A program that drains wakes waiting calls; a drain with `BPF_RB_NO_WAKEUP` is detected within 50 ms. Nothing is
- * lost without notice.
+ * would fit. A program that drains wakes waiting calls; a drain with `BPF_RB_NO_WAKEUP` is detected within 50 ms.
+ * `stats.refused` counts the records of `output` and `reserve` for which there was no room.
  *
  * Only one thread of one process may write, because the kernel supports one producer. That thread may have several objects for
  * one ring (`dup`, `open`, ...). If two threads or processes write at the same moment, one of them gets an error and can

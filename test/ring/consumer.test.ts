@@ -12,7 +12,7 @@ class Drainer extends Consumer implements Disposable {
   readonly memory: FakeRing;
   readonly counts: FakeSource<number>;
   /** The number of events that each check found. */
-  readonly looks: number[] = [];
+  readonly checks: number[] = [];
   /** Called before each check: writes what programs have written until then. */
   before: () => void = () => {};
   limit = Number.MAX_SAFE_INTEGER;
@@ -37,7 +37,7 @@ class Drainer extends Consumer implements Disposable {
   override consume(): number {
     this.before();
     const found = this.source.reader.drain(() => {}, this.limit);
-    this.looks.push(found);
+    this.checks.push(found);
     this.schedule();
     return found;
   }
@@ -75,7 +75,7 @@ test("a consumer with few events waits for wake-ups, without a timer", async () 
     expect(consumer.isArmed).toBe(true);
   }
   await intervals(3);
-  expect(consumer.looks).toEqual([0, ...Array.from({ length: 10 }, () => 5)]);
+  expect(consumer.checks).toEqual([0, ...Array.from({ length: 10 }, () => 5)]);
   expect(consumer.counts).toMatchObject({ wakeups: 10, polls: 0 });
 });
 
@@ -85,11 +85,11 @@ test("a consumer polls after a wake-up with many events, and waits for wake-ups 
   consumer.put(20);
   consumer.wake();
   expect(consumer.isArmed).toBe(false);
-  consumer.before = () => consumer.put(consumer.looks.length < 6 ? 10 : 0);
+  consumer.before = () => consumer.put(consumer.checks.length < 6 ? 10 : 0);
   await intervals(12);
   expect(consumer.isArmed).toBe(true);
   // 20 at the wake-up, four checks with 10 each, and three without events.
-  expect(consumer.looks).toEqual([0, 20, 10, 10, 10, 10, 0, 0, 0]);
+  expect(consumer.checks).toEqual([0, 20, 10, 10, 10, 10, 0, 0, 0]);
   expect(consumer.counts).toMatchObject({ wakeups: 1, polls: 7 });
 });
 
@@ -128,8 +128,8 @@ test("a ring that would be full before the interval ends is checked sooner", asy
   consumer.put(30);
   consumer.wake();
   expect(consumer.isArmed).toBe(false);
-  for (let left = 200; consumer.looks.length < 3 && left > 0; left--) await Bun.sleep(5);
-  expect(consumer.looks.slice(0, 3)).toEqual([0, 30, 0]);
+  for (let left = 200; consumer.checks.length < 3 && left > 0; left--) await Bun.sleep(5);
+  expect(consumer.checks.slice(0, 3)).toEqual([0, 30, 0]);
 });
 
 rateTest(
@@ -141,8 +141,8 @@ rateTest(
     consumer.before = () => consumer.put(120);
     let turns = 0;
     while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
-    expect(consumer.looks.length).toBeGreaterThan(10);
-    expect(consumer.looks.every((found) => found === 120)).toBe(true);
+    expect(consumer.checks.length).toBeGreaterThan(10);
+    expect(consumer.checks.every((found) => found === 120)).toBe(true);
   },
 );
 
@@ -174,7 +174,7 @@ test("events that a limit leaves are delivered in the next turn, before any wait
   consumer.consume();
   expect(consumer.isArmed).toBe(false);
   for (let turn = 0; turn < 4; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
-  expect(consumer.looks.slice(0, 4)).toEqual([10, 10, 10, 5]);
+  expect(consumer.checks.slice(0, 4)).toEqual([10, 10, 10, 5]);
 });
 
 test("a record that stays reserved is polled with increasing delays, without a wait for a wake-up", async () => {
@@ -184,11 +184,11 @@ test("a record that stays reserved is polled with increasing delays, without a w
   await Bun.sleep(200);
   expect(consumer.isArmed).toBe(false);
   // After 1, 3, 7, 15, 31, 63, 113, 163 ms.
-  expect(consumer.looks.length).toBeGreaterThan(3);
-  expect(consumer.looks.length).toBeLessThanOrEqual(10);
+  expect(consumer.checks.length).toBeGreaterThan(3);
+  expect(consumer.checks.length).toBeLessThanOrEqual(10);
   consumer.memory.commit(busy, 4);
   await Bun.sleep(70);
-  expect(consumer.looks.at(-1)).toBe(1);
+  expect(consumer.checks.at(-1)).toBe(1);
   expect(consumer.isArmed).toBe(true);
 });
 
@@ -202,9 +202,9 @@ test("reserved records do not delay events for long if others are submitted befo
     held = consumer.memory.reserve(4);
   };
   consumer.consume();
-  for (let left = 400; consumer.looks.length < 20 && left > 0; left--) await Bun.sleep(1);
-  expect(consumer.looks.length).toBeGreaterThanOrEqual(20);
-  expect(new Set(consumer.looks)).toEqual(new Set([4]));
+  for (let left = 400; consumer.checks.length < 20 && left > 0; left--) await Bun.sleep(1);
+  expect(consumer.checks.length).toBeGreaterThanOrEqual(20);
+  expect(new Set(consumer.checks)).toEqual(new Set([4]));
 });
 
 test("maxLatency checks the ring without a wake-up, and the wait continues", async () => {
@@ -212,11 +212,11 @@ test("maxLatency checks the ring without a wake-up, and the wait continues", asy
   consumer.consume();
   consumer.put(2);
   await Bun.sleep(15);
-  expect(consumer.looks.slice(0, 2)).toEqual([0, 2]);
+  expect(consumer.checks.slice(0, 2)).toEqual([0, 2]);
   expect(consumer.isArmed).toBe(true);
-  const { length } = consumer.looks;
+  const { length } = consumer.checks;
   consumer.wake();
-  expect(consumer.looks.length).toBe(length + 1);
+  expect(consumer.checks.length).toBe(length + 1);
 });
 
 test("an ended consumer does not check the ring", async () => {
@@ -233,9 +233,9 @@ test("an ended consumer does not check the ring", async () => {
     prepare(consumer);
     consumer.consume();
     consumer[Symbol.dispose]();
-    const { length } = consumer.looks;
+    const { length } = consumer.checks;
     await intervals(2);
-    expect(consumer.looks.length).toBe(length);
+    expect(consumer.checks.length).toBe(length);
     expect(consumer.isArmed).toBe(false);
   }
 });

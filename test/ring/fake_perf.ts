@@ -11,7 +11,7 @@ export class FakePerf implements SharedPerfBuffer {
   written = 0;
   released = 0;
   /** The number of times that this position was read. */
-  looks = 0;
+  checks = 0;
 
   constructor(size = 4096, position = 0) {
     this.size = size;
@@ -63,7 +63,7 @@ export class FakePerf implements SharedPerfBuffer {
   }
 
   head(): number {
-    this.looks++;
+    this.checks++;
     return this.written;
   }
 

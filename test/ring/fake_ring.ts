@@ -13,7 +13,7 @@ export class FakeRing implements SharedRing {
   consumer = 0;
   readonly overwrittenBytes = 0;
   /** The number of times that a consumer read the positions. */
-  looks = 0;
+  checks = 0;
   disposed = false;
 
   constructor(size = 4096) {
@@ -53,7 +53,7 @@ export class FakeRing implements SharedRing {
   }
 
   look(): void {
-    this.looks++;
+    this.checks++;
   }
 
   releasedPosition(): number {

@@ -147,8 +147,8 @@ test("a reserved record is checked again while timers are fake", async () => {
     const busy = memory.reserve(4);
     let value: number | undefined;
     const next = iterator.next().then((result) => (value = result.value));
-    const before = memory.looks;
-    await until(() => memory.looks > before + 3);
+    const before = memory.checks;
+    await until(() => memory.checks > before + 3);
     memory.set(busy + 8, 5);
     memory.commit(busy, 4);
     await until(() => value !== undefined);

@@ -7,12 +7,12 @@ import { MergedWatch, type WatchedSource } from "../../src/ring/perf_cpus.ts";
 import { bridgeTest, Signal } from "../loop/bridges.ts";
 
 /** Milliseconds in which every bridge reports, and a spinning one reports many times. */
-const aWhile = 60;
+const settleMilliseconds = 60;
 
 /** Waits for this number of reports, on a slow machine too, and expects no more. */
 async function expectReports(reports: () => number, count: number): Promise<void> {
   for (let left = 2000; reports() < count && left > 0; left--) await Bun.sleep(1);
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports()).toBe(count);
 }
 
@@ -39,7 +39,7 @@ bridgeTest("a ready descriptor is reported once per arming", async () => {
   let reports = 0;
   using watch = new MergedWatch([sourceOf(first), sourceOf(second)], () => void reports++);
   watch.arm();
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports).toBe(0);
   second.raise();
   await expectReports(() => reports, 1);
@@ -58,7 +58,7 @@ bridgeTest("descriptors that become ready together are reported together", async
     );
     for (const signal of signals) signal.raise();
     watch.arm();
-    await Bun.sleep(aWhile);
+    await Bun.sleep(settleMilliseconds);
   }
   for (const signal of signals) signal[Symbol.dispose]();
   expect(reports).toBe(1);
@@ -71,7 +71,7 @@ bridgeTest("a disarmed watch does not report, and reports after it is armed agai
   watch.arm();
   watch.disarm();
   signal.raise();
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports).toBe(0);
   watch.arm();
   await expectReports(() => reports, 1);
@@ -88,10 +88,10 @@ bridgeTest(
       watch.arm();
     });
     watch.arm();
-    await Bun.sleep(aWhile);
+    await Bun.sleep(settleMilliseconds);
     watch.disarm();
     watch.arm();
-    await Bun.sleep(aWhile);
+    await Bun.sleep(settleMilliseconds);
     expect(reports).toBe(0);
     watch[Symbol.dispose]();
     using other = new MergedWatch([sourceOf(dead), sourceOf(signal)], () => void reports++);
@@ -146,7 +146,7 @@ bridgeTest("a due source is reported without a wake-up", async () => {
   await expectReports(() => reports, 2);
   // and not forever.
   const askedBefore = asked;
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(asked).toBe(askedBefore);
 });
 
@@ -156,6 +156,6 @@ bridgeTest("disposal cancels a pending report", async () => {
   const watch = new MergedWatch([{ fd: silent.fd, isDue: true }], () => void reports++);
   watch.arm();
   watch[Symbol.dispose]();
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports).toBe(0);
 });

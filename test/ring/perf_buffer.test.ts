@@ -167,7 +167,7 @@ describe("a drain", () => {
     const writeSome = (cpu: number) => {
       for (let count = 0; count < 50; count++) {
         const record = payload(written + refused, [0, 1024][random(8)] ?? random(1025));
-        const answer = producer.answer(record);
+        const answer = producer.output(record);
         if (answer === 0) {
           expected.get(cpu)?.push(record);
           written++;
@@ -238,13 +238,13 @@ describe("a record without room", () => {
       let written = 0;
       while (producer.putNumber(0)) written++;
       expect(written).toBe(size / 16 - 1);
-      for (let more = 0; more < 9; more++) expect(producer.answer(new Uint8Array(4))).toBe(ENOSPC);
+      for (let more = 0; more < 9; more++) expect(producer.output(new Uint8Array(4))).toBe(ENOSPC);
       expect([drained(buffer).length, buffer.stats.lost]).toEqual([written, 0]);
       producer.putNumber(1);
       expect([drained(buffer), buffer.stats.lost]).toEqual([[1], 10]);
       // A record that is longer than the buffer is lost, too.
       using longer = new PerfProducer(buffer, size);
-      expect(longer.answer(new Uint8Array(size))).toBe(ENOSPC);
+      expect(longer.output(new Uint8Array(size))).toBe(ENOSPC);
       producer.putNumber(2);
       expect([drained(buffer), buffer.stats.lost]).toEqual([[2], 11]);
     });
@@ -269,7 +269,7 @@ describe("a pause", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     const putOnEach = (value: number) =>
-      buffer.cpus.map((cpu) => onCpu(cpu, () => producer.answer(Uint8Array.of(value, 0, 0, 0))));
+      buffer.cpus.map((cpu) => onCpu(cpu, () => producer.output(Uint8Array.of(value, 0, 0, 0))));
     const on = buffer.cpus.length;
     expect(new Set(putOnEach(1))).toEqual(new Set([0]));
     expect(buffer.pause()).toBe(buffer);
@@ -290,9 +290,9 @@ describe("a pause", () => {
   bpfTest("can be set by an option", () => {
     using buffer = new PerfBuffer({ event: t.u32, size, paused: true });
     using producer = new PerfProducer(buffer);
-    expect([buffer.paused, producer.answer(new Uint8Array(4))]).toEqual([true, ENOSPC]);
+    expect([buffer.paused, producer.output(new Uint8Array(4))]).toEqual([true, ENOSPC]);
     buffer.resume();
-    expect(producer.answer(new Uint8Array(4))).toBe(0);
+    expect(producer.output(new Uint8Array(4))).toBe(0);
     expect(drained(buffer)).toEqual([0]);
   });
 

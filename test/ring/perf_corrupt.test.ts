@@ -75,10 +75,10 @@ describe("impossible contents", () => {
         count++;
         if (offset + length > view.byteLength) throw new Error("outside");
       };
-      const attempt = (look: () => void) => {
+      const attempt = (read: () => void) => {
         count = 0;
         try {
-          look();
+          read();
         } catch (error) {
           if (!`${error}`.includes("is corrupt")) throw new Error(`seed ${seed}`, { cause: error });
         }

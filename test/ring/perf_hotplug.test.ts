@@ -70,7 +70,7 @@ class Setup implements Disposable {
 
   put(cpu: number, ...values: number[]): number[] {
     const put = (value: number) =>
-      this.producer.answer(new Uint8Array(Uint32Array.of(value).buffer));
+      this.producer.output(new Uint8Array(Uint32Array.of(value).buffer));
     return onCpu(cpu, () => values.map(put)) as number[];
   }
 

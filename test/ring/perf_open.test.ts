@@ -133,9 +133,9 @@ describe("another object for the map", () => {
       const buffer = new PerfBuffer({ event: t.u32, size, pin });
       using map = PerfEventArray.open(pin);
       using producer = new PerfProducer(map);
-      expect(producer.answer(new Uint8Array(4))).toBe(0);
+      expect(producer.output(new Uint8Array(4))).toBe(0);
       buffer[Symbol.dispose]();
-      expect(producer.answer(new Uint8Array(4))).toBe(ENOENT);
+      expect(producer.output(new Uint8Array(4))).toBe(ENOENT);
     },
   );
 

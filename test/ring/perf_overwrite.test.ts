@@ -233,7 +233,7 @@ describe("a perf buffer in overwrite mode", () => {
       const wrong: string[] = [];
       {
         await using _ = await flood(program.fd);
-        for (let look = 0; look < repetitions(200, 20); look++) {
+        for (let round = 0; round < repetitions(200, 20); round++) {
           const last = new Map<number, number>();
           buffer.drain(({ sequence }) => {
             const { cpu } = buffer;
@@ -244,7 +244,7 @@ describe("a perf buffer in overwrite mode", () => {
             last.set(cpu, sequence);
           });
           for (const [cpu, sequence] of last) newest.set(cpu, sequence);
-          await Bun.sleep(look % 3);
+          await Bun.sleep(round % 3);
         }
       }
       expect(wrong).toEqual([]);
@@ -262,12 +262,12 @@ describe("a perf buffer in overwrite mode", () => {
     using producer = new PerfProducer(buffer);
     for (const cpu of buffer.cpus) onCpu(cpu, () => producer.putNumber(cpu));
     buffer.pause();
-    expect(producer.answer(new Uint8Array(4))).toBe(ENOSPC);
+    expect(producer.output(new Uint8Array(4))).toBe(ENOSPC);
     expect(drained(buffer).toSorted()).toEqual([...buffer.cpus].toSorted());
     // The drain has not ended the pause.
-    expect(producer.answer(new Uint8Array(4))).toBe(ENOSPC);
+    expect(producer.output(new Uint8Array(4))).toBe(ENOSPC);
     buffer.resume();
-    expect(producer.answer(new Uint8Array(4))).toBe(0);
+    expect(producer.output(new Uint8Array(4))).toBe(0);
     expect(drained(buffer)).toEqual([0]);
     expect(buffer.stats.lost).toBe(2);
   });

@@ -46,7 +46,7 @@ export class PerfProducer implements Disposable {
   }
 
   /** Writes a record. Returns the result of the helper: 0, or a negative errno. */
-  answer(payload: Uint8Array, index = currentCpu): number {
+  output(payload: Uint8Array, index = currentCpu): number {
     this.#bytes.set(payload, headerSize);
     this.#view.setUint32(0, payload.length, true);
     this.#view.setUint32(8, index, true);
@@ -56,7 +56,7 @@ export class PerfProducer implements Disposable {
 
   /** Writes a record. Returns false if there is no room. */
   put(payload: Uint8Array): boolean {
-    return this.answer(payload) === 0;
+    return this.output(payload) === 0;
   }
 
   /** Writes a record of one 32-bit number. */

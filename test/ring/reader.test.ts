@@ -71,17 +71,17 @@ test("a wait for a reserved record neither spins nor loses the record", async ()
   await Bun.sleep(100);
   // The kernel reports such a ring as readable at once, so an armed wait would spin.
   expect(source.armed).toBe(0);
-  expect(memory.looks).toBeGreaterThan(1);
-  expect(memory.looks).toBeLessThan(performance.now() - started + 20);
+  expect(memory.checks).toBeGreaterThan(1);
+  expect(memory.checks).toBeLessThan(performance.now() - started + 20);
   memory.set(busy + 8, 5);
   memory.commit(busy, 4);
   expect(await next).toEqual({ done: false, value: 5 });
-  const looks = memory.looks;
+  const checks = memory.checks;
   const waiting = iterator.next();
   await Bun.sleep(20);
   expect(source.armed).toBe(1);
   // An empty ring is not checked before the kernel sends a wake-up.
-  expect(memory.looks).toBe(looks + 1);
+  expect(memory.checks).toBe(checks + 1);
   await iterator.return();
   expect(await waiting).toEqual({ done: true, value: undefined });
 });
@@ -107,9 +107,9 @@ test("the end of an iteration ends the checks for a reserved record", async () =
   const next = iterator.next();
   await iterator.return();
   expect(await next).toEqual({ done: true, value: undefined });
-  const { looks } = memory;
+  const { checks } = memory;
   await Bun.sleep(10);
-  expect(memory.looks).toBe(looks);
+  expect(memory.checks).toBe(checks);
 });
 
 test("a wake-up without an event starts another wait", async () => {
@@ -224,8 +224,8 @@ test("a reserved record is checked with increasing delays until it is submitted"
   const next = iterator.next();
   await Bun.sleep(400);
   // After 1, 3, 7, 15, 31, 63, 113 ms, and then every 50 ms.
-  expect(memory.looks).toBeLessThanOrEqual(15);
-  expect(memory.looks).toBeGreaterThan(5);
+  expect(memory.checks).toBeLessThanOrEqual(15);
+  expect(memory.checks).toBeGreaterThan(5);
   memory.set(busy + 8, 7);
   memory.commit(busy, 4);
   expect(await next).toEqual({ done: false, value: 7 });

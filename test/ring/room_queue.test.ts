@@ -7,7 +7,7 @@ import { RoomQueue, type RoomSignal } from "../../src/ring/room_queue.ts";
 class Room implements Disposable {
   readonly queue: RoomQueue;
   room = 0;
-  looks = 0;
+  checks = 0;
   armed = 0;
   /** True while a wait is armed. */
   isArmed = false;
@@ -20,7 +20,7 @@ class Room implements Disposable {
   constructor() {
     const writer = {
       hasRoomFor: (length: number) => {
-        this.looks++;
+        this.checks++;
         if (this.failure !== undefined) throw this.failure;
         return length <= this.room;
       },
@@ -155,9 +155,9 @@ test("an empty queue does not check for room", async () => {
   await expect(waiting[1]).rejects.toThrow("aborted");
   await Bun.sleep(0);
   expect(room.isArmed).toBe(false);
-  const { looks } = room;
+  const { checks } = room;
   await Bun.sleep(60);
-  expect(room.looks).toBe(looks);
+  expect(room.checks).toBe(checks);
 });
 
 test("room without a wake-up is found by checks with increasing delays", async () => {
@@ -229,9 +229,9 @@ test("disposal rejects waits and ends the checks", async () => {
   room[Symbol.dispose]();
   for (const each of waiting) await expect(each).rejects.toThrow(DisposedError);
   abort.abort();
-  const { looks } = room;
+  const { checks } = room;
   await Bun.sleep(20);
-  expect([room.looks, room.isArmed, room.isSignalOpen]).toEqual([looks, false, false]);
+  expect([room.checks, room.isArmed, room.isSignalOpen]).toEqual([checks, false, false]);
 });
 
 test("keepAlive() works before a wait starts and during it", async () => {

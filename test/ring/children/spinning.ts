@@ -10,7 +10,7 @@ const nothing = () => {};
 // The request that the other thread repeats.
 producer.submit();
 
-const looks: Record<string, () => boolean> = {
+const conditions: Record<string, () => boolean> = {
   backlog: () => ring.backlog > 0,
   drain: () => ring.drain(nothing) > 0,
   drainRaw: () => ring.drainRaw(nothing) > 0,
@@ -20,12 +20,12 @@ const worker = new Worker(new URL("late_producer.ts", import.meta.url));
 const ready = Promise.withResolvers<void>();
 worker.onmessage = () => ready.resolve();
 await ready.promise;
-for (const [name, look] of Object.entries(looks)) {
+for (const [name, condition] of Object.entries(conditions)) {
   ring.drain(nothing);
   worker.postMessage({ programFd: producer.programFd });
   const end = performance.now() + patience;
   let rounds = 0;
-  while (!look()) {
+  while (!condition()) {
     // Rarely, because the call makes the engine load memory again.
     if ((++rounds & 0xfff) === 0 && performance.now() > end) break;
   }
