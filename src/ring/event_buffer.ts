@@ -460,7 +460,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     return new CallbackConsumer(this.#live, settings, callback, cursor, budget);
   }
 
-  /** @param max returns the largest number of events in the next array */
+  /**
+   * Returns an iterator over arrays of events.
+   *
+   * @param max returns the largest number of events in the next array
+   */
   #iterateArrays(
     kind: ConsumerKind,
     settings: ConsumeSettings,
