@@ -15,7 +15,7 @@ declare module "./map_options.ts" {
 }
 
 /** Address that an arena is mapped at. */
-export interface ArenaPlace {
+export interface ArenaAddressOptions {
   /**
    * Address of the arena's memory, the same in every process: a multiple of the page size, so that the arena does not cross
    * a multiple of 4 GiB. An address far from those that the system chooses is likely to be free: `2 ** 44`, or `2 ** 32` on
@@ -27,7 +27,7 @@ export interface ArenaPlace {
 }
 
 /** Options of {@link Arena}. */
-export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaPlace {
+export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaAddressOptions {
   /** Size in pages (4096 bytes on x86-64): at most 4 GiB in all. A page takes memory once it is used. */
   readonly pages: number;
 }
@@ -40,7 +40,7 @@ const windowBytes = 2 ** 32;
  *
  * @throws {TypeError | RangeError}
  */
-function requestedAddress({ address }: ArenaPlace): number {
+function requestedAddress({ address }: ArenaAddressOptions): number {
   if (address === undefined) return 0;
   if (typeof address !== "number" && typeof address !== "bigint") {
     throw new TypeError(`address: expected a number or a bigint, got ${describe(address)}`);
@@ -90,7 +90,7 @@ function requestedAddress({ address }: ArenaPlace): number {
  */
 export class Arena extends BpfMap<"arena"> {
   /** Definition of this class: its map type and options. */
-  static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
+  static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaAddressOptions, ArenaOptions>({
     row: ARENA,
     className: "Arena",
     types: ["address"],

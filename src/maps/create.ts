@@ -33,7 +33,7 @@ import { MAP_INFO } from "../uapi/layout.ts";
  * @throws {Error} for inode storage if its security module is not active.
  */
 export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType): number {
-  row.requirement?.();
+  row.requireSupport?.();
   const { inner } = spec;
   if (inner === undefined || innerRow === undefined) return createWithTypes(row, spec, undefined);
   // The kernel copies the attributes of inner maps from the template and does not keep it.
@@ -308,7 +308,7 @@ function adopt<Types extends object>(
     const info = readMapProperties(descriptor.fd, descriptor.what);
     descriptor.what = describeMap(info);
     checkCompatible(row, { ...expected, type: row.type }, info, where);
-    row.requirement?.();
+    row.requireSupport?.();
     // Throws if the number of CPUs is unknown: before the map is pinned or wrapped.
     copiedValueSize(row, info.valueSize);
     return new MapHandle(row, descriptor, info, types, pinnedAt);

@@ -17,7 +17,7 @@ import {
 } from "../ffi/bpf_prog.ts";
 import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError, errnoName, shortages } from "../ffi/error.ts";
+import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
@@ -198,7 +198,7 @@ function refusalError(
   what: string,
 ): BpfError {
   // If memory ran out, the verifier may have written a log that does not say so.
-  if (log.trim() === "" || shortages.has(errnoName(errno))) {
+  if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const hint =
       explainer()?.programType(type) ??
       `The kernel refused the ${what} before verifying its instructions`;
