@@ -71,8 +71,6 @@ function requestedAddress({ address }: ArenaAddressOptions): number {
  * A process maps an arena once. Objects of one arena in one thread share the mapping; a second thread of the process cannot
  * map it.
  *
- * Requires Linux 6.9 on x86-64, 6.10 on arm64.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 6.9.
  * @throws {BpfError} EOPNOTSUPP if the JIT compiler of this machine does not support arenas.
@@ -87,6 +85,8 @@ function requestedAddress({ address }: ArenaAddressOptions): number {
  * console.log(arena.size === arena.view.byteLength); // true
  * console.log(`${arena.size} bytes at 0x${arena.address.toString(16)}`);
  * ```
+ *
+ * Requires Linux 6.9 on x86-64, 6.10 on arm64.
  */
 export class Arena extends BpfMap<"arena"> {
   /** Definition of this class: its map type and options. */

@@ -383,8 +383,6 @@ function checkCompatible(
  * Iterates over the properties of all maps in the kernel, in the order of their ids. Each map is read when the loop reaches
  * it: maps that are created or removed meanwhile may be returned or not.
  *
- * Requires Linux 4.13 and CAP_SYS_ADMIN.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
  *
  * @example
@@ -394,6 +392,8 @@ function checkCompatible(
  * for (const { id, type, name, maxEntries } of listMaps()) console.log(id, type, name, maxEntries);
  * console.log([...listMaps()].some(({ id }) => id === map.id)); // true
  * ```
+ *
+ * Requires Linux 4.13 and CAP_SYS_ADMIN.
  */
 export function listMaps(): Generator<MapInfo, undefined, undefined> {
   return describeAll("map", readMapInfo);

@@ -160,8 +160,6 @@ function checkDepth(depth: number): void {
  * Ids are hashes and can be larger than `maxEntries`, up to the next power of two. The kernel removes a stack from its slot
  * while it copies it: of two readers of the same stack at the same moment, one can find it absent.
  *
- * Requires Linux 4.6; 4.16 for iteration and `clear`.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all stacks.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -191,6 +189,8 @@ function checkDepth(depth: number): void {
  *   }
  * }
  * ```
+ *
+ * Requires Linux 4.6; 4.16 for iteration and `clear`.
  */
 export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   number,

@@ -49,8 +49,6 @@ declare module "../maps/map_options.ts" {
  * The remaining records of a CPU that goes offline are read. If a CPU is offline for less than a second, that may not be
  * noticed: the helper then keeps failing.
  *
- * Requires Linux 4.13.
- *
  * @throws {BpfError} EPERM if CAP_BPF is missing, or the limit on locked memory (RLIMIT_MEMLOCK, perf_event_mlock_kb) is
  * reached
  * @throws {BpfError} EACCES if CAP_PERFMON is missing
@@ -112,6 +110,8 @@ declare module "../maps/map_options.ts" {
  * const events = recorder.drain((event) => void (newest = event));
  * console.log(events > 0 && events < 1000, newest); // true 42
  * ```
+ *
+ * Requires Linux 4.13.
  */
 export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   static readonly kind = perfKind;

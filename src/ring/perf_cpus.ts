@@ -42,9 +42,9 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    * The kernel wakes the consumer once for each half of the buffer. A read copies the records, in the order in which each CPU
    * wrote them. During the copy (some microseconds) new records of that CPU are dropped and count as lost.
    *
-   * Requires Linux 4.7.
-   *
    * @default false
+   *
+   * Requires Linux 4.7.
    */
   readonly overwrite?: boolean;
   /**

@@ -80,8 +80,6 @@ class LossCounter {
  * Then each of them gets a part of the events, both get events that they read at the same time, and in rare cases an event is
  * missing or has the bytes of a newer one.
  *
- * Requires Linux 5.8.
- *
  * @throws {BpfError} EPERM if CAP_BPF is missing
  * @throws {BpfError} EINVAL before Linux 5.8
  * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
@@ -113,6 +111,8 @@ class LossCounter {
  *   break;
  * }
  * ```
+ *
+ * Requires Linux 5.8.
  */
 export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
   static readonly kind = /*@__PURE__*/ ringKind(RINGBUF, "RingBuf", 2 ** 30);

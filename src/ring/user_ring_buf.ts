@@ -94,8 +94,6 @@ interface WriterState {
  * one ring (`dup`, `open`, ...). If two threads or processes write at the same moment, one of them gets an error and can
  * continue; the record of the other may be corrupted.
  *
- * Requires Linux 6.1.
- *
  * @throws {BpfError} EPERM if CAP_BPF is missing
  * @throws {BpfError} EINVAL before Linux 6.1
  * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
@@ -126,6 +124,8 @@ interface WriterState {
  * console.log(commands.backlog); // 32
  * console.log(program.testRun().returnValue, commands.backlog); // 2 0
  * ```
+ *
+ * Requires Linux 6.1.
  */
 export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   static readonly kind = /*@__PURE__*/ ringKind(USER_RINGBUF, "UserRingBuf", 2 ** 31);
